@@ -1,0 +1,217 @@
+"""An emulator on disk: a folder with `model.safetensors` (weights) and `model.json` (everything else).
+
+Nothing in a bundle is unpickled or executed. `model.json` holds
+
+    schema_version   integer; this library reads version 1
+    network          type and sizes of the member of the IQN family; `acceptance` likewise, or null
+    inputs, targets  names of the variables (`features.INPUTS`, `features.TARGETS`)
+    standardisation  mean and scale of both
+    card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
+    hash             SHA-256 of the weights and of all of the above
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import nn
+
+from coffea_iqn.data import BUNDLES, bundle_path
+from coffea_iqn.emulator import Emulator
+from coffea_iqn.features import INPUTS, TARGETS, VARIABLES, Standardisation
+from coffea_iqn.networks import AcceptanceNetwork, build
+
+SCHEMA_VERSION = 1
+CARD, WEIGHTS = "model.json", "model.safetensors"
+_KEYS = ("schema_version", "network", "acceptance", "inputs", "targets", "standardisation", "card", "hash")
+
+_CACHE: dict[str, Emulator] = {}
+
+
+class BundleError(ValueError):
+    """A bundle that does not exist, or cannot be read; the message says what was expected and what came."""
+
+
+def find(model: str | Path) -> Path:
+    """The folder of a bundle, from the name of a shipped one or a path.
+
+    Raises
+    ------
+    BundleError: when it is neither; names the shipped bundles.
+    """
+    if str(model) in BUNDLES:
+        return bundle_path(str(model))
+    path = Path(model)
+    if not (path / CARD).is_file():
+        msg = (
+            f"model {str(model)!r}: expected the path of a bundle (a folder with {CARD}) or one of {', '.join(BUNDLES)}"
+        )
+        raise BundleError(msg)
+    return path.resolve()
+
+
+def save(emulator: Emulator, path: str | Path) -> str:
+    """Write an emulator as a bundle, under a temporary name first, and return its hash.
+
+    Raises
+    ------
+    FileExistsError: when there is something at the path that is not a bundle.
+    """
+    path = Path(path)
+    if path.exists() and not (path / CARD).is_file():
+        msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
+        raise FileExistsError(msg)
+    tensors = {f"network.{k}": v.contiguous() for k, v in emulator.network.state_dict().items()}
+    gate = emulator.acceptance
+    if gate is not None:
+        tensors |= {f"acceptance.{k}": v.contiguous() for k, v in gate.state_dict().items()}
+    weights = save_tensors(tensors)
+    content: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "network": emulator.network.description(),
+        "acceptance": None if gate is None else gate.description(),
+        "inputs": emulator.inputs,
+        "targets": emulator.targets,
+        "standardisation": {
+            "inputs": _to_lists(emulator.input_scale),
+            "targets": _to_lists(emulator.target_scale),
+        },
+        "card": emulator.card,
+    }
+    content["hash"] = _hash(weights, content)
+    temporary = path.with_name(path.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    (temporary / WEIGHTS).write_bytes(weights)
+    (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return str(content["hash"])
+
+
+def load(path: str | Path, *, expected_hash: str | None = None) -> Emulator:
+    """The emulator in a bundle; with its hash known, read once a process.
+
+    Parameters
+    ----------
+    path: the folder.
+    expected_hash: the content hash the caller knows it by, when it does.
+
+    Raises
+    ------
+    BundleError: one line that says what is wrong: a missing file or key, an unknown schema version, a shape,
+        weights or a card that do not fit the hash, or another hash than expected.
+    """
+    if expected_hash in _CACHE:
+        return _CACHE[expected_hash]
+    path = Path(path)
+    content = read_card(path)
+    if expected_hash is not None and content["hash"] != expected_hash:
+        msg = f"bundle {path}: expected hash {expected_hash[:12]}, got {content['hash'][:12]}: another bundle is at this path"
+        raise BundleError(msg)
+    if not (path / WEIGHTS).is_file():
+        msg = f"bundle {path}: expected a file {WEIGHTS}, found none"
+        raise BundleError(msg)
+    weights = (path / WEIGHTS).read_bytes()
+    actual = _hash(weights, {k: v for k, v in content.items() if k != "hash"})
+    if actual != content["hash"]:
+        msg = f"bundle {path}: expected content hash {content['hash'][:12]}, got {actual[:12]}: its files are damaged or were edited"
+        raise BundleError(msg)
+    try:
+        emulator = _assemble(content, weights)
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, SafetensorError) as error:
+        msg = f"bundle {path}: {error}".splitlines()[0]
+        raise BundleError(msg) from None
+    return _CACHE.setdefault(content["hash"], emulator)
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The content of `model.json`, its keys and schema version checked, without the weights."""
+    try:
+        content = json.loads((path / CARD).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        msg = f"bundle {path}: expected a file {CARD}, found none"
+        raise BundleError(msg) from None
+    except (ValueError, RecursionError) as error:
+        msg = f"bundle {path}: {CARD} is not JSON: {error}"
+        raise BundleError(msg) from None
+    if not isinstance(content, dict):
+        msg = f"bundle {path}: expected an object in {CARD}, got {type(content).__name__}"
+        raise BundleError(msg)
+    version = content.get("schema_version")
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        msg = f"bundle {path}: expected schema version {SCHEMA_VERSION} or lower, got {version}: a newer coffea-iqn wrote it"
+        raise BundleError(msg)
+    missing = [key for key in _KEYS if key not in content]
+    if missing:
+        msg = f"bundle {path}: expected the key {missing[0]!r} in {CARD}, found none"
+        raise BundleError(msg)
+    if version != SCHEMA_VERSION:
+        msg = f"bundle {path}: expected schema version {SCHEMA_VERSION}, got {version!r}"
+        raise BundleError(msg)
+    if not isinstance(content["hash"], str):
+        msg = f"bundle {path}: expected a string as hash, got {type(content['hash']).__name__}"
+        raise BundleError(msg)
+    return content
+
+
+def _assemble(content: dict[str, Any], weights: bytes) -> Emulator:
+    inputs, targets = content["inputs"], content["targets"]
+    if inputs not in INPUTS or targets not in TARGETS:
+        msg = f"inputs and targets: expected of {', '.join(INPUTS)} and {', '.join(TARGETS)}, got {inputs!r} and {targets!r}"
+        raise ValueError(msg)
+    tensors = load_tensors(weights)
+    network = build(content["network"])
+    _fill(network, "network.", tensors)
+    gate = None
+    if content["acceptance"] is not None:
+        gate = AcceptanceNetwork(**{k: v for k, v in content["acceptance"].items() if k != "type"})
+        _fill(gate, "acceptance.", tensors)
+    scales = content["standardisation"]
+    return Emulator(
+        network=network.eval(),
+        inputs=inputs,
+        targets=targets,
+        input_scale=_from_lists(scales["inputs"], network.n_context),
+        target_scale=_from_lists(scales["targets"], len(VARIABLES)),
+        acceptance=gate,
+        card={**content["card"], "hash": content["hash"]},
+    )
+
+
+def _fill(module: nn.Module, prefix: str, tensors: dict[str, Any]) -> None:
+    wanted = module.state_dict()
+    for name, tensor in wanted.items():
+        key = prefix + name
+        if key not in tensors:
+            msg = f"expected a tensor {key} in {WEIGHTS}, found none"
+            raise ValueError(msg)
+        if tensors[key].shape != tensor.shape:
+            msg = f"tensor {key}: expected shape {tuple(tensor.shape)}, got {tuple(tensors[key].shape)}"
+            raise ValueError(msg)
+    module.load_state_dict({name: tensors[prefix + name] for name in wanted})
+
+
+def _to_lists(scale: Standardisation) -> dict[str, list[float]]:
+    return {"mean": scale.mean.tolist(), "scale": scale.scale.tolist()}
+
+
+def _from_lists(lists: dict[str, list[float]], n: int) -> Standardisation:
+    mean, scale = (np.asarray(lists[key], dtype=np.float32) for key in ("mean", "scale"))
+    if mean.shape != (n,) or scale.shape != (n,):
+        msg = f"standardisation: expected {n} means and scales, got shapes {mean.shape} and {scale.shape}"
+        raise ValueError(msg)
+    return Standardisation(mean, scale)
+
+
+def _hash(weights: bytes, content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    return hashlib.sha256(hashlib.sha256(weights).digest() + canonical).hexdigest()

@@ -1,0 +1,114 @@
+"""ROOT files as they come from users: looked at once before anything runs on them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import uproot
+from coffea.nanoevents import DelphesSchema, NanoAODSchema
+
+TREES = {"Events": "NanoAOD", "Delphes": "Delphes"}
+REMOTE = "://"
+
+
+class InputError(ValueError):
+    """A file that cannot be read; the message names the file, what was expected and what came."""
+
+
+class NanoSchema(NanoAODSchema):  # type: ignore[misc]
+    """NanoAODSchema without a warning for each cross-reference a reduced file lacks."""
+
+    warn_missing_crossrefs = False
+
+
+SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was looked at: its path, tree, layout ("NanoAOD" or "Delphes") and number of events."""
+
+    path: str
+    tree: str
+    layout: str
+    n_events: int
+
+
+def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = ()) -> Source:
+    """Open a file and find out what it is.
+
+    Parameters
+    ----------
+    path: of a ROOT file; remote ones as uproot takes them.
+    tree: its name, when it is neither Events nor Delphes.
+    collections: names of collections that must be there, such as "GenJet".
+
+    Raises
+    ------
+    InputError: a missing file, one that is not ROOT, is truncated, or lacks the tree or a collection.
+    """
+    if REMOTE not in path:
+        _check_local(path)
+    try:
+        with uproot.open(path) as file:
+            if REMOTE not in path and file.file.fEND > Path(path).stat().st_size:
+                size = Path(path).stat().st_size
+                msg = f"{path}: expected {file.file.fEND} bytes, got {size}: the file is truncated"
+                raise InputError(msg)
+            name = _find_tree(path, file, tree)
+            branches = file[name].keys()
+            n_events = file[name].num_entries
+    except InputError:
+        raise
+    except Exception as error:  # uproot raises whatever its parser trips over in damaged bytes
+        detail = str(error).strip().splitlines()
+        msg = f"{path}: expected a readable ROOT file: {detail[0] if detail else type(error).__name__}"
+        raise InputError(msg) from error
+    layout = "Delphes" if any(b.endswith("GenJet_size") or b == "Event.Number" for b in branches) else "NanoAOD"
+    prefix = {"NanoAOD": "{}_pt", "Delphes": "{}.PT"}[layout]
+    last = {branch.split("/")[-1] for branch in branches}
+    for collection in collections:
+        if prefix.format(collection) not in last:
+            known = sorted(
+                b.removesuffix("_pt").removesuffix(".PT") for b in last if "Jet" in b and b.endswith(("_pt", ".PT"))
+            )
+            msg = f"{path}: expected a collection {collection}, found {', '.join(known) or 'no jets'}"
+            raise InputError(msg)
+    return Source(path, name, layout, n_events)
+
+
+def _check_local(path: str) -> None:
+    if not Path(path).is_file():
+        msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
+        raise InputError(msg)
+    with Path(path).open("rb") as file:
+        magic = file.read(4)
+    if magic != b"root":
+        msg = f"{path}: expected a ROOT file, got one that begins with {magic!r}"
+        raise InputError(msg)
+
+
+def _find_tree(path: str, file: Any, tree: str | None) -> str:
+    trees = list(file.keys(cycle=False, filter_classname=["TTree", "ROOT::RNTuple"]))
+    wanted = [tree] if tree is not None else list(TREES)
+    for name in wanted:
+        if name in trees:
+            return name
+    msg = f"{path}: expected a tree {' or '.join(wanted)}, found {', '.join(trees) or 'no tree'}"
+    raise InputError(msg)
+
+
+def branch_filter(sources: Sequence[Source], collections: Sequence[str]) -> dict[str, Any]:
+    """The `iteritems_options` with which coffea looks at the branches of these collections alone.
+
+    A NanoAOD file of 1500 branches opens in a fraction of the time.
+    """
+    if any(source.layout != "NanoAOD" for source in sources):
+        return {}
+    names = ["run", "luminosityBlock", "event", "genWeight"]
+    for collection in collections:
+        names += [f"n{collection}", *(f"{collection}_{v}" for v in ("pt", "eta", "phi", "mass"))]
+    return {"filter_name": names}

@@ -1,0 +1,243 @@
+"""IQNFolder: jagged gen jets in, jagged reco jets out. The only place where awkward meets the emulator."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import torch
+import vector
+from coffea.nanoevents.methods import vector as coffea_vector
+
+from coffea_iqn import bundle
+from coffea_iqn.emulator import Emulator
+from coffea_iqn.events import flatten_jets, identity_keys
+from coffea_iqn.features import ETA, MASS, PHI, PT, Array
+from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
+
+BACKENDS = ("auto", "torch")
+INVALID = ("raise", "drop")
+
+
+class OutsideDomainWarning(UserWarning):
+    """Gen jets lie outside the range a bundle was trained for; they are folded all the same."""
+
+
+class FoldCounts(NamedTuple):
+    """What became of the gen jets of a fold.
+
+    Attributes
+    ----------
+    gen_jets: gen jets that came in.
+    invalid: of these, dropped for a pt, eta, phi or mass that is not finite, or a pt not above zero.
+    outside_domain: folded although outside the bundle's domain.
+    not_accepted: not reconstructed.
+    """
+
+    gen_jets: int
+    invalid: int
+    outside_domain: int
+    not_accepted: int
+
+
+_WARNED: set[str] = set()
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class IQNFolder:
+    """The detector as a function of jagged gen jets.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one.
+    seed: of the quantile levels. Equal seeds give equal jets, whatever the chunk, executor or machine.
+    acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet); False gives exactly
+        one reco jet for every gen jet.
+    replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
+    backend: what evaluates the network, "torch", or "auto" for the fastest installed.
+    invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
+
+    A folder is immutable and small to pickle: it carries the bundle's path and hash, and each process that uses
+    it reads the bundle once.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist or cannot be read.
+    ValueError: when an option has no such value.
+    """
+
+    model: str
+    seed: int
+    acceptance: bool
+    replicas: int
+    backend: str
+    invalid: str
+    path: str
+    hash: str
+
+    def __init__(
+        self,
+        model: str | Path,
+        *,
+        seed: int = 0,
+        acceptance: bool = True,
+        replicas: int = 1,
+        backend: str = "auto",
+        invalid: str = "raise",
+    ) -> None:
+        for name, value, known in (("backend", backend, BACKENDS), ("invalid", invalid, INVALID)):
+            if value not in known:
+                msg = f"{name}: expected one of {', '.join(known)}, got {value!r}"
+                raise ValueError(msg)
+        if not isinstance(replicas, int) or not 1 <= replicas < 2**24:
+            msg = f"replicas: expected an integer from 1 to 2^24 − 1, got {replicas!r}"
+            raise ValueError(msg)
+        path = bundle.find(model)
+        values = {
+            "model": str(model),
+            "seed": int(seed),
+            "acceptance": bool(acceptance),
+            "replicas": replicas,
+            "backend": backend,
+            "invalid": invalid,
+            "path": str(path),
+            "hash": bundle.load(path).card["hash"],
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        return f"IQNFolder({self.model!r}, seed={self.seed}, acceptance={self.acceptance}, replicas={self.replicas})"
+
+    @property
+    def emulator(self) -> Emulator:
+        """The emulator of this folder's bundle, read once a process."""
+        return bundle.load(self.path, expected_hash=self.hash)
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The bundle's card: jets, domain, training, closure, hash."""
+        return self.emulator.card
+
+    def fold_flat(self, x: Array, tau: Array) -> Array:
+        """Reco jets at given quantile levels, without acceptance.
+
+        Parameters
+        ----------
+        x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
+        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+
+        Returns
+        -------
+        reco jets (N, 4) float32, columns as x.
+
+        Raises
+        ------
+        ValueError: when the shapes do not agree, or a level is not in (0, 1).
+        """
+        x, tau = np.asarray(x, dtype=np.float32), np.asarray(tau, dtype=np.float32)
+        if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
+            msg = f"tau: expected levels in (0, 1), got {tau.min()} to {tau.max()}"
+            raise ValueError(msg)
+        return self._one_thread().sample(x, tau)
+
+    def __call__(self, gen: ak.Array, events: ak.Array) -> ak.Array:
+        """Fold the gen jets of events.
+
+        Parameters
+        ----------
+        gen: jagged gen jets, events × var, with pt, eta, phi, mass. To fold a part of a collection, give its jets
+            a field `genJetIdx` first (`ak.local_index(events.GenJet)`): a jet is known by its place before any cut.
+        events: the events they belong to: run, luminosityBlock and event, or Delphes' Event.Number, name the jets.
+
+        Returns
+        -------
+        reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass
+        and genJetIdx, the place of each one's gen jet.
+
+        Raises
+        ------
+        TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
+        ValueError: when gen and events differ in length, or jets are invalid (named with their count).
+        """
+        return self.fold(gen, events)[0]
+
+    def fold(self, gen: ak.Array, events: ak.Array) -> tuple[ak.Array, FoldCounts]:
+        """As calling the folder, with the counts of what became of the gen jets."""
+        jets = flatten_jets(gen)
+        if len(jets.counts) != len(events):
+            msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
+            raise ValueError(msg)
+        valid = jets.valid()
+        n_invalid = int((~valid).sum())
+        if n_invalid and self.invalid == "raise":
+            msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
+            raise ValueError(msg)
+        event, index, values = jets.event[valid], jets.index[valid], jets.values[valid]
+        n_outside = self._outside_domain(values)
+        keys = identity_keys(events, self.seed)[event]
+
+        emulator = self._one_thread()
+        efficiency = emulator.efficiency(values) if self.acceptance else None
+        drawn = []
+        lost = 0
+        for replica in range(self.replicas):
+            reco = emulator.sample(values, levels(keys, index, replica=replica))
+            kept = np.ones(len(values), dtype=bool)
+            if efficiency is not None:
+                u = levels(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+                kept = u < efficiency
+                lost += int((~kept).sum())
+            drawn.append(_jagged(reco[kept], event[kept], index[kept], len(events), like=gen))
+        reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
+        return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost)
+
+    def _one_thread(self) -> Emulator:
+        # Workers are many: torch must not start a thread per core in each of them.
+        if torch.get_num_threads() != 1:
+            torch.set_num_threads(1)
+        return self.emulator
+
+    def _outside_domain(self, values: Array) -> int:
+        """How many jets lie outside the bundle's domain; warns of it once a process."""
+        domain = self.card.get("domain")
+        if domain is None:
+            return 0
+        (pt_min, pt_max), (eta_min, eta_max) = domain["gen_pt"], domain["gen_abs_eta"]
+        pt, abs_eta = values[:, PT], np.abs(values[:, ETA])
+        n = int(((pt < pt_min) | (pt > pt_max) | (abs_eta < eta_min) | (abs_eta > eta_max)).sum())
+        if n and self.hash not in _WARNED:
+            _WARNED.add(self.hash)
+            msg = (
+                f"{n} of {len(values)} gen jets are outside the domain of {self.model} "
+                f"(pt {pt_min:g} to {pt_max:g} GeV, |eta| {eta_min:g} to {eta_max:g}); they are folded all the same"
+            )
+            warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
+        return n
+
+
+def _jagged(
+    reco: Array,
+    event: npt.NDArray[np.int64],
+    index: npt.NDArray[np.int64],
+    n_events: int,
+    *,
+    like: ak.Array,
+) -> ak.Array:
+    """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
+    order = np.lexsort((index, -reco[:, PT], event))
+    reco, index = reco[order], index[order]
+    counts = np.bincount(event, minlength=n_events)
+    columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
+    fields = {name: np.ascontiguousarray(reco[:, k]) for name, k in columns.items()}
+    if isinstance(like, vector.Lorentz):
+        with_name, behavior = like.layout.purelist_parameter("__record__"), like.behavior
+    else:
+        with_name, behavior = "PtEtaPhiMLorentzVector", coffea_vector.behavior
+    flat = ak.zip(fields | {"genJetIdx": index}, with_name=with_name, behavior=behavior)
+    return ak.unflatten(flat, counts)

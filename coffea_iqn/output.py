@@ -1,0 +1,73 @@
+"""What a fold leaves on disk: histograms for ROOT, a summary, plots; all of it or nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import hist
+import uproot
+
+PACKAGES = ("coffea-iqn", "coffea", "awkward", "uproot", "hist", "torch", "numpy")
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder whose files move to `path` when the block ends well, and vanish when it does not.
+
+    Raises
+    ------
+    FileExistsError: when there is a file at the path.
+    """
+    if path.is_file():
+        msg = f"output {path}: expected a folder, found a file"
+        raise FileExistsError(msg)
+    temporary = path.with_name(path.name + ".partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        path.mkdir(exist_ok=True)
+        for file in sorted(temporary.rglob("*")):
+            target = path / file.relative_to(temporary)
+            if file.is_dir():
+                target.mkdir(exist_ok=True)
+            else:
+                file.replace(target)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:
+    """Write histograms as TH1 and TH2 that ROOT opens.
+
+    One folder a dataset and level: `qcd/reco/pt`. The response becomes a TH2 of response against gen pt, over all
+    |eta| (`response`) and in each slice (`response_eta0`, `response_eta1`, ...).
+    """
+    with uproot.recreate(path) as file:
+        for name, histogram in hists.items():
+            for dataset in histogram.axes["dataset"]:
+                for level in histogram.axes["level"]:
+                    part = histogram[{"dataset": dataset, "level": level}]
+                    folder = f"{dataset}/{level}"
+                    if name != "response":
+                        file[f"{folder}/{name}"] = part
+                        continue
+                    file[f"{folder}/response"] = part.project("gen_pt", "response")
+                    for k in range(len(part.axes["gen_abs_eta"])):
+                        file[f"{folder}/response_eta{k}"] = part[{"gen_abs_eta": k}]
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write JSON for people, with a line feed at the end."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package and of those whose numbers depend on them."""
+    return {name: version(name) for name in PACKAGES}

@@ -1,0 +1,113 @@
+"""Run a coffea processor over files, with progress, on whichever executor."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from coffea import processor
+from coffea.util import coffea_console
+
+from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
+
+EXECUTORS = ("iterative", "futures", "dask")
+USER_ERRORS = ("ValueError", "TypeError", "OSError", "BundleError", "DeserializationError")
+QUOTES = "'\""
+
+
+@contextlib.contextmanager
+def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, status: bool = True) -> Iterator[Any]:
+    """A coffea executor, and the pool or cluster behind it for as long as the context lasts.
+
+    Parameters
+    ----------
+    kind: "iterative", "futures" (processes of this machine) or "dask".
+    workers: processes, for futures and for a dask cluster of this machine.
+    scheduler: address of a running dask scheduler; without one, dask makes a cluster on this machine.
+    status: whether to show progress.
+
+    Raises
+    ------
+    ValueError: when there is no such executor, or dask is not installed.
+    """
+    if kind == "iterative":
+        yield processor.IterativeExecutor(status=status, retries=0)
+    elif kind == "futures":
+        import loky
+
+        # a pool of its own for each stage of a run would import torch in every process again
+        pool = loky.get_reusable_executor(max_workers=workers)
+        try:
+            yield processor.FuturesExecutor(pool=pool, workers=workers, status=status, retries=0)
+        finally:
+            pool.shutdown(wait=True)
+    elif kind == "dask":
+        try:
+            from distributed import Client, LocalCluster
+        except ImportError:
+            msg = "executor dask: expected dask.distributed to be installed: pip install 'coffea-iqn[dask]'"
+            raise ValueError(msg) from None
+        with contextlib.ExitStack() as stack:
+            if scheduler is None:
+                cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                scheduler = stack.enter_context(cluster).scheduler_address
+            client = stack.enter_context(Client(scheduler))
+            yield processor.DaskExecutor(client=client, status=status, retries=0)
+    else:
+        msg = f"executor: expected one of {', '.join(EXECUTORS)}, got {kind!r}"
+        raise ValueError(msg)
+
+
+def run(
+    instance: processor.ProcessorABC,
+    datasets: Mapping[str, Sequence[Source]],
+    executor: Any,
+    *,
+    collections: Sequence[str],
+    chunksize: int = 100_000,
+    status: bool = True,
+) -> Any:
+    """Run a processor over inspected files.
+
+    Parameters
+    ----------
+    instance: the processor.
+    datasets: files by name of dataset.
+    executor: from `open_executor`.
+    collections: those the processor reads, so that other branches are not looked at.
+    chunksize: events a chunk.
+    status: whether to show progress.
+
+    Raises
+    ------
+    InputError: files of different layouts, or an error in a chunk, in one line that names the file.
+    """
+    sources = [source for files in datasets.values() for source in files]
+    layouts = sorted({source.layout for source in sources})
+    if len(layouts) != 1:
+        msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
+        raise InputError(msg)
+    coffea_console.quiet = not status
+    runner = processor.Runner(executor=executor, schema=SCHEMAS[layouts[0]], chunksize=chunksize)
+    fileset = {name: {"files": {s.path: s.tree for s in files}} for name, files in datasets.items()}
+    try:
+        return runner(fileset, instance, treename=None, iteritems_options=branch_filter(sources, collections))
+    except Exception as error:
+        message = _chunk_error(error)
+        if message is None:
+            raise
+        raise InputError(message) from error
+
+
+def _chunk_error(error: BaseException) -> str | None:
+    """File and cause of an error that coffea met in a chunk, in one line; None for any other error."""
+    # coffea wraps the cause in text, and text is all that comes back from another process
+    found = re.search(r"filename='([^']*)'.*The error was: (\w+)\((.*)\)\.$", str(error), re.DOTALL)
+    if found is None:
+        return None
+    path, kind, detail = found.groups()
+    if kind not in USER_ERRORS:
+        return None
+    return f"{path}: {detail.strip(QUOTES)}"

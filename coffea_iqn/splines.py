@@ -1,0 +1,64 @@
+"""Monotone rational-quadratic splines on fixed knots, with linear tails; exact both ways.
+
+J. A. Gregory and R. Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; C. Durkan, A. Bekasov, I. Murray and
+G. Papamakarios, NeurIPS 2019 (arXiv:1906.04032), whose knots are learnt on both axes. Here the knots of the
+abscissa are fixed, so that the bin of a level is known without a network, and a spline is a quantile function
+that is given by its quantiles and slopes at fixed levels.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def spline(x: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """The spline at x, and its derivative.
+
+    Parameters
+    ----------
+    x: (N,).
+    knots: abscissae, ascending, (K,).
+    values: ordinates at the knots, ascending, (N, K).
+    slopes: derivatives at the knots, positive, (N, K). Beyond the ends the spline goes on straight.
+
+    Returns
+    -------
+    y and dy/dx, (N,) each.
+    """
+    low = (torch.bucketize(x, knots) - 1).clamp(0, len(knots) - 2)  # (N,)
+    x0, width = knots[low], knots[low + 1] - knots[low]
+    y0, y1, d0, d1 = _at(values, low), _at(values, low + 1), _at(slopes, low), _at(slopes, low + 1)
+    height = y1 - y0
+    s = height / width
+    t = ((x - x0) / width).clamp(0.0, 1.0)
+    u = t * (1.0 - t)
+    denominator = s + (d0 + d1 - 2.0 * s) * u
+    y = y0 + height * (s * t * t + d0 * u) / denominator
+    slope = s * s * (d1 * t * t + 2.0 * s * u + d0 * (1.0 - t) ** 2) / denominator.square()
+    below, above = (x - knots[0]).clamp(max=0.0), (x - knots[-1]).clamp(min=0.0)
+    return y + d0 * below + d1 * above, slope
+
+
+def inverse(y: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
+    """The x at which the spline is y, and the spline's derivative there; arguments as of `spline`."""
+    low = ((y[:, None] >= values).sum(dim=1) - 1).clamp(0, len(knots) - 2)  # (N,)
+    x0, width = knots[low], knots[low + 1] - knots[low]
+    y0, y1, d0, d1 = _at(values, low), _at(values, low + 1), _at(slopes, low), _at(slopes, low + 1)
+    height = y1 - y0
+    s = height / width
+    rise = torch.minimum((y - y0).clamp(min=0.0), height)
+    bend = d0 + d1 - 2.0 * s
+    a = height * (s - d0) + rise * bend
+    b = height * d0 - rise * bend
+    c = -s * rise
+    t = 2.0 * c / (-b - torch.sqrt((b * b - 4.0 * a * c).clamp(min=0.0)))
+    u = t * (1.0 - t)
+    slope = s * s * (d1 * t * t + 2.0 * s * u + d0 * (1.0 - t) ** 2) / (s + bend * u).square()
+    below, above = (y - y0).clamp(max=0.0), (y - y1).clamp(min=0.0)
+    return x0 + width * t + below / d0 + above / d1, slope
+
+
+def _at(table: Tensor, column: Tensor) -> Tensor:
+    """One column (N,) of each row of a table (N, K)."""
+    return table.gather(1, column[:, None])[:, 0]

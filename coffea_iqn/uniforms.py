@@ -1,0 +1,112 @@
+"""Quantile levels that depend on what a jet is, never on where it is computed.
+
+The levels come from Philox4x32-10 (J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, SC'11), a
+counter-based generator: a bijection of a 128-bit counter under a 64-bit key. Two rounds of it are chained,
+so that nothing of a jet's identity is lost to a hash:
+
+    event key  = philox(counter = (event, luminosityBlock, run), key = hash of (seed, dataset))
+    four words = philox(counter = (gen jet, replica, stream; half of the event key), key = the other half)
+
+Four words make the four levels of one jet. Chunk, executor, worker, file order and event slicing enter nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+Words = npt.NDArray[np.uint32]
+
+STREAM_JET = 0  # the levels of the four-momentum
+STREAM_ACCEPTANCE = 1  # whether the jet is reconstructed
+STREAM_SPLIT = 2  # which part of a training sample an event belongs to
+
+_ROUNDS = 10
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+_LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def philox(counter: Words, key: Words) -> Words:
+    """Philox4x32-10 of each row.
+
+    Parameters
+    ----------
+    counter: (N, 4) uint32.
+    key: (N, 2) uint32.
+
+    Returns
+    -------
+    (N, 4) uint32, equal to Random123's.
+    """
+    out = np.empty_like(counter)
+    for i in range(len(counter)):
+        c0, c1, c2, c3 = counter[i, 0], counter[i, 1], counter[i, 2], counter[i, 3]
+        k0, k1 = key[i, 0], key[i, 1]
+        for _ in range(_ROUNDS):
+            p0 = _M0 * np.uint64(c0)
+            p1 = _M1 * np.uint64(c2)
+            c0, c1, c2, c3 = (
+                np.uint32(p1 >> _HIGH) ^ c1 ^ k0,
+                np.uint32(p1),
+                np.uint32(p0 >> _HIGH) ^ c3 ^ k1,
+                np.uint32(p0),
+            )
+            k0 = np.uint32(k0 + _W0)
+            k1 = np.uint32(k1 + _W1)
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = c0, c1, c2, c3
+    return out
+
+
+def event_keys(
+    seed: int,
+    dataset: str,
+    run: npt.ArrayLike,
+    luminosity_block: npt.ArrayLike,
+    event: npt.ArrayLike,
+) -> Words:
+    """A 128-bit key for each event, (events, 4) uint32; different events of a dataset never share one.
+
+    Parameters
+    ----------
+    seed: any integer.
+    dataset: name of the dataset; for files without run numbers, with the file's identity.
+    run, luminosity_block: (events,), taken modulo 2^32.
+    event: (events,), 64 bits.
+    """
+    digest = hashlib.blake2b(f"{seed}\n{dataset}".encode(), digest_size=8).digest()
+    number = np.asarray(event).astype(np.uint64)
+    counter = np.empty((len(number), 4), dtype=np.uint32)
+    counter[:, 0] = number & _LOW
+    counter[:, 1] = number >> _HIGH
+    counter[:, 2] = np.asarray(luminosity_block)
+    counter[:, 3] = np.asarray(run)
+    key = np.broadcast_to(np.frombuffer(digest, dtype="<u4"), (len(number), 2))
+    words: Words = philox(counter, np.ascontiguousarray(key))
+    return words
+
+
+def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int = STREAM_JET) -> npt.NDArray[np.float32]:
+    """Four levels in (0, 1) for each jet.
+
+    Parameters
+    ----------
+    keys: the `event_keys` of the event each jet belongs to, (N, 4).
+    index: of the gen jet in its event, before any cut, (N,).
+    replica: which of several independent draws, below 2^24.
+    stream: which use, one of the `STREAM_` constants.
+
+    Returns
+    -------
+    (N, 4) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
+    """
+    counter = np.empty_like(keys)
+    counter[:, 0] = np.asarray(index)
+    counter[:, 1] = (replica << 8) | stream
+    counter[:, 2:] = keys[:, 2:]
+    words = philox(counter, np.ascontiguousarray(keys[:, :2]))
+    return ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)

@@ -1,0 +1,29 @@
+"""What the package ships: bundles and small samples. `README.md` beside this file says where each is from."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+BUNDLES = ("cms-delphes-ak4", "cms-delphes-ak5")
+
+
+def bundle_path(name: str) -> Path:
+    """The folder of a shipped bundle."""
+    return Path(str(files(__name__))) / "bundles" / name
+
+
+def sample_path(name: str) -> Path:
+    """The path of a shipped sample, such as `qcd_ak4.root`.
+
+    Raises
+    ------
+    FileNotFoundError: when there is none of this name; names those there are.
+    """
+    folder = Path(str(files(__name__))) / "samples"
+    path = folder / name
+    if not path.is_file():
+        known = ", ".join(sorted(p.name for p in folder.glob("*.root")))
+        msg = f"sample {name!r}: expected one of {known}"
+        raise FileNotFoundError(msg)
+    return path

@@ -1,0 +1,41 @@
+"""Cut the small samples that the package ships from full simulation files: see README.md beside this file.
+
+python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER OUTPUT_FOLDER
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import awkward as ak
+import uproot
+
+# sample: (folder, file, events, collections)
+SAMPLES = {
+    "qcd_ak4.root": (0, "qcd_valid.root", 5000, ("GenJet", "Jet")),
+    "qcd_ak5.root": (1, "qcd_valid.root", 5000, ("GenJet", "Jet")),
+    "qcdflat_ak4.root": (0, "qcdflat_valid.root", 5000, ("GenJet", "Jet")),
+    "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
+}
+SINGLES = ("run", "luminosityBlock", "event", "genWeight")
+
+
+def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...]) -> None:
+    """Copy the first events of a NanoAOD-like file, with some of its collections."""
+    with uproot.open(source) as file:
+        tree = file["Events"]
+        columns = {name: tree[name].array(entry_stop=n_events) for name in SINGLES}
+        for collection in collections:
+            prefix = f"{collection}_"
+            names = [key for key in tree.keys() if key.startswith(prefix)]
+            fields = {name.removeprefix(prefix): tree[name].array(entry_stop=n_events) for name in names}
+            columns[collection] = ak.zip(fields)
+    with uproot.recreate(output, compression=uproot.LZMA(9)) as file:
+        file.mktree("Events", {name: column.type.content for name, column in columns.items()}).extend(columns)
+
+
+if __name__ == "__main__":
+    *folders, destination = (Path(argument) for argument in sys.argv[1:])
+    for name, (folder, source, n_events, collections) in SAMPLES.items():
+        cut(folders[folder] / source, destination / name, n_events, collections)

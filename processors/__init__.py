@@ -1,0 +1,8 @@
+"""Coffea processors: thin shells around the library."""
+
+from __future__ import annotations
+
+from coffea_iqn.processors.fold import IQNFoldProcessor
+from coffea_iqn.processors.pairs import PairsProcessor
+
+__all__ = ["IQNFoldProcessor", "PairsProcessor"]

@@ -1,0 +1,118 @@
+"""Gen jets to reco jets to histograms, chunk by chunk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea import processor
+
+from coffea_iqn import histograms
+from coffea_iqn.events import FlatJets, event_weights, flatten_jets
+from coffea_iqn.features import ETA, PHI, PT
+from coffea_iqn.folder import IQNFolder
+from coffea_iqn.matching import match_jets
+
+
+class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Fold the gen jets of a fileset and fill histograms beside those of gen and, where the files have it, truth.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one.
+    gen: name of the gen jets' collection.
+    truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
+    seed, acceptance, invalid: as of `IQNFolder`.
+    pt_min: least pt [GeV] of the jets in the histograms, at every level.
+    eta_max: greatest |eta| of the jets in the histograms, at every level.
+
+    Takes NanoAOD (`NanoAODSchema`) and Delphes (`DelphesSchema`) files. A run returns
+    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": []}`; the histograms are those of
+    `histograms.book`, filled with genWeight where the files have it.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist or cannot be read.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "cms-delphes-ak4",
+        *,
+        gen: str = "GenJet",
+        truth: str | None = "Jet",
+        seed: int = 0,
+        acceptance: bool = True,
+        invalid: str = "raise",
+        pt_min: float = 20.0,
+        eta_max: float = 5.0,
+    ) -> None:
+        self.folder = IQNFolder(model, seed=seed, acceptance=acceptance, invalid=invalid)
+        self.gen = gen
+        self.truth = truth
+        self.pt_min = pt_min
+        self.eta_max = eta_max
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        dataset = events.metadata["dataset"]
+        if self.gen not in events.fields:
+            msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
+            raise ValueError(msg)
+        weights = event_weights(events)
+        if weights is None:
+            weights = np.ones(len(events))
+
+        folded, counts = self.folder.fold(events[self.gen], events)
+        gen, reco = flatten_jets(events[self.gen]), flatten_jets(folded)
+        gen = gen.where(gen.valid())
+        levels = {"gen": gen, "reco": reco}
+        if self.truth is not None and self.truth in events.fields:
+            levels["truth"] = flatten_jets(events[self.truth])
+
+        filler = histograms.Filler(dataset, weights)
+        cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
+        for level, jets in levels.items():
+            cutflow[f"{level}_jets_selected"] = filler.fill_jets(level, jets, pt_min=self.pt_min, eta_max=self.eta_max)
+        self._fill_response(filler, **levels)
+        hists = histograms.to_hists(filler.sums, [dataset])
+        return {"hists": hists, "sums": filler.sums, "cutflow": {dataset: cutflow}, "files": []}
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
+        cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
+        hists = histograms.to_hists(accumulator["sums"], cutflow)
+        for dataset, flow in cutflow.items():
+            every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]
+            flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
+        return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _fill_response(
+        self,
+        filler: histograms.Filler,
+        gen: FlatJets,
+        reco: FlatJets,
+        truth: FlatJets | None = None,
+    ) -> None:
+        """Emulated jets know their gen jet; true ones are matched."""
+        filler.fill_response("reco", gen.values[gen.places_of(reco)], reco.values[:, PT], reco.event)
+        if truth is None:
+            return
+        match = match_jets(
+            gen.values[:, ETA],
+            gen.values[:, PHI],
+            gen.counts,
+            truth.values[:, ETA],
+            truth.values[:, PHI],
+            truth.counts,
+            cone=self.folder.card["jets"]["cone"],
+        )
+        matched = match >= 0
+        filler.fill_response("truth", gen.values[matched], truth.values[match[matched], PT], gen.event[matched])
+
+
+def _jet_collections(events: ak.Array) -> str:
+    """Names of collections that look like jets, to help with a wrong name."""
+    names = [name for name in events.fields if "jet" in name.lower() and "." not in name]
+    return ", ".join(names) or "no jet collection at all"

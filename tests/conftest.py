@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import coffea.util
+import numpy as np
+import pytest
+from coffea.nanoevents import DelphesSchema, NanoEventsFactory
+
+from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.files import NanoSchema
+from coffea_iqn.training import RECIPES, JetPairs, train
+
+coffea.util.coffea_console.quiet = True
+
+TINY = {"steps": 40, "check_every": 20, "stages": 1, "hidden": (8, 8)}
+
+
+def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
+    """Gen jets, and reco jets 2 % low with a resolution of 10 %; soft ones are often lost."""
+    rng = np.random.default_rng(seed)
+    pt = 10.0 + rng.exponential(30.0, n)
+    gen = np.stack([pt, rng.uniform(-4.5, 4.5, n), rng.uniform(-np.pi, np.pi, n), 0.1 * pt], axis=1)
+    reco = gen * np.stack([rng.normal(0.98, 0.1, n), np.ones(n), np.ones(n), rng.normal(1.0, 0.1, n)], axis=1)
+    reco[:, 1:3] += rng.normal(0.0, 0.02, (n, 2))
+    reco[rng.uniform(size=n) > pt / 20.0] = np.nan
+    return JetPairs(gen.astype(np.float32), reco.astype(np.float32), rng.uniform(size=n).astype(np.float32))
+
+
+CARD = {
+    "jets": {"algorithm": "anti-kt", "radius": 0.4, "cone": 0.25},
+    "domain": {"gen_pt": [15.0, 3000.0], "gen_abs_eta": [0.0, 5.0]},
+}
+
+
+@pytest.fixture(scope="session", params=list(RECIPES))
+def emulator(request):
+    """An emulator of each recipe, trained for a moment."""
+    made = train(make_pairs(), replace(RECIPES[request.param], **TINY))
+    made.card.update(CARD)
+    return made
+
+
+@pytest.fixture
+def emulator_bundle(emulator, tmp_path):
+    """The path of each emulator's bundle."""
+    path = tmp_path / "bundle"
+    bundle.save(emulator, path)
+    return path
+
+
+@pytest.fixture(params=BUNDLES)
+def shipped(request):
+    """The name of each shipped bundle."""
+    return request.param
+
+
+@pytest.fixture
+def folder():
+    return IQNFolder("cms-delphes-ak4", seed=1)
+
+
+def open_events(name: str, **keywords):
+    """Events of a shipped sample."""
+    delphes = name.startswith("delphes")
+    return NanoEventsFactory.from_root(
+        {str(sample_path(name)): "Delphes" if delphes else "Events"},
+        schemaclass=DelphesSchema if delphes else NanoSchema,
+        **keywords,
+    ).events()
+
+
+@pytest.fixture
+def nano_events():
+    return open_events("qcd_ak4.root", entry_stop=300)
+
+
+@pytest.fixture
+def delphes_events():
+    return open_events("delphes_1000.root", entry_stop=100)

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from coffea_iqn import bundle
+from coffea_iqn.bundle import CARD, WEIGHTS, BundleError
+from coffea_iqn.data import bundle_path
+from conftest import make_pairs
+
+
+def test_round_trip_to_the_bit(emulator, emulator_bundle):
+    bundle._CACHE.clear()
+    again = bundle.load(emulator_bundle)
+    gen = make_pairs(50).gen
+    tau = np.full(gen.shape, 0.3, dtype=np.float32)
+    np.testing.assert_array_equal(again.sample(gen, tau), emulator.sample(gen, tau))
+    np.testing.assert_array_equal(again.efficiency(gen), emulator.efficiency(gen))
+    assert again.card["jets"] == emulator.card["jets"]
+
+
+def test_saving_twice_gives_the_same_hash_and_leaves_nothing_else(emulator, tmp_path):
+    assert bundle.save(emulator, tmp_path / "a") == bundle.save(emulator, tmp_path / "a")
+    assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", CARD, WEIGHTS]
+
+
+def test_saving_over_something_else_is_refused(emulator, tmp_path):
+    (tmp_path / "thesis").mkdir()
+    with pytest.raises(FileExistsError, match="thesis"):
+        bundle.save(emulator, tmp_path / "thesis")
+
+
+def test_is_read_once_a_process(emulator_bundle):
+    digest = bundle.load(emulator_bundle).card["hash"]
+    (emulator_bundle / WEIGHTS).unlink()
+    assert bundle.load("anywhere", expected_hash=digest) is bundle.load("anywhere", expected_hash=digest)
+
+
+def test_unknown_name_lists_those_there_are():
+    with pytest.raises(BundleError, match="cms-delphes-ak4, cms-delphes-ak5"):
+        bundle.find("cms-delphes-ak8")
+
+
+def edit(path, change, *, rehash=True):
+    content = json.loads((path / CARD).read_text())
+    change(content)
+    if rehash:
+        content.pop("hash", None)
+        content["hash"] = bundle._hash((path / WEIGHTS).read_bytes(), content)
+    (path / CARD).write_text(json.dumps(content))
+
+
+DAMAGES = {
+    "newer schema": (lambda c: c.update(schema_version=99), "newer coffea-iqn"),
+    "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 1, got 'one'"),
+    "missing key": (lambda c: c.pop("targets"), "expected the key 'targets'"),
+    "unknown targets": (lambda c: c.update(targets="magic"), "got 'calorimeter' and 'magic'|got 'paper' and 'magic'"),
+    "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
+    "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
+    "standardisation too short": (lambda c: c["standardisation"]["inputs"]["mean"].pop(), "standardisation: expected"),
+    "standardisation missing": (lambda c: c.update(standardisation={}), "inputs"),
+    "network of a wrong kind": (lambda c: c.update(network=3), "bundle"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_card_is_one_clear_line(emulator_bundle, damage):
+    change, message = DAMAGES[damage]
+    edit(emulator_bundle, change)
+    with pytest.raises(BundleError, match=message) as caught:
+        bundle.load(emulator_bundle)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_edit_without_a_new_hash_is_noticed(emulator_bundle):
+    edit(emulator_bundle, lambda c: c["card"].update(detector="a better one"), rehash=False)
+    with pytest.raises(BundleError, match="damaged or were edited"):
+        bundle.load(emulator_bundle)
+
+
+def test_damaged_weights_are_noticed(emulator_bundle):
+    weights = bytearray((emulator_bundle / WEIGHTS).read_bytes())
+    weights[-1] ^= 1
+    (emulator_bundle / WEIGHTS).write_bytes(bytes(weights))
+    with pytest.raises(BundleError, match="damaged"):
+        bundle.load(emulator_bundle)
+
+
+@pytest.mark.parametrize("name", [CARD, WEIGHTS])
+def test_missing_file(emulator_bundle, name):
+    (emulator_bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"expected a file {name}"):
+        bundle.load(emulator_bundle)
+
+
+@pytest.mark.parametrize("text", ["not json", "[1, 2]", ""])
+def test_card_that_is_not_an_object(emulator_bundle, text):
+    (emulator_bundle / CARD).write_text(text)
+    with pytest.raises(BundleError, match=r"model\.json"):
+        bundle.load(emulator_bundle)
+
+
+def test_another_bundle_at_the_path_is_noticed(emulator_bundle):
+    with pytest.raises(BundleError, match="another bundle"):
+        bundle.load(emulator_bundle, expected_hash="0" * 64)
+
+
+def test_shipped_bundles_load_and_tell_about_themselves(shipped):
+    card = bundle.load(bundle_path(shipped)).card
+    assert card["jets"]["radius"] == float(shipped[-1]) / 10
+    assert card["training"]["files"]
+    assert card["training"]["versions"]["torch"]
+    low, high = card["domain"]["gen_pt"]
+    assert low < 20 < 2000 < high

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from coffea_iqn.features import INPUTS, TARGETS, Standardisation, wrap_phi
+
+
+def jets(n):
+    columns = (st.floats(10.0, 3000.0), st.floats(-5.0, 5.0), st.floats(-3.14159, 3.14159), st.floats(0.0, 500.0))
+    return st.tuples(*(arrays(np.float64, n, elements=c) for c in columns)).map(lambda c: np.stack(c, axis=1))
+
+
+@pytest.mark.parametrize("name", TARGETS)
+@given(gen=jets(5), reco=jets(5))
+def test_decode_inverts_encode(name, gen, reco):
+    again = TARGETS[name].decode(TARGETS[name].encode(reco, gen), gen)
+    np.testing.assert_allclose(again[:, [0, 1, 3]], reco[:, [0, 1, 3]], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(wrap_phi(again[:, 2] - reco[:, 2]), 0.0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_a_jet_across_phi_pi_is_near(name):
+    gen = np.array([[50.0, 0.0, 3.14, 5.0]])
+    inside, across = np.array([[50.0, 0.0, 3.12, 5.0]]), np.array([[50.0, 0.0, -3.1232, 5.0]])
+    encode = TARGETS[name].encode
+    here = encode(gen, gen)[0, 2]
+    assert abs(encode(across, gen)[0, 2] - here) == pytest.approx(abs(encode(inside, gen)[0, 2] - here), rel=1e-2)
+
+
+@given(arrays(np.float64, 10, elements=st.floats(-100.0, 100.0)))
+def test_wrapped_angles_are_in_range_and_equivalent(phi):
+    wrapped = wrap_phi(phi)
+    assert (wrapped > -np.pi).all()
+    assert (wrapped <= np.pi).all()
+    np.testing.assert_allclose(np.cos(wrapped), np.cos(phi), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", INPUTS)
+@given(gen=jets(3))
+def test_inputs_are_finite_and_row_by_row(name, gen):
+    inputs = INPUTS[name](gen)
+    assert np.isfinite(inputs).all()
+    np.testing.assert_array_equal(inputs[1:2], INPUTS[name](gen[1:2]))
+
+
+@pytest.mark.parametrize("name", INPUTS)
+def test_small_negative_masses_count_as_zero(name):
+    gen = np.array([[20.0, 1.0, 0.5, -1e-6]], dtype=np.float32)
+    zero = np.array([[20.0, 1.0, 0.5, 0.0]], dtype=np.float32)
+    np.testing.assert_array_equal(INPUTS[name](gen), INPUTS[name](zero))
+
+
+def test_standardisation_centres_scales_and_inverts():
+    values = np.random.default_rng(0).normal([1.0, -5.0, 3.0], [2.0, 0.1, 0.0], (1000, 3))
+    scale = Standardisation.of(values)
+    z = scale.apply(values)
+    np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-5)
+    np.testing.assert_allclose(z[:, :2].std(axis=0), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(scale.invert(z), values, rtol=1e-6)

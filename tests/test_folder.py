@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import pickle
+
+import awkward as ak
+import numpy as np
+import pytest
+import vector
+from coffea.nanoevents.methods import vector as coffea_vector
+
+import coffea_iqn.folder
+from coffea_iqn import IQNFolder
+from coffea_iqn.bundle import BundleError
+from coffea_iqn.events import identity_keys
+from coffea_iqn.folder import OutsideDomainWarning
+from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
+from conftest import open_events
+
+COLUMNS = ("pt", "eta", "phi", "mass")
+
+
+def equal(a, b):
+    return all(ak.array_equal(a[name], b[name]) for name in (*COLUMNS, "genJetIdx"))
+
+
+def fold_slowly(folder, gen, events):
+    """Event by event and jet by jet, as a person would."""
+    keys = identity_keys(events, folder.seed)
+    folded = []
+    for i, jets in enumerate(gen):
+        event = []
+        for j, jet in enumerate(jets):
+            x = np.array([[jet[name] for name in COLUMNS]], dtype=np.float32)
+            u = levels(keys[i : i + 1], [j], stream=STREAM_ACCEPTANCE)[0, 0]
+            if folder.acceptance and u >= folder.emulator.efficiency(x)[0]:
+                continue
+            reco = folder.fold_flat(x, levels(keys[i : i + 1], [j]))[0]
+            event.append((*reco.tolist(), j))
+        folded.append(sorted(event, key=lambda jet: -jet[0]))
+    return folded
+
+
+@pytest.mark.parametrize("acceptance", [True, False])
+def test_equals_slow_reference(shipped, nano_events, acceptance):
+    folder = IQNFolder(shipped, seed=5, acceptance=acceptance)
+    events = nano_events[:40]
+    reco = folder(events.GenJet, events)
+    columns = [reco[name].to_list() for name in (*COLUMNS, "genJetIdx")]
+    assert [list(zip(*event, strict=True)) for event in zip(*columns, strict=True)] == fold_slowly(
+        folder, events.GenJet, events
+    )
+
+
+def test_reco_jets_are_vectors_like_the_gen_jets(folder, nano_events):
+    reco = folder(nano_events.GenJet, nano_events)
+    gen = nano_events.GenJet
+    assert isinstance(reco, vector.Lorentz)
+    assert type(reco) is type(gen)
+    np.testing.assert_allclose(ak.flatten(reco.px), ak.flatten(reco.pt * np.cos(reco.phi)), rtol=1e-4, atol=1e-4)
+    two = reco[ak.num(reco) > 1]
+    assert ak.all((two[:, 0] + two[:, 1]).mass > 0)
+    assert ak.all((reco + gen[reco.genJetIdx]).pt > 0)
+    assert ak.all(reco.delta_r(gen[reco.genJetIdx]) < 1.5)
+    assert ak.mean(ak.flatten(reco.nearest(gen).pt / reco.pt)) == pytest.approx(1.0, abs=0.2)
+
+
+def test_pt_sorted_with_links(folder, nano_events):
+    reco = folder(nano_events.GenJet, nano_events)
+    assert len(reco) == len(nano_events)
+    assert ak.all(reco.pt[:, :-1] >= reco.pt[:, 1:])
+    assert ak.all(ak.num(reco) <= ak.num(nano_events.GenJet))
+    assert ak.all(reco.genJetIdx < ak.num(nano_events.GenJet))
+    assert not ak.any(ak.sort(reco.genJetIdx)[:, 1:] == ak.sort(reco.genJetIdx)[:, :-1])
+
+
+def test_without_acceptance_every_gen_jet_has_one_reco_jet(nano_events):
+    reco = IQNFolder("cms-delphes-ak4", acceptance=False)(nano_events.GenJet, nano_events)
+    assert ak.array_equal(ak.sort(reco.genJetIdx), ak.local_index(nano_events.GenJet.pt), dtype_exact=False)
+
+
+def test_acceptance_loses_some_soft_jets(folder, nano_events):
+    _, counts = folder.fold(nano_events.GenJet, nano_events)
+    assert 0.1 < counts.not_accepted / counts.gen_jets < 0.4
+
+
+@pytest.mark.parametrize("part", [slice(10, 20), slice(None, None, -1), slice(0, 0), slice(7, 8)])
+def test_slicing_events_first_changes_nothing(folder, nano_events, part):
+    whole = folder(nano_events.GenJet, nano_events)
+    some = nano_events[part]
+    assert equal(folder(some.GenJet, some), whole[part])
+
+
+def test_seeds_give_other_jets_and_the_same_seed_the_same(nano_events):
+    first, again, other = (
+        IQNFolder("cms-delphes-ak4", seed=s, acceptance=False)(nano_events.GenJet, nano_events) for s in (1, 1, 2)
+    )
+    assert equal(first, again)
+    assert not ak.any(ak.flatten(first.pt, axis=None) == ak.flatten(other.pt, axis=None))
+
+
+def test_a_cut_collection_keeps_its_levels_with_genjetidx(folder, nano_events):
+    gen = ak.with_field(nano_events.GenJet, ak.local_index(nano_events.GenJet.pt), "genJetIdx")
+    whole = folder(gen, nano_events)
+    hard = gen.pt > 20
+    cut = folder(gen[hard], nano_events)
+    assert equal(cut, whole[gen.pt[whole.genJetIdx] > 20])
+
+
+def test_replicas_are_independent_draws(nano_events):
+    three = IQNFolder("cms-delphes-ak4", seed=1, replicas=3)(nano_events.GenJet, nano_events)
+    one = IQNFolder("cms-delphes-ak4", seed=1)(nano_events.GenJet, nano_events)
+    assert ak.all(ak.num(three, axis=1) == 3)
+    assert equal(three[:, 0], one)
+    assert ak.sum(ak.num(three[:, 1]) != ak.num(one)) > 0
+    assert ak.all(three.px == three.px)
+
+
+def test_delphes_events(folder, delphes_events):
+    reco = folder(delphes_events.GenJet, delphes_events)
+    assert type(reco) is type(delphes_events.GenJet)
+    assert equal(folder(delphes_events.GenJet[20:30], delphes_events[20:30]), reco[20:30])
+    # a collection the schema does not know has Delphes' own names and no vector behavior
+    other = folder(delphes_events.GenJetAK4, delphes_events)
+    assert isinstance(other, vector.Lorentz)
+
+
+def test_delphes_files_are_told_apart(folder):
+    named = [open_events("delphes_1000.root", entry_stop=30, metadata={"fileuuid": u}) for u in ("a", "b")]
+    first, second = (folder(events.GenJet, events) for events in named)
+    assert not ak.array_equal(first.pt, second.pt)
+
+
+def test_plain_awkward_vectors(folder):
+    gen = ak.zip(
+        {
+            "pt": [[50.0, 30.0], [], [40.0]],
+            "eta": [[0.1, 1.0], [], [2.0]],
+            "phi": [[0.0, 3.0], [], [1.0]],
+            "mass": [[5.0, 4.0], [], [6.0]],
+        },
+        with_name="PtEtaPhiMLorentzVector",
+        behavior=coffea_vector.behavior,
+    )
+    events = ak.Array({"run": [1, 1, 1], "luminosityBlock": [1, 1, 1], "event": [1, 2, 3]})
+    reco = folder(gen, events)
+    assert ak.num(reco).to_list()[1] == 0
+    assert reco.px.ndim == 2
+
+
+def test_no_events_and_no_jets(folder, nano_events):
+    none = nano_events[:0]
+    assert len(folder(none.GenJet, none)) == 0
+    empty = nano_events.GenJet[nano_events.GenJet.pt > 1e9]
+    reco = folder(empty, nano_events)
+    assert ak.num(reco).to_list() == [0] * len(nano_events)
+    assert reco.px.ndim == 2
+
+
+def test_fold_flat(folder, shipped):
+    x = np.array([[50.0, 1.0, 3.1, 5.0]] * 3)
+    tau = np.array([[0.1] * 4, [0.5] * 4, [0.9] * 4])
+    reco = IQNFolder(shipped).fold_flat(x, tau)
+    assert reco.shape == (3, 4)
+    assert reco.dtype == np.float32
+    assert reco[0, 0] < reco[1, 0] < reco[2, 0]
+    assert reco[1, 0] == pytest.approx(50.0, rel=0.2)
+    assert folder.fold_flat(x[:0], tau[:0]).shape == (0, 4)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, -0.5, np.nan])
+def test_levels_outside_the_unit_interval_are_refused(folder, level):
+    with pytest.raises(ValueError, match=r"levels in \(0, 1\)"):
+        folder.fold_flat(np.ones((1, 4)), np.full((1, 4), level))
+
+
+def spoil(events, value):
+    gen = events.GenJet
+    pt = ak.where((ak.local_index(gen.pt) == 1), np.float32(value), gen.pt)
+    return ak.with_field(gen, pt, "pt"), int(ak.sum(ak.num(gen) > 1))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1.0, 0.0])
+def test_invalid_jets_are_counted_and_refused_or_dropped(nano_events, value):
+    gen, n = spoil(nano_events, value)
+    with pytest.raises(ValueError, match=f"got {n} of "):
+        IQNFolder("cms-delphes-ak4")(gen, nano_events)
+    tolerant = IQNFolder("cms-delphes-ak4", invalid="drop", acceptance=False)
+    reco, counts = tolerant.fold(gen, nano_events)
+    assert counts.invalid == n
+    assert not ak.any(reco.genJetIdx == 1)
+    clean = tolerant(nano_events.GenJet, nano_events)
+    assert equal(reco, clean[clean.genJetIdx != 1])
+
+
+def test_masked_jets_are_refused(folder, nano_events):
+    with pytest.raises(TypeError, match="drop_none"):
+        folder(ak.mask(nano_events.GenJet, nano_events.GenJet.pt > 20), nano_events)
+    with pytest.raises(TypeError, match="drop_none"):
+        folder(ak.mask(nano_events.GenJet, nano_events.event > 20), nano_events)
+
+
+@pytest.mark.parametrize(
+    ("gen", "error", "message"),
+    [
+        (lambda e: e.GenJet[:-1], ValueError, "one list for each of the 300 events, got 299"),
+        (lambda e: e.GenJet.pt, TypeError, "found no pt, eta, phi, mass"),
+        (lambda e: ak.flatten(e.GenJet), TypeError, "got 1 dimensions"),
+        (lambda e: [1.0], TypeError, "got list"),
+    ],
+)
+def test_wrong_arrays_are_refused(folder, nano_events, gen, error, message):
+    with pytest.raises(error, match=message):
+        folder(gen(nano_events), nano_events)
+
+
+def test_events_without_identity_are_refused(folder, nano_events):
+    with pytest.raises(ValueError, match="run, luminosityBlock and event"):
+        folder(nano_events.GenJet, nano_events[["GenJet"]])
+
+
+@pytest.mark.filterwarnings("always::coffea_iqn.folder.OutsideDomainWarning")
+def test_jets_outside_the_domain_are_folded_counted_and_warned_of_once(folder, nano_events, monkeypatch):
+    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    gen = nano_events.GenJet
+    n = int(ak.sum((gen.pt < 15) | (abs(gen.eta) > 5)))
+    with pytest.warns(OutsideDomainWarning, match=f"{n} of ") as caught:
+        _, counts = folder.fold(gen, nano_events)
+        folder.fold(gen, nano_events)
+    assert len(caught) == 1
+    assert counts.outside_domain == n
+
+
+def test_a_folder_is_small_immutable_and_the_same_after_pickling(folder, nano_events):
+    pickled = pickle.dumps(folder)
+    assert len(pickled) < 1000
+    again = pickle.loads(pickled)
+    assert again == folder
+    assert again.emulator is folder.emulator
+    assert equal(again(nano_events.GenJet, nano_events), folder(nano_events.GenJet, nano_events))
+    with pytest.raises(AttributeError):
+        folder.seed = 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"backend": "abacus"}, "backend"), ({"invalid": "ignore"}, "invalid"), ({"replicas": 0}, "replicas")],
+)
+def test_unknown_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=f"^{message}: expected"):
+        IQNFolder("cms-delphes-ak4", **options)
+
+
+def test_a_user_bundle_by_path(emulator_bundle, nano_events):
+    reco = IQNFolder(emulator_bundle)(nano_events.GenJet, nano_events)
+    assert len(reco) == len(nano_events)
+    with pytest.raises(BundleError):
+        IQNFolder(emulator_bundle / "nowhere")

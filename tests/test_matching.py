@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from coffea_iqn.matching import default_cone, match_jets
+
+JET = st.tuples(st.integers(-8, 8).map(lambda i: i / 4), st.integers(-12, 12).map(lambda i: i / 4))
+EVENT = st.tuples(st.lists(JET, max_size=5), st.lists(JET, max_size=5))
+
+
+def match_slowly(gen, reco, cone):
+    """Take the nearest pair of an event again and again."""
+    match = [-1] * len(gen)
+    pairs = []
+    for i, (eta, phi) in enumerate(gen):
+        for j, (eta2, phi2) in enumerate(reco):
+            d_phi = (phi - phi2) - 2 * np.pi * np.round((phi - phi2) / (2 * np.pi))
+            distance2 = (eta - eta2) ** 2 + d_phi**2
+            if distance2 < cone**2:
+                pairs.append((distance2, i, j))
+    for _, i, j in sorted(pairs):
+        if match[i] < 0 and j not in match:
+            match[i] = j
+    return match
+
+
+def flat(jets):
+    array = np.array([jet for event in jets for jet in event], dtype=float).reshape(-1, 2)
+    return array[:, 0], array[:, 1], np.array([len(event) for event in jets])
+
+
+@given(st.lists(EVENT, max_size=4))
+def test_equals_slow_reference(events):
+    match = match_jets(*flat([g for g, _ in events]), *flat([r for _, r in events]), cone=0.9)
+    expected, offset = [], 0
+    for gen, reco in events:
+        expected += [j + offset if j >= 0 else -1 for j in match_slowly(gen, reco, 0.9)]
+        offset += len(reco)
+    assert match.tolist() == expected
+
+
+def test_across_phi_pi():
+    one = np.array([1])
+    assert match_jets(np.zeros(1), np.array([3.1]), one, np.zeros(1), np.array([-3.1]), one, cone=0.25)[0] == 0
+
+
+def test_cones_of_the_usual_radii():
+    assert default_cone(0.4) == 0.25
+    assert default_cone(0.5) == 0.35
+    assert default_cone(0.8) == pytest.approx(0.52)

@@ -1,0 +1,147 @@
+"""The figures: right numbers, clear errors, and nothing left behind."""
+
+from __future__ import annotations
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from coffea_iqn import histograms, plotting
+
+DATASET = "A_b$c"
+
+
+def booked(entries=400, levels=("gen", "reco", "truth"), weight=1.0):
+    rng = np.random.default_rng(7)
+    hists = histograms.book()
+    for level in levels:
+        pt = 20 + rng.exponential(40, entries)
+        where = {"dataset": DATASET, "level": level, "weight": weight}
+        hists["pt"].fill(**where, pt=pt)
+        hists["eta"].fill(**where, eta=rng.normal(0, 2, entries))
+        hists["njet"].fill(**where, njet=rng.poisson(3, entries))
+        if level != "gen":
+            eta, response = rng.uniform(0, 2, entries), rng.normal(1, 0.1, entries)
+            hists["response"].fill(**where, gen_pt=pt, gen_abs_eta=eta, response=response)
+    return hists
+
+
+def test_ratio_has_each_sides_uncertainty():
+    of = plotting.ratio(np.array([8.0, 3.0]), np.array([16.0, 3.0]), np.array([4.0, 0.0]), np.array([1.0, 0.0]))
+    assert of.values[0] == 2.0
+    assert of.numerator_error[0] == 1.0  # 4 of 4
+    assert of.denominator_error[0] == 0.25
+    assert np.isnan([of.values[1], of.numerator_error[1], of.denominator_error[1]]).all()
+
+
+def test_median_and_width_are_those_of_the_sample():
+    sample = np.random.default_rng(1).gamma(9.0, 0.11, 20_000)
+    axis = histograms.book()["response"].axes["response"]
+    counts = np.histogram(sample, np.r_[-np.inf, axis.edges, np.inf])[0].astype(float)
+    found = plotting.median_and_width(counts, counts, axis.edges)
+    low, middle, high = np.quantile(sample, [0.15865, 0.5, 0.84135])
+    assert found.median == pytest.approx(middle, abs=2e-3)
+    assert found.width == pytest.approx((high - low) / 2, abs=2e-3)
+
+
+def test_uncertainties_of_median_and_width_are_the_scatter_of_repeated_samples():
+    rng, edges = np.random.default_rng(2), np.linspace(0, 3, 151)
+    found = []
+    for _ in range(300):
+        counts = np.histogram(rng.normal(1, 0.2, 500), np.r_[-np.inf, edges, np.inf])[0].astype(float)
+        found.append(plotting.median_and_width(2 * counts, 4 * counts, edges))
+    median, median_error, width, width_error = np.array(found).T
+    assert median.std() == pytest.approx(median_error.mean(), rel=0.15)
+    assert width.std() == pytest.approx(width_error.mean(), rel=0.15)
+    assert median_error.mean() == pytest.approx(1.2533 * 0.2 / np.sqrt(500), rel=0.05)
+
+
+def test_quantile_beyond_the_axis_and_too_few_entries():
+    edges = np.array([0.0, 1.0, 2.0])
+    beyond = plotting.median_and_width(np.array([0.0, 1.0, 1.0, 98.0]), np.array([0.0, 1.0, 1.0, 98.0]), edges)
+    assert beyond.median == 2.0
+    few = np.array([0.0, 20.0, 9.0, 0.0])
+    assert np.isnan(plotting.median_and_width(few, few, edges)).all()
+    assert np.isnan(plotting.median_and_width(0 * few, 0 * few, edges)).all()
+
+
+def test_points_of_the_ratio_panel():
+    hists = histograms.book()
+    for level, jets in (("gen", 5), ("reco", 30), ("truth", 25)):
+        hists["pt"].fill(dataset="x", level=level, pt=np.full(jets, 23.0))
+    figure = plotting.plot_spectrum(hists["pt"], dataset="x")
+    drawn = figure.axes[1].containers[0]
+    assert drawn.lines[0].get_ydata() == pytest.approx([1.2])
+    (bar,) = drawn.lines[2][0].get_segments()
+    assert bar[:, 1] == pytest.approx([1.2 - np.sqrt(30) / 25, 1.2 + np.sqrt(30) / 25])
+    assert figure.axes[0].get_xlim() == (22, 24)
+    assert figure.axes[0].get_ylabel() == "Jets / GeV"
+
+
+def test_without_truth_the_ratio_is_to_gen():
+    figure = plotting.plot_spectrum(booked(levels=("gen", "reco"))["pt"], dataset=DATASET)
+    assert figure.axes[1].get_ylabel() == "Emulated /\nGen"
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["Gen", "Emulated"]
+    assert "Emulated /\nDelphes" in plotting.plot_spectrum(booked()["pt"], dataset=DATASET).axes[1].get_ylabel()
+
+
+@pytest.mark.parametrize("kind", ["spectrum", "response", "response_slices"])
+def test_unknown_dataset_lists_those_there_are(kind):
+    histogram = booked(40)["pt" if kind == "spectrum" else "response"]
+    with pytest.raises(ValueError, match=r"dataset 'nope': expected one of A_b\$c"):
+        getattr(plotting, f"plot_{kind}")(histogram, dataset="nope")
+
+
+def test_wrong_histogram_and_bin_are_named():
+    hists = booked(40)
+    with pytest.raises(ValueError, match="one variable; found dataset, level, gen_pt"):
+        plotting.plot_spectrum(hists["response"], dataset=DATASET)
+    with pytest.raises(ValueError, match="gen_pt, gen_abs_eta, response; found dataset, level, pt"):
+        plotting.plot_response(hists["pt"], dataset=DATASET)
+    with pytest.raises(ValueError, match="from 0 to 3, got 4"):
+        plotting.plot_response_slices(hists["response"], dataset=DATASET, eta_bin=4)
+    with pytest.raises(ValueError, match=r"dataset 'nope': expected one of A_b\$c"):
+        plotting.plot_all(hists, dataset="nope")
+    with pytest.raises(ValueError, match="there are none"):
+        plotting.plot_all(histograms.book(), dataset="nope")
+
+
+@pytest.mark.parametrize("entries", [0, 1, 40])
+@pytest.mark.parametrize("weight", [1.0, -1.0, 1e-9])
+def test_few_entries_do_not_crash(entries, weight):
+    hists = booked(entries, weight=weight)
+    hists["eta"].fill(dataset=DATASET, level="reco", eta=[99.0])  # overflow only, where there is nothing else
+    plotting.plot_spectrum(hists["eta"], dataset=DATASET)
+    if entries:
+        plotting.plot_spectrum(hists["njet"], dataset=DATASET)
+        plotting.plot_response(hists["response"], dataset=DATASET)
+        plotting.plot_response_slices(hists["response"], dataset=DATASET, eta_bin=None)
+
+
+def test_all_figures_are_written_and_nothing_is_left(tmp_path):
+    before = dict(mpl.rcParams)
+    figures = plotting.plot_all(booked(), dataset=DATASET)
+    assert list(figures) == ["pt", "eta", "njet", "response", "response_slices"]  # the others have no entries
+    assert all(isinstance(figure, Figure) for figure in figures.values())
+    few = {name: figures[name] for name in ("njet", "response")}
+    paths = plotting.save_all(few, tmp_path / "new", stem_prefix="a_")
+    assert [path.name for path in paths] == ["a_njet.png", "a_njet.pdf", "a_response.png", "a_response.pdf"]
+    assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
+    assert [path.read_bytes()[:4] for path in paths[:2]] == [b"\x89PNG", b"%PDF"]
+    assert plt.get_fignums() == []
+    assert dict(mpl.rcParams) == before
+
+
+def test_files_are_reproducible_and_failures_leave_none(tmp_path):
+    first, second = (
+        plotting.save_all({"pt": plotting.plot_spectrum(booked()["pt"], dataset=DATASET)}, tmp_path / name)
+        for name in ("one", "two")
+    )
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+    broken = Figure()
+    broken.text(0.5, 0.5, "$\\nosuchmacro$")
+    with pytest.raises(ValueError, match="nosuchmacro"):
+        plotting.save_all({"broken": broken}, tmp_path / "three")
+    assert list((tmp_path / "three").iterdir()) == []

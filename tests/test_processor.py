@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import awkward as ak
+import loky
+import numpy as np
+import pytest
+from coffea import processor
+from coffea.nanoevents import DelphesSchema
+
+from coffea_iqn import IQNFolder, histograms
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import NanoSchema
+from coffea_iqn.processors import IQNFoldProcessor
+from conftest import open_events
+
+QCD = {"qcd": [str(sample_path("qcd_ak4.root"))]}
+FLAT = {"flat": [str(sample_path("qcdflat_ak4.root"))]}
+NAMES = {"pt", "eta", "phi", "mass", "njet", "ht", "leading_pt", "dijet_mass", "response"}
+
+
+def run(fileset, *, executor=None, chunksize=100_000, schema=NanoSchema, treename="Events", **options):
+    executor = executor or processor.IterativeExecutor(retries=0)
+    runner = processor.Runner(executor=executor, schema=schema, chunksize=chunksize)
+    return runner(fileset, IQNFoldProcessor(**options), treename=treename)
+
+
+def assert_same(a, b):
+    assert a["cutflow"] == b["cutflow"]
+    assert a["hists"].keys() == b["hists"].keys()
+    for name in a["hists"]:
+        assert a["hists"][name] == b["hists"][name], name
+
+
+@pytest.fixture(scope="module")
+def whole():
+    """QCD with equal weights, and a flat sample whose weights span ten decades."""
+    return run(QCD | FLAT)
+
+
+def test_contract(whole):
+    assert set(whole) == {"hists", "cutflow", "files"}
+    assert set(whole["hists"]) == NAMES
+    for histogram in whole["hists"].values():
+        assert [axis.name for axis in histogram.axes][:2] == ["dataset", "level"]
+        assert list(histogram.axes["dataset"]) == ["flat", "qcd"]
+        assert list(histogram.axes["level"]) == ["gen", "reco", "truth"]
+        assert histogram.axes["dataset"].traits.growth
+        assert histogram.storage_type.__name__ == "Weight"
+
+
+def test_small_chunks_give_the_same_bits(whole):
+    assert_same(run(QCD | FLAT, chunksize=500), whole)
+
+
+def test_order_of_files_gives_the_same_bits(whole):
+    assert_same(run(FLAT | QCD), whole)
+
+
+def test_futures_give_the_same_bits(whole):
+    pool = loky.get_reusable_executor(max_workers=2)
+    assert_same(
+        run(QCD | FLAT, executor=processor.FuturesExecutor(pool=pool, workers=2, retries=0), chunksize=2000), whole
+    )
+    pool.shutdown(wait=True)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_dask_gives_the_same_bits(whole, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        assert_same(run(QCD | FLAT, executor=processor.DaskExecutor(client=client, retries=0), chunksize=2000), whole)
+
+
+def test_histograms_hold_what_the_folder_gives(whole):
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    reco = IQNFolder("cms-delphes-ak4")(events.GenJet, events)
+    reco = reco[(reco.pt > 20) & (abs(reco.eta) < 5)]
+    here = {"dataset": "qcd", "level": "reco"}
+    hists = whole["hists"]
+    assert hists["pt"][here].sum(flow=True).value == ak.count(reco.pt)
+    edges = hists["eta"].axes["eta"].edges
+    np.testing.assert_array_equal(
+        hists["eta"][here].values(), np.histogram(ak.to_numpy(ak.flatten(reco.eta)), edges)[0]
+    )
+    np.testing.assert_array_equal(hists["njet"][here].values(), np.bincount(ak.num(reco), minlength=16)[:16])
+    two = reco[ak.num(reco) > 1]
+    mass = ak.to_numpy((two[:, 0] + two[:, 1]).mass)
+    edges = hists["dijet_mass"].axes["dijet_mass"].edges
+    assert np.abs(hists["dijet_mass"][here].values() - np.histogram(mass, edges)[0]).sum() <= 2  # float32 at an edge
+    some = reco[ak.num(reco) > 0]
+    ht = np.histogram(ak.to_numpy(ak.sum(some.pt, axis=1)), hists["ht"].axes["ht"].edges)[0]
+    assert np.abs(hists["ht"][here].values() - ht).sum() <= 2
+    leading = np.histogram(ak.to_numpy(some.pt[:, 0]), hists["leading_pt"].axes["leading_pt"].edges)[0]
+    np.testing.assert_array_equal(hists["leading_pt"][here].values(), leading)
+
+
+def test_weights_fill_values_and_variances(whole):
+    events = open_events("qcdflat_ak4.root")
+    weight = np.asarray(events.genWeight, dtype=float)
+    n_jets = ak.to_numpy(ak.sum((events.Jet.pt > 20) & (abs(events.Jet.eta) < 5), axis=1))
+    total = whole["hists"]["eta"][{"dataset": "flat", "level": "truth"}].sum(flow=True)
+    assert total.value == pytest.approx((weight * n_jets).sum(), rel=1e-12)
+    assert total.variance == pytest.approx((weight**2 * n_jets).sum(), rel=1e-12)
+    assert whole["cutflow"]["flat"]["sum_of_weights"] == pytest.approx(weight.sum(), rel=1e-12)
+
+
+def test_response_is_that_of_matched_pairs(whole):
+    response = whole["hists"]["response"]
+    edges = response.axes["response"].edges
+    medians = {}
+    for level in ("reco", "truth"):
+        h = response[{"dataset": "qcd", "level": level}][20j:60j, 0:2, :].project("response")
+        cumulative = np.cumsum(h.values()) / h.sum().value
+        medians[level] = np.interp(0.5, cumulative, edges[1:])
+        assert h.sum().value > 4000
+    assert medians["truth"] == pytest.approx(1.0, abs=0.05)
+    assert medians["reco"] == pytest.approx(medians["truth"], abs=0.02)
+
+
+def test_emulated_spectra_are_near_the_true_ones(whole):
+    for name in ("eta", "phi", "njet", "mass", "pt"):
+        reco, truth = (whole["hists"][name][{"dataset": "qcd", "level": level}] for level in ("reco", "truth"))
+        scale = reco.sum(flow=True).value / truth.sum(flow=True).value
+        assert scale == pytest.approx(1.0, abs=0.06)
+        large = truth.values() > 200
+        pull = (reco.values() - truth.values())[large] / np.sqrt(reco.variances() + truth.variances())[large]
+        assert np.abs(pull).max() < 6.0
+
+
+def test_seed_and_acceptance_reach_the_folder(whole):
+    assert run(QCD, seed=1)["hists"]["pt"] != whole["hists"]["pt"]
+    everything = run(QCD, acceptance=False)["cutflow"]["qcd"]
+    assert everything["not_accepted"] == 0
+    assert everything["reco_jets_selected"] > whole["cutflow"]["qcd"]["reco_jets_selected"]
+
+
+def test_delphes_files():
+    fileset = {"delphes": [str(sample_path("delphes_1000.root"))]}
+    options = {"schema": DelphesSchema, "treename": "Delphes", "model": "cms-delphes-ak5"}
+    out = run(fileset, **options)
+    flow = out["cutflow"]["delphes"]
+    assert flow["events"] == 1000
+    assert flow["truth_jets_selected"] == pytest.approx(flow["reco_jets_selected"], rel=0.1)
+    assert_same(run(fileset, chunksize=130, **options), out)
+    other = run(fileset, gen="GenJetAK4", truth="JetAK4", **options)
+    assert other["cutflow"]["delphes"]["truth_jets_selected"] > 1000
+
+
+@pytest.mark.parametrize("truth", ["Jet", None])
+def test_files_without_truth_leave_it_out(truth):
+    name = "ttbar_ak4_genonly.root" if truth else "qcd_ak4.root"
+    out = run({"x": [str(sample_path(name))]}, truth=truth)
+    pt = out["hists"]["pt"]
+    assert pt[{"dataset": "x", "level": "truth"}].sum(flow=True).value == 0
+    assert pt[{"dataset": "x", "level": "reco"}].sum(flow=True).value > 1000
+    assert "truth_jets_selected" not in out["cutflow"]["x"]
+
+
+def test_one_chunk_by_hand_without_a_runner(whole):
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    out = IQNFoldProcessor().process(events)
+    here = {"dataset": "qcd"}
+    assert out["hists"]["pt"][here] == whole["hists"]["pt"][here]
+
+
+def test_events_without_any_jet():
+    events = open_events("qcd_ak4.root", metadata={"dataset": "none"})[:0]
+    instance = IQNFoldProcessor()
+    out = instance.postprocess(instance.process(events))
+    assert out["cutflow"]["none"]["gen_jets"] == 0
+    assert list(out["hists"]["pt"].axes["dataset"]) == ["none"]
+
+
+def test_sums_of_chunks_make_the_histograms():
+    events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})
+    instance = IQNFoldProcessor()
+    chunks = [instance.process(events[a:b])["sums"] for a, b in ((0, 17), (17, 3000), (3000, 5000))]
+    added: dict = {}
+    for chunk in reversed(chunks):
+        for key, part in chunk.items():
+            added[key] = added.get(key, 0.0) + part
+    whole = instance.process(events)["hists"]
+    for name, histogram in histograms.to_hists(added, ["flat"]).items():
+        assert histogram == whole[name]
+
+
+def test_missing_gen_collection_names_those_there_are():
+    with pytest.raises(Exception, match="expected a collection GenJetAK15, found .*GenJet"):
+        run(QCD, gen="GenJetAK15")

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from coffea import processor
+
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import NanoSchema
+from coffea_iqn.networks import IQNx4
+from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.training import RECIPES, TrainingSettings, train
+from conftest import make_pairs
+
+SHORT = TrainingSettings(steps=60, check_every=20, stages=2, hidden=(8, 8))
+
+
+def weights(emulator):
+    return torch.cat([p.flatten() for p in (*emulator.network.parameters(), *emulator.acceptance.parameters())])
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return make_pairs()
+
+
+@pytest.fixture(scope="module")
+def trained(pairs):
+    return train(pairs, SHORT)
+
+
+def test_same_seed_same_weights_other_seed_others(pairs, trained):
+    assert torch.equal(weights(train(pairs, SHORT)), weights(trained))
+    assert not torch.equal(weights(train(pairs, replace(SHORT, seed=2))), weights(trained))
+
+
+def test_global_random_state_is_neither_used_nor_touched(pairs, trained):
+    torch.manual_seed(123)
+    before = torch.random.get_rng_state()
+    again = train(pairs, SHORT)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.equal(weights(again), weights(trained))
+
+
+@pytest.mark.parametrize("stop_at", [1, 4, 8])
+def test_an_interrupted_training_ends_with_the_same_weights(pairs, trained, tmp_path, stop_at):
+    seen = []
+
+    def interrupt(check):
+        seen.append(check)
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pairs, SHORT, checkpoint=tmp_path, watch=interrupt)
+    looked = []
+    resumed = train(pairs, SHORT, checkpoint=tmp_path, watch=looked.append)
+    assert torch.equal(weights(resumed), weights(trained))
+    assert len(looked) < 9
+
+
+def test_a_checkpoint_of_another_training_is_refused(pairs, tmp_path):
+    train(pairs, SHORT, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="other pairs or settings"):
+        train(pairs, replace(SHORT, seed=9), checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="other pairs or settings"):
+        train(make_pairs(seed=5), SHORT, checkpoint=tmp_path)
+
+
+def test_stages_lower_the_rate_and_patience_ends_them(pairs):
+    checks = []
+    train(pairs, replace(SHORT, steps=100_000, learning_rate=1e-9, patience=3, acceptance=False), watch=checks.append)
+    assert {c.stage for c in checks} == {1, 2}
+    assert len(checks) < 100
+
+
+def test_the_best_state_is_kept(pairs):
+    checks = []
+    settings = replace(SHORT, stages=1, learning_rate=0.1, steps=400, patience=100, acceptance=False)
+    emulator = train(pairs, settings, watch=checks.append)
+    best = min(c.loss for c in checks)
+    assert best < checks[-1].loss
+    assert emulator.card["training"]["validation_loss"]["quantiles"] == best
+
+
+def test_a_loss_that_is_not_finite_stops_with_a_message(pairs, monkeypatch):
+    monkeypatch.setattr(IQNx4, "loss", lambda self, context, *_: sum(p.sum() for p in self.parameters()) * torch.nan)
+    with pytest.raises(FloatingPointError, match="quantiles: the loss is nan at stage 1"):
+        train(pairs, SHORT)
+
+
+def test_nothing_to_train_on(pairs):
+    lost = pairs._replace(reco=np.full_like(pairs.reco, np.nan))
+    with pytest.raises(ValueError, match="got 0 and 0 of 2000 gen jets"):
+        train(lost, SHORT)
+
+
+def test_the_default_recipe_learns_scale_resolution_and_acceptance():
+    pairs = make_pairs(20_000)
+    emulator = train(
+        pairs, replace(RECIPES["default"], hidden=(32, 32), steps=800, check_every=200, stages=2, learning_rate=3e-3)
+    )
+    gen = make_pairs(20_000, seed=9).gen
+    reco = emulator.sample(gen, np.random.default_rng(0).uniform(0.001, 0.999, gen.shape))
+    response = reco[:, 0] / gen[:, 0]
+    low, median, high = np.quantile(response, [0.16, 0.5, 0.84])
+    assert median == pytest.approx(0.98, abs=0.01)
+    assert (high - low) / 2 == pytest.approx(0.1, abs=0.02)
+    soft, hard = gen[:, 0] < 12, gen[:, 0] > 40
+    assert emulator.efficiency(gen)[soft].mean() == pytest.approx(0.55, abs=0.08)
+    assert emulator.efficiency(gen)[hard].mean() > 0.95
+
+
+def collect(files, chunksize=100_000, **options):
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
+    return runner({"x": [str(sample_path(f)) for f in files]}, PairsProcessor(**options), treename="Events")
+
+
+def test_pairs_of_real_files():
+    pairs = collect(["qcd_ak4.root"], gen_pt_min=20.0)
+    assert pairs.gen.shape == pairs.reco.shape == (*pairs.level.shape, 4)
+    assert pairs.gen[:, 0].min() >= 20.0
+    assert 0.95 < pairs.matched.mean() < 1.0
+    both = pairs.matched
+    d_eta = pairs.gen[both, 1] - pairs.reco[both, 1]
+    d_phi = np.angle(np.exp(1j * (pairs.gen[both, 2] - pairs.reco[both, 2])))
+    assert np.hypot(d_eta, d_phi).max() < 0.25
+    assert np.median(pairs.reco[both, 0] / pairs.gen[both, 0]) == pytest.approx(1.0, abs=0.03)
+
+
+def test_pairs_depend_neither_on_chunks_nor_on_the_order_of_files():
+    names = ["qcd_ak4.root", "qcdflat_ak4.root"]
+    first, second = collect(names), collect(names[::-1], chunksize=700)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_splits_keep_events_or_files_together():
+    by_event = collect(["qcd_ak4.root"])
+    held_out = (by_event.level < 0.1).mean()
+    assert held_out == pytest.approx(0.1, abs=0.02)
+    by_file = collect(["qcd_ak4.root", "qcdflat_ak4.root"], split="file")
+    assert len(np.unique(by_file.level)) == 2
+    with pytest.raises(ValueError, match="'event' or 'file'"):
+        PairsProcessor(split="jet")

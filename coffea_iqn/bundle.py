@@ -4,8 +4,8 @@ Nothing in a bundle is unpickled or executed. `model.json` holds
 
     schema_version   integer; this library reads version 1
     network          type and sizes of the member of the IQN family; `acceptance` likewise, or null
-    inputs, targets  names of the variables (`features.INPUTS`, `features.TARGETS`)
-    standardisation  mean and scale of both
+    variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
+                     jet scale, standardisations, compression, levels of context, threshold
     card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
     hash             SHA-256 of the weights and of all of the above
 """
@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -24,14 +25,24 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from coffea_iqn.context import WIDTHS
 from coffea_iqn.data import BUNDLES, bundle_path
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.features import INPUTS, TARGETS, VARIABLES, Standardisation
+from coffea_iqn.emulator import Emulator, Variables
+from coffea_iqn.features import (
+    COMPRESSION_SHAPE,
+    INPUTS,
+    SCALES,
+    TARGETS,
+    VARIABLES,
+    Array,
+    Compression,
+    Standardisation,
+)
 from coffea_iqn.networks import AcceptanceNetwork, build
 
 SCHEMA_VERSION = 1
 CARD, WEIGHTS = "model.json", "model.safetensors"
-_KEYS = ("schema_version", "network", "acceptance", "inputs", "targets", "standardisation", "card", "hash")
+_KEYS = ("schema_version", "network", "acceptance", "variables", "card", "hash")
 
 _CACHE: dict[str, Emulator] = {}
 
@@ -48,7 +59,7 @@ def find(model: str | Path) -> Path:
     BundleError: when it is neither; names the shipped bundles.
     """
     if str(model) in BUNDLES:
-        return bundle_path(str(model))
+        return Path(bundle_path(str(model)))
     path = Path(model)
     if not (path / CARD).is_file():
         msg = (
@@ -78,12 +89,7 @@ def save(emulator: Emulator, path: str | Path) -> str:
         "schema_version": SCHEMA_VERSION,
         "network": emulator.network.description(),
         "acceptance": None if gate is None else gate.description(),
-        "inputs": emulator.inputs,
-        "targets": emulator.targets,
-        "standardisation": {
-            "inputs": _to_lists(emulator.input_scale),
-            "targets": _to_lists(emulator.target_scale),
-        },
+        "variables": _describe(emulator.variables),
         "card": emulator.card,
     }
     content["hash"] = _hash(weights, content)
@@ -115,7 +121,8 @@ def load(path: str | Path, *, expected_hash: str | None = None) -> Emulator:
     path = Path(path)
     content = read_card(path)
     if expected_hash is not None and content["hash"] != expected_hash:
-        msg = f"bundle {path}: expected hash {expected_hash[:12]}, got {content['hash'][:12]}: another bundle is at this path"
+        hashes = f"expected hash {expected_hash[:12]}, got {content['hash'][:12]}"
+        msg = f"bundle {path}: {hashes}: another bundle is at this path"
         raise BundleError(msg)
     if not (path / WEIGHTS).is_file():
         msg = f"bundle {path}: expected a file {WEIGHTS}, found none"
@@ -123,7 +130,8 @@ def load(path: str | Path, *, expected_hash: str | None = None) -> Emulator:
     weights = (path / WEIGHTS).read_bytes()
     actual = _hash(weights, {k: v for k, v in content.items() if k != "hash"})
     if actual != content["hash"]:
-        msg = f"bundle {path}: expected content hash {content['hash'][:12]}, got {actual[:12]}: its files are damaged or were edited"
+        hashes = f"expected content hash {content['hash'][:12]}, got {actual[:12]}"
+        msg = f"bundle {path}: {hashes}: its files are damaged or were edited"
         raise BundleError(msg)
     try:
         emulator = _assemble(content, weights)
@@ -148,7 +156,8 @@ def read_card(path: Path) -> dict[str, Any]:
         raise BundleError(msg)
     version = content.get("schema_version")
     if isinstance(version, int) and version > SCHEMA_VERSION:
-        msg = f"bundle {path}: expected schema version {SCHEMA_VERSION} or lower, got {version}: a newer coffea-iqn wrote it"
+        versions = f"expected schema version {SCHEMA_VERSION} or lower, got {version}"
+        msg = f"bundle {path}: {versions}: a newer coffea-iqn wrote it"
         raise BundleError(msg)
     missing = [key for key in _KEYS if key not in content]
     if missing:
@@ -164,10 +173,6 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _assemble(content: dict[str, Any], weights: bytes) -> Emulator:
-    inputs, targets = content["inputs"], content["targets"]
-    if inputs not in INPUTS or targets not in TARGETS:
-        msg = f"inputs and targets: expected of {', '.join(INPUTS)} and {', '.join(TARGETS)}, got {inputs!r} and {targets!r}"
-        raise ValueError(msg)
     tensors = load_tensors(weights)
     network = build(content["network"])
     _fill(network, "network.", tensors)
@@ -175,16 +180,15 @@ def _assemble(content: dict[str, Any], weights: bytes) -> Emulator:
     if content["acceptance"] is not None:
         gate = AcceptanceNetwork(**{k: v for k, v in content["acceptance"].items() if k != "type"})
         _fill(gate, "acceptance.", tensors)
-    scales = content["standardisation"]
-    return Emulator(
-        network=network.eval(),
-        inputs=inputs,
-        targets=targets,
-        input_scale=_from_lists(scales["inputs"], network.n_context),
-        target_scale=_from_lists(scales["targets"], len(VARIABLES)),
-        acceptance=gate,
-        card={**content["card"], "hash": content["hash"]},
-    )
+    variables = _variables(content["variables"])
+    probe = np.full((1, len(VARIABLES)), 30.0, dtype=np.float32)
+    n_inputs = variables.network_inputs(probe, None).shape[1]
+    for part in (network, gate):
+        if part is not None and part.n_context != n_inputs:
+            msg = f"network: expected {n_inputs} inputs, for such are the variables, got {part.n_context}"
+            raise ValueError(msg)
+    card = {**content["card"], "hash": content["hash"]}
+    return Emulator(network.eval(), variables, gate, card)
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Any]) -> None:
@@ -200,16 +204,63 @@ def _fill(module: nn.Module, prefix: str, tensors: dict[str, Any]) -> None:
     module.load_state_dict({name: tensors[prefix + name] for name in wanted})
 
 
-def _to_lists(scale: Standardisation) -> dict[str, list[float]]:
-    return {"mean": scale.mean.tolist(), "scale": scale.scale.tolist()}
+def _describe(variables: Variables) -> dict[str, Any]:
+    compression = variables.compression
+    return {
+        "inputs": variables.inputs,
+        "targets": variables.targets,
+        "scale": variables.scale,
+        "input_scale": {name: column.tolist() for name, column in variables.input_scale._asdict().items()},
+        "target_scale": {name: column.tolist() for name, column in variables.target_scale._asdict().items()},
+        "compression": None if compression is None else compression.coefficients.tolist(),
+        "context": list(variables.context),
+        "raw_pt_min": variables.raw_pt_min,
+    }
 
 
-def _from_lists(lists: dict[str, list[float]], n: int) -> Standardisation:
-    mean, scale = (np.asarray(lists[key], dtype=np.float32) for key in ("mean", "scale"))
-    if mean.shape != (n,) or scale.shape != (n,):
-        msg = f"standardisation: expected {n} means and scales, got shapes {mean.shape} and {scale.shape}"
+def _variables(content: dict[str, Any]) -> Variables:
+    """Variables from their description.
+
+    Raises
+    ------
+    ValueError: an unknown name, or a wrong shape.
+    """
+    known: dict[str, Collection[str]] = {"inputs": INPUTS, "targets": TARGETS, "scale": SCALES}
+    for key, names in known.items():
+        if content[key] not in names:
+            msg = f"{key}: expected one of {', '.join(names)}, got {content[key]!r}"
+            raise ValueError(msg)
+    unknown = set(content["context"]) - set(WIDTHS)
+    if unknown:
+        msg = f"context: expected of {', '.join(WIDTHS)}, got {', '.join(sorted(unknown))}"
         raise ValueError(msg)
-    return Standardisation(mean, scale)
+    n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
+    compression = None
+    if content["compression"] is not None:
+        compression = Compression(_array("compression", content["compression"], COMPRESSION_SHAPE))
+    return Variables(
+        inputs=content["inputs"],
+        targets=content["targets"],
+        scale=content["scale"],
+        input_scale=_standardisation("input_scale", content, n_inputs),
+        target_scale=_standardisation("target_scale", content, len(VARIABLES)),
+        compression=compression,
+        context=tuple(content["context"]),
+        raw_pt_min=float(content["raw_pt_min"]),
+    )
+
+
+def _standardisation(name: str, content: dict[str, Any], n: int) -> Standardisation:
+    columns = (_array(name, content[name][key], (n,)).astype(np.float32) for key in Standardisation._fields)
+    return Standardisation(*columns)
+
+
+def _array(name: str, values: Any, shape: tuple[int, ...]) -> Array:
+    array = np.asarray(values, dtype=np.float64)
+    if array.shape != shape or not np.isfinite(array).all():
+        msg = f"{name}: expected {shape} finite numbers, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
 
 
 def _hash(weights: bytes, content: dict[str, Any]) -> str:

@@ -5,6 +5,8 @@ Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]); real and emulated are two 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -118,3 +120,47 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
         uncertainty=float(np.std(aucs, ddof=1) / np.sqrt(folds)),
         importance=gain / gain.sum() if gain.sum() > 0.0 else gain,
     )
+
+
+def uniformity(levels: Floats, *, bins: int = 50) -> Floats:
+    """χ²/ndf of each column of levels (N, n) against a flat distribution on (0, 1), (n,).
+
+    Of real jets' levels (`Emulator.cdf`) it is near 1 when the emulator's conditional quantiles are right: the
+    probability integral transform (figure 3 of Kronheim et al. 2024).
+    """
+    expected = len(levels) / bins
+    counts = np.stack([np.histogram(column, bins, (0.0, 1.0))[0] for column in levels.T])
+    return np.asarray(((counts - expected) ** 2 / expected).sum(axis=1) / (bins - 1))
+
+
+class Cell(NamedTuple):
+    """A cell of gen pt [GeV] and |eta|, how many jets are in it, and the `uniformity` of their levels, (4,)."""
+
+    pt: tuple[float, float]
+    abs_eta: tuple[float, float]
+    n_jets: int
+    uniformity: Floats
+
+
+def uniformity_in_cells(
+    levels: Floats,
+    gen: Floats,
+    *,
+    pt_edges: Sequence[float],
+    eta_edges: Sequence[float],
+    min_jets: int = 2000,
+    bins: int = 20,
+) -> list[Cell]:
+    """The `uniformity` of levels (N, 4) in cells of gen pt and |eta|: calibration conditional on phase space.
+
+    Cells with fewer than `min_jets` jets are left out.
+    """
+    cells = []
+    pt, abs_eta = gen[:, 0], np.abs(gen[:, 1])
+    for pt_range in pairwise(pt_edges):
+        for eta_range in pairwise(eta_edges):
+            inside = (pt >= pt_range[0]) & (pt < pt_range[1]) & (abs_eta >= eta_range[0]) & (abs_eta < eta_range[1])
+            n_jets = int(inside.sum())
+            if n_jets >= min_jets:
+                cells.append(Cell(pt_range, eta_range, n_jets, uniformity(levels[inside], bins=bins)))
+    return cells

@@ -10,11 +10,71 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coffea_iqn.features import INPUTS, TARGETS, Array, Standardisation
-from coffea_iqn.networks import AcceptanceNetwork, QuantileNetwork
+from coffea_iqn.context import N_COLUMNS, select
+from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
+from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, QuantileNetwork
 
 BLOCK = 4096  # rows a network call: what fits the cache runs two to three times faster than a whole chunk
 ROWS = 16  # blocks are padded to a multiple, for matrix products of very few rows round differently
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """The way from jets to what a network sees, and back.
+
+    Attributes
+    ----------
+    inputs, targets: keys of `features.INPUTS` and `features.TARGETS`.
+    scale: key of `features.SCALES`: undone before the targets are made, applied after they are drawn.
+    input_scale, target_scale: standardisations.
+    compression: of the targets' tails; None leaves them.
+    context: levels of `context` that the network takes; none of them adds no columns.
+    raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
+    """
+
+    inputs: str
+    targets: str
+    scale: str
+    input_scale: Standardisation
+    target_scale: Standardisation
+    compression: Compression | None = None
+    context: tuple[str, ...] = ()
+    raw_pt_min: float = 0.0
+
+    def network_inputs(self, gen: Array, context: Array | None) -> Array:
+        """What a network sees of gen jets (N, 4) and their context (N, 17) or None: (N, n), float32."""
+        inputs = self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32)
+        if not self.context:
+            return inputs
+        if context is None:
+            context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
+        return np.concatenate([inputs, select(context, self.context)], axis=1)
+
+    def encode(self, reco: Array, gen: Array) -> Array:
+        """The standardised targets (N, 4) of reco and gen jets, float32."""
+        reco, gen = reco.astype(np.float64), gen.astype(np.float64)
+        targets = TARGETS[self.targets].encode(SCALES[self.scale].undo(reco), gen)
+        if self.compression is not None:
+            targets = self.compression.apply(targets, gen)
+        return self.target_scale.apply(targets).astype(np.float32)
+
+    def decode(self, drawn: Array, gen: Array, *, raw_pt_min: float) -> Array:
+        """Reco jets (N, 4), float32, of standardised targets (N, 4); the inverse of `encode`."""
+        gen = gen.astype(np.float64)
+        targets = self.target_scale.invert(drawn)
+        if self.compression is not None:
+            targets = self.compression.invert(targets, gen)
+        raw = TARGETS[self.targets].decode(targets, gen)
+        raw[:, PT] = np.maximum(raw[:, PT], raw_pt_min)  # rounding must not carry a jet below the threshold
+        return SCALES[self.scale].apply(raw).astype(np.float32)
+
+    def lower_bound(self, gen: Array, raw_pt_min: float) -> Array:
+        """The standardised first target of a jet at the threshold, (N,) float32."""
+        if raw_pt_min <= 0.0:
+            return np.full(len(gen), NO_BOUND, dtype=np.float32)
+        edge = gen.astype(np.float64)
+        edge[:, PT] = raw_pt_min
+        return self.encode(SCALES[self.scale].apply(edge), gen)[:, PT]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,30 +84,29 @@ class Emulator:
     Attributes
     ----------
     network: the member of the IQN family that draws the four targets.
-    inputs: name of the network's inputs, a key of `features.INPUTS`.
-    targets: name of its targets, a key of `features.TARGETS`.
-    input_scale, target_scale: their standardisations.
+    variables: the way from jets to the network's inputs and targets, and back.
     acceptance: the network of P(reconstructed | gen); None keeps every jet.
     card: what is to be known of the emulator: jets, domain of validity, training, closure.
 
-    An emulator is deterministic: all randomness comes in as quantile levels.
+    An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
+    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 17), or None where nothing is known.
     """
 
     network: QuantileNetwork
-    inputs: str
-    targets: str
-    input_scale: Standardisation
-    target_scale: Standardisation
+    variables: Variables
     acceptance: AcceptanceNetwork | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
-    def sample(self, gen: Array, tau: Array) -> Array:
+    def sample(self, gen: Array, tau: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
         """One reco jet for each gen jet, by the chain of conditional quantiles.
 
         Parameters
         ----------
-        gen: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
+        gen: gen jets (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+        context: (N, 17) or None.
+        raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
+            threshold of the training sample, below which nothing is known.
 
         Returns
         -------
@@ -56,30 +115,108 @@ class Emulator:
         Raises
         ------
         ValueError: when the shapes do not agree.
+        NotImplementedError: for a threshold, when the network's quantiles may cross.
         """
-        if gen.ndim != 2 or gen.shape[1] != 4 or tau.shape != gen.shape:
-            msg = f"sample: expected gen and tau of one shape (N, 4), got {gen.shape} and {tau.shape}"
-            raise ValueError(msg)
+        _check(gen, tau, context)
+        threshold = self._threshold(raw_pt_min)
         levels = np.ascontiguousarray(tau, dtype=np.float32)
-        drawn = _in_blocks(self.network.sample, levels, self.context(gen))
-        targets = self.target_scale.invert(drawn)
-        return TARGETS[self.targets].decode(targets, gen).astype(np.float32, copy=False)
+        inputs = self.variables.network_inputs(gen, context)
+        if threshold > 0.0:
+            bound = self.variables.lower_bound(gen, threshold)
+            drawn = _in_blocks(self.network.sample, levels, inputs, bound)
+        else:
+            drawn = _in_blocks(self.network.sample, levels, inputs)
+        return self.variables.decode(drawn, gen, raw_pt_min=threshold)
 
-    def efficiency(self, gen: Array) -> Array:
+    def cdf(self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
+        """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
+
+        Each column is a conditional distribution function, given the gen jet and the variables before it; of
+        real jets they are uniform and independent when the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23
+        (1952) 470).
+
+        Raises
+        ------
+        NotImplementedError: when the network's quantiles may cross.
+        """
+        return self._densities(gen, reco, context, raw_pt_min)[0]
+
+    def log_density(self, gen: Array, reco: Array, context: Array | None = None) -> Array:
+        """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
+
+        Raises
+        ------
+        NotImplementedError: when the network's quantiles may cross.
+        """
+        _, log_density = self._densities(gen, reco, context, raw_pt_min)
+        return np.asarray(log_density.sum(axis=1) + self._log_jacobian(gen, reco))
+
+    def efficiency(self, gen: Array, context: Array | None = None) -> Array:
         """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance."""
         if self.acceptance is None:
             return np.ones(len(gen), dtype=np.float32)
         network = self.acceptance
-        return _in_blocks(lambda context: torch.sigmoid(network(context)), self.context(gen))
+        inputs = self.variables.network_inputs(gen, context)
+        return _in_blocks(lambda rows: torch.sigmoid(network(rows)), inputs)
 
-    def context(self, gen: Array) -> Array:
-        """The standardised network inputs (N, n) of gen jets (N, 4), float32."""
-        return self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32, copy=False)
+    def _threshold(self, raw_pt_min: float | None) -> float:
+        own = self.variables.raw_pt_min
+        return own if raw_pt_min is None else max(raw_pt_min, own)
+
+    def _densities(
+        self, gen: Array, reco: Array, context: Array | None, raw_pt_min: float | None
+    ) -> tuple[Array, Array]:
+        """Levels and log-densities of the standardised targets, (N, 4) each."""
+        _check(gen, reco, context)
+        targets = self.variables.encode(reco, gen)
+        bound = self.variables.lower_bound(gen, self._threshold(raw_pt_min))
+
+        def chain(inputs: Tensor, y: Tensor, lower: Tensor) -> Tensor:
+            levels, log_densities = [], []
+            for k in range(N_TARGETS):
+                level, log_density = self.network.density(k, y[:, k], inputs, y[:, :k])
+                if k == 0:
+                    below, _ = self.network.density(0, lower, inputs, y[:, :0])
+                    level = (level - below) / (1.0 - below)
+                    log_density = log_density - torch.log1p(-below)
+                levels.append(level)
+                log_densities.append(log_density)
+            return torch.stack(levels + log_densities, dim=1)
+
+        both = _in_blocks(chain, self.variables.network_inputs(gen, context), targets, bound)
+        return both[:, :N_TARGETS], both[:, N_TARGETS:]
+
+    def _log_jacobian(self, gen: Array, reco: Array) -> Array:
+        """Log |∂(standardised targets) / ∂(pt', eta', phi', mass')| of the residual targets, (N,)."""
+        v = self.variables
+        reco, gen = reco.astype(np.float64), gen.astype(np.float64)
+        raw = SCALES[v.scale].undo(reco)
+        step = reco.copy()
+        step[:, PT] *= 1.0 + 1e-6
+        shift = (SCALES[v.scale].undo(step)[:, PT] - raw[:, PT]) / (1e-6 * reco[:, PT])
+        # pt' -> raw pt -> log raw pt; mass' -> raw mass -> log(raw mass + 2), the scale being fixed by pt' and eta'
+        jacobian = np.log(shift / raw[:, PT]) + np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
+        if v.compression is not None:
+            size = v.compression.size(gen)
+            jacobian -= 0.5 * np.log(size**2 + TARGETS[v.targets].encode(raw, gen) ** 2).sum(axis=1)
+        return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
+
+
+def _check(gen: Array, other: Array, context: Array | None) -> None:
+    if gen.ndim != 2 or gen.shape[1] != 4 or other.shape != gen.shape:
+        msg = f"emulator: expected two arrays of one shape (N, 4), got {gen.shape} and {other.shape}"
+        raise ValueError(msg)
+    if context is not None and context.shape != (len(gen), N_COLUMNS):
+        msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"
+        raise ValueError(msg)
 
 
 def _in_blocks(function: Callable[..., Tensor], *arrays: Array) -> Array:
     """`function` of the rows of arrays, in blocks of the cache's size, without gradients."""
     n_rows = len(arrays[0])
+    if n_rows == 0:
+        one_row = [np.zeros((1, *a.shape[1:]), dtype=np.float32) for a in arrays]
+        return _in_blocks(function, *one_row)[:0]
     out = []
     with torch.inference_mode():
         for start in range(0, n_rows, BLOCK):
@@ -89,7 +226,4 @@ def _in_blocks(function: Callable[..., Tensor], *arrays: Array) -> Array:
             if padding:
                 blocks = [np.concatenate([b, np.repeat(b[-1:], padding, axis=0)]) for b in blocks]
             out.append(function(*(torch.from_numpy(b) for b in blocks)).numpy()[:n])
-        if not out:
-            empty = [np.zeros((ROWS, *a.shape[1:]), dtype=np.float32) for a in arrays]
-            return function(*(torch.from_numpy(b) for b in empty)).numpy()[:0]
     return np.concatenate(out)

@@ -11,8 +11,14 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn import context
 from coffea_iqn.uniforms import Words, event_keys
 
+# names of what a file may know of its gen jets, NanoAOD's first
+FLAVOUR = ("partonFlavour", "Flavor")
+N_CHARGED, N_NEUTRAL = ("nCharged", "NCharged"), ("nNeutral", "NNeutrals")
+CHARGED_FRACTION = ("chEF", "ChargedEnergyFraction")
+N_SUBJETTINESS = ("tau1", "tau2", "tau3")
 FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
 
 
@@ -23,12 +29,12 @@ class FlatJets(NamedTuple):
     ----------
     values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     counts: jets in each event, (events,).
-    index: of each jet in its event, (N,).
+    local_index: of each jet in its event, (N,).
     """
 
     values: npt.NDArray[np.float32]
     counts: npt.NDArray[np.int64]
-    index: npt.NDArray[np.int64]
+    local_index: npt.NDArray[np.int64]
 
     @property
     def event(self) -> npt.NDArray[np.int64]:
@@ -38,13 +44,13 @@ class FlatJets(NamedTuple):
     def where(self, keep: npt.NDArray[np.bool_]) -> FlatJets:
         """The jets where keep (N,) is true, each with the index it had."""
         counts = np.bincount(self.event[keep], minlength=len(self.counts))
-        return FlatJets(self.values[keep], counts, self.index[keep])
+        return FlatJets(self.values[keep], counts, self.local_index[keep])
 
     def places_of(self, others: FlatJets) -> npt.NDArray[np.int64]:
         """The place in a row of the jet that each of others, of the same events, names by its index, (M,)."""
-        width = int(max(self.index.max(initial=0), others.index.max(initial=0))) + 1
-        known = self.event * width + self.index
-        return np.searchsorted(known, others.event * width + others.index)
+        width = int(max(self.local_index.max(initial=0), others.local_index.max(initial=0))) + 1
+        known = self.event * width + self.local_index
+        return np.searchsorted(known, others.event * width + others.local_index)
 
     def valid(self) -> npt.NDArray[np.bool_]:
         """Where all four numbers are finite and pt is above zero, (N,)."""
@@ -85,6 +91,35 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     return FlatJets(values, counts, index)
 
 
+def jet_context(jets: ak.Array, flat: FlatJets) -> npt.NDArray[np.float32]:
+    """What the file and the event know of each jet beside its four-momentum, (N, 17): see `context.encode`.
+
+    Parameters
+    ----------
+    jets: jagged gen jets, all of the event, for the neighbours are computed from them.
+    flat: the same from `flatten_jets`.
+    """
+    levels = {"neighbours": context.neighbours(flat.values, flat.counts)}
+    parton = _field(jets, FLAVOUR)
+    if parton is not None:
+        levels["flavour"] = context.flavour(parton)
+    charged, neutral, fraction = (_field(jets, names) for names in (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION))
+    if charged is not None and neutral is not None and fraction is not None:
+        levels["composition"] = context.composition(charged, neutral, fraction)
+    tau = [column for name in N_SUBJETTINESS if (column := _field(jets, (name,))) is not None]
+    if len(tau) == len(N_SUBJETTINESS):
+        levels["substructure"] = context.substructure(np.stack(tau, axis=1))
+    return context.encode(len(flat.values), levels)
+
+
+def _field(jets: ak.Array, names: tuple[str, ...]) -> npt.NDArray[Any] | None:
+    """The first of these fields that the jets have, flat, or None."""
+    for name in names:
+        if name in jets.fields:
+            return np.asarray(ak.flatten(jets[name]))
+    return None
+
+
 def _has_option(column: ak.Array) -> bool:
     """Whether the type is optional at any depth."""
     kind: Any = column.type
@@ -121,7 +156,7 @@ def identity_keys(events: ak.Array, seed: int) -> Words:
 
 def _numbers(column: ak.Array) -> npt.NDArray[Any]:
     """One number an event as numpy; Delphes wraps them in lists of one."""
-    return ak.to_numpy(ak.flatten(column, axis=None) if column.ndim > 1 else column)
+    return np.asarray(ak.flatten(column, axis=None) if column.ndim > 1 else column)
 
 
 def file_uuid(events: ak.Array) -> str:
@@ -134,7 +169,7 @@ def file_uuid(events: ak.Array) -> str:
 
 
 def event_weights(events: ak.Array) -> npt.NDArray[np.float64] | None:
-    """genWeight (NanoAOD) or Event.Weight (Delphes), (events,); None where the file has neither."""
+    """GenWeight (NanoAOD) or Event.Weight (Delphes), (events,); None where the file has neither."""
     if "genWeight" in events.fields:
         weight = events["genWeight"]
     elif "Event" in events.fields and "Weight" in events["Event"].fields:

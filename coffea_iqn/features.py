@@ -22,9 +22,15 @@ VARIABLES = ("pt", "eta", "phi", "mass")
 
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where Delphes jets are nearly massless
 RATIO_OFFSET = 10.0  # the paper's: keeps the ratio of two standardised variables away from zero
-TOWER_ETA = 0.087  # width of a tower of the CMS calorimeters in eta, and in phi (5 degrees) in the barrel
-EDGES_ETA = (1.5, 2.5, 3.0)  # where towers widen, tracking ends and the endcaps end
-EDGE_WIDTH = 0.1  # comparable with the distance over which a jet core crosses an edge
+# Towers of the CMS hadron calorimeters in |eta|, as Delphes' CMS card has them; beyond, the beam pipe.
+# fmt: off
+TOWER_EDGES = np.array([
+    *(0.087 * np.arange(19)), 1.653, 1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125, 3.3, 3.475,
+    3.65, 3.825, 4.0, 4.175, 4.35, 4.525, 4.7, 5.0, 8.0,
+])
+# fmt: on
+TOWERS_IN_PHI = ((1.653, 72), (4.525, 36), (np.inf, 18))  # below this |eta|: towers around the beam
+DETECTOR_EDGES = ((1.5, 0.1), (2.5, 0.1), (2.95, 0.1), (2.5, 0.4), (2.95, 0.4))  # |eta|, over which width
 
 
 def wrap_phi(phi: Array) -> Array:
@@ -58,29 +64,29 @@ def paper_variables(jets: Array) -> Array:
 
 
 def calorimeter_variables(jets: Array) -> Array:
-    """Inputs that follow the detector: what a jet's response depends on, in (N, 14) columns.
+    """Inputs that follow the detector: what a jet's response depends on, in (N, 13) columns.
 
-    log pt; eta; |eta|; log(m + 2); log((m + 0.5) / pt); nearness to the edges of `EDGES_ETA`, as a step
-    of width `EDGE_WIDTH`; and the phase of the jet axis within a calorimeter tower: sin and cos in eta, and
-    in phi for towers of 5 and of 10 degrees.
+    log pt; |eta|; log(m + 2); log((m + 0.5) / pt); nearness to the edges of `DETECTOR_EDGES`, as steps; and
+    the phases of the jet axis within a calorimeter tower, sine and cosine in |eta| and in phi. The sign of eta
+    does not enter: the detector is symmetric.
     """
-    pt, eta, phi = jets[:, PT], jets[:, ETA], jets[:, PHI]
+    pt, phi = jets[:, PT], jets[:, PHI]
     mass = np.maximum(jets[:, MASS], 0.0)
-    abs_eta = np.abs(eta)
-    eta_phase = 2.0 * np.pi * eta / TOWER_ETA
+    abs_eta = np.abs(jets[:, ETA])
+    tower = np.clip(np.searchsorted(TOWER_EDGES, abs_eta, side="right") - 1, 0, len(TOWER_EDGES) - 2)
+    low, high = TOWER_EDGES[tower], TOWER_EDGES[tower + 1]
+    eta_phase = 2.0 * np.pi * (abs_eta - low) / (high - low)
+    phi_phase = phi * np.select([abs_eta < edge for edge, _ in TOWERS_IN_PHI], [n for _, n in TOWERS_IN_PHI])
     columns = [
         np.log(pt),
-        eta,
         abs_eta,
         log_mass(mass),
         np.log((mass + 0.5) / pt),
-        *(np.tanh((abs_eta - edge) / EDGE_WIDTH) for edge in EDGES_ETA),
+        *(np.tanh((abs_eta - edge) / width) for edge, width in DETECTOR_EDGES),
         np.sin(eta_phase),
         np.cos(eta_phase),
-        np.sin(72.0 * phi),
-        np.cos(72.0 * phi),
-        np.sin(36.0 * phi),
-        np.cos(36.0 * phi),
+        np.sin(phi_phase),
+        np.cos(phi_phase),
     ]
     return np.stack(columns, axis=1)
 
@@ -131,11 +137,50 @@ def jets_from_residuals(targets: Array, gen: Array) -> Array:
     )
 
 
+def symmetric_targets(reco: Array, gen: Array) -> Array:
+    """`residual_targets` with Δη towards the beam: sign(η) Δη. Both ends of the detector are then alike."""
+    targets = residual_targets(reco, gen)
+    targets[:, ETA] *= np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    return targets
+
+
+def jets_from_symmetric(targets: Array, gen: Array) -> Array:
+    """The inverse of `symmetric_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
+    targets = targets.copy()
+    targets[:, ETA] *= np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    return jets_from_residuals(targets, gen)
+
+
 class Targets(NamedTuple):
     """What a network is trained to draw: `encode(reco, gen)` and its inverse `decode(targets, gen)`."""
 
     encode: Callable[[Array, Array], Array]
     decode: Callable[[Array, Array], Array]
+
+
+def cms_scale(raw: Array) -> Array:
+    """The jet energy scale of Delphes' CMS card: jets (N, 4) times sqrt((2.5 − 0.15 |η|)² / pt_raw + 1)."""
+    factor = np.sqrt((2.5 - 0.15 * np.abs(raw[:, ETA])) ** 2 / raw[:, PT] + 1.0)
+    return _scaled(raw, factor)
+
+
+def cms_unscale(reco: Array) -> Array:
+    """The inverse of `cms_scale`: jets as they were clustered, before the scale."""
+    c = (2.5 - 0.15 * np.abs(reco[:, ETA])) ** 2
+    raw_pt = 0.5 * (np.sqrt(c * c + 4.0 * reco[:, PT] ** 2) - c)
+    return _scaled(reco, raw_pt / reco[:, PT])
+
+
+def _scaled(jets: Array, factor: Array) -> Array:
+    one = np.ones_like(factor)
+    return jets * np.stack([factor, one, one, factor], axis=1)
+
+
+class JetScale(NamedTuple):
+    """What a detector does to the four-momentum of a jet after its thresholds, and how to undo it."""
+
+    apply: Callable[[Array], Array]
+    undo: Callable[[Array], Array]
 
 
 INPUTS: dict[str, Callable[[Array], Array]] = {
@@ -145,6 +190,11 @@ INPUTS: dict[str, Callable[[Array], Array]] = {
 TARGETS: dict[str, Targets] = {
     "ratio": Targets(ratio_targets, jets_from_ratios),
     "residual": Targets(residual_targets, jets_from_residuals),
+    "symmetric": Targets(symmetric_targets, jets_from_symmetric),
+}
+SCALES: dict[str, JetScale] = {
+    "none": JetScale(lambda jets: jets, lambda jets: jets),
+    "delphes-cms": JetScale(cms_scale, cms_unscale),
 }
 
 
@@ -166,3 +216,42 @@ class Standardisation(NamedTuple):
 
     def invert(self, values: Array) -> Array:
         return values * self.scale + self.mean
+
+
+COMPRESSION_SHAPE = (10, 4)
+
+
+class Compression(NamedTuple):
+    """Targets over their typical size, then asinh: what is left is of order one, its tails only a few.
+
+    Attributes
+    ----------
+    coefficients: of the logarithm of the typical size of each target, (10, 4), as a smooth function of the gen
+        jet (`_size_variables`).
+    """
+
+    coefficients: Array
+
+    @classmethod
+    def of(cls, targets: Array, gen: Array) -> Compression:
+        """Fit the size of targets (N, 4) to gen jets (N, 4), by least squares on its logarithm."""
+        size = np.log(np.abs(targets) + 1e-3)
+        return cls(np.linalg.lstsq(_size_variables(gen), size, rcond=None)[0])
+
+    def apply(self, targets: Array, gen: Array) -> Array:
+        return np.arcsinh(targets / self.size(gen))
+
+    def invert(self, compressed: Array, gen: Array) -> Array:
+        return np.sinh(compressed) * self.size(gen)
+
+    def size(self, gen: Array) -> Array:
+        """The typical size of the targets, (N, 4): twice the fitted one, where asinh begins to bend."""
+        return 2.0 * np.exp(_size_variables(gen) @ self.coefficients)
+
+
+def _size_variables(gen: Array) -> Array:
+    """Ten smooth functions of log pt, |eta| and log(m + 2), (N, 10)."""
+    log_pt, eta, log_m = np.log(gen[:, PT]), np.abs(gen[:, ETA]), log_mass(gen[:, MASS])
+    one = np.ones_like(log_pt)
+    columns = [one, log_pt, log_pt**2, eta, eta**2, eta**3, log_m, log_m**2, log_pt * eta, log_pt * log_m]
+    return np.stack(columns, axis=1).astype(np.float64)

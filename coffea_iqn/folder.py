@@ -16,7 +16,7 @@ from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import bundle
 from coffea_iqn.emulator import Emulator
-from coffea_iqn.events import flatten_jets, identity_keys
+from coffea_iqn.events import flatten_jets, identity_keys, jet_context
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
 
@@ -124,13 +124,14 @@ class IQNFolder:
         """The bundle's card: jets, domain, training, closure, hash."""
         return self.emulator.card
 
-    def fold_flat(self, x: Array, tau: Array) -> Array:
+    def fold_flat(self, x: Array, tau: Array, context: Array | None = None) -> Array:
         """Reco jets at given quantile levels, without acceptance.
 
         Parameters
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+        context: what else is known of the jets, (N, 17), as `context.encode` gives it; None for nothing.
 
         Returns
         -------
@@ -144,15 +145,17 @@ class IQNFolder:
         if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
             msg = f"tau: expected levels in (0, 1), got {tau.min()} to {tau.max()}"
             raise ValueError(msg)
-        return self._one_thread().sample(x, tau)
+        return self._one_thread().sample(x, tau, context)
 
     def __call__(self, gen: ak.Array, events: ak.Array) -> ak.Array:
         """Fold the gen jets of events.
 
         Parameters
         ----------
-        gen: jagged gen jets, events × var, with pt, eta, phi, mass. To fold a part of a collection, give its jets
-            a field `genJetIdx` first (`ak.local_index(events.GenJet)`): a jet is known by its place before any cut.
+        gen: jagged gen jets, events × var, with pt, eta, phi, mass, and what the bundle knows to use beside them:
+            flavour, numbers of constituents, N-subjettiness; neighbours are found here. To fold a part of a
+            collection, give its jets a field `genJetIdx` first (`ak.local_index(events.GenJet.pt)`): a jet is
+            known by its place before any cut.
         events: the events they belong to: run, luminosityBlock and event, or Delphes' Event.Number, name the jets.
 
         Returns
@@ -178,16 +181,17 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        event, index, values = jets.event[valid], jets.index[valid], jets.values[valid]
+        event, index, values = jets.event[valid], jets.local_index[valid], jets.values[valid]
         n_outside = self._outside_domain(values)
         keys = identity_keys(events, self.seed)[event]
 
         emulator = self._one_thread()
-        efficiency = emulator.efficiency(values) if self.acceptance else None
+        context = jet_context(gen, jets)[valid] if emulator.variables.context else None
+        efficiency = emulator.efficiency(values, context) if self.acceptance else None
         drawn = []
         lost = 0
         for replica in range(self.replicas):
-            reco = emulator.sample(values, levels(keys, index, replica=replica))
+            reco = emulator.sample(values, levels(keys, index, replica=replica), context)
             kept = np.ones(len(values), dtype=bool)
             if efficiency is not None:
                 u = levels(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]

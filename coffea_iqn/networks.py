@@ -4,24 +4,30 @@ A member is a `QuantileNetwork`. It answers `quantile(k, tau, context, drawn)`, 
 of the k-th target given the context and the k targets drawn before it, and it knows its own training
 `loss`. Nothing outside this module asks which member it holds: `build` makes one from its description.
 
-The two members here are those of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073.
+`IQNx4` and `IQNx1` are the members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073;
+`SplineIQN` is monotone by construction, and so has an exact distribution function and density.
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.splines import inverse, spline
 
 N_TARGETS = 4
+NO_BOUND = -1e4  # far below any standardised target, and finite, as gradients need it
 
 
 def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
     """Dense layers with LeakyReLU between them; Glorot-uniform weights, zero biases."""
     layers: list[nn.Module] = []
     sizes = (n_inputs, *hidden, n_outputs)
-    for n_in, n_out in zip(sizes[:-1], sizes[1:], strict=True):
+    for n_in, n_out in pairwise(sizes):
         linear = nn.Linear(n_in, n_out)
         nn.init.xavier_uniform_(linear.weight)
         nn.init.zeros_(linear.bias)
@@ -66,28 +72,49 @@ class QuantileNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def loss(self, context: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
         """The training loss of a batch, a scalar.
 
         Parameters
         ----------
         context: (N, n_context).
         target: (N, 4).
+        lower: below this the sample holds no first target, (N,); `NO_BOUND` where nothing is cut.
         generator: source of whatever the member draws.
         """
         raise NotImplementedError
+
+    def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The level of y, F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
+
+        Parameters
+        ----------
+        k, context, drawn: as of `quantile`.
+        y: values of target k, (N,).
+
+        Returns
+        -------
+        levels in (0, 1) and log-densities, (N,) each.
+
+        Raises
+        ------
+        NotImplementedError: when the member's quantiles may cross, so that F does not exist.
+        """
+        msg = f"{type(self).__name__}: its quantiles may cross, so it has no distribution function; a SplineIQN has one"
+        raise NotImplementedError(msg)
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
         raise NotImplementedError
 
-    def sample(self, tau: Tensor, context: Tensor) -> Tensor:
+    def sample(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
         """Draw the four targets one after the other, each given the network's own draws before it.
 
         Parameters
         ----------
         tau: levels in (0, 1), (N, 4).
         context: (N, n_context).
+        lower: a bound, (N,): the first target is drawn from what lies above, from the levels [F(lower), 1).
 
         Returns
         -------
@@ -95,7 +122,11 @@ class QuantileNetwork(nn.Module):
         """
         drawn = context[:, :0]  # (N, 0)
         for k in range(N_TARGETS):
-            q = self.quantile(k, tau[:, k], context, drawn)
+            level = tau[:, k]
+            if k == 0 and lower is not None:
+                below, _ = self.density(0, lower, context, drawn)
+                level = below + (1.0 - below) * level
+            q = self.quantile(k, level, context, drawn)
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
 
@@ -122,7 +153,8 @@ class PinballNetwork(QuantileNetwork):
             "penalty": self.penalty,
         }
 
-    def loss(self, context: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+        del lower  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
         tau = torch.rand(target.shape, generator=generator, device=target.device)  # (N, 4)
         penalised = self.penalty > 0.0 and torch.is_grad_enabled()
         tau.requires_grad_(penalised)
@@ -186,6 +218,82 @@ class IQNx1(PinballNetwork):
         return q[:, 0]
 
 
+LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
+LOGIT_MAX = 16.0  # logit of 1 − 2^-23: no float32 level lies beyond
+LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
+
+
+class SplineIQN(QuantileNetwork):
+    """Four networks, each giving a monotone quantile function as a rational-quadratic spline.
+
+    The abscissa is the logit of the level, log(τ / (1 − τ)), with knots at fixed levels down to 10^-4; a network
+    gives the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots
+    the spline goes on straight in the logit, so that the tails have no end. Trained by likelihood, exact also
+    for a sample that is cut off below.
+
+    Parameters
+    ----------
+    n_context: columns of the context.
+    hidden: sizes of the hidden layers of each of the four networks.
+    slope: of LeakyReLU.
+    """
+
+    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
+        super().__init__(n_context)
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.register_buffer("knots", torch.tensor(LOGIT_KNOTS), persistent=False)
+        self.knots: Tensor
+        n_knots = len(LOGIT_KNOTS)
+        self.nets = nn.ModuleList(mlp(n_context + k, 2 * n_knots, self.hidden, slope) for k in range(N_TARGETS))
+        with torch.no_grad():  # start near a logistic law of unit variance, whatever the context
+            steps = LOGISTIC_WIDTH * self.knots.diff()
+            slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
+            start = torch.cat([torch.zeros(1), torch.log(torch.expm1(torch.cat([steps, slopes])))])
+            for net in self.nets:
+                *_, weight, bias = net.parameters()
+                weight.mul_(0.1)
+                bias.copy_(start)
+
+    def description(self) -> dict[str, Any]:
+        return {
+            "type": type(self).__name__,
+            "n_context": self.n_context,
+            "hidden": list(self.hidden),
+            "slope": self.slope,
+        }
+
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+        z = torch.logit(tau).clamp(-LOGIT_MAX, LOGIT_MAX)
+        y, _ = spline(z, self.knots, *self._curve(k, context, drawn))
+        return y
+
+    def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        z, slope = inverse(y, self.knots, *self._curve(k, context, drawn))
+        return torch.sigmoid(z), functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)
+
+    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+        del generator
+        total = target.new_zeros(())
+        for k in range(N_TARGETS):
+            curve = self._curve(k, context, target[:, :k])
+            z, slope = inverse(target[:, k], self.knots, *curve)
+            total = total - (functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)).mean()
+            if k == 0:
+                z_lower, _ = inverse(lower, self.knots, *curve)
+                total = total + functional.logsigmoid(-z_lower).mean()  # log of the chance to lie above
+        return total
+
+    def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantiles and slopes at the knots, (N, K) each."""
+        out = self.nets[k](torch.cat([context, drawn], dim=1))  # (N, 2 K)
+        n_knots = len(self.knots)
+        steps = functional.softplus(out[:, 1:n_knots]) + 1e-4
+        rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
+        middle = rise[:, n_knots // 2 - 1 : n_knots // 2 + 1].mean(dim=1, keepdim=True)
+        return out[:, :1] + rise - middle, functional.softplus(out[:, n_knots:]) + 1e-3
+
+
 class AcceptanceNetwork(nn.Module):
     """The logit of P(a gen jet has a reco jet | context), trained by cross entropy."""
 
@@ -211,7 +319,7 @@ class AcceptanceNetwork(nn.Module):
         return logit[:, 0]
 
 
-MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1}
+MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}
 
 
 def build(description: dict[str, Any]) -> QuantileNetwork:

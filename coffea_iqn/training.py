@@ -1,25 +1,27 @@
 """Pairs of jets to an emulator.
 
-Read from the bottom: `train` is the recipe, `fit` the loop that both networks go through.
+`train` is the recipe, from the pairs to the emulator; `TrainingSettings` and `RECIPES` are what may differ.
 """
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.features import INPUTS, TARGETS, Array, Standardisation
+from coffea_iqn.context import WIDTHS, known_levels
+from coffea_iqn.emulator import Emulator, Variables
+from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Array, Compression, Standardisation
+from coffea_iqn.fitting import Schedule, Watch, fit
 from coffea_iqn.networks import AcceptanceNetwork, build
 
 MAX_VALIDATION = 50_000  # jets a validation loss is taken on: more would not change which state is best
@@ -32,169 +34,76 @@ class JetPairs(NamedTuple):
     ----------
     gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     reco: the reco jet matched to each, (N, 4) float32; NaN where there is none.
+    context: what else is known of each, (N, 17) float32, as `context.encode` gives it.
     level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     """
 
     gen: Array
     reco: Array
+    context: Array
     level: Array
 
     @property
-    def matched(self) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    def matched(self) -> npt.NDArray[np.bool_]:
         """Where a gen jet has a reco jet, (N,)."""
         return ~np.isnan(self.reco[:, 0])
 
 
-@dataclass(frozen=True)
-class TrainingSettings:
-    """Everything that decides which weights come out, the pairs aside.
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings(Schedule):
+    """Everything that decides which weights come out, the pairs aside; with the fields of `fitting.Schedule`.
 
     network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `features.TARGETS`.
-    hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles.
-    batch_size, learning_rate: of AMSGrad; the rate is divided by ten at each stage.
-    stages, steps: how many stages, and at most how many steps in each.
-    check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
+    hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
+        the member's own.
+    compress: whether the targets' tails are compressed.
+    context: levels of `context` to learn from.
+    blind: chance that a level is hidden from a jet in training, so that one bundle serves inputs without it.
+    scale: key of `features.SCALES`, what the detector does to jets after its threshold.
+    raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
+    reflect: whether to learn from the jets mirrored in phi as well.
     holdout: fraction of the pairs held out for validation.
     acceptance: whether to learn P(reconstructed | gen jet) as well.
-    seed: of weights and batches.
     """
 
-    network: str = "IQNx4"
+    network: str = "SplineIQN"
     inputs: str = "calorimeter"
-    targets: str = "residual"
-    hidden: tuple[int, ...] = (50,) * 5
-    slope: float = 0.3
-    penalty: float = 100.0
-    batch_size: int = 512
-    learning_rate: float = 1e-3
-    stages: int = 3
-    steps: int = 15_000
-    check_every: int = 500
-    patience: int = 10
+    targets: str = "symmetric"
+    hidden: tuple[int, ...] | None = None
+    slope: float | None = None
+    penalty: float | None = None
+    compress: bool = True
+    context: tuple[str, ...] = tuple(WIDTHS)
+    blind: float = 0.3
+    scale: str = "none"
+    raw_pt_min: float = 0.0
+    reflect: bool = True
     holdout: float = 0.1
     acceptance: bool = True
-    seed: int = 1
 
 
+PAPER = TrainingSettings(
+    network="IQNx4",
+    inputs="paper",
+    targets="ratio",
+    compress=False,
+    context=(),
+    reflect=False,
+    schedule="stages",
+    batch_size=512,
+    learning_rate=1e-3,
+    weight_decay=0.0,
+    average=0.0,
+    stages=3,
+    steps=15_000,
+    patience=10,
+)
 RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
-    "paper-iqnx4": TrainingSettings(network="IQNx4", inputs="paper", targets="ratio"),
-    "paper-iqnx1": TrainingSettings(network="IQNx1", inputs="paper", targets="ratio"),
+    "paper-iqnx4": PAPER,
+    "paper-iqnx1": replace(PAPER, network="IQNx1"),
+    "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="residual"),
 }
-
-
-class Check(NamedTuple):
-    """One look at the validation loss, for whoever shows progress."""
-
-    phase: str
-    stage: int
-    step: int
-    steps: int
-    loss: float
-    best: float
-
-
-Watch = Callable[[Check], None]
-Loss = Callable[[Tensor, torch.Generator], Tensor]
-
-
-def fit(
-    phase: str,
-    module: nn.Module,
-    train_loss: Loss,
-    validation_loss: Callable[[], Tensor],
-    n_rows: int,
-    settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-) -> float:
-    """Minimise a loss in stages, each from the best state so far at a tenth of the learning rate.
-
-    Parameters
-    ----------
-    phase: a name for progress and for the checkpoint.
-    module: what is trained; holds the best state at the end.
-    train_loss: of rows of the training sample, (batch,) int64, and a generator.
-    validation_loss: of the module as it stands.
-    n_rows: size of the training sample.
-    checkpoint: a folder; the state is kept there at every check, and taken up from there.
-
-    Returns
-    -------
-    the best validation loss.
-
-    Raises
-    ------
-    FloatingPointError: when the loss is no longer finite; the module then holds the best state.
-    """
-    generator = torch.Generator().manual_seed(settings.seed)
-    best_state = copy.deepcopy(module.state_dict())
-    state: dict[str, Any] = {"stage": 0, "step": 0, "waited": 0, "best": float("inf"), "done": False}
-    saved = None
-    if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
-        saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
-        state, best_state = saved["state"], saved["best_state"]
-        module.load_state_dict(saved["module"])
-        generator.set_state(saved["generator"])
-
-    for stage in range(state["stage"], settings.stages):
-        if state["done"]:
-            break
-        rate = settings.learning_rate / 10.0**stage
-        optimiser = torch.optim.Adam(module.parameters(), lr=rate, amsgrad=True, fused=True)
-        if saved is not None:
-            optimiser.load_state_dict(saved["optimiser"])
-            saved = None
-        else:
-            module.load_state_dict(best_state)
-            state |= {"stage": stage, "step": 0, "waited": 0}
-        while state["step"] < settings.steps and state["waited"] < settings.patience:
-            for _ in range(settings.check_every):
-                rows = torch.randint(n_rows, (settings.batch_size,), generator=generator)
-                optimiser.zero_grad(set_to_none=True)
-                loss = train_loss(rows, generator)
-                loss.backward()  # type: ignore[no-untyped-call]
-                optimiser.step()
-            with torch.no_grad():
-                value = float(validation_loss())
-            if not np.isfinite(value):
-                module.load_state_dict(best_state)
-                msg = f"{phase}: the loss is {value} at stage {stage + 1}, step {state['step']}: a lower learning rate may help"
-                raise FloatingPointError(msg)
-            state["step"] += settings.check_every
-            if value < state["best"]:
-                state |= {"best": value, "waited": 0}
-                best_state = copy.deepcopy(module.state_dict())
-            else:
-                state["waited"] += 1
-            if checkpoint is not None:
-                _save(checkpoint / f"{phase}.pt", module, best_state, optimiser, generator, state)
-            if watch is not None:
-                watch(Check(phase, stage + 1, state["step"], settings.steps, value, state["best"]))
-    module.load_state_dict(best_state)
-    if checkpoint is not None and not state["done"]:
-        _save(checkpoint / f"{phase}.pt", module, best_state, optimiser, generator, state | {"done": True})
-    return float(state["best"])
-
-
-def _save(
-    path: Path,
-    module: nn.Module,
-    best_state: dict[str, Tensor],
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    state: dict[str, Any],
-) -> None:
-    whole = {
-        "module": module.state_dict(),
-        "best_state": best_state,
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "state": state,
-    }
-    torch.save(whole, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
 
 
 def train(
@@ -225,73 +134,64 @@ def train(
     """
     started = time.monotonic()
     held_out = pairs.level < settings.holdout
-    matched = pairs.matched
-    n_train, n_valid = int((matched & ~held_out).sum()), int((matched & held_out).sum())
+    n_train, n_valid = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     if n_train == 0 or n_valid == 0:
-        msg = f"training: expected matched pairs to train and to validate on, got {n_train} and {n_valid} of {len(matched)} gen jets"
+        counts = f"got {n_train} and {n_valid} of {len(held_out)} gen jets"
+        msg = f"training: expected matched pairs to train and to validate on, {counts}"
         raise ValueError(msg)
     if checkpoint is not None:
         _claim(checkpoint, pairs, settings)
 
-    raw_inputs = INPUTS[settings.inputs](pairs.gen)
-    raw_targets = TARGETS[settings.targets].encode(pairs.reco[matched], pairs.gen[matched])
-    input_scale = Standardisation.of(raw_inputs[~held_out])
-    target_scale = Standardisation.of(raw_targets[~held_out[matched]])
-    inputs = torch.from_numpy(input_scale.apply(raw_inputs).astype(np.float32))  # (N, n_context)
-    targets = torch.from_numpy(target_scale.apply(raw_targets).astype(np.float32))  # (N matched, 4)
-
+    learn, check = _part(pairs, ~held_out), _part(pairs, held_out)
+    if settings.reflect:
+        learn = _with_mirrored(learn)
+    variables = _variables(learn, settings)
+    n_context = variables.network_inputs(learn.gen[:1], learn.context[:1]).shape[1]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
-        description = {"type": settings.network, "n_context": inputs.shape[1], "hidden": settings.hidden}
-        network = build(description | {"slope": settings.slope, "penalty": settings.penalty})
-        gate = AcceptanceNetwork(inputs.shape[1])
+        sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
+        given = {name: value for name, value in sizes.items() if value is not None}
+        network = build({"type": settings.network, "n_context": n_context, **given})
+        gate = AcceptanceNetwork(n_context)
 
-    context = inputs[torch.from_numpy(matched)]
-    train_rows = torch.from_numpy(np.flatnonzero(~held_out[matched]))
-    valid_rows = torch.from_numpy(np.flatnonzero(held_out[matched])[:MAX_VALIDATION])
+    def hide(inputs: Tensor, generator: torch.Generator) -> Tensor:
+        """Hide some levels of context, the last columns, from some jets."""
+        inputs = inputs.clone()
+        stop = inputs.shape[1]
+        for level in reversed(variables.context):
+            seen = torch.rand(len(inputs), 1, generator=generator) >= settings.blind
+            inputs[:, stop - WIDTHS[level] : stop] *= seen
+            stop -= WIDTHS[level]
+        return inputs
+
+    context, targets, lower = _tensors(learn, variables)
+    valid = [t[:MAX_VALIDATION] for t in _tensors(check, variables)]
 
     def quantile_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-        rows = train_rows[rows]
-        return network.loss(context[rows], targets[rows], generator)
+        return network.loss(hide(context[rows], generator), targets[rows], lower[rows], generator)
 
     def quantile_validation() -> Tensor:
         same_each_time = torch.Generator().manual_seed(0)
-        return network.loss(context[valid_rows], targets[valid_rows], same_each_time)
+        return network.loss(hide(valid[0], same_each_time), valid[1], valid[2], same_each_time)
 
-    losses = {
-        "quantiles": fit(
-            "quantiles",
-            network,
-            quantile_loss,
-            quantile_validation,
-            n_train,
-            settings,
-            checkpoint=checkpoint,
-            watch=watch,
-        )
-    }
+    follow = partial(fit, checkpoint=checkpoint, watch=watch)
+    losses = {"quantiles": follow("quantiles", network, quantile_loss, quantile_validation, len(targets), settings)}
 
     if settings.acceptance:
-        label = torch.from_numpy(matched.astype(np.float32))
-        gate_rows = torch.from_numpy(np.flatnonzero(~held_out))
-        gate_valid = torch.from_numpy(np.flatnonzero(held_out)[:MAX_VALIDATION])
+        inputs, label = _labelled(learn, variables)
+        valid_inputs, valid_label = (t[:MAX_VALIDATION] for t in _labelled(check, variables))
         entropy = nn.functional.binary_cross_entropy_with_logits
 
-        def gate_loss(rows: Tensor, _: torch.Generator) -> Tensor:
-            rows = gate_rows[rows]
-            return entropy(gate(inputs[rows]), label[rows])
+        def gate_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            return entropy(gate(hide(inputs[rows], generator)), label[rows])
 
-        losses["acceptance"] = fit(
-            "acceptance",
-            gate,
-            gate_loss,
-            lambda: entropy(gate(inputs[gate_valid]), label[gate_valid]),
-            len(gate_rows),
-            # a smooth probability in a few variables: larger batches, fewer steps
-            replace(settings, batch_size=8 * settings.batch_size, steps=max(settings.steps // 5, settings.check_every)),
-            checkpoint=checkpoint,
-            watch=watch,
-        )
+        def gate_validation() -> Tensor:
+            return entropy(gate(hide(valid_inputs, torch.Generator().manual_seed(0))), valid_label)
+
+        # a smooth probability: larger batches, fewer steps
+        steps = max(settings.steps // 3, settings.check_every)
+        shorter = replace(settings, batch_size=4 * settings.batch_size, steps=steps)
+        losses["acceptance"] = follow("acceptance", gate, gate_loss, gate_validation, len(label), shorter)
 
     report = {
         "settings": asdict(settings),
@@ -301,15 +201,57 @@ def train(
         "validation_loss": losses,
         "minutes": round((time.monotonic() - started) / 60.0, 2),
     }
-    return Emulator(
-        network=network.eval(),
+    acceptance = gate.eval() if settings.acceptance else None
+    return Emulator(network.eval(), variables, acceptance, card={"training": report})
+
+
+def _part(pairs: JetPairs, rows: npt.NDArray[np.bool_]) -> JetPairs:
+    return JetPairs(*(column[rows] for column in pairs))
+
+
+def _with_mirrored(pairs: JetPairs) -> JetPairs:
+    """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
+    mirrored = [jets.copy() for jets in (pairs.gen, pairs.reco)]
+    for jets in mirrored:
+        jets[:, PHI] *= -1.0
+    both = zip(pairs, (*mirrored, pairs.context, pairs.level), strict=True)
+    return JetPairs(*(np.concatenate(columns) for columns in both))
+
+
+def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
+    """Standardisations and compression, from the training part."""
+    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
+    raw_targets = TARGETS[settings.targets].encode(SCALES[settings.scale].undo(reco), gen)
+    compression = Compression.of(raw_targets, gen) if settings.compress else None
+    if compression is not None:
+        raw_targets = compression.apply(raw_targets, gen)
+    return Variables(
         inputs=settings.inputs,
         targets=settings.targets,
-        input_scale=input_scale,
-        target_scale=target_scale,
-        acceptance=gate.eval() if settings.acceptance else None,
-        card={"training": report},
+        scale=settings.scale,
+        input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.gen)),
+        target_scale=Standardisation.of(raw_targets),
+        compression=compression,
+        # a level that no training file has must not speak up later
+        context=tuple(level for level in known_levels(pairs.context) if level in settings.context),
+        raw_pt_min=settings.raw_pt_min,
     )
+
+
+def _tensors(pairs: JetPairs, variables: Variables) -> tuple[Tensor, Tensor, Tensor]:
+    """Network inputs (N, n), targets (N, 4) and lower bounds (N,) of the matched pairs."""
+    gen, reco, context = (column[pairs.matched] for column in pairs[:3])
+    return (
+        torch.from_numpy(variables.network_inputs(gen, context)),
+        torch.from_numpy(variables.encode(reco, gen)),
+        torch.from_numpy(variables.lower_bound(gen, variables.raw_pt_min)),
+    )
+
+
+def _labelled(pairs: JetPairs, variables: Variables) -> tuple[Tensor, Tensor]:
+    """Network inputs (N, n) of all gen jets, and 1 where one has a reco jet, (N,)."""
+    inputs = variables.network_inputs(pairs.gen, pairs.context)
+    return torch.from_numpy(inputs), torch.from_numpy(pairs.matched.astype(np.float32))
 
 
 def _claim(checkpoint: Path, pairs: JetPairs, settings: TrainingSettings) -> None:
@@ -322,5 +264,5 @@ def _claim(checkpoint: Path, pairs: JetPairs, settings: TrainingSettings) -> Non
         checkpoint.mkdir(parents=True, exist_ok=True)
         owner.write_text(digest.hexdigest() + "\n")
     elif owner.read_text().strip() != digest.hexdigest():
-        msg = f"checkpoint {checkpoint}: expected one of this training, got one of other pairs or settings: remove it to start anew"
+        msg = f"checkpoint {checkpoint}: expected one of this training, got one of other pairs or settings"
         raise ValueError(msg)

@@ -108,5 +108,5 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     counter[:, 0] = np.asarray(index)
     counter[:, 1] = (replica << 8) | stream
     counter[:, 2:] = keys[:, 2:]
-    words = philox(counter, np.ascontiguousarray(keys[:, :2]))
-    return ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
+    words: Words = philox(counter, np.ascontiguousarray(keys[:, :2]))
+    return np.asarray(((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23))

@@ -11,7 +11,7 @@ from pathlib import Path
 import awkward as ak
 import uproot
 
-# sample: (folder, file, events, collections)
+# for each sample: which folder, which file, how many events, which collections
 SAMPLES = {
     "qcd_ak4.root": (0, "qcd_valid.root", 5000, ("GenJet", "Jet")),
     "qcd_ak5.root": (1, "qcd_valid.root", 5000, ("GenJet", "Jet")),
@@ -28,7 +28,7 @@ def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...])
         columns = {name: tree[name].array(entry_stop=n_events) for name in SINGLES}
         for collection in collections:
             prefix = f"{collection}_"
-            names = [key for key in tree.keys() if key.startswith(prefix)]
+            names = tree.keys(filter_name=f"{collection}_*")
             fields = {name.removeprefix(prefix): tree[name].array(entry_stop=n_events) for name in names}
             columns[collection] = ak.zip(fields)
     with uproot.recreate(output, compression=uproot.LZMA(9)) as file:

@@ -8,7 +8,7 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn.events import file_uuid, flatten_jets, identity_keys
+from coffea_iqn.events import file_uuid, flatten_jets, identity_keys, jet_context
 from coffea_iqn.matching import default_cone, match_jets
 from coffea_iqn.training import JetPairs
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels
@@ -78,7 +78,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        columns = JetPairs(gen.values[keep], pairs[keep], level[gen.event][keep])
+        context = jet_context(events[self.gen], gen)
+        columns = JetPairs(gen.values[keep], pairs[keep], context[keep], level[gen.event][keep])
         start = int(events.metadata.get("entrystart", 0))
         return {(file_uuid(events), start): columns}
 

@@ -8,6 +8,7 @@ import pytest
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
 from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.context import encode, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.training import RECIPES, JetPairs, train
@@ -25,7 +26,9 @@ def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
     reco = gen * np.stack([rng.normal(0.98, 0.1, n), np.ones(n), np.ones(n), rng.normal(1.0, 0.1, n)], axis=1)
     reco[:, 1:3] += rng.normal(0.0, 0.02, (n, 2))
     reco[rng.uniform(size=n) > pt / 20.0] = np.nan
-    return JetPairs(gen.astype(np.float32), reco.astype(np.float32), rng.uniform(size=n).astype(np.float32))
+    known = {"flavour": flavour(rng.choice([21, 1, 4, 5, 0], n)), "neighbours": neighbours(gen, np.ones(n, dtype=int))}
+    level = rng.uniform(size=n).astype(np.float32)
+    return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level)
 
 
 CARD = {

@@ -55,12 +55,17 @@ def edit(path, change, *, rehash=True):
 DAMAGES = {
     "newer schema": (lambda c: c.update(schema_version=99), "newer coffea-iqn"),
     "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 1, got 'one'"),
-    "missing key": (lambda c: c.pop("targets"), "expected the key 'targets'"),
-    "unknown targets": (lambda c: c.update(targets="magic"), "got 'calorimeter' and 'magic'|got 'paper' and 'magic'"),
+    "missing key": (lambda c: c.pop("variables"), "expected the key 'variables'"),
+    "unknown targets": (lambda c: c["variables"].update(targets="magic"), "targets: expected one of .*, got 'magic'"),
+    "unknown scale": (lambda c: c["variables"].update(scale="magic"), "scale: expected one of .*, got 'magic'"),
+    "unknown context": (lambda c: c["variables"].update(context=["aura"]), "context: expected of .*, got aura"),
+    "missing name": (lambda c: c["variables"].pop("inputs"), "inputs"),
     "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
     "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
-    "standardisation too short": (lambda c: c["standardisation"]["inputs"]["mean"].pop(), "standardisation: expected"),
-    "standardisation missing": (lambda c: c.update(standardisation={}), "inputs"),
+    "other inputs": (lambda c: c["network"].update(n_context=3), "expected shape|inputs, for such are the variables"),
+    "scale too short": (lambda c: c["variables"]["input_scale"]["mean"].pop(), "input_scale: expected"),
+    "not a number": (lambda c: c["variables"]["target_scale"]["mean"].__setitem__(0, "many"), "many"),
+    "infinite": (lambda c: c["variables"]["target_scale"]["mean"].__setitem__(0, 1e999), "finite numbers"),
     "network of a wrong kind": (lambda c: c.update(network=3), "bundle"),
 }
 

@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from coffea_iqn.networks import MEMBERS, IQNx4, build, pinball_loss
+from coffea_iqn.networks import MEMBERS, NO_BOUND, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
 
 N_CONTEXT = 3
+
+
+def batch(n):
+    """Contexts, targets and lower bounds."""
+    return torch.randn(n, N_CONTEXT), torch.randn(n, 4), torch.full((n,), NO_BOUND)
 
 
 @pytest.fixture(params=list(MEMBERS))
@@ -37,7 +42,7 @@ def test_later_levels_do_not_reach_earlier_targets(network):
 
 
 def test_gradient_reaches_every_parameter(network):
-    loss = network.loss(torch.randn(64, N_CONTEXT), torch.randn(64, 4), torch.Generator().manual_seed(1))
+    loss = network.loss(*batch(64), torch.Generator().manual_seed(1))
     loss.backward()
     for name, parameter in network.named_parameters():
         assert parameter.grad is not None, name
@@ -54,27 +59,28 @@ def test_description_rebuilds_the_network(network):
 
 
 def test_loss_is_a_function_of_its_generator(network):
-    context, target = torch.randn(16, N_CONTEXT), torch.randn(16, 4)
-    first, second, other = (network.loss(context, target, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    same = batch(16)
+    first, second, other = (network.loss(*same, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert first == second
-    assert first != other
+    assert (first != other) == isinstance(network, PinballNetwork)  # the only one that draws levels
 
 
 def test_loss_without_gradients_is_finite(network):
     with torch.no_grad():
-        assert torch.isfinite(network.loss(torch.randn(8, N_CONTEXT), torch.randn(8, 4), torch.Generator()))
+        assert torch.isfinite(network.loss(*batch(8), torch.Generator()))
 
 
 def test_a_trained_network_gives_the_quantiles_of_a_known_law(network):
     torch.manual_seed(1)
     context = torch.randn(4096, N_CONTEXT)
     target = context[:, :1] + torch.randn(4096, 4)
+    uncut = torch.full((4096,), NO_BOUND)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(250):
         optimiser.zero_grad()
         rows = torch.randint(4096, (512,), generator=generator)
-        network.loss(context[rows], target[rows], generator).backward()
+        network.loss(context[rows], target[rows], uncut[rows], generator).backward()
         optimiser.step()
     with torch.no_grad():
         drawn = network.sample(torch.rand(20_000, 4), torch.zeros(20_000, N_CONTEXT))
@@ -98,10 +104,10 @@ def test_pinball_loss_is_least_at_the_quantile(tau):
 
 def test_crossing_quantiles_are_penalised():
     torch.manual_seed(0)
-    context, target = torch.randn(256, N_CONTEXT), torch.randn(256, 4)
+    same = batch(256)
     free, strict = (IQNx4(N_CONTEXT, penalty=penalty) for penalty in (0.0, 100.0))
     strict.load_state_dict(free.state_dict())
-    losses = [net.loss(context, target, torch.Generator().manual_seed(1)) for net in (free, strict)]
+    losses = [net.loss(*same, torch.Generator().manual_seed(1)) for net in (free, strict)]
     assert losses[1] > losses[0]  # fresh weights make half of all slopes negative
 
 
@@ -112,3 +118,58 @@ def test_crossing_quantiles_are_penalised():
 def test_wrong_descriptions_are_refused(description):
     with pytest.raises(ValueError, match="network"):
         build(description)
+
+
+@pytest.fixture
+def spline_network():
+    torch.manual_seed(0)
+    network = SplineIQN(N_CONTEXT)
+    with torch.no_grad():  # as bent as a trained one
+        for parameter in network.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    return network
+
+
+def test_spline_quantiles_rise_with_the_level(spline_network):
+    spline_network = spline_network.double()
+    tau = torch.linspace(1e-6, 1 - 1e-6, 2000, dtype=torch.float64)
+    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(2000, -1)
+    for k in range(4):
+        q = spline_network.quantile(k, tau, context, torch.zeros(2000, k, dtype=torch.float64))
+        assert (q.diff() > 0).all()
+
+
+def test_spline_cdf_inverts_the_quantile(spline_network):
+    spline_network = spline_network.double()
+    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_CONTEXT, dtype=torch.float64)
+    for k in range(4):
+        drawn = torch.randn(500, k, dtype=torch.float64)
+        y = spline_network.quantile(k, tau, context, drawn)
+        torch.testing.assert_close(spline_network.density(k, y, context, drawn)[0], tau, rtol=1e-9, atol=1e-12)
+
+
+def test_spline_density_is_the_slope_of_the_cdf_and_integrates_to_one(spline_network):
+    spline_network = spline_network.double()
+    y = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
+    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(len(y), -1)
+    levels, log_density = spline_network.density(0, y, context, context[:, :0])
+    assert float(torch.trapezoid(log_density.exp(), y)) == pytest.approx(1.0, abs=1e-4)
+    middle = (levels[2:] - levels[:-2]) / (y[2:] - y[:-2])
+    torch.testing.assert_close(middle, log_density.exp()[1:-1], rtol=1e-2, atol=1e-5)
+
+
+def test_a_lower_bound_is_never_crossed_and_keeps_the_shape_above(spline_network):
+    context = torch.randn(1, N_CONTEXT).expand(50_000, -1)
+    tau = torch.rand(50_000, 4, generator=torch.Generator().manual_seed(0))
+    free = spline_network.sample(tau, context)[:, 0]
+    bound = free.quantile(0.3)
+    cut = spline_network.sample(tau, context, bound.expand(len(tau)))[:, 0]
+    assert cut.min() >= bound - 1e-4
+    above = free[free > bound]
+    levels = torch.tensor([0.1, 0.5, 0.9])
+    torch.testing.assert_close(cut.quantile(levels), above.quantile(levels), rtol=0.03, atol=0.03)
+
+
+def test_members_whose_quantiles_may_cross_have_no_cdf():
+    with pytest.raises(NotImplementedError, match="may cross"):
+        IQNx4(N_CONTEXT).density(0, torch.zeros(1), torch.zeros(1, N_CONTEXT), torch.zeros(1, 0))

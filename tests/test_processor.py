@@ -190,5 +190,5 @@ def test_sums_of_chunks_make_the_histograms():
 
 
 def test_missing_gen_collection_names_those_there_are():
-    with pytest.raises(Exception, match="expected a collection GenJetAK15, found .*GenJet"):
+    with pytest.raises(Exception, match=r"expected a collection GenJetAK15, found .*GenJet"):
         run(QCD, gen="GenJetAK15")

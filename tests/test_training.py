@@ -14,7 +14,8 @@ from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training import RECIPES, TrainingSettings, train
 from conftest import make_pairs
 
-SHORT = TrainingSettings(steps=60, check_every=20, stages=2, hidden=(8, 8))
+SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
+SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=128)
 
 
 def weights(emulator):

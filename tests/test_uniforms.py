@@ -64,7 +64,7 @@ def test_levels_never_reach_zero_or_one():
     # the largest and smallest words there are, through the same arithmetic
     words = np.array([0, FULL], dtype=np.uint32)
     u = ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
-    assert 0.0 < u[0]
+    assert u[0] > 0.0
     assert u[1] < 1.0
 
 

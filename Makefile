@@ -1,0 +1,31 @@
+# Two commands that need nothing but Python 3.11 or newer, pip, git and make:
+#   make demo    fold shipped events and draw them beside Delphes
+#   make test    pass the tests
+
+PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN = $(VENV)/bin
+SAMPLES = data/samples
+
+.PHONY: demo test lint clean
+
+demo: $(VENV)/installed
+	$(BIN)/coffea-iqn fold qcd=$(SAMPLES)/qcd_ak4.root qcdflat=$(SAMPLES)/qcdflat_ak4.root --output demo
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info
+
+# pip knows dependency groups from 25.1 on; torch is pinned, for an unpinned one pulls gigabytes of GPU libraries
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,judge]" --group test --group lint --group build
+	touch $@

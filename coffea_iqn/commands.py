@@ -1,0 +1,278 @@
+"""What the commands of coffea-iqn do, each from its arguments to files and a table."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from coffea_iqn import bundle, running, training
+from coffea_iqn.data import BUNDLES
+from coffea_iqn.files import Source, inspect
+from coffea_iqn.fitting import Check
+from coffea_iqn.folder import OutsideDomainWarning
+from coffea_iqn.matching import default_cone
+from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
+from coffea_iqn.plotting import plot_all, save_all
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+
+GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
+
+# settings of a recipe that the command line may override
+SETTINGS = {
+    "seed": int,
+    "steps": int,
+    "stages": int,
+    "batch_size": int,
+    "learning_rate": float,
+    "weight_decay": float,
+    "patience": int,
+    "check_every": int,
+    "holdout": float,
+    "inputs": str,
+    "targets": str,
+    "scale": str,
+    "raw_pt_min": float,
+    "blind": float,
+}
+
+console = Console()
+errors = Console(stderr=True)
+
+
+def fold(arguments: argparse.Namespace) -> None:
+    """Fold files and write histograms, summary and plots."""
+    truth = None if arguments.truth.lower() == "none" else arguments.truth
+    instance = IQNFoldProcessor(
+        arguments.model,
+        gen=arguments.gen,
+        truth=truth,
+        seed=arguments.seed,
+        acceptance=not arguments.no_acceptance,
+        invalid="drop" if arguments.drop_invalid else "raise",
+        pt_min=arguments.pt_min,
+    )
+    datasets = _datasets(arguments, [arguments.gen])
+    collections = [arguments.gen] + ([truth] if truth else [])
+    with whole_folder(arguments.output) as folder:
+        started = time.perf_counter()
+        with warnings.catch_warnings(), _executor(arguments) as executor:
+            warnings.simplefilter("ignore", OutsideDomainWarning)  # the table below says how many
+            out = running.run(
+                instance,
+                datasets,
+                executor,
+                collections=collections,
+                chunksize=arguments.chunksize,
+                status=_show_progress(arguments),
+            )
+        seconds = time.perf_counter() - started
+        write_histograms(out["hists"], folder / "histograms.root")
+        plots: list[Path] = []
+        for dataset in datasets:
+            prefix = f"{dataset}_" if len(datasets) > 1 else ""
+            plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
+        gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
+        summary = {
+            "model": arguments.model,
+            "bundle_hash": instance.folder.hash,
+            "seed": arguments.seed,
+            "acceptance": instance.folder.acceptance,
+            "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
+            "datasets": out["cutflow"],
+            "seconds": round(seconds, 3),
+            "gen_jets_per_second": round(gen_jets / seconds, 1),
+            "versions": versions(),
+        }
+        write_json(summary, folder / "summary.json")
+    _print_cutflow(summary)
+    console.print(f"Histograms   {arguments.output / 'histograms.root'}", highlight=False, soft_wrap=True)
+    console.print(f"Summary      {arguments.output / 'summary.json'}", highlight=False, soft_wrap=True)
+    for plot in plots:
+        if plot.suffix == ".png":
+            console.print(f"Plot         {arguments.output / 'plots' / plot.name}", highlight=False, soft_wrap=True)
+
+
+def _print_cutflow(summary: dict[str, Any]) -> None:
+    table = Table(title=f"Folded with {summary['model']} at {summary['gen_jets_per_second']:,.0f} gen jets/s")
+    table.add_column("")
+    for dataset in summary["datasets"]:
+        table.add_column(dataset, justify="right")
+    rows: dict[str, None] = {}
+    for flow in summary["datasets"].values():
+        rows |= dict.fromkeys(flow)
+    for row in rows:
+        values = [flow.get(row) for flow in summary["datasets"].values()]
+        table.add_row(
+            row.replace("_", " "),
+            *("" if v is None else f"{v:,.6g}" if isinstance(v, float) else f"{v:,}" for v in values),
+        )
+    console.print(table)
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train a bundle on files."""
+    settings = _settings(arguments)
+    output: Path = arguments.output
+    cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
+    datasets = _datasets(arguments, [arguments.gen, arguments.reco])
+    checkpoint = output.with_name(output.name + ".training")
+    pairs_of = PairsProcessor(
+        gen=arguments.gen,
+        reco=arguments.reco,
+        cone=cone,
+        gen_pt_min=arguments.gen_pt_min,
+        split=arguments.split,
+    )
+    with _executor(arguments) as executor:
+        pairs = running.run(
+            pairs_of,
+            datasets,
+            executor,
+            collections=[arguments.gen, arguments.reco],
+            chunksize=arguments.chunksize,
+            status=_show_progress(arguments),
+        )
+    console.print(f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet", highlight=False)
+    if arguments.restart:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    try:
+        with _TrainingProgress(settings, visible=_show_progress(arguments)) as progress:
+            emulator = training.train(pairs, settings, checkpoint=checkpoint, watch=progress.watch)
+    except KeyboardInterrupt:
+        errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
+        raise
+    pt, abs_eta = pairs.gen[pairs.matched, 0], np.abs(pairs.gen[pairs.matched, 1])
+    emulator.card.update(
+        detector=arguments.detector,
+        jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
+        domain={
+            "gen_pt": [max(GEN_PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
+            "gen_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
+        },
+    )
+    emulator.card["training"] |= {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
+    digest = bundle.save(emulator, output)
+    shutil.rmtree(checkpoint)
+    report = emulator.card["training"]
+    console.print(
+        f"Bundle {output} ({digest[:12]}): {report['pairs']:,} pairs, {report['minutes']} minutes, "
+        f"validation loss {report['validation_loss']['quantiles']:.5f}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+class _TrainingProgress:
+    """A bar for each phase on a terminal, now and then a line where there is none."""
+
+    def __init__(self, settings: training.TrainingSettings, *, visible: bool) -> None:
+        self.settings = settings
+        self.visible = visible
+        self.lines = 0.0
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.5f}  best {task.fields[best]:.5f}"),
+            TimeElapsedColumn(),
+        )
+        self.progress = Progress(*columns, console=errors, disable=not visible)
+        self.tasks: dict[tuple[str, int], Any] = {}
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def watch(self, check: Check) -> None:
+        if self.visible:
+            key = (check.phase, check.stage)
+            if key not in self.tasks:
+                name = f"{check.phase}, stage {check.stage} of {self.settings.stages}"
+                self.tasks[key] = self.progress.add_task(name, total=check.steps, loss=np.nan, best=np.nan)
+            self.progress.update(self.tasks[key], completed=check.step, loss=check.loss, best=check.best)
+        elif time.monotonic() - self.lines > 30.0:
+            self.lines = time.monotonic()
+            where = f"{check.phase}: stage {check.stage}, step {check.step} of {check.steps}"
+            errors.print(f"{where}, loss {check.loss:.5f}, best {check.best:.5f}", highlight=False)
+
+
+def models(_: argparse.Namespace) -> None:
+    """List the shipped bundles."""
+    table = Table(title="Shipped bundles")
+    for column in ("name", "jets", "gen pt [GeV]", "|eta|", "network", "context", "training pairs", "hash"):
+        table.add_column(column)
+    for name in BUNDLES:
+        content = bundle.read_card(bundle.find(name))
+        card = content["card"]
+        low, high = card["domain"]["gen_pt"]
+        table.add_row(
+            name,
+            f"{card['jets']['algorithm']} R = {card['jets']['radius']}",
+            f"{low:g} to {high:g}",
+            f"below {card['domain']['gen_abs_eta'][1]:g}",
+            content["network"]["type"],
+            ", ".join(content["variables"]["context"]) or "none",
+            f"{card['training']['pairs']:,}",
+            content["hash"][:12],
+        )
+    console.print(table)
+
+
+def _datasets(arguments: argparse.Namespace, collections: Sequence[str]) -> dict[str, list[Source]]:
+    """FILES as inspected files by dataset: NAME=PATH, or the file's own name without its suffix."""
+    datasets: dict[str, list[Source]] = {}
+    for item in arguments.files:
+        name, _, path = item.rpartition("=")
+        source = inspect(path, tree=arguments.tree, collections=collections)
+        name = name or arguments.dataset or Path(path).stem
+        datasets.setdefault(name, []).append(source)
+    return datasets
+
+
+def _settings(arguments: argparse.Namespace) -> training.TrainingSettings:
+    names = (
+        "seed",
+        "steps",
+        "stages",
+        "batch_size",
+        "learning_rate",
+        "patience",
+        "check_every",
+        "holdout",
+        "inputs",
+        "targets",
+    )
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    return replace(training.RECIPES[arguments.recipe], **given)
+
+
+def _show_progress(arguments: argparse.Namespace) -> bool:
+    return errors.is_terminal and not arguments.quiet
+
+
+def _executor(arguments: argparse.Namespace) -> Any:
+    return running.open_executor(
+        arguments.executor,
+        workers=arguments.workers,
+        scheduler=arguments.scheduler,
+        status=_show_progress(arguments),
+    )

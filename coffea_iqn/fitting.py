@@ -1,0 +1,205 @@
+"""The loop that every network of ours is trained in: steps, looks at a validation loss, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+CLIP = 1.0  # greatest norm of a gradient
+WARM_UP = 500  # steps over which the cosine schedule rises
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a loss is minimised.
+
+    schedule: "stages" (AMSGrad, the rate divided by ten at each stage, each from the best state so far) or
+        "cosine" (AdamW, clipped gradients, a rate that rises, then falls to zero).
+    batch_size, learning_rate, weight_decay: of the optimiser.
+    average: decay of the moving average of the weights, which then is what is validated and kept; 0 for none.
+    stages, steps: how many stages, and at most how many steps in each.
+    check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
+    seed: of weights and batches.
+    """
+
+    schedule: str = "cosine"
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.1
+    average: float = 0.999
+    stages: int = 1
+    steps: int = 24_000
+    check_every: int = 500
+    patience: int = 20
+    seed: int = 1
+
+
+class Check(NamedTuple):
+    """One look at the validation loss, for whoever shows progress."""
+
+    phase: str
+    stage: int
+    step: int
+    steps: int
+    loss: float
+    best: float
+
+
+Watch = Callable[[Check], None]
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+
+
+def fit(
+    phase: str,
+    module: nn.Module,
+    train_loss: Loss,
+    validation_loss: Callable[[], Tensor],
+    n_rows: int,
+    settings: Schedule,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> float:
+    """Minimise a loss, and keep the state that is best on validation.
+
+    Parameters
+    ----------
+    phase: a name for progress and for the checkpoint.
+    module: what is trained; holds the best state at the end.
+    train_loss: of rows of the training sample, (batch,) int64, and a generator.
+    validation_loss: of the module as it stands.
+    n_rows: size of the training sample.
+    settings: schedule, steps and the like.
+    checkpoint: a folder; the state is kept there at every check, and taken up from there.
+    watch: called at every check.
+
+    Returns
+    -------
+    the best validation loss.
+
+    Raises
+    ------
+    FloatingPointError: when the loss is no longer finite; the module then holds the best state.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    best_state = copy.deepcopy(module.state_dict())
+    average = [p.detach().clone() for p in module.parameters()]
+    state: dict[str, Any] = {"stage": 0, "step": 0, "waited": 0, "best": float("inf"), "done": False}
+    saved = None
+    if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
+        saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
+        state, best_state, average = saved["state"], saved["best_state"], saved["average"]
+        module.load_state_dict(saved["module"])
+        generator.set_state(saved["generator"])
+
+    for stage in range(state["stage"], settings.stages):
+        if state["done"]:
+            break
+        optimiser = _optimiser(module, settings)
+        if saved is not None:
+            optimiser.load_state_dict(saved["optimiser"])
+            saved = None
+        else:
+            module.load_state_dict(best_state)
+            state |= {"stage": stage, "step": 0, "waited": 0}
+        while state["step"] < settings.steps and state["waited"] < settings.patience:
+            for step in range(state["step"], state["step"] + settings.check_every):
+                optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, settings)
+                rows = torch.randint(n_rows, (settings.batch_size,), generator=generator)
+                optimiser.zero_grad(set_to_none=True)
+                loss = train_loss(rows, generator)
+                loss.backward()  # type: ignore[no-untyped-call]
+                if settings.schedule == "cosine":
+                    nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+                optimiser.step()
+                # early on the average follows closely, not to remember the start
+                _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
+            state["step"] += settings.check_every
+            value, candidate = _validate(module, average, validation_loss)
+            if not np.isfinite(value):
+                module.load_state_dict(best_state)
+                where = f"stage {stage + 1}, step {state['step']}"
+                msg = f"{phase}: the loss is {value} at {where}: a lower learning rate may help"
+                raise FloatingPointError(msg)
+            if value < state["best"]:
+                state |= {"best": value, "waited": 0}
+                best_state = candidate
+            else:
+                state["waited"] += 1
+            if checkpoint is not None:
+                _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state)
+            if watch is not None:
+                watch(Check(phase, stage + 1, state["step"], settings.steps, value, state["best"]))
+    module.load_state_dict(best_state)
+    if checkpoint is not None and not state["done"]:
+        _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state | {"done": True})
+    return float(state["best"])
+
+
+def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
+    parameters, rate = module.parameters(), settings.learning_rate
+    if settings.schedule == "stages":
+        return torch.optim.Adam(parameters, lr=rate, amsgrad=True, fused=True)
+    if settings.schedule == "cosine":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=settings.weight_decay, fused=True)
+    msg = f"schedule: expected 'stages' or 'cosine', got {settings.schedule!r}"
+    raise ValueError(msg)
+
+
+def _rate(stage: int, step: int, settings: Schedule) -> float:
+    """The learning rate as a fraction of the settings'."""
+    if settings.schedule == "stages":
+        return 10.0 ** (-stage)
+    warm_up = min(1.0, (step + 1) / WARM_UP)
+    return warm_up * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
+
+
+def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:
+    """Move the averaged weights a little towards the module's."""
+    with torch.no_grad():
+        for mean, parameter in zip(average, module.parameters(), strict=True):
+            mean.lerp_(parameter, 1.0 - keep)
+
+
+def _validate(
+    module: nn.Module, average: list[Tensor], validation_loss: Callable[[], Tensor]
+) -> tuple[float, dict[str, Tensor]]:
+    """The validation loss of the averaged weights, and those weights."""
+    with torch.no_grad():
+        own = [p.clone() for p in module.parameters()]
+        for parameter, mean in zip(module.parameters(), average, strict=True):
+            parameter.copy_(mean)
+        value = float(validation_loss())
+        candidate = copy.deepcopy(module.state_dict())
+        for parameter, value_before in zip(module.parameters(), own, strict=True):
+            parameter.copy_(value_before)
+    return value, candidate
+
+
+def _save(
+    path: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+    best_state: dict[str, Tensor],
+    average: list[Tensor],
+    state: dict[str, Any],
+) -> None:
+    whole = {
+        "module": module.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "best_state": best_state,
+        "average": average,
+        "state": state,
+    }
+    torch.save(whole, path.with_suffix(".tmp"))
+    path.with_suffix(".tmp").replace(path)

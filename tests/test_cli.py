@@ -1,0 +1,257 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import uproot
+
+from coffea_iqn import cli, commands
+from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.processors import IQNFoldProcessor
+
+QCD = str(sample_path("qcd_ak4.root"))
+SHORT_TRAINING = ["--steps", "40", "--check-every", "20", "--stages", "1"]
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def one_error(capsys):
+    """What a user sees of an error: one line on standard error."""
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("coffea-iqn: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """The folder that one command leaves."""
+    output = tmp_path_factory.mktemp("fold") / "out"
+    assert run("fold", f"qcd={QCD}", sample_path("ttbar_ak4_genonly.root"), "--seed", 3, "--output", output) == 0
+    return output
+
+
+def test_fold_writes_everything_and_nothing_else(folded):
+    names = {p.name for p in folded.iterdir()}
+    assert names == {"histograms.root", "summary.json", "plots"}
+    plots = {p.name for p in (folded / "plots").iterdir()}
+    for name in ("pt", "eta", "phi", "mass", "njet", "ht", "leading_pt", "dijet_mass", "response"):
+        assert {f"qcd_{name}.png", f"qcd_{name}.pdf"} <= plots
+    assert [p.name for p in folded.parent.iterdir()] == ["out"]
+
+
+def test_fold_summary(folded):
+    summary = json.loads((folded / "summary.json").read_text())
+    flow = summary["datasets"]["qcd"]
+    assert flow["events"] == flow["sum_of_weights"] == 5000
+    assert flow["gen_jets"] > flow["gen_jets_selected"] > 4000
+    assert summary["datasets"]["ttbar_ak4_genonly"]["events"] == 2000
+    assert summary["seed"] == 3
+    assert len(summary["bundle_hash"]) == 64
+    assert summary["versions"]["torch"]
+    assert summary["gen_jets_per_second"] > 0
+
+
+def test_fold_histograms_are_those_of_the_processor(folded):
+    with uproot.open(folded / "histograms.root") as file:
+        assert file["qcd/reco/pt"].classname.startswith("TH1")
+        assert file["qcd/truth/response"].classname.startswith("TH2")
+        total = file["qcd/reco/pt"].values(flow=True).sum()
+        sliced = sum(file[f"qcd/reco/response_eta{k}"].values(flow=True).sum() for k in range(4))
+    summary = json.loads((folded / "summary.json").read_text())
+    flow = summary["datasets"]["qcd"]
+    assert total == flow["reco_jets_selected"]
+    assert sliced <= flow["gen_jets"] - flow["not_accepted"]
+    assert summary["bundle_hash"] == IQNFoldProcessor().folder.hash
+
+
+def test_fold_prints_a_table_and_names_the_plots(tmp_path, capsys):
+    assert run("fold", QCD, "--output", tmp_path / "out") == 0
+    printed = capsys.readouterr().out
+    assert "reco jets selected" in printed
+    assert str(tmp_path / "out" / "plots" / "pt.png") in printed
+
+
+def test_fold_again_replaces_the_files(folded):
+    before = (folded / "histograms.root").stat().st_mtime_ns
+    assert run("fold", f"qcd={QCD}", "--output", folded) == 0
+    assert (folded / "histograms.root").stat().st_mtime_ns > before
+    assert set(json.loads((folded / "summary.json").read_text())["datasets"]) == {"qcd"}
+
+
+def write(path, trees):
+    with uproot.recreate(path) as file:
+        for name, columns in trees.items():
+            file.mktree(name, {k: v.dtype for k, v in columns.items()}).extend(columns)
+    return path
+
+
+def damaged(kind, folder):
+    path = folder / "bad.root"
+    content = sample_path("qcd_ak4.root").read_bytes()
+    if kind == "not ROOT":
+        path.write_bytes(b"run,event\n1,2\n")
+    elif kind == "empty":
+        path.write_bytes(b"")
+    elif kind == "cut in half":
+        path.write_bytes(content[: len(content) // 2])
+    elif kind == "cut at its end":
+        path.write_bytes(content[:-100])
+    elif kind == "zeros inside":
+        path.write_bytes(content[:1000] + bytes(len(content) - 1000))
+    elif kind == "another tree":
+        write(path, {"Runs": {"run": np.arange(3)}})
+    elif kind == "no gen jets":
+        write(path, {"Events": {"run": np.arange(3), "luminosityBlock": np.arange(3), "event": np.arange(3)}})
+    elif kind == "a folder":
+        path.mkdir()
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("missing", "expected a file, found none"),
+        ("a folder", "expected a file, found a folder"),
+        ("not ROOT", "expected a ROOT file, got one that begins with b'run,'"),
+        ("empty", "expected a ROOT file"),
+        ("cut in half", "the file is truncated|expected a readable ROOT file"),
+        ("cut at its end", "the file is truncated|expected a readable ROOT file"),
+        ("zeros inside", "expected a readable ROOT file"),
+        ("another tree", "expected a tree Events or Delphes, found Runs"),
+        ("no gen jets", "expected a collection GenJet, found no jets"),
+    ],
+)
+def test_a_bad_file_is_one_clear_line(tmp_path, capsys, kind, message):
+    path = damaged(kind, tmp_path)
+    for command in ("fold", "train"):
+        assert run(command, QCD, path, "--output", tmp_path / "out") == 2
+        line = one_error(capsys)
+        assert str(path) in line
+        assert any(part in line for part in message.split("|")), line
+        assert not (tmp_path / "out").exists()
+
+
+def test_an_unknown_bundle_lists_those_there_are(tmp_path, capsys):
+    assert run("fold", QCD, "--model", "cms-fullsim", "--output", tmp_path / "out") == 2
+    line = one_error(capsys)
+    assert all(name in line for name in (*BUNDLES, "cms-fullsim"))
+
+
+def spoilt_sample(folder, value):
+    """A NanoAOD-like file in which one jet in an event of two has a wrong pt."""
+    import awkward as ak
+
+    pt = ak.Array([[50.0, 30.0]] * 10 + [[value, 30.0]])
+    one = ak.ones_like(pt)
+    columns = {
+        "run": np.ones(11, dtype=np.uint32),
+        "luminosityBlock": np.ones(11, dtype=np.uint32),
+        "event": np.arange(11, dtype=np.uint64),
+        "GenJet": ak.zip({"pt": pt, "eta": one, "phi": one, "mass": 3.0 * one}),
+    }
+    with uproot.recreate(folder / "spoilt.root") as file:
+        file.mktree("Events", {name: ak.Array(column).type.content for name, column in columns.items()}).extend(columns)
+    return folder / "spoilt.root"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 0.0, -5.0])
+@pytest.mark.parametrize("executor", ["iterative", "futures"])
+def test_invalid_jets_are_named_with_their_count_or_dropped(tmp_path, capsys, value, executor):
+    path = spoilt_sample(tmp_path, value)
+    assert run("fold", path, "--executor", executor, "--output", tmp_path / "out") == 2
+    line = one_error(capsys)
+    assert "got 1 of 22 jets otherwise" in line
+    assert str(path) in line
+    assert not (tmp_path / "out").exists()
+    if executor == "iterative":
+        assert run("fold", path, "--drop-invalid", "--output", tmp_path / "out") == 0
+        assert json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]["spoilt"]["invalid"] == 1
+
+
+def test_nanoaod_and_delphes_at_once_are_refused(tmp_path, capsys):
+    assert run("fold", QCD, sample_path("delphes_1000.root"), "--output", tmp_path / "out") == 2
+    assert "one layout, got Delphes and NanoAOD" in one_error(capsys)
+
+
+def test_output_that_is_a_file_is_refused(tmp_path, capsys):
+    (tmp_path / "out").write_text("precious")
+    assert run("fold", QCD, "--output", tmp_path / "out") == 2
+    assert "expected a folder, found a file" in one_error(capsys)
+    assert (tmp_path / "out").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("sample", "recipe", "options"),
+    [
+        ("qcd_ak4.root", "default", ["--split", "event"]),
+        ("qcd_ak4.root", "paper-iqnx4", ["--learning-rate", "3e-3"]),
+        ("delphes_1000.root", "paper-iqnx1", ["--radius", "0.5"]),
+    ],
+)
+def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options):
+    path = sample_path(sample)
+    made = tmp_path / "made"
+    assert run("train", path, "--recipe", recipe, "--output", made, *SHORT_TRAINING, *options) == 0
+    card = json.loads((made / "model.json").read_text())["card"]
+    assert card["training"]["files"] == {path.stem: [sample]}
+    assert card["training"]["settings"]["steps"] == 40
+    assert card["jets"]["cone"] == (0.35 if "--radius" in options else 0.25)
+    assert [p.name for p in tmp_path.iterdir()] == ["made"]
+    assert run("fold", path, "--model", made, "--output", tmp_path / "folded") == 0
+
+
+def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
+    arguments = ["train", QCD, "--output", tmp_path / "made", *SHORT_TRAINING]
+    original = commands._TrainingProgress.watch
+
+    def interrupt(self, check):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands._TrainingProgress, "watch", interrupt)
+    assert run(*arguments) == 130
+    assert "goes on from" in capsys.readouterr().err
+    assert not (tmp_path / "made").exists()
+    monkeypatch.setattr(commands._TrainingProgress, "watch", original)
+    assert run(*arguments) == 0
+    assert run("train", QCD, "--output", tmp_path / "whole", *SHORT_TRAINING) == 0
+    weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole")]
+    assert weights[0] == weights[1]
+
+
+def test_models_lists_the_shipped_bundles(capsys):
+    assert run("models") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in BUNDLES)
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["fold", "--help"], ["train", "--help"]])
+def test_help_and_version(capsys, arguments):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 0
+    assert "coffea-iqn" in capsys.readouterr().out
+
+
+def test_wrong_arguments_exit_with_two(capsys):
+    with pytest.raises(SystemExit) as stop:
+        run("fold", QCD)
+    assert stop.value.code == 2
+    assert "--output" in capsys.readouterr().err
+
+
+def test_as_a_command():
+    done = subprocess.run(
+        [sys.executable, "-m", "coffea_iqn.cli", "fold", "nowhere.root", "--output", "x"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr

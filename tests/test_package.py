@@ -1,0 +1,73 @@
+"""The package as a whole: its public names, and who may import whom."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import coffea_iqn
+import coffea_iqn.processors
+
+ROOT = Path(coffea_iqn.__file__).parent
+
+# room: the rooms of ours that it may know
+ALLOWED = {
+    "features": set(),
+    "uniforms": set(),
+    "splines": set(),
+    "exact": set(),
+    "matching": set(),
+    "closure": set(),
+    "context": set(),
+    "networks": {"splines"},
+    "emulator": {"context", "features", "networks"},
+    "bundle": {"context", "data", "emulator", "features", "networks"},
+    "fitting": set(),
+    "training": {"context", "emulator", "features", "fitting", "networks"},
+    "events": {"context", "uniforms"},
+    "folder": {"bundle", "emulator", "events", "features", "uniforms"},
+    "histograms": {"events", "exact", "features"},
+    "plotting": set(),
+    "files": set(),
+    "running": {"files"},
+    "output": set(),
+    "data": set(),
+}
+
+
+def imports_of(path):
+    """Names of our rooms that a module imports."""
+    rooms = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("coffea_iqn"):
+            parts = node.module.split(".")
+            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return rooms
+
+
+@pytest.mark.parametrize("room", ALLOWED)
+def test_imports_go_one_way(room):
+    path = ROOT / f"{room}.py"
+    if room == "data":
+        path = Path(sys.modules["coffea_iqn.data"].__file__)
+    assert imports_of(path) <= ALLOWED[room]
+
+
+def test_every_room_is_known():
+    rooms = {p.stem for p in ROOT.glob("*.py")} - {"__init__", "cli", "commands"}
+    assert rooms == set(ALLOWED) - {"data"}
+
+
+def test_public_names():
+    assert sorted(coffea_iqn.__all__) == ["Emulator", "IQNFolder", "__version__"]
+    assert sorted(coffea_iqn.processors.__all__) == ["IQNFoldProcessor", "PairsProcessor"]
+
+
+def test_importing_prints_nothing_and_sets_nothing():
+    code = "import os; before = dict(os.environ); import coffea_iqn.processors; assert dict(os.environ) == before"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == ""

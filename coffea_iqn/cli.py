@@ -67,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
         "--truth", default="Jet", help="collection of true reco jets to compare with, or 'none' (default: %(default)s)"
     )
     p.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
+    p.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
     p.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet")
     p.add_argument(
         "--drop-invalid", action="store_true", help="drop and count gen jets with NaN, infinite, zero or negative pt"
@@ -105,6 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     settings = p.add_argument_group("settings of the recipe")
     for name, kind in commands.SETTINGS.items():
         settings.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.upper())
+    settings.add_argument("--hidden", type=int, nargs="+", metavar="N", help="sizes of the hidden layers")
     settings.add_argument(
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )

@@ -20,7 +20,7 @@ from coffea_iqn import bundle, running, training
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.files import Source, inspect
 from coffea_iqn.fitting import Check
-from coffea_iqn.folder import OutsideDomainWarning
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.matching import default_cone
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
@@ -68,6 +68,7 @@ def fold(arguments: argparse.Namespace) -> None:
         started = time.perf_counter()
         with warnings.catch_warnings(), _executor(arguments) as executor:
             warnings.simplefilter("ignore", OutsideDomainWarning)  # the table below says how many
+            warnings.simplefilter("ignore", MissingContextWarning)  # and the line above it what is used
             out = running.run(
                 instance,
                 datasets,
@@ -79,7 +80,7 @@ def fold(arguments: argparse.Namespace) -> None:
         seconds = time.perf_counter() - started
         write_histograms(out["hists"], folder / "histograms.root")
         plots: list[Path] = []
-        for dataset in datasets:
+        for dataset in datasets if arguments.plots else ():
             prefix = f"{dataset}_" if len(datasets) > 1 else ""
             plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
@@ -218,7 +219,8 @@ class _TrainingProgress:
 def models(_: argparse.Namespace) -> None:
     """List the shipped bundles."""
     table = Table(title="Shipped bundles")
-    for column in ("name", "jets", "gen pt [GeV]", "|eta|", "network", "context", "training pairs", "hash"):
+    table.add_column("name", no_wrap=True)
+    for column in ("jets", "gen pt [GeV]", "|eta|", "network", "context", "training pairs", "hash"):
         table.add_column(column)
     for name in BUNDLES:
         content = bundle.read_card(bundle.find(name))

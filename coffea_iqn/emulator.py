@@ -141,7 +141,9 @@ class Emulator:
         """
         return self._densities(gen, reco, context, raw_pt_min)[0]
 
-    def log_density(self, gen: Array, reco: Array, context: Array | None = None) -> Array:
+    def log_density(
+        self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None
+    ) -> Array:
         """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
 
         Raises

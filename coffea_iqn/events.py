@@ -19,6 +19,7 @@ FLAVOUR = ("partonFlavour", "Flavor")
 N_CHARGED, N_NEUTRAL = ("nCharged", "NCharged"), ("nNeutral", "NNeutrals")
 CHARGED_FRACTION = ("chEF", "ChargedEnergyFraction")
 N_SUBJETTINESS = ("tau1", "tau2", "tau3")
+CONTEXT_FIELDS = (*FLAVOUR, *N_CHARGED, *N_NEUTRAL, *CHARGED_FRACTION, *N_SUBJETTINESS)
 FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
 
 
@@ -91,32 +92,38 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     return FlatJets(values, counts, index)
 
 
-def jet_context(jets: ak.Array, flat: FlatJets) -> npt.NDArray[np.float32]:
-    """What the file and the event know of each jet beside its four-momentum, (N, 17): see `context.encode`.
+def jet_context(jets: ak.Array, flat: FlatJets, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+    """What the file and the event know of each jet beside its four-momentum: see `context.encode`.
 
     Parameters
     ----------
     jets: jagged gen jets, all of the event, for the neighbours are computed from them.
     flat: the same from `flatten_jets`.
+    keep: which jets are to be used, (N,); the others are nobody's neighbours.
+
+    Returns
+    -------
+    (kept jets, 17).
     """
-    levels = {"neighbours": context.neighbours(flat.values, flat.counts)}
-    parton = _field(jets, FLAVOUR)
+    kept = flat.where(keep)
+    levels = {"neighbours": context.neighbours(kept.values, kept.counts)}
+    parton = _field(jets, FLAVOUR, keep)
     if parton is not None:
         levels["flavour"] = context.flavour(parton)
-    charged, neutral, fraction = (_field(jets, names) for names in (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION))
+    charged, neutral, fraction = (_field(jets, names, keep) for names in (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION))
     if charged is not None and neutral is not None and fraction is not None:
         levels["composition"] = context.composition(charged, neutral, fraction)
-    tau = [column for name in N_SUBJETTINESS if (column := _field(jets, (name,))) is not None]
+    tau = [column for name in N_SUBJETTINESS if (column := _field(jets, (name,), keep)) is not None]
     if len(tau) == len(N_SUBJETTINESS):
         levels["substructure"] = context.substructure(np.stack(tau, axis=1))
-    return context.encode(len(flat.values), levels)
+    return context.encode(len(kept.values), levels)
 
 
-def _field(jets: ak.Array, names: tuple[str, ...]) -> npt.NDArray[Any] | None:
-    """The first of these fields that the jets have, flat, or None."""
+def _field(jets: ak.Array, names: tuple[str, ...], keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
+    """The first of these fields that the jets have, flat, of the kept jets; or None."""
     for name in names:
         if name in jets.fields:
-            return np.asarray(ak.flatten(jets[name]))
+            return np.asarray(ak.flatten(jets[name]))[keep]
     return None
 
 

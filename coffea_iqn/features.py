@@ -21,6 +21,7 @@ PT, ETA, PHI, MASS = range(4)
 VARIABLES = ("pt", "eta", "phi", "mass")
 
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where Delphes jets are nearly massless
+MAX_LOG = 20.0  # keeps what a badly trained network draws finite, far from what any jet does
 RATIO_OFFSET = 10.0  # the paper's: keeps the ratio of two standardised variables away from zero
 # Towers of the CMS hadron calorimeters in |eta|, as Delphes' CMS card has them; beyond, the beam pipe.
 # fmt: off
@@ -55,7 +56,7 @@ def log_mass(mass: Array) -> Array:
 
 def mass_from_log(log_m: Array) -> Array:
     """The mass [GeV] whose `log_mass` is given, never below zero."""
-    return np.maximum(np.exp(log_m) - MASS_OFFSET, 0.0)
+    return np.maximum(np.exp(np.minimum(log_m, MAX_LOG)) - MASS_OFFSET, 0.0)
 
 
 def paper_variables(jets: Array) -> Array:
@@ -105,7 +106,10 @@ def ratio_targets(reco: Array, gen: Array) -> Array:
 def jets_from_ratios(targets: Array, gen: Array) -> Array:
     """The inverse of `ratio_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
     y = targets * (paper_variables(gen) + RATIO_OFFSET) - RATIO_OFFSET
-    return np.stack([np.exp(y[:, PT]), y[:, ETA], wrap_phi(y[:, PHI]), mass_from_log(y[:, MASS])], axis=1)
+    return np.stack(
+        [np.exp(np.clip(y[:, PT], -MAX_LOG, MAX_LOG)), y[:, ETA], wrap_phi(y[:, PHI]), mass_from_log(y[:, MASS])],
+        axis=1,
+    )
 
 
 def residual_targets(reco: Array, gen: Array) -> Array:
@@ -128,7 +132,7 @@ def jets_from_residuals(targets: Array, gen: Array) -> Array:
     """The inverse of `residual_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
     return np.stack(
         [
-            gen[:, PT] * np.exp(targets[:, PT]),
+            gen[:, PT] * np.exp(np.clip(targets[:, PT], -MAX_LOG, MAX_LOG)),
             gen[:, ETA] + targets[:, ETA],
             wrap_phi(gen[:, PHI] + targets[:, PHI]),
             mass_from_log(log_mass(gen[:, MASS]) + targets[:, MASS]),
@@ -242,7 +246,7 @@ class Compression(NamedTuple):
         return np.arcsinh(targets / self.size(gen))
 
     def invert(self, compressed: Array, gen: Array) -> Array:
-        return np.sinh(compressed) * self.size(gen)
+        return np.sinh(np.clip(compressed, -MAX_LOG, MAX_LOG)) * self.size(gen)
 
     def size(self, gen: Array) -> Array:
         """The typical size of the targets, (N, 4): twice the fitted one, where asinh begins to bend."""

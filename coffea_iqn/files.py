@@ -10,8 +10,11 @@ from typing import Any
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoAODSchema
 
+from coffea_iqn.events import CONTEXT_FIELDS
+
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes"}
 REMOTE = "://"
+JET_FIELDS = ("pt", "eta", "phi", "mass", *CONTEXT_FIELDS)
 
 
 class InputError(ValueError):
@@ -110,5 +113,5 @@ def branch_filter(sources: Sequence[Source], collections: Sequence[str]) -> dict
         return {}
     names = ["run", "luminosityBlock", "event", "genWeight"]
     for collection in collections:
-        names += [f"n{collection}", *(f"{collection}_{v}" for v in ("pt", "eta", "phi", "mass"))]
+        names += [f"n{collection}", *(f"{collection}_{field}" for field in JET_FIELDS)]
     return {"filter_name": names}

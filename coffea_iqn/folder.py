@@ -15,8 +15,9 @@ import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import bundle
+from coffea_iqn.context import known_levels
 from coffea_iqn.emulator import Emulator
-from coffea_iqn.events import flatten_jets, identity_keys, jet_context
+from coffea_iqn.events import FlatJets, flatten_jets, identity_keys, jet_context
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
 
@@ -26,6 +27,10 @@ INVALID = ("raise", "drop")
 
 class OutsideDomainWarning(UserWarning):
     """Gen jets lie outside the range a bundle was trained for; they are folded all the same."""
+
+
+class MissingContextWarning(UserWarning):
+    """The gen jets lack something that a bundle knows to use; it folds them as jets of which that is unknown."""
 
 
 class FoldCounts(NamedTuple):
@@ -186,7 +191,7 @@ class IQNFolder:
         keys = identity_keys(events, self.seed)[event]
 
         emulator = self._one_thread()
-        context = jet_context(gen, jets)[valid] if emulator.variables.context else None
+        context = self._context(gen, jets, valid) if emulator.variables.context else None
         efficiency = emulator.efficiency(values, context) if self.acceptance else None
         drawn = []
         lost = 0
@@ -200,6 +205,17 @@ class IQNFolder:
             drawn.append(_jagged(reco[kept], event[kept], index[kept], len(events), like=gen))
         reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
         return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost)
+
+    def _context(self, gen: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
+        """What is known of the valid jets, (N, 17); warns once a process of what a bundle could use and they lack."""
+        context = jet_context(gen, jets, valid)
+        lacking = [level for level in self.emulator.variables.context if level not in known_levels(context)]
+        warned = f"{self.hash} {lacking}"
+        if len(context) and lacking and warned not in _WARNED:
+            _WARNED.add(warned)
+            msg = f"gen jets lack {' and '.join(lacking)}, which {self.model} knows to use: folded as unknown"
+            warnings.warn(msg, MissingContextWarning, stacklevel=4)
+        return context
 
     def _one_thread(self) -> Emulator:
         # Workers are many: torch must not start a thread per core in each of them.

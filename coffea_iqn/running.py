@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -92,13 +94,18 @@ def run(
     coffea_console.quiet = not status
     runner = processor.Runner(executor=executor, schema=SCHEMAS[layouts[0]], chunksize=chunksize)
     fileset = {name: {"files": {s.path: s.tree for s in files}} for name, files in datasets.items()}
+    printed = io.StringIO()  # FuturesExecutor prints the traceback of what it also raises
     try:
-        return runner(fileset, instance, treename=None, iteritems_options=branch_filter(sources, collections))
+        with contextlib.redirect_stderr(printed):
+            return runner(fileset, instance, treename=None, iteritems_options=branch_filter(sources, collections))
     except Exception as error:
         message = _chunk_error(error)
         if message is None:
             raise
+        printed = io.StringIO()
         raise InputError(message) from error
+    finally:
+        sys.stderr.write(printed.getvalue())
 
 
 def _chunk_error(error: BaseException) -> str | None:

@@ -78,8 +78,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        context = jet_context(events[self.gen], gen)
-        columns = JetPairs(gen.values[keep], pairs[keep], context[keep], level[gen.event][keep])
+        context = jet_context(events[self.gen], gen, gen.valid())[keep[gen.valid()]]
+        columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep])
         start = int(events.metadata.get("entrystart", 0))
         return {(file_uuid(events), start): columns}
 

@@ -10,6 +10,7 @@ from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.context import encode, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.events import flatten_jets, jet_context
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.training import RECIPES, JetPairs, train
 
@@ -82,3 +83,9 @@ def nano_events():
 @pytest.fixture
 def delphes_events():
     return open_events("delphes_1000.root", entry_stop=100)
+
+
+def context_of(jets):
+    """What is known of jagged jets, all of them valid."""
+    flat = flatten_jets(jets)
+    return jet_context(jets, flat, flat.valid())

@@ -1,8 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from coffea_iqn.closure import uniformity
+from coffea_iqn.features import SCALES
+from coffea_iqn.training import RECIPES, JetPairs, train
 from conftest import make_pairs
 
 
@@ -52,3 +57,52 @@ def test_efficiency_is_a_probability(emulator, gen):
 def test_wrong_shapes_are_refused(emulator, gen):
     with pytest.raises(ValueError, match=r"one shape \(N, 4\)"):
         emulator.sample(gen, uniforms(len(gen))[:, :3])
+
+
+@pytest.fixture(scope="module")
+def exact():
+    """A monotone emulator with the scale and threshold of a detector, and pairs like those it learnt from."""
+    pairs = make_pairs(4000, seed=3)
+    lost = ~(SCALES["delphes-cms"].undo(pairs.reco.astype(np.float64))[:, 0] > 10.0)
+    pairs.reco[lost] = np.nan
+    settings = replace(RECIPES["default"], steps=300, check_every=100, scale="delphes-cms", raw_pt_min=10.0)
+    matched = JetPairs(*(column[pairs.matched] for column in pairs))
+    return train(pairs, settings), matched
+
+
+def test_cdf_inverts_sample(exact):
+    emulator, pairs = exact
+    tau = np.random.default_rng(1).uniform(0.01, 0.99, pairs.gen.shape).astype(np.float32)
+    reco = emulator.sample(pairs.gen, tau, pairs.context)
+    above = reco[:, 3] > 0.01  # masses at zero were clipped
+    levels = emulator.cdf(pairs.gen, reco, pairs.context)
+    np.testing.assert_allclose(levels[above], tau[above], atol=2e-3)
+
+
+def test_levels_of_the_sample_it_learnt_are_nearly_uniform(exact):
+    emulator, pairs = exact
+    assert uniformity(emulator.cdf(pairs.gen, pairs.reco, pairs.context), bins=10).max() < 20
+
+
+@pytest.mark.parametrize("threshold", [None, 12.0, 20.0])
+def test_no_jet_below_the_threshold(exact, threshold):
+    emulator, pairs = exact
+    reco = emulator.sample(pairs.gen, uniforms(len(pairs.gen)), raw_pt_min=threshold)
+    raw = SCALES["delphes-cms"].undo(reco.astype(np.float64))[:, 0]
+    assert raw.min() >= (threshold or 10.0) * (1 - 1e-6)
+    np.testing.assert_allclose(
+        emulator.cdf(pairs.gen[:50], reco[:50], raw_pt_min=threshold), uniforms(len(reco))[:50], atol=5e-3
+    )
+
+
+def test_density_is_that_of_the_samples(exact):
+    emulator, pairs = exact
+    gen = np.repeat(pairs.gen[:1], 200_000, axis=0)
+    tau = np.random.default_rng(2).uniform(1e-6, 1 - 1e-6, gen.shape).astype(np.float32)
+    reco = emulator.sample(gen, tau).astype(np.float64)
+    # the integral of p over a box around the medians, by Monte Carlo, against the samples in the box
+    low, high = np.quantile(reco, 0.35, axis=0), np.quantile(reco, 0.65, axis=0)
+    inside = ((reco > low) & (reco < high)).all(axis=1).mean()
+    points = np.random.default_rng(3).uniform(low, high, (20_000, 4))
+    density = np.exp(emulator.log_density(gen[: len(points)], points))
+    assert density.mean() * np.prod(high - low) == pytest.approx(inside, rel=0.1)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from coffea_iqn.features import INPUTS, TARGETS, Standardisation, wrap_phi
+from coffea_iqn.features import INPUTS, SCALES, TARGETS, Compression, Standardisation, wrap_phi
 
 
 def jets(n):
@@ -61,3 +61,34 @@ def test_standardisation_centres_scales_and_inverts():
     np.testing.assert_allclose(z.mean(axis=0), 0.0, atol=1e-5)
     np.testing.assert_allclose(z[:, :2].std(axis=0), 1.0, rtol=1e-5)
     np.testing.assert_allclose(scale.invert(z), values, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", SCALES)
+@given(reco=jets(5))
+def test_scales_are_undone(name, reco):
+    np.testing.assert_allclose(SCALES[name].apply(SCALES[name].undo(reco)), reco, rtol=1e-9)
+
+
+def test_cms_scale_is_the_cards_formula():
+    raw = np.array([[16.0, -2.0, 0.3, 4.0]])
+    factor = np.sqrt((2.5 - 0.15 * 2.0) ** 2 / 16.0 + 1.0)
+    np.testing.assert_allclose(SCALES["delphes-cms"].apply(raw), [[16.0 * factor, -2.0, 0.3, 4.0 * factor]])
+
+
+def test_symmetric_targets_do_not_know_one_end_from_the_other():
+    gen, reco = np.array([[50.0, 1.0, 0.0, 5.0]]), np.array([[48.0, 1.1, 0.1, 4.0]])
+    turned = np.array([1.0, -1.0, 1.0, 1.0])
+    encode = TARGETS["symmetric"].encode
+    np.testing.assert_allclose(encode(reco, gen), encode(reco * turned, gen * turned))
+
+
+def test_compression_flattens_and_inverts():
+    rng = np.random.default_rng(0)
+    gen = np.stack([rng.uniform(10, 1000, 5000), rng.uniform(-5, 5, 5000), np.zeros(5000), rng.uniform(1, 50, 5000)], 1)
+    targets = rng.standard_t(2, (5000, 4)) / np.sqrt(gen[:, :1])
+    compression = Compression.of(targets, gen)
+    small = compression.apply(targets, gen)
+    np.testing.assert_allclose(compression.invert(small, gen), targets, rtol=1e-9)
+    soft, hard = gen[:, 0] < 100, gen[:, 0] > 500
+    assert small[soft].std() == pytest.approx(small[hard].std(), rel=0.15)
+    assert np.abs(small).max() < np.abs(targets / targets.std()).max()

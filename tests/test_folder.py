@@ -12,9 +12,9 @@ import coffea_iqn.folder
 from coffea_iqn import IQNFolder
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.events import identity_keys
-from coffea_iqn.folder import OutsideDomainWarning
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
-from conftest import open_events
+from conftest import context_of, open_events
 
 COLUMNS = ("pt", "eta", "phi", "mass")
 
@@ -26,15 +26,17 @@ def equal(a, b):
 def fold_slowly(folder, gen, events):
     """Event by event and jet by jet, as a person would."""
     keys = identity_keys(events, folder.seed)
+    context = [context_of(gen[i : i + 1]) for i in range(len(gen))]
     folded = []
     for i, jets in enumerate(gen):
         event = []
         for j, jet in enumerate(jets):
             x = np.array([[jet[name] for name in COLUMNS]], dtype=np.float32)
+            known = context[i][j : j + 1]
             u = levels(keys[i : i + 1], [j], stream=STREAM_ACCEPTANCE)[0, 0]
-            if folder.acceptance and u >= folder.emulator.efficiency(x)[0]:
+            if folder.acceptance and u >= folder.emulator.efficiency(x, known)[0]:
                 continue
-            reco = folder.fold_flat(x, levels(keys[i : i + 1], [j]))[0]
+            reco = folder.fold_flat(x, levels(keys[i : i + 1], [j]), known)[0]
             event.append((*reco.tolist(), j))
         folded.append(sorted(event, key=lambda jet: -jet[0]))
     return folded
@@ -103,7 +105,15 @@ def test_a_cut_collection_keeps_its_levels_with_genjetidx(folder, nano_events):
     whole = folder(gen, nano_events)
     hard = gen.pt > 20
     cut = folder(gen[hard], nano_events)
-    assert equal(cut, whole[gen.pt[whole.genJetIdx] > 20])
+    kept = whole[gen.pt[whole.genJetIdx] > 20]
+    # the same levels; the neighbours that were cut are no longer seen
+    assert ak.all(ak.num(cut) >= 0)
+    alone = ak.num(gen) == 1
+    assert equal(cut[alone], kept[alone])
+    same = ak.num(cut) == ak.num(kept)
+    assert ak.mean(same) > 0.95
+    difference = abs(ak.flatten((ak.sum(cut.pt, axis=1) - ak.sum(kept.pt, axis=1))[same], axis=None))
+    assert np.median(difference) < 2.0
 
 
 def test_replicas_are_independent_draws(nano_events):
@@ -188,8 +198,8 @@ def test_invalid_jets_are_counted_and_refused_or_dropped(nano_events, value):
     reco, counts = tolerant.fold(gen, nano_events)
     assert counts.invalid == n
     assert not ak.any(reco.genJetIdx == 1)
-    clean = tolerant(nano_events.GenJet, nano_events)
-    assert equal(reco, clean[clean.genJetIdx != 1])
+    first_alone = ak.num(nano_events.GenJet) == 1
+    assert equal(reco[first_alone], tolerant(nano_events.GenJet, nano_events)[first_alone])
 
 
 def test_masked_jets_are_refused(folder, nano_events):
@@ -255,3 +265,20 @@ def test_a_user_bundle_by_path(emulator_bundle, nano_events):
     assert len(reco) == len(nano_events)
     with pytest.raises(BundleError):
         IQNFolder(emulator_bundle / "nowhere")
+
+
+@pytest.mark.filterwarnings("always::coffea_iqn.folder.MissingContextWarning")
+def test_missing_context_is_warned_of_once(nano_events, monkeypatch):
+    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    folder = IQNFolder("cms-delphes-ak5")
+    bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
+    with pytest.warns(MissingContextWarning, match="lack flavour and composition") as caught:
+        folder(bare, nano_events)
+        folder(bare, nano_events)
+    assert len([w for w in caught if w.category is MissingContextWarning]) == 1
+
+
+def test_context_changes_the_jets(nano_events):
+    folder = IQNFolder("cms-delphes-ak4", acceptance=False)
+    bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
+    assert not ak.any(ak.flatten(folder(bare, nano_events).pt == folder(nano_events.GenJet, nano_events).pt))

@@ -152,10 +152,14 @@ def test_spline_density_is_the_slope_of_the_cdf_and_integrates_to_one(spline_net
     spline_network = spline_network.double()
     y = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
     context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(len(y), -1)
-    levels, log_density = spline_network.density(0, y, context, context[:, :0])
-    assert float(torch.trapezoid(log_density.exp(), y)) == pytest.approx(1.0, abs=1e-4)
+    with torch.no_grad():
+        levels, log_density = spline_network.density(0, y, context, context[:, :0])
+    assert torch.trapezoid(log_density.exp(), y).item() == pytest.approx(1.0, abs=1e-4)
     middle = (levels[2:] - levels[:-2]) / (y[2:] - y[:-2])
-    torch.testing.assert_close(middle, log_density.exp()[1:-1], rtol=1e-2, atol=1e-5)
+    density = log_density.exp()[1:-1]
+    inside = density > 1e-6
+    assert ((middle - density) / density)[inside].abs().median() < 1e-4
+    assert ((middle - density) / density)[inside].abs().mean() < 1e-2
 
 
 def test_a_lower_bound_is_never_crossed_and_keeps_the_shape_above(spline_network):

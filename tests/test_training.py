@@ -101,7 +101,7 @@ def test_nothing_to_train_on(pairs):
 def test_the_default_recipe_learns_scale_resolution_and_acceptance():
     pairs = make_pairs(20_000)
     emulator = train(
-        pairs, replace(RECIPES["default"], hidden=(32, 32), steps=800, check_every=200, stages=2, learning_rate=3e-3)
+        pairs, replace(RECIPES["default"], hidden=(32, 32), steps=1200, check_every=300, learning_rate=3e-3)
     )
     gen = make_pairs(20_000, seed=9).gen
     reco = emulator.sample(gen, np.random.default_rng(0).uniform(0.001, 0.999, gen.shape))

@@ -103,12 +103,12 @@ def save(emulator: Emulator, path: str | Path) -> str:
     return str(content["hash"])
 
 
-def load(path: str | Path, *, expected_hash: str | None = None) -> Emulator:
+def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
     """The emulator in a bundle; with its hash known, read once a process.
 
     Parameters
     ----------
-    path: the folder.
+    model: name of a shipped bundle, or the path of one.
     expected_hash: the content hash the caller knows it by, when it does.
 
     Raises
@@ -118,7 +118,7 @@ def load(path: str | Path, *, expected_hash: str | None = None) -> Emulator:
     """
     if expected_hash in _CACHE:
         return _CACHE[expected_hash]
-    path = Path(path)
+    path = find(model)
     content = read_card(path)
     if expected_hash is not None and content["hash"] != expected_hash:
         hashes = f"expected hash {expected_hash[:12]}, got {content['hash'][:12]}"

@@ -84,11 +84,14 @@ def fold(arguments: argparse.Namespace) -> None:
             prefix = f"{dataset}_" if len(datasets) > 1 else ""
             plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
+        could_use = instance.folder.emulator.variables.context
+        in_files = [set(source.context) for sources in datasets.values() for source in sources]
         summary = {
             "model": arguments.model,
             "bundle_hash": instance.folder.hash,
             "seed": arguments.seed,
             "acceptance": instance.folder.acceptance,
+            "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],
             "seconds": round(seconds, 3),
@@ -97,6 +100,9 @@ def fold(arguments: argparse.Namespace) -> None:
         }
         write_json(summary, folder / "summary.json")
     _print_cutflow(summary)
+    unknown = [level for level in could_use if level not in summary["context"]]
+    known = ", ".join(summary["context"]) or "none"
+    console.print(f"Context      {known}" + (f" (not in all files: {', '.join(unknown)})" if unknown else ""))
     console.print(f"Histograms   {arguments.output / 'histograms.root'}", highlight=False, soft_wrap=True)
     console.print(f"Summary      {arguments.output / 'summary.json'}", highlight=False, soft_wrap=True)
     for plot in plots:

@@ -5,6 +5,7 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -90,6 +91,17 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     else:
         index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
     return FlatJets(values, counts, index)
+
+
+def levels_of(fields: Collection[str]) -> tuple[str, ...]:
+    """The levels of context that jets with these fields have, beside the neighbours, which all have."""
+    needed = {
+        "flavour": (FLAVOUR,),
+        "composition": (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION),
+        "substructure": tuple((name,) for name in N_SUBJETTINESS),
+    }
+    found = {level for level, names in needed.items() if all(set(n) & set(fields) for n in names)} | {"neighbours"}
+    return tuple(level for level in context.WIDTHS if level in found)
 
 
 def jet_context(jets: ak.Array, flat: FlatJets, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:

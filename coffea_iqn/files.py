@@ -10,7 +10,7 @@ from typing import Any
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoAODSchema
 
-from coffea_iqn.events import CONTEXT_FIELDS
+from coffea_iqn.events import CONTEXT_FIELDS, levels_of
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes"}
 REMOTE = "://"
@@ -32,12 +32,18 @@ SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema}
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was looked at: its path, tree, layout ("NanoAOD" or "Delphes") and number of events."""
+    """A file that was looked at.
+
+    path, tree, n_events: where it is, and how much.
+    layout: "NanoAOD" or "Delphes".
+    context: levels of `context` that its gen jets have.
+    """
 
     path: str
     tree: str
     layout: str
     n_events: int
+    context: tuple[str, ...]
 
 
 def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = ()) -> Source:
@@ -47,7 +53,7 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
     ----------
     path: of a ROOT file; remote ones as uproot takes them.
     tree: its name, when it is neither Events nor Delphes.
-    collections: names of collections that must be there, such as "GenJet".
+    collections: names of collections that must be there, gen jets first.
 
     Raises
     ------
@@ -80,7 +86,9 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
             )
             msg = f"{path}: expected a collection {collection}, found {', '.join(known) or 'no jets'}"
             raise InputError(msg)
-    return Source(path, name, layout, n_events)
+    separator = {"NanoAOD": "_", "Delphes": "."}[layout]
+    fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
+    return Source(path, name, layout, n_events, levels_of(fields))
 
 
 def _check_local(path: str) -> None:

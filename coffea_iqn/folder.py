@@ -16,6 +16,7 @@ from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import bundle
 from coffea_iqn.context import known_levels
+from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.events import FlatJets, flatten_jets, identity_keys, jet_context
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
@@ -67,8 +68,8 @@ class IQNFolder:
     backend: what evaluates the network, "torch", or "auto" for the fastest installed.
     invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
 
-    A folder is immutable and small to pickle: it carries the bundle's path and hash, and each process that uses
-    it reads the bundle once.
+    A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
+    process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
 
     Raises
     ------
@@ -82,7 +83,6 @@ class IQNFolder:
     replicas: int
     backend: str
     invalid: str
-    path: str
     hash: str
 
     def __init__(
@@ -102,16 +102,16 @@ class IQNFolder:
         if not isinstance(replicas, int) or not 1 <= replicas < 2**24:
             msg = f"replicas: expected an integer from 1 to 2^24 − 1, got {replicas!r}"
             raise ValueError(msg)
-        path = bundle.find(model)
+        # a shipped bundle goes by its name, for a worker may have the package elsewhere
+        model = str(model) if str(model) in BUNDLES else str(bundle.find(model))
         values = {
-            "model": str(model),
+            "model": model,
             "seed": int(seed),
             "acceptance": bool(acceptance),
             "replicas": replicas,
             "backend": backend,
             "invalid": invalid,
-            "path": str(path),
-            "hash": bundle.load(path).card["hash"],
+            "hash": bundle.load(model).card["hash"],
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -122,7 +122,7 @@ class IQNFolder:
     @property
     def emulator(self) -> Emulator:
         """The emulator of this folder's bundle, read once a process."""
-        return bundle.load(self.path, expected_hash=self.hash)
+        return bundle.load(self.model, expected_hash=self.hash)
 
     @property
     def card(self) -> dict[str, Any]:

@@ -56,7 +56,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.eta_max = eta_max
 
     def process(self, events: ak.Array) -> dict[str, Any]:
-        dataset = events.metadata["dataset"]
+        dataset = str(events.metadata.get("dataset", "events"))
         if self.gen not in events.fields:
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
             raise ValueError(msg)

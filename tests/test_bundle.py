@@ -93,10 +93,15 @@ def test_damaged_weights_are_noticed(emulator_bundle):
         bundle.load(emulator_bundle)
 
 
-@pytest.mark.parametrize("name", [CARD, WEIGHTS])
-def test_missing_file(emulator_bundle, name):
-    (emulator_bundle / name).unlink()
-    with pytest.raises(BundleError, match=f"expected a file {name}"):
+def test_missing_card(emulator_bundle):
+    (emulator_bundle / CARD).unlink()
+    with pytest.raises(BundleError, match=r"a folder with model\.json"):
+        bundle.load(emulator_bundle)
+
+
+def test_missing_weights(emulator_bundle):
+    (emulator_bundle / WEIGHTS).unlink()
+    with pytest.raises(BundleError, match=f"expected a file {WEIGHTS}"):
         bundle.load(emulator_bundle)
 
 

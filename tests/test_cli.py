@@ -53,6 +53,7 @@ def test_fold_summary(folded):
     assert flow["gen_jets"] > flow["gen_jets_selected"] > 4000
     assert summary["datasets"]["ttbar_ak4_genonly"]["events"] == 2000
     assert summary["seed"] == 3
+    assert summary["context"] == ["flavour", "neighbours", "composition"]
     assert len(summary["bundle_hash"]) == 64
     assert summary["versions"]["torch"]
     assert summary["gen_jets_per_second"] > 0

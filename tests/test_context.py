@@ -5,6 +5,9 @@ import numpy as np
 import pytest
 
 from coffea_iqn import context
+from coffea_iqn.data import sample_path
+from coffea_iqn.events import levels_of
+from coffea_iqn.files import inspect
 from conftest import context_of, open_events
 
 
@@ -56,6 +59,8 @@ def test_substructure_of_jets_with_too_few_particles_is_finite():
 def test_what_files_know(name, collection, known):
     jets = open_events(name, entry_stop=50)[collection]
     assert context.known_levels(context_of(jets)) == known
+    assert levels_of(jets.fields) == known
+    assert inspect(str(sample_path(name)), collections=[collection]).context == known
 
 
 def test_substructure_is_taken_where_the_jets_have_it():

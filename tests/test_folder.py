@@ -236,7 +236,7 @@ def test_jets_outside_the_domain_are_folded_counted_and_warned_of_once(folder, n
     with pytest.warns(OutsideDomainWarning, match=f"{n} of ") as caught:
         _, counts = folder.fold(gen, nano_events)
         folder.fold(gen, nano_events)
-    assert len(caught) == 1
+    assert len([w for w in caught if w.category is OutsideDomainWarning]) == 1
     assert counts.outside_domain == n
 
 

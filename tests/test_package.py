@@ -29,7 +29,7 @@ ALLOWED = {
     "fitting": set(),
     "training": {"context", "emulator", "features", "fitting", "networks"},
     "events": {"context", "uniforms"},
-    "folder": {"bundle", "context", "emulator", "events", "features", "uniforms"},
+    "folder": {"bundle", "context", "data", "emulator", "events", "features", "uniforms"},
     "histograms": {"events", "exact", "features"},
     "plotting": set(),
     "files": {"events"},

@@ -168,6 +168,11 @@ def test_one_chunk_by_hand_without_a_runner(whole):
     assert out["hists"]["pt"][here] == whole["hists"]["pt"][here]
 
 
+def test_events_without_a_name_are_taken_too():
+    out = IQNFoldProcessor().process(open_events("qcd_ak4.root", entry_stop=20))
+    assert out["cutflow"]["events"]["events"] == 20
+
+
 def test_events_without_any_jet():
     events = open_events("qcd_ak4.root", metadata={"dataset": "none"})[:0]
     instance = IQNFoldProcessor()

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.splines import inverse, spline
+from coffea_iqn.splines import inverse, positive, spline
 
 N_TARGETS = 4
 NO_BOUND = -1e4  # far below any standardised target, and finite, as gradients need it
@@ -220,6 +220,7 @@ class IQNx1(PinballNetwork):
 
 LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
 LOGIT_MAX = 16.0  # logit of 1 − 2^-23: no float32 level lies beyond
+STEP_MIN = 1e-4  # least distance of the quantiles at two knots
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
@@ -301,13 +302,13 @@ class SplineIQN(QuantileNetwork):
         return total
 
     def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantiles and slopes at the knots, (N, K) each."""
+        """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""
         out = self.nets[k](torch.cat([context, drawn], dim=1))  # (N, 2 K)
         n_knots = len(self.knots)
-        steps = functional.softplus(out[:, 1:n_knots]) + 1e-4
+        steps = positive(out[:, 1:n_knots]) + STEP_MIN
         rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
         middle = rise[:, n_knots // 2 - 1 : n_knots // 2 + 1].mean(dim=1, keepdim=True)
-        return out[:, :1] + rise - middle, functional.softplus(out[:, n_knots:]) + 1e-3
+        return out[:, :1] + rise - middle, out[:, n_knots:]
 
 
 class AcceptanceNetwork(nn.Module):

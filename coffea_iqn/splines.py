@@ -11,6 +11,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
+
+
+def positive(x: Tensor) -> Tensor:
+    """log(1 + e^x), any number to one above zero; half the time of torch's own."""
+    return torch.log1p(torch.exp(-x.abs())) + x.clamp(min=0.0)
+
 
 def spline(x: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
     """The spline at x, and its derivative.
@@ -20,15 +27,17 @@ def spline(x: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Te
     x: (N,).
     knots: abscissae, ascending, (K,).
     values: ordinates at the knots, ascending, (N, K).
-    slopes: derivatives at the knots, positive, (N, K). Beyond the ends the spline goes on straight.
+    slopes: any numbers, (N, K); `positive` of them, plus a little, are the derivatives at the knots. Beyond the
+        ends the spline goes on straight.
 
     Returns
     -------
     y and dy/dx, (N,) each.
     """
-    low = (torch.bucketize(x, knots) - 1).clamp(0, len(knots) - 2)  # (N,)
+    low = (torch.bucketize(x.contiguous(), knots) - 1).clamp(0, len(knots) - 2)  # (N,)
     x0, width = knots[low], knots[low + 1] - knots[low]
-    y0, y1, d0, d1 = _at(values, low), _at(values, low + 1), _at(slopes, low), _at(slopes, low + 1)
+    y0, y1 = _at(values, low), _at(values, low + 1)
+    d0, d1 = (positive(_at(slopes, k)) + SLOPE_MIN for k in (low, low + 1))
     height = y1 - y0
     s = height / width
     t = ((x - x0) / width).clamp(0.0, 1.0)
@@ -44,7 +53,8 @@ def inverse(y: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[T
     """The x at which the spline is y, and the spline's derivative there; arguments as of `spline`."""
     low = ((y[:, None] >= values).sum(dim=1) - 1).clamp(0, len(knots) - 2)  # (N,)
     x0, width = knots[low], knots[low + 1] - knots[low]
-    y0, y1, d0, d1 = _at(values, low), _at(values, low + 1), _at(slopes, low), _at(slopes, low + 1)
+    y0, y1 = _at(values, low), _at(values, low + 1)
+    d0, d1 = (positive(_at(slopes, k)) + SLOPE_MIN for k in (low, low + 1))
     height = y1 - y0
     s = height / width
     rise = torch.minimum((y - y0).clamp(min=0.0), height)

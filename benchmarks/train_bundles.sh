@@ -7,8 +7,8 @@ ak4=$1 ak5=$2 sub=$3 output=$4
 train() { # name, radius, files
   local name=$1 radius=$2
   shift 2
-  coffea-iqn train "$@" --radius "$radius" --output "$output/$name" --hidden 64 64 --steps 32000 \
-    --scale delphes-cms --raw-pt-min 10 --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV"
+  coffea-iqn train "$@" --radius "$radius" --output "$output/$name" --hidden 64 64 --steps 30000 \
+    --blind 0.2 --scale delphes-cms --raw-pt-min 10 --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV"
 }
 
 four() { # folder

@@ -257,19 +257,8 @@ def _datasets(arguments: argparse.Namespace, collections: Sequence[str]) -> dict
 
 
 def _settings(arguments: argparse.Namespace) -> training.TrainingSettings:
-    names = (
-        "seed",
-        "steps",
-        "stages",
-        "batch_size",
-        "learning_rate",
-        "patience",
-        "check_every",
-        "holdout",
-        "inputs",
-        "targets",
-    )
-    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name) is not None}
+    given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None}
+    given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
     return replace(training.RECIPES[arguments.recipe], **given)
 
 

@@ -254,7 +254,8 @@ class SplineIQN(QuantileNetwork):
         with torch.no_grad():  # start near a logistic law of unit variance, whatever the context
             steps = LOGISTIC_WIDTH * self.knots.diff()
             slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
-            start = torch.cat([torch.zeros(1), torch.log(torch.expm1(torch.cat([steps, slopes])))])
+            wanted = torch.cat([steps, slopes])
+            start = torch.cat([torch.zeros(1), wanted - 1.0 / wanted])
             for net in self.nets:
                 *_, weight, bias = net.parameters()
                 weight.mul_(0.1)

@@ -211,6 +211,21 @@ def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options):
     assert {p.name for p in (tmp_path / "folded").iterdir()} == {"histograms.root", "summary.json"}
 
 
+def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
+    given = {
+        "seed": 7, "steps": 20, "stages": 2, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 0.2,
+        "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
+        "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
+    }  # fmt: skip
+    assert set(given) == set(commands.SETTINGS)
+    options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
+    options += ["--hidden", "8", "8", "--context", "flavour"]
+    assert run("train", QCD, "--output", tmp_path / "made", *options) == 0
+    settings = json.loads((tmp_path / "made" / "model.json").read_text())["card"]["training"]["settings"]
+    for name, value in (given | {"hidden": [8, 8], "context": ["flavour"]}).items():
+        assert settings[name] == value, name
+
+
 def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
     arguments = ["train", QCD, "--output", tmp_path / "made", *SHORT_TRAINING]
     original = commands._TrainingProgress.watch

@@ -14,40 +14,37 @@ from typing import Any, NamedTuple, NoReturn
 
 import hist
 import matplotlib.pyplot as plt
-import mplhep
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, NullLocator, StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, NullLocator
+
+from coffea_iqn.panels import (
+    COLOURS,
+    STYLE,
+    between,
+    draw_levels,
+    draw_ratio,
+    finish,
+    half_range,
+    header,
+    limit,
+    limit_points,
+    make_log_x,
+    make_panels,
+    plain,
+    power_of_ten,
+    ratio,
+    ratio_points,
+)
 
 Floats = npt.NDArray[np.float64]
 
-GREY, BAND = "#717581", "#d5d6db"
-COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
 MIN_ENTRIES = 30  # effective entries that a quantile, or a slice of the response, needs
 ONE_SIGMA = 0.6827
-LONGEST_NAME = 32
 _LEVELS = ("gen", "reco", "truth")
 _JETS = ("pt", "eta", "phi", "mass")  # one entry a jet; the other spectra have one an event
-# Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
-_STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans", "text.usetex": False}]
-
-
-class Ratio(NamedTuple):
-    """A ratio bin by bin, NaN where the denominator is not positive, and what each side adds to its uncertainty."""
-
-    values: Floats
-    numerator_error: Floats
-    denominator_error: Floats
-
-
-def ratio(numerator: Floats, numerator_variance: Floats, denominator: Floats, denominator_variance: Floats) -> Ratio:
-    """Numerator over denominator; the errors are the square roots of the variances, over the denominator."""
-    divisor = np.where(denominator > 0, denominator, np.nan)
-    return Ratio(numerator / divisor, np.sqrt(numerator_variance) / divisor, np.sqrt(denominator_variance) / divisor)
 
 
 class Quantiles(NamedTuple):
@@ -116,47 +113,47 @@ def plot_spectrum(
     widths = np.diff(edges)
     uniform = bool(np.allclose(widths, widths[0]))
     filled = np.flatnonzero(sum(variance for _, variance in content.values()))
-    with plt.style.context(_STYLE):
-        figure, panels = _panels(2 if len(filled) else 1, 1)
+    with plt.style.context(STYLE):
+        figure, panels = make_panels(2 if len(filled) else 1, 1)
         top, bottom = panels[0, 0], panels[-1, 0]
-        _header(top, top, dataset, label, energy)
+        header(top, top, dataset, label, energy)
         if not len(filled):
-            return _finish(figure, top, "No entries")
+            return finish(figure, top, "No entries")
         shown = slice(filled[0], filled[-1] + 1)
         edges, widths = edges[filled[0] : filled[-1] + 2], np.ones_like(widths[shown]) if uniform else widths[shown]
         content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
         present = [name for name, (_, variance) in content.items() if variance.any()]
         weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
-        power = 0 if not uniform or integer else _power(max(value.max() for value, _ in content.values()))
+        power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
         scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
         log_x = not uniform and edges[0] > 0 and edges[-1] / edges[0] > 10
         centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
 
-        names = {"gen": "Gen", "reco": "Emulated", "truth": _plain(truth_label)}
-        handles = _draw_levels(top, edges, centres, scaled)
+        names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
+        handles = draw_levels(top, edges, centres, scaled)
         top.legend([handles[name] for name in present], [names[name] for name in present], loc="upper right")
         jets = "jets" if axis.name in _JETS else "events"
         unit = re.search(r"\[(.+)\]", axis.label)
         per = ("" if integer else " / bin") if uniform else f" / {unit[1] if unit else 'unit'}"
         scale = f"  [$10^{{{power}}}$]" if power else ""
         top.set_ylabel((f"Weighted {jets}" if weighted else jets.capitalize()) + per + scale)
-        _limit(top, [scaled[name] for name in present], log=integer or not uniform)
+        limit(top, [scaled[name] for name in present], log=integer or not uniform)
 
         reference = "truth" if "truth" in present else "gen"
         compared = ratio(*content["reco"], *content[reference])
         if "reco" in present and reference in present:
-            _draw_ratio(bottom, edges, centres, compared)
+            draw_ratio(bottom, edges, centres, compared)
         bottom.set_ylabel(f"Emulated /\n{names[reference]}", loc="center", fontsize="small")
         bottom.set_xlabel(axis.label)
         for panel in (top, bottom):
             panel.set_xlim(edges[0], edges[-1])
         if log_x:
-            _log_x(top, bottom)
+            make_log_x(top, bottom)
         elif integer:
             bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
             for panel in (top, bottom):
                 panel.xaxis.set_minor_locator(NullLocator())
-        return _finish(figure)
+        return finish(figure)
 
 
 def plot_response(
@@ -192,11 +189,11 @@ def plot_response(
     measured = np.isfinite(found["reco"]) | np.isfinite(found["truth"])
     rows, slices = np.flatnonzero(measured.any(axis=(1, 2))), np.flatnonzero(measured.any(axis=(0, 2))).tolist()
     both = bool(np.isfinite(found["truth"]).any())
-    with plt.style.context(_STYLE):
-        figure, panels = _panels(2 if both else 1, 2 if len(rows) else 1)
-        _header(panels[0, 0], panels[0, -1], dataset, label, energy)
+    with plt.style.context(STYLE):
+        figure, panels = make_panels(2 if both else 1, 2 if len(rows) else 1)
+        header(panels[0, 0], panels[0, -1], dataset, label, energy)
         if not len(rows):
-            return _finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
+            return finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
         colours = [COLOURS[k % len(COLOURS)] for k in slices]
         # Slices stand side by side, so that bars do not hide one another.
         places = [np.sqrt(pt[1:] * pt[:-1]) * 1.03 ** (k - (len(slices) - 1) / 2) for k in range(len(slices))]
@@ -213,27 +210,27 @@ def plot_response(
                 of = ratio(emulated[0], emulated[1] ** 2, truth[0], truth[1] ** 2)
                 ratios.append((of.values, np.hypot(of.numerator_error, of.values * of.denominator_error)))
             drawn = np.stack(list(found.values()))[:, :, slices]
-            _limit_points(top, drawn[..., first], drawn[..., first + 1], zero=column == 1)
+            limit_points(top, drawn[..., first], drawn[..., first + 1], zero=column == 1)
             top.set_ylabel(name, fontsize=22)
             if both:
                 values, errors = np.stack(ratios, axis=1)
-                half = _half_range(values, errors, (0.05, 0.1, 0.2, 0.5, 1.0))
+                half = half_range(values, errors, (0.05, 0.1, 0.2, 0.5, 1.0))
                 for at, colour, points in zip(places, colours, ratios, strict=True):
-                    _ratio_points(bottom, at, *points, half=half, color=colour)
-                bottom.set_ylabel(f"Emulated /\n{_plain(truth_label)}", loc="center", fontsize="small")
+                    ratio_points(bottom, at, *points, half=half, color=colour)
+                bottom.set_ylabel(f"Emulated /\n{plain(truth_label)}", loc="center", fontsize="small")
             bottom.set_xlabel(histogram.axes[2].label)
             for panel in panels[:, column]:
                 panel.set_xlim(pt[rows[0]], pt[rows[-1] + 1])
-            _log_x(*panels[:, column])
+            make_log_x(*panels[:, column])
         lines = [Line2D([], [], color=colour, linewidth=6) for colour in colours]
-        etas = [_between(eta[k], eta[k + 1], r"$|\eta|$") for k in slices]
+        etas = [between(eta[k], eta[k + 1], r"$|\eta|$") for k in slices]
         panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
         kinds = [
             Line2D([], [], color="black", marker="o", markersize=9, mfc="white", mew=2),
             Line2D([], [], color="black", marker="o", markersize=9, linestyle="none"),
         ]
-        panels[0, 1].legend(kinds[: 1 + both], ["Emulated", _plain(truth_label)][: 1 + both], loc="upper right")
-        return _finish(figure)
+        panels[0, 1].legend(kinds[: 1 + both], ["Emulated", plain(truth_label)][: 1 + both], loc="upper right")
+        return finish(figure)
 
 
 def plot_response_slices(
@@ -277,11 +274,13 @@ def plot_response_slices(
     rows = np.flatnonzero(np.any([errors.any(axis=1) for _, errors in content.values()], axis=0))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(6, len(rows))).round().astype(int))]
     present = [level for level, (_, errors) in content.items() if errors.any()]
-    with plt.style.context(_STYLE):
-        figure, panels = _panels(1, 1) if not len(rows) else _panels(-(-len(rows) // 3), min(3, len(rows)), grid=True)
-        _header(panels[0, 0], panels[0, -1], dataset, label, energy)
+    with plt.style.context(STYLE):
+        figure, panels = (
+            make_panels(1, 1) if not len(rows) else make_panels(-(-len(rows) // 3), min(3, len(rows)), grid=True)
+        )
+        header(panels[0, 0], panels[0, -1], dataset, label, energy)
         if not len(rows):
-            return _finish(figure, panels[0, 0], f"No slice with {MIN_ENTRIES} entries")
+            return finish(figure, panels[0, 0], f"No slice with {MIN_ENTRIES} entries")
         filled = np.flatnonzero(sum(errors[rows].sum(axis=0) for _, errors in content.values()))
         shown = slice(filled[0], filled[-1] + 1)
         edges = edges[filled[0] : filled[-1] + 2]
@@ -291,18 +290,18 @@ def plot_response_slices(
         handles: dict[str, Any] = {}
         for k, (row, panel) in enumerate(zip(rows, panels.flat, strict=False)):
             of_slice = {name: (values[k], errors[k]) for name, (values, errors) in cut.items()}
-            handles = _draw_levels(panel, edges, (edges[1:] + edges[:-1]) / 2, of_slice)
-            text = _between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + _between(*where, r"$|\eta|$")
+            handles = draw_levels(panel, edges, (edges[1:] + edges[:-1]) / 2, of_slice)
+            text = between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + between(*where, r"$|\eta|$")
             panel.text(0.96, 0.96, text, ha="right", va="top", fontsize=19, transform=panel.transAxes)
             if k >= len(rows) - panels.shape[1]:
                 panel.set_xlabel(histogram.axes[4].label)
                 panel.tick_params(labelbottom=True)
-        _limit(panels[0, 0], [cut[name] for name in present], log=True, decades=4.5)
+        limit(panels[0, 0], [cut[name] for name in present], log=True, decades=4.5)
         panels[0, 0].set_xlim(edges[0], edges[-1])
         # The labels at the two ends would meet those of the neighbours.
         panels[0, 0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], prune="both"))
         panels[0, 0].set_ylabel("Normalised to 1")
-        names = {"reco": "Emulated", "truth": _plain(truth_label)}
+        names = {"reco": "Emulated", "truth": plain(truth_label)}
         panels[0, 0].legend(
             [handles[name] for name in present],
             [names[name] for name in present],
@@ -311,7 +310,7 @@ def plot_response_slices(
             ncols=2,
             columnspacing=1.2,
         )
-        return _finish(figure)
+        return finish(figure)
 
 
 def plot_all(
@@ -370,7 +369,7 @@ def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefi
             path = directory / f"{stem_prefix}{name}.{suffix}"
             temporary = path.with_name(path.name + ".tmp")
             try:
-                with plt.style.context(_STYLE):
+                with plt.style.context(STYLE):
                     figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
                 temporary.replace(path)
             finally:
@@ -408,142 +407,3 @@ def _effective(values: Floats, variances: Floats) -> Floats:
     """Entries of weight 1 with the same relative uncertainty, along the last axis."""
     variance = variances.sum(axis=-1)
     return np.asarray(values.sum(axis=-1) ** 2 / np.where(variance > 0, variance, np.inf))
-
-
-def _plain(text: str) -> str:
-    """Text that mathtext leaves alone."""
-    return text.replace("$", r"\$")
-
-
-def _between(low: float, high: float, name: str) -> str:
-    return f"{name} < {high:g}" if low == 0 else f"{low:g} < {name} < {high:g}"
-
-
-def _panels(rows: int, columns: int, *, grid: bool = False) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio."""
-    width, height = (6.5 * columns, 5.5 * rows + 1.2) if grid else (10 * columns, 10)
-    figure = Figure(figsize=(width, height))
-    panels = figure.subplots(
-        rows,
-        columns,
-        sharex=True if grid else "col",
-        sharey=grid,
-        squeeze=False,
-        gridspec_kw={
-            "height_ratios": [1] * rows if grid else [3, 1][:rows],
-            "left": 1.5 / width,
-            "right": 1 - 0.45 / width,
-            "top": 1 - 0.7 / height,
-            "bottom": 1.05 / height,
-            "hspace": 0.0 if grid else 0.1,
-            "wspace": 0.0 if grid else 0.2,
-        },
-    )
-    for panel in panels.flat:
-        panel.tick_params(axis="x", pad=10)  # clear of the labels of y in the corner
-    return figure, panels
-
-
-def _header(left: Axes, right: Axes, dataset: str, label: str, energy: str) -> None:
-    """What made the figure at the top left, of what at the top right."""
-    keep = (LONGEST_NAME - 1) // 2
-    name = dataset if len(dataset) <= LONGEST_NAME else f"{dataset[:keep]}…{dataset[-keep:]}"
-    sizes = (26.0, 21.0, 20.0, 20.0)
-    made = mplhep.label.exp_text("coffea-iqn", label, ax=left, fontsize=sizes, scilocator_adjust=False)[1]
-    what = mplhep.label.add_text(
-        f"{_plain(name)} ({energy})", loc="over right", xpad=0, ypad=0, fontsize=sizes[2], ax=right
-    )
-    taken = what.get_window_extent()
-    room = (taken.x1 - made.get_window_extent().x1) / taken.width - 0.05
-    what.set_fontsize(sizes[2] * min(1, max(0.4, room)))
-
-
-def _finish(figure: Figure, panel: Axes | None = None, text: str = "") -> Figure:
-    """Draw once while the style holds: ticks made later copy those made now."""
-    if panel is not None:
-        panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
-    figure.draw_without_rendering()
-    return figure
-
-
-def _draw_levels(
-    panel: Axes, edges: Floats, centres: Floats, levels: Mapping[str, tuple[Floats, Floats]]
-) -> dict[str, Any]:
-    """Gen as a dashed line, emulated as a line in a band, truth as points; from values and errors. Returns handles."""
-    for level, (values, errors) in levels.items():
-        if not errors.any():
-            continue
-        if level == "truth":
-            full = np.where(errors > 0, values, np.nan)
-            panel.errorbar(centres, full, errors, fmt="o", color="black", markersize=6, elinewidth=2, zorder=4)
-            continue
-        emulated = level == "reco"
-        style: dict[str, Any] = {"color": COLOURS[0], "lw": 2.5} if emulated else {"color": GREY, "lw": 2, "ls": "--"}
-        panel.stairs(values, edges, baseline=None, zorder=3 if emulated else 2, **style)
-        if emulated:
-            high, low = values + errors, values - errors
-            panel.stairs(high, edges, baseline=low, fill=True, zorder=1, color=COLOURS[0], alpha=0.3, linewidth=0)
-    return {
-        "gen": Line2D([], [], color=GREY, linewidth=2, linestyle="--"),
-        "reco": (Patch(color=COLOURS[0], alpha=0.3, linewidth=0), Line2D([], [], color=COLOURS[0], linewidth=2.5)),
-        "truth": Line2D([], [], color="black", marker="o", markersize=6, linestyle="none"),
-    }
-
-
-def _draw_ratio(panel: Axes, edges: Floats, centres: Floats, compared: Ratio) -> None:
-    """The denominator's uncertainty as a band, the numerator's as bars."""
-    values, errors, reference = compared
-    half = _half_range(values, np.hypot(errors, reference), (0.2, 0.5, 1.0))
-    panel.stairs(1 + reference, edges, baseline=1 - reference, fill=True, color=BAND, linewidth=0, zorder=0)
-    _ratio_points(panel, centres, values, errors, half=half, color=COLOURS[0])
-
-
-def _ratio_points(panel: Axes, centres: Floats, values: Floats, errors: Floats, *, half: float, color: str) -> None:
-    """Points around 1, and triangles for those further away than half."""
-    panel.axhline(1, color=GREY, linewidth=1.5, zorder=1)
-    panel.errorbar(centres, values, errors, fmt="o", color=color, markersize=6, elinewidth=2, zorder=3)
-    for beyond, marker, place in ((values > 1 + half, "^", 1 + 0.9 * half), (values < 1 - half, "v", 1 - 0.9 * half)):
-        where = np.full(beyond.sum(), place)
-        panel.plot(centres[beyond], where, marker, color=color, mfc="white", mew=2, markersize=9, zorder=3)
-    panel.set_ylim(1 - half, 1 + half)
-
-
-def _half_range(values: Floats, errors: Floats, choices: Sequence[float]) -> float:
-    """The least of the half-widths around 1 that holds two thirds of the values, and all those known to 15 %."""
-    away = np.abs(values - 1)
-    known, there = away[errors < 0.15], away[np.isfinite(away)]
-    return next((w for w in choices if len(known) and known.max() <= w and np.mean(there <= w) > 2 / 3), choices[-1])
-
-
-def _limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, decades: float = 30) -> None:
-    """Limits that leave the upper quarter to the legend."""
-    values, errors = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*levels, strict=True))
-    most = (values + errors).max()
-    if not log or values.max() <= 0:
-        panel.set_ylim(min(0.0, 1.1 * (values - errors).min()) if values.min() < 0 else 0.0, max(1.35 * most, 1e-300))
-        return
-    least = min(max(values[values > 0].min() / 2, most / 10**decades), most / 30)
-    panel.set_yscale("log", nonpositive="clip")
-    panel.set_ylim(least, most * (most / least) ** 0.35)
-
-
-def _limit_points(panel: Axes, values: Floats, errors: Floats, *, zero: bool) -> None:
-    """The same for points; bars more than twice as long as most may leave the figure."""
-    bars = np.minimum(errors, 2 * np.nanmedian(errors))
-    low, high = 0.0 if zero else np.nanmin(values - bars), np.nanmax(values + bars)
-    spread = max(high - low, 0.02)
-    panel.set_ylim(low if zero else low - 0.05 * spread, high + 0.35 * spread)
-
-
-def _power(most: float) -> int:
-    """The power of ten, a multiple of three, that numbers are shown in; 0 where they are short without."""
-    return 0 if most <= 0 or 0.01 <= most < 1e5 else 3 * int(np.floor(np.log10(most) / 3))
-
-
-def _log_x(*panels: Axes) -> None:
-    for panel in panels:
-        panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-        panel.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
-        panel.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,176 @@
+"""What figures are made of: panels, headers, lines, ratios and their limits. `plotting` puts them together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import mplhep
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+Floats = npt.NDArray[np.float64]
+
+GREY, BAND = "#717581", "#d5d6db"
+COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
+LONGEST_NAME = 32
+# Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
+STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans", "text.usetex": False}]
+
+
+class Ratio(NamedTuple):
+    """A ratio bin by bin, NaN where the denominator is not positive, and what each side adds to its uncertainty."""
+
+    values: Floats
+    numerator_error: Floats
+    denominator_error: Floats
+
+
+def ratio(numerator: Floats, numerator_variance: Floats, denominator: Floats, denominator_variance: Floats) -> Ratio:
+    """Numerator over denominator; the errors are the square roots of the variances, over the denominator."""
+    divisor = np.where(denominator > 0, denominator, np.nan)
+    return Ratio(numerator / divisor, np.sqrt(numerator_variance) / divisor, np.sqrt(denominator_variance) / divisor)
+
+
+def plain(text: str) -> str:
+    """Text that mathtext leaves alone."""
+    return text.replace("$", r"\$")
+
+
+def between(low: float, high: float, name: str) -> str:
+    return f"{name} < {high:g}" if low == 0 else f"{low:g} < {name} < {high:g}"
+
+
+def make_panels(rows: int, columns: int, *, grid: bool = False) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio."""
+    width, height = (6.5 * columns, 5.5 * rows + 1.2) if grid else (10 * columns, 10)
+    figure = Figure(figsize=(width, height))
+    panels = figure.subplots(
+        rows,
+        columns,
+        sharex=True if grid else "col",
+        sharey=grid,
+        squeeze=False,
+        gridspec_kw={
+            "height_ratios": [1] * rows if grid else [3, 1][:rows],
+            "left": 1.5 / width,
+            "right": 1 - 0.45 / width,
+            "top": 1 - 0.7 / height,
+            "bottom": 1.05 / height,
+            "hspace": 0.0 if grid else 0.1,
+            "wspace": 0.0 if grid else 0.2,
+        },
+    )
+    for panel in panels.flat:
+        panel.tick_params(axis="x", pad=10)  # clear of the labels of y in the corner
+    return figure, panels
+
+
+def header(left: Axes, right: Axes, dataset: str, label: str, energy: str) -> None:
+    """What made the figure at the top left, of what at the top right."""
+    keep = (LONGEST_NAME - 1) // 2
+    name = dataset if len(dataset) <= LONGEST_NAME else f"{dataset[:keep]}…{dataset[-keep:]}"
+    sizes = (26.0, 21.0, 20.0, 20.0)
+    made = mplhep.label.exp_text("coffea-iqn", label, ax=left, fontsize=sizes, scilocator_adjust=False)[1]
+    what = mplhep.label.add_text(
+        f"{plain(name)} ({energy})", loc="over right", xpad=0, ypad=0, fontsize=sizes[2], ax=right
+    )
+    taken = what.get_window_extent()
+    room = (taken.x1 - made.get_window_extent().x1) / taken.width - 0.05
+    what.set_fontsize(sizes[2] * min(1, max(0.4, room)))
+
+
+def finish(figure: Figure, panel: Axes | None = None, text: str = "") -> Figure:
+    """Draw once while the style holds: ticks made later copy those made now."""
+    if panel is not None:
+        panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
+    figure.draw_without_rendering()
+    return figure
+
+
+def draw_levels(
+    panel: Axes, edges: Floats, centres: Floats, levels: Mapping[str, tuple[Floats, Floats]]
+) -> dict[str, Any]:
+    """Gen as a dashed line, emulated as a line in a band, truth as points; from values and errors. Returns handles."""
+    for level, (values, errors) in levels.items():
+        if not errors.any():
+            continue
+        if level == "truth":
+            full = np.where(errors > 0, values, np.nan)
+            panel.errorbar(centres, full, errors, fmt="o", color="black", markersize=6, elinewidth=2, zorder=4)
+            continue
+        emulated = level == "reco"
+        style: dict[str, Any] = {"color": COLOURS[0], "lw": 2.5} if emulated else {"color": GREY, "lw": 2, "ls": "--"}
+        panel.stairs(values, edges, baseline=None, zorder=3 if emulated else 2, **style)
+        if emulated:
+            high, low = values + errors, values - errors
+            panel.stairs(high, edges, baseline=low, fill=True, zorder=1, color=COLOURS[0], alpha=0.3, linewidth=0)
+    return {
+        "gen": Line2D([], [], color=GREY, linewidth=2, linestyle="--"),
+        "reco": (Patch(color=COLOURS[0], alpha=0.3, linewidth=0), Line2D([], [], color=COLOURS[0], linewidth=2.5)),
+        "truth": Line2D([], [], color="black", marker="o", markersize=6, linestyle="none"),
+    }
+
+
+def draw_ratio(panel: Axes, edges: Floats, centres: Floats, compared: Ratio) -> None:
+    """The denominator's uncertainty as a band, the numerator's as bars."""
+    values, errors, reference = compared
+    half = half_range(values, np.hypot(errors, reference), (0.2, 0.5, 1.0))
+    panel.stairs(1 + reference, edges, baseline=1 - reference, fill=True, color=BAND, linewidth=0, zorder=0)
+    ratio_points(panel, centres, values, errors, half=half, color=COLOURS[0])
+
+
+def ratio_points(panel: Axes, centres: Floats, values: Floats, errors: Floats, *, half: float, color: str) -> None:
+    """Points around 1, and triangles for those further away than half."""
+    panel.axhline(1, color=GREY, linewidth=1.5, zorder=1)
+    panel.errorbar(centres, values, errors, fmt="o", color=color, markersize=6, elinewidth=2, zorder=3)
+    for beyond, marker, place in ((values > 1 + half, "^", 1 + 0.9 * half), (values < 1 - half, "v", 1 - 0.9 * half)):
+        where = np.full(beyond.sum(), place)
+        panel.plot(centres[beyond], where, marker, color=color, mfc="white", mew=2, markersize=9, zorder=3)
+    panel.set_ylim(1 - half, 1 + half)
+
+
+def half_range(values: Floats, errors: Floats, choices: Sequence[float]) -> float:
+    """The least of the half-widths around 1 that holds two thirds of the values, and all those known to 15 %."""
+    away = np.abs(values - 1)
+    known, there = away[errors < 0.15], away[np.isfinite(away)]
+    return next((w for w in choices if len(known) and known.max() <= w and np.mean(there <= w) > 2 / 3), choices[-1])
+
+
+def limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, decades: float = 30) -> None:
+    """Limits that leave the upper quarter to the legend."""
+    values, errors = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*levels, strict=True))
+    most = (values + errors).max()
+    if not log or values.max() <= 0:
+        panel.set_ylim(min(0.0, 1.1 * (values - errors).min()) if values.min() < 0 else 0.0, max(1.35 * most, 1e-300))
+        return
+    least = min(max(values[values > 0].min() / 2, most / 10**decades), most / 30)
+    panel.set_yscale("log", nonpositive="clip")
+    panel.set_ylim(least, most * (most / least) ** 0.35)
+
+
+def limit_points(panel: Axes, values: Floats, errors: Floats, *, zero: bool) -> None:
+    """The same for points; bars more than twice as long as most may leave the figure."""
+    bars = np.minimum(errors, 2 * np.nanmedian(errors))
+    low, high = 0.0 if zero else np.nanmin(values - bars), np.nanmax(values + bars)
+    spread = max(high - low, 0.02)
+    panel.set_ylim(low if zero else low - 0.05 * spread, high + 0.35 * spread)
+
+
+def power_of_ten(most: float) -> int:
+    """The power of ten, a multiple of three, that numbers are shown in; 0 where they are short without."""
+    return 0 if most <= 0 or 0.01 <= most < 1e5 else 3 * int(np.floor(np.log10(most) / 3))
+
+
+def make_log_x(*panels: Axes) -> None:
+    for panel in panels:
+        panel.set_xscale("log")
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
+        panel.xaxis.set_minor_formatter(NullFormatter())

@@ -2,7 +2,7 @@
 #   make demo    fold shipped events and draw them beside Delphes
 #   make test    pass the tests
 
-PYTHON ?= $(shell command -v python3.13 || command -v python3.12 || command -v python3.11 || command -v python3)
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 VENV ?= .venv
 BIN = $(VENV)/bin
 SAMPLES = data/samples

@@ -111,7 +111,9 @@ def fold(arguments: argparse.Namespace) -> None:
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:
-    table = Table(title=f"Folded with {summary['model']} at {summary['gen_jets_per_second']:,.0f} gen jets/s")
+    rate = f"{summary['gen_jets_per_second']:,.0f} gen jets/s"
+    console.print(f"Folded with {summary['model']} at {rate}", highlight=False, soft_wrap=True)
+    table = Table()
     table.add_column("")
     for dataset in summary["datasets"]:
         table.add_column(dataset, justify="right")

@@ -38,9 +38,11 @@ CARD = {
 }
 
 
-@pytest.fixture(scope="session", params=list(RECIPES))
+@pytest.fixture(scope="session", params=[*RECIPES, *BUNDLES])
 def emulator(request):
-    """An emulator of each recipe, trained for a moment."""
+    """An emulator of each recipe, trained for a moment, and each shipped one."""
+    if request.param in BUNDLES:
+        return bundle.load(request.param)
     made = train(make_pairs(), replace(RECIPES[request.param], **TINY))
     made.card.update(CARD)
     return made

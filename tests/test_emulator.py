@@ -51,7 +51,8 @@ def test_levels_matter(emulator, gen):
 def test_efficiency_is_a_probability(emulator, gen):
     efficiency = emulator.efficiency(gen)
     assert efficiency.shape == (len(gen),)
-    assert ((efficiency > 0) & (efficiency < 1)).all()
+    assert ((efficiency >= 0) & (efficiency <= 1)).all()
+    assert efficiency.min() < efficiency.max()
 
 
 def test_wrong_shapes_are_refused(emulator, gen):

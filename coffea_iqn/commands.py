@@ -228,21 +228,18 @@ def models(_: argparse.Namespace) -> None:
     """List the shipped bundles."""
     table = Table(title="Shipped bundles")
     table.add_column("name", no_wrap=True)
-    for column in ("jets", "gen pt [GeV]", "|eta|", "network", "context", "training pairs", "hash"):
+    for column in ("jets", "domain", "context it can use", "hash"):
         table.add_column(column)
     for name in BUNDLES:
         content = bundle.read_card(bundle.find(name))
-        card = content["card"]
-        low, high = card["domain"]["gen_pt"]
+        jets, domain = content["card"]["jets"], content["card"]["domain"]
+        low, high = domain["gen_pt"]
         table.add_row(
             name,
-            f"{card['jets']['algorithm']} R = {card['jets']['radius']}",
-            f"{low:g} to {high:g}",
-            f"below {card['domain']['gen_abs_eta'][1]:g}",
-            content["network"]["type"],
-            ", ".join(content["variables"]["context"]) or "none",
-            f"{card['training']['pairs']:,}",
-            content["hash"][:12],
+            f"{jets['algorithm']}\nR = {jets['radius']}",
+            f"gen pt {low:g} to {high:g} GeV\n|eta| below {domain['gen_abs_eta'][1]:g}",
+            "\n".join(content["variables"]["context"]) or "none",
+            content["hash"][:8],
         )
     console.print(table)
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 CLIP = 1.0  # greatest norm of a gradient
-WARM_UP = 500  # steps over which the cosine schedule rises
+WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short one
 
 
 @dataclass(frozen=True)
@@ -158,7 +158,7 @@ def _rate(stage: int, step: int, settings: Schedule) -> float:
     """The learning rate as a fraction of the settings'."""
     if settings.schedule == "stages":
         return 10.0 ** (-stage)
-    warm_up = min(1.0, (step + 1) / WARM_UP)
+    warm_up = min(1.0, (step + 1) / min(WARM_UP, max(settings.steps // 10, 1)))
     return warm_up * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
 
 

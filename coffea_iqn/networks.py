@@ -134,11 +134,23 @@ class QuantileNetwork(nn.Module):
 class PinballNetwork(QuantileNetwork):
     """A member trained with the pinball loss at the level the network was given.
 
+    Parameters
+    ----------
+    n_context: columns of the context.
+    hidden, slope, penalty: sizes of the hidden layers, slope of LeakyReLU, and λ; by default the paper's.
+
     Quantiles that cross are discouraged by a penalty λ · 1[f' < 0] · (f')², with f' = ∂f/∂τ; without
     gradients (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
     """
 
-    def __init__(self, n_context: int, *, hidden: tuple[int, ...], slope: float, penalty: float) -> None:
+    def __init__(
+        self,
+        n_context: int,
+        *,
+        hidden: tuple[int, ...] = (50,) * 5,
+        slope: float = 0.3,
+        penalty: float = 100.0,
+    ) -> None:
         super().__init__(n_context)
         self.hidden = tuple(hidden)
         self.slope = slope
@@ -177,16 +189,9 @@ def scaled_level(tau: Tensor) -> Tensor:
 class IQNx4(PinballNetwork):
     """Four networks, p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
 
-    def __init__(
-        self,
-        n_context: int,
-        *,
-        hidden: tuple[int, ...] = (50,) * 5,
-        slope: float = 0.3,
-        penalty: float = 100.0,
-    ) -> None:
-        super().__init__(n_context, hidden=hidden, slope=slope, penalty=penalty)
-        self.nets = nn.ModuleList(mlp(1 + n_context + k, 1, self.hidden, slope) for k in range(N_TARGETS))
+    def __init__(self, n_context: int, **sizes: Any) -> None:
+        super().__init__(n_context, **sizes)
+        self.nets = nn.ModuleList(mlp(1 + n_context + k, 1, self.hidden, self.slope) for k in range(N_TARGETS))
 
     def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
         inputs = torch.cat([scaled_level(tau), context, drawn], dim=1)  # (N, 1 + n_context + k)
@@ -197,16 +202,9 @@ class IQNx4(PinballNetwork):
 class IQNx1(PinballNetwork):
     """One network for all four targets: a one-hot names the target, zeros stand for what is not yet drawn."""
 
-    def __init__(
-        self,
-        n_context: int,
-        *,
-        hidden: tuple[int, ...] = (50,) * 5,
-        slope: float = 0.3,
-        penalty: float = 100.0,
-    ) -> None:
-        super().__init__(n_context, hidden=hidden, slope=slope, penalty=penalty)
-        self.net = mlp(1 + n_context + (N_TARGETS - 1) + N_TARGETS, 1, self.hidden, slope)
+    def __init__(self, n_context: int, **sizes: Any) -> None:
+        super().__init__(n_context, **sizes)
+        self.net = mlp(1 + n_context + (N_TARGETS - 1) + N_TARGETS, 1, self.hidden, self.slope)
 
     def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
         n = len(context)

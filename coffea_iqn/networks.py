@@ -50,7 +50,11 @@ class QuantileNetwork(nn.Module):
     Parameters
     ----------
     n_context: columns of the context, the standardised variables of the gen jet.
+
+    `exact` says whether the member has a `density`, and so can be cut off at a lower bound.
     """
+
+    exact = False
 
     def __init__(self, n_context: int) -> None:
         super().__init__()
@@ -240,6 +244,8 @@ class SplineIQN(QuantileNetwork):
     hidden: sizes of the hidden layers of each of the four networks.
     slope: of LeakyReLU.
     """
+
+    exact = True
 
     def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
         super().__init__(n_context)

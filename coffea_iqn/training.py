@@ -102,7 +102,7 @@ RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "paper-iqnx4": PAPER,
     "paper-iqnx1": replace(PAPER, network="IQNx1"),
-    "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="residual"),
+    "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="symmetric"),
 }
 
 
@@ -129,7 +129,8 @@ def train(
 
     Raises
     ------
-    ValueError: when a part of the sample is empty, or the checkpoint belongs to another training.
+    ValueError: when a part of the sample is empty, the checkpoint belongs to another training, or the network
+        cannot take the threshold.
     FloatingPointError: when the loss is no longer finite.
     """
     started = time.monotonic()
@@ -153,6 +154,10 @@ def train(
         given = {name: value for name, value in sizes.items() if value is not None}
         network = build({"type": settings.network, "n_context": n_context, **given})
         gate = AcceptanceNetwork(n_context)
+    if settings.raw_pt_min > 0.0 and not network.exact:
+        network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
+        msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
+        raise ValueError(msg)
 
     def hide(inputs: Tensor, generator: torch.Generator) -> Tensor:
         """Hide some levels of context, the last columns, from some jets."""

@@ -92,6 +92,11 @@ def test_a_loss_that_is_not_finite_stops_with_a_message(pairs, monkeypatch):
         train(pairs, SHORT)
 
 
+def test_a_network_whose_quantiles_may_cross_takes_no_threshold(pairs):
+    with pytest.raises(ValueError, match="raw_pt_min: expected 0 for IQNx4"):
+        train(pairs, replace(SHORT, raw_pt_min=10.0))
+
+
 def test_nothing_to_train_on(pairs):
     lost = pairs._replace(reco=np.full_like(pairs.reco, np.nan))
     with pytest.raises(ValueError, match="got 0 and 0 of 2000 gen jets"):

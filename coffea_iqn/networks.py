@@ -51,10 +51,12 @@ class QuantileNetwork(nn.Module):
     ----------
     n_context: columns of the context, the standardised variables of the gen jet.
 
-    `exact` says whether the member has a `density`, and so can be cut off at a lower bound.
+    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `keywords` names what
+    `build` takes for it, beside n_context.
     """
 
     exact = False
+    keywords: tuple[str, ...] = ()
 
     def __init__(self, n_context: int) -> None:
         super().__init__()
@@ -109,7 +111,12 @@ class QuantileNetwork(nn.Module):
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
-        raise NotImplementedError
+        return _describe(self, self.keywords)
+
+    def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
+        """As `quantile`, of what lies above a bound, (N,): at the levels [F(lower), 1)."""
+        below, _ = self.density(k, lower, context, drawn)
+        return self.quantile(k, _levels_above(below, tau), context, drawn)
 
     def sample(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
         """Draw the four targets one after the other, each given the network's own draws before it.
@@ -126,13 +133,24 @@ class QuantileNetwork(nn.Module):
         """
         drawn = context[:, :0]  # (N, 0)
         for k in range(N_TARGETS):
-            level = tau[:, k]
             if k == 0 and lower is not None:
-                below, _ = self.density(0, lower, context, drawn)
-                level = below + (1.0 - below) * level
-            q = self.quantile(k, level, context, drawn)
+                q = self.quantile_above(k, tau[:, k], context, drawn, lower)
+            else:
+                q = self.quantile(k, tau[:, k], context, drawn)
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
+
+
+def _levels_above(below: Tensor, tau: Tensor) -> Tensor:
+    """Levels (0, 1) brought to [below, 1)."""
+    return below + (1.0 - below) * tau
+
+
+def _describe(module: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
+    """Type and keywords of a network, as JSON takes them."""
+    values = {name: getattr(module, name) for name in ("n_context", *keywords)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"type": type(module).__name__, **plain}
 
 
 class PinballNetwork(QuantileNetwork):
@@ -147,6 +165,8 @@ class PinballNetwork(QuantileNetwork):
     gradients (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
     """
 
+    keywords = ("hidden", "slope", "penalty")
+
     def __init__(
         self,
         n_context: int,
@@ -159,15 +179,6 @@ class PinballNetwork(QuantileNetwork):
         self.hidden = tuple(hidden)
         self.slope = slope
         self.penalty = penalty
-
-    def description(self) -> dict[str, Any]:
-        return {
-            "type": type(self).__name__,
-            "n_context": self.n_context,
-            "hidden": list(self.hidden),
-            "slope": self.slope,
-            "penalty": self.penalty,
-        }
 
     def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
         del lower  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
@@ -246,6 +257,7 @@ class SplineIQN(QuantileNetwork):
     """
 
     exact = True
+    keywords = ("hidden", "slope")
 
     def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
         super().__init__(n_context)
@@ -265,30 +277,15 @@ class SplineIQN(QuantileNetwork):
                 weight.mul_(0.1)
                 bias.copy_(start)
 
-    def description(self) -> dict[str, Any]:
-        return {
-            "type": type(self).__name__,
-            "n_context": self.n_context,
-            "hidden": list(self.hidden),
-            "slope": self.slope,
-        }
-
     def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
         y, _ = spline(_logit(tau), self.knots, *self._curve(k, context, drawn))
         return y
 
-    def sample(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
-        # as the family's, but with one evaluation of the first network for both the bound and the quantile
-        drawn = context[:, :0]
-        for k in range(N_TARGETS):
-            curve = self._curve(k, context, drawn)
-            level = tau[:, k]
-            if k == 0 and lower is not None:
-                below = torch.sigmoid(inverse(lower, self.knots, *curve)[0])
-                level = below + (1.0 - below) * level
-            y, _ = spline(_logit(level), self.knots, *curve)
-            drawn = torch.cat([drawn, y[:, None]], dim=1)
-        return drawn
+    def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
+        curve = self._curve(k, context, drawn)  # one evaluation for both the bound and the quantile
+        below = torch.sigmoid(inverse(lower, self.knots, *curve)[0])
+        y, _ = spline(_logit(_levels_above(below, tau)), self.knots, *curve)
+        return y
 
     def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         z, slope = inverse(y, self.knots, *self._curve(k, context, drawn))
@@ -328,12 +325,7 @@ class AcceptanceNetwork(nn.Module):
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
-        return {
-            "type": type(self).__name__,
-            "n_context": self.n_context,
-            "hidden": list(self.hidden),
-            "slope": self.slope,
-        }
+        return _describe(self, ("hidden", "slope"))
 
     def forward(self, context: Tensor) -> Tensor:
         """Logits (N,) of contexts (N, n_context)."""

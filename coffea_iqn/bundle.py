@@ -2,8 +2,8 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds
 
-    schema_version   integer; this library reads version 1
-    network          type and sizes of the member of the IQN family; `acceptance` likewise, or null
+    schema_version   integer; this library reads version 2
+    network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
                      jet scale, standardisations, compression, levels of context, threshold
     card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
@@ -17,7 +17,7 @@ import json
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from safetensors import SafetensorError
@@ -38,13 +38,14 @@ from coffea_iqn.features import (
     Compression,
     Standardisation,
 )
-from coffea_iqn.networks import AcceptanceNetwork, build
+from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, build
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 CARD, WEIGHTS = "model.json", "model.safetensors"
-_KEYS = ("schema_version", "network", "acceptance", "variables", "card", "hash")
+_KEYS = ("schema_version", "network", "acceptance", "origin", "variables", "card", "hash")
 
 _CACHE: dict[str, Emulator] = {}
+Part = TypeVar("Part", bound=nn.Module)
 
 
 class BundleError(ValueError):
@@ -80,15 +81,15 @@ def save(emulator: Emulator, path: str | Path) -> str:
     if path.exists() and not (path / CARD).is_file():
         msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
         raise FileExistsError(msg)
-    tensors = {f"network.{k}": v.contiguous() for k, v in emulator.network.state_dict().items()}
-    gate = emulator.acceptance
-    if gate is not None:
-        tensors |= {f"acceptance.{k}": v.contiguous() for k, v in gate.state_dict().items()}
+    parts = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
+    tensors: dict[str, Any] = {}
+    for name, part in parts.items():
+        if part is not None:
+            tensors |= {f"{name}.{k}": v.contiguous() for k, v in part.state_dict().items()}
     weights = save_tensors(tensors)
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        "network": emulator.network.description(),
-        "acceptance": None if gate is None else gate.description(),
+        **{name: None if part is None else part.description() for name, part in parts.items()},
         "variables": _describe(emulator.variables),
         "card": emulator.card,
     }
@@ -176,19 +177,28 @@ def _assemble(content: dict[str, Any], weights: bytes) -> Emulator:
     tensors = load_tensors(weights)
     network = build(content["network"])
     _fill(network, "network.", tensors)
-    gate = None
-    if content["acceptance"] is not None:
-        gate = AcceptanceNetwork(**{k: v for k, v in content["acceptance"].items() if k != "type"})
-        _fill(gate, "acceptance.", tensors)
+    gate = _part(AcceptanceNetwork, "acceptance", content, tensors)
+    origin = _part(OriginNetwork, "origin", content, tensors)
     variables = _variables(content["variables"])
     probe = np.full((1, len(VARIABLES)), 30.0, dtype=np.float32)
     n_inputs = variables.network_inputs(probe, None).shape[1]
-    for part in (network, gate):
-        if part is not None and part.n_context != n_inputs:
-            msg = f"network: expected {n_inputs} inputs, for such are the variables, got {part.n_context}"
+    n_described = n_inputs if origin is None else origin.n_outputs
+    wanted: list[tuple[Any, int]] = [(origin, n_inputs), (network, n_described), (gate, n_described)]
+    for part, n in wanted:
+        if part is not None and part.n_context != n:
+            msg = f"network: expected {n} inputs, for such are the variables, got {part.n_context}"
             raise ValueError(msg)
     card = {**content["card"], "hash": content["hash"]}
-    return Emulator(network.eval(), variables, gate, card)
+    return Emulator(network.eval(), variables, gate, origin, card)
+
+
+def _part(kind: type[Part], name: str, content: dict[str, Any], tensors: dict[str, Any]) -> Part | None:
+    """A network that a bundle may lack."""
+    if content[name] is None:
+        return None
+    part = kind(**{k: v for k, v in content[name].items() if k != "type"})
+    _fill(part, f"{name}.", tensors)
+    return part.eval()
 
 
 def _fill(module: nn.Module, prefix: str, tensors: dict[str, Any]) -> None:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 
 from uproot.exceptions import KeyInFileError
 
 from coffea_iqn import __version__, commands
 from coffea_iqn.context import WIDTHS
+from coffea_iqn.events import Names
 from coffea_iqn.running import EXECUTORS
 from coffea_iqn.training import RECIPES
 
@@ -33,6 +35,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
+def _name(text: str) -> tuple[str, str]:
+    """WHAT=FIELD in two."""
+    what, separator, name = text.partition("=")
+    if not separator or not name:
+        msg = f"expected WHAT=FIELD, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return what, name
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="coffea-iqn",
@@ -49,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--dataset", help="one dataset's name for all files (default: each file's own name)")
     files.add_argument("--tree", help="name of the tree (default: Events or Delphes)")
     files.add_argument("--gen", default="GenJet", help="collection of gen jets (default: %(default)s)")
+    files.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        type=_name,
+        default=[],
+        metavar="WHAT=FIELD",
+        help=f"what the files call something they know of gen jets: {', '.join(f.name for f in fields(Names))}",
+    )
     files.add_argument("--executor", choices=EXECUTORS, default="iterative", help="default: %(default)s")
     files.add_argument("--workers", type=int, default=2, help="processes, for futures and dask (default: %(default)s)")
     files.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
@@ -102,6 +122,7 @@ def _parser() -> argparse.ArgumentParser:
         help="what stays together in the held-out part (default: %(default)s)",
     )
     p.add_argument("--detector", default="", help="a line for the card")
+    p.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
     p.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = p.add_argument_group("settings of the recipe")
     for name, kind in commands.SETTINGS.items():

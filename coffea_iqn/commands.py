@@ -18,6 +18,7 @@ from rich.table import Table
 
 from coffea_iqn import bundle, running, training
 from coffea_iqn.data import BUNDLES
+from coffea_iqn.events import Names
 from coffea_iqn.files import Source, inspect
 from coffea_iqn.fitting import Check
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
@@ -44,6 +45,7 @@ SETTINGS = {
     "scale": str,
     "raw_pt_min": float,
     "blind": float,
+    "balance": float,
 }
 
 console = Console()
@@ -60,6 +62,7 @@ def fold(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         acceptance=not arguments.no_acceptance,
         invalid="drop" if arguments.drop_invalid else "raise",
+        names=dict(arguments.names),
         pt_min=arguments.pt_min,
     )
     datasets = _datasets(arguments, [arguments.gen])
@@ -142,6 +145,7 @@ def train(arguments: argparse.Namespace) -> None:
         cone=cone,
         gen_pt_min=arguments.gen_pt_min,
         split=arguments.split,
+        names=dict(arguments.names),
     )
     with _executor(arguments) as executor:
         pairs = running.run(
@@ -157,7 +161,9 @@ def train(arguments: argparse.Namespace) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
         with _TrainingProgress(settings, visible=_show_progress(arguments)) as progress:
-            emulator = training.train(pairs, settings, checkpoint=checkpoint, watch=progress.watch)
+            emulator = training.train(
+                pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
+            )
     except KeyboardInterrupt:
         errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
         raise
@@ -249,7 +255,8 @@ def _datasets(arguments: argparse.Namespace, collections: Sequence[str]) -> dict
     datasets: dict[str, list[Source]] = {}
     for item in arguments.files:
         name, _, path = item.rpartition("=")
-        source = inspect(path, tree=arguments.tree, collections=collections)
+        names = Names.of(dict(arguments.names))
+        source = inspect(path, tree=arguments.tree, collections=collections, names=names)
         name = name or arguments.dataset or Path(path).stem
         datasets.setdefault(name, []).append(source)
     return datasets

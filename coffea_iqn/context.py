@@ -1,9 +1,17 @@
-"""What is known of a gen jet beside its four-momentum, in four levels, each of which a file may have or lack.
+"""What is known of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
 
-flavour       of the hardest parton: gluon, light, c, b, or none (NanoAOD, Delphes)
-neighbours    the other gen jets of the event: always known where the event is
+Of the jet:
+
+flavour       of the hardest parton: gluon, light, s, c, b, or none (NanoAOD, Delphes)
+neighbours    the other gen jets near it: always known where the event is
 composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
 substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
+
+Of its event, which tell what kind of process a jet may come from:
+
+event         how many jets, how hard, where: always known where the event is
+flavours      of the other jets
+missing       transverse momentum that no gen jet can have (GenMET)
 
 A level takes a few columns, the last of which says 1 where it is known; where it is not, all are zero.
 Flat arrays in and out; nothing of ours is known here.
@@ -11,17 +19,20 @@ Flat arrays in and out; nothing of ours is known here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 
-WIDTHS = {"flavour": 5, "neighbours": 4, "composition": 4, "substructure": 4}
+OF_JET = {"flavour": 6, "neighbours": 4, "composition": 4, "substructure": 4}
+OF_EVENT = {"event": 18, "flavours": 5, "missing": 4}
+WIDTHS = OF_JET | OF_EVENT
 N_COLUMNS = sum(WIDTHS.values())
 NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
 FAR = 3.0  # ΔR from which a neighbour is as good as none
+COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
 
 
 def columns_of(level: str) -> slice:
@@ -32,18 +43,19 @@ def columns_of(level: str) -> slice:
 
 
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]:
-    """The columns of all levels, (N, 17).
+    """The columns of all levels, (N, 45).
 
     Parameters
     ----------
     n_jets: N, needed where no level is known.
-    levels: by name, what `flavour`, `neighbours`, `composition` and `substructure` give.
+    levels: by name, what the functions of these names give; rows of NaN are unknown.
     """
     out = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
     for name, values in levels.items():
         columns = columns_of(name)
-        out[:, columns.start : columns.stop - 1] = values
-        out[:, columns.stop - 1] = 1.0
+        known = np.asarray(np.isfinite(values).all(axis=1))
+        out[:, columns.start : columns.stop - 1] = np.where(known[:, None], values, 0.0)
+        out[:, columns.stop - 1] = known
     return out
 
 
@@ -52,19 +64,48 @@ def known_levels(columns: Floats) -> tuple[str, ...]:
     return tuple(name for name in WIDTHS if columns[:, columns_of(name).stop - 1].any())
 
 
-def select(columns: Floats, levels: Iterable[str]) -> Floats:
+def select(columns: Floats, levels: Sequence[str]) -> Floats:
     """The columns of some levels, side by side."""
+    if tuple(levels) == tuple(WIDTHS):
+        return columns
     return np.concatenate([columns[:, columns_of(level)] for level in levels], axis=1)
 
 
 def flavour(parton: npt.NDArray[np.integer]) -> Floats:
-    """Gluon, light, c or b as one of four columns, from (signed) PDG codes (N,); other codes are none of them.
+    """Gluon, light, s, c or b as one of five columns, from (signed) PDG codes (N,); other codes are none of them.
 
     >>> flavour(np.array([21, -1, 5, 0])).argmax(axis=1).tolist()
-    [0, 1, 3, 0]
+    [0, 1, 4, 0]
     """
     code = np.abs(parton.astype(np.int64))
-    return np.stack([code == 21, (code >= 1) & (code <= 3), code == 4, code == 5], axis=1).astype(np.float32)
+    kinds = [code == 21, (code == 1) | (code == 2), code == 3, code == 4, code == 5]
+    return np.stack(kinds, axis=1).astype(np.float32)
+
+
+def flavours(parton: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Floats:
+    """How many other jets of the event are gluon, light or s, c, and b, as log(1 + n): (N, 4).
+
+    Parameters
+    ----------
+    parton: codes as of `flavour`.
+    counts: jets in each event, (events,).
+    """
+    gluon, light, s, c, b = flavour(parton).T
+    own = np.stack([gluon, light + s, c, b], axis=1)
+    return np.asarray(np.log1p(_sums(own, counts) - own), dtype=np.float32)
+
+
+def missing(jets: Floats, counts: npt.NDArray[np.integer], pt: Floats, phi: Floats) -> Floats:
+    """Missing transverse momentum, on its own, over the jet's, and the cosine of its angle with the jet: (N, 3).
+
+    Parameters
+    ----------
+    jets, counts: as of `neighbours`.
+    pt, phi: of the missing momentum [GeV, rad], (events,).
+    """
+    pt, phi = np.repeat(pt, counts), np.repeat(phi, counts)
+    columns = [np.log1p(pt / 10.0), np.log1p(pt / jets[:, 0]), np.cos(phi - jets[:, 2])]
+    return np.stack(columns, axis=1).astype(np.float32)
 
 
 def neighbours(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
@@ -114,3 +155,69 @@ def substructure(tau: Floats) -> Floats:
     log_tau1 = np.log(np.maximum(tau[:, 0], low)) / 2.0 + 1.0
     ratios = [np.divide(tau[:, k], tau[:, k - 1], out=np.zeros(len(tau)), where=tau[:, k - 1] > low) for k in (1, 2)]
     return np.stack([log_tau1, *ratios], axis=1).astype(np.float32)
+
+
+def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
+    """The event as a jet of it sees it: (N, 17).
+
+    Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
+    the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
+    the mass of the pair, the angles between, the ratio of pt; the mass of those two; whether there are any.
+
+    Parameters
+    ----------
+    jets, counts: as of `neighbours`.
+    """
+    n_jets = len(jets)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    per_jet = np.repeat(counts, counts)
+    which = np.repeat(np.arange(len(counts)), counts)
+    pt, eta, phi = (jets[:, k].astype(np.float64) for k in range(3))
+    by_pt = np.lexsort((-pt, which))
+    rank = np.empty(n_jets, dtype=np.int64)
+    rank[by_pt] = np.arange(n_jets) - first
+    momentum = _momenta(jets)
+    total = _sums(momentum, counts)
+    ht = _sums(pt[:, None], counts)[:, 0]
+    n_hard = _sums((pt > COUNTED).astype(np.float64)[:, None], counts)[:, 0]
+    columns = [
+        np.log(ht) - 4.0,
+        np.log(ht / pt),
+        np.log1p(n_hard),
+        np.hypot(total[:, 0], total[:, 1]) / ht,
+        np.minimum(rank, 5) / 5.0,
+        _log_mass(total),
+    ]
+    others, exist = [], []
+    for k in (0, 1):
+        place = np.where(rank <= k, k + 1, k)  # of the k-th hardest other jet, by pt
+        exist.append(place < per_jet)
+        other = by_pt[np.minimum(first + place, n_jets - 1)]
+        others.append(other)
+        d_phi = phi - phi[other]
+        d_phi = np.abs(d_phi - 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi)))
+        d_eta = np.minimum(np.abs(eta - eta[other]), 6.0)
+        pair = [_log_mass(momentum + momentum[other]), d_phi / np.pi, d_eta / 3.0, np.log(pt[other] / pt)]
+        columns += [np.where(exist[k], column, 0.0) for column in pair]
+    columns.append(np.where(exist[1], _log_mass(momentum[others[0]] + momentum[others[1]]), 0.0))
+    return np.stack([*columns, *exist], axis=1).astype(np.float32)
+
+
+def _sums(values: Floats, counts: npt.NDArray[np.integer]) -> Floats:
+    """The sum of values (N, n) over the jets of each one's event, (N, n)."""
+    which = np.repeat(np.arange(len(counts)), counts)
+    sums = [np.bincount(which, weights=column, minlength=len(counts)) for column in values.T]
+    return np.asarray(np.stack(sums, axis=1)[which])
+
+
+def _momenta(jets: Floats) -> Floats:
+    """(px, py, pz, E) of jets, (N, 4)."""
+    pt, eta, phi, mass = jets.T.astype(np.float64)
+    px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(np.clip(eta, -10.0, 10.0))
+    return np.stack([px, py, pz, np.sqrt(px**2 + py**2 + pz**2 + np.maximum(mass, 0.0) ** 2)], axis=1)
+
+
+def _log_mass(momentum: Floats) -> Floats:
+    """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
+    squared = momentum[:, 3] ** 2 - (momentum[:, :3] ** 2).sum(axis=1)
+    return np.asarray(0.5 * np.log(np.maximum(squared, 0.0) + 1.0) - 4.0)

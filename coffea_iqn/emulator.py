@@ -12,8 +12,9 @@ from torch import Tensor
 
 from coffea_iqn.context import N_COLUMNS, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
-from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, QuantileNetwork
+from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
 
+BACKENDS = ("auto", "numba", "torch")
 BLOCK = 4096  # rows a network call: what fits the cache runs two to three times faster than a whole chunk
 ROWS = 16  # blocks are padded to a multiple, for matrix products of very few rows round differently
 
@@ -42,8 +43,8 @@ class Variables:
     raw_pt_min: float = 0.0
 
     def network_inputs(self, gen: Array, context: Array | None) -> Array:
-        """What a network sees of gen jets (N, 4) and their context (N, 17) or None: (N, n), float32."""
-        inputs = self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32)
+        """What a network sees of gen jets (N, 4) and their context (N, 45) or None: (N, n), float32."""
+        inputs = self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32, copy=False)
         if not self.context:
             return inputs
         if context is None:
@@ -53,7 +54,10 @@ class Variables:
     def encode(self, reco: Array, gen: Array) -> Array:
         """The standardised targets (N, 4) of reco and gen jets, float32."""
         reco, gen = reco.astype(np.float64), gen.astype(np.float64)
-        targets = TARGETS[self.targets].encode(SCALES[self.scale].undo(reco), gen)
+        return self._encode_raw(SCALES[self.scale].undo(reco), gen)
+
+    def _encode_raw(self, raw: Array, gen: Array) -> Array:
+        targets = TARGETS[self.targets].encode(raw, gen)
         if self.compression is not None:
             targets = self.compression.apply(targets, gen)
         return self.target_scale.apply(targets).astype(np.float32)
@@ -72,9 +76,10 @@ class Variables:
         """The standardised first target of a jet at the threshold, (N,) float32."""
         if raw_pt_min <= 0.0:
             return np.full(len(gen), NO_BOUND, dtype=np.float32)
-        edge = gen.astype(np.float64)
+        gen = gen.astype(np.float64)
+        edge = gen.copy()
         edge[:, PT] = raw_pt_min
-        return self.encode(SCALES[self.scale].apply(edge), gen)[:, PT]
+        return self._encode_raw(edge, gen)[:, PT]
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,27 +91,40 @@ class Emulator:
     network: the member of the IQN family that draws the four targets.
     variables: the way from jets to the network's inputs and targets, and back.
     acceptance: the network of P(reconstructed | gen); None keeps every jet.
+    origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
+        None where there is one sample.
     card: what is to be known of the emulator: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
-    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 17), or None where nothing is known.
+    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 45), or None where nothing is known.
     """
 
     network: QuantileNetwork
     variables: Variables
     acceptance: AcceptanceNetwork | None = None
+    origin: OriginNetwork | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
-    def sample(self, gen: Array, tau: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
+    def sample(
+        self,
+        gen: Array,
+        tau: Array,
+        context: Array | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        backend: str = "auto",
+    ) -> Array:
         """One reco jet for each gen jet, by the chain of conditional quantiles.
 
         Parameters
         ----------
         gen: gen jets (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
-        context: (N, 17) or None.
+        context: (N, 45) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
+        backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
+            network has.
 
         Returns
         -------
@@ -115,18 +133,20 @@ class Emulator:
         Raises
         ------
         ValueError: when the shapes do not agree.
-        NotImplementedError: for a threshold, when the network's quantiles may cross.
+        NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
         _check(gen, tau, context)
+        compiled = backend == "numba" or (backend == "auto" and self.network.compiled)
+        network_sample = self.network.sample_compiled if compiled else self.network.sample
         threshold = self._threshold(raw_pt_min)
-        levels = np.ascontiguousarray(tau, dtype=np.float32)
-        inputs = self.variables.network_inputs(gen, context)
-        if threshold > 0.0:
-            bound = self.variables.lower_bound(gen, threshold)
-            drawn = _in_blocks(self.network.sample, levels, inputs, bound)
-        else:
-            drawn = _in_blocks(self.network.sample, levels, inputs)
-        return self.variables.decode(drawn, gen, raw_pt_min=threshold)
+
+        def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
+            inputs = self._inputs(gen, context)
+            bounds = [torch.from_numpy(self.variables.lower_bound(gen, threshold))] if threshold > 0.0 else []
+            drawn = network_sample(torch.from_numpy(tau), inputs, *bounds).numpy()
+            return self.variables.decode(drawn, gen, raw_pt_min=threshold)
+
+        return _in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
 
     def cdf(self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
@@ -141,6 +161,41 @@ class Emulator:
         """
         return self._densities(gen, reco, context, raw_pt_min)[0]
 
+    def quantile(
+        self, gen: Array, tau: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None
+    ) -> Array:
+        """The conditional quantiles at levels tau (N, 4) of each variable of reco jets, given those before it.
+
+        The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the gen jet
+        and the pt, eta and phi of reco (N, 4), whose mass does not enter; `sample` takes its own draws instead.
+        What the detector's scale makes of pt depends on the eta of reco.
+
+        Returns
+        -------
+        (N, 4), float32: pt [GeV], eta, phi [rad], mass [GeV].
+        """
+        _check(gen, tau, context)
+        _check(gen, reco, context)
+        threshold = self._threshold(raw_pt_min)
+
+        def chain(gen: Array, tau: Array, reco: Array, context: Array | None = None) -> Array:
+            inputs = self._inputs(gen, context)
+            y = torch.from_numpy(self.variables.encode(reco, gen))
+            levels = torch.from_numpy(tau)
+            out = np.empty_like(tau)
+            for k in range(N_TARGETS):
+                if k == 0 and threshold > 0.0:
+                    lower = torch.from_numpy(self.variables.lower_bound(gen, threshold))
+                    q = self.network.quantile_above(k, levels[:, k], inputs, y[:, :k], lower)
+                else:
+                    q = self.network.quantile(k, levels[:, k], inputs, y[:, :k])
+                one_changed = y.clone()
+                one_changed[:, k] = q
+                out[:, k] = self.variables.decode(one_changed.numpy(), gen, raw_pt_min=threshold)[:, k]
+            return out
+
+        return _in_blocks(chain, gen, tau.astype(np.float32, copy=False), reco, context)
+
     def log_density(
         self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None
     ) -> Array:
@@ -153,13 +208,33 @@ class Emulator:
         _, log_density = self._densities(gen, reco, context, raw_pt_min)
         return np.asarray(log_density.sum(axis=1) + self._log_jacobian(gen, reco))
 
-    def efficiency(self, gen: Array, context: Array | None = None) -> Array:
-        """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance."""
-        if self.acceptance is None:
-            return np.ones(len(gen), dtype=np.float32)
-        network = self.acceptance
-        inputs = self.variables.network_inputs(gen, context)
-        return _in_blocks(lambda rows: torch.sigmoid(network(rows)), inputs)
+    def efficiency(self, gen: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
+        """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance.
+
+        With a raw_pt_min, as of `sample`, P(matched, and above it).
+        """
+        own, asked = self._threshold(None), self._threshold(raw_pt_min)
+
+        def chance(gen: Array, context: Array | None = None) -> Array:
+            inputs = self._inputs(gen, context)
+            p = torch.ones(len(gen)) if self.acceptance is None else torch.sigmoid(self.acceptance(inputs))
+            if self.acceptance is not None and asked > own:
+                below = [
+                    self.network.density(
+                        0, torch.from_numpy(self.variables.lower_bound(gen, pt)), inputs, inputs[:, :0]
+                    )
+                    for pt in (own, asked)
+                ]
+                (all_below, _), (asked_below, _) = below
+                p = p * (1.0 - asked_below) / (1.0 - all_below)
+            return np.asarray(p.numpy())
+
+        return _in_blocks(chance, gen, context)
+
+    def _inputs(self, gen: Array, context: Array | None) -> Tensor:
+        """What the quantile and the acceptance network see of gen jets."""
+        inputs = torch.from_numpy(self.variables.network_inputs(gen, context))
+        return inputs if self.origin is None else self.origin.describe(inputs)
 
     def _threshold(self, raw_pt_min: float | None) -> float:
         own = self.variables.raw_pt_min
@@ -170,10 +245,12 @@ class Emulator:
     ) -> tuple[Array, Array]:
         """Levels and log-densities of the standardised targets, (N, 4) each."""
         _check(gen, reco, context)
-        targets = self.variables.encode(reco, gen)
-        bound = self.variables.lower_bound(gen, self._threshold(raw_pt_min))
+        threshold = self._threshold(raw_pt_min)
 
-        def chain(inputs: Tensor, y: Tensor, lower: Tensor) -> Tensor:
+        def chain(gen: Array, reco: Array, context: Array | None = None) -> Array:
+            inputs = self._inputs(gen, context)
+            y = torch.from_numpy(self.variables.encode(reco, gen))
+            lower = torch.from_numpy(self.variables.lower_bound(gen, threshold))
             levels, log_densities = [], []
             for k in range(N_TARGETS):
                 level, log_density = self.network.density(k, y[:, k], inputs, y[:, :k])
@@ -183,9 +260,9 @@ class Emulator:
                     log_density = log_density - torch.log1p(-below)
                 levels.append(level)
                 log_densities.append(log_density)
-            return torch.stack(levels + log_densities, dim=1)
+            return np.asarray(torch.stack(levels + log_densities, dim=1).numpy())
 
-        both = _in_blocks(chain, self.variables.network_inputs(gen, context), targets, bound)
+        both = _in_blocks(chain, gen, reco, context)
         return both[:, :N_TARGETS], both[:, N_TARGETS:]
 
     def _log_jacobian(self, gen: Array, reco: Array) -> Array:
@@ -213,19 +290,20 @@ def _check(gen: Array, other: Array, context: Array | None) -> None:
         raise ValueError(msg)
 
 
-def _in_blocks(function: Callable[..., Tensor], *arrays: Array) -> Array:
-    """`function` of the rows of arrays, in blocks of the cache's size, without gradients."""
-    n_rows = len(arrays[0])
+def _in_blocks(function: Callable[..., Array], *arrays: Array | None) -> Array:
+    """`function` of the rows of those arrays that are not None, in blocks of the cache's size, without gradients."""
+    given = [array for array in arrays if array is not None]
+    n_rows = len(given[0])
     if n_rows == 0:
-        one_row = [np.zeros((1, *a.shape[1:]), dtype=np.float32) for a in arrays]
+        one_row = [np.ones((1, *a.shape[1:]), dtype=np.float32) for a in given]
         return _in_blocks(function, *one_row)[:0]
     out = []
     with torch.inference_mode():
         for start in range(0, n_rows, BLOCK):
-            blocks = [a[start : start + BLOCK] for a in arrays]
+            blocks = [a[start : start + BLOCK] for a in given]
             n = len(blocks[0])
             padding = -n % ROWS
             if padding:
                 blocks = [np.concatenate([b, np.repeat(b[-1:], padding, axis=0)]) for b in blocks]
-            out.append(function(*(torch.from_numpy(b) for b in blocks)).numpy()[:n])
+            out.append(function(*blocks)[:n])
     return np.concatenate(out)

@@ -5,7 +5,8 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import awkward as ak
@@ -15,13 +16,46 @@ import numpy.typing as npt
 from coffea_iqn import context
 from coffea_iqn.uniforms import Words, event_keys
 
-# names of what a file may know of its gen jets, NanoAOD's first
-FLAVOUR = ("partonFlavour", "Flavor")
-N_CHARGED, N_NEUTRAL = ("nCharged", "NCharged"), ("nNeutral", "NNeutrals")
-CHARGED_FRACTION = ("chEF", "ChargedEnergyFraction")
-N_SUBJETTINESS = ("tau1", "tau2", "tau3")
-CONTEXT_FIELDS = (*FLAVOUR, *N_CHARGED, *N_NEUTRAL, *CHARGED_FRACTION, *N_SUBJETTINESS)
+TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
 FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
+
+
+@dataclass(frozen=True)
+class Names:
+    """What files call what they know of gen jets and events: of each, the first of these names that is there.
+
+    missing is a collection, with pt (or MET) and phi; the others are fields of the gen jets, NanoAOD's name first.
+    """
+
+    flavour: tuple[str, ...] = ("partonFlavour", "Flavor")
+    n_charged: tuple[str, ...] = ("nCharged", "NCharged")
+    n_neutral: tuple[str, ...] = ("nNeutral", "NNeutrals")
+    charged_fraction: tuple[str, ...] = ("chEF", "ChargedEnergyFraction")
+    tau1: tuple[str, ...] = ("tau1",)
+    tau2: tuple[str, ...] = ("tau2",)
+    tau3: tuple[str, ...] = ("tau3",)
+    missing: tuple[str, ...] = ("GenMET", "GenMissingET")
+
+    @classmethod
+    def of(cls, given: Mapping[str, str] | None) -> Names:
+        """The usual names, but for some: `{"flavour": "hadronFlavour"}`.
+
+        Raises
+        ------
+        ValueError: for a key that is none of ours.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in given or {} if key not in known]
+        if unknown:
+            msg = f"names: expected of {', '.join(known)}, got {unknown[0]!r}"
+            raise ValueError(msg)
+        return cls(**{key: (name,) for key, name in (given or {}).items()})
+
+    @property
+    def of_jets(self) -> tuple[str, ...]:
+        """All names of fields of gen jets."""
+        columns = [getattr(self, field.name) for field in fields(self) if field.name != "missing"]
+        return tuple(name for names in columns for name in names)
 
 
 class FlatJets(NamedTuple):
@@ -72,9 +106,9 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
         shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
         msg = f"jets: expected an awkward array of events × var records, got {shape}"
         raise TypeError(msg)
-    fields = set(jets.fields)
-    names = [nano if nano in fields else delphes for nano, delphes in FIELDS.items()]
-    missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name not in fields]
+    present = set(jets.fields)
+    names = [nano if nano in present else delphes for nano, delphes in FIELDS.items()]
+    missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name not in present]
     if missing:
         msg = f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}"
         raise TypeError(msg)
@@ -86,49 +120,77 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     values = np.empty((int(counts.sum()), 4), dtype=np.float32)
     for k, column in enumerate(columns):
         values[:, k] = ak.to_numpy(ak.flatten(column))
-    if "genJetIdx" in fields:
+    if "genJetIdx" in present:
         index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
     else:
         index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
     return FlatJets(values, counts, index)
 
 
-def levels_of(fields: Collection[str]) -> tuple[str, ...]:
-    """The levels of context that jets with these fields have, beside the neighbours, which all have."""
+def levels_of(jet_fields: Collection[str], collections: Collection[str], names: Names) -> tuple[str, ...]:
+    """The levels of context of jets with these fields, in events with these collections."""
     needed = {
-        "flavour": (FLAVOUR,),
-        "composition": (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION),
-        "substructure": tuple((name,) for name in N_SUBJETTINESS),
+        "flavour": (names.flavour,),
+        "flavours": (names.flavour,),
+        "composition": (names.n_charged, names.n_neutral, names.charged_fraction),
+        "substructure": (names.tau1, names.tau2, names.tau3),
     }
-    found = {level for level, names in needed.items() if all(set(n) & set(fields) for n in names)} | {"neighbours"}
+    found = {level for level, wanted in needed.items() if all(set(n) & set(jet_fields) for n in wanted)}
+    found |= {"neighbours", "event"}
+    if set(TAU_ARRAY) & set(jet_fields):
+        found.add("substructure")
+    if set(names.missing) & set(collections):
+        found.add("missing")
     return tuple(level for level in context.WIDTHS if level in found)
 
 
-def jet_context(jets: ak.Array, flat: FlatJets, keep: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def jet_context(
+    jets: ak.Array,
+    events: ak.Array,
+    flat: FlatJets,
+    keep: npt.NDArray[np.bool_],
+    names: Names | None = None,
+) -> npt.NDArray[np.float32]:
     """What the file and the event know of each jet beside its four-momentum: see `context.encode`.
 
     Parameters
     ----------
-    jets: jagged gen jets, all of the event, for the neighbours are computed from them.
+    jets: jagged gen jets, all of the event, for their neighbours are among them.
+    events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes) where the file has it.
     flat: the same from `flatten_jets`.
     keep: which jets are to be used, (N,); the others are nobody's neighbours.
+    names: what the file calls these things.
 
     Returns
     -------
-    (kept jets, 17).
+    (kept jets, 45).
     """
+    names = Names() if names is None else names
     kept = flat.where(keep)
-    levels = {"neighbours": context.neighbours(kept.values, kept.counts)}
-    parton = _field(jets, FLAVOUR, keep)
+    values, counts = kept.values, kept.counts
+    levels = {"neighbours": context.neighbours(values, counts), "event": context.event(values, counts)}
+    parton = _field(jets, names.flavour, keep)
     if parton is not None:
-        levels["flavour"] = context.flavour(parton)
-    charged, neutral, fraction = (_field(jets, names, keep) for names in (N_CHARGED, N_NEUTRAL, CHARGED_FRACTION))
+        told = _any_in_event(parton, kept)
+        levels["flavour"] = np.where(told, context.flavour(parton), np.nan)
+        levels["flavours"] = np.where(told, context.flavours(parton, counts), np.nan)
+    composition = (names.n_charged, names.n_neutral, names.charged_fraction)
+    charged, neutral, fraction = (_field(jets, n, keep) for n in composition)
     if charged is not None and neutral is not None and fraction is not None:
         levels["composition"] = context.composition(charged, neutral, fraction)
-    tau = [column for name in N_SUBJETTINESS if (column := _field(jets, (name,), keep)) is not None]
-    if len(tau) == len(N_SUBJETTINESS):
-        levels["substructure"] = context.substructure(np.stack(tau, axis=1))
-    return context.encode(len(kept.values), levels)
+    tau = _n_subjettiness(jets, names, keep)
+    if tau is not None:
+        levels["substructure"] = np.where(_any_in_event(tau[:, 0], kept), context.substructure(tau), np.nan)
+    missing = _missing(events, names.missing)
+    if missing is not None:
+        levels["missing"] = context.missing(values, counts, *missing)
+    return context.encode(len(values), levels)
+
+
+def _any_in_event(column: npt.NDArray[Any], jets: FlatJets) -> npt.NDArray[np.bool_]:
+    """Where any jet of the event has a number other than zero, (N, 1): what a card does not compute, Delphes zeroes."""
+    any_there = np.bincount(jets.event, weights=column != 0, minlength=len(jets.counts)) > 0.0
+    return np.asarray(any_there[jets.event][:, None])
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
@@ -136,6 +198,25 @@ def _field(jets: ak.Array, names: tuple[str, ...], keep: npt.NDArray[np.bool_]) 
     for name in names:
         if name in jets.fields:
             return np.asarray(ak.flatten(jets[name]))[keep]
+    return None
+
+
+def _n_subjettiness(jets: ak.Array, names: Names, keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
+    """τ1, τ2, τ3 of the kept jets, (N, 3), or None."""
+    if TAU_ARRAY[0] in jets.fields:
+        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]))[keep, :3]
+    tau = [column for n in (names.tau1, names.tau2, names.tau3) if (column := _field(jets, n, keep)) is not None]
+    return np.stack(tau, axis=1) if len(tau) == 3 else None
+
+
+def _missing(events: ak.Array, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
+    """Pt [GeV] and phi [rad] of the missing momentum at gen level, (events,) each, where the file has it."""
+    for name in names:
+        if name in events.fields:
+            vector = events[name]
+            pt = vector["pt"] if "pt" in vector.fields else vector["MET"]
+            phi = vector["phi"] if "phi" in vector.fields else vector["Phi"]
+            return _numbers(pt), _numbers(phi)
     return None
 
 
@@ -161,11 +242,11 @@ def identity_keys(events: ak.Array, seed: int) -> Words:
     """
     metadata = events.metadata if hasattr(events, "metadata") else {}
     dataset = str(metadata.get("dataset", ""))
-    fields = set(events.fields)
-    if {"run", "luminosityBlock", "event"} <= fields:
+    present = set(events.fields)
+    if {"run", "luminosityBlock", "event"} <= present:
         run, block, event = (_numbers(events[n]) for n in ("run", "luminosityBlock", "event"))
         return event_keys(seed, dataset, run, block, event)
-    if "Event" in fields and "Number" in events["Event"].fields:
+    if "Event" in present and "Number" in events["Event"].fields:
         event = _numbers(events["Event"]["Number"])
         zero = np.zeros(len(event), dtype=np.uint32)
         return event_keys(seed, f"{dataset}\n{file_uuid(events)}", zero, zero, event)

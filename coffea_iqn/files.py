@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import awkward as ak
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoAODSchema
 
-from coffea_iqn.events import CONTEXT_FIELDS, levels_of
+from coffea_iqn.events import TAU_ARRAY, Names, levels_of
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes"}
 REMOTE = "://"
-JET_FIELDS = ("pt", "eta", "phi", "mass", *CONTEXT_FIELDS)
+JET_FIELDS = ("pt", "eta", "phi", "mass")
+PEEK = 100  # events in which a branch of zeros shows
 
 
 class InputError(ValueError):
@@ -37,6 +39,7 @@ class Source:
     path, tree, n_events: where it is, and how much.
     layout: "NanoAOD" or "Delphes".
     context: levels of `context` that its gen jets have.
+    names: what it calls them.
     """
 
     path: str
@@ -44,9 +47,12 @@ class Source:
     layout: str
     n_events: int
     context: tuple[str, ...]
+    names: Names = field(default_factory=Names)
 
 
-def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = ()) -> Source:
+def inspect(
+    path: str, *, tree: str | None = None, collections: Sequence[str] = (), names: Names | None = None
+) -> Source:
     """Open a file and find out what it is.
 
     Parameters
@@ -54,6 +60,7 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
     path: of a ROOT file; remote ones as uproot takes them.
     tree: its name, when it is neither Events nor Delphes.
     collections: names of collections that must be there, gen jets first.
+    names: what the file calls what it knows of gen jets.
 
     Raises
     ------
@@ -70,6 +77,7 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
             name = _find_tree(path, file, tree)
             branches = file[name].keys()
             n_events = file[name].num_entries
+            empty = _empty_branches(file[name])
     except InputError:
         raise
     except Exception as error:  # uproot raises whatever its parser trips over in damaged bytes
@@ -78,7 +86,7 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
         raise InputError(msg) from error
     layout = "Delphes" if any(b.endswith("GenJet_size") or b == "Event.Number" for b in branches) else "NanoAOD"
     prefix = {"NanoAOD": "{}_pt", "Delphes": "{}.PT"}[layout]
-    last = {branch.split("/")[-1] for branch in branches}
+    last = {branch.split("/")[-1] for branch in branches} - empty
     for collection in collections:
         if prefix.format(collection) not in last:
             known = sorted(
@@ -87,8 +95,18 @@ def inspect(path: str, *, tree: str | None = None, collections: Sequence[str] = 
             msg = f"{path}: expected a collection {collection}, found {', '.join(known) or 'no jets'}"
             raise InputError(msg)
     separator = {"NanoAOD": "_", "Delphes": "."}[layout]
-    fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
-    return Source(path, name, layout, n_events, levels_of(fields))
+    jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
+    others = {branch.split(separator)[0] for branch in last}
+    names = Names() if names is None else names
+    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names)
+
+
+def _empty_branches(tree: Any) -> set[str]:
+    """Branches of context that Delphes wrote, but its card did not fill."""
+    names = (*Names().flavour[1:], TAU_ARRAY[1])
+    branches = [key for key in tree.keys() if key.endswith(tuple(f".{name}" for name in names))]  # noqa: SIM118
+    values = {key: tree[key].array(entry_stop=PEEK) for key in branches}
+    return {key.split("/")[-1] for key, array in values.items() if not ak.any(array != 0, axis=None)}
 
 
 def _check_local(path: str) -> None:
@@ -120,6 +138,8 @@ def branch_filter(sources: Sequence[Source], collections: Sequence[str]) -> dict
     if any(source.layout != "NanoAOD" for source in sources):
         return {}
     names = ["run", "luminosityBlock", "event", "genWeight"]
+    of_jets = {name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)}
+    names += [f"{name}_{part}" for source in sources for name in source.names.missing for part in ("pt", "phi")]
     for collection in collections:
-        names += [f"n{collection}", *(f"{collection}_{field}" for field in JET_FIELDS)]
+        names += [f"n{collection}", *(f"{collection}_{name}" for name in sorted(of_jets))]
     return {"filter_name": names}

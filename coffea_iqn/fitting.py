@@ -55,6 +55,7 @@ class Check(NamedTuple):
 
 Watch = Callable[[Check], None]
 Loss = Callable[[Tensor, torch.Generator], Tensor]
+Draw = Callable[[int, torch.Generator], Tensor]
 
 
 def fit(
@@ -62,7 +63,7 @@ def fit(
     module: nn.Module,
     train_loss: Loss,
     validation_loss: Callable[[], Tensor],
-    n_rows: int,
+    draw: Draw,
     settings: Schedule,
     *,
     checkpoint: Path | None = None,
@@ -76,7 +77,7 @@ def fit(
     module: what is trained; holds the best state at the end.
     train_loss: of rows of the training sample, (batch,) int64, and a generator.
     validation_loss: of the module as it stands.
-    n_rows: size of the training sample.
+    draw: rows of the training sample for a batch, (batch,) int64, from its size and a generator.
     settings: schedule, steps and the like.
     checkpoint: a folder; the state is kept there at every check, and taken up from there.
     watch: called at every check.
@@ -113,7 +114,7 @@ def fit(
         while state["step"] < settings.steps and state["waited"] < settings.patience:
             for step in range(state["step"], state["step"] + settings.check_every):
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, settings)
-                rows = torch.randint(n_rows, (settings.batch_size,), generator=generator)
+                rows = draw(settings.batch_size, generator)
                 optimiser.zero_grad(set_to_none=True)
                 loss = train_loss(rows, generator)
                 loss.backward()  # type: ignore[no-untyped-call]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,12 +18,11 @@ from coffea.nanoevents.methods import vector as coffea_vector
 from coffea_iqn import bundle
 from coffea_iqn.context import known_levels
 from coffea_iqn.data import BUNDLES
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.events import FlatJets, flatten_jets, identity_keys, jet_context
+from coffea_iqn.emulator import BACKENDS, Emulator
+from coffea_iqn.events import FlatJets, Names, flatten_jets, identity_keys, jet_context
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
 
-BACKENDS = ("auto", "torch")
 INVALID = ("raise", "drop")
 
 
@@ -65,8 +65,13 @@ class IQNFolder:
     acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet); False gives exactly
         one reco jet for every gen jet.
     replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
-    backend: what evaluates the network, "torch", or "auto" for the fastest installed.
+    backend: what evaluates the network: "torch", the reference; "numba", which equals it to rounding and serves a
+        SplineIQN; "auto" for the fastest that the bundle's network has.
     invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
+    raw_pt_min: keep only reco jets above this pt [GeV], before the detector's scale: drawn from above it, and lost
+        with the chance to lie below; None for the threshold of the bundle.
+    names: what the files call what they know of gen jets, where it differs from `events.Names`:
+        `{"flavour": "hadronFlavour"}`.
 
     A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
     process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
@@ -83,6 +88,8 @@ class IQNFolder:
     replicas: int
     backend: str
     invalid: str
+    raw_pt_min: float | None
+    names: Names
     hash: str
 
     def __init__(
@@ -94,6 +101,8 @@ class IQNFolder:
         replicas: int = 1,
         backend: str = "auto",
         invalid: str = "raise",
+        raw_pt_min: float | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         for name, value, known in (("backend", backend, BACKENDS), ("invalid", invalid, INVALID)):
             if value not in known:
@@ -111,8 +120,17 @@ class IQNFolder:
             "replicas": replicas,
             "backend": backend,
             "invalid": invalid,
+            "raw_pt_min": raw_pt_min,
+            "names": Names.of(names),
             "hash": bundle.load(model).card["hash"],
         }
+        network = bundle.load(model).network
+        if raw_pt_min is not None and not network.exact:
+            msg = f"raw_pt_min: expected None for {type(network).__name__}, whose quantiles may cross, got {raw_pt_min}"
+            raise ValueError(msg)
+        if backend == "numba" and not network.compiled:
+            msg = f"backend: expected 'torch' or 'auto' for {type(network).__name__}, got 'numba'"
+            raise ValueError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
 
@@ -136,7 +154,7 @@ class IQNFolder:
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
-        context: what else is known of the jets, (N, 17), as `context.encode` gives it; None for nothing.
+        context: what else is known of the jets, (N, 45), as `context.encode` gives it; None for nothing.
 
         Returns
         -------
@@ -150,7 +168,7 @@ class IQNFolder:
         if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
             msg = f"tau: expected levels in (0, 1), got {tau.min()} to {tau.max()}"
             raise ValueError(msg)
-        return self._one_thread().sample(x, tau, context)
+        return self._one_thread().sample(x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend)
 
     def __call__(self, gen: ak.Array, events: ak.Array) -> ak.Array:
         """Fold the gen jets of events.
@@ -191,12 +209,13 @@ class IQNFolder:
         keys = identity_keys(events, self.seed)[event]
 
         emulator = self._one_thread()
-        context = self._context(gen, jets, valid) if emulator.variables.context else None
-        efficiency = emulator.efficiency(values, context) if self.acceptance else None
+        context = self._context(gen, events, jets, valid) if emulator.variables.context else None
+        efficiency = emulator.efficiency(values, context, raw_pt_min=self.raw_pt_min) if self.acceptance else None
         drawn = []
         lost = 0
         for replica in range(self.replicas):
-            reco = emulator.sample(values, levels(keys, index, replica=replica), context)
+            tau = levels(keys, index, replica=replica)
+            reco = emulator.sample(values, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend)
             kept = np.ones(len(values), dtype=bool)
             if efficiency is not None:
                 u = levels(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
@@ -206,9 +225,9 @@ class IQNFolder:
         reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
         return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost)
 
-    def _context(self, gen: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
-        """What is known of the valid jets, (N, 17); warns once a process of what a bundle could use and they lack."""
-        context = jet_context(gen, jets, valid)
+    def _context(self, gen: ak.Array, events: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
+        """What is known of the valid jets, (N, 45); warns once a process of what a bundle could use and they lack."""
+        context = jet_context(gen, events, jets, valid, self.names)
         lacking = [level for level in self.emulator.variables.context if level not in known_levels(context)]
         warned = f"{self.hash} {lacking}"
         if len(context) and lacking and warned not in _WARNED:

@@ -13,11 +13,13 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.splines import inverse, positive, spline
+from coffea_iqn import kernels
+from coffea_iqn.splines import LOGIT_MAX, STEP_MIN, inverse, positive, spline
 
 N_TARGETS = 4
 NO_BOUND = -1e4  # far below any standardised target, and finite, as gradients need it
@@ -51,11 +53,12 @@ class QuantileNetwork(nn.Module):
     ----------
     n_context: columns of the context, the standardised variables of the gen jet.
 
-    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `keywords` names what
-    `build` takes for it, beside n_context.
+    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `compiled` whether it has
+    a `sample_compiled`; `keywords` names what `build` takes for it, beside n_context.
     """
 
     exact = False
+    compiled = False
     keywords: tuple[str, ...] = ()
 
     def __init__(self, n_context: int) -> None:
@@ -116,7 +119,7 @@ class QuantileNetwork(nn.Module):
     def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
         """As `quantile`, of what lies above a bound, (N,): at the levels [F(lower), 1)."""
         below, _ = self.density(k, lower, context, drawn)
-        return self.quantile(k, _levels_above(below, tau), context, drawn)
+        return self.quantile(k, below + (1.0 - below) * tau, context, drawn)
 
     def sample(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
         """Draw the four targets one after the other, each given the network's own draws before it.
@@ -140,10 +143,15 @@ class QuantileNetwork(nn.Module):
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
 
+    def sample_compiled(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
+        """As `sample`, compiled by numba, on the CPU and without gradients.
 
-def _levels_above(below: Tensor, tau: Tensor) -> Tensor:
-    """Levels (0, 1) brought to [below, 1)."""
-    return below + (1.0 - below) * tau
+        Raises
+        ------
+        NotImplementedError: when the member has no compiled form.
+        """
+        msg = f"{type(self).__name__}: it draws with torch alone; a SplineIQN is compiled"
+        raise NotImplementedError(msg)
 
 
 def _describe(module: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
@@ -182,7 +190,7 @@ class PinballNetwork(QuantileNetwork):
 
     def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
         del lower  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
-        tau = torch.rand(target.shape, generator=generator, device=target.device)  # (N, 4)
+        tau = torch.rand(target.shape, generator=generator).to(target.device)  # (N, 4)
         penalised = self.penalty > 0.0 and torch.is_grad_enabled()
         tau.requires_grad_(penalised)
         total = target.new_zeros(())
@@ -232,8 +240,6 @@ class IQNx1(PinballNetwork):
 
 
 LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
-LOGIT_MAX = 16.0  # logit of 1 − 2^-23: no float32 level lies beyond
-STEP_MIN = 1e-4  # least distance of the quantiles at two knots
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
@@ -257,6 +263,7 @@ class SplineIQN(QuantileNetwork):
     """
 
     exact = True
+    compiled = True
     keywords = ("hidden", "slope")
 
     def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
@@ -283,13 +290,29 @@ class SplineIQN(QuantileNetwork):
 
     def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
         curve = self._curve(k, context, drawn)  # one evaluation for both the bound and the quantile
-        below = torch.sigmoid(inverse(lower, self.knots, *curve)[0])
-        y, _ = spline(_logit(_levels_above(below, tau)), self.knots, *curve)
+        z, _ = inverse(lower, self.knots, *curve)
+        above = torch.sigmoid(-z)
+        # the logit of 1 − (1 − τ) above, of which nothing rounds away near 1
+        logit = torch.log(torch.sigmoid(z) + above * tau) - torch.log(above) - torch.log1p(-tau)
+        y, _ = spline(logit.clamp(-LOGIT_MAX, LOGIT_MAX), self.knots, *curve)
         return y
 
     def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         z, slope = inverse(y, self.knots, *self._curve(k, context, drawn))
         return torch.sigmoid(z), functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)
+
+    def sample_compiled(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
+        levels, knots = tau.T.contiguous().numpy(), self.knots.numpy()
+        no_bound = np.empty(0, dtype=np.float32)
+        n = context.shape[1]
+        known = torch.empty(len(context), n + N_TARGETS)  # the context, and what is drawn
+        known[:, :n] = context
+        y = np.empty(len(context), dtype=np.float32)
+        for k, net in enumerate(self.nets):
+            bound = no_bound if k > 0 or lower is None else lower.numpy()
+            kernels.draw(net(known[:, : n + k]).numpy(), knots, levels[k], bound, y)
+            known[:, n + k] = torch.from_numpy(y)
+        return known[:, n:].contiguous()
 
     def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
         del generator
@@ -331,6 +354,56 @@ class AcceptanceNetwork(nn.Module):
         """Logits (N,) of contexts (N, n_context)."""
         logit: Tensor = self.net(context)
         return logit[:, 0]
+
+
+LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
+
+
+class OriginNetwork(nn.Module):
+    """Log P(training sample | context), trained by cross entropy: what kind of process a jet may come from.
+
+    The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | context) times the law of each.
+    An event tells the first well, and a network learns it from labels with far fewer jets than from responses.
+
+    Parameters
+    ----------
+    n_context: columns of the context, those of the event last.
+    n_event: how many of them only this network sees.
+    n_samples: how many samples there are.
+    """
+
+    keywords = ("n_event", "n_samples", "hidden", "slope")
+
+    def __init__(
+        self, n_context: int, *, n_event: int, n_samples: int, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.n_context = n_context
+        self.n_event = n_event
+        self.n_samples = n_samples
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_context, n_samples, self.hidden, slope)
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of what `describe` gives."""
+        return self.n_context - self.n_event + self.n_samples
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, self.keywords)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Logits (N, n_samples) of contexts (N, n_context)."""
+        logits: Tensor = self.net(context)
+        return logits
+
+    def describe(self, context: Tensor) -> Tensor:
+        """The context without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
+        likely = functional.log_softmax(self(context), dim=1).clamp(min=LOG_LIKELY_MIN)
+        own = context[:, : self.n_context - self.n_event]
+        return torch.cat([own, 1.0 - 2.0 * likely / LOG_LIKELY_MIN], dim=1)
 
 
 MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
+STEP_MIN = 1e-4  # least distance of the quantiles at two knots
+LOGIT_MAX = 16.0  # logit of 1 − 2^-23: no float32 level lies beyond
 
 
 def positive(x: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,14 +17,23 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from coffea_iqn.context import WIDTHS, known_levels
+from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator, Variables
 from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Array, Compression, Standardisation
-from coffea_iqn.fitting import Schedule, Watch, fit
-from coffea_iqn.networks import AcceptanceNetwork, build
+from coffea_iqn.fitting import Draw, Schedule, Watch, fit
+from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 
 MAX_VALIDATION = 50_000  # jets a validation loss is taken on: more would not change which state is best
+_NANOAOD = ("flavour", "neighbours", *OF_EVENT)
+# how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
+SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.40, tuple(WIDTHS)),
+    (0.15, (*_NANOAOD, "composition")),
+    (0.35, _NANOAOD),
+    (0.10, ()),
+)
 
 
 class JetPairs(NamedTuple):
@@ -34,14 +43,16 @@ class JetPairs(NamedTuple):
     ----------
     gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     reco: the reco jet matched to each, (N, 4) float32; NaN where there is none.
-    context: what else is known of each, (N, 17) float32, as `context.encode` gives it.
+    context: what else is known of each, (N, 45) float32, as `context.encode` gives it.
     level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
+    sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """
 
     gen: Array
     reco: Array
     context: Array
     level: Array
+    sample: npt.NDArray[np.int64]
 
     @property
     def matched(self) -> npt.NDArray[np.bool_]:
@@ -58,7 +69,9 @@ class TrainingSettings(Schedule):
         the member's own.
     compress: whether the targets' tails are compressed.
     context: levels of `context` to learn from.
-    blind: chance that a level is hidden from a jet in training, so that one bundle serves inputs without it.
+        Those of the event serve to tell samples apart, where there are several.
+    blind: chance that a jet is shown with levels of context hidden at random, beside what `SHOWN` hides.
+    balance: from 0 to 1: a sample of n pairs is drawn from in proportion to n^(1 − balance).
     scale: key of `features.SCALES`, what the detector does to jets after its threshold.
     raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
     reflect: whether to learn from the jets mirrored in phi as well.
@@ -74,7 +87,8 @@ class TrainingSettings(Schedule):
     penalty: float | None = None
     compress: bool = True
     context: tuple[str, ...] = tuple(WIDTHS)
-    blind: float = 0.3
+    blind: float = 0.1
+    balance: float = 0.5
     scale: str = "none"
     raw_pt_min: float = 0.0
     reflect: bool = True
@@ -88,6 +102,7 @@ PAPER = TrainingSettings(
     targets="ratio",
     compress=False,
     context=(),
+    balance=0.0,
     reflect=False,
     schedule="stages",
     batch_size=512,
@@ -106,12 +121,16 @@ RECIPES: dict[str, TrainingSettings] = {
 }
 
 
+_Tensors = Callable[[JetPairs, Variables], tuple[Tensor, ...]]
+
+
 def train(
     pairs: JetPairs,
     settings: TrainingSettings,
     *,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    device: str = "cpu",
 ) -> Emulator:
     """Train an emulator on pairs of jets.
 
@@ -122,6 +141,7 @@ def train(
     checkpoint: a folder for the state of an unfinished training, made when missing; a call with the same
         pairs and settings goes on from there, and ends with the weights of an uninterrupted one.
     watch: called at each look at the validation loss.
+    device: where to compute, as torch names it. Batches are drawn on the CPU, the same for every device.
 
     Returns
     -------
@@ -147,56 +167,73 @@ def train(
     if settings.reflect:
         learn = _with_mirrored(learn)
     variables = _variables(learn, settings)
-    n_context = variables.network_inputs(learn.gen[:1], learn.context[:1]).shape[1]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
-        sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
-        given = {name: value for name, value in sizes.items() if value is not None}
-        network = build({"type": settings.network, "n_context": n_context, **given})
-        gate = AcceptanceNetwork(n_context)
+    network, gate, origin = _networks(learn, variables, settings)
+    for part in (network, gate, origin):
+        if part is not None:
+            part.to(device)
     if settings.raw_pt_min > 0.0 and not network.exact:
         network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
         msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
         raise ValueError(msg)
+    losses = {}
 
-    def hide(inputs: Tensor, generator: torch.Generator) -> Tensor:
-        """Hide some levels of context, the last columns, from some jets."""
-        inputs = inputs.clone()
-        stop = inputs.shape[1]
-        for level in reversed(variables.context):
-            seen = torch.rand(len(inputs), 1, generator=generator) >= settings.blind
-            inputs[:, stop - WIDTHS[level] : stop] *= seen
-            stop -= WIDTHS[level]
-        return inputs
+    def follow(
+        phase: str, module: nn.Module, loss: Callable[..., Tensor], tensors: _Tensors, schedule: Schedule
+    ) -> None:
+        """Fit a module to what `tensors` makes of the pairs, inputs first."""
+        learnt = [t.to(device) for t in tensors(learn, variables)]
+        draw = _balanced(learnt.pop().cpu(), settings.balance)
+        *checked, samples = (t.to(device) for t in tensors(check, variables))
+        rows = _balanced(samples.cpu(), settings.balance)(min(len(samples), MAX_VALIDATION), torch.Generator())
+        checked = [t[rows.to(device)] for t in checked]
 
-    context, targets, lower = _tensors(learn, variables)
-    valid = [t[:MAX_VALIDATION] for t in _tensors(check, variables)]
+        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            rows = rows.to(device)
+            inputs, *others = (t[rows] for t in learnt)
+            return loss(_hidden(inputs, variables.context, settings.blind, generator), *others, generator)
 
-    def quantile_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-        return network.loss(hide(context[rows], generator), targets[rows], lower[rows], generator)
+        def validation_loss() -> Tensor:
+            same_each_time = torch.Generator().manual_seed(0)
+            inputs = _hidden(checked[0], variables.context, settings.blind, same_each_time)
+            return loss(inputs, *checked[1:], same_each_time)
 
-    def quantile_validation() -> Tensor:
-        same_each_time = torch.Generator().manual_seed(0)
-        return network.loss(hide(valid[0], same_each_time), valid[1], valid[2], same_each_time)
+        losses[phase] = fit(
+            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=checkpoint, watch=watch
+        )
 
-    follow = partial(fit, checkpoint=checkpoint, watch=watch)
-    losses = {"quantiles": follow("quantiles", network, quantile_loss, quantile_validation, len(targets), settings)}
+    def described(inputs: Tensor) -> Tensor:
+        if origin is None:
+            return inputs
+        with torch.no_grad():
+            return origin.describe(inputs)
 
+    # a smooth probability: larger batches, fewer steps
+    steps = max(settings.steps // 3, settings.check_every)
+    shorter = replace(settings, batch_size=4 * settings.batch_size, steps=steps)
+    if origin is not None:
+        telling = origin
+        follow(
+            "origin",
+            telling,
+            lambda inputs, sample, _: functional.cross_entropy(telling(inputs), sample),
+            _with_sample,
+            shorter,
+        )
+    follow(
+        "quantiles",
+        network,
+        lambda inputs, target, lower, generator: network.loss(described(inputs), target, lower, generator),
+        _with_targets,
+        settings,
+    )
     if settings.acceptance:
-        inputs, label = _labelled(learn, variables)
-        valid_inputs, valid_label = (t[:MAX_VALIDATION] for t in _labelled(check, variables))
-        entropy = nn.functional.binary_cross_entropy_with_logits
-
-        def gate_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            return entropy(gate(hide(inputs[rows], generator)), label[rows])
-
-        def gate_validation() -> Tensor:
-            return entropy(gate(hide(valid_inputs, torch.Generator().manual_seed(0))), valid_label)
-
-        # a smooth probability: larger batches, fewer steps
-        steps = max(settings.steps // 3, settings.check_every)
-        shorter = replace(settings, batch_size=4 * settings.batch_size, steps=steps)
-        losses["acceptance"] = follow("acceptance", gate, gate_loss, gate_validation, len(label), shorter)
+        follow(
+            "acceptance",
+            gate,
+            lambda inputs, found, _: functional.binary_cross_entropy_with_logits(gate(described(inputs)), found),
+            _with_match,
+            shorter,
+        )
 
     report = {
         "settings": asdict(settings),
@@ -206,20 +243,70 @@ def train(
         "validation_loss": losses,
         "minutes": round((time.monotonic() - started) / 60.0, 2),
     }
-    acceptance = gate.eval() if settings.acceptance else None
-    return Emulator(network.eval(), variables, acceptance, card={"training": report})
+    for part in (network, gate, origin):
+        if part is not None:
+            part.to("cpu").eval()
+    return Emulator(network, variables, gate if settings.acceptance else None, origin, card={"training": report})
+
+
+def _networks(
+    pairs: JetPairs, variables: Variables, settings: TrainingSettings
+) -> tuple[QuantileNetwork, AcceptanceNetwork, OriginNetwork | None]:
+    """The networks before their training, by the seed alone."""
+    n_context = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
+    n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
+    sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        origin = None
+        if n_event:
+            origin = OriginNetwork(n_context, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
+            n_context = origin.n_outputs
+        network = build({"type": settings.network, "n_context": n_context, **given})
+        return network, AcceptanceNetwork(n_context), origin
+
+
+def _hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator) -> Tensor:
+    """Network inputs with levels of context, their last columns, hidden as `SHOWN` and blind say."""
+    if not levels:
+        return inputs
+    n = len(inputs)
+    shares = torch.tensor([share for share, _ in SHOWN])
+    seen_by_kind = torch.tensor([[level in shown for level in levels] for _, shown in SHOWN])
+    seen = seen_by_kind[torch.multinomial(shares, n, replacement=True, generator=generator)]  # (n, levels)
+    some = torch.rand(n, len(levels), generator=generator) < 0.5
+    seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
+    mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
+    start = inputs.shape[1] - mask.shape[1]
+    return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
+
+
+def _balanced(sample: Tensor, balance: float) -> Draw:
+    """Draw rows so that a sample of n rows has a share ∝ n^(1 − balance)."""
+    order = sample.argsort(stable=True)
+    sizes = sample.bincount()
+    starts = sizes.cumsum(0) - sizes
+    shares = torch.where(sizes > 0, sizes.double() ** (1.0 - balance), 0.0)
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        which = torch.multinomial(shares, n, replacement=True, generator=generator)
+        place = (torch.rand(n, dtype=torch.float64, generator=generator) * sizes[which]).long()
+        return order[starts[which] + place]
+
+    return draw
 
 
 def _part(pairs: JetPairs, rows: npt.NDArray[np.bool_]) -> JetPairs:
-    return JetPairs(*(column[rows] for column in pairs))
+    return JetPairs(*(column[rows] for column in pairs))  # type: ignore[arg-type]
 
 
 def _with_mirrored(pairs: JetPairs) -> JetPairs:
     """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
-    mirrored = [jets.copy() for jets in (pairs.gen, pairs.reco)]
-    for jets in mirrored:
+    gen, reco = (jets.copy() for jets in (pairs.gen, pairs.reco))
+    for jets in (gen, reco):
         jets[:, PHI] *= -1.0
-    both = zip(pairs, (*mirrored, pairs.context, pairs.level), strict=True)
+    both = zip(pairs, pairs._replace(gen=gen, reco=reco), strict=True)
     return JetPairs(*(np.concatenate(columns) for columns in both))
 
 
@@ -237,26 +324,41 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.gen)),
         target_scale=Standardisation.of(raw_targets),
         compression=compression,
-        # a level that no training file has must not speak up later
-        context=tuple(level for level in known_levels(pairs.context) if level in settings.context),
+        context=_context(pairs, settings),
         raw_pt_min=settings.raw_pt_min,
     )
 
 
-def _tensors(pairs: JetPairs, variables: Variables) -> tuple[Tensor, Tensor, Tensor]:
-    """Network inputs (N, n), targets (N, 4) and lower bounds (N,) of the matched pairs."""
-    gen, reco, context = (column[pairs.matched] for column in pairs[:3])
-    return (
-        torch.from_numpy(variables.network_inputs(gen, context)),
-        torch.from_numpy(variables.encode(reco, gen)),
-        torch.from_numpy(variables.lower_bound(gen, variables.raw_pt_min)),
+def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
+    """Levels to learn from: a level that no training file has must not speak up later."""
+    levels = [level for level in known_levels(pairs.context) if level in settings.context]
+    one_sample = pairs.sample.min() == pairs.sample.max()
+    return tuple(level for level in levels if not (one_sample and level in OF_EVENT))
+
+
+def _with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n), targets (N, 4), lower bounds (N,) and samples (N,) of the matched pairs."""
+    pairs = _part(pairs, pairs.matched)
+    columns = (
+        variables.network_inputs(pairs.gen, pairs.context),
+        variables.encode(pairs.reco, pairs.gen),
+        variables.lower_bound(pairs.gen, variables.raw_pt_min),
+        pairs.sample,
     )
+    return tuple(torch.from_numpy(column) for column in columns)
 
 
-def _labelled(pairs: JetPairs, variables: Variables) -> tuple[Tensor, Tensor]:
-    """Network inputs (N, n) of all gen jets, and 1 where one has a reco jet, (N,)."""
-    inputs = variables.network_inputs(pairs.gen, pairs.context)
-    return torch.from_numpy(inputs), torch.from_numpy(pairs.matched.astype(np.float32))
+def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n) of all gen jets, and the sample of each, (N,), twice: to learn, and to balance."""
+    inputs = torch.from_numpy(variables.network_inputs(pairs.gen, pairs.context))
+    sample = torch.from_numpy(pairs.sample)
+    return inputs, sample, sample
+
+
+def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n) of all gen jets, 1 where one has a reco jet, (N,), and samples (N,)."""
+    inputs, sample, _ = _with_sample(pairs, variables)
+    return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample
 
 
 def _claim(checkpoint: Path, pairs: JetPairs, settings: TrainingSettings) -> None:

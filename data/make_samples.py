@@ -18,7 +18,7 @@ SAMPLES = {
     "qcdflat_ak4.root": (0, "qcdflat_valid.root", 5000, ("GenJet", "Jet")),
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
 }
-SINGLES = ("run", "luminosityBlock", "event", "genWeight")
+SINGLES = ("run", "luminosityBlock", "event", "genWeight", "GenMET_pt", "GenMET_phi")
 
 
 def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, invalid: as of `IQNFolder`.
+    seed, acceptance, invalid, names: as of `IQNFolder`.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
 
@@ -46,10 +47,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         seed: int = 0,
         acceptance: bool = True,
         invalid: str = "raise",
+        names: Mapping[str, str] | None = None,
         pt_min: float = 20.0,
         eta_max: float = 5.0,
     ) -> None:
-        self.folder = IQNFolder(model, seed=seed, acceptance=acceptance, invalid=invalid)
+        self.folder = IQNFolder(model, seed=seed, acceptance=acceptance, invalid=invalid, names=names)
         self.gen = gen
         self.truth = truth
         self.pt_min = pt_min

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn.events import file_uuid, flatten_jets, identity_keys, jet_context
+from coffea_iqn.events import Names, file_uuid, flatten_jets, identity_keys, jet_context
 from coffea_iqn.matching import default_cone, match_jets
 from coffea_iqn.training import JetPairs
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels
@@ -26,8 +27,9 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     cone: ΔR below which a pair may match; by default `matching.default_cone(radius)`.
     gen_pt_min: least gen pt [GeV] of a pair; matching itself sees every jet.
     split: "event" or "file", what stays together when a part is held out for validation.
+    names: what the files call what they know of gen jets, where it differs from `events.Names`.
 
-    The result of a run is a `training.JetPairs`, in an order that depends on the files alone.
+    The result of a run is a `training.JetPairs`, in an order that depends on the fileset alone.
     """
 
     def __init__(
@@ -39,6 +41,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         cone: float | None = None,
         gen_pt_min: float = 10.0,
         split: str = "event",
+        names: Mapping[str, str] | None = None,
     ) -> None:
         if split not in ("event", "file"):
             msg = f"split: expected 'event' or 'file', got {split!r}"
@@ -48,8 +51,9 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.cone = default_cone(radius) if cone is None else cone
         self.gen_pt_min = gen_pt_min
         self.split = split
+        self.names = Names.of(names)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, int], JetPairs]:
+    def process(self, events: ak.Array) -> dict[tuple[str, str, int], JetPairs]:
         missing = [name for name in (self.gen, self.reco) if name not in events.fields]
         if missing:
             msg = f"collections: expected {self.gen} and {self.reco}, found no {' and no '.join(missing)}"
@@ -78,11 +82,15 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        context = jet_context(events[self.gen], gen, gen.valid())[keep[gen.valid()]]
-        columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep])
+        context = jet_context(events[self.gen], events, gen, gen.valid(), self.names)[keep[gen.valid()]]
+        sample = np.zeros(int(keep.sum()), dtype=np.int64)
+        columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep], sample)
         start = int(events.metadata.get("entrystart", 0))
-        return {(file_uuid(events), start): columns}
+        return {(str(events.metadata["dataset"]), file_uuid(events), start): columns}
 
-    def postprocess(self, accumulator: dict[tuple[str, int], JetPairs]) -> Any:
-        ordered = [accumulator[key] for key in sorted(accumulator)]
+    def postprocess(self, accumulator: dict[tuple[str, str, int], JetPairs]) -> Any:
+        names = sorted({name for name, _, _ in accumulator})
+        ordered = [
+            pairs._replace(sample=pairs.sample + names.index(key[0])) for key, pairs in sorted(accumulator.items())
+        ]
         return JetPairs(*(np.concatenate(column) for column in zip(*ordered, strict=True)))

@@ -8,7 +8,7 @@ import pytest
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
 from coffea_iqn import IQNFolder, bundle
-from coffea_iqn.context import encode, flavour, neighbours
+from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.events import flatten_jets, jet_context
 from coffea_iqn.files import NanoSchema
@@ -20,16 +20,26 @@ TINY = {"steps": 40, "check_every": 20, "stages": 1, "hidden": (8, 8)}
 
 
 def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
-    """Gen jets, and reco jets 2 % low with a resolution of 10 %; soft ones are often lost."""
+    """Gen jets of two samples, and reco jets 2 % low with a resolution of 10 %; soft ones are often lost.
+
+    In the second sample, whose events have two jets each, masses are 20 % lower.
+    """
     rng = np.random.default_rng(seed)
     pt = 10.0 + rng.exponential(30.0, n)
     gen = np.stack([pt, rng.uniform(-4.5, 4.5, n), rng.uniform(-np.pi, np.pi, n), 0.1 * pt], axis=1)
     reco = gen * np.stack([rng.normal(0.98, 0.1, n), np.ones(n), np.ones(n), rng.normal(1.0, 0.1, n)], axis=1)
     reco[:, 1:3] += rng.normal(0.0, 0.02, (n, 2))
     reco[rng.uniform(size=n) > pt / 20.0] = np.nan
-    known = {"flavour": flavour(rng.choice([21, 1, 4, 5, 0], n)), "neighbours": neighbours(gen, np.ones(n, dtype=int))}
+    sample = np.repeat([0, 1], [n - n // 4 * 2, n // 4 * 2])
+    reco[sample == 1, 3] *= 0.8
+    counts = np.repeat([1, 2], [n - n // 4 * 2, n // 4])
+    known = {
+        "flavour": flavour(rng.choice([21, 1, 4, 5, 0], n)),
+        "neighbours": neighbours(gen, np.ones(n, dtype=int)),
+        "event": event(gen, counts),
+    }
     level = rng.uniform(size=n).astype(np.float32)
-    return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level)
+    return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level, sample)
 
 
 CARD = {
@@ -87,7 +97,7 @@ def delphes_events():
     return open_events("delphes_1000.root", entry_stop=100)
 
 
-def context_of(jets):
+def context_of(jets, events, names=None):
     """What is known of jagged jets, all of them valid."""
     flat = flatten_jets(jets)
-    return jet_context(jets, flat, flat.valid())
+    return jet_context(jets, events, flat, flat.valid(), names)

@@ -6,7 +6,7 @@ import pytest
 
 from coffea_iqn import context
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import levels_of
+from coffea_iqn.events import Names
 from coffea_iqn.files import inspect
 from conftest import context_of, open_events
 
@@ -39,10 +39,63 @@ def test_neighbours_equal_slow_reference():
 def test_unknown_levels_are_zero_and_known_ones_say_so():
     columns = context.encode(3, {"flavour": context.flavour(np.array([21, -4, 0]))})
     assert columns.shape == (3, context.N_COLUMNS)
-    assert columns[:, context.columns_of("flavour")].tolist() == [[1, 0, 0, 0, 1], [0, 0, 1, 0, 1], [0, 0, 0, 0, 1]]
+    assert columns[:, context.columns_of("flavour")].argmax(axis=1).tolist() == [0, 3, 5]
+    assert columns[:, context.columns_of("flavour")].sum(axis=1).tolist() == [2, 2, 1]
     assert not columns[:, context.columns_of("composition")].any()
     assert context.known_levels(columns) == ("flavour",)
-    assert context.select(columns, ["substructure", "flavour"]).shape == (3, 9)
+    assert context.select(columns, ["substructure", "flavour"]).shape == (3, 10)
+
+
+def test_rows_of_nan_are_unknown():
+    columns = context.encode(2, {"flavour": np.where([[True], [False]], context.flavour(np.array([21, 21])), np.nan)})
+    assert columns[:, context.columns_of("flavour")].tolist() == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
+
+
+def invariant_mass(jets):
+    """Of all jets, (n, 4), each as px, py, pz, E."""
+    pt, eta, phi, mass = np.asarray(jets, dtype=float).T
+    p = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
+    energy = np.sqrt((p**2).sum(axis=0) + mass**2).sum()
+    return np.sqrt(energy**2 - (p.sum(axis=1) ** 2).sum())
+
+
+def test_event_equals_slow_reference():
+    rng = np.random.default_rng(1)
+    counts = np.array([0, 1, 2, 5, 0, 3])
+    jets = np.stack([rng.uniform(10, 100, 11), rng.normal(0, 1, 11), rng.uniform(-3.1, 3.1, 11), np.ones(11)], axis=1)
+    columns = context.event(jets, counts)
+    row = 0
+    for event in np.split(jets, np.cumsum(counts)[:-1]):
+        for jet in event:
+            others = sorted((other for other in event if other is not jet), key=lambda other: -other[0])
+            others = [other for other in others if not np.array_equal(other, jet)]
+            got = columns[row]
+            row += 1
+            ht = event[:, 0].sum()
+            assert got[:2] == pytest.approx([np.log(ht) - 4, np.log(ht / jet[0])], abs=1e-5)
+            assert np.expm1(got[2]) == pytest.approx((event[:, 0] > context.COUNTED).sum(), abs=1e-4)
+            assert got[4] == pytest.approx((event[:, 0] > jet[0]).sum() / 5, abs=1e-6)
+            assert got[15:].tolist() == [len(others) > 0, len(others) > 1]
+            for k, other in enumerate(others[:2]):
+                mass = np.sqrt(invariant_mass([jet, other]) ** 2 + 1)
+                d_phi = np.abs(np.angle(np.exp(1j * (jet[2] - other[2]))))
+                expected = [np.log(mass) - 4, d_phi / np.pi, abs(jet[1] - other[1]) / 3, np.log(other[0] / jet[0])]
+                assert got[6 + 4 * k : 10 + 4 * k] == pytest.approx(expected, abs=1e-5)
+            if len(others) > 1:
+                assert got[14] == pytest.approx(np.log(np.sqrt(invariant_mass(others[:2]) ** 2 + 1)) - 4, abs=1e-5)
+            assert not got[6 + 4 * len(others) : 14].any()
+
+
+def test_flavours_count_the_other_jets():
+    columns = context.flavours(np.array([21, -5, 5, 3, 0, 4]), np.array([4, 0, 2]))
+    expected = [[0, 1, 0, 2], [1, 1, 0, 1], [1, 1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 0], [0, 0, 0, 0]]
+    np.testing.assert_allclose(np.expm1(columns), expected, atol=1e-6)
+
+
+def test_missing_momentum_is_seen_from_the_jet():
+    jets = np.array([[20.0, 0, 0.5, 1], [40.0, 0, 0.5 - np.pi, 1]])
+    columns = context.missing(jets, np.array([2, 0]), np.array([10.0, 99.0]), np.array([0.5, 0.0]))
+    np.testing.assert_allclose(columns, [[np.log(2), np.log(1.5), 1], [np.log(2), np.log(1.25), -1]], rtol=1e-6)
 
 
 def test_substructure_of_jets_with_too_few_particles_is_finite():
@@ -52,19 +105,46 @@ def test_substructure_of_jets_with_too_few_particles_is_finite():
 @pytest.mark.parametrize(
     ("name", "collection", "known"),
     [
-        ("qcd_ak4.root", "GenJet", ("flavour", "neighbours", "composition")),
-        ("delphes_1000.root", "GenJet", ("flavour", "neighbours", "composition")),
+        ("qcd_ak4.root", "GenJet", ("flavour", "neighbours", "composition", "event", "flavours", "missing")),
+        ("delphes_1000.root", "GenJet", ("flavour", "neighbours", "composition", "event", "flavours", "missing")),
     ],
 )
 def test_what_files_know(name, collection, known):
-    jets = open_events(name, entry_stop=50)[collection]
-    assert context.known_levels(context_of(jets)) == known
-    assert levels_of(jets.fields) == known
+    events = open_events(name, entry_stop=50)
+    assert context.known_levels(context_of(events[collection], events)) == known
     assert inspect(str(sample_path(name)), collections=[collection]).context == known
 
 
+def n_subjettiness(jets):
+    return {f"tau{k}": 0.1 / k * ak.ones_like(jets.pt) for k in (1, 2, 3)}
+
+
 def test_substructure_is_taken_where_the_jets_have_it():
-    jets = open_events("qcd_ak4.root", entry_stop=50).GenJet
-    for k in (1, 2, 3):
-        jets = ak.with_field(jets, 0.1 / k * ak.ones_like(jets.pt), f"tau{k}")
-    assert "substructure" in context.known_levels(context_of(jets))
+    events = open_events("qcd_ak4.root", entry_stop=50)
+    jets = events.GenJet
+    for name, column in n_subjettiness(jets).items():
+        jets = ak.with_field(jets, column, name)
+    context_of_jets = context_of(jets, events)
+    assert "substructure" in context.known_levels(context_of_jets)
+    # Delphes keeps five numbers a jet in one branch
+    array = ak.concatenate([column[..., np.newaxis] for column in n_subjettiness(jets).values()], axis=2)
+    as_delphes = ak.with_field(events.GenJet, array, "Tau_5")
+    np.testing.assert_array_equal(context_of(as_delphes, events), context_of_jets)
+
+
+def test_an_event_in_which_no_jet_has_a_flavour_has_none_known():
+    events = open_events("qcd_ak4.root", entry_stop=50)
+    zeros = ak.with_field(events.GenJet, ak.zeros_like(events.GenJet.partonFlavour), "partonFlavour")
+    assert "flavour" not in context.known_levels(context_of(zeros, events))
+
+
+def test_names_may_be_given():
+    events = open_events("qcd_ak4.root", entry_stop=50)
+    renamed = ak.with_field(
+        ak.without_field(events.GenJet, "partonFlavour"), events.GenJet.partonFlavour, "hadronFlavour"
+    )
+    assert "flavour" not in context.known_levels(context_of(renamed, events))
+    given = context_of(renamed, events, Names.of({"flavour": "hadronFlavour"}))
+    np.testing.assert_array_equal(given, context_of(events.GenJet, events))
+    with pytest.raises(ValueError, match=r"expected of flavour, n_charged, .*, got 'colour'"):
+        Names.of({"colour": "x"})

@@ -71,6 +71,46 @@ def exact():
     return train(pairs, settings), matched
 
 
+def test_backends_agree(emulator):
+    gen = make_pairs(5000).gen
+    tau = np.random.default_rng(0).uniform(1e-7, 1 - 1e-7, gen.shape).astype(np.float32)
+    if not emulator.network.compiled:
+        with pytest.raises(NotImplementedError, match="torch alone"):
+            emulator.sample(gen, tau, backend="numba")
+        return
+    for threshold in (None, 20.0):
+        compiled, reference = (
+            emulator.sample(gen, tau, raw_pt_min=threshold, backend=backend) for backend in ("numba", "torch")
+        )
+        np.testing.assert_allclose(compiled, reference, rtol=1e-4, atol=1e-4)
+
+
+def test_quantile_inverts_cdf(exact):
+    emulator, pairs = exact
+    gen, reco, context = pairs.gen[:500], pairs.reco[:500], pairs.context[:500]
+    levels = emulator.cdf(gen, reco, context)
+    again = emulator.quantile(gen, levels, reco, context)
+    np.testing.assert_allclose(again, reco, rtol=2e-3, atol=2e-3)
+
+
+def test_each_quantile_is_given_the_variables_before_it(exact):
+    emulator, pairs = exact
+    gen, tau = pairs.gen[:50], uniforms(50)
+    drawn = emulator.sample(gen, tau)
+    np.testing.assert_allclose(emulator.quantile(gen, tau, drawn), drawn, rtol=1e-4, atol=1e-4)
+    other_mass = drawn * np.array([1, 1, 1, 2], dtype=np.float32)
+    np.testing.assert_allclose(emulator.quantile(gen, tau, other_mass)[:, 3], drawn[:, 3], rtol=2e-2, atol=2e-2)
+
+
+def test_efficiency_above_a_threshold_is_the_fraction_drawn_above_it(exact):
+    emulator, pairs = exact
+    gen = np.repeat(pairs.gen[:5], 20_000, axis=0)
+    raw = SCALES["delphes-cms"].undo(emulator.sample(gen, uniforms(len(gen))).astype(np.float64))[:, 0]
+    above = (raw > 20.0).reshape(5, -1).mean(axis=1)
+    expected = emulator.efficiency(pairs.gen[:5], raw_pt_min=20.0)
+    np.testing.assert_allclose(emulator.efficiency(pairs.gen[:5]) * above, expected, atol=0.015)
+
+
 def test_cdf_inverts_sample(exact):
     emulator, pairs = exact
     tau = np.random.default_rng(1).uniform(0.01, 0.99, pairs.gen.shape).astype(np.float32)

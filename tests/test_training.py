@@ -7,11 +7,12 @@ import pytest
 import torch
 from coffea import processor
 
+from coffea_iqn import training
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.networks import IQNx4
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import RECIPES, TrainingSettings, train
+from coffea_iqn.training import RECIPES, JetPairs, TrainingSettings, train
 from conftest import make_pairs
 
 SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
@@ -19,7 +20,8 @@ SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=12
 
 
 def weights(emulator):
-    return torch.cat([p.flatten() for p in (*emulator.network.parameters(), *emulator.acceptance.parameters())])
+    parts = (emulator.network, emulator.acceptance, emulator.origin)
+    return torch.cat([p.flatten() for part in parts if part is not None for p in part.parameters()])
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +119,48 @@ def test_the_default_recipe_learns_scale_resolution_and_acceptance():
     soft, hard = gen[:, 0] < 12, gen[:, 0] > 40
     assert emulator.efficiency(gen)[soft].mean() == pytest.approx(0.55, abs=0.08)
     assert emulator.efficiency(gen)[hard].mean() > 0.95
+
+
+def test_the_origin_network_tells_samples_apart():
+    pairs = make_pairs(8000)
+    settings = replace(RECIPES["default"], hidden=(16, 16), steps=1500, check_every=300, acceptance=False, blind=0.0)
+    emulator = train(pairs, settings)
+    assert emulator.origin is not None
+    assert emulator.variables.context == ("flavour", "neighbours", "event")
+    fresh = make_pairs(8000, seed=7)
+    tau = np.full(fresh.gen.shape, 0.5, dtype=np.float32)
+    told, untold = (emulator.sample(fresh.gen, tau, context)[:, 3] for context in (fresh.context, None))
+    mass = fresh.gen[:, 3]
+    second = fresh.sample == 1
+    assert np.median((told / mass)[second]) == pytest.approx(0.8, abs=0.05)
+    assert np.median((told / mass)[~second]) == pytest.approx(1.0, abs=0.05)
+    assert np.median((untold / mass)[second]) == pytest.approx(np.median((untold / mass)[~second]), abs=0.03)
+
+
+def test_one_sample_needs_no_origin(pairs):
+    alone = JetPairs(*(column[pairs.sample == 0] for column in pairs))
+    emulator = train(alone, SPLINE)
+    assert emulator.origin is None
+    assert emulator.variables.context == ("flavour", "neighbours")
+
+
+@pytest.mark.parametrize(("balance", "share"), [(0.0, 0.9), (0.5, 0.75), (1.0, 0.5)])
+def test_balance_is_the_share_of_a_sample(balance, share):
+    sample = torch.arange(1000) % 10 == 0
+    draw = training._balanced(sample.long(), balance)
+    rows = draw(20_000, torch.Generator().manual_seed(0))
+    assert (~sample[rows]).double().mean().item() == pytest.approx(share, abs=0.01)
+    assert len(rows.unique()) == 1000
+
+
+def test_levels_are_hidden_whole_and_as_often_as_said():
+    levels = ("neighbours", "composition")
+    inputs = training._hidden(torch.ones(20_000, 3 + 8), levels, 0.0, torch.Generator().manual_seed(0))
+    assert (inputs[:, :3] == 1).all()
+    seen = inputs[:, 3:].reshape(-1, 2, 4)
+    assert (seen.amin(dim=2) == seen.amax(dim=2)).all()
+    shown = [sum(share for share, kind in training.SHOWN if level in kind) for level in levels]
+    assert seen[:, :, 0].mean(dim=0).tolist() == pytest.approx(shown, abs=0.02)
 
 
 def collect(files, chunksize=100_000, **options):

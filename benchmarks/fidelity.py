@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from coffea_iqn import IQNFolder, running
+from coffea_iqn import Emulator, bundle, running
 from coffea_iqn.closure import jet_features, judge, residual_features, uniformity, uniformity_in_cells
 from coffea_iqn.context import OF_EVENT, columns_of, known_levels
 from coffea_iqn.features import SCALES
@@ -68,9 +68,8 @@ def draw(emulator: Any, gen: Any, context: Any, generator: np.random.Generator) 
     return reco
 
 
-def measure(model: str, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:
-    """Every figure of one model on one sample."""
-    emulator = IQNFolder(model).emulator
+def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:
+    """Every figure of one emulator on one sample."""
     generator = np.random.default_rng(seed)
     first, second = (draw(emulator, gen, context, generator) for _ in range(2))
     row: dict[str, Any] = {"jets": len(gen)}
@@ -111,13 +110,14 @@ def main() -> None:
         name, _, paths = item.rpartition("=")
         gen, real, full = read_pairs(paths.split(","), arguments.radius, arguments.scale)
         for model in arguments.models:
+            emulator = bundle.load(model)
             for known in arguments.context:
                 context = np.zeros_like(full)
                 for level in CONTEXTS[known]:
                     context[:, columns_of(level)] = full[:, columns_of(level)]
                 row = {"model": Path(model).name, "sample": name or Path(paths).stem, "context": known}
                 row["known"] = list(known_levels(context))
-                row |= measure(model, gen, real, context, seed=arguments.seed, threads=arguments.threads)
+                row |= measure(emulator, gen, real, context, seed=arguments.seed, threads=arguments.threads)
                 results.append(row)
                 show(row)
                 if arguments.output is not None:

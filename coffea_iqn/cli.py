@@ -35,13 +35,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def _name(text: str) -> tuple[str, str]:
-    """WHAT=FIELD in two."""
-    what, separator, name = text.partition("=")
-    if not separator or not name:
-        msg = f"expected WHAT=FIELD, got {text!r}"
+def _assignment(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two."""
+    name, separator, value = text.partition("=")
+    if not separator or not value:
+        msg = f"expected NAME=VALUE, got {text!r}"
         raise argparse.ArgumentTypeError(msg)
-    return what, name
+    return name, value
+
+
+def _share(text: str) -> tuple[str, float]:
+    """DATASET=FRACTION in two."""
+    name, value = _assignment(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        msg = f"expected DATASET=FRACTION, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
         "--name",
         dest="names",
         action="append",
-        type=_name,
+        type=_assignment,
         default=[],
         metavar="WHAT=FIELD",
         help=f"what the files call something they know of gen jets: {', '.join(f.name for f in fields(Names))}",
@@ -122,6 +132,14 @@ def _parser() -> argparse.ArgumentParser:
         help="what stays together in the held-out part (default: %(default)s)",
     )
     p.add_argument("--detector", default="", help="a line for the card")
+    p.add_argument(
+        "--share",
+        action="append",
+        type=_share,
+        default=[],
+        metavar="DATASET=FRACTION",
+        help="of a batch, one for every dataset (default: as many as it has jets)",
+    )
     p.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
     p.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = p.add_argument_group("settings of the recipe")

@@ -45,7 +45,6 @@ SETTINGS = {
     "scale": str,
     "raw_pt_min": float,
     "blind": float,
-    "balance": float,
 }
 
 console = Console()
@@ -135,6 +134,8 @@ def _print_cutflow(summary: dict[str, Any]) -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
     settings = _settings(arguments)
+    if arguments.share:
+        settings = replace(settings, shares=_shares(dict(arguments.share), arguments))
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     datasets = _datasets(arguments, [arguments.gen, arguments.reco])
@@ -260,6 +261,15 @@ def _datasets(arguments: argparse.Namespace, collections: Sequence[str]) -> dict
         name = name or arguments.dataset or Path(path).stem
         datasets.setdefault(name, []).append(source)
     return datasets
+
+
+def _shares(shares: dict[str, float], arguments: argparse.Namespace) -> tuple[float, ...]:
+    """The share of each dataset, in the order in which `PairsProcessor` numbers them."""
+    names = sorted(_datasets(arguments, [arguments.gen, arguments.reco]))
+    if sorted(shares) != names:
+        msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"
+        raise ValueError(msg)
+    return tuple(shares[name] for name in names)
 
 
 def _settings(arguments: argparse.Namespace) -> training.TrainingSettings:

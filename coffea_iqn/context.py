@@ -20,18 +20,20 @@ Flat arrays in and out; nothing of ours is known here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
 
-OF_JET = {"flavour": 6, "neighbours": 4, "composition": 4, "substructure": 4}
-OF_EVENT = {"event": 18, "flavours": 5, "missing": 4}
+OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4}
+OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
 WIDTHS = OF_JET | OF_EVENT
 N_COLUMNS = sum(WIDTHS.values())
 NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
 FAR = 3.0  # ΔR from which a neighbour is as good as none
+NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
 COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
 
 
@@ -43,7 +45,7 @@ def columns_of(level: str) -> slice:
 
 
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]:
-    """The columns of all levels, (N, 45).
+    """The columns of all levels, (N, 57).
 
     Parameters
     ----------
@@ -82,17 +84,22 @@ def flavour(parton: npt.NDArray[np.integer]) -> Floats:
     return np.stack(kinds, axis=1).astype(np.float32)
 
 
-def flavours(parton: npt.NDArray[np.integer], counts: npt.NDArray[np.integer]) -> Floats:
-    """How many other jets of the event are gluon, light or s, c, and b, as log(1 + n): (N, 4).
+def flavours(parton: npt.NDArray[np.integer], jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
+    """Of the other jets of the event, (N, 12): gluon, light or s, c, b.
+
+    As log(1 + n) how many there are of each; which the hardest one is, and which the next.
 
     Parameters
     ----------
     parton: codes as of `flavour`.
-    counts: jets in each event, (events,).
+    jets, counts: as of `neighbours`.
     """
     gluon, light, s, c, b = flavour(parton).T
     own = np.stack([gluon, light + s, c, b], axis=1)
-    return np.asarray(np.log1p(_sums(own, counts) - own), dtype=np.float32)
+    _, *others = _hardest_others(jets, counts)
+    columns = [np.log1p(_sums(own, counts) - own)]
+    columns += [np.where(exists[:, None], own[other], 0.0) for other, exists in others]
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 def missing(jets: Floats, counts: npt.NDArray[np.integer], pt: Floats, phi: Floats) -> Floats:
@@ -144,8 +151,19 @@ def neighbours(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
 
 
 def composition(n_charged: Floats, n_neutral: Floats, charged_fraction: Floats) -> Floats:
-    """log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction: (N, 3)."""
-    columns = [np.log1p(n_charged) - 2.0, np.log1p(n_neutral) - 2.0, charged_fraction - 0.5]
+    """log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction: (N, 5).
+
+    The fraction comes as it is and as the logarithms of what is charged and what is not: a jet that is charged but for
+    a hundredth, as one made of a lepton, is measured quite unlike one that is charged but for a tenth.
+    """
+    charged, neutral = (np.log(np.clip(f, 0.0, 1.0) + NEARLY_ALL) for f in (charged_fraction, 1.0 - charged_fraction))
+    columns = [
+        np.log1p(n_charged) - 2.0,
+        np.log1p(n_neutral) - 2.0,
+        charged_fraction - 0.5,
+        charged / 2.0 + 0.5,
+        neutral / 2.0 + 0.5,
+    ]
     return np.stack(columns, axis=1).astype(np.float32)
 
 
@@ -158,24 +176,19 @@ def substructure(tau: Floats) -> Floats:
 
 
 def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """The event as a jet of it sees it: (N, 17).
+    """The event as a jet of it sees it: (N, 19).
 
     Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
     the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
-    the mass of the pair, the angles between, the ratio of pt; the mass of those two; whether there are any.
+    the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
+    whether there are any.
 
     Parameters
     ----------
     jets, counts: as of `neighbours`.
     """
-    n_jets = len(jets)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    per_jet = np.repeat(counts, counts)
-    which = np.repeat(np.arange(len(counts)), counts)
-    pt, eta, phi = (jets[:, k].astype(np.float64) for k in range(3))
-    by_pt = np.lexsort((-pt, which))
-    rank = np.empty(n_jets, dtype=np.int64)
-    rank[by_pt] = np.arange(n_jets) - first
+    pt, eta, phi, mass = (jets[:, k].astype(np.float64) for k in range(4))
+    rank, *others = _hardest_others(jets, counts)
     momentum = _momenta(jets)
     total = _sums(momentum, counts)
     ht = _sums(pt[:, None], counts)[:, 0]
@@ -188,19 +201,42 @@ def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
         np.minimum(rank, 5) / 5.0,
         _log_mass(total),
     ]
-    others, exist = [], []
-    for k in (0, 1):
-        place = np.where(rank <= k, k + 1, k)  # of the k-th hardest other jet, by pt
-        exist.append(place < per_jet)
-        other = by_pt[np.minimum(first + place, n_jets - 1)]
-        others.append(other)
+    for other, exists in others:
         d_phi = phi - phi[other]
         d_phi = np.abs(d_phi - 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi)))
         d_eta = np.minimum(np.abs(eta - eta[other]), 6.0)
-        pair = [_log_mass(momentum + momentum[other]), d_phi / np.pi, d_eta / 3.0, np.log(pt[other] / pt)]
-        columns += [np.where(exist[k], column, 0.0) for column in pair]
-    columns.append(np.where(exist[1], _log_mass(momentum[others[0]] + momentum[others[1]]), 0.0))
-    return np.stack([*columns, *exist], axis=1).astype(np.float32)
+        pair = [
+            _log_mass(momentum + momentum[other]),
+            d_phi / np.pi,
+            d_eta / 3.0,
+            np.log(pt[other] / pt),
+            np.log((np.maximum(mass[other], 0.0) + 0.5) / pt[other]) + 2.0,
+        ]
+        columns += [np.where(exists, column, 0.0) for column in pair]
+    (hardest, one), (next_one, two) = others
+    columns.append(np.where(two, _log_mass(momentum[hardest] + momentum[next_one]), 0.0))
+    return np.stack([*columns, one, two], axis=1).astype(np.float32)
+
+
+class _Others(NamedTuple):
+    """Of each jet: its place in its event by pt, from 0; another jet, by its row, and whether there is one."""
+
+    rank: npt.NDArray[np.int64]
+    hardest: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+    next: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+
+
+def _hardest_others(jets: Floats, counts: npt.NDArray[np.integer]) -> _Others:
+    """The hardest other jet of the event, and the next, (N,) each."""
+    n_jets = len(jets)
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    which = np.repeat(np.arange(len(counts)), counts)
+    by_pt = np.lexsort((-jets[:, 0], which))
+    rank = np.empty(n_jets, dtype=np.int64)
+    rank[by_pt] = np.arange(n_jets) - first
+    places = (np.where(rank <= k, k + 1, k) for k in (0, 1))
+    found = ((by_pt[np.minimum(first + p, n_jets - 1)], p < np.repeat(counts, counts)) for p in places)
+    return _Others(rank, *found)
 
 
 def _sums(values: Floats, counts: npt.NDArray[np.integer]) -> Floats:

@@ -43,7 +43,7 @@ class Variables:
     raw_pt_min: float = 0.0
 
     def network_inputs(self, gen: Array, context: Array | None) -> Array:
-        """What a network sees of gen jets (N, 4) and their context (N, 45) or None: (N, n), float32."""
+        """What a network sees of gen jets (N, 4) and their context (N, 57) or None: (N, n), float32."""
         inputs = self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32, copy=False)
         if not self.context:
             return inputs
@@ -96,7 +96,7 @@ class Emulator:
     card: what is to be known of the emulator: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
-    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 45), or None where nothing is known.
+    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 57), or None where nothing is known.
     """
 
     network: QuantileNetwork
@@ -120,7 +120,7 @@ class Emulator:
         ----------
         gen: gen jets (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
-        context: (N, 45) or None.
+        context: (N, 57) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
         backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the

@@ -163,7 +163,7 @@ def jet_context(
 
     Returns
     -------
-    (kept jets, 45).
+    (kept jets, 57).
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
@@ -173,7 +173,7 @@ def jet_context(
     if parton is not None:
         told = _any_in_event(parton, kept)
         levels["flavour"] = np.where(told, context.flavour(parton), np.nan)
-        levels["flavours"] = np.where(told, context.flavours(parton, counts), np.nan)
+        levels["flavours"] = np.where(told, context.flavours(parton, values, counts), np.nan)
     composition = (names.n_charged, names.n_neutral, names.charged_fraction)
     charged, neutral, fraction = (_field(jets, n, keep) for n in composition)
     if charged is not None and neutral is not None and fraction is not None:

@@ -65,11 +65,11 @@ def paper_variables(jets: Array) -> Array:
 
 
 def calorimeter_variables(jets: Array) -> Array:
-    """Inputs that follow the detector: what a jet's response depends on, in (N, 13) columns.
+    """Inputs that follow the detector: what a jet's response depends on, in (N, 14) columns.
 
-    log pt; |eta|; log(m + 2); log((m + 0.5) / pt); nearness to the edges of `DETECTOR_EDGES`, as steps; and
-    the phases of the jet axis within a calorimeter tower, sine and cosine in |eta| and in phi. The sign of eta
-    does not enter: the detector is symmetric.
+    log pt; |eta|; log(m + 2); log((m + 0.5) / pt); log((m + 0.05) / pt), for jets of a single particle; nearness to
+    the edges of `DETECTOR_EDGES`, as steps; and the phases of the jet axis within a calorimeter tower, sine and
+    cosine in |eta| and in phi. The sign of eta does not enter: the detector is symmetric.
     """
     pt, phi = jets[:, PT], jets[:, PHI]
     mass = np.maximum(jets[:, MASS], 0.0)
@@ -83,6 +83,7 @@ def calorimeter_variables(jets: Array) -> Array:
         abs_eta,
         log_mass(mass),
         np.log((mass + 0.5) / pt),
+        np.log((mass + 0.05) / pt),
         *(np.tanh((abs_eta - edge) / width) for edge, width in DETECTOR_EDGES),
         np.sin(eta_phase),
         np.cos(eta_phase),

@@ -154,7 +154,7 @@ class IQNFolder:
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
-        context: what else is known of the jets, (N, 45), as `context.encode` gives it; None for nothing.
+        context: what else is known of the jets, (N, 57), as `context.encode` gives it; None for nothing.
 
         Returns
         -------
@@ -226,13 +226,14 @@ class IQNFolder:
         return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost)
 
     def _context(self, gen: ak.Array, events: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
-        """What is known of the valid jets, (N, 45); warns once a process of what a bundle could use and they lack."""
+        """What is known of the valid jets, (N, 57); warns once a process of what a bundle could use and they lack."""
         context = jet_context(gen, events, jets, valid, self.names)
         lacking = [level for level in self.emulator.variables.context if level not in known_levels(context)]
         warned = f"{self.hash} {lacking}"
         if len(context) and lacking and warned not in _WARNED:
             _WARNED.add(warned)
-            msg = f"gen jets lack {' and '.join(lacking)}, which {self.model} knows to use: folded as unknown"
+            told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
+            msg = f"gen jets lack {', '.join(told)}, which {self.model} knows to use: folded as unknown"
             warnings.warn(msg, MissingContextWarning, stacklevel=4)
         return context
 

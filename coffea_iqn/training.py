@@ -19,21 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from coffea_iqn.batches import drawing, hidden
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator, Variables
 from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Array, Compression, Standardisation
-from coffea_iqn.fitting import Draw, Schedule, Watch, fit
+from coffea_iqn.fitting import Schedule, Watch, fit
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 
 MAX_VALIDATION = 50_000  # jets a validation loss is taken on: more would not change which state is best
-_NANOAOD = ("flavour", "neighbours", *OF_EVENT)
-# how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
-SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
-    (0.40, tuple(WIDTHS)),
-    (0.15, (*_NANOAOD, "composition")),
-    (0.35, _NANOAOD),
-    (0.10, ()),
-)
 
 
 class JetPairs(NamedTuple):
@@ -43,7 +36,7 @@ class JetPairs(NamedTuple):
     ----------
     gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     reco: the reco jet matched to each, (N, 4) float32; NaN where there is none.
-    context: what else is known of each, (N, 45) float32, as `context.encode` gives it.
+    context: what else is known of each, (N, 57) float32, as `context.encode` gives it.
     level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """
@@ -68,10 +61,9 @@ class TrainingSettings(Schedule):
     hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
         the member's own.
     compress: whether the targets' tails are compressed.
-    context: levels of `context` to learn from.
-        Those of the event serve to tell samples apart, where there are several.
-    blind: chance that a jet is shown with levels of context hidden at random, beside what `SHOWN` hides.
-    balance: from 0 to 1: a sample of n pairs is drawn from in proportion to n^(1 − balance).
+    context: levels of `context` to learn from. Those of the event serve to tell samples apart, where there are several.
+    blind: chance that a jet is shown with levels of context hidden at random, beside what `batches.SHOWN` hides.
+    shares: of each sample in a batch, in their order; none for each as its number of pairs.
     scale: key of `features.SCALES`, what the detector does to jets after its threshold.
     raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
     reflect: whether to learn from the jets mirrored in phi as well.
@@ -88,7 +80,7 @@ class TrainingSettings(Schedule):
     compress: bool = True
     context: tuple[str, ...] = tuple(WIDTHS)
     blind: float = 0.1
-    balance: float = 0.5
+    shares: tuple[float, ...] = ()
     scale: str = "none"
     raw_pt_min: float = 0.0
     reflect: bool = True
@@ -102,7 +94,6 @@ PAPER = TrainingSettings(
     targets="ratio",
     compress=False,
     context=(),
-    balance=0.0,
     reflect=False,
     schedule="stages",
     batch_size=512,
@@ -119,9 +110,6 @@ RECIPES: dict[str, TrainingSettings] = {
     "paper-iqnx1": replace(PAPER, network="IQNx1"),
     "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="symmetric"),
 }
-
-
-_Tensors = Callable[[JetPairs, Variables], tuple[Tensor, ...]]
 
 
 def train(
@@ -154,52 +142,16 @@ def train(
     FloatingPointError: when the loss is no longer finite.
     """
     started = time.monotonic()
-    held_out = pairs.level < settings.holdout
-    n_train, n_valid = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
-    if n_train == 0 or n_valid == 0:
-        counts = f"got {n_train} and {n_valid} of {len(held_out)} gen jets"
-        msg = f"training: expected matched pairs to train and to validate on, {counts}"
-        raise ValueError(msg)
+    learn, check = _split(pairs, settings)
     if checkpoint is not None:
         _claim(checkpoint, pairs, settings)
-
-    learn, check = _part(pairs, ~held_out), _part(pairs, held_out)
+    n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
         learn = _with_mirrored(learn)
     variables = _variables(learn, settings)
     network, gate, origin = _networks(learn, variables, settings)
-    for part in (network, gate, origin):
-        if part is not None:
-            part.to(device)
-    if settings.raw_pt_min > 0.0 and not network.exact:
-        network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
-        msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
-        raise ValueError(msg)
-    losses = {}
-
-    def follow(
-        phase: str, module: nn.Module, loss: Callable[..., Tensor], tensors: _Tensors, schedule: Schedule
-    ) -> None:
-        """Fit a module to what `tensors` makes of the pairs, inputs first."""
-        learnt = [t.to(device) for t in tensors(learn, variables)]
-        draw = _balanced(learnt.pop().cpu(), settings.balance)
-        *checked, samples = (t.to(device) for t in tensors(check, variables))
-        rows = _balanced(samples.cpu(), settings.balance)(min(len(samples), MAX_VALIDATION), torch.Generator())
-        checked = [t[rows.to(device)] for t in checked]
-
-        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            rows = rows.to(device)
-            inputs, *others = (t[rows] for t in learnt)
-            return loss(_hidden(inputs, variables.context, settings.blind, generator), *others, generator)
-
-        def validation_loss() -> Tensor:
-            same_each_time = torch.Generator().manual_seed(0)
-            inputs = _hidden(checked[0], variables.context, settings.blind, same_each_time)
-            return loss(inputs, *checked[1:], same_each_time)
-
-        losses[phase] = fit(
-            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=checkpoint, watch=watch
-        )
+    networks = [part.to(device) for part in (network, gate, origin) if part is not None]
+    course = _Course(learn, check, variables, settings, device, checkpoint, watch)
 
     def described(inputs: Tensor) -> Tensor:
         if origin is None:
@@ -207,46 +159,98 @@ def train(
         with torch.no_grad():
             return origin.describe(inputs)
 
+    def origin_loss(inputs: Tensor, sample: Tensor, _: torch.Generator) -> Tensor:
+        assert origin is not None
+        return functional.cross_entropy(origin(inputs), sample)
+
+    def quantile_loss(inputs: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+        return network.loss(described(inputs), target, lower, generator)
+
+    def acceptance_loss(inputs: Tensor, found: Tensor, _: torch.Generator) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
+
     # a smooth probability: larger batches, fewer steps
     steps = max(settings.steps // 3, settings.check_every)
     shorter = replace(settings, batch_size=4 * settings.batch_size, steps=steps)
+    losses = {}
     if origin is not None:
-        telling = origin
-        follow(
-            "origin",
-            telling,
-            lambda inputs, sample, _: functional.cross_entropy(telling(inputs), sample),
-            _with_sample,
-            shorter,
-        )
-    follow(
-        "quantiles",
-        network,
-        lambda inputs, target, lower, generator: network.loss(described(inputs), target, lower, generator),
-        _with_targets,
-        settings,
-    )
+        losses["origin"] = course.fit("origin", origin, origin_loss, _with_sample, shorter)
+    losses["quantiles"] = course.fit("quantiles", network, quantile_loss, _with_targets, settings)
     if settings.acceptance:
-        follow(
-            "acceptance",
-            gate,
-            lambda inputs, found, _: functional.binary_cross_entropy_with_logits(gate(described(inputs)), found),
-            _with_match,
-            shorter,
-        )
+        losses["acceptance"] = course.fit("acceptance", gate, acceptance_loss, _with_match, shorter)
 
+    for part in networks:
+        part.to("cpu").eval()
     report = {
         "settings": asdict(settings),
         "gen_jets": len(pairs.gen),
-        "pairs": n_train,
-        "validation_pairs": n_valid,
+        **n_pairs,
         "validation_loss": losses,
         "minutes": round((time.monotonic() - started) / 60.0, 2),
     }
-    for part in (network, gate, origin):
-        if part is not None:
-            part.to("cpu").eval()
     return Emulator(network, variables, gate if settings.acceptance else None, origin, card={"training": report})
+
+
+@dataclass(frozen=True)
+class _Course:
+    """A training under way: its two parts of the pairs, and how each of its networks is fitted to them."""
+
+    learn: JetPairs
+    check: JetPairs
+    variables: Variables
+    settings: TrainingSettings
+    device: str
+    checkpoint: Path | None
+    watch: Watch | None
+
+    def fit(
+        self,
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
+        schedule: Schedule,
+    ) -> float:
+        """Fit a module to what `tensors` makes of the pairs: inputs first, the training sample of each last."""
+        levels, blind, shares = self.variables.context, self.settings.blind, self.settings.shares
+        *learnt, sample = tensors(self.learn, self.variables)
+        learnt = [t.to(self.device) for t in learnt]
+        *checked, valid_sample = tensors(self.check, self.variables)
+        chosen = drawing(valid_sample, shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
+        checked = [t[chosen].to(self.device) for t in checked]
+
+        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            inputs, *others = (t[rows.to(self.device)] for t in learnt)
+            return loss(hidden(inputs, levels, blind, generator), *others, generator)
+
+        def validation_loss() -> Tensor:
+            same_each_time = _seeded()
+            inputs, *others = checked
+            return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
+
+        draw = drawing(sample, shares)
+        return fit(
+            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
+        )
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
+    """The pairs to learn from and those held out, found fit for the settings."""
+    held_out = pairs.level < settings.holdout
+    n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
+    if n_learn == 0 or n_check == 0:
+        counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"
+        msg = f"training: expected matched pairs to train and to validate on, {counts}"
+        raise ValueError(msg)
+    n_samples = int(pairs.sample.max()) + 1
+    if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
+        msg = f"shares: expected one above 0 for each of {n_samples} samples, got {settings.shares}"
+        raise ValueError(msg)
+    return _part(pairs, ~held_out), _part(pairs, held_out)
 
 
 def _networks(
@@ -264,37 +268,11 @@ def _networks(
             origin = OriginNetwork(n_context, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
             n_context = origin.n_outputs
         network = build({"type": settings.network, "n_context": n_context, **given})
+        if settings.raw_pt_min > 0.0 and not network.exact:
+            network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
+            msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
+            raise ValueError(msg)
         return network, AcceptanceNetwork(n_context), origin
-
-
-def _hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator) -> Tensor:
-    """Network inputs with levels of context, their last columns, hidden as `SHOWN` and blind say."""
-    if not levels:
-        return inputs
-    n = len(inputs)
-    shares = torch.tensor([share for share, _ in SHOWN])
-    seen_by_kind = torch.tensor([[level in shown for level in levels] for _, shown in SHOWN])
-    seen = seen_by_kind[torch.multinomial(shares, n, replacement=True, generator=generator)]  # (n, levels)
-    some = torch.rand(n, len(levels), generator=generator) < 0.5
-    seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
-    mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
-    start = inputs.shape[1] - mask.shape[1]
-    return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
-
-
-def _balanced(sample: Tensor, balance: float) -> Draw:
-    """Draw rows so that a sample of n rows has a share ∝ n^(1 − balance)."""
-    order = sample.argsort(stable=True)
-    sizes = sample.bincount()
-    starts = sizes.cumsum(0) - sizes
-    shares = torch.where(sizes > 0, sizes.double() ** (1.0 - balance), 0.0)
-
-    def draw(n: int, generator: torch.Generator) -> Tensor:
-        which = torch.multinomial(shares, n, replacement=True, generator=generator)
-        place = (torch.rand(n, dtype=torch.float64, generator=generator) * sizes[which]).long()
-        return order[starts[which] + place]
-
-    return draw
 
 
 def _part(pairs: JetPairs, rows: npt.NDArray[np.bool_]) -> JetPairs:

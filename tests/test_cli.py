@@ -53,7 +53,7 @@ def test_fold_summary(folded):
     assert flow["gen_jets"] > flow["gen_jets_selected"] > 4000
     assert summary["datasets"]["ttbar_ak4_genonly"]["events"] == 2000
     assert summary["seed"] == 3
-    assert summary["context"] == ["flavour", "neighbours", "composition"]
+    assert summary["context"] == ["flavour", "neighbours", "composition", "event", "flavours", "missing"]
     assert len(summary["bundle_hash"]) == 64
     assert summary["versions"]["torch"]
     assert summary["gen_jets_per_second"] > 0
@@ -224,6 +224,28 @@ def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
     settings = json.loads((tmp_path / "made" / "model.json").read_text())["card"]["training"]["settings"]
     for name, value in (given | {"hidden": [8, 8], "context": ["flavour"]}).items():
         assert settings[name] == value, name
+
+
+def test_train_takes_shares_and_names(tmp_path, capsys):
+    files = [f"one={QCD}", f"two={sample_path('qcdflat_ak4.root')}"]
+    arguments = ["train", *files, "--output", tmp_path / "made", *SHORT_TRAINING]
+    assert run(*arguments, "--share", "one=0.7") == 2
+    assert "share: expected one for each of one, two, got one" in one_error(capsys)
+    assert run(*arguments, "--name", "colour=x") == 2
+    assert "names: expected of flavour" in one_error(capsys)
+    assert run(*arguments, "--share", "two=0.3", "--share", "one=0.7", "--name", "flavour=nowhere") == 0
+    content = json.loads((tmp_path / "made" / "model.json").read_text())
+    assert content["card"]["training"]["settings"]["shares"] == [0.7, 0.3]
+    assert content["variables"]["context"] == ["neighbours", "composition", "event", "missing"]
+    assert content["origin"]["n_samples"] == 2
+
+
+@pytest.mark.parametrize("option", [["--share", "one"], ["--share", "one=much"], ["--name", "flavour"]])
+def test_assignments_that_are_none_are_refused(capsys, option):
+    with pytest.raises(SystemExit) as stopped:
+        run("train", QCD, "--output", "nowhere", *option)
+    assert stopped.value.code == 2
+    assert "=" in capsys.readouterr().err
 
 
 def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):

@@ -75,21 +75,27 @@ def test_event_equals_slow_reference():
             assert got[:2] == pytest.approx([np.log(ht) - 4, np.log(ht / jet[0])], abs=1e-5)
             assert np.expm1(got[2]) == pytest.approx((event[:, 0] > context.COUNTED).sum(), abs=1e-4)
             assert got[4] == pytest.approx((event[:, 0] > jet[0]).sum() / 5, abs=1e-6)
-            assert got[15:].tolist() == [len(others) > 0, len(others) > 1]
+            assert got[17:].tolist() == [len(others) > 0, len(others) > 1]
             for k, other in enumerate(others[:2]):
                 mass = np.sqrt(invariant_mass([jet, other]) ** 2 + 1)
                 d_phi = np.abs(np.angle(np.exp(1j * (jet[2] - other[2]))))
-                expected = [np.log(mass) - 4, d_phi / np.pi, abs(jet[1] - other[1]) / 3, np.log(other[0] / jet[0])]
-                assert got[6 + 4 * k : 10 + 4 * k] == pytest.approx(expected, abs=1e-5)
+                angles = [d_phi / np.pi, abs(jet[1] - other[1]) / 3]
+                momenta = [np.log(other[0] / jet[0]), np.log(1.5 / other[0]) + 2]
+                expected = [np.log(mass) - 4, *angles, *momenta]
+                assert got[6 + 5 * k : 11 + 5 * k] == pytest.approx(expected, abs=1e-5)
             if len(others) > 1:
-                assert got[14] == pytest.approx(np.log(np.sqrt(invariant_mass(others[:2]) ** 2 + 1)) - 4, abs=1e-5)
-            assert not got[6 + 4 * len(others) : 14].any()
+                assert got[16] == pytest.approx(np.log(np.sqrt(invariant_mass(others[:2]) ** 2 + 1)) - 4, abs=1e-5)
+            assert not got[6 + 5 * len(others) : 16].any()
 
 
-def test_flavours_count_the_other_jets():
-    columns = context.flavours(np.array([21, -5, 5, 3, 0, 4]), np.array([4, 0, 2]))
+def test_flavours_of_the_other_jets():
+    code, pt = np.array([21, -5, 5, 3, 0, 4]), np.array([20, 40, 30, 10, 15, 12])
+    columns = context.flavours(code, pt[:, None] * np.ones(4), np.array([4, 0, 2]))
     expected = [[0, 1, 0, 2], [1, 1, 0, 1], [1, 1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 0], [0, 0, 0, 0]]
-    np.testing.assert_allclose(np.expm1(columns), expected, atol=1e-6)
+    np.testing.assert_allclose(np.expm1(columns[:, :4]), expected, atol=1e-6)
+    hardest, next_one = (columns[:, 4 * k : 4 * k + 4] for k in (1, 2))
+    assert [row.nonzero()[0].tolist() for row in hardest] == [[3], [3], [3], [3], [2], []]
+    assert [row.nonzero()[0].tolist() for row in next_one] == [[3], [0], [0], [3], [], []]
 
 
 def test_missing_momentum_is_seen_from_the_jet():

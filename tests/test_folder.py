@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import awkward as ak
 import numpy as np
@@ -9,12 +10,14 @@ import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
 import coffea_iqn.folder
-from coffea_iqn import IQNFolder
+from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.events import identity_keys
+from coffea_iqn.features import SCALES
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.training import RECIPES, train
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
-from conftest import context_of, open_events
+from conftest import TINY, context_of, make_pairs, open_events
 
 COLUMNS = ("pt", "eta", "phi", "mass")
 
@@ -26,7 +29,7 @@ def equal(a, b):
 def fold_slowly(folder, gen, events):
     """Event by event and jet by jet, as a person would."""
     keys = identity_keys(events, folder.seed)
-    context = [context_of(gen[i : i + 1]) for i in range(len(gen))]
+    context = [context_of(gen[i : i + 1], events[i : i + 1]) for i in range(len(gen))]
     folded = []
     for i, jets in enumerate(gen):
         event = []
@@ -255,7 +258,12 @@ def test_a_folder_is_small_immutable_and_the_same_after_pickling(folder, nano_ev
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"backend": "abacus"}, "backend"), ({"invalid": "ignore"}, "invalid"), ({"replicas": 0}, "replicas")],
+    [
+        ({"backend": "abacus"}, "backend"),
+        ({"names": {"colour": "x"}}, "names: expected of flavour"),
+        ({"invalid": "ignore"}, "invalid"),
+        ({"replicas": 0}, "replicas"),
+    ],
 )
 def test_unknown_options_are_refused(options, message):
     with pytest.raises(ValueError, match=f"^{message}: expected"):
@@ -274,7 +282,7 @@ def test_missing_context_is_warned_of_once(nano_events, monkeypatch):
     monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
     folder = IQNFolder("cms-delphes-ak5")
     bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
-    with pytest.warns(MissingContextWarning, match="lack flavour and composition") as caught:
+    with pytest.warns(MissingContextWarning, match="lack flavour, composition, which") as caught:
         folder(bare, nano_events)
         folder(bare, nano_events)
     assert len([w for w in caught if w.category is MissingContextWarning]) == 1
@@ -284,3 +292,42 @@ def test_context_changes_the_jets(nano_events):
     folder = IQNFolder("cms-delphes-ak4", acceptance=False)
     bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
     assert not ak.any(ak.flatten(folder(bare, nano_events).pt == folder(nano_events.GenJet, nano_events).pt))
+
+
+def test_backends_draw_the_same_jets(shipped, nano_events):
+    compiled, reference = (
+        IQNFolder(shipped, backend=backend)(nano_events.GenJet, nano_events) for backend in ("numba", "torch")
+    )
+    for name in COLUMNS:
+        np.testing.assert_allclose(ak.flatten(compiled[name]), ak.flatten(reference[name]), rtol=1e-4, atol=1e-4)
+
+
+def test_a_higher_threshold_loses_what_lies_below_it(shipped, nano_events):
+    def raw_pt(reco):
+        jets = np.stack([np.asarray(ak.flatten(reco[name])) for name in COLUMNS], axis=1)
+        return SCALES["delphes-cms"].undo(jets.astype(np.float64))[:, 0]
+
+    gen = nano_events.GenJet
+    above = IQNFolder(shipped, raw_pt_min=20.0, replicas=8)(gen, nano_events)
+    cut = IQNFolder(shipped, replicas=8)(gen, nano_events)
+    assert raw_pt(above).min() >= 20.0 * (1 - 1e-6)
+    expected = (raw_pt(cut) > 20.0).sum()
+    assert len(raw_pt(above)) == pytest.approx(expected, abs=5 * np.sqrt(expected))
+    certain = IQNFolder(shipped, raw_pt_min=20.0, acceptance=False)(gen, nano_events)
+    assert ak.all(ak.num(certain) == ak.num(gen))
+    assert raw_pt(certain).min() >= 20.0 * (1 - 1e-6)
+
+
+@pytest.mark.parametrize("options", [{"raw_pt_min": 20.0}, {"backend": "numba"}])
+def test_networks_whose_quantiles_may_cross_refuse_what_needs_a_spline(tmp_path, options):
+    made = train(make_pairs(), replace(RECIPES["paper-iqnx4"], **TINY))
+    bundle.save(made, tmp_path / "paper")
+    with pytest.raises(ValueError, match=r"expected .* for IQNx4"):
+        IQNFolder(tmp_path / "paper", **options)
+
+
+def test_names_of_the_input_are_options(nano_events):
+    gen = nano_events.GenJet
+    renamed = ak.with_field(ak.without_field(gen, "partonFlavour"), gen.partonFlavour, "hadronFlavour")
+    folder = IQNFolder("cms-delphes-ak4", names={"flavour": "hadronFlavour"})
+    assert equal(folder(renamed, nano_events), IQNFolder("cms-delphes-ak4")(gen, nano_events))

@@ -7,7 +7,7 @@ import pytest
 import torch
 from coffea import processor
 
-from coffea_iqn import training
+from coffea_iqn import batches
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.networks import IQNx4
@@ -144,22 +144,27 @@ def test_one_sample_needs_no_origin(pairs):
     assert emulator.variables.context == ("flavour", "neighbours")
 
 
-@pytest.mark.parametrize(("balance", "share"), [(0.0, 0.9), (0.5, 0.75), (1.0, 0.5)])
-def test_balance_is_the_share_of_a_sample(balance, share):
+@pytest.mark.parametrize(("shares", "share"), [((), 0.9), ((0.3, 0.1), 0.75), ((1.0, 1.0), 0.5)])
+def test_samples_have_their_shares_of_a_batch(shares, share):
     sample = torch.arange(1000) % 10 == 0
-    draw = training._balanced(sample.long(), balance)
+    draw = batches.drawing(sample.long(), shares)
     rows = draw(20_000, torch.Generator().manual_seed(0))
     assert (~sample[rows]).double().mean().item() == pytest.approx(share, abs=0.01)
     assert len(rows.unique()) == 1000
 
 
+def test_a_share_is_wanted_for_every_sample(pairs):
+    with pytest.raises(ValueError, match="one above 0 for each of 2 samples"):
+        train(pairs, replace(SPLINE, shares=(1.0, 2.0, 3.0)))
+
+
 def test_levels_are_hidden_whole_and_as_often_as_said():
     levels = ("neighbours", "composition")
-    inputs = training._hidden(torch.ones(20_000, 3 + 8), levels, 0.0, torch.Generator().manual_seed(0))
+    inputs = batches.hidden(torch.ones(20_000, 3 + 8), levels, 0.0, torch.Generator().manual_seed(0))
     assert (inputs[:, :3] == 1).all()
     seen = inputs[:, 3:].reshape(-1, 2, 4)
     assert (seen.amin(dim=2) == seen.amax(dim=2)).all()
-    shown = [sum(share for share, kind in training.SHOWN if level in kind) for level in levels]
+    shown = [sum(share for share, kind in batches.SHOWN if level in kind) for level in levels]
     assert seen[:, :, 0].mean(dim=0).tolist() == pytest.approx(shown, abs=0.02)
 
 

@@ -1,0 +1,67 @@
+"""What a training step sees: which jets, and how much of what is known of them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from coffea_iqn.context import OF_EVENT, WIDTHS
+from coffea_iqn.fitting import Draw
+
+_NANOAOD = ("flavour", "neighbours", *OF_EVENT)
+# how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
+SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.40, tuple(WIDTHS)),
+    (0.15, (*_NANOAOD, "composition")),
+    (0.35, _NANOAOD),
+    (0.10, ()),
+)
+
+
+def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator) -> Tensor:
+    """Network inputs with some levels of context hidden.
+
+    Parameters
+    ----------
+    inputs: (N, n), the columns of the levels last.
+    levels: of `context`, in the order of their columns.
+    blind: chance that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
+    generator: on the CPU, whatever the device of inputs.
+    """
+    if not levels:
+        return inputs
+    n = len(inputs)
+    shares = torch.tensor([share for share, _ in SHOWN])
+    seen_by_kind = torch.tensor([[level in shown for level in levels] for _, shown in SHOWN])
+    seen = seen_by_kind[torch.multinomial(shares, n, replacement=True, generator=generator)]  # (N, levels)
+    some = torch.rand(n, len(levels), generator=generator) < 0.5
+    seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
+    mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
+    start = inputs.shape[1] - mask.shape[1]
+    return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
+
+
+def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
+    """How to draw rows for a batch.
+
+    Parameters
+    ----------
+    sample: which training sample each row is of, (N,) int64.
+    shares: of each sample in a batch; none for each as its number of rows.
+
+    Returns
+    -------
+    a function of the number of rows and a generator that gives rows, (n,).
+    """
+    order = sample.argsort(stable=True)
+    sizes = sample.bincount(minlength=len(shares))
+    starts = sizes.cumsum(0) - sizes
+    wanted = torch.tensor(shares, dtype=torch.float64) if shares else sizes.double()
+    wanted = torch.where(sizes > 0, wanted, 0.0)
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        which = torch.multinomial(wanted, n, replacement=True, generator=generator)
+        place = (torch.rand(n, dtype=torch.float64, generator=generator) * sizes[which]).long()
+        return order[starts[which] + place]
+
+    return draw

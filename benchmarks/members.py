@@ -27,11 +27,11 @@ from coffea_iqn.training import RECIPES, JetPairs, TrainingSettings, train
 CMS = {"scale": "delphes-cms", "raw_pt_min": 10.0}
 # as many steps as take about as long on one core; the paper's own figures took 24 hours
 MEMBERS: dict[str, TrainingSettings] = {
-    "paper-iqnx4": replace(RECIPES["paper-iqnx4"], stages=3, steps=2500, acceptance=False),
-    "paper-iqnx1": replace(RECIPES["paper-iqnx1"], stages=3, steps=2500, acceptance=False),
-    "residual-iqnx4": replace(RECIPES["residual-iqnx4"], stages=3, steps=2500, acceptance=False),
-    "spline, 2 × 40": replace(RECIPES["default"], hidden=(40, 40), steps=10_000, context=(), acceptance=False, **CMS),
-    "spline, 2 × 64": replace(RECIPES["default"], hidden=(64, 64), steps=8000, context=(), acceptance=False, **CMS),
+    "paper-iqnx4": replace(RECIPES["paper-iqnx4"], stages=3, steps=1500, acceptance=False),
+    "paper-iqnx1": replace(RECIPES["paper-iqnx1"], stages=3, steps=1500, acceptance=False),
+    "residual-iqnx4": replace(RECIPES["residual-iqnx4"], stages=3, steps=1500, acceptance=False),
+    "spline, 2 × 40": replace(RECIPES["default"], hidden=(40, 40), steps=6000, context=(), acceptance=False, **CMS),
+    "spline, 2 × 64": replace(RECIPES["default"], hidden=(64, 64), steps=5000, context=(), acceptance=False, **CMS),
 }
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
 

@@ -66,11 +66,11 @@ def known_levels(columns: Floats) -> tuple[str, ...]:
     return tuple(name for name in WIDTHS if columns[:, columns_of(name).stop - 1].any())
 
 
-def select(columns: Floats, levels: Sequence[str]) -> Floats:
-    """The columns of some levels, side by side."""
+def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:
+    """The columns of some levels, (N, n) each."""
     if tuple(levels) == tuple(WIDTHS):
-        return columns
-    return np.concatenate([columns[:, columns_of(level)] for level in levels], axis=1)
+        return [columns]
+    return [columns[:, columns_of(level)] for level in levels]
 
 
 def flavour(parton: npt.NDArray[np.integer]) -> Floats:

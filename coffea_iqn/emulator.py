@@ -49,7 +49,7 @@ class Variables:
             return inputs
         if context is None:
             context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
-        return np.concatenate([inputs, select(context, self.context)], axis=1)
+        return np.concatenate([inputs, *select(context, self.context)], axis=1)
 
     def encode(self, reco: Array, gen: Array) -> Array:
         """The standardised targets (N, 4) of reco and gen jets, float32."""
@@ -64,19 +64,17 @@ class Variables:
 
     def decode(self, drawn: Array, gen: Array, *, raw_pt_min: float) -> Array:
         """Reco jets (N, 4), float32, of standardised targets (N, 4); the inverse of `encode`."""
-        gen = gen.astype(np.float64)
         targets = self.target_scale.invert(drawn)
         if self.compression is not None:
             targets = self.compression.invert(targets, gen)
         raw = TARGETS[self.targets].decode(targets, gen)
         raw[:, PT] = np.maximum(raw[:, PT], raw_pt_min)  # rounding must not carry a jet below the threshold
-        return SCALES[self.scale].apply(raw).astype(np.float32)
+        return SCALES[self.scale].apply(raw).astype(np.float32, copy=False)
 
     def lower_bound(self, gen: Array, raw_pt_min: float) -> Array:
         """The standardised first target of a jet at the threshold, (N,) float32."""
         if raw_pt_min <= 0.0:
             return np.full(len(gen), NO_BOUND, dtype=np.float32)
-        gen = gen.astype(np.float64)
         edge = gen.copy()
         edge[:, PT] = raw_pt_min
         return self._encode_raw(edge, gen)[:, PT]

@@ -251,7 +251,9 @@ class Compression(NamedTuple):
 
     def size(self, gen: Array) -> Array:
         """The typical size of the targets, (N, 4): twice the fitted one, where asinh begins to bend."""
-        return 2.0 * np.exp(_size_variables(gen) @ self.coefficients)
+        variables = _size_variables(gen)
+        log_size = variables @ self.coefficients.astype(variables.dtype)
+        return 2.0 * np.exp(np.clip(log_size, -MAX_LOG, MAX_LOG))
 
 
 def _size_variables(gen: Array) -> Array:
@@ -259,4 +261,4 @@ def _size_variables(gen: Array) -> Array:
     log_pt, eta, log_m = np.log(gen[:, PT]), np.abs(gen[:, ETA]), log_mass(gen[:, MASS])
     one = np.ones_like(log_pt)
     columns = [one, log_pt, log_pt**2, eta, eta**2, eta**3, log_m, log_m**2, log_pt * eta, log_pt * log_m]
-    return np.stack(columns, axis=1).astype(np.float64)
+    return np.stack(columns, axis=1)

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from coffea_iqn.splines import LOGIT_MAX, SLOPE_MIN, STEP_MIN
 
 Floats = npt.NDArray[np.float32]
+HALF, FOUR = np.float32(0.5), np.float32(4.0)  # in single precision, as `splines.positive` has them
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -22,7 +23,7 @@ def draw(curve: Floats, knots: Floats, tau: Floats, lower: Floats, drawn: Floats
 
     Parameters
     ----------
-    curve: what a network of `SplineIQN` gives, (N, 2 K).
+    curve: what a network of `SplineIQN` gives, (N, 2 K or more).
     knots: logits of the knots' levels, (K,).
     tau: levels in (0, 1), (N,).
     lower: quantiles are those of what lies above this bound, (N,); (0,) for no bound.
@@ -30,11 +31,14 @@ def draw(curve: Floats, knots: Floats, tau: Floats, lower: Floats, drawn: Floats
     """
     n_knots = len(knots)
     values = np.empty(n_knots)
+    steps = np.empty(n_knots, dtype=np.float32)
     for i in range(len(curve)):
         row = curve[i]
+        for j in range(n_knots):  # a loop of its own, for the compiler to take several at once
+            steps[j] = HALF * (row[j] + np.sqrt(row[j] * row[j] + FOUR))
         values[0] = 0.0
         for j in range(1, n_knots):
-            values[j] = values[j - 1] + _positive(row[j]) + STEP_MIN
+            values[j] = values[j - 1] + steps[j] + STEP_MIN
         shift = row[0] - 0.5 * (values[n_knots // 2 - 1] + values[n_knots // 2])
         for j in range(n_knots):
             values[j] += shift

@@ -43,7 +43,8 @@ def test_unknown_levels_are_zero_and_known_ones_say_so():
     assert columns[:, context.columns_of("flavour")].sum(axis=1).tolist() == [2, 2, 1]
     assert not columns[:, context.columns_of("composition")].any()
     assert context.known_levels(columns) == ("flavour",)
-    assert context.select(columns, ["substructure", "flavour"]).shape == (3, 10)
+    assert [c.shape for c in context.select(columns, ["substructure", "flavour"])] == [(3, 4), (3, 6)]
+    assert context.select(columns, list(context.WIDTHS))[0] is columns
 
 
 def test_rows_of_nan_are_unknown():

@@ -130,10 +130,13 @@ class Emulator:
 
         Raises
         ------
-        ValueError: when the shapes do not agree.
+        ValueError: when the shapes do not agree, or the backend is unknown.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
         _check(gen, tau, context)
+        if backend not in BACKENDS:
+            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
+            raise ValueError(msg)
         compiled = backend == "numba" or (backend == "auto" and self.network.compiled)
         network_sample = self.network.sample_compiled if compiled else self.network.sample
         threshold = self._threshold(raw_pt_min)
@@ -141,7 +144,7 @@ class Emulator:
         def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
             inputs = self._inputs(gen, context)
             bounds = [torch.from_numpy(self.variables.lower_bound(gen, threshold))] if threshold > 0.0 else []
-            drawn = network_sample(torch.from_numpy(tau), inputs, *bounds).numpy()
+            drawn = network_sample(torch.tensor(tau), inputs, *bounds).numpy()
             return self.variables.decode(drawn, gen, raw_pt_min=threshold)
 
         return _in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
@@ -179,7 +182,7 @@ class Emulator:
         def chain(gen: Array, tau: Array, reco: Array, context: Array | None = None) -> Array:
             inputs = self._inputs(gen, context)
             y = torch.from_numpy(self.variables.encode(reco, gen))
-            levels = torch.from_numpy(tau)
+            levels = torch.tensor(tau)
             out = np.empty_like(tau)
             for k in range(N_TARGETS):
                 if k == 0 and threshold > 0.0:

@@ -71,7 +71,18 @@ def exact():
     return train(pairs, settings), matched
 
 
+def test_arrays_that_may_not_be_written_are_read(emulator, gen):
+    tau = uniforms(len(gen))
+    drawn = emulator.sample(gen, tau)
+    for array in (gen, tau):
+        array.setflags(write=False)
+    np.testing.assert_array_equal(emulator.sample(gen, tau), drawn)
+    np.testing.assert_allclose(emulator.sample(gen.astype(np.float64), tau), drawn, rtol=1e-4, atol=1e-4)
+
+
 def test_backends_agree(emulator):
+    with pytest.raises(ValueError, match="expected one of auto, numba, torch, got 'abacus'"):
+        emulator.sample(make_pairs(5).gen, uniforms(5), backend="abacus")
     gen = make_pairs(5000).gen
     tau = np.random.default_rng(0).uniform(1e-7, 1 - 1e-7, gen.shape).astype(np.float32)
     if not emulator.network.compiled:

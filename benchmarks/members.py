@@ -1,6 +1,6 @@
 """Every member of the IQN family on the same files, each with several seeds.
 
-    python benchmarks/members.py --train qcd_train.root --check qcd_valid.root qcd_test.root --radius 0.5 --output members.json
+    python benchmarks/members.py --train qcd_train.root --check qcd_valid.root qcd_test.root --output members.json
 
 Trains each recipe for about the same time on one core, on jets of which nothing but the four-momentum is known, and
 gives the figures of `fidelity.py`, mean and standard deviation over the seeds, and the validation loss against minutes.

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, running
 from coffea_iqn.closure import jet_features, judge, residual_features, uniformity, uniformity_in_cells
-from coffea_iqn.context import OF_EVENT, columns_of, known_levels
+from coffea_iqn.context import NANOAOD, columns_of, known_levels
 from coffea_iqn.features import SCALES
 from coffea_iqn.files import inspect
 from coffea_iqn.processors import PairsProcessor
@@ -30,7 +30,6 @@ from coffea_iqn.processors import PairsProcessor
 PT_MIN = 20.0
 PT_EDGES = (20, 25, 32, 50, 100, 300, 3000)
 ETA_EDGES = (0, 1.3, 2.5, 3, 5)
-NANOAOD = ("flavour", "neighbours", *OF_EVENT)
 CONTEXTS = {
     "none": (),
     "nanoaod": NANOAOD,

@@ -22,7 +22,7 @@ from coffea_iqn import running
 from coffea_iqn.files import inspect
 from coffea_iqn.fitting import Check
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import RECIPES, JetPairs, TrainingSettings, train
+from coffea_iqn.training import RECIPES, TrainingSettings, train
 
 CMS = {"scale": "delphes-cms", "raw_pt_min": 10.0}
 # as many steps as take about as long on one core; the paper's own figures took 24 hours
@@ -34,11 +34,6 @@ MEMBERS: dict[str, TrainingSettings] = {
     "spline, 2 × 64": replace(RECIPES["default"], hidden=(64, 64), steps=5000, context=(), acceptance=False, **CMS),
 }
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
-
-
-def one_sample(pairs: JetPairs) -> JetPairs:
-    """The pairs without what tells samples apart."""
-    return pairs._replace(sample=np.zeros_like(pairs.sample))
 
 
 def main() -> None:
@@ -54,7 +49,7 @@ def main() -> None:
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in arguments.train]
     with running.open_executor("iterative", status=False) as executor:
         collect = PairsProcessor(radius=arguments.radius)
-        pairs = one_sample(running.run(collect, {"x": sources}, executor, collections=["GenJet", "Jet"], status=False))
+        pairs = running.run(collect, {"x": sources}, executor, collections=["GenJet", "Jet"], status=False)
     gen, real, context = read_pairs(arguments.check, arguments.radius, "delphes-cms")
     nothing = np.zeros_like(context)
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from coffea_iqn.context import OF_EVENT, WIDTHS
+from coffea_iqn.context import NANOAOD, WIDTHS
 from coffea_iqn.fitting import Draw
 
-_NANOAOD = ("flavour", "neighbours", *OF_EVENT)
 # how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
 SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.40, tuple(WIDTHS)),
-    (0.15, (*_NANOAOD, "composition")),
-    (0.35, _NANOAOD),
+    (0.15, (*NANOAOD, "composition")),
+    (0.35, NANOAOD),
     (0.10, ()),
 )
 

@@ -134,11 +134,11 @@ def _print_cutflow(summary: dict[str, Any]) -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
     settings = _settings(arguments)
-    if arguments.share:
-        settings = replace(settings, shares=_shares(dict(arguments.share), arguments))
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     datasets = _datasets(arguments, [arguments.gen, arguments.reco])
+    if arguments.share:
+        settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
     checkpoint = output.with_name(output.name + ".training")
     pairs_of = PairsProcessor(
         gen=arguments.gen,
@@ -254,19 +254,18 @@ def models(_: argparse.Namespace) -> None:
 def _datasets(arguments: argparse.Namespace, collections: Sequence[str]) -> dict[str, list[Source]]:
     """FILES as inspected files by dataset: NAME=PATH, or the file's own name without its suffix."""
     datasets: dict[str, list[Source]] = {}
+    names = Names.of(dict(arguments.names))
     for item in arguments.files:
         name, _, path = item.rpartition("=")
-        names = Names.of(dict(arguments.names))
         source = inspect(path, tree=arguments.tree, collections=collections, names=names)
         name = name or arguments.dataset or Path(path).stem
         datasets.setdefault(name, []).append(source)
     return datasets
 
 
-def _shares(shares: dict[str, float], arguments: argparse.Namespace) -> tuple[float, ...]:
-    """The share of each dataset, in the order in which `PairsProcessor` numbers them."""
-    names = sorted(_datasets(arguments, [arguments.gen, arguments.reco]))
-    if sorted(shares) != names:
+def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    """The share of each dataset, in the order of names, in which `PairsProcessor` numbers them."""
+    if sorted(shares) != list(names):
         msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"
         raise ValueError(msg)
     return tuple(shares[name] for name in names)

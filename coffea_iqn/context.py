@@ -30,6 +30,7 @@ Floats = npt.NDArray[np.floating]
 OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4}
 OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
 WIDTHS = OF_JET | OF_EVENT
+NANOAOD = ("flavour", "neighbours", *OF_EVENT)  # levels that CMS NanoAOD has
 N_COLUMNS = sum(WIDTHS.values())
 NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
 FAR = 3.0  # ΔR from which a neighbour is as good as none

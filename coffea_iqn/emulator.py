@@ -143,7 +143,7 @@ class Emulator:
 
         def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
             inputs = self._inputs(gen, context)
-            bounds = [torch.from_numpy(self.variables.lower_bound(gen, threshold))] if threshold > 0.0 else []
+            bounds = [self._bound(gen, threshold)] if threshold > 0.0 else []
             drawn = network_sample(torch.tensor(tau), inputs, *bounds).numpy()
             return self.variables.decode(drawn, gen, raw_pt_min=threshold)
 
@@ -186,8 +186,7 @@ class Emulator:
             out = np.empty_like(tau)
             for k in range(N_TARGETS):
                 if k == 0 and threshold > 0.0:
-                    lower = torch.from_numpy(self.variables.lower_bound(gen, threshold))
-                    q = self.network.quantile_above(k, levels[:, k], inputs, y[:, :k], lower)
+                    q = self.network.quantile_above(k, levels[:, k], inputs, y[:, :k], self._bound(gen, threshold))
                 else:
                     q = self.network.quantile(k, levels[:, k], inputs, y[:, :k])
                 one_changed = y.clone()
@@ -220,13 +219,9 @@ class Emulator:
             inputs = self._inputs(gen, context)
             p = torch.ones(len(gen)) if self.acceptance is None else torch.sigmoid(self.acceptance(inputs))
             if self.acceptance is not None and asked > own:
-                below = [
-                    self.network.density(
-                        0, torch.from_numpy(self.variables.lower_bound(gen, pt)), inputs, inputs[:, :0]
-                    )
-                    for pt in (own, asked)
-                ]
-                (all_below, _), (asked_below, _) = below
+                (all_below, _), (asked_below, _) = (
+                    self.network.density(0, self._bound(gen, pt), inputs, inputs[:, :0]) for pt in (own, asked)
+                )
                 p = p * (1.0 - asked_below) / (1.0 - all_below)
             return np.asarray(p.numpy())
 
@@ -236,6 +231,10 @@ class Emulator:
         """What the quantile and the acceptance network see of gen jets."""
         inputs = torch.from_numpy(self.variables.network_inputs(gen, context))
         return inputs if self.origin is None else self.origin.describe(inputs)
+
+    def _bound(self, gen: Array, threshold: float) -> Tensor:
+        """The first target of a jet at the threshold, as the networks take it, (N,)."""
+        return torch.from_numpy(self.variables.lower_bound(gen, threshold))
 
     def _threshold(self, raw_pt_min: float | None) -> float:
         own = self.variables.raw_pt_min
@@ -251,7 +250,7 @@ class Emulator:
         def chain(gen: Array, reco: Array, context: Array | None = None) -> Array:
             inputs = self._inputs(gen, context)
             y = torch.from_numpy(self.variables.encode(reco, gen))
-            lower = torch.from_numpy(self.variables.lower_bound(gen, threshold))
+            lower = self._bound(gen, threshold)
             levels, log_densities = [], []
             for k in range(N_TARGETS):
                 level, log_density = self.network.density(k, y[:, k], inputs, y[:, :k])

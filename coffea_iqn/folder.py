@@ -113,6 +113,7 @@ class IQNFolder:
             raise ValueError(msg)
         # a shipped bundle goes by its name, for a worker may have the package elsewhere
         model = str(model) if str(model) in BUNDLES else str(bundle.find(model))
+        emulator = bundle.load(model)
         values = {
             "model": model,
             "seed": int(seed),
@@ -122,9 +123,9 @@ class IQNFolder:
             "invalid": invalid,
             "raw_pt_min": raw_pt_min,
             "names": Names.of(names),
-            "hash": bundle.load(model).card["hash"],
+            "hash": emulator.card["hash"],
         }
-        network = bundle.load(model).network
+        network = emulator.network
         if raw_pt_min is not None and not network.exact:
             msg = f"raw_pt_min: expected None for {type(network).__name__}, whose quantiles may cross, got {raw_pt_min}"
             raise ValueError(msg)

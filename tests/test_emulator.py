@@ -143,9 +143,9 @@ def test_no_jet_below_the_threshold(exact, threshold):
     reco = emulator.sample(pairs.gen, uniforms(len(pairs.gen)), raw_pt_min=threshold)
     raw = SCALES["delphes-cms"].undo(reco.astype(np.float64))[:, 0]
     assert raw.min() >= (threshold or 10.0) * (1 - 1e-6)
-    above = np.flatnonzero(reco[:, 3] > 0.01)[:50]  # masses at zero were clipped
-    again = emulator.cdf(pairs.gen[above], reco[above], raw_pt_min=threshold)
-    np.testing.assert_allclose(again, uniforms(len(reco))[above], atol=5e-3)
+    np.testing.assert_allclose(
+        emulator.cdf(pairs.gen[:50], reco[:50], raw_pt_min=threshold), uniforms(len(reco))[:50], atol=5e-3
+    )
 
 
 def test_density_is_that_of_the_samples(exact):

@@ -44,7 +44,7 @@ def read_pairs(paths: list[str], radius: float, scale: str) -> tuple[Any, Any, A
     processor = PairsProcessor(radius=radius, gen_pt_min=PT_MIN)
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
     with running.open_executor("iterative", status=False) as executor:
-        pairs = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
+        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
     keep = pairs.matched
     keep[keep] = SCALES[scale].undo(pairs.reco[keep].astype(np.float64))[:, 0] > PT_MIN
     return pairs.gen[keep], pairs.reco[keep], pairs.context[keep]

@@ -22,7 +22,8 @@ from coffea_iqn import running
 from coffea_iqn.files import inspect
 from coffea_iqn.fitting import Check
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import RECIPES, TrainingSettings, train
+from coffea_iqn.recipes import RECIPES, TrainingSettings
+from coffea_iqn.training import train
 
 CMS = {"scale": "delphes-cms", "raw_pt_min": 10.0}
 # as many steps as take about as long on one core; the paper's own figures took 24 hours
@@ -49,7 +50,7 @@ def main() -> None:
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in arguments.train]
     with running.open_executor("iterative", status=False) as executor:
         collect = PairsProcessor(radius=arguments.radius)
-        pairs = running.run(collect, {"x": sources}, executor, collections=["GenJet", "Jet"], status=False)
+        pairs, _ = running.run(collect, {"x": sources}, executor, collections=["GenJet", "Jet"], status=False)
     gen, real, context = read_pairs(arguments.check, arguments.radius, "delphes-cms")
     nothing = np.zeros_like(context)
 

@@ -24,7 +24,8 @@ from coffea_iqn.emulator import BLOCK
 from coffea_iqn.files import inspect
 from coffea_iqn.networks import QuantileNetwork
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import RECIPES, train
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.training import train
 
 JETS = 98_304  # whole blocks
 ROUNDS = 7
@@ -34,7 +35,7 @@ def main() -> None:
     torch.set_num_threads(1)
     source = inspect(str(sample_path("qcd_ak4.root")), collections=["GenJet", "Jet"])
     with running.open_executor("iterative", status=False) as executor:
-        pairs = running.run(PairsProcessor(), {"x": [source]}, executor, collections=["GenJet", "Jet"], status=False)
+        pairs, _ = running.run(PairsProcessor(), {"x": [source]}, executor, collections=["GenJet", "Jet"], status=False)
     # what its weights are does not change its speed
     paper = train(pairs, replace(RECIPES["paper-iqnx4"], steps=20, check_every=20, stages=1, acceptance=False))
     rows = np.arange(JETS) % len(pairs.gen)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from coffea_iqn.context import NANOAOD, WIDTHS
-from coffea_iqn.fitting import Draw
+from coffea_iqn.fitting import Draw, Schedule, Watch, fit
+
+MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
 
 # how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
 SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
@@ -64,3 +70,68 @@ def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
         return order[starts[which] + place]
 
     return draw
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training under way: how each of its networks is fitted.
+
+    Attributes
+    ----------
+    blind: as of `hidden`.
+    shares: as of `drawing`.
+    device: where to compute, as torch names it.
+    checkpoint, watch: as of `fitting.fit`.
+    """
+
+    blind: float
+    shares: tuple[float, ...]
+    device: str
+    checkpoint: Path | None
+    watch: Watch | None
+
+    def fit(
+        self,
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        learn: tuple[Tensor, ...],
+        check: tuple[Tensor, ...],
+        schedule: Schedule,
+        levels: tuple[str, ...] = (),
+    ) -> float:
+        """Fit a module, and return its best validation loss.
+
+        Parameters
+        ----------
+        phase: a name for progress and for the checkpoint.
+        module: what is trained.
+        loss: of a batch of `learn` but its last, and a generator.
+        learn, check: rows to learn from and rows held out: inputs first, the training sample of each last.
+        schedule: steps and the like.
+        levels: of context, the last columns of the inputs, of which some are hidden.
+        """
+        *learnt, sample = learn
+        learnt = [t.to(self.device) for t in learnt]
+        *checked, valid_sample = check
+        chosen = drawing(valid_sample, self.shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
+        checked = [t[chosen].to(self.device) for t in checked]
+
+        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            inputs, *others = (t[rows.to(self.device)] for t in learnt)
+            return loss(hidden(inputs, levels, self.blind, generator), *others, generator)
+
+        def validation_loss() -> Tensor:
+            same_each_time = _seeded()
+            inputs, *others = checked
+            return loss(hidden(inputs, levels, self.blind, same_each_time), *others, same_each_time)
+
+        draw = drawing(sample, self.shares)
+        module.to(self.device)
+        return fit(
+            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
+        )
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

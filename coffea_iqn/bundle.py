@@ -2,8 +2,9 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds
 
-    schema_version   integer; this library reads version 2
+    schema_version   integer; this library reads version 3
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
+    unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
                      jet scale, standardisations, compression, levels of context, threshold
     card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
@@ -38,11 +39,12 @@ from coffea_iqn.features import (
     Compression,
     Standardisation,
 )
-from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, build
+from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
+from coffea_iqn.unmatched import N_FAR, N_NEAR, Law, Unmatched
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CARD, WEIGHTS = "model.json", "model.safetensors"
-_KEYS = ("schema_version", "network", "acceptance", "origin", "variables", "card", "hash")
+_KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
 _CACHE: dict[str, Emulator] = {}
 Part = TypeVar("Part", bound=nn.Module)
@@ -81,15 +83,20 @@ def save(emulator: Emulator, path: str | Path) -> str:
     if path.exists() and not (path / CARD).is_file():
         msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
         raise FileExistsError(msg)
-    parts = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
+    networks = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
+    modules: dict[str, nn.Module | None] = {**networks}
+    if emulator.unmatched is not None:
+        for kind, law in emulator.unmatched.laws.items():
+            modules |= {f"unmatched.{kind}.number": law.number, f"unmatched.{kind}.jets": law.jets}
     tensors: dict[str, Any] = {}
-    for name, part in parts.items():
-        if part is not None:
-            tensors |= {f"{name}.{k}": v.contiguous() for k, v in part.state_dict().items()}
+    for name, module in modules.items():
+        if module is not None:
+            tensors |= {f"{name}.{k}": v.contiguous() for k, v in module.state_dict().items()}
     weights = save_tensors(tensors)
     content: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
-        **{name: None if part is None else part.description() for name, part in parts.items()},
+        **{name: None if part is None else part.description() for name, part in networks.items()},
+        "unmatched": None if emulator.unmatched is None else _describe_unmatched(emulator.unmatched),
         "variables": _describe(emulator.variables),
         "card": emulator.card,
     }
@@ -188,8 +195,11 @@ def _assemble(content: dict[str, Any], weights: bytes) -> Emulator:
         if part is not None and part.n_context != n:
             msg = f"network: expected {n} inputs, for such are the variables, got {part.n_context}"
             raise ValueError(msg)
+    unmatched = None
+    if content["unmatched"] is not None:
+        unmatched = _unmatched(content["unmatched"], variables, tensors)
     card = {**content["card"], "hash": content["hash"]}
-    return Emulator(network.eval(), variables, gate, origin, card)
+    return Emulator(network.eval(), variables, gate, origin, unmatched, card)
 
 
 def _part(kind: type[Part], name: str, content: dict[str, Any], tensors: dict[str, Any]) -> Part | None:
@@ -220,12 +230,66 @@ def _describe(variables: Variables) -> dict[str, Any]:
         "inputs": variables.inputs,
         "targets": variables.targets,
         "scale": variables.scale,
-        "input_scale": {name: column.tolist() for name, column in variables.input_scale._asdict().items()},
-        "target_scale": {name: column.tolist() for name, column in variables.target_scale._asdict().items()},
+        "input_scale": _plain(variables.input_scale),
+        "target_scale": _plain(variables.target_scale),
         "compression": None if compression is None else compression.coefficients.tolist(),
         "context": list(variables.context),
         "raw_pt_min": variables.raw_pt_min,
     }
+
+
+def _plain(scale: Standardisation) -> dict[str, list[float]]:
+    return {name: column.tolist() for name, column in scale._asdict().items()}
+
+
+def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
+    laws = {
+        kind: {
+            "number": law.number.description(),
+            "jets": law.jets.description(),
+            "input_scale": _plain(law.input_scale),
+            "target_scale": _plain(law.target_scale),
+        }
+        for kind, law in model.laws.items()
+    }
+    return {**laws, "context": list(model.context), "reach": model.reach, "raw_pt_min": model.raw_pt_min}
+
+
+def _unmatched(content: dict[str, Any], variables: Variables, tensors: dict[str, Any]) -> Unmatched:
+    """The model of unmatched jets from its description and tensors.
+
+    Raises
+    ------
+    ValueError: an unknown name, or a wrong shape or value.
+    """
+    context = _levels(content["context"])
+    reach, raw_pt_min = float(content["reach"]), float(content["raw_pt_min"])
+    if not (0.0 < reach < np.inf and 0.0 < raw_pt_min < np.inf):
+        msg = f"unmatched: expected a reach and a raw_pt_min above 0, got {reach} and {raw_pt_min}"
+        raise ValueError(msg)
+    n_inputs = len(variables.input_scale.mean)
+    columns = {"near": n_inputs + N_NEAR + sum(WIDTHS[level] for level in context), "far": N_FAR}
+    laws = {}
+    for kind, n in columns.items():
+        described = content[kind]
+        number = NumberNetwork(**{k: v for k, v in described["number"].items() if k != "type"})
+        jets = build(described["jets"])
+        for name, part in (("number", number), ("jets", jets)):
+            if part.n_context != n:
+                msg = f"unmatched {kind}: expected {n} inputs, got {part.n_context}"
+                raise ValueError(msg)
+            _fill(part, f"unmatched.{kind}.{name}.", tensors)
+        scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
+        laws[kind] = Law(number.eval(), jets.eval(), *scales)
+    return Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, reach, raw_pt_min)
+
+
+def _levels(names: Any) -> tuple[str, ...]:
+    unknown = set(names) - set(WIDTHS)
+    if unknown:
+        msg = f"context: expected of {', '.join(WIDTHS)}, got {', '.join(sorted(unknown))}"
+        raise ValueError(msg)
+    return tuple(names)
 
 
 def _variables(content: dict[str, Any]) -> Variables:
@@ -240,10 +304,7 @@ def _variables(content: dict[str, Any]) -> Variables:
         if content[key] not in names:
             msg = f"{key}: expected one of {', '.join(names)}, got {content[key]!r}"
             raise ValueError(msg)
-    unknown = set(content["context"]) - set(WIDTHS)
-    if unknown:
-        msg = f"context: expected of {', '.join(WIDTHS)}, got {', '.join(sorted(unknown))}"
-        raise ValueError(msg)
+    context = _levels(content["context"])
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = None
     if content["compression"] is not None:
@@ -255,7 +316,7 @@ def _variables(content: dict[str, Any]) -> Variables:
         input_scale=_standardisation("input_scale", content, n_inputs),
         target_scale=_standardisation("target_scale", content, len(VARIABLES)),
         compression=compression,
-        context=tuple(content["context"]),
+        context=context,
         raw_pt_min=float(content["raw_pt_min"]),
     )
 

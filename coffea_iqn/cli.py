@@ -13,8 +13,8 @@ from uproot.exceptions import KeyInFileError
 from coffea_iqn import __version__, commands
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.events import Names
+from coffea_iqn.recipes import RECIPES
 from coffea_iqn.running import EXECUTORS
-from coffea_iqn.training import RECIPES
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -98,7 +98,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     p.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
     p.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
-    p.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet")
+    p.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
+    p.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
+    p.add_argument(
+        "--replicas", type=int, default=1, metavar="K", help="draw each event K times (default: %(default)s)"
+    )
     p.add_argument(
         "--drop-invalid", action="store_true", help="drop and count gen jets with NaN, infinite, zero or negative pt"
     )

@@ -5,7 +5,7 @@ Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]); real and emulated are two 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -155,12 +155,82 @@ def uniformity_in_cells(
 
     Cells with fewer than `min_jets` jets are left out.
     """
-    cells = []
+    return [
+        Cell(pt, abs_eta, int(inside.sum()), uniformity(levels[inside], bins=bins))
+        for pt, abs_eta, inside in _cells(gen, pt_edges, eta_edges, min_jets)
+    ]
+
+
+class Agreement(NamedTuple):
+    """How two histograms agree: χ² over the bins that count, and how many these are."""
+
+    chi2: float
+    ndf: int
+
+    @property
+    def per_bin(self) -> float:
+        """χ²/ndf; NaN where no bin counts."""
+        return self.chi2 / self.ndf if self.ndf else float("nan")
+
+
+def agreement(emulated: tuple[Floats, Floats], real: tuple[Floats, Floats], *, min_entries: float = 25.0) -> Agreement:
+    """χ² of emulated against real histograms, with the statistical uncertainties of both.
+
+    Parameters
+    ----------
+    emulated, real: values and variances of the bins, of one shape.
+    min_entries: effective real entries, value² / variance, that a bin needs to count.
+
+    Where both come from the same gen events they fluctuate together, and χ²/ndf of a perfect emulator is below 1: that
+    of two emulations says how far.
+    """
+    (value, variance), (expected, expected_variance) = emulated, real
+    counts = (expected > 0.0) & (expected**2 >= min_entries * expected_variance)
+    pulls2 = (value - expected)[counts] ** 2 / (variance + expected_variance)[counts]
+    return Agreement(float(pulls2.sum()), int(counts.sum()))
+
+
+class EfficiencyCell(NamedTuple):
+    """A cell of gen pt [GeV] and |eta|: how many gen jets, the fraction found, the mean of its emulated probability."""
+
+    pt: tuple[float, float]
+    abs_eta: tuple[float, float]
+    n_jets: int
+    found: float
+    expected: float
+
+    @property
+    def pull(self) -> float:
+        """Expected less found, over the binomial uncertainty of what was found."""
+        return float((self.expected - self.found) / np.sqrt(self.expected * (1.0 - self.expected) / self.n_jets))
+
+
+def efficiency_in_cells(
+    probability: Floats,
+    found: npt.NDArray[np.bool_],
+    gen: Floats,
+    *,
+    pt_edges: Sequence[float],
+    eta_edges: Sequence[float],
+    min_jets: int = 2000,
+) -> list[EfficiencyCell]:
+    """Emulated P(found) and what was found, (N,) each, of gen jets (N, 4), in cells of gen pt and |eta|.
+
+    Cells with fewer than `min_jets` jets are left out.
+    """
+    return [
+        EfficiencyCell(pt, abs_eta, int(inside.sum()), float(found[inside].mean()), float(probability[inside].mean()))
+        for pt, abs_eta, inside in _cells(gen, pt_edges, eta_edges, min_jets)
+    ]
+
+
+def _cells(
+    gen: Floats, pt_edges: Sequence[float], eta_edges: Sequence[float], min_jets: int
+) -> Iterator[tuple[tuple[float, float], tuple[float, float], npt.NDArray[np.bool_]]]:
+    """Cells of gen pt and |eta| with at least so many jets, and which jets are inside, (N,)."""
     pt, abs_eta = gen[:, 0], np.abs(gen[:, 1])
     for pt_range in pairwise(pt_edges):
         for eta_range in pairwise(eta_edges):
             inside = (pt >= pt_range[0]) & (pt < pt_range[1]) & (abs_eta >= eta_range[0]) & (abs_eta < eta_range[1])
-            n_jets = int(inside.sum())
-            if n_jets >= min_jets:
-                cells.append(Cell(pt_range, eta_range, n_jets, uniformity(levels[inside], bins=bins)))
-    return cells
+            if inside.sum() >= min_jets:
+                yield pt_range, eta_range, inside

@@ -26,6 +26,7 @@ from coffea_iqn.matching import default_cone
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.recipes import RECIPES, TrainingSettings
 
 GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
 
@@ -60,6 +61,8 @@ def fold(arguments: argparse.Namespace) -> None:
         truth=truth,
         seed=arguments.seed,
         acceptance=not arguments.no_acceptance,
+        unmatched=False if arguments.no_unmatched else None,
+        replicas=arguments.replicas,
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
         pt_min=arguments.pt_min,
@@ -93,6 +96,8 @@ def fold(arguments: argparse.Namespace) -> None:
             "bundle_hash": instance.folder.hash,
             "seed": arguments.seed,
             "acceptance": instance.folder.acceptance,
+            "unmatched": instance.folder.unmatched,
+            "replicas": instance.folder.replicas,
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],
@@ -143,13 +148,14 @@ def train(arguments: argparse.Namespace) -> None:
     pairs_of = PairsProcessor(
         gen=arguments.gen,
         reco=arguments.reco,
+        radius=arguments.radius,
         cone=cone,
         gen_pt_min=arguments.gen_pt_min,
         split=arguments.split,
         names=dict(arguments.names),
     )
     with _executor(arguments) as executor:
-        pairs = running.run(
+        sample = running.run(
             pairs_of,
             datasets,
             executor,
@@ -157,13 +163,16 @@ def train(arguments: argparse.Namespace) -> None:
             chunksize=arguments.chunksize,
             status=_show_progress(arguments),
         )
-    console.print(f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet", highlight=False)
+    pairs, unmatched = sample
+    n_unmatched = len(unmatched.near) + len(unmatched.far)
+    counts = f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet"
+    console.print(f"{counts}; {n_unmatched:,} reco jets without a gen jet", highlight=False)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
         with _TrainingProgress(settings, visible=_show_progress(arguments)) as progress:
             emulator = training.train(
-                pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
+                pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
             )
     except KeyboardInterrupt:
         errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
@@ -198,7 +207,7 @@ def train(arguments: argparse.Namespace) -> None:
 class _TrainingProgress:
     """A bar for each phase on a terminal, now and then a line where there is none."""
 
-    def __init__(self, settings: training.TrainingSettings, *, visible: bool) -> None:
+    def __init__(self, settings: TrainingSettings, *, visible: bool) -> None:
         self.settings = settings
         self.visible = visible
         self.lines = 0.0
@@ -271,10 +280,10 @@ def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]
     return tuple(shares[name] for name in names)
 
 
-def _settings(arguments: argparse.Namespace) -> training.TrainingSettings:
+def _settings(arguments: argparse.Namespace) -> TrainingSettings:
     given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None}
     given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
-    return replace(training.RECIPES[arguments.recipe], **given)
+    return replace(RECIPES[arguments.recipe], **given)
 
 
 def _show_progress(arguments: argparse.Namespace) -> bool:

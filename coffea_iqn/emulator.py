@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coffea_iqn.blocks import in_blocks
 from coffea_iqn.context import N_COLUMNS, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
 from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.unmatched import Unmatched
 
 BACKENDS = ("auto", "numba", "torch")
-BLOCK = 4096  # rows a network call: what fits the cache runs two to three times faster than a whole chunk
-ROWS = 16  # blocks are padded to a multiple, for matrix products of very few rows round differently
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +90,7 @@ class Emulator:
     acceptance: the network of P(reconstructed | gen); None keeps every jet.
     origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
         None where there is one sample.
+    unmatched: the model of reco jets that match no gen jet; None makes none.
     card: what is to be known of the emulator: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
@@ -101,6 +101,7 @@ class Emulator:
     variables: Variables
     acceptance: AcceptanceNetwork | None = None
     origin: OriginNetwork | None = None
+    unmatched: Unmatched | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
     def sample(
@@ -147,7 +148,7 @@ class Emulator:
             drawn = network_sample(torch.tensor(tau), inputs, *bounds).numpy()
             return self.variables.decode(drawn, gen, raw_pt_min=threshold)
 
-        return _in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
+        return in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
 
     def cdf(self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
@@ -194,7 +195,7 @@ class Emulator:
                 out[:, k] = self.variables.decode(one_changed.numpy(), gen, raw_pt_min=threshold)[:, k]
             return out
 
-        return _in_blocks(chain, gen, tau.astype(np.float32, copy=False), reco, context)
+        return in_blocks(chain, gen, tau.astype(np.float32, copy=False), reco, context)
 
     def log_density(
         self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None
@@ -225,7 +226,7 @@ class Emulator:
                 p = p * (1.0 - asked_below) / (1.0 - all_below)
             return np.asarray(p.numpy())
 
-        return _in_blocks(chance, gen, context)
+        return in_blocks(chance, gen, context)
 
     def _inputs(self, gen: Array, context: Array | None) -> Tensor:
         """What the quantile and the acceptance network see of gen jets."""
@@ -262,7 +263,7 @@ class Emulator:
                 log_densities.append(log_density)
             return np.asarray(torch.stack(levels + log_densities, dim=1).numpy())
 
-        both = _in_blocks(chain, gen, reco, context)
+        both = in_blocks(chain, gen, reco, context)
         return both[:, :N_TARGETS], both[:, N_TARGETS:]
 
     def _log_jacobian(self, gen: Array, reco: Array) -> Array:
@@ -288,22 +289,3 @@ def _check(gen: Array, other: Array, context: Array | None) -> None:
     if context is not None and context.shape != (len(gen), N_COLUMNS):
         msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"
         raise ValueError(msg)
-
-
-def _in_blocks(function: Callable[..., Array], *arrays: Array | None) -> Array:
-    """`function` of the rows of those arrays that are not None, in blocks of the cache's size, without gradients."""
-    given = [array for array in arrays if array is not None]
-    n_rows = len(given[0])
-    if n_rows == 0:
-        one_row = [np.ones((1, *a.shape[1:]), dtype=np.float32) for a in given]
-        return _in_blocks(function, *one_row)[:0]
-    out = []
-    with torch.inference_mode():
-        for start in range(0, n_rows, BLOCK):
-            blocks = [a[start : start + BLOCK] for a in given]
-            n = len(blocks[0])
-            padding = -n % ROWS
-            if padding:
-                blocks = [np.concatenate([b, np.repeat(b[-1:], padding, axis=0)]) for b in blocks]
-            out.append(function(*blocks)[:n])
-    return np.concatenate(out)

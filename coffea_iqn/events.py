@@ -181,9 +181,9 @@ def jet_context(
     tau = _n_subjettiness(jets, names, keep)
     if tau is not None:
         levels["substructure"] = np.where(_any_in_event(tau[:, 0], kept), context.substructure(tau), np.nan)
-    missing = _missing(events, names.missing)
+    missing = missing_momentum(events, names)
     if missing is not None:
-        levels["missing"] = context.missing(values, counts, *missing)
+        levels["missing"] = context.missing(values, counts, *missing.T)
     return context.encode(len(values), levels)
 
 
@@ -209,14 +209,14 @@ def _n_subjettiness(jets: ak.Array, names: Names, keep: npt.NDArray[np.bool_]) -
     return np.stack(tau, axis=1) if len(tau) == 3 else None
 
 
-def _missing(events: ak.Array, names: tuple[str, ...]) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
-    """Pt [GeV] and phi [rad] of the missing momentum at gen level, (events,) each, where the file has it."""
-    for name in names:
+def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArray[np.float64] | None:
+    """Pt [GeV] and phi [rad] of the missing momentum at gen level, (events, 2); None where the file has none."""
+    for name in (Names() if names is None else names).missing:
         if name in events.fields:
             vector = events[name]
             pt = vector["pt"] if "pt" in vector.fields else vector["MET"]
             phi = vector["phi"] if "phi" in vector.fields else vector["Phi"]
-            return _numbers(pt), _numbers(phi)
+            return np.stack([_numbers(pt), _numbers(phi)], axis=1).astype(np.float64)
     return None
 
 

@@ -70,11 +70,46 @@ def bin_sums(axes: Sequence[Any], columns: Sequence[npt.NDArray[Any]], weights: 
     -------
     for each limb an array (2, bins): sums of weights and of their squares; `merge` makes numbers of them.
     """
+    place, n_bins = _places(axes, columns)
+    return _sums_at(place, n_bins, weights)
+
+
+def event_sums(
+    axes: Sequence[Any],
+    columns: Sequence[npt.NDArray[Any]],
+    event: npt.NDArray[np.int64],
+    weights: Floats,
+    *,
+    share: float,
+) -> dict[int, Floats]:
+    """As `bin_sums`, where entries of one event are correlated: an event's entries in a bin count as one weight.
+
+    Several draws of one event are such entries: the sum of their squared weights falls with their number, the
+    variance of what they sum to does not.
+
+    Parameters
+    ----------
+    axes, columns: as of `bin_sums`.
+    event: of each entry, (N,).
+    weights: of the events, (events,).
+    share: of its event's weight that each entry has.
+    """
+    place, n_bins = _places(axes, columns)
+    cells, entries = np.unique(event * n_bins + place, return_counts=True)
+    return _sums_at(cells % n_bins, n_bins, Weights.of(weights[cells // n_bins] * (entries * share)))
+
+
+def _places(axes: Sequence[Any], columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], int]:
+    """The bin of each entry, flow bins included, and how many bins there are."""
     place = np.zeros(len(columns[0]), dtype=np.int64)
     n_bins = 1
     for axis, column in zip(axes, columns, strict=True):
         place = place * axis.extent + axis.index(column) + int(axis.traits.underflow)
         n_bins *= axis.extent
+    return place, n_bins
+
+
+def _sums_at(place: npt.NDArray[np.int64], n_bins: int, weights: Weights) -> dict[int, Floats]:
     sums: dict[int, Floats] = {}
     for row, parts in enumerate(weights):
         for limb, part in parts.items():

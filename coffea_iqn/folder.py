@@ -19,9 +19,9 @@ from coffea_iqn import bundle
 from coffea_iqn.context import known_levels
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
-from coffea_iqn.events import FlatJets, Names, flatten_jets, identity_keys, jet_context
-from coffea_iqn.features import ETA, MASS, PHI, PT, Array
-from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
+from coffea_iqn.events import FlatJets, Names, flatten_jets, identity_keys, jet_context, missing_momentum
+from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES, Array
+from coffea_iqn.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
 
 INVALID = ("raise", "drop")
 
@@ -43,15 +43,28 @@ class FoldCounts(NamedTuple):
     invalid: of these, dropped for a pt, eta, phi or mass that is not finite, or a pt not above zero.
     outside_domain: folded although outside the bundle's domain.
     not_accepted: not reconstructed.
+    unmatched: reco jets that belong to none of them.
+
+    With replicas, the last two are of all of them together.
     """
 
     gen_jets: int
     invalid: int
     outside_domain: int
     not_accepted: int
+    unmatched: int
+
+
+class _Placed(NamedTuple):
+    """Jets (N, 4), the event of each, (N,), and the place of its gen jet in the event, (N,)."""
+
+    values: Array
+    event: npt.NDArray[np.int64]
+    place: npt.NDArray[np.int64]
 
 
 _WARNED: set[str] = set()
+MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -64,6 +77,8 @@ class IQNFolder:
     seed: of the quantile levels. Equal seeds give equal jets, whatever the chunk, executor or machine.
     acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet); False gives exactly
         one reco jet for every gen jet.
+    unmatched: whether reco jets that match no gen jet are added, with genJetIdx −1, where the bundle has a model of
+        them. They depend on all gen jets of an event: fold whole collections.
     replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
     backend: what evaluates the network: "torch", the reference; "numba", which equals it to rounding and serves a
         SplineIQN; "auto" for the fastest that the bundle's network has.
@@ -85,6 +100,7 @@ class IQNFolder:
     model: str
     seed: int
     acceptance: bool
+    unmatched: bool
     replicas: int
     backend: str
     invalid: str
@@ -98,6 +114,7 @@ class IQNFolder:
         *,
         seed: int = 0,
         acceptance: bool = True,
+        unmatched: bool = False,
         replicas: int = 1,
         backend: str = "auto",
         invalid: str = "raise",
@@ -118,6 +135,7 @@ class IQNFolder:
             "model": model,
             "seed": int(seed),
             "acceptance": bool(acceptance),
+            "unmatched": bool(unmatched) and emulator.unmatched is not None,
             "replicas": replicas,
             "backend": backend,
             "invalid": invalid,
@@ -185,7 +203,7 @@ class IQNFolder:
         Returns
         -------
         reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass
-        and genJetIdx, the place of each one's gen jet.
+        and genJetIdx, the place of each one's gen jet, or −1.
 
         Raises
         ------
@@ -205,26 +223,64 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        event, index, values = jets.event[valid], jets.local_index[valid], jets.values[valid]
-        n_outside = self._outside_domain(values)
-        keys = identity_keys(events, self.seed)[event]
+        known = _Placed(jets.values[valid], jets.event[valid], jets.local_index[valid])
+        n_outside = self._outside_domain(known.values)
+        event_keys = identity_keys(events, self.seed)
+        keys = event_keys[known.event]
 
         emulator = self._one_thread()
         context = self._context(gen, events, jets, valid) if emulator.variables.context else None
-        efficiency = emulator.efficiency(values, context, raw_pt_min=self.raw_pt_min) if self.acceptance else None
+        options = {"raw_pt_min": self.raw_pt_min}
+        efficiency = emulator.efficiency(known.values, context, **options) if self.acceptance else None
+        missing = missing_momentum(events, self.names) if self.unmatched else None
         drawn = []
-        lost = 0
+        lost = extra = 0
         for replica in range(self.replicas):
-            tau = levels(keys, index, replica=replica)
-            reco = emulator.sample(values, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend)
-            kept = np.ones(len(values), dtype=bool)
+            tau = levels(keys, known.place, replica=replica)
+            reco = emulator.sample(known.values, tau, context, **options, backend=self.backend)
+            kept = np.ones(len(reco), dtype=bool)
             if efficiency is not None:
-                u = levels(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+                u = levels(keys, known.place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
                 kept = u < efficiency
                 lost += int((~kept).sum())
-            drawn.append(_jagged(reco[kept], event[kept], index[kept], len(events), like=gen))
+            made = _Placed(reco[kept], known.event[kept], known.place[kept])
+            if self.unmatched:
+                others = self._draw_unmatched(known, reco, kept, context, missing, event_keys, replica)
+                extra += len(others.event)
+                made = _Placed(*(np.concatenate(both) for both in zip(made, others, strict=True)))
+            drawn.append(_jagged(made, len(events), like=gen))
         reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
-        return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost)
+        return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost, extra)
+
+    def _draw_unmatched(
+        self,
+        gen: _Placed,
+        reco: Array,
+        kept: npt.NDArray[np.bool_],
+        context: Array | None,
+        missing: Array | None,
+        event_keys: Words,
+        replica: int,
+    ) -> _Placed:
+        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
+        model = self.emulator.unmatched
+        assert model is not None
+
+        def of_gen_jets(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
+            index = gen.place[rows] * MOST_UNMATCHED + number
+            return levels(event_keys[gen.event[rows]], index, replica=replica, stream=STREAM_NEAR)
+
+        def of_events(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
+            return levels(event_keys[rows], number, replica=replica, stream=STREAM_FAR)
+
+        near, row = model.draw_near(gen.values, reco, kept, context, of_gen_jets)
+        counts = np.bincount(gen.event, minlength=len(event_keys))
+        far, event = model.draw_far(gen.values, counts, missing, of_events)
+        values, event = np.concatenate([near, far]), np.concatenate([gen.event[row], event])
+        if self.raw_pt_min is not None:
+            above = SCALES[model.scale].undo(values.astype(np.float64))[:, PT] > self.raw_pt_min
+            values, event = values[above], event[above]
+        return _Placed(values, event, np.full(len(event), -1))
 
     def _context(self, gen: ak.Array, events: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
         """What is known of the valid jets, (N, 57); warns once a process of what a bundle could use and they lack."""
@@ -262,18 +318,11 @@ class IQNFolder:
         return n
 
 
-def _jagged(
-    reco: Array,
-    event: npt.NDArray[np.int64],
-    index: npt.NDArray[np.int64],
-    n_events: int,
-    *,
-    like: ak.Array,
-) -> ak.Array:
+def _jagged(jets: _Placed, n_events: int, *, like: ak.Array) -> ak.Array:
     """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
-    order = np.lexsort((index, -reco[:, PT], event))
-    reco, index = reco[order], index[order]
-    counts = np.bincount(event, minlength=n_events)
+    order = np.lexsort((jets.place, -jets.values[:, PT], jets.event))
+    reco, index = jets.values[order], jets.place[order]
+    counts = np.bincount(jets.event, minlength=n_events)
     columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
     fields = {name: np.ascontiguousarray(reco[:, k]) for name, k in columns.items()}
     if isinstance(like, vector.Lorentz):

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn.events import FlatJets
-from coffea_iqn.exact import Weights, bin_sums, merge
+from coffea_iqn.exact import Weights, bin_sums, event_sums, merge
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
 
 LEVELS = ("gen", "reco", "truth")
@@ -29,8 +29,9 @@ DIJET_MASS_EDGES = [20, 30, 40, 50, 60, 70, 80, 90, 100, 115, 130, 150, 175, 200
                     600, 700, 800, 900, 1050, 1200, 1400, 1600, 1850, 2100, 2400, 2800, 3200, 3700, 4200, 5000, 6000,
                     7000]
 RESPONSE_PT_EDGES = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 800, 1300, 2000, 3500]
-RESPONSE_ETA_EDGES = [0, 1.3, 2.5, 3, 5]
+ETA_SLICES = [0, 1.3, 2.5, 3, 5]
 # fmt: on
+COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # GeV, pt above which a jet counts, beside the processor's own
 
 
 def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
@@ -41,13 +42,22 @@ def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
         "eta": [hist.axis.Regular(50, -5, 5, name="eta", label=r"Jet $\eta$")],
         "phi": [hist.axis.Regular(32, -np.pi, np.pi, name="phi", label=r"Jet $\phi$ [rad]")],
         "mass": [hist.axis.Variable(MASS_EDGES, name="mass", label=gev["mass"])],
+        "pt_eta": [
+            hist.axis.Variable(PT_EDGES, name="pt", label=gev["pt"]),
+            hist.axis.Variable(ETA_SLICES, name="abs_eta", label=r"Jet $|\eta|$"),
+        ],
         "njet": [hist.axis.Integer(0, 16, name="njet", label="Number of jets")],
+        "njet30": [hist.axis.Integer(0, 16, name="njet30", label="Number of jets, $p_T$ > 30 GeV")],
+        "njet50": [hist.axis.Integer(0, 16, name="njet50", label="Number of jets, $p_T$ > 50 GeV")],
         "ht": [hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht", label=gev["ht"])],
         "leading_pt": [hist.axis.Variable(PT_EDGES, name="leading_pt", label="Leading jet $p_T$ [GeV]")],
+        "second_pt": [hist.axis.Variable(PT_EDGES, name="second_pt", label="Second jet $p_T$ [GeV]")],
         "dijet_mass": [hist.axis.Variable(DIJET_MASS_EDGES, name="dijet_mass", label="Dijet mass [GeV]")],
+        "dijet_deta": [hist.axis.Regular(40, 0, 8, name="dijet_deta", label=r"Dijet $|\Delta\eta|$")],
+        "dijet_dphi": [hist.axis.Regular(32, 0, np.pi, name="dijet_dphi", label=r"Dijet $|\Delta\phi|$ [rad]")],
         "response": [
             hist.axis.Variable(RESPONSE_PT_EDGES, name="gen_pt", label="Gen jet $p_T$ [GeV]"),
-            hist.axis.Variable(RESPONSE_ETA_EDGES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
+            hist.axis.Variable(ETA_SLICES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
             hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
         ],
     }
@@ -61,6 +71,12 @@ def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
         for name, variables in axes.items()
     }
 
+
+BELOW_PI = np.nextafter(np.pi, 0.0)  # back-to-back jets belong to the last bin, which ends before π
+
+Events = npt.NDArray[np.int64]
+Entries = tuple[Events, tuple[npt.NDArray[Any], ...]]
+"""Of a histogram's entries the event of each, (N,), and a column (N,) for each variable."""
 
 Sums = dict[tuple[str, str, str, int], npt.NDArray[np.float64]]
 """What chunks add up to: for (histogram, dataset, level, limb) the arrays of `exact.bin_sums`."""
@@ -86,53 +102,80 @@ class Filler:
     def __init__(self, dataset: str, weights: npt.NDArray[np.float64]) -> None:
         self.dataset = dataset
         self.n_events = len(weights)
+        self.event_weights = weights
         self.weights = Weights.of(weights)
         self.sums: Sums = {}
         self._axes = {name: histogram.axes[2:] for name, histogram in book().items()}
 
-    def fill_jets(self, level: str, jets: FlatJets, *, pt_min: float, eta_max: float) -> int:
+    def fill_jets(self, level: str, replicas: Sequence[FlatJets], *, pt_min: float, eta_max: float) -> int:
         """Fill the spectra of one level: one entry a jet, and one an event.
 
         Parameters
         ----------
         level: the category to fill.
-        jets: of all events, any order in an event.
+        replicas: the jets of all events, any order in an event; several times where events were drawn several times.
         pt_min: least pt [GeV] of the jets that count.
         eta_max: greatest |eta| of the jets that count.
 
         Returns
         -------
-        the number of jets that count.
+        the number of jets that count, of all replicas together.
         """
-        values, event = jets.values, jets.event
-        counted = (values[:, PT] > pt_min) & (np.abs(values[:, ETA]) < eta_max)
-        values, event = values[counted], event[counted]
-        order = np.lexsort((-values[:, PT], event))
-        values, event = values[order], event[order]
-        counts = np.bincount(event, minlength=self.n_events)
+        selected = [_selected(jets, pt_min, eta_max) for jets in replicas]
+        entries = [_entries(jets) for jets in selected]
+        for name in entries[0]:
+            self._fill(name, level, [of_replica[name] for of_replica in entries])
+        return sum(len(jets.values) for jets in selected)
 
-        of_jets = self.weights.take(event)
-        for name, column in {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}.items():
-            self._fill(name, level, of_jets, values[:, column])
+    def fill_response(self, level: str, replicas: Sequence[tuple[Array, Array, Events]]) -> None:
+        """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
+        entries = [(event, (gen[:, PT], np.abs(gen[:, ETA]), reco_pt / gen[:, PT])) for gen, reco_pt, event in replicas]
+        self._fill("response", level, entries)
 
-        some, two = counts > 0, counts > 1
-        first = np.cumsum(counts) - counts
-        ht = np.bincount(event, weights=values[:, PT], minlength=self.n_events)
-        mass = (_vectors(values[first[two]]) + _vectors(values[first[two] + 1])).mass
-        self._fill("njet", level, self.weights, counts)
-        self._fill("ht", level, self.weights.take(some), ht[some])
-        self._fill("leading_pt", level, self.weights.take(some), values[first[some], PT])
-        self._fill("dijet_mass", level, self.weights.take(two), ak.to_numpy(mass))
-        return len(values)
+    def _fill(self, name: str, level: str, replicas: Sequence[Entries]) -> None:
+        axes = self._axes[name]
+        event = np.concatenate([event for event, _ in replicas])
+        columns = [np.concatenate(column) for column in zip(*(columns for _, columns in replicas), strict=True)]
+        if len(replicas) == 1:
+            sums = bin_sums(axes, columns, self.weights.take(event))
+        else:
+            sums = event_sums(axes, columns, event, self.event_weights, share=1.0 / len(replicas))
+        for limb, part in sums.items():
+            self.sums[(name, self.dataset, level, limb)] = part
 
-    def fill_response(self, level: str, gen: Array, reco_pt: Array, event: npt.NDArray[np.int64]) -> None:
-        """Fill pt_reco / pt_gen of matched pairs: gen jets (N, 4), reco pt [GeV] (N,), their events (N,)."""
-        response = reco_pt / gen[:, PT]
-        self._fill("response", level, self.weights.take(event), gen[:, PT], np.abs(gen[:, ETA]), response)
 
-    def _fill(self, name: str, level: str, weights: Weights, *columns: npt.NDArray[Any]) -> None:
-        for limb, sums in bin_sums(self._axes[name], columns, weights).items():
-            self.sums[(name, self.dataset, level, limb)] = sums
+def _selected(jets: FlatJets, pt_min: float, eta_max: float) -> FlatJets:
+    """The jets that count, sorted by pt in each event."""
+    jets = jets.where((jets.values[:, PT] > pt_min) & (np.abs(jets.values[:, ETA]) < eta_max))
+    order = np.lexsort((-jets.values[:, PT], jets.event))
+    return FlatJets(jets.values[order], jets.counts, jets.local_index[order])
+
+
+def _entries(jets: FlatJets) -> dict[str, Entries]:
+    """What each histogram of jets is filled with: the events of the entries, and a column for each variable."""
+    values, event, counts = jets.values, jets.event, jets.counts
+    every = np.arange(len(counts))
+    some, two = np.flatnonzero(counts > 0), np.flatnonzero(counts > 1)
+    first = np.cumsum(counts) - counts
+    leading, second = values[first[two]], values[first[two] + 1]
+    d_phi = leading[:, PHI].astype(np.float64) - second[:, PHI]
+    d_phi = np.abs(d_phi - 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi)))
+    entries: dict[str, Entries] = {
+        "pt": (event, (values[:, PT],)),
+        "eta": (event, (values[:, ETA],)),
+        "phi": (event, (values[:, PHI],)),
+        "mass": (event, (values[:, MASS],)),
+        "pt_eta": (event, (values[:, PT], np.abs(values[:, ETA]))),
+        "ht": (some, (np.bincount(event, weights=values[:, PT], minlength=len(counts))[some],)),
+        "leading_pt": (some, (values[first[some], PT],)),
+        "second_pt": (two, (second[:, PT],)),
+        "dijet_mass": (two, (ak.to_numpy((_vectors(leading) + _vectors(second)).mass),)),
+        "dijet_deta": (two, (np.abs(leading[:, ETA] - second[:, ETA]),)),
+        "dijet_dphi": (two, (np.minimum(d_phi, BELOW_PI),)),
+    }
+    for name, pt_min in COUNTED.items():
+        entries[name] = (every, (np.bincount(event[values[:, PT] > pt_min], minlength=len(counts)),))
+    return entries
 
 
 def to_hists(sums: Sums, datasets: Iterable[str]) -> dict[str, hist.Hist]:

@@ -352,7 +352,7 @@ class SplineIQN(QuantileNetwork):
 class AcceptanceNetwork(nn.Module):
     """The logit of P(a gen jet has a reco jet | context), trained by cross entropy."""
 
-    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (32, 32), slope: float = 0.3) -> None:
+    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
         super().__init__()
         self.n_context = n_context
         self.hidden = tuple(hidden)
@@ -417,6 +417,29 @@ class OriginNetwork(nn.Module):
         likely = functional.log_softmax(self(context), dim=1).clamp(min=LOG_LIKELY_MIN)
         own = context[:, : self.n_context - self.n_event]
         return torch.cat([own, 1.0 - 2.0 * likely / LOG_LIKELY_MIN], dim=1)
+
+
+class NumberNetwork(nn.Module):
+    """The logits of P(number | context), of 0 to `most`, trained by cross entropy."""
+
+    keywords = ("most", "hidden", "slope")
+
+    def __init__(self, n_context: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
+        super().__init__()
+        self.n_context = n_context
+        self.most = most
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_context, most + 1, self.hidden, slope)
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, self.keywords)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Logits (N, most + 1) of contexts (N, n_context)."""
+        logits: Tensor = self.net(context)
+        return logits
 
 
 MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}

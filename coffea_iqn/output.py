@@ -46,8 +46,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:
     """Write histograms as TH1 and TH2 that ROOT opens.
 
-    One folder a dataset and level: `qcd/reco/pt`. The response becomes a TH2 of response against gen pt, over all
-    |eta| (`response`) and in each slice (`response_eta0`, `response_eta1`, ...).
+    One folder a dataset and level: `qcd/reco/pt`. A histogram with an axis of |eta| is written over all |eta|
+    (`response`, a TH2 of response against gen pt) and in each slice (`response_eta0`, `response_eta1`, ...).
     """
     with uproot.recreate(path) as file:
         for name, histogram in hists.items():
@@ -55,12 +55,13 @@ def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:
                 for level in histogram.axes["level"]:
                     part = histogram[{"dataset": dataset, "level": level}]
                     folder = f"{dataset}/{level}"
-                    if name != "response":
-                        file[f"{folder}/{name}"] = part
-                        continue
-                    file[f"{folder}/response"] = part.project("gen_pt", "response")
-                    for k in range(len(part.axes["gen_abs_eta"])):
-                        file[f"{folder}/response_eta{k}"] = part[{"gen_abs_eta": k}]
+                    variables = [axis.name for axis in part.axes]
+                    slices = [variable for variable in variables if variable.endswith("abs_eta")]
+                    for eta in slices:
+                        for k in range(len(part.axes[eta])):
+                            file[f"{folder}/{name.removesuffix('_eta')}_eta{k}"] = part[{eta: k}]
+                    if name != "pt_eta":  # over all |eta| that is pt
+                        file[f"{folder}/{name}"] = part.project(*(v for v in variables if v not in slices))
 
 
 def write_json(content: Any, path: Path) -> None:

@@ -323,9 +323,11 @@ def plot_all(
 ) -> dict[str, Figure]:
     """All figures of a dataset by name: those of the histograms, and response_slices; none of what has no entries.
 
+    A spectrum in slices has a figure for each, named with its number: pt_eta0.
+
     Parameters
     ----------
-    hists: by name; "response" is one of the response, those of one variable are spectra.
+    hists: by name; "response" is one of the response, the others are spectra, those of two variables in slices.
     dataset, label, energy, truth_label: as of `plot_spectrum`.
 
     Raises
@@ -345,7 +347,20 @@ def plot_all(
             figures["response_slices"] = plot_response_slices(histogram, **options)
         elif len(histogram.axes) == 3:
             figures[name] = plot_spectrum(histogram, **options)
+        else:
+            figures |= {f"{name}{k}": plot_spectrum(part, **options) for k, part in enumerate(_slices(histogram))}
     return figures
+
+
+def _slices(histogram: hist.Hist) -> list[hist.Hist]:
+    """A spectrum in each bin of its last axis, of which the first axis then tells."""
+    last = histogram.axes[-1]
+    slices = []
+    for k in range(len(last)):
+        part = histogram[..., k]
+        part.axes[-1].label += ", " + between(last.edges[k], last.edges[k + 1], last.label.removeprefix("Jet "))
+        slices.append(part)
+    return slices
 
 
 def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefix: str = "") -> list[Path]:

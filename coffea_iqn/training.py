@@ -1,17 +1,13 @@
-"""Pairs of jets to an emulator.
-
-`train` is the recipe, from the pairs to the emulator; `TrainingSettings` and `RECIPES` are what may differ.
-"""
+"""Pairs of jets to an emulator: `train` is the recipe from top to bottom; `recipes` holds what may differ."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -19,102 +15,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.batches import drawing, hidden
+from coffea_iqn.batches import Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator, Variables
-from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Array, Compression, Standardisation
-from coffea_iqn.fitting import Schedule, Watch, fit
+from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Compression, Standardisation
+from coffea_iqn.fitting import Schedule, Watch
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
-
-MAX_VALIDATION = 50_000  # jets a validation loss is taken on: more would not change which state is best
-
-
-class JetPairs(NamedTuple):
-    """What an emulator is trained on.
-
-    Attributes
-    ----------
-    gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
-    reco: the reco jet matched to each, (N, 4) float32; NaN where there is none.
-    context: what else is known of each, (N, 57) float32, as `context.encode` gives it.
-    level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
-    sample: which of the training samples (datasets) each comes from, (N,), from 0.
-    """
-
-    gen: Array
-    reco: Array
-    context: Array
-    level: Array
-    sample: npt.NDArray[np.int64]
-
-    @property
-    def matched(self) -> npt.NDArray[np.bool_]:
-        """Where a gen jet has a reco jet, (N,)."""
-        return ~np.isnan(self.reco[:, 0])
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSettings(Schedule):
-    """Everything that decides which weights come out, the pairs aside; with the fields of `fitting.Schedule`.
-
-    network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `features.TARGETS`.
-    hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
-        the member's own.
-    compress: whether the targets' tails are compressed.
-    context: levels of `context` to learn from. Those of the event serve to tell samples apart, where there are several.
-    blind: chance that a jet is shown with levels of context hidden at random, beside what `batches.SHOWN` hides.
-    shares: of each sample in a batch, in their order; none for each as its number of pairs.
-    scale: key of `features.SCALES`, what the detector does to jets after its threshold.
-    raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
-    reflect: whether to learn from the jets mirrored in phi as well.
-    holdout: fraction of the pairs held out for validation.
-    acceptance: whether to learn P(reconstructed | gen jet) as well.
-    """
-
-    network: str = "SplineIQN"
-    inputs: str = "calorimeter"
-    targets: str = "symmetric"
-    hidden: tuple[int, ...] | None = None
-    slope: float | None = None
-    penalty: float | None = None
-    compress: bool = True
-    context: tuple[str, ...] = tuple(WIDTHS)
-    blind: float = 0.1
-    shares: tuple[float, ...] = ()
-    scale: str = "none"
-    raw_pt_min: float = 0.0
-    reflect: bool = True
-    holdout: float = 0.1
-    acceptance: bool = True
-
-
-PAPER = TrainingSettings(
-    network="IQNx4",
-    inputs="paper",
-    targets="ratio",
-    compress=False,
-    context=(),
-    reflect=False,
-    schedule="stages",
-    batch_size=512,
-    learning_rate=1e-3,
-    weight_decay=0.0,
-    average=0.0,
-    stages=3,
-    steps=15_000,
-    patience=10,
-)
-RECIPES: dict[str, TrainingSettings] = {
-    "default": TrainingSettings(),
-    "paper-iqnx4": PAPER,
-    "paper-iqnx1": replace(PAPER, network="IQNx1"),
-    "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="symmetric"),
-}
+from coffea_iqn.recipes import TrainingSettings, shorter
+from coffea_iqn.samples import JetPairs, UnmatchedJets
+from coffea_iqn.training_unmatched import learn_unmatched
 
 
 def train(
     pairs: JetPairs,
     settings: TrainingSettings,
+    unmatched: UnmatchedJets | None = None,
     *,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
@@ -126,6 +41,7 @@ def train(
     ----------
     pairs: the training sample, the part to be held out included.
     settings: the recipe.
+    unmatched: reco jets of the same events that match no gen jet; None for an emulator that makes none.
     checkpoint: a folder for the state of an unfinished training, made when missing; a call with the same
         pairs and settings goes on from there, and ends with the weights of an uninterrupted one.
     watch: called at each look at the validation loss.
@@ -144,14 +60,23 @@ def train(
     started = time.monotonic()
     learn, check = _split(pairs, settings)
     if checkpoint is not None:
-        _claim(checkpoint, pairs, settings)
+        _claim(checkpoint, [*pairs, *(unmatched or ())], settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
         learn = _with_mirrored(learn)
     variables = _variables(learn, settings)
     network, gate, origin = _networks(learn, variables, settings)
-    networks = [part.to(device) for part in (network, gate, origin) if part is not None]
-    course = _Course(learn, check, variables, settings, device, checkpoint, watch)
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch)
+
+    def fitted(
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
+        schedule: Schedule,
+    ) -> float:
+        to_learn, to_check = (tensors(part, variables) for part in (learn, check))
+        return course.fit(phase, module, loss, to_learn, to_check, schedule, variables.context)
 
     def described(inputs: Tensor) -> Tensor:
         if origin is None:
@@ -169,18 +94,23 @@ def train(
     def acceptance_loss(inputs: Tensor, found: Tensor, _: torch.Generator) -> Tensor:
         return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
 
-    # a smooth probability: larger batches, fewer steps
-    steps = max(settings.steps // 3, settings.check_every)
-    shorter = replace(settings, batch_size=4 * settings.batch_size, steps=steps)
+    short = shorter(settings, 1, batch_size=4 * settings.batch_size)
+    # decay of the weights keeps an efficiency from rising as steeply as it does at a threshold
+    less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
     losses = {}
     if origin is not None:
-        losses["origin"] = course.fit("origin", origin, origin_loss, _with_sample, shorter)
-    losses["quantiles"] = course.fit("quantiles", network, quantile_loss, _with_targets, settings)
+        losses["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
+    losses["quantiles"] = fitted("quantiles", network, quantile_loss, _with_targets, settings)
     if settings.acceptance:
-        losses["acceptance"] = course.fit("acceptance", gate, acceptance_loss, _with_match, shorter)
+        losses["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
+    extra = None
+    if settings.unmatched and unmatched is not None:
+        extra, losses_of_extra = learn_unmatched(pairs, unmatched, variables, settings, course)
+        losses |= losses_of_extra
 
-    for part in networks:
-        part.to("cpu").eval()
+    for part in (network, gate, origin):
+        if part is not None:
+            part.to("cpu").eval()
     report = {
         "settings": asdict(settings),
         "gen_jets": len(pairs.gen),
@@ -188,54 +118,8 @@ def train(
         "validation_loss": losses,
         "minutes": round((time.monotonic() - started) / 60.0, 2),
     }
-    return Emulator(network, variables, gate if settings.acceptance else None, origin, card={"training": report})
-
-
-@dataclass(frozen=True)
-class _Course:
-    """A training under way: its two parts of the pairs, and how each of its networks is fitted to them."""
-
-    learn: JetPairs
-    check: JetPairs
-    variables: Variables
-    settings: TrainingSettings
-    device: str
-    checkpoint: Path | None
-    watch: Watch | None
-
-    def fit(
-        self,
-        phase: str,
-        module: nn.Module,
-        loss: Callable[..., Tensor],
-        tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
-        schedule: Schedule,
-    ) -> float:
-        """Fit a module to what `tensors` makes of the pairs: inputs first, the training sample of each last."""
-        levels, blind, shares = self.variables.context, self.settings.blind, self.settings.shares
-        *learnt, sample = tensors(self.learn, self.variables)
-        learnt = [t.to(self.device) for t in learnt]
-        *checked, valid_sample = tensors(self.check, self.variables)
-        chosen = drawing(valid_sample, shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
-        checked = [t[chosen].to(self.device) for t in checked]
-
-        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
-            inputs, *others = (t[rows.to(self.device)] for t in learnt)
-            return loss(hidden(inputs, levels, blind, generator), *others, generator)
-
-        def validation_loss() -> Tensor:
-            same_each_time = _seeded()
-            inputs, *others = checked
-            return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
-
-        draw = drawing(sample, shares)
-        return fit(
-            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
-        )
-
-
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
+    gate_or_none = gate if settings.acceptance else None
+    return Emulator(network, variables, gate_or_none, origin, extra, card={"training": report})
 
 
 def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
@@ -339,10 +223,10 @@ def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample
 
 
-def _claim(checkpoint: Path, pairs: JetPairs, settings: TrainingSettings) -> None:
+def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings) -> None:
     """Make the checkpoint folder, or make sure that it belongs to this training."""
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
-    for column in pairs:
+    for column in columns:
         digest.update(np.ascontiguousarray(column).tobytes())
     owner = checkpoint / "training.txt"
     if not owner.is_file():

@@ -23,6 +23,8 @@ Words = npt.NDArray[np.uint32]
 STREAM_JET = 0  # the levels of the four-momentum
 STREAM_ACCEPTANCE = 1  # whether the jet is reconstructed
 STREAM_SPLIT = 2  # which part of a training sample an event belongs to
+STREAM_NEAR = 3  # unmatched jets near a gen jet
+STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
 
 _ROUNDS = 10
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)

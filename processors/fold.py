@@ -12,8 +12,9 @@ from coffea import processor
 
 from coffea_iqn import histograms
 from coffea_iqn.events import FlatJets, event_weights, flatten_jets
-from coffea_iqn.features import ETA, PHI, PT
+from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
+from coffea_iqn.histograms import Events
 from coffea_iqn.matching import match_jets
 
 
@@ -25,7 +26,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, invalid, names: as of `IQNFolder`.
+    seed, acceptance, replicas, invalid, names: as of `IQNFolder`. With replicas, a histogram is filled with
+        1 / replicas of an event's weight, and its variance is that of sums over events: draws of one are correlated.
+    unmatched: whether reco jets that match no gen jet are drawn as well; None for as acceptance.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
 
@@ -46,12 +49,22 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         truth: str | None = "Jet",
         seed: int = 0,
         acceptance: bool = True,
+        unmatched: bool | None = None,
+        replicas: int = 1,
         invalid: str = "raise",
         names: Mapping[str, str] | None = None,
         pt_min: float = 20.0,
         eta_max: float = 5.0,
     ) -> None:
-        self.folder = IQNFolder(model, seed=seed, acceptance=acceptance, invalid=invalid, names=names)
+        self.folder = IQNFolder(
+            model,
+            seed=seed,
+            acceptance=acceptance,
+            unmatched=acceptance if unmatched is None else unmatched,
+            replicas=replicas,
+            invalid=invalid,
+            names=names,
+        )
         self.gen = gen
         self.truth = truth
         self.pt_min = pt_min
@@ -67,17 +80,22 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             weights = np.ones(len(events))
 
         folded, counts = self.folder.fold(events[self.gen], events)
-        gen, reco = flatten_jets(events[self.gen]), flatten_jets(folded)
+        gen = flatten_jets(events[self.gen])
         gen = gen.where(gen.valid())
-        levels = {"gen": gen, "reco": reco}
+        k = self.folder.replicas
+        reco = [flatten_jets(folded)] if k == 1 else [flatten_jets(folded[:, i]) for i in range(k)]
+        levels = {"gen": [gen], "reco": reco}
         if self.truth is not None and self.truth in events.fields:
-            levels["truth"] = flatten_jets(events[self.truth])
+            levels["truth"] = [flatten_jets(events[self.truth])]
 
         filler = histograms.Filler(dataset, weights)
         cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
-        for level, jets in levels.items():
-            cutflow[f"{level}_jets_selected"] = filler.fill_jets(level, jets, pt_min=self.pt_min, eta_max=self.eta_max)
-        self._fill_response(filler, **levels)
+        for level, replicas in levels.items():
+            n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)
+            cutflow[f"{level}_jets_selected"] = n_selected
+        filler.fill_response("reco", [self._emulated_pairs(gen, jets) for jets in reco])
+        if "truth" in levels:
+            filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
         hists = histograms.to_hists(filler.sums, [dataset])
         return {"hists": hists, "sums": filler.sums, "cutflow": {dataset: cutflow}, "files": []}
 
@@ -90,17 +108,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
-    def _fill_response(
-        self,
-        filler: histograms.Filler,
-        gen: FlatJets,
-        reco: FlatJets,
-        truth: FlatJets | None = None,
-    ) -> None:
-        """Emulated jets know their gen jet; true ones are matched."""
-        filler.fill_response("reco", gen.values[gen.places_of(reco)], reco.values[:, PT], reco.event)
-        if truth is None:
-            return
+    def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Array, Array, Events]:
+        """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
+        reco = reco.where(reco.local_index >= 0)
+        return gen.values[gen.places_of(reco)], reco.values[:, PT], reco.event
+
+    def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Array, Array, Events]:
+        """The same of true jets, which are matched."""
         match = match_jets(
             gen.values[:, ETA],
             gen.values[:, PHI],
@@ -111,7 +125,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cone=self.folder.card["jets"]["cone"],
         )
         matched = match >= 0
-        filler.fill_response("truth", gen.values[matched], truth.values[match[matched], PT], gen.event[matched])
+        return gen.values[matched], truth.values[match[matched], PT], gen.event[matched]
 
 
 def _jet_collections(events: ak.Array) -> str:

@@ -7,29 +7,39 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from coffea import processor
 
-from coffea_iqn.events import Names, file_uuid, flatten_jets, identity_keys, jet_context
+from coffea_iqn.events import (
+    FlatJets,
+    Names,
+    file_uuid,
+    flatten_jets,
+    identity_keys,
+    jet_context,
+    missing_momentum,
+)
 from coffea_iqn.matching import default_cone, match_jets
-from coffea_iqn.training import JetPairs
+from coffea_iqn.samples import JetPairs, TrainingSample, UnmatchedJets
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels
+from coffea_iqn.unmatched import REACH, far_columns, nearest
 
 SPLIT_SEED = 0
 
 
 class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Gen jets, and the reco jet of each that has one.
+    """Gen jets, the reco jet of each that has one, and the reco jets that no gen jet has.
 
     Parameters
     ----------
     gen, reco: names of the collections.
-    radius: of both collections, for the default matching distance.
+    radius: of both collections, for the default matching distance, and for what is near a gen jet.
     cone: ΔR below which a pair may match; by default `matching.default_cone(radius)`.
     gen_pt_min: least gen pt [GeV] of a pair; matching itself sees every jet.
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know of gen jets, where it differs from `events.Names`.
 
-    The result of a run is a `training.JetPairs`, in an order that depends on the fileset alone.
+    The result of a run is a `samples.TrainingSample`, in an order that depends on the fileset alone.
     """
 
     def __init__(
@@ -49,11 +59,12 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.gen = gen
         self.reco = reco
         self.cone = default_cone(radius) if cone is None else cone
+        self.reach = REACH * radius
         self.gen_pt_min = gen_pt_min
         self.split = split
         self.names = Names.of(names)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], JetPairs]:
+    def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
         missing = [name for name in (self.gen, self.reco) if name not in events.fields]
         if missing:
             msg = f"collections: expected {self.gen} and {self.reco}, found no {' and no '.join(missing)}"
@@ -85,12 +96,51 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         context = jet_context(events[self.gen], events, gen, gen.valid(), self.names)[keep[gen.valid()]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
         columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep], sample)
+        free = np.ones(len(reco.values), dtype=bool)
+        free[match[matched]] = False
+        unmatched = self._unmatched(events, gen.where(keep), reco.where(free & reco.valid()), level)
         start = int(events.metadata.get("entrystart", 0))
-        return {(str(events.metadata["dataset"]), file_uuid(events), start): columns}
+        key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
+        return {key_of_chunk: TrainingSample(columns, unmatched)}
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], JetPairs]) -> Any:
+    def _unmatched(
+        self, events: ak.Array, gen: FlatJets, reco: FlatJets, level: npt.NDArray[np.floating]
+    ) -> UnmatchedJets:
+        """The reco jets in no pair, with the gen jet or the event that each belongs to."""
+        row, distance = nearest(reco.values, reco.event, gen.values, gen.counts)
+        near = distance < self.reach
+        columns, frames = far_columns(gen.values, gen.counts, missing_momentum(events, self.names))
+        return UnmatchedJets(
+            near=reco.values[near],
+            near_row=row[near],
+            far=reco.values[~near],
+            far_event=reco.event[~near],
+            events=columns,
+            frames=np.stack(frames, axis=1),
+            level=level,
+            sample=np.zeros(len(level), dtype=np.int64),
+            reach=self.reach,
+        )
+
+    def postprocess(self, accumulator: dict[tuple[str, str, int], TrainingSample]) -> Any:
         names = sorted({name for name, _, _ in accumulator})
-        ordered = [
-            pairs._replace(sample=pairs.sample + names.index(key[0])) for key, pairs in sorted(accumulator.items())
-        ]
-        return JetPairs(*(np.concatenate(column) for column in zip(*ordered, strict=True)))
+        pairs, unmatched = [], []
+        n_jets = n_events = 0
+        for (name, _, _), (of_pairs, others) in sorted(accumulator.items(), key=lambda item: item[0]):
+            which = names.index(name)
+            pairs.append(of_pairs._replace(sample=of_pairs.sample + which))
+            unmatched.append(
+                others._replace(
+                    near_row=others.near_row + n_jets,
+                    far_event=others.far_event + n_events,
+                    sample=others.sample + which,
+                )
+            )
+            n_jets += len(of_pairs.gen)
+            n_events += len(others.events)
+        arrays = [name for name in UnmatchedJets._fields if name != "reach"]
+        joined = {name: np.concatenate([getattr(chunk, name) for chunk in unmatched]) for name in arrays}
+        return TrainingSample(
+            JetPairs(*(np.concatenate(column) for column in zip(*pairs, strict=True))),
+            UnmatchedJets(**joined, reach=self.reach),
+        )

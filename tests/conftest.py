@@ -12,7 +12,10 @@ from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.events import flatten_jets, jet_context
 from coffea_iqn.files import NanoSchema
-from coffea_iqn.training import RECIPES, JetPairs, train
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.samples import JetPairs, UnmatchedJets
+from coffea_iqn.training import train
+from coffea_iqn.unmatched import far_columns
 
 coffea.util.coffea_console.quiet = True
 
@@ -42,6 +45,27 @@ def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
     return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level, sample)
 
 
+def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
+    """Half of the lost gen jets have a reco jet at ΔR of 0.5; a fifth of the events, of one gen jet, one behind it."""
+    rng = np.random.default_rng(seed)
+
+    def jets(n, eta, phi):
+        pt = 10.0 + rng.exponential(5.0, n)
+        return np.stack([pt, eta, phi, 0.2 * pt], axis=1).astype(np.float32)
+
+    n_events = len(pairs.gen)
+    near_row = np.flatnonzero(~pairs.matched & (rng.uniform(size=n_events) < 0.5))
+    angle = rng.uniform(-np.pi, np.pi, len(near_row))
+    eta, phi = pairs.gen[near_row, 1:3].T
+    near = jets(len(near_row), eta + 0.5 * np.cos(angle), phi + 0.5 * np.sin(angle))
+    columns, frames = far_columns(pairs.gen, np.ones(n_events, dtype=np.int64), None)
+    far_event = np.flatnonzero(rng.uniform(size=n_events) < 0.2)
+    n = len(far_event)
+    far = jets(n, rng.normal(0.0, 2.0, n), frames.axis[far_event] + rng.normal(0.0, 0.4, n))
+    both = np.stack(frames, axis=1)
+    return UnmatchedJets(near, near_row, far, far_event, columns, both, pairs.level, pairs.sample, reach=0.8)
+
+
 CARD = {
     "jets": {"algorithm": "anti-kt", "radius": 0.4, "cone": 0.25},
     "domain": {"gen_pt": [15.0, 3000.0], "gen_abs_eta": [0.0, 5.0]},
@@ -53,7 +77,8 @@ def emulator(request):
     """An emulator of each recipe, trained for a moment, and each shipped one."""
     if request.param in BUNDLES:
         return bundle.load(request.param)
-    made = train(make_pairs(), replace(RECIPES[request.param], **TINY))
+    pairs = make_pairs()
+    made = train(pairs, replace(RECIPES[request.param], **TINY), make_unmatched(pairs))
     made.card.update(CARD)
     return made
 

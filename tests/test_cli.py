@@ -41,7 +41,7 @@ def test_fold_writes_everything_and_nothing_else(folded):
     names = {p.name for p in folded.iterdir()}
     assert names == {"histograms.root", "summary.json", "plots"}
     plots = {p.name for p in (folded / "plots").iterdir()}
-    for name in ("pt", "eta", "phi", "mass", "njet", "ht", "leading_pt", "dijet_mass", "response"):
+    for name in ("pt", "pt_eta0", "njet30", "dijet_dphi", "mass", "ht", "dijet_mass", "response", "response_slices"):
         assert {f"qcd_{name}.png", f"qcd_{name}.pdf"} <= plots
     assert [p.name for p in folded.parent.iterdir()] == ["out"]
 
@@ -65,9 +65,12 @@ def test_fold_histograms_are_those_of_the_processor(folded):
         assert file["qcd/truth/response"].classname.startswith("TH2")
         total = file["qcd/reco/pt"].values(flow=True).sum()
         sliced = sum(file[f"qcd/reco/response_eta{k}"].values(flow=True).sum() for k in range(4))
+        in_slices = sum(file[f"qcd/reco/pt_eta{k}"].values(flow=True).sum() for k in range(4))
+        assert "pt_eta" not in file["qcd/reco"]
     summary = json.loads((folded / "summary.json").read_text())
     flow = summary["datasets"]["qcd"]
     assert total == flow["reco_jets_selected"]
+    assert in_slices == total
     assert sliced <= flow["gen_jets"] - flow["not_accepted"]
     assert summary["bundle_hash"] == IQNFoldProcessor().folder.hash
 
@@ -84,6 +87,18 @@ def test_fold_again_replaces_the_files(folded):
     assert run("fold", f"qcd={QCD}", "--no-plots", "--output", folded) == 0
     assert (folded / "histograms.root").stat().st_mtime_ns > before
     assert set(json.loads((folded / "summary.json").read_text())["datasets"]) == {"qcd"}
+
+
+def test_fold_with_replicas_and_without_unmatched_jets(folded, tmp_path):
+    arguments = ("--replicas", 2, "--no-unmatched", "--no-plots", "--seed", 3)
+    assert run("fold", f"qcd={QCD}", *arguments, "--output", tmp_path / "out") == 0
+    summary, usual = (json.loads((path / "summary.json").read_text()) for path in (tmp_path / "out", folded))
+    assert (summary["replicas"], summary["unmatched"]) == (2, False)
+    assert (usual["replicas"], usual["unmatched"]) == (1, True)
+    assert summary["datasets"]["qcd"]["unmatched"] == 0
+    assert usual["datasets"]["qcd"]["unmatched"] > 1000
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        assert file["qcd/reco/pt"].values(flow=True).sum() == summary["datasets"]["qcd"]["reco_jets_selected"] / 2
 
 
 def write(path, trees):

@@ -3,7 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coffea_iqn.closure import area_under_curve, jet_features, judge, residual_features
+from coffea_iqn.closure import (
+    agreement,
+    area_under_curve,
+    efficiency_in_cells,
+    jet_features,
+    judge,
+    residual_features,
+)
 from conftest import make_pairs
 
 pytest.importorskip("xgboost")
@@ -49,3 +56,36 @@ def test_area_under_curve_of_equal_scores_is_one_half():
 def test_residuals_wrap_in_phi():
     gen, reco = np.array([[50.0, 0.0, 3.1, 5.0]]), np.array([[50.0, 0.0, -3.1, 5.0]])
     assert residual_features(gen, reco)[0, 10] == pytest.approx(2 * np.pi - 6.2)
+
+
+def test_agreement_of_samples_of_one_law_is_one_and_finds_a_shift():
+    rng = np.random.default_rng(1)
+    law = 200.0 * np.exp(-np.arange(60) / 10.0)
+    emulated, real, more = (rng.poisson(of).astype(float) for of in (law, law, 1.2 * law))
+    same = agreement((emulated, emulated), (real, real))
+    assert same.ndf == (real >= 25).sum() < 60
+    assert same.per_bin == pytest.approx(1.0, abs=0.6)
+    assert agreement((more, more), (real, real)).per_bin > 2.0
+
+
+def test_agreement_knows_weights_and_empty_histograms():
+    emulated, real = np.array([110.0, 50.0, 0.0]), np.array([100.0, 50.0, 0.0])
+    of_one = agreement((emulated, 2 * emulated), (real, np.array([3.0, 2.6, 0.0])), min_entries=1000)
+    assert of_one == (pytest.approx(100.0 / 223.0), 1)
+    assert np.isnan(agreement((emulated, emulated), (real, real), min_entries=1e9).per_bin)
+
+
+def test_efficiency_in_cells():
+    rng = np.random.default_rng(2)
+    gen = make_pairs(20_000).gen
+    probability = np.clip(gen[:, 0] / 40.0, 0.0, 0.9)
+    found = rng.uniform(size=len(gen)) < probability
+    edges = {"pt_edges": (10, 20, 40, 1000), "eta_edges": (0, 2, 4, 5)}
+    cells = efficiency_in_cells(probability, found, gen, **edges)
+    assert len(cells) == 6  # the outer slice of eta has fewer than 2000 jets
+    assert max(abs(cell.pull) for cell in cells) < 4.0
+    off = efficiency_in_cells(probability + 0.05, found, gen, **edges)
+    assert min(cell.pull for cell in off) > 2.0
+    inside = (gen[:, 0] >= 10) & (gen[:, 0] < 20) & (np.abs(gen[:, 1]) < 2)
+    assert cells[0].n_jets == inside.sum()
+    assert cells[0].found == found[inside].mean()

@@ -7,7 +7,9 @@ import pytest
 
 from coffea_iqn.closure import uniformity
 from coffea_iqn.features import SCALES
-from coffea_iqn.training import RECIPES, JetPairs, train
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.samples import JetPairs
+from coffea_iqn.training import train
 from conftest import make_pairs
 
 

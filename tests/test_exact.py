@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coffea_iqn.exact import Weights, bin_sums, merge, split
+from coffea_iqn.exact import Weights, bin_sums, event_sums, merge, split
 
 WEIGHTS = st.lists(st.floats(-1e9, 1e9, width=32, allow_subnormal=False), min_size=1, max_size=50)
 AXES = (hist.axis.Regular(3, 0, 1),)
@@ -48,3 +48,16 @@ def test_sums_equal_those_of_hist():
 def test_weights_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="1 of 3"):
         split(np.array([1.0, np.nan, 2.0]))
+
+
+@given(WEIGHTS, st.randoms(use_true_random=False))
+def test_entries_of_an_event_in_a_bin_count_as_one_weight(weights, random):
+    values = np.array(weights)
+    event = np.repeat(np.arange(len(values)), 3)
+    x = np.tile([0.1, 0.1, 0.9], len(values))
+    sums, variances = merge(event_sums(AXES, (x,), event, values, share=0.25) or {0: np.zeros((2, 5))})
+    np.testing.assert_allclose(sums[[1, 3]], [values.sum() / 2, values.sum() / 4], atol=1e-6 * np.abs(values).sum())
+    np.testing.assert_allclose(variances[[1, 3]], [(values**2).sum() / 4, (values**2).sum() / 16], rtol=1e-9)
+    order = random.sample(range(len(event)), len(event))
+    again = merge(event_sums(AXES, (x[order],), event[order], values, share=0.25) or {0: np.zeros((2, 5))})
+    np.testing.assert_array_equal(again, [sums, variances])

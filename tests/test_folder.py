@@ -15,7 +15,8 @@ from coffea_iqn.bundle import BundleError
 from coffea_iqn.events import identity_keys
 from coffea_iqn.features import SCALES
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
-from coffea_iqn.training import RECIPES, train
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.training import train
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
 from conftest import TINY, context_of, make_pairs, open_events
 

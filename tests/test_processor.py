@@ -15,7 +15,9 @@ from conftest import open_events
 
 QCD = {"qcd": [str(sample_path("qcd_ak4.root"))]}
 FLAT = {"flat": [str(sample_path("qcdflat_ak4.root"))]}
-NAMES = {"pt", "eta", "phi", "mass", "njet", "ht", "leading_pt", "dijet_mass", "response"}
+JETS = {"pt", "eta", "phi", "mass", "pt_eta"}
+EVENTS = {"njet", "njet30", "njet50", "ht", "leading_pt", "second_pt", "dijet_mass", "dijet_deta", "dijet_dphi"}
+NAMES = {*JETS, *EVENTS, "response"}
 
 
 def run(fileset, *, executor=None, chunksize=100_000, schema=NanoSchema, treename="Events", **options):
@@ -78,7 +80,7 @@ def test_dask_gives_the_same_bits(whole, tmp_path):
 
 def test_histograms_hold_what_the_folder_gives(whole):
     events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
-    reco = IQNFolder("cms-delphes-ak4")(events.GenJet, events)
+    reco = IQNFolder("cms-delphes-ak4", unmatched=True)(events.GenJet, events)
     reco = reco[(reco.pt > 20) & (abs(reco.eta) < 5)]
     here = {"dataset": "qcd", "level": "reco"}
     hists = whole["hists"]
@@ -92,6 +94,19 @@ def test_histograms_hold_what_the_folder_gives(whole):
     mass = ak.to_numpy((two[:, 0] + two[:, 1]).mass)
     edges = hists["dijet_mass"].axes["dijet_mass"].edges
     assert np.abs(hists["dijet_mass"][here].values() - np.histogram(mass, edges)[0]).sum() <= 2  # float32 at an edge
+    angles = abs(two[:, 0].delta_phi(two[:, 1])), abs(two.eta[:, 0] - two.eta[:, 1])
+    for name, values in zip(("dijet_dphi", "dijet_deta"), angles, strict=True):
+        expected = np.histogram(ak.to_numpy(values), hists[name].axes[name].edges)[0]
+        assert np.abs(hists[name][here].values() - expected).sum() <= 4
+    second = np.histogram(ak.to_numpy(two.pt[:, 1]), hists["second_pt"].axes["second_pt"].edges)[0]
+    np.testing.assert_array_equal(hists["second_pt"][here].values(), second)
+    for name, pt_min in (("njet30", 30), ("njet50", 50)):
+        numbers = np.bincount(ak.sum(reco.pt > pt_min, axis=1), minlength=16)[:16]
+        np.testing.assert_array_equal(hists[name][here].values(), numbers)
+    in_slices = hists["pt_eta"][here]
+    assert in_slices.project("pt") == hists["pt"][here]
+    inner = abs(reco.eta) < 1.3
+    assert in_slices[:, 0].sum(flow=True).value == ak.sum(inner)
     some = reco[ak.num(reco) > 0]
     ht = np.histogram(ak.to_numpy(ak.sum(some.pt, axis=1)), hists["ht"].axes["ht"].edges)[0]
     assert np.abs(hists["ht"][here].values() - ht).sum() <= 2
@@ -135,8 +150,53 @@ def test_emulated_spectra_are_near_the_true_ones(whole):
 def test_seed_and_acceptance_reach_the_folder(whole):
     assert run(QCD, seed=1)["hists"]["pt"] != whole["hists"]["pt"]
     everything = run(QCD, acceptance=False)["cutflow"]["qcd"]
-    assert everything["not_accepted"] == 0
+    assert everything["not_accepted"] == everything["unmatched"] == 0
     assert everything["reco_jets_selected"] > whole["cutflow"]["qcd"]["reco_jets_selected"]
+
+
+def test_unmatched_jets_are_there_unless_told(whole):
+    flow = whole["cutflow"]["qcd"]
+    assert 0.2 < flow["unmatched"] / flow["events"] < 0.6
+    without = run(QCD, unmatched=False)
+    assert without["cutflow"]["qcd"]["unmatched"] == 0
+    assert without["hists"]["njet"] != whole["hists"]["njet"]
+    here = {"dataset": "qcd"}
+    assert without["hists"]["response"][here] == whole["hists"]["response"][here]
+
+
+def test_replicas_average_and_their_variance_is_that_of_events(whole):
+    k = 3
+    out = run(QCD, replicas=k)
+    assert_same(run(QCD, replicas=k, chunksize=700), out)
+    here = {"dataset": "qcd", "level": "reco"}
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    reco = IQNFolder("cms-delphes-ak4", unmatched=True, replicas=k)(events.GenJet, events)
+    reco = reco[(reco.pt > 20) & (abs(reco.eta) < 5)]
+    for name, values in (("njet", ak.num(reco, axis=2)), ("eta", ak.flatten(reco.eta, axis=2))):
+        histogram = out["hists"][name][here]
+        edges = np.asarray(histogram.axes[0].edges) - (0.5 if name == "njet" else 0.0)
+        # of each event, what it adds to each bin
+        added = np.stack([np.histogram(ak.to_numpy(v), edges)[0] for v in values]) / k
+        np.testing.assert_allclose(histogram.values(), added.sum(axis=0), rtol=1e-12)
+        np.testing.assert_allclose(histogram.variances(), (added**2).sum(axis=0), rtol=1e-12)
+    one = whole["hists"]["njet"][here].variances()
+    independent = out["hists"]["njet"][here].values() / k
+    assert (independent.sum() < out["hists"]["njet"][here].variances().sum() < one.sum()).all()
+    assert (
+        out["hists"]["pt"][{"dataset": "qcd", "level": "truth"}]
+        == whole["hists"]["pt"][{"dataset": "qcd", "level": "truth"}]
+    )
+
+
+def test_replicas_scatter_as_their_variance_says():
+    """Bins of histograms of many small sets of events scatter by the root of their variance."""
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    instance = IQNFoldProcessor(replicas=4, truth=None)
+    here = {"dataset": "qcd", "level": "reco"}
+    parts = [instance.process(events[i : i + 100])["hists"]["pt"][here] for i in range(0, 5000, 100)]
+    values, variances = (np.stack([getattr(p, kind)()[:6] for p in parts]) for kind in ("values", "variances"))
+    ratio = values.var(axis=0, ddof=1) / variances.mean(axis=0)
+    assert ratio.mean() == pytest.approx(1.0, abs=0.3)  # Σw² would give 2 and more
 
 
 def test_delphes_files():

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import awkward as ak
 import numpy as np
 import pytest
 import torch
@@ -12,15 +13,19 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.networks import IQNx4
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import RECIPES, JetPairs, TrainingSettings, train
-from conftest import make_pairs
+from coffea_iqn.recipes import RECIPES, TrainingSettings
+from coffea_iqn.samples import JetPairs
+from coffea_iqn.training import train
+from conftest import make_pairs, make_unmatched, open_events
 
 SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
 SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=128)
 
 
 def weights(emulator):
-    parts = (emulator.network, emulator.acceptance, emulator.origin)
+    parts = [emulator.network, emulator.acceptance, emulator.origin]
+    if emulator.unmatched is not None:
+        parts += [part for law in emulator.unmatched.laws.values() for part in (law.number, law.jets)]
     return torch.cat([p.flatten() for part in parts if part is not None for p in part.parameters()])
 
 
@@ -30,25 +35,30 @@ def pairs():
 
 
 @pytest.fixture(scope="module")
-def trained(pairs):
-    return train(pairs, SHORT)
+def unmatched(pairs):
+    return make_unmatched(pairs)
 
 
-def test_same_seed_same_weights_other_seed_others(pairs, trained):
-    assert torch.equal(weights(train(pairs, SHORT)), weights(trained))
-    assert not torch.equal(weights(train(pairs, replace(SHORT, seed=2))), weights(trained))
+@pytest.fixture(scope="module")
+def trained(pairs, unmatched):
+    return train(pairs, SHORT, unmatched)
 
 
-def test_global_random_state_is_neither_used_nor_touched(pairs, trained):
+def test_same_seed_same_weights_other_seed_others(pairs, unmatched, trained):
+    assert torch.equal(weights(train(pairs, SHORT, unmatched)), weights(trained))
+    assert not torch.equal(weights(train(pairs, replace(SHORT, seed=2), unmatched)), weights(trained))
+
+
+def test_global_random_state_is_neither_used_nor_touched(pairs, unmatched, trained):
     torch.manual_seed(123)
     before = torch.random.get_rng_state()
-    again = train(pairs, SHORT)
+    again = train(pairs, SHORT, unmatched)
     assert torch.equal(before, torch.random.get_rng_state())
     assert torch.equal(weights(again), weights(trained))
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 8])
-def test_an_interrupted_training_ends_with_the_same_weights(pairs, trained, tmp_path, stop_at):
+@pytest.mark.parametrize("stop_at", [1, 4, 8, 12])
+def test_an_interrupted_training_ends_with_the_same_weights(pairs, unmatched, trained, tmp_path, stop_at):
     seen = []
 
     def interrupt(check):
@@ -57,11 +67,12 @@ def test_an_interrupted_training_ends_with_the_same_weights(pairs, trained, tmp_
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(pairs, SHORT, checkpoint=tmp_path, watch=interrupt)
+        train(pairs, SHORT, unmatched, checkpoint=tmp_path, watch=interrupt)
     looked = []
-    resumed = train(pairs, SHORT, checkpoint=tmp_path, watch=looked.append)
+    resumed = train(pairs, SHORT, unmatched, checkpoint=tmp_path, watch=looked.append)
     assert torch.equal(weights(resumed), weights(trained))
-    assert len(looked) < 9
+    assert looked[-1].phase == "far jets"
+    assert len(looked) <= 16 - stop_at + 1
 
 
 def test_a_checkpoint_of_another_training_is_refused(pairs, tmp_path):
@@ -70,6 +81,8 @@ def test_a_checkpoint_of_another_training_is_refused(pairs, tmp_path):
         train(pairs, replace(SHORT, seed=9), checkpoint=tmp_path)
     with pytest.raises(ValueError, match="other pairs or settings"):
         train(make_pairs(seed=5), SHORT, checkpoint=tmp_path)
+    with pytest.raises(ValueError, match="other pairs or settings"):
+        train(pairs, SHORT, make_unmatched(pairs), checkpoint=tmp_path)
 
 
 def test_stages_lower_the_rate_and_patience_ends_them(pairs):
@@ -175,7 +188,7 @@ def collect(files, chunksize=100_000, **options):
 
 
 def test_pairs_of_real_files():
-    pairs = collect(["qcd_ak4.root"], gen_pt_min=20.0)
+    pairs, _ = collect(["qcd_ak4.root"], gen_pt_min=20.0)
     assert pairs.gen.shape == pairs.reco.shape == (*pairs.level.shape, 4)
     assert pairs.gen[:, 0].min() >= 20.0
     assert 0.95 < pairs.matched.mean() < 1.0
@@ -189,15 +202,29 @@ def test_pairs_of_real_files():
 def test_pairs_depend_neither_on_chunks_nor_on_the_order_of_files():
     names = ["qcd_ak4.root", "qcdflat_ak4.root"]
     first, second = collect(names), collect(names[::-1], chunksize=700)
-    for a, b in zip(first, second, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for kind, other in zip(first, second, strict=True):
+        for a, b in zip(kind, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_unmatched_jets_of_real_files():
+    pairs, unmatched = collect(["qcd_ak4.root", "qcdflat_ak4.root"], chunksize=900)
+    assert len(unmatched.events) == len(unmatched.frames) == len(unmatched.level) == 10_000
+    assert set(unmatched.sample[unmatched.far_event]) == {0}
+    n_reco = pairs.matched.sum() + len(unmatched.near) + len(unmatched.far)
+    events = [open_events(name) for name in ("qcd_ak4.root", "qcdflat_ak4.root")]
+    assert n_reco == sum(ak.sum(ak.num(e.Jet)) for e in events)
+    of_near = pairs.gen[unmatched.near_row]
+    d_phi = np.angle(np.exp(1j * (of_near[:, 2] - unmatched.near[:, 2])))
+    assert np.hypot(of_near[:, 1] - unmatched.near[:, 1], d_phi).max() < unmatched.reach == 0.8
+    np.testing.assert_array_equal(np.unique(unmatched.level), np.unique([*unmatched.level, *pairs.level]))
 
 
 def test_splits_keep_events_or_files_together():
-    by_event = collect(["qcd_ak4.root"])
+    by_event = collect(["qcd_ak4.root"]).pairs
     held_out = (by_event.level < 0.1).mean()
     assert held_out == pytest.approx(0.1, abs=0.02)
-    by_file = collect(["qcd_ak4.root", "qcdflat_ak4.root"], split="file")
+    by_file = collect(["qcd_ak4.root", "qcdflat_ak4.root"], split="file").pairs
     assert len(np.unique(by_file.level)) == 2
     with pytest.raises(ValueError, match="'event' or 'file'"):
         PairsProcessor(split="jet")

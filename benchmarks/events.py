@@ -1,0 +1,157 @@
+"""Whole events: histograms of emulated jets against Delphes', efficiencies, correlations, on files never trained on.
+
+    python benchmarks/events.py MODEL --files NAME=PATH[,PATH ...] --radius 0.5 [--output FILE.json]
+
+For each sample: χ²/ndf of every histogram of `IQNFoldProcessor`, bins of at least 25 effective entries, with the
+uncertainties of both, beside the null, a second emulation with another seed; the ratio of events with at least so many
+jets; the efficiency in cells of gen pt × |eta| with more than 2000 gen jets; and the rank correlation of the responses
+of the two hardest gen jets.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+from rich.console import Console
+from rich.table import Table
+from scipy.stats import spearmanr
+
+from coffea_iqn import IQNFolder, running
+from coffea_iqn.closure import agreement, efficiency_in_cells
+from coffea_iqn.files import NanoSchema, inspect
+from coffea_iqn.matching import default_cone, match_jets
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+
+PT_EDGES = (10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000)
+ETA_EDGES = (0, 1.3, 2.5, 3, 5)
+COLLECTIONS = ["GenJet", "Jet"]
+WORST = 4  # cells shown
+
+
+def run(instance: Any, paths: list[str]) -> Any:
+    sources = [inspect(path, collections=COLLECTIONS) for path in paths]
+    with running.open_executor("iterative", status=False) as executor:
+        return running.run(instance, {"sample": sources}, executor, collections=COLLECTIONS, status=False)
+
+
+def level(histogram: Any, name: str) -> tuple[Any, Any]:
+    view = histogram[{"dataset": "sample", "level": name}].view()
+    return view["value"], view["variance"]
+
+
+def spectra(model: str, paths: list[str]) -> dict[str, Any]:
+    """χ²/ndf of each histogram with its null, and ratios of numbers of jets."""
+    first, second = (run(IQNFoldProcessor(model, seed=seed), paths)["hists"] for seed in (1, 2))
+    found: dict[str, Any] = {"chi2": {}, "at least": {}}
+    for name, histogram in first.items():
+        emulated, real = level(histogram, "reco"), level(histogram, "truth")
+        agreed = agreement(emulated, real)
+        found["chi2"][name] = {
+            "per bin": round(agreed.per_bin, 2),
+            "bins": agreed.ndf,
+            "null": round(agreement(level(second[name], "reco"), emulated).per_bin, 2),
+        }
+        if name.startswith("njet"):
+            at_least = (np.cumsum(side[0][::-1])[::-1] for side in (emulated, real))
+            some, real_some = (events[1:] for events in at_least)
+            variances = np.cumsum(real[1][::-1])[::-1][1:]
+            enough = real_some**2 > 100 * variances
+            ratios = (some / np.where(enough, real_some, 1.0) - 1.0)[enough]
+            errors = (np.sqrt(2 * variances) / np.where(enough, real_some, 1.0))[enough]
+            found["at least"][name] = [f"{100 * r:+.1f} ± {100 * e:.1f} %" for r, e in zip(ratios, errors, strict=True)]
+    return found
+
+
+def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
+    """How many cells differ by more than 0.01, and those where emulated and real efficiency differ most."""
+    pairs, _ = run(PairsProcessor(radius=radius), paths)
+    probability = folder.emulator.efficiency(pairs.gen, pairs.context)
+    cells = efficiency_in_cells(probability, pairs.matched, pairs.gen, pt_edges=PT_EDGES, eta_edges=ETA_EDGES)
+    by_difference = sorted(cells, key=lambda cell: -abs(cell.expected - cell.found))
+    return {
+        "cells": len(cells),
+        "mean pull²": round(float(np.mean([cell.pull**2 for cell in cells])), 2) if cells else None,
+        "beyond 1 %": sum(abs(cell.expected - cell.found) > 0.01 for cell in cells),
+        "worst": [{**cell._asdict(), "pull": round(cell.pull, 1)} for cell in by_difference[:WORST]],
+    }
+
+
+def correlations(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
+    """Rank correlation of the responses of the two hardest gen jets, both above 20 GeV, emulated and real."""
+    found = {}
+    for path in paths:
+        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        gen = events.GenJet
+        reco = folder(gen, events)
+        hard = ak.num(gen[gen.pt > 20.0]) > 1
+        for name, jets in (("emulated", reco), ("real", _linked(gen, events.Jet, radius))):
+            responses = []
+            for k in (0, 1):
+                of_gen = jets.pt[jets.genJetIdx == k]
+                responses.append(ak.fill_none(ak.firsts(of_gen) / ak.mask(gen.pt, ak.num(gen) > k)[:, k], np.nan))
+            both = np.stack([np.asarray(r) for r in responses])[:, np.asarray(hard)]
+            found.setdefault(name, []).append(both[:, np.isfinite(both).all(axis=0)])
+    out = {}
+    for name, parts in found.items():
+        both = np.concatenate(parts, axis=1)
+        out[name] = {"spearman": round(float(spearmanr(*both)[0]), 4), "uncertainty": round(both.shape[1] ** -0.5, 4)}
+    return out
+
+
+def _linked(gen: Any, reco: Any, radius: float) -> Any:
+    """Real jets with the index of their gen jet."""
+    columns = (np.asarray(ak.flatten(jets[v])) for jets in (gen, reco) for v in ("eta", "phi"))
+    gen_eta, gen_phi, eta, phi = columns
+    counts = [ak.to_numpy(ak.num(jets)) for jets in (gen, reco)]
+    match = match_jets(gen_eta, gen_phi, counts[0], eta, phi, counts[1], cone=default_cone(radius))
+    index = np.full(len(eta), -1)
+    index[match[match >= 0]] = np.asarray(ak.flatten(ak.local_index(gen.pt)))[match >= 0]
+    return ak.with_field(reco, ak.unflatten(index, counts[1]), "genJetIdx")
+
+
+def show(name: str, row: dict[str, Any]) -> None:
+    table = Table("histogram", "χ²/ndf", "bins", "null", title=name)
+    for histogram, figures in row["chi2"].items():
+        table.add_row(histogram, *(str(v) for v in figures.values()))
+    console = Console(width=120)
+    console.print(table)
+    for histogram, ratios in row["at least"].items():
+        print(f"{histogram}: events with at least 1, 2, ... jets, emulated over real less 1: {', '.join(ratios)}")
+    efficiency = dict(row["efficiency"])
+    worst = efficiency.pop("worst")
+    print("efficiency:", efficiency)
+    for cell in worst:
+        print("    differs most in", cell)
+    print("responses of the two hardest gen jets:", row["correlation"])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--files", nargs="+", required=True, help="PATH, or NAME=PATH[,PATH...] to take some together")
+    parser.add_argument("--radius", type=float, default=0.4)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    folder = IQNFolder(arguments.model, seed=1)
+    results = {}
+    for item in arguments.files:
+        name, _, paths = item.rpartition("=")
+        name, files = name or Path(paths).stem, paths.split(",")
+        results[name] = {
+            **spectra(arguments.model, files),
+            "efficiency": efficiencies(folder, files, arguments.radius),
+            "correlation": correlations(folder, files, arguments.radius),
+        }
+        show(name, results[name])
+        if arguments.output is not None:
+            arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""Reco jets that match no gen jet to the model of them: as `training`, for the laws of `unmatched`."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from coffea_iqn.batches import Course
+from coffea_iqn.context import WIDTHS
+from coffea_iqn.emulator import Variables
+from coffea_iqn.features import PT, SCALES, Array, Standardisation
+from coffea_iqn.networks import NumberNetwork, SplineIQN
+from coffea_iqn.recipes import TrainingSettings, shorter
+from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
+from coffea_iqn.unmatched import CONTEXT, Frames, Law, Unmatched, far_targets, near_columns, near_targets
+
+MOST = 6  # unmatched jets of one source; more are rarer than the uncertainty of six
+HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer unmatched jets than pairs
+
+
+def learn_unmatched(
+    pairs: JetPairs,
+    jets: UnmatchedJets,
+    variables: Variables,
+    settings: TrainingSettings,
+    course: Course,
+) -> tuple[Unmatched | None, dict[str, float]]:
+    """Train the model of unmatched jets.
+
+    Parameters
+    ----------
+    pairs, jets: the training sample, the part to be held out included.
+    variables: of the emulator: inputs, scale, levels of context.
+    settings: the recipe.
+    course: how networks are fitted.
+
+    Returns
+    -------
+    the model, or None where a kind of unmatched jets is too rare to learn from, and the best validation losses.
+    """
+    near, far = (SCALES[variables.scale].undo(j.astype(np.float64)) for j in (jets.near, jets.far))
+    raw_pt_min = settings.raw_pt_min
+    if raw_pt_min <= 0.0:
+        raw_pt_min = min((float(raw[:, PT].min()) for raw in (near, far) if len(raw)), default=1.0)
+    context = tuple(level for level in CONTEXT if level in variables.context)
+    of_gen_jets = near_columns(
+        pairs.gen, pairs.reco, pairs.matched, pairs.context, inputs=variables.inputs, levels=context
+    )
+    targets = near_targets(near, pairs.gen[jets.near_row].astype(np.float64))
+    samples = {"near": _Sample(of_gen_jets, pairs.level, pairs.sample, jets.near_row, targets, context)}
+    targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
+    samples["far"] = _Sample(jets.events, jets.level, jets.sample, jets.far_event, targets, ())
+    if not all(part.has_jets() for sample in samples.values() for part in sample.split(settings.holdout)):
+        return None, {}
+    laws: dict[str, Law] = {}
+    losses: dict[str, float] = {}
+    for kind, sample in samples.items():
+        laws[kind], losses_of_law = _learn_law(kind, sample, settings, course, np.log(raw_pt_min))
+        losses |= losses_of_law
+    model = Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min)
+    return model, losses
+
+
+class _Sample(NamedTuple):
+    """Sources and their unmatched jets.
+
+    columns, level, sample: of the sources, (S, n), (S,), (S,).
+    source: of each jet, as a row of the sources, (M,).
+    targets: of the jets, (M, 4).
+    context: the levels that are the columns' last.
+    """
+
+    columns: Array
+    level: Array
+    sample: Ints
+    source: Ints
+    targets: Array
+    context: tuple[str, ...]
+
+    def split(self, holdout: float) -> tuple[_Sample, _Sample]:
+        """Sources and jets to learn from, and those held out."""
+        held_out = self.level < holdout
+        return self._part(~held_out), self._part(held_out)
+
+    def has_jets(self) -> bool:
+        return len(self.source) > 0
+
+    def numbers(self) -> Ints:
+        """How many jets each source has, (S,)."""
+        return np.bincount(self.source, minlength=len(self.columns))
+
+    def _part(self, keep: npt.NDArray[np.bool_]) -> _Sample:
+        jets = keep[self.source]
+        place = np.cumsum(keep) - 1
+        return self._replace(
+            columns=self.columns[keep],
+            level=self.level[keep],
+            sample=self.sample[keep],
+            source=place[self.source[jets]],
+            targets=self.targets[jets],
+        )
+
+
+def _learn_law(
+    kind: str, sample: _Sample, settings: TrainingSettings, course: Course, log_pt_min: float
+) -> tuple[Law, dict[str, float]]:
+    """Train the networks of one kind of unmatched jets; its best validation losses beside it."""
+    learn, check = sample.split(settings.holdout)
+    known = sum(WIDTHS[level] for level in sample.context)  # of order one already, and 0 where hidden
+    own = learn.columns.shape[1] - known
+    scale = Standardisation.of(learn.columns[:, :own])
+    input_scale = Standardisation(np.pad(scale.mean, (0, known)), np.pad(scale.scale, (0, known), constant_values=1.0))
+    target_scale = Standardisation.of(learn.targets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        most = min(int(learn.numbers().max()), MOST)
+        number = NumberNetwork(learn.columns.shape[1], most=most, hidden=HIDDEN)
+        jets = SplineIQN(learn.columns.shape[1], hidden=HIDDEN)
+    lower = float((log_pt_min - target_scale.mean[PT]) / target_scale.scale[PT])
+
+    def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
+        return functional.cross_entropy(number(inputs), numbers)
+
+    def jets_loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        return jets.loss(inputs, target, target.new_full((len(target),), lower), generator)
+
+    def of_sources(part: _Sample) -> tuple[Tensor, ...]:
+        numbers = np.minimum(part.numbers(), number.most)
+        columns = input_scale.apply(part.columns), numbers, part.sample
+        return tuple(torch.from_numpy(column) for column in columns)
+
+    def of_jets(part: _Sample) -> tuple[Tensor, ...]:
+        targets = target_scale.apply(part.targets).astype(np.float32)
+        columns = input_scale.apply(part.columns[part.source]), targets, part.sample[part.source]
+        return tuple(torch.from_numpy(column) for column in columns)
+
+    losses = {}
+    schedule = shorter(settings, 1)
+    for phase, module, loss, tensors in (
+        (f"{kind} number", number, number_loss, of_sources),
+        (f"{kind} jets", jets, jets_loss, of_jets),
+    ):
+        losses[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, sample.context)
+        module.to("cpu").eval()
+    return Law(number, jets, input_scale, target_scale), losses

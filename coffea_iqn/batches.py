@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from coffea_iqn.context import NANOAOD, WIDTHS
-from coffea_iqn.fitting import Draw, Schedule, Watch, fit
+from coffea_iqn.fitting import Draw, Fitted, Schedule, Watch, fit
 
 MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
 
@@ -99,8 +99,8 @@ class Course:
         check: tuple[Tensor, ...],
         schedule: Schedule,
         levels: tuple[str, ...] = (),
-    ) -> float:
-        """Fit a module, and return its best validation loss.
+    ) -> Fitted:
+        """Fit a module, and return its best validation loss, and the time spent.
 
         Parameters
         ----------

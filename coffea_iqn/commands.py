@@ -166,7 +166,7 @@ def train(arguments: argparse.Namespace) -> None:
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
     counts = f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet"
-    console.print(f"{counts}; {n_unmatched:,} reco jets without a gen jet", highlight=False)
+    console.print(f"{counts}; {n_unmatched:,} reco jets without a gen jet", highlight=False, soft_wrap=True)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:

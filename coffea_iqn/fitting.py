@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ class Schedule:
     schedule: str = "cosine"
     batch_size: int = 1024
     learning_rate: float = 2e-3
-    weight_decay: float = 0.1
+    weight_decay: float = 0.01
     average: float = 0.999
     stages: int = 1
     steps: int = 24_000
@@ -53,6 +54,13 @@ class Check(NamedTuple):
     best: float
 
 
+class Fitted(NamedTuple):
+    """The best validation loss of a fit, and how long it took up to its last check, interruptions aside."""
+
+    loss: float
+    seconds: float
+
+
 Watch = Callable[[Check], None]
 Loss = Callable[[Tensor, torch.Generator], Tensor]
 Draw = Callable[[int, torch.Generator], Tensor]
@@ -68,7 +76,7 @@ def fit(
     *,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
-) -> float:
+) -> Fitted:
     """Minimise a loss, and keep the state that is best on validation.
 
     Parameters
@@ -84,7 +92,7 @@ def fit(
 
     Returns
     -------
-    the best validation loss.
+    the best validation loss and the time spent.
 
     Raises
     ------
@@ -93,7 +101,7 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     best_state = copy.deepcopy(module.state_dict())
     average = [p.detach().clone() for p in module.parameters()]
-    state: dict[str, Any] = {"stage": 0, "step": 0, "waited": 0, "best": float("inf"), "done": False}
+    state: dict[str, Any] = {"stage": 0, "step": 0, "waited": 0, "best": float("inf"), "seconds": 0.0, "done": False}
     saved = None
     if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
         saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
@@ -101,6 +109,7 @@ def fit(
         module.load_state_dict(saved["module"])
         generator.set_state(saved["generator"])
 
+    started = time.monotonic() - state["seconds"]
     for stage in range(state["stage"], settings.stages):
         if state["done"]:
             break
@@ -123,7 +132,7 @@ def fit(
                 optimiser.step()
                 # early on the average follows closely, not to remember the start
                 _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
-            state["step"] += settings.check_every
+            state |= {"step": state["step"] + settings.check_every, "seconds": time.monotonic() - started}
             value, candidate = _validate(module, average, validation_loss)
             if not np.isfinite(value):
                 module.load_state_dict(best_state)
@@ -142,7 +151,7 @@ def fit(
     module.load_state_dict(best_state)
     if checkpoint is not None and not state["done"]:
         _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state | {"done": True})
-    return float(state["best"])
+    return Fitted(float(state["best"]), float(state["seconds"]))
 
 
 def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:

@@ -154,7 +154,8 @@ class IQNFolder:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        return f"IQNFolder({self.model!r}, seed={self.seed}, acceptance={self.acceptance}, replicas={self.replicas})"
+        options = {name: getattr(self, name) for name in ("seed", "acceptance", "unmatched", "replicas")}
+        return f"IQNFolder({self.model!r}, {', '.join(f'{name}={value}' for name, value in options.items())})"
 
     @property
     def emulator(self) -> Emulator:
@@ -273,8 +274,8 @@ class IQNFolder:
         def of_events(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
             return levels(event_keys[rows], number, replica=replica, stream=STREAM_FAR)
 
-        near, row = model.draw_near(gen.values, reco, kept, context, of_gen_jets)
         counts = np.bincount(gen.event, minlength=len(event_keys))
+        near, row = model.draw_near(gen.values, counts, reco, kept, context, of_gen_jets)
         far, event = model.draw_far(gen.values, counts, missing, of_events)
         values, event = np.concatenate([near, far]), np.concatenate([gen.event[row], event])
         if self.raw_pt_min is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -19,7 +18,7 @@ from coffea_iqn.batches import Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator, Variables
 from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Compression, Standardisation
-from coffea_iqn.fitting import Schedule, Watch
+from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs, UnmatchedJets
@@ -57,7 +56,6 @@ def train(
         cannot take the threshold.
     FloatingPointError: when the loss is no longer finite.
     """
-    started = time.monotonic()
     learn, check = _split(pairs, settings)
     if checkpoint is not None:
         _claim(checkpoint, [*pairs, *(unmatched or ())], settings)
@@ -74,7 +72,7 @@ def train(
         loss: Callable[..., Tensor],
         tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
         schedule: Schedule,
-    ) -> float:
+    ) -> Fitted:
         to_learn, to_check = (tensors(part, variables) for part in (learn, check))
         return course.fit(phase, module, loss, to_learn, to_check, schedule, variables.context)
 
@@ -97,16 +95,16 @@ def train(
     short = shorter(settings, 1, batch_size=4 * settings.batch_size)
     # decay of the weights keeps an efficiency from rising as steeply as it does at a threshold
     less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
-    losses = {}
+    fits = {}
     if origin is not None:
-        losses["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
-    losses["quantiles"] = fitted("quantiles", network, quantile_loss, _with_targets, settings)
+        fits["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
+    fits["quantiles"] = fitted("quantiles", network, quantile_loss, _with_targets, settings)
     if settings.acceptance:
-        losses["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
+        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
     extra = None
     if settings.unmatched and unmatched is not None:
-        extra, losses_of_extra = learn_unmatched(pairs, unmatched, variables, settings, course)
-        losses |= losses_of_extra
+        extra, fits_of_extra = learn_unmatched(pairs, unmatched, variables, settings, course)
+        fits |= fits_of_extra
 
     for part in (network, gate, origin):
         if part is not None:
@@ -115,8 +113,8 @@ def train(
         "settings": asdict(settings),
         "gen_jets": len(pairs.gen),
         **n_pairs,
-        "validation_loss": losses,
-        "minutes": round((time.monotonic() - started) / 60.0, 2),
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
     }
     gate_or_none = gate if settings.acceptance else None
     return Emulator(network, variables, gate_or_none, origin, extra, card={"training": report})

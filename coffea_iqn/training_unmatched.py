@@ -14,11 +14,13 @@ from coffea_iqn.batches import Course
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.emulator import Variables
 from coffea_iqn.features import PT, SCALES, Array, Standardisation
+from coffea_iqn.fitting import Fitted
 from coffea_iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
 from coffea_iqn.unmatched import CONTEXT, Frames, Law, Unmatched, far_targets, near_columns, near_targets
 
+WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
 MOST = 6  # unmatched jets of one source; more are rarer than the uncertainty of six
 HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer unmatched jets than pairs
 
@@ -29,7 +31,7 @@ def learn_unmatched(
     variables: Variables,
     settings: TrainingSettings,
     course: Course,
-) -> tuple[Unmatched | None, dict[str, float]]:
+) -> tuple[Unmatched | None, dict[str, Fitted]]:
     """Train the model of unmatched jets.
 
     Parameters
@@ -41,7 +43,7 @@ def learn_unmatched(
 
     Returns
     -------
-    the model, or None where a kind of unmatched jets is too rare to learn from, and the best validation losses.
+    the model, or None where a kind of unmatched jets is too rare to learn from, and how each network was fitted.
     """
     near, far = (SCALES[variables.scale].undo(j.astype(np.float64)) for j in (jets.near, jets.far))
     raw_pt_min = settings.raw_pt_min
@@ -58,12 +60,12 @@ def learn_unmatched(
     if not all(part.has_jets() for sample in samples.values() for part in sample.split(settings.holdout)):
         return None, {}
     laws: dict[str, Law] = {}
-    losses: dict[str, float] = {}
+    fits: dict[str, Fitted] = {}
     for kind, sample in samples.items():
-        laws[kind], losses_of_law = _learn_law(kind, sample, settings, course, np.log(raw_pt_min))
-        losses |= losses_of_law
+        laws[kind], fits_of_law = _learn_law(kind, sample, settings, course, np.log(raw_pt_min))
+        fits |= fits_of_law
     model = Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min)
-    return model, losses
+    return model, fits
 
 
 class _Sample(NamedTuple):
@@ -108,8 +110,8 @@ class _Sample(NamedTuple):
 
 def _learn_law(
     kind: str, sample: _Sample, settings: TrainingSettings, course: Course, log_pt_min: float
-) -> tuple[Law, dict[str, float]]:
-    """Train the networks of one kind of unmatched jets; its best validation losses beside it."""
+) -> tuple[Law, dict[str, Fitted]]:
+    """Train the networks of one kind of unmatched jets; how each was fitted beside them."""
     learn, check = sample.split(settings.holdout)
     known = sum(WIDTHS[level] for level in sample.context)  # of order one already, and 0 where hidden
     own = learn.columns.shape[1] - known
@@ -139,12 +141,12 @@ def _learn_law(
         columns = input_scale.apply(part.columns[part.source]), targets, part.sample[part.source]
         return tuple(torch.from_numpy(column) for column in columns)
 
-    losses = {}
-    schedule = shorter(settings, 1)
+    fits = {}
+    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
     for phase, module, loss, tensors in (
         (f"{kind} number", number, number_loss, of_sources),
         (f"{kind} jets", jets, jets_loss, of_jets),
     ):
-        losses[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, sample.context)
+        fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, sample.context)
         module.to("cpu").eval()
-    return Law(number, jets, input_scale, target_scale), losses
+    return Law(number, jets, input_scale, target_scale), fits

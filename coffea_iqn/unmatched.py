@@ -43,7 +43,7 @@ Levels = Callable[[Ints, Ints], Array]
 
 REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
 CONTEXT = ("flavour", "neighbours", "composition")  # levels of context that jets near a gen jet depend on
-ATTEMPTS = 8  # draws of a jet that is to be far from all gen jets; the last is kept in any case
+ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kept in any case
 MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
 N_NEAR, N_FAR = 6, 15  # columns of `outcome` and `far_columns`
@@ -262,13 +262,14 @@ class Unmatched:
         return {"near": self.near, "far": self.far}
 
     def draw_near(
-        self, gen: Array, reco: Array, found: Bools, context: Array | None, levels: Levels
+        self, gen: Array, counts: Ints, reco: Array, found: Bools, context: Array | None, levels: Levels
     ) -> tuple[Array, Ints]:
-        """Unmatched jets near gen jets.
+        """Unmatched jets near gen jets, and none within a radius of the reco jet of one.
 
         Parameters
         ----------
         gen, reco, found, context: as of `near_columns`.
+        counts: gen jets in each event, (events,).
         levels: of gen jets; the numbers begin with 0.
 
         Returns
@@ -278,11 +279,20 @@ class Unmatched:
         columns = near_columns(gen, reco, found, context, inputs=self.inputs, levels=self.context)
         every = np.arange(len(gen))
         source, k = _each(self.near.numbers(columns, levels(every, np.zeros_like(every))[:, 0]))
-        drawn = self.near.targets(columns[source], levels(source, k + 1), log_pt_min=np.log(self.raw_pt_min))
-        return self._scaled(jets_near(drawn, gen[source].astype(np.float64))), source
+        event = np.repeat(np.arange(len(counts)), counts)
+        counts_found = np.bincount(event[found], minlength=len(counts))
+
+        def draw(of: Ints, tau: Array) -> Array:
+            targets = self.near.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min))
+            return jets_near(targets, gen[of].astype(np.float64))
+
+        def impossible(raw: Array, of: Ints) -> Bools:
+            return nearest(raw, event[of], reco[found], counts_found)[1] < self.reach / REACH
+
+        return self._scaled(_drawn(draw, impossible, source, k, levels)), source
 
     def draw_far(self, gen: Array, counts: Ints, missing: Array | None, levels: Levels) -> tuple[Array, Ints]:
-        """The other unmatched jets.
+        """The other unmatched jets, and none near a gen jet.
 
         Parameters
         ----------
@@ -296,19 +306,36 @@ class Unmatched:
         columns, frames = far_columns(gen, counts, missing)
         every = np.arange(len(counts))
         event, k = _each(self.far.numbers(columns, levels(every, np.zeros_like(every))[:, 0]))
-        raw = np.empty((len(event), 4))
-        again = np.arange(len(event))
-        for attempt in range(ATTEMPTS):
-            of = event[again]
-            tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            drawn = self.far.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min))
-            raw[again] = jets_far(drawn, Frames(frames.axis[of], frames.side[of]))
-            again = again[nearest(raw[again], of, gen, counts)[1] < self.reach]
-        return self._scaled(raw), event
+
+        def draw(of: Ints, tau: Array) -> Array:
+            targets = self.far.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min))
+            return jets_far(targets, Frames(frames.axis[of], frames.side[of]))
+
+        def impossible(raw: Array, of: Ints) -> Bools:
+            return nearest(raw, of, gen, counts)[1] < self.reach
+
+        return self._scaled(_drawn(draw, impossible, event, k, levels)), event
 
     def _scaled(self, raw: Array) -> Array:
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
         return SCALES[self.scale].apply(raw).astype(np.float32)
+
+
+def _drawn(
+    draw: Callable[[Ints, Array], Array],
+    impossible: Callable[[Array, Ints], Bools],
+    source: Ints,
+    k: Ints,
+    levels: Levels,
+) -> Array:
+    """Jets (M, 4) of the k-th jet of each source, (M,) both, drawn again where they come out impossible."""
+    raw = np.empty((len(source), 4))
+    again = np.arange(len(source))
+    for attempt in range(ATTEMPTS):
+        of = source[again]
+        raw[again] = draw(of, levels(of, 1 + k[again] * ATTEMPTS + attempt))
+        again = again[impossible(raw[again], of)]
+    return raw
 
 
 def _each(numbers: Ints) -> tuple[Ints, Ints]:

@@ -105,7 +105,7 @@ def drawn(emulator):
     """Unmatched jets of each recipe's and bundle's model, with what they were drawn from."""
     gen, counts = make_pairs(3000).gen, np.repeat([0, 1, 2], [500, 1000, 1000])
     reco, found = gen.copy(), RNG(0).uniform(size=3000) < 0.8
-    near, row = emulator.unmatched.draw_near(gen, reco, found, None, random_levels(1))
+    near, row = emulator.unmatched.draw_near(gen, counts, reco, found, None, random_levels(1))
     far, event = emulator.unmatched.draw_far(gen, counts, None, random_levels(2))
     return gen, counts, near, row, far, event
 
@@ -123,6 +123,14 @@ def test_drawn_jets_are_jets(emulator, drawn):
         assert (np.abs(jets[:, 2]) <= np.float32(np.pi)).all()
 
 
+def test_near_jets_do_not_overlap_reco_jets(emulator, drawn):
+    gen, counts, near, row, _, _ = drawn
+    found = RNG(0).uniform(size=3000) < 0.8
+    event = np.repeat(np.arange(len(counts)), counts)
+    to_reco = nearest(near, event[row], gen[found], np.bincount(event[found], minlength=len(counts)))[1]
+    assert (to_reco < emulator.unmatched.reach / REACH - 1e-6).mean() < 0.01
+
+
 def test_far_jets_are_far(emulator, drawn):
     gen, counts, _, _, far, event = drawn
     assert (nearest(far, event, gen, counts)[1] < emulator.unmatched.reach).mean() < 0.01
@@ -132,7 +140,7 @@ def test_a_source_does_not_depend_on_the_others(emulator, drawn):
     gen, counts, near, row, far, event = drawn
     model = emulator.unmatched
     found = RNG(0).uniform(size=3000) < 0.8
-    some, row_of_some = model.draw_near(gen[:7], gen[:7], found[:7], None, random_levels(1))
+    some, row_of_some = model.draw_near(gen[:7], counts[:507], gen[:7], found[:7], None, random_levels(1))
     np.testing.assert_array_equal(some, near[row < 7])
     np.testing.assert_array_equal(row_of_some, row[row < 7])
     some, event_of_some = model.draw_far(gen[:300], counts[:800], None, random_levels(2))
@@ -143,7 +151,7 @@ def test_a_source_does_not_depend_on_the_others(emulator, drawn):
 def test_no_sources_no_jets(emulator):
     none = np.empty((0, 4), dtype=np.float32)
     nothing = np.empty(0, dtype=np.int64)
-    jets, _ = emulator.unmatched.draw_near(none, none, nothing.astype(bool), None, random_levels(1))
+    jets, _ = emulator.unmatched.draw_near(none, nothing, none, nothing.astype(bool), None, random_levels(1))
     assert jets.shape == (0, 4)
     jets, _ = emulator.unmatched.draw_far(none, nothing, None, random_levels(1))
     assert jets.shape == (0, 4)
@@ -164,7 +172,7 @@ def test_number_and_kinematics_are_learnt():
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)
     counts = np.ones(10_000, dtype=np.int64)
-    near, row = model.draw_near(fresh.gen, fresh.reco, fresh.matched, None, random_levels(1))
+    near, row = model.draw_near(fresh.gen, counts, fresh.reco, fresh.matched, None, random_levels(1))
     assert (~fresh.matched[row]).mean() > 0.95
     assert len(near) / (~fresh.matched).sum() == pytest.approx(0.5, abs=0.05)
     distance = np.hypot(near[:, 1] - fresh.gen[row, 1], turned(near[:, 2] - fresh.gen[row, 2]))

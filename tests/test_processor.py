@@ -193,10 +193,10 @@ def test_replicas_scatter_as_their_variance_says():
     events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
     instance = IQNFoldProcessor(replicas=4, truth=None)
     here = {"dataset": "qcd", "level": "reco"}
-    parts = [instance.process(events[i : i + 100])["hists"]["pt"][here] for i in range(0, 5000, 100)]
+    parts = [instance.process(events[i : i + 200])["hists"]["pt"][here] for i in range(0, 5000, 200)]
     values, variances = (np.stack([getattr(p, kind)()[:6] for p in parts]) for kind in ("values", "variances"))
     ratio = values.var(axis=0, ddof=1) / variances.mean(axis=0)
-    assert ratio.mean() == pytest.approx(1.0, abs=0.3)  # Σw² would give 2 and more
+    assert ratio.mean() == pytest.approx(1.0, abs=0.4)  # with Σw² it is above 2
 
 
 def test_delphes_files():

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 
 from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.batches import Course
 from coffea_iqn.features import SCALES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
+from coffea_iqn.training_unmatched import learn_unmatched
 from coffea_iqn.unmatched import (
     REACH,
     Frames,
@@ -164,10 +166,11 @@ def test_a_bundle_keeps_the_model(emulator, emulator_bundle, drawn):
 
 
 def test_number_and_kinematics_are_learnt():
-    pairs = make_pairs(40_000)
-    settings = replace(RECIPES["default"], steps=3000, check_every=500, acceptance=False, hidden=(8, 8), context=())
-    emulator = train(pairs, settings, make_unmatched(pairs))
-    model = emulator.unmatched
+    pairs = make_pairs(20_000)
+    settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=())
+    variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
+    course = Course(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
+    model, _ = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, course)
     assert model is not None
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)

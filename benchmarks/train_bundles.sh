@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Train the shipped bundles:  benchmarks/train_bundles.sh NANO_AK4_FOLDER NANO_AK5_FOLDER SUBSTRUCTURE_AK4_FOLDER OUTPUT_FOLDER
-# Eighteen minutes each on one core. What each folder holds is in data/README.md.
+# Half an hour each on one core. What each folder holds is in data/README.md.
 set -euo pipefail
 ak4=$1 ak5=$2 sub=$3 output=$4
 

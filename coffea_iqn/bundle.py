@@ -235,6 +235,7 @@ def _describe(variables: Variables) -> dict[str, Any]:
         "compression": None if compression is None else compression.coefficients.tolist(),
         "context": list(variables.context),
         "raw_pt_min": variables.raw_pt_min,
+        "mass_over_pt_max": variables.mass_over_pt_max,
     }
 
 
@@ -318,6 +319,7 @@ def _variables(content: dict[str, Any]) -> Variables:
         compression=compression,
         context=context,
         raw_pt_min=float(content["raw_pt_min"]),
+        mass_over_pt_max=float(content["mass_over_pt_max"]),
     )
 
 

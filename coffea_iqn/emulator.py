@@ -30,6 +30,8 @@ class Variables:
     compression: of the targets' tails; None leaves them.
     context: levels of `context` that the network takes; none of them adds no columns.
     raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
+    mass_over_pt_max: greatest mass over pt of a reco jet; a mass drawn above comes out there. A jet's radius bounds
+        this ratio, which the far tail of a conditional quantile does not know.
     """
 
     inputs: str
@@ -40,6 +42,7 @@ class Variables:
     compression: Compression | None = None
     context: tuple[str, ...] = ()
     raw_pt_min: float = 0.0
+    mass_over_pt_max: float = 1.0
 
     def network_inputs(self, gen: Array, context: Array | None) -> Array:
         """What a network sees of gen jets (N, 4) and their context (N, 57) or None: (N, n), float32."""
@@ -68,6 +71,7 @@ class Variables:
             targets = self.compression.invert(targets, gen)
         raw = TARGETS[self.targets].decode(targets, gen)
         raw[:, PT] = np.maximum(raw[:, PT], raw_pt_min)  # rounding must not carry a jet below the threshold
+        raw[:, MASS] = np.minimum(raw[:, MASS], self.mass_over_pt_max * raw[:, PT])
         return SCALES[self.scale].apply(raw).astype(np.float32, copy=False)
 
     def lower_bound(self, gen: Array, raw_pt_min: float) -> Array:

@@ -17,7 +17,7 @@ from torch.nn import functional
 from coffea_iqn.batches import Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator, Variables
-from coffea_iqn.features import INPUTS, PHI, SCALES, TARGETS, Compression, Standardisation
+from coffea_iqn.features import INPUTS, MASS, PHI, PT, SCALES, TARGETS, Compression, Standardisation
 from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 from coffea_iqn.recipes import TrainingSettings, shorter
@@ -171,7 +171,7 @@ def _with_mirrored(pairs: JetPairs) -> JetPairs:
 
 
 def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
-    """Standardisations and compression, from the training part."""
+    """Standardisations, compression and the bound of the mass, from the training part."""
     gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
     raw_targets = TARGETS[settings.targets].encode(SCALES[settings.scale].undo(reco), gen)
     compression = Compression.of(raw_targets, gen) if settings.compress else None
@@ -186,6 +186,7 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         compression=compression,
         context=_context(pairs, settings),
         raw_pt_min=settings.raw_pt_min,
+        mass_over_pt_max=float((reco[:, MASS] / reco[:, PT]).max()),
     )
 
 

@@ -62,6 +62,18 @@ class _Placed(NamedTuple):
     event: npt.NDArray[np.int64]
     place: npt.NDArray[np.int64]
 
+    def where(self, keep: npt.NDArray[np.bool_]) -> _Placed:
+        """The jets where keep (N,) is true."""
+        return _Placed(self.values[keep], self.event[keep], self.place[keep])
+
+    def and_others(self, others: _Placed) -> _Placed:
+        """These jets, and others after them."""
+        return _Placed(
+            np.concatenate([self.values, others.values]),
+            np.concatenate([self.event, others.event]),
+            np.concatenate([self.place, others.place]),
+        )
+
 
 _WARNED: set[str] = set()
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
@@ -224,14 +236,15 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        known = _Placed(jets.values[valid], jets.event[valid], jets.local_index[valid])
+        known = _Placed(jets.values, jets.event, jets.local_index).where(valid)
         n_outside = self._outside_domain(known.values)
         event_keys = identity_keys(events, self.seed)
         keys = event_keys[known.event]
 
         emulator = self._one_thread()
         context = self._context(gen, events, jets, valid) if emulator.variables.context else None
-        options = {"raw_pt_min": self.raw_pt_min}
+        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
+        options = {"raw_pt_min": None if self.unmatched else self.raw_pt_min}
         efficiency = emulator.efficiency(known.values, context, **options) if self.acceptance else None
         missing = missing_momentum(events, self.names) if self.unmatched else None
         drawn = []
@@ -243,12 +256,12 @@ class IQNFolder:
             if efficiency is not None:
                 u = levels(keys, known.place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
                 kept = u < efficiency
-                lost += int((~kept).sum())
-            made = _Placed(reco[kept], known.event[kept], known.place[kept])
+            made = known._replace(values=reco).where(kept)
             if self.unmatched:
                 others = self._draw_unmatched(known, reco, kept, context, missing, event_keys, replica)
-                extra += len(others.event)
-                made = _Placed(*(np.concatenate(both) for both in zip(made, others, strict=True)))
+                made = self._above_threshold(made.and_others(others))
+            extra += int((made.place < 0).sum())
+            lost += len(reco) - int((made.place >= 0).sum())
             drawn.append(_jagged(made, len(events), like=gen))
         reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
         return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost, extra)
@@ -278,10 +291,14 @@ class IQNFolder:
         near, row = model.draw_near(gen.values, counts, reco, kept, context, of_gen_jets)
         far, event = model.draw_far(gen.values, counts, missing, of_events)
         values, event = np.concatenate([near, far]), np.concatenate([gen.event[row], event])
-        if self.raw_pt_min is not None:
-            above = SCALES[model.scale].undo(values.astype(np.float64))[:, PT] > self.raw_pt_min
-            values, event = values[above], event[above]
         return _Placed(values, event, np.full(len(event), -1))
+
+    def _above_threshold(self, jets: _Placed) -> _Placed:
+        """The jets above raw_pt_min, where one is given."""
+        if self.raw_pt_min is None:
+            return jets
+        raw = SCALES[self.emulator.variables.scale].undo(jets.values.astype(np.float64))
+        return jets.where(raw[:, PT] > self.raw_pt_min)
 
     def _context(self, gen: ak.Array, events: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
         """What is known of the valid jets, (N, 57); warns once a process of what a bundle could use and they lack."""

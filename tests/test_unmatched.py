@@ -230,10 +230,15 @@ def test_replicas_have_their_own(nano_events):
 
 
 def test_a_higher_threshold_holds_for_them_too(nano_events):
-    reco, _ = fold(nano_events, unmatched=True, raw_pt_min=20.0)
+    reco, counts = fold(nano_events, unmatched=True, raw_pt_min=20.0)
     flat = np.stack([np.asarray(ak.flatten(reco[v]), dtype=np.float64) for v in ("pt", "eta", "phi", "mass")], axis=1)
     assert SCALES["delphes-cms"].undo(flat)[:, 0].min() > 20.0 - 1e-4
-    assert ak.sum(reco.genJetIdx == -1) > 0
+    everything, _ = fold(nano_events, unmatched=True)
+    columns = [np.asarray(ak.flatten(everything[v]), dtype=np.float64) for v in ("pt", "eta", "phi", "mass")]
+    above = SCALES["delphes-cms"].undo(np.stack(columns, axis=1))[:, 0] > 20.0
+    np.testing.assert_array_equal(ak.flatten(reco.genJetIdx), np.asarray(ak.flatten(everything.genJetIdx))[above])
+    assert counts.unmatched == ak.sum(reco.genJetIdx == -1) > 0
+    assert counts.not_accepted == counts.gen_jets - ak.sum(reco.genJetIdx >= 0)
 
 
 def test_they_come_as_often_as_in_delphes():

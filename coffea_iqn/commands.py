@@ -109,7 +109,8 @@ def fold(arguments: argparse.Namespace) -> None:
     _print_cutflow(summary)
     unknown = [level for level in could_use if level not in summary["context"]]
     known = ", ".join(summary["context"]) or "none"
-    console.print(f"Context      {known}" + (f" (not in all files: {', '.join(unknown)})" if unknown else ""))
+    lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
+    console.print(f"Context      {known}{lacking}", highlight=False, soft_wrap=True)
     console.print(f"Histograms   {arguments.output / 'histograms.root'}", highlight=False, soft_wrap=True)
     console.print(f"Summary      {arguments.output / 'summary.json'}", highlight=False, soft_wrap=True)
     for plot in plots:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from coffea_iqn.blocks import in_blocks
-from coffea_iqn.context import N_COLUMNS, select
+from coffea_iqn.context import N_COLUMNS, encode, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
 from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
 from coffea_iqn.unmatched import Unmatched
@@ -50,7 +50,7 @@ class Variables:
         if not self.context:
             return inputs
         if context is None:
-            context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
+            context = encode(len(gen), {})
         return np.concatenate([inputs, *select(context, self.context)], axis=1)
 
     def encode(self, reco: Array, gen: Array) -> Array:

@@ -49,6 +49,11 @@ def wrap_phi(phi: Array) -> Array:
     return np.where(wrapped <= -np.pi, wrapped + turn, wrapped).astype(phi.dtype, copy=False)
 
 
+def beam_side(eta: Array) -> Array:
+    """Towards which beam something lies, −1 or 1: what turns Δη into one towards the beam."""
+    return np.where(eta < 0.0, -1.0, 1.0)
+
+
 def log_mass(mass: Array) -> Array:
     """log(m + 2 GeV), with the paper's offset; negative masses count as zero."""
     return np.log(np.maximum(mass, 0.0) + MASS_OFFSET)
@@ -145,14 +150,14 @@ def jets_from_residuals(targets: Array, gen: Array) -> Array:
 def symmetric_targets(reco: Array, gen: Array) -> Array:
     """`residual_targets` with Δη towards the beam: sign(η) Δη. Both ends of the detector are then alike."""
     targets = residual_targets(reco, gen)
-    targets[:, ETA] *= np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    targets[:, ETA] *= beam_side(gen[:, ETA])
     return targets
 
 
 def jets_from_symmetric(targets: Array, gen: Array) -> Array:
     """The inverse of `symmetric_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
     targets = targets.copy()
-    targets[:, ETA] *= np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    targets[:, ETA] *= beam_side(gen[:, ETA])
     return jets_from_residuals(targets, gen)
 
 

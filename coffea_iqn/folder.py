@@ -236,10 +236,11 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        known = _Placed(jets.values, jets.event, jets.local_index).where(valid)
+        known = jets.where(valid)
+        event, place = known.event, known.local_index
         n_outside = self._outside_domain(known.values)
         event_keys = identity_keys(events, self.seed)
-        keys = event_keys[known.event]
+        keys = event_keys[event]
 
         emulator = self._one_thread()
         context = self._context(gen, events, jets, valid) if emulator.variables.context else None
@@ -250,13 +251,13 @@ class IQNFolder:
         drawn = []
         lost = extra = 0
         for replica in range(self.replicas):
-            tau = levels(keys, known.place, replica=replica)
+            tau = levels(keys, place, replica=replica)
             reco = emulator.sample(known.values, tau, context, **options, backend=self.backend)
             kept = np.ones(len(reco), dtype=bool)
             if efficiency is not None:
-                u = levels(keys, known.place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+                u = levels(keys, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
                 kept = u < efficiency
-            made = known._replace(values=reco).where(kept)
+            made = _Placed(reco, event, place).where(kept)
             if self.unmatched:
                 others = self._draw_unmatched(known, reco, kept, context, missing, event_keys, replica)
                 made = self._above_threshold(made.and_others(others))
@@ -268,7 +269,7 @@ class IQNFolder:
 
     def _draw_unmatched(
         self,
-        gen: _Placed,
+        gen: FlatJets,
         reco: Array,
         kept: npt.NDArray[np.bool_],
         context: Array | None,
@@ -279,18 +280,18 @@ class IQNFolder:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
         model = self.emulator.unmatched
         assert model is not None
+        event_of_gen = gen.event
 
         def of_gen_jets(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
-            index = gen.place[rows] * MOST_UNMATCHED + number
-            return levels(event_keys[gen.event[rows]], index, replica=replica, stream=STREAM_NEAR)
+            index = gen.local_index[rows] * MOST_UNMATCHED + number
+            return levels(event_keys[event_of_gen[rows]], index, replica=replica, stream=STREAM_NEAR)
 
         def of_events(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
             return levels(event_keys[rows], number, replica=replica, stream=STREAM_FAR)
 
-        counts = np.bincount(gen.event, minlength=len(event_keys))
-        near, row = model.draw_near(gen.values, counts, reco, kept, context, of_gen_jets)
-        far, event = model.draw_far(gen.values, counts, missing, of_events)
-        values, event = np.concatenate([near, far]), np.concatenate([gen.event[row], event])
+        near, row = model.draw_near(gen.values, gen.counts, reco, kept, context, of_gen_jets)
+        far, event = model.draw_far(gen.values, gen.counts, missing, of_events)
+        values, event = np.concatenate([near, far]), np.concatenate([event_of_gen[row], event])
         return _Placed(values, event, np.full(len(event), -1))
 
     def _above_threshold(self, jets: _Placed) -> _Placed:

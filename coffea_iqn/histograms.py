@@ -16,7 +16,7 @@ from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn.events import FlatJets
 from coffea_iqn.exact import Weights, bin_sums, event_sums, merge
-from coffea_iqn.features import ETA, MASS, PHI, PT, Array
+from coffea_iqn.features import ETA, MASS, PHI, PT, Array, wrap_phi
 
 LEVELS = ("gen", "reco", "truth")
 
@@ -158,8 +158,7 @@ def _entries(jets: FlatJets) -> dict[str, Entries]:
     some, two = np.flatnonzero(counts > 0), np.flatnonzero(counts > 1)
     first = np.cumsum(counts) - counts
     leading, second = values[first[two]], values[first[two] + 1]
-    d_phi = leading[:, PHI].astype(np.float64) - second[:, PHI]
-    d_phi = np.abs(d_phi - 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi)))
+    d_phi = np.abs(wrap_phi(leading[:, PHI].astype(np.float64) - second[:, PHI]))
     entries: dict[str, Entries] = {
         "pt": (event, (values[:, PT],)),
         "eta": (event, (values[:, ETA],)),

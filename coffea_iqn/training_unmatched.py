@@ -57,12 +57,13 @@ def learn_unmatched(
     samples = {"near": _Sample(of_gen_jets, pairs.level, pairs.sample, jets.near_row, targets, context)}
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
     samples["far"] = _Sample(jets.events, jets.level, jets.sample, jets.far_event, targets, ())
-    if not all(part.has_jets() for sample in samples.values() for part in sample.split(settings.holdout)):
+    parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
+    if not all(len(part.source) for both in parts.values() for part in both):
         return None, {}
     laws: dict[str, Law] = {}
     fits: dict[str, Fitted] = {}
-    for kind, sample in samples.items():
-        laws[kind], fits_of_law = _learn_law(kind, sample, settings, course, np.log(raw_pt_min))
+    for kind, (learn, check) in parts.items():
+        laws[kind], fits_of_law = _learn_law(kind, learn, check, settings, course, np.log(raw_pt_min))
         fits |= fits_of_law
     model = Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min)
     return model, fits
@@ -89,9 +90,6 @@ class _Sample(NamedTuple):
         held_out = self.level < holdout
         return self._part(~held_out), self._part(held_out)
 
-    def has_jets(self) -> bool:
-        return len(self.source) > 0
-
     def numbers(self) -> Ints:
         """How many jets each source has, (S,)."""
         return np.bincount(self.source, minlength=len(self.columns))
@@ -109,11 +107,10 @@ class _Sample(NamedTuple):
 
 
 def _learn_law(
-    kind: str, sample: _Sample, settings: TrainingSettings, course: Course, log_pt_min: float
+    kind: str, learn: _Sample, check: _Sample, settings: TrainingSettings, course: Course, log_pt_min: float
 ) -> tuple[Law, dict[str, Fitted]]:
     """Train the networks of one kind of unmatched jets; how each was fitted beside them."""
-    learn, check = sample.split(settings.holdout)
-    known = sum(WIDTHS[level] for level in sample.context)  # of order one already, and 0 where hidden
+    known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
     own = learn.columns.shape[1] - known
     scale = Standardisation.of(learn.columns[:, :own])
     input_scale = Standardisation(np.pad(scale.mean, (0, known)), np.pad(scale.scale, (0, known), constant_values=1.0))
@@ -123,7 +120,8 @@ def _learn_law(
         most = min(int(learn.numbers().max()), MOST)
         number = NumberNetwork(learn.columns.shape[1], most=most, hidden=HIDDEN)
         jets = SplineIQN(learn.columns.shape[1], hidden=HIDDEN)
-    lower = float((log_pt_min - target_scale.mean[PT]) / target_scale.scale[PT])
+    law = Law(number, jets, input_scale, target_scale)
+    lower = law.lower_bound(log_pt_min)
 
     def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
         return functional.cross_entropy(number(inputs), numbers)
@@ -133,13 +131,12 @@ def _learn_law(
 
     def of_sources(part: _Sample) -> tuple[Tensor, ...]:
         numbers = np.minimum(part.numbers(), number.most)
-        columns = input_scale.apply(part.columns), numbers, part.sample
-        return tuple(torch.from_numpy(column) for column in columns)
+        return law.inputs(part.columns), torch.from_numpy(numbers), torch.from_numpy(part.sample)
 
     def of_jets(part: _Sample) -> tuple[Tensor, ...]:
         targets = target_scale.apply(part.targets).astype(np.float32)
-        columns = input_scale.apply(part.columns[part.source]), targets, part.sample[part.source]
-        return tuple(torch.from_numpy(column) for column in columns)
+        sample = torch.from_numpy(part.sample[part.source])
+        return law.inputs(part.columns[part.source]), torch.from_numpy(targets), sample
 
     fits = {}
     schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
@@ -147,6 +144,6 @@ def _learn_law(
         (f"{kind} number", number, number_loss, of_sources),
         (f"{kind} jets", jets, jets_loss, of_jets),
     ):
-        fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, sample.context)
+        fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
         module.to("cpu").eval()
-    return Law(number, jets, input_scale, target_scale), fits
+    return law, fits

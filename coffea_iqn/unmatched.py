@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from coffea_iqn.blocks import in_blocks
-from coffea_iqn.context import N_COLUMNS, select
+from coffea_iqn.context import encode, select
 from coffea_iqn.features import (
     ETA,
     INPUTS,
@@ -31,6 +31,7 @@ from coffea_iqn.features import (
     SCALES,
     Array,
     Standardisation,
+    beam_side,
     log_mass,
     wrap_phi,
 )
@@ -83,7 +84,7 @@ def nearest(jets: Array, event: Ints, gen: Array, counts: Ints) -> tuple[Ints, A
 
 def outcome(gen: Array, reco: Array, found: Bools) -> Array:
     """What became of gen jets (N, 4), as columns (N, 6): whether one was found, and its residuals where it was."""
-    side = np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    side = beam_side(gen[:, ETA])
     with np.errstate(invalid="ignore", divide="ignore"):
         residuals = [
             np.clip(np.log(reco[:, PT] / gen[:, PT]), -1.5, 1.5),
@@ -109,7 +110,7 @@ def near_columns(
     levels: of context.
     """
     if context is None:
-        context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
+        context = encode(len(gen), {})
     columns = [INPUTS[inputs](gen), outcome(gen, reco, found), *select(context, levels)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
@@ -140,7 +141,7 @@ def far_columns(gen: Array, counts: Ints, missing: Array | None) -> tuple[Array,
         there = counts > k
         jets[there] = gen[order[first[there] + k]]
         hardest.append(jets)
-    side = np.where(hardest[0][:, ETA] < 0.0, -1.0, 1.0)
+    side = beam_side(hardest[0][:, ETA])
     columns = [
         np.log1p(unbalanced / 10.0),
         np.log1p(ht / 20.0),
@@ -160,7 +161,7 @@ def near_targets(raw: Array, gen: Array) -> Array:
 
     The angle begins at the direction towards the beam.
     """
-    d_eta = (raw[:, ETA] - gen[:, ETA]) * np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    d_eta = (raw[:, ETA] - gen[:, ETA]) * beam_side(gen[:, ETA])
     d_phi = wrap_phi(raw[:, PHI] - gen[:, PHI])
     return np.stack([np.log(raw[:, PT]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta), _log_mass(raw)], axis=1)
 
@@ -168,7 +169,7 @@ def near_targets(raw: Array, gen: Array) -> Array:
 def jets_near(targets: Array, gen: Array) -> Array:
     """The inverse of `near_targets`."""
     log_pt, distance, angle, log_m = targets.T
-    eta = gen[:, ETA] + distance * np.cos(angle) * np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    eta = gen[:, ETA] + distance * np.cos(angle) * beam_side(gen[:, ETA])
     return _jets(log_pt, eta, gen[:, PHI] + distance * np.sin(angle), log_m)
 
 
@@ -221,12 +222,10 @@ class Law:
 
     def targets(self, columns: Array, tau: Array, *, log_pt_min: float) -> Array:
         """The targets of a jet of each source, (M, 4), from columns (M, n) and levels tau (M, 4)."""
-        bound = torch.tensor(
-            (log_pt_min - self.target_scale.mean[PT]) / self.target_scale.scale[PT], dtype=torch.float32
-        )
+        lower = torch.tensor(self.lower_bound(log_pt_min))
 
         def draw(columns: Array, tau: Array) -> Array:
-            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bound.expand(len(columns)))
+            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), lower.expand(len(columns)))
             return self.target_scale.invert(drawn.numpy().astype(np.float64))
 
         return in_blocks(draw, columns, tau)
@@ -234,6 +233,10 @@ class Law:
     def inputs(self, columns: Array) -> torch.Tensor:
         """Columns as the networks take them."""
         return torch.from_numpy(self.input_scale.apply(columns))
+
+    def lower_bound(self, log_pt_min: float) -> float:
+        """The standardised first target of a jet at the threshold."""
+        return float((log_pt_min - self.target_scale.mean[PT]) / self.target_scale.scale[PT])
 
 
 @dataclass(frozen=True, eq=False)
@@ -277,19 +280,16 @@ class Unmatched:
         reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
         """
         columns = near_columns(gen, reco, found, context, inputs=self.inputs, levels=self.context)
-        every = np.arange(len(gen))
-        source, k = _each(self.near.numbers(columns, levels(every, np.zeros_like(every))[:, 0]))
         event = np.repeat(np.arange(len(counts)), counts)
         counts_found = np.bincount(event[found], minlength=len(counts))
 
-        def draw(of: Ints, tau: Array) -> Array:
-            targets = self.near.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min))
-            return jets_near(targets, gen[of].astype(np.float64))
+        def decode(targets: Array, source: Ints) -> Array:
+            return jets_near(targets, gen[source].astype(np.float64))
 
-        def impossible(raw: Array, of: Ints) -> Bools:
-            return nearest(raw, event[of], reco[found], counts_found)[1] < self.reach / REACH
+        def impossible(raw: Array, source: Ints) -> Bools:
+            return nearest(raw, event[source], reco[found], counts_found)[1] < self.reach / REACH
 
-        return self._scaled(_drawn(draw, impossible, source, k, levels)), source
+        return self._draw(self.near, columns, levels, decode, impossible)
 
     def draw_far(self, gen: Array, counts: Ints, missing: Array | None, levels: Levels) -> tuple[Array, Ints]:
         """The other unmatched jets, and none near a gen jet.
@@ -304,38 +304,35 @@ class Unmatched:
         reco jets (M, 4), float32, and their events, (M,).
         """
         columns, frames = far_columns(gen, counts, missing)
-        every = np.arange(len(counts))
-        event, k = _each(self.far.numbers(columns, levels(every, np.zeros_like(every))[:, 0]))
 
-        def draw(of: Ints, tau: Array) -> Array:
-            targets = self.far.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min))
-            return jets_far(targets, Frames(frames.axis[of], frames.side[of]))
+        def decode(targets: Array, source: Ints) -> Array:
+            return jets_far(targets, Frames(frames.axis[source], frames.side[source]))
 
-        def impossible(raw: Array, of: Ints) -> Bools:
-            return nearest(raw, of, gen, counts)[1] < self.reach
+        def impossible(raw: Array, source: Ints) -> Bools:
+            return nearest(raw, source, gen, counts)[1] < self.reach
 
-        return self._scaled(_drawn(draw, impossible, event, k, levels)), event
+        return self._draw(self.far, columns, levels, decode, impossible)
 
-    def _scaled(self, raw: Array) -> Array:
+    def _draw(
+        self,
+        law: Law,
+        columns: Array,
+        levels: Levels,
+        decode: Callable[[Array, Ints], Array],
+        impossible: Callable[[Array, Ints], Bools],
+    ) -> tuple[Array, Ints]:
+        """The jets of sources with these columns, (M, 4), and the source of each; those that are impossible again."""
+        every = np.arange(len(columns))
+        source, k = _each(law.numbers(columns, levels(every, np.zeros_like(every))[:, 0]))
+        raw = np.empty((len(source), 4))
+        again = np.arange(len(source))
+        for attempt in range(ATTEMPTS):
+            of = source[again]
+            tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
+            raw[again] = decode(law.targets(columns[of], tau, log_pt_min=np.log(self.raw_pt_min)), of)
+            again = again[impossible(raw[again], of)]
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
-        return SCALES[self.scale].apply(raw).astype(np.float32)
-
-
-def _drawn(
-    draw: Callable[[Ints, Array], Array],
-    impossible: Callable[[Array, Ints], Bools],
-    source: Ints,
-    k: Ints,
-    levels: Levels,
-) -> Array:
-    """Jets (M, 4) of the k-th jet of each source, (M,) both, drawn again where they come out impossible."""
-    raw = np.empty((len(source), 4))
-    again = np.arange(len(source))
-    for attempt in range(ATTEMPTS):
-        of = source[again]
-        raw[again] = draw(of, levels(of, 1 + k[again] * ATTEMPTS + attempt))
-        again = again[impossible(raw[again], of)]
-    return raw
+        return SCALES[self.scale].apply(raw).astype(np.float32), source
 
 
 def _each(numbers: Ints) -> tuple[Ints, Ints]:

@@ -19,8 +19,8 @@ import numpy as np
 import torch
 
 from coffea_iqn import Emulator, bundle, running
+from coffea_iqn.blocks import BLOCK
 from coffea_iqn.data import sample_path
-from coffea_iqn.emulator import BLOCK
 from coffea_iqn.files import inspect
 from coffea_iqn.networks import QuantileNetwork
 from coffea_iqn.processors import PairsProcessor

@@ -24,13 +24,12 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 from coffea_iqn import IQNFolder, running
-from coffea_iqn.closure import agreement, efficiency_in_cells
+from coffea_iqn.closure import Cells, agreement, binomial_errors, efficiency_in_cells
 from coffea_iqn.files import NanoSchema, inspect
 from coffea_iqn.matching import default_cone, match_jets
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 
-PT_EDGES = (10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000)
-ETA_EDGES = (0, 1.3, 2.5, 3, 5)
+CELLS = Cells((10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000), (0, 1.3, 2.5, 3, 5))
 COLLECTIONS = ["GenJet", "Jet"]
 WORST = 4  # cells shown
 
@@ -77,13 +76,26 @@ def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str
     """How many cells differ by more than 0.01, and those where emulated and real efficiency differ most."""
     pairs, _ = run(PairsProcessor(radius=radius), paths)
     probability = folder.emulator.efficiency(pairs.gen, pairs.context)
-    cells = efficiency_in_cells(probability, pairs.matched, pairs.gen, pt_edges=PT_EDGES, eta_edges=ETA_EDGES)
-    by_difference = sorted(cells, key=lambda cell: -abs(cell.expected - cell.found))
+    cells = efficiency_in_cells(probability, pairs.matched, pairs.gen, cells=CELLS)
+    places = np.argwhere(cells.counted)
+    emulated, real = (cells.values[cells.counted][:, k] for k in (0, 1))
+    difference = emulated - real
+    pulls = difference / binomial_errors(cells)[cells.counted]
     return {
-        "cells": len(cells),
-        "mean pull²": round(float(np.mean([cell.pull**2 for cell in cells])), 2) if cells else None,
-        "beyond 1 %": sum(abs(cell.expected - cell.found) > 0.01 for cell in cells),
-        "worst": [{**cell._asdict(), "pull": round(cell.pull, 1)} for cell in by_difference[:WORST]],
+        "cells": len(places),
+        "mean pull²": round(float(np.mean(pulls**2)), 2),
+        "beyond 1 %": int((np.abs(difference) > 0.01).sum()),
+        "worst": [
+            {
+                "pt": CELLS.pt[places[k, 0] : places[k, 0] + 2],
+                "abs_eta": CELLS.abs_eta[places[k, 1] : places[k, 1] + 2],
+                "n_jets": int(cells.n_jets[tuple(places[k])]),
+                "found": float(real[k]),
+                "expected": float(emulated[k]),
+                "pull": round(float(pulls[k]), 1),
+            }
+            for k in np.argsort(-np.abs(difference))[:WORST]
+        ],
     }
 
 

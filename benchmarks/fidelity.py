@@ -21,22 +21,21 @@ from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, running
-from coffea_iqn.closure import jet_features, judge, residual_features, uniformity, uniformity_in_cells
+from coffea_iqn.closure import Cells, jet_features, judge, residual_features, uniformity, uniformity_in_cells
 from coffea_iqn.context import NANOAOD, columns_of, known_levels
 from coffea_iqn.features import SCALES
 from coffea_iqn.files import inspect
 from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.validation import draw_above
 
 PT_MIN = 20.0
-PT_EDGES = (20, 25, 32, 50, 100, 300, 3000)
-ETA_EDGES = (0, 1.3, 2.5, 3, 5)
+CELLS = Cells((20, 25, 32, 50, 100, 300, 3000), (0, 1.3, 2.5, 3, 5))
 CONTEXTS = {
     "none": (),
     "nanoaod": NANOAOD,
     "composition": (*NANOAOD, "composition"),
     "all": (*NANOAOD, "composition", "substructure"),
 }
-TINY = 2.0**-24
 
 
 def read_pairs(paths: list[str], radius: float, scale: str) -> tuple[Any, Any, Any]:
@@ -50,27 +49,10 @@ def read_pairs(paths: list[str], radius: float, scale: str) -> tuple[Any, Any, A
     return pairs.gen[keep], pairs.reco[keep], pairs.context[keep]
 
 
-def draw(emulator: Any, gen: Any, context: Any, generator: np.random.Generator) -> Any:
-    """Emulated jets above the threshold: exactly where the network can, else drawn again until they are."""
-
-    def levels(n: int) -> Any:
-        return generator.uniform(TINY, 1.0 - TINY, (n, 4)).astype(np.float32)
-
-    if emulator.variables.raw_pt_min > 0.0:
-        return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=PT_MIN)
-    reco = emulator.sample(gen, levels(len(gen)), context)
-    for _ in range(100):
-        low = np.flatnonzero(SCALES["delphes-cms"].undo(reco.astype(np.float64))[:, 0] <= PT_MIN)
-        if not len(low):
-            break
-        reco[low] = emulator.sample(gen[low], levels(len(low)), context[low])
-    return reco
-
-
 def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:
     """Every figure of one emulator on one sample."""
     generator = np.random.default_rng(seed)
-    first, second = (draw(emulator, gen, context, generator) for _ in range(2))
+    first, second = (draw_above(emulator, gen, context, PT_MIN, generator) for _ in range(2))
     row: dict[str, Any] = {"jets": len(gen)}
     for name, features in (("AUC8", jet_features), ("AUCres", residual_features)):
         for prefix, other in (("", real), ("null ", second)):
@@ -82,8 +64,11 @@ def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int,
         pass  # a network whose quantiles may cross has none
     else:
         row["PIT"] = uniformity(levels).round(2).tolist()
-        cells = uniformity_in_cells(levels, gen, pt_edges=PT_EDGES, eta_edges=ETA_EDGES)
-        row["PIT of cells"] = {f"{c.pt} {c.abs_eta}": c.uniformity.round(2).tolist() for c in cells}
+        cells = uniformity_in_cells(levels, gen, cells=CELLS, min_jets=2000)
+        row["PIT of cells"] = {
+            f"{CELLS.pt[i : i + 2]} {CELLS.abs_eta[k : k + 2]}": cells.values[i, k].round(2).tolist()
+            for i, k in np.argwhere(cells.counted)
+        }
     responses = [np.log(reco[:, 0] / gen[:, 0]) for reco in (real, first)]
     row["below -0.7"] = [float((r < -0.7).mean()) for r in responses]
     row["above 0.5"] = [float((r > 0.5).mean()) for r in responses]

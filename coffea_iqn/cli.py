@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from uproot.exceptions import KeyInFileError
 
-from coffea_iqn import __version__, commands
+from coffea_iqn import __version__
+from coffea_iqn.commands.common import errors
+from coffea_iqn.commands.fold import fold
+from coffea_iqn.commands.models import models
+from coffea_iqn.commands.train import SETTINGS, train
+from coffea_iqn.commands.validate import validate
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.events import Names
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.running import EXECUTORS
+from coffea_iqn.spoiling import SPOILINGS
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -25,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
     except KeyboardInterrupt:
-        commands.errors.print("coffea-iqn: interrupted; nothing half written is left", markup=False)
+        errors.print("coffea-iqn: interrupted; nothing half written is left", markup=False)
         return EXIT_INTERRUPTED
     except (ValueError, OSError, KeyInFileError, FloatingPointError) as error:
         if arguments.traceback:
             raise
-        commands.errors.print(f"coffea-iqn: error: {error}", markup=False, highlight=False, soft_wrap=True)
+        errors.print(f"coffea-iqn: error: {error}", markup=False, highlight=False, soft_wrap=True)
         return EXIT_INPUT
     return EXIT_OK
 
@@ -62,7 +70,17 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"coffea-iqn {__version__}")
     choices = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    files = _files()
+    _add_fold(choices, files)
+    _add_train(choices, files)
+    _add_validate(choices, files)
+    p = choices.add_parser("models", help="list the shipped bundles")
+    p.set_defaults(run=models, traceback=False)
+    return parser
 
+
+def _files() -> argparse.ArgumentParser:
+    """What commands that read files have in common."""
     files = argparse.ArgumentParser(add_help=False)
     files.add_argument(
         "files", nargs="+", metavar="FILES", help="ROOT files, NanoAOD-like or Delphes, as PATH or DATASET=PATH"
@@ -85,7 +103,10 @@ def _parser() -> argparse.ArgumentParser:
     files.add_argument("--chunksize", type=int, default=100_000, help="events a chunk (default: %(default)s)")
     files.add_argument("--quiet", action="store_true", help="no progress bars")
     files.add_argument("--traceback", action="store_true", help="show where an error came from")
+    return files
 
+
+def _add_fold(choices: Any, files: argparse.ArgumentParser) -> None:
     p = choices.add_parser(
         "fold",
         parents=[files],
@@ -114,8 +135,10 @@ def _parser() -> argparse.ArgumentParser:
         help="least pt of jets in the histograms (default: %(default)s)",
     )
     p.add_argument("--output", type=Path, required=True, metavar="DIR")
-    p.set_defaults(run=commands.fold)
+    p.set_defaults(run=fold)
 
+
+def _add_train(choices: Any, files: argparse.ArgumentParser) -> None:
     p = choices.add_parser(
         "train",
         parents=[files],
@@ -147,17 +170,55 @@ def _parser() -> argparse.ArgumentParser:
     p.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
     p.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = p.add_argument_group("settings of the recipe")
-    for name, kind in commands.SETTINGS.items():
+    for name, kind in SETTINGS.items():
         settings.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.upper())
     settings.add_argument("--hidden", type=int, nargs="+", metavar="N", help="sizes of the hidden layers")
     settings.add_argument(
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )
-    p.set_defaults(run=commands.train)
+    p.set_defaults(run=train)
 
-    p = choices.add_parser("models", help="list the shipped bundles")
-    p.set_defaults(run=commands.models, traceback=False)
-    return parser
+
+def _add_validate(choices: Any, files: argparse.ArgumentParser) -> None:
+    p = choices.add_parser(
+        "validate",
+        parents=[files],
+        help="measure how good a model is, on files that it was not trained on",
+        epilog="Example: coffea-iqn validate qcd=test_1.root qcd=test_2.root --model my-detector --output closure",
+    )
+    p.add_argument("--model", default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)")
+    p.add_argument("--reco", default="Jet", help="collection of true reco jets (default: %(default)s)")
+    p.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="BOX",
+        help="spectra for gen jets of a region as well, such as '30<pt<35,abs(eta)<1,5<mass<10'; may be repeated",
+    )
+    p.add_argument(
+        "--compare",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="METRICS",
+        help="metrics.json of another validation, to be shown beside; may be repeated",
+    )
+    p.add_argument("--quick", action="store_true", help="50 000 jets, one chunk of each dataset: under a minute")
+    p.add_argument("--max-jets", type=int, metavar="N", help="pairs looked at (default: 500 000, with --quick 50 000)")
+    for name, what in (("gen", "gen pt"), ("raw", "reco pt before the detector's scale")):
+        p.add_argument(
+            f"--{name}-pt-min", type=float, default=20.0, metavar="GEV", help=f"least {what} (default: %(default)s)"
+        )
+    p.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
+    p.add_argument("--threads", type=int, default=os.cpu_count(), help="of the judges (default: all)")
+    p.add_argument(
+        "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to see what the report finds of it"
+    )
+    p.add_argument("--plots", action="store_true", help="write the figures as .png and .pdf as well")
+    p.add_argument("--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt")
+    p.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
+    p.add_argument("--output", type=Path, required=True, metavar="DIR")
+    p.set_defaults(run=validate)
 
 
 if __name__ == "__main__":

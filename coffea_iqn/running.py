@@ -69,6 +69,7 @@ def run(
     *,
     collections: Sequence[str],
     chunksize: int = 100_000,
+    maxchunks: int | None = None,
     status: bool = True,
 ) -> Any:
     """Run a processor over inspected files.
@@ -80,6 +81,7 @@ def run(
     executor: from `open_executor`.
     collections: those the processor reads, so that other branches are not looked at.
     chunksize: events a chunk.
+    maxchunks: of each dataset, where not all are wanted.
     status: whether to show progress.
 
     Raises
@@ -92,7 +94,7 @@ def run(
         msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
         raise InputError(msg)
     coffea_console.quiet = not status
-    runner = processor.Runner(executor=executor, schema=SCHEMAS[layouts[0]], chunksize=chunksize)
+    runner = processor.Runner(executor=executor, schema=SCHEMAS[layouts[0]], chunksize=chunksize, maxchunks=maxchunks)
     fileset = {name: {"files": {s.path: s.tree for s in files}} for name, files in datasets.items()}
     printed = io.StringIO()  # FuturesExecutor prints the traceback of what it also raises
     try:

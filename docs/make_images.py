@@ -2,12 +2,15 @@
 
     python docs/make_images.py --ttbar FILES --qcd FILES
 
-NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them.
+NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them. A report's picture is
+that of `docs/closure/cms-delphes-ak4.html` in Chromium, where this is installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
+import subprocess
 import tempfile
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from PIL import Image
 from coffea_iqn import cli
 
 IMAGES = Path(__file__).parent / "images"
+REPORT = Path(__file__).parent / "closure" / "cms-delphes-ak4.html"
 WIDTH = 1520  # pixels
+WINDOW = (1160, 1560)  # of the browser
 
 
 def fold(dataset: str, files: list[str], folder: Path) -> Path:
@@ -36,6 +41,22 @@ def side_by_side(paths: list[Path], output: Path) -> None:
     whole.resize((WIDTH, height), Image.Resampling.LANCZOS).save(output, optimize=True)
 
 
+def photograph(page: Path, output: Path, browser: str) -> None:
+    """The top of a page as a browser shows it."""
+    with tempfile.TemporaryDirectory() as name:
+        picture = Path(name) / "page.png"
+        options = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            f"--user-data-dir={name}/profile",
+        ]
+        size = f"--window-size={WINDOW[0]},{WINDOW[1]}"
+        subprocess.run([browser, *options, size, f"--screenshot={picture}", page.as_uri()], check=True)
+        Image.open(picture).convert("P", palette=Image.Palette.ADAPTIVE).save(output, optimize=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ttbar", nargs="+", required=True)
@@ -47,6 +68,11 @@ def main() -> None:
         side_by_side([ttbar / "pt.png", ttbar / "mass.png"], IMAGES / "ttbar.png")
         side_by_side([qcd / "njet.png", qcd / "dijet_dphi.png"], IMAGES / "events.png")
         side_by_side([qcd / "response_slices.png"], IMAGES / "response.png")
+    browser = shutil.which("chromium")
+    if browser is None:
+        print("no chromium: the picture of the report stays as it was")
+    else:
+        photograph(REPORT, IMAGES / "report.png", browser)
 
 
 if __name__ == "__main__":

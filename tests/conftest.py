@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 
 import coffea.util
 import numpy as np
 import pytest
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
+from matplotlib.figure import Figure
 
-from coffea_iqn import IQNFolder, bundle
+from coffea_iqn import IQNFolder, bundle, report
 from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.events import flatten_jets, jet_context
 from coffea_iqn.files import NanoSchema
+from coffea_iqn.plotting import saving
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.samples import JetPairs, UnmatchedJets
 from coffea_iqn.training import train
@@ -64,6 +67,16 @@ def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
     far = jets(n, rng.normal(0.0, 2.0, n), frames.axis[far_event] + rng.normal(0.0, 0.4, n))
     both = np.stack(frames, axis=1)
     return UnmatchedJets(near, near_row, far, far_event, columns, both, pairs.level, pairs.sample, reach=0.8)
+
+
+@contextlib.contextmanager
+def undrawn():
+    """Figures that are not drawn when they are made, and are small in files: most of the time goes there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figure, "draw_without_rendering", lambda figure: None)
+        patch.setattr(report, "PIXELS", 60)
+        patch.setattr(saving, "DPI", 20)
+        yield
 
 
 CARD = {

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn import cli, commands
+from coffea_iqn import cli
+from coffea_iqn.commands import train
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.processors import IQNFoldProcessor
+from conftest import undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
 PRINTED = {}  # by its output, what a fold printed
@@ -37,7 +39,7 @@ def folded(tmp_path_factory):
     """The folder that one command leaves."""
     output = tmp_path_factory.mktemp("fold") / "out"
     printed = io.StringIO()
-    with contextlib.redirect_stdout(printed):
+    with contextlib.redirect_stdout(printed), undrawn():
         assert run("fold", f"qcd={QCD}", sample_path("ttbar_ak4_genonly.root"), "--seed", 3, "--output", output) == 0
     PRINTED[output] = printed.getvalue()
     return output
@@ -150,7 +152,7 @@ def damaged(kind, folder):
 )
 def test_a_bad_file_is_one_clear_line(tmp_path, capsys, kind, message):
     path = damaged(kind, tmp_path)
-    for command in ("fold", "train"):
+    for command in ("fold", "train", "validate"):
         assert run(command, QCD, path, "--output", tmp_path / "out") == 2
         line = one_error(capsys)
         assert str(path) in line
@@ -175,6 +177,7 @@ def spoilt_sample(folder, value):
         "luminosityBlock": np.ones(11, dtype=np.uint32),
         "event": np.arange(11, dtype=np.uint64),
         "GenJet": ak.zip({"pt": pt, "eta": one, "phi": one, "mass": 3.0 * one}),
+        "Jet": ak.zip({"pt": 40.0 * one, "eta": one, "phi": one, "mass": 3.0 * one}),
     }
     with uproot.recreate(folder / "spoilt.root") as file:
         file.mktree("Events", {name: ak.Array(column).type.content for name, column in columns.items()}).extend(columns)
@@ -195,6 +198,13 @@ def test_invalid_jets_are_named_with_their_count_or_dropped(tmp_path, capsys, va
     if executor == "iterative":
         assert run("fold", path, "--drop-invalid", "--no-plots", "--output", tmp_path / "out") == 0
         assert json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]["spoilt"]["invalid"] == 1
+
+
+def test_invalid_jets_are_named_by_a_validation(tmp_path, capsys):
+    path = spoilt_sample(tmp_path, np.nan)
+    assert run("validate", path, "--any-radius", "--output", tmp_path / "out") == 2
+    assert f"{path}: gen jets: expected finite numbers and pt above 0, got 1 of 22" in one_error(capsys)
+    assert not (tmp_path / "out").exists()
 
 
 def test_nanoaod_and_delphes_at_once_are_refused(tmp_path, capsys):
@@ -236,7 +246,7 @@ def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
         "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
         "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
     }  # fmt: skip
-    assert set(given) == set(commands.SETTINGS)
+    assert set(given) == set(train.SETTINGS)
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--hidden", "8", "8", "--context", "flavour"]
     assert run("train", QCD, "--output", tmp_path / "made", *options) == 0
@@ -269,16 +279,16 @@ def test_assignments_that_are_none_are_refused(capsys, option):
 
 def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
     arguments = ["train", QCD, "--output", tmp_path / "made", *SHORT_TRAINING]
-    original = commands._TrainingProgress.watch
+    original = train._TrainingProgress.watch
 
     def interrupt(self, check):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(commands._TrainingProgress, "watch", interrupt)
+    monkeypatch.setattr(train._TrainingProgress, "watch", interrupt)
     assert run(*arguments) == 130
     assert "goes on from" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
-    monkeypatch.setattr(commands._TrainingProgress, "watch", original)
+    monkeypatch.setattr(train._TrainingProgress, "watch", original)
     assert run(*arguments) == 0
     assert run("train", QCD, "--output", tmp_path / "whole", *SHORT_TRAINING) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole")]
@@ -291,7 +301,65 @@ def test_models_lists_the_shipped_bundles(capsys):
     assert all(name in printed for name in BUNDLES)
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["fold", "--help"], ["train", "--help"]])
+@pytest.fixture(scope="module")
+def validated(tmp_path_factory):
+    """The folder that one validation leaves."""
+    output = tmp_path_factory.mktemp("validate") / "out"
+    printed = io.StringIO()
+    options = ["--quick", "--max-jets", 3000, "--select", "20<pt<40", "--threads", 1]
+    with contextlib.redirect_stdout(printed), undrawn():
+        assert run("validate", f"qcd={QCD}", *options, "--output", output) == 0
+    PRINTED[output] = printed.getvalue()
+    return output
+
+
+def test_validate_writes_a_page_and_its_numbers(validated):
+    assert {p.name for p in validated.iterdir()} == {"report.html", "metrics.json"}
+    content = json.loads((validated / "metrics.json").read_text())
+    assert content["sample"]["files"] == {"qcd": [QCD]}
+    assert content["sample"]["events"] == {"qcd": 5000}
+    assert content["sample"]["pairs"] == 3000
+    assert content["figures"]["truth"]["histograms"]["qcd"]["njet"]["ndf"] > 1
+    assert "20<pt<40" in content["figures"]["truth"]["spectra"]
+    assert len(content["model"]["hash"]) == 64
+    assert "figures of merit pass, on 3,000 pairs" in PRINTED[validated]
+    assert str(validated / "report.html") in PRINTED[validated]
+
+
+def test_validate_compares_a_spoilt_model(validated, tmp_path, capsys):
+    options = ["--spoil", "independent", "--max-jets", 3000, "--quick", "--threads", 1, "--plots"]
+    with undrawn():
+        arguments = ["validate", f"qcd={QCD}", *options, "--compare", validated, "--output", tmp_path / "out"]
+        assert run(*arguments) == 0
+    printed = capsys.readouterr().out
+    assert "FAIL" in next(line for line in printed.splitlines() if "Correlations" in line)
+    assert "a spoilt model is not folded" in printed
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "Closure of cms-delphes-ak4, independent" in page
+    assert 'data-label="cms-delphes-ak4"' in page
+    names = {p.name for p in (tmp_path / "out" / "plots").iterdir()}
+    assert {"spectra0.png", "spectra0.pdf", "joint0.pdf"} <= names
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--select", "energy<3"], "select: expected comparisons of pt, eta, phi, mass"),
+        (["--compare", "nowhere.json"], "compare nowhere.json: expected a file, found none"),
+        (["--model", "cms-delphes-ak5"], "expected jets of radius 0.5, as the model's, got"),
+        (["--gen-pt-min", "5000"], "expected gen jets above 5000 GeV with a reco jet above 20 GeV, got none"),
+        (["--reco", "FatJet"], "expected a collection FatJet, found GenJet, Jet"),
+    ],
+)
+def test_validate_says_what_is_wrong_and_leaves_nothing(tmp_path, capsys, options, message):
+    assert run("validate", QCD, *options, "--quick", "--output", tmp_path / "out") == 2
+    assert message in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--version"], ["--help"], ["fold", "--help"], ["train", "--help"], ["validate", "--help"]]
+)
 def test_help_and_version(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         run(*arguments)

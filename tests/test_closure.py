@@ -2,14 +2,43 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import ks_2samp
 
 from coffea_iqn.closure import (
+    Cells,
+    Marginal,
+    TooFewJetsError,
     agreement,
     area_under_curve,
+    correlations,
+    efficiency_deviation,
     efficiency_in_cells,
+    frechet_distance,
     jet_features,
     judge,
+    kernel_distance,
+    ks_test,
+    levels_among_draws,
+    marginals,
+    mean_excess,
+    median_and_width,
+    median_table,
+    outside,
+    profile,
     residual_features,
+    residuals,
+    resolution_deviation,
+    response_in_cells,
+    responses,
+    rms_beyond,
+    scale_deviation,
+    smearing,
+    tails,
+    unevenness,
+    unevenness_of_cells,
+    uniformity,
+    uniformity_in_cells,
+    wasserstein_in_cells,
 )
 from conftest import make_pairs
 
@@ -19,7 +48,7 @@ pytest.importorskip("xgboost")
 @pytest.fixture(scope="module")
 def copies():
     """Gen jets, and two independent reco jets of each."""
-    first, second = make_pairs(6000, seed=1), make_pairs(6000, seed=1)
+    first, second = make_pairs(3000, seed=1), make_pairs(3000, seed=1)
     rng = np.random.default_rng(7)
     gen = first.gen
     smear = rng.normal(0.98, 0.1, (2, len(gen), 1)).astype(np.float32)
@@ -80,12 +109,190 @@ def test_efficiency_in_cells():
     gen = make_pairs(20_000).gen
     probability = np.clip(gen[:, 0] / 40.0, 0.0, 0.9)
     found = rng.uniform(size=len(gen)) < probability
-    edges = {"pt_edges": (10, 20, 40, 1000), "eta_edges": (0, 2, 4, 5)}
-    cells = efficiency_in_cells(probability, found, gen, **edges)
-    assert len(cells) == 6  # the outer slice of eta has fewer than 2000 jets
-    assert max(abs(cell.pull) for cell in cells) < 4.0
-    off = efficiency_in_cells(probability + 0.05, found, gen, **edges)
-    assert min(cell.pull for cell in off) > 2.0
+    cells = Cells((10, 20, 40, 1000), (0, 2, 4, 5))
+    right = efficiency_in_cells(probability, found, gen, cells=cells)
+    assert right.counted.sum() == 6  # the outer slice of eta has fewer than 2000 jets
+    assert efficiency_deviation(right).value < 0.02
+    off = efficiency_deviation(efficiency_in_cells(probability + 0.05, found, gen, cells=cells))
+    assert off.value == pytest.approx(0.05, abs=3 * off.uncertainty)
     inside = (gen[:, 0] >= 10) & (gen[:, 0] < 20) & (np.abs(gen[:, 1]) < 2)
-    assert cells[0].n_jets == inside.sum()
-    assert cells[0].found == found[inside].mean()
+    assert right.n_jets[0, 0] == inside.sum()
+    assert right.values[0, 0, 1] == found[inside].mean()
+    assert np.isnan(right.values[~right.counted]).all()
+
+
+def test_a_judge_keeps_score_of_every_jet(copies):
+    gen, a, b = copies
+    verdict = judge(residual_features(gen, a), residual_features(gen, b), folds=3)
+    real, emulated = verdict.weights
+    assert real.shape == emulated.shape == (len(gen),)
+    assert (real > 0.0).all()
+    shifted = judge(residual_features(gen, a), residual_features(gen, 1.3 * b), folds=3)
+    assert sum(outside(shifted.weights[1])) > 10 * sum(outside(emulated)) + 0.1
+    assert emulated.mean() == pytest.approx(1.0, abs=0.05)  # of emulated jets the mean ratio of densities is 1
+
+
+def test_deviations_are_found_beyond_statistics():
+    rng = np.random.default_rng(3)
+    errors = rng.uniform(0.5, 2.0, 300)
+    noise = rng.normal(0.0, errors)
+    assert rms_beyond(noise, errors).value < 3 * rms_beyond(noise, errors).uncertainty
+    true = rng.normal(0.0, 1.0, 300)
+    found = rms_beyond(noise + true, errors)
+    assert found.value == pytest.approx(1.0, abs=3 * found.uncertainty)
+    with pytest.raises(TooFewJetsError, match="got none"):
+        rms_beyond(np.full(3, np.nan), np.ones(3))
+
+
+def test_density_deviation_is_that_of_the_densities():
+    rng = np.random.default_rng(4)
+    flat = np.full(50, 0.02)
+    wavy = flat * (1.0 + 0.1 * np.tile([1, -1], 25))
+    for law, size in ((flat, 0.0), (wavy, 0.1)):
+        real, emulated = rng.multinomial(200_000, flat), rng.multinomial(200_000, law)
+        found = Marginal(np.arange(51), emulated.astype(float), real.astype(float)).deviation
+        assert found.value == pytest.approx(size, abs=0.01)
+
+
+def test_spectra_keep_every_jet_and_find_a_shift(copies):
+    gen, a, b = copies
+    for one in marginals(b, a):
+        assert one.real.sum() == one.emulated.sum() == len(gen)
+        assert one.agreement.per_bin < 2.0
+    assert marginals(1.3 * b, a)[0].agreement.per_bin > 3.0
+    with pytest.raises(TooFewJetsError, match="expected 1000 jets, got 10"):
+        marginals(a[:10], b[:10])
+
+
+def test_levels_of_uniform_numbers_are_even():
+    levels = np.random.default_rng(5).uniform(size=(40_000, 2))
+    levels[:, 1] **= 1.1
+    assert uniformity(levels)[0] < 1.7
+    assert uniformity(levels)[1] > 3.0
+    even, uneven = unevenness(levels)
+    assert even.value < 4 * even.uncertainty
+    assert uneven.value == pytest.approx(0.1, abs=0.04)  # the density (1 / 1.1) x^(1 / 1.1 - 1)
+    gen = make_pairs(40_000).gen
+    cells = uniformity_in_cells(levels, gen, cells=Cells((10, 20, 1000), (0, 2, 5)))
+    assert cells.values.shape == (2, 2, 2)
+    even, uneven = unevenness_of_cells(cells)
+    assert even.value < 2.5 * even.uncertainty
+    assert uneven.value > 3.0 * uneven.uncertainty
+
+
+def test_levels_among_draws_are_uniform_for_one_law_and_ties():
+    rng = np.random.default_rng(6)
+
+    def draw():
+        return rng.integers(0, 5, (20_000, 1)) + np.array([0.0])
+
+    assert uniformity(levels_among_draws(draw(), draw, draws=9), bins=20) < 2.0
+    assert uniformity(levels_among_draws(draw() + 1.0, draw, draws=9), bins=20) > 10.0
+
+
+def test_responses_wrap_turn_outwards_and_leave_out_massless_gen_jets():
+    gen = np.array([[50.0, -1.0, 3.1, 5.0], [50.0, 1.0, 0.0, 0.5]])
+    reco = np.array([[25.0, -1.1, -3.1, 10.0], [50.0, 1.1, 0.0, 0.5]])
+    found = responses(gen, reco)
+    assert found[0] == pytest.approx([0.5, 0.1, 2 * np.pi - 6.2, 2.0])
+    assert np.isnan(found[1, 3])
+    assert residuals(gen, reco)[0] == pytest.approx([np.log(0.5), 0.1, 2 * np.pi - 6.2, np.log(12 / 7)])
+
+
+def test_median_and_width_of_a_normal_law():
+    values = np.random.default_rng(7).normal(2.0, 3.0, 20_000)
+    median, error, width, width_error = median_and_width(np.append(values, np.nan))
+    assert median == pytest.approx(2.0, abs=4 * error)
+    assert width == pytest.approx(3.0, abs=4 * width_error)
+    assert error == pytest.approx(3.0 * np.sqrt(np.pi / 2 / 20_000), rel=0.2)
+    assert np.isnan(median_and_width(np.array([1.0]))).all()
+
+
+def test_scale_smearing_and_resolution_are_what_was_put_in():
+    rng = np.random.default_rng(8)
+    gen = make_pairs(60_000).gen
+    cells = Cells((10, 20, 40, 80, 1000), (0, 2, 5))
+    real, wide = (rng.normal(1.0, 0.1, (len(gen), 4)), rng.normal(1.0, 0.1, (len(gen), 4)))
+    wide = (wide * 1.01) + rng.normal(0.0, 0.04, wide.shape)
+    found = response_in_cells(wide, real, gen, cells=cells)
+    assert found.values.shape == (4, 2, 4, 2, 4)
+    for figure, size in (
+        (scale_deviation(found, 0), 0.01),
+        (scale_deviation(found, 1), 0.1),  # of the width
+        (smearing(found, 0), np.sqrt(0.101**2 + 0.04**2 - 0.1**2)),
+        (resolution_deviation(found, 0), np.hypot(0.101, 0.04) / 0.1 - 1.0),
+    ):
+        assert figure.value == pytest.approx(size, abs=4 * figure.uncertainty)
+    with pytest.raises(TooFewJetsError, match="with 10000000 jets, got at most"):
+        response_in_cells(wide, real, gen, min_jets=10**7)
+
+
+def test_tails_count_both_sides():
+    rng = np.random.default_rng(9)
+    gen = make_pairs(30_000).gen
+    real = rng.standard_t(3, (len(gen), 4))
+    emulated = real.copy()
+    emulated[:, 3] = np.maximum(emulated[:, 3], -2.5)
+    found = tails(emulated, real, gen, cells=Cells((10, 1000), (0, 5)))
+    assert (found.counts[0, :3] == found.counts[1, :3]).all()
+    assert found.counts[0, 3, 0, 0] == 0
+    assert found.worst.value == 1.0
+    median, _, width, _ = median_and_width(real[:, 0])
+    assert found.counts[1, 0, 1, 0] == (real[:, 0] > median + 3.0 * width).sum()
+    with pytest.raises(TooFewJetsError, match="with 100 jets"):
+        _ = found._replace(counts=found.counts // 1000).worst
+
+
+def test_median_table_measures_distances():
+    gen = np.array([[50.0, 0.0, 3.1, 5.0]] * 2)
+    real = np.array([[40.0, 0.1, -3.1, 5.0], [44.0, 0.1, -3.1, 5.0]])
+    pt, _, phi, mass = median_table(np.array([[43.0, 0.1, 3.1, 6.0]] * 2), gen, real)
+    assert pt.predicted == (2.0, 1.0)
+    assert pt.gen == (8.0, 2.0)
+    assert pt.ratio == 0.25
+    assert phi.gen[0] == pytest.approx(2 * np.pi - 6.2)
+    assert mass.predicted[0] == 1.0
+
+
+def test_correlations_and_profile_show_what_goes_together():
+    rng = np.random.default_rng(10)
+    common = rng.normal(size=(20_000, 1))
+    together = 1.0 + 0.1 * (common + rng.normal(size=(20_000, 4)))
+    apart = 1.0 + 0.1 * np.sqrt(2.0) * rng.normal(size=(20_000, 4))
+    found = correlations(apart, together)
+    assert found.real[0, 3] == pytest.approx(0.48, abs=0.03)
+    assert found.worst.value > 0.4
+    assert correlations(together[::-1], together).worst.value == 0.0
+    shape = profile(apart, together)
+    slope = [np.polyfit(np.arange(12), side[:, 0], 1)[0] for side in (shape.emulated, shape.real)]
+    assert abs(slope[0]) < 0.002
+    assert slope[1] > 0.01
+
+
+def test_ks_halves_agree_with_scipy_and_find_a_shift():
+    rng = np.random.default_rng(11)
+    real, emulated = rng.normal(size=(2, 3001)).round(1)  # with ties
+    found = ks_test(emulated, real, repeats=30, seed=4)
+    half = np.random.default_rng(4).permutation(np.repeat([True, False], [1500, 1501]))
+    assert found.real_real[0] == pytest.approx(ks_2samp(real[half], real[~half]).statistic, abs=1e-12)
+    assert found.real_emulated[0] == pytest.approx(ks_2samp(real[half], emulated[~half]).statistic, abs=1e-12)
+    assert found.excess.value < 3 * found.excess.uncertainty
+    assert ks_test(emulated + 0.3, real, repeats=30).excess.value > 0.08
+
+
+def test_distances_are_zero_for_one_law_and_grow():
+    rng = np.random.default_rng(12)
+    gen = make_pairs(20_000).gen
+    real, emulated = rng.normal(size=(2, 20_000, 4))
+    cells = Cells((10, 30, 1000), (0, 5))
+    of_cells = [wasserstein_in_cells(e, real, gen, cells=cells, repeats=5) for e in (emulated, emulated + 0.1)]
+    same, shifted = (mean_excess(found) for found in of_cells)
+    for k in range(4):
+        assert same[k].value < 0.02
+        assert shifted[k].value == pytest.approx(0.1 - of_cells[0].values[..., k, 1].mean(), abs=0.03)
+    for distance in (frechet_distance, kernel_distance):
+        null, far = (distance(e, real, batches=5) for e in (emulated, emulated + 0.3))
+        assert null.value < 5e-3
+        assert far.value > max(0.05, 5 * null.value)
+        with pytest.raises(TooFewJetsError, match="expected 1000"):
+            distance(emulated[:9], real[:9])

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from coffea_iqn import histograms, plotting
+from coffea_iqn.plotting.panels import ratio
 
 DATASET = "A_b$c"
 
@@ -29,7 +30,7 @@ def booked(entries=400, levels=("gen", "reco", "truth"), weight=1.0):
 
 
 def test_ratio_has_each_sides_uncertainty():
-    of = plotting.ratio(np.array([8.0, 3.0]), np.array([16.0, 3.0]), np.array([4.0, 0.0]), np.array([1.0, 0.0]))
+    of = ratio(np.array([8.0, 3.0]), np.array([16.0, 3.0]), np.array([4.0, 0.0]), np.array([1.0, 0.0]))
     assert of.values[0] == 2.0
     assert of.numerator_error[0] == 1.0  # 4 of 4
     assert of.denominator_error[0] == 0.25

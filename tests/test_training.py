@@ -118,31 +118,31 @@ def test_nothing_to_train_on(pairs):
         train(lost, SHORT)
 
 
-def test_the_default_recipe_learns_scale_resolution_and_acceptance():
-    pairs = make_pairs(20_000)
-    emulator = train(
-        pairs, replace(RECIPES["default"], hidden=(32, 32), steps=1200, check_every=300, learning_rate=3e-3)
-    )
+@pytest.fixture(scope="module")
+def well_trained():
+    """An emulator by the default recipe, trained well enough."""
+    settings = replace(RECIPES["default"], hidden=(32, 32), steps=1500, check_every=300, batch_size=512)
+    return train(make_pairs(20_000), replace(settings, learning_rate=3e-3))
+
+
+def test_the_default_recipe_learns_scale_resolution_and_acceptance(well_trained):
     gen = make_pairs(20_000, seed=9).gen
-    reco = emulator.sample(gen, np.random.default_rng(0).uniform(0.001, 0.999, gen.shape))
+    reco = well_trained.sample(gen, np.random.default_rng(0).uniform(0.001, 0.999, gen.shape))
     response = reco[:, 0] / gen[:, 0]
     low, median, high = np.quantile(response, [0.16, 0.5, 0.84])
     assert median == pytest.approx(0.98, abs=0.01)
     assert (high - low) / 2 == pytest.approx(0.1, abs=0.02)
     soft, hard = gen[:, 0] < 12, gen[:, 0] > 40
-    assert emulator.efficiency(gen)[soft].mean() == pytest.approx(0.55, abs=0.08)
-    assert emulator.efficiency(gen)[hard].mean() > 0.95
+    assert well_trained.efficiency(gen)[soft].mean() == pytest.approx(0.55, abs=0.08)
+    assert well_trained.efficiency(gen)[hard].mean() > 0.95
 
 
-def test_the_origin_network_tells_samples_apart():
-    pairs = make_pairs(8000)
-    settings = replace(RECIPES["default"], hidden=(16, 16), steps=1500, check_every=300, acceptance=False, blind=0.0)
-    emulator = train(pairs, settings)
-    assert emulator.origin is not None
-    assert emulator.variables.context == ("flavour", "neighbours", "event")
+def test_the_origin_network_tells_samples_apart(well_trained):
+    assert well_trained.origin is not None
+    assert well_trained.variables.context == ("flavour", "neighbours", "event")
     fresh = make_pairs(8000, seed=7)
     tau = np.full(fresh.gen.shape, 0.5, dtype=np.float32)
-    told, untold = (emulator.sample(fresh.gen, tau, context)[:, 3] for context in (fresh.context, None))
+    told, untold = (well_trained.sample(fresh.gen, tau, context)[:, 3] for context in (fresh.context, None))
     mass = fresh.gen[:, 3]
     second = fresh.sample == 1
     assert np.median((told / mass)[second]) == pytest.approx(0.8, abs=0.05)

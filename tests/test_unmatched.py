@@ -167,7 +167,7 @@ def test_a_bundle_keeps_the_model(emulator, emulator_bundle, drawn):
 
 def test_number_and_kinematics_are_learnt():
     pairs = make_pairs(20_000)
-    settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=())
+    settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=(), batch_size=512)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
     course = Course(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
     model, _ = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, course)

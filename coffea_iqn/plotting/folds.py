@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 import hist
@@ -17,26 +16,25 @@ import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from coffea_iqn.panels import (
-    COLOURS,
+from coffea_iqn.plotting.panels import (
     STYLE,
     between,
+    compare_slices,
     draw_levels,
     draw_ratio,
+    draw_slices,
     finish,
-    half_range,
     header,
     limit,
     limit_points,
     make_log_x,
     make_panels,
+    make_slices,
     plain,
     power_of_ten,
     ratio,
-    ratio_points,
 )
 
 Floats = npt.NDArray[np.float64]
@@ -180,56 +178,38 @@ def plot_response(
     """
     _check(histogram, dataset, variables=3)
     pt, eta, response = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:])
-    found: dict[str, Floats] = {}
+    levels = []
     for level in ("reco", "truth"):
         parts = _content(histogram, dataset, level, flow=True)
         values, variances = (part[1:-1, 1:-1].reshape(-1, len(response) + 1) for part in parts)
         quantiles = [median_and_width(v, e, response) for v, e in zip(values, variances, strict=True)]
-        found[level] = np.array(quantiles).reshape(len(pt) - 1, len(eta) - 1, 4)
-    measured = np.isfinite(found["reco"]) | np.isfinite(found["truth"])
-    rows, slices = np.flatnonzero(measured.any(axis=(1, 2))), np.flatnonzero(measured.any(axis=(0, 2))).tolist()
-    both = bool(np.isfinite(found["truth"]).any())
+        levels.append(np.array(quantiles).reshape(len(pt) - 1, len(eta) - 1, 4))
+    found = np.stack(levels, axis=2)
+    slices = make_slices(pt, eta, found)
+    both = bool(np.isfinite(found[:, :, 1]).any())
     with plt.style.context(STYLE):
-        figure, panels = make_panels(2 if both else 1, 2 if len(rows) else 1)
+        figure, panels = make_panels(2 if both else 1, 2 if slices else 1)
         header(panels[0, 0], panels[0, -1], dataset, label, energy)
-        if not len(rows):
+        if slices is None:
             return finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
-        colours = [COLOURS[k % len(COLOURS)] for k in slices]
-        # Slices stand side by side, so that bars do not hide one another.
-        places = [np.sqrt(pt[1:] * pt[:-1]) * 1.03 ** (k - (len(slices) - 1) / 2) for k in range(len(slices))]
         names = ("Scale: median of the response", "Resolution: half the central 68 % width")
         for column, name in enumerate(names):
             top, bottom = panels[0, column], panels[-1, column]
-            first = 2 * column  # the value, and after it its error
-            ratios: list[tuple[Floats, Floats]] = []
-            for k, at, colour in zip(slices, places, colours, strict=True):
-                style: dict[str, Any] = {"color": colour, "markersize": 9, "elinewidth": 2}
-                emulated, truth = (found[level][:, k, first : first + 2].T for level in ("reco", "truth"))
-                top.errorbar(at, *emulated, fmt="-o", mfc="white", mew=2, **style)
-                top.errorbar(at, *truth, fmt="o", **style)
-                of = ratio(emulated[0], emulated[1] ** 2, truth[0], truth[1] ** 2)
-                ratios.append((of.values, np.hypot(of.numerator_error, of.values * of.denominator_error)))
-            drawn = np.stack(list(found.values()))[:, :, slices]
-            limit_points(top, drawn[..., first], drawn[..., first + 1], zero=column == 1)
+            values, errors = (found[..., k] for k in (2 * column, 2 * column + 1))
+            draw_slices(top, slices, values, errors)
+            limit_points(top, values[:, slices.numbers], errors[:, slices.numbers], zero=column == 1)
             top.set_ylabel(name, fontsize=22)
             if both:
-                values, errors = np.stack(ratios, axis=1)
-                half = half_range(values, errors, (0.05, 0.1, 0.2, 0.5, 1.0))
-                for at, colour, points in zip(places, colours, ratios, strict=True):
-                    ratio_points(bottom, at, *points, half=half, color=colour)
+                of = ratio(values[..., 0], errors[..., 0] ** 2, values[..., 1], errors[..., 1] ** 2)
+                compare_slices(bottom, slices, of.values, of.error)
                 bottom.set_ylabel(f"Emulated /\n{plain(truth_label)}", loc="center", fontsize="small")
             bottom.set_xlabel(histogram.axes[2].label)
             for panel in panels[:, column]:
-                panel.set_xlim(pt[rows[0]], pt[rows[-1] + 1])
+                panel.set_xlim(slices.limits)
             make_log_x(*panels[:, column])
-        lines = [Line2D([], [], color=colour, linewidth=6) for colour in colours]
-        etas = [between(eta[k], eta[k + 1], r"$|\eta|$") for k in slices]
+        lines, etas, kinds, texts = slices.legend(truth_label if both else None)
         panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
-        kinds = [
-            Line2D([], [], color="black", marker="o", markersize=9, mfc="white", mew=2),
-            Line2D([], [], color="black", marker="o", markersize=9, linestyle="none"),
-        ]
-        panels[0, 1].legend(kinds[: 1 + both], ["Emulated", plain(truth_label)][: 1 + both], loc="upper right")
+        panels[0, 1].legend(kinds, texts, loc="upper right")
         return finish(figure)
 
 
@@ -361,37 +341,6 @@ def _slices(histogram: hist.Hist) -> list[hist.Hist]:
         part.axes[-1].label += ", " + between(last.edges[k], last.edges[k + 1], last.label.removeprefix("Jet "))
         slices.append(part)
     return slices
-
-
-def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefix: str = "") -> list[Path]:
-    """Write each figure as `<stem_prefix><name>.png` and `.pdf`, under a temporary name first, and close it.
-
-    Parameters
-    ----------
-    figures: by name.
-    directory: made when it is not there.
-    stem_prefix: what the names of the files begin with.
-
-    Returns
-    -------
-    the paths of the files, which are the same to the byte when the figures are.
-    """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    paths: list[Path] = []
-    for name, figure in figures.items():
-        for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
-            path = directory / f"{stem_prefix}{name}.{suffix}"
-            temporary = path.with_name(path.name + ".tmp")
-            try:
-                with plt.style.context(STYLE):
-                    figure.savefig(temporary, format=suffix, dpi=150, metadata=metadata)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
-            paths.append(path)
-        plt.close(figure)
-    return paths
 
 
 def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter, StrMethodFormatter
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,6 +30,11 @@ class Ratio(NamedTuple):
     numerator_error: Floats
     denominator_error: Floats
 
+    @property
+    def error(self) -> Floats:
+        """The uncertainty that both sides give to the values."""
+        return np.asarray(np.hypot(self.numerator_error, self.values * self.denominator_error))
+
 
 def ratio(numerator: Floats, numerator_variance: Floats, denominator: Floats, denominator_variance: Floats) -> Ratio:
     """Numerator over denominator; the errors are the square roots of the variances, over the denominator."""
@@ -46,40 +51,43 @@ def between(low: float, high: float, name: str) -> str:
     return f"{name} < {high:g}" if low == 0 else f"{low:g} < {name} < {high:g}"
 
 
-def make_panels(rows: int, columns: int, *, grid: bool = False) -> tuple[Figure, npt.NDArray[Any]]:
-    """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio."""
+def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = False) -> tuple[Figure, npt.NDArray[Any]]:
+    """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio.
+
+    Those of a grid touch and have the same limits, unless they stand apart.
+    """
+    share = grid and not apart
     width, height = (6.5 * columns, 5.5 * rows + 1.2) if grid else (10 * columns, 10)
     figure = Figure(figsize=(width, height))
+    figure.subplots_adjust(
+        left=1.5 / width,
+        right=1 - 0.45 / width,
+        top=1 - 0.7 / height,
+        bottom=1.05 / height,
+        hspace=0.0 if share else 0.25 if grid else 0.1,
+        wspace=0.0 if share else 0.25 if grid else 0.2,
+    )
     panels = figure.subplots(
         rows,
         columns,
-        sharex=True if grid else "col",
-        sharey=grid,
+        sharex=share if grid else "col",
+        sharey=share,
         squeeze=False,
-        gridspec_kw={
-            "height_ratios": [1] * rows if grid else [3, 1][:rows],
-            "left": 1.5 / width,
-            "right": 1 - 0.45 / width,
-            "top": 1 - 0.7 / height,
-            "bottom": 1.05 / height,
-            "hspace": 0.0 if grid else 0.1,
-            "wspace": 0.0 if grid else 0.2,
-        },
+        height_ratios=[1] * rows if grid else [3, 1][:rows],
     )
     for panel in panels.flat:
         panel.tick_params(axis="x", pad=10)  # clear of the labels of y in the corner
     return figure, panels
 
 
-def header(left: Axes, right: Axes, dataset: str, label: str, energy: str) -> None:
+def header(left: Axes, right: Axes, dataset: str, label: str, energy: str = "") -> None:
     """What made the figure at the top left, of what at the top right."""
     keep = (LONGEST_NAME - 1) // 2
     name = dataset if len(dataset) <= LONGEST_NAME else f"{dataset[:keep]}…{dataset[-keep:]}"
     sizes = (26.0, 21.0, 20.0, 20.0)
     made = mplhep.label.exp_text("coffea-iqn", label, ax=left, fontsize=sizes, scilocator_adjust=False)[1]
-    what = mplhep.label.add_text(
-        f"{plain(name)} ({energy})", loc="over right", xpad=0, ypad=0, fontsize=sizes[2], ax=right
-    )
+    of = f"{plain(name)} ({energy})" if energy else plain(name)
+    what = mplhep.label.add_text(of, loc="over right", xpad=0, ypad=0, fontsize=sizes[2], ax=right)
     taken = what.get_window_extent()
     room = (taken.x1 - made.get_window_extent().x1) / taken.width - 0.05
     what.set_fontsize(sizes[2] * min(1, max(0.4, room)))
@@ -117,22 +125,26 @@ def draw_levels(
     }
 
 
-def draw_ratio(panel: Axes, edges: Floats, centres: Floats, compared: Ratio) -> None:
-    """The denominator's uncertainty as a band, the numerator's as bars."""
+def draw_ratio(
+    panel: Axes, edges: Floats, centres: Floats, compared: Ratio, ranges: Sequence[float] = (0.2, 0.5, 1.0)
+) -> None:
+    """The denominator's uncertainty as a band, the numerator's as bars; one of the half-widths around 1 is shown."""
     values, errors, reference = compared
-    half = half_range(values, np.hypot(errors, reference), (0.2, 0.5, 1.0))
+    half = half_range(values, np.hypot(errors, reference), ranges)
     panel.stairs(1 + reference, edges, baseline=1 - reference, fill=True, color=BAND, linewidth=0, zorder=0)
     ratio_points(panel, centres, values, errors, half=half, color=COLOURS[0])
 
 
-def ratio_points(panel: Axes, centres: Floats, values: Floats, errors: Floats, *, half: float, color: str) -> None:
-    """Points around 1, and triangles for those further away than half."""
-    panel.axhline(1, color=GREY, linewidth=1.5, zorder=1)
+def ratio_points(
+    panel: Axes, centres: Floats, values: Floats, errors: Floats, *, half: float, color: str, around: float = 1.0
+) -> None:
+    """Points around 1, or another number, and triangles for those further away than half."""
+    panel.axhline(around, color=GREY, linewidth=1.5, zorder=1)
     panel.errorbar(centres, values, errors, fmt="o", color=color, markersize=6, elinewidth=2, zorder=3)
-    for beyond, marker, place in ((values > 1 + half, "^", 1 + 0.9 * half), (values < 1 - half, "v", 1 - 0.9 * half)):
-        where = np.full(beyond.sum(), place)
+    for beyond, marker, side in ((values > around + half, "^", 1), (values < around - half, "v", -1)):
+        where = np.full(beyond.sum(), around + 0.9 * side * half)
         panel.plot(centres[beyond], where, marker, color=color, mfc="white", mew=2, markersize=9, zorder=3)
-    panel.set_ylim(1 - half, 1 + half)
+    panel.set_ylim(around - half, around + half)
 
 
 def half_range(values: Floats, errors: Floats, choices: Sequence[float]) -> float:
@@ -154,12 +166,17 @@ def limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, de
     panel.set_ylim(least, most * (most / least) ** 0.35)
 
 
-def limit_points(panel: Axes, values: Floats, errors: Floats, *, zero: bool) -> None:
-    """The same for points; bars more than twice as long as most may leave the figure."""
+def limit_points(
+    panel: Axes, values: Floats, errors: Floats, *, zero: bool, least: float = 0.02, room: float = 0.35
+) -> None:
+    """The same for points; bars more than twice as long as most may leave the figure.
+
+    Points that spread by less than `least` do not fill the panel, and `room` times their spread is free above them.
+    """
     bars = np.minimum(errors, 2 * np.nanmedian(errors))
     low, high = 0.0 if zero else np.nanmin(values - bars), np.nanmax(values + bars)
-    spread = max(high - low, 0.02)
-    panel.set_ylim(low if zero else low - 0.05 * spread, high + 0.35 * spread)
+    spread = max(high - low, least)
+    panel.set_ylim(low if zero else low - 0.05 * spread, high + room * spread)
 
 
 def power_of_ten(most: float) -> int:
@@ -168,9 +185,71 @@ def power_of_ten(most: float) -> int:
 
 
 def make_log_x(*panels: Axes) -> None:
+    """Logarithmic axes, whose limits are set; numbers at 1, 2 and 5 unless there are too many decades for them."""
     for panel in panels:
+        low, high = panel.get_xlim()
+        few = high < 2e3 * low
         panel.set_xscale("log")
-        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        panel.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,)))
+        panel.xaxis.set_major_formatter(StrMethodFormatter("{x:g}") if few else LogFormatterMathtext())
         panel.xaxis.set_minor_locator(LogLocator(subs=tuple(range(2, 10))))
         panel.xaxis.set_minor_formatter(NullFormatter())
+
+
+class Slices(NamedTuple):
+    """Slices of |eta| in which something is measured, and where over gen pt their points stand: side by side.
+
+    Attributes
+    ----------
+    numbers: which bins of |eta| they are.
+    places: gen pt of the points of each slice, (P,), so that bars do not hide one another.
+    colours, names: of each slice.
+    limits: of the gen pt at which something is measured.
+    """
+
+    numbers: list[int]
+    places: list[Floats]
+    colours: list[str]
+    names: list[str]
+    limits: tuple[float, float]
+
+    def legend(self, truth_label: str | None) -> tuple[list[Line2D], list[str], list[Line2D], list[str]]:
+        """Handles and texts: of the slices, and of emulated and true points; no true ones without a name for them."""
+        lines = [Line2D([], [], color=colour, linewidth=6) for colour in self.colours]
+        kinds = [
+            Line2D([], [], color="black", marker="o", markersize=9, mfc="white", mew=2),
+            Line2D([], [], color="black", marker="o", markersize=9, linestyle="none"),
+        ]
+        texts = ["Emulated"] if truth_label is None else ["Emulated", plain(truth_label)]
+        return lines, self.names, kinds[: len(texts)], texts
+
+
+def make_slices(pt: Floats, abs_eta: Floats, found: Floats) -> Slices | None:
+    """From the edges of the bins and what was found in them (P, E, ...), NaN where nothing was; None if nowhere."""
+    measured = np.asarray(np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2))
+    rows, numbers = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0)).tolist()
+    if not numbers:
+        return None
+    return Slices(
+        numbers=numbers,
+        places=[np.sqrt(pt[1:] * pt[:-1]) * 1.03 ** (k - (len(numbers) - 1) / 2) for k in range(len(numbers))],
+        colours=[COLOURS[k % len(COLOURS)] for k in numbers],
+        names=[between(abs_eta[k], abs_eta[k + 1], r"$|\eta|$") for k in numbers],
+        limits=(float(pt[rows[0]]), float(pt[rows[-1] + 1])),
+    )
+
+
+def draw_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats) -> None:
+    """Values and errors (P, E, 2): emulated ones as open markers on a line, true ones as full markers."""
+    for k, at, colour in zip(slices.numbers, slices.places, slices.colours, strict=True):
+        style: dict[str, Any] = {"color": colour, "markersize": 9, "elinewidth": 2}
+        panel.errorbar(at, values[:, k, 0], errors[:, k, 0], fmt="-o", mfc="white", mew=2, **style)
+        panel.errorbar(at, values[:, k, 1], errors[:, k, 1], fmt="o", **style)
+
+
+def compare_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats, *, around: float = 1.0) -> None:
+    """Ratios, around 1, or differences, around 0, with their errors, (P, E) each."""
+    drawn, bars = values[:, slices.numbers], errors[:, slices.numbers]
+    half = half_range(1 + drawn - around, bars, (0.05, 0.1, 0.2, 0.5, 1.0))
+    for value, bar, at, colour in zip(drawn.T, bars.T, slices.places, slices.colours, strict=True):
+        ratio_points(panel, at, value, bar, half=half, color=colour, around=around)

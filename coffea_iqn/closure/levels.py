@@ -1,0 +1,65 @@
+"""Quantile levels of real jets: uniform where the emulator's conditional quantiles are right."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from coffea_iqn.closure.sizes import CELLS, Cells, Floats, OfCells, Size, density_deviation, in_cells, size_of_square
+
+BINS, BINS_IN_CELLS = 50, 20
+
+
+def uniformity(levels: Floats, *, bins: int = BINS) -> Floats:
+    """χ²/ndf of each column of levels (N, n) against a flat distribution on (0, 1), (n,).
+
+    Of real jets' levels (`Emulator.cdf`) it is near 1 when the emulator's conditional quantiles are right: the
+    probability integral transform (figure 3 of Kronheim et al. 2024).
+    """
+    expected = len(levels) / bins
+    counts = np.stack([np.histogram(column, bins, (0.0, 1.0))[0] for column in levels.T])
+    return np.asarray(((counts - expected) ** 2 / expected).sum(axis=1) / (bins - 1))
+
+
+def unevenness(levels: Floats, *, bins: int = BINS) -> list[Size]:
+    """By how much the density of each column of levels (N, n) differs from 1: `sizes.density_deviation`."""
+    return [density_deviation(value * (bins - 1), bins - 1, len(levels)) for value in uniformity(levels, bins=bins)]
+
+
+def uniformity_in_cells(
+    levels: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 1000, bins: int = BINS_IN_CELLS
+) -> OfCells:
+    """The `uniformity` of levels (N, n) in cells of gen pt and |eta|, (P, E, n): calibration given phase space."""
+    return in_cells(lambda inside: uniformity(levels[inside], bins=bins), gen, cells, min_jets)
+
+
+def unevenness_of_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Size]:
+    """By how much densities of levels differ from 1, root mean square over the cells, for each variable."""
+    counted, ndf = found.counted, bins - 1
+    n = found.n_jets[counted][:, None]
+    squares = (found.values[counted] - 1.0) * ndf / n
+    variances = (2.0 * ndf + 4.0 * n * np.maximum(squares, 0.0)) / n**2
+    errors = np.sqrt(variances.sum(axis=0)) / len(n)
+    return [size_of_square(float(s), float(e)) for s, e in zip(squares.mean(axis=0), errors, strict=True)]
+
+
+def levels_among_draws(real: Floats, draw: Callable[[], Floats], *, draws: int, seed: int = 0) -> Floats:
+    """Where each real value lies among independent draws of its law: levels in (0, 1), of the shape of real.
+
+    Parameters
+    ----------
+    real: (N, n).
+    draw: gives values of the same shape, new ones every time.
+    draws: how many.
+    seed: of the place within a rank, and among ties; so levels are uniform exactly where real is one more draw.
+
+    Each column is on its own, given the gen jet alone: what an emulator without a cdf can be asked.
+    """
+    below, ties = np.zeros(real.shape), np.zeros(real.shape)
+    for _ in range(draws):
+        drawn = draw()
+        below += drawn < real
+        ties += drawn == real
+    within = np.random.default_rng(seed).uniform(size=real.shape)
+    return np.asarray((below + within * (1.0 + ties)) / (draws + 1.0))

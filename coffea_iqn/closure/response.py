@@ -1,0 +1,280 @@
+"""What the detector does to a jet: response, resolution, tails, how the four variables go together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from coffea_iqn.closure.sizes import (
+    CELLS,
+    Cells,
+    Floats,
+    OfCells,
+    Size,
+    TooFewJetsError,
+    each_cell,
+    in_cells,
+    rms_beyond,
+    size_of_square,
+)
+
+VARIABLES = ("pt", "eta", "phi", "mass")
+MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
+LEAST_MASS = 1.0  # GeV: lighter gen jets have no mass response worth the name
+ONE_SIGMA = 0.6827
+TAIL_WIDTHS = (3.0, 5.0, 8.0)
+MIN_JETS, MIN_IN_CELL = 1000, 500
+
+
+def responses(gen: Floats, reco: Floats) -> Floats:
+    """pt'/pt, Δη away from the centre, Δφ [rad], m'/m of reco and gen jets (N, 4); NaN for gen masses below 1 GeV."""
+    mass = np.where(gen[:, 3] > LEAST_MASS, gen[:, 3], np.nan)
+    return np.stack([reco[:, 0] / gen[:, 0], *_angles(gen, reco), reco[:, 3] / mass], axis=1).astype(np.float64)
+
+
+def residuals(gen: Floats, reco: Floats) -> Floats:
+    """Log pt'/pt, Δη away from the centre, Δφ [rad], log((m' + 2)/(m + 2)) of reco and gen jets (N, 4)."""
+    log_m, log_gen_m = (np.log(np.maximum(jets[:, 3], 0.0) + MASS_OFFSET) for jets in (reco, gen))
+    columns = [np.log(reco[:, 0] / gen[:, 0]), *_angles(gen, reco), log_m - log_gen_m]
+    return np.stack(columns, axis=1).astype(np.float64)
+
+
+def _angles(gen: Floats, reco: Floats) -> tuple[Floats, Floats]:
+    d_phi = reco[:, 2].astype(np.float64) - gen[:, 2]
+    d_phi -= 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi))
+    return (reco[:, 1] - gen[:, 1]) * np.where(gen[:, 1] < 0.0, -1.0, 1.0), d_phi
+
+
+def median_and_width(values: Floats) -> Floats:
+    """Median, its uncertainty, half the central 68 % width, its uncertainty, (4,); NaNs among the values do not count.
+
+    The uncertainty of a quantile is half the distance of those one binomial standard deviation below and above it;
+    the two ends of the width are correlated as those of a large sample are.
+    """
+    values = values[np.isfinite(values)]
+    if len(values) < 2:
+        return np.full(4, np.nan)
+    tail = (1.0 - ONE_SIGMA) / 2.0
+    level = np.array([tail, 0.5, 1.0 - tail])
+    step = np.sqrt(level * (1.0 - level) / len(values))
+    at = np.quantile(values, np.clip(np.stack([level, level - step, level + step]), 0.0, 1.0))
+    errors = (at[2] - at[1]) / 2.0
+    together = tail / (1.0 - tail)
+    variance = errors[0] ** 2 + errors[2] ** 2 - 2.0 * together * errors[0] * errors[2]
+    return np.array([at[0, 1], errors[1], (at[0, 2] - at[0, 0]) / 2.0, np.sqrt(variance) / 2.0])
+
+
+def response_in_cells(
+    emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = MIN_IN_CELL
+) -> OfCells:
+    """`median_and_width` of each variable, emulated and real, in cells of gen pt and |eta|: scale and resolution.
+
+    Parameters
+    ----------
+    emulated, real: `responses` to the gen jets, (N, 4).
+    gen: gen jets (N, 4).
+
+    Returns
+    -------
+    values (P, E, 4 variables, emulated and real, median, error, width, error).
+    """
+
+    def figure(inside: npt.NDArray[np.bool_]) -> Floats:
+        columns = zip(emulated[inside].T, real[inside].T, strict=True)
+        return np.array([[median_and_width(side) for side in sides] for sides in columns])
+
+    return in_cells(figure, gen, cells, min_jets)
+
+
+def scale_deviation(found: OfCells, variable: int) -> Size:
+    """By how much emulated medians differ from real ones, root mean square over cells, beyond statistics.
+
+    Relative for pt and mass (0 and 3), in units of the width for the angles.
+    """
+    (drawn, drawn_error, _, _), (median, error, width, _) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
+    unit = median if variable in {0, 3} else width
+    return rms_beyond((drawn - median) / unit, np.hypot(drawn_error, error) / unit)
+
+
+def resolution_deviation(found: OfCells, variable: int) -> Size:
+    """By how much emulated widths differ from real ones, relative, root mean square over cells, beyond statistics."""
+    (_, _, drawn, drawn_error), (_, _, width, error) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
+    ratio = drawn / width
+    return rms_beyond(ratio - 1.0, ratio * np.hypot(drawn_error / drawn, error / width))
+
+
+def smearing(found: OfCells, variable: int) -> Size:
+    """What is between the emulated and the real resolution: the root of |⟨σ'² − σ²⟩|, with weights 1 / variance.
+
+    The smearing that one of them would need to be as wide as the other, where it is the same everywhere; resolutions
+    differ most where they are best.
+
+    Raises
+    ------
+    TooFewJetsError: when no cell had enough jets.
+    """
+    (_, _, drawn, drawn_error), (_, _, width, error) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
+    variance = 4.0 * ((drawn * drawn_error) ** 2 + (width * error) ** 2)
+    there = variance > 0.0  # not where NaN
+    if not there.any():
+        msg = "resolution: expected a cell with enough jets, got none"
+        raise TooFewJetsError(msg)
+    weight = 1.0 / variance[there]
+    square = float(np.sum(weight * (drawn**2 - width**2)[there]) / weight.sum())
+    return size_of_square(abs(square), float(weight.sum() ** -0.5))
+
+
+class Tails(NamedTuple):
+    """Jets far from the median of their cell, in half central 68 % widths of the real ones.
+
+    Attributes
+    ----------
+    z: distances, emulated and real, (2, N, 4), of jets in cells with enough of them.
+    widths: beyond which jets are counted, (W,).
+    counts: emulated and real, below and above, (2, 4 variables, 2 sides, W).
+    """
+
+    z: Floats
+    widths: tuple[float, ...]
+    counts: npt.NDArray[np.int64]
+
+    @property
+    def worst(self) -> Size:
+        """The greatest of |emulated / real − 1| of the tails with at least 100 real jets, less twice its uncertainty.
+
+        Raises
+        ------
+        TooFewJetsError: when no tail has so many.
+        """
+        emulated, real = self.counts.reshape(2, -1).astype(np.float64)
+        enough = real >= 100
+        if not enough.any():
+            msg = f"tails: expected one with 100 jets, got at most {int(real.max())}"
+            raise TooFewJetsError(msg)
+        ratio = emulated[enough] / real[enough]
+        error = np.sqrt(ratio**2 / real[enough] + np.maximum(emulated[enough], 1.0) / real[enough] ** 2)
+        worst = int(np.argmax(np.abs(ratio - 1.0) - 2.0 * error))
+        return Size(float(abs(ratio[worst] - 1.0)), float(error[worst]))
+
+
+def tails(emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = MIN_IN_CELL) -> Tails:
+    """Count the tails of `residuals` (N, 4), with medians and widths from the real jets of each cell.
+
+    Raises
+    ------
+    TooFewJetsError: when no cell has enough jets.
+    """
+    parts = []
+    for _, _, inside in each_cell(gen, cells):
+        if inside.sum() >= min_jets:
+            median, _, width, _ = np.array([median_and_width(column) for column in real[inside].T]).T
+            parts.append((np.stack([emulated[inside], real[inside]]) - median) / width)
+    if not parts:
+        msg = f"tails: expected a cell with {min_jets} jets, got none"
+        raise TooFewJetsError(msg)
+    z = np.concatenate(parts, axis=1)
+    counts = [[(z < -w).sum(axis=1), (z > w).sum(axis=1)] for w in TAIL_WIDTHS]  # (W, sides, 2, 4)
+    return Tails(z, TAIL_WIDTHS, np.moveaxis(np.array(counts), (2, 3, 1, 0), (0, 1, 2, 3)))
+
+
+class MedianRow(NamedTuple):
+    """How far from the real jets the predicted medians are, and the gen jets themselves.
+
+    Attributes
+    ----------
+    predicted, gen: average and spread of |predicted median − real|, of |gen − real|: GeV or rad.
+    """
+
+    predicted: tuple[float, float]
+    gen: tuple[float, float]
+
+    @property
+    def ratio(self) -> float:
+        """Average distance of the median over that of the gen jet: below 1 where the emulator knows better."""
+        return self.predicted[0] / self.gen[0]
+
+
+def median_table(median: Floats, gen: Floats, real: Floats) -> list[MedianRow]:
+    """The table of the first talks on IQNs, a row for each of pt, eta, phi, mass.
+
+    Parameters
+    ----------
+    median: reco jets (N, 4) at level 1/2 of each conditional quantile; nothing of the real ones enters.
+    gen, real: (N, 4).
+    """
+    rows = []
+    for k in range(len(VARIABLES)):
+        sides = []
+        for guess in (median, gen):
+            distance = guess[:, k].astype(np.float64) - real[:, k]
+            if VARIABLES[k] == "phi":
+                distance -= 2.0 * np.pi * np.round(distance / (2.0 * np.pi))
+            distance = np.abs(distance)
+            sides.append((float(distance.mean()), float(distance.std())))
+        rows.append(MedianRow(*sides))
+    return rows
+
+
+class Correlations(NamedTuple):
+    """Rank correlations of the four residuals, emulated and real, (4, 4) each, and their statistical uncertainty."""
+
+    emulated: Floats
+    real: Floats
+    uncertainty: float
+
+    @property
+    def worst(self) -> Size:
+        """The greatest difference of an element, with the uncertainty of a difference."""
+        difference = float(np.abs(self.emulated - self.real).max())
+        return Size(difference, self.uncertainty * float(np.sqrt(2.0)))
+
+
+def correlations(emulated: Floats, real: Floats) -> Correlations:
+    """Spearman's rank correlations of `residuals` (N, 4).
+
+    Raises
+    ------
+    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    """
+    if len(real) < MIN_JETS:
+        msg = f"correlations: expected {MIN_JETS} jets, got {len(real)}"
+        raise TooFewJetsError(msg)
+    return Correlations(spearmanr(emulated).statistic, spearmanr(real).statistic, len(real) ** -0.5)
+
+
+class Profile(NamedTuple):
+    """The mass response in bins of the pt response.
+
+    Attributes
+    ----------
+    edges: of the pt response, (B + 1,).
+    emulated, real: median, error, half width, error of the mass response, (B, 4).
+    """
+
+    edges: Floats
+    emulated: Floats
+    real: Floats
+
+
+def profile(emulated: Floats, real: Floats, *, bins: int = 12, min_jets: int = 100) -> Profile:
+    """How the mass response goes with the pt response, from `responses` (N, 4) of emulated and real jets.
+
+    Bins hold equal numbers of real jets but for the first and the last, which are a fifth of it.
+
+    Raises
+    ------
+    TooFewJetsError: when the bins would hold fewer than min_jets.
+    """
+    level = np.concatenate([[0.0005], np.linspace(0.2, bins - 1.2, bins - 1) / (bins - 1), [0.9995]])
+    if len(real) * 0.2 / bins < min_jets:
+        msg = f"profile: expected {int(5 * min_jets * bins)} jets, got {len(real)}"
+        raise TooFewJetsError(msg)
+    edges = np.quantile(real[:, 0], level)
+    sides = []
+    for side in (emulated, real):
+        place = np.digitize(side[:, 0], edges) - 1
+        sides.append(np.array([median_and_width(side[place == k, 3]) for k in range(bins)]))
+    return Profile(edges, *sides)

@@ -1,0 +1,137 @@
+"""How large a deviation is once what statistics alone would make of it is taken off, and cells of phase space."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating]
+Flags = npt.NDArray[np.bool_]
+
+
+class TooFewJetsError(ValueError):
+    """There are fewer jets than a figure needs; the message says how many it needs and how many came."""
+
+
+class Size(NamedTuple):
+    """The size of a deviation, never below zero, and its standard uncertainty."""
+
+    value: float
+    uncertainty: float
+
+
+def size_of_square(square: float, uncertainty: float) -> Size:
+    """The size whose square was estimated, with that uncertainty; an estimate below zero is a size of zero.
+
+    >>> size_of_square(0.0009, 0.0007)
+    Size(value=0.03, uncertainty=0.01)
+    """
+    value = float(np.sqrt(max(square, 0.0)))
+    above = float(np.sqrt(max(square, 0.0) + uncertainty))
+    return Size(round(value, 12), round(above - value, 12))
+
+
+def rms_beyond(deviations: Floats, uncertainties: Floats) -> Size:
+    """The root mean square of deviations, without what their statistical uncertainties add to it.
+
+    The mean of d² − σ², with weights 1 / σ², is an unbiased estimate of the mean square of the true deviations; its
+    uncertainty is that of normally distributed d. Entries that are NaN do not count.
+
+    Raises
+    ------
+    TooFewJetsError: when no entry counts.
+    """
+    there = np.isfinite(deviations) & np.isfinite(uncertainties) & (uncertainties > 0.0)
+    if not there.any():
+        msg = "deviations: expected a cell with enough jets, got none"
+        raise TooFewJetsError(msg)
+    pulls2 = (deviations[there] / uncertainties[there]) ** 2
+    weight = float(np.sum(1.0 / uncertainties[there] ** 2))
+    square = float(np.sum(pulls2 - 1.0)) / weight
+    variance = (2.0 * len(pulls2) + 4.0 * max(square, 0.0) * weight) / weight**2
+    return size_of_square(square, float(np.sqrt(variance)))
+
+
+def density_deviation(chi2: float, ndf: float, n: float) -> Size:
+    """The relative deviation of a binned density, root mean square over its entries, beyond statistics.
+
+    Parameters
+    ----------
+    chi2, ndf: of the comparison. With densities that differ by a relative δ, χ² is ndf + n ⟨δ²⟩ on average.
+    n: entries; of two samples with N each, N / 2.
+    """
+    square = (chi2 - ndf) / n
+    variance = (2.0 * ndf + 4.0 * max(chi2 - ndf, 0.0)) / n**2
+    return size_of_square(square, float(np.sqrt(variance)))
+
+
+class Cells(NamedTuple):
+    """Edges of gen pt [GeV] and of |eta|."""
+
+    pt: tuple[float, ...]
+    abs_eta: tuple[float, ...]
+
+
+CELLS = Cells((15, 20, 25, 32, 40, 50, 70, 100, 150, 200, 300, 500, 800, 1300, 3500), (0, 1.3, 2.5, 3, 5))
+
+
+class OfCells(NamedTuple):
+    """A figure in each cell of gen pt × |eta|.
+
+    Attributes
+    ----------
+    cells: their edges.
+    n_jets: in each cell, (P, E).
+    values: (P, E, ...), NaN in cells with too few jets.
+    """
+
+    cells: Cells
+    n_jets: npt.NDArray[np.int64]
+    values: Floats
+
+    @property
+    def counted(self) -> Flags:
+        """Cells with enough jets, (P, E)."""
+        return np.asarray(np.isfinite(self.values.reshape(*self.n_jets.shape, -1)).any(axis=2))
+
+
+def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
+    """Row and column of each cell, and which of the gen jets (N, 4) lie in it, (N,)."""
+    pt, abs_eta = gen[:, 0], np.abs(gen[:, 1])
+    for i, (low, high) in enumerate(pairwise(cells.pt)):
+        for k, (inner, outer) in enumerate(pairwise(cells.abs_eta)):
+            yield i, k, (pt >= low) & (pt < high) & (abs_eta >= inner) & (abs_eta < outer)
+
+
+def in_cells(figure: Callable[[Flags], Floats], gen: Floats, cells: Cells, min_jets: int) -> OfCells:
+    """A figure of the jets in each cell that holds enough of them.
+
+    Parameters
+    ----------
+    figure: from which jets count, (N,), to an array of always the same shape.
+    gen: gen jets (N, 4).
+    cells: where to cut.
+    min_jets: fewer of them are too few.
+
+    Raises
+    ------
+    TooFewJetsError: when no cell has enough.
+    """
+    shape = (len(cells.pt) - 1, len(cells.abs_eta) - 1)
+    n_jets = np.zeros(shape, dtype=np.int64)
+    found: dict[tuple[int, int], Floats] = {}
+    for i, k, inside in each_cell(gen, cells):
+        n_jets[i, k] = inside.sum()
+        if n_jets[i, k] >= min_jets:
+            found[i, k] = np.asarray(figure(inside))
+    if not found:
+        msg = f"cells: expected one with {min_jets} jets, got at most {n_jets.max()}"
+        raise TooFewJetsError(msg)
+    values = np.full((*shape, *next(iter(found.values())).shape), np.nan)
+    for place, value in found.items():
+        values[place] = value
+    return OfCells(cells, n_jets, values)

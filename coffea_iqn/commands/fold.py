@@ -1,0 +1,103 @@
+"""coffea-iqn fold: from files to histograms, a summary and plots."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from coffea_iqn import running
+from coffea_iqn.commands.common import console, datasets_of, open_executor, say, show_progress
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
+from coffea_iqn.plotting import plot_all, save_all
+from coffea_iqn.processors import IQNFoldProcessor
+
+
+def fold(arguments: argparse.Namespace) -> None:
+    """Fold files and write histograms, summary and plots."""
+    truth = None if arguments.truth.lower() == "none" else arguments.truth
+    instance = IQNFoldProcessor(
+        arguments.model,
+        gen=arguments.gen,
+        truth=truth,
+        seed=arguments.seed,
+        acceptance=not arguments.no_acceptance,
+        unmatched=False if arguments.no_unmatched else None,
+        replicas=arguments.replicas,
+        invalid="drop" if arguments.drop_invalid else "raise",
+        names=dict(arguments.names),
+        pt_min=arguments.pt_min,
+    )
+    datasets = datasets_of(arguments, [arguments.gen])
+    collections = [arguments.gen] + ([truth] if truth else [])
+    with whole_folder(arguments.output) as folder:
+        started = time.perf_counter()
+        with warnings.catch_warnings(), open_executor(arguments) as executor:
+            warnings.simplefilter("ignore", OutsideDomainWarning)  # the table below says how many
+            warnings.simplefilter("ignore", MissingContextWarning)  # and the line above it what is used
+            out = running.run(
+                instance,
+                datasets,
+                executor,
+                collections=collections,
+                chunksize=arguments.chunksize,
+                status=show_progress(arguments),
+            )
+        seconds = time.perf_counter() - started
+        write_histograms(out["hists"], folder / "histograms.root")
+        plots: list[Path] = []
+        for dataset in datasets if arguments.plots else ():
+            prefix = f"{dataset}_" if len(datasets) > 1 else ""
+            plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
+        gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
+        could_use = instance.folder.emulator.variables.context
+        in_files = [set(source.context) for sources in datasets.values() for source in sources]
+        summary = {
+            "model": arguments.model,
+            "bundle_hash": instance.folder.hash,
+            "seed": arguments.seed,
+            "acceptance": instance.folder.acceptance,
+            "unmatched": instance.folder.unmatched,
+            "replicas": instance.folder.replicas,
+            "context": [level for level in could_use if level in set.intersection(*in_files)],
+            "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
+            "datasets": out["cutflow"],
+            "seconds": round(seconds, 3),
+            "gen_jets_per_second": round(gen_jets / seconds, 1),
+            "versions": versions(),
+        }
+        write_json(summary, folder / "summary.json")
+    _print_cutflow(summary)
+    unknown = [level for level in could_use if level not in summary["context"]]
+    known = ", ".join(summary["context"]) or "none"
+    lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
+    say(f"Context      {known}{lacking}")
+    say(f"Histograms   {arguments.output / 'histograms.root'}")
+    say(f"Summary      {arguments.output / 'summary.json'}")
+    for plot in plots:
+        if plot.suffix == ".png":
+            say(f"Plot         {arguments.output / 'plots' / plot.name}")
+
+
+def _print_cutflow(summary: dict[str, Any]) -> None:
+    rate = f"{summary['gen_jets_per_second']:,.0f} gen jets/s"
+    say(f"Folded with {summary['model']} at {rate}")
+    table = Table()
+    table.add_column("")
+    for dataset in summary["datasets"]:
+        table.add_column(dataset, justify="right")
+    rows: dict[str, None] = {}
+    for flow in summary["datasets"].values():
+        rows |= dict.fromkeys(flow)
+    for row in rows:
+        values = [flow.get(row) for flow in summary["datasets"].values()]
+        table.add_row(
+            row.replace("_", " "),
+            *("" if v is None else f"{v:,.6g}" if isinstance(v, float) else f"{v:,}" for v in values),
+        )
+    console.print(table)

@@ -1,0 +1,158 @@
+"""coffea-iqn train: from files to a bundle."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from coffea_iqn import bundle, running, training
+from coffea_iqn.commands.common import datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.fitting import Check
+from coffea_iqn.matching import default_cone
+from coffea_iqn.output import versions
+from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.recipes import RECIPES, TrainingSettings
+
+GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
+
+# settings of a recipe that the command line may override
+SETTINGS = {
+    "seed": int,
+    "steps": int,
+    "stages": int,
+    "batch_size": int,
+    "learning_rate": float,
+    "weight_decay": float,
+    "patience": int,
+    "check_every": int,
+    "holdout": float,
+    "inputs": str,
+    "targets": str,
+    "scale": str,
+    "raw_pt_min": float,
+    "blind": float,
+}
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train a bundle on files."""
+    settings = _settings(arguments)
+    output: Path = arguments.output
+    cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
+    datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
+    if arguments.share:
+        settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
+    checkpoint = output.with_name(output.name + ".training")
+    pairs_of = PairsProcessor(
+        gen=arguments.gen,
+        reco=arguments.reco,
+        radius=arguments.radius,
+        cone=cone,
+        gen_pt_min=arguments.gen_pt_min,
+        split=arguments.split,
+        names=dict(arguments.names),
+    )
+    with open_executor(arguments) as executor:
+        sample = running.run(
+            pairs_of,
+            datasets,
+            executor,
+            collections=[arguments.gen, arguments.reco],
+            chunksize=arguments.chunksize,
+            status=show_progress(arguments),
+        )
+    pairs, unmatched = sample
+    n_unmatched = len(unmatched.near) + len(unmatched.far)
+    counts = f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet"
+    say(f"{counts}; {n_unmatched:,} reco jets without a gen jet")
+    if arguments.restart:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    try:
+        with _TrainingProgress(settings, visible=show_progress(arguments)) as progress:
+            emulator = training.train(
+                pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
+            )
+    except KeyboardInterrupt:
+        errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
+        raise
+    pt, abs_eta = pairs.gen[pairs.matched, 0], np.abs(pairs.gen[pairs.matched, 1])
+    emulator.card.update(
+        detector=arguments.detector,
+        jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
+        domain={
+            "gen_pt": [max(GEN_PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
+            "gen_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
+        },
+    )
+    emulator.card["training"] |= {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
+    digest = bundle.save(emulator, output)
+    shutil.rmtree(checkpoint)
+    report = emulator.card["training"]
+    say(
+        f"Bundle {output} ({digest[:12]}): {report['pairs']:,} pairs, {report['minutes']} minutes, "
+        f"validation loss {report['validation_loss']['quantiles']:.5f}"
+    )
+
+
+class _TrainingProgress:
+    """A bar for each phase on a terminal, now and then a line where there is none."""
+
+    def __init__(self, settings: TrainingSettings, *, visible: bool) -> None:
+        self.settings = settings
+        self.visible = visible
+        self.lines = 0.0
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.5f}  best {task.fields[best]:.5f}"),
+            TimeElapsedColumn(),
+        )
+        self.progress = Progress(*columns, console=errors, disable=not visible)
+        self.tasks: dict[tuple[str, int], Any] = {}
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def watch(self, check: Check) -> None:
+        if self.visible:
+            key = (check.phase, check.stage)
+            if key not in self.tasks:
+                name = f"{check.phase}, stage {check.stage} of {self.settings.stages}"
+                self.tasks[key] = self.progress.add_task(name, total=check.steps, loss=np.nan, best=np.nan)
+            self.progress.update(self.tasks[key], completed=check.step, loss=check.loss, best=check.best)
+        elif time.monotonic() - self.lines > 30.0:
+            self.lines = time.monotonic()
+            where = f"{check.phase}: stage {check.stage}, step {check.step} of {check.steps}"
+            errors.print(f"{where}, loss {check.loss:.5f}, best {check.best:.5f}", highlight=False)
+
+
+def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    """The share of each dataset, in the order of names, in which `PairsProcessor` numbers them."""
+    if sorted(shares) != list(names):
+        msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"
+        raise ValueError(msg)
+    return tuple(shares[name] for name in names)
+
+
+def _settings(arguments: argparse.Namespace) -> TrainingSettings:
+    given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None}
+    given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
+    return replace(RECIPES[arguments.recipe], **given)

@@ -1,0 +1,202 @@
+"""coffea-iqn validate: from files and a bundle to a closure report."""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from coffea_iqn import bundle, metrics, report, running
+from coffea_iqn.closure import CELLS
+from coffea_iqn.commands.common import console, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.emulator import Emulator
+from coffea_iqn.files import Source
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.output import whole_folder, write_json
+from coffea_iqn.plotting import save_all
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.samples import JetPairs
+from coffea_iqn.selections import Box
+from coffea_iqn.spoiling import spoil
+from coffea_iqn.validation import N_STEPS, QUICK, Effort, check_radius, compare_spectra
+from coffea_iqn.validation import validate as validate_pairs
+from coffea_iqn.verdict import CHECKS
+
+SHOWN = {True: "[green]pass", False: "[bold red]FAIL", None: "[yellow]too few jets:"}
+QUICK_EVENTS = 60_000  # read for a quick look
+QUIET_SECONDS = 30.0  # between lines where there is no terminal
+N_READINGS = 3  # pairs, and two folds
+
+
+def validate(arguments: argparse.Namespace) -> None:
+    """Measure a model on files and write a report."""
+    boxes = [Box.parse(text) for text in arguments.select]
+    others = [metrics.read(path) for path in arguments.compare]
+    emulator = bundle.load(arguments.model)
+    datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
+    if arguments.quick:
+        _cut_short(arguments, datasets)
+    effort = _effort(arguments)
+    with whole_folder(arguments.output) as folder, _Steps(len(datasets), visible=show_progress(arguments)) as steps:
+        with open_executor(arguments) as executor:
+            steps.begin("reading jets")
+            pairs = _pairs(arguments, emulator, datasets, executor, effort)
+            if not arguments.any_radius:
+                check_radius(pairs, emulator.card["jets"]["radius"])
+            hists = []
+            for seed in () if arguments.spoil else (effort.seed, effort.seed + 1):
+                steps.begin(f"folding events, seed {seed}")
+                hists.append(_fold(arguments, datasets, executor, seed))
+        name = Path(arguments.model).name
+        if arguments.spoil:
+            emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
+        names = sorted(datasets)  # in this order the pairs number them
+        found = validate_pairs(emulator, pairs, effort=effort, boxes=boxes, datasets=names, step=steps.begin)
+        if hists:
+            compare_spectra(found, hists[0], hists[1], list(datasets))
+        else:
+            found.left_out["histograms of events"] = "a spoilt model is not folded"
+        steps.begin("drawing figures")
+        about = metrics.About(
+            model=name,
+            card=emulator.card,
+            files={name: [source.path for source in sources] for name, sources in datasets.items()},
+            events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
+        )
+        content = metrics.metrics(found, about)
+        shown = report.FEW_HISTOGRAMS if arguments.quick else report.EVENT_HISTOGRAMS
+        parts = report.sections(found, title=about.model, hists=hists[0] if hists else None, shown=shown)
+        (folder / "report.html").write_text(report.render(content, parts, others), encoding="utf-8")
+        write_json(content, folder / "metrics.json")
+        if arguments.plots:
+            for part in parts:
+                named = {f"{part.key}{k}": figure for k, figure in enumerate(part.figures.values())}
+                save_all(named, folder / "plots")
+    _print_verdict(content, others)
+    for name, why in found.left_out.items():
+        say(f"Left out     {name}: {why}")
+    say(f"Report       {arguments.output / 'report.html'}")
+    say(f"Metrics      {arguments.output / 'metrics.json'}")
+
+
+def _cut_short(arguments: argparse.Namespace, datasets: dict[str, list[Source]]) -> None:
+    """Keep of each dataset the first files, with chunks no larger than what is to be read of it."""
+    wanted = QUICK_EVENTS // len(datasets)
+    arguments.chunksize = min(arguments.chunksize, wanted)
+    for sources in datasets.values():
+        before = np.cumsum([0] + [source.n_events for source in sources])[:-1]
+        del sources[int((before < wanted).sum()) :]
+
+
+def _effort(arguments: argparse.Namespace) -> Effort:
+    given: dict[str, Any] = dict(QUICK) if arguments.quick else {}
+    if arguments.max_jets is not None:
+        given["max_jets"] = arguments.max_jets
+    return Effort(
+        gen_pt_min=arguments.gen_pt_min,
+        raw_pt_min=arguments.raw_pt_min,
+        seed=arguments.seed,
+        threads=arguments.threads,
+        **given,
+    )
+
+
+def _pairs(
+    arguments: argparse.Namespace,
+    emulator: Emulator,
+    datasets: Mapping[str, Sequence[Source]],
+    executor: Any,
+    effort: Effort,
+) -> JetPairs:
+    jets = emulator.card["jets"]
+    instance = PairsProcessor(
+        gen=arguments.gen,
+        reco=arguments.reco,
+        radius=jets["radius"],
+        cone=jets["cone"],
+        gen_pt_min=min(CELLS.pt[0], effort.gen_pt_min),
+        names=dict(arguments.names),
+    )
+    pairs, _ = _run(arguments, instance, datasets, executor)
+    assert isinstance(pairs, JetPairs)
+    return pairs
+
+
+def _fold(
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, seed: int
+) -> dict[str, Any]:
+    instance = IQNFoldProcessor(
+        arguments.model,
+        gen=arguments.gen,
+        truth=arguments.reco,
+        seed=seed,
+        invalid="drop" if arguments.drop_invalid else "raise",
+        names=dict(arguments.names),
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutsideDomainWarning)
+        warnings.simplefilter("ignore", MissingContextWarning)
+        return dict(_run(arguments, instance, datasets, executor)["hists"])
+
+
+def _run(arguments: argparse.Namespace, instance: Any, datasets: Mapping[str, Sequence[Source]], executor: Any) -> Any:
+    return running.run(
+        instance,
+        datasets,
+        executor,
+        collections=[arguments.gen, arguments.reco],
+        chunksize=arguments.chunksize,
+        maxchunks=max(len(sources) for sources in datasets.values()) if arguments.quick else None,
+        status=False,
+    )
+
+
+def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
+    table = Table("figure of merit", content["model"]["name"], *(o["model"]["name"] for o in others), "null", "limit")
+    checks = {check.key: check for check in CHECKS}
+    for line in content["verdict"]:
+        check = checks[line["key"]]
+        cells = []
+        for side in (content, *others):
+            one = next((one for one in side["verdict"] if one["key"] == line["key"]), None)
+            text = "" if one is None else check.text(one["value"], one["uncertainty"])
+            cells.append("" if one is None else f"{SHOWN[one['passed']]}[/] {text}")
+        null = "" if line["null"] is None else check.text(line["null"])
+        table.add_row(line["title"], *cells, null, check.text(line["limit"]))
+    console.print(table)
+    decided = [line["passed"] for line in content["verdict"] if line["passed"] is not None]
+    say(f"{sum(decided)} of {len(decided)} figures of merit pass, on {content['sample']['pairs']:,} pairs of jets")
+
+
+class _Steps:
+    """A bar over the parts of the work on a terminal, now and then a line where there is none."""
+
+    def __init__(self, n_datasets: int, *, visible: bool) -> None:
+        self.visible = visible
+        self.last_line = time.monotonic()
+        columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self.progress = Progress(*columns, console=errors, disable=not visible)
+        self.task = self.progress.add_task("", total=N_READINGS + N_STEPS + n_datasets * (n_datasets > 1) + 1)
+        self.begun = 0
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def begin(self, name: str) -> None:
+        """Say what comes next."""
+        self.progress.update(self.task, description=name, completed=self.begun)
+        self.begun += 1
+        if not self.visible and time.monotonic() - self.last_line > QUIET_SECONDS:
+            self.last_line = time.monotonic()
+            errors.print(name, highlight=False)

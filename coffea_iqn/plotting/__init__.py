@@ -1,0 +1,52 @@
+"""Figures, in the style of CMS: of the histograms of a fold, and of how good an emulator is."""
+
+from __future__ import annotations
+
+from coffea_iqn.plotting.checks import (
+    plot_correlations,
+    plot_importance,
+    plot_ks,
+    plot_levels,
+    plot_map,
+    plot_weights,
+)
+from coffea_iqn.plotting.folds import (
+    MIN_ENTRIES,
+    Quantiles,
+    median_and_width,
+    plot_all,
+    plot_response,
+    plot_response_slices,
+    plot_spectrum,
+)
+from coffea_iqn.plotting.jets import (
+    plot_efficiency,
+    plot_marginal,
+    plot_profile,
+    plot_scale_and_resolution,
+    plot_tails,
+)
+from coffea_iqn.plotting.saving import save, save_all
+
+__all__ = [
+    "MIN_ENTRIES",
+    "Quantiles",
+    "median_and_width",
+    "plot_all",
+    "plot_correlations",
+    "plot_efficiency",
+    "plot_importance",
+    "plot_ks",
+    "plot_levels",
+    "plot_map",
+    "plot_marginal",
+    "plot_profile",
+    "plot_response",
+    "plot_response_slices",
+    "plot_scale_and_resolution",
+    "plot_spectrum",
+    "plot_tails",
+    "plot_weights",
+    "save",
+    "save_all",
+]

@@ -1,0 +1,269 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from coffea_iqn import bundle, closure, metrics, report, running
+from coffea_iqn.context import columns_of
+from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.files import inspect
+from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.selections import Box
+from coffea_iqn.spoiling import SPOILINGS, spoil
+from coffea_iqn.training import train
+from coffea_iqn.validation import N_STEPS, QUICK, Comparison, Effort, check_radius, draw_above, draw_copies, validate
+from coffea_iqn.verdict import CHECKS, judged
+from conftest import CARD, TINY, make_pairs, undrawn
+
+QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
+BY_KEY = {check.key: check for check in CHECKS}
+CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
+ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
+
+
+def read_pairs(*names, radius=0.4):
+    sources = {name: [inspect(str(sample_path(name)), collections=["GenJet", "Jet"])] for name in names}
+    with running.open_executor("iterative", status=False) as executor:
+        options = {"collections": ["GenJet", "Jet"], "status": False}
+        return running.run(PairsProcessor(radius=radius), sources, executor, **options)[0]
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    return read_pairs("qcd_ak4.root", "qcdflat_ak4.root")
+
+
+@pytest.fixture(scope="module")
+def shipped_found(pairs):
+    box = Box.parse("20<pt<60,abs(eta)<2.5")
+    told = []
+    options = {"effort": QUICKER, "boxes": [box], "datasets": ["qcd", "qcdflat"]}
+    found = validate(bundle.load(BUNDLES[0]), pairs, **options, step=told.append)
+    assert {"judge of residuals, null", "qcdflat on its own"} <= set(told)
+    assert len(told) == N_STEPS + 2
+    return found
+
+
+def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
+    lines = judged(shipped_found.truth, shipped_found.null)
+    assert {line.key for line in lines} == set(BY_KEY) - {"histograms"}  # pairs are no events
+    assert [line.key for line in lines if line.passed is False] == []
+    assert sum(line.passed is True for line in lines) > 15
+    assert not shipped_found.left_out
+
+
+@pytest.fixture(scope="module")
+def many(pairs):
+    """Gen jets, their context, and a draw of each by the shipped bundle, to be taken for the truth."""
+    emulator = bundle.load(BUNDLES[0])
+    keep = pairs.matched & (pairs.gen[:, 0] > 20.0)
+    gen, context = (np.tile(column[keep], (9, 1)) for column in (pairs.gen, pairs.context))
+    rng = np.random.default_rng(1)
+    return emulator, gen, context, draw_above(emulator, gen, context, 20.0, rng), rng
+
+
+@pytest.mark.parametrize(
+    ("how", "caught_by", "jets"),
+    [
+        ("pt-smeared", "pt_resolution", 160_000),
+        ("mass-shifted", "mass_scale", 80_000),
+        ("tails-cut", "tails", 40_000),
+        ("independent", "correlations", 20_000),
+    ],
+)
+def test_each_spoiling_is_caught_by_the_figure_meant_for_it(many, how, caught_by, jets):
+    emulator, gen, context, truth, rng = many
+    gen, context, truth = gen[:jets], context[:jets], truth[:jets]
+    outcomes = []
+    for model in (emulator, spoil(emulator, how)):
+        drawn = draw_above(model, gen, context, 20.0, rng)
+        responses, residuals = (
+            [of(gen, side) for side in (drawn, truth)] for of in (closure.responses, closure.residuals)
+        )
+        comparison = Comparison(
+            response=closure.response_in_cells(*responses, gen),
+            tails=closure.tails(*residuals, gen),
+            correlations=closure.correlations(*residuals),
+        )
+        check = BY_KEY[caught_by]
+        outcomes.append(check.passes(check.measure(comparison)))
+    assert outcomes == [True, False]
+
+
+def test_every_spoiling_is_known_and_has_no_cdf(many):
+    emulator, gen, context, truth, _ = many
+    with pytest.raises(ValueError, match=f"expected one of {', '.join(SPOILINGS)}, got 'nothing'"):
+        spoil(emulator, "nothing")
+    with pytest.raises(NotImplementedError, match="spoilt: tails-cut"):
+        spoil(emulator, "tails-cut").cdf(gen, truth, context)
+
+
+def test_network_without_cdf_is_asked_by_draws():
+    """Real jets that the emulator drew itself have uniform levels; others have not."""
+    pairs = make_pairs(4000)
+    emulator = train(pairs, replace(RECIPES["paper-iqnx4"], **TINY))
+    emulator.card.update(CARD)
+    rng = np.random.default_rng(3)
+    own = draw_above(emulator, pairs.gen, pairs.context, 0.0, rng)
+    of_its_own = pairs._replace(reco=np.where(pairs.matched[:, None], own, np.nan).astype(np.float32))
+    effort = replace(QUICKER, gen_pt_min=10.0, raw_pt_min=0.0)
+    own_copies, copies = (draw_copies(emulator, sample, effort) for sample in (of_its_own, pairs))
+    assert not copies.exact
+    for levels in (own_copies.real_levels, own_copies.second_levels, copies.second_levels):
+        assert max(closure.uniformity(levels, bins=20)) < 3.0
+    assert max(closure.uniformity(copies.real_levels, bins=20)) > 5.0
+
+
+def test_draws_of_a_network_without_threshold_lie_above_it():
+    pairs = make_pairs(500)
+    emulator = train(pairs, replace(RECIPES["paper-iqnx4"], **TINY))
+    hard = pairs.gen[:, 0] > 20.0
+    drawn = draw_above(emulator, pairs.gen[hard], pairs.context[hard], 15.0, np.random.default_rng(0))
+    assert (drawn[:, 0] > 15.0).all()
+
+
+def test_the_same_seed_gives_the_same_metrics(pairs, shipped_found):
+    options = {"boxes": [Box.parse("20<pt<60,abs(eta)<2.5")], "datasets": ["qcd", "qcdflat"]}
+    again = validate(bundle.load(BUNDLES[0]), pairs, effort=QUICKER, **options)
+    assert json.dumps(metrics.metrics(again, ABOUT)) == json.dumps(metrics.metrics(shipped_found, ABOUT))
+
+
+def test_each_dataset_is_looked_at_on_its_own(shipped_found, page):
+    assert set(shipped_found.by_dataset) == {"qcd", "qcdflat"}
+    content = metrics.metrics(shipped_found, ABOUT)
+    values = {name: {line["key"]: line["value"] for line in lines} for name, lines in content["datasets"].items()}
+    for of_dataset in values.values():
+        assert {"pt_scale", "levels", "judge_residuals"} <= set(of_dataset)
+    assert values["qcd"]["judge_residuals"] != values["qcdflat"]["judge_residuals"]
+    n_jets = [len(of.levels) for of in shipped_found.by_dataset.values()]
+    assert sum(n_jets) == shipped_found.n_jets
+    assert "Each dataset on its own" in page
+
+
+def test_few_jets_leave_figures_out_and_say_so(pairs):
+    few = pairs._replace(**{name: column[:1500] for name, column in pairs._asdict().items()})
+    found = validate(bundle.load(BUNDLES[0]), few, effort=QUICKER)
+    assert found.left_out["spectra"] == f"spectra: expected 1000 jets, got {found.n_jets}"
+    assert {"response", "tails", "correlations", "frechet distance", "judge of residuals"} <= set(found.left_out)
+    content = metrics.metrics(found, ABOUT)
+    page = report.render(content, report.sections(found, title="few"))
+    assert "spectra: expected 1000 jets" in page
+    assert 'id="tails"' not in page
+
+
+def test_no_pair_at_all_is_an_error(pairs):
+    lonely = pairs._replace(reco=np.full_like(pairs.reco, np.nan))
+    with pytest.raises(ValueError, match=r"pairs: expected gen jets above 20 GeV with a reco jet .* got none among"):
+        validate(bundle.load(BUNDLES[0]), lonely)
+
+
+def test_reco_jets_with_nan_are_an_error(pairs):
+    reco = pairs.reco.copy()
+    reco[np.flatnonzero(pairs.matched)[:3], 3] = np.nan
+    with pytest.raises(ValueError, match="reco jets: expected finite numbers, got 3 of"):
+        validate(bundle.load(BUNDLES[0]), pairs._replace(reco=reco))
+
+
+@pytest.mark.parametrize(("name", "radius"), [("qcd_ak4.root", 0.4), ("qcd_ak5.root", 0.5)])
+def test_files_of_another_radius_are_an_error(name, radius):
+    sample = read_pairs(name, radius=radius)
+    check_radius(sample, radius)
+    other = {0.4: 0.5, 0.5: 0.4}[radius]
+    with pytest.raises(ValueError, match=f"expected jets of radius {other:g}, as the model's, got"):
+        check_radius(sample, other)
+    alone = sample.context.copy()
+    alone[:, columns_of("neighbours").start] = 1.0
+    check_radius(sample._replace(context=alone), other)  # nothing is near, so nothing is known
+
+
+class _Page(HTMLParser):
+    """What a page refers to, and which anchors it has."""
+
+    def __init__(self):
+        super().__init__()
+        self.links, self.ids, self.outside, self.images = [], [], [], 0
+
+    def handle_starttag(self, tag, attributes):
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value)
+            if name == "href" and value.startswith("#"):
+                self.links.append(value[1:])
+            elif name in ("src", "href"):
+                self.images += value.startswith("data:image/webp;base64,")
+                self.outside += [] if value.startswith("data:") else [value]
+
+
+@pytest.fixture(scope="module")
+def parts(shipped_found):
+    with undrawn():
+        return report.sections(shipped_found, title="qcd & flat_$")
+
+
+@pytest.fixture(scope="module")
+def page(shipped_found, parts):
+    content = metrics.metrics(shipped_found, ABOUT)
+    other = json.loads(json.dumps(content))
+    other["model"]["name"] = "the <other>"
+    other["verdict"] = [line | {"passed": False} for line in other["verdict"] if line["key"] != "tails"]
+    other["sample"]["pairs"] += 1
+    with undrawn():
+        return report.render(content, parts, [other])
+
+
+def test_the_page_stands_alone(page):
+    parsed = _Page()
+    parsed.feed(page)
+    assert parsed.outside == []
+    assert parsed.images > 20
+    assert set(parsed.links) <= set(parsed.ids)
+    assert len(parsed.ids) == len(set(parsed.ids))
+    assert not re.search(r"url\(|@import|<script", page)
+    assert "a &lt;b&gt;.root" in page
+
+
+def test_the_page_shows_another_model_beside(page):
+    assert page.count("the &lt;other&gt;") > len(CHECKS)
+    assert "Measured on another sample or selection than this page: the &lt;other&gt;" in page
+    failed = re.findall(r'data-label="the &lt;other&gt;">\s*[^<]*<strong class="fail">fail', page)
+    assert len(failed) == len(CHECKS) - 2  # no histograms, no tails
+
+
+def test_metrics_are_read_back(shipped_found, tmp_path):
+    content = metrics.metrics(shipped_found, ABOUT)
+    path = tmp_path / "metrics.json"
+    path.write_text(json.dumps(content, allow_nan=False))
+    assert metrics.read(path) == metrics.read(tmp_path) == json.loads(json.dumps(content))
+    line = next(line for line in content["verdict"] if line["key"] == "judge")
+    assert line["value"] == shipped_found.truth.judges["four-momenta"].auc
+    assert "an AUC of 0.5" in line["says"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "expected a file, found none"),
+        ("{", "expected the metrics.json of a validation"),
+        ("[]", "expected metrics of schema version 1, got None"),
+        ('{"schema_version": 2}', "expected metrics of schema version 1, got 2"),
+        ('{"schema_version": 1}', "found no 'model'"),
+        ('{"schema_version": 1, "model": {}, "sample": {}, "verdict": [{}]}', "found no 'key'"),
+    ],
+)
+def test_bad_metrics_are_named(tmp_path, text, message):
+    path = tmp_path / "metrics.json"
+    if text is not None:
+        path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        metrics.read(path)
+
+
+def test_checks_have_names_of_their_own_and_a_section(parts):
+    assert len(BY_KEY) == len(CHECKS)
+    assert {check.section for check in CHECKS} <= {section.key for section in parts}

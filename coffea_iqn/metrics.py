@@ -76,7 +76,7 @@ def _line(line: Line) -> dict[str, Any]:
         "title": check.title,
         "value": line.value.value,
         "uncertainty": line.value.uncertainty,
-        "null": None if line.null is None else line.null.value,
+        "null": None if line.null is None else line.null._asdict(),
         "limit": line.limit,
         "passed": line.passed,
         "says": check.says.format(check.text(*line.value)),

@@ -109,7 +109,7 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
                 "line": line,
                 "section": check.section,
                 "limit": check.text(line["limit"]),
-                "null": "" if line["null"] is None else check.text(line["null"]),
+                "null": "" if line["null"] is None else check.text(**line["null"]),
                 "values": [None if one is None else _value(check, one) for one in (line, *beside)],
             }
         )

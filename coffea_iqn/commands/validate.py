@@ -168,7 +168,7 @@ def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any
             one = next((one for one in side["verdict"] if one["key"] == line["key"]), None)
             text = "" if one is None else check.text(one["value"], one["uncertainty"])
             cells.append("" if one is None else f"{SHOWN[one['passed']]}[/] {text}")
-        null = "" if line["null"] is None else check.text(line["null"])
+        null = "" if line["null"] is None else check.text(**line["null"])
         table.add_row(line["title"], *cells, null, check.text(line["limit"]))
     console.print(table)
     decided = [line["passed"] for line in content["verdict"] if line["passed"] is not None]

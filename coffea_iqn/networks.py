@@ -454,7 +454,7 @@ def build(description: dict[str, Any]) -> QuantileNetwork:
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
-    if kind not in MEMBERS:
+    if kind not in list(MEMBERS):  # what cannot be hashed is none of them either
         msg = f"network type: expected one of {', '.join(MEMBERS)}, got {kind!r}"
         raise ValueError(msg)
     try:

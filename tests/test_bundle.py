@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +10,10 @@ import pytest
 from coffea_iqn import bundle
 from coffea_iqn.bundle import CARD, WEIGHTS, BundleError
 from coffea_iqn.data import bundle_path
-from conftest import make_pairs
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.training import train
+from conftest import CARD as CARD_OF_TESTS
+from conftest import TINY, make_pairs, make_unmatched
 
 
 def test_round_trip_to_the_bit(emulator, emulator_bundle):
@@ -58,7 +63,7 @@ DAMAGES = {
     "missing key": (lambda c: c.pop("variables"), "expected the key 'variables'"),
     "unknown targets": (lambda c: c["variables"].update(targets="magic"), "targets: expected one of .*, got 'magic'"),
     "unknown scale": (lambda c: c["variables"].update(scale="magic"), "scale: expected one of .*, got 'magic'"),
-    "unknown context": (lambda c: c["variables"].update(context=["aura"]), "context: expected of .*, got aura"),
+    "unknown context": (lambda c: c["variables"].update(context=["aura"]), "context: expected of .*, got .'aura'"),
     "missing name": (lambda c: c["variables"].pop("inputs"), "inputs"),
     "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
     "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
@@ -66,7 +71,7 @@ DAMAGES = {
     "older schema": (lambda c: c.update(schema_version=1), "schema version 3, got 1"),
     "other number of samples": (
         lambda c: (c["origin"] or c["network"]).update(n_samples=9),
-        "shape|unexpected keyword",
+        "shape|unexpected keyword|inputs, for such",
     ),
     "scale too short": (lambda c: c["variables"]["input_scale"]["mean"].pop(), "input_scale: expected"),
     "not a number": (lambda c: c["variables"]["target_scale"]["mean"].__setitem__(0, "many"), "many"),
@@ -120,6 +125,102 @@ def test_card_that_is_not_an_object(emulator_bundle, text):
 def test_another_bundle_at_the_path_is_noticed(emulator_bundle):
     with pytest.raises(BundleError, match="another bundle"):
         bundle.load(emulator_bundle, expected_hash="0" * 64)
+
+
+SMALL = replace(RECIPES["default"], **TINY)
+
+
+@pytest.fixture(scope="module")
+def small_bundle(tmp_path_factory):
+    """A bundle with everything a bundle can have, small."""
+    pairs = make_pairs(500)
+    made = train(pairs, SMALL, make_unmatched(pairs))
+    made.card.update(CARD_OF_TESTS)
+    path = tmp_path_factory.mktemp("small") / "bundle"
+    bundle.save(made, path)
+    return path
+
+
+def places(value, path=()):
+    """Every place in a JSON value."""
+    yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        yield from places(item, (*path, key))
+
+
+ODD = [
+    None, True, False, 0, -1, 1, 2, 10**9, 10**400, -0.5, 1e308, float("nan"), float("inf"), "", "x",
+    "../../etc/passwd", [], {}, [[]], {"type": "SplineIQN"}, [1e9] * 3, "SplineIQN", ["flavour", "flavour"], [{}],
+]  # fmt: skip
+
+
+def mutated(card, weights, rng):
+    """A card and weights with one to three things changed, and a hash that fits them."""
+    content = json.loads(card)
+    weights = bytearray(weights)
+    for _ in range(rng.integers(1, 4)):
+        kind = rng.integers(6)
+        if kind == 0:
+            weights[rng.integers(min(len(weights), 4000))] = rng.integers(256)
+        elif kind == 1:
+            del weights[rng.integers(len(weights)) :]
+            weights = weights or bytearray(b"x")
+        else:
+            path = list(places(content))[rng.integers(1, len(list(places(content))))]
+            parent = content
+            for key in path[:-1]:
+                parent = parent[key]
+            if kind == 2:
+                del parent[path[-1]]
+            elif kind == 3 and isinstance(parent, list):
+                parent.append(parent[path[-1]])
+            else:
+                parent[path[-1]] = ODD[rng.integers(len(ODD))]
+        if not content:
+            break
+    content.pop("hash", None)
+    content["hash"] = bundle._hash(bytes(weights), content)
+    return json.dumps(content), bytes(weights)
+
+
+def test_a_thousand_mutated_bundles_give_clear_errors_or_fold(small_bundle, tmp_path):
+    """Nothing but a BundleError in one line; what loads all the same draws jets and unmatched jets."""
+    card, weights = (small_bundle / CARD).read_text(), (small_bundle / WEIGHTS).read_bytes()
+    rng = np.random.default_rng(0)
+    gen = make_pairs(20).gen
+    tau = np.full(gen.shape, 0.3, dtype=np.float32)
+    refused = []
+    for _ in range(1000):
+        changed_card, changed_weights = mutated(card, weights, rng)
+        (tmp_path / CARD).write_text(changed_card)
+        (tmp_path / WEIGHTS).write_bytes(changed_weights)
+        bundle._CACHE.clear()
+        try:
+            emulator = bundle.load(tmp_path)
+        except BundleError as error:
+            refused.append(str(error))
+        else:
+            with np.errstate(all="ignore"):
+                assert emulator.sample(gen, tau).shape == gen.shape
+                assert emulator.efficiency(gen).shape == (20,)
+    assert len(refused) > 600
+    assert all(line.startswith(f"bundle {tmp_path}: ") and "\n" not in line for line in refused)
+
+
+def test_sizes_are_checked_before_anything_is_made(small_bundle, tmp_path):
+    shutil.copytree(small_bundle, tmp_path / "bundle")
+    edit(tmp_path / "bundle", lambda c: c["network"].update(hidden=[10**8, 10**8]))
+    with pytest.raises(BundleError, match=r"network: expected sizes from 1 to \d+, as there are so many weights"):
+        bundle.load(tmp_path / "bundle")
+
+
+def test_a_file_larger_than_a_bundle_can_be_is_not_read(small_bundle, tmp_path):
+    shutil.copytree(small_bundle, tmp_path / "bundle")
+    with (tmp_path / "bundle" / WEIGHTS).open("r+b") as file:
+        file.truncate(2**40)  # a hole
+    with pytest.raises(BundleError, match=f"expected {WEIGHTS} of at most"):
+        bundle.load(tmp_path / "bundle")
 
 
 def test_shipped_bundles_load_and_tell_about_themselves(shipped):

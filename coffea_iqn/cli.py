@@ -118,6 +118,17 @@ def _add_fold(choices: Any, files: argparse.ArgumentParser) -> None:
         "--truth", default="Jet", help="collection of true reco jets to compare with, or 'none' (default: %(default)s)"
     )
     p.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
+    p.add_argument(
+        "--skip-bad-files",
+        action="store_true",
+        help="go on without what cannot be read, and list it in the summary (default: stop and name it)",
+    )
+    p.add_argument(
+        "--no-checkpoints",
+        dest="checkpoints",
+        action="store_false",
+        help="do not keep finished chunks in DIR.chunks until all is done",
+    )
     p.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
     p.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
     p.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")

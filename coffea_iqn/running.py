@@ -7,14 +7,17 @@ import io
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from coffea import processor
 from coffea.util import coffea_console
 
+from coffea_iqn.faults import Checkpoints, Skipped, Tolerant
 from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
 
 EXECUTORS = ("iterative", "futures", "dask")
+# whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names
 USER_ERRORS = ("ValueError", "TypeError", "OSError", "BundleError", "DeserializationError")
 QUOTES = "'\""
 
@@ -70,6 +73,8 @@ def run(
     collections: Sequence[str],
     chunksize: int = 100_000,
     maxchunks: int | None = None,
+    skipped: list[Skipped] | None = None,
+    checkpoints: Path | None = None,
     status: bool = True,
 ) -> Any:
     """Run a processor over inspected files.
@@ -82,6 +87,8 @@ def run(
     collections: those the processor reads, so that other branches are not looked at.
     chunksize: events a chunk.
     maxchunks: of each dataset, where not all are wanted.
+    skipped: where to note chunks that fail; without it, the first one ends the run.
+    checkpoints: a folder for the results of finished chunks, which a later run takes; the processor needs an identity.
     status: whether to show progress.
 
     Raises
@@ -94,12 +101,21 @@ def run(
         msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
         raise InputError(msg)
     coffea_console.quiet = not status
-    runner = processor.Runner(executor=executor, schema=SCHEMAS[layouts[0]], chunksize=chunksize, maxchunks=maxchunks)
+    runner = processor.Runner(
+        executor=executor,
+        schema=SCHEMAS[layouts[0]],
+        chunksize=chunksize,
+        maxchunks=maxchunks,
+        checkpointer=None if checkpoints is None else Checkpoints(checkpoints),
+    )
     fileset = {name: {"files": {s.path: s.tree for s in files}} for name, files in datasets.items()}
     printed = io.StringIO()  # FuturesExecutor prints the traceback of what it also raises
     try:
         with contextlib.redirect_stderr(printed):
-            return runner(fileset, instance, treename=None, iteritems_options=branch_filter(sources, collections))
+            options = {"treename": None, "iteritems_options": branch_filter(sources, collections)}
+            if skipped is None:
+                return runner(fileset, instance, **options)
+            found = runner(fileset, Tolerant(instance), **options)
     except Exception as error:
         message = _chunk_error(error)
         if message is None:
@@ -108,6 +124,11 @@ def run(
         raise InputError(message) from error
     finally:
         sys.stderr.write(printed.getvalue())
+    skipped += found["skipped"]
+    if found["out"] is None:
+        msg = f"files: expected one that can be read, got none; the first: {skipped[0].path}: {skipped[0].why}"
+        raise InputError(msg)
+    return found["out"]
 
 
 def _chunk_error(error: BaseException) -> str | None:
@@ -117,6 +138,5 @@ def _chunk_error(error: BaseException) -> str | None:
     if found is None:
         return None
     path, kind, detail = found.groups()
-    if kind not in USER_ERRORS:
-        return None
-    return f"{path}: {detail.strip(QUOTES)}"
+    what = "" if kind in USER_ERRORS else f"expected events that can be read and folded: {kind}: "
+    return f"{path}: {what}{detail.strip(QUOTES)}"

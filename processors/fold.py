@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn import histograms
+from coffea_iqn import __version__, histograms
 from coffea_iqn.events import FlatJets, event_weights, flatten_jets
 from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
@@ -69,6 +71,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.truth = truth
         self.pt_min = pt_min
         self.eta_max = eta_max
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its results depend on, besides the events."""
+        settings = {field.name: getattr(self.folder, field.name) for field in fields(self.folder)}
+        settings |= {key: value for key, value in vars(self).items() if key != "folder"}
+        return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         dataset = str(events.metadata.get("dataset", "events"))

@@ -67,7 +67,8 @@ ALLOWED = {
     "metrics": {"closure", "output", "validation", "verdict"},
     "report": {"closure", "plotting", "validation", "verdict"},
     "files": {"events"},
-    "running": {"files"},
+    "faults": set(),
+    "running": {"faults", "files"},
     "output": set(),
     "data": set(),
 }

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from coffea_iqn import running
 from coffea_iqn.events import Names
-from coffea_iqn.files import Source, inspect
+from coffea_iqn.faults import Skipped
+from coffea_iqn.files import InputError, Source, inspect
 
 console = Console()
 errors = Console(stderr=True)
@@ -22,15 +23,29 @@ def say(text: str) -> None:
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
-def datasets_of(arguments: argparse.Namespace, collections: Sequence[str]) -> dict[str, list[Source]]:
-    """FILES as inspected files by dataset: NAME=PATH, or the file's own name without its suffix."""
+def datasets_of(
+    arguments: argparse.Namespace, collections: Sequence[str], skipped: list[Skipped] | None = None
+) -> dict[str, list[Source]]:
+    """FILES as inspected files by dataset: NAME=PATH, or the file's own name without its suffix.
+
+    Files that cannot be read are an error, or are noted among those skipped where there is such a list.
+    """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
     for item in arguments.files:
         name, _, path = item.rpartition("=")
-        source = inspect(path, tree=arguments.tree, collections=collections, names=names)
+        try:
+            source = inspect(path, tree=arguments.tree, collections=collections, names=names)
+        except InputError as error:
+            if skipped is None:
+                raise
+            skipped.append(Skipped(path, None, str(error).removeprefix(f"{path}: ")))
+            continue
         name = name or arguments.dataset or Path(path).stem
         datasets.setdefault(name, []).append(source)
+    if skipped and not datasets:
+        msg = f"files: expected one that can be read, got none; the first: {skipped[0].path}: {skipped[0].why}"
+        raise InputError(msg)
     return datasets
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 import warnings
 from pathlib import Path
@@ -11,7 +12,8 @@ from typing import Any
 from rich.table import Table
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import console, datasets_of, open_executor, say, show_progress
+from coffea_iqn.commands.common import console, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.faults import Skipped
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
@@ -33,21 +35,29 @@ def fold(arguments: argparse.Namespace) -> None:
         names=dict(arguments.names),
         pt_min=arguments.pt_min,
     )
-    datasets = datasets_of(arguments, [arguments.gen])
+    skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
+    datasets = datasets_of(arguments, [arguments.gen], skipped)
+    checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
         with warnings.catch_warnings(), open_executor(arguments) as executor:
             warnings.simplefilter("ignore", OutsideDomainWarning)  # the table below says how many
             warnings.simplefilter("ignore", MissingContextWarning)  # and the line above it what is used
-            out = running.run(
-                instance,
-                datasets,
-                executor,
-                collections=collections,
-                chunksize=arguments.chunksize,
-                status=show_progress(arguments),
-            )
+            try:
+                out = running.run(
+                    instance,
+                    datasets,
+                    executor,
+                    collections=collections,
+                    chunksize=arguments.chunksize,
+                    skipped=skipped,
+                    checkpoints=checkpoints if arguments.checkpoints else None,
+                    status=show_progress(arguments),
+                )
+            except BaseException:
+                _tell_what_is_kept(checkpoints)
+                raise
         seconds = time.perf_counter() - started
         write_histograms(out["hists"], folder / "histograms.root")
         plots: list[Path] = []
@@ -67,21 +77,37 @@ def fold(arguments: argparse.Namespace) -> None:
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],
+            "skipped": [one._asdict() | {"events": one.n_events} for one in skipped or ()],
             "seconds": round(seconds, 3),
             "gen_jets_per_second": round(gen_jets / seconds, 1),
             "versions": versions(),
         }
         write_json(summary, folder / "summary.json")
+    shutil.rmtree(checkpoints, ignore_errors=True)
     _print_cutflow(summary)
     unknown = [level for level in could_use if level not in summary["context"]]
     known = ", ".join(summary["context"]) or "none"
     lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
     say(f"Context      {known}{lacking}")
+    for one in skipped or ():
+        where = "unknown number of events" if one.entries is None else f"events {one.entries[0]} to {one.entries[1]}"
+        say(f"Skipped      {one.path}, {where}: {one.why}")
     say(f"Histograms   {arguments.output / 'histograms.root'}")
     say(f"Summary      {arguments.output / 'summary.json'}")
     for plot in plots:
         if plot.suffix == ".png":
             say(f"Plot         {arguments.output / 'plots' / plot.name}")
+
+
+def _tell_what_is_kept(checkpoints: Path) -> None:
+    n_chunks = len(list(checkpoints.glob("*/*.coffea")))
+    if n_chunks:
+        errors.print(
+            f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: the same command goes on from there",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:

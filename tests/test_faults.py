@@ -1,0 +1,176 @@
+"""Faults that a fold survives: nothing is lost, nothing counted twice."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import uproot
+
+from coffea_iqn import cli
+from coffea_iqn.data import sample_path
+from coffea_iqn.processors import IQNFoldProcessor
+
+QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))
+CHUNKS = ("--chunksize", 1000, "--no-plots", "--dataset", "jets")
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def histograms(folder):
+    with uproot.open(folder / "histograms.root") as file:
+        return {key: file[key].values(flow=True) for key in file.keys(cycle=False, filter_classname="TH*")}
+
+
+def assert_equal_histograms(one, other):
+    one, other = histograms(one), histograms(other)
+    assert one.keys() == other.keys()
+    for key, values in one.items():
+        np.testing.assert_array_equal(values, other[key], err_msg=key)
+
+
+def corrupt(content):
+    """A file that opens, some of whose events cannot be read."""
+    middle = len(content) // 2
+    return content[:middle] + bytes(20_000) + content[middle + 20_000 :]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("files")
+    for name, content in (("a.root", QCD), ("b.root", FLAT), ("bad.root", corrupt(QCD)), ("none.root", b"root")):
+        (folder / name).write_bytes(content)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def whole(files, tmp_path_factory):
+    """What a fold that nothing happens to leaves."""
+    output = tmp_path_factory.mktemp("whole") / "out"
+    assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", output) == 0
+    return output
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The chunks that were worked on."""
+    chunks = []
+    original = IQNFoldProcessor.process
+
+    def process(self, events):
+        chunks.append((events.metadata["filename"], events.metadata["entrystart"]))
+        return original(self, events)
+
+    monkeypatch.setattr(IQNFoldProcessor, "process", process)
+    return chunks
+
+
+def test_a_second_run_goes_on_from_finished_chunks(files, whole, tmp_path, capsys, counted):
+    arguments = ("fold", tmp_path / "a.root", tmp_path / "b.root", *CHUNKS, "--output", tmp_path / "out")
+    (tmp_path / "a.root").write_bytes(QCD)
+    (tmp_path / "b.root").write_bytes(corrupt(FLAT))
+    assert run(*arguments) == 2
+    told = capsys.readouterr().err
+    assert f"{tmp_path / 'b.root'}: " in told
+    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    assert kept >= 5
+    assert f"{kept} finished chunks are kept in {tmp_path / 'out.chunks'}" in told
+    assert not (tmp_path / "out").exists()
+
+    (tmp_path / "b.root").write_bytes(FLAT)
+    counted.clear()
+    assert run(*arguments) == 0
+    assert len(counted) == 10 - kept
+    assert_equal_histograms(tmp_path / "out", whole)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.root", "b.root", "out"}
+
+
+def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, counted):
+    stopped = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
+    run(*stopped)
+    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    for options in (["--seed", 7], ["--pt-min", 30], ["--replicas", 2], ["--no-unmatched"], ["--truth", "none"]):
+        counted.clear()
+        run(*stopped, *options)
+        assert len(counted) >= kept, options
+    counted.clear()
+    run(*stopped)
+    assert len(counted) == 1  # the bad one
+
+
+def test_a_damaged_checkpoint_is_made_again(files, whole, tmp_path, counted):
+    run("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
+    for k, path in enumerate(sorted((tmp_path / "out.chunks").rglob("*.coffea"))):
+        path.write_bytes(path.read_bytes()[: 100 * k])
+    assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out") == 0
+    assert_equal_histograms(tmp_path / "out", whole)
+
+
+@pytest.mark.parametrize("executor", ["iterative", "futures"])
+def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, capsys, executor):
+    names = [files / name for name in ("a.root", "bad.root", "none.root", "b.root", "missing.root")]
+    options = ["--skip-bad-files", "--executor", executor, "--chunksize", 5000, "--no-plots", "--dataset", "jets"]
+    assert run("fold", *names, *options, "--output", tmp_path / "out") == 0
+    assert_equal_histograms(tmp_path / "out", whole)
+    skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]
+    found = {one["path"].rsplit("/")[-1]: (one["entries"], one["events"]) for one in skipped}
+    assert found == {"bad.root": ([0, 5000], 5000), "none.root": (None, None), "missing.root": (None, None)}
+    assert all(one["why"] for one in skipped)
+    assert "Skipped      " in capsys.readouterr().out
+
+
+def test_one_bad_file_stops_a_run_by_default(files, tmp_path, capsys):
+    assert run("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out") == 2
+    assert f"coffea-iqn: error: {files / 'bad.root'}: " in capsys.readouterr().err
+
+
+def test_nothing_but_bad_files_is_an_error(files, tmp_path, capsys):
+    for names in (["bad.root"], ["none.root"]):
+        arguments = ("fold", *(files / name for name in names), "--skip-bad-files", "--no-plots")
+        assert run(*arguments, "--output", tmp_path / "out") == 2
+        assert names[0] in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def in_a_process(*arguments, **options):
+    command = [sys.executable, "-m", "coffea_iqn.cli", *(str(a) for a in arguments)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
+
+
+def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, whole, tmp_path):
+    arguments = ("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out")
+    process = in_a_process(*arguments)
+    while not list(tmp_path.rglob("*.coffea")) and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    assert time.monotonic() - started < 20
+    assert "finished chunks are kept" in told
+    assert "Traceback" not in told
+    assert {p.name for p in tmp_path.iterdir()} == {"out.chunks"}
+    assert run(*arguments) == 0
+    assert_equal_histograms(tmp_path / "out", whole)
+
+
+def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
+    def no_room():
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    arguments = ("fold", files / "a.root", "--no-checkpoints", "--no-plots", "--output", tmp_path / "out")
+    process = in_a_process(*arguments, preexec_fn=no_room)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    assert "coffea-iqn: error: " in told
+    assert "File too large" in told
+    assert list(tmp_path.iterdir()) == []

@@ -19,6 +19,7 @@ from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
 EXECUTORS = ("iterative", "futures", "dask")
 # whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names
 USER_ERRORS = ("ValueError", "TypeError", "OSError", "BundleError", "DeserializationError")
+LOST = ("FutureCancelledError", "CancelledError", "CommClosedError", "KilledWorker")
 QUOTES = "'\""
 
 
@@ -94,6 +95,7 @@ def run(
     Raises
     ------
     InputError: files of different layouts, or an error in a chunk, in one line that names the file.
+    ConnectionError: when the dask scheduler, or a worker again and again, is lost.
     """
     sources = [source for files in datasets.values() for source in files]
     layouts = sorted({source.layout for source in sources})
@@ -118,10 +120,13 @@ def run(
             found = runner(fileset, Tolerant(instance), **options)
     except Exception as error:
         message = _chunk_error(error)
-        if message is None:
-            raise
-        printed = io.StringIO()
-        raise InputError(message) from error
+        if message is not None:
+            printed = io.StringIO()
+            raise InputError(message) from error
+        if type(error).__name__ in LOST or "KilledWorker" in str(error):
+            msg = f"dask: expected a scheduler and workers until the end, lost one: {str(error).splitlines()[0]}"
+            raise ConnectionError(msg) from error
+        raise
     finally:
         sys.stderr.write(printed.getvalue())
     skipped += found["skipped"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -140,6 +142,39 @@ def test_nothing_but_bad_files_is_an_error(files, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
 
 
+def wait_for_a_chunk(folder, process=None):
+    while not list(folder.rglob("*.coffea")) and (process is None or process.poll() is None):
+        time.sleep(0.02)
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_dask_survives_a_killed_worker_and_says_when_its_scheduler_is_lost(files, whole, tmp_path, capsys):
+    """Equal histograms from a cluster of two processes, one of them killed; a lost scheduler loses no chunk."""
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, dashboard_address=None, local_directory=tmp_path / "dask"
+    ) as cluster:
+        options = ("--executor", "dask", "--scheduler", cluster.scheduler_address, *CHUNKS)
+        arguments = ("fold", files / "a.root", files / "b.root", *options)
+        with ThreadPoolExecutor() as threads:
+            done = threads.submit(run, *arguments, "--output", tmp_path / "killed")
+            wait_for_a_chunk(tmp_path / "killed.chunks")
+            os.kill(cluster.workers[0].pid, signal.SIGKILL)
+            assert done.result(timeout=120) == 0
+            assert_equal_histograms(tmp_path / "killed", whole)
+            capsys.readouterr()
+
+            done = threads.submit(run, *arguments, "--output", tmp_path / "lost")
+            wait_for_a_chunk(tmp_path / "lost.chunks")
+            cluster.close()
+            assert done.result(timeout=120) == 2
+    told = capsys.readouterr().err
+    assert "coffea-iqn: error: dask: expected a scheduler and workers until the end, lost one" in told
+    assert "finished chunks are kept" in told
+    assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "lost") == 0
+    assert_equal_histograms(tmp_path / "lost", whole)
+
+
 def in_a_process(*arguments, **options):
     command = [sys.executable, "-m", "coffea_iqn.cli", *(str(a) for a in arguments)]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **options)
@@ -148,8 +183,7 @@ def in_a_process(*arguments, **options):
 def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, whole, tmp_path):
     arguments = ("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out")
     process = in_a_process(*arguments)
-    while not list(tmp_path.rglob("*.coffea")) and process.poll() is None:
-        time.sleep(0.02)
+    wait_for_a_chunk(tmp_path, process)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()
     _, told = process.communicate(timeout=60)

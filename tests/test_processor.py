@@ -66,18 +66,6 @@ def test_futures_give_the_same_bits(whole):
     pool.shutdown(wait=True)
 
 
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-def test_dask_gives_the_same_bits(whole, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, local_directory=tmp_path
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        assert_same(run(QCD | FLAT, executor=processor.DaskExecutor(client=client, retries=0), chunksize=2000), whole)
-
-
 def test_histograms_hold_what_the_folder_gives(whole):
     events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
     reco = IQNFolder("cms-delphes-ak4", unmatched=True)(events.GenJet, events)

@@ -11,6 +11,7 @@ from scipy.stats import rankdata
 from coffea_iqn.closure.sizes import Floats, TooFewJetsError
 
 MIN_JETS = 1000
+ROUNDS = 300  # more say nothing new of an emulator that is as bad
 LEAST_PROBABILITY = 1e-6
 JET_FEATURES = ("pt", "eta", "phi", "mass", "pt'", "eta'", "phi'", "mass'")
 RESIDUAL_FEATURES = (*JET_FEATURES, "log pt'/pt", "Δη", "Δφ", "log mass ratio")
@@ -132,7 +133,7 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
         trees = xgboost.train(
             settings,
             rows(~test & ~stop),
-            num_boost_round=1000,
+            num_boost_round=ROUNDS,
             evals=[(rows(stop), "stop")],
             early_stopping_rounds=20,
             verbose_eval=False,

@@ -75,7 +75,7 @@ def _tails_cut(draw: Draw, tau: Array, _: np.random.Generator) -> Array:
     reco = draw(tau)
     low, median, high = (draw(np.full_like(tau, level)) for level in norm.cdf([-1.0, 0.0, 1.0]))
     for k in (PT, ETA, MASS):
-        reach = CUT * (high[:, k] - low[:, k]) / 2.0
+        reach = CUT * np.abs(high[:, k] - low[:, k]) / 2.0  # eta of jets behind falls where their level rises
         reco[:, k] = np.clip(reco[:, k], median[:, k] - reach, median[:, k] + reach)
     return reco
 

@@ -116,10 +116,9 @@ def test_a_damaged_checkpoint_is_made_again(files, whole, tmp_path, counted):
     assert_equal_histograms(tmp_path / "out", whole)
 
 
-@pytest.mark.parametrize("executor", ["iterative", "futures"])
-def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, capsys, executor):
+def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, capsys):
     names = [files / name for name in ("a.root", "bad.root", "none.root", "b.root", "missing.root")]
-    options = ["--skip-bad-files", "--executor", executor, "--chunksize", 5000, "--no-plots", "--dataset", "jets"]
+    options = ["--skip-bad-files", "--chunksize", 5000, "--no-plots", "--dataset", "jets"]
     assert run("fold", *names, *options, "--output", tmp_path / "out") == 0
     assert_equal_histograms(tmp_path / "out", whole)
     skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from coffea import processor
 from coffea.nanoevents import DelphesSchema
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from coffea_iqn import IQNFolder, histograms
 from coffea_iqn.data import sample_path
@@ -50,12 +52,11 @@ def test_contract(whole):
         assert histogram.storage_type.__name__ == "Weight"
 
 
-def test_small_chunks_give_the_same_bits(whole):
-    assert_same(run(QCD | FLAT, chunksize=500), whole)
-
-
-def test_order_of_files_gives_the_same_bits(whole):
-    assert_same(run(FLAT | QCD), whole)
+@settings(max_examples=4, deadline=None, derandomize=True)
+@given(chunksize=st.integers(300, 6000), backwards=st.booleans())
+@example(chunksize=500, backwards=True)
+def test_any_chunks_and_order_give_the_same_bits(whole, chunksize, backwards):
+    assert_same(run(FLAT | QCD if backwards else QCD | FLAT, chunksize=chunksize), whole)
 
 
 def test_futures_give_the_same_bits(whole):

@@ -96,3 +96,38 @@ def test_events_differing_only_above_32_bits_differ():
 def test_levels_do_not_depend_on_the_company():
     keys = keys_of(100)
     assert (levels(keys, np.zeros(100))[40:45] == levels(keys[40:45], np.zeros(5))).all()
+
+
+N = 100_000
+NEIGHBOURS = {
+    "the next event": (levels(keys_of(N), np.zeros(N))[:-1], levels(keys_of(N), np.zeros(N))[1:]),
+    "the next jet": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N), np.ones(N))),
+    "the next replica": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N), np.zeros(N), replica=1)),
+    "another stream": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N), np.zeros(N), stream=STREAM_ACCEPTANCE)),
+    "the next seed": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N, seed=2), np.zeros(N))),
+    "the next run": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N, run=2), np.zeros(N))),
+    "another dataset": (levels(keys_of(N), np.zeros(N)), levels(keys_of(N, dataset="ttbar"), np.zeros(N))),
+}
+
+
+@pytest.mark.parametrize("neighbour", NEIGHBOURS)
+def test_levels_tell_nothing_of_their_neighbours(neighbour):
+    """Uniform pairs in 16 × 16 cells, for every two of the variables, and sums and low digits as those of chance."""
+    one, other = NEIGHBOURS[neighbour]
+    worst = 1.0
+    for a in one.T:
+        for b in other.T:
+            cells = np.bincount((a * 16).astype(int) * 16 + (b * 16).astype(int), minlength=256)
+            worst = min(worst, chisquare(cells).pvalue, kstest((a + b) % 1.0, "uniform").pvalue)
+            low = ((a * 2**23).astype(np.int64) ^ (b * 2**23).astype(np.int64)) & 15
+            worst = min(worst, chisquare(np.bincount(low, minlength=16)).pvalue)
+    assert worst > 1e-5  # of 48 tests
+
+
+def test_runs_up_and_down_are_those_of_chance():
+    """The signs of differences along jets and events: a turn is to be expected with a chance of 2/3."""
+    u = levels(np.repeat(keys_of(N // 4), 4, axis=0), np.tile(np.arange(4), N // 4))
+    for column in (*u.T, u.ravel()):
+        turns = (np.diff(column[:-1]) > 0) != (np.diff(column[1:]) > 0)
+        expected, variance = 2 / 3 * len(turns), 8 / 45 * len(turns)
+        assert abs(turns.sum() - expected) < 4.5 * np.sqrt(variance)

@@ -96,6 +96,17 @@ def test_each_spoiling_is_caught_by_the_figure_meant_for_it(many, how, caught_by
     assert outcomes == [True, False]
 
 
+def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
+    emulator, gen, context, truth, rng = many
+    gen, truth = gen[:40_000], truth[:40_000]
+    drawn = draw_above(spoil(emulator, "tails-cut"), gen, context[:40_000], 20.0, rng)
+    cells = closure.response_in_cells(closure.responses(gen, drawn), closure.responses(gen, truth), gen)
+    for key in ("pt_scale", "mass_scale", "angles", "angular_resolution"):
+        assert BY_KEY[key].passes(BY_KEY[key].measure(Comparison(response=cells))) is not False
+    counts = closure.tails(closure.residuals(gen, drawn), closure.residuals(gen, truth), gen).counts
+    assert (counts[0, [0, 1, 3], :, 2] < 0.2 * counts[1, [0, 1, 3], :, 2] + 5).all()
+
+
 def test_every_spoiling_is_known_and_has_no_cdf(many):
     emulator, gen, context, truth, _ = many
     with pytest.raises(ValueError, match=f"expected one of {', '.join(SPOILINGS)}, got 'nothing'"):

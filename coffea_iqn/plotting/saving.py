@@ -11,12 +11,8 @@ from matplotlib.figure import Figure
 
 from coffea_iqn.plotting.panels import STYLE
 
-DPI = 150
 
-
-def save(
-    figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float | None = None, **options: Any
-) -> None:
+def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float = 150, **options: Any) -> None:
     """Write a figure of `plotting` in the style it was made in.
 
     Parameters
@@ -24,11 +20,11 @@ def save(
     figure: what to write.
     to: path, or file open for writing bytes.
     kind: of file, as matplotlib knows it.
-    dpi: of its pixels; `DPI` by default.
+    dpi: of its pixels.
     options: others of `Figure.savefig`.
     """
     with plt.style.context(STYLE):
-        figure.savefig(to, format=kind, dpi=DPI if dpi is None else dpi, **options)
+        figure.savefig(to, format=kind, dpi=dpi, **options)
 
 
 def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefix: str = "") -> list[Path]:

@@ -14,6 +14,7 @@ from coffea_iqn.features import ETA, MASS, PT, Array
 
 SMEARING = 0.02
 MASS_SHIFT = 0.01
+OWN = 0x5B011
 CUT = 3.0  # half central 68 % widths
 
 
@@ -52,7 +53,8 @@ def spoil(emulator: Emulator, how: str, *, seed: int = 0) -> Spoilt:
         msg = f"spoil: expected one of {', '.join(SPOILINGS)}, got {how!r}"
         raise ValueError(msg)
     parts = {part.name: getattr(emulator, part.name) for part in fields(Emulator)}
-    return Spoilt(**parts, how=how, generator=np.random.default_rng(seed))
+    # not the numbers that a caller with the same seed draws its quantile levels from
+    return Spoilt(**parts, how=how, generator=np.random.default_rng([seed, OWN]))
 
 
 Draw = Callable[[Array], Array]

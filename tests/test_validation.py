@@ -107,6 +107,13 @@ def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
     assert (counts[0, [0, 1, 3], :, 2] < 0.2 * counts[1, [0, 1, 3], :, 2] + 5).all()
 
 
+def test_two_draws_of_a_spoilt_emulator_are_of_one_law(pairs):
+    effort = replace(QUICKER, draws=1)
+    copies = draw_copies(spoil(bundle.load(BUNDLES[0]), "independent", seed=effort.seed), pairs, effort)
+    found = closure.correlations(*(closure.residuals(copies.gen, jets) for jets in (copies.emulated, copies.second)))
+    assert found.worst.value < 4 * found.worst.uncertainty
+
+
 def test_every_spoiling_is_known_and_has_no_cdf(many):
     emulator, gen, context, truth, _ = many
     with pytest.raises(ValueError, match=f"expected one of {', '.join(SPOILINGS)}, got 'nothing'"):

@@ -181,7 +181,8 @@ def in_a_process(*arguments, **options):
 
 def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, whole, tmp_path):
     arguments = ("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out")
-    process = in_a_process(*arguments)
+    # where tests run in the background, SIGINT is ignored, and children inherit that
+    process = in_a_process(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for_a_chunk(tmp_path, process)
     process.send_signal(signal.SIGINT)
     started = time.monotonic()

@@ -121,7 +121,7 @@ def test_nothing_to_train_on(pairs):
 @pytest.fixture(scope="module")
 def well_trained():
     """An emulator by the default recipe, trained well enough."""
-    settings = replace(RECIPES["default"], hidden=(32, 32), steps=1500, check_every=300, batch_size=512)
+    settings = replace(RECIPES["default"], hidden=(32, 32), steps=1000, check_every=250, batch_size=512)
     return train(make_pairs(20_000), replace(settings, learning_rate=3e-3))
 
 

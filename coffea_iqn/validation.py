@@ -67,7 +67,7 @@ class Effort:
     draws: int = 49
 
 
-QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 10, "draws": 19}
+QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 4, "draws": 19}
 
 
 class Copies(NamedTuple):

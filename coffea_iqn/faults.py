@@ -35,17 +35,19 @@ class Skipped(NamedTuple):
 
 
 class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
-    """A processor that notes the chunks another one fails on, and goes on.
+    """A processor that may note the chunks another one fails on, and go on.
 
     Parameters
     ----------
     instance: the other one, whose results are dictionaries.
+    skip: whether to go on; else the first such chunk ends the run. What is kept of a chunk is the same either way.
 
     A run gives `{"out": the result of the other one, "skipped": [Skipped, ...]}`; "out" is None when all was skipped.
     """
 
-    def __init__(self, instance: processor.ProcessorABC) -> None:
+    def __init__(self, instance: processor.ProcessorABC, *, skip: bool) -> None:
         self.instance = instance
+        self.skip = skip
 
     @property
     def identity(self) -> str:
@@ -57,6 +59,8 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
         try:
             return {"out": self.instance.process(events), "skipped": []}
         except Exception as error:  # noqa: BLE001 # damaged bytes make uproot raise whatever it trips over
+            if not self.skip:
+                raise
             entries = (int(metadata["entrystart"]), int(metadata["entrystop"]))
             detail = str(error).strip().splitlines() or [""]
             why = f"{type(error).__name__}: {detail[0]}"

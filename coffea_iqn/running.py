@@ -114,10 +114,12 @@ def run(
     printed = io.StringIO()  # FuturesExecutor prints the traceback of what it also raises
     try:
         with contextlib.redirect_stderr(printed):
-            options = {"treename": None, "iteritems_options": branch_filter(sources, collections)}
-            if skipped is None:
-                return runner(fileset, instance, **options)
-            found = runner(fileset, Tolerant(instance), **options)
+            found = runner(
+                fileset,
+                Tolerant(instance, skip=skipped is not None),
+                treename=None,
+                iteritems_options=branch_filter(sources, collections),
+            )
     except Exception as error:
         message = _chunk_error(error)
         if message is not None:
@@ -129,11 +131,17 @@ def run(
         raise
     finally:
         sys.stderr.write(printed.getvalue())
-    skipped += found["skipped"]
-    if found["out"] is None:
-        msg = f"files: expected one that can be read, got none; the first: {skipped[0].path}: {skipped[0].why}"
-        raise InputError(msg)
+    if skipped is not None:
+        skipped += found["skipped"]
+        if found["out"] is None:
+            raise nothing_left(skipped)
     return found["out"]
+
+
+def nothing_left(skipped: Sequence[Skipped]) -> InputError:
+    """The error of a run that had to skip everything."""
+    first = skipped[0]
+    return InputError(f"files: expected one that can be read, got none; the first: {first.path}: {first.why}")
 
 
 def _chunk_error(error: BaseException) -> str | None:

@@ -128,6 +128,20 @@ def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, cap
     assert "Skipped      " in capsys.readouterr().out
 
 
+def test_skipping_goes_on_from_the_chunks_of_a_run_that_stopped(files, tmp_path, counted):
+    arguments = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
+    assert run(*arguments) == 2
+    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    counted.clear()
+    assert run(*arguments, "--skip-bad-files") == 0
+    assert len(counted) == 10 - kept
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    n_skipped = sum(one["events"] for one in summary["skipped"])
+    assert summary["datasets"]["jets"]["events"] == 10_000 - n_skipped < 10_000
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        assert file["jets/gen/njet"].values(flow=True).sum() == 10_000 - n_skipped
+
+
 def test_one_bad_file_stops_a_run_by_default(files, tmp_path, capsys):
     assert run("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out") == 2
     assert f"coffea-iqn: error: {files / 'bad.root'}: " in capsys.readouterr().err

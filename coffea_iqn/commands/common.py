@@ -44,8 +44,7 @@ def datasets_of(
         name = name or arguments.dataset or Path(path).stem
         datasets.setdefault(name, []).append(source)
     if skipped and not datasets:
-        msg = f"files: expected one that can be read, got none; the first: {skipped[0].path}: {skipped[0].why}"
-        raise InputError(msg)
+        raise running.nothing_left(skipped)
     return datasets
 
 

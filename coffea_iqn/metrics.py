@@ -6,7 +6,7 @@ sample           files by dataset, pairs looked at, selection
 effort           of the figures (`validation.Effort`)
 verdict          a list: key, title, value, uncertainty, null, limit, passed, says
 figures          what the verdict was made of, and what is too much for it: of `truth`, and of `null`
-left_out         why a figure is missing, by its name
+left_out         why a figure, or its line in the verdict, is missing, by its name
 versions         of the packages
 """
 
@@ -54,16 +54,22 @@ def metrics(found: Validation, about: About) -> dict[str, Any]:
     effort = asdict(found.effort)
     selection = {name: effort.pop(name) for name in ("gen_pt_min", "raw_pt_min")}
     effort.pop("threads")
+    lines, left_out = judged(found.truth, found.null)
+    left_out = found.left_out | left_out
+    datasets = {}
+    for name, of in found.by_dataset.items():
+        datasets[name], of_dataset = judged(of)
+        left_out |= {f"{figure} in {name}": why for figure, why in of_dataset.items()}
     content = {
         "schema_version": SCHEMA_VERSION,
         "model": {"name": about.model, "hash": about.card.get("hash"), "card": about.card},
         "sample": {"files": about.files, "events": about.events, "pairs": found.n_jets, "selection": selection},
         "effort": effort,
-        "verdict": [_line(line) for line in judged(found.truth, found.null)],
-        "datasets": {name: [_line(line) for line in judged(of)] for name, of in found.by_dataset.items()},
+        "verdict": [_line(line) for line in lines],
+        "datasets": {name: [_line(line) for line in of] for name, of in datasets.items()},
         "figures": {"truth": figures(found.truth), "null": figures(found.null)},
         "exact_levels": found.exact_levels,
-        "left_out": found.left_out,
+        "left_out": left_out,
         "versions": versions(),
     }
     return dict(_plain(content))

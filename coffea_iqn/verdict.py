@@ -74,15 +74,27 @@ class Check:
         return True if value.uncertainty <= self.limit - self.perfect else None
 
 
-def judged(truth: Comparison, null: Comparison | None = None) -> list[Line]:
-    """The lines of all checks whose figure is there."""
+def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line], dict[str, str]]:
+    """The lines of all checks whose figure is there, and why others have none, by their titles.
+
+    A figure may be there and yet have too few jets for its check: all that it measured is NaN, or no tail has enough.
+    """
     lines = []
+    left_out: dict[str, str] = {}
+
+    def measured(check: Check, name: str, found: Comparison) -> Size | None:
+        try:
+            return check.measure(found)
+        except closure.TooFewJetsError as error:
+            left_out[name] = str(error)
+            return None
+
     for check in CHECKS:
-        value = check.measure(truth)
+        value = measured(check, check.title, truth)
         if value is not None:
-            of_null = None if null is None else check.measure(null)
+            of_null = None if null is None else measured(check, f"{check.title}, null", null)
             lines.append(Line(check.key, value, of_null, check.limit, check.passes(value)))
-    return lines
+    return lines, left_out
 
 
 def _worst(sizes: Iterable[Size]) -> Size:
@@ -119,10 +131,7 @@ def _smearing(found: Comparison) -> Size | None:
 
 
 def _tails(found: Comparison) -> Size | None:
-    try:
-        return None if found.tails is None else found.tails.worst
-    except closure.TooFewJetsError:
-        return None
+    return None if found.tails is None else found.tails.worst
 
 
 def _levels(found: Comparison) -> Size | None:

@@ -17,7 +17,17 @@ from coffea_iqn.recipes import RECIPES
 from coffea_iqn.selections import Box
 from coffea_iqn.spoiling import SPOILINGS, spoil
 from coffea_iqn.training import train
-from coffea_iqn.validation import N_STEPS, QUICK, Comparison, Effort, check_radius, draw_above, draw_copies, validate
+from coffea_iqn.validation import (
+    N_STEPS,
+    QUICK,
+    Comparison,
+    Effort,
+    Validation,
+    check_radius,
+    draw_above,
+    draw_copies,
+    validate,
+)
 from coffea_iqn.verdict import CHECKS, judged
 from conftest import CARD, TINY, make_pairs, undrawn
 
@@ -51,11 +61,12 @@ def shipped_found(pairs):
 
 
 def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
-    lines = judged(shipped_found.truth, shipped_found.null)
+    lines, left_out = judged(shipped_found.truth, shipped_found.null)
     assert {line.key for line in lines} == set(BY_KEY) - {"histograms"}  # pairs are no events
     assert [line.key for line in lines if line.passed is False] == []
     assert sum(line.passed is True for line in lines) > 15
     assert not shipped_found.left_out
+    assert not left_out
 
 
 @pytest.fixture(scope="module")
@@ -173,6 +184,41 @@ def test_few_jets_leave_figures_out_and_say_so(pairs):
     page = report.render(content, report.sections(found, title="few"))
     assert "spectra: expected 1000 jets" in page
     assert 'id="tails"' not in page
+
+
+def test_figures_that_measured_nothing_are_left_out_by_name():
+    """Masses below 1 GeV have no response, and a sample of a few thousand jets may have no tails."""
+    rng = np.random.default_rng(4)
+    gen = np.tile(np.array([30.0, 0.5, 1.0, 0.5]), (2000, 1))
+    drawn, real = (gen * rng.normal(1.0, 0.1, gen.shape) for _ in range(2))
+    comparison = Comparison(
+        response=closure.response_in_cells(*(closure.responses(gen, jets) for jets in (drawn, real)), gen),
+        tails=closure.tails(*(closure.residuals(gen, jets) for jets in (drawn, real)), gen),
+    )
+    lines, left_out = judged(comparison, comparison)
+    no_mass, no_tail = "deviations: expected a cell with enough jets", "tails: expected one with 100 jets"
+    assert {"pt_scale", "pt_resolution"} <= {line.key for line in lines}
+    assert set(left_out) == {"Scale of the mass", "Resolution of the mass", "Tails"}
+    assert left_out["Scale of the mass"].startswith(no_mass)
+    assert left_out["Tails"].startswith(no_tail)
+
+    noted = {"spectra": "spectra: expected 1000 jets, got 2"}
+    found = Validation(comparison, comparison, len(gen), True, QUICKER, {"qcd": comparison}, dict(noted))
+    content = metrics.metrics(found, ABOUT)
+    assert found.left_out == noted
+    assert set(content["left_out"]) == {*noted, *left_out, *(f"{name} in qcd" for name in left_out)}
+    with undrawn():
+        page = report.render(content, report.sections(found, title="light"))
+    assert f"<li>Tails in qcd: {no_tail}" in page
+    assert f"<li>Scale of the mass: {no_mass}" in page
+
+
+def test_a_null_that_measured_nothing_is_said():
+    cells = closure.OfCells(closure.CELLS, np.full((14, 4), 500), np.full((14, 4, 4, 2, 4), [1.0, 0.1, 0.1, 0.1]))
+    nothing = cells._replace(values=np.full_like(cells.values, np.nan))
+    lines, left_out = judged(Comparison(response=cells), Comparison(response=nothing))
+    assert all(line.null is None for line in lines)
+    assert set(left_out) == {f"{BY_KEY[line.key].title}, null" for line in lines}
 
 
 def test_no_pair_at_all_is_an_error(pairs):

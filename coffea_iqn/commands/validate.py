@@ -80,7 +80,7 @@ def validate(arguments: argparse.Namespace) -> None:
                 named = {f"{part.key}{k}": figure for k, figure in enumerate(part.figures.values())}
                 save_all(named, folder / "plots")
     _print_verdict(content, others)
-    for name, why in found.left_out.items():
+    for name, why in content["left_out"].items():
         say(f"Left out     {name}: {why}")
     say(f"Report       {arguments.output / 'report.html'}")
     say(f"Metrics      {arguments.output / 'metrics.json'}")

@@ -31,7 +31,6 @@ from coffea_iqn.selections import Box
 
 TINY = 2.0**-24
 REDRAWS = 100
-MIN_LEVELS = 1000
 N_STEPS = 16  # that `validate` tells of
 FARTHEST = 3.0  # ΔR at which the context's distances end
 
@@ -329,9 +328,7 @@ def _judge(features: Callable[[Array, Array], Array], copies: Copies, effort: Ef
 
 
 def _enough(levels: Array) -> Array:
-    if len(levels) < MIN_LEVELS:
-        msg = f"quantile levels: expected {MIN_LEVELS} jets, got {len(levels)}"
-        raise TooFewJetsError(msg)
+    closure.check_enough("quantile levels", len(levels))
     return levels
 
 

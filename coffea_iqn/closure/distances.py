@@ -9,9 +9,8 @@ import numpy.typing as npt
 from scipy.linalg import sqrtm
 
 from coffea_iqn.closure.response import MIN_IN_CELL, median_and_width
-from coffea_iqn.closure.sizes import CELLS, Cells, Floats, OfCells, Size, TooFewJetsError, in_cells
+from coffea_iqn.closure.sizes import CELLS, Cells, Floats, OfCells, Size, check_enough, in_cells
 
-MIN_JETS = 1000
 SIZES = 10  # sample sizes from which the Fréchet distance is extrapolated
 KERNEL_BATCH = 5000
 
@@ -41,12 +40,10 @@ def ks_test(emulated: Floats, real: Floats, *, repeats: int = 200, seed: int = 0
 
     Raises
     ------
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     """
     n = len(real)
-    if n < MIN_JETS:
-        msg = f"KS test: expected {MIN_JETS} jets, got {n}"
-        raise TooFewJetsError(msg)
+    check_enough("KS test", n)
     one, both = _Sorted(real), _Sorted(np.concatenate([real, emulated]))
     generator = np.random.default_rng(seed)
     distances = np.empty((2, repeats))
@@ -132,7 +129,7 @@ def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed:
 
     Raises
     ------
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     """
     emulated, real = _standardised(emulated, real)
     generator = np.random.default_rng(seed)
@@ -165,7 +162,7 @@ def kernel_distance(emulated: Floats, real: Floats, *, batches: int = 10, seed: 
 
     Raises
     ------
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     """
     emulated, real = _standardised(emulated, real)
     generator = np.random.default_rng(seed)
@@ -186,8 +183,6 @@ def _kernel(a: Floats, b: Floats) -> Floats:
 
 def _standardised(emulated: Floats, real: Floats) -> tuple[Floats, Floats]:
     """Residuals in half central 68 % widths of the real ones, as arsinh: else far tails would rule the moments."""
-    if len(real) < MIN_JETS:
-        msg = f"distances: expected {MIN_JETS} jets, got {len(real)}"
-        raise TooFewJetsError(msg)
+    check_enough("distances", len(real))
     median, _, width, _ = np.array([median_and_width(column) for column in real.T]).T
     return np.arcsinh((emulated - median) / width), np.arcsinh((real - median) / width)

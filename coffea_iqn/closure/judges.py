@@ -8,9 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from coffea_iqn.closure.sizes import Floats, TooFewJetsError
+from coffea_iqn.closure.sizes import Floats, check_enough
 
-MIN_JETS = 1000
 ROUNDS = 300  # more say nothing new of an emulator that is as bad
 LEAST_PROBABILITY = 1e-6
 JET_FEATURES = ("pt", "eta", "phi", "mass", "pt'", "eta'", "phi'", "mass'")
@@ -96,7 +95,7 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
     Raises
     ------
     ValueError: when real and emulated differ in shape.
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     ImportError: when xgboost is not installed (extra `judge`).
     """
     try:
@@ -107,9 +106,7 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
     if real.shape != emulated.shape:
         msg = f"judge: expected real and emulated copies of the same jets, got shapes {real.shape} and {emulated.shape}"
         raise ValueError(msg)
-    if len(real) < MIN_JETS:
-        msg = f"judge: expected {MIN_JETS} jets, got {len(real)}"
-        raise TooFewJetsError(msg)
+    check_enough("judge", len(real))
     part = np.random.default_rng(seed).permutation(len(real)) % folds
     settings = {
         "objective": "binary:logistic",

@@ -15,6 +15,7 @@ from coffea_iqn.closure.sizes import (
     OfCells,
     Size,
     TooFewJetsError,
+    check_enough,
     each_cell,
     in_cells,
     rms_beyond,
@@ -26,7 +27,7 @@ MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are n
 LEAST_MASS = 1.0  # GeV: lighter gen jets have no mass response worth the name
 ONE_SIGMA = 0.6827
 TAIL_WIDTHS = (3.0, 5.0, 8.0)
-MIN_JETS, MIN_IN_CELL = 1000, 500
+MIN_IN_CELL = 500
 
 
 def responses(gen: Floats, reco: Floats) -> Floats:
@@ -237,11 +238,9 @@ def correlations(emulated: Floats, real: Floats) -> Correlations:
 
     Raises
     ------
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     """
-    if len(real) < MIN_JETS:
-        msg = f"correlations: expected {MIN_JETS} jets, got {len(real)}"
-        raise TooFewJetsError(msg)
+    check_enough("correlations", len(real))
     return Correlations(spearmanr(emulated).statistic, spearmanr(real).statistic, len(real) ** -0.5)
 
 
@@ -268,10 +267,8 @@ def profile(emulated: Floats, real: Floats, *, bins: int = 12, min_jets: int = 1
     ------
     TooFewJetsError: when the bins would hold fewer than min_jets.
     """
+    check_enough("profile", len(real), 5 * min_jets * bins)
     level = np.concatenate([[0.0005], np.linspace(0.2, bins - 1.2, bins - 1) / (bins - 1), [0.9995]])
-    if len(real) * 0.2 / bins < min_jets:
-        msg = f"profile: expected {int(5 * min_jets * bins)} jets, got {len(real)}"
-        raise TooFewJetsError(msg)
     edges = np.quantile(real[:, 0], level)
     sides = []
     for side in (emulated, real):

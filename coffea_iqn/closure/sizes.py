@@ -12,9 +12,23 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
 
+MIN_JETS = 1000  # that a figure of all jets needs
+
 
 class TooFewJetsError(ValueError):
     """There are fewer jets than a figure needs; the message says how many it needs and how many came."""
+
+
+def check_enough(what: str, n: int, least: int = MIN_JETS) -> None:
+    """Raise when there are fewer jets than a figure of this name needs.
+
+    >>> check_enough("spectra", 999)
+    Traceback (most recent call last):
+    coffea_iqn.closure.sizes.TooFewJetsError: spectra: expected 1000 jets, got 999
+    """
+    if n < least:
+        msg = f"{what}: expected {least} jets, got {n}"
+        raise TooFewJetsError(msg)
 
 
 class Size(NamedTuple):

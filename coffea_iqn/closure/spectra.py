@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import Floats, Size, TooFewJetsError, density_deviation
+from coffea_iqn.closure.sizes import Floats, Size, check_enough, density_deviation
 
-MIN_JETS = 1000
 N_BINS = 40
 MASS, LIGHT = 3, 0.5  # GeV: below are jets of single particles, down to the mass of the electron
 WIDE = 5.0  # positive values that spread by this factor get logarithmic bins
@@ -76,11 +75,9 @@ def marginals(emulated: Floats, real: Floats) -> list[Marginal]:
 
     Raises
     ------
-    TooFewJetsError: for fewer than `MIN_JETS` jets.
+    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
     """
-    if len(real) < MIN_JETS:
-        msg = f"spectra: expected {MIN_JETS} jets, got {len(real)}"
-        raise TooFewJetsError(msg)
+    check_enough("spectra", len(real))
     found = []
     for k, (drawn, column) in enumerate(zip(emulated.T.astype(np.float64), real.T.astype(np.float64), strict=True)):
         low, high = np.quantile(column, [0.0005, 0.9995])

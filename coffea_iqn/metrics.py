@@ -24,7 +24,7 @@ from coffea_iqn import closure
 from coffea_iqn.closure import VARIABLES, OfCells
 from coffea_iqn.output import versions
 from coffea_iqn.validation import Comparison, Validation
-from coffea_iqn.verdict import CHECKS, Line, judged
+from coffea_iqn.verdict import BY_KEY, Line, judged
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "model", "sample", "verdict")
@@ -40,7 +40,7 @@ class About:
     model: name or path of the bundle.
     card: its card, hash in it.
     files: paths by dataset.
-    events: how many were read, by dataset.
+    events: how many are in them, by dataset; a quick look reads fewer.
     """
 
     model: str
@@ -76,7 +76,7 @@ def metrics(found: Validation, about: About) -> dict[str, Any]:
 
 
 def _line(line: Line) -> dict[str, Any]:
-    check = next(check for check in CHECKS if check.key == line.key)
+    check = BY_KEY[line.key]
     return {
         "key": line.key,
         "title": check.title,
@@ -87,6 +87,11 @@ def _line(line: Line) -> dict[str, Any]:
         "passed": line.passed,
         "says": check.says.format(check.text(*line.value)),
     }
+
+
+def line_of(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """The line of the verdict with this key, in the metrics of a validation; None where it has none."""
+    return next((line for line in content["verdict"] if line["key"] == key), None)
 
 
 def figures(found: Comparison) -> dict[str, Any]:
@@ -116,13 +121,12 @@ def figures(found: Comparison) -> dict[str, Any]:
             }
             for variable, test in zip(VARIABLES, found.ks, strict=True)
         }
-    features = {"four-momenta": closure.JET_FEATURES, "residuals": closure.RESIDUAL_FEATURES}
     for name, verdict in found.judges.items():
         below, above = closure.outside(verdict.weights[1])
         out.setdefault("judges", {})[name] = {
             "auc": verdict.auc,
             "uncertainty": verdict.uncertainty,
-            "importance": dict(zip(features[name], verdict.importance, strict=True)),
+            "importance": dict(zip(closure.JUDGES[name].names, verdict.importance, strict=True)),
             "weights": {"below_half": below, "above_two": above, "mean": verdict.weights[1].mean()},
         }
     if found.wasserstein is not None:

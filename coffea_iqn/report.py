@@ -16,8 +16,9 @@ from matplotlib.figure import Figure
 
 from coffea_iqn import closure, plotting
 from coffea_iqn.closure import VARIABLES
+from coffea_iqn.metrics import line_of
 from coffea_iqn.validation import Validation
-from coffea_iqn.verdict import CHECKS, Check
+from coffea_iqn.verdict import BY_KEY, CHECKS, Check
 
 PIXELS = 760  # of a column of a figure
 EVENT_HISTOGRAMS = (
@@ -34,7 +35,6 @@ EVENT_HISTOGRAMS = (
 )
 FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
 OUTCOMES = {True: "pass", False: "fail", None: "too few jets"}
-FEATURES = {"four-momenta": closure.JET_FEATURES, "residuals": closure.RESIDUAL_FEATURES}
 
 
 @dataclass
@@ -99,11 +99,10 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    checks = {check.key: check for check in CHECKS}
     rows = []
     for line in content["verdict"]:
-        check = checks[line["key"]]
-        beside = [next((o for o in other["verdict"] if o["key"] == line["key"]), None) for other in others]
+        check = BY_KEY[line["key"]]
+        beside = [line_of(other, check.key) for other in others]
         rows.append(
             {
                 "line": line,
@@ -114,7 +113,7 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
             }
         )
     alone = {
-        name: {line["key"]: _value(checks[line["key"]], line) for line in lines}
+        name: {line["key"]: _value(BY_KEY[line["key"]], line) for line in lines}
         for name, lines in content["datasets"].items()
     }
     package = files("coffea_iqn")
@@ -295,7 +294,7 @@ def _judges(found: Validation, title: str) -> Section:
         if null is not None:
             section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, title=title)
         section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
-            verdict, features=FEATURES[name], title=title
+            verdict, features=closure.JUDGES[name].names, title=title
         )
     if rows:
         section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))

@@ -300,9 +300,9 @@ def compare(found: Validation, into: Comparison, copies: Copies, boxes: Sequence
     for name, distance in (("frechet", closure.frechet_distance), ("kernel", closure.kernel_distance)):
         value = found.attempt(f"{name} distance", distance, residuals, real_residuals, batches=batches, seed=seed)
         setattr(into, name, value)
-    for name, features in (("four-momenta", closure.jet_features), ("residuals", closure.residual_features)):
+    for name in closure.JUDGES:
         step(f"judge of {name}")
-        verdict = found.attempt(f"judge of {name}", _judge, features, copies, effort)
+        verdict = found.attempt(f"judge of {name}", _judge, name, copies, effort)
         if verdict is not None:
             into.judges[name] = verdict
 
@@ -316,14 +316,14 @@ def _compare_briefly(found: Validation, name: str, copies: Copies) -> Comparison
     )
     into.tails = found.attempt(f"tails in {name}", closure.tails, *(closure.residuals(gen, j) for j in both), gen)
     into.levels = found.attempt(f"quantile levels in {name}", _enough, copies.real_levels)
-    verdict = found.attempt(f"judge of {name}", _judge, closure.residual_features, copies, found.effort)
+    verdict = found.attempt(f"judge of {name}", _judge, "residuals", copies, found.effort)
     if verdict is not None:
         into.judges["residuals"] = verdict
     return into
 
 
-def _judge(features: Callable[[Array, Array], Array], copies: Copies, effort: Effort) -> Judgement:
-    sides = (features(copies.gen, jets) for jets in (copies.real, copies.emulated))
+def _judge(name: str, copies: Copies, effort: Effort) -> Judgement:
+    sides = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
     return closure.judge(*sides, folds=effort.folds, seed=effort.seed, threads=effort.threads)
 
 

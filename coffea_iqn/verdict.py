@@ -8,10 +8,8 @@ from math import floor, log10
 from typing import NamedTuple
 
 from coffea_iqn import closure
-from coffea_iqn.closure import VARIABLES, Size
+from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Size
 from coffea_iqn.validation import Comparison
-
-PT, ETA, PHI, MASS = range(4)
 
 
 class Line(NamedTuple):
@@ -391,3 +389,5 @@ CHECKS = (
         _histograms,
     ),
 )
+
+BY_KEY = {check.key: check for check in CHECKS}

@@ -65,7 +65,7 @@ ALLOWED = {
     "validation": {"closure", "context", "emulator", "features", "samples", "selections"},
     "verdict": {"closure", "validation"},
     "metrics": {"closure", "output", "validation", "verdict"},
-    "report": {"closure", "plotting", "validation", "verdict"},
+    "report": {"closure", "metrics", "plotting", "validation", "verdict"},
     "files": {"events"},
     "faults": set(),
     "running": {"faults", "files"},

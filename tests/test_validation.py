@@ -28,11 +28,10 @@ from coffea_iqn.validation import (
     draw_copies,
     validate,
 )
-from coffea_iqn.verdict import CHECKS, judged
+from coffea_iqn.verdict import BY_KEY, CHECKS, judged
 from conftest import CARD, TINY, make_pairs, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
-BY_KEY = {check.key: check for check in CHECKS}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
 
@@ -304,9 +303,10 @@ def test_metrics_are_read_back(shipped_found, tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps(content, allow_nan=False))
     assert metrics.read(path) == metrics.read(tmp_path) == json.loads(json.dumps(content))
-    line = next(line for line in content["verdict"] if line["key"] == "judge")
+    line = metrics.line_of(content, "judge")
     assert line["value"] == shipped_found.truth.judges["four-momenta"].auc
     assert "an AUC of 0.5" in line["says"]
+    assert metrics.line_of(content, "histograms") is None
 
 
 @pytest.mark.parametrize(

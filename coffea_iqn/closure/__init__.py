@@ -16,8 +16,8 @@ from coffea_iqn.closure.distances import (
 )
 from coffea_iqn.closure.efficiencies import binomial_errors, efficiency_deviation, efficiency_in_cells
 from coffea_iqn.closure.judges import (
-    JET_FEATURES,
-    RESIDUAL_FEATURES,
+    JUDGES,
+    Features,
     Judgement,
     area_under_curve,
     jet_features,
@@ -33,13 +33,13 @@ from coffea_iqn.closure.levels import (
     uniformity_in_cells,
 )
 from coffea_iqn.closure.response import (
-    VARIABLES,
     Correlations,
     MedianRow,
     Profile,
     Tails,
     correlations,
     median_and_width,
+    median_and_width_from,
     median_table,
     profile,
     residuals,
@@ -52,6 +52,11 @@ from coffea_iqn.closure.response import (
 )
 from coffea_iqn.closure.sizes import (
     CELLS,
+    ETA,
+    MASS,
+    PHI,
+    PT,
+    VARIABLES,
     Cells,
     OfCells,
     Size,
@@ -65,12 +70,16 @@ from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginals
 
 __all__ = [
     "CELLS",
-    "JET_FEATURES",
-    "RESIDUAL_FEATURES",
+    "ETA",
+    "JUDGES",
+    "MASS",
+    "PHI",
+    "PT",
     "VARIABLES",
     "Agreement",
     "Cells",
     "Correlations",
+    "Features",
     "Judgement",
     "KSTest",
     "Marginal",
@@ -97,6 +106,7 @@ __all__ = [
     "marginals",
     "mean_excess",
     "median_and_width",
+    "median_and_width_from",
     "median_table",
     "outside",
     "profile",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from coffea_iqn.closure.sizes import Floats, check_enough
+from coffea_iqn.closure.response import MASS_OFFSET, wrapped
+from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, Floats, check_enough
 
 ROUNDS = 300  # more say nothing new of an emulator that is as bad
 LEAST_PROBABILITY = 1e-6
@@ -60,11 +62,29 @@ def jet_features(gen: Floats, reco: Floats) -> Floats:
 
 def residual_features(gen: Floats, reco: Floats) -> Floats:
     """`jet_features` with log pt'/pt, Δη, Δφ and log((m' + 2)/(m + 2)), (N, 12): a far sharper judge."""
-    d_phi = reco[:, 2] - gen[:, 2]
-    d_phi -= 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi))
-    mass = np.log((np.maximum(reco[:, 3], 0.0) + 2.0) / (np.maximum(gen[:, 3], 0.0) + 2.0))
-    residuals = np.stack([np.log(reco[:, 0] / gen[:, 0]), reco[:, 1] - gen[:, 1], d_phi, mass], axis=1)
-    return np.concatenate([gen, reco, residuals], axis=1)
+    d_phi = wrapped(reco[:, PHI] - gen[:, PHI])
+    mass, gen_mass = (np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
+    columns = [np.log(reco[:, PT] / gen[:, PT]), reco[:, ETA] - gen[:, ETA], d_phi, np.log(mass / gen_mass)]
+    return np.concatenate([gen, reco, np.stack(columns, axis=1)], axis=1)
+
+
+class Features(NamedTuple):
+    """What a judge looks at.
+
+    Attributes
+    ----------
+    of: from gen and reco jets (N, 4) to features (N, n).
+    names: theirs, (n,).
+    """
+
+    of: Callable[[Floats, Floats], Floats]
+    names: tuple[str, ...]
+
+
+JUDGES = {
+    "four-momenta": Features(jet_features, JET_FEATURES),
+    "residuals": Features(residual_features, RESIDUAL_FEATURES),
+}
 
 
 def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:

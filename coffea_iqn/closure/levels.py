@@ -6,7 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import CELLS, Cells, Floats, OfCells, Size, density_deviation, in_cells, size_of_square
+from coffea_iqn.closure.sizes import (
+    CELLS,
+    Cells,
+    Floats,
+    OfCells,
+    Size,
+    density_deviation,
+    in_cells,
+    size_of_square,
+    square_of_density,
+)
 
 BINS, BINS_IN_CELLS = 50, 20
 
@@ -37,9 +47,8 @@ def uniformity_in_cells(
 def unevenness_of_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Size]:
     """By how much densities of levels differ from 1, root mean square over the cells, for each variable."""
     counted, ndf = found.counted, bins - 1
-    n = found.n_jets[counted][:, None]
-    squares = (found.values[counted] - 1.0) * ndf / n
-    variances = (2.0 * ndf + 4.0 * n * np.maximum(squares, 0.0)) / n**2
+    n = found.n_jets[counted][:, None].astype(np.float64)
+    squares, variances = square_of_density(found.values[counted] * ndf, ndf, n)
     errors = np.sqrt(variances.sum(axis=0)) / len(n)
     return [size_of_square(float(s), float(e)) for s, e in zip(squares.mean(axis=0), errors, strict=True)]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,11 @@ from scipy.stats import spearmanr
 
 from coffea_iqn.closure.sizes import (
     CELLS,
+    ETA,
+    MASS,
+    PHI,
+    PT,
+    VARIABLES,
     Cells,
     Floats,
     OfCells,
@@ -22,7 +28,6 @@ from coffea_iqn.closure.sizes import (
     size_of_square,
 )
 
-VARIABLES = ("pt", "eta", "phi", "mass")
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
 LEAST_MASS = 1.0  # GeV: lighter gen jets have no mass response worth the name
 ONE_SIGMA = 0.6827
@@ -32,36 +37,57 @@ MIN_IN_CELL = 500
 
 def responses(gen: Floats, reco: Floats) -> Floats:
     """pt'/pt, Δη away from the centre, Δφ [rad], m'/m of reco and gen jets (N, 4); NaN for gen masses below 1 GeV."""
-    mass = np.where(gen[:, 3] > LEAST_MASS, gen[:, 3], np.nan)
-    return np.stack([reco[:, 0] / gen[:, 0], *_angles(gen, reco), reco[:, 3] / mass], axis=1).astype(np.float64)
+    mass = np.where(gen[:, MASS] > LEAST_MASS, gen[:, MASS], np.nan)
+    return np.stack([reco[:, PT] / gen[:, PT], *_angles(gen, reco), reco[:, MASS] / mass], axis=1).astype(np.float64)
 
 
 def residuals(gen: Floats, reco: Floats) -> Floats:
     """Log pt'/pt, Δη away from the centre, Δφ [rad], log((m' + 2)/(m + 2)) of reco and gen jets (N, 4)."""
-    log_m, log_gen_m = (np.log(np.maximum(jets[:, 3], 0.0) + MASS_OFFSET) for jets in (reco, gen))
-    columns = [np.log(reco[:, 0] / gen[:, 0]), *_angles(gen, reco), log_m - log_gen_m]
+    log_m, log_gen_m = (np.log(np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET) for jets in (reco, gen))
+    columns = [np.log(reco[:, PT] / gen[:, PT]), *_angles(gen, reco), log_m - log_gen_m]
     return np.stack(columns, axis=1).astype(np.float64)
 
 
 def _angles(gen: Floats, reco: Floats) -> tuple[Floats, Floats]:
-    d_phi = reco[:, 2].astype(np.float64) - gen[:, 2]
-    d_phi -= 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi))
-    return (reco[:, 1] - gen[:, 1]) * np.where(gen[:, 1] < 0.0, -1.0, 1.0), d_phi
+    outwards = np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
+    return (reco[:, ETA] - gen[:, ETA]) * outwards, wrapped(reco[:, PHI].astype(np.float64) - gen[:, PHI])
+
+
+def wrapped(angle: Floats) -> Floats:
+    """An angle [rad] less whole turns, between −π and π.
+
+    >>> wrapped(np.array([0.0, 3.5, -3.5])).round(4).tolist()
+    [0.0, -2.7832, 2.7832]
+    """
+    return np.asarray(angle - 2.0 * np.pi * np.round(angle / (2.0 * np.pi)))
 
 
 def median_and_width(values: Floats) -> Floats:
     """Median, its uncertainty, half the central 68 % width, its uncertainty, (4,); NaNs among the values do not count.
 
-    The uncertainty of a quantile is half the distance of those one binomial standard deviation below and above it;
-    the two ends of the width are correlated as those of a large sample are.
+    Uncertainties are those of `median_and_width_from`.
     """
     values = values[np.isfinite(values)]
     if len(values) < 2:
         return np.full(4, np.nan)
+    return median_and_width_from(lambda level: np.quantile(values, level), len(values))
+
+
+def median_and_width_from(quantiles: Callable[[Floats], Floats], n: float) -> Floats:
+    """The same of a sample that is known by its quantiles.
+
+    Parameters
+    ----------
+    quantiles: at levels of any shape.
+    n: entries, effective ones where they are weighted.
+
+    The uncertainty of a quantile is half the distance of those one binomial standard deviation below and above it;
+    the two ends of the width are correlated as those of a large sample are.
+    """
     tail = (1.0 - ONE_SIGMA) / 2.0
     level = np.array([tail, 0.5, 1.0 - tail])
-    step = np.sqrt(level * (1.0 - level) / len(values))
-    at = np.quantile(values, np.clip(np.stack([level, level - step, level + step]), 0.0, 1.0))
+    step = np.sqrt(level * (1.0 - level) / n)
+    at = quantiles(np.clip(np.stack([level, level - step, level + step]), 0.0, 1.0))
     errors = (at[2] - at[1]) / 2.0
     together = tail / (1.0 - tail)
     variance = errors[0] ** 2 + errors[2] ** 2 - 2.0 * together * errors[0] * errors[2]
@@ -93,10 +119,10 @@ def response_in_cells(
 def scale_deviation(found: OfCells, variable: int) -> Size:
     """By how much emulated medians differ from real ones, root mean square over cells, beyond statistics.
 
-    Relative for pt and mass (0 and 3), in units of the width for the angles.
+    Relative for pt and mass, in units of the width for the angles.
     """
     (drawn, drawn_error, _, _), (median, error, width, _) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
-    unit = median if variable in {0, 3} else width
+    unit = median if variable in {PT, MASS} else width
     return rms_beyond((drawn - median) / unit, np.hypot(drawn_error, error) / unit)
 
 
@@ -211,9 +237,7 @@ def median_table(median: Floats, gen: Floats, real: Floats) -> list[MedianRow]:
         sides = []
         for guess in (median, gen):
             distance = guess[:, k].astype(np.float64) - real[:, k]
-            if VARIABLES[k] == "phi":
-                distance -= 2.0 * np.pi * np.round(distance / (2.0 * np.pi))
-            distance = np.abs(distance)
+            distance = np.abs(wrapped(distance) if k == PHI else distance)
             sides.append((float(distance.mean()), float(distance.std())))
         rows.append(MedianRow(*sides))
     return rows
@@ -269,9 +293,9 @@ def profile(emulated: Floats, real: Floats, *, bins: int = 12, min_jets: int = 1
     """
     check_enough("profile", len(real), 5 * min_jets * bins)
     level = np.concatenate([[0.0005], np.linspace(0.2, bins - 1.2, bins - 1) / (bins - 1), [0.9995]])
-    edges = np.quantile(real[:, 0], level)
+    edges = np.quantile(real[:, PT], level)
     sides = []
     for side in (emulated, real):
-        place = np.digitize(side[:, 0], edges) - 1
-        sides.append(np.array([median_and_width(side[place == k, 3]) for k in range(bins)]))
+        place = np.digitize(side[:, PT], edges) - 1
+        sides.append(np.array([median_and_width(side[place == k, MASS]) for k in range(bins)]))
     return Profile(edges, *sides)

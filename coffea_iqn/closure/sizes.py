@@ -12,6 +12,8 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating]
 Flags = npt.NDArray[np.bool_]
 
+VARIABLES = ("pt", "eta", "phi", "mass")
+PT, ETA, PHI, MASS = range(4)  # columns of jets
 MIN_JETS = 1000  # that a figure of all jets needs
 
 
@@ -75,12 +77,22 @@ def density_deviation(chi2: float, ndf: float, n: float) -> Size:
 
     Parameters
     ----------
+    chi2, ndf, n: as of `square_of_density`.
+    """
+    square, variance = square_of_density(np.asarray(chi2), ndf, np.asarray(n))
+    return size_of_square(float(square), float(np.sqrt(variance)))
+
+
+def square_of_density(chi2: Floats, ndf: float, n: Floats) -> tuple[Floats, Floats]:
+    """The mean square of a binned density's relative deviation, beyond statistics, and its variance.
+
+    Parameters
+    ----------
     chi2, ndf: of the comparison. With densities that differ by a relative δ, χ² is ndf + n ⟨δ²⟩ on average.
     n: entries; of two samples with N each, N / 2.
     """
-    square = (chi2 - ndf) / n
-    variance = (2.0 * ndf + 4.0 * max(chi2 - ndf, 0.0)) / n**2
-    return size_of_square(square, float(np.sqrt(variance)))
+    excess = chi2 - ndf
+    return excess / n, (2.0 * ndf + 4.0 * np.maximum(excess, 0.0)) / n**2
 
 
 class Cells(NamedTuple):
@@ -115,7 +127,7 @@ class OfCells(NamedTuple):
 
 def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
     """Row and column of each cell, and which of the gen jets (N, 4) lie in it, (N,)."""
-    pt, abs_eta = gen[:, 0], np.abs(gen[:, 1])
+    pt, abs_eta = gen[:, PT], np.abs(gen[:, ETA])
     for i, (low, high) in enumerate(pairwise(cells.pt)):
         for k, (inner, outer) in enumerate(pairwise(cells.abs_eta)):
             yield i, k, (pt >= low) & (pt < high) & (abs_eta >= inner) & (abs_eta < outer)

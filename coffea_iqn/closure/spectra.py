@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import Floats, Size, check_enough, density_deviation
+from coffea_iqn.closure.sizes import MASS, Floats, Size, check_enough, density_deviation
 
 N_BINS = 40
-MASS, LIGHT = 3, 0.5  # GeV: below are jets of single particles, down to the mass of the electron
+LIGHT = 0.5  # GeV: below are jets of single particles, down to the mass of the electron
 WIDE = 5.0  # positive values that spread by this factor get logarithmic bins
 
 

@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
+from rich.progress import Progress, ProgressColumn
 
 from coffea_iqn import running
 from coffea_iqn.events import Names
 from coffea_iqn.faults import Skipped
 from coffea_iqn.files import InputError, Source, inspect
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+
+QUIET_SECONDS = 30.0  # between lines where there is no terminal
 
 console = Console()
 errors = Console(stderr=True)
@@ -51,6 +59,37 @@ def datasets_of(
 def show_progress(arguments: argparse.Namespace) -> bool:
     """Whether somebody looks at a terminal."""
     return errors.is_terminal and not arguments.quiet
+
+
+class Bars:
+    """Bars on a terminal, now and then a line where there is none."""
+
+    def __init__(self, *columns: ProgressColumn, visible: bool) -> None:
+        self.visible = visible
+        self.last_line = -math.inf
+        self.progress = Progress(*columns, console=errors, disable=not visible)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def line(self, text: str) -> None:
+        """Print a line where there is no terminal, unless there was one just now."""
+        if not self.visible and time.monotonic() - self.last_line > QUIET_SECONDS:
+            self.last_line = time.monotonic()
+            errors.print(text, highlight=False)
+
+
+@contextmanager
+def folding_quietly() -> Iterator[None]:
+    """No warnings of gen jets outside the domain or without context: a command says itself what it has to."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", OutsideDomainWarning)
+        warnings.simplefilter("ignore", MissingContextWarning)
+        yield
 
 
 def open_executor(arguments: argparse.Namespace) -> Any:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-import warnings
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import console, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.commands.common import console, datasets_of, errors, folding_quietly, open_executor, say, show_progress
 from coffea_iqn.faults import Skipped
-from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
@@ -41,9 +39,8 @@ def fold(arguments: argparse.Namespace) -> None:
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
-        with warnings.catch_warnings(), open_executor(arguments) as executor:
-            warnings.simplefilter("ignore", OutsideDomainWarning)  # the table below says how many
-            warnings.simplefilter("ignore", MissingContextWarning)  # and the line above it what is used
+        # the table below says how many jets are outside, a line after it which context is used
+        with folding_quietly(), open_executor(arguments) as executor:
             try:
                 out = running.run(
                     instance,

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from coffea_iqn import bundle, running, training
-from coffea_iqn.commands.common import datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.commands.common import Bars, datasets_of, errors, open_executor, say, show_progress
 from coffea_iqn.fitting import Check
 from coffea_iqn.matching import default_cone
 from coffea_iqn.output import versions
@@ -108,28 +107,19 @@ def train(arguments: argparse.Namespace) -> None:
     )
 
 
-class _TrainingProgress:
-    """A bar for each phase on a terminal, now and then a line where there is none."""
+class _TrainingProgress(Bars):
+    """A bar for each phase."""
 
     def __init__(self, settings: TrainingSettings, *, visible: bool) -> None:
         self.settings = settings
-        self.visible = visible
-        self.lines = 0.0
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]:.5f}  best {task.fields[best]:.5f}"),
             TimeElapsedColumn(),
         )
-        self.progress = Progress(*columns, console=errors, disable=not visible)
+        super().__init__(*columns, visible=visible)
         self.tasks: dict[tuple[str, int], Any] = {}
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
 
     def watch(self, check: Check) -> None:
         if self.visible:
@@ -138,10 +128,8 @@ class _TrainingProgress:
                 name = f"{check.phase}, stage {check.stage} of {self.settings.stages}"
                 self.tasks[key] = self.progress.add_task(name, total=check.steps, loss=np.nan, best=np.nan)
             self.progress.update(self.tasks[key], completed=check.step, loss=check.loss, best=check.best)
-        elif time.monotonic() - self.lines > 30.0:
-            self.lines = time.monotonic()
-            where = f"{check.phase}: stage {check.stage}, step {check.step} of {check.steps}"
-            errors.print(f"{where}, loss {check.loss:.5f}, best {check.best:.5f}", highlight=False)
+        where = f"{check.phase}: stage {check.stage}, step {check.step} of {check.steps}"
+        self.line(f"{where}, loss {check.loss:.5f}, best {check.best:.5f}")
 
 
 def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:

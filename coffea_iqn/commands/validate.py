@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import argparse
 import time
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from coffea_iqn import bundle, metrics, report, running
 from coffea_iqn.closure import CELLS
-from coffea_iqn.commands.common import console, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.commands.common import Bars, console, datasets_of, folding_quietly, open_executor, say, show_progress
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
-from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.output import whole_folder, write_json
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
@@ -27,11 +25,10 @@ from coffea_iqn.selections import Box
 from coffea_iqn.spoiling import spoil
 from coffea_iqn.validation import N_STEPS, QUICK, Effort, check_radius, compare_spectra
 from coffea_iqn.validation import validate as validate_pairs
-from coffea_iqn.verdict import CHECKS
+from coffea_iqn.verdict import BY_KEY
 
 SHOWN = {True: "[green]pass", False: "[bold red]FAIL", None: "[yellow]too few jets:"}
 QUICK_EVENTS = 60_000  # read for a quick look
-QUIET_SECONDS = 30.0  # between lines where there is no terminal
 N_READINGS = 3  # pairs, and two folds
 
 
@@ -140,9 +137,7 @@ def _fold(
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
     )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OutsideDomainWarning)
-        warnings.simplefilter("ignore", MissingContextWarning)
+    with folding_quietly():
         return dict(_run(arguments, instance, datasets, executor)["hists"])
 
 
@@ -160,12 +155,11 @@ def _run(arguments: argparse.Namespace, instance: Any, datasets: Mapping[str, Se
 
 def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
     table = Table("figure of merit", content["model"]["name"], *(o["model"]["name"] for o in others), "null", "limit")
-    checks = {check.key: check for check in CHECKS}
     for line in content["verdict"]:
-        check = checks[line["key"]]
+        check = BY_KEY[line["key"]]
         cells = []
         for side in (content, *others):
-            one = next((one for one in side["verdict"] if one["key"] == line["key"]), None)
+            one = metrics.line_of(side, check.key)
             text = "" if one is None else check.text(one["value"], one["uncertainty"])
             cells.append("" if one is None else f"{SHOWN[one['passed']]}[/] {text}")
         null = "" if line["null"] is None else check.text(**line["null"])
@@ -175,28 +169,18 @@ def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any
     say(f"{sum(decided)} of {len(decided)} figures of merit pass, on {content['sample']['pairs']:,} pairs of jets")
 
 
-class _Steps:
-    """A bar over the parts of the work on a terminal, now and then a line where there is none."""
+class _Steps(Bars):
+    """A bar over the parts of the work."""
 
     def __init__(self, n_datasets: int, *, visible: bool) -> None:
-        self.visible = visible
-        self.last_line = time.monotonic()
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self.progress = Progress(*columns, console=errors, disable=not visible)
+        super().__init__(*columns, visible=visible)
+        self.last_line = time.monotonic()  # nothing is said of what takes seconds
         self.task = self.progress.add_task("", total=N_READINGS + N_STEPS + n_datasets * (n_datasets > 1) + 1)
         self.begun = 0
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
 
     def begin(self, name: str) -> None:
         """Say what comes next."""
         self.progress.update(self.task, description=name, completed=self.begun)
         self.begun += 1
-        if not self.visible and time.monotonic() - self.last_line > QUIET_SECONDS:
-            self.last_line = time.monotonic()
-            errors.print(name, highlight=False)
+        self.line(name)

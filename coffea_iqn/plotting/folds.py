@@ -18,6 +18,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
+from coffea_iqn.closure import median_and_width_from
 from coffea_iqn.plotting.panels import (
     STYLE,
     between,
@@ -40,7 +41,6 @@ from coffea_iqn.plotting.panels import (
 Floats = npt.NDArray[np.float64]
 
 MIN_ENTRIES = 30  # effective entries that a quantile, or a slice of the response, needs
-ONE_SIGMA = 0.6827
 _LEVELS = ("gen", "reco", "truth")
 _JETS = ("pt", "eta", "phi", "mass")  # one entry a jet; the other spectra have one an event
 
@@ -62,21 +62,13 @@ def median_and_width(values: Floats, variances: Floats, edges: Floats) -> Quanti
     values, variances: with underflow and overflow, (bins + 2,).
     edges: (bins + 1,).
 
-    The uncertainty of a quantile is half the distance of the quantiles one binomial standard deviation below and
-    above it; the two ends of the width are correlated as those of a large sample are.
+    Uncertainties are those of `closure.median_and_width_from`.
     """
     total, effective = values.sum(), float(_effective(values, variances))
     if total <= 0 or effective < MIN_ENTRIES:
         return Quantiles(np.nan, np.nan, np.nan, np.nan)
     below = np.maximum.accumulate(np.cumsum(values[:-1])) / total  # negative weights may make it fall
-    tail = (1 - ONE_SIGMA) / 2
-    level = np.array([tail, 0.5, 1 - tail])
-    step = np.sqrt(level * (1 - level) / effective)
-    low, middle, high = np.interp(level, below, edges)
-    errors = (np.interp(level + step, below, edges) - np.interp(level - step, below, edges)) / 2
-    together = tail / (1 - tail)
-    variance = errors[0] ** 2 + errors[2] ** 2 - 2 * together * errors[0] * errors[2]
-    return Quantiles(float(middle), float(errors[1]), float(high - low) / 2, float(np.sqrt(variance)) / 2)
+    return Quantiles(*map(float, median_and_width_from(lambda level: np.interp(level, below, edges), effective)))
 
 
 def plot_spectrum(

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from coffea_iqn.closure import Marginal, OfCells, Profile, Tails, binomial_errors
+from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
 from coffea_iqn.plotting.labels import (
     BLUE,
     GEN_PT,
@@ -210,11 +210,11 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
         dashes = top.stairs(side, edges, baseline=None, color="black", linestyle="--", linewidth=1.5)
     name_levels(top, (band, open_points), (dashes, points), truth_label)
     limit_points(top, both[..., 0], both[..., 2], zero=False)
-    top.set_ylabel(f"Median of {WRITTEN[3].response}")
+    top.set_ylabel(f"Median of {WRITTEN[MASS].response}")
     of = ratio(emulated[:, 0], emulated[:, 1] ** 2, truth[:, 0], truth[:, 1] ** 2)
     draw_ratio(bottom, edges, centres, of, ranges=(0.05, 0.1, 0.2, 0.5, 1.0))
     label_ratio(bottom, truth_label)
-    bottom.set_xlabel(WRITTEN[0].response)
+    bottom.set_xlabel(WRITTEN[PT].response)
     bottom.set_xlim(edges[0], edges[-1])
     return finish(figure)
 

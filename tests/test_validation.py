@@ -10,24 +10,16 @@ import pytest
 
 from coffea_iqn import bundle, closure, metrics, report, running
 from coffea_iqn.context import columns_of
+from coffea_iqn.copies import QUICK, Effort, check_radius, draw_above, draw_copies
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.files import inspect
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.recipes import RECIPES
+from coffea_iqn.sections import sections
 from coffea_iqn.selections import Box
 from coffea_iqn.spoiling import SPOILINGS, spoil
 from coffea_iqn.training import train
-from coffea_iqn.validation import (
-    N_STEPS,
-    QUICK,
-    Comparison,
-    Effort,
-    Validation,
-    check_radius,
-    draw_above,
-    draw_copies,
-    validate,
-)
+from coffea_iqn.validation import N_STEPS, Comparison, Validation, validate
 from coffea_iqn.verdict import BY_KEY, CHECKS, judged
 from conftest import CARD, TINY, make_pairs, undrawn
 
@@ -180,7 +172,7 @@ def test_few_jets_leave_figures_out_and_say_so(pairs):
     assert found.left_out["spectra"] == f"spectra: expected 1000 jets, got {found.n_jets}"
     assert {"response", "tails", "correlations", "frechet distance", "judge of residuals"} <= set(found.left_out)
     content = metrics.metrics(found, ABOUT)
-    page = report.render(content, report.sections(found, title="few"))
+    page = report.render(content, sections(found, title="few"))
     assert "spectra: expected 1000 jets" in page
     assert 'id="tails"' not in page
 
@@ -207,7 +199,7 @@ def test_figures_that_measured_nothing_are_left_out_by_name():
     assert found.left_out == noted
     assert set(content["left_out"]) == {*noted, *left_out, *(f"{name} in qcd" for name in left_out)}
     with undrawn():
-        page = report.render(content, report.sections(found, title="light"))
+        page = report.render(content, sections(found, title="light"))
     assert f"<li>Tails in qcd: {no_tail}" in page
     assert f"<li>Scale of the mass: {no_mass}" in page
 
@@ -266,7 +258,7 @@ class _Page(HTMLParser):
 @pytest.fixture(scope="module")
 def parts(shipped_found):
     with undrawn():
-        return report.sections(shipped_found, title="qcd & flat_$")
+        return sections(shipped_found, title="qcd & flat_$")
 
 
 @pytest.fixture(scope="module")

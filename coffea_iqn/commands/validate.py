@@ -15,15 +15,17 @@ from rich.table import Table
 from coffea_iqn import bundle, metrics, report, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.commands.common import Bars, console, datasets_of, folding_quietly, open_executor, say, show_progress
+from coffea_iqn.copies import QUICK, Effort, check_radius
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
 from coffea_iqn.output import whole_folder, write_json
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.samples import JetPairs
+from coffea_iqn.sections import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
 from coffea_iqn.selections import Box
 from coffea_iqn.spoiling import spoil
-from coffea_iqn.validation import N_STEPS, QUICK, Effort, check_radius, compare_spectra
+from coffea_iqn.validation import N_STEPS, compare_spectra
 from coffea_iqn.validation import validate as validate_pairs
 from coffea_iqn.verdict import BY_KEY
 
@@ -68,8 +70,8 @@ def validate(arguments: argparse.Namespace) -> None:
             events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
         )
         content = metrics.metrics(found, about)
-        shown = report.FEW_HISTOGRAMS if arguments.quick else report.EVENT_HISTOGRAMS
-        parts = report.sections(found, title=about.model, hists=hists[0] if hists else None, shown=shown)
+        shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
+        parts = sections(found, title=about.model, hists=hists[0] if hists else None, shown=shown)
         (folder / "report.html").write_text(report.render(content, parts, others), encoding="utf-8")
         write_json(content, folder / "metrics.json")
         if arguments.plots:

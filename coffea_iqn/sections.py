@@ -1,0 +1,312 @@
+"""What a closure report shows: sections of tables and figures, of a validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import hist
+import numpy as np
+from matplotlib.figure import Figure
+
+from coffea_iqn import closure, plotting
+from coffea_iqn.closure import VARIABLES
+from coffea_iqn.validation import Validation
+
+EVENT_HISTOGRAMS = (
+    "pt",
+    "mass",
+    "njet",
+    "njet30",
+    "ht",
+    "leading_pt",
+    "second_pt",
+    "dijet_mass",
+    "dijet_deta",
+    "dijet_dphi",
+)
+FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes
+    ----------
+    key, title, text: its anchor, its heading, and how to read it.
+    tables: of texts: head and rows.
+    figures: by what they show.
+    """
+
+    key: str
+    title: str
+    text: str
+    tables: list[tuple[Sequence[str], list[Sequence[str]]]] = field(default_factory=list)
+    figures: dict[str, Figure] = field(default_factory=dict)
+
+
+def sections(
+    found: Validation,
+    *,
+    title: str,
+    hists: Mapping[str, hist.Hist] | None = None,
+    shown: Sequence[str] = EVENT_HISTOGRAMS,
+) -> list[Section]:
+    """What the page shows, without what jets were too few for.
+
+    Parameters
+    ----------
+    found: the validation.
+    title: of the figures.
+    hists: of a fold of the same files, for the section of events.
+    shown: which of them have figures; the table has all.
+    """
+    made = [
+        _spectra(found, title),
+        *_boxes(found, title),
+        _response(found, title),
+        _tails(found, title),
+        _levels(found, title),
+        _ks(found, title),
+        _judges(found, title),
+        _distances(found, title),
+        _medians(found),
+        _joint(found, title),
+        _events(found, title, {name: hists[name] for name in shown} if hists else {}),
+    ]
+    return [section for section in made if section.tables or section.figures]
+
+
+def _spectra(found: Validation, title: str) -> Section:
+    section = Section(
+        "spectra",
+        "Spectra",
+        "The four variables of the reco jets, emulated and true, for the same gen jets (figures 1 and 2 of Kronheim "
+        "et al. 2024). Uncertainties are Poisson's, of both. Both copies of a jet are at nearly the same "
+        "angles, so these fluctuate together. The deviation is the root mean square difference of the densities, "
+        "without what statistics makes of it.",
+    )
+    if found.truth.marginals is not None:
+        section.tables.append(_spectra_table(found.truth.marginals, found.null.marginals))
+        section.figures = _spectra_figures(found.truth.marginals, title)
+    return section
+
+
+def _boxes(found: Validation, title: str) -> list[Section]:
+    made = []
+    for k, (box, marginals) in enumerate(found.truth.boxes.items()):
+        section = Section(
+            "boxes" if k == 0 else f"boxes{k}",
+            f"Spectra for {box}",
+            f"The same for gen jets of {box}, {int(marginals[0].real.sum()):,} of them (figure 4 of the paper).",
+        )
+        section.tables.append(_spectra_table(marginals, found.null.boxes.get(box)))
+        section.figures = _spectra_figures(marginals, title)
+        made.append(section)
+    return made
+
+
+def _spectra_table(
+    marginals: Sequence[closure.Marginal], null: Sequence[closure.Marginal] | None
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    rows: list[Sequence[str]] = []
+    for k, variable in enumerate(VARIABLES):
+        one = marginals[k]
+        of_null = "" if null is None else f"{null[k].agreement.per_bin:.2f}"
+        deviation = f"{100 * one.deviation.value:.1f} ± {100 * one.deviation.uncertainty:.1f} %"
+        rows.append((variable, f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), of_null, deviation))
+    return ("", "χ²/ndf", "bins", "null", "deviation"), rows
+
+
+def _spectra_figures(marginals: Sequence[closure.Marginal], title: str) -> dict[str, Figure]:
+    return {
+        f"{variable} of emulated and true jets": plotting.plot_marginal(one, variable=variable, title=title)
+        for variable, one in zip(VARIABLES, marginals, strict=True)
+    }
+
+
+def _response(found: Validation, title: str) -> Section:
+    section = Section(
+        "response",
+        "Response",
+        "Scale: the median of the response, which is pt'/pt, m'/m, Δη or Δφ. Resolution: half its central 68 % width. "
+        "Against gen pt in slices of |η|, emulated and true; cells with fewer than 500 jets are left out.",
+    )
+    cells = found.truth.response
+    if cells is not None:
+        for variable in ("pt", "mass", "eta", "phi"):
+            name = f"scale and resolution of {variable}"
+            section.figures[name] = plotting.plot_scale_and_resolution(cells, variable=variable, title=title)
+    return section
+
+
+def _tails(found: Validation, title: str) -> Section:
+    section = Section(
+        "tails",
+        "Tails",
+        "Residuals, each less the median of the true jets in its cell of gen pt and |η|, over half their central 68 % "
+        "width. Jets beyond 3, 5 and 8 such widths, emulated and true.",
+    )
+    tails = found.truth.tails
+    if tails is not None:
+        rows: list[Sequence[str]] = []
+        for k, variable in enumerate(VARIABLES):
+            for side, name in enumerate(("below", "above")):
+                emulated, true = tails.counts[:, k, side]
+                pairs = [f"{e:,} / {t:,}" for e, t in zip(emulated, true, strict=True)]
+                rows.append((f"{variable} {name}", *pairs))
+        section.tables.append((("", *(f"beyond {w:g}: emulated / true" for w in tails.widths)), rows))
+        section.figures["distributions over their widths"] = plotting.plot_tails(tails, title=title)
+    return section
+
+
+def _levels(found: Validation, title: str) -> Section:
+    how = (
+        "from the emulator's conditional distribution functions, each variable given those before it"
+        if found.exact_levels
+        else f"by their place among {found.effort.draws} draws, each variable on its own"
+    )
+    section = Section(
+        "levels",
+        "Quantile levels",
+        f"The quantile levels of true jets (probability integral transform), {how}: uniform where the emulator is "
+        "right (figure 3 of the paper). The map has χ²/ndf in cells of gen pt and |η| with 1000 jets: calibration "
+        "given the phase space.",
+    )
+    levels = found.truth.levels
+    if levels is not None:
+        null = closure.uniformity(found.null.levels) if found.null.levels is not None else np.full(4, np.nan)
+        both = zip(VARIABLES, closure.uniformity(levels), null, strict=True)
+        section.tables.append((("", "χ²/ndf", "null"), [(v, f"{t:.2f}", f"{n:.2f}") for v, t, n in both]))
+        section.figures["quantile levels of true jets"] = plotting.plot_levels(levels, title=title)
+    cells = found.truth.levels_in_cells
+    if cells is not None:
+        bar = r"$\chi^2$/ndf of quantile levels"
+        section.figures["χ²/ndf of quantile levels in cells of gen pt and |η|"] = plotting.plot_map(
+            cells.values, cells.cells, bar=bar, title=title
+        )
+    return section
+
+
+def _ks(found: Validation, title: str) -> Section:
+    section = Section(
+        "ks",
+        "Kolmogorov-Smirnov tests",
+        f"Distances of random halves, {found.effort.ks_repeats} times: halves of the true jets from each other, and "
+        "true jets of one half from emulated ones of the other (figure 5 of the paper).",
+    )
+    if found.truth.ks is not None:
+        rows = [
+            (v, *(f"{side.mean():.5f} ± {side.std():.5f}" for side in test))
+            for v, test in zip(VARIABLES, found.truth.ks, strict=True)
+        ]
+        section.tables.append((("", "true and true", "true and emulated"), [tuple(row) for row in rows]))
+        section.figures["Kolmogorov-Smirnov distances"] = plotting.plot_ks(found.truth.ks, title=title)
+    return section
+
+
+def _judges(found: Validation, title: str) -> Section:
+    section = Section(
+        "judges",
+        "Judges",
+        "Boosted trees (XGBoost, depth 6, early stopping; three fifths train, one stops, one judges, in turn) try to "
+        "tell emulated from true jets. Both copies of a jet are in one part. The null is the same judge on two "
+        "emulations. Its weights w = P(true)/P(emulated) estimate the ratio of densities; their tails show what an "
+        "AUC averages away (Das et al., SciPost Phys. 16 (2024) 031).",
+    )
+    rows: list[Sequence[str]] = []
+    for name, verdict in found.truth.judges.items():
+        null = found.null.judges.get(name)
+        below, above = closure.outside(verdict.weights[1])
+        of_null = "" if null is None else f"{null.auc:.4f} ± {null.uncertainty:.4f}"
+        auc = f"{verdict.auc:.4f} ± {verdict.uncertainty:.4f}"
+        rows.append((name, auc, of_null, f"{100 * below:.3f} %", f"{100 * above:.3f} %"))
+        if null is not None:
+            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, title=title)
+        section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
+            verdict, features=closure.JUDGES[name].names, title=title
+        )
+    if rows:
+        section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))
+    return section
+
+
+def _distances(found: Validation, title: str) -> Section:
+    section = Section(
+        "distances",
+        "Distances",
+        "Wasserstein-1 distance of residuals in cells, in half widths of the true ones, less the mean of its null "
+        "(emulated and true exchanged at random). Fréchet and kernel distances are of all four residuals at once, "
+        "standardised, their tails compressed (Kansal et al., Phys. Rev. D 107 (2023) 076017).",
+    )
+    rows: list[Sequence[str]] = []
+    for name, key in (("Fréchet", "frechet"), ("kernel", "kernel")):
+        sides = [getattr(side, key) for side in (found.truth, found.null)]
+        if sides[0] is not None:
+            rows.append((name, *("" if s is None else f"{s.value:.2g} ± {s.uncertainty:.1g}" for s in sides)))
+    if rows:
+        section.tables.append((("distance", "emulated and true", "null"), rows))
+    cells = found.truth.wasserstein
+    if cells is not None:
+        excess = 100.0 * (cells.values[..., 0] - cells.values[..., 1])
+        section.figures["Wasserstein distances in cells"] = plotting.plot_map(
+            excess, cells.cells, bar="Wasserstein distance less null [% of width]", title=title, centre=0.0
+        )
+    return section
+
+
+def _medians(found: Validation) -> Section:
+    section = Section(
+        "medians",
+        "Predicted medians",
+        "How far the median that the emulator predicts is from the true jet, and how far the gen jet is: average, and "
+        "spread in brackets, GeV or rad.",
+    )
+    if found.truth.medians is not None:
+        rows = [
+            (v, *(f"{mean:.4g} ({spread:.4g})" for mean, spread in (row.predicted, row.gen)), f"{row.ratio:.3f}")
+            for v, row in zip(VARIABLES, found.truth.medians, strict=True)
+        ]
+        section.tables.append((("", "|median − true|", "|gen − true|", "ratio"), [tuple(row) for row in rows]))
+    return section
+
+
+def _joint(found: Validation, title: str) -> Section:
+    section = Section(
+        "joint",
+        "How the variables go together",
+        "Rank correlations of the four residuals, and the response of the mass in bins of that of pt.",
+    )
+    if found.truth.correlations is not None:
+        figure = plotting.plot_correlations(found.truth.correlations, title=title)
+        section.figures["rank correlations of residuals: emulated, true, difference"] = figure
+    if found.truth.profile is not None:
+        section.figures["mass response against pt response"] = plotting.plot_profile(found.truth.profile, title=title)
+    return section
+
+
+def _events(found: Validation, title: str, hists: Mapping[str, hist.Hist]) -> Section:
+    section = Section(
+        "events",
+        "Whole events",
+        "Gen jets that are lost and reco jets that no gen jet has are drawn as well. χ²/ndf with the statistical "
+        "uncertainties of both, over bins of at least 25 effective entries; the null, two emulations, is below 1 "
+        "because all come from the same gen events. Efficiency: the chance of a gen jet to have a reco jet, in cells "
+        "with 2000 gen jets.",
+    )
+    if found.truth.efficiency is not None:
+        section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, title=title)
+    for dataset, agreements in found.truth.spectra.items():
+        null = found.null.spectra.get(dataset, {})
+        rows: list[Sequence[str]] = [
+            (name, f"{one.per_bin:.2f}", str(one.ndf), f"{null[name].per_bin:.2f}" if name in null else "")
+            for name, one in agreements.items()
+        ]
+        if rows:
+            section.tables.append(((dataset, "χ²/ndf", "bins", "null"), rows))
+        options = {"dataset": dataset, "label": "Simulation", "energy": "", "truth_label": "Truth"}
+        for name, histogram in hists.items():
+            if name in agreements:
+                section.figures[f"{name} in {dataset}"] = plotting.plot_spectrum(histogram, **options)
+    return section

@@ -58,7 +58,7 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
         metadata = events.metadata
         try:
             return {"out": self.instance.process(events), "skipped": []}
-        except Exception as error:  # noqa: BLE001 # damaged bytes make uproot raise whatever it trips over
+        except Exception as error:  # damaged bytes make uproot raise whatever it trips over
             if not self.skip:
                 raise
             entries = (int(metadata["entrystart"]), int(metadata["entrystop"]))

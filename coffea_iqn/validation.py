@@ -23,7 +23,7 @@ from coffea_iqn.closure import (
     Tails,
     TooFewJetsError,
 )
-from coffea_iqn.copies import Copies, Effort, draw_above, draw_copies  # noqa: F401 # benchmarks know draw_above here
+from coffea_iqn.copies import Copies, Effort, draw_copies
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.samples import Array, JetPairs
 from coffea_iqn.selections import Box

@@ -28,7 +28,8 @@ from coffea_iqn.features import (
     Standardisation,
 )
 from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
-from coffea_iqn.unmatched import N_FAR, N_NEAR, Law, Unmatched
+from coffea_iqn.unmatched import Law, Unmatched
+from coffea_iqn.unmatched_columns import N_FAR, N_NEAR
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
 Part = TypeVar("Part", bound=nn.Module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from coffea_iqn.blocks import in_blocks
+from coffea_iqn.compiled import emulator as compiled
 from coffea_iqn.context import N_COLUMNS, encode, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
 from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
@@ -138,21 +140,19 @@ class Emulator:
         ValueError: when the shapes do not agree, or the backend is unknown.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
-        _check(gen, tau, context)
-        if backend not in BACKENDS:
-            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
-            raise ValueError(msg)
-        compiled = backend == "numba" or (backend == "auto" and self.network.compiled)
-        network_sample = self.network.sample_compiled if compiled else self.network.sample
-        threshold = self._threshold(raw_pt_min)
+        return self._draw(gen, tau, context, raw_pt_min, backend, with_efficiency=False)[0]
 
-        def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
-            inputs = self._inputs(gen, context)
-            bounds = [self._bound(gen, threshold)] if threshold > 0.0 else []
-            drawn = network_sample(torch.tensor(tau), inputs, *bounds).numpy()
-            return self.variables.decode(drawn, gen, raw_pt_min=threshold)
-
-        return in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
+    def respond(
+        self,
+        gen: Array,
+        tau: Array,
+        context: Array | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        backend: str = "auto",
+    ) -> tuple[Array, Array]:
+        """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
+        return self._draw(gen, tau, context, raw_pt_min, backend, with_efficiency=True)
 
     def cdf(self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
@@ -231,6 +231,58 @@ class Emulator:
             return np.asarray(p.numpy())
 
         return in_blocks(chance, gen, context)
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether there is a compiled form, the backend "numba"."""
+        return compiled.serves(self)
+
+    @cached_property
+    def _compiled(self) -> compiled.Model:
+        return compiled.compile_model(self)
+
+    def _draw(
+        self,
+        gen: Array,
+        tau: Array,
+        context: Array | None,
+        raw_pt_min: float | None,
+        backend: str,
+        *,
+        with_efficiency: bool,
+    ) -> tuple[Array, Array]:
+        """Reco jets and, where they are wanted, efficiencies."""
+        _check(gen, tau, context)
+        if backend not in BACKENDS:
+            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
+            raise ValueError(msg)
+        if backend == "numba" and not self.is_compiled:
+            msg = f"backend numba: expected a SplineIQN of residuals, got {type(self.network).__name__}"
+            raise NotImplementedError(msg)
+        threshold = self._threshold(raw_pt_min)
+        # a threshold above that of the training sample is rare, and left to the reference
+        own = self.acceptance is not None and threshold == self._threshold(None)
+        if backend == "torch" or not self.is_compiled:
+            reco = self._draw_with_torch(gen, tau, context, threshold)
+            own = False
+        else:
+            wanted = len(gen) if with_efficiency and own else 0
+            reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
+            known = encode(len(gen), {}) if context is None else context
+            columns = (np.ascontiguousarray(column, dtype=np.float32) for column in (gen, tau, known))
+            compiled.draw(self._compiled, *columns, np.float32(threshold), reco, found)
+        if with_efficiency and not own:
+            found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
+        return reco, found if with_efficiency else np.empty(0, dtype=np.float32)
+
+    def _draw_with_torch(self, gen: Array, tau: Array, context: Array | None, threshold: float) -> Array:
+        def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
+            inputs = self._inputs(gen, context)
+            bounds = [self._bound(gen, threshold)] if threshold > 0.0 else []
+            drawn = self.network.sample(torch.tensor(tau), inputs, *bounds).numpy()
+            return self.variables.decode(drawn, gen, raw_pt_min=threshold)
+
+        return in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
 
     def _inputs(self, gen: Array, context: Array | None) -> Tensor:
         """What the quantile and the acceptance network see of gen jets."""

@@ -21,6 +21,7 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
 from coffea_iqn.events import FlatJets, Names, flatten_jets, identity_keys, jet_context, missing_momentum
 from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES, Array
+from coffea_iqn.ordering import hardest_first
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
 
 INVALID = ("raise", "drop")
@@ -159,7 +160,7 @@ class IQNFolder:
         if raw_pt_min is not None and not network.exact:
             msg = f"raw_pt_min: expected None for {type(network).__name__}, whose quantiles may cross, got {raw_pt_min}"
             raise ValueError(msg)
-        if backend == "numba" and not network.compiled:
+        if backend == "numba" and not emulator.is_compiled:
             msg = f"backend: expected 'torch' or 'auto' for {type(network).__name__}, got 'numba'"
             raise ValueError(msg)
         for name, value in values.items():
@@ -245,18 +246,20 @@ class IQNFolder:
         emulator = self._one_thread()
         context = self._context(gen, events, jets, valid) if emulator.variables.context else None
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
-        options = {"raw_pt_min": None if self.unmatched else self.raw_pt_min}
-        efficiency = emulator.efficiency(known.values, context, **options) if self.acceptance else None
+        raw_pt_min = None if self.unmatched else self.raw_pt_min
         missing = missing_momentum(events, self.names) if self.unmatched else None
         drawn = []
         lost = extra = 0
         for replica in range(self.replicas):
             tau = levels(keys, place, replica=replica)
-            reco = emulator.sample(known.values, tau, context, **options, backend=self.backend)
-            kept = np.ones(len(reco), dtype=bool)
-            if efficiency is not None:
-                u = levels(keys, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
-                kept = u < efficiency
+            jets_and_context = known.values, tau, context
+            options = {"raw_pt_min": raw_pt_min, "backend": self.backend}
+            if self.acceptance:
+                reco, efficiency = emulator.respond(*jets_and_context, **options)
+                kept = levels(keys, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+            else:
+                reco = emulator.sample(*jets_and_context, **options)
+                kept = np.ones(len(reco), dtype=bool)
             made = _Placed(reco, event, place).where(kept)
             if self.unmatched:
                 others = self._draw_unmatched(known, reco, kept, context, missing, event_keys, replica)
@@ -289,8 +292,8 @@ class IQNFolder:
         def of_events(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
             return levels(event_keys[rows], number, replica=replica, stream=STREAM_FAR)
 
-        near, row = model.draw_near(gen.values, gen.counts, reco, kept, context, of_gen_jets)
-        far, event = model.draw_far(gen.values, gen.counts, missing, of_events)
+        near, row = model.draw_near(gen.values, gen.counts, reco, kept, context, of_gen_jets, backend=self.backend)
+        far, event = model.draw_far(gen.values, gen.counts, missing, of_events, backend=self.backend)
         values, event = np.concatenate([near, far]), np.concatenate([event_of_gen[row], event])
         return _Placed(values, event, np.full(len(event), -1))
 
@@ -339,9 +342,9 @@ class IQNFolder:
 
 def _jagged(jets: _Placed, n_events: int, *, like: ak.Array) -> ak.Array:
     """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
-    order = np.lexsort((jets.place, -jets.values[:, PT], jets.event))
-    reco, index = jets.values[order], jets.place[order]
     counts = np.bincount(jets.event, minlength=n_events)
+    order = hardest_first(jets.values, jets.event, jets.place, counts)
+    reco, index = jets.values[order], jets.place[order]
     columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
     fields = {name: np.ascontiguousarray(reco[:, k]) for name, k in columns.items()}
     if isinstance(like, vector.Lorentz):

@@ -13,12 +13,10 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn import kernels
 from coffea_iqn.splines import LOGIT_MAX, STEP_MIN, inverse, positive, spline
 
 N_TARGETS = 4
@@ -53,8 +51,8 @@ class QuantileNetwork(nn.Module):
     ----------
     n_context: columns of the context, the standardised variables of the gen jet.
 
-    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `compiled` whether it has
-    a `sample_compiled`; `keywords` names what `build` takes for it, beside n_context.
+    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `compiled` whether
+    `coffea_iqn.compiled` knows it; `keywords` names what `build` takes for it, beside n_context.
     """
 
     exact = False
@@ -143,16 +141,6 @@ class QuantileNetwork(nn.Module):
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
 
-    def sample_compiled(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
-        """As `sample`, compiled by numba, on the CPU and without gradients.
-
-        Raises
-        ------
-        NotImplementedError: when the member has no compiled form.
-        """
-        msg = f"{type(self).__name__}: it draws with torch alone; a SplineIQN is compiled"
-        raise NotImplementedError(msg)
-
 
 def _describe(module: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
     """Type and keywords of a network, as JSON takes them."""
@@ -240,7 +228,6 @@ class IQNx1(PinballNetwork):
 
 
 LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
-COLUMNS = 16  # matrix products take whole multiples of so many columns at once
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
@@ -302,19 +289,6 @@ class SplineIQN(QuantileNetwork):
         z, slope = inverse(y, self.knots, *self._curve(k, context, drawn))
         return torch.sigmoid(z), functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)
 
-    def sample_compiled(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
-        levels, knots = tau.T.contiguous().numpy(), self.knots.numpy()
-        no_bound = np.empty(0, dtype=np.float32)
-        n = context.shape[1]
-        known = torch.empty(len(context), n + N_TARGETS)  # the context, and what is drawn
-        known[:, :n] = context
-        y = np.empty(len(context), dtype=np.float32)
-        for k in range(N_TARGETS):
-            bound = no_bound if k > 0 or lower is None else lower.numpy()
-            kernels.draw(self._padded(k, known[:, : n + k]).numpy(), knots, levels[k], bound, y)
-            known[:, n + k] = torch.from_numpy(y)
-        return known[:, n:].contiguous()
-
     def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
         del generator
         total = target.new_zeros(())
@@ -326,18 +300,6 @@ class SplineIQN(QuantileNetwork):
                 z_lower, _ = inverse(lower, self.knots, *curve)
                 total = total + functional.logsigmoid(-z_lower).mean()  # log of the chance to lie above
         return total
-
-    def _padded(self, k: int, inputs: Tensor) -> Tensor:
-        """What the k-th network gives, and columns of zeros: products of 32 columns take less time than those of 28."""
-        layers = list(self.nets[k].children())
-        last = layers.pop()
-        assert isinstance(last, nn.Linear)
-        for layer in layers:
-            inputs = functional.leaky_relu_(inputs, self.slope) if isinstance(layer, nn.LeakyReLU) else layer(inputs)
-        extra = -last.out_features % COLUMNS
-        return functional.linear(
-            inputs, functional.pad(last.weight, (0, 0, 0, extra)), functional.pad(last.bias, (0, extra))
-        )
 
     def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""

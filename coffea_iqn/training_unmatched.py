@@ -18,7 +18,8 @@ from coffea_iqn.fitting import Fitted
 from coffea_iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
-from coffea_iqn.unmatched import CONTEXT, Frames, Law, Unmatched, far_targets, near_columns, near_targets
+from coffea_iqn.unmatched import CONTEXT, Law, Unmatched, far_targets, near_targets
+from coffea_iqn.unmatched_columns import Frames, near_columns
 
 WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
 MOST = 6  # unmatched jets of one source; more are rarer than the uncertainty of six

@@ -30,6 +30,7 @@ _ROUNDS = 10
 _M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 _LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+_DROPPED, _HALF, _STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -47,21 +48,26 @@ def philox(counter: Words, key: Words) -> Words:
     """
     out = np.empty_like(counter)
     for i in range(len(counter)):
-        c0, c1, c2, c3 = counter[i, 0], counter[i, 1], counter[i, 2], counter[i, 3]
-        k0, k1 = key[i, 0], key[i, 1]
-        for _ in range(_ROUNDS):
-            p0 = _M0 * np.uint64(c0)
-            p1 = _M1 * np.uint64(c2)
-            c0, c1, c2, c3 = (
-                np.uint32(p1 >> _HIGH) ^ c1 ^ k0,
-                np.uint32(p1),
-                np.uint32(p0 >> _HIGH) ^ c3 ^ k1,
-                np.uint32(p0),
-            )
-            k0 = np.uint32(k0 + _W0)
-            k1 = np.uint32(k1 + _W1)
-        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = c0, c1, c2, c3
+        c, k = counter[i], key[i]
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _block(c[0], c[1], c[2], c[3], k[0], k[1])
     return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _block(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, int, int, int]:
+    """Four words of a counter of four and a key of two, all uint32."""
+    for _ in range(_ROUNDS):
+        p0 = _M0 * np.uint64(c0)
+        p1 = _M1 * np.uint64(c2)
+        c0, c1, c2, c3 = (
+            np.uint32(p1 >> _HIGH) ^ c1 ^ k0,
+            np.uint32(p1),
+            np.uint32(p0 >> _HIGH) ^ c3 ^ k1,
+            np.uint32(p0),
+        )
+        k0 = np.uint32(k0 + _W0)
+        k1 = np.uint32(k1 + _W1)
+    return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
 
 
 def event_keys(
@@ -106,9 +112,18 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     -------
     (N, 4) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
     """
-    counter = np.empty_like(keys)
-    counter[:, 0] = np.asarray(index)
-    counter[:, 1] = (replica << 8) | stream
-    counter[:, 2:] = keys[:, 2:]
-    words: Words = philox(counter, np.ascontiguousarray(keys[:, :2]))
-    return np.asarray(((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23))
+    out = np.empty((len(keys), 4), dtype=np.float32)
+    _levels(keys, np.asarray(index).astype(np.uint32), np.uint32((replica << 8) | stream), out)
+    return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _levels(keys: Words, index: Words, use: np.uint32, out: npt.NDArray[np.float32]) -> None:
+    for i in range(len(keys)):
+        a, b, c, d = _block(index[i], use, keys[i, 2], keys[i, 3], keys[i, 0], keys[i, 1])
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _level(a), _level(b), _level(c), _level(d)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _level(word: int) -> float:
+    return (np.float32(np.uint32(word) >> _DROPPED) + _HALF) * _STEP

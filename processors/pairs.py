@@ -22,7 +22,8 @@ from coffea_iqn.events import (
 from coffea_iqn.matching import default_cone, match_jets
 from coffea_iqn.samples import JetPairs, TrainingSample, UnmatchedJets
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels
-from coffea_iqn.unmatched import REACH, far_columns, nearest
+from coffea_iqn.unmatched import REACH
+from coffea_iqn.unmatched_columns import far_columns, nearest
 
 SPLIT_SEED = 0
 

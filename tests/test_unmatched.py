@@ -14,16 +14,8 @@ from coffea_iqn.features import SCALES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
 from coffea_iqn.training_unmatched import learn_unmatched
-from coffea_iqn.unmatched import (
-    REACH,
-    Frames,
-    far_columns,
-    far_targets,
-    jets_far,
-    jets_near,
-    near_targets,
-    nearest,
-)
+from coffea_iqn.unmatched import REACH, far_targets, jets_far, jets_near, near_targets
+from coffea_iqn.unmatched_columns import Frames, far_columns, nearest
 from conftest import make_pairs, make_unmatched, open_events
 
 RNG = np.random.default_rng

@@ -1,0 +1,195 @@
+"""The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, chances to be found.
+
+`coffea_iqn.emulator` with torch is the reference, which this equals to rounding (a test holds it). Every jet goes
+through the same operations in the same order, whichever jets lie beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.compiled import jets
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, feed_forward, pack
+from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
+from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
+from coffea_iqn.context import OF_EVENT, WIDTHS, columns_of
+from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
+
+LEAST_LOG = np.float32(LOG_LIKELY_MIN)
+LEAST = np.float32(-3e38)
+
+
+class Model(NamedTuple):
+    """An emulator's numbers, as compiled code takes them.
+
+    Attributes
+    ----------
+    origin, acceptance: their layers; none where the emulator lacks them.
+    nets: the four networks of the quantiles.
+    knots: of their splines, (K,).
+    input_mean, input_scale, target_mean, target_scale: standardisations.
+    columns: of the context that the networks take, those of the event last.
+    n_own: columns of the inputs that all networks take, and not only the origin's.
+    n_samples: of the origin network.
+    coefficients: of the compression, (10, 4).
+    compressed, symmetric, scaled: whether targets are compressed, towards the beam, and scaled afterwards.
+    mass_over_pt_max: as of `Variables`.
+    """
+
+    origin: Layers
+    acceptance: Layers
+    nets: tuple[Layers, Layers, Layers, Layers]
+    knots: Floats
+    input_mean: Floats
+    input_scale: Floats
+    target_mean: Floats
+    target_scale: Floats
+    columns: npt.NDArray[np.int64]
+    n_own: int
+    n_samples: int
+    coefficients: Floats
+    compressed: bool
+    symmetric: bool
+    scaled: bool
+    mass_over_pt_max: np.float32
+
+
+def serves(emulator: Any) -> bool:
+    """Whether an emulator has a compiled form."""
+    v = emulator.variables
+    return bool(emulator.network.compiled and v.inputs == "calorimeter" and v.targets in ("residual", "symmetric"))
+
+
+def compile_model(emulator: Any) -> Model:
+    """The numbers of an emulator, which `serves` is true of."""
+    network, v, origin, gate = emulator.network, emulator.variables, emulator.origin, emulator.acceptance
+    columns = [np.arange(WIDTHS[level]) + columns_of(level).start for level in v.context]
+    n_event = 0 if origin is None else sum(WIDTHS[level] for level in v.context if level in OF_EVENT)
+    columns = np.concatenate([np.empty(0, dtype=np.int64), *columns])
+    compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
+    return Model(
+        origin=pack(None) if origin is None else pack(origin.net, origin.slope),
+        acceptance=pack(None) if gate is None else pack(gate.net, gate.slope),
+        nets=tuple(pack(net, network.slope) for net in network.nets),
+        knots=network.knots.numpy(),
+        input_mean=v.input_scale.mean,
+        input_scale=v.input_scale.scale,
+        target_mean=v.target_scale.mean,
+        target_scale=v.target_scale.scale,
+        columns=columns,
+        n_own=jets.N_CALORIMETER + len(columns) - n_event,
+        n_samples=0 if origin is None else origin.n_samples,
+        coefficients=np.ascontiguousarray(compression, dtype=np.float32),
+        compressed=v.compression is not None,
+        symmetric=v.targets == "symmetric",
+        scaled=v.scale == "delphes-cms",
+        mass_over_pt_max=np.float32(v.mass_over_pt_max),
+    )
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def draw(
+    model: Model, gen: Floats, tau: Floats, context: Floats, raw_pt_min: np.float32, reco: Floats, chance: Floats
+) -> None:
+    """Reco jets of gen jets, and their chances to be found.
+
+    Parameters
+    ----------
+    model: of `compile_model`.
+    gen, tau: gen jets and levels, (N, 4); no levels, (0, 4), where no jets are to be drawn.
+    context: (N, 57).
+    raw_pt_min: threshold [GeV], or 0.
+    reco: (N, 4), overwritten where there are levels.
+    chance: (N,), overwritten; (0,) where they are not wanted.
+    """
+    one, two, inputs, known = blank(ROWS), blank(ROWS), blank(ROWS), blank(ROWS)
+    gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
+    base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
+    n_known = model.n_own + model.n_samples
+    for start in range(0, len(gen), TILE):
+        n = min(TILE, len(gen) - start)
+        take(gen, start, n, gen_tile)
+        jets.describe(gen_tile, n, base)
+        standardise(base, n, model.input_mean, model.input_scale, inputs)
+        for k in range(len(model.columns)):
+            row, column = inputs[jets.N_CALORIMETER + k], model.columns[k]
+            for t in range(n):
+                row[t] = context[start + t, column]
+        _know_origin(model, inputs, n, one, two, known)
+        if len(chance):
+            out = feed_forward(known, n, model.acceptance, one, two)
+            for t in range(n):
+                chance[start + t] = logistic(out[0, t])
+        if not len(tau):
+            continue
+        take(tau, start, n, tau_tile)
+        if model.compressed:
+            jets.sizes(base, n, model.coefficients, size)
+        if raw_pt_min > 0.0:
+            _lowest(model, base, n, raw_pt_min, size, work[0])
+        draw_targets(model.nets, model.knots, known, n_known, tau_tile, n, raw_pt_min > 0.0, work, one, two)
+        targets = tau_tile  # of which nothing is needed any more
+        unstandardise(known, n_known, n, model.target_mean, model.target_scale, targets)
+        if model.compressed:
+            jets.decompress(targets, n, size)
+        jets.decode(
+            targets,
+            gen_tile,
+            base,
+            n,
+            raw_pt_min,
+            model.mass_over_pt_max,
+            model.symmetric,
+            model.scaled,
+        )
+        for t in range(n):
+            for k in range(N_TARGETS):
+                reco[start + t, k] = targets[k, t]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _know_origin(model: Model, inputs: Floats, n: int, one: Floats, two: Floats, known: Floats) -> None:
+    """What the quantile networks see: the inputs but for the event's, and `OriginNetwork.describe` of all of them."""
+    for k in range(model.n_own):
+        row, to = inputs[k], known[k]
+        for t in range(n):
+            to[t] = row[t]
+    if not model.n_samples:
+        return
+    logit = feed_forward(inputs, n, model.origin, one, two)
+    greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
+    for t in range(n):
+        greatest[t], total[t] = LEAST, ZERO
+    for k in range(model.n_samples):
+        row = logit[k]
+        for t in range(n):
+            greatest[t] = max(greatest[t], row[t])
+    for k in range(model.n_samples):
+        row = logit[k]
+        for t in range(n):
+            total[t] += exp(row[t] - greatest[t])
+    for t in range(n):
+        total[t] = greatest[t] + log(total[t])
+    for k in range(model.n_samples):
+        row, to = logit[k], known[model.n_own + k]
+        for t in range(n):
+            to[t] = ONE - TWO * max(row[t] - total[t], LEAST_LOG) / LEAST_LOG
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _lowest(model: Model, base: Floats, n: int, raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
+    """The standardised first target of a jet at the threshold, (tile,)."""
+    log_threshold = log(raw_pt_min)
+    mean, scale = model.target_mean[0], model.target_scale[0]
+    if model.compressed:
+        jets.compressed_threshold(base, n, log_threshold, size[0], y)
+    else:
+        for t in range(n):
+            y[t] = log_threshold - base[jets.LOG_PT, t]
+    for t in range(n):
+        y[t] = (y[t] - mean) / scale

@@ -1,0 +1,155 @@
+"""From gen jets to network inputs and from drawn targets to reco jets, for a tile: what `features` says, row by row."""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.compiled.dense import Floats
+from coffea_iqn.compiled.elementary import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
+from coffea_iqn.features import (
+    DETECTOR_EDGES,
+    MASS_OFFSET,
+    MAX_LOG,
+    TOWER_EDGES,
+    TOWERS_IN_PHI,
+)
+
+PT, ETA, PHI, MASS = range(4)
+LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
+N_CALORIMETER, N_OUTCOME = 14, 6
+
+QUARTER = np.float32(0.25)
+OFFSET, MOST_LOG = np.float32(MASS_OFFSET), np.float32(MAX_LOG)
+FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorimeter_variables`
+EDGES = TOWER_EDGES.astype(np.float32)
+MOST_CHANGE, MOST_STEPS = np.float32(1.5), np.float32(3.0)  # as of `unmatched.outcome`
+CELLS_PER_UNIT = 20  # of |eta|: cells narrower than any tower
+FIRST_TOWER = np.clip(np.searchsorted(TOWER_EDGES, np.arange(8 * CELLS_PER_UNIT) / CELLS_PER_UNIT, "right") - 1, 0, None)
+PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI[:-1]], dtype=np.float32)
+PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI], dtype=np.float32)
+STEP_EDGES, STEP_WIDTHS = (np.array(column, dtype=np.float32) for column in zip(*DETECTOR_EDGES, strict=True))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def describe(jets: Floats, n: int, rows: Floats) -> None:
+    """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
+    pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
+    log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
+    fine, finer = rows[3], rows[4]
+    for t in range(n):
+        m = max(mass[t], ZERO)
+        log_pt[t] = log(pt[t])
+        abs_eta[t] = abs(eta[t])
+        log_m[t] = log(m + OFFSET)
+        fine[t] = log((m + FINE) / pt[t])
+        finer[t] = log((m + FINER) / pt[t])
+    for k in range(len(STEP_EDGES)):
+        edge, width, row = STEP_EDGES[k], STEP_WIDTHS[k], rows[5 + k]
+        for t in range(n):
+            row[t] = tanh((abs_eta[t] - edge) / width)
+    eta_turns, phi_turns = rows[10], rows[12]
+    for t in range(n):
+        eta_turns[t] = _phase_in_eta(abs_eta[t])
+    for t in range(n):
+        towers = PHI_TOWERS[0] if abs_eta[t] < PHI_EDGES[0] else PHI_TOWERS[1] if abs_eta[t] < PHI_EDGES[1] else PHI_TOWERS[2]
+        phi_turns[t] = phi[t] * towers / TURN
+    for first in (10, 12):
+        turns, cosines = rows[first], rows[first + 1]
+        for t in range(n):
+            x = turns[t]
+            turns[t] = sine(x)
+            cosines[t] = sine(x + QUARTER)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _phase_in_eta(abs_eta: np.float32) -> np.float32:
+    """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
+    tower = FIRST_TOWER[min(int(abs_eta * CELLS_PER_UNIT), len(FIRST_TOWER) - 1)]
+    if tower < len(EDGES) - 2 and abs_eta >= EDGES[tower + 1]:
+        tower += 1
+    return np.float32((abs_eta - EDGES[tower]) / (EDGES[tower + 1] - EDGES[tower]))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def sizes(rows: Floats, n: int, coefficients: Floats, size: Floats) -> None:
+    """`features.Compression.size`, (4, tile), of jets that `describe` described; coefficients (10, 4)."""
+    log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
+    for k in range(len(size)):
+        row, c = size[k], coefficients[:, k]
+        for t in range(n):
+            p, e, m = log_pt[t], abs_eta[t], log_m[t]
+            powers = c[0] + c[1] * p + c[2] * p * p + c[3] * e + c[4] * e * e + c[5] * e * e * e
+            total = powers + c[6] * m + c[7] * m * m + c[8] * p * e + c[9] * p * m
+            row[t] = TWO * exp(min(max(total, -MOST_LOG), MOST_LOG))
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def compressed_threshold(rows: Floats, n: int, log_raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
+    """The first target, log pt'/pt, at a threshold, over its size and asinh; size of zero leaves it as it is."""
+    log_pt = rows[LOG_PT]
+    for t in range(n):
+        target = log_raw_pt_min - log_pt[t]
+        y[t] = arcsinh(target / size[t])
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def decompress(targets: Floats, n: int, size: Floats) -> None:
+    """`features.Compression.invert` of targets, (4, tile), in place."""
+    for k in range(len(targets)):
+        row, of = targets[k], size[k]
+        for t in range(n):
+            row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * of[t]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def decode(
+    targets: Floats,
+    jets: Floats,
+    rows: Floats,
+    n: int,
+    raw_pt_min: np.float32,
+    mass_over_pt_max: np.float32,
+    symmetric: bool,
+    scaled: bool,
+) -> None:
+    """Residual or symmetric targets, (4, tile), to reco jets, in place: `emulator.Variables.decode` after `decompress`."""
+    log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
+    pt, eta, phi, log_m = jets[PT], jets[ETA], jets[PHI], rows[LOG_M]
+    for t in range(n):
+        raw_pt = max(pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)), raw_pt_min)
+        side = -ONE if symmetric and eta[t] < ZERO else ONE
+        new_eta = eta[t] + side * d_eta[t]
+        angle = phi[t] + d_phi[t]
+        mass = max(exp(min(log_m[t] + d_log_m[t], MOST_LOG)) - OFFSET, ZERO)
+        mass = min(mass, mass_over_pt_max * raw_pt)
+        slope = np.float32(2.5) - np.float32(0.15) * abs(new_eta)
+        factor = np.sqrt(slope * slope / raw_pt + ONE) if scaled else ONE
+        log_ratio[t] = raw_pt * factor
+        d_eta[t] = new_eta
+        d_phi[t] = angle - TURN * np.floor(angle / TURN + HALF)
+        d_log_m[t] = mass * factor
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def outcome(gen: Floats, reco: Floats, found: npt.NDArray[np.bool_], rows: Floats, n: int, small: np.float32, out: Floats) -> None:
+    """`unmatched.outcome` of gen and reco jets, (4, tile) each, the gen jets described, into (6, tile)."""
+    log_pt, log_m = rows[LOG_PT], rows[LOG_M]
+    flag, ratio, d_eta, d_phi, mass, hard = out[0], out[1], out[2], out[3], out[4], out[5]
+    for t in range(n):
+        flag[t] = ONE if found[t] else ZERO
+        pt = log(max(reco[PT, t], np.float32(1e-6)))
+        ratio[t] = _within(pt - log_pt[t], MOST_CHANGE) if found[t] else ZERO
+        hard[t] = max(pt, ZERO) if found[t] else ZERO
+    for t in range(n):
+        side = -ONE if gen[ETA, t] < ZERO else ONE
+        d_eta[t] = _within((reco[ETA, t] - gen[ETA, t]) * side / small, MOST_STEPS) if found[t] else ZERO
+        angle = reco[PHI, t] - gen[PHI, t]
+        d_phi[t] = _within((angle - TURN * np.floor(angle / TURN + HALF)) / small, MOST_STEPS) if found[t] else ZERO
+        mass[t] = _within(log(max(reco[MASS, t], ZERO) + OFFSET) - log_m[t], MOST_CHANGE) if found[t] else ZERO
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _within(x: np.float32, most: np.float32) -> np.float32:
+    return np.float32(min(max(x, -most), most))

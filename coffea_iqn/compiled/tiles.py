@@ -1,0 +1,80 @@
+"""What networks see of a tile of jets, and the four targets drawn from it: steps that several models share.
+
+A tile is an array (rows, TILE): a row is a variable, jets lie side by side.
+"""
+
+from __future__ import annotations
+
+import numba as nb
+import numpy as np
+
+from coffea_iqn.compiled.dense import OUTPUTS, TILE, Floats, Layers, feed_forward
+from coffea_iqn.compiled.elementary import ZERO
+from coffea_iqn.compiled.splines import ascend, levels, logits, logits_above, quantiles
+from coffea_iqn.networks import N_TARGETS
+
+ROWS = 128  # of a tile, more than any layer has
+N_WORK = 8  # rows that drawing needs beside
+Nets = tuple[Layers, Layers, Layers, Layers]
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def blank(rows: int) -> Floats:
+    """A tile of zeros."""
+    return np.zeros((rows, TILE), np.float32)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def take(values: Floats, start: int, n: int, tile: Floats) -> None:
+    """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
+    for t in range(n):
+        for k in range(values.shape[1]):
+            tile[k, t] = values[start + t, k]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def standardise(rows: Floats, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
+    """The first rows less their mean, over their scale; out may be rows."""
+    for k in range(len(mean)):
+        row, to = rows[k], out[k]
+        for t in range(n):
+            to[t] = (row[t] - mean[k]) / scale[k]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def unstandardise(rows: Floats, first: int, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
+    """The inverse of `standardise`, of the rows from first on."""
+    for k in range(len(mean)):
+        row, to = rows[first + k], out[k]
+        for t in range(n):
+            to[t] = row[t] * scale[k] + mean[k]
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def draw_targets(
+    nets: Nets, knots: Floats, known: Floats, first: int, tau: Floats, n: int, bounded: bool, work: Floats, one: Floats, two: Floats
+) -> None:
+    """The four standardised targets of a tile, one after the other, each given those before it.
+
+    Parameters
+    ----------
+    nets, knots: of a `SplineIQN`.
+    known: what the networks see, (ROWS, tile); the targets come into the rows from first on.
+    tau: levels, (4, tile).
+    n: how many jets of the tile count.
+    bounded: whether the first target is drawn from above the bound in work[0].
+    work: (N_WORK, tile); one, two: (ROWS, tile): overwritten.
+    """
+    for row in range(first, first + N_TARGETS + OUTPUTS):
+        for t in range(n):  # nothing but finite numbers may lie where the weights of a network are zero
+            known[row, t] = ZERO
+    z, bins = work[1], work[2:]
+    for k in range(N_TARGETS):
+        curve = feed_forward(known, n, nets[k], one, two)
+        ascend(curve, n, len(knots))
+        if k == 0 and bounded:
+            levels(work[0], curve, knots, n, bins, z)
+            logits_above(tau[k], z, n, z)
+        else:
+            logits(tau[k], n, z)
+        quantiles(z, curve, knots, n, bins, known[first + k])

@@ -1,0 +1,144 @@
+"""How many unmatched jets a source has, and their targets, compiled: what `coffea_iqn.unmatched.Law` says."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.compiled import jets
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, feed_forward, pack
+from coffea_iqn.compiled.elementary import ZERO, exp
+from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
+from coffea_iqn.networks import N_TARGETS
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+class Model(NamedTuple):
+    """A law's numbers, as compiled code takes them: layers, knots of the splines, standardisations."""
+
+    number: Layers
+    nets: tuple[Layers, Layers, Layers, Layers]
+    knots: Floats
+    input_mean: Floats
+    input_scale: Floats
+    target_mean: Floats
+    target_scale: Floats
+    most: int
+
+
+def compile_law(law: Any) -> Model:
+    """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
+    return Model(
+        number=pack(law.number.net, law.number.slope),
+        nets=tuple(pack(net, law.jets.slope) for net in law.jets.nets),
+        knots=law.jets.knots.numpy(),
+        input_mean=law.input_scale.mean,
+        input_scale=law.input_scale.scale,
+        target_mean=law.target_scale.mean,
+        target_scale=law.target_scale.scale,
+        most=law.number.most,
+    )
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
+    """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
+    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        take(columns, start, n, tile)
+        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def count_near(
+    law: Model,
+    gen: Floats,
+    reco: Floats,
+    found: Bools,
+    context: Floats,
+    levels: Ints,
+    small: np.float32,
+    u: Floats,
+    numbers: Ints,
+) -> None:
+    """As `count`, of gen jets and the reco jets that were found: their columns are `unmatched.near_columns`.
+
+    Parameters
+    ----------
+    gen, reco, found, context: as of `unmatched.near_columns`.
+    levels: columns of the context that the law knows.
+    small: the typical Δη and Δφ of a reco jet.
+    """
+    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
+    first = jets.N_CALORIMETER
+    for start in range(0, len(gen), TILE):
+        n = min(TILE, len(gen) - start)
+        take(gen, start, n, gen_tile)
+        take(reco, start, n, reco_tile)
+        jets.describe(gen_tile, n, tile)
+        jets.outcome(gen_tile, reco_tile, found[start : start + n], tile, n, small, tile[first : first + jets.N_OUTCOME])
+        for k in range(len(levels)):
+            row, column = tile[first + jets.N_OUTCOME + k], levels[k]
+            for t in range(n):
+                row[t] = context[start + t, column]
+        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def _count(law: Model, tile: Floats, n: int, u: Floats, numbers: Ints, one: Floats, two: Floats) -> None:
+    """How many of the cumulated chances a level exceeds."""
+    logit = feed_forward(tile, n, law.number, one, two)
+    greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
+    for t in range(n):
+        greatest[t], total[t], below[t] = logit[0, t], ZERO, ZERO
+        numbers[t] = 0
+    for k in range(law.most + 1):
+        row = logit[k]
+        for t in range(n):
+            greatest[t] = max(greatest[t], row[t])
+    for k in range(law.most + 1):
+        row = logit[k]
+        for t in range(n):
+            row[t] = exp(row[t] - greatest[t])
+            total[t] += row[t]
+    for k in range(law.most):
+        row = logit[k]
+        for t in range(n):
+            below[t] += row[t]
+            if below[t] <= u[t] * total[t]:
+                numbers[t] += 1
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: Floats) -> None:
+    """The targets of a jet of each source: targets, (N, 4), overwritten.
+
+    Parameters
+    ----------
+    columns, tau: of the sources, (N, n), and levels (N, 4).
+    bound: the standardised first target of a jet at the threshold.
+    """
+    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    tau_tile, work = blank(N_TARGETS), blank(N_WORK)
+    n_columns = columns.shape[1]
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        take(columns, start, n, tile)
+        take(tau, start, n, tau_tile)
+        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        for t in range(n):
+            work[0, t] = bound
+        draw_targets(law.nets, law.knots, tile, n_columns, tau_tile, n, True, work, one, two)
+        unstandardise(tile, n_columns, n, law.target_mean, law.target_scale, tau_tile)
+        for t in range(n):
+            for k in range(N_TARGETS):
+                targets[start + t, k] = tau_tile[k, t]

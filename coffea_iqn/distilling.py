@@ -1,0 +1,156 @@
+"""A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same gen jets.
+
+Smaller networks fold faster. Taught by an emulator instead of by reco jets, they see as many draws as they like, and
+the exact density of each, so that what they learn is limited by their size alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.batches import Course
+from coffea_iqn.context import OF_EVENT, WIDTHS
+from coffea_iqn.emulator import Emulator
+from coffea_iqn.features import PHI
+from coffea_iqn.fitting import Fitted, Schedule, Watch
+from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork, SplineIQN
+from coffea_iqn.recipes import TrainingSettings, shorter
+from coffea_iqn.samples import JetPairs
+
+TINY = 1e-6  # levels are drawn no nearer to 0 and 1
+HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (44, 44), (32, 32), (24, 24)  # sizes of hidden layers
+
+
+def distil(
+    teacher: Emulator,
+    pairs: JetPairs,
+    settings: TrainingSettings,
+    *,
+    watch: Watch | None = None,
+) -> Emulator:
+    """An emulator of smaller networks that draws as the teacher does.
+
+    Parameters
+    ----------
+    teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
+    pairs: gen jets and their context; the reco jets do not enter.
+    settings: schedule, hidden (44, 44 by default), shares, blind, reflect and holdout of them are used.
+    watch: called at each look at the validation loss.
+
+    Returns
+    -------
+    the emulator, whose card is the teacher's, with "training" of its own.
+
+    Raises
+    ------
+    ValueError: when the teacher's network has no density.
+    FloatingPointError: when a loss is no longer finite.
+    """
+    if not isinstance(teacher.network, SplineIQN):
+        msg = f"teacher: expected a SplineIQN, which has a density, got {type(teacher.network).__name__}"
+        raise ValueError(msg)
+    v = teacher.variables
+    origin, network, gate = _students(teacher, settings)
+    course = Course(settings.blind, settings.shares, "cpu", None, watch)
+    held_out = pairs.level < settings.holdout
+
+    def fitted(phase: str, module: nn.Module, loss: Callable[..., Tensor], schedule: Schedule) -> Fitted:
+        learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
+        return course.fit(phase, module, loss, learn, check, schedule, v.context)
+
+    def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return inputs if by is None else by.describe(inputs)
+
+    def origin_loss(inputs: Tensor, _lower: Tensor, _: torch.Generator) -> Tensor:
+        assert origin is not None
+        assert teacher.origin is not None
+        with torch.no_grad():
+            likely = functional.softmax(teacher.origin(inputs), dim=1)
+        return functional.cross_entropy(origin(inputs), likely)
+
+    def quantile_loss(inputs: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+        seen, seen_by_teacher = described(origin, inputs), described(teacher.origin, inputs)
+        tau = torch.rand(len(inputs), N_TARGETS, generator=generator).clamp(TINY, 1.0 - TINY)
+        with torch.no_grad():
+            y = teacher.network.sample(tau, seen_by_teacher, lower)
+            wanted = _log_densities(teacher.network, y, seen_by_teacher, lower)
+        return divergence(_log_densities(network, y, seen, lower) - wanted).sum(dim=1).mean()
+
+    def acceptance_loss(inputs: Tensor, _lower: Tensor, _: torch.Generator) -> Tensor:
+        assert gate is not None
+        assert teacher.acceptance is not None
+        with torch.no_grad():
+            found = torch.sigmoid(teacher.acceptance(described(teacher.origin, inputs)))
+        return functional.binary_cross_entropy_with_logits(gate(described(origin, inputs)), found)
+
+    short = shorter(settings, 1)
+    fits = {}
+    if origin is not None:
+        fits["origin"] = fitted("origin", origin, origin_loss, short)
+    fits["quantiles"] = fitted("quantiles", network, quantile_loss, settings)
+    if gate is not None:
+        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
+    for part in (origin, network, gate):
+        if part is not None:
+            part.eval()
+    training = {
+        **teacher.card.get("training", {}),
+        "teacher": teacher.card.get("hash"),
+        "settings": asdict(settings),
+        "gen_jets": len(pairs.gen),
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
+    }
+    card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
+    return Emulator(network, v, gate, origin, teacher.unmatched, card=card)
+
+
+def divergence(d: Tensor) -> Tensor:
+    """e^d − 1 − d of d = log q(y) − log p(y): over draws y of p, its mean is the Kullback-Leibler divergence of p from q.
+
+    Each term is least where d is zero, unlike log p − log q, which has the same mean: so gradients do not scatter once
+    the laws agree. Above d = 1, which a first guess exceeds by far, it goes on straight.
+    """
+    power = torch.exp(d.clamp(max=1.0))
+    return power * (1.0 + (d - 1.0).clamp(min=0.0)) - 1.0 - d
+
+
+def _log_densities(network: QuantileNetwork, y: Tensor, context: Tensor, lower: Tensor) -> Tensor:
+    """Log-densities of the four targets, (N, 4), of what lies above the bound."""
+    log_densities = [network.density(k, y[:, k], context, y[:, :k])[1] for k in range(N_TARGETS)]
+    below, _ = network.density(0, lower, context, y[:, :0])
+    log_densities[0] = log_densities[0] - torch.log1p(-below)
+    return torch.stack(log_densities, dim=1)
+
+
+def _students(
+    teacher: Emulator, settings: TrainingSettings
+) -> tuple[OriginNetwork | None, SplineIQN, AcceptanceNetwork | None]:
+    """The smaller networks before their training, by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        old = teacher.origin
+        origin = None
+        if old is not None:
+            sizes = {"n_event": old.n_event, "n_samples": old.n_samples}
+            origin = OriginNetwork(old.n_context, **sizes, hidden=OF_ORIGIN)
+        network = SplineIQN(teacher.network.n_context, hidden=settings.hidden or HIDDEN)
+        gate = AcceptanceNetwork(teacher.network.n_context, hidden=OF_ACCEPTANCE)
+        return origin, network, gate if teacher.acceptance is not None else None
+
+
+def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
+    """Network inputs, lower bounds and samples of some gen jets, half of them mirrored in phi where that is asked for."""
+    gen, context = pairs.gen[part].copy(), pairs.context[part]
+    if reflect:
+        gen[::2, PHI] *= -1.0
+    v = teacher.variables
+    columns = (v.network_inputs(gen, context), v.lower_bound(gen, v.raw_pt_min), pairs.sample[part])
+    return tuple(torch.from_numpy(column) for column in columns)

@@ -1,0 +1,142 @@
+"""What reco jets that match no gen jet depend on: columns of gen jets and of events, and who is near whom."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.context import encode, select
+from coffea_iqn.features import ETA, INPUTS, MASS, PHI, PT, Array, beam_side, log_mass, wrap_phi
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+SMALL = 0.1  # typical Δη and Δφ of a reco jet
+HARD = 20.0  # GeV, pt from which a jet counts as hard
+N_NEAR, N_FAR = 6, 15  # columns of `outcome` and `far_columns`
+
+
+class Frames(NamedTuple):
+    """What the jets of each event are measured from, (events,) each.
+
+    axis: phi [rad] of the transverse momentum that gen jets and missing momentum leave unbalanced.
+    side: the sign of eta of the hardest gen jet, −1 or 1.
+    """
+
+    axis: Array
+    side: Array
+
+
+def nearest(jets: Array, event: Ints, gen: Array, counts: Ints) -> tuple[Ints, Array]:
+    """The gen jet nearest to each jet, as its row, and the distance ΔR; row −1 and infinity where there is none.
+
+    Parameters
+    ----------
+    jets, event: (M, 4), and the event of each, (M,).
+    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    """
+    per_jet = counts[event]
+    first = (np.cumsum(counts) - counts)[event]
+    one = np.repeat(np.arange(len(jets)), per_jet)
+    other = np.arange(len(one)) - np.repeat(np.cumsum(per_jet) - per_jet, per_jet) + first[one]
+    d_phi = wrap_phi(jets[one, PHI].astype(np.float64) - gen[other, PHI])
+    distance = np.hypot(jets[one, ETA].astype(np.float64) - gen[other, ETA], d_phi)
+    order = np.lexsort((distance, one))
+    best = order[np.unique(one[order], return_index=True)[1]]
+    row, least = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
+    row[one[best]], least[one[best]] = other[best], distance[best]
+    return row, least
+
+
+def outcome(gen: Array, reco: Array, found: Bools) -> Array:
+    """What became of gen jets (N, 4), as columns (N, 6): whether one was found, and its residuals where it was."""
+    side = beam_side(gen[:, ETA])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residuals = [
+            np.clip(np.log(reco[:, PT] / gen[:, PT]), -1.5, 1.5),
+            np.clip((reco[:, ETA] - gen[:, ETA]) * side / SMALL, -3.0, 3.0),
+            np.clip(wrap_phi(reco[:, PHI] - gen[:, PHI]) / SMALL, -3.0, 3.0),
+            np.clip(log_mass(reco[:, MASS]) - log_mass(gen[:, MASS]), -1.5, 1.5),
+        ]
+    hard = np.log(np.maximum(np.where(found, reco[:, PT], 1.0), 1.0))
+    columns = np.stack([np.ones(len(gen)), *residuals, hard], axis=1)
+    return np.where(found[:, None], columns, 0.0).astype(np.float32)
+
+
+def near_columns(
+    gen: Array, reco: Array, found: Bools, context: Array | None, *, inputs: str, levels: tuple[str, ...]
+) -> Array:
+    """What jets near gen jets depend on, (N, n): the gen jets, their `outcome`, levels of context last.
+
+    Parameters
+    ----------
+    gen, reco, found: (N, 4), (N, 4), (N,): gen jets, and the reco jet of each that was found.
+    context: (N, 57), as `context.encode` gives it, or None where nothing is known.
+    inputs: key of `features.INPUTS`.
+    levels: of context.
+    """
+    if context is None:
+        context = encode(len(gen), {})
+    columns = [INPUTS[inputs](gen), outcome(gen, reco, found), *select(context, levels)]
+    return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
+
+
+def far_columns(gen: Array, counts: Ints, missing: Array | None) -> tuple[Array, Frames]:
+    """What the other jets depend on, the event as its gen jets show it, (events, 15), and their frames.
+
+    Parameters
+    ----------
+    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    missing: pt [GeV] and phi [rad] of the missing momentum of gen level, (events, 2); None where it is not known.
+    """
+    columns = np.zeros((len(counts), N_FAR), dtype=np.float32)
+    axis, side = np.empty(len(counts)), np.empty(len(counts))
+    known = np.zeros((len(counts), 2)) if missing is None else missing.astype(np.float64)
+    _see_events(gen, counts, known, columns, axis, side)
+    return columns, Frames(axis, side)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: Array, sides: Array) -> None:
+    """The rows of `far_columns`, of one event after the other; columns come as zeros."""
+    start = 0
+    for event in range(len(counts)):
+        stop = start + counts[event]
+        lost, lost_phi = missing[event]
+        x, y = -lost * math.cos(lost_phi), -lost * math.sin(lost_phi)
+        ht = ht_times_eta = 0.0
+        n_hard = 0
+        hardest = np.full(3, -1)  # places of the three hardest jets
+        for jet in range(start, stop):
+            pt, eta, phi = float(gen[jet, PT]), float(gen[jet, ETA]), float(gen[jet, PHI])
+            x -= pt * math.cos(phi)
+            y -= pt * math.sin(phi)
+            ht += pt
+            ht_times_eta += pt * abs(eta)
+            n_hard += pt > HARD
+            moving = jet
+            for k in range(3):
+                if hardest[k] < 0 or gen[moving, PT] > gen[hardest[k], PT]:
+                    hardest[k], moving = moving, hardest[k]
+                    if moving < 0:
+                        break
+        axis = math.atan2(y, x)
+        side = -1.0 if hardest[0] >= 0 and gen[hardest[0], ETA] < 0.0 else 1.0
+        axes[event], sides[event] = axis, side
+        row = columns[event]
+        row[0] = math.log1p(math.hypot(x, y) / 10.0)
+        row[1] = math.log1p(ht / 20.0)
+        row[2] = min(counts[event], 8) / 4.0
+        row[3] = n_hard / 4.0
+        row[4] = math.log1p(lost / 10.0)
+        for k in range(3):
+            if hardest[k] >= 0:
+                row[5 + k] = math.log(gen[hardest[k], PT] / 20.0)
+                row[8 + k] = gen[hardest[k], ETA] * side / 2.0
+                row[11 + k] = math.cos(gen[hardest[k], PHI] - axis)
+        row[14] = ht_times_eta / max(ht, 1.0) / 2.0
+        start = stop

@@ -8,13 +8,17 @@ without rounding, up to 2^33 entries a bin, and only the last step, from limbs t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
+Bins = npt.NDArray[np.uint32]
+Events = npt.NDArray[np.int64]
 
 LIMB_BITS = 20
 
@@ -33,88 +37,89 @@ def split(values: Floats) -> dict[int, Floats]:
         msg = f"weights: expected finite numbers, got {int((~np.isfinite(values)).sum())} of {len(values)} otherwise"
         raise ValueError(msg)
     parts = {}
-    rest = values
-    while rest.any():
-        limb = int(np.frexp(np.abs(rest).max())[1] - 1) // LIMB_BITS
-        unit = 2.0 ** (LIMB_BITS * limb)
-        parts[limb] = np.trunc(rest / unit) * unit
-        rest = rest - parts[limb]
+    rest = values.astype(np.float64)
+    greatest = np.abs(rest).max(initial=0.0)
+    while greatest > 0.0:
+        limb = (math.frexp(greatest)[1] - 1) // LIMB_BITS
+        # nothing is smaller than 2^-1074
+        parts[limb], greatest = _take_multiples(rest, math.ldexp(1.0, max(LIMB_BITS * limb, -1074)))
     return parts
 
 
-class Weights(NamedTuple):
-    """Weights of events or jets and their squares, split by limb."""
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _take_multiples(rest: Floats, unit: float) -> tuple[Floats, float]:
+    """Take from each number the multiple of unit that is in it; also, the greatest size of what is left."""
+    taken, greatest = np.empty_like(rest), 0.0
+    for i in range(len(rest)):
+        taken[i] = np.trunc(rest[i] / unit) * unit
+        rest[i] -= taken[i]
+        greatest = max(greatest, abs(rest[i]))
+    return taken, greatest
 
-    values: Mapping[int, Floats]
-    squares: Mapping[int, Floats]
+
+class Weights(NamedTuple):
+    """Weights and their squares, split by limb.
+
+    Attributes
+    ----------
+    limbs: those that any weight or square has, ascending.
+    parts: (limbs, N, 2), of weights and of their squares.
+    """
+
+    limbs: tuple[int, ...]
+    parts: Floats
 
     @classmethod
     def of(cls, weights: Floats) -> Weights:
-        return cls(split(weights), split(weights**2))
+        both = split(weights), split(weights**2)
+        limbs = tuple(sorted(both[0].keys() | both[1].keys()))
+        parts = np.zeros((len(limbs), len(weights), 2))
+        for row, by_limb in enumerate(both):
+            for limb, part in by_limb.items():
+                parts[limbs.index(limb), :, row] = part
+        return cls(limbs, parts)
 
-    def take(self, rows: npt.NDArray[Any]) -> Weights:
-        """The weights of some rows, as an index or a mask."""
-        return Weights(*({limb: part[rows] for limb, part in parts.items()} for parts in self))
 
-
-def bin_sums(axes: Sequence[Any], columns: Sequence[npt.NDArray[Any]], weights: Weights) -> dict[int, Floats]:
-    """Sums of weights and of squared weights in each bin, by limb.
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def add(totals: Floats, bins: Bins, event: Events, parts: Floats) -> None:
+    """Add weights to the bins of histograms.
 
     Parameters
     ----------
-    axes: of a histogram, flow bins included.
-    columns: what is filled, one array (N,) an axis.
-    weights: of the entries, (N,).
-
-    Returns
-    -------
-    for each limb an array (2, bins): sums of weights and of their squares; `merge` makes numbers of them.
+    totals: sums of parts so far, changed in place, (limbs, bins, 2).
+    bins: of each entry, in each histogram, (histograms, N).
+    event: of each entry, (N,).
+    parts: those of `Weights`, of the events, (limbs, events, 2).
     """
-    place, n_bins = _places(axes, columns)
-    return _sums_at(place, n_bins, weights)
+    for limb in range(len(parts)):
+        part, total = parts[limb], totals[limb]
+        for i in range(len(event)):
+            weight, square = part[event[i], 0], part[event[i], 1]
+            for histogram in range(len(bins)):
+                at = bins[histogram, i]
+                total[at, 0] += weight
+                total[at, 1] += square
 
 
-def event_sums(
-    axes: Sequence[Any],
-    columns: Sequence[npt.NDArray[Any]],
-    event: npt.NDArray[np.int64],
-    weights: Floats,
-    *,
-    share: float,
-) -> dict[int, Floats]:
-    """As `bin_sums`, where entries of one event are correlated: an event's entries in a bin count as one weight.
+def event_entries(bins: Bins, event: Events, weights: Floats, *, share: float) -> tuple[Bins, Floats]:
+    """Entries of one event in one bin made one entry, for they are correlated.
 
     Several draws of one event are such entries: the sum of their squared weights falls with their number, the
     variance of what they sum to does not.
 
     Parameters
     ----------
-    axes, columns: as of `bin_sums`.
-    event: of each entry, (N,).
+    bins, event: as of `add`; histograms share no bin.
     weights: of the events, (events,).
     share: of its event's weight that each entry has.
+
+    Returns
+    -------
+    bins (1, M) and weights (M,).
     """
-    place, n_bins = _places(axes, columns)
-    cells, entries = np.unique(event * n_bins + place, return_counts=True)
-    return _sums_at(cells % n_bins, n_bins, Weights.of(weights[cells // n_bins] * (entries * share)))
-
-
-def _places(axes: Sequence[Any], columns: Sequence[npt.NDArray[Any]]) -> tuple[npt.NDArray[np.int64], int]:
-    """The bin of each entry, flow bins included, and how many bins there are."""
-    place = np.zeros(len(columns[0]), dtype=np.int64)
-    n_bins = 1
-    for axis, column in zip(axes, columns, strict=True):
-        place = place * axis.extent + axis.index(column) + int(axis.traits.underflow)
-        n_bins *= axis.extent
-    return place, n_bins
-
-
-def _sums_at(place: npt.NDArray[np.int64], n_bins: int, weights: Weights) -> dict[int, Floats]:
-    sums: dict[int, Floats] = {}
-    for row, parts in enumerate(weights):
-        for limb, part in parts.items():
-            sums.setdefault(limb, np.zeros((2, n_bins)))[row] = np.bincount(place, weights=part, minlength=n_bins)
-    return sums
+    n_bins = int(bins.max(initial=0)) + 1
+    cells, entries = np.unique(event * n_bins + bins.astype(np.int64), return_counts=True)
+    return (cells % n_bins).astype(np.uint32)[None], weights[cells // n_bins] * (entries * share)
 
 
 def merge(limbs: Mapping[int, Floats]) -> Floats:

@@ -5,18 +5,19 @@ Every histogram has the axes `dataset` (growing), `level` (gen, reco: emulated, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import awkward as ak
 import hist
 import numpy as np
 import numpy.typing as npt
-from coffea.nanoevents.methods import vector as coffea_vector
 
+from coffea_iqn.binning import Binning
 from coffea_iqn.events import FlatJets
-from coffea_iqn.exact import Weights, bin_sums, event_sums, merge
-from coffea_iqn.features import ETA, MASS, PHI, PT, Array, wrap_phi
+from coffea_iqn.exact import Weights, add, event_entries, merge
+from coffea_iqn.features import ETA, PT, Array
+from coffea_iqn.observables import observables
 
 LEVELS = ("gen", "reco", "truth")
 
@@ -33,53 +34,46 @@ ETA_SLICES = [0, 1.3, 2.5, 3, 5]
 # fmt: on
 COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # GeV, pt above which a jet counts, beside the processor's own
 
+PT_AXIS = hist.axis.Variable(PT_EDGES, name="pt", label="Jet $p_T$ [GeV]")
+AXES: dict[str, tuple[Any, ...]] = {
+    "pt": (PT_AXIS,),
+    "eta": (hist.axis.Regular(50, -5, 5, name="eta", label=r"Jet $\eta$"),),
+    "phi": (hist.axis.Regular(32, -np.pi, np.pi, name="phi", label=r"Jet $\phi$ [rad]"),),
+    "mass": (hist.axis.Variable(MASS_EDGES, name="mass", label="Jet mass [GeV]"),),
+    "pt_eta": (PT_AXIS, hist.axis.Variable(ETA_SLICES, name="abs_eta", label=r"Jet $|\eta|$")),
+    "njet": (hist.axis.Integer(0, 16, name="njet", label="Number of jets"),),
+    "njet30": (hist.axis.Integer(0, 16, name="njet30", label="Number of jets, $p_T$ > 30 GeV"),),
+    "njet50": (hist.axis.Integer(0, 16, name="njet50", label="Number of jets, $p_T$ > 50 GeV"),),
+    "ht": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht", label="$H_T$ [GeV]"),),
+    "leading_pt": (hist.axis.Variable(PT_EDGES, name="leading_pt", label="Leading jet $p_T$ [GeV]"),),
+    "second_pt": (hist.axis.Variable(PT_EDGES, name="second_pt", label="Second jet $p_T$ [GeV]"),),
+    "dijet_mass": (hist.axis.Variable(DIJET_MASS_EDGES, name="dijet_mass", label="Dijet mass [GeV]"),),
+    "dijet_deta": (hist.axis.Regular(40, 0, 8, name="dijet_deta", label=r"Dijet $|\Delta\eta|$"),),
+    "dijet_dphi": (hist.axis.Regular(32, 0, np.pi, name="dijet_dphi", label=r"Dijet $|\Delta\phi|$ [rad]"),),
+    "response": (
+        hist.axis.Variable(RESPONSE_PT_EDGES, name="gen_pt", label="Gen jet $p_T$ [GeV]"),
+        hist.axis.Variable(ETA_SLICES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
+        hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
+    ),
+}
+"""The variables of each histogram; an axis has the name of the column that fills it."""
+
 
 def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
     """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with."""
-    gev = {"pt": "Jet $p_T$ [GeV]", "mass": "Jet mass [GeV]", "ht": "$H_T$ [GeV]"}
-    axes: dict[str, list[Any]] = {
-        "pt": [hist.axis.Variable(PT_EDGES, name="pt", label=gev["pt"])],
-        "eta": [hist.axis.Regular(50, -5, 5, name="eta", label=r"Jet $\eta$")],
-        "phi": [hist.axis.Regular(32, -np.pi, np.pi, name="phi", label=r"Jet $\phi$ [rad]")],
-        "mass": [hist.axis.Variable(MASS_EDGES, name="mass", label=gev["mass"])],
-        "pt_eta": [
-            hist.axis.Variable(PT_EDGES, name="pt", label=gev["pt"]),
-            hist.axis.Variable(ETA_SLICES, name="abs_eta", label=r"Jet $|\eta|$"),
-        ],
-        "njet": [hist.axis.Integer(0, 16, name="njet", label="Number of jets")],
-        "njet30": [hist.axis.Integer(0, 16, name="njet30", label="Number of jets, $p_T$ > 30 GeV")],
-        "njet50": [hist.axis.Integer(0, 16, name="njet50", label="Number of jets, $p_T$ > 50 GeV")],
-        "ht": [hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht", label=gev["ht"])],
-        "leading_pt": [hist.axis.Variable(PT_EDGES, name="leading_pt", label="Leading jet $p_T$ [GeV]")],
-        "second_pt": [hist.axis.Variable(PT_EDGES, name="second_pt", label="Second jet $p_T$ [GeV]")],
-        "dijet_mass": [hist.axis.Variable(DIJET_MASS_EDGES, name="dijet_mass", label="Dijet mass [GeV]")],
-        "dijet_deta": [hist.axis.Regular(40, 0, 8, name="dijet_deta", label=r"Dijet $|\Delta\eta|$")],
-        "dijet_dphi": [hist.axis.Regular(32, 0, np.pi, name="dijet_dphi", label=r"Dijet $|\Delta\phi|$ [rad]")],
-        "response": [
-            hist.axis.Variable(RESPONSE_PT_EDGES, name="gen_pt", label="Gen jet $p_T$ [GeV]"),
-            hist.axis.Variable(ETA_SLICES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
-            hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
-        ],
-    }
-    return {
-        name: hist.Hist(
-            hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset"),
-            hist.axis.StrCategory(LEVELS, name="level", label="Level"),
-            *variables,
-            storage=hist.storage.Weight(),
-        )
-        for name, variables in axes.items()
-    }
+    dataset = hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset")
+    level = hist.axis.StrCategory(LEVELS, name="level", label="Level")
+    return {name: hist.Hist(dataset, level, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
 
-
-BELOW_PI = np.nextafter(np.pi, 0.0)  # back-to-back jets belong to the last bin, which ends before π
 
 Events = npt.NDArray[np.int64]
-Entries = tuple[Events, tuple[npt.NDArray[Any], ...]]
-"""Of a histogram's entries the event of each, (N,), and a column (N,) for each variable."""
+Entries = tuple[Events, dict[str, npt.NDArray[Any]]]
+"""Of entries the event of each, (N,), and by name the columns that there are of them, each (N,)."""
 
 Sums = dict[tuple[str, str, str, int], npt.NDArray[np.float64]]
-"""What chunks add up to: for (histogram, dataset, level, limb) the arrays of `exact.bin_sums`."""
+"""What chunks add up to: for (histogram, dataset, level, limb) sums of weights and of their squares, (2, bins)."""
+
+BLOCK = 32768  # events or pairs at a time: what is found of them stays in the processor's cache
 
 
 class Filler:
@@ -90,10 +84,6 @@ class Filler:
     dataset: the category to fill.
     weights: of the events, (events,).
 
-    Attributes
-    ----------
-    sums: what was filled, to be added to those of other chunks; `to_hists` makes histograms of them.
-
     Raises
     ------
     ValueError: when a weight is not finite.
@@ -101,11 +91,21 @@ class Filler:
 
     def __init__(self, dataset: str, weights: npt.NDArray[np.float64]) -> None:
         self.dataset = dataset
-        self.n_events = len(weights)
         self.event_weights = weights
         self.weights = Weights.of(weights)
-        self.sums: Sums = {}
-        self._axes = {name: histogram.axes[2:] for name, histogram in book().items()}
+        # by level, columns and limbs, the sums in all the histograms that such columns fill, as of `exact.add`
+        self._totals: dict[tuple[str, tuple[str, ...], tuple[int, ...]], npt.NDArray[np.float64]] = {}
+
+    @property
+    def sums(self) -> Sums:
+        """What was filled, to be added to those of other chunks; `to_hists` makes histograms of them."""
+        sums: Sums = {}
+        for (level, columns, limbs), totals in self._totals.items():
+            for name, place in _binning(columns).places.items():
+                for k, limb in enumerate(limbs):
+                    key = (name, self.dataset, level, limb)
+                    sums[key] = sums.get(key, 0.0) + totals[k, place].T
+        return sums
 
     def fill_jets(self, level: str, replicas: Sequence[FlatJets], *, pt_min: float, eta_max: float) -> int:
         """Fill the spectra of one level: one entry a jet, and one an event.
@@ -121,60 +121,73 @@ class Filler:
         -------
         the number of jets that count, of all replicas together.
         """
-        selected = [_selected(jets, pt_min, eta_max) for jets in replicas]
-        entries = [_entries(jets) for jets in selected]
-        for name in entries[0]:
-            self._fill(name, level, [of_replica[name] for of_replica in entries])
-        return sum(len(jets.values) for jets in selected)
+        n_selected = 0
+        ends = [np.cumsum(jets.counts) for jets in replicas]
+        for start in range(0, len(self.event_weights), BLOCK):
+            events = slice(start, start + BLOCK)
+            found = []
+            for jets, end in zip(replicas, ends, strict=True):
+                rows = slice(end[start] - jets.counts[start], end[events][-1])
+                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max))
+            for of_replicas in zip(*found, strict=True):
+                self._fill(level, of_replicas, start)
+            n_selected += sum(len(event) for (event, _), *_ in found)
+        return n_selected
 
     def fill_response(self, level: str, replicas: Sequence[tuple[Array, Array, Events]]) -> None:
         """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
-        entries = [(event, (gen[:, PT], np.abs(gen[:, ETA]), reco_pt / gen[:, PT])) for gen, reco_pt, event in replicas]
-        self._fill("response", level, entries)
-
-    def _fill(self, name: str, level: str, replicas: Sequence[Entries]) -> None:
-        axes = self._axes[name]
-        event = np.concatenate([event for event, _ in replicas])
-        columns = [np.concatenate(column) for column in zip(*(columns for _, columns in replicas), strict=True)]
         if len(replicas) == 1:
-            sums = bin_sums(axes, columns, self.weights.take(event))
-        else:
-            sums = event_sums(axes, columns, event, self.event_weights, share=1.0 / len(replicas))
-        for limb, part in sums.items():
-            self.sums[(name, self.dataset, level, limb)] = part
+            gen, reco_pt, event = replicas[0]
+            for start in range(0, len(event), BLOCK):
+                rows = slice(start, start + BLOCK)
+                self._fill(level, [_response(gen[rows], reco_pt[rows], event[rows])])
+        else:  # entries of an event have to come together
+            self._fill(level, [_response(*columns) for columns in replicas])
+
+    def _fill(self, level: str, replicas: Sequence[Entries], first_event: int = 0) -> None:
+        """Fill all histograms that the entries have the columns of; their events count from the first one."""
+        columns = tuple(replicas[0][1])
+        binning = _binning(columns)
+        event = _joined([event for event, _ in replicas]) + first_event
+        bins = _joined([binning.bins(of_replica) for _, of_replica in replicas])
+        weights = self.weights
+        if len(replicas) > 1:
+            bins, of_cells = event_entries(bins, event, self.event_weights, share=1.0 / len(replicas))
+            event, weights = np.arange(len(of_cells)), Weights.of(of_cells)
+        key = level, columns, weights.limbs
+        if key not in self._totals:
+            self._totals[key] = np.zeros((len(weights.limbs), binning.n_bins, 2))
+        add(self._totals[key], bins, event, weights.parts)
 
 
-def _selected(jets: FlatJets, pt_min: float, eta_max: float) -> FlatJets:
-    """The jets that count, sorted by pt in each event."""
-    jets = jets.where((jets.values[:, PT] > pt_min) & (np.abs(jets.values[:, ETA]) < eta_max))
-    order = np.lexsort((-jets.values[:, PT], jets.event))
-    return FlatJets(jets.values[order], jets.counts, jets.local_index[order])
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
 
 
-def _entries(jets: FlatJets) -> dict[str, Entries]:
-    """What each histogram of jets is filled with: the events of the entries, and a column for each variable."""
-    values, event, counts = jets.values, jets.event, jets.counts
-    every = np.arange(len(counts))
-    some, two = np.flatnonzero(counts > 0), np.flatnonzero(counts > 1)
-    first = np.cumsum(counts) - counts
-    leading, second = values[first[two]], values[first[two] + 1]
-    d_phi = np.abs(wrap_phi(leading[:, PHI].astype(np.float64) - second[:, PHI]))
-    entries: dict[str, Entries] = {
-        "pt": (event, (values[:, PT],)),
-        "eta": (event, (values[:, ETA],)),
-        "phi": (event, (values[:, PHI],)),
-        "mass": (event, (values[:, MASS],)),
-        "pt_eta": (event, (values[:, PT], np.abs(values[:, ETA]))),
-        "ht": (some, (np.bincount(event, weights=values[:, PT], minlength=len(counts))[some],)),
-        "leading_pt": (some, (values[first[some], PT],)),
-        "second_pt": (two, (second[:, PT],)),
-        "dijet_mass": (two, (ak.to_numpy((_vectors(leading) + _vectors(second)).mass),)),
-        "dijet_deta": (two, (np.abs(leading[:, ETA] - second[:, ETA]),)),
-        "dijet_dphi": (two, (np.minimum(d_phi, BELOW_PI),)),
-    }
-    for name, pt_min in COUNTED.items():
-        entries[name] = (every, (np.bincount(event[values[:, PT] > pt_min], minlength=len(counts)),))
-    return entries
+@functools.cache
+def _binning(columns: tuple[str, ...]) -> Binning:
+    """The bins of the histograms that have all their variables among the columns."""
+    there = set(columns)
+    return Binning({name: axes for name, axes in AXES.items() if {axis.name for axis in axes} <= there})
+
+
+def _entries(values: Array, counts: Events, pt_min: float, eta_max: float) -> tuple[Entries, ...]:
+    """What histograms are filled with: the jets that count, all events, those with a jet, those with two."""
+    thresholds = list(COUNTED.values())
+    of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
+    pt, eta, phi, mass = of.jets
+    dijet = {"dijet_mass": of.dijet_mass, "dijet_deta": of.dijet_deta, "dijet_dphi": of.dijet_dphi}
+    return (
+        (of.event, {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "abs_eta": np.abs(eta)}),
+        (np.arange(len(counts)), dict(zip(COUNTED, of.n_jets, strict=True))),
+        (of.some, {"ht": of.ht, "leading_pt": of.leading_pt}),
+        (of.two, {"second_pt": of.second_pt, **dijet}),
+    )
+
+
+def _response(gen: Array, reco_pt: Array, event: Events) -> Entries:
+    gen_pt = np.ascontiguousarray(gen[:, PT])
+    return event, {"gen_pt": gen_pt, "gen_abs_eta": np.abs(gen[:, ETA]), "response": reco_pt / gen_pt}
 
 
 def to_hists(sums: Sums, datasets: Iterable[str]) -> dict[str, hist.Hist]:
@@ -182,19 +195,12 @@ def to_hists(sums: Sums, datasets: Iterable[str]) -> dict[str, hist.Hist]:
     limbs: dict[tuple[str, str, str], dict[int, npt.NDArray[np.float64]]] = {}
     for (name, dataset, level, limb), part in sums.items():
         limbs.setdefault((name, dataset, level), {})[limb] = part
-    hists = book(sorted(datasets))
+    names = sorted({*datasets, *(dataset for _, dataset, _ in limbs)})
+    hists = book(names)
+    views = {name: histogram.view(flow=True) for name, histogram in hists.items()}
     for (name, dataset, level), parts in limbs.items():
-        axes = hists[name].axes
-        bins = (axes["dataset"].index(dataset), axes["level"].index(level))
-        view = hists[name].view(flow=True)[bins]
+        view = views[name][names.index(dataset), LEVELS.index(level)]
         values, variances = merge(parts)
         view["value"] = values.reshape(view.shape)
         view["variance"] = variances.reshape(view.shape)
     return hists
-
-
-def _vectors(values: Array) -> ak.Array:
-    """Jets (N, 4) as Lorentz vectors."""
-    columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
-    fields = {name: values[:, k].astype(np.float64) for name, k in columns.items()}
-    return ak.zip(fields, with_name="PtEtaPhiMLorentzVector", behavior=coffea_vector.behavior)

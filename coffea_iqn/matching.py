@@ -5,13 +5,16 @@ Flat arrays with the number of jets of each event go in; no knowledge of awkward
 
 from __future__ import annotations
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating]
+Doubles = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer]
 
 CONE = {0.4: 0.25, 0.5: 0.35}  # ΔR below which a reco jet of radius R belongs to a gen jet, by default
+TURN = 2.0 * np.pi
 
 
 def default_cone(radius: float) -> float:
@@ -47,39 +50,63 @@ def match_jets(
     >>> match_jets(gen_eta, zero, np.array([2]), reco_eta, zero, np.array([2]), cone=0.4).tolist()
     [-1, 0]
     """
-    gen, reco = _pairs_of_each_event(gen_counts.astype(np.int64), reco_counts.astype(np.int64))
-    turn = 2.0 * np.pi
-    d_phi = gen_phi[gen].astype(np.float64) - reco_phi[reco]
-    d_phi -= turn * np.round(d_phi / turn)
-    distance2 = (gen_eta[gen].astype(np.float64) - reco_eta[reco]) ** 2 + d_phi**2
-    near = distance2 < cone**2
-    gen, reco, distance2 = gen[near], reco[near], distance2[near]
-    order = np.lexsort((reco, gen, distance2))
-    gen, reco = gen[order], reco[order]
-
-    match = np.full(len(gen_eta), -1, dtype=np.int64)
-    # A pair that comes first for both its jets is one that taking the nearest pair over and over would take:
-    # no nearer pair can touch either jet. So all of them may be taken at once, until none is left.
-    while len(gen):
-        mutual = _first_of_each(gen) & _first_of_each(reco)
-        match[gen[mutual]] = reco[mutual]
-        free = ~(np.isin(gen, gen[mutual]) | np.isin(reco, reco[mutual]))
-        gen, reco = gen[free], reco[free]
+    columns = [np.ascontiguousarray(c, dtype=np.float64) for c in (gen_eta, gen_phi, reco_eta, reco_phi)]
+    match: Ints = _match(*columns, gen_counts.astype(np.int64), reco_counts.astype(np.int64), cone**2)
     return match
 
 
-def _pairs_of_each_event(gen_counts: Ints, reco_counts: Ints) -> tuple[Ints, Ints]:
-    """Flat indices of all (gen, reco) combinations within each event."""
-    reco_per_gen = np.repeat(reco_counts, gen_counts)
-    gen = np.repeat(np.arange(len(reco_per_gen)), reco_per_gen)
-    first_reco = np.repeat(np.cumsum(reco_counts) - reco_counts, gen_counts)
-    first_pair = np.cumsum(reco_per_gen) - reco_per_gen
-    reco = np.arange(len(gen)) + np.repeat(first_reco - first_pair, reco_per_gen)
-    return gen, reco
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _match(
+    gen_eta: Doubles,
+    gen_phi: Doubles,
+    reco_eta: Doubles,
+    reco_phi: Doubles,
+    gen_counts: Ints,
+    reco_counts: Ints,
+    cone2: float,
+) -> Ints:
+    match = np.full(len(gen_eta), -1, dtype=np.int64)
+    taken = np.zeros(len(reco_eta), dtype=np.bool_)
+    nearest, distance2 = np.empty_like(match), np.empty(len(match))  # of each gen jet, among reco jets not yet taken
+    gen_end = reco_end = 0
+    for event in range(len(gen_counts)):
+        gen_start, gen_end = gen_end, gen_end + gen_counts[event]
+        reco = reco_end, reco_end + reco_counts[event]
+        reco_end = reco[1]
+        for i in range(gen_start, gen_end):
+            nearest[i], distance2[i] = _nearest(gen_eta[i], gen_phi[i], reco_eta, reco_phi, taken, reco, cone2)
+        for _ in range(gen_start, gen_end):
+            best = gen_start
+            for i in range(gen_start, gen_end):
+                if distance2[i] < distance2[best]:  # of equal ones the first
+                    best = i
+            if not distance2[best] < cone2:
+                break
+            j = nearest[best]
+            match[best], taken[j], distance2[best] = j, True, np.inf
+            for i in range(gen_start, gen_end):
+                if nearest[i] == j and match[i] < 0:
+                    nearest[i], distance2[i] = _nearest(gen_eta[i], gen_phi[i], reco_eta, reco_phi, taken, reco, cone2)
+    return match
 
 
-def _first_of_each(values: Ints) -> npt.NDArray[np.bool_]:
-    """True where a value occurs for the first time."""
-    first = np.zeros(len(values), dtype=bool)
-    first[np.unique(values, return_index=True)[1]] = True
-    return first
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _nearest(
+    eta: float,
+    phi: float,
+    reco_eta: Doubles,
+    reco_phi: Doubles,
+    taken: npt.NDArray[np.bool_],
+    reco: tuple[int, int],
+    cone2: float,
+) -> tuple[int, float]:
+    """The nearest reco jet of a range that is not taken, of several the first, and (ΔR)²; else −1 and infinity."""
+    nearest, least = -1, np.inf
+    for j in range(*reco):
+        d_eta = eta - reco_eta[j]
+        d_phi = phi - reco_phi[j]
+        d_phi -= TURN * np.rint(d_phi / TURN)
+        distance2 = d_eta * d_eta + d_phi * d_phi
+        if distance2 < min(cone2, least) and not taken[j]:
+            nearest, least = j, distance2
+    return nearest, least

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from coffea_iqn.matching import default_cone, match_jets
@@ -32,6 +32,7 @@ def flat(jets):
     return array[:, 0], array[:, 1], np.array([len(event) for event in jets])
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(EVENT, max_size=4))
 def test_equals_slow_reference(events):
     match = match_jets(*flat([g for g, _ in events]), *flat([r for _, r in events]), cone=0.9)
@@ -40,6 +41,17 @@ def test_equals_slow_reference(events):
         expected += [j + offset if j >= 0 else -1 for j in match_slowly(gen, reco, 0.9)]
         offset += len(reco)
     assert match.tolist() == expected
+
+
+def test_jets_that_are_not_finite_match_none():
+    one, nan = np.array([1]), np.array([np.nan])
+    assert match_jets(nan, nan, one, np.zeros(1), np.zeros(1), one, cone=np.inf).tolist() == [-1]
+    assert match_jets(np.zeros(1), np.zeros(1), one, nan, np.zeros(1), one, cone=np.inf).tolist() == [-1]
+
+
+def test_nothing_matches_in_no_events():
+    none = np.zeros(0, dtype=int)
+    assert match_jets(np.zeros(0), np.zeros(0), none, np.zeros(0), np.zeros(0), none, cone=0.4).tolist() == []
 
 
 def test_across_phi_pi():

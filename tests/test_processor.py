@@ -103,6 +103,67 @@ def test_histograms_hold_what_the_folder_gives(whole):
     np.testing.assert_array_equal(hists["leading_pt"][here].values(), leading)
 
 
+def columns_of(jets):
+    """What each histogram of jets is filled with: one array a variable, jagged or of some events, None elsewhere."""
+    jets = jets[(jets.pt > 20) & (abs(jets.eta) < 5)]
+    jets = jets[ak.argsort(jets.pt, ascending=False, stable=True)]
+    two = ak.mask(jets, ak.num(jets) > 1)
+    fields = ("pt", "eta", "phi", "mass")
+    doubles = {name: ak.values_astype(two[name], np.float64) for name in fields}
+    vectors = ak.zip(doubles, with_name="PtEtaPhiMLorentzVector", behavior=jets.behavior)
+    d_phi = abs(vectors[:, 0].delta_phi(vectors[:, 1]))
+    columns = {name: [jets[name]] for name in fields}
+    columns["pt_eta"] = [jets.pt, abs(jets.eta)]
+    for name, pt_min in (("njet", 0), ("njet30", 30), ("njet50", 50)):
+        columns[name] = [ak.sum(jets.pt > pt_min, axis=1)]
+    columns["ht"] = [ak.mask(ak.sum(ak.values_astype(jets.pt, np.float64), axis=1), ak.num(jets) > 0)]
+    columns["leading_pt"] = [ak.firsts(jets.pt)]
+    columns["second_pt"] = [two.pt[:, 1]]
+    columns["dijet_mass"] = [(vectors[:, 0] + vectors[:, 1]).mass]
+    columns["dijet_deta"] = [abs(two.eta[:, 0] - two.eta[:, 1])]
+    columns["dijet_dphi"] = [ak.where(d_phi >= np.pi, np.nextafter(np.pi, 0.0), d_phi)]
+    return columns
+
+
+@pytest.mark.parametrize("dataset", ["qcd", "flat"])
+def test_histograms_are_those_that_hist_fills(whole, dataset):
+    events = open_events({"qcd": "qcd_ak4.root", "flat": "qcdflat_ak4.root"}[dataset], metadata={"dataset": dataset})
+    reco = IQNFolder("cms-delphes-ak4", unmatched=True)(events.GenJet, events)
+    levels = {
+        level: columns_of(jets) for level, jets in (("gen", events.GenJet), ("reco", reco), ("truth", events.Jet))
+    }
+    matched = reco[reco.genJetIdx >= 0]
+    gen = events.GenJet[matched.genJetIdx]
+    levels["reco"]["response"] = [gen.pt, abs(gen.eta), matched.pt / gen.pt]
+    filled = histograms.book([dataset])
+    for level, columns in levels.items():
+        for name, variables in columns.items():
+            weight = ak.broadcast_arrays(ak.values_astype(events.genWeight, np.float64), variables[0])[0]
+            there = ~ak.is_none(variables[0])
+            flat = [ak.to_numpy(ak.flatten(column[there], axis=None)) for column in (*variables, weight)]
+            assert len({len(column) for column in flat}) == 1
+            filled[name].fill(dataset, level, *flat[:-1], weight=flat[-1])
+    for name, histogram in filled.items():
+        found = whole["hists"][name][{"dataset": dataset}].view(flow=True)
+        expected = histogram[{"dataset": dataset}].view(flow=True)
+        if name == "response":  # truth of which needs a matching
+            found, expected = found[:2], expected[:2]
+        assert expected["value"].sum() > 0.0
+        np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-12, err_msg=name)
+        np.testing.assert_allclose(found["variance"], expected["variance"], rtol=1e-12, err_msg=name)
+
+
+def test_events_in_blocks_and_at_once_fill_the_same(monkeypatch):
+    events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})
+    instances = IQNFoldProcessor(), IQNFoldProcessor(replicas=2)
+    at_once = [instance.process(events) for instance in instances]
+    monkeypatch.setattr(histograms, "BLOCK", 333)
+    for instance, before in zip(instances, at_once, strict=True):
+        out = instance.process(events)
+        assert out["cutflow"] == before["cutflow"]
+        assert out["hists"] == before["hists"]
+
+
 def test_weights_fill_values_and_variances(whole):
     events = open_events("qcdflat_ak4.root")
     weight = np.asarray(events.genWeight, dtype=float)

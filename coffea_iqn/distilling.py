@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.batches import Course
-from coffea_iqn.context import OF_EVENT, WIDTHS
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import PHI
 from coffea_iqn.fitting import Fitted, Schedule, Watch
@@ -49,12 +48,12 @@ def distil(
 
     Raises
     ------
-    ValueError: when the teacher's network has no density.
+    TypeError: when the teacher's network has no density.
     FloatingPointError: when a loss is no longer finite.
     """
     if not isinstance(teacher.network, SplineIQN):
         msg = f"teacher: expected a SplineIQN, which has a density, got {type(teacher.network).__name__}"
-        raise ValueError(msg)
+        raise TypeError(msg)
     v = teacher.variables
     origin, network, gate = _students(teacher, settings)
     course = Course(settings.blind, settings.shares, "cpu", None, watch)
@@ -113,7 +112,7 @@ def distil(
 
 
 def divergence(d: Tensor) -> Tensor:
-    """e^d − 1 − d of d = log q(y) − log p(y): over draws y of p, its mean is the Kullback-Leibler divergence of p from q.
+    """e^d − 1 − d of d = log q(y) − log p(y): its mean over draws y of p is the Kullback-Leibler divergence KL(p, q).
 
     Each term is least where d is zero, unlike log p − log q, which has the same mean: so gradients do not scatter once
     the laws agree. Above d = 1, which a first guess exceeds by far, it goes on straight.
@@ -147,7 +146,7 @@ def _students(
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
-    """Network inputs, lower bounds and samples of some gen jets, half of them mirrored in phi where that is asked for."""
+    """Network inputs, lower bounds and samples of some gen jets, half of them mirrored in phi if so asked."""
     gen, context = pairs.gen[part].copy(), pairs.context[part]
     if reflect:
         gen[::2, PHI] *= -1.0

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from coffea_iqn.blocks import in_blocks
 from coffea_iqn.compiled import emulator as compiled
+from coffea_iqn.compiled.dense import singles
 from coffea_iqn.context import N_COLUMNS, encode, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
 from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
@@ -269,8 +270,9 @@ class Emulator:
             wanted = len(gen) if with_efficiency and own else 0
             reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
             known = encode(len(gen), {}) if context is None else context
-            columns = (np.ascontiguousarray(column, dtype=np.float32) for column in (gen, tau, known))
-            compiled.draw(self._compiled, *columns, np.float32(threshold), reco, found)
+            compiled.draw(
+                self._compiled, singles(gen), singles(tau), singles(known), np.float32(threshold), reco, found
+            )
         if with_efficiency and not own:
             found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
         return reco, found if with_efficiency else np.empty(0, dtype=np.float32)

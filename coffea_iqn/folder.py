@@ -252,13 +252,10 @@ class IQNFolder:
         lost = extra = 0
         for replica in range(self.replicas):
             tau = levels(keys, place, replica=replica)
-            jets_and_context = known.values, tau, context
-            options = {"raw_pt_min": raw_pt_min, "backend": self.backend}
+            reco, efficiency = emulator.respond(known.values, tau, context, raw_pt_min=raw_pt_min, backend=self.backend)
             if self.acceptance:
-                reco, efficiency = emulator.respond(*jets_and_context, **options)
                 kept = levels(keys, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
             else:
-                reco = emulator.sample(*jets_and_context, **options)
                 kept = np.ones(len(reco), dtype=bool)
             made = _Placed(reco, event, place).where(kept)
             if self.unmatched:

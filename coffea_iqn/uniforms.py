@@ -13,6 +13,7 @@ Four words make the four levels of one jet. Chunk, executor, worker, file order 
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numba as nb
 import numpy as np
@@ -54,7 +55,7 @@ def philox(counter: Words, key: Words) -> Words:
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _block(c0: int, c1: int, c2: int, c3: int, k0: int, k1: int) -> tuple[int, int, int, int]:
+def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Four words of a counter of four and a key of two, all uint32."""
     for _ in range(_ROUNDS):
         p0 = _M0 * np.uint64(c0)
@@ -125,5 +126,5 @@ def _levels(keys: Words, index: Words, use: np.uint32, out: npt.NDArray[np.float
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _level(word: int) -> float:
+def _level(word: Any) -> Any:
     return (np.float32(np.uint32(word) >> _DROPPED) + _HALF) * _STEP

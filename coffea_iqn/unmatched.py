@@ -20,7 +20,9 @@ import torch
 
 from coffea_iqn.blocks import in_blocks
 from coffea_iqn.compiled import unmatched as compiled
-from coffea_iqn.context import columns_of, encode
+from coffea_iqn.compiled.dense import singles
+from coffea_iqn.compiled.jets import places_of
+from coffea_iqn.context import encode
 from coffea_iqn.features import ETA, MASS, MAX_LOG, PHI, PT, SCALES, Array, Standardisation, beam_side, wrap_phi
 from coffea_iqn.networks import NumberNetwork, QuantileNetwork
 from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, far_columns, near_columns, nearest
@@ -104,7 +106,7 @@ class Law:
         if self.compiled is None or backend == "torch":
             return in_blocks(count, columns, u)
         numbers = np.empty(len(columns), dtype=np.int64)
-        compiled.count(self.compiled, columns, np.ascontiguousarray(u), numbers)
+        compiled.count(self.compiled, columns, singles(u), numbers)
         return numbers
 
     def targets(self, columns: Array, tau: Array, *, log_pt_min: float, backend: str = "auto") -> Array:
@@ -193,16 +195,15 @@ class Unmatched:
             numbers = self.near.numbers(columns(every), u, backend="torch")
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
-            known = [np.empty(0, dtype=np.int64), *(np.r_[columns_of(level)] for level in self.context)]
-            jets = (np.ascontiguousarray(j, dtype=np.float32) for j in (gen, reco))
             compiled.count_near(
                 self.near.compiled,
-                *jets,
+                singles(gen),
+                singles(reco),
                 found,
-                context,
-                np.concatenate(known),
+                singles(context),
+                places_of(self.context),
                 np.float32(SMALL),
-                np.ascontiguousarray(u),
+                singles(u),
                 numbers,
             )
         event = np.repeat(np.arange(len(counts)), counts)

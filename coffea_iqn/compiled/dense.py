@@ -6,9 +6,9 @@ processor.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
@@ -16,6 +16,8 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import nn
+
+from coffea_iqn.compiled import kernel
 
 Floats = npt.NDArray[np.float32]
 
@@ -30,7 +32,7 @@ class Layers(NamedTuple):
     Attributes
     ----------
     weights, biases: of all layers, one after the other, flat.
-    shapes: outputs and inputs of each layer, (layers, 2), filled up with zeros to multiples of four; no rows: no network.
+    shapes: outputs and inputs of each layer, (layers, 2), filled up to multiples of four; no rows: no network.
     slope: of LeakyReLU, below 1.
     """
 
@@ -38,6 +40,14 @@ class Layers(NamedTuple):
     biases: Floats
     shapes: npt.NDArray[np.int64]
     slope: np.float32
+
+
+Nets = tuple[Layers, Layers, Layers, Layers]
+
+
+def singles(values: npt.NDArray[Any]) -> Floats:
+    """Numbers as compiled code takes them: single precision, contiguous."""
+    return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def pack(network: nn.Sequential | None, slope: float = 0.0) -> Layers:
@@ -58,7 +68,13 @@ def pack(network: nn.Sequential | None, slope: float = 0.0) -> Layers:
     )
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def pack_all(networks: Iterable[Any], slope: float) -> Nets:
+    """The layers of the four networks of a `SplineIQN`."""
+    first, second, third, fourth = (pack(network, slope) for network in networks)
+    return first, second, third, fourth
+
+
+@kernel
 def feed_forward(x: Floats, n: int, layers: Layers, one: Floats, two: Floats) -> Floats:
     """What a network gives for a tile.
 
@@ -83,7 +99,7 @@ def feed_forward(x: Floats, n: int, layers: Layers, one: Floats, two: Floats) ->
     return source
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _dense(x: Floats, n: int, weights: Floats, biases: Floats, slope: np.float32, out: Floats) -> None:
     """One layer for the first n jets, and for some beside them, up to whole multiples of `JETS`."""
     for jet in range(0, n, JETS):
@@ -92,7 +108,7 @@ def _dense(x: Floats, n: int, weights: Floats, biases: Floats, slope: np.float32
 
 
 @intrinsic  # type: ignore[untyped-decorator]
-def _panel(typing_context: Any, x: Any, out: Any, weights: Any, biases: Any, slope: Any, output: Any, jet: Any) -> Any:
+def _panel(_typing: Any, x: Any, out: Any, weights: Any, biases: Any, slope: Any, output: Any, jet: Any) -> Any:
     """`OUTPUTS` outputs of a layer for `JETS` jets, from the given ones on: written for the compiler behind numba.
 
     The sums stay in registers as long as they grow, which a loop of numba does not bring about, and every step is a

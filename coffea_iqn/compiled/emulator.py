@@ -6,18 +6,16 @@ through the same operations in the same order, whichever jets lie beside it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled import jets
-from coffea_iqn.compiled.dense import TILE, Floats, Layers, feed_forward, pack
+from coffea_iqn.compiled import jets, kernel
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
 from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
-from coffea_iqn.context import OF_EVENT, WIDTHS, columns_of
+from coffea_iqn.context import OF_EVENT, WIDTHS
 from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
@@ -43,7 +41,7 @@ class Model(NamedTuple):
 
     origin: Layers
     acceptance: Layers
-    nets: tuple[Layers, Layers, Layers, Layers]
+    nets: Nets
     knots: Floats
     input_mean: Floats
     input_scale: Floats
@@ -68,14 +66,13 @@ def serves(emulator: Any) -> bool:
 def compile_model(emulator: Any) -> Model:
     """The numbers of an emulator, which `serves` is true of."""
     network, v, origin, gate = emulator.network, emulator.variables, emulator.origin, emulator.acceptance
-    columns = [np.arange(WIDTHS[level]) + columns_of(level).start for level in v.context]
     n_event = 0 if origin is None else sum(WIDTHS[level] for level in v.context if level in OF_EVENT)
-    columns = np.concatenate([np.empty(0, dtype=np.int64), *columns])
+    columns = jets.places_of(v.context)
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
         origin=pack(None) if origin is None else pack(origin.net, origin.slope),
         acceptance=pack(None) if gate is None else pack(gate.net, gate.slope),
-        nets=tuple(pack(net, network.slope) for net in network.nets),
+        nets=pack_all(network.nets, network.slope),
         knots=network.knots.numpy(),
         input_mean=v.input_scale.mean,
         input_scale=v.input_scale.scale,
@@ -92,7 +89,7 @@ def compile_model(emulator: Any) -> Model:
     )
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def draw(
     model: Model, gen: Floats, tau: Floats, context: Floats, raw_pt_min: np.float32, reco: Floats, chance: Floats
 ) -> None:
@@ -132,7 +129,7 @@ def draw(
             jets.sizes(base, n, model.coefficients, size)
         if raw_pt_min > 0.0:
             _lowest(model, base, n, raw_pt_min, size, work[0])
-        draw_targets(model.nets, model.knots, known, n_known, tau_tile, n, raw_pt_min > 0.0, work, one, two)
+        draw_targets(model.nets, model.knots, known, n_known, tau_tile, n, bool(raw_pt_min > 0.0), work, one, two)
         targets = tau_tile  # of which nothing is needed any more
         unstandardise(known, n_known, n, model.target_mean, model.target_scale, targets)
         if model.compressed:
@@ -152,7 +149,7 @@ def draw(
                 reco[start + t, k] = targets[k, t]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _know_origin(model: Model, inputs: Floats, n: int, one: Floats, two: Floats, known: Floats) -> None:
     """What the quantile networks see: the inputs but for the event's, and `OriginNetwork.describe` of all of them."""
     for k in range(model.n_own):
@@ -181,7 +178,7 @@ def _know_origin(model: Model, inputs: Floats, n: int, one: Floats, two: Floats,
             to[t] = ONE - TWO * max(row[t] - total[t], LEAST_LOG) / LEAST_LOG
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _lowest(model: Model, base: Floats, n: int, raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
     """The standardised first target of a jet at the threshold, (tile,)."""
     log_threshold = log(raw_pt_min)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import numba as nb
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import Floats
 from coffea_iqn.compiled.elementary import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
+from coffea_iqn.context import columns_of
 from coffea_iqn.features import (
     DETECTOR_EDGES,
     MASS_OFFSET,
@@ -26,13 +29,21 @@ FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorime
 EDGES = TOWER_EDGES.astype(np.float32)
 MOST_CHANGE, MOST_STEPS = np.float32(1.5), np.float32(3.0)  # as of `unmatched.outcome`
 CELLS_PER_UNIT = 20  # of |eta|: cells narrower than any tower
-FIRST_TOWER = np.clip(np.searchsorted(TOWER_EDGES, np.arange(8 * CELLS_PER_UNIT) / CELLS_PER_UNIT, "right") - 1, 0, None)
+FIRST_TOWER = np.clip(
+    np.searchsorted(TOWER_EDGES, np.arange(8 * CELLS_PER_UNIT) / CELLS_PER_UNIT, "right") - 1, 0, None
+)
 PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI[:-1]], dtype=np.float32)
 PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI], dtype=np.float32)
 STEP_EDGES, STEP_WIDTHS = (np.array(column, dtype=np.float32) for column in zip(*DETECTOR_EDGES, strict=True))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def places_of(levels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """The columns of some levels among those of `context`."""
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *(np.r_[columns_of(level)] for level in levels)])
+
+
+@kernel
 def describe(jets: Floats, n: int, rows: Floats) -> None:
     """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
     pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
@@ -53,7 +64,13 @@ def describe(jets: Floats, n: int, rows: Floats) -> None:
     for t in range(n):
         eta_turns[t] = _phase_in_eta(abs_eta[t])
     for t in range(n):
-        towers = PHI_TOWERS[0] if abs_eta[t] < PHI_EDGES[0] else PHI_TOWERS[1] if abs_eta[t] < PHI_EDGES[1] else PHI_TOWERS[2]
+        towers = (
+            PHI_TOWERS[0]
+            if abs_eta[t] < PHI_EDGES[0]
+            else PHI_TOWERS[1]
+            if abs_eta[t] < PHI_EDGES[1]
+            else PHI_TOWERS[2]
+        )
         phi_turns[t] = phi[t] * towers / TURN
     for first in (10, 12):
         turns, cosines = rows[first], rows[first + 1]
@@ -63,7 +80,7 @@ def describe(jets: Floats, n: int, rows: Floats) -> None:
             cosines[t] = sine(x + QUARTER)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _phase_in_eta(abs_eta: np.float32) -> np.float32:
     """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
     tower = FIRST_TOWER[min(int(abs_eta * CELLS_PER_UNIT), len(FIRST_TOWER) - 1)]
@@ -72,7 +89,7 @@ def _phase_in_eta(abs_eta: np.float32) -> np.float32:
     return np.float32((abs_eta - EDGES[tower]) / (EDGES[tower + 1] - EDGES[tower]))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def sizes(rows: Floats, n: int, coefficients: Floats, size: Floats) -> None:
     """`features.Compression.size`, (4, tile), of jets that `describe` described; coefficients (10, 4)."""
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
@@ -85,7 +102,7 @@ def sizes(rows: Floats, n: int, coefficients: Floats, size: Floats) -> None:
             row[t] = TWO * exp(min(max(total, -MOST_LOG), MOST_LOG))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def compressed_threshold(rows: Floats, n: int, log_raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
     """The first target, log pt'/pt, at a threshold, over its size and asinh; size of zero leaves it as it is."""
     log_pt = rows[LOG_PT]
@@ -94,7 +111,7 @@ def compressed_threshold(rows: Floats, n: int, log_raw_pt_min: np.float32, size:
         y[t] = arcsinh(target / size[t])
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def decompress(targets: Floats, n: int, size: Floats) -> None:
     """`features.Compression.invert` of targets, (4, tile), in place."""
     for k in range(len(targets)):
@@ -103,7 +120,7 @@ def decompress(targets: Floats, n: int, size: Floats) -> None:
             row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * of[t]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def decode(
     targets: Floats,
     jets: Floats,
@@ -114,7 +131,7 @@ def decode(
     symmetric: bool,
     scaled: bool,
 ) -> None:
-    """Residual or symmetric targets, (4, tile), to reco jets, in place: `emulator.Variables.decode` after `decompress`."""
+    """Residual or symmetric targets, (4, tile), to reco jets, in place: `Variables.decode` after `decompress`."""
     log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
     pt, eta, phi, log_m = jets[PT], jets[ETA], jets[PHI], rows[LOG_M]
     for t in range(n):
@@ -132,8 +149,10 @@ def decode(
         d_log_m[t] = mass * factor
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
-def outcome(gen: Floats, reco: Floats, found: npt.NDArray[np.bool_], rows: Floats, n: int, small: np.float32, out: Floats) -> None:
+@kernel
+def outcome(
+    gen: Floats, reco: Floats, found: npt.NDArray[np.bool_], rows: Floats, n: int, small: np.float32, out: Floats
+) -> None:
     """`unmatched.outcome` of gen and reco jets, (4, tile) each, the gen jets described, into (6, tile)."""
     log_pt, log_m = rows[LOG_PT], rows[LOG_M]
     flag, ratio, d_eta, d_phi, mass, hard = out[0], out[1], out[2], out[3], out[4], out[5]
@@ -150,6 +169,6 @@ def outcome(gen: Floats, reco: Floats, found: npt.NDArray[np.bool_], rows: Float
         mass[t] = _within(log(max(reco[MASS, t], ZERO) + OFFSET) - log_m[t], MOST_CHANGE) if found[t] else ZERO
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _within(x: np.float32, most: np.float32) -> np.float32:
     return np.float32(min(max(x, -most), most))

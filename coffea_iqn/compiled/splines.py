@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
+from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import Floats
 from coffea_iqn.compiled.elementary import HALF, ONE, TWO, ZERO, log, logistic
 from coffea_iqn.splines import LOGIT_MAX, SLOPE_MIN, STEP_MIN
@@ -13,12 +13,12 @@ FOUR = np.float32(4.0)
 LEAST_SLOPE, LEAST_STEP, MOST_LOGIT = np.float32(SLOPE_MIN), np.float32(STEP_MIN), np.float32(LOGIT_MAX)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _positive(x: np.float32) -> np.float32:
     return np.float32(HALF * (x + np.sqrt(x * x + FOUR)))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def ascend(curve: Floats, n: int, n_knots: int) -> None:
     """The first rows of what a network gives, (2 K, tile), to quantiles at the knots; the slopes' rows stay."""
     middle = n_knots // 2
@@ -39,7 +39,7 @@ def ascend(curve: Floats, n: int, n_knots: int) -> None:
             row[t] += start[t]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def logits(tau: Floats, n: int, z: Floats) -> None:
     """The logits of levels, (tile,) each."""
     for t in range(n):
@@ -47,16 +47,16 @@ def logits(tau: Floats, n: int, z: Floats) -> None:
         z[t] = min(max(logit, -MOST_LOGIT), MOST_LOGIT)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def logits_above(tau: Floats, z_low: Floats, n: int, z: Floats) -> None:
-    """The logits of 1 − (1 − τ) (1 − p), for the logits of p: of levels above p, of which nothing rounds away near 1."""
+    """The logits of 1 − (1 − τ) (1 − p), for the logits of p: of levels above p, accurate near 1."""
     for t in range(n):
         below, above = logistic(z_low[t]), logistic(-z_low[t])
         logit = log(below + above * tau[t]) - log(above) - log(ONE - tau[t])
         z[t] = min(max(logit, -MOST_LOGIT), MOST_LOGIT)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def quantiles(z: Floats, curve: Floats, knots: Floats, n: int, bins: Floats, y: Floats) -> None:
     """The splines at logits z, (tile,).
 
@@ -83,7 +83,7 @@ def quantiles(z: Floats, curve: Floats, knots: Floats, n: int, bins: Floats, y: 
         y[t] = value + width[t] * (low * min(x, ZERO) + high * max(x - ONE, ZERO))
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def levels(y: Floats, curve: Floats, knots: Floats, n: int, bins: Floats, z: Floats) -> None:
     """The logits z at which the splines are y: the inverse of `quantiles`."""
     _find(y, curve, knots, n, False, bins)
@@ -102,14 +102,16 @@ def levels(y: Floats, curve: Floats, knots: Floats, n: int, bins: Floats, z: Flo
         z[t] = inside + min(y[t] - y0[t], ZERO) / low + max(y[t] - y1[t], ZERO) / high
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _find(at: Floats, curve: Floats, knots: Floats, n: int, by_knot: bool, bins: Floats) -> None:
     """Of the bin each jet is in: its first knot, its width, the quantiles and the slopes at both ends, (6, tile)."""
     n_knots = len(knots)
     count, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
         count[t] = ZERO
-    for k in range(1, n_knots - 1):  # all of them: comparing eight jets at once costs less than a branch guessed wrongly
+    for k in range(
+        1, n_knots - 1
+    ):  # all of them: comparing eight jets at once costs less than a branch guessed wrongly
         if by_knot:
             knot = knots[k]
             for t in range(n):

@@ -5,26 +5,25 @@ A tile is an array (rows, TILE): a row is a variable, jets lie side by side.
 
 from __future__ import annotations
 
-import numba as nb
 import numpy as np
 
-from coffea_iqn.compiled.dense import OUTPUTS, TILE, Floats, Layers, feed_forward
+from coffea_iqn.compiled import kernel
+from coffea_iqn.compiled.dense import OUTPUTS, TILE, Floats, Nets, feed_forward
 from coffea_iqn.compiled.elementary import ZERO
 from coffea_iqn.compiled.splines import ascend, levels, logits, logits_above, quantiles
 from coffea_iqn.networks import N_TARGETS
 
 ROWS = 128  # of a tile, more than any layer has
 N_WORK = 8  # rows that drawing needs beside
-Nets = tuple[Layers, Layers, Layers, Layers]
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def blank(rows: int) -> Floats:
     """A tile of zeros."""
     return np.zeros((rows, TILE), np.float32)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def take(values: Floats, start: int, n: int, tile: Floats) -> None:
     """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
     for t in range(n):
@@ -32,7 +31,7 @@ def take(values: Floats, start: int, n: int, tile: Floats) -> None:
             tile[k, t] = values[start + t, k]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def standardise(rows: Floats, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
     """The first rows less their mean, over their scale; out may be rows."""
     for k in range(len(mean)):
@@ -41,7 +40,7 @@ def standardise(rows: Floats, n: int, mean: Floats, scale: Floats, out: Floats) 
             to[t] = (row[t] - mean[k]) / scale[k]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def unstandardise(rows: Floats, first: int, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
     """The inverse of `standardise`, of the rows from first on."""
     for k in range(len(mean)):
@@ -50,9 +49,18 @@ def unstandardise(rows: Floats, first: int, n: int, mean: Floats, scale: Floats,
             to[t] = row[t] * scale[k] + mean[k]
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def draw_targets(
-    nets: Nets, knots: Floats, known: Floats, first: int, tau: Floats, n: int, bounded: bool, work: Floats, one: Floats, two: Floats
+    nets: Nets,
+    knots: Floats,
+    known: Floats,
+    first: int,
+    tau: Floats,
+    n: int,
+    bounded: bool,
+    work: Floats,
+    one: Floats,
+    two: Floats,
 ) -> None:
     """The four standardised targets of a tile, one after the other, each given those before it.
 

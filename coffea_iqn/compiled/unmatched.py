@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled import jets
-from coffea_iqn.compiled.dense import TILE, Floats, Layers, feed_forward, pack
+from coffea_iqn.compiled import jets, kernel
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ZERO, exp
 from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
 from coffea_iqn.networks import N_TARGETS
@@ -22,7 +21,7 @@ class Model(NamedTuple):
     """A law's numbers, as compiled code takes them: layers, knots of the splines, standardisations."""
 
     number: Layers
-    nets: tuple[Layers, Layers, Layers, Layers]
+    nets: Nets
     knots: Floats
     input_mean: Floats
     input_scale: Floats
@@ -35,7 +34,7 @@ def compile_law(law: Any) -> Model:
     """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
     return Model(
         number=pack(law.number.net, law.number.slope),
-        nets=tuple(pack(net, law.jets.slope) for net in law.jets.nets),
+        nets=pack_all(law.jets.nets, law.jets.slope),
         knots=law.jets.knots.numpy(),
         input_mean=law.input_scale.mean,
         input_scale=law.input_scale.scale,
@@ -45,7 +44,7 @@ def compile_law(law: Any) -> Model:
     )
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
     """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
     tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
@@ -56,7 +55,7 @@ def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def count_near(
     law: Model,
     gen: Floats,
@@ -84,7 +83,9 @@ def count_near(
         take(gen, start, n, gen_tile)
         take(reco, start, n, reco_tile)
         jets.describe(gen_tile, n, tile)
-        jets.outcome(gen_tile, reco_tile, found[start : start + n], tile, n, small, tile[first : first + jets.N_OUTCOME])
+        jets.outcome(
+            gen_tile, reco_tile, found[start : start + n], tile, n, small, tile[first : first + jets.N_OUTCOME]
+        )
         for k in range(len(levels)):
             row, column = tile[first + jets.N_OUTCOME + k], levels[k]
             for t in range(n):
@@ -93,7 +94,7 @@ def count_near(
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def _count(law: Model, tile: Floats, n: int, u: Floats, numbers: Ints, one: Floats, two: Floats) -> None:
     """How many of the cumulated chances a level exceeds."""
     logit = feed_forward(tile, n, law.number, one, two)
@@ -118,7 +119,7 @@ def _count(law: Model, tile: Floats, n: int, u: Floats, numbers: Ints, one: Floa
                 numbers[t] += 1
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: Floats) -> None:
     """The targets of a jet of each source: targets, (N, 4), overwritten.
 

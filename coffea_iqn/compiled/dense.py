@@ -32,7 +32,7 @@ class Layers(NamedTuple):
     Attributes
     ----------
     weights, biases: of all layers, one after the other, flat.
-    shapes: outputs and inputs of each layer, (layers, 2), filled up to multiples of four; no rows: no network.
+    shapes: outputs, filled up to multiples of four, and inputs of each layer, (layers, 2); no rows: no network.
     slope: of LeakyReLU, below 1.
     """
 
@@ -56,10 +56,10 @@ def pack(network: nn.Sequential | None, slope: float = 0.0) -> Layers:
     weights, biases, shapes = [np.empty(0)], [np.empty(0)], []
     for layer in linear:
         weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-        extra_out, extra_in = (-size % OUTPUTS for size in weight.shape)
-        weights.append(np.pad(weight, ((0, extra_out), (0, extra_in))).ravel())
-        biases.append(np.pad(bias, (0, extra_out)))
-        shapes.append((len(bias) + extra_out, weight.shape[1] + extra_in))
+        extra = -len(bias) % OUTPUTS
+        weights.append(np.pad(weight, ((0, extra), (0, 0))).ravel())
+        biases.append(np.pad(bias, (0, extra)))
+        shapes.append((len(bias) + extra, weight.shape[1]))
     return Layers(
         np.concatenate(weights).astype(np.float32),
         np.concatenate(biases).astype(np.float32),
@@ -80,7 +80,7 @@ def feed_forward(x: Floats, n: int, layers: Layers, one: Floats, two: Floats) ->
 
     Parameters
     ----------
-    x: inputs, (rows, tile); rows beyond those of the network must be finite, for they count zero times.
+    x: inputs, (rows, tile).
     n: how many jets of the tile count.
     layers: the network.
     one, two: (rows, tile), overwritten; the result is one of them.

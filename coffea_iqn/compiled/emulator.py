@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.compiled import jets, kernel
-from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all, singles
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
-from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, rows_needed, standardise, take, unstandardise
 from coffea_iqn.context import OF_EVENT, WIDTHS
 from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
 
@@ -37,6 +37,7 @@ class Model(NamedTuple):
     coefficients: of the compression, (10, 4).
     compressed, symmetric, scaled: whether targets are compressed, towards the beam, and scaled afterwards.
     mass_over_pt_max: as of `Variables`.
+    rows: of a tile.
     """
 
     origin: Layers
@@ -55,6 +56,7 @@ class Model(NamedTuple):
     symmetric: bool
     scaled: bool
     mass_over_pt_max: np.float32
+    rows: int
 
 
 def serves(emulator: Any) -> bool:
@@ -69,23 +71,29 @@ def compile_model(emulator: Any) -> Model:
     n_event = 0 if origin is None else sum(WIDTHS[level] for level in v.context if level in OF_EVENT)
     columns = jets.places_of(v.context)
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
+    origins = pack(None) if origin is None else pack(origin.net, origin.slope)
+    gates = pack(None) if gate is None else pack(gate.net, gate.slope)
+    nets = pack_all(network.nets, network.slope)
+    n_inputs = jets.N_CALORIMETER + len(columns)
+    n_known = n_inputs - n_event + (0 if origin is None else origin.n_samples)
     return Model(
-        origin=pack(None) if origin is None else pack(origin.net, origin.slope),
-        acceptance=pack(None) if gate is None else pack(gate.net, gate.slope),
-        nets=pack_all(network.nets, network.slope),
+        origin=origins,
+        acceptance=gates,
+        nets=nets,
         knots=network.knots.numpy(),
         input_mean=v.input_scale.mean,
         input_scale=v.input_scale.scale,
         target_mean=v.target_scale.mean,
         target_scale=v.target_scale.scale,
         columns=columns,
-        n_own=jets.N_CALORIMETER + len(columns) - n_event,
+        n_own=n_inputs - n_event,
         n_samples=0 if origin is None else origin.n_samples,
-        coefficients=np.ascontiguousarray(compression, dtype=np.float32),
+        coefficients=singles(compression),
         compressed=v.compression is not None,
         symmetric=v.targets == "symmetric",
         scaled=v.scale == "delphes-cms",
         mass_over_pt_max=np.float32(v.mass_over_pt_max),
+        rows=rows_needed(max(n_inputs, n_known), origins, gates, *nets),
     )
 
 
@@ -104,7 +112,7 @@ def draw(
     reco: (N, 4), overwritten where there are levels.
     chance: (N,), overwritten; (0,) where they are not wanted.
     """
-    one, two, inputs, known = blank(ROWS), blank(ROWS), blank(ROWS), blank(ROWS)
+    one, two, inputs, known = blank(model.rows), blank(model.rows), blank(model.rows), blank(model.rows)
     gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
     base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
     n_known = model.n_own + model.n_samples

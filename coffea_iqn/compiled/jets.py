@@ -83,7 +83,8 @@ def describe(jets: Floats, n: int, rows: Floats) -> None:
 @kernel
 def _phase_in_eta(abs_eta: np.float32) -> np.float32:
     """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
-    tower = FIRST_TOWER[min(int(abs_eta * CELLS_PER_UNIT), len(FIRST_TOWER) - 1)]
+    # nothing but a number within the table may become a place in it
+    tower = FIRST_TOWER[int(abs_eta * CELLS_PER_UNIT) if abs_eta < EDGES[-1] else len(FIRST_TOWER) - 1]
     if tower < len(EDGES) - 2 and abs_eta >= EDGES[tower + 1]:
         tower += 1
     return np.float32((abs_eta - EDGES[tower]) / (EDGES[tower + 1] - EDGES[tower]))

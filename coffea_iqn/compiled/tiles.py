@@ -8,13 +8,16 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.compiled import kernel
-from coffea_iqn.compiled.dense import OUTPUTS, TILE, Floats, Nets, feed_forward
-from coffea_iqn.compiled.elementary import ZERO
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward
 from coffea_iqn.compiled.splines import ascend, levels, logits, logits_above, quantiles
 from coffea_iqn.networks import N_TARGETS
 
-ROWS = 128  # of a tile, more than any layer has
 N_WORK = 8  # rows that drawing needs beside
+
+
+def rows_needed(n_known: int, *layers: Layers) -> int:
+    """The rows of tiles through which these layers go, and the four targets drawn after so many known rows."""
+    return int(max([n_known + N_TARGETS, *(of.shapes.max(initial=0) for of in layers)]))
 
 
 @kernel
@@ -67,15 +70,12 @@ def draw_targets(
     Parameters
     ----------
     nets, knots: of a `SplineIQN`.
-    known: what the networks see, (ROWS, tile); the targets come into the rows from first on.
+    known: what the networks see, (rows, tile); the targets come into the rows from first on.
     tau: levels, (4, tile).
     n: how many jets of the tile count.
     bounded: whether the first target is drawn from above the bound in work[0].
-    work: (N_WORK, tile); one, two: (ROWS, tile): overwritten.
+    work: (N_WORK, tile); one, two: (rows, tile): overwritten.
     """
-    for row in range(first, first + N_TARGETS + OUTPUTS):
-        for t in range(n):  # nothing but finite numbers may lie where the weights of a network are zero
-            known[row, t] = ZERO
     z, bins = work[1], work[2:]
     for k in range(N_TARGETS):
         curve = feed_forward(known, n, nets[k], one, two)

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from coffea_iqn.compiled import jets, kernel
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ZERO, exp
-from coffea_iqn.compiled.tiles import N_WORK, ROWS, blank, draw_targets, standardise, take, unstandardise
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, rows_needed, standardise, take, unstandardise
 from coffea_iqn.networks import N_TARGETS
 
 Ints = npt.NDArray[np.int64]
@@ -18,7 +18,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Model(NamedTuple):
-    """A law's numbers, as compiled code takes them: layers, knots of the splines, standardisations."""
+    """A law's numbers, as compiled code takes them: layers, knots of the splines, standardisations, rows of a tile."""
 
     number: Layers
     nets: Nets
@@ -28,26 +28,29 @@ class Model(NamedTuple):
     target_mean: Floats
     target_scale: Floats
     most: int
+    rows: int
 
 
 def compile_law(law: Any) -> Model:
     """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
+    number, nets = pack(law.number.net, law.number.slope), pack_all(law.jets.nets, law.jets.slope)
     return Model(
-        number=pack(law.number.net, law.number.slope),
-        nets=pack_all(law.jets.nets, law.jets.slope),
+        number=number,
+        nets=nets,
         knots=law.jets.knots.numpy(),
         input_mean=law.input_scale.mean,
         input_scale=law.input_scale.scale,
         target_mean=law.target_scale.mean,
         target_scale=law.target_scale.scale,
         most=law.number.most,
+        rows=rows_needed(law.number.n_context, number, *nets),
     )
 
 
 @kernel
 def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
     """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
-    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
         take(columns, start, n, tile)
@@ -75,7 +78,7 @@ def count_near(
     levels: columns of the context that the law knows.
     small: the typical Δη and Δφ of a reco jet.
     """
-    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
     first = jets.N_CALORIMETER
     for start in range(0, len(gen), TILE):
@@ -128,7 +131,7 @@ def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: F
     columns, tau: of the sources, (N, n), and levels (N, 4).
     bound: the standardised first target of a jet at the threshold.
     """
-    tile, one, two = blank(ROWS), blank(ROWS), blank(ROWS)
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     tau_tile, work = blank(N_TARGETS), blank(N_WORK)
     n_columns = columns.shape[1]
     for start in range(0, len(columns), TILE):

@@ -5,7 +5,7 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -151,7 +151,7 @@ def jet_context(
     keep: npt.NDArray[np.bool_],
     names: Names | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What the file and the event know of each jet beside its four-momentum: see `context.encode`.
+    """What the file and the event know of each jet beside its four-momentum: see `context.describe`.
 
     Parameters
     ----------
@@ -167,46 +167,41 @@ def jet_context(
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
-    values, counts = kept.values, kept.counts
-    levels = {"neighbours": context.neighbours(values, counts), "event": context.event(values, counts)}
-    parton = _field(jets, names.flavour, keep)
-    if parton is not None:
-        told = _any_in_event(parton, kept)
-        levels["flavour"] = np.where(told, context.flavour(parton), np.nan)
-        levels["flavours"] = np.where(told, context.flavours(parton, values, counts), np.nan)
-    composition = (names.n_charged, names.n_neutral, names.charged_fraction)
-    charged, neutral, fraction = (_field(jets, n, keep) for n in composition)
-    if charged is not None and neutral is not None and fraction is not None:
-        levels["composition"] = context.composition(charged, neutral, fraction)
-    tau = _n_subjettiness(jets, names, keep)
-    if tau is not None:
-        levels["substructure"] = np.where(_any_in_event(tau[:, 0], kept), context.substructure(tau), np.nan)
-    missing = missing_momentum(events, names)
-    if missing is not None:
-        levels["missing"] = context.missing(values, counts, *missing.T)
-    return context.encode(len(values), levels)
+    chosen = slice(None) if kept is flat else keep
+    parton, *constituents = (
+        _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
+    )
+    return context.describe(
+        kept.values,
+        kept.counts,
+        parton=parton,
+        composition=_beside(constituents),
+        tau=_n_subjettiness(jets, names, chosen),
+        missing=missing_momentum(events, names),
+    )
 
 
-def _any_in_event(column: npt.NDArray[Any], jets: FlatJets) -> npt.NDArray[np.bool_]:
-    """Where any jet of the event has a number other than zero, (N, 1): what a card does not compute, Delphes zeroes."""
-    any_there = np.bincount(jets.event, weights=column != 0, minlength=len(jets.counts)) > 0.0
-    return np.asarray(any_there[jets.event][:, None])
-
-
-def _field(jets: ak.Array, names: tuple[str, ...], keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
-    """The first of these fields that the jets have, flat, of the kept jets; or None."""
+def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
+    """The first of these fields that the jets have, flat, of the chosen jets; or None."""
     for name in names:
         if name in jets.fields:
-            return np.asarray(ak.flatten(jets[name]))[keep]
+            return np.asarray(ak.flatten(jets[name]))[chosen]
     return None
 
 
-def _n_subjettiness(jets: ak.Array, names: Names, keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
-    """τ1, τ2, τ3 of the kept jets, (N, 3), or None."""
+def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.float64] | None:
+    """Columns (N,) as one array (N, n), or None where one is missing."""
+    there = [column for column in columns if column is not None]
+    return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
+
+
+def _n_subjettiness(
+    jets: ak.Array, names: Names, chosen: slice | npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64] | None:
+    """τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
-        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]))[keep, :3]
-    tau = [column for n in (names.tau1, names.tau2, names.tau3) if (column := _field(jets, n, keep)) is not None]
-    return np.stack(tau, axis=1) if len(tau) == 3 else None
+        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]), dtype=np.float64)[chosen, :3]
+    return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
 
 
 def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArray[np.float64] | None:

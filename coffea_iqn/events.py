@@ -10,11 +10,14 @@ from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import awkward as ak
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn import context
 from coffea_iqn.uniforms import Words, event_keys
+
+Ints = npt.NDArray[np.int64]
 
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
 FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
@@ -79,18 +82,36 @@ class FlatJets(NamedTuple):
 
     def where(self, keep: npt.NDArray[np.bool_]) -> FlatJets:
         """The jets where keep (N,) is true, each with the index it had."""
-        counts = np.bincount(self.event[keep], minlength=len(self.counts))
-        return FlatJets(self.values[keep], counts, self.local_index[keep])
+        if keep.all():  # as nearly always
+            return self
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        stop = np.cumsum(self.counts)
+        return FlatJets(self.values[keep], kept[stop] - kept[stop - self.counts], self.local_index[keep])
 
     def places_of(self, others: FlatJets) -> npt.NDArray[np.int64]:
-        """The place in a row of the jet that each of others, of the same events, names by its index, (M,)."""
-        width = int(max(self.local_index.max(initial=0), others.local_index.max(initial=0))) + 1
-        known = self.event * width + self.local_index
-        return np.searchsorted(known, others.event * width + others.local_index)
+        """The place in a row of the jet that each of others, of the same events, names by its index, (M,); else −1."""
+        return np.asarray(_places(self.local_index, self.counts, others.local_index, others.counts))
 
     def valid(self) -> npt.NDArray[np.bool_]:
         """Where all four numbers are finite and pt is above zero, (N,)."""
-        return np.isfinite(self.values).all(axis=1) & (self.values[:, 0] > 0.0)
+        finite = np.isfinite(self.values).T
+        return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _places(index: Ints, counts: Ints, named: Ints, named_counts: Ints) -> Ints:
+    """As of `FlatJets.places_of`, from the indices of both and how many each event has."""
+    out = np.full(len(named), -1, dtype=np.int64)
+    stop = named_stop = 0
+    for which in range(len(counts)):
+        start, stop = stop, stop + counts[which]
+        named_start, named_stop = named_stop, named_stop + named_counts[which]
+        for k in range(named_start, named_stop):
+            for place in range(start, stop):
+                if index[place] == named[k]:
+                    out[k] = place
+                    break
+    return out
 
 
 def flatten_jets(jets: ak.Array) -> FlatJets:
@@ -217,11 +238,11 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArra
 
 def _has_option(column: ak.Array) -> bool:
     """Whether the type is optional at any depth."""
-    kind: Any = column.type
-    while kind is not None:
-        if isinstance(kind, ak.types.OptionType):
+    layout: Any = column.layout
+    while layout is not None:
+        if layout.is_option:
             return True
-        kind = getattr(kind, "content", None)
+        layout = getattr(layout, "content", None)
     return False
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from coffea_iqn import context, surroundings
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import Names
+from coffea_iqn.events import Names, flatten_jets
 from coffea_iqn.files import inspect
 from conftest import context_of, open_events
 
@@ -258,3 +258,13 @@ def test_names_may_be_given():
     np.testing.assert_array_equal(given, context_of(events.GenJet, events))
     with pytest.raises(ValueError, match=r"expected of flavour, n_charged, .*, got 'colour'"):
         Names.of({"colour": "x"})
+
+
+def test_flat_jets_are_found_by_the_index_they_had():
+    jets = flatten_jets(open_events("qcd_ak4.root", entry_stop=50).GenJet)
+    assert jets.where(jets.valid()) is jets
+    cut, rest = jets.where(jets.values[:, 0] > 20.0), jets.where(jets.values[:, 0] > 30.0)
+    assert 0 < len(rest.values) < len(cut.values) < len(jets.values)
+    np.testing.assert_array_equal(cut.counts, np.bincount(jets.event[jets.values[:, 0] > 20.0], minlength=50))
+    np.testing.assert_array_equal(cut.values[cut.places_of(rest)], rest.values)
+    assert (rest.places_of(cut) < 0).sum() == len(cut.values) - len(rest.values)

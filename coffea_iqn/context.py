@@ -14,16 +14,18 @@ flavours      of the other jets
 missing       transverse momentum that no gen jet can have (GenMET)
 
 A level takes a few columns, the last of which says 1 where it is known; where it is not, all are zero.
-Flat arrays in and out; nothing of ours is known here.
+Flat arrays in and out. The arithmetic is in `surroundings`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from coffea_iqn.surroundings import write
 
 Floats = npt.NDArray[np.floating]
 
@@ -32,10 +34,6 @@ OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
 WIDTHS = OF_JET | OF_EVENT
 NANOAOD = ("flavour", "neighbours", *OF_EVENT)  # levels that CMS NanoAOD has
 N_COLUMNS = sum(WIDTHS.values())
-NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
-FAR = 3.0  # ΔR from which a neighbour is as good as none
-NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
-COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
 
 
 def columns_of(level: str) -> slice:
@@ -45,13 +43,16 @@ def columns_of(level: str) -> slice:
     return slice(start, start + WIDTHS[level])
 
 
+_STARTS = tuple(columns_of(level).start for level in WIDTHS)
+
+
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]:
-    """The columns of all levels, (N, 57).
+    """The columns of all levels, (N, 57), put together.
 
     Parameters
     ----------
     n_jets: N, needed where no level is known.
-    levels: by name, what the functions of these names give; rows of NaN are unknown.
+    levels: by name, their columns but for the last of each; rows of NaN are unknown.
     """
     out = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
     for name, values in levels.items():
@@ -74,187 +75,81 @@ def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:
     return [columns[:, columns_of(level)] for level in levels]
 
 
+def describe(
+    jets: Floats,
+    counts: npt.NDArray[np.integer],
+    *,
+    parton: npt.NDArray[Any] | None = None,
+    composition: npt.NDArray[Any] | None = None,
+    tau: npt.NDArray[Any] | None = None,
+    missing: npt.NDArray[Any] | None = None,
+) -> npt.NDArray[np.float32]:
+    """The columns of all levels, (N, 57), from what is known; `surroundings` says what each column is.
+
+    Parameters
+    ----------
+    jets: all jets of the events in a row, (N, 4): pt [GeV], eta, phi [rad], mass [GeV], finite, pt above zero.
+    counts: jets in each event, (events,).
+    parton: signed PDG codes of the hardest partons, (N,); events in which all are 0 have no flavours.
+    composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
+    tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
+    missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
+
+    A level is unknown of a jet where a number for it is not finite.
+
+    Raises
+    ------
+    ValueError: when the shapes do not agree.
+    """
+    n_jets, n_events = len(jets), len(counts)
+    if np.sum(counts) != n_jets:
+        msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
+        raise ValueError(msg)
+    columns = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
+    write(
+        columns,
+        _STARTS,
+        _plain("jets", jets, np.float32, (n_jets, 4)),
+        _plain("counts", counts, np.int64, (n_events,)),
+        _plain("parton", parton, np.int64, (n_jets,)),
+        _plain("composition", composition, np.float64, (n_jets, 3)),
+        _plain("tau", tau, np.float64, (n_jets, 3)),
+        _plain("missing", missing, np.float64, (n_events, 2)),
+    )
+    return columns
+
+
 def flavour(parton: npt.NDArray[np.integer]) -> Floats:
     """Gluon, light, s, c or b as one of five columns, from (signed) PDG codes (N,); other codes are none of them.
 
     >>> flavour(np.array([21, -1, 5, 0])).argmax(axis=1).tolist()
     [0, 1, 4, 0]
     """
-    code = np.abs(parton.astype(np.int64))
-    kinds = [code == 21, (code == 1) | (code == 2), code == 3, code == 4, code == 5]
-    return np.stack(kinds, axis=1).astype(np.float32)
-
-
-def flavours(parton: npt.NDArray[np.integer], jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """Of the other jets of the event, (N, 12): gluon, light or s, c, b.
-
-    As log(1 + n) how many there are of each; which the hardest one is, and which the next.
-
-    Parameters
-    ----------
-    parton: codes as of `flavour`.
-    jets, counts: as of `neighbours`.
-    """
-    gluon, light, s, c, b = flavour(parton).T
-    own = np.stack([gluon, light + s, c, b], axis=1)
-    _, *others = _hardest_others(jets, counts)
-    columns = [np.log1p(_sums(own, counts) - own)]
-    columns += [np.where(exists[:, None], own[other], 0.0) for other, exists in others]
-    return np.concatenate(columns, axis=1).astype(np.float32)
-
-
-def missing(jets: Floats, counts: npt.NDArray[np.integer], pt: Floats, phi: Floats) -> Floats:
-    """Missing transverse momentum, on its own, over the jet's, and the cosine of its angle with the jet: (N, 3).
-
-    Parameters
-    ----------
-    jets, counts: as of `neighbours`.
-    pt, phi: of the missing momentum [GeV, rad], (events,).
-    """
-    pt, phi = np.repeat(pt, counts), np.repeat(phi, counts)
-    columns = [np.log1p(pt / 10.0), np.log1p(pt / jets[:, 0]), np.cos(phi - jets[:, 2])]
-    return np.stack(columns, axis=1).astype(np.float32)
+    alone = np.ones(len(parton), dtype=np.int64)
+    return _level("flavour", describe(np.ones((len(parton), 4)), alone, parton=parton))
 
 
 def neighbours(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """What surrounds each jet, three columns.
-
-    The distance ΔR of the nearest other jet, at most 3, over 3; the logarithm of its pt over the jet's, within
-    ±3, faded out with the distance; the logarithm of 1 + the other pt within ΔR < 1 over the jet's.
-
-    Parameters
-    ----------
-    jets: all jets of the events in a row, (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
-    counts: jets in each event, (events,).
-    """
-    out = np.zeros((len(jets), 3), dtype=np.float32)
-    out[:, 0] = 1.0
-    pt, eta, phi = jets[:, 0], jets[:, 1], jets[:, 2]
-    per_jet = np.repeat(counts, counts)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    one = np.repeat(np.arange(len(jets)), per_jet)
-    other = np.arange(len(one)) - np.repeat(np.cumsum(per_jet) - per_jet, per_jet) + first[one]
-    one, other = one[one != other], other[one != other]
-    d_phi = phi[one] - phi[other]
-    d_phi -= 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi))
-    distance = np.hypot(eta[one] - eta[other], d_phi)
-
-    order = np.lexsort((other, distance, one))
-    nearest = order[np.unique(one[order], return_index=True)[1]]
-    near = np.minimum(distance[nearest], FAR) / FAR
-    ratio = np.clip(np.log(pt[other[nearest]] / pt[one[nearest]]), -3.0, 3.0)
-    out[one[nearest], 0] = near
-    out[one[nearest], 1] = ratio * (1.0 - near)
-    around = distance < NEIGHBOURHOOD
-    activity = np.bincount(one[around], weights=pt[other[around]], minlength=len(jets))
-    out[:, 2] = np.log1p(activity / pt)
-    return out
-
-
-def composition(n_charged: Floats, n_neutral: Floats, charged_fraction: Floats) -> Floats:
-    """log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction: (N, 5).
-
-    The fraction comes as it is and as the logarithms of what is charged and what is not: a jet that is charged but for
-    a hundredth, as one made of a lepton, is measured quite unlike one that is charged but for a tenth.
-    """
-    charged, neutral = (np.log(np.clip(f, 0.0, 1.0) + NEARLY_ALL) for f in (charged_fraction, 1.0 - charged_fraction))
-    columns = [
-        np.log1p(n_charged) - 2.0,
-        np.log1p(n_neutral) - 2.0,
-        charged_fraction - 0.5,
-        charged / 2.0 + 0.5,
-        neutral / 2.0 + 0.5,
-    ]
-    return np.stack(columns, axis=1).astype(np.float32)
-
-
-def substructure(tau: Floats) -> Floats:
-    """Log τ1, τ2/τ1 and τ3/τ2 from N-subjettiness (N, 3); ratios of zeros count as zero."""
-    low = 2.0**-14  # the values' rounding in the files there are
-    log_tau1 = np.log(np.maximum(tau[:, 0], low)) / 2.0 + 1.0
-    ratios = [np.divide(tau[:, k], tau[:, k - 1], out=np.zeros(len(tau)), where=tau[:, k - 1] > low) for k in (1, 2)]
-    return np.stack([log_tau1, *ratios], axis=1).astype(np.float32)
+    """What surrounds each jet, (N, 3); jets and counts as of `describe`."""
+    return _level("neighbours", describe(jets, counts))
 
 
 def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """The event as a jet of it sees it: (N, 19).
-
-    Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
-    the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
-    the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
-    whether there are any.
-
-    Parameters
-    ----------
-    jets, counts: as of `neighbours`.
-    """
-    pt, eta, phi, mass = (jets[:, k].astype(np.float64) for k in range(4))
-    rank, *others = _hardest_others(jets, counts)
-    momentum = _momenta(jets)
-    total = _sums(momentum, counts)
-    ht = _sums(pt[:, None], counts)[:, 0]
-    n_hard = _sums((pt > COUNTED).astype(np.float64)[:, None], counts)[:, 0]
-    columns = [
-        np.log(ht) - 4.0,
-        np.log(ht / pt),
-        np.log1p(n_hard),
-        np.hypot(total[:, 0], total[:, 1]) / ht,
-        np.minimum(rank, 5) / 5.0,
-        _log_mass(total),
-    ]
-    for other, exists in others:
-        d_phi = phi - phi[other]
-        d_phi = np.abs(d_phi - 2.0 * np.pi * np.round(d_phi / (2.0 * np.pi)))
-        d_eta = np.minimum(np.abs(eta - eta[other]), 6.0)
-        pair = [
-            _log_mass(momentum + momentum[other]),
-            d_phi / np.pi,
-            d_eta / 3.0,
-            np.log(pt[other] / pt),
-            np.log((np.maximum(mass[other], 0.0) + 0.5) / pt[other]) + 2.0,
-        ]
-        columns += [np.where(exists, column, 0.0) for column in pair]
-    (hardest, one), (next_one, two) = others
-    columns.append(np.where(two, _log_mass(momentum[hardest] + momentum[next_one]), 0.0))
-    return np.stack([*columns, one, two], axis=1).astype(np.float32)
+    """The event as a jet of it sees it, (N, 19); jets and counts as of `describe`."""
+    return _level("event", describe(jets, counts))
 
 
-class _Others(NamedTuple):
-    """Of each jet: its place in its event by pt, from 0; another jet, by its row, and whether there is one."""
-
-    rank: npt.NDArray[np.int64]
-    hardest: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
-    next: tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]
+def _level(name: str, columns: Floats) -> Floats:
+    """The columns of a level, but for the one that says whether it is known."""
+    return columns[:, columns_of(name)][:, :-1]
 
 
-def _hardest_others(jets: Floats, counts: npt.NDArray[np.integer]) -> _Others:
-    """The hardest other jet of the event, and the next, (N,) each."""
-    n_jets = len(jets)
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    which = np.repeat(np.arange(len(counts)), counts)
-    by_pt = np.lexsort((-jets[:, 0], which))
-    rank = np.empty(n_jets, dtype=np.int64)
-    rank[by_pt] = np.arange(n_jets) - first
-    places = (np.where(rank <= k, k + 1, k) for k in (0, 1))
-    found = ((by_pt[np.minimum(first + p, n_jets - 1)], p < np.repeat(counts, counts)) for p in places)
-    return _Others(rank, *found)
-
-
-def _sums(values: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """The sum of values (N, n) over the jets of each one's event, (N, n)."""
-    which = np.repeat(np.arange(len(counts)), counts)
-    sums = [np.bincount(which, weights=column, minlength=len(counts)) for column in values.T]
-    return np.asarray(np.stack(sums, axis=1)[which])
-
-
-def _momenta(jets: Floats) -> Floats:
-    """(px, py, pz, E) of jets, (N, 4)."""
-    pt, eta, phi, mass = jets.T.astype(np.float64)
-    px, py, pz = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(np.clip(eta, -10.0, 10.0))
-    return np.stack([px, py, pz, np.sqrt(px**2 + py**2 + pz**2 + np.maximum(mass, 0.0) ** 2)], axis=1)
-
-
-def _log_mass(momentum: Floats) -> Floats:
-    """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
-    squared = momentum[:, 3] ** 2 - (momentum[:, :3] ** 2).sum(axis=1)
-    return np.asarray(0.5 * np.log(np.maximum(squared, 0.0) + 1.0) - 4.0)
+def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An array of this shape and of one type to the compiler, wherever it comes from; an empty one for None."""
+    if values is None:
+        return np.empty((0, *shape[1:]), dtype=dtype)
+    plain = np.require(values, dtype, ["C", "A", "W"])
+    if plain.shape != shape:
+        msg = f"{name}: expected shape {shape}, got {plain.shape}"
+        raise ValueError(msg)
+    return plain

@@ -5,16 +5,19 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import awkward as ak
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn import context
 from coffea_iqn.uniforms import Words, event_keys
+
+Ints = npt.NDArray[np.int64]
 
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
 FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
@@ -79,18 +82,36 @@ class FlatJets(NamedTuple):
 
     def where(self, keep: npt.NDArray[np.bool_]) -> FlatJets:
         """The jets where keep (N,) is true, each with the index it had."""
-        counts = np.bincount(self.event[keep], minlength=len(self.counts))
-        return FlatJets(self.values[keep], counts, self.local_index[keep])
+        if keep.all():  # as nearly always
+            return self
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        stop = np.cumsum(self.counts)
+        return FlatJets(self.values[keep], kept[stop] - kept[stop - self.counts], self.local_index[keep])
 
     def places_of(self, others: FlatJets) -> npt.NDArray[np.int64]:
-        """The place in a row of the jet that each of others, of the same events, names by its index, (M,)."""
-        width = int(max(self.local_index.max(initial=0), others.local_index.max(initial=0))) + 1
-        known = self.event * width + self.local_index
-        return np.searchsorted(known, others.event * width + others.local_index)
+        """The place in a row of the jet that each of others, of the same events, names by its index, (M,); else −1."""
+        return np.asarray(_places(self.local_index, self.counts, others.local_index, others.counts))
 
     def valid(self) -> npt.NDArray[np.bool_]:
         """Where all four numbers are finite and pt is above zero, (N,)."""
-        return np.isfinite(self.values).all(axis=1) & (self.values[:, 0] > 0.0)
+        finite = np.isfinite(self.values).T
+        return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _places(index: Ints, counts: Ints, named: Ints, named_counts: Ints) -> Ints:
+    """As of `FlatJets.places_of`, from the indices of both and how many each event has."""
+    out = np.full(len(named), -1, dtype=np.int64)
+    stop = named_stop = 0
+    for which in range(len(counts)):
+        start, stop = stop, stop + counts[which]
+        named_start, named_stop = named_stop, named_stop + named_counts[which]
+        for k in range(named_start, named_stop):
+            for place in range(start, stop):
+                if index[place] == named[k]:
+                    out[k] = place
+                    break
+    return out
 
 
 def flatten_jets(jets: ak.Array) -> FlatJets:
@@ -151,7 +172,7 @@ def jet_context(
     keep: npt.NDArray[np.bool_],
     names: Names | None = None,
 ) -> npt.NDArray[np.float32]:
-    """What the file and the event know of each jet beside its four-momentum: see `context.encode`.
+    """What the file and the event know of each jet beside its four-momentum: see `context.describe`.
 
     Parameters
     ----------
@@ -167,46 +188,41 @@ def jet_context(
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
-    values, counts = kept.values, kept.counts
-    levels = {"neighbours": context.neighbours(values, counts), "event": context.event(values, counts)}
-    parton = _field(jets, names.flavour, keep)
-    if parton is not None:
-        told = _any_in_event(parton, kept)
-        levels["flavour"] = np.where(told, context.flavour(parton), np.nan)
-        levels["flavours"] = np.where(told, context.flavours(parton, values, counts), np.nan)
-    composition = (names.n_charged, names.n_neutral, names.charged_fraction)
-    charged, neutral, fraction = (_field(jets, n, keep) for n in composition)
-    if charged is not None and neutral is not None and fraction is not None:
-        levels["composition"] = context.composition(charged, neutral, fraction)
-    tau = _n_subjettiness(jets, names, keep)
-    if tau is not None:
-        levels["substructure"] = np.where(_any_in_event(tau[:, 0], kept), context.substructure(tau), np.nan)
-    missing = missing_momentum(events, names)
-    if missing is not None:
-        levels["missing"] = context.missing(values, counts, *missing.T)
-    return context.encode(len(values), levels)
+    chosen = slice(None) if kept is flat else keep
+    parton, *constituents = (
+        _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
+    )
+    return context.describe(
+        kept.values,
+        kept.counts,
+        parton=parton,
+        composition=_beside(constituents),
+        tau=_n_subjettiness(jets, names, chosen),
+        missing=missing_momentum(events, names),
+    )
 
 
-def _any_in_event(column: npt.NDArray[Any], jets: FlatJets) -> npt.NDArray[np.bool_]:
-    """Where any jet of the event has a number other than zero, (N, 1): what a card does not compute, Delphes zeroes."""
-    any_there = np.bincount(jets.event, weights=column != 0, minlength=len(jets.counts)) > 0.0
-    return np.asarray(any_there[jets.event][:, None])
-
-
-def _field(jets: ak.Array, names: tuple[str, ...], keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
-    """The first of these fields that the jets have, flat, of the kept jets; or None."""
+def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
+    """The first of these fields that the jets have, flat, of the chosen jets; or None."""
     for name in names:
         if name in jets.fields:
-            return np.asarray(ak.flatten(jets[name]))[keep]
+            return np.asarray(ak.flatten(jets[name]))[chosen]
     return None
 
 
-def _n_subjettiness(jets: ak.Array, names: Names, keep: npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:
-    """τ1, τ2, τ3 of the kept jets, (N, 3), or None."""
+def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> npt.NDArray[np.float64] | None:
+    """Columns (N,) as one array (N, n), or None where one is missing."""
+    there = [column for column in columns if column is not None]
+    return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
+
+
+def _n_subjettiness(
+    jets: ak.Array, names: Names, chosen: slice | npt.NDArray[np.bool_]
+) -> npt.NDArray[np.float64] | None:
+    """τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
-        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]))[keep, :3]
-    tau = [column for n in (names.tau1, names.tau2, names.tau3) if (column := _field(jets, n, keep)) is not None]
-    return np.stack(tau, axis=1) if len(tau) == 3 else None
+        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]), dtype=np.float64)[chosen, :3]
+    return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
 
 
 def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArray[np.float64] | None:
@@ -222,11 +238,11 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArra
 
 def _has_option(column: ak.Array) -> bool:
     """Whether the type is optional at any depth."""
-    kind: Any = column.type
-    while kind is not None:
-        if isinstance(kind, ak.types.OptionType):
+    layout: Any = column.layout
+    while layout is not None:
+        if layout.is_option:
             return True
-        kind = getattr(kind, "content", None)
+        layout = getattr(layout, "content", None)
     return False
 
 

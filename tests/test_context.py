@@ -4,11 +4,25 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import context
+from coffea_iqn import context, surroundings
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import Names
+from coffea_iqn.events import Names, flatten_jets
 from coffea_iqn.files import inspect
 from conftest import context_of, open_events
+
+
+def known(name, columns):
+    """The columns of a level, which is known of all jets."""
+    columns = columns[:, context.columns_of(name)]
+    assert columns[:, -1].all()
+    return columns[:, :-1]
+
+
+def make_jets(counts, seed=0):
+    """Jets of events of so many each, no two of a pt."""
+    rng = np.random.default_rng(seed)
+    n = sum(counts)
+    return np.stack([rng.uniform(10, 100, n), rng.normal(0, 1, n), rng.uniform(-3.1, 3.1, n), np.ones(n)], axis=1)
 
 
 def neighbours_slowly(events):
@@ -16,22 +30,21 @@ def neighbours_slowly(events):
     out = []
     for jets in events:
         for i, (pt, eta, phi, _) in enumerate(jets):
-            nearest, ratio, activity = context.FAR, 0.0, 0.0
+            nearest, ratio, activity = surroundings.FAR, 0.0, 0.0
             for j, (pt2, eta2, phi2, _) in enumerate(jets):
                 d_phi = (phi - phi2) - 2 * np.pi * np.round((phi - phi2) / (2 * np.pi))
                 distance = np.hypot(eta - eta2, d_phi)
                 if j != i and distance < nearest:
                     nearest, ratio = distance, np.clip(np.log(pt2 / pt), -3, 3)
-                if j != i and distance < context.NEIGHBOURHOOD:
+                if j != i and distance < surroundings.NEIGHBOURHOOD:
                     activity += pt2
-            out.append((nearest / context.FAR, ratio * (1 - nearest / context.FAR), np.log1p(activity / pt)))
+            out.append((nearest / surroundings.FAR, ratio * (1 - nearest / surroundings.FAR), np.log1p(activity / pt)))
     return np.array(out).reshape(-1, 3)
 
 
 def test_neighbours_equal_slow_reference():
-    rng = np.random.default_rng(0)
     counts = np.array([0, 1, 2, 5, 0, 3])
-    jets = np.stack([rng.uniform(10, 100, 11), rng.normal(0, 1, 11), rng.uniform(-3.1, 3.1, 11), np.ones(11)], axis=1)
+    jets = make_jets(counts)
     expected = neighbours_slowly(np.split(jets, np.cumsum(counts)[:-1]))
     np.testing.assert_allclose(context.neighbours(jets, counts), expected, rtol=1e-5, atol=1e-6)
 
@@ -61,9 +74,8 @@ def invariant_mass(jets):
 
 
 def test_event_equals_slow_reference():
-    rng = np.random.default_rng(1)
     counts = np.array([0, 1, 2, 5, 0, 3])
-    jets = np.stack([rng.uniform(10, 100, 11), rng.normal(0, 1, 11), rng.uniform(-3.1, 3.1, 11), np.ones(11)], axis=1)
+    jets = make_jets(counts, seed=1)
     columns = context.event(jets, counts)
     row = 0
     for event in np.split(jets, np.cumsum(counts)[:-1]):
@@ -74,7 +86,7 @@ def test_event_equals_slow_reference():
             row += 1
             ht = event[:, 0].sum()
             assert got[:2] == pytest.approx([np.log(ht) - 4, np.log(ht / jet[0])], abs=1e-5)
-            assert np.expm1(got[2]) == pytest.approx((event[:, 0] > context.COUNTED).sum(), abs=1e-4)
+            assert np.expm1(got[2]) == pytest.approx((event[:, 0] > surroundings.COUNTED).sum(), abs=1e-4)
             assert got[4] == pytest.approx((event[:, 0] > jet[0]).sum() / 5, abs=1e-6)
             assert got[17:].tolist() == [len(others) > 0, len(others) > 1]
             for k, other in enumerate(others[:2]):
@@ -91,7 +103,8 @@ def test_event_equals_slow_reference():
 
 def test_flavours_of_the_other_jets():
     code, pt = np.array([21, -5, 5, 3, 0, 4]), np.array([20, 40, 30, 10, 15, 12])
-    columns = context.flavours(code, pt[:, None] * np.ones(4), np.array([4, 0, 2]))
+    jets = np.array([1, 0, 0, 1]) + pt[:, None] * np.array([1, 0, 0, 0])
+    columns = known("flavours", context.describe(jets, np.array([4, 0, 2]), parton=code))
     expected = [[0, 1, 0, 2], [1, 1, 0, 1], [1, 1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_allclose(np.expm1(columns[:, :4]), expected, atol=1e-6)
     hardest, next_one = (columns[:, 4 * k : 4 * k + 4] for k in (1, 2))
@@ -101,12 +114,102 @@ def test_flavours_of_the_other_jets():
 
 def test_missing_momentum_is_seen_from_the_jet():
     jets = np.array([[20.0, 0, 0.5, 1], [40.0, 0, 0.5 - np.pi, 1]])
-    columns = context.missing(jets, np.array([2, 0]), np.array([10.0, 99.0]), np.array([0.5, 0.0]))
+    missing = np.array([[10.0, 0.5], [99.0, 0.0]])
+    columns = known("missing", context.describe(jets, np.array([2, 0]), missing=missing))
     np.testing.assert_allclose(columns, [[np.log(2), np.log(1.5), 1], [np.log(2), np.log(1.25), -1]], rtol=1e-6)
 
 
+def test_composition():
+    given = np.array([[0, 4, 0.0], [9, 0, 1.0], [3, 3, 0.5]])
+    fraction = given[:, 2]
+    expected = [
+        *(np.log1p(given[:, :2]) - 2).T,
+        fraction - 0.5,
+        np.log(fraction + 0.01) / 2 + 0.5,
+        np.log(1.01 - fraction) / 2 + 0.5,
+    ]
+    columns = known("composition", context.describe(make_jets([3]), np.array([3]), composition=given))
+    np.testing.assert_allclose(columns, np.stack(expected, axis=1), rtol=1e-5, atol=1e-6)
+
+
 def test_substructure_of_jets_with_too_few_particles_is_finite():
-    assert np.isfinite(context.substructure(np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, 0.05]]))).all()
+    tau = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, 0.05]])
+    columns = known("substructure", context.describe(make_jets([3]), np.array([3]), tau=tau))
+    np.testing.assert_allclose(columns[:, 1:], [[0, 0], [0, 0], [0.5, 0.5]])
+    np.testing.assert_allclose(columns[:, 0], np.log([2.0**-14, 0.1, 0.2]) / 2 + 1, rtol=1e-6)
+
+
+def test_numbers_that_are_not_finite_leave_a_level_unknown():
+    nan = np.nan
+    columns = context.describe(
+        make_jets([2, 1]),
+        np.array([2, 1]),
+        composition=np.array([[1, nan, 0.5], [-2, 1, 0.5], [1, 1, 0.5]]),
+        tau=np.array([[0.2, nan, 0.1], [0.2, 0.1, nan], [nan, 0.1, 0.1]]),
+        missing=np.array([[20.0, 0.0], [20.0, nan]]),
+    )
+    flags = {name: columns[:, context.columns_of(name).stop - 1].tolist() for name in context.WIDTHS}
+    assert flags["composition"] == [0, 0, 1]
+    assert flags["substructure"] == [0, 0, 0]
+    assert flags["missing"] == [1, 1, 0]
+    assert np.isfinite(columns).all()
+    assert not columns[0, context.columns_of("composition")].any()
+
+
+def test_of_equals_the_one_that_comes_first_counts():
+    jets = np.array([[20.0, 0.0, 0, 1], [30.0, 0.5, 0, 1], [30.0, -0.5, 0, 2], [10.0, 2.0, 0, 1]])
+    counts = np.array([4])
+    event = context.event(jets, counts)
+    np.testing.assert_allclose(event[:, 4], [0.4, 0.0, 0.2, 0.6], rtol=1e-6)  # places by pt
+    np.testing.assert_allclose(np.exp(event[0, [10, 15]] - 2) * 30 - 0.5, [1, 2], rtol=1e-5)  # masses of the hardest
+    nearest = context.neighbours(jets, counts)[0]  # at 0.5 on both sides; the first has the pt of the second
+    np.testing.assert_allclose(nearest, [0.5 / 3, np.log(1.5) * (1 - 0.5 / 3), np.log(4)], rtol=1e-6)
+
+
+def everything(counts, seed=0):
+    """Jets of events of so many each, and all that may be known of them."""
+    rng = np.random.default_rng(seed)
+    n = sum(counts)
+    given = {
+        "parton": rng.choice([21, 1, -2, 3, 4, -5, 0], n),
+        "composition": np.stack([rng.integers(0, 40, n), rng.integers(0, 40, n), rng.uniform(size=n)], axis=1),
+        "tau": rng.uniform(0, 0.3, (n, 3)),
+    }
+    return make_jets(counts, seed), given, np.stack([rng.exponential(20, len(counts)), rng.normal(size=len(counts))], 1)
+
+
+def test_an_event_does_not_depend_on_others():
+    counts = np.array([3, 0, 1, 7, 2, 0, 12, 1, 4])
+    jets, given, missing = everything(counts)
+    together = context.describe(jets, counts, **given, missing=missing)
+    stop = np.cumsum(counts)
+    for k in range(len(counts)):
+        rows = slice(stop[k] - counts[k], stop[k])
+        own = {name: values[rows] for name, values in given.items()}
+        alone = context.describe(jets[rows], counts[k : k + 1], **own, missing=missing[k : k + 1])
+        assert alone.tobytes() == together[rows].tobytes()
+
+
+def test_shapes_must_agree():
+    jets, given, missing = everything([2, 1])
+    with pytest.raises(ValueError, match="counts: expected 3 jets in all, got 4"):
+        context.describe(jets, np.array([2, 2]))
+    for name, values in {**given, "missing": missing}.items():
+        with pytest.raises(ValueError, match=rf"{name}: expected shape \(\d, ?\d?\), got"):
+            context.describe(jets, np.array([2, 1]), **{name: values[1:]})
+
+
+def test_one_compilation_serves_whatever_arrays():
+    jets, given, missing = everything([2, 1])
+    context.describe(jets, np.array([2, 1]))
+    n = len(surroundings.write.signatures)
+    read_only = jets.astype(np.float32)
+    read_only.flags.writeable = False
+    small = given["parton"].astype(np.int8)
+    context.describe(read_only, [2, 1], parton=small, tau=given["tau"][:, ::-1], missing=np.asfortranarray(missing))
+    context.describe(jets[:1], np.array([1], dtype=np.int32), composition=given["composition"][:1].astype(np.float32))
+    context.describe(jets[:0], np.zeros(0, dtype=int), parton=small[:0], missing=missing[:0])
+    assert len(surroundings.write.signatures) == n
 
 
 @pytest.mark.parametrize(
@@ -155,3 +258,13 @@ def test_names_may_be_given():
     np.testing.assert_array_equal(given, context_of(events.GenJet, events))
     with pytest.raises(ValueError, match=r"expected of flavour, n_charged, .*, got 'colour'"):
         Names.of({"colour": "x"})
+
+
+def test_flat_jets_are_found_by_the_index_they_had():
+    jets = flatten_jets(open_events("qcd_ak4.root", entry_stop=50).GenJet)
+    assert jets.where(jets.valid()) is jets
+    cut, rest = jets.where(jets.values[:, 0] > 20.0), jets.where(jets.values[:, 0] > 30.0)
+    assert 0 < len(rest.values) < len(cut.values) < len(jets.values)
+    np.testing.assert_array_equal(cut.counts, np.bincount(jets.event[jets.values[:, 0] > 20.0], minlength=50))
+    np.testing.assert_array_equal(cut.values[cut.places_of(rest)], rest.values)
+    assert (rest.places_of(cut) < 0).sum() == len(cut.values) - len(rest.values)

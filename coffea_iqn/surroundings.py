@@ -1,0 +1,341 @@
+"""The levels of `context`, worked out event by event, compiled.
+
+Of each event, momenta, logarithms, the order by pt and the masses of pairs are made once and serve all levels. What is
+written of an event depends on nothing else; arithmetic is in double precision.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+from numba.extending import register_jitable
+
+Floats = npt.NDArray[np.floating]
+Ints = npt.NDArray[np.int64]
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
+FAR = 3.0  # ΔR from which a neighbour is as good as none
+NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
+COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
+LEAST_TAU = 2.0**-14  # the N-subjettinesses' rounding in the files there are
+TURN = 2.0 * math.pi
+
+PT, ETA, PHI, MASS = range(4)  # columns of jets
+PX, PY, PZ, ENERGY = range(4)  # columns of momenta
+
+# compiled as part of what calls it, in half the time that a function with an entry of its own takes
+_part: Callable[[Kernel], Kernel] = register_jitable(error_model="numpy")
+
+
+class _Made(NamedTuple):
+    """What is made of the n jets of an event; as long as the longest event, for one after the other.
+
+    jets: pt [GeV], eta, phi [rad], mass [GeV], (n, 4).
+    momenta: px, py, pz, E [GeV], (n, 4).
+    log_pt, log_ratio: log of pt, and of mass over pt, (n,).
+    by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
+    log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
+    family: of each jet's flavour, (n,).
+    log_numbers: log(1 + how many jets are of each family), and the same with one of them left out, (5, 2).
+    """
+
+    jets: Floats
+    momenta: Floats
+    log_pt: Floats
+    log_ratio: Floats
+    by_pt: Ints
+    log_mass: Floats
+    family: Ints
+    log_numbers: Floats
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def write(
+    columns: Floats,
+    starts: tuple[int, ...],
+    jets: Floats,
+    counts: Ints,
+    parton: Ints,
+    composition: Floats,
+    tau: Floats,
+    missing: Floats,
+) -> None:
+    """Write all levels into columns of zeros, those that are known.
+
+    Parameters
+    ----------
+    columns: (N, 57) float32.
+    starts: the first column of each level, in the order of `context.WIDTHS`.
+    jets, counts, parton, composition, tau, missing: as of `context.describe`; of length 0 where there are none.
+    """
+    # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
+    of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
+    of_composition, of_substructure = columns[:, starts[2] :], columns[:, starts[3] :]
+    of_event, of_flavours, of_missing = columns[:, starts[4] :], columns[:, starts[5] :], columns[:, starts[6] :]
+    most = 0
+    for n in counts:
+        most = max(most, n)
+    made = _Made(
+        np.empty((most, 4)),
+        np.empty((most, 4)),
+        np.empty(most),
+        np.empty(most),
+        np.empty(most, dtype=np.int64),
+        np.empty((most, 2)),
+        np.empty(most, dtype=np.int64),
+        np.empty((5, 2)),
+    )
+    first = 0
+    for which in range(len(counts)):
+        n = counts[which]
+        _prepare(jets, first, n, made)
+        _neighbours(first, n, made, of_neighbours)
+        _event(first, n, made, of_event)
+        if len(parton):
+            _flavours(parton, first, n, made, of_flavour, of_flavours)
+        if len(composition):
+            _composition(composition, first, n, of_composition)
+        if len(tau):
+            _substructure(tau, first, n, of_substructure)
+        if len(missing):
+            _missing(first, n, made, missing[which, 0], missing[which, 1], of_missing)
+        first += n
+
+
+@_part
+def _prepare(jets: Floats, first: int, n: int, made: _Made) -> None:
+    """Fill in what is made of an event's jets, but for flavours."""
+    momenta, by_pt = made.momenta, made.by_pt
+    for i in range(n):
+        for column in range(4):
+            made.jets[i, column] = jets[first + i, column]
+        pt, eta, phi, mass = made.jets[i, PT], made.jets[i, ETA], made.jets[i, PHI], max(made.jets[i, MASS], 0.0)
+        px, py = pt * math.cos(phi), pt * math.sin(phi)
+        grown = math.exp(min(max(eta, -10.0), 10.0))
+        pz = pt * 0.5 * (grown - 1.0 / grown)
+        momenta[i, PX], momenta[i, PY], momenta[i, PZ] = px, py, pz
+        momenta[i, ENERGY] = math.sqrt(px * px + py * py + pz * pz + mass * mass)
+        made.log_pt[i] = math.log(pt)
+        made.log_ratio[i] = math.log(mass + 0.5) - made.log_pt[i] + 2.0
+        place = i
+        while place > 0 and made.jets[by_pt[place - 1], PT] < pt:
+            by_pt[place] = by_pt[place - 1]
+            place -= 1
+        by_pt[place] = i
+    for place in range(1, n):
+        made.log_mass[place, 0] = _log_mass_of_pair(momenta, by_pt[place], by_pt[0])
+        if place > 1:
+            made.log_mass[place, 1] = _log_mass_of_pair(momenta, by_pt[place], by_pt[1])
+
+
+@_part
+def _log_mass_of_pair(momenta: Floats, i: int, j: int) -> float:
+    """`_log_mass` of two jets together."""
+    return _log_mass(
+        momenta[i, PX] + momenta[j, PX],
+        momenta[i, PY] + momenta[j, PY],
+        momenta[i, PZ] + momenta[j, PZ],
+        momenta[i, ENERGY] + momenta[j, ENERGY],
+    )
+
+
+@_part
+def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
+    """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
+    squared = energy * energy - (px * px + py * py + pz * pz)
+    return 0.5 * math.log(max(squared, 0.0) + 1.0) - 4.0
+
+
+@_part
+def _angle(one: float, other: float) -> float:
+    """From one phi to another, between −π and π."""
+    d_phi = one - other
+    return d_phi - TURN * math.floor(d_phi / TURN + 0.5)
+
+
+@_part
+def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
+    """What surrounds each jet, three columns.
+
+    The distance ΔR of the nearest other jet, at most 3, over 3; the logarithm of its pt over the jet's, within ±3,
+    faded out with the distance; the logarithm of 1 + the other pt within ΔR < 1 over the jet's.
+    """
+    for i in range(n):
+        nearest, least, activity = i, FAR * FAR, 0.0
+        eta, phi = made.jets[i, ETA], made.jets[i, PHI]
+        for j in range(n):
+            d_eta, d_phi = eta - made.jets[j, ETA], _angle(phi, made.jets[j, PHI])
+            squared = d_eta * d_eta + d_phi * d_phi if j != i else FAR * FAR  # no jet is its own neighbour
+            nearest, least = (j, squared) if squared < least else (nearest, least)
+            activity += made.jets[j, PT] if squared < NEIGHBOURHOOD * NEIGHBOURHOOD else 0.0
+        near = math.sqrt(least) / FAR
+        ratio = min(max(made.log_pt[nearest] - made.log_pt[i], -3.0), 3.0)
+        row = first + i
+        out[row, 0] = near
+        out[row, 1] = ratio * (1.0 - near)
+        out[row, 2] = math.log(1.0 + activity / made.jets[i, PT])
+        out[row, 3] = 1.0
+
+
+@_part
+def _event(first: int, n: int, made: _Made, out: Floats) -> None:
+    """The event as a jet of it sees it, 19 columns.
+
+    Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
+    the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
+    the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
+    whether there are any.
+    """
+    ht = px = py = pz = energy = n_hard = 0.0
+    for i in range(n):
+        ht += made.jets[i, PT]
+        n_hard += made.jets[i, PT] > COUNTED
+        px += made.momenta[i, PX]
+        py += made.momenta[i, PY]
+        pz += made.momenta[i, PZ]
+        energy += made.momenta[i, ENERGY]
+    log_ht, log_n, log_mass = math.log(ht), math.log(1.0 + n_hard), _log_mass(px, py, pz, energy)
+    imbalance = math.sqrt(px * px + py * py) / ht
+    for place in range(n):
+        i = made.by_pt[place]
+        row = first + i
+        out[row, 0] = log_ht - 4.0
+        out[row, 1] = log_ht - made.log_pt[i]
+        out[row, 2] = log_n
+        out[row, 3] = imbalance
+        out[row, 4] = min(place, 5) / 5.0
+        out[row, 5] = log_mass
+        for k in range(2):
+            other = _other(place, k)
+            if other < n:
+                j = made.by_pt[other]
+                column = 6 + 5 * k
+                d_phi = _angle(made.jets[i, PHI], made.jets[j, PHI])
+                d_eta = made.jets[i, ETA] - made.jets[j, ETA]
+                out[row, column] = made.log_mass[max(place, other), min(place, other)]
+                out[row, column + 1] = abs(d_phi) / math.pi
+                out[row, column + 2] = min(abs(d_eta), 6.0) / 3.0
+                out[row, column + 3] = made.log_pt[j] - made.log_pt[i]
+                out[row, column + 4] = made.log_ratio[j]
+                out[row, 17 + k] = 1.0
+        if n > 2:
+            out[row, 16] = made.log_mass[_other(place, 1), _other(place, 0)]
+        out[row, 19] = 1.0
+
+
+@_part
+def _other(place: int, k: int) -> int:
+    """Of a jet at some place by pt, the place of the hardest other jet, or of the next, for k of 0 or 1."""
+    return k if place > k else k + 1
+
+
+@_part
+def _kind(code: int) -> int:
+    """The column of a PDG code's flavour: gluon, light, s, c, b; 5 for none of them."""
+    code = abs(code)
+    if code == 21:
+        return 0
+    return max(code - 1, 1) if 1 <= code <= 5 else 5
+
+
+@_part
+def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
+    """The jet's own flavour, five columns: gluon, light, s, c, b; and those of the other jets, 12 columns.
+
+    The latter are, each time for gluon, light or s, c, b: log(1 + how many there are); which the hardest one is, and
+    which the next.
+    """
+    family, log_numbers = made.family, made.log_numbers
+    any_there = False
+    for one in range(5):
+        log_numbers[one, 0] = 0.0
+    for i in range(n):
+        kind = _kind(parton[first + i])
+        family[i] = kind if kind < 2 else kind - 1  # gluon, light or s, c, b; 4 for none of them
+        log_numbers[family[i], 0] += 1.0
+        any_there |= parton[first + i] != 0
+    if not any_there:  # what a card does not compute, Delphes zeroes
+        return
+    for one in range(4):
+        number = log_numbers[one, 0]
+        log_numbers[one, 0] = math.log(1.0 + number)
+        log_numbers[one, 1] = math.log(max(number, 1.0))
+    for place in range(n):
+        i = made.by_pt[place]
+        row = first + i
+        own[row, _kind(parton[row])] = 1.0
+        own[row, 5] = 1.0
+        hardest, next_one = _other(place, 0), _other(place, 1)
+        hardest = family[made.by_pt[hardest]] if hardest < n else 4
+        next_one = family[made.by_pt[next_one]] if next_one < n else 4
+        for one in range(4):
+            out[row, one] = log_numbers[one, int(family[i] == one)]
+            out[row, 4 + one] = hardest == one
+            out[row, 8 + one] = next_one == one
+        out[row, 12] = 1.0
+
+
+@_part
+def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
+    """Log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction, five columns.
+
+    The fraction comes as it is and as the logarithms of what is charged and what is not: a jet that is charged but for
+    a hundredth, as one made of a lepton, is measured quite unlike one that is charged but for a tenth.
+    """
+    for i in range(first, first + n):
+        fraction = given[i, 2]
+        charged, neutral = math.log(1.0 + given[i, 0]), math.log(1.0 + given[i, 1])
+        if _finite(charged + neutral + fraction):
+            out[i, 0] = charged - 2.0
+            out[i, 1] = neutral - 2.0
+            out[i, 2] = fraction - 0.5
+            out[i, 3] = math.log(min(max(fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 4] = math.log(min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 5] = 1.0
+
+
+@_part
+def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
+    """Log τ1, τ2/τ1 and τ3/τ2; ratios of zeros count as zero."""
+    any_there = False
+    for i in range(first, first + n):
+        any_there |= tau[i, 0] != 0.0
+    if not any_there:
+        return
+    for i in range(first, first + n):
+        log_tau1 = math.log(max(tau[i, 0], LEAST_TAU)) / 2.0 + 1.0
+        ratio21 = tau[i, 1] / tau[i, 0] if tau[i, 0] > LEAST_TAU else 0.0
+        ratio32 = tau[i, 2] / tau[i, 1] if tau[i, 1] > LEAST_TAU else 0.0
+        if _finite(log_tau1 + ratio21 + ratio32):
+            out[i, 0] = log_tau1
+            out[i, 1] = ratio21
+            out[i, 2] = ratio32
+            out[i, 3] = 1.0
+
+
+@_part
+def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
+    """Log of 1 + the missing pt over 10 GeV, and over the jet's; the cosine of the angle between."""
+    x, y = math.cos(phi), math.sin(phi)
+    log_missing = math.log(1.0 + pt / 10.0)
+    for i in range(n):
+        row, jet_pt = first + i, made.jets[i, PT]
+        log_ratio = math.log(1.0 + pt / jet_pt)
+        cosine = (made.momenta[i, PX] * x + made.momenta[i, PY] * y) / jet_pt
+        if _finite(log_missing + log_ratio + cosine):
+            out[row, 0] = log_missing
+            out[row, 1] = log_ratio
+            out[row, 2] = cosine
+            out[row, 3] = 1.0
+
+
+@_part
+def _finite(number: float) -> bool:
+    """Whether a number is one in single precision."""
+    return math.isfinite(np.float32(number))

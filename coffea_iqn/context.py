@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numba as nb
 import numpy as np
 import numpy.typing as npt
 
@@ -65,7 +66,16 @@ def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]
 
 def known_levels(columns: Floats) -> tuple[str, ...]:
     """The levels that are known of any jet."""
-    return tuple(name for name in WIDTHS if columns[:, columns_of(name).stop - 1].any())
+    return tuple(name for name in WIDTHS if _any(columns, columns_of(name).stop - 1))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _any(columns: Floats, column: int) -> bool:
+    """Whether a column has anything but zeros; the first one found ends the search."""
+    row = 0
+    while row < len(columns) and columns[row, column] == 0.0:
+        row += 1
+    return row < len(columns)
 
 
 def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:

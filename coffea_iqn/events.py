@@ -5,7 +5,7 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -165,26 +165,55 @@ def levels_of(jet_fields: Collection[str], collections: Collection[str], names: 
     return tuple(level for level in context.WIDTHS if level in found)
 
 
-def jet_context(
-    jets: ak.Array,
-    events: ak.Array,
-    flat: FlatJets,
-    keep: npt.NDArray[np.bool_],
-    names: Names | None = None,
-) -> npt.NDArray[np.float32]:
-    """What the file and the event know of each jet beside its four-momentum: see `context.describe`.
+class GenEvents(NamedTuple):
+    """Gen jets of events in a row, and what the file knows of them, None where it does not: see `context.describe`.
+
+    Attributes
+    ----------
+    jets: those that are to be used; the others are nobody's neighbours.
+    parton, composition, tau: of the jets, (N,), (N, 3), (N, 3).
+    missing: of the events, (events, 2).
+    """
+
+    jets: FlatJets
+    parton: npt.NDArray[Any] | None
+    composition: npt.NDArray[np.float64] | None
+    tau: npt.NDArray[np.float64] | None
+    missing: npt.NDArray[np.float64] | None
+
+    def context(self) -> npt.NDArray[np.float32]:
+        """What is known of each jet beside its four-momentum, (N, 57)."""
+        known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}
+        return context.describe(self.jets.values, self.jets.counts, **known)
+
+    def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
+        """The same, so many events at a time, each block with the events that are in it; at least one block."""
+        values, counts, index = self.jets
+        stop = 0
+        for first in range(0, max(len(counts), 1), n_events):
+            events = slice(first, first + n_events)
+            start, stop = stop, stop + int(counts[events].sum())
+            rows = slice(start, stop)
+            jets = FlatJets(values[rows], counts[events], index[rows])
+            parton, composition, tau = (
+                None if c is None else c[rows] for c in (self.parton, self.composition, self.tau)
+            )
+            missing = None if self.missing is None else self.missing[events]
+            yield events, GenEvents(jets, parton, composition, tau, missing)
+
+
+def gen_events(
+    jets: ak.Array, events: ak.Array, flat: FlatJets, keep: npt.NDArray[np.bool_], names: Names | None = None
+) -> GenEvents:
+    """Gen jets with what the file and the event know of them.
 
     Parameters
     ----------
     jets: jagged gen jets, all of the event, for their neighbours are among them.
     events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes) where the file has it.
     flat: the same from `flatten_jets`.
-    keep: which jets are to be used, (N,); the others are nobody's neighbours.
+    keep: which jets are to be used, (N,).
     names: what the file calls these things.
-
-    Returns
-    -------
-    (kept jets, 57).
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
@@ -192,14 +221,8 @@ def jet_context(
     parton, *constituents = (
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
-    return context.describe(
-        kept.values,
-        kept.counts,
-        parton=parton,
-        composition=_beside(constituents),
-        tau=_n_subjettiness(jets, names, chosen),
-        missing=missing_momentum(events, names),
-    )
+    tau = _n_subjettiness(jets, names, chosen)
+    return GenEvents(kept, parton, _beside(constituents), tau, missing_momentum(events, names))
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | npt.NDArray[np.bool_]) -> npt.NDArray[Any] | None:

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 import torch
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
@@ -19,10 +18,10 @@ from coffea_iqn import bundle
 from coffea_iqn.context import known_levels
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
-from coffea_iqn.events import FlatJets, Names, flatten_jets, identity_keys, jet_context, missing_momentum
-from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES, Array
+from coffea_iqn.events import Names, flatten_jets, gen_events, identity_keys
+from coffea_iqn.features import ETA, MASS, PHI, PT, Array
+from coffea_iqn.folding import Folding, Placed
 from coffea_iqn.ordering import hardest_first
-from coffea_iqn.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
 
 INVALID = ("raise", "drop")
 
@@ -56,28 +55,8 @@ class FoldCounts(NamedTuple):
     unmatched: int
 
 
-class _Placed(NamedTuple):
-    """Jets (N, 4), the event of each, (N,), and the place of its gen jet in the event, (N,)."""
-
-    values: Array
-    event: npt.NDArray[np.int64]
-    place: npt.NDArray[np.int64]
-
-    def where(self, keep: npt.NDArray[np.bool_]) -> _Placed:
-        """The jets where keep (N,) is true."""
-        return _Placed(self.values[keep], self.event[keep], self.place[keep])
-
-    def and_others(self, others: _Placed) -> _Placed:
-        """These jets, and others after them."""
-        return _Placed(
-            np.concatenate([self.values, others.values]),
-            np.concatenate([self.event, others.event]),
-            np.concatenate([self.place, others.place]),
-        )
-
-
 _WARNED: set[str] = set()
-MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
+BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -237,81 +216,38 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        known = jets.where(valid)
-        event, place = known.event, known.local_index
-        n_outside = self._outside_domain(known.values)
-        event_keys = identity_keys(events, self.seed)
-        keys = event_keys[event]
-
+        known = gen_events(gen, events, jets, valid, self.names)
+        n_outside = self._outside_domain(known.jets.values)
+        keys = identity_keys(events, self.seed)
         emulator = self._one_thread()
-        context = self._context(gen, events, jets, valid) if emulator.variables.context else None
-        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
-        raw_pt_min = None if self.unmatched else self.raw_pt_min
-        missing = missing_momentum(events, self.names) if self.unmatched else None
-        drawn = []
-        lost = extra = 0
-        for replica in range(self.replicas):
-            tau = levels(keys, place, replica=replica)
-            reco, efficiency = emulator.respond(known.values, tau, context, raw_pt_min=raw_pt_min, backend=self.backend)
-            if self.acceptance:
-                kept = levels(keys, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
-            else:
-                kept = np.ones(len(reco), dtype=bool)
-            made = _Placed(reco, event, place).where(kept)
-            if self.unmatched:
-                others = self._draw_unmatched(known, reco, kept, context, missing, event_keys, replica)
-                made = self._above_threshold(made.and_others(others))
-            extra += int((made.place < 0).sum())
-            lost += len(reco) - int((made.place >= 0).sum())
-            drawn.append(_jagged(made, len(events), like=gen))
-        reco_jets = drawn[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in drawn], axis=1)
-        return reco_jets, FoldCounts(len(valid), n_invalid, n_outside, lost, extra)
+        folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend)
+        drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
+        told: set[str] = set()
+        for block, part in known.blocks(BLOCK):
+            context = part.context() if emulator.variables.context else None
+            told |= set(() if context is None else known_levels(context))
+            for replica, made in enumerate(drawn):
+                jets_made = folding.draw(part, context, keys[block], replica)
+                made.append(jets_made._replace(event=jets_made.event + block.start))
+        if len(known.jets.values):
+            self._warn_of_what_lacks(told)
+        every = [Placed.joined(made) for made in drawn]
+        n_made = sum(len(made.place) for made in every)
+        n_matched = sum(int((made.place >= 0).sum()) for made in every)
+        jagged = [_jagged(made, len(events), like=gen) for made in every]
+        reco = jagged[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in jagged], axis=1)
+        n_lost = self.replicas * len(known.jets.values) - n_matched
+        return reco, FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
 
-    def _draw_unmatched(
-        self,
-        gen: FlatJets,
-        reco: Array,
-        kept: npt.NDArray[np.bool_],
-        context: Array | None,
-        missing: Array | None,
-        event_keys: Words,
-        replica: int,
-    ) -> _Placed:
-        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model = self.emulator.unmatched
-        assert model is not None
-        event_of_gen = gen.event
-
-        def of_gen_jets(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
-            index = gen.local_index[rows] * MOST_UNMATCHED + number
-            return levels(event_keys[event_of_gen[rows]], index, replica=replica, stream=STREAM_NEAR)
-
-        def of_events(rows: npt.NDArray[np.int64], number: npt.NDArray[np.int64]) -> Array:
-            return levels(event_keys[rows], number, replica=replica, stream=STREAM_FAR)
-
-        near, row = model.draw_near(gen.values, gen.counts, reco, kept, context, of_gen_jets, backend=self.backend)
-        far, event = model.draw_far(gen.values, gen.counts, missing, of_events, backend=self.backend)
-        values, event = np.concatenate([near, far]), np.concatenate([event_of_gen[row], event])
-        return _Placed(values, event, np.full(len(event), -1))
-
-    def _above_threshold(self, jets: _Placed) -> _Placed:
-        """The jets above raw_pt_min, where one is given."""
-        if self.raw_pt_min is None:
-            return jets
-        raw = SCALES[self.emulator.variables.scale].undo(jets.values.astype(np.float64))
-        return jets.where(raw[:, PT] > self.raw_pt_min)
-
-    def _context(self, gen: ak.Array, events: ak.Array, jets: FlatJets, valid: npt.NDArray[np.bool_]) -> Array:
-        """What is known of the valid jets, (N, 57); warns once a process of what a bundle could use and they lack."""
-        context = jet_context(gen, events, jets, valid, self.names)
-        lacking = [level for level in self.emulator.variables.context if level not in known_levels(context)]
+    def _warn_of_what_lacks(self, known: set[str]) -> None:
+        """Warn once a process of what a bundle could use and gen jets, of which these levels are known, lack."""
+        lacking = [level for level in self.emulator.variables.context if level not in known]
         warned = f"{self.hash} {lacking}"
-        if len(context) and lacking and warned not in _WARNED:
+        if lacking and warned not in _WARNED:
             _WARNED.add(warned)
             told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
             msg = f"gen jets lack {', '.join(told)}, which {self.model} knows to use: folded as unknown"
             warnings.warn(msg, MissingContextWarning, stacklevel=4)
-        return context
 
     def _one_thread(self) -> Emulator:
         # Workers are many: torch must not start a thread per core in each of them.
@@ -337,7 +273,7 @@ class IQNFolder:
         return n
 
 
-def _jagged(jets: _Placed, n_events: int, *, like: ak.Array) -> ak.Array:
+def _jagged(jets: Placed, n_events: int, *, like: ak.Array) -> ak.Array:
     """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
     counts = np.bincount(jets.event, minlength=n_events)
     order = hardest_first(jets.values, jets.event, jets.place, counts)

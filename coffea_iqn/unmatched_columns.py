@@ -39,17 +39,24 @@ def nearest(jets: Array, event: Ints, gen: Array, counts: Ints) -> tuple[Ints, A
     jets, event: (M, 4), and the event of each, (M,).
     gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
     """
-    per_jet = counts[event]
-    first = (np.cumsum(counts) - counts)[event]
-    one = np.repeat(np.arange(len(jets)), per_jet)
-    other = np.arange(len(one)) - np.repeat(np.cumsum(per_jet) - per_jet, per_jet) + first[one]
-    d_phi = wrap_phi(jets[one, PHI].astype(np.float64) - gen[other, PHI])
-    distance = np.hypot(jets[one, ETA].astype(np.float64) - gen[other, ETA], d_phi)
-    order = np.lexsort((distance, one))
-    best = order[np.unique(one[order], return_index=True)[1]]
-    row, least = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
-    row[one[best]], least[one[best]] = other[best], distance[best]
-    return row, least
+    row, distance = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
+    _find_nearest(jets, event, gen, counts, np.cumsum(counts) - counts, row, distance)
+    return row, distance
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _find_nearest(
+    jets: Array, event: Ints, gen: Array, counts: Ints, first: Ints, row: Ints, distance: npt.NDArray[np.float64]
+) -> None:
+    for jet in range(len(jets)):
+        start = first[event[jet]]
+        for other in range(start, start + counts[event[jet]]):
+            d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
+            d_phi = np.float64(jets[jet, PHI]) - np.float64(gen[other, PHI])
+            d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
+            this = math.hypot(d_eta, d_phi)
+            if this < distance[jet]:
+                row[jet], distance[jet] = other, this
 
 
 def outcome(gen: Array, reco: Array, found: Bools) -> Array:
@@ -103,32 +110,37 @@ def far_columns(gen: Array, counts: Ints, missing: Array | None) -> tuple[Array,
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: Array, sides: Array) -> None:
     """The rows of `far_columns`, of one event after the other; columns come as zeros."""
+    hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets
     start = 0
     for event in range(len(counts)):
         stop = start + counts[event]
-        lost, lost_phi = missing[event]
+        lost, lost_phi = missing[event, 0], missing[event, 1]
         x, y = -lost * math.cos(lost_phi), -lost * math.sin(lost_phi)
         ht = ht_times_eta = 0.0
         n_hard = 0
-        hardest = np.full(3, -1)  # places of the three hardest jets
+        for k in range(3):
+            hardest[k] = -1
         for jet in range(start, stop):
-            pt, eta, phi = float(gen[jet, PT]), float(gen[jet, ETA]), float(gen[jet, PHI])
+            pt, eta, phi = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA]), np.float64(gen[jet, PHI])
             x -= pt * math.cos(phi)
             y -= pt * math.sin(phi)
             ht += pt
             ht_times_eta += pt * abs(eta)
-            n_hard += pt > HARD
+            if pt > HARD:
+                n_hard += 1
             moving = jet
             for k in range(3):
                 if hardest[k] < 0 or gen[moving, PT] > gen[hardest[k], PT]:
                     hardest[k], moving = moving, hardest[k]
-                    if moving < 0:
-                        break
+                if moving < 0:
+                    break
+        unbalanced = math.sqrt(x * x + y * y)
         axis = math.atan2(y, x)
+        towards_x, towards_y = (x / unbalanced, y / unbalanced) if unbalanced > 0.0 else (1.0, 0.0)
         side = -1.0 if hardest[0] >= 0 and gen[hardest[0], ETA] < 0.0 else 1.0
         axes[event], sides[event] = axis, side
         row = columns[event]
-        row[0] = math.log1p(math.hypot(x, y) / 10.0)
+        row[0] = math.log1p(unbalanced / 10.0)
         row[1] = math.log1p(ht / 20.0)
         row[2] = min(counts[event], 8) / 4.0
         row[3] = n_hard / 4.0
@@ -137,6 +149,7 @@ def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: 
             if hardest[k] >= 0:
                 row[5 + k] = math.log(gen[hardest[k], PT] / 20.0)
                 row[8 + k] = gen[hardest[k], ETA] * side / 2.0
-                row[11 + k] = math.cos(gen[hardest[k], PHI] - axis)
+                phi = np.float64(gen[hardest[k], PHI])
+                row[11 + k] = towards_x * math.cos(phi) + towards_y * math.sin(phi)
         row[14] = ht_times_eta / max(ht, 1.0) / 2.0
         start = stop

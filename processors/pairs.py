@@ -15,8 +15,8 @@ from coffea_iqn.events import (
     Names,
     file_uuid,
     flatten_jets,
+    gen_events,
     identity_keys,
-    jet_context,
     missing_momentum,
 )
 from coffea_iqn.matching import default_cone, match_jets
@@ -94,7 +94,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        context = jet_context(events[self.gen], events, gen, gen.valid(), self.names)[keep[gen.valid()]]
+        context = gen_events(events[self.gen], events, gen, gen.valid(), self.names).context()[keep[gen.valid()]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
         columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep], sample)
         free = np.ones(len(reco.values), dtype=bool)

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from coffea_iqn import IQNFolder, bundle, plotting
 from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
-from coffea_iqn.events import flatten_jets, jet_context
+from coffea_iqn.events import flatten_jets, gen_events
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.plotting import saving
 from coffea_iqn.recipes import RECIPES
@@ -143,4 +143,4 @@ def delphes_events():
 def context_of(jets, events, names=None):
     """What is known of jagged jets, all of them valid."""
     flat = flatten_jets(jets)
-    return jet_context(jets, events, flat, flat.valid(), names)
+    return gen_events(jets, events, flat, flat.valid(), names).context()

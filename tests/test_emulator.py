@@ -96,20 +96,13 @@ def test_arrays_that_may_not_be_written_are_read(emulator, gen):
     np.testing.assert_allclose(emulator.sample(gen.astype(np.float64), tau), drawn, rtol=1e-4, atol=1e-4)
 
 
-def test_backends_agree(emulator):
+def test_unknown_and_missing_backends(emulator):
+    gen, tau = make_pairs(5).gen, uniforms(5)
     with pytest.raises(ValueError, match="expected one of auto, numba, torch, got 'abacus'"):
-        emulator.sample(make_pairs(5).gen, uniforms(5), backend="abacus")
-    gen = make_pairs(5000).gen
-    tau = np.random.default_rng(0).uniform(1e-7, 1 - 1e-7, gen.shape).astype(np.float32)
+        emulator.sample(gen, tau, backend="abacus")
     if not emulator.is_compiled:
         with pytest.raises(NotImplementedError, match="expected a SplineIQN of residuals"):
             emulator.sample(gen, tau, backend="numba")
-        return
-    for threshold in (None, 20.0):
-        compiled, reference = (
-            emulator.sample(gen, tau, raw_pt_min=threshold, backend=backend) for backend in ("numba", "torch")
-        )
-        np.testing.assert_allclose(compiled, reference, rtol=1e-4, atol=1e-4)
 
 
 def test_quantile_inverts_cdf(exact):

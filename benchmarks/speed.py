@@ -1,0 +1,313 @@
+"""How fast jets are folded, as rates and as ratios to the paper's network in the same run.
+
+    pip install --group benchmarks
+    OMP_NUM_THREADS=1 python benchmarks/speed.py [--model MODEL] [--files FILE ...] [--most 1e7] [--output speed.json]
+
+Everything on one thread, unless it says otherwise. Candidates take turns and the best of several rounds counts, for the
+machine may be shared. The files are folded without their true jets, as those of a user would be.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from coffea import processor
+from coffea.nanoevents import NanoEventsFactory
+from coffea.util import coffea_console
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn import Emulator, bundle, histograms
+from coffea_iqn.data import sample_path
+from coffea_iqn.events import GenEvents, flatten_jets, gen_events, identity_keys
+from coffea_iqn.files import NanoSchema
+from coffea_iqn.folder import _jagged
+from coffea_iqn.folding import Folding
+from coffea_iqn.networks import IQNx4
+from coffea_iqn.output import versions
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.uniforms import levels
+
+JETS, ROUNDS = 98_304, 7
+PAPER_BATCH = 4096  # at which eager torch is fastest
+PAPER = "paper's IQNx4, torch"
+DELPHES = 440  # jets/s of Delphes' own part, trimmed CMS card, jets above 20 GeV, one core of such a machine
+CHUNK = 100_000  # events
+
+
+def best_of(candidates: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
+    """Seconds of each candidate, the best of several rounds in turns."""
+    seconds = dict.fromkeys(candidates, np.inf)
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            started = time.perf_counter()
+            run()
+            seconds[name] = min(seconds[name], time.perf_counter() - started)
+    return seconds
+
+
+def paper_in_torch() -> Callable[[], Any]:
+    """Four targets of `JETS` jets by the paper's network; what its weights are does not change its speed."""
+    network = IQNx4(4)
+    tau, x = torch.rand(PAPER_BATCH, 4), torch.randn(PAPER_BATCH, 4)
+
+    def run() -> None:
+        with torch.inference_mode():
+            for _ in range(JETS // PAPER_BATCH):
+                network.sample(tau, x)
+
+    return run
+
+
+def paper_in_onnx() -> Callable[[], Any]:
+    """The same network as four graphs of ONNX Runtime, each given what the ones before drew."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    sessions = []
+    for k, net in enumerate(IQNx4(4).nets):
+        nodes, weights, name = [], [], "x"
+        for i, layer in enumerate(net):
+            if isinstance(layer, torch.nn.Linear):
+                for part, tensor in (("w", layer.weight), ("b", layer.bias)):
+                    weights.append(numpy_helper.from_array(tensor.detach().numpy(), f"{part}{i}"))
+                nodes.append(helper.make_node("Gemm", [name, f"w{i}", f"b{i}"], [f"h{i}"], transB=1))
+            else:
+                nodes.append(helper.make_node("LeakyRelu", [name], [f"h{i}"], alpha=layer.negative_slope))
+            name = f"h{i}"
+        ends = (("x", 5 + k), (name, 1))
+        values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["N", width]) for n, width in ends]
+        graph = helper.make_graph(nodes, "net", values[:1], values[1:], weights)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+        session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        sessions.append(session)
+    tau = np.full((PAPER_BATCH, 4), 0.3, dtype=np.float32)
+    x = np.random.default_rng(0).normal(size=(PAPER_BATCH, 4)).astype(np.float32)
+
+    def run() -> None:
+        for _ in range(JETS // PAPER_BATCH):
+            drawn = x[:, :0]
+            for k, session in enumerate(sessions):
+                inputs = np.concatenate([6.0 * tau[:, k : k + 1] - 3.0, x, drawn], axis=1)
+                drawn = np.concatenate([drawn, session.run(None, {"x": inputs})[0]], axis=1)
+
+    return run
+
+
+def gen_jets_of(path: str) -> GenEvents:
+    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema, mode="eager").events()
+    flat = flatten_jets(events.GenJet)
+    return gen_events(events.GenJet, events, flat, flat.valid())
+
+
+def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
+    """From arrays of gen jets, with all that is known of them, to arrays of reco jets."""
+    gen_of_file = gen_jets_of(path)
+    rows = np.arange(JETS) % len(gen_of_file.jets.values)
+    gen, context = gen_of_file.jets.values[rows], gen_of_file.context()[rows]
+    tau = np.random.default_rng(0).uniform(1e-6, 1.0 - 1e-6, gen.shape).astype(np.float32)
+
+    def batches(size: int, backend: str, part: slice = slice(None)) -> None:
+        chosen = range(*part.indices(JETS))
+        for start in range(chosen.start, chosen.stop, size):
+            of = slice(start, min(start + size, chosen.stop))
+            emulator.sample(gen[of], tau[of], context[of], backend=backend)
+
+    def two_threads() -> None:
+        with ThreadPoolExecutor(2) as pool:
+            halves = (slice(0, JETS // 2), slice(JETS // 2, JETS))
+            list(pool.map(lambda half: batches(JETS, "auto", half), halves))
+
+    candidates: dict[str, Callable[[], Any]] = {PAPER: paper_in_torch()}
+    try:
+        candidates["paper's IQNx4, ONNX Runtime"] = paper_in_onnx()
+    except ImportError:
+        print("onnx and onnxruntime are not installed: left out", file=sys.stderr)
+    for backend in ("torch", "numba"):
+        for size in (256, 4096, JETS):
+            candidates[f"{backend}, {size} jets at once"] = lambda size=size, backend=backend: batches(size, backend)
+    candidates["numba, two threads"] = two_threads
+    seconds = best_of(candidates)
+    return {name: {"jets/s": JETS / s, "of the paper's": seconds[PAPER] / s} for name, s in seconds.items()}
+
+
+def stages(model: str, path: str) -> dict[str, float]:
+    """Nanoseconds a gen jet of each part of a fold of one chunk, each part on its own."""
+    emulator = bundle.load(model)
+    folding = Folding(emulator, acceptance=True, unmatched=True, raw_pt_min=None, backend="auto")
+    without = Folding(emulator, acceptance=True, unmatched=False, raw_pt_min=None, backend="auto")
+
+    def read() -> Any:
+        events = NanoEventsFactory.from_root(
+            {path: "Events"}, schemaclass=NanoSchema, entry_stop=CHUNK, metadata={"dataset": "x"}
+        ).events()
+        flat = flatten_jets(events.GenJet)
+        return events, gen_events(events.GenJet, events, flat, flat.valid()), events.genWeight, identity_keys(events, 0)
+
+    events, known, _, keys = read()
+    jets = known.jets
+    of_jets = keys[jets.event]
+    tau, context = levels(of_jets, jets.local_index), known.context()
+    made = folding.draw(known, context, keys, 0)
+    reco = flatten_jets(_jagged(made, len(events), like=events.GenJet))
+
+    def fill() -> None:
+        filler = histograms.Filler("x", np.ones(len(events)))
+        for level, of_level in (("gen", jets), ("reco", reco)):
+            filler.fill_jets(level, [of_level], pt_min=20.0, eta_max=5.0)
+        matched = reco.where(reco.local_index >= 0)
+        filler.fill_response("reco", [(jets.values[jets.places_of(matched)], matched.values[:, 0], matched.event)])
+        histograms.to_hists(filler.sums, ["x"])
+
+    seconds = best_of(
+        {
+            "reading": read,
+            "context": known.context,
+            "levels": lambda: levels(of_jets, jets.local_index),
+            "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context),
+            "without unmatched jets": lambda: without.draw(known, context, keys, 0),
+            "with unmatched jets": lambda: folding.draw(known, context, keys, 0),
+            "assembling": lambda: flatten_jets(_jagged(made, len(events), like=events.GenJet)),
+            "filling": fill,
+        }
+    )
+    seconds["unmatched jets"] = seconds.pop("with unmatched jets") - seconds.pop("without unmatched jets")
+    return {name: 1e9 * s / len(jets.values) for name, s in seconds.items()}
+
+
+def run_processor(model: str, paths: list[str], workers: int = 1) -> int:
+    """Fold files to filled histograms; how many gen jets they had."""
+    executor = processor.IterativeExecutor(status=False)
+    if workers > 1:
+        import loky
+
+        executor = processor.FuturesExecutor(pool=loky.get_reusable_executor(workers), workers=workers, status=False)
+    runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=CHUNK)
+    fileset = {f"file{k}": {"files": {path: "Events"}} for k, path in enumerate(paths)}
+    out = runner(fileset, IQNFoldProcessor(model, truth=None))
+    return sum(flow["gen_jets"] for flow in out["cutflow"].values())
+
+
+def whole_processor(model: str, paths: list[str]) -> dict[str, dict[str, float]]:
+    """GenJet branches on disk to filled histograms."""
+    n = run_processor(model, paths)
+    run_processor(model, paths * 2, workers=2)  # its processes have everything loaded from here on
+    seconds = best_of(
+        {
+            PAPER: paper_in_torch(),
+            "one process": lambda: run_processor(model, paths),
+            "two processes, twice the files": lambda: run_processor(model, paths * 2, workers=2),
+        },
+        rounds=5,
+    )
+    rates = {"one process": n / seconds["one process"], "two processes": 2 * n / seconds.popitem()[1]}
+    paper = JETS / seconds[PAPER]
+    return {
+        name: {"jets/s": rate, "of the paper's": rate / paper, "of Delphes": rate / DELPHES}
+        for name, rate in rates.items()
+    }
+
+
+def scaling(model: str, path: str, most: float) -> list[dict[str, float]]:
+    """Cost and peak memory against the number of gen jets, each in a process of its own, with all it has to load."""
+    n_in_file = len(gen_jets_of(path).jets.values)
+    rows = []
+    for exponent in range(3, int(np.log10(most)) + 1):
+        wanted = 10**exponent
+        code = (
+            "import resource, sys, time, uproot; sys.path.insert(0, sys.argv[1]); import speed\n"
+            "from coffea.util import coffea_console; coffea_console.quiet = True\n"
+            "model, paths = sys.argv[2], sys.argv[3:]\n"
+            "speed.run_processor(model, [str(speed.sample_path('qcd_ak4.root'))])\n"
+            "started = time.perf_counter(); n = speed.run_processor(model, paths)\n"
+            "print(n, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+        )
+        paths = [path] * max(1, round(wanted / n_in_file))
+        if wanted < n_in_file:
+            paths = [str(cut(path, wanted))]
+        command = [sys.executable, "-c", code, str(Path(__file__).parent), model, *paths]
+        n, seconds, kilobytes = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+        row = {"gen jets": int(n), "seconds": float(seconds), "GB": int(kilobytes) / 1e6}
+        rows.append(row | {"jets/s": row["gen jets"] / row["seconds"]})
+    return rows
+
+
+def cut(path: str, n_jets: int) -> Path:
+    """A file of about so many gen jets, of the first events of another."""
+    import tempfile
+
+    import awkward as ak
+    import uproot
+
+    small = Path(tempfile.mkdtemp()) / f"{n_jets}.root"
+    with uproot.open(path) as file, uproot.recreate(small) as out:
+        tree = file["Events"]
+        counts = ak.to_numpy(tree["nGenJet"].array()).cumsum()
+        n_events = int(np.searchsorted(counts, n_jets)) + 1
+        names = [b.name for b in tree.branches if b.name.startswith(("GenJet_", "GenMET_"))]
+        columns = tree.arrays([*names, "run", "luminosityBlock", "event", "genWeight"], entry_stop=n_events)
+        jets = ak.zip({n.removeprefix("GenJet_"): columns[n] for n in names if n.startswith("GenJet_")})
+        others = {n: columns[n] for n in columns.fields if not n.startswith("GenJet_")}
+        out["Events"] = {"GenJet": jets, **others}
+    return small
+
+
+def machine() -> dict[str, Any]:
+    info = Path("/proc/cpuinfo")
+    models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
+    return {
+        "processor": models[0] if models else platform.processor(),
+        "cores": os.cpu_count(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": versions(),
+    }
+
+
+def show(title: str, rows: dict[str, Any]) -> None:
+    rows = {name: row if isinstance(row, dict) else {"ns a gen jet": row} for name, row in rows.items()}
+    table = Table("", *next(iter(rows.values())), title=title)
+    for name, row in rows.items():
+        table.add_row(name, *(f"{value:,.0f}" if value >= 100 else f"{value:.2f}" for value in row.values()))
+    Console(width=110).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="cms-delphes-ak4")
+    parser.add_argument("--files", nargs="+", default=[str(sample_path("qcd_ak4.root"))])
+    parser.add_argument("--most", type=float, default=1e5, help="gen jets of the largest run (default: %(default)g)")
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    coffea_console.quiet = True
+    model, files = arguments.model, arguments.files
+    found: dict[str, Any] = {"machine": machine(), "model": bundle.load(model).card["hash"]}
+    found["fold alone"] = fold_alone(bundle.load(model), files[0])
+    show("The fold alone", found["fold alone"])
+    found["parts"] = stages(model, files[0])
+    show("Parts of the processor", found["parts"])
+    found["whole processor"] = whole_processor(model, files)
+    show("Branches on disk to filled histograms", found["whole processor"])
+    found["scaling"] = scaling(model, files[0], arguments.most)
+    show("Cost against number of jets", {f"{row['gen jets']:,} gen jets": row for row in found["scaling"]})
+    if arguments.output is not None:
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Compiled code against what it stands for: libraries of functions, torch, and itself in other company."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import numba as nb
+import numpy as np
+import pytest
+import torch
+
+from coffea_iqn import bundle
+from coffea_iqn.caches import forget_stale
+from coffea_iqn.compiled import elementary
+from coffea_iqn.compiled.dense import TILE, feed_forward, pack
+from coffea_iqn.networks import SplineIQN, mlp
+from conftest import make_pairs
+
+# function: range, reference, and how far off it may be, relative to one plus the size of the result
+FUNCTIONS = {
+    "exp": (-20.0, 1.0, np.exp, 2e-7),
+    "log": (1e-6, 1e6, np.log, 2e-7),
+    "sine": (-40.0, 40.0, lambda turns: np.sin(2 * np.pi * turns), 4e-7),
+    "tanh": (-20.0, 20.0, np.tanh, 2e-7),
+    "sinh": (-9.0, 9.0, np.sinh, 2e-6),
+    "arcsinh": (-1e4, 1e4, np.arcsinh, 2e-7),
+    "logistic": (-50.0, 50.0, lambda x: 1 / (1 + np.exp(-x)), 2e-7),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_elementary_functions(name):
+    low, high, reference, tolerance = FUNCTIONS[name]
+    one = getattr(elementary, name)
+
+    @nb.njit(error_model="numpy")
+    def all_of(x, out):
+        for i in range(len(x)):
+            out[i] = one(x[i])
+
+    x = np.random.default_rng(0).uniform(low, high, 100_000).astype(np.float32)
+    x = np.concatenate([x, np.linspace(max(low, -1), min(high, 1), 1001, dtype=np.float32)])
+    found = np.empty_like(x)
+    all_of(x, found)
+    expected = reference(x.astype(np.float64))
+    assert (np.abs(found - expected) / (1 + np.abs(expected))).max() < tolerance
+    all_of(x[:7], found[:7])  # where the compiler takes them one by one, and not eight at once
+    alone = np.empty(7, dtype=np.float32)
+    all_of(x[:7], alone)
+    np.testing.assert_array_equal(alone, found[:7])
+
+
+@pytest.mark.parametrize(
+    ("n_inputs", "n_outputs", "hidden"), [(5, 3, (7,)), (38, 28, (40, 40)), (1, 1, ()), (9, 200, (150, 6))]
+)
+@pytest.mark.parametrize("n", [1, 23, TILE])
+def test_layers_equal_those_of_torch(n_inputs, n_outputs, hidden, n):
+    torch.manual_seed(0)
+    network = mlp(n_inputs, n_outputs, hidden, 0.2)
+    x = np.full((200, TILE), np.nan, dtype=np.float32)
+    x[:n_inputs, :n] = np.random.default_rng(0).normal(size=(n_inputs, n))
+    one, two = (np.full((200, TILE), np.nan, dtype=np.float32) for _ in range(2))
+    out = feed_forward(x, n, pack(network, 0.2), one, two)[:n_outputs, :n]
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(x[:n_inputs, :n].T.copy())).numpy().T
+    np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.fixture
+def shipped_one():
+    return bundle.load("cms-delphes-ak4")
+
+
+def levels(shape, seed=0):
+    return np.random.default_rng(seed).uniform(1e-7, 1 - 1e-7, shape).astype(np.float32)
+
+
+def assert_same_jets(some, others, rtol=1e-5):
+    """Within 1e-5, relative; angles and masses, which may be near zero, within 1e-5 rad and 2e-5 GeV as well."""
+    np.testing.assert_allclose(some[:, 0], others[:, 0], rtol=rtol)
+    turned = (some[:, 2] - others[:, 2] + np.pi) % (2 * np.pi) - np.pi
+    np.testing.assert_allclose(some[:, 1], others[:, 1], rtol=rtol, atol=1e-5)
+    np.testing.assert_allclose(turned, 0.0, atol=1e-5)
+    np.testing.assert_allclose(some[:, 3], others[:, 3], rtol=rtol, atol=2e-5)
+
+
+def test_backends_agree(emulator):
+    if not emulator.is_compiled:
+        pytest.skip("drawn by torch alone")
+    pairs = make_pairs(5000)
+    tau = levels(pairs.gen.shape)
+    for threshold in (None, 20.0):
+        options = {"raw_pt_min": threshold}
+        both = [emulator.sample(pairs.gen, tau, pairs.context, backend=b, **options) for b in ("numba", "torch")]
+        # a threshold far in the tail of a conditional law leaves single precision few digits, in either backend
+        assert_same_jets(*both, rtol=1e-5 if threshold is None else 1e-4)
+    reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context)
+    np.testing.assert_array_equal(reco, emulator.sample(pairs.gen, tau, pairs.context))
+    np.testing.assert_allclose(efficiency, emulator.efficiency(pairs.gen, pairs.context), atol=1e-5)
+    _, above = emulator.respond(pairs.gen, tau, pairs.context, raw_pt_min=20.0)
+    np.testing.assert_array_equal(above, emulator.efficiency(pairs.gen, pairs.context, raw_pt_min=20.0))
+
+
+@pytest.mark.parametrize(
+    "change", [{"targets": "residual"}, {"scale": "none"}, {"compression": None}, {"raw_pt_min": 0.0}]
+)
+def test_backends_agree_on_all_variables(shipped_one, change):
+    emulator = replace(shipped_one, variables=replace(shipped_one.variables, **change))
+    gen = make_pairs(2000).gen
+    both = [emulator.sample(gen, levels(gen.shape) * 0.98 + 0.01, backend=backend) for backend in ("numba", "torch")]
+    assert_same_jets(*both)
+
+
+@pytest.mark.parametrize("hidden", [(3,), (150, 21), (40, 40, 40)])
+def test_networks_of_any_size(shipped_one, hidden):
+    torch.manual_seed(0)
+    network = SplineIQN(shipped_one.network.n_context, hidden=hidden).eval()
+    emulator = replace(shipped_one, network=network)
+    gen = make_pairs(500).gen
+    assert_same_jets(*(emulator.sample(gen, levels(gen.shape), backend=backend) for backend in ("numba", "torch")))
+
+
+def test_a_jet_does_not_depend_on_its_company(shipped_one):
+    pairs = make_pairs(3 * TILE + 11)
+    tau = levels(pairs.gen.shape)
+    reco, efficiency = shipped_one.respond(pairs.gen, tau, pairs.context)
+    order = np.random.default_rng(1).permutation(len(reco))
+    for rows in (order, order[:1], order[: TILE + 1], np.arange(5)):
+        some, found = shipped_one.respond(pairs.gen[rows], tau[rows], pairs.context[rows])
+        np.testing.assert_array_equal(some, reco[rows])
+        np.testing.assert_array_equal(found, efficiency[rows])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -3e38, 0.0])
+def test_no_number_breaks_it(shipped_one, value):
+    gen = make_pairs(50).gen
+    tau = levels(gen.shape)
+    expected = shipped_one.sample(gen, tau)
+    for column in range(4):
+        strange = gen.copy()
+        strange[7, column] = value
+        others = np.arange(50) != 7
+        np.testing.assert_array_equal(shipped_one.sample(strange, tau)[others], expected[others])
+
+
+def test_what_is_older_than_the_package_is_compiled_again(tmp_path):
+    (tmp_path / "inner" / "__pycache__").mkdir(parents=True)
+    module, index = tmp_path / "inner" / "kernels.py", tmp_path / "inner" / "__pycache__" / "kernels.nbi"
+    other = tmp_path / "other.py"
+    for path, age in ((module, 300), (other, 200), (index, 100)):
+        path.write_text("")
+        os.utime(path, (1e9 - age, 1e9 - age))
+    forget_stale(tmp_path)
+    assert index.exists()
+    os.utime(other, (1e9, 1e9))
+    forget_stale(tmp_path)
+    assert not index.exists()

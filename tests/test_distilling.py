@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from coffea_iqn import bundle
+from coffea_iqn.closure import unevenness
+from coffea_iqn.distilling import distil
+from coffea_iqn.recipes import RECIPES
+from conftest import make_pairs
+
+SETTINGS = replace(RECIPES["default"], hidden=(24, 24), steps=600, check_every=200, batch_size=512, learning_rate=5e-3)
+
+
+@pytest.fixture(scope="module")
+def taught():
+    teacher = bundle.load("cms-delphes-ak4")
+    return teacher, distil(teacher, make_pairs(8000), SETTINGS)
+
+
+def test_a_small_emulator_draws_like_its_teacher(taught):
+    teacher, student = taught
+    pairs = make_pairs(6000, seed=1)
+    tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, pairs.gen.shape).astype(np.float32)
+    drawn = teacher.sample(pairs.gen, tau, pairs.context)
+    levels = student.cdf(pairs.gen, drawn, pairs.context)
+    assert all(size.value - 2 * size.uncertainty < 0.15 for size in unevenness(levels))
+    efficiencies = [of.efficiency(pairs.gen, pairs.context) for of in taught]
+    assert np.abs(efficiencies[0] - efficiencies[1]).mean() < 0.05
+    assert (
+        sum(p.numel() for p in student.network.parameters()) < sum(p.numel() for p in teacher.network.parameters()) / 2
+    )
+
+
+def test_its_card_names_the_teacher(taught, tmp_path):
+    teacher, student = taught
+    bundle.save(student, tmp_path / "small")
+    card = bundle.load(tmp_path / "small").card
+    assert card["training"]["teacher"] == teacher.card["hash"] != card["hash"]
+    assert card["jets"] == teacher.card["jets"]
+
+
+def test_a_teacher_needs_a_density(emulator):
+    if emulator.network.exact:
+        pytest.skip("has one")
+    with pytest.raises(TypeError, match="teacher: expected a SplineIQN, which has a density, got IQNx"):
+        distil(emulator, make_pairs(100), SETTINGS)

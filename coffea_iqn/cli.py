@@ -158,6 +158,7 @@ def _add_train(choices: Any, files: argparse.ArgumentParser) -> None:
         "An interrupted training goes on with the same command.",
     )
     p.add_argument("--output", type=Path, required=True, metavar="BUNDLE")
+    p.add_argument("--teacher", metavar="MODEL", help="learn smaller, faster networks from those of a bundle")
     p.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
     p.add_argument("--reco", default="Jet", help="collection of reco jets (default: %(default)s)")
     p.add_argument("--radius", type=float, default=0.4, help="of the jets (default: %(default)s)")

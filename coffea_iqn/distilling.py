@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -21,6 +22,7 @@ from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs
+from coffea_iqn.training import claim
 
 TINY = 1e-6  # levels are drawn no nearer to 0 and 1
 # The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
@@ -34,6 +36,7 @@ def distil(
     pairs: JetPairs,
     settings: TrainingSettings,
     *,
+    checkpoint: Path | None = None,
     watch: Watch | None = None,
 ) -> Emulator:
     """An emulator of smaller networks that draws as the teacher does.
@@ -43,7 +46,7 @@ def distil(
     teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
     pairs: gen jets and their context; the reco jets do not enter.
     settings: schedule, hidden (44, 44 by default), shares, blind, reflect and holdout of them are used.
-    watch: called at each look at the validation loss.
+    checkpoint, watch: as of `training.train`.
 
     Returns
     -------
@@ -58,8 +61,11 @@ def distil(
         msg = f"teacher: expected a SplineIQN, which has a density, got {type(teacher.network).__name__}"
         raise TypeError(msg)
     v = teacher.variables
+    if checkpoint is not None:
+        columns = [pairs.gen, pairs.context, pairs.sample, pairs.level]
+        claim(checkpoint, columns, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    course = Course(settings.blind, settings.shares, "cpu", None, watch)
+    course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch)
     held_out = pairs.level < settings.holdout
 
     def fitted(phase: str, module: nn.Module, loss: Callable[..., Tensor], schedule: Schedule) -> Fitted:
@@ -105,8 +111,7 @@ def distil(
         if part is not None:
             part.eval()
     training = {
-        **teacher.card.get("training", {}),
-        "teacher": teacher.card.get("hash"),
+        "teacher": {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")},
         "settings": asdict(settings),
         "gen_jets": len(pairs.gen),
         "validation_loss": {phase: fit.loss for phase, fit in fits.items()},

@@ -58,7 +58,7 @@ def train(
     """
     learn, check = _split(pairs, settings)
     if checkpoint is not None:
-        _claim(checkpoint, [*pairs, *(unmatched or ())], settings)
+        claim(checkpoint, [*pairs, *(unmatched or ())], settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
         learn = _with_mirrored(learn)
@@ -222,9 +222,14 @@ def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample
 
 
-def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings) -> None:
-    """Make the checkpoint folder, or make sure that it belongs to this training."""
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode())
+def claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, teacher: str = "") -> None:
+    """Make the checkpoint folder, or make sure that it belongs to this training.
+
+    Raises
+    ------
+    ValueError: when it belongs to another one.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + teacher.encode())
     for column in columns:
         digest.update(np.ascontiguousarray(column).tobytes())
     owner = checkpoint / "training.txt"

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from coffea_iqn import bundle, running, training
 from coffea_iqn.commands.common import Bars, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.distilling import distil
 from coffea_iqn.fitting import Check
 from coffea_iqn.matching import default_cone
 from coffea_iqn.output import versions
@@ -44,6 +45,7 @@ SETTINGS = {
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
     settings = _settings(arguments)
+    teacher = None if arguments.teacher is None else bundle.load(arguments.teacher)
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
@@ -76,9 +78,12 @@ def train(arguments: argparse.Namespace) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
         with _TrainingProgress(settings, visible=show_progress(arguments)) as progress:
-            emulator = training.train(
-                pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
-            )
+            if teacher is None:
+                emulator = training.train(
+                    pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
+                )
+            else:
+                emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, watch=progress.watch)
     except KeyboardInterrupt:
         errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
         raise
@@ -102,7 +107,7 @@ def train(arguments: argparse.Namespace) -> None:
     shutil.rmtree(checkpoint)
     report = emulator.card["training"]
     say(
-        f"Bundle {output} ({digest[:12]}): {report['pairs']:,} pairs, {report['minutes']} minutes, "
+        f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} gen jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss']['quantiles']:.5f}"
     )
 

@@ -93,6 +93,7 @@ def describe(
     composition: npt.NDArray[Any] | None = None,
     tau: npt.NDArray[Any] | None = None,
     missing: npt.NDArray[Any] | None = None,
+    out: npt.NDArray[np.float32] | None = None,
 ) -> npt.NDArray[np.float32]:
     """The columns of all levels, (N, 57), from what is known; `surroundings` says what each column is.
 
@@ -105,6 +106,8 @@ def describe(
     tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
 
+    out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
+
     A level is unknown of a jet where a number for it is not finite.
 
     Raises
@@ -115,7 +118,7 @@ def describe(
     if np.sum(counts) != n_jets:
         msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
         raise ValueError(msg)
-    columns = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
+    columns = np.empty((n_jets, N_COLUMNS), dtype=np.float32) if out is None else out[:n_jets]
     write(
         columns,
         _STARTS,

@@ -181,10 +181,10 @@ class GenEvents(NamedTuple):
     tau: npt.NDArray[np.float64] | None
     missing: npt.NDArray[np.float64] | None
 
-    def context(self) -> npt.NDArray[np.float32]:
-        """What is known of each jet beside its four-momentum, (N, 57)."""
+    def context(self, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
+        """What is known of each jet beside its four-momentum, (N, 57); in rows of out, where they are given."""
         known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}
-        return context.describe(self.jets.values, self.jets.counts, **known)
+        return context.describe(self.jets.values, self.jets.counts, **known, out=out)
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """The same, so many events at a time, each block with the events that are in it; at least one block."""

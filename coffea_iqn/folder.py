@@ -15,7 +15,7 @@ import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import bundle
-from coffea_iqn.context import known_levels
+from coffea_iqn.context import N_COLUMNS, known_levels
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
 from coffea_iqn.events import Names, flatten_jets, gen_events, identity_keys
@@ -223,8 +223,10 @@ class IQNFolder:
         folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend)
         drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
         told: set[str] = set()
-        for block, part in known.blocks(BLOCK):
-            context = part.context() if emulator.variables.context else None
+        blocks = list(known.blocks(BLOCK))
+        rows = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
+        for block, part in blocks:
+            context = part.context(rows) if emulator.variables.context else None
             told |= set(() if context is None else known_levels(context))
             for replica, made in enumerate(drawn):
                 jets_made = folding.draw(part, context, keys[block], replica)

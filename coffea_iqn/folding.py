@@ -73,17 +73,24 @@ class Folding:
         return self._above_threshold(Placed.joined([made, others]))
 
     def _draw_unmatched(
-        self, gen: GenEvents, event: Ints, reco: Array, found: Bools, context: Array | None, keys: Words, replica: int
+        self,
+        gen: GenEvents,
+        event: Ints,
+        reco: Array,
+        found: Bools,
+        context: Array | None,
+        keys: Words,
+        replica: int,
     ) -> Placed:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
         model, jets = self.emulator.unmatched, gen.jets
         assert model is not None
 
-        def of_gen_jets(rows: Ints, number: Ints) -> Array:
+        def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Array:
             index = jets.local_index[rows] * MOST_UNMATCHED + number
             return levels(keys[event[rows]], index, replica=replica, stream=STREAM_NEAR)
 
-        def of_events(rows: Ints, number: Ints) -> Array:
+        def of_events(rows: Ints | slice, number: Ints | int) -> Array:
             return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
 
         near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, backend=self.backend)

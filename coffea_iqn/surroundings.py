@@ -66,7 +66,7 @@ def write(
     tau: Floats,
     missing: Floats,
 ) -> None:
-    """Write all levels into columns of zeros, those that are known.
+    """Write all levels into columns, those that are known; zeros for the others.
 
     Parameters
     ----------
@@ -94,6 +94,9 @@ def write(
     first = 0
     for which in range(len(counts)):
         n = counts[which]
+        for row in range(first, first + n):  # here and not before, while they come to the nearest cache anyway
+            for column in range(columns.shape[1]):
+                columns[row, column] = 0.0
         _prepare(jets, first, n, made)
         _neighbours(first, n, made, of_neighbours)
         _event(first, n, made, of_event)

@@ -105,7 +105,7 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     Parameters
     ----------
     keys: the `event_keys` of the event each jet belongs to, (N, 4).
-    index: of the gen jet in its event, before any cut, (N,).
+    index: of the gen jet in its event, before any cut, (N,), or one for all.
     replica: which of several independent draws, below 2^24.
     stream: which use, one of the `STREAM_` constants.
 
@@ -114,7 +114,8 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     (N, 4) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
     """
     out = np.empty((len(keys), 4), dtype=np.float32)
-    _levels(keys, np.asarray(index).astype(np.uint32), np.uint32((replica << 8) | stream), out)
+    words = np.broadcast_to(np.asarray(index).astype(np.uint32), len(keys))
+    _levels(keys, words, np.uint32((replica << 8) | stream), out)
     return out
 
 

@@ -27,8 +27,8 @@ from coffea_iqn.features import ETA, MASS, MAX_LOG, PHI, PT, SCALES, Array, Stan
 from coffea_iqn.networks import NumberNetwork, QuantileNetwork
 from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, far_columns, near_columns, nearest
 
-Levels = Callable[[Ints, Ints], Array]
-"""Four levels, (M, 4), by the rows of the sources of M jets, (M,), and numbers that tell jets of one source apart."""
+Levels = Callable[[Ints | slice, Ints | int], Array]
+"""Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
 
 REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
 CONTEXT = ("flavour", "neighbours", "composition")  # levels of context that jets near a gen jet depend on
@@ -189,10 +189,9 @@ class Unmatched:
                 gen[rows], reco[rows], found[rows], context[rows], inputs=self.inputs, levels=self.context
             )
 
-        every = np.arange(len(gen))
-        u = levels(every, np.zeros_like(every))[:, 0]
+        u = levels(slice(0, len(gen)), 0)[:, 0]
         if self.near.compiled is None or backend == "torch" or self.inputs != "calorimeter":
-            numbers = self.near.numbers(columns(every), u, backend="torch")
+            numbers = self.near.numbers(columns(np.arange(len(gen))), u, backend="torch")
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
             compiled.count_near(
@@ -233,8 +232,7 @@ class Unmatched:
         reco jets (M, 4), float32, and their events, (M,).
         """
         columns, frames = far_columns(gen, counts, missing)
-        every = np.arange(len(columns))
-        numbers = self.far.numbers(columns, levels(every, np.zeros_like(every))[:, 0], backend=backend)
+        numbers = self.far.numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
 
         def decode(targets: Array, source: Ints) -> Array:
             return jets_far(targets, Frames(frames.axis[source], frames.side[source]))
@@ -264,6 +262,8 @@ class Unmatched:
             targets = law.targets(known[again], tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
             raw[again] = decode(targets, of)
             again = again[impossible(raw[again], of)]
+            if not len(again):
+                break
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
         return SCALES[self.scale].apply(raw).astype(np.float32), source
 

@@ -111,6 +111,10 @@ def far_columns(gen: Array, counts: Ints, missing: Array | None) -> tuple[Array,
 def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: Array, sides: Array) -> None:
     """The rows of `far_columns`, of one event after the other; columns come as zeros."""
     hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets
+    most = 0
+    for n in counts:
+        most = max(most, n)
+    x_of, y_of = np.empty(most), np.empty(most)  # directions of an event's jets
     start = 0
     for event in range(len(counts)):
         stop = start + counts[event]
@@ -122,8 +126,9 @@ def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: 
             hardest[k] = -1
         for jet in range(start, stop):
             pt, eta, phi = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA]), np.float64(gen[jet, PHI])
-            x -= pt * math.cos(phi)
-            y -= pt * math.sin(phi)
+            x_of[jet - start], y_of[jet - start] = math.cos(phi), math.sin(phi)
+            x -= pt * x_of[jet - start]
+            y -= pt * y_of[jet - start]
             ht += pt
             ht_times_eta += pt * abs(eta)
             if pt > HARD:
@@ -149,7 +154,6 @@ def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: 
             if hardest[k] >= 0:
                 row[5 + k] = math.log(gen[hardest[k], PT] / 20.0)
                 row[8 + k] = gen[hardest[k], ETA] * side / 2.0
-                phi = np.float64(gen[hardest[k], PHI])
-                row[11 + k] = towards_x * math.cos(phi) + towards_y * math.sin(phi)
+                row[11 + k] = towards_x * x_of[hardest[k] - start] + towards_y * y_of[hardest[k] - start]
         row[14] = ht_times_eta / max(ht, 1.0) / 2.0
         start = stop

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from coffea_iqn.compiled import jets, kernel
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all, singles
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
-from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, rows_needed, standardise, take, unstandardise
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.context import OF_EVENT, WIDTHS
 from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
 
@@ -121,10 +121,7 @@ def draw(
         take(gen, start, n, gen_tile)
         jets.describe(gen_tile, n, base)
         standardise(base, n, model.input_mean, model.input_scale, inputs)
-        for k in range(len(model.columns)):
-            row, column = inputs[jets.N_CALORIMETER + k], model.columns[k]
-            for t in range(n):
-                row[t] = context[start + t, column]
+        gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
         if len(chance):
             out = feed_forward(known, n, model.acceptance, one, two)

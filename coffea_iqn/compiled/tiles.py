@@ -6,6 +6,7 @@ A tile is an array (rows, TILE): a row is a variable, jets lie side by side.
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward
@@ -32,6 +33,15 @@ def take(values: Floats, start: int, n: int, tile: Floats) -> None:
     for t in range(n):
         for k in range(values.shape[1]):
             tile[k, t] = values[start + t, k]
+
+
+@kernel
+def gather(values: Floats, start: int, n: int, columns: npt.NDArray[np.int64], first: int, tile: Floats) -> None:
+    """Some columns of the rows start to start + n of values, into the rows of a tile from first on."""
+    for t in range(n):
+        row = values[start + t]
+        for k in range(len(columns)):
+            tile[first + k, t] = row[columns[k]]
 
 
 @kernel

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from coffea_iqn.compiled import jets, kernel
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ZERO, exp
-from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, rows_needed, standardise, take, unstandardise
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.networks import N_TARGETS
 
 Ints = npt.NDArray[np.int64]
@@ -89,10 +89,7 @@ def count_near(
         jets.outcome(
             gen_tile, reco_tile, found[start : start + n], tile, n, small, tile[first : first + jets.N_OUTCOME]
         )
-        for k in range(len(levels)):
-            row, column = tile[first + jets.N_OUTCOME + k], levels[k]
-            for t in range(n):
-                row[t] = context[start + t, column]
+        gather(context, start, n, levels, first + jets.N_OUTCOME, tile)
         standardise(tile, n, law.input_mean, law.input_scale, tile)
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 

@@ -1,15 +1,19 @@
 #!/usr/bin/env bash
 # Train the shipped bundles:  benchmarks/train_bundles.sh NANO_AK4_FOLDER NANO_AK5_FOLDER SUBSTRUCTURE_AK4_FOLDER OUTPUT_FOLDER
-# Half an hour each on one core. What each folder holds is in data/README.md.
+# An hour each on one core: half for large networks, half for small ones that learn from them, which are shipped.
+# What each folder holds is in data/README.md.
 set -euo pipefail
 ak4=$1 ak5=$2 sub=$3 output=$4
 
 train() { # name, radius, files
   local name=$1 radius=$2
   shift 2
-  coffea-iqn train "$@" --radius "$radius" --output "$output/$name" --hidden 64 64 --steps 30000 \
-    --share qcd=0.40 --share qcdflat=0.33 --share ttbar=0.21 --share wzjets=0.06 \
-    --scale delphes-cms --raw-pt-min 10 --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV"
+  local both=("$@" --radius "$radius" --share qcd=0.40 --share qcdflat=0.33 --share ttbar=0.21 --share wzjets=0.06
+    --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV")
+  coffea-iqn train "${both[@]}" --output "$output/large/$name" --hidden 64 64 --steps 30000 \
+    --scale delphes-cms --raw-pt-min 10
+  coffea-iqn train "${both[@]}" --output "$output/$name" --teacher "$output/large/$name" --hidden 40 40 --steps 20000 \
+    --batch-size 2048 --learning-rate 0.003 --check-every 1000
 }
 
 four() { # folder

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 from dataclasses import replace
 
 import numba as nb
@@ -143,6 +146,29 @@ def test_no_number_breaks_it(shipped_one, value):
         strange[7, column] = value
         others = np.arange(50) != 7
         np.testing.assert_array_equal(shipped_one.sample(strange, tau)[others], expected[others])
+
+
+DRAW = """
+import hashlib, sys
+import numpy as np
+from coffea_iqn import bundle
+gen, tau, context = np.load(sys.argv[1]).values()
+reco, efficiency = bundle.load("cms-delphes-ak4").respond(gen, tau, context)
+print(hashlib.sha256(reco.tobytes() + efficiency.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="compiles for x86-64")
+def test_another_processor_gives_the_same_bits(tmp_path):
+    """Compiled for this processor, and for one that takes four numbers at once and has no fused multiply-add."""
+    pairs = make_pairs(400)
+    np.savez(tmp_path / "jets.npz", gen=pairs.gen, tau=levels(pairs.gen.shape), context=pairs.context)
+    digests = set()
+    for processor in ({}, {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}):
+        command = [sys.executable, "-c", DRAW, str(tmp_path / "jets.npz")]
+        ran = subprocess.run(command, env=os.environ | processor, capture_output=True, text=True, check=True)
+        digests.add(ran.stdout)
+    assert len(digests) == 1
 
 
 def test_what_is_older_than_the_package_is_compiled_again(tmp_path):

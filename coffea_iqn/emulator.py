@@ -13,7 +13,7 @@ from torch import Tensor
 from coffea_iqn.blocks import in_blocks
 from coffea_iqn.compiled import emulator as compiled
 from coffea_iqn.compiled.dense import singles
-from coffea_iqn.context import N_COLUMNS, encode, select
+from coffea_iqn.context import N_COLUMNS, encode, known_levels, select
 from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
 from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
 from coffea_iqn.unmatched import Unmatched
@@ -238,9 +238,16 @@ class Emulator:
         """Whether there is a compiled form, the backend "numba"."""
         return compiled.serves(self)
 
+    def _compiled(self, context: Array | None) -> compiled.Model:
+        """The compiled form for jets of such a context, made once."""
+        known = () if context is None else known_levels(context)
+        if known not in self._models:
+            self._models[known] = compiled.compile_model(self, known)
+        return self._models[known]
+
     @cached_property
-    def _compiled(self) -> compiled.Model:
-        return compiled.compile_model(self)
+    def _models(self) -> dict[tuple[str, ...], compiled.Model]:
+        return {}
 
     def _draw(
         self,
@@ -269,10 +276,9 @@ class Emulator:
         else:
             wanted = len(gen) if with_efficiency and own else 0
             reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
-            known = encode(len(gen), {}) if context is None else context
-            compiled.draw(
-                self._compiled, singles(gen), singles(tau), singles(known), np.float32(threshold), reco, found
-            )
+            columns = np.empty((0, N_COLUMNS)) if context is None else context
+            model = self._compiled(context)
+            compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
         if with_efficiency and not own:
             found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
         return reco, found if with_efficiency else np.empty(0, dtype=np.float32)

@@ -136,6 +136,15 @@ def test_a_jet_does_not_depend_on_its_company(shipped_one):
         np.testing.assert_array_equal(found, efficiency[rows])
 
 
+def test_levels_unknown_of_all_cost_nothing_and_change_nothing(shipped_one):
+    pairs = make_pairs(300)
+    tau, context = levels(pairs.gen.shape), pairs.context.copy()
+    context[150:] = 0.0
+    reco = shipped_one.sample(pairs.gen, tau, context)
+    np.testing.assert_array_equal(shipped_one.sample(pairs.gen[150:], tau[150:]), reco[150:])
+    np.testing.assert_array_equal(shipped_one.sample(pairs.gen[:150], tau[:150], context[:150]), reco[:150])
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, 3e38, -3e38, 0.0])
 def test_no_number_breaks_it(shipped_one, value):
     gen = make_pairs(50).gen

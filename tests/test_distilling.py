@@ -11,13 +11,17 @@ from coffea_iqn.distilling import distil
 from coffea_iqn.recipes import RECIPES
 from conftest import make_pairs
 
-SETTINGS = replace(RECIPES["default"], hidden=(24, 24), steps=600, check_every=200, batch_size=512, learning_rate=5e-3)
+SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=600, check_every=200, batch_size=512, learning_rate=5e-3)
 
 
 @pytest.fixture(scope="module")
 def taught():
     teacher = bundle.load("cms-delphes-ak4")
     return teacher, distil(teacher, make_pairs(8000), SETTINGS)
+
+
+def n_weights(emulator):
+    return sum(p.numel() for p in emulator.network.parameters())
 
 
 def test_a_small_emulator_draws_like_its_teacher(taught):

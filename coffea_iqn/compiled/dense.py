@@ -6,7 +6,7 @@ processor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import nn
 from coffea_iqn.compiled import kernel
 
 Floats = npt.NDArray[np.float32]
+Ints = npt.NDArray[np.int64]
 
 LANES = 8  # single-precision numbers that usual processors take at once
 OUTPUTS, JETS = 4, 3 * LANES  # whose sums, and what makes them, are what fits the registers
@@ -38,7 +39,7 @@ class Layers(NamedTuple):
 
     weights: Floats
     biases: Floats
-    shapes: npt.NDArray[np.int64]
+    shapes: Ints
     slope: np.float32
 
 
@@ -50,12 +51,14 @@ def singles(values: npt.NDArray[Any]) -> Floats:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def pack(network: nn.Sequential | None, slope: float = 0.0) -> Layers:
-    """The layers of a network; of None, those of none."""
+def pack(network: nn.Sequential | None, slope: float = 0.0, inputs: Ints | None = None) -> Layers:
+    """The layers of a network, for those of its inputs that may differ from zero; of None, those of none."""
     linear = [layer for layer in network or () if isinstance(layer, nn.Linear)]
     weights, biases, shapes = [np.empty(0)], [np.empty(0)], []
     for layer in linear:
         weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        if layer is linear[0] and inputs is not None:
+            weight = weight[:, inputs]
         extra = -len(bias) % OUTPUTS
         weights.append(np.pad(weight, ((0, extra), (0, 0))).ravel())
         biases.append(np.pad(bias, (0, extra)))
@@ -68,9 +71,9 @@ def pack(network: nn.Sequential | None, slope: float = 0.0) -> Layers:
     )
 
 
-def pack_all(networks: Iterable[Any], slope: float) -> Nets:
-    """The layers of the four networks of a `SplineIQN`."""
-    first, second, third, fourth = (pack(network, slope) for network in networks)
+def pack_all(networks: Iterable[Any], slope: float, inputs: Sequence[Ints | None] = (None,) * 4) -> Nets:
+    """The layers of the four networks of a `SplineIQN`, each for some of its inputs."""
+    first, second, third, fourth = (pack(network, slope, of) for network, of in zip(networks, inputs, strict=True))
     return first, second, third, fourth
 
 

@@ -6,13 +6,13 @@ through the same operations in the same order, whichever jets lie beside it.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from coffea_iqn.compiled import jets, kernel
-from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all, singles
+from coffea_iqn.compiled.dense import TILE, Floats, Ints, Layers, Nets, feed_forward, pack, pack_all, singles
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
 from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.context import OF_EVENT, WIDTHS
@@ -31,7 +31,7 @@ class Model(NamedTuple):
     nets: the four networks of the quantiles.
     knots: of their splines, (K,).
     input_mean, input_scale, target_mean, target_scale: standardisations.
-    columns: of the context that the networks take, those of the event last.
+    columns: of the context that the networks take and that is known, those of the event last.
     n_own: columns of the inputs that all networks take, and not only the origin's.
     n_samples: of the origin network.
     coefficients: of the compression, (10, 4).
@@ -48,7 +48,7 @@ class Model(NamedTuple):
     input_scale: Floats
     target_mean: Floats
     target_scale: Floats
-    columns: npt.NDArray[np.int64]
+    columns: Ints
     n_own: int
     n_samples: int
     coefficients: Floats
@@ -65,17 +65,31 @@ def serves(emulator: Any) -> bool:
     return bool(emulator.network.compiled and v.inputs == "calorimeter" and v.targets in ("residual", "symmetric"))
 
 
-def compile_model(emulator: Any) -> Model:
-    """The numbers of an emulator, which `serves` is true of."""
+def compile_model(emulator: Any, known: Collection[str]) -> Model:
+    """The numbers of an emulator, which `serves` is true of, for jets of which some levels of context are known.
+
+    The columns of the others are zeros, which add nothing: without them the bits are the same.
+    """
     network, v, origin, gate = emulator.network, emulator.variables, emulator.origin, emulator.acceptance
-    n_event = 0 if origin is None else sum(WIDTHS[level] for level in v.context if level in OF_EVENT)
-    columns = jets.places_of(v.context)
+    of_event = [level for level in v.context if origin is not None and level in OF_EVENT]
+    own = [level for level in v.context if level not in of_event]
+    ends = np.cumsum([WIDTHS[level] for level in v.context], dtype=np.int64)
+    starts = {level: jets.N_CALORIMETER + end - WIDTHS[level] for level, end in zip(v.context, ends, strict=True)}
+
+    def places(levels: Sequence[str]) -> list[Ints]:
+        """Where the columns of known levels are among all inputs."""
+        return [starts[level] + np.arange(WIDTHS[level]) for level in levels if level in known]
+
+    always = np.arange(jets.N_CALORIMETER)
+    n_own = jets.N_CALORIMETER + sum(WIDTHS[level] for level in own)
+    n_samples = 0 if origin is None else origin.n_samples
+    seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
+    drawn = n_own + n_samples + np.arange(N_TARGETS)
+    inputs = np.concatenate([always, *places(own), *places(of_event)])
+    origins = pack(None) if origin is None else pack(origin.net, origin.slope, inputs)
+    gates = pack(None) if gate is None else pack(gate.net, gate.slope, seen)
+    nets = pack_all(network.nets, network.slope, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
-    origins = pack(None) if origin is None else pack(origin.net, origin.slope)
-    gates = pack(None) if gate is None else pack(gate.net, gate.slope)
-    nets = pack_all(network.nets, network.slope)
-    n_inputs = jets.N_CALORIMETER + len(columns)
-    n_known = n_inputs - n_event + (0 if origin is None else origin.n_samples)
     return Model(
         origin=origins,
         acceptance=gates,
@@ -85,15 +99,15 @@ def compile_model(emulator: Any) -> Model:
         input_scale=v.input_scale.scale,
         target_mean=v.target_scale.mean,
         target_scale=v.target_scale.scale,
-        columns=columns,
-        n_own=n_inputs - n_event,
-        n_samples=0 if origin is None else origin.n_samples,
+        columns=jets.places_of([level for level in v.context if level in known]),
+        n_own=len(seen) - n_samples,
+        n_samples=n_samples,
         coefficients=singles(compression),
         compressed=v.compression is not None,
         symmetric=v.targets == "symmetric",
         scaled=v.scale == "delphes-cms",
         mass_over_pt_max=np.float32(v.mass_over_pt_max),
-        rows=rows_needed(max(n_inputs, n_known), origins, gates, *nets),
+        rows=rows_needed(max(len(inputs), len(seen)), origins, gates, *nets),
     )
 
 

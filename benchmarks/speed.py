@@ -125,7 +125,7 @@ def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
         chosen = range(*part.indices(JETS))
         for start in range(chosen.start, chosen.stop, size):
             of = slice(start, min(start + size, chosen.stop))
-            emulator.sample(gen[of], tau[of], context[of], backend=backend)
+            emulator.sample(gen[of], tau[of], context[of], backend=backend, levels=gen_of_file.levels)
 
     def two_threads() -> None:
         with ThreadPoolExecutor(2) as pool:
@@ -178,7 +178,7 @@ def stages(model: str, path: str) -> dict[str, float]:
             "reading": read,
             "context": known.context,
             "levels": lambda: levels(of_jets, jets.local_index),
-            "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context),
+            "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context, levels=known.levels),
             "without unmatched jets": lambda: without.draw(known, context, keys, 0),
             "with unmatched jets": lambda: folding.draw(known, context, keys, 0),
             "assembling": lambda: flatten_jets(_jagged(made, len(events), like=events.GenJet)),

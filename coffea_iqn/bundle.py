@@ -108,6 +108,8 @@ def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
         hashes = f"expected content hash {content['hash'][:12]}, got {actual[:12]}"
         msg = f"bundle {path}: {hashes}: its files are damaged or were edited"
         raise BundleError(msg)
+    if actual in _CACHE:
+        return _CACHE[actual]
     try:
         emulator = assembly.assemble(content, load_tensors(weights))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, SafetensorError) as error:

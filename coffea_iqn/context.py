@@ -19,7 +19,7 @@ Flat arrays in and out. The arithmetic is in `surroundings`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numba as nb
@@ -64,9 +64,9 @@ def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]
     return out
 
 
-def known_levels(columns: Floats) -> tuple[str, ...]:
-    """The levels that are known of any jet."""
-    return tuple(name for name in WIDTHS if _any(columns, columns_of(name).stop - 1))
+def known_levels(columns: Floats, among: Collection[str] = tuple(WIDTHS)) -> tuple[str, ...]:
+    """The levels, of some or all, that are known of any jet."""
+    return tuple(name for name in WIDTHS if name in among and _any(columns, columns_of(name).stop - 1))
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

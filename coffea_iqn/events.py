@@ -181,6 +181,13 @@ class GenEvents(NamedTuple):
     tau: npt.NDArray[np.float64] | None
     missing: npt.NDArray[np.float64] | None
 
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of context that may be known of these jets; the others are known of none."""
+        needed = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
+        needed |= {"substructure": self.tau, "missing": self.missing}
+        return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
+
     def context(self, out: npt.NDArray[np.float32] | None = None) -> npt.NDArray[np.float32]:
         """What is known of each jet beside its four-momentum, (N, 57); in rows of out, where they are given."""
         known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}

@@ -227,7 +227,7 @@ class IQNFolder:
         rows = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
         for block, part in blocks:
             context = part.context(rows) if emulator.variables.context else None
-            told |= set(() if context is None else known_levels(context))
+            told |= set(() if context is None else known_levels(context, part.levels))
             for replica, made in enumerate(drawn):
                 jets_made = folding.draw(part, context, keys[block], replica)
                 made.append(jets_made._replace(event=jets_made.event + block.start))
@@ -279,9 +279,9 @@ def _jagged(jets: Placed, n_events: int, *, like: ak.Array) -> ak.Array:
     """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
     counts = np.bincount(jets.event, minlength=n_events)
     order = hardest_first(jets.values, jets.event, jets.place, counts)
-    reco, index = jets.values[order], jets.place[order]
+    index = jets.place[order]
     columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
-    fields = {name: np.ascontiguousarray(reco[:, k]) for name, k in columns.items()}
+    fields = {name: jets.values[order, k] for name, k in columns.items()}
     if isinstance(like, vector.Lorentz):
         with_name, behavior = like.layout.purelist_parameter("__record__"), like.behavior
     else:

@@ -62,7 +62,14 @@ class Folding:
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         tau = levels(of_jets, place, replica=replica)
-        reco, efficiency = self.emulator.respond(jets.values, tau, context, raw_pt_min=raw_pt_min, backend=self.backend)
+        reco, efficiency = self.emulator.respond(
+            jets.values,
+            tau,
+            context,
+            raw_pt_min=raw_pt_min,
+            backend=self.backend,
+            levels=gen.levels,
+        )
         found = np.ones(len(reco), dtype=bool)
         if self.acceptance:
             found = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency

@@ -17,6 +17,7 @@ from coffea_iqn import bundle
 from coffea_iqn.caches import forget_stale
 from coffea_iqn.compiled import elementary
 from coffea_iqn.compiled.dense import TILE, feed_forward, pack
+from coffea_iqn.context import known_levels
 from coffea_iqn.networks import SplineIQN, mlp
 from conftest import make_pairs
 
@@ -142,6 +143,8 @@ def test_levels_unknown_of_all_cost_nothing_and_change_nothing(shipped_one):
     context[150:] = 0.0
     reco = shipped_one.sample(pairs.gen, tau, context)
     np.testing.assert_array_equal(shipped_one.sample(pairs.gen[150:], tau[150:]), reco[150:])
+    some = {"levels": known_levels(context)}
+    np.testing.assert_array_equal(shipped_one.sample(pairs.gen, tau, context, **some), reco)
     np.testing.assert_array_equal(shipped_one.sample(pairs.gen[:150], tau[:150], context[:150]), reco[:150])
 
 

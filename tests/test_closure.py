@@ -296,3 +296,10 @@ def test_distances_are_zero_for_one_law_and_grow():
         assert far.value > max(0.05, 5 * null.value)
         with pytest.raises(TooFewJetsError, match="expected 1000"):
             distance(emulated[:9], real[:9])
+
+
+def test_the_kernel_distance_of_few_jets_is_uncertain():
+    rng = np.random.default_rng(0)
+    size = kernel_distance(rng.normal(size=(1500, 4)), rng.normal(size=(1500, 4)))
+    assert size.uncertainty > 1e-4
+    assert size.value < 3 * size.uncertainty

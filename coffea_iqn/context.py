@@ -105,7 +105,6 @@ def describe(
     composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
     tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
-
     out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
 
     A level is unknown of a jet where a number for it is not finite.

@@ -67,9 +67,9 @@ def distil(
     origin, network, gate = _students(teacher, settings)
     course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch)
     held_out = pairs.level < settings.holdout
+    learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
     def fitted(phase: str, module: nn.Module, loss: Callable[..., Tensor], schedule: Schedule) -> Fitted:
-        learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
         return course.fit(phase, module, loss, learn, check, schedule, v.context)
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:

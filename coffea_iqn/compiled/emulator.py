@@ -120,10 +120,10 @@ def draw(
     Parameters
     ----------
     model: of `compile_model`.
-    gen, tau: gen jets and levels, (N, 4); no levels, (0, 4), where no jets are to be drawn.
-    context: (N, 57).
+    gen, tau: gen jets and levels, (N, 4).
+    context: (N, 57); (0, 57) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
-    reco: (N, 4), overwritten where there are levels.
+    reco: (N, 4), overwritten.
     chance: (N,), overwritten; (0,) where they are not wanted.
     """
     one, two, inputs, known = blank(model.rows), blank(model.rows), blank(model.rows), blank(model.rows)
@@ -141,8 +141,6 @@ def draw(
             out = feed_forward(known, n, model.acceptance, one, two)
             for t in range(n):
                 chance[start + t] = logistic(out[0, t])
-        if not len(tau):
-            continue
         take(tau, start, n, tau_tile)
         if model.compressed:
             jets.sizes(base, n, model.coefficients, size)

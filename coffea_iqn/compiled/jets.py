@@ -13,13 +13,16 @@ from coffea_iqn.compiled.elementary import HALF, ONE, TURN, TWO, ZERO, arcsinh, 
 from coffea_iqn.context import columns_of
 from coffea_iqn.features import (
     DETECTOR_EDGES,
+    ETA,
+    MASS,
     MASS_OFFSET,
     MAX_LOG,
+    PHI,
+    PT,
     TOWER_EDGES,
     TOWERS_IN_PHI,
 )
 
-PT, ETA, PHI, MASS = range(4)
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6
 
@@ -105,7 +108,7 @@ def sizes(rows: Floats, n: int, coefficients: Floats, size: Floats) -> None:
 
 @kernel
 def compressed_threshold(rows: Floats, n: int, log_raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
-    """The first target, log pt'/pt, at a threshold, over its size and asinh; size of zero leaves it as it is."""
+    """The first target, log pt'/pt, at a threshold, over its size, (tile,), in asinh."""
     log_pt = rows[LOG_PT]
     for t in range(n):
         target = log_raw_pt_min - log_pt[t]

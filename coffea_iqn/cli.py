@@ -15,6 +15,7 @@ from uproot.exceptions import KeyInFileError
 from coffea_iqn import __version__
 from coffea_iqn.commands.common import errors
 from coffea_iqn.commands.fold import fold
+from coffea_iqn.commands.merge import merge
 from coffea_iqn.commands.models import models
 from coffea_iqn.commands.train import SETTINGS, train
 from coffea_iqn.commands.validate import validate
@@ -23,6 +24,7 @@ from coffea_iqn.events import Names
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.running import EXECUTORS
 from coffea_iqn.spoiling import SPOILINGS
+from coffea_iqn.trees import FORMATS
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fold(choices, files)
     _add_train(choices, files)
     _add_validate(choices, files)
+    _add_merge(choices)
     p = choices.add_parser("models", help="list the shipped bundles")
     p.set_defaults(run=models, traceback=False)
     return parser
@@ -118,6 +121,20 @@ def _add_fold(choices: Any, files: argparse.ArgumentParser) -> None:
         "--truth", default="Jet", help="collection of true reco jets to compare with, or 'none' (default: %(default)s)"
     )
     p.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
+    p.add_argument("--skim", choices=FORMATS, help="write the emulated jets of all events as well, into DIR/skim")
+    p.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="BRANCHES",
+        help="branches of the input to write into the skim beside them, such as 'GenJet_*'; may be repeated",
+    )
+    p.add_argument(
+        "--as",
+        dest="collection",
+        metavar="NAME",
+        help="name of the emulated jets in the skim: Jet for analyses as they are (default: IQNJet)",
+    )
     p.add_argument(
         "--skip-bad-files",
         action="store_true",
@@ -231,6 +248,27 @@ def _add_validate(choices: Any, files: argparse.ArgumentParser) -> None:
     p.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
     p.add_argument("--output", type=Path, required=True, metavar="DIR")
     p.set_defaults(run=validate)
+
+
+def _add_merge(choices: Any) -> None:
+    p = choices.add_parser(
+        "merge",
+        help="merge the files of a skim",
+        epilog="Example: coffea-iqn merge folded/skim --output qcd.root",
+    )
+    p.add_argument(
+        "parts", nargs="+", type=Path, metavar="PARTS", help="files that fold --skim wrote, or their folders"
+    )
+    p.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a file that ends in .root or .parquet, or a folder for one of each dataset",
+    )
+    p.add_argument("--quiet", action="store_true", help="no progress bars")
+    p.add_argument("--traceback", action="store_true", help="show where an error came from")
+    p.set_defaults(run=merge)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ NanoAOD-like and Delphes files differ only here.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -276,6 +277,24 @@ def _has_option(column: ak.Array) -> bool:
     return False
 
 
+def event_identity(events: ak.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
+    """Run, luminosityBlock and event, each (events,), as NanoAOD has them.
+
+    Delphes events have run 1, a luminosityBlock that the uuid of their file makes, and Event.Number.
+
+    Raises
+    ------
+    ValueError: when the events have neither.
+    """
+    present = set(events.fields)
+    if {"run", "luminosityBlock", "event"} <= present:
+        run, block, event = (_numbers(events[n]) for n in ("run", "luminosityBlock", "event"))
+    else:
+        event = _delphes_numbers(events)
+        run, block = np.ones(len(event)), np.full(len(event), zlib.crc32(file_uuid(events).encode()))
+    return run.astype(np.uint32), block.astype(np.uint32), event.astype(np.uint64)
+
+
 def identity_keys(events: ak.Array, seed: int) -> Words:
     """The `uniforms.event_keys` of events, (events, 4), from what identifies them.
 
@@ -292,10 +311,14 @@ def identity_keys(events: ak.Array, seed: int) -> Words:
     if {"run", "luminosityBlock", "event"} <= present:
         run, block, event = (_numbers(events[n]) for n in ("run", "luminosityBlock", "event"))
         return event_keys(seed, dataset, run, block, event)
-    if "Event" in present and "Number" in events["Event"].fields:
-        event = _numbers(events["Event"]["Number"])
-        zero = np.zeros(len(event), dtype=np.uint32)
-        return event_keys(seed, f"{dataset}\n{file_uuid(events)}", zero, zero, event)
+    event = _delphes_numbers(events)
+    zero = np.zeros(len(event), dtype=np.uint32)
+    return event_keys(seed, f"{dataset}\n{file_uuid(events)}", zero, zero, event)
+
+
+def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
+    if "Event" in events.fields and "Number" in events["Event"].fields:
+        return _numbers(events["Event"]["Number"])
     msg = "events: expected run, luminosityBlock and event (NanoAOD) or Event.Number (Delphes), found neither"
     raise ValueError(msg)
 

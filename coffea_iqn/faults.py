@@ -83,7 +83,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
     A result is known by the processor's `identity`, dataset, file, tree and range of events, so that none is taken for
     that of another model, seed or setting. It appears when it is whole: a task that is killed, or done twice, leaves
-    nothing half written. Chunks that were skipped are not kept.
+    nothing half written. Chunks that were skipped are not kept; one that wrote files counts while they are there.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -95,9 +95,11 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         if not path.is_file():
             return None
         try:
-            return coffea.util.load(path)
+            output = coffea.util.load(path)
+            there = all(Path(file).is_file() for file in output["out"]["out"].get("files", ()))
         except Exception:  # noqa: BLE001 # what is damaged is made again
             return None
+        return output if there else None
 
     def save(self, output: Any, metadata: Mapping[str, Any], processor_instance: Any) -> None:
         """Keep the result of a chunk."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import awkward as ak
 import uproot
@@ -24,9 +24,10 @@ class InputError(ValueError):
 
 
 class NanoSchema(NanoAODSchema):  # type: ignore[misc]
-    """NanoAODSchema without a warning for each cross-reference a reduced file lacks."""
+    """NanoAODSchema without a warning for each cross-reference a reduced file lacks; `IQNJet` are vectors."""
 
     warn_missing_crossrefs = False
+    mixins: ClassVar = {**NanoAODSchema.mixins, "IQNJet": "PtEtaPhiMCollection"}
 
 
 SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema}
@@ -130,8 +131,10 @@ def _find_tree(path: str, file: Any, tree: str | None) -> str:
     raise InputError(msg)
 
 
-def branch_filter(sources: Sequence[Source], collections: Sequence[str]) -> dict[str, Any]:
-    """The `iteritems_options` with which coffea looks at the branches of these collections alone.
+def branch_filter(
+    sources: Sequence[Source], collections: Sequence[str], branches: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The `iteritems_options` with which coffea looks at the branches of these collections alone, and at those named.
 
     A NanoAOD file of 1500 branches opens in a fraction of the time.
     """
@@ -142,4 +145,4 @@ def branch_filter(sources: Sequence[Source], collections: Sequence[str]) -> dict
     names += [f"{name}_{part}" for source in sources for name in source.names.missing for part in ("pt", "phi")]
     for collection in collections:
         names += [f"n{collection}", *(f"{collection}_{name}" for name in sorted(of_jets))]
-    return {"filter_name": names}
+    return {"filter_name": [*names, *branches]}

@@ -72,6 +72,7 @@ def run(
     executor: Any,
     *,
     collections: Sequence[str],
+    branches: Sequence[str] = (),
     chunksize: int = 100_000,
     maxchunks: int | None = None,
     skipped: list[Skipped] | None = None,
@@ -86,6 +87,7 @@ def run(
     datasets: files by name of dataset.
     executor: from `open_executor`.
     collections: those the processor reads, so that other branches are not looked at.
+    branches: patterns of others that it reads.
     chunksize: events a chunk.
     maxchunks: of each dataset, where not all are wanted.
     skipped: where to note chunks that fail; without it, the first one ends the run.
@@ -118,7 +120,7 @@ def run(
                 fileset,
                 Tolerant(instance, skip=skipped is not None),
                 treename=None,
-                iteritems_options=branch_filter(sources, collections),
+                iteritems_options=branch_filter(sources, collections, branches),
             )
     except Exception as error:
         message = _chunk_error(error)

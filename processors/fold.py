@@ -18,6 +18,7 @@ from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import Events
 from coffea_iqn.matching import match_jets
+from coffea_iqn.skims import Skim
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -33,10 +34,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     unmatched: whether reco jets that match no gen jet are drawn as well; None for as acceptance.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
+    skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
 
     Takes NanoAOD (`NanoAODSchema`) and Delphes (`DelphesSchema`) files. A run returns
-    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": []}`; the histograms are those of
-    `histograms.book`, filled with genWeight where the files have it.
+    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`; the histograms are those of
+    `histograms.book`, filled with genWeight where the files have it; the files are those of the skim.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         names: Mapping[str, str] | None = None,
         pt_min: float = 20.0,
         eta_max: float = 5.0,
+        skim: Skim | None = None,
     ) -> None:
         self.folder = IQNFolder(
             model,
@@ -71,6 +74,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.truth = truth
         self.pt_min = pt_min
         self.eta_max = eta_max
+        self.skim = skim
 
     @property
     def identity(self) -> str:
@@ -97,6 +101,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
 
+        files = [] if self.skim is None else [str(self.skim.write(events, reco, self._about()))]
         filler = histograms.Filler(dataset, weights)
         cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
         for level, replicas in levels.items():
@@ -106,7 +111,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if "truth" in levels:
             filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
         hists = histograms.to_hists(filler.sums, [dataset])
-        return {"hists": hists, "sums": filler.sums, "cutflow": {dataset: cutflow}, "files": []}
+        return {"hists": hists, "sums": filler.sums, "cutflow": {dataset: cutflow}, "files": files}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
@@ -116,6 +121,12 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _about(self) -> dict[str, Any]:
+        """What made the jets of a skim."""
+        folder = self.folder
+        settings = {name: getattr(folder, name) for name in ("seed", "acceptance", "unmatched", "replicas")}
+        return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash} | settings
 
     def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Array, Array, Events]:
         """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""

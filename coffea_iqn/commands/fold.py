@@ -16,11 +16,14 @@ from coffea_iqn.faults import Skipped
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.skims import Skim, branch_patterns
 
 
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
     truth = None if arguments.truth.lower() == "none" else arguments.truth
+    checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
+    skim = _skim(arguments, checkpoints)
     instance = IQNFoldProcessor(
         arguments.model,
         gen=arguments.gen,
@@ -32,10 +35,10 @@ def fold(arguments: argparse.Namespace) -> None:
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
         pt_min=arguments.pt_min,
+        skim=skim,
     )
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen], skipped)
-    checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
@@ -47,12 +50,15 @@ def fold(arguments: argparse.Namespace) -> None:
                     datasets,
                     executor,
                     collections=collections,
+                    branches=branch_patterns(arguments.keep),
                     chunksize=arguments.chunksize,
                     skipped=skipped,
                     checkpoints=checkpoints if arguments.checkpoints else None,
                     status=show_progress(arguments),
                 )
             except BaseException:
+                if not arguments.checkpoints:
+                    shutil.rmtree(checkpoints, ignore_errors=True)
                 _tell_what_is_kept(checkpoints)
                 raise
         seconds = time.perf_counter() - started
@@ -74,12 +80,18 @@ def fold(arguments: argparse.Namespace) -> None:
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],
+            "skim": [f"skim/{Path(file).name}" for file in out["files"]],
             "skipped": [one._asdict() | {"events": one.n_events} for one in skipped or ()],
             "seconds": round(seconds, 3),
             "gen_jets_per_second": round(gen_jets / seconds, 1),
             "versions": versions(),
         }
         write_json(summary, folder / "summary.json")
+        if skim is not None:
+            (folder / "skim").mkdir()
+            for file in out["files"]:
+                Path(file).replace(folder / "skim" / Path(file).name)
+            shutil.rmtree(arguments.output / "skim", ignore_errors=True)  # parts of another fold are none of this one's
     shutil.rmtree(checkpoints, ignore_errors=True)
     _print_cutflow(summary)
     unknown = [level for level in could_use if level not in summary["context"]]
@@ -91,9 +103,22 @@ def fold(arguments: argparse.Namespace) -> None:
         say(f"Skipped      {one.path}, {where}: {one.why}")
     say(f"Histograms   {arguments.output / 'histograms.root'}")
     say(f"Summary      {arguments.output / 'summary.json'}")
+    if skim is not None:
+        say(f"Skim         {arguments.output / 'skim'}: {len(out['files']):,} files")
     for plot in plots:
         if plot.suffix == ".png":
             say(f"Plot         {arguments.output / 'plots' / plot.name}")
+
+
+def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
+    """What is to be written of each chunk, into a folder that outlives an interruption."""
+    if arguments.skim is None:
+        for option, value in (("--keep", arguments.keep), ("--as", arguments.collection)):
+            if value:
+                msg = f"{option}: expected --skim root or --skim parquet with it, got neither"
+                raise ValueError(msg)
+        return None
+    return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
 
 
 def _tell_what_is_kept(checkpoints: Path) -> None:

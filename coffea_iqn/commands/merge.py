@@ -1,0 +1,30 @@
+"""coffea-iqn merge: from the files of a skim to one of each dataset."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+from coffea_iqn import merging
+from coffea_iqn.commands.common import Bars, say, show_progress
+
+
+def merge(arguments: argparse.Namespace) -> None:
+    """Merge skims."""
+    columns = (TextColumn("merging"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
+    with Bars(*columns, visible=show_progress(arguments)) as bars:
+        bars.last_line = time.monotonic()  # nothing is said of what takes seconds
+        task = bars.progress.add_task("", total=None)
+
+        def watch(n_events: int) -> None:
+            bars.progress.advance(task, n_events)
+            bars.line("merging")
+
+        made = merging.merge(arguments.parts, arguments.output, watch=watch)
+    for one in made:
+        files = f"{one.n_parts:,} file{'s' * (one.n_parts > 1)}"
+        say(f"{one.path}: {one.dataset}, {one.n_events:,} events of {files}")
+        for file, start, stop in one.gaps:
+            say(f"Missing      events {start} to {stop} of {file}")

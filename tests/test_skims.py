@@ -1,0 +1,348 @@
+"""Skims: what a fold leaves of each chunk on disk, and files merged of them."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import warnings
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+from coffea.nanoevents import DelphesSchema, NanoAODSchema, NanoEventsFactory
+
+from coffea_iqn import IQNFolder, cli, merging
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import NanoSchema
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.skims import Skim
+from coffea_iqn.trees import Writer, iterate, read_about
+from conftest import open_events
+
+QCD, DELPHES = sample_path("qcd_ak4.root"), sample_path("delphes_1000.root")
+DOCS = Path(__file__).parent.parent / "docs" / "skims.md"
+FORMATS = ("root", "parquet")
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def skim(folder, path=QCD, *, chunksize=10_000, dataset="qcd", **options):
+    """Paths of the files of a run; options of the processor, and of the skim."""
+    ours = {key: options.pop(key) for key in ("format", "collection", "keep") if key in options}
+    delphes = path == DELPHES
+    runner = processor.Runner(
+        executor=processor.IterativeExecutor(status=False, retries=0),
+        schema=DelphesSchema if delphes else NanoSchema,
+        chunksize=chunksize,
+    )
+    instance = IQNFoldProcessor(skim=Skim(folder, **ours), **options)
+    tree = "Delphes" if delphes else "Events"
+    return [Path(p) for p in runner({dataset: [str(path)]}, instance, treename=tree)["files"]]
+
+
+def content(path):
+    """All columns of a file, in one go."""
+    parts = list(iterate(path))
+    return {name: ak.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def assert_equal_columns(one, other):
+    assert one.keys() == other.keys()
+    for name, array in one.items():
+        assert array.type == other[name].type, name
+        assert ak.array_equal(array, other[name]), name
+
+
+def read_nano(path, schema=NanoAODSchema):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # cross-references that a skim need not have
+        if path.suffix == ".parquet":
+            return NanoEventsFactory.from_parquet(str(path), schemaclass=schema).events()
+        return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=schema).events()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory):
+    """Five files of one run over the QCD sample, of each format."""
+    folder = tmp_path_factory.mktemp("parts")
+    keep = ["GenJet_*", "GenMET_*"]
+    return {kind: skim(folder / kind, format=kind, chunksize=1000, keep=keep) for kind in FORMATS}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_skim_holds_the_jets_of_the_folder_beside_what_is_kept(parts, kind):
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    expected = IQNFolder("cms-delphes-ak4", unmatched=True)(events.GenJet, events)
+    starts = np.arange(5) * 1000
+    assert [p.name for p in parts[kind]] == sorted(p.name for p in parts[kind])
+    for start, path in zip(starts, parts[kind], strict=True):
+        assert path.name.startswith("qcd_")
+        assert path.name.endswith(f"_{start}-{start + 1000}.{kind}")
+        found = read_nano(path)
+        these = slice(start, start + 1000)
+        for field in ("pt", "eta", "phi", "mass", "genJetIdx"):
+            assert ak.array_equal(
+                found.IQNJet[field], expected[these][field], check_parameters=False, dtype_exact=False
+            )
+        assert found.IQNJet.pt.type.content.content.primitive == "float32"
+        assert found.IQNJet.genJetIdx.type.content.content.primitive == "int32"
+        for field in ("pt", "partonFlavour", "chEF"):
+            assert ak.array_equal(found.GenJet[field], events.GenJet[field][these], check_parameters=False)
+        for field in ("run", "luminosityBlock", "event", "genWeight"):
+            assert ak.array_equal(found[field], events[field][these], check_parameters=False)
+        assert ak.array_equal(found.GenMET.pt, events.GenMET.pt[these], check_parameters=False)
+        assert "Jet" not in found.fields
+
+
+def test_vectors_of_a_skim_add_and_know_their_gen_jets(parts):
+    events = read_nano(parts["root"][0], NanoSchema)
+    two = events[ak.num(events.IQNJet) > 1].IQNJet
+    assert ak.all((two[:, 0] + two[:, 1]).mass >= 0)
+    index = events.IQNJet.genJetIdx
+    gen = events.GenJet[ak.mask(index, index >= 0)]
+    response = ak.drop_none(events.IQNJet.pt / gen.pt)
+    assert 0.8 < np.median(ak.flatten(response[ak.drop_none(gen.pt) > 40])) < 1.2
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_chunks_and_order_do_not_show_in_a_merged_file(parts, kind, tmp_path):
+    whole = skim(tmp_path / "whole", format=kind, keep=["GenJet_*", "GenMET_*"])
+    assert len(whole) == 1
+    (made,) = merging.merge(parts[kind][::-1], tmp_path / f"merged.{kind}")
+    assert (made.dataset, made.n_parts, made.n_events, made.gaps) == ("qcd", 5, 5000, [])
+    assert_equal_columns(content(made.path), content(whole[0]))
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [f"merged.{kind}"]
+
+
+def test_formats_hold_the_same(parts, tmp_path):
+    for one, other in zip(parts["root"], parts["parquet"], strict=True):
+        assert_equal_columns(content(one), content(other))
+    back = tmp_path / "back.root"
+    merging.merge(parts["root"], tmp_path / "there.parquet")
+    merging.merge([tmp_path / "there.parquet"], back)
+    merging.merge(parts["root"], tmp_path / "merged.root")
+    assert_equal_columns(content(back), content(tmp_path / "merged.root"))
+
+
+def test_files_say_what_made_them(parts):
+    for kind in FORMATS:
+        about = read_about(parts[kind][1])
+        assert about["bundle_hash"] == IQNFolder("cms-delphes-ak4").hash
+        assert about["model"] == "cms-delphes-ak4"
+        assert (about["seed"], about["unmatched"], about["collection"], about["dataset"]) == (0, True, "IQNJet", "qcd")
+        (part,) = about["parts"]
+        assert (part["file"], part["entries"]) == (str(QCD), [1000, 2000])
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_skim_of_delphes(kind, tmp_path):
+    options = {"format": kind, "collection": "Jet", "keep": ["GenJet_*", "Jet_*"], "model": "cms-delphes-ak5"}
+    (path,) = skim(tmp_path, DELPHES, **options)
+    found, events = read_nano(path), open_events("delphes_1000.root")
+    assert set(found.Jet.fields) - {"charge"} == {"pt", "eta", "phi", "mass", "genJetIdx"}
+    assert ak.array_equal(found.GenJet.pt, events.GenJet.PT, check_parameters=False)
+    assert ak.array_equal(found.event, events.Event.Number, check_parameters=False, dtype_exact=False)
+    assert set(found.run) == {1}
+    assert len(set(found.luminosityBlock)) == 1
+
+
+def test_replicas_are_events_with_a_part_of_the_weight(tmp_path):
+    (path,) = skim(tmp_path, replicas=3, keep="GenJet_pt")
+    found, events = content(path), open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    drawn = IQNFolder("cms-delphes-ak4", unmatched=True, replicas=3)(events.GenJet, events)
+    assert found["iqnReplica"].to_list() == [0, 1, 2] * 5000
+    np.testing.assert_allclose(found["genWeight"], np.repeat(events.genWeight / 3, 3), rtol=1e-6)
+    for k in range(3):
+        for field in ("pt", "genJetIdx"):
+            assert ak.all(found[f"IQNJet_{field}"][k::3] == drawn[:, k][field], axis=None)
+        assert ak.all(found["GenJet_pt"][k::3] == events.GenJet.pt, axis=None)
+
+
+@pytest.fixture(scope="module")
+def rich_file(tmp_path_factory):
+    """A file with more of NanoAOD in it: what points to jets, lists, flags, and things that cannot be written."""
+    path = tmp_path_factory.mktemp("rich") / "rich.root"
+    with uproot.open(QCD) as file:
+        columns = file["Events"].arrays(entry_stop=200, library="ak")
+    jets = {
+        name: ak.zip({b.partition("_")[2]: columns[b] for b in columns.fields if b.startswith(f"{name}_")})
+        for name in ("GenJet", "Jet")
+    }
+    flat = {name: columns[name] for name in ("run", "luminosityBlock", "event", "genWeight")}
+    muons = ak.zip({"pt": jets["Jet"].pt, "jetIdx": ak.local_index(jets["Jet"].pt)})
+    more = {
+        "Muon": muons,
+        "LHEPdfWeight": ak.Array(np.ones((200, 3), dtype=np.float32))[:, :],
+        "HLT_PFJet40": flat["run"] > 0,
+    }
+    more["LHEPdfWeight"] = ak.from_regular(more["LHEPdfWeight"])
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {**flat, **jets, **more})
+    return path
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_kept_branches_are_those_of_the_input(rich_file, tmp_path, kind):
+    (path,) = skim(tmp_path, rich_file, format=kind, keep=["*"], collection="Jet")
+    found = content(path)
+    with uproot.open(rich_file) as file:
+        given = file["Events"].arrays(library="ak")
+    assert {"LHEPdfWeight", "HLT_PFJet40", "Muon_pt", "GenJet_chEF", "Jet_genJetIdx"} <= found.keys()
+    assert not {"Muon_jetIdx", "Jet_charge"} & found.keys()
+    for name in found.keys() - {name for name in found if name.startswith("Jet_")}:
+        assert ak.array_equal(found[name], given[name]), name
+    assert not ak.array_equal(found["Jet_pt"], given["Jet_pt"])
+
+
+def test_the_command_line_keeps_names_and_merges(rich_file, tmp_path, capsys):
+    arguments = ["fold", f"one/two={rich_file}", "--no-plots", "--chunksize", 100]
+    options = ["--skim", "root", "--as", "Jet", "--keep", "Muon_*", "--keep", "LHE*"]
+    assert run(*arguments, *options, "--output", tmp_path / "out") == 0
+    files = sorted((tmp_path / "out" / "skim").iterdir())
+    assert len(files) == 2
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["skim"] == [f"skim/{p.name}" for p in files]
+    assert f"Skim         {tmp_path / 'out' / 'skim'}: 2 files" in capsys.readouterr().out
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+    assert run("merge", tmp_path / "out" / "skim", "--output", tmp_path / "made" / "jets.root") == 0
+    assert "one/two, 200 events of 2 files" in capsys.readouterr().out
+    assert {"Muon_pt", "LHEPdfWeight", "Jet_pt"} <= content(tmp_path / "made" / "jets.root").keys()
+
+    # of a fold with other chunks, the files of the last one are none
+    assert run(*arguments, *options, "--chunksize", 200, "--output", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out" / "skim").iterdir())) == 1
+    capsys.readouterr()
+    for option in (["--keep", "Muon_*"], ["--as", "Jet"]):
+        assert run(*arguments, *option, "--output", tmp_path / "none") == 2
+        assert f"coffea-iqn: error: {option[0]}: expected --skim" in capsys.readouterr().err
+    assert run(*arguments, "--skim", "root", "--keep", "Tau_*", "--output", tmp_path / "none") == 2
+    assert "found none like 'Tau_*'" in capsys.readouterr().err
+    assert {p.name for p in tmp_path.iterdir()} == {"out", "made"}
+
+
+def test_files_outlive_an_interruption(tmp_path, monkeypatch):
+    """A chunk that is done is not done again, unless its file is gone."""
+    arguments = ["fold", f"qcd={QCD}", "--no-plots", "--chunksize", 1000, "--skim", "parquet"]
+    original, done = IQNFoldProcessor.process, []
+
+    def process(self, events):
+        if len(done) == 3:
+            raise KeyboardInterrupt
+        done.append(events.metadata["entrystart"])
+        return original(self, events)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(IQNFoldProcessor, "process", process)
+        assert run(*arguments, "--output", tmp_path / "out") == 130
+        assert len(list((tmp_path / "out.chunks" / "skim").iterdir())) == 3
+        next((tmp_path / "out.chunks" / "skim").iterdir()).unlink()
+        done[:] = done[:0]
+        assert run(*arguments, "--output", tmp_path / "out") == 0
+        assert len(done) == 3
+    assert {p.name for p in tmp_path.iterdir()} == {"out"}
+    (made,) = merging.merge([tmp_path / "out" / "skim"], tmp_path / "merged.parquet")
+    assert (made.n_parts, made.n_events, made.gaps) == (5, 5000, [])
+
+
+def test_merging_refuses_what_does_not_belong_together(parts, tmp_path):
+    (other,) = skim(tmp_path / "seed", seed=4, keep=["GenJet_*", "GenMET_*"])
+    (lean,) = skim(tmp_path / "lean", chunksize=10_000)
+    (named,) = skim(tmp_path / "named", dataset="other")
+    (tmp_path / "strange.root").write_bytes(QCD.read_bytes())
+    (tmp_path / "damaged.root").write_bytes(parts["root"][0].read_bytes()[:500])
+    (tmp_path / "empty").mkdir()
+    again = shutil.copy(parts["root"][0], tmp_path / "again.root")
+    output = tmp_path / "merged.root"
+    for files, message in (
+        ([parts["root"][0], other], "expected seed 0 as in"),
+        ([*parts["root"], again], "expected events that are in no other file"),
+        ([parts["root"][0], lean], "expected events that are in no other file"),
+        ([named, other], "expected files of one dataset, got other, qcd"),
+        ([tmp_path / "strange.root"], "expected a skim that coffea-iqn wrote"),
+        ([tmp_path / "damaged.root"], "damaged.root"),
+        ([tmp_path / "empty"], "expected files that end in .root or .parquet"),
+        ([tmp_path / "missing.root"], "expected a file or a folder, found none"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(message)):
+            merging.merge(files, output)
+        assert not output.exists()
+
+
+def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
+    lean = skim(tmp_path / "lean", chunksize=1000)
+    with pytest.raises(ValueError, match=r"expected GenJet_\w+ as in .* \(var \* \w+\), got None"):
+        merging.merge([parts["root"][0], lean[1]], tmp_path / "merged.root")
+    assert not (tmp_path / "merged.root").exists()
+    (made,) = merging.merge([lean[1], lean[4]], tmp_path / "merged.root")
+    assert made.gaps == [(str(QCD), 0, 1000), (str(QCD), 2000, 4000)]
+    assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 0
+
+
+def test_a_folder_takes_one_file_of_each_dataset(parts, tmp_path):
+    other = skim(tmp_path / "other", dataset="other")
+    made = merging.merge([*other, *parts["root"]], tmp_path / "all")
+    assert [(one.path.name, one.n_events) for one in made] == [("other.root", 5000), ("qcd.root", 5000)]
+
+
+def test_a_file_that_fails_leaves_the_one_before_and_nothing_else(tmp_path):
+    path = tmp_path / "file.root"
+    path.write_text("precious")
+    writer = Writer(path, {})
+    writer.__enter__().extend({"event": ak.Array([1, 2])})
+    writer.__exit__(RuntimeError, RuntimeError(), None)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"format": "csv"}, "expected a format of root, parquet, got 'csv'"),
+        ({"collection": "IQN_Jet"}, "such as IQNJet, got 'IQN_Jet'"),
+    ],
+)
+def test_options_that_are_none_are_refused(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        Skim(tmp_path, **options)
+
+
+def test_events_that_do_not_say_which_chunk_they_are(nano_events, tmp_path):
+    with pytest.raises(ValueError, match="expected events of a Runner, whose metadata say filename"):
+        IQNFoldProcessor(skim=Skim(tmp_path)).process(nano_events)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
+    """What a user reads of a NanoAOD analysis works on emulated jets as on true ones."""
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    space = {}
+    for block in blocks:
+        if "class DijetMass" in block or "def gen_jets_of" in block:
+            exec(block, space)
+    (path,) = skim(tmp_path, collection="Jet", keep=["GenJet_*"])
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=NanoSchema)
+    masses = [
+        runner({"qcd": [str(p)]}, space["DijetMass"](), treename="Events")["mass"].values(flow=True)
+        for p in (QCD, path)
+    ]
+    true, emulated = masses
+    assert true.sum() > 200
+    assert abs(true.sum() - emulated.sum()) < 5 * np.sqrt(true.sum())
+    assert not np.array_equal(true, emulated)
+    events = read_nano(path)
+    assert ak.all(abs(events.Jet.eta - space["gen_jets_of"](events).eta) < 1.0)
+
+
+def test_root_reads_a_skim(parts):
+    """ROOT itself, where it is installed."""
+    root = pytest.importorskip("ROOT")
+    frame = root.RDataFrame("Events", str(parts["root"][0])).Define("ht", "Sum(IQNJet_pt)")
+    events = read_nano(parts["root"][0])
+    assert frame.Count().GetValue() == len(events)
+    assert frame.Sum("nIQNJet").GetValue() == ak.sum(ak.num(events.IQNJet))
+    assert frame.Mean("ht").GetValue() == pytest.approx(float(np.mean(ak.sum(events.IQNJet.pt, axis=1))), rel=1e-5)

@@ -31,10 +31,11 @@ from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, histograms
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import GenEvents, flatten_jets, gen_events, identity_keys
+from coffea_iqn.events import GenEvents, flatten_jets, gen_events
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.folder import _jagged
 from coffea_iqn.folding import Folding
+from coffea_iqn.identity import identity_keys
 from coffea_iqn.networks import IQNx4
 from coffea_iqn.output import versions
 from coffea_iqn.processors import IQNFoldProcessor

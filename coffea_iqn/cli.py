@@ -86,10 +86,10 @@ def _files() -> argparse.ArgumentParser:
     """What commands that read files have in common."""
     files = argparse.ArgumentParser(add_help=False)
     files.add_argument(
-        "files", nargs="+", metavar="FILES", help="ROOT files, NanoAOD-like or Delphes, as PATH or DATASET=PATH"
+        "files", nargs="+", metavar="FILES", help="ROOT files, NanoAOD-like, Delphes or PHYSLITE, as PATH or DATASET=PATH"
     )
     files.add_argument("--dataset", help="one dataset's name for all files (default: each file's own name)")
-    files.add_argument("--tree", help="name of the tree (default: Events or Delphes)")
+    files.add_argument("--tree", help="name of the tree (default: Events, Delphes or CollectionTree)")
     files.add_argument("--gen", default="GenJet", help="collection of gen jets (default: %(default)s)")
     files.add_argument(
         "--name",

@@ -1,11 +1,10 @@
-"""What the library needs of coffea's events: jets as flat arrays, identity, weight.
+"""What is taken of coffea's events: jets as flat arrays, and what is known of them.
 
-NanoAOD-like and Delphes files differ only here.
+What identifies events and weighs them is in `identity`. In these two alone NanoAOD, Delphes and PHYSLITE differ.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
@@ -16,12 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn import context
-from coffea_iqn.uniforms import Words, event_keys
+from coffea_iqn.identity import numbers
 
 Ints = npt.NDArray[np.int64]
 
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
-FIELDS = {"pt": "PT", "eta": "Eta", "phi": "Phi", "mass": "Mass"}  # NanoAOD's name: Delphes' name
+# NanoAOD's name: what else it may be called, by Delphes and, in MeV, by PHYSLITE
+FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
+PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
+GEV = 1e-3  # MeV
+NO_PARTON = -1  # what ATLAS labels a jet of no parton
 
 
 @dataclass(frozen=True)
@@ -31,14 +34,14 @@ class Names:
     missing is a collection, with pt (or MET) and phi; the others are fields of the gen jets, NanoAOD's name first.
     """
 
-    flavour: tuple[str, ...] = ("partonFlavour", "Flavor")
+    flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
     n_charged: tuple[str, ...] = ("nCharged", "NCharged")
     n_neutral: tuple[str, ...] = ("nNeutral", "NNeutrals")
     charged_fraction: tuple[str, ...] = ("chEF", "ChargedEnergyFraction")
     tau1: tuple[str, ...] = ("tau1",)
     tau2: tuple[str, ...] = ("tau2",)
     tau3: tuple[str, ...] = ("tau3",)
-    missing: tuple[str, ...] = ("GenMET", "GenMissingET")
+    missing: tuple[str, ...] = ("GenMET", "GenMissingET", "MET_Truth")
 
     @classmethod
     def of(cls, given: Mapping[str, str] | None) -> Names:
@@ -118,7 +121,8 @@ def _places(index: Ints, counts: Ints, named: Ints, named_counts: Ints) -> Ints:
 def flatten_jets(jets: ak.Array) -> FlatJets:
     """Jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
 
-    A field `genJetIdx`, where the jets have one, gives the index of each jet before any cut.
+    Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field `genJetIdx`, where the jets have one, gives
+    the index of each jet before any cut.
 
     Raises
     ------
@@ -129,8 +133,10 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
         msg = f"jets: expected an awkward array of events × var records, got {shape}"
         raise TypeError(msg)
     present = set(jets.fields)
-    names = [nano if nano in present else delphes for nano, delphes in FIELDS.items()]
-    missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name not in present]
+    physlite = present >= PHYSLITE
+    usual = present if physlite else present - PHYSLITE
+    names = [next((name for name in known if name in usual), None) for known in FIELDS.values()]
+    missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name is None]
     if missing:
         msg = f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}"
         raise TypeError(msg)
@@ -142,6 +148,8 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     values = np.empty((int(counts.sum()), 4), dtype=np.float32)
     for k, column in enumerate(columns):
         values[:, k] = ak.to_numpy(ak.flatten(column))
+    if physlite:
+        values[:, [0, 3]] *= GEV
     if "genJetIdx" in present:
         index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
     else:
@@ -237,7 +245,8 @@ def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | npt.NDArray[n
     """The first of these fields that the jets have, flat, of the chosen jets; or None."""
     for name in names:
         if name in jets.fields:
-            return np.asarray(ak.flatten(jets[name]))[chosen]
+            values = np.asarray(ak.flatten(jets[name]))[chosen]
+            return np.where(values == NO_PARTON, 0, values) if name == "PartonTruthLabelID" else values
     return None
 
 
@@ -261,10 +270,19 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> npt.NDArra
     for name in (Names() if names is None else names).missing:
         if name in events.fields:
             vector = events[name]
+            if "mpx" in vector.fields:
+                return _truth_missing_momentum(vector)
             pt = vector["pt"] if "pt" in vector.fields else vector["MET"]
             phi = vector["phi"] if "phi" in vector.fields else vector["Phi"]
-            return np.stack([_numbers(pt), _numbers(phi)], axis=1).astype(np.float64)
+            return np.stack([numbers(pt), numbers(phi)], axis=1).astype(np.float64)
     return None
+
+
+def _truth_missing_momentum(terms: ak.Array) -> npt.NDArray[np.float64]:
+    """PHYSLITE's momentum of particles that do not interact, which is a term of several."""
+    term = terms[terms["name"] == "NonInt"]
+    x, y = (GEV * np.asarray(ak.sum(term[name], axis=1), dtype=np.float64) for name in ("mpx", "mpy"))
+    return np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=1)
 
 
 def _has_option(column: ak.Array) -> bool:
@@ -275,74 +293,3 @@ def _has_option(column: ak.Array) -> bool:
             return True
         layout = getattr(layout, "content", None)
     return False
-
-
-def event_identity(events: ak.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-    """Run, luminosityBlock and event, each (events,), as NanoAOD has them.
-
-    Delphes events have run 1, a luminosityBlock that the uuid of their file makes, and Event.Number.
-
-    Raises
-    ------
-    ValueError: when the events have neither.
-    """
-    present = set(events.fields)
-    if {"run", "luminosityBlock", "event"} <= present:
-        run, block, event = (_numbers(events[n]) for n in ("run", "luminosityBlock", "event"))
-    else:
-        event = _delphes_numbers(events)
-        run, block = np.ones(len(event)), np.full(len(event), zlib.crc32(file_uuid(events).encode()))
-    return run.astype(np.uint32), block.astype(np.uint32), event.astype(np.uint64)
-
-
-def identity_keys(events: ak.Array, seed: int) -> Words:
-    """The `uniforms.event_keys` of events, (events, 4), from what identifies them.
-
-    NanoAOD events are known by dataset, run, luminosityBlock and event; Delphes events, which have no run,
-    by dataset, the uuid of their file and Event.Number.
-
-    Raises
-    ------
-    ValueError: when the events have neither.
-    """
-    metadata = events.metadata if hasattr(events, "metadata") else {}
-    dataset = str(metadata.get("dataset", ""))
-    present = set(events.fields)
-    if {"run", "luminosityBlock", "event"} <= present:
-        run, block, event = (_numbers(events[n]) for n in ("run", "luminosityBlock", "event"))
-        return event_keys(seed, dataset, run, block, event)
-    event = _delphes_numbers(events)
-    zero = np.zeros(len(event), dtype=np.uint32)
-    return event_keys(seed, f"{dataset}\n{file_uuid(events)}", zero, zero, event)
-
-
-def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
-    if "Event" in events.fields and "Number" in events["Event"].fields:
-        return _numbers(events["Event"]["Number"])
-    msg = "events: expected run, luminosityBlock and event (NanoAOD) or Event.Number (Delphes), found neither"
-    raise ValueError(msg)
-
-
-def _numbers(column: ak.Array) -> npt.NDArray[Any]:
-    """One number an event as numpy; Delphes wraps them in lists of one."""
-    return np.asarray(ak.flatten(column, axis=None) if column.ndim > 1 else column)
-
-
-def file_uuid(events: ak.Array) -> str:
-    """The uuid of the file the events were read from, as the Runner or NanoEventsFactory gives it, or ''."""
-    metadata = events.metadata if hasattr(events, "metadata") else {}
-    if "fileuuid" in metadata:
-        return str(metadata["fileuuid"])
-    factory = events.attrs.get("@events_factory")
-    return str(getattr(getattr(factory, "file_handle", None), "uuid", ""))
-
-
-def event_weights(events: ak.Array) -> npt.NDArray[np.float64] | None:
-    """GenWeight (NanoAOD) or Event.Weight (Delphes), (events,); None where the file has neither."""
-    if "genWeight" in events.fields:
-        weight = events["genWeight"]
-    elif "Event" in events.fields and "Weight" in events["Event"].fields:
-        weight = events["Event"]["Weight"]
-    else:
-        return None
-    return _numbers(weight).astype(np.float64)

@@ -9,11 +9,13 @@ from typing import Any, ClassVar
 
 import awkward as ak
 import uproot
-from coffea.nanoevents import DelphesSchema, NanoAODSchema
+from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
 from coffea_iqn.events import TAU_ARRAY, Names, levels_of
+from coffea_iqn.identity import IDENTITY
 
-TREES = {"Events": "NanoAOD", "Delphes": "Delphes"}
+TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
+PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection, as branches go on
 REMOTE = "://"
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 PEEK = 100  # events in which a branch of zeros shows
@@ -30,7 +32,7 @@ class NanoSchema(NanoAODSchema):  # type: ignore[misc]
     mixins: ClassVar = {**NanoAODSchema.mixins, "IQNJet": "PtEtaPhiMCollection"}
 
 
-SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema}
+SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHYSLITE": PHYSLITESchema}
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Source:
     """A file that was looked at.
 
     path, tree, n_events: where it is, and how much.
-    layout: "NanoAOD" or "Delphes".
+    layout: "NanoAOD", "Delphes" or "PHYSLITE".
     context: levels of `context` that its gen jets have.
     names: what it calls them.
     """
@@ -59,13 +61,13 @@ def inspect(
     Parameters
     ----------
     path: of a ROOT file; remote ones as uproot takes them.
-    tree: its name, when it is neither Events nor Delphes.
+    tree: its name, when it is none of `TREES`.
     collections: names of collections that must be there, gen jets first.
     names: what the file calls what it knows of gen jets.
 
     Raises
     ------
-    InputError: a missing file, one that is not ROOT, is truncated, or lacks the tree or a collection.
+    InputError: a missing file, one that is not ROOT or truncated, or lacks the tree, a collection or names of events.
     """
     if REMOTE not in path:
         _check_local(path)
@@ -85,21 +87,39 @@ def inspect(
         detail = str(error).strip().splitlines()
         msg = f"{path}: expected a readable ROOT file: {detail[0] if detail else type(error).__name__}"
         raise InputError(msg) from error
-    layout = "Delphes" if any(b.endswith("GenJet_size") or b == "Event.Number" for b in branches) else "NanoAOD"
-    prefix = {"NanoAOD": "{}_pt", "Delphes": "{}.PT"}[layout]
-    last = {branch.split("/")[-1] for branch in branches} - empty
+    layout = _layout(branches)
+    last = {_plain(branch, layout) for branch in branches} - empty
     for collection in collections:
-        if prefix.format(collection) not in last:
-            known = sorted(
-                b.removesuffix("_pt").removesuffix(".PT") for b in last if "Jet" in b and b.endswith(("_pt", ".PT"))
-            )
+        if collection + PT[layout] not in last:
+            known = sorted(b.removesuffix(PT[layout]) for b in last if "Jet" in b and b.endswith(PT[layout]))
             msg = f"{path}: expected a collection {collection}, found {', '.join(known) or 'no jets'}"
             raise InputError(msg)
-    separator = {"NanoAOD": "_", "Delphes": "."}[layout]
+    lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
+    if lacking:
+        msg = f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}"
+        raise InputError(msg)
+    separator = PT[layout][0]
     jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
     others = {branch.split(separator)[0] for branch in last}
     names = Names() if names is None else names
     return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names)
+
+
+def _layout(branches: Sequence[str]) -> str:
+    if any(b.startswith("EventInfoAux") for b in branches):
+        return "PHYSLITE"
+    return "Delphes" if any(b.endswith("GenJet_size") or b == "Event.Number" for b in branches) else "NanoAOD"
+
+
+def _plain(branch: str, layout: str) -> str:
+    """A branch by the names that coffea gives collections."""
+    last = branch.rsplit("/", maxsplit=1)[-1]
+    if layout != "PHYSLITE":
+        return last
+    collection, _, field = last.partition(".")
+    for text in ("Analysis", "AuxDyn", "Aux"):
+        collection = collection.replace(text, "")
+    return f"{collection}.{field}"
 
 
 def _empty_branches(tree: Any) -> set[str]:
@@ -138,11 +158,17 @@ def branch_filter(
 
     A NanoAOD file of 1500 branches opens in a fraction of the time.
     """
-    if any(source.layout != "NanoAOD" for source in sources):
+    layouts = {source.layout for source in sources}
+    of_jets = sorted({name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)})
+    missing = sorted({name for source in sources for name in source.names.missing})
+    if layouts == {"PHYSLITE"}:
+        names = [f"EventInfoAux*.{name}" for name in (*IDENTITY["EventInfo"], "mcEventWeights")]
+        names += [*(f"{name}Aux*" for name in missing)]
+        names += [f"*{collection}Aux*.{name}" for collection in collections for name in (*of_jets, "m")]
+    elif layouts == {"NanoAOD"}:
+        names = [*IDENTITY[""], "genWeight", *(f"{name}_{part}" for name in missing for part in ("pt", "phi"))]
+        for collection in collections:
+            names += [f"n{collection}", *(f"{collection}_{name}" for name in of_jets)]
+    else:
         return {}
-    names = ["run", "luminosityBlock", "event", "genWeight"]
-    of_jets = {name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)}
-    names += [f"{name}_{part}" for source in sources for name in source.names.missing for part in ("pt", "phi")]
-    for collection in collections:
-        names += [f"n{collection}", *(f"{collection}_{name}" for name in sorted(of_jets))]
     return {"filter_name": [*names, *branches]}

@@ -18,9 +18,10 @@ from coffea_iqn import bundle
 from coffea_iqn.context import N_COLUMNS, known_levels
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
-from coffea_iqn.events import Names, flatten_jets, gen_events, identity_keys
+from coffea_iqn.events import Names, flatten_jets, gen_events
 from coffea_iqn.features import ETA, MASS, PHI, PT, Array
 from coffea_iqn.folding import Folding, Placed
+from coffea_iqn.identity import identity_keys
 from coffea_iqn.ordering import hardest_first
 
 INVALID = ("raise", "drop")

@@ -14,12 +14,12 @@ import awkward as ak
 import numpy as np
 from coffea.nanoevents import NanoAODSchema
 
-from coffea_iqn.events import FlatJets, event_identity, event_weights
+from coffea_iqn.events import FlatJets
 from coffea_iqn.features import ETA, MASS, PHI, PT
+from coffea_iqn.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.trees import FORMATS, Writer
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
-IDENTITY = ("run", "luminosityBlock", "event")
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 
@@ -98,7 +98,7 @@ class Skim:
         weights = event_weights(events)
         weights = np.ones(len(events)) if weights is None else weights
         k = len(reco)
-        once = dict(zip(IDENTITY, event_identity(events), strict=True))
+        once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
         once |= {"genWeight": (weights / k).astype(np.float32)}
         once |= self._kept(events)
         if k == 1:
@@ -120,7 +120,7 @@ class Skim:
     def _kept(self, events: ak.Array) -> dict[str, ak.Array]:
         """The branches of the input that are wanted."""
         name = self.collection
-        ours = {*IDENTITY, "genWeight", "iqnReplica", name}
+        ours = {*IDENTITY[""], "genWeight", "iqnReplica", name}
         pointing = f"_{name[0].lower()}{name[1:]}Idx"
         kept: dict[str, ak.Array] = {}
         found: set[str] = set()

@@ -13,10 +13,11 @@ import numpy as np
 from coffea import processor
 
 from coffea_iqn import __version__, histograms
-from coffea_iqn.events import FlatJets, event_weights, flatten_jets
+from coffea_iqn.events import FlatJets, flatten_jets
 from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import Events
+from coffea_iqn.identity import event_weights
 from coffea_iqn.matching import match_jets
 from coffea_iqn.skims import Skim
 

@@ -10,15 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from coffea import processor
 
-from coffea_iqn.events import (
-    FlatJets,
-    Names,
-    file_uuid,
-    flatten_jets,
-    gen_events,
-    identity_keys,
-    missing_momentum,
-)
+from coffea_iqn.events import FlatJets, Names, flatten_jets, gen_events, missing_momentum
+from coffea_iqn.identity import file_uuid, identity_keys
 from coffea_iqn.matching import default_cone, match_jets
 from coffea_iqn.samples import JetPairs, TrainingSample, UnmatchedJets
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels

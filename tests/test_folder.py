@@ -12,9 +12,9 @@ from coffea.nanoevents.methods import vector as coffea_vector
 import coffea_iqn.folder
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
-from coffea_iqn.events import identity_keys
 from coffea_iqn.features import SCALES
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.identity import identity_keys
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
 from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels

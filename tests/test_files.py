@@ -1,0 +1,99 @@
+"""Files of several producers: each layout is read, and gives the jets that another gives."""
+
+from __future__ import annotations
+
+import json
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
+
+from coffea_iqn import IQNFolder, cli
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import JET_FIELDS, InputError, branch_filter, inspect
+from conftest import open_events
+
+QCD = sample_path("qcd_ak4.root")
+TRUTH, RECO = "AntiKt4TruthDressedWZJets", "Jets"
+N = 2000
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def physlite(tmp_path_factory):
+    """Events of the QCD sample as ATLAS writes them: vectors a branch, in MeV, gluons of no label −1."""
+    path = tmp_path_factory.mktemp("physlite") / "physlite.root"
+    events = open_events("qcd_ak4.root", entry_stop=N)
+    branches = {}
+    for name, jets in ((f"{TRUTH}AuxDyn", events.GenJet), (f"Analysis{RECO}AuxDyn", events.Jet)):
+        for field, unit in (("pt", 1000), ("eta", 1), ("phi", 1), ("mass", 1000)):
+            branches[f"{name}.{'m' if field == 'mass' else field}"] = ak.values_astype(jets[field] * unit, "float32")
+    flavour = events.GenJet.partonFlavour
+    branches[f"{TRUTH}AuxDyn.PartonTruthLabelID"] = ak.values_astype(ak.where(flavour == 0, -1, flavour), "int32")
+    named = {"runNumber": "run", "lumiBlock": "luminosityBlock", "eventNumber": "event"}
+    branches |= {f"EventInfoAuxDyn.{theirs}": events[ours] for theirs, ours in named.items()}
+    weights = np.asarray(events.genWeight)[:, np.newaxis] * [1.0, 0.5]
+    branches["EventInfoAuxDyn.mcEventWeights"] = ak.from_regular(weights.astype(np.float32))
+    with uproot.recreate(path) as file:
+        file.mktree("CollectionTree", {name: ak.without_parameters(array) for name, array in branches.items()})
+    return path
+
+
+def test_jets_of_physlite_are_those_of_nanoaod(physlite):
+    """What another layout says of the same gen jets gives the same reco jets, in GeV."""
+    source = inspect(str(physlite), collections=[TRUTH, RECO])
+    assert (source.layout, source.tree, source.n_events) == ("PHYSLITE", "CollectionTree", N)
+    assert set(source.context) == {"flavour", "flavours", "neighbours", "event"}
+    theirs = NanoEventsFactory.from_root(
+        {str(physlite): "CollectionTree"},
+        schemaclass=PHYSLITESchema,
+        iteritems_options=branch_filter([source], [TRUTH, RECO]),
+        metadata={"dataset": "jets"},
+    ).events()
+    known = ["run", "luminosityBlock", "event", "nGenJet", *(f"GenJet_{f}" for f in (*JET_FIELDS, "partonFlavour"))]
+    reduced = {"iteritems_options": {"filter_name": known}}
+    ours = open_events("qcd_ak4.root", entry_stop=N, metadata={"dataset": "jets"}, **reduced)
+    folder = IQNFolder("cms-delphes-ak4", unmatched=True)
+    found = folder(theirs[TRUTH], theirs)
+    assert found.pt.type.content.content.primitive == "float32"
+    expected = folder(ours.GenJet, ours)
+    same = ak.num(found) == ak.num(expected)
+    assert ak.mean(same) > 0.999  # MeV are rounded: a chance may fall on the other side
+    for field in ("pt", "eta", "phi", "mass"):
+        difference = ak.flatten(found[field][same] - expected[field][same])
+        assert np.quantile(np.abs(difference), 0.99) < 1e-3
+
+
+def test_physlite_from_the_shell(physlite, tmp_path):
+    collections = ["--gen", TRUTH, "--truth", RECO]
+    options = ["--skim", "root", "--keep", f"{TRUTH}_*", "--no-plots"]
+    assert run("fold", f"qcd={physlite}", *collections, *options, "--output", tmp_path / "out") == 0
+    flow = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]["qcd"]
+    with uproot.open(QCD) as file:
+        nano = file["Events"].arrays(["Jet_pt", "Jet_eta", "genWeight"], entry_stop=N)
+    assert flow["truth_jets_selected"] == ak.sum((nano.Jet_pt > 20) & (abs(nano.Jet_eta) < 5))
+    assert flow["sum_of_weights"] == pytest.approx(ak.sum(nano.genWeight))
+    (path,) = (tmp_path / "out" / "skim").iterdir()
+    with uproot.open(path) as file:
+        assert {f"{TRUTH}_pt", f"{TRUTH}_m", "IQNJet_pt"} <= set(file["Events"].keys())
+
+
+def test_physlite_trains(physlite, tmp_path):
+    short = ["--steps", 20, "--check-every", 10, "--stages", 1, "--hidden", 8, "--restart"]
+    assert run("train", physlite, "--gen", TRUTH, "--reco", RECO, *short, "--output", tmp_path / "atlas") == 0
+    card = json.loads((tmp_path / "atlas" / "model.json").read_text())["card"]
+    assert card["domain"]["gen_pt"][1] < 1000  # GeV
+
+
+def test_a_file_without_what_names_events_is_refused(tmp_path):
+    path = tmp_path / "nameless.root"
+    with uproot.recreate(path) as file:
+        jets = ak.zip({"pt": ak.Array([[1.0], [], [2.0]])})
+        file.mktree("Events", {"run": np.ones(3, dtype=np.uint32), "GenJet": jets})
+    with pytest.raises(InputError, match=r"expected run, luminosityBlock, event .* found no luminosityBlock, event"):
+        inspect(str(path), collections=["GenJet"])

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from coffea_iqn.caches import forget_stale
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.folder import IQNFolder
+
+if TYPE_CHECKING:
+    from coffea_iqn.emulator import Emulator
+    from coffea_iqn.folder import IQNFolder
 
 __version__ = version("coffea-iqn")
 
 __all__ = ["Emulator", "IQNFolder", "__version__"]
 
 forget_stale(Path(__file__).parent)
+
+_HOMES = {"Emulator": "coffea_iqn.emulator", "IQNFolder": "coffea_iqn.folder"}
+
+
+def __getattr__(name: str) -> Any:
+    # imported when first used: torch and coffea take seconds, which `coffea-iqn --help` need not
+    if name in _HOMES:
+        return getattr(import_module(_HOMES[name]), name)
+    msg = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(msg)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

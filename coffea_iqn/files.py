@@ -147,7 +147,7 @@ def _find_tree(path: str, file: Any, tree: str | None) -> str:
     for name in wanted:
         if name in trees:
             return name
-    msg = f"{path}: expected a tree {' or '.join(wanted)}, found {', '.join(trees) or 'no tree'}"
+    msg = f"{path}: expected a tree named {' or '.join(wanted)}, found {', '.join(trees) or 'no tree'}"
     raise InputError(msg)
 
 

@@ -12,7 +12,7 @@ import uproot
 
 from coffea_iqn import cli
 from coffea_iqn.commands import train
-from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import undrawn
 
@@ -146,7 +146,7 @@ def damaged(kind, folder):
         ("cut in half", "the file is truncated|expected a readable ROOT file"),
         ("cut at its end", "the file is truncated|expected a readable ROOT file"),
         ("zeros inside", "expected a readable ROOT file|found no tree"),
-        ("another tree", "expected a tree Events or Delphes, found Runs"),
+        ("another tree", "expected a tree named Events or Delphes or CollectionTree, found Runs"),
         ("no gen jets", "expected a collection GenJet, found no jets"),
     ],
 )
@@ -357,14 +357,54 @@ def test_validate_says_what_is_wrong_and_leaves_nothing(tmp_path, capsys, option
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--version"], ["--help"], ["fold", "--help"], ["train", "--help"], ["validate", "--help"]]
-)
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], *([command, "--help"] for command in cli.COMMANDS)])
 def test_help_and_version(capsys, arguments):
     with pytest.raises(SystemExit) as stop:
         run(*arguments)
     assert stop.value.code == 0
-    assert "coffea-iqn" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "coffea-iqn" in told
+    assert ("examples:" in told) == (arguments[0] in cli.COMMANDS)
+
+
+def test_help_is_there_at_once():
+    """What takes seconds to import is imported by the command that needs it."""
+    code = "import sys, coffea_iqn.cli as c; c.parser(''); assert not {'torch', 'numba', 'coffea'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])
+def test_completion_knows_commands_and_options(capsys, shell):
+    assert run("completion", shell) == 0
+    script = capsys.readouterr().out
+    assert all(word in script for word in (*cli.COMMANDS, "skip-bad-files"))
+
+
+def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / f"{name}.root").symlink_to(sample_path("ttbar_ak4_genonly.root"))
+    fileset = {"b": {"files": {str(tmp_path / "one.root"): "Events"}}}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    files = [f"a={tmp_path}/*.root", tmp_path / "fileset.json"]
+    assert run("fold", *files, "--no-plots", "--verbose", "--output", tmp_path / "out") == 0
+    told = capsys.readouterr().err
+    assert f"a: {tmp_path / 'two.root'}, 2000 events, NanoAOD, known: flavour, " in told
+    assert "3 chunks, 0 of them finished before" in told
+    flows = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]
+    assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}
+
+
+def test_quiet_says_nothing_but_errors(tmp_path, capsys):
+    assert run("fold", sample_path("ttbar_ak4_genonly.root"), "-q", "--no-plots", "--output", tmp_path / "out") == 0
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "")
+    assert run("fold", "nowhere.root", "-q", "--output", tmp_path / "out") == 2
+    assert "nowhere.root" in one_error(capsys)
+
+
+def test_models_lists_a_bundle_of_ones_own(capsys):
+    assert run("models", bundle_path("cms-delphes-ak5")) == 0
+    assert "R = 0.5" in capsys.readouterr().out
 
 
 def test_wrong_arguments_exit_with_two(capsys):

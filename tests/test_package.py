@@ -91,6 +91,7 @@ ALLOWED = {
     "sections": {"closure", "plotting", "validation"},
     "report": {"metrics", "plotting", "sections", "verdict"},
     "files": {"events", "identity"},
+    "filesets": set(),
     "faults": set(),
     "running": {"faults", "files"},
     "output": set(),

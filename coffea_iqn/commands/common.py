@@ -1,34 +1,59 @@
-"""What all commands share: files as they are given, executors, where they print."""
+"""What commands that read files share: how they are named, executors."""
 
 from __future__ import annotations
 
 import argparse
-import math
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Self
-
-from rich.console import Console
-from rich.progress import Progress, ProgressColumn
+from typing import Any
 
 from coffea_iqn import running
+from coffea_iqn.commands.terminal import log, show_progress
 from coffea_iqn.events import Names
 from coffea_iqn.faults import Skipped
 from coffea_iqn.files import InputError, Source, inspect
+from coffea_iqn.filesets import expand
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 
-QUIET_SECONDS = 30.0  # between lines where there is no terminal
 
-console = Console()
-errors = Console(stderr=True)
+def assignment(text: str) -> tuple[str, str]:
+    """NAME=VALUE in two."""
+    name, separator, value = text.partition("=")
+    if not separator or not value:
+        msg = f"expected NAME=VALUE, got {text!r}"
+        raise argparse.ArgumentTypeError(msg)
+    return name, value
 
 
-def say(text: str) -> None:
-    """A line of results, as it is."""
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
+def add_file_options(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that read files."""
+    parser.add_argument(
+        "files",
+        nargs="+",
+        metavar="FILES",
+        help="ROOT files (NanoAOD-like, Delphes or PHYSLITE), patterns, lists of them (.txt), each as PATH or "
+        "DATASET=PATH; or filesets as coffea writes them (.json, .yaml)",
+    )
+    parser.add_argument("--dataset", help="one dataset's name for all files (default: each file's own name)")
+    parser.add_argument("--tree", help="name of the tree (default: Events, Delphes or CollectionTree)")
+    parser.add_argument("--gen", default="GenJet", help="collection of gen jets (default: %(default)s)")
+    parser.add_argument(
+        "--name",
+        dest="names",
+        action="append",
+        type=assignment,
+        default=[],
+        metavar="WHAT=FIELD",
+        help=f"what the files call something they know of gen jets: {', '.join(f.name for f in fields(Names))}",
+    )
+    where = parser.add_argument_group("where to work")
+    where.add_argument("--executor", choices=running.EXECUTORS, default="iterative", help="default: %(default)s")
+    where.add_argument("--workers", type=int, default=2, help="processes, for futures and dask (default: %(default)s)")
+    where.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
+    where.add_argument("--chunksize", type=int, default=100_000, help="events a chunk (default: %(default)s)")
 
 
 def datasets_of(
@@ -40,47 +65,22 @@ def datasets_of(
     """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
-    for item in arguments.files:
-        name, _, path = item.rpartition("=")
+    for dataset, path, tree in expand(arguments.files):
         try:
-            source = inspect(path, tree=arguments.tree, collections=collections, names=names)
+            source = inspect(path, tree=tree or arguments.tree, collections=collections, names=names)
         except InputError as error:
             if skipped is None:
                 raise
             skipped.append(Skipped(path, None, str(error).removeprefix(f"{path}: ")))
             continue
-        name = name or arguments.dataset or Path(path).stem
+        name = dataset or arguments.dataset or Path(path).stem
+        log.info(
+            "%s: %s, %s events, %s, known: %s", name, path, source.n_events, source.layout, ", ".join(source.context)
+        )
         datasets.setdefault(name, []).append(source)
     if skipped and not datasets:
         raise running.nothing_left(skipped)
     return datasets
-
-
-def show_progress(arguments: argparse.Namespace) -> bool:
-    """Whether somebody looks at a terminal."""
-    return errors.is_terminal and not arguments.quiet
-
-
-class Bars:
-    """Bars on a terminal, now and then a line where there is none."""
-
-    def __init__(self, *columns: ProgressColumn, visible: bool) -> None:
-        self.visible = visible
-        self.last_line = -math.inf
-        self.progress = Progress(*columns, console=errors, disable=not visible)
-
-    def __enter__(self) -> Self:
-        self.progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.progress.stop()
-
-    def line(self, text: str) -> None:
-        """Print a line where there is no terminal, unless there was one just now."""
-        if not self.visible and time.monotonic() - self.last_line > QUIET_SECONDS:
-            self.last_line = time.monotonic()
-            errors.print(text, highlight=False)
 
 
 @contextmanager
@@ -94,6 +94,7 @@ def folding_quietly() -> Iterator[None]:
 
 def open_executor(arguments: argparse.Namespace) -> Any:
     """The executor that was asked for, as of `running.open_executor`."""
+    log.info("executor %s", arguments.executor)
     return running.open_executor(
         arguments.executor,
         workers=arguments.workers,

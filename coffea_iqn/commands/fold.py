@@ -4,19 +4,88 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import threading
 import time
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import console, datasets_of, errors, folding_quietly, open_executor, say, show_progress
+from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, console, log, say, show_progress
 from coffea_iqn.faults import Skipped
+from coffea_iqn.files import Source
 from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.skims import Skim, branch_patterns
+from coffea_iqn.trees import FORMATS
+
+EXAMPLES = """examples:
+  coffea-iqn fold qcd=nano_1.root qcd=nano_2.root --output folded
+  coffea-iqn fold "qcd=store/*.root" ttbar=list.txt --executor futures --workers 8 --output folded
+  coffea-iqn fold fileset.json --executor dask --scheduler tcp://host:8786 --output folded
+  coffea-iqn fold delphes.root --model cms-delphes-ak5 --output folded
+  coffea-iqn fold nano.root --skim root --as Jet --keep "GenJet_*" --output folded
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What fold understands."""
+    add_file_options(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for all that is written")
+    parser.add_argument("--model", default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)")
+    parser.add_argument(
+        "--truth", default="Jet", help="collection of true reco jets to compare with, or 'none' (default: %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
+    parser.add_argument(
+        "--replicas", type=int, default=1, metavar="K", help="draw each event K times (default: %(default)s)"
+    )
+    parser.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
+    parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
+    parser.add_argument(
+        "--pt-min",
+        type=float,
+        default=20.0,
+        metavar="GEV",
+        help="least pt of jets in the histograms (default: %(default)s)",
+    )
+    parser.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
+    skim = parser.add_argument_group("skims")
+    skim.add_argument("--skim", choices=FORMATS, help="write the emulated jets of all events as well, into DIR/skim")
+    skim.add_argument(
+        "--keep",
+        action="append",
+        default=[],
+        metavar="BRANCHES",
+        help="branches of the input to write into the skim beside them, such as 'GenJet_*'; may be repeated",
+    )
+    skim.add_argument(
+        "--as",
+        dest="collection",
+        metavar="NAME",
+        help="name of the emulated jets in the skim: Jet for analyses as they are (default: IQNJet)",
+    )
+    bad = parser.add_argument_group("what is wrong with the input, or goes wrong")
+    bad.add_argument(
+        "--drop-invalid", action="store_true", help="drop and count gen jets with NaN, infinite, zero or negative pt"
+    )
+    bad.add_argument(
+        "--skip-bad-files",
+        action="store_true",
+        help="go on without what cannot be read, and list it in the summary (default: stop and name it)",
+    )
+    bad.add_argument(
+        "--no-checkpoints",
+        dest="checkpoints",
+        action="store_false",
+        help="do not keep finished chunks in DIR.chunks until all is done",
+    )
+    parser.set_defaults(run=fold)
 
 
 def fold(arguments: argparse.Namespace) -> None:
@@ -43,7 +112,11 @@ def fold(arguments: argparse.Namespace) -> None:
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
         # the table below says how many jets are outside, a line after it which context is used
-        with folding_quietly(), open_executor(arguments) as executor:
+        with (
+            folding_quietly(),
+            open_executor(arguments) as executor,
+            _Count(arguments, checkpoints, _number_of_chunks(datasets, arguments.chunksize)),
+        ):
             try:
                 out = running.run(
                     instance,
@@ -121,14 +194,47 @@ def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
     return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
 
 
+def _number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
+    """As many as coffea will make: of nearly equal size, about the one that was asked for."""
+    sizes = [source.n_events for sources in datasets.values() for source in sources]
+    return sum(max(round(n / chunksize), 1) for n in sizes)
+
+
+class _Count:
+    """Now and then a line on how far a fold is, where there is no terminal for coffea's own bar."""
+
+    def __init__(self, arguments: argparse.Namespace, checkpoints: Path, n_chunks: int) -> None:
+        wanted = arguments.checkpoints and not arguments.quiet and not show_progress(arguments)
+        self.checkpoints, self.n_chunks = checkpoints, n_chunks
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
+
+    def __enter__(self) -> None:
+        self.started, self.before = time.monotonic(), self._done()
+        log.info("%s chunks, %s of them finished before", self.n_chunks, self.before)
+        if self.thread is not None:
+            self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.stop.set()
+
+    def _done(self) -> int:
+        return len(list(self.checkpoints.glob("*/*.coffea")))
+
+    def _watch(self) -> None:
+        while not self.stop.wait(QUIET_SECONDS):
+            done = self._done()
+            a_chunk = (time.monotonic() - self.started) / max(done - self.before, 1)
+            left = f"{timedelta(seconds=round(a_chunk * (self.n_chunks - done)))} left"
+            first = "the first fold after an installation compiles for most of a minute"
+            complain(f"folded {done} of {self.n_chunks} chunks; {left if done > self.before else first}")
+
+
 def _tell_what_is_kept(checkpoints: Path) -> None:
     n_chunks = len(list(checkpoints.glob("*/*.coffea")))
     if n_chunks:
-        errors.print(
-            f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: the same command goes on from there",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
+        complain(
+            f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: the same command goes on from there"
         )
 
 

@@ -4,17 +4,39 @@ from __future__ import annotations
 
 import argparse
 import time
+from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from coffea_iqn import merging
-from coffea_iqn.commands.common import Bars, say, show_progress
+from coffea_iqn.commands.terminal import Bars, say
+
+EXAMPLES = """examples:
+  coffea-iqn merge folded/skim --output qcd.root
+  coffea-iqn merge folded/skim --output merged
+  coffea-iqn merge part_1.root part_2.root --output qcd.parquet
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What merge understands."""
+    parser.add_argument(
+        "parts", nargs="+", type=Path, metavar="PARTS", help="files that fold --skim wrote, or their folders"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="a file that ends in .root or .parquet, or a folder for one of each dataset",
+    )
+    parser.set_defaults(run=merge)
 
 
 def merge(arguments: argparse.Namespace) -> None:
     """Merge skims."""
     columns = (TextColumn("merging"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
-    with Bars(*columns, visible=show_progress(arguments)) as bars:
+    with Bars(*columns, arguments=arguments) as bars:
         bars.last_line = time.monotonic()  # nothing is said of what takes seconds
         task = bars.progress.add_task("", total=None)
 

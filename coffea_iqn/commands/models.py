@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from rich.table import Table
 
 from coffea_iqn import bundle
-from coffea_iqn.commands.common import console
+from coffea_iqn.commands.terminal import console
 from coffea_iqn.data import BUNDLES
 
+EXAMPLES = """examples:
+  coffea-iqn models
+  coffea-iqn models my-detector
+"""
 
-def models(_: argparse.Namespace) -> None:
-    """List the shipped bundles."""
-    table = Table(title="Shipped bundles")
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What models understands."""
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="paths of bundles to list instead")
+    parser.set_defaults(run=models)
+
+
+def models(arguments: argparse.Namespace) -> None:
+    """List the shipped bundles, or others."""
+    table = Table(title=None if arguments.models else "Shipped bundles")
     table.add_column("name", no_wrap=True)
     for column in ("jets", "domain", "context it can use", "hash"):
         table.add_column(column)
-    for name in BUNDLES:
+    for name in arguments.models or BUNDLES:
         content = bundle.read_card(bundle.find(name))
         jets, domain = content["card"]["jets"], content["card"]["domain"]
         low, high = domain["gen_pt"]
         table.add_row(
-            name,
+            Path(name).name,
             f"{jets['algorithm']}\nR = {jets['radius']}",
             f"gen pt {low:g} to {high:g} GeV\n|eta| below {domain['gen_abs_eta'][1]:g}",
             "\n".join(content["variables"]["context"]) or "none",

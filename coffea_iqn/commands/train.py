@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coffea_iqn import bundle, running, training
-from coffea_iqn.commands.common import Bars, datasets_of, errors, open_executor, say, show_progress
+from coffea_iqn.commands.common import add_file_options, assignment, datasets_of, open_executor
+from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
+from coffea_iqn.context import WIDTHS
 from coffea_iqn.distilling import distil
 from coffea_iqn.fitting import Check
 from coffea_iqn.matching import default_cone
@@ -40,6 +42,52 @@ SETTINGS = {
     "raw_pt_min": float,
     "blind": float,
 }
+
+
+EXAMPLES = """examples:
+  coffea-iqn train qcd=delphes_1.root ttbar=delphes_2.root --radius 0.5 --output my-detector
+  coffea-iqn train "nano_*.root" --recipe paper-iqnx4 --output theirs
+  coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
+
+An interrupted training goes on with the same command.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What train understands."""
+    add_file_options(parser)
+    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--teacher", metavar="MODEL", help="learn smaller, faster networks from those of a bundle")
+    parser.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
+    parser.add_argument("--reco", default="Jet", help="collection of reco jets (default: %(default)s)")
+    parser.add_argument("--radius", type=float, default=0.4, help="of the jets (default: %(default)s)")
+    parser.add_argument("--cone", type=float, help="matching distance (default: 0.25 for R = 0.4, 0.35 for 0.5)")
+    parser.add_argument("--gen-pt-min", type=float, default=10.0, metavar="GEV", help="default: %(default)s")
+    parser.add_argument(
+        "--split",
+        choices=("event", "file"),
+        default="event",
+        help="what stays together in the held-out part (default: %(default)s)",
+    )
+    parser.add_argument("--detector", default="", help="a line for the card")
+    parser.add_argument(
+        "--share",
+        action="append",
+        type=_share,
+        default=[],
+        metavar="DATASET=FRACTION",
+        help="of a batch, one for every dataset (default: as many as it has jets)",
+    )
+    parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
+    parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
+    settings = parser.add_argument_group("settings of the recipe")
+    for name, kind in SETTINGS.items():
+        settings.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.upper())
+    settings.add_argument("--hidden", type=int, nargs="+", metavar="N", help="sizes of the hidden layers")
+    settings.add_argument(
+        "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
+    )
+    parser.set_defaults(run=train)
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -77,7 +125,7 @@ def train(arguments: argparse.Namespace) -> None:
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
-        with _TrainingProgress(settings, visible=show_progress(arguments)) as progress:
+        with _TrainingProgress(settings, arguments=arguments) as progress:
             if teacher is None:
                 emulator = training.train(
                     pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
@@ -85,7 +133,7 @@ def train(arguments: argparse.Namespace) -> None:
             else:
                 emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, watch=progress.watch)
     except KeyboardInterrupt:
-        errors.print(f"coffea-iqn: stopped; the same command goes on from {checkpoint}", markup=False, soft_wrap=True)
+        complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
     pt, abs_eta = pairs.gen[pairs.matched, 0], np.abs(pairs.gen[pairs.matched, 1])
     emulator.card.update(
@@ -112,18 +160,30 @@ def train(arguments: argparse.Namespace) -> None:
     )
 
 
+def _share(text: str) -> tuple[str, float]:
+    """DATASET=FRACTION in two."""
+    name, value = assignment(text)
+    try:
+        return name, float(value)
+    except ValueError:
+        msg = f"expected DATASET=FRACTION, got {text!r}"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
 class _TrainingProgress(Bars):
     """A bar for each phase."""
 
-    def __init__(self, settings: TrainingSettings, *, visible: bool) -> None:
+    def __init__(self, settings: TrainingSettings, arguments: argparse.Namespace) -> None:
         self.settings = settings
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
             TextColumn("loss {task.fields[loss]:.5f}  best {task.fields[best]:.5f}"),
             TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
         )
-        super().__init__(*columns, visible=visible)
+        super().__init__(*columns, arguments=arguments)
         self.tasks: dict[tuple[str, int], Any] = {}
 
     def watch(self, check: Check) -> None:

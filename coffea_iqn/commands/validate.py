@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +15,8 @@ from rich.table import Table
 
 from coffea_iqn import bundle, metrics, report, running
 from coffea_iqn.closure import CELLS
-from coffea_iqn.commands.common import Bars, console, datasets_of, folding_quietly, open_executor, say, show_progress
+from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.copies import QUICK, Effort, check_radius
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
@@ -24,7 +26,7 @@ from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.samples import JetPairs
 from coffea_iqn.sections import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
 from coffea_iqn.selections import Box
-from coffea_iqn.spoiling import spoil
+from coffea_iqn.spoiling import SPOILINGS, spoil
 from coffea_iqn.validation import N_STEPS, compare_spectra
 from coffea_iqn.validation import validate as validate_pairs
 from coffea_iqn.verdict import BY_KEY
@@ -32,6 +34,55 @@ from coffea_iqn.verdict import BY_KEY
 SHOWN = {True: "[green]pass", False: "[bold red]FAIL", None: "[yellow]too few jets:"}
 QUICK_EVENTS = 60_000  # read for a quick look
 N_READINGS = 3  # pairs, and two folds
+
+
+EXAMPLES = """examples:
+  coffea-iqn validate qcd=test_1.root qcd=test_2.root --model my-detector --output closure
+  coffea-iqn validate test.root --quick --select "30<pt<35,abs(eta)<1" --output closure
+  coffea-iqn validate test.root --compare other/metrics.json --output closure
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What validate understands."""
+    add_file_options(parser)
+    parser.add_argument("--model", default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)")
+    parser.add_argument("--reco", default="Jet", help="collection of true reco jets (default: %(default)s)")
+    parser.add_argument(
+        "--select",
+        action="append",
+        default=[],
+        metavar="BOX",
+        help="spectra for gen jets of a region as well, such as '30<pt<35,abs(eta)<1,5<mass<10'; may be repeated",
+    )
+    parser.add_argument(
+        "--compare",
+        action="append",
+        type=Path,
+        default=[],
+        metavar="METRICS",
+        help="metrics.json of another validation, to be shown beside; may be repeated",
+    )
+    parser.add_argument("--quick", action="store_true", help="50 000 jets, one chunk of each dataset: under a minute")
+    parser.add_argument(
+        "--max-jets", type=int, metavar="N", help="pairs looked at (default: 500 000, with --quick 50 000)"
+    )
+    for name, what in (("gen", "gen pt"), ("raw", "reco pt before the detector's scale")):
+        parser.add_argument(
+            f"--{name}-pt-min", type=float, default=20.0, metavar="GEV", help=f"least {what} (default: %(default)s)"
+        )
+    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the judges (default: all)")
+    parser.add_argument(
+        "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to see what the report finds of it"
+    )
+    parser.add_argument("--plots", action="store_true", help="write the figures as .png and .pdf as well")
+    parser.add_argument(
+        "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
+    )
+    parser.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.set_defaults(run=validate)
 
 
 def validate(arguments: argparse.Namespace) -> None:
@@ -43,7 +94,7 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     effort = _effort(arguments)
-    with whole_folder(arguments.output) as folder, _Steps(len(datasets), visible=show_progress(arguments)) as steps:
+    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments) as steps:
         with open_executor(arguments) as executor:
             steps.begin("reading jets")
             pairs = _pairs(arguments, emulator, datasets, executor, effort)
@@ -174,9 +225,9 @@ def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any
 class _Steps(Bars):
     """A bar over the parts of the work."""
 
-    def __init__(self, n_datasets: int, *, visible: bool) -> None:
+    def __init__(self, n_datasets: int, arguments: argparse.Namespace) -> None:
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        super().__init__(*columns, visible=visible)
+        super().__init__(*columns, arguments=arguments)
         self.last_line = time.monotonic()  # nothing is said of what takes seconds
         self.task = self.progress.add_task("", total=N_READINGS + N_STEPS + n_datasets * (n_datasets > 1) + 1)
         self.begun = 0

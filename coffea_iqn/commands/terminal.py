@@ -1,0 +1,73 @@
+"""What commands say, and where: results, errors, progress, and more when asked."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import time
+from typing import Self
+
+from rich.console import Console
+from rich.progress import Progress, ProgressColumn
+
+QUIET_SECONDS = 30.0  # between lines where there is no terminal
+
+console = Console()
+errors = Console(stderr=True)
+log = logging.getLogger("coffea_iqn")
+
+
+def add_terminal_options(parser: argparse.ArgumentParser) -> None:
+    """The options of all commands."""
+    options = parser.add_argument_group("what is said")
+    options.add_argument("-q", "--quiet", action="store_true", help="nothing but errors")
+    options.add_argument("-v", "--verbose", action="store_true", help="more: what is read, when, and with what")
+    options.add_argument("--traceback", action="store_true", help="show where an error came from")
+
+
+def set_up(arguments: argparse.Namespace) -> None:
+    """Say as much as was asked for."""
+    console.quiet = arguments.quiet
+    log.setLevel(logging.INFO if arguments.verbose else logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+
+
+def say(text: str) -> None:
+    """A line of results, as it is."""
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def complain(text: str) -> None:
+    """A line on standard error, as it is."""
+    errors.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+def show_progress(arguments: argparse.Namespace) -> bool:
+    """Whether somebody looks at a terminal."""
+    return errors.is_terminal and not arguments.quiet
+
+
+class Bars:
+    """Bars on a terminal, now and then a line where there is none."""
+
+    def __init__(self, *columns: ProgressColumn, arguments: argparse.Namespace) -> None:
+        self.visible = show_progress(arguments)
+        self.silent = arguments.quiet
+        self.last_line = -math.inf
+        self.progress = Progress(*columns, console=errors, disable=not self.visible)
+
+    def __enter__(self) -> Self:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def line(self, text: str) -> None:
+        """Print a line where there is no terminal, unless there was one just now."""
+        if not self.visible and not self.silent and time.monotonic() - self.last_line > QUIET_SECONDS:
+            self.last_line = time.monotonic()
+            errors.print(text, highlight=False)

@@ -15,11 +15,13 @@ from uproot.exceptions import KeyInFileError
 from coffea_iqn import __version__
 from coffea_iqn.commands.common import errors
 from coffea_iqn.commands.fold import fold
+from coffea_iqn.commands.generate import generate
 from coffea_iqn.commands.models import models
 from coffea_iqn.commands.train import SETTINGS, train
 from coffea_iqn.commands.validate import validate
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.events import Names
+from coffea_iqn.generating import PROCESSES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.running import EXECUTORS
 from coffea_iqn.spoiling import SPOILINGS
@@ -74,6 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_fold(choices, files)
     _add_train(choices, files)
     _add_validate(choices, files)
+    _add_generate(choices)
     p = choices.add_parser("models", help="list the shipped bundles")
     p.set_defaults(run=models, traceback=False)
     return parser
@@ -231,6 +234,43 @@ def _add_validate(choices: Any, files: argparse.ArgumentParser) -> None:
     p.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
     p.add_argument("--output", type=Path, required=True, metavar="DIR")
     p.set_defaults(run=validate)
+
+
+def _add_generate(choices: Any) -> None:
+    p = choices.add_parser(
+        "generate",
+        help="generate events with Pythia and write their gen jets",
+        epilog="Example: coffea-iqn generate --process ttbar --events 10000 --output ttbar.root",
+    )
+    p.add_argument(
+        "--process",
+        required=True,
+        metavar="PROCESS",
+        help=f"{', '.join(PROCESSES)} (13 TeV proton-proton), or a file of Pythia's commands",
+    )
+    p.add_argument("--events", type=int, required=True, metavar="N")
+    p.add_argument("--output", type=Path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
+    p.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
+    p.add_argument("--workers", type=int, help="processes; the events do not depend on them (default: all cores)")
+    p.add_argument("--radius", type=float, default=0.4, help="of the anti-kt jets (default: %(default)s)")
+    p.add_argument("--pt-min", type=float, default=10.0, metavar="GEV", help="least pt of jets (default: %(default)s)")
+    p.add_argument(
+        "--pt-hat-min",
+        type=float,
+        metavar="GEV",
+        help="least pt of the hard process (default: 20 for qcd and wzjets, 15 for qcdflat)",
+    )
+    p.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING",
+        help="one of Pythia's, as 'Beams:eCM = 13600'; may be repeated",
+    )
+    p.add_argument("--substructure", action="store_true", help="N-subjettiness of the jets as well")
+    p.add_argument("--quiet", action="store_true", help="no progress bar")
+    p.add_argument("--traceback", action="store_true", help="show where an error came from")
+    p.set_defaults(run=generate)
 
 
 if __name__ == "__main__":

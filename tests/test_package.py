@@ -88,6 +88,7 @@ ALLOWED = {
     "report": {"metrics", "plotting", "sections", "verdict"},
     "files": {"events"},
     "faults": set(),
+    "generating": set(),
     "running": {"faults", "files"},
     "output": set(),
     "data": set(),

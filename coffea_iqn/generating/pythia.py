@@ -157,7 +157,7 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
     seen = np.flatnonzero((ak.to_numpy(flat.status) > 0) & visible)
     parton = np.flatnonzero(((code >= 1) & (code <= HEAVIEST_QUARK)) | (code == GLUON))
     return Particles(
-        weight=ak.to_numpy(ak.firsts(batch.info.weights)).astype(np.float64),
+        weight=ak.to_numpy(batch.info.weights[:, 0]).astype(np.float64),
         counts=np.bincount(event[seen], minlength=n_events),
         momentum=momentum[seen],
         charged=charged[seen],

@@ -110,7 +110,7 @@ def test_runs_tell_how_to_normalise(made, blocks):
     assert runs["crossSection"] == pytest.approx(share @ found[:, 0])
     assert runs["crossSectionError"] == pytest.approx(np.sqrt(share**2 @ found[:, 1] ** 2))
     assert 3e8 < runs["crossSection"] < 2e9  # pb
-    assert settings["seed"] == SETTINGS.seed
+    assert (settings["seed"], settings["card"]) == (SETTINGS.seed, None)
     assert settings["commands"] == ["Beams:eCM = 13000", "HardQCD:all = on", "PhaseSpace:pTHatMin = 20"]
 
 

@@ -48,11 +48,12 @@ def generate(
         raise ValueError(msg)
     with muted():
         set_up(settings)  # mistakes show before processes start
+    card = None if settings.card is None else settings.card.read_text(errors="replace")
     with written_whole(output, settings.seed) as writer:
         for block in _in_order(settings, min(workers, settings.n_blocks), watch):
             writer.extend(block)
         made_by = {name: version(name) for name in PACKAGES}
-        writer.finish(asdict(settings) | {"commands": settings.all_commands(), "versions": made_by})
+        writer.finish(asdict(settings) | {"card": card, "commands": settings.all_commands(), "versions": made_by})
     return writer.totals
 
 

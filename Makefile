@@ -27,5 +27,5 @@ clean:
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,judge]" --group test --group lint --group build
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dask,generate,judge]" --group test --group lint --group build
 	touch $@

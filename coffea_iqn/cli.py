@@ -16,6 +16,7 @@ EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 COMMANDS = {
     "fold": "fold gen jets to reco jets: histograms, plots, skims",
     "merge": "merge the files of a skim",
+    "generate": "generate events with Pythia and write their gen jets",
     "train": "train a bundle on pairs of gen and reco jets",
     "validate": "measure how good a model is, on files that it was not trained on",
     "models": "list the shipped bundles",

@@ -93,6 +93,7 @@ ALLOWED = {
     "files": {"events", "identity"},
     "filesets": set(),
     "faults": set(),
+    "generating": set(),
     "running": {"faults", "files"},
     "output": set(),
     "data": set(),

@@ -1,0 +1,112 @@
+"""coffea-iqn generate: from a process to a file of gen jets."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import loky
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+
+from coffea_iqn import generating
+from coffea_iqn.commands.terminal import Bars, say
+from coffea_iqn.generating import PROCESSES, Settings
+
+SETTLED_SECONDS = 5.0  # before which a rate says little
+
+
+EXAMPLES = """examples:
+  coffea-iqn generate --process ttbar --events 10000 --output ttbar.root
+  coffea-iqn generate --process qcd --pt-hat-min 100 --set "Beams:eCM = 13600" --events 10000 --output qcd.root
+  coffea-iqn generate --process my.cmnd --events 10000 --seed 7 --workers 4 --output mine.root
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What generate understands."""
+    parser.add_argument(
+        "--process",
+        required=True,
+        metavar="PROCESS",
+        help=f"{', '.join(PROCESSES)} (13 TeV proton-proton), or a file of Pythia's commands",
+    )
+    parser.add_argument("--events", type=int, required=True, metavar="N")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
+    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="processes; the events do not depend on them (default: all cores)")
+    parser.add_argument("--radius", type=float, default=0.4, help="of the anti-kt jets (default: %(default)s)")
+    parser.add_argument(
+        "--pt-min", type=float, default=10.0, metavar="GEV", help="least pt of jets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--pt-hat-min",
+        type=float,
+        metavar="GEV",
+        help="least pt of the hard process (default: 20 for qcd and wzjets, 15 for qcdflat)",
+    )
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SETTING",
+        help="one of Pythia's, as 'Beams:eCM = 13600'; may be repeated",
+    )
+    parser.add_argument("--substructure", action="store_true", help="N-subjettiness of the jets as well")
+    parser.set_defaults(run=generate)
+
+
+def generate(arguments: argparse.Namespace) -> None:
+    """Generate events and write their gen jets."""
+    settings = Settings(
+        process=arguments.process,
+        n_events=arguments.events,
+        seed=arguments.seed,
+        radius=arguments.radius,
+        pt_min=arguments.pt_min,
+        pt_hat_min=arguments.pt_hat_min,
+        commands=tuple(arguments.set),
+        substructure=arguments.substructure,
+    )
+    workers = loky.cpu_count() if arguments.workers is None else arguments.workers
+    started = time.perf_counter()
+    with _GeneratingProgress(settings, arguments) as progress:
+        totals = generating.generate(settings, arguments.output, workers=workers, watch=progress.watch)
+    rate = totals.events / (time.perf_counter() - started)
+    say(f"Events         {totals.events:,} of {settings.process}, {rate:,.0f} events/s")
+    say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
+    say(f"Cross section  {totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb")
+    say(f"Weights        {totals.sum_of_weights:.8g} in sum")
+    say(f"File           {arguments.output}")
+
+
+class _GeneratingProgress(Bars):
+    """A bar with the rate and the time that is left."""
+
+    def __init__(self, settings: Settings, arguments: argparse.Namespace) -> None:
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.completed:,.0f} of {task.total:,.0f} events  {task.fields[rate]}"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+        )
+        super().__init__(*columns, arguments=arguments)
+        self.n_events = settings.n_events
+        self.task = self.progress.add_task(settings.process, total=settings.n_events, rate="")
+        self.begun: tuple[float, int] | None = None  # when there were first events, and how many
+
+    def watch(self, n_done: int) -> None:
+        """Show that there are so many events."""
+        now = time.monotonic()
+        if self.begun is None:
+            self.begun = (now, n_done) if n_done else None
+            return
+        seconds, n_since = now - self.begun[0], n_done - self.begun[1]
+        self.progress.update(self.task, completed=n_done)
+        if not n_since or seconds < SETTLED_SECONDS:
+            return
+        rate = n_since / seconds
+        self.progress.update(self.task, rate=f"{rate:,.0f} events/s")
+        left = timedelta(seconds=round((self.n_events - n_done) / rate))
+        self.line(f"generate: {n_done:,} of {self.n_events:,} events, {rate:,.0f} events/s, {left} left")

@@ -1,0 +1,116 @@
+"""Which events are generated: processes by name, cards, seeds."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+BLOCK = 1000  # events that share a seed of Pythia and the half second that it takes to start
+BLOCKS_PER_SEED = 10_000
+LAST_SEED = 900_000_000 // BLOCKS_PER_SEED - 1  # Pythia knows 900 million seeds: none is used twice
+MOST_EVENTS = BLOCK * BLOCKS_PER_SEED
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process by name.
+
+    commands: Pythia's.
+    pt_hat_min: least pt of the hard process [GeV], where it has one.
+    bias: power of pt of the hard process by which harder events are generated more often.
+    """
+
+    commands: tuple[str, ...]
+    pt_hat_min: float | None = None
+    bias: float | None = None
+
+
+PROCESSES = {
+    "qcd": Process(("HardQCD:all = on",), 20.0),
+    "qcdflat": Process(("HardQCD:all = on",), 15.0, 4.5),
+    "ttbar": Process(("Top:gg2ttbar = on", "Top:qqbar2ttbar = on")),
+    "wzjets": Process(("WeakBosonAndParton:all = on",), 20.0),
+}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Which events are generated, and what is kept of them.
+
+    process: one of PROCESSES (13 TeV proton-proton, Monash), or the path of a file of Pythia's commands.
+    n_events: how many.
+    seed: of all that is random; the luminosityBlock of the events.
+    radius: of the anti-kt jets.
+    pt_min: least pt of a jet [GeV].
+    pt_hat_min: least pt of the hard process [GeV]; None for the process's own.
+    commands: more of Pythia's, such as "Beams:eCM = 13600", which are read last.
+    substructure: whether to compute N-subjettiness.
+    block: events that share a seed of Pythia.
+
+    Raises
+    ------
+    ValueError: for what cannot be generated.
+    """
+
+    process: str
+    n_events: int
+    seed: int = 1
+    radius: float = 0.4
+    pt_min: float = 10.0
+    pt_hat_min: float | None = None
+    commands: tuple[str, ...] = ()
+    substructure: bool = False
+    block: int = BLOCK
+
+    def __post_init__(self) -> None:
+        if self.process not in PROCESSES and not Path(self.process).is_file():
+            msg = (
+                f"process: expected one of {', '.join(PROCESSES)} or a file of Pythia's commands, got {self.process!r}"
+            )
+            raise ValueError(msg)
+        for name, value, last in (("events", self.n_events, MOST_EVENTS), ("seed", self.seed, LAST_SEED)):
+            if not 1 <= value <= last:
+                msg = f"{name}: expected a number from 1 to {last}, got {value}"
+                raise ValueError(msg)
+        if self.n_blocks > BLOCKS_PER_SEED:
+            msg = f"block: expected at most {BLOCKS_PER_SEED} blocks, got {self.n_blocks}"
+            raise ValueError(msg)
+        for name, number in (("radius", self.radius), ("pt-min", self.pt_min), ("pt-hat-min", self.pt_hat_min)):
+            if number is not None and not (math.isfinite(number) and number > 0.0):
+                msg = f"{name}: expected a number above 0, got {number:g}"
+                raise ValueError(msg)
+
+    @property
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.n_events // self.block)
+
+    def size(self, block: int) -> int:
+        """Events of a block; the last one may have less than the others."""
+        return min(self.block, self.n_events - block * self.block)
+
+    def pythia_seed(self, block: int) -> int:
+        """Pythia's seed for a block: another one for each block of each seed."""
+        return 1 + self.seed * BLOCKS_PER_SEED + block
+
+    @property
+    def card(self) -> Path | None:
+        """The file of Pythia's commands; None for a process by name."""
+        return None if self.process in PROCESSES else Path(self.process)
+
+    def all_commands(self) -> list[str]:
+        """Pythia's commands but for those of a card and the seed, in their order."""
+        process = PROCESSES.get(self.process)
+        commands = [] if process is None else ["Beams:eCM = 13000", *process.commands]
+        default = None if process is None else process.pt_hat_min
+        pt_hat_min = default if self.pt_hat_min is None else self.pt_hat_min
+        if pt_hat_min is not None:
+            commands.append(f"PhaseSpace:pTHatMin = {pt_hat_min:g}")
+        if process is not None and process.bias is not None:
+            commands += [
+                "PhaseSpace:bias2Selection = on",
+                f"PhaseSpace:bias2SelectionPow = {process.bias:g}",
+                f"PhaseSpace:bias2SelectionRef = {pt_hat_min:g}",  # where the weight is 1
+            ]
+        return [*commands, *self.commands]

@@ -1,0 +1,304 @@
+"""From a process to a file of gen jets, with Pythia and FastJet themselves."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from functools import partial
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from coffea_iqn import cli
+from coffea_iqn.commands import generate as command
+from coffea_iqn.data import sample_path
+from coffea_iqn.generating import Settings
+from coffea_iqn.generating.blocks import make_block
+from coffea_iqn.generating.pythia import muted, set_up, start
+from coffea_iqn.generating.writing import Totals, written_whole
+from conftest import undrawn
+
+fastjet = pytest.importorskip("fastjet")
+pytest.importorskip("pythia8mc")
+
+SETTINGS = Settings("qcd", 25, seed=7, block=10)
+
+
+def run(*arguments):
+    return cli.main([str(a) for a in arguments])
+
+
+def one_error(capsys):
+    """What a user sees of an error: one line on standard error."""
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("coffea-iqn: error: ")
+    return lines[0]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A file that the command makes of three blocks in two processes, which leaves nothing else."""
+    output = tmp_path_factory.mktemp("made") / "new" / "qcd.root"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(command, "Settings", partial(Settings, block=SETTINGS.block))
+        arguments = ("--events", SETTINGS.n_events, "--seed", SETTINGS.seed, "--workers", 2, "--output", output)
+        assert run("generate", "--process", "qcd", *arguments) == 0
+    assert [path.name for path in output.parent.iterdir()] == ["qcd.root"]
+    return output
+
+
+@pytest.fixture(scope="module")
+def blocks():
+    """The same blocks, made here one after the other."""
+    return [make_block(SETTINGS, number) for number in range(SETTINGS.n_blocks)]
+
+
+def test_the_layout_is_that_of_the_samples(made):
+    with uproot.open(made) as file, uproot.open(sample_path("ttbar_ak4_genonly.root")) as sample:
+        assert file["Events"].typenames() == sample["Events"].typenames()
+
+
+def test_events_have_numbers_and_jets_are_sorted(made):
+    with uproot.open(made) as file:
+        events = file["Events"].arrays()
+    assert events.event.tolist() == list(range(1, SETTINGS.n_events + 1))
+    assert set(events.run.tolist()) == {1}
+    assert set(events.luminosityBlock.tolist()) == {SETTINGS.seed}
+    assert set(events.genWeight.tolist()) == {1.0}
+    assert ak.all(events.GenJet_pt >= 10.0)
+    assert ak.all(events.GenJet_pt[:, :-1] >= events.GenJet_pt[:, 1:])
+    assert ak.all(abs(events.GenJet_phi) <= np.float32(np.pi))
+
+
+def test_processes_do_not_show(made, blocks):
+    with uproot.open(made) as file:
+        events = file["Events"].arrays()
+    assert events.nGenJet.tolist() == np.concatenate([block.counts for block in blocks]).tolist()
+    for name in blocks[0].jets:
+        here = np.concatenate([block.jets[name] for block in blocks])
+        there = ak.to_numpy(ak.flatten(events[f"GenJet_{name}"]))
+        np.testing.assert_array_equal(there, here.astype(there.dtype), err_msg=name)
+    np.testing.assert_array_equal(
+        events.GenMET_pt, np.concatenate([block.missing[0] for block in blocks]).astype(np.float32)
+    )
+
+
+def test_no_two_blocks_share_an_event(blocks):
+    leading = [block.jets["pt"].max() for block in blocks]
+    assert len(set(leading)) == len(blocks)
+    other_seed = make_block(replace(SETTINGS, n_events=1, seed=SETTINGS.seed + 1), 0)
+    assert other_seed.jets["pt"].tolist() != blocks[0].jets["pt"][: len(other_seed.jets["pt"])].tolist()
+
+
+def test_fewer_events_are_the_first_ones(blocks):
+    fewer = make_block(replace(SETTINGS, n_events=4), 0)
+    assert fewer.counts.tolist() == blocks[0].counts[:4].tolist()
+    assert fewer.jets["mass"].tolist() == blocks[0].jets["mass"][: fewer.counts.sum()].tolist()
+
+
+def test_runs_tell_how_to_normalise(made, blocks):
+    with uproot.open(made) as file:
+        runs = {name: column.item() for name, column in file["Runs"].arrays(library="np").items()}
+        settings = json.loads(file["generation"])
+    assert (runs["genEventCount"], runs["genEventSumw"], runs["genEventSumw2"]) == (25, 25.0, 25.0)
+    found = np.array([block.cross_section for block in blocks])
+    share = np.array([10, 10, 5]) / 25
+    assert runs["crossSection"] == pytest.approx(share @ found[:, 0])
+    assert runs["crossSectionError"] == pytest.approx(np.sqrt(share**2 @ found[:, 1] ** 2))
+    assert 3e8 < runs["crossSection"] < 2e9  # pb
+    assert (settings["seed"], settings["card"]) == (SETTINGS.seed, None)
+    assert settings["commands"] == ["Beams:eCM = 13000", "HardQCD:all = on", "PhaseSpace:pTHatMin = 20"]
+
+
+def slow_jets(event, radius):
+    """The jets of one of Pythia's events, one particle after the other."""
+    seen = [p for p in event if p.isFinal() and p.isVisible()]
+    inputs = []
+    for index, particle in enumerate(seen):
+        inputs.append(fastjet.PseudoJet(particle.px(), particle.py(), particle.pz(), particle.e()))
+        inputs[-1].set_user_index(index)
+    definition = fastjet.JetDefinition(fastjet.antikt_algorithm, radius)
+    clustered = fastjet._swig.ClusterSequence(inputs, definition)
+    for jet in fastjet.sorted_by_pt(clustered.inclusive_jets(10.0)):
+        flavour = 0
+        for parton in event:
+            code = parton.idAbs()
+            turn = abs(jet.phi_std() - parton.phi())
+            distance = np.hypot(jet.eta() - parton.eta(), min(turn, 2 * np.pi - turn))
+            if code in {1, 2, 3, 4, 5, 21} and parton.pT() > 1 and abs(parton.eta()) < 2.5 and distance < radius:
+                flavour = max(flavour, code, key=[0, 21, 1, 2, 3, 4, 5].index)
+        inside = [seen[one.user_index()] for one in jet.constituents()]
+        charged = [one for one in inside if one.isCharged()]
+        fraction = round(sum(one.e() for one in charged) / jet.E() * 1024) / 1024
+        n_charged, n_neutral = len(charged), len(inside) - len(charged)
+        yield jet.pt(), jet.eta(), jet.phi_std(), jet.m(), flavour, n_charged, n_neutral, fraction
+
+
+@pytest.mark.parametrize(("process", "radius"), [("ttbar", 0.4), ("wzjets", 0.5)])
+def test_jets_are_those_of_a_slow_loop(process, radius):
+    settings = Settings(process, 6, radius=radius)
+    block = make_block(settings, 0)
+    expected, missing = [], []
+    with muted() as said:
+        pythia = start(settings, 0, said)
+        while len(missing) < settings.n_events:
+            if pythia.next():
+                event = [pythia.event[i] for i in range(pythia.event.size())]
+                expected.append(list(slow_jets(event, radius)))
+                invisible = [p for p in event if p.isFinal() and p.idAbs() in {12, 14, 16}]
+                missing.append((sum(p.px() for p in invisible), sum(p.py() for p in invisible)))
+    assert block.counts.tolist() == [len(jets) for jets in expected]
+    values = np.stack(list(block.jets.values()), axis=1)
+    np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-6, atol=1e-5)
+    pt, phi = block.missing
+    np.testing.assert_allclose(np.stack([pt * np.cos(phi), pt * np.sin(phi)], axis=1), missing, atol=1e-3)
+    assert pt.max() > 1.0
+
+
+def test_jets_look_like_those_of_the_samples():
+    block = make_block(Settings("qcd", 150, seed=2), 0)
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        sample = file["Events"].arrays()
+    assert abs(block.counts.mean() - ak.mean(sample.nGenJet)) < 5.0 * block.counts.std() / np.sqrt(150)
+
+    def central(jets, of):
+        return {name: np.asarray(jets[of(name)])[np.abs(jets[of("eta")]) < 2.1] for name in block.jets}
+
+    here = central(block.jets, str)
+    jets = {name: ak.to_numpy(ak.flatten(sample[name])) for name in sample.fields if name.startswith("GenJet_")}
+    there = central(jets, "GenJet_{}".format)
+    for code in (1, 2, 3, 4, 5, 21):
+        share = np.mean(there["partonFlavour"] == code)
+        error = np.sqrt(share * (1.0 - share) / len(here["pt"]))
+        assert abs(np.mean(here["partonFlavour"] == code) - share) < 5.0 * error, code
+    for name in ("pt", "mass", "nCharged", "nNeutral", "chEF"):
+        error = there[name].std() / np.sqrt(len(here["pt"]))
+        assert abs(here[name].mean() - there[name].mean()) < 5.0 * error, name
+
+
+def test_flat_events_carry_weights():
+    block = make_block(Settings("qcdflat", 40), 0)
+    assert 0.0 < block.weight.min() < 1e-3 * block.weight.max()
+    assert block.weight.max() <= 1.0
+    totals = Totals().plus(block)
+    assert totals.sum_of_weights == pytest.approx(block.weight.sum())
+    assert totals.sum_of_squares == pytest.approx(np.sum(block.weight**2))
+    assert block.jets["pt"].max() > 300.0
+
+
+def test_substructure():
+    block = make_block(Settings("qcd", 10, substructure=True), 0)
+    tau1, tau2, tau3 = (block.jets[f"tau{n}"] for n in (1, 2, 3))
+    size = block.jets["nCharged"] + block.jets["nNeutral"]
+    assert np.all(tau1[size > 3] > tau2[size > 3])
+    assert np.all(tau2[size > 3] > tau3[size > 3])
+    assert 0.1 < np.median(tau1) < 0.5
+
+
+def test_events_without_jets():
+    block = make_block(Settings("qcd", 3, pt_min=3000.0, substructure=True), 0)
+    assert block.counts.tolist() == [0, 0, 0]
+    assert len(block.jets["tau1"]) == 0
+
+
+def write_card(folder, *lines):
+    path = folder / "card.cmnd"
+    path.write_text("\n".join(lines))
+    return str(path)
+
+
+def test_a_card_is_read_and_options_come_after_it(tmp_path):
+    card = write_card(tmp_path, "Beams:eCM = 13600.", "HardQCD:hardbbbar = on", "Random:seed = 3", "Print:quiet = on")
+    settings = Settings(card, 8, pt_hat_min=60.0, commands=("PartonLevel:MPI = off",))
+    pythia = set_up(settings)
+    assert pythia.parm("Beams:eCM") == 13600.0
+    assert pythia.parm("PhaseSpace:pTHatMin") == 60.0
+    assert not pythia.flag("PartonLevel:MPI")
+    jets = make_block(settings, 0).jets
+    central = (jets["pt"] > 40.0) & (np.abs(jets["eta"]) < 2.0)
+    assert np.mean(jets["partonFlavour"][central] == 5) > 0.5
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["! mine", "/* HardQCD:al = on", "*/ end", "HardQCD:al = on"], "line 4: expected a setting that Pythia knows"),
+        (["PhaseSpace:pTHatMin = much"], "card.cmnd, line 1"),
+        (["Beams:frameType = 4", "Beams:LHEF = events.lhe"], "card.cmnd: expected events that Pythia generates"),
+    ],
+)
+def test_wrong_cards(tmp_path, capsys, lines, message):
+    output = tmp_path / "out.root"
+    assert run("generate", "--process", write_card(tmp_path, *lines), "--events", 5, "--output", output) == 2
+    assert message in one_error(capsys)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--process", "qdc"), "expected one of qcd, qcdflat, ttbar, wzjets or a file of Pythia's commands, got 'qdc'"),
+        (("--process", "."), "or a file of Pythia's commands, got '.'"),
+        (("--events", 0), "events: expected a number from 1 to 10000000, got 0"),
+        (("--seed", 0), "seed: expected a number from 1 to 89999, got 0"),
+        (("--radius", "nan"), "radius: expected a number above 0, got nan"),
+        (("--pt-min", -1), "pt-min: expected a number above 0, got -1"),
+        (("--pt-hat-min", 0), "pt-hat-min: expected a number above 0, got 0"),
+        (("--workers", 0), "workers: expected 1 or more, got 0"),
+        (("--set", "Beams:energy = 7"), "got 'Beams:energy = 7'"),
+        (("--output", "."), "output .: expected a file to write, found a folder"),
+    ],
+)
+def test_wrong_arguments(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    usual = ("--process", "qcd", "--events", 5, "--output", "out.root")
+    assert run("generate", *usual, *arguments) == 2
+    assert message in one_error(capsys)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("commands", "message"),
+    [
+        (("Beams:eCM = 1",), "got: too low energy"),
+        (("HardQCD:all = off",), "got: no process switched on"),
+        (("PhaseSpace:pTHatMin = 7000",), "got: all processes have vanishing cross sections"),
+    ],
+)
+def test_pythia_does_not_start(commands, message):
+    with pytest.raises(ValueError, match=message):
+        make_block(Settings("qcd", 5, commands=commands), 0)
+
+
+def test_without_the_extra(tmp_path, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pythia8mc", None)
+    assert run("generate", "--process", "qcd", "--events", 5, "--output", tmp_path / "out.root") == 2
+    assert "pip install 'coffea-iqn[generate]'" in one_error(capsys)
+
+
+def test_what_fails_leaves_the_old_file(tmp_path, blocks):
+    output = tmp_path / "out.root"
+    output.write_bytes(b"old")
+
+    def interrupted():
+        with written_whole(output, 1) as writer:
+            writer.extend(blocks[0])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert output.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_the_file_folds(made, tmp_path):
+    with undrawn():
+        assert run("fold", made, "--output", tmp_path / "folded") == 0
+    summary = json.loads((tmp_path / "folded" / "summary.json").read_text())
+    assert summary["datasets"]["qcd"]["events"] == SETTINGS.n_events
+    assert summary["datasets"]["qcd"]["reco_jets_selected"] > 10
+    assert summary["context"] == ["flavour", "neighbours", "composition", "event", "flavours", "missing"]

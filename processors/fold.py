@@ -121,7 +121,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
         place = gen.places_of(reco)
         matched = np.flatnonzero(place >= 0)
-        return gen.values[place[matched]], reco.values[matched, PT], reco.event[matched]
+        return gen.values.take(place[matched], axis=0), reco.values[matched, PT], reco.event[matched]
 
     def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Array, Array, Events]:
         """The same of true jets, which are matched."""

@@ -19,7 +19,7 @@ from coffea_iqn.context import N_COLUMNS, known_levels
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
 from coffea_iqn.events import Names, flatten_jets, gen_events
-from coffea_iqn.features import ETA, MASS, PHI, PT, Array
+from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.folding import Folding, Placed
 from coffea_iqn.identity import identity_keys
 from coffea_iqn.ordering import hardest_first
@@ -280,12 +280,11 @@ def _jagged(jets: Placed, n_events: int, *, like: ak.Array) -> ak.Array:
     """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
     counts = np.bincount(jets.event, minlength=n_events)
     order = hardest_first(jets.values, jets.event, jets.place, counts)
-    index = jets.place[order]
-    columns = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
-    fields = {name: jets.values[order, k] for name, k in columns.items()}
+    pt, eta, phi, mass = np.ascontiguousarray(jets.values.take(order, axis=0).T)
+    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": jets.place[order]}
     if isinstance(like, vector.Lorentz):
         with_name, behavior = like.layout.purelist_parameter("__record__"), like.behavior
     else:
         with_name, behavior = "PtEtaPhiMLorentzVector", coffea_vector.behavior
-    flat = ak.zip(fields | {"genJetIdx": index}, with_name=with_name, behavior=behavior)
+    flat = ak.zip(fields, with_name=with_name, behavior=behavior)
     return ak.unflatten(flat, counts)

@@ -33,7 +33,7 @@ class Placed(NamedTuple):
 
     def where(self, keep: Bools) -> Placed:
         """The jets where keep (N,) is true."""
-        return Placed(self.values[keep], self.event[keep], self.place[keep])
+        return Placed(*(column.compress(keep, axis=0) for column in self))
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Folding:
         """
         jets = gen.jets
         event, place = jets.event, jets.local_index
-        of_jets = keys[event]
+        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         tau = levels(of_jets, place, replica=replica)
@@ -76,7 +76,7 @@ class Folding:
         made = Placed(reco, event, place).where(found)
         if not self.unmatched:
             return made
-        others = self._draw_unmatched(gen, event, reco, found, context, keys, replica)
+        others = self._draw_unmatched(gen, event, reco, found, context, keys, of_jets, replica)
         return self._above_threshold(Placed.joined([made, others]))
 
     def _draw_unmatched(
@@ -87,6 +87,7 @@ class Folding:
         found: Bools,
         context: Array | None,
         keys: Words,
+        of_jets: Words,
         replica: int,
     ) -> Placed:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
@@ -95,7 +96,7 @@ class Folding:
 
         def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Array:
             index = jets.local_index[rows] * MOST_UNMATCHED + number
-            return levels(keys[event[rows]], index, replica=replica, stream=STREAM_NEAR)
+            return levels(of_jets[rows], index, replica=replica, stream=STREAM_NEAR)
 
         def of_events(rows: Ints | slice, number: Ints | int) -> Array:
             return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)

@@ -42,7 +42,8 @@ class _Made(NamedTuple):
     by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
     log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
     family: of each jet's flavour, (n,).
-    log_numbers: log(1 + how many jets are of each family), and the same with one of them left out, (5, 2).
+    n_family: how many jets are of each family, (5,).
+    log_of: of whole numbers up to n + 1, which are made once for all events.
     """
 
     jets: Floats
@@ -52,7 +53,8 @@ class _Made(NamedTuple):
     by_pt: Ints
     log_mass: Floats
     family: Ints
-    log_numbers: Floats
+    n_family: Ints
+    log_of: Floats
 
 
 @nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
@@ -89,7 +91,8 @@ def write(
         np.empty(most, dtype=np.int64),
         np.empty((most, 2)),
         np.empty(most, dtype=np.int64),
-        np.empty((5, 2)),
+        np.empty(5, dtype=np.int64),
+        np.log(np.arange(most + 2)),
     )
     first = 0
     for which in range(len(counts)):
@@ -195,7 +198,8 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
     the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
     whether there are any.
     """
-    ht = px = py = pz = energy = n_hard = 0.0
+    ht = px = py = pz = energy = 0.0
+    n_hard = 0
     for i in range(n):
         ht += made.jets[i, PT]
         n_hard += made.jets[i, PT] > COUNTED
@@ -203,7 +207,7 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
         py += made.momenta[i, PY]
         pz += made.momenta[i, PZ]
         energy += made.momenta[i, ENERGY]
-    log_ht, log_n, log_mass = math.log(ht), math.log(1.0 + n_hard), _log_mass(px, py, pz, energy)
+    log_ht, log_n, log_mass = math.log(ht), made.log_of[1 + n_hard], _log_mass(px, py, pz, energy)
     imbalance = math.sqrt(px * px + py * py) / ht
     for place in range(n):
         i = made.by_pt[place]
@@ -254,21 +258,17 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
     The latter are, each time for gluon, light or s, c, b: log(1 + how many there are); which the hardest one is, and
     which the next.
     """
-    family, log_numbers = made.family, made.log_numbers
+    family, n_family = made.family, made.n_family
     any_there = False
     for one in range(5):
-        log_numbers[one, 0] = 0.0
+        n_family[one] = 0
     for i in range(n):
         kind = _kind(parton[first + i])
         family[i] = kind if kind < 2 else kind - 1  # gluon, light or s, c, b; 4 for none of them
-        log_numbers[family[i], 0] += 1.0
+        n_family[family[i]] += 1
         any_there |= parton[first + i] != 0
     if not any_there:  # what a card does not compute, Delphes zeroes
         return
-    for one in range(4):
-        number = log_numbers[one, 0]
-        log_numbers[one, 0] = math.log(1.0 + number)
-        log_numbers[one, 1] = math.log(max(number, 1.0))
     for place in range(n):
         i = made.by_pt[place]
         row = first + i
@@ -278,7 +278,7 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         hardest = family[made.by_pt[hardest]] if hardest < n else 4
         next_one = family[made.by_pt[next_one]] if next_one < n else 4
         for one in range(4):
-            out[row, one] = log_numbers[one, int(family[i] == one)]
+            out[row, one] = made.log_of[1 + n_family[one] - int(family[i] == one)]
             out[row, 4 + one] = hardest == one
             out[row, 8 + one] = next_one == one
         out[row, 12] = 1.0

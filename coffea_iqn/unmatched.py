@@ -185,9 +185,8 @@ class Unmatched:
         context = encode(len(gen), {}) if context is None else context
 
         def columns(rows: Ints) -> Array:
-            return near_columns(
-                gen[rows], reco[rows], found[rows], context[rows], inputs=self.inputs, levels=self.context
-            )
+            of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
+            return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
 
         u = levels(slice(0, len(gen)), 0)[:, 0]
         if self.near.compiled is None or backend == "torch" or self.inputs != "calorimeter":
@@ -206,10 +205,11 @@ class Unmatched:
                 numbers,
             )
         event = np.repeat(np.arange(len(counts)), counts)
-        reco_found, counts_found = reco[found], np.bincount(event[found], minlength=len(counts))
+        reco_found = reco.compress(found, axis=0)
+        counts_found = np.bincount(event.compress(found), minlength=len(counts))
 
         def decode(targets: Array, source: Ints) -> Array:
-            return jets_near(targets, gen[source].astype(np.float64))
+            return jets_near(targets, gen.take(source, axis=0).astype(np.float64))
 
         def impossible(raw: Array, source: Ints) -> Bools:
             return nearest(raw, event[source], reco_found, counts_found)[1] < self.reach / REACH
@@ -259,9 +259,9 @@ class Unmatched:
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            targets = law.targets(known[again], tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
+            targets = law.targets(known.take(again, axis=0), tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
             raw[again] = decode(targets, of)
-            again = again[impossible(raw[again], of)]
+            again = again[impossible(raw.take(again, axis=0), of)]
             if not len(again):
                 break
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)

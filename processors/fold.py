@@ -131,8 +131,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Array, Array, Events]:
         """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
-        reco = reco.where(reco.local_index >= 0)
-        return gen.values[gen.places_of(reco)], reco.values[:, PT], reco.event
+        place = gen.places_of(reco)
+        matched = np.flatnonzero(place >= 0)
+        return gen.values.take(place[matched], axis=0), reco.values[matched, PT], reco.event[matched]
 
     def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Array, Array, Events]:
         """The same of true jets, which are matched."""

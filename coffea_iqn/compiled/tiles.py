@@ -1,6 +1,7 @@
 """What networks see of a tile of jets, and the four targets drawn from it: steps that several models share.
 
-A tile is an array (rows, TILE): a row is a variable, jets lie side by side.
+A tile is an array (rows, TILE): a row is a variable, jets lie side by side. Where an argument is read and another one
+overwritten, they are different rows: else compiled code would take one jet at a time.
 """
 
 from __future__ import annotations
@@ -30,23 +31,26 @@ def blank(rows: int) -> Floats:
 @kernel
 def take(values: Floats, start: int, n: int, tile: Floats) -> None:
     """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
-    for t in range(n):
-        for k in range(values.shape[1]):
-            tile[k, t] = values[start + t, k]
+    gather(values, start, n, np.arange(values.shape[1]), 0, tile)
 
 
 @kernel
 def gather(values: Floats, start: int, n: int, columns: npt.NDArray[np.int64], first: int, tile: Floats) -> None:
     """Some columns of the rows start to start + n of values, into the rows of a tile from first on."""
-    for t in range(n):
-        row = values[start + t]
+    whole = n - n % 4
+    for t in range(0, whole, 4):  # four values that come to lie side by side are written at once
+        a, b, c, d = values[start + t], values[start + t + 1], values[start + t + 2], values[start + t + 3]
         for k in range(len(columns)):
-            tile[first + k, t] = row[columns[k]]
+            column, row = columns[k], tile[first + k]
+            row[t], row[t + 1], row[t + 2], row[t + 3] = a[column], b[column], c[column], d[column]
+    for t in range(whole, n):
+        for k in range(len(columns)):
+            tile[first + k, t] = values[start + t, columns[k]]
 
 
 @kernel
 def standardise(rows: Floats, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
-    """The first rows less their mean, over their scale; out may be rows."""
+    """The first rows less their mean, over their scale."""
     for k in range(len(mean)):
         row, to = rows[k], out[k]
         for t in range(n):
@@ -86,13 +90,14 @@ def draw_targets(
     bounded: whether the first target is drawn from above the bound in work[0].
     work: (N_WORK, tile); one, two: (rows, tile): overwritten.
     """
-    z, bins = work[1], work[2:]
+    bound, z, bins = work[0], work[1], work[2:]
     for k in range(N_TARGETS):
         curve = feed_forward(known, n, nets[k], one, two)
         ascend(curve, n, len(knots))
         if k == 0 and bounded:
-            levels(work[0], curve, knots, n, bins, z)
-            logits_above(tau[k], z, n, z)
+            levels(bound, curve, knots, n, bins, z)
+            logits_above(tau[k], z, n, bound)
+            quantiles(bound, curve, knots, n, bins, known[first])
         else:
             logits(tau[k], n, z)
-        quantiles(z, curve, knots, n, bins, known[first + k])
+            quantiles(z, curve, knots, n, bins, known[first + k])

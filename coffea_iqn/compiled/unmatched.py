@@ -53,8 +53,8 @@ def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
     tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
-        take(columns, start, n, tile)
-        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        take(columns, start, n, one)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
@@ -85,12 +85,10 @@ def count_near(
         n = min(TILE, len(gen) - start)
         take(gen, start, n, gen_tile)
         take(reco, start, n, reco_tile)
-        jets.describe(gen_tile, n, tile)
-        jets.outcome(
-            gen_tile, reco_tile, found[start : start + n], tile, n, small, tile[first : first + jets.N_OUTCOME]
-        )
-        gather(context, start, n, levels, first + jets.N_OUTCOME, tile)
-        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        jets.describe(gen_tile, n, one)
+        jets.outcome(gen_tile, reco_tile, found[start : start + n], one, n, small, one[first : first + jets.N_OUTCOME])
+        gather(context, start, n, levels, first + jets.N_OUTCOME, one)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
@@ -133,9 +131,9 @@ def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: F
     n_columns = columns.shape[1]
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
-        take(columns, start, n, tile)
+        take(columns, start, n, one)
         take(tau, start, n, tau_tile)
-        standardise(tile, n, law.input_mean, law.input_scale, tile)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
         for t in range(n):
             work[0, t] = bound
         draw_targets(law.nets, law.knots, tile, n_columns, tau_tile, n, True, work, one, two)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -125,8 +127,26 @@ def test_every_room_is_known():
 
 
 def test_public_names():
-    assert sorted(coffea_iqn.__all__) == ["Emulator", "IQNFolder", "__version__"]
     assert sorted(coffea_iqn.processors.__all__) == ["IQNFoldProcessor", "PairsProcessor"]
+
+
+def test_names_of_the_package_are_frozen():
+    assert dir(coffea_iqn) == ["Emulator", "IQNFolder", "__version__"]
+    assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder"
+    with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):
+        coffea_iqn.IQNJet  # noqa: B018
+
+
+@pytest.mark.skipif(not (ROOT.parent / "minimums.txt").is_file(), reason="installed without the repository")
+def test_the_oldest_versions_are_those_that_are_tested():
+    """The bounds of pyproject.toml, and the versions of the session that tests with the oldest ones."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(project["dependencies"]), re.MULTILINE))
+    lines = (ROOT.parent / "minimums.txt").read_text().splitlines()
+    tested = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert bounds.keys() == tested.keys()
+    for name in bounds.keys() - {"torch"}:
+        assert tested[name].startswith(bounds[name]), name
 
 
 def test_importing_prints_nothing_and_sets_nothing():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,8 @@ import awkward as ak
 import coffea.util
 from coffea import processor
 from coffea.processor.checkpointer import CheckpointerABC
+
+from coffea_iqn.whole import whole_file
 
 
 class Skipped(NamedTuple):
@@ -105,14 +106,8 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         """Keep the result of a chunk."""
         if output["out"].get("skipped"):
             return
-        path = self._path(metadata, processor_instance)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-        try:
-            coffea.util.save(output, partial)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with whole_file(self._path(metadata, processor_instance)) as path:
+            coffea.util.save(output, path)
 
     def _path(self, metadata: Mapping[str, Any], processor_instance: Any) -> Path:
         chunk = [metadata[key] for key in ("dataset", "filename", "fileuuid", "treename", "entrystart", "entrystop")]

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coffea_iqn.whole import whole_file
+
 CLIP = 1.0  # greatest norm of a gradient
 WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short one
 
@@ -211,5 +213,5 @@ def _save(
         "average": average,
         "state": state,
     }
-    torch.save(whole, path.with_suffix(".tmp"))
-    path.with_suffix(".tmp").replace(path)
+    with whole_file(path) as temporary:
+        torch.save(whole, temporary)

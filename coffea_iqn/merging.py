@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from coffea_iqn.trees import FORMATS, Writer, iterate, read_about
+from coffea_iqn.trees import FORMATS, iterate, read_about, written
 
 
 class Merged(NamedTuple):
@@ -105,7 +105,7 @@ def _merge(
     held = [part for _, about in parts for part in about["parts"]]
     types: dict[str, str] | None = None
     n_events = 0
-    with Writer(output, parts[0][1] | {"parts": held}) as file:
+    with written(output, parts[0][1] | {"parts": held}) as file:
         for path, _ in parts:
             for columns in iterate(path):
                 found = {name: str(array.type.content) for name, array in columns.items()}

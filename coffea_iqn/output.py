@@ -1,11 +1,9 @@
-"""What a fold leaves on disk: histograms for ROOT, a summary, plots; all of it or nothing."""
+"""What a fold leaves on disk: histograms for ROOT, a summary."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,33 +12,6 @@ import hist
 import uproot
 
 PACKAGES = ("coffea-iqn", "coffea", "awkward", "uproot", "hist", "torch", "numpy")
-
-
-@contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder whose files move to `path` when the block ends well, and vanish when it does not.
-
-    Raises
-    ------
-    FileExistsError: when there is a file at the path.
-    """
-    if path.is_file():
-        msg = f"output {path}: expected a folder, found a file"
-        raise FileExistsError(msg)
-    temporary = path.with_name(path.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        yield temporary
-        path.mkdir(exist_ok=True)
-        for file in sorted(temporary.rglob("*")):
-            target = path / file.relative_to(temporary)
-            if file.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                file.replace(target)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:

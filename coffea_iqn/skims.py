@@ -17,7 +17,7 @@ from coffea.nanoevents import NanoAODSchema
 from coffea_iqn.events import FlatJets
 from coffea_iqn.features import ETA, MASS, PHI, PT
 from coffea_iqn.identity import IDENTITY, event_identity, event_weights
-from coffea_iqn.trees import FORMATS, Writer
+from coffea_iqn.trees import FORMATS, written
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -90,7 +90,7 @@ class Skim:
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
         columns = self._columns(events, reco)
-        with Writer(path, content) as file:
+        with written(path, content) as file:
             file.extend(columns)
         return path
 

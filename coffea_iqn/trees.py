@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol
 
 import awkward as ak
 import pyarrow as pa
 import pyarrow.parquet as pq
 import uproot
+
+from coffea_iqn.whole import whole_file
 
 FORMATS = ("root", "parquet")  # also their suffixes
 TREE = "Events"
@@ -36,8 +37,16 @@ def format_of(path: Path) -> str:
     return kind
 
 
-class Writer:
-    """A file that appears when it is whole, for `with`.
+class Writer(Protocol):
+    """A file that is written."""
+
+    def extend(self, columns: Columns) -> None:
+        """Write some more events, of the same columns each time."""
+
+
+@contextlib.contextmanager
+def written(path: Path, about: Mapping[str, Any]) -> Iterator[Writer]:
+    """A file that appears when it is whole.
 
     Parameters
     ----------
@@ -46,30 +55,15 @@ class Writer:
 
     Jagged columns whose names begin alike up to an underscore are one collection, with one counter: `IQNJet_pt` and
     `IQNJet_eta` come with `nIQNJet`.
+
+    Raises
+    ------
+    ValueError: when the suffix is of no format.
+    IsADirectoryError: when there is a folder at the path.
     """
-
-    def __init__(self, path: Path, about: Mapping[str, Any]) -> None:
-        self.path = path
-        self.about = about
-        self._temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
-        self._open: type[_RootFile | _ParquetFile] = _RootFile if format_of(path) == "root" else _ParquetFile
-
-    def __enter__(self) -> Self:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._open(self._temporary, json.dumps(self.about))
-        return self
-
-    def extend(self, columns: Columns) -> None:
-        """Write some more events, of the same columns each time."""
-        self._file.extend({name: ak.to_packed(ak.without_parameters(array)) for name, array in columns.items()})
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._file.close()
-            if kind is None:
-                self._temporary.replace(self.path)
-        finally:
-            self._temporary.unlink(missing_ok=True)
+    kind = _RootFile if format_of(path) == "root" else _ParquetFile
+    with whole_file(path) as temporary, contextlib.closing(kind(temporary, json.dumps(about))) as file:
+        yield file
 
 
 class _RootFile:
@@ -119,7 +113,7 @@ class _ParquetFile:
 def _collections(columns: Columns) -> dict[str, Any]:
     """Columns by branch, the fields of a jagged collection together."""
     out: dict[str, Any] = {}
-    for name, array in columns.items():
+    for name, array in ((name, ak.to_packed(ak.without_parameters(array))) for name, array in columns.items()):
         collection, _, field = name.partition("_")
         if array.ndim > 1 and field:
             out.setdefault(collection, {})[field] = array

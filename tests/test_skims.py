@@ -20,7 +20,7 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.skims import Skim
-from coffea_iqn.trees import Writer, iterate, read_about
+from coffea_iqn.trees import iterate, read_about, written
 from conftest import open_events
 
 QCD, DELPHES = sample_path("qcd_ak4.root"), sample_path("delphes_1000.root")
@@ -292,9 +292,14 @@ def test_a_folder_takes_one_file_of_each_dataset(parts, tmp_path):
 def test_a_file_that_fails_leaves_the_one_before_and_nothing_else(tmp_path):
     path = tmp_path / "file.root"
     path.write_text("precious")
-    writer = Writer(path, {})
-    writer.__enter__().extend({"event": ak.Array([1, 2])})
-    writer.__exit__(RuntimeError, RuntimeError(), None)
+
+    def fail_halfway():
+        with written(path, {}) as file:
+            file.extend({"event": ak.Array([1, 2])})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_halfway()
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -18,11 +18,12 @@ from coffea_iqn.commands.common import add_file_options, datasets_of, folding_qu
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, console, log, say, show_progress
 from coffea_iqn.faults import Skipped
 from coffea_iqn.files import Source
-from coffea_iqn.output import versions, whole_folder, write_histograms, write_json
+from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
+from coffea_iqn.whole import whole_folder
 
 EXAMPLES = """examples:
   coffea-iqn fold qcd=nano_1.root qcd=nano_2.root --output folded

@@ -20,7 +20,7 @@ from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.copies import QUICK, Effort, check_radius
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
-from coffea_iqn.output import whole_folder, write_json
+from coffea_iqn.output import write_json
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.samples import JetPairs
@@ -30,6 +30,7 @@ from coffea_iqn.spoiling import SPOILINGS, spoil
 from coffea_iqn.validation import N_STEPS, compare_spectra
 from coffea_iqn.validation import validate as validate_pairs
 from coffea_iqn.verdict import BY_KEY
+from coffea_iqn.whole import whole_folder
 
 SHOWN = {True: "[green]pass", False: "[bold red]FAIL", None: "[yellow]too few jets:"}
 QUICK_EVENTS = 60_000  # read for a quick look

@@ -15,6 +15,7 @@ import uproot
 
 from coffea_iqn.generating.clustering import Columns
 from coffea_iqn.generating.pythia import Floats, Ints
+from coffea_iqn.whole import whole_file
 
 RUN = 1
 SINGLE = {
@@ -136,14 +137,5 @@ def written_whole(path: Path, seed: int) -> Iterator[Writer]:
     ------
     IsADirectoryError: when there is a folder at the path.
     """
-    if path.is_dir():
-        msg = f"output {path}: expected a file to write, found a folder"
-        raise IsADirectoryError(msg)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".partial")
-    try:
-        with uproot.recreate(temporary) as file:
-            yield Writer(file, seed)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary, uproot.recreate(temporary) as file:
+        yield Writer(file, seed)

@@ -10,6 +10,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from coffea_iqn.plotting.panels import STYLE
+from coffea_iqn.whole import whole_file
 
 
 def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float = 150, **options: Any) -> None:
@@ -46,12 +47,8 @@ def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefi
     for name, figure in figures.items():
         for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
             path = directory / f"{stem_prefix}{name}.{suffix}"
-            temporary = path.with_name(path.name + ".tmp")
-            try:
+            with whole_file(path) as temporary:
                 save(figure, temporary, kind=suffix, metadata=metadata)
-                temporary.replace(path)
-            finally:
-                temporary.unlink(missing_ok=True)
             paths.append(path)
         plt.close(figure)
     return paths

@@ -36,6 +36,8 @@ SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema}
 class Source:
     """A file that was looked at.
 
+    Attributes
+    ----------
     path, tree, n_events: where it is, and how much.
     layout: "NanoAOD" or "Delphes".
     context: levels of `context` that its gen jets have.

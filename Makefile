@@ -17,6 +17,7 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest
 
 docs: $(VENV)/installed-docs
+	$(BIN)/python -m doctest docs/extensions/docstrings.py
 	$(BIN)/python -m sphinx --builder html --fail-on-warning --nitpicky --keep-going docs docs/_build/html
 	$(BIN)/python docs/check_links.py docs/_build/html
 

@@ -1,6 +1,6 @@
 """An emulator on disk: a folder with `model.safetensors` (weights) and `model.json` (everything else).
 
-Nothing in a bundle is unpickled or executed. `model.json` holds
+Nothing in a bundle is unpickled or executed. `model.json` holds::
 
     schema_version   integer; this library reads version 3
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null

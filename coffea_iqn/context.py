@@ -1,17 +1,17 @@
 """What is known of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
 
-Of the jet:
+Of the jet::
 
-flavour       of the hardest parton: gluon, light, s, c, b, or none (NanoAOD, Delphes)
-neighbours    the other gen jets near it: always known where the event is
-composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
-substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
+    flavour       of the hardest parton: gluon, light, s, c, b, or none (NanoAOD, Delphes)
+    neighbours    the other gen jets near it: always known where the event is
+    composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
+    substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
 
-Of its event, which tell what kind of process a jet may come from:
+Of its event, which tell what kind of process a jet may come from::
 
-event         how many jets, how hard, where: always known where the event is
-flavours      of the other jets
-missing       transverse momentum that no gen jet can have (GenMET)
+    event         how many jets, how hard, where: always known where the event is
+    flavours      of the other jets
+    missing       transverse momentum that no gen jet can have (GenMET)
 
 A level takes a few columns, the last of which says 1 where it is known; where it is not, all are zero.
 Flat arrays in and out. The arithmetic is in `surroundings`.

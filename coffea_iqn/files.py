@@ -39,6 +39,8 @@ SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHY
 class Source:
     """A file that was looked at.
 
+    Attributes
+    ----------
     path, tree, n_events: where it is, and how much.
     layout: "NanoAOD", "Delphes" or "PHYSLITE".
     context: levels of `context` that its gen jets have.

@@ -24,6 +24,8 @@ WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short 
 class Schedule:
     """How a loss is minimised.
 
+    Attributes
+    ----------
     schedule: "stages" (AMSGrad, the rate divided by ten at each stage, each from the best state so far) or
         "cosine" (AdamW, clipped gradients, a rate that rises, then falls to zero).
     batch_size, learning_rate, weight_decay: of the optimiser.

@@ -13,6 +13,8 @@ from coffea_iqn.fitting import Schedule
 class TrainingSettings(Schedule):
     """Everything that decides which weights come out, the pairs aside; with the fields of `fitting.Schedule`.
 
+    Attributes
+    ----------
     network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `features.TARGETS`.
     hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
         the member's own.

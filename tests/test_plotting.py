@@ -146,3 +146,12 @@ def test_files_are_reproducible_and_failures_leave_none(tmp_path):
     with pytest.raises(ValueError, match="nosuchmacro"):
         plotting.save_all({"broken": broken}, tmp_path / "three")
     assert list((tmp_path / "three").iterdir()) == []
+
+
+def test_notebooks_show_figures_without_more():
+    before = dict(mpl.rcParams)
+    figure = plotting.plot_spectrum(booked()["pt"], dataset=DATASET)
+    picture = figure._repr_png_()  # what IPython asks an object for
+    assert picture[:4] == b"\x89PNG"
+    assert figure._repr_png_() == picture
+    assert dict(mpl.rcParams) == before

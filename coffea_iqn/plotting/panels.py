@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import matplotlib.pyplot as plt
 import mplhep
 import numpy as np
 import numpy.typing as npt
@@ -19,8 +21,19 @@ Floats = npt.NDArray[np.float64]
 GREY, BAND = "#717581", "#d5d6db"
 COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
 LONGEST_NAME = 32
+SHOWN_DPI = 60  # of what notebooks show: a panel then is as wide as a page of text
 # Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
 STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans", "text.usetex": False}]
+
+
+class Shown(Figure):
+    """A figure that a notebook shows without more, in the style it was made in."""
+
+    def _repr_png_(self) -> bytes:
+        picture = io.BytesIO()
+        with plt.style.context(STYLE):
+            self.savefig(picture, format="png", dpi=SHOWN_DPI)
+        return picture.getvalue()
 
 
 class Ratio(NamedTuple):
@@ -58,7 +71,7 @@ def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = Fa
     """
     share = grid and not apart
     width, height = (6.5 * columns, 5.5 * rows + 1.2) if grid else (10 * columns, 10)
-    figure = Figure(figsize=(width, height))
+    figure = Shown(figsize=(width, height))
     figure.subplots_adjust(
         left=1.5 / width,
         right=1 - 0.45 / width,

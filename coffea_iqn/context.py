@@ -2,7 +2,7 @@
 
 Of the jet::
 
-    flavour       of the hardest parton: gluon, light, s, c, b, or none (NanoAOD, Delphes)
+    flavour       as the file labels it: gluon, light, s, c, b, or none (NanoAOD, Delphes, PHYSLITE)
     neighbours    the other gen jets near it: always known where the event is
     composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
     substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
@@ -101,7 +101,7 @@ def describe(
     ----------
     jets: all jets of the events in a row, (N, 4): pt [GeV], eta, phi [rad], mass [GeV], finite, pt above zero.
     counts: jets in each event, (events,).
-    parton: signed PDG codes of the hardest partons, (N,); events in which all are 0 have no flavours.
+    parton: signed PDG codes that label the jets, (N,); events in which all are 0 have no flavours.
     composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
     tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).

@@ -1,4 +1,4 @@
-"""Checks in environments of their own: `nox -s lint`, `tests`, `minimums`, `docs`, `build`."""
+"""Checks in environments of their own: `nox -s lint`, `tests`, `minimums`, `root`, `docs`, `build`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,13 @@ def minimums(session: nox.Session) -> None:
     install(session, "test", constraints="minimums.txt")
     # what those versions warned of has been mended since
     session.run("python", "-m", "pytest", "-W", "default", *session.posargs)
+
+
+@nox.session
+def root(session: nox.Session) -> None:
+    """Whether ROOT itself reads skims; its wheel takes 250 MB, so that the other sessions skip this."""
+    install(session, "test", "root")
+    session.run("python", "-m", "pytest", "tests/test_skims.py", "-k", "root_reads")
 
 
 @nox.session

@@ -345,7 +345,9 @@ def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
 
 def test_root_reads_a_skim(parts):
     """ROOT itself, where it is installed."""
-    root = pytest.importorskip("ROOT")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its wheel says that it is young
+        root = pytest.importorskip("ROOT")
     frame = root.RDataFrame("Events", str(parts["root"][0])).Define("ht", "Sum(IQNJet_pt)")
     events = read_nano(parts["root"][0])
     assert frame.Count().GetValue() == len(events)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coffea_iqn.trees import FORMATS, iterate, read_about, written
+from coffea_iqn.whole import plain_names
 
 
 class Merged(NamedTuple):
@@ -54,7 +55,8 @@ def merge(parts: Iterable[Path], output: Path, *, watch: Callable[[int], None] |
             raise ValueError(msg)
         targets = dict.fromkeys(datasets, output)
     else:
-        targets = {dataset: output / f"{dataset}{next(iter(of)).suffix}" for dataset, of in datasets.items()}
+        plain = plain_names(datasets)
+        targets = {dataset: output / f"{plain[dataset]}{next(iter(of)).suffix}" for dataset, of in datasets.items()}
     checked = {dataset: _in_order(dataset, of) for dataset, of in datasets.items()}
     return [_merge(dataset, checked[dataset], targets[dataset], watch) for dataset in sorted(datasets)]
 

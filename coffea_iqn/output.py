@@ -11,21 +11,25 @@ from typing import Any
 import hist
 import uproot
 
+from coffea_iqn.whole import plain_names
+
 PACKAGES = ("coffea-iqn", "coffea", "awkward", "uproot", "hist", "torch", "numpy")
 
 
 def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:
     """Write histograms as TH1 and TH2 that ROOT opens.
 
-    One folder a dataset and level: `qcd/reco/pt`. A histogram with an axis of |eta| is written over all |eta|
-    (`response`, a TH2 of response against gen pt) and in each slice (`response_eta0`, `response_eta1`, ...).
+    One folder a dataset and level: `qcd/reco/pt`; what cannot be in the name of a file is a dash in that of a dataset.
+    A histogram with an axis of |eta| is written over all |eta| (`response`, a TH2 of response against gen pt) and in
+    each slice (`response_eta0`, `response_eta1`, ...).
     """
+    names = {name: plain for one in hists.values() for name, plain in plain_names(one.axes["dataset"]).items()}
     with uproot.recreate(path) as file:
         for name, histogram in hists.items():
             for dataset in histogram.axes["dataset"]:
                 for level in histogram.axes["level"]:
                     part = histogram[{"dataset": dataset, "level": level}]
-                    folder = f"{dataset}/{level}"
+                    folder = f"{names[dataset]}/{level}"
                     variables = [axis.name for axis in part.axes]
                     slices = [variable for variable in variables if variable.endswith("abs_eta")]
                     for eta in slices:

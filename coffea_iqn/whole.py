@@ -1,12 +1,32 @@
-"""Files and folders that are there when they are whole, and are not when something went wrong."""
+"""Files and folders that are there when they are whole, and are not when something went wrong; names of files."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+
+def plain_names(names: Iterable[str]) -> dict[str, str]:
+    """Of each name, what of it may be part of a file's name: datasets of CMS are called `/QCD_Pt-20/Run3/NANOAODSIM`.
+
+    Raises
+    ------
+    ValueError: when two names come to the same.
+
+    >>> plain_names(["/TT/Run3/NANO", "qcd"])
+    {'/TT/Run3/NANO': 'TT-Run3-NANO', 'qcd': 'qcd'}
+    """
+    plain = {name: re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "dataset" for name in names}
+    for name, text in plain.items():
+        other = next(other for other, same in plain.items() if same == text)
+        if other != name:
+            msg = f"datasets: expected names that differ as names of files, got {other!r} and {name!r}"
+            raise ValueError(msg)
+    return plain
 
 
 @contextlib.contextmanager

@@ -394,6 +394,28 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
     assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}
 
 
+def test_names_of_datasets_stay_inside_the_output(tmp_path, capsys):
+    """Those of CMS begin with a slash."""
+    ttbar = sample_path("ttbar_ak4_genonly.root")
+    fileset = {"/QCD_Pt-20/Run3-v1/NANOAODSIM": [QCD], "/../TT/Run3-v1/NANOAODSIM": [str(ttbar)]}
+    (tmp_path / "fileset.json").write_text(json.dumps(fileset))
+    with undrawn():
+        assert run("fold", tmp_path / "fileset.json", "--skim", "root", "--output", tmp_path / "out") == 0
+    assert len(list((tmp_path / "out" / "plots").glob("QCD_Pt-20-Run3-v1-NANOAODSIM_*.png"))) > 10
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        assert {key.split("/")[0] for key in file.keys(cycle=False)} == {
+            "QCD_Pt-20-Run3-v1-NANOAODSIM",
+            "TT-Run3-v1-NANOAODSIM",
+        }
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"].keys() == fileset.keys()
+    assert run("merge", tmp_path / "out" / "skim", "--output", tmp_path / "merged") == 0
+    assert len(list((tmp_path / "merged").iterdir())) == 2
+    assert {p.name for p in tmp_path.iterdir()} == {"fileset.json", "out", "merged"}
+    capsys.readouterr()
+    assert run("fold", f"a/b={QCD}", f"a-b={ttbar}", "--output", tmp_path / "out") == 2
+    assert "got 'a/b' and 'a-b'" in one_error(capsys)
+
+
 def test_quiet_says_nothing_but_errors(tmp_path, capsys):
     assert run("fold", sample_path("ttbar_ak4_genonly.root"), "-q", "--no-plots", "--output", tmp_path / "out") == 0
     captured = capsys.readouterr()

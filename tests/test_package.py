@@ -81,8 +81,8 @@ ALLOWED = {
     "folding": {"emulator", "events", "features", "uniforms"},
     "folder": {"bundle", "context", "data", "emulator", "events", "features", "folding", "identity", "ordering"},
     "trees": {"whole"},
-    "skims": {"events", "features", "identity", "trees"},
-    "merging": {"trees"},
+    "skims": {"events", "features", "identity", "trees", "whole"},
+    "merging": {"trees", "whole"},
     "histograms": {"binning", "events", "exact", "features", "observables"},
     "plotting": {"closure", "whole"},
     "selections": set(),
@@ -98,7 +98,7 @@ ALLOWED = {
     "faults": {"whole"},
     "generating": {"whole"},
     "running": {"faults", "files"},
-    "output": set(),
+    "output": {"whole"},
     "data": set(),
 }
 

@@ -23,7 +23,7 @@ from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
-from coffea_iqn.whole import whole_folder
+from coffea_iqn.whole import plain_names, whole_folder
 
 EXAMPLES = """examples:
   coffea-iqn fold qcd=nano_1.root qcd=nano_2.root --output folded
@@ -109,6 +109,7 @@ def fold(arguments: argparse.Namespace) -> None:
     )
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen], skipped)
+    plain = plain_names(datasets)
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
@@ -139,7 +140,7 @@ def fold(arguments: argparse.Namespace) -> None:
         write_histograms(out["hists"], folder / "histograms.root")
         plots: list[Path] = []
         for dataset in datasets if arguments.plots else ():
-            prefix = f"{dataset}_" if len(datasets) > 1 else ""
+            prefix = f"{plain[dataset]}_" if len(datasets) > 1 else ""
             plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
         could_use = instance.folder.emulator.variables.context

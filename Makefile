@@ -14,7 +14,7 @@ demo: $(VENV)/installed
 	$(BIN)/coffea-iqn fold qcd=$(SAMPLES)/qcd_ak4.root qcdflat=$(SAMPLES)/qcdflat_ak4.root --output demo
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m doctest docs/extensions/docstrings.py

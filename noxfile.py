@@ -8,6 +8,7 @@ nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "tests"]
 PROJECT = nox.project.load_toml()
 EXTRAS = ".[dask,generate,judge]"
+TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
 
 
 def install(session: nox.Session, *groups: str, constraints: str = "constraints.txt") -> None:
@@ -30,7 +31,7 @@ def lint(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """The test suite, or what is named: `nox -s tests -- tests/test_skims.py`."""
     install(session, "test")
-    session.run("python", "-m", "pytest", *session.posargs)
+    session.run("python", "-m", "pytest", *(session.posargs or TWO_AT_A_TIME))
 
 
 @nox.session
@@ -38,7 +39,7 @@ def minimums(session: nox.Session) -> None:
     """The test suite with the oldest versions that pyproject.toml allows."""
     install(session, "test", constraints="minimums.txt")
     # what those versions warned of has been mended since
-    session.run("python", "-m", "pytest", "-W", "default", *session.posargs)
+    session.run("python", "-m", "pytest", "-W", "default", *(session.posargs or TWO_AT_A_TIME))
 
 
 @nox.session

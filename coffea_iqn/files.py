@@ -132,10 +132,20 @@ def _empty_branches(tree: Any) -> set[str]:
     return {key.split("/")[-1] for key, array in values.items() if not ak.any(array != 0, axis=None)}
 
 
-def _check_local(path: str) -> None:
+def check_is_file(path: str) -> None:
+    """Look whether there is a file.
+
+    Raises
+    ------
+    InputError: when there is none, or a folder.
+    """
     if not Path(path).is_file():
         msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
         raise InputError(msg)
+
+
+def _check_local(path: str) -> None:
+    check_is_file(path)
     with Path(path).open("rb") as file:
         magic = file.read(4)
     if magic != b"root":

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from coffea_iqn.files import REMOTE, check_is_file
+
 FILESETS = (".json", ".yaml", ".yml")
 LIST = ".txt"
 PATTERN = "*?["
-REMOTE = "://"
 
 
 class Named(NamedTuple):
@@ -80,9 +81,7 @@ def _expand(item: str) -> Iterator[Named]:
 
 
 def _text(path: str) -> str:
-    if not Path(path).is_file():
-        msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
-        raise ValueError(msg)
+    check_is_file(path)
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -23,7 +23,7 @@ def write_histograms(hists: Mapping[str, hist.Hist], path: Path) -> None:
     A histogram with an axis of |eta| is written over all |eta| (`response`, a TH2 of response against gen pt) and in
     each slice (`response_eta0`, `response_eta1`, ...).
     """
-    names = {name: plain for one in hists.values() for name, plain in plain_names(one.axes["dataset"]).items()}
+    names = plain_names(dataset for histogram in hists.values() for dataset in histogram.axes["dataset"])
     with uproot.recreate(path) as file:
         for name, histogram in hists.items():
             for dataset in histogram.axes["dataset"]:

@@ -18,7 +18,7 @@ from coffea_iqn.events import FlatJets
 from coffea_iqn.features import ETA, MASS, PHI, PT
 from coffea_iqn.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.trees import FORMATS, written
-from coffea_iqn.whole import plain_names
+from coffea_iqn.whole import plain_name
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -172,5 +172,5 @@ def _stem(dataset: str, part: Mapping[str, Any]) -> str:
     """A name that no other chunk has: dataset, input, range of events, and a digest for inputs of one name."""
     start, stop = part["entries"]
     digest = hashlib.sha256(repr((dataset, part["file"], part["uuid"])).encode()).hexdigest()[:8]
-    names = dict.fromkeys(text for one in (dataset, Path(part["file"]).stem) for text in plain_names([one]).values())
+    names = dict.fromkeys(map(plain_name, (dataset, Path(part["file"]).stem)))
     return f"{'_'.join(names)}_{digest}_{start}-{stop}"

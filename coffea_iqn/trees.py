@@ -92,13 +92,11 @@ class _ParquetFile:
 
     def extend(self, columns: Columns) -> None:
         flat: dict[str, ak.Array] = {}
-        for name, parts in _collections(columns).items():
-            jagged = {f"{name}_{field}": array for field, array in parts.items()} if isinstance(parts, dict) else {}
-            if not jagged and parts.ndim > 1:
-                jagged = {name: parts}
-            if jagged:
-                flat[f"n{name}"] = ak.values_astype(ak.num(next(iter(jagged.values()))), "int32")
-            flat |= jagged or {name: parts}
+        for name, array in _plain(columns).items():
+            counter = f"n{name.partition('_')[0]}"
+            if array.ndim > 1 and counter not in flat:
+                flat[counter] = ak.values_astype(ak.num(array), "int32")
+            flat[name] = array
         table = ak.to_arrow_table(ak.zip(flat, depth_limit=1), extensionarray=False, list_to32=True)
         if self._writer is None:
             schema = table.schema.with_metadata({ABOUT: self._about})
@@ -110,10 +108,15 @@ class _ParquetFile:
             self._writer.close()
 
 
+def _plain(columns: Columns) -> dict[str, ak.Array]:
+    """The same numbers, without what coffea and slices leave on arrays."""
+    return {name: ak.to_packed(ak.without_parameters(array)) for name, array in columns.items()}
+
+
 def _collections(columns: Columns) -> dict[str, Any]:
     """Columns by branch, the fields of a jagged collection together."""
     out: dict[str, Any] = {}
-    for name, array in ((name, ak.to_packed(ak.without_parameters(array))) for name, array in columns.items()):
+    for name, array in _plain(columns).items():
         collection, _, field = name.partition("_")
         if array.ndim > 1 and field:
             out.setdefault(collection, {})[field] = array

@@ -10,17 +10,23 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 
+def plain_name(name: str) -> str:
+    """What of a name may be part of a file's: datasets of CMS are called `/QCD_Pt-20/Run3/NANOAODSIM`.
+
+    >>> plain_name("/TT/Run3/NANO"), plain_name("qcd")
+    ('TT-Run3-NANO', 'qcd')
+    """
+    return re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "dataset"
+
+
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """Of each name, what of it may be part of a file's name: datasets of CMS are called `/QCD_Pt-20/Run3/NANOAODSIM`.
+    """The `plain_name` of each name.
 
     Raises
     ------
     ValueError: when two names come to the same.
-
-    >>> plain_names(["/TT/Run3/NANO", "qcd"])
-    {'/TT/Run3/NANO': 'TT-Run3-NANO', 'qcd': 'qcd'}
     """
-    plain = {name: re.sub(r"[^\w.-]+", "-", name, flags=re.ASCII).strip("-.") or "dataset" for name in names}
+    plain = {name: plain_name(name) for name in names}
     for name, text in plain.items():
         other = next(other for other, same in plain.items() if same == text)
         if other != name:

@@ -9,7 +9,7 @@ import pytest
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from matplotlib.figure import Figure
 
-from coffea_iqn import IQNFolder, bundle, plotting
+from coffea_iqn import IQNFolder, bundle, cli, plotting
 from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.events import flatten_jets, gen_events
@@ -21,6 +21,21 @@ from coffea_iqn.training import train
 from coffea_iqn.unmatched import far_columns
 
 coffea.util.coffea_console.quiet = True
+
+
+def run(*arguments):
+    """The command line, in this process."""
+    return cli.main([str(a) for a in arguments])
+
+
+def one_error(capsys):
+    """What a user sees of an error: one line on standard error."""
+    captured = capsys.readouterr()
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("coffea-iqn: error: ")
+    return lines[0]
+
 
 TINY = {"steps": 40, "check_every": 20, "stages": 1, "hidden": (8, 8)}
 

@@ -14,24 +14,11 @@ from coffea_iqn import cli
 from coffea_iqn.commands import train
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.processors import IQNFoldProcessor
-from conftest import undrawn
+from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
 PRINTED = {}  # by its output, what a fold printed
 SHORT_TRAINING = ["--steps", "40", "--check-every", "20", "--stages", "1"]
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
-
-
-def one_error(capsys):
-    """What a user sees of an error: one line on standard error."""
-    captured = capsys.readouterr()
-    lines = captured.err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("coffea-iqn: error: ")
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -15,16 +15,12 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn import cli
 from coffea_iqn.data import sample_path
 from coffea_iqn.processors import IQNFoldProcessor
+from conftest import run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))
 CHUNKS = ("--chunksize", 1000, "--no-plots", "--dataset", "jets")
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
 
 
 def histograms(folder):

@@ -10,18 +10,14 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 
-from coffea_iqn import IQNFolder, cli
+from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import JET_FIELDS, InputError, branch_filter, inspect
-from conftest import open_events
+from conftest import open_events, run
 
 QCD = sample_path("qcd_ak4.root")
 TRUTH, RECO = "AntiKt4TruthDressedWZJets", "Jets"
 N = 2000
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
 
 
 @pytest.fixture(scope="module")

@@ -12,31 +12,18 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn import cli
 from coffea_iqn.commands import generate as command
 from coffea_iqn.data import sample_path
 from coffea_iqn.generating import Settings
 from coffea_iqn.generating.blocks import make_block
 from coffea_iqn.generating.pythia import muted, set_up, start
 from coffea_iqn.generating.writing import Totals, written_whole
-from conftest import undrawn
+from conftest import one_error, run, undrawn
 
 fastjet = pytest.importorskip("fastjet")
 pytest.importorskip("pythia8mc")
 
 SETTINGS = Settings("qcd", 25, seed=7, block=10)
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
-
-
-def one_error(capsys):
-    """What a user sees of an error: one line on standard error."""
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    assert lines[0].startswith("coffea-iqn: error: ")
-    return lines[0]
 
 
 @pytest.fixture(scope="module")

@@ -94,7 +94,7 @@ ALLOWED = {
     "sections": {"closure", "plotting", "validation"},
     "report": {"metrics", "plotting", "sections", "verdict"},
     "files": {"events", "identity"},
-    "filesets": set(),
+    "filesets": {"files"},
     "faults": {"whole"},
     "generating": {"whole"},
     "running": {"faults", "files"},

@@ -15,21 +15,17 @@ import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, NanoEventsFactory
 
-from coffea_iqn import IQNFolder, cli, merging
+from coffea_iqn import IQNFolder, merging
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.skims import Skim
 from coffea_iqn.trees import iterate, read_about, written
-from conftest import open_events
+from conftest import open_events, run
 
 QCD, DELPHES = sample_path("qcd_ak4.root"), sample_path("delphes_1000.root")
 DOCS = Path(__file__).parent.parent / "docs" / "skims.md"
 FORMATS = ("root", "parquet")
-
-
-def run(*arguments):
-    return cli.main([str(a) for a in arguments])
 
 
 def skim(folder, path=QCD, *, chunksize=10_000, dataset="qcd", **options):

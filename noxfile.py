@@ -52,8 +52,7 @@ def root(session: nox.Session) -> None:
 @nox.session
 def docs(session: nox.Session) -> None:
     """The documentation; warnings are errors."""
-    install(session, "docs", "test")
-    session.run("make", "docs", f"BIN={session.bin}", external=True)
+    session.run("make", "docs", f"VENV={session.virtualenv.location}", external=True)
 
 
 @nox.session

@@ -2,6 +2,7 @@
 
     pip install --group benchmarks
     OMP_NUM_THREADS=1 python benchmarks/speed.py [--model MODEL] [--files FILE ...] [--most 1e7] [--output speed.json]
+    OMP_NUM_THREADS=1 python benchmarks/speed.py --device cuda
 
 Everything on one thread, unless it says otherwise. Candidates take turns and the best of several rounds counts, for the
 machine may be shared. The files are folded without their true jets, as those of a user would be.
@@ -39,7 +40,7 @@ from coffea_iqn.identity import identity_keys
 from coffea_iqn.networks import IQNx4
 from coffea_iqn.output import versions
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.uniforms import levels
+from coffea_iqn.uniforms import event_keys, levels
 
 JETS, ROUNDS = 98_304, 7
 PAPER_BATCH = 4096  # at which eager torch is fastest
@@ -144,6 +145,36 @@ def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
     candidates["numba, two threads"] = two_threads
     seconds = best_of(candidates)
     return {name: {"jets/s": JETS / s, "of the paper's": seconds[PAPER] / s} for name, s in seconds.items()}
+
+
+def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, float]]:
+    """Jets that are on a device, from gen jets and their context to jets that are found; and those that come and go."""
+    there = emulator.on(name)
+    gen_of_file = gen_jets_of(path)
+    rows = np.arange(JETS if there.device.type == "cpu" else 4 * there.block) % len(gen_of_file.jets.values)
+    gen, context = gen_of_file.jets.values[rows], gen_of_file.context()[rows]
+    keys = event_keys(0, "x", rows, rows, rows)[gen_of_file.jets.event[rows]]
+    index = gen_of_file.jets.local_index[rows]
+    tau = levels(keys, index)
+    resident = [torch.tensor(columns, device=there.device) for columns in (gen, keys, index, context)]
+
+    def done(made: Any) -> Any:
+        if there.device.type == "cuda":
+            torch.cuda.synchronize(there.device)
+        return made
+
+    paper = paper_in_torch()
+    seconds = best_of(
+        {
+            PAPER: paper,
+            f"resident on {name}": lambda: done(there.fold(*resident)),
+            f"to {name} and back": lambda: emulator.respond(gen, tau, context, backend="torch", device=name),
+            "to the device alone": lambda: done([torch.tensor(c, device=there.device) for c in (gen, tau, context)]),
+        }
+    )
+    n_jets = dict.fromkeys(seconds, len(rows)) | {PAPER: JETS}
+    rates = {candidate: n_jets[candidate] / s for candidate, s in seconds.items()}
+    return {candidate: {"jets/s": rate, "of the paper's": rate / rates[PAPER]} for candidate, rate in rates.items()}
 
 
 def stages(model: str, path: str) -> dict[str, float]:
@@ -292,12 +323,18 @@ def main() -> None:
     parser.add_argument("--model", default="cms-delphes-ak4")
     parser.add_argument("--files", nargs="+", default=[str(sample_path("qcd_ak4.root"))])
     parser.add_argument("--most", type=float, default=1e5, help="gen jets of the largest run (default: %(default)g)")
+    parser.add_argument("--device", help="measure this one alone: cuda, cuda:N")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     coffea_console.quiet = True
     model, files = arguments.model, arguments.files
     found: dict[str, Any] = {"machine": machine(), "model": bundle.load(model).card["hash"]}
+    if arguments.device is not None:
+        found["on a device"] = on_device(bundle.load(model), files[0], arguments.device)
+        show(f"On {arguments.device}, with the processor's acceptance", found["on a device"])
+        finish(found, arguments.output)
+        return
     found["fold alone"] = fold_alone(bundle.load(model), files[0])
     show("The fold alone", found["fold alone"])
     found["parts"] = stages(model, files[0])
@@ -306,8 +343,12 @@ def main() -> None:
     show("Branches on disk to filled histograms", found["whole processor"])
     found["scaling"] = scaling(model, files[0], arguments.most)
     show("Cost against number of jets", {f"{row['gen jets']:,} gen jets": row for row in found["scaling"]})
-    if arguments.output is not None:
-        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    finish(found, arguments.output)
+
+
+def finish(found: dict[str, Any], output: Path | None) -> None:
+    if output is not None:
+        output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

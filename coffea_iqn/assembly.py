@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from coffea_iqn.context import WIDTHS
-from coffea_iqn.emulator import Emulator, Variables
+from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import (
     COMPRESSION_SHAPE,
     INPUTS,
@@ -30,6 +30,7 @@ from coffea_iqn.features import (
 from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
 from coffea_iqn.unmatched import Law, Unmatched
 from coffea_iqn.unmatched_columns import N_FAR, N_NEAR
+from coffea_iqn.variables import Variables
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
 Part = TypeVar("Part", bound=nn.Module)

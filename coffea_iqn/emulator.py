@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -14,77 +14,14 @@ from torch import Tensor
 from coffea_iqn.blocks import in_blocks
 from coffea_iqn.compiled import emulator as compiled
 from coffea_iqn.compiled.dense import singles
-from coffea_iqn.context import N_COLUMNS, WIDTHS, encode, select
-from coffea_iqn.features import INPUTS, MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array, Compression, Standardisation
-from coffea_iqn.networks import N_TARGETS, NO_BOUND, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.context import N_COLUMNS, WIDTHS
+from coffea_iqn.features import MASS, MASS_OFFSET, PT, SCALES, TARGETS, Array
+from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.resident import Resident, find_device
 from coffea_iqn.unmatched import Unmatched
+from coffea_iqn.variables import Variables
 
 BACKENDS = ("auto", "numba", "torch")
-
-
-@dataclass(frozen=True, eq=False)
-class Variables:
-    """The way from jets to what a network sees, and back.
-
-    Attributes
-    ----------
-    inputs, targets: keys of `features.INPUTS` and `features.TARGETS`.
-    scale: key of `features.SCALES`: undone before the targets are made, applied after they are drawn.
-    input_scale, target_scale: standardisations.
-    compression: of the targets' tails; None leaves them.
-    context: levels of `context` that the network takes; none of them adds no columns.
-    raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
-    mass_over_pt_max: greatest mass over pt of a reco jet; a mass drawn above comes out there. A jet's radius bounds
-        this ratio, which the far tail of a conditional quantile does not know.
-    """
-
-    inputs: str
-    targets: str
-    scale: str
-    input_scale: Standardisation
-    target_scale: Standardisation
-    compression: Compression | None = None
-    context: tuple[str, ...] = ()
-    raw_pt_min: float = 0.0
-    mass_over_pt_max: float = 1.0
-
-    def network_inputs(self, gen: Array, context: Array | None) -> Array:
-        """What a network sees of gen jets (N, 4) and their context (N, 57) or None: (N, n), float32."""
-        inputs = self.input_scale.apply(INPUTS[self.inputs](gen)).astype(np.float32, copy=False)
-        if not self.context:
-            return inputs
-        if context is None:
-            context = encode(len(gen), {})
-        return np.concatenate([inputs, *select(context, self.context)], axis=1)
-
-    def encode(self, reco: Array, gen: Array) -> Array:
-        """The standardised targets (N, 4) of reco and gen jets, float32."""
-        reco, gen = reco.astype(np.float64), gen.astype(np.float64)
-        return self._encode_raw(SCALES[self.scale].undo(reco), gen)
-
-    def _encode_raw(self, raw: Array, gen: Array) -> Array:
-        targets = TARGETS[self.targets].encode(raw, gen)
-        if self.compression is not None:
-            targets = self.compression.apply(targets, gen)
-        return self.target_scale.apply(targets).astype(np.float32)
-
-    def decode(self, drawn: Array, gen: Array, *, raw_pt_min: float) -> Array:
-        """Reco jets (N, 4), float32, of standardised targets (N, 4); the inverse of `encode`."""
-        targets = self.target_scale.invert(drawn)
-        if self.compression is not None:
-            targets = self.compression.invert(targets, gen)
-        raw = TARGETS[self.targets].decode(targets, gen)
-        raw[:, PT] = np.maximum(raw[:, PT], raw_pt_min)  # rounding must not carry a jet below the threshold
-        raw[:, MASS] = np.minimum(raw[:, MASS], self.mass_over_pt_max * raw[:, PT])
-        return SCALES[self.scale].apply(raw).astype(np.float32, copy=False)
-
-    def lower_bound(self, gen: Array, raw_pt_min: float) -> Array:
-        """The standardised first target of a jet at the threshold, (N,) float32."""
-        if raw_pt_min <= 0.0:
-            return np.full(len(gen), NO_BOUND, dtype=np.float32)
-        edge = gen.copy()
-        edge[:, PT] = raw_pt_min
-        return self._encode_raw(edge, gen)[:, PT]
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,6 +57,7 @@ class Emulator:
         *,
         raw_pt_min: float | None = None,
         backend: str = "auto",
+        device: str = "cpu",
         levels: Sequence[str] | None = None,
     ) -> Array:
         """One reco jet for each gen jet, by the chain of conditional quantiles.
@@ -132,7 +70,8 @@ class Emulator:
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
         backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
-            network has.
+            network has on this device.
+        device: "cpu"; "cuda" or "cuda:N" for a GPU; "auto" for a GPU where there is one.
         levels: of context; where all others are known of none of these jets, it takes less time to say so.
 
         Returns
@@ -143,8 +82,9 @@ class Emulator:
         ------
         ValueError: when the shapes do not agree, or the backend is unknown.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
+        RuntimeError: when there is no such device.
         """
-        return self._draw(gen, tau, context, raw_pt_min, backend, levels, with_efficiency=False)[0]
+        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=False)[0]
 
     def respond(
         self,
@@ -154,10 +94,11 @@ class Emulator:
         *,
         raw_pt_min: float | None = None,
         backend: str = "auto",
+        device: str = "cpu",
         levels: Sequence[str] | None = None,
     ) -> tuple[Array, Array]:
         """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
-        return self._draw(gen, tau, context, raw_pt_min, backend, levels, with_efficiency=True)
+        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=True)
 
     def cdf(self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None) -> Array:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
@@ -187,24 +128,24 @@ class Emulator:
         """
         _check(gen, tau, context)
         _check(gen, reco, context)
-        threshold = self._threshold(raw_pt_min)
+        on = self.on("cpu")
+        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
 
-        def chain(gen: Array, tau: Array, reco: Array, context: Array | None = None) -> Array:
-            inputs = self._inputs(gen, context)
-            y = torch.from_numpy(self.variables.encode(reco, gen))
-            levels = torch.tensor(tau)
-            out = np.empty_like(tau)
+        def chain(gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
+            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
+            out = []
             for k in range(N_TARGETS):
                 if k == 0 and threshold > 0.0:
-                    q = self.network.quantile_above(k, levels[:, k], inputs, y[:, :k], self._bound(gen, threshold))
+                    bound = v.lower_bound(gen, threshold)
+                    q = self.network.quantile_above(k, tau[:, k], inputs, y[:, :k], bound)
                 else:
-                    q = self.network.quantile(k, levels[:, k], inputs, y[:, :k])
+                    q = self.network.quantile(k, tau[:, k], inputs, y[:, :k])
                 one_changed = y.clone()
                 one_changed[:, k] = q
-                out[:, k] = self.variables.decode(one_changed.numpy(), gen, raw_pt_min=threshold)[:, k]
-            return out
+                out.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
+            return torch.stack(out, dim=1)
 
-        return in_blocks(chain, gen, tau.astype(np.float32, copy=False), reco, context)
+        return _with_torch(chain, gen, tau.astype(np.float32, copy=False), reco, context, on=on)
 
     def log_density(
         self, gen: Array, reco: Array, context: Array | None = None, *, raw_pt_min: float | None = None
@@ -223,19 +164,33 @@ class Emulator:
 
         With a raw_pt_min, as of `sample`, P(matched, and above it).
         """
-        own, asked = self._threshold(None), self._threshold(raw_pt_min)
+        on = self.on("cpu")
+        threshold = on.variables.threshold(raw_pt_min)
 
-        def chance(gen: Array, context: Array | None = None) -> Array:
-            inputs = self._inputs(gen, context)
-            p = torch.ones(len(gen)) if self.acceptance is None else torch.sigmoid(self.acceptance(inputs))
-            if self.acceptance is not None and asked > own:
-                (all_below, _), (asked_below, _) = (
-                    self.network.density(0, self._bound(gen, pt), inputs, inputs[:, :0]) for pt in (own, asked)
-                )
-                p = p * (1.0 - asked_below) / (1.0 - all_below)
-            return np.asarray(p.numpy())
+        def chance(gen: Tensor, context: Tensor | None = None) -> Tensor:
+            return on.chance(gen, on.inputs(gen, context), threshold)
 
-        return in_blocks(chance, gen, context)
+        return _with_torch(chance, gen, context, on=on)
+
+    def on(self, device: str) -> Resident:
+        """Networks and variables on a device, for jets that are there as tensors; brought there once.
+
+        Parameters
+        ----------
+        device: as of `sample`.
+
+        Raises
+        ------
+        RuntimeError: when there is no such device.
+        """
+        where = find_device(device)
+        if where not in self._residents:
+            self._residents[where] = Resident.of(self, where)
+        return self._residents[where]
+
+    @cached_property
+    def _residents(self) -> dict[torch.device, Resident]:
+        return {}
 
     @property
     def is_compiled(self) -> bool:
@@ -259,6 +214,7 @@ class Emulator:
         context: Array | None,
         raw_pt_min: float | None,
         backend: str,
+        device: str,
         levels: Sequence[str] | None,
         *,
         with_efficiency: bool,
@@ -271,55 +227,34 @@ class Emulator:
         if backend == "numba" and not self.is_compiled:
             msg = f"backend numba: expected a SplineIQN of residuals, got {type(self.network).__name__}"
             raise NotImplementedError(msg)
-        threshold = self._threshold(raw_pt_min)
+        on_cpu = find_device(device).type == "cpu"
+        if backend == "torch" or not (on_cpu and self.is_compiled):
+            on = self.on(device)
+            answer = partial(on.answer, threshold=on.variables.threshold(raw_pt_min), with_chance=with_efficiency)
+            both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
+            return both[:, :N_TARGETS], both[:, N_TARGETS:].ravel()
+        threshold = self.variables.threshold(raw_pt_min)
         # a threshold above that of the training sample is rare, and left to the reference
-        own = self.acceptance is not None and threshold == self._threshold(None)
-        if backend == "torch" or not self.is_compiled:
-            reco = self._draw_with_torch(gen, tau, context, threshold)
-            own = False
-        else:
-            wanted = len(gen) if with_efficiency and own else 0
-            reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
-            columns = np.empty((0, N_COLUMNS)) if context is None else context
-            model = self._compiled(() if context is None else tuple(WIDTHS if levels is None else levels))
-            compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
+        own = self.acceptance is not None and threshold == self.variables.raw_pt_min
+        wanted = len(gen) if with_efficiency and own else 0
+        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
+        columns = np.empty((0, N_COLUMNS)) if context is None else context
+        model = self._compiled(() if context is None else tuple(WIDTHS if levels is None else levels))
+        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
         if with_efficiency and not own:
             found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
-        return reco, found if with_efficiency else np.empty(0, dtype=np.float32)
-
-    def _draw_with_torch(self, gen: Array, tau: Array, context: Array | None, threshold: float) -> Array:
-        def draw(gen: Array, tau: Array, context: Array | None = None) -> Array:
-            inputs = self._inputs(gen, context)
-            bounds = [self._bound(gen, threshold)] if threshold > 0.0 else []
-            drawn = self.network.sample(torch.tensor(tau), inputs, *bounds).numpy()
-            return self.variables.decode(drawn, gen, raw_pt_min=threshold)
-
-        return in_blocks(draw, gen, tau.astype(np.float32, copy=False), context)
-
-    def _inputs(self, gen: Array, context: Array | None) -> Tensor:
-        """What the quantile and the acceptance network see of gen jets."""
-        inputs = torch.from_numpy(self.variables.network_inputs(gen, context))
-        return inputs if self.origin is None else self.origin.describe(inputs)
-
-    def _bound(self, gen: Array, threshold: float) -> Tensor:
-        """The first target of a jet at the threshold, as the networks take it, (N,)."""
-        return torch.from_numpy(self.variables.lower_bound(gen, threshold))
-
-    def _threshold(self, raw_pt_min: float | None) -> float:
-        own = self.variables.raw_pt_min
-        return own if raw_pt_min is None else max(raw_pt_min, own)
+        return reco, found
 
     def _densities(
         self, gen: Array, reco: Array, context: Array | None, raw_pt_min: float | None
     ) -> tuple[Array, Array]:
         """Levels and log-densities of the standardised targets, (N, 4) each."""
         _check(gen, reco, context)
-        threshold = self._threshold(raw_pt_min)
+        on = self.on("cpu")
+        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
 
-        def chain(gen: Array, reco: Array, context: Array | None = None) -> Array:
-            inputs = self._inputs(gen, context)
-            y = torch.from_numpy(self.variables.encode(reco, gen))
-            lower = self._bound(gen, threshold)
+        def chain(gen: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
+            inputs, y, lower = on.inputs(gen, context), v.encode(reco, gen), v.lower_bound(gen, threshold)
             levels, log_densities = [], []
             for k in range(N_TARGETS):
                 level, log_density = self.network.density(k, y[:, k], inputs, y[:, :k])
@@ -329,9 +264,9 @@ class Emulator:
                     log_density = log_density - torch.log1p(-below)
                 levels.append(level)
                 log_densities.append(log_density)
-            return np.asarray(torch.stack(levels + log_densities, dim=1).numpy())
+            return torch.stack(levels + log_densities, dim=1)
 
-        both = in_blocks(chain, gen, reco, context)
+        both = _with_torch(chain, gen, reco, context, on=on)
         return both[:, :N_TARGETS], both[:, N_TARGETS:]
 
     def _log_jacobian(self, gen: Array, reco: Array) -> Array:
@@ -348,6 +283,17 @@ class Emulator:
             size = v.compression.size(gen)
             jacobian -= 0.5 * np.log(size**2 + TARGETS[v.targets].encode(raw, gen) ** 2).sum(axis=1)
         return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
+
+
+def _with_torch(function: Callable[..., Tensor], *arrays: Array | None, on: Resident) -> Array:
+    """A function of tensors where an emulator is, for arrays that are here, in blocks."""
+
+    def there(*blocks: Array) -> Array:
+        # a copy, for arrays that others may only read
+        return np.asarray(function(*(torch.tensor(block, device=on.device) for block in blocks)).cpu().numpy())
+
+    made: Array = in_blocks(there, *arrays, rows=on.block)
+    return made
 
 
 def _check(gen: Array, other: Array, context: Array | None) -> None:

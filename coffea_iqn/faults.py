@@ -90,6 +90,10 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
 
+    def n_finished(self, processor_instance: Any) -> int:
+        """How many results of a processor, such as it is, there are."""
+        return len(list((self.folder / str(processor_instance.identity)).glob("*.coffea")))
+
     def load(self, metadata: Mapping[str, Any], processor_instance: Any) -> Any:
         """The result of a chunk; None where there is none, or none that can be read."""
         path = self._path(metadata, processor_instance)

@@ -1,7 +1,8 @@
 """Jet four-momenta to network variables and back, one formula a function.
 
-A jet is a row (pt [GeV], eta, phi [rad], mass [GeV]). Every function takes and returns flat numpy arrays,
-and knows nothing of networks or files. Masses below zero, which rounding leaves in real files, count as zero.
+A jet is a row (pt [GeV], eta, phi [rad], mass [GeV]). Every function takes and returns flat arrays, of numpy or, on
+whatever device, of torch, by the functions that the array API standard gives both; it knows nothing of networks or
+files. Masses below zero, which rounding leaves in real files, count as zero.
 
 The paper is B. Kronheim, A. Al Kadhim, M. P. Kuchera, H. B. Prosper and R. Ramanujan,
 Mach. Learn.: Sci. Technol. 5 (2024) 045073.
@@ -9,13 +10,17 @@ Mach. Learn.: Sci. Technol. 5 (2024) 045073.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from array_api_compat import array_namespace, device
 
 Array = npt.NDArray[np.floating]
+Columns = Any  # an array of numpy, or a tensor of torch: columns (N,), or several side by side, (N, n)
 
 PT, ETA, PHI, MASS = range(4)
 VARIABLES = ("pt", "eta", "phi", "mass")
@@ -34,7 +39,7 @@ TOWERS_IN_PHI = ((1.653, 72), (4.525, 36), (np.inf, 18))  # below this |eta|: to
 DETECTOR_EDGES = ((1.5, 0.1), (2.5, 0.1), (2.95, 0.1), (2.5, 0.4), (2.95, 0.4))  # |eta|, over which width
 
 
-def wrap_phi(phi: Array) -> Array:
+def wrap_phi(phi: Columns) -> Columns:
     """Bring angles into (−π, π].
 
     Parameters
@@ -44,61 +49,66 @@ def wrap_phi(phi: Array) -> Array:
     >>> wrap_phi(np.array([0.0, 3.5, -3.5])).round(4).tolist()
     [0.0, -2.7832, 2.7832]
     """
-    turn = 2.0 * np.pi
-    wrapped = phi - turn * np.round(phi / turn)
-    return np.where(wrapped <= -np.pi, wrapped + turn, wrapped).astype(phi.dtype, copy=False)
+    xp, turn = array_namespace(phi), 2.0 * np.pi
+    wrapped = phi - turn * xp.round(phi / turn)
+    return xp.where(wrapped <= -np.pi, wrapped + turn, wrapped)
 
 
-def beam_side(eta: Array) -> Array:
+def beam_side(eta: Columns) -> Columns:
     """Towards which beam something lies, −1 or 1: what turns Δη into one towards the beam."""
-    return np.where(eta < 0.0, -1.0, 1.0)
+    return 1.0 - 2.0 * (eta < 0.0)
 
 
-def log_mass(mass: Array) -> Array:
+def log_mass(mass: Columns) -> Columns:
     """log(m + 2 GeV), with the paper's offset; negative masses count as zero."""
-    return np.log(np.maximum(mass, 0.0) + MASS_OFFSET)
+    return array_namespace(mass).log(mass.clip(0.0) + MASS_OFFSET)
 
 
-def mass_from_log(log_m: Array) -> Array:
+def mass_from_log(log_m: Columns) -> Columns:
     """The mass [GeV] whose `log_mass` is given, never below zero."""
-    return np.maximum(np.exp(np.minimum(log_m, MAX_LOG)) - MASS_OFFSET, 0.0)
+    mass = array_namespace(log_m).exp(log_m.clip(max=MAX_LOG)) - MASS_OFFSET
+    return mass.clip(0.0)
 
 
-def paper_variables(jets: Array) -> Array:
+def paper_variables(jets: Columns) -> Columns:
     """(log pt, eta, phi, log(m + 2)) of jets (N, 4), before standardisation (Kronheim et al. 2024)."""
-    return np.stack([np.log(jets[:, PT]), jets[:, ETA], jets[:, PHI], log_mass(jets[:, MASS])], axis=1)
+    log_pt = array_namespace(jets).log(jets[:, PT])
+    return _side_by_side([log_pt, jets[:, ETA], jets[:, PHI], log_mass(jets[:, MASS])])
 
 
-def calorimeter_variables(jets: Array) -> Array:
+def calorimeter_variables(jets: Columns) -> Columns:
     """Inputs that follow the detector: what a jet's response depends on, in (N, 14) columns.
 
     log pt; |eta|; log(m + 2); log((m + 0.5) / pt); log((m + 0.05) / pt), for jets of a single particle; nearness to
     the edges of `DETECTOR_EDGES`, as steps; and the phases of the jet axis within a calorimeter tower, sine and
     cosine in |eta| and in phi. The sign of eta does not enter: the detector is symmetric.
     """
+    xp = array_namespace(jets)
+    tower_edges, phi_edges, phi_towers = _tables(xp, device(jets))
     pt, phi = jets[:, PT], jets[:, PHI]
-    mass = np.maximum(jets[:, MASS], 0.0)
-    abs_eta = np.abs(jets[:, ETA])
-    tower = np.clip(np.searchsorted(TOWER_EDGES, abs_eta, side="right") - 1, 0, len(TOWER_EDGES) - 2)
-    low, high = TOWER_EDGES[tower], TOWER_EDGES[tower + 1]
+    mass = jets[:, MASS].clip(0.0)
+    abs_eta = xp.abs(jets[:, ETA])
+    exact = xp.astype(abs_eta, tower_edges.dtype)
+    tower = (xp.searchsorted(tower_edges, exact, side="right") - 1).clip(0, len(TOWER_EDGES) - 2)
+    low, high = tower_edges[tower], tower_edges[tower + 1]
     eta_phase = 2.0 * np.pi * (abs_eta - low) / (high - low)
-    phi_phase = phi * np.select([abs_eta < edge for edge, _ in TOWERS_IN_PHI], [n for _, n in TOWERS_IN_PHI])
+    phi_phase = phi * phi_towers[xp.searchsorted(phi_edges, exact, side="right")]
     columns = [
-        np.log(pt),
+        xp.log(pt),
         abs_eta,
         log_mass(mass),
-        np.log((mass + 0.5) / pt),
-        np.log((mass + 0.05) / pt),
-        *(np.tanh((abs_eta - edge) / width) for edge, width in DETECTOR_EDGES),
-        np.sin(eta_phase),
-        np.cos(eta_phase),
-        np.sin(phi_phase),
-        np.cos(phi_phase),
+        xp.log((mass + 0.5) / pt),
+        xp.log((mass + 0.05) / pt),
+        *(xp.tanh((abs_eta - edge) / width) for edge, width in DETECTOR_EDGES),
+        xp.sin(eta_phase),
+        xp.cos(eta_phase),
+        xp.sin(phi_phase),
+        xp.cos(phi_phase),
     ]
-    return np.stack(columns, axis=1)
+    return _side_by_side(columns)
 
 
-def ratio_targets(reco: Array, gen: Array) -> Array:
+def ratio_targets(reco: Columns, gen: Columns) -> Columns:
     """The paper's targets (y + 10) / (x + 10) for y, x the `paper_variables` of reco and gen, shape (N, 4).
 
     The reco angle is first moved to within π of the gen angle, so that a jet that crosses φ = π stays near.
@@ -109,91 +119,86 @@ def ratio_targets(reco: Array, gen: Array) -> Array:
     return (y + RATIO_OFFSET) / (x + RATIO_OFFSET)
 
 
-def jets_from_ratios(targets: Array, gen: Array) -> Array:
+def jets_from_ratios(targets: Columns, gen: Columns) -> Columns:
     """The inverse of `ratio_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
     y = targets * (paper_variables(gen) + RATIO_OFFSET) - RATIO_OFFSET
-    return np.stack(
-        [np.exp(np.clip(y[:, PT], -MAX_LOG, MAX_LOG)), y[:, ETA], wrap_phi(y[:, PHI]), mass_from_log(y[:, MASS])],
-        axis=1,
-    )
+    pt = array_namespace(y).exp(y[:, PT].clip(-MAX_LOG, MAX_LOG))
+    return _side_by_side([pt, y[:, ETA], wrap_phi(y[:, PHI]), mass_from_log(y[:, MASS])])
 
 
-def residual_targets(reco: Array, gen: Array) -> Array:
+def residual_targets(reco: Columns, gen: Columns) -> Columns:
     """(log pt'/pt, Δη, Δφ in (−π, π], log((m' + 2)/(m + 2))), shape (N, 4).
 
     Residuals are what Kronheim et al. (2024) name as the likely improvement on their ratios.
     """
-    return np.stack(
+    return _side_by_side(
         [
-            np.log(reco[:, PT] / gen[:, PT]),
+            array_namespace(gen).log(reco[:, PT] / gen[:, PT]),
             reco[:, ETA] - gen[:, ETA],
             wrap_phi(reco[:, PHI] - gen[:, PHI]),
             log_mass(reco[:, MASS]) - log_mass(gen[:, MASS]),
-        ],
-        axis=1,
+        ]
     )
 
 
-def jets_from_residuals(targets: Array, gen: Array) -> Array:
+def jets_from_residuals(targets: Columns, gen: Columns) -> Columns:
     """The inverse of `residual_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
-    return np.stack(
+    return _side_by_side(
         [
-            gen[:, PT] * np.exp(np.clip(targets[:, PT], -MAX_LOG, MAX_LOG)),
+            gen[:, PT] * array_namespace(gen).exp(targets[:, PT].clip(-MAX_LOG, MAX_LOG)),
             gen[:, ETA] + targets[:, ETA],
             wrap_phi(gen[:, PHI] + targets[:, PHI]),
             mass_from_log(log_mass(gen[:, MASS]) + targets[:, MASS]),
-        ],
-        axis=1,
+        ]
     )
 
 
-def symmetric_targets(reco: Array, gen: Array) -> Array:
+def symmetric_targets(reco: Columns, gen: Columns) -> Columns:
     """`residual_targets` with Δη towards the beam: sign(η) Δη. Both ends of the detector are then alike."""
     targets = residual_targets(reco, gen)
     targets[:, ETA] *= beam_side(gen[:, ETA])
     return targets
 
 
-def jets_from_symmetric(targets: Array, gen: Array) -> Array:
+def jets_from_symmetric(targets: Columns, gen: Columns) -> Columns:
     """The inverse of `symmetric_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
-    targets = targets.copy()
-    targets[:, ETA] *= beam_side(gen[:, ETA])
-    return jets_from_residuals(targets, gen)
+    pt, d_eta, d_phi, mass = (targets[:, k] for k in (PT, ETA, PHI, MASS))
+    return jets_from_residuals(_side_by_side([pt, d_eta * beam_side(gen[:, ETA]), d_phi, mass]), gen)
 
 
 class Targets(NamedTuple):
     """What a network is trained to draw: `encode(reco, gen)` and its inverse `decode(targets, gen)`."""
 
-    encode: Callable[[Array, Array], Array]
-    decode: Callable[[Array, Array], Array]
+    encode: Callable[..., Any]
+    decode: Callable[..., Any]
 
 
-def cms_scale(raw: Array) -> Array:
+def cms_scale(raw: Columns) -> Columns:
     """The jet energy scale of Delphes' CMS card: jets (N, 4) times sqrt((2.5 − 0.15 |η|)² / pt_raw + 1)."""
-    factor = np.sqrt((2.5 - 0.15 * np.abs(raw[:, ETA])) ** 2 / raw[:, PT] + 1.0)
-    return _scaled(raw, factor)
+    xp = array_namespace(raw)
+    return _scaled(raw, xp.sqrt((2.5 - 0.15 * xp.abs(raw[:, ETA])) ** 2 / raw[:, PT] + 1.0))
 
 
-def cms_unscale(reco: Array) -> Array:
+def cms_unscale(reco: Columns) -> Columns:
     """The inverse of `cms_scale`: jets as they were clustered, before the scale."""
-    c = (2.5 - 0.15 * np.abs(reco[:, ETA])) ** 2
-    raw_pt = 0.5 * (np.sqrt(c * c + 4.0 * reco[:, PT] ** 2) - c)
+    xp = array_namespace(reco)
+    c = (2.5 - 0.15 * xp.abs(reco[:, ETA])) ** 2
+    raw_pt = 0.5 * (xp.sqrt(c * c + 4.0 * reco[:, PT] ** 2) - c)
     return _scaled(reco, raw_pt / reco[:, PT])
 
 
-def _scaled(jets: Array, factor: Array) -> Array:
-    one = np.ones_like(factor)
-    return jets * np.stack([factor, one, one, factor], axis=1)
+def _scaled(jets: Columns, factor: Columns) -> Columns:
+    return _side_by_side([jets[:, PT] * factor, jets[:, ETA], jets[:, PHI], jets[:, MASS] * factor])
 
 
 class JetScale(NamedTuple):
     """What a detector does to the four-momentum of a jet after its thresholds, and how to undo it."""
 
-    apply: Callable[[Array], Array]
-    undo: Callable[[Array], Array]
+    apply: Callable[..., Any]
+    undo: Callable[..., Any]
 
 
-INPUTS: dict[str, Callable[[Array], Array]] = {
+INPUTS: dict[str, Callable[..., Any]] = {
     "paper": paper_variables,
     "calorimeter": calorimeter_variables,
 }
@@ -211,8 +216,8 @@ SCALES: dict[str, JetScale] = {
 class Standardisation(NamedTuple):
     """z(x) = (x − mean) / scale, column by column."""
 
-    mean: Array
-    scale: Array
+    mean: Any
+    scale: Any
 
     @classmethod
     def of(cls, values: Array) -> Standardisation:
@@ -221,11 +226,15 @@ class Standardisation(NamedTuple):
         scale[scale == 0.0] = 1.0
         return cls(values.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32))
 
-    def apply(self, values: Array) -> Array:
+    def apply(self, values: Columns) -> Columns:
         return (values - self.mean) / self.scale
 
-    def invert(self, values: Array) -> Array:
+    def invert(self, values: Columns) -> Columns:
         return values * self.scale + self.mean
+
+    def on(self, device: torch.device) -> Standardisation:
+        """The same for tensors on a device."""
+        return Standardisation(*(torch.as_tensor(numbers, device=device) for numbers in self))
 
 
 COMPRESSION_SHAPE = (10, 4)
@@ -240,7 +249,7 @@ class Compression(NamedTuple):
         jet (`_size_variables`).
     """
 
-    coefficients: Array
+    coefficients: Any
 
     @classmethod
     def of(cls, targets: Array, gen: Array) -> Compression:
@@ -248,22 +257,39 @@ class Compression(NamedTuple):
         size = np.log(np.abs(targets) + 1e-3)
         return cls(np.linalg.lstsq(_size_variables(gen), size, rcond=None)[0])
 
-    def apply(self, targets: Array, gen: Array) -> Array:
-        return np.arcsinh(targets / self.size(gen))
+    def apply(self, targets: Columns, gen: Columns) -> Columns:
+        return array_namespace(gen).asinh(targets / self.size(gen))
 
-    def invert(self, compressed: Array, gen: Array) -> Array:
-        return np.sinh(np.clip(compressed, -MAX_LOG, MAX_LOG)) * self.size(gen)
+    def invert(self, compressed: Columns, gen: Columns) -> Columns:
+        return array_namespace(gen).sinh(compressed.clip(-MAX_LOG, MAX_LOG)) * self.size(gen)
 
-    def size(self, gen: Array) -> Array:
+    def size(self, gen: Columns) -> Columns:
         """The typical size of the targets, (N, 4): twice the fitted one, where asinh begins to bend."""
-        variables = _size_variables(gen)
-        log_size = variables @ self.coefficients.astype(variables.dtype)
-        return 2.0 * np.exp(np.clip(log_size, -MAX_LOG, MAX_LOG))
+        xp, variables = array_namespace(gen), _size_variables(gen)
+        log_size = variables @ xp.astype(self.coefficients, variables.dtype)
+        return 2.0 * xp.exp(log_size.clip(-MAX_LOG, MAX_LOG))
+
+    def on(self, device: torch.device) -> Compression:
+        """The same for tensors on a device."""
+        return Compression(torch.as_tensor(self.coefficients, device=device))
 
 
-def _size_variables(gen: Array) -> Array:
+def _size_variables(gen: Columns) -> Columns:
     """Ten smooth functions of log pt, |eta| and log(m + 2), (N, 10)."""
-    log_pt, eta, log_m = np.log(gen[:, PT]), np.abs(gen[:, ETA]), log_mass(gen[:, MASS])
-    one = np.ones_like(log_pt)
+    xp = array_namespace(gen)
+    log_pt, eta, log_m = xp.log(gen[:, PT]), xp.abs(gen[:, ETA]), log_mass(gen[:, MASS])
+    one = xp.ones_like(log_pt)
     columns = [one, log_pt, log_pt**2, eta, eta**2, eta**3, log_m, log_m**2, log_pt * eta, log_pt * log_m]
-    return np.stack(columns, axis=1)
+    return _side_by_side(columns)
+
+
+def _side_by_side(columns: Sequence[Columns]) -> Columns:
+    """Columns (N,) as an array (N, n)."""
+    return array_namespace(columns[0]).stack(columns, axis=1)
+
+
+@cache
+def _tables(xp: Any, where: Any) -> tuple[Any, ...]:
+    """Edges of towers, those of the regions of `TOWERS_IN_PHI`, and the numbers there: brought to the jets once."""
+    edges, numbers = zip(*TOWERS_IN_PHI, strict=True)
+    return tuple(xp.asarray(table, dtype=xp.float64, device=where) for table in (TOWER_EDGES, edges[:-1], numbers))

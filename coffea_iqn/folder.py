@@ -23,6 +23,7 @@ from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.folding import Folding, Placed
 from coffea_iqn.identity import identity_keys
 from coffea_iqn.ordering import hardest_first
+from coffea_iqn.resident import check_device
 
 INVALID = ("raise", "drop")
 
@@ -74,7 +75,10 @@ class IQNFolder:
         them. They depend on all gen jets of an event: fold whole collections.
     replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
     backend: what evaluates the network: "torch", the reference; "numba", which equals it to rounding and serves a
-        SplineIQN; "auto" for the fastest that the bundle's network has.
+        SplineIQN; "auto" for the fastest that the bundle's network has on the device.
+    device: where the network is: "cpu"; "cuda" or "cuda:N", a GPU, which draws the same jets but for rounding; "auto",
+        a GPU where a process finds one. Bits are the same everywhere on the CPU alone. What surrounds the network,
+        from context to unmatched jets, stays on the CPU.
     invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
     raw_pt_min: keep only reco jets above this pt [GeV], before the detector's scale: drawn from above it, and lost
         with the chance to lie below; None for the threshold of the bundle.
@@ -96,6 +100,7 @@ class IQNFolder:
     unmatched: bool
     replicas: int
     backend: str
+    device: str
     invalid: str
     raw_pt_min: float | None
     names: Names
@@ -110,6 +115,7 @@ class IQNFolder:
         unmatched: bool = False,
         replicas: int = 1,
         backend: str = "auto",
+        device: str = "cpu",
         invalid: str = "raise",
         raw_pt_min: float | None = None,
         names: Mapping[str, str] | None = None,
@@ -118,6 +124,10 @@ class IQNFolder:
             if value not in known:
                 msg = f"{name}: expected one of {', '.join(known)}, got {value!r}"
                 raise ValueError(msg)
+        check_device(device)
+        if backend == "numba" and device != "cpu":
+            msg = f"device: expected cpu for backend 'numba', got {device!r}"
+            raise ValueError(msg)
         if not isinstance(replicas, int) or not 1 <= replicas < 2**24:
             msg = f"replicas: expected an integer from 1 to 2^24 − 1, got {replicas!r}"
             raise ValueError(msg)
@@ -131,6 +141,7 @@ class IQNFolder:
             "unmatched": bool(unmatched) and emulator.unmatched is not None,
             "replicas": replicas,
             "backend": backend,
+            "device": device,
             "invalid": invalid,
             "raw_pt_min": raw_pt_min,
             "names": Names.of(names),
@@ -176,12 +187,15 @@ class IQNFolder:
         Raises
         ------
         ValueError: when the shapes do not agree, or a level is not in (0, 1).
+        RuntimeError: when there is no such device in this process.
         """
         x, tau = np.asarray(x, dtype=np.float32), np.asarray(tau, dtype=np.float32)
         if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
             msg = f"tau: expected levels in (0, 1), got {tau.min()} to {tau.max()}"
             raise ValueError(msg)
-        return self._one_thread().sample(x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend)
+        return self._one_thread().sample(
+            x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend, device=self.device
+        )
 
     def __call__(self, gen: ak.Array, events: ak.Array) -> ak.Array:
         """Fold the gen jets of events.
@@ -203,6 +217,7 @@ class IQNFolder:
         ------
         TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
         ValueError: when gen and events differ in length, or jets are invalid (named with their count).
+        RuntimeError: when there is no such device in this process.
         """
         return self.fold(gen, events)[0]
 
@@ -221,7 +236,7 @@ class IQNFolder:
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed)
         emulator = self._one_thread()
-        folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend)
+        folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend, self.device)
         drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
         told: set[str] = set()
         blocks = list(known.blocks(BLOCK))

@@ -45,6 +45,7 @@ class Folding:
     unmatched: bool
     raw_pt_min: float | None
     backend: str
+    device: str = "cpu"
 
     def draw(self, gen: GenEvents, context: Array | None, keys: Words, replica: int) -> Placed:
         """The reco jets of gen jets.
@@ -68,6 +69,7 @@ class Folding:
             context,
             raw_pt_min=raw_pt_min,
             backend=self.backend,
+            device=self.device,
             levels=gen.levels,
         )
         found = np.ones(len(reco), dtype=bool)

@@ -16,13 +16,14 @@ from torch.nn import functional
 
 from coffea_iqn.batches import Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
-from coffea_iqn.emulator import Emulator, Variables
+from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import INPUTS, MASS, PHI, PT, SCALES, TARGETS, Compression, Standardisation
 from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs, UnmatchedJets
 from coffea_iqn.training_unmatched import learn_unmatched
+from coffea_iqn.variables import Variables
 
 
 def train(

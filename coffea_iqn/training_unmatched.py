@@ -12,7 +12,6 @@ from torch.nn import functional
 
 from coffea_iqn.batches import Course
 from coffea_iqn.context import WIDTHS
-from coffea_iqn.emulator import Variables
 from coffea_iqn.features import PT, SCALES, Array, Standardisation
 from coffea_iqn.fitting import Fitted
 from coffea_iqn.networks import NumberNetwork, SplineIQN
@@ -20,6 +19,7 @@ from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
 from coffea_iqn.unmatched import CONTEXT, Law, Unmatched, far_targets, near_targets
 from coffea_iqn.unmatched_columns import Frames, near_columns
+from coffea_iqn.variables import Variables
 
 WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
 MOST = 6  # unmatched jets of one source; more are rarer than the uncertainty of six

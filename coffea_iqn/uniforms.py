@@ -18,6 +18,8 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 Words = npt.NDArray[np.uint32]
 
@@ -129,3 +131,29 @@ def _levels(keys: Words, index: Words, use: np.uint32, out: npt.NDArray[np.float
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _level(word: Any) -> Any:
     return (np.float32(np.uint32(word) >> _DROPPED) + _HALF) * _STEP
+
+
+def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET) -> Tensor:
+    """What `levels` gives, bit for bit, where the tensors are: (N, 4) float32.
+
+    Parameters
+    ----------
+    keys, index: as of `levels`, of any integer type.
+    replica, stream: as of `levels`.
+    """
+    low = int(_LOW)
+    key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
+    counter = [index.to(torch.int64) & low, torch.full_like(key0, (replica << 8) | stream), key2, key3]
+    words = torch.stack(_block_of_tensors(counter, [key0, key1]), dim=1)
+    return ((words >> int(_DROPPED)).to(torch.float32) + float(_HALF)) * float(_STEP)
+
+
+def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
+    """As `_block`, of words in 64-bit integers, whose products keep the 64 bits that they have."""
+    low, high = int(_LOW), int(_HIGH)
+    (c0, c1, c2, c3), (k0, k1) = counter, key
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * int(_M0), c2 * int(_M1)
+        c0, c1, c2, c3 = (p1 >> high & low) ^ c1 ^ k0, p1 & low, (p0 >> high & low) ^ c3 ^ k1, p0 & low
+        k0, k1 = k0 + int(_W0) & low, k1 + int(_W1) & low
+    return [c0, c1, c2, c3]

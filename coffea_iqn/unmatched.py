@@ -104,7 +104,7 @@ class Law:
             return np.asarray((np.cumsum(p, axis=1)[:, :-1] <= u[:, None]).sum(axis=1))
 
         if self.compiled is None or backend == "torch":
-            return in_blocks(count, columns, u)
+            return np.asarray(in_blocks(count, columns, u))
         numbers = np.empty(len(columns), dtype=np.int64)
         compiled.count(self.compiled, columns, singles(u), numbers)
         return numbers
@@ -116,10 +116,10 @@ class Law:
         def draw(columns: Array, tau: Array) -> Array:
             bound = torch.full((len(columns),), lower)
             drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bound)
-            return self.target_scale.invert(drawn.numpy().astype(np.float64))
+            return np.asarray(self.target_scale.invert(drawn.numpy().astype(np.float64)))
 
         if self.compiled is None or backend == "torch":
-            return in_blocks(draw, columns, tau)
+            return np.asarray(in_blocks(draw, columns, tau))
         targets = np.empty(tau.shape, dtype=np.float32)
         compiled.draw(self.compiled, columns, tau, np.float32(lower), targets)
         return targets.astype(np.float64)

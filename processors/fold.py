@@ -30,7 +30,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, replicas, invalid, names: as of `IQNFolder`. With replicas, a histogram is filled with
+    seed, acceptance, replicas, device, invalid, names: as of `IQNFolder`. With replicas, a histogram is filled with
         1 / replicas of an event's weight, and its variance is that of sums over events: draws of one are correlated.
     unmatched: whether reco jets that match no gen jet are drawn as well; None for as acceptance.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
@@ -56,6 +56,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         acceptance: bool = True,
         unmatched: bool | None = None,
         replicas: int = 1,
+        device: str = "cpu",
         invalid: str = "raise",
         names: Mapping[str, str] | None = None,
         pt_min: float = 20.0,
@@ -68,6 +69,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             acceptance=acceptance,
             unmatched=acceptance if unmatched is None else unmatched,
             replicas=replicas,
+            device=device,
             invalid=invalid,
             names=names,
         )

@@ -91,7 +91,7 @@ def test_a_second_run_goes_on_from_finished_chunks(files, whole, tmp_path, capsy
     assert {p.name for p in tmp_path.iterdir()} == {"a.root", "b.root", "out"}
 
 
-def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, counted):
+def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, counted, capsys):
     stopped = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
     run(*stopped)
     kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
@@ -99,6 +99,7 @@ def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, 
         counted.clear()
         run(*stopped, *options)
         assert len(counted) >= kept, options
+        assert f" {kept} finished chunks are kept" in capsys.readouterr().err.splitlines()[-2]
     counted.clear()
     run(*stopped)
     assert len(counted) == 1  # the bad one

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +13,9 @@ from rich.table import Table
 
 from coffea_iqn import running
 from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
-from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, console, log, say, show_progress
-from coffea_iqn.faults import Skipped
-from coffea_iqn.files import Source
+from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
+from coffea_iqn.commands.terminal import complain, console, say, show_progress
+from coffea_iqn.faults import Checkpoints, Skipped
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
@@ -45,6 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
     parser.add_argument(
         "--replicas", type=int, default=1, metavar="K", help="draw each event K times (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where the network is: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one; jets are the same "
+        "but for rounding (default: %(default)s)",
     )
     parser.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
@@ -102,11 +106,13 @@ def fold(arguments: argparse.Namespace) -> None:
         acceptance=not arguments.no_acceptance,
         unmatched=False if arguments.no_unmatched else None,
         replicas=arguments.replicas,
+        device=arguments.device,
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
         pt_min=arguments.pt_min,
         skim=skim,
     )
+    count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen], skipped)
     plain = plain_names(datasets)
@@ -117,7 +123,7 @@ def fold(arguments: argparse.Namespace) -> None:
         with (
             folding_quietly(),
             open_executor(arguments) as executor,
-            _Count(arguments, checkpoints, _number_of_chunks(datasets, arguments.chunksize)),
+            ChunkCount(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished),
         ):
             try:
                 out = running.run(
@@ -134,7 +140,11 @@ def fold(arguments: argparse.Namespace) -> None:
             except BaseException:
                 if not arguments.checkpoints:
                     shutil.rmtree(checkpoints, ignore_errors=True)
-                _tell_what_is_kept(checkpoints)
+                if n_chunks := count_finished():
+                    complain(
+                        f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: "
+                        "the same command goes on from there"
+                    )
                 raise
         seconds = time.perf_counter() - started
         write_histograms(out["hists"], folder / "histograms.root")
@@ -149,6 +159,7 @@ def fold(arguments: argparse.Namespace) -> None:
             "model": arguments.model,
             "bundle_hash": instance.folder.hash,
             "seed": arguments.seed,
+            "device": arguments.device,
             "acceptance": instance.folder.acceptance,
             "unmatched": instance.folder.unmatched,
             "replicas": instance.folder.replicas,
@@ -194,50 +205,6 @@ def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
                 raise ValueError(msg)
         return None
     return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
-
-
-def _number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
-    """As many as coffea will make: of nearly equal size, about the one that was asked for."""
-    sizes = [source.n_events for sources in datasets.values() for source in sources]
-    return sum(max(round(n / chunksize), 1) for n in sizes)
-
-
-class _Count:
-    """Now and then a line on how far a fold is, where there is no terminal for coffea's own bar."""
-
-    def __init__(self, arguments: argparse.Namespace, checkpoints: Path, n_chunks: int) -> None:
-        wanted = arguments.checkpoints and not arguments.quiet and not show_progress(arguments)
-        self.checkpoints, self.n_chunks = checkpoints, n_chunks
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
-
-    def __enter__(self) -> None:
-        self.started, self.before = time.monotonic(), self._done()
-        log.info("%s chunks, %s of them finished before", self.n_chunks, self.before)
-        if self.thread is not None:
-            self.thread.start()
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-
-    def _done(self) -> int:
-        return len(list(self.checkpoints.glob("*/*.coffea")))
-
-    def _watch(self) -> None:
-        while not self.stop.wait(QUIET_SECONDS):
-            done = self._done()
-            a_chunk = (time.monotonic() - self.started) / max(done - self.before, 1)
-            left = f"{timedelta(seconds=round(a_chunk * (self.n_chunks - done)))} left"
-            first = "the first fold after an installation compiles for most of a minute"
-            complain(f"folded {done} of {self.n_chunks} chunks; {left if done > self.before else first}")
-
-
-def _tell_what_is_kept(checkpoints: Path) -> None:
-    n_chunks = len(list(checkpoints.glob("*/*.coffea")))
-    if n_chunks:
-        complain(
-            f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: the same command goes on from there"
-        )
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:

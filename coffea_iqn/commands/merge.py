@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -36,8 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def merge(arguments: argparse.Namespace) -> None:
     """Merge skims."""
     columns = (TextColumn("merging"), BarColumn(), MofNCompleteColumn(), TextColumn("events"), TimeElapsedColumn())
-    with Bars(*columns, arguments=arguments) as bars:
-        bars.last_line = time.monotonic()  # nothing is said of what takes seconds
+    with Bars(*columns, arguments=arguments, at_once=False) as bars:
         task = bars.progress.add_task("", total=None)
 
         def watch(n_events: int) -> None:

@@ -51,12 +51,19 @@ def show_progress(arguments: argparse.Namespace) -> bool:
 
 
 class Bars:
-    """Bars on a terminal, now and then a line where there is none."""
+    """Bars on a terminal, now and then a line where there is none.
 
-    def __init__(self, *columns: ProgressColumn, arguments: argparse.Namespace) -> None:
+    Parameters
+    ----------
+    columns: of the bars.
+    arguments: of the command.
+    at_once: whether the first line comes at once; else nothing is said of what takes seconds.
+    """
+
+    def __init__(self, *columns: ProgressColumn, arguments: argparse.Namespace, at_once: bool = True) -> None:
         self.visible = show_progress(arguments)
         self.silent = arguments.quiet
-        self.last_line = -math.inf
+        self.last_line = -math.inf if at_once else time.monotonic()
         self.progress = Progress(*columns, console=errors, disable=not self.visible)
 
     def __enter__(self) -> Self:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -228,8 +227,7 @@ class _Steps(Bars):
 
     def __init__(self, n_datasets: int, arguments: argparse.Namespace) -> None:
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        super().__init__(*columns, arguments=arguments)
-        self.last_line = time.monotonic()  # nothing is said of what takes seconds
+        super().__init__(*columns, arguments=arguments, at_once=False)
         self.task = self.progress.add_task("", total=N_READINGS + N_STEPS + n_datasets * (n_datasets > 1) + 1)
         self.begun = 0
 

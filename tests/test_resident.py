@@ -1,0 +1,136 @@
+"""Networks, variables and levels as tensors on a device: a GPU where there is one, and what can be seen without."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import torch
+
+from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.resident import Resident, find_device
+from coffea_iqn.uniforms import STREAM_ACCEPTANCE, event_keys, levels, levels_on_device
+from conftest import make_pairs, open_events
+
+DOCS = Path(__file__).parents[1] / "docs"
+NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+DEVICES = ["cpu", pytest.param("cuda", marks=NO_GPU)]
+
+
+@pytest.fixture
+def keys():
+    number = np.arange(500, dtype=np.uint64)
+    return event_keys(7, "events", number % 3, number * 5, number * np.uint64(2**41 + 12345))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("use", [{}, {"replica": 2**24 - 1, "stream": STREAM_ACCEPTANCE}])
+def test_levels_are_those_of_arrays(device, use, keys):
+    index = np.arange(len(keys)) % 17
+    there = levels_on_device(torch.tensor(keys, device=device), torch.tensor(index, device=device), **use)
+    np.testing.assert_array_equal(there.cpu().numpy(), levels(keys, index, **use))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_features_are_those_of_arrays(device):
+    pairs = make_pairs(500)
+    gen, reco = pairs.gen.astype(np.float64), pairs.reco.astype(np.float64)
+    gen_there, reco_there = torch.tensor(gen, device=device), torch.tensor(reco, device=device)
+    made = [(of(gen_there), of(gen)) for of in INPUTS.values()]
+    for targets in TARGETS.values():
+        there, here = targets.encode(reco_there, gen_there), targets.encode(reco, gen)
+        made += [(there, here), (targets.decode(there, gen_there), targets.decode(here, gen))]
+    for scale in SCALES.values():
+        made += [(scale.apply(reco_there), scale.apply(reco)), (scale.undo(reco_there), scale.undo(reco))]
+    for there, here in made:
+        assert there.device.type == device
+        np.testing.assert_allclose(there.cpu().numpy(), here, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_jets_are_those_of_the_cpu(emulator, device):
+    pairs = make_pairs(3000)
+    tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, pairs.gen.shape).astype(np.float32)
+    reco, chance = emulator.respond(pairs.gen, tau, pairs.context, backend="torch")
+    there = [torch.tensor(columns, device=device) for columns in (pairs.gen, tau, pairs.context)]
+    reco_there, chance_there = emulator.on(device).respond(*there)
+    alone = emulator.on(device).sample(*there)
+    assert {tensor.device.type for tensor in (reco_there, chance_there, alone)} == {device}
+    if device == "cpu":
+        np.testing.assert_array_equal(reco_there, reco)
+        np.testing.assert_array_equal(chance_there, chance)
+    turned = reco_there.cpu().numpy() - reco
+    turned[:, 2] = (turned[:, 2] + np.pi) % (2 * np.pi) - np.pi
+    np.testing.assert_array_less(np.abs(turned), 1e-4 * (1.0 + np.abs(reco)))
+    np.testing.assert_allclose(chance_there.cpu(), chance, atol=1e-4)
+    np.testing.assert_array_equal(alone.cpu(), reco_there.cpu())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
+    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).gen
+    index = np.arange(len(keys)) % 5
+    there = [torch.tensor(columns, device=device) for columns in (gen, keys, index)]
+    reco, found = resident.fold(*there, replica=3, raw_pt_min=15.0)
+    expected, chance = resident.respond(
+        there[0], torch.tensor(levels(keys, index, replica=3), device=device), raw_pt_min=15.0
+    )
+    u = levels(keys, index, replica=3, stream=STREAM_ACCEPTANCE)[:, 0]
+    np.testing.assert_array_equal(reco.cpu(), expected.cpu())
+    np.testing.assert_array_equal(found.cpu(), u < chance.cpu().numpy())
+    assert 0.2 < found.float().mean() < 1.0
+
+
+@pytest.mark.parametrize("n_jets", [0, 1, 20])
+def test_nothing_leaves_the_device(emulator, n_jets):
+    """The device "meta" computes nothing, but refuses tensors of another one, as a GPU would."""
+    resident = Resident.of(emulator, torch.device("meta"))
+    gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, 57))
+    reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)
+    bare, chance = resident.respond(gen, tau)
+    assert {tensor.device.type for tensor in (reco, found, bare, chance)} == {"meta"}
+    assert (reco.shape, found.shape, found.dtype) == ((n_jets, 4), (n_jets,), torch.bool)
+    assert all(not p.is_meta for p in emulator.network.parameters())
+
+
+@pytest.mark.parametrize("device", ["auto", *DEVICES])
+def test_folders_on_a_device(device):
+    events = open_events("qcd_ak4.root", entry_stop=300)
+    usual = IQNFolder("cms-delphes-ak4", acceptance=False)(events.GenJet, events)
+    there = IQNFolder("cms-delphes-ak4", acceptance=False, device=device)(events.GenJet, events)
+    for name in ("pt", "mass"):
+        np.testing.assert_allclose(ak.flatten(there[name]), ak.flatten(usual[name]), rtol=1e-4, atol=1e-4)
+
+
+def test_devices_that_are_none():
+    with pytest.raises(ValueError, match=r"^device: expected auto, cpu, cuda or cuda:N, got 'gpu'$"):
+        IQNFolder("cms-delphes-ak4", device="gpu")
+    with pytest.raises(ValueError, match=r"^device: expected cpu for backend 'numba', got 'cuda'$"):
+        IQNFolder("cms-delphes-ak4", device="cuda", backend="numba")
+    with pytest.raises(RuntimeError, match=r"^device: expected cuda:99, but torch .* finds \d+ such devices"):
+        find_device("cuda:99")
+
+
+def test_a_folder_without_its_device_says_so():
+    events = open_events("qcd_ak4.root", entry_stop=10)
+    folder = IQNFolder("cms-delphes-ak4", device="cuda:99")  # which another machine may have
+    with pytest.raises(RuntimeError, match=r"^device: expected cuda:99"):
+        folder(events.GenJet, events)
+
+
+def test_the_example_of_the_documentation():
+    blocks = re.findall(r"```python\n(.*?)```", (DOCS / "clusters.md").read_text(), re.DOTALL)
+    (example,) = (block for block in blocks if ".fold(" in block)
+    space = {}
+    exec(example, space)
+    assert space["reco"].shape == (2, 4)
+    assert space["found"].dtype == torch.bool
+
+
+def test_finished_chunks_of_a_device_are_its_own():
+    assert len({IQNFoldProcessor(device=device).identity for device in ("cpu", "cuda", "auto")}) == 3

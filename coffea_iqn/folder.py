@@ -158,8 +158,12 @@ class IQNFolder:
             object.__setattr__(self, name, value)
 
     def __repr__(self) -> str:
-        options = {name: getattr(self, name) for name in ("seed", "acceptance", "unmatched", "replicas")}
-        return f"IQNFolder({self.model!r}, {', '.join(f'{name}={value}' for name, value in options.items())})"
+        return f"IQNFolder({self.model!r}, {', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is to be told of a fold, beside the model."""
+        return {name: getattr(self, name) for name in ("seed", "acceptance", "unmatched", "replicas", "device")}
 
     @property
     def emulator(self) -> Emulator:

@@ -128,8 +128,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _about(self) -> dict[str, Any]:
         """What made the jets of a skim."""
         folder = self.folder
-        settings = {name: getattr(folder, name) for name in ("seed", "acceptance", "unmatched", "replicas")}
-        return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash} | settings
+        return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
 
     def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Array, Array, Events]:
         """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""

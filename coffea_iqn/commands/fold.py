@@ -158,11 +158,7 @@ def fold(arguments: argparse.Namespace) -> None:
         summary = {
             "model": arguments.model,
             "bundle_hash": instance.folder.hash,
-            "seed": arguments.seed,
-            "device": arguments.device,
-            "acceptance": instance.folder.acceptance,
-            "unmatched": instance.folder.unmatched,
-            "replicas": instance.folder.replicas,
+            **instance.folder.settings,
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],

@@ -12,7 +12,7 @@ train() { # name, radius, files
     --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV")
   coffea-iqn train "${both[@]}" --output "$output/large/$name" --hidden 64 64 --steps 30000 \
     --scale delphes-cms --raw-pt-min 10
-  coffea-iqn train "${both[@]}" --output "$output/$name" --teacher "$output/large/$name" --hidden 40 40 --steps 20000 \
+  coffea-iqn train "${both[@]}" --output "$output/$name" --teacher "$output/large/$name" --hidden 36 36 --steps 30000 \
     --batch-size 2048 --learning-rate 0.003 --check-every 1000
 }
 

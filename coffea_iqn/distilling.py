@@ -28,7 +28,7 @@ TINY = 1e-6  # levels are drawn no nearer to 0 and 1
 # The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
 # of the distance of the levels do not, and tie the small network to the large one draw by draw.
 TIE = 0.5
-HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (44, 44), (32, 32), (24, 24)  # sizes of hidden layers
+HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (36, 36), (24, 24), (24, 24)  # sizes of hidden layers
 
 
 def distil(
@@ -45,7 +45,7 @@ def distil(
     ----------
     teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
     pairs: gen jets and their context; the reco jets do not enter.
-    settings: schedule, hidden (44, 44 by default), shares, blind, reflect and holdout of them are used.
+    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used.
     checkpoint, watch: as of `training.train`.
 
     Returns

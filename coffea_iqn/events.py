@@ -83,7 +83,7 @@ class FlatJets(NamedTuple):
     @property
     def event(self) -> npt.NDArray[np.int64]:
         """Which event each jet belongs to, (N,)."""
-        return event_and_place(self.counts)[0]
+        return np.asarray(event_and_place(self.counts)[0])
 
     def where(self, keep: npt.NDArray[np.bool_]) -> FlatJets:
         """The jets where keep (N,) is true, each with the index it had."""

@@ -212,7 +212,7 @@ class Unmatched:
             return jets_near(targets, gen.take(source, axis=0).astype(np.float64))
 
         def impossible(raw: Array, source: Ints) -> Bools:
-            return any_within(self.reach / REACH, raw, event[source], reco, found, ends)
+            return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
 
         return self._draw(self.near, numbers, columns, levels, decode, impossible, backend)
 
@@ -239,9 +239,12 @@ class Unmatched:
             return jets_far(targets, Frames(frames.axis[source], frames.side[source]))
 
         def impossible(raw: Array, source: Ints) -> Bools:
-            return any_within(self.reach, raw, source, gen, all_of_them, ends)
+            return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
 
-        return self._draw(self.far, numbers, lambda rows: columns.take(rows, axis=0), levels, decode, impossible, backend)
+        def known(rows: Ints) -> Array:
+            return columns.take(rows, axis=0)
+
+        return self._draw(self.far, numbers, known, levels, decode, impossible, backend)
 
     def _draw(
         self,

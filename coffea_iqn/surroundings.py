@@ -42,7 +42,7 @@ class _Made(NamedTuple):
     by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
     log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
     family: of each jet's flavour, (n,).
-    n_family, log_n_family: how many jets are of each family, (5,), and the log of 1 + that, of four, (4,).
+    n_family: how many jets are of each family, (5,).
     log_of: of whole numbers up to n + 1, which are made once for all events.
     """
 
@@ -54,7 +54,6 @@ class _Made(NamedTuple):
     log_mass: Floats
     family: Ints
     n_family: Ints
-    log_n_family: Floats
     log_of: Floats
 
 
@@ -93,7 +92,6 @@ def write(
         np.empty((most, 2)),
         np.empty(most, dtype=np.int64),
         np.empty(5, dtype=np.int64),
-        np.empty(4),
         np.log(np.arange(most + 2)),
     )
     first = 0
@@ -187,7 +185,7 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
         row = first + i
         out[row, 0] = near
         out[row, 1] = ratio * (1.0 - near)
-        out[row, 2] = math.log(1.0 + activity / made.jets[i, PT]) if activity > 0.0 else 0.0
+        out[row, 2] = math.log(1.0 + activity / made.jets[i, PT])
         out[row, 3] = 1.0
 
 
@@ -260,7 +258,7 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
     The latter are, each time for gluon, light or s, c, b: log(1 + how many there are); which the hardest one is, and
     which the next.
     """
-    family, n_family, log_n = made.family, made.n_family, made.log_n_family
+    family, n_family = made.family, made.n_family
     any_there = False
     for one in range(5):
         n_family[one] = 0
@@ -271,21 +269,18 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         any_there |= parton[first + i] != 0
     if not any_there:  # what a card does not compute, Delphes zeroes
         return
-    for one in range(4):
-        log_n[one] = made.log_of[1 + n_family[one]]
     for place in range(n):
         i = made.by_pt[place]
         row = first + i
         own[row, _kind(parton[row])] = 1.0
         own[row, 5] = 1.0
+        hardest, next_one = _other(place, 0), _other(place, 1)
+        hardest = family[made.by_pt[hardest]] if hardest < n else 4
+        next_one = family[made.by_pt[next_one]] if next_one < n else 4
         for one in range(4):
-            out[row, one] = log_n[one]
-        if family[i] < 4:
-            out[row, family[i]] = made.log_of[n_family[family[i]]]
-        for k in range(2):
-            other = _other(place, k)
-            if other < n and family[made.by_pt[other]] < 4:
-                out[row, 4 + 4 * k + family[made.by_pt[other]]] = 1.0
+            out[row, one] = made.log_of[1 + n_family[one] - int(family[i] == one)]
+            out[row, 4 + one] = hardest == one
+            out[row, 8 + one] = next_one == one
         out[row, 12] = 1.0
 
 

@@ -16,7 +16,6 @@ import numpy.typing as npt
 
 from coffea_iqn import context
 from coffea_iqn.identity import numbers
-from coffea_iqn.ordering import event_and_place
 
 Ints = npt.NDArray[np.int64]
 
@@ -83,7 +82,7 @@ class FlatJets(NamedTuple):
     @property
     def event(self) -> npt.NDArray[np.int64]:
         """Which event each jet belongs to, (N,)."""
-        return np.asarray(event_and_place(self.counts)[0])
+        return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def where(self, keep: npt.NDArray[np.bool_]) -> FlatJets:
         """The jets where keep (N,) is true, each with the index it had."""
@@ -99,18 +98,8 @@ class FlatJets(NamedTuple):
 
     def valid(self) -> npt.NDArray[np.bool_]:
         """Where all four numbers are finite and pt is above zero, (N,)."""
-        return np.asarray(_valid(self.values))
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _valid(values: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
-    """As of `FlatJets.valid`."""
-    out = np.empty(len(values), dtype=np.bool_)
-    for jet in range(len(values)):
-        pt, eta, phi, mass = values[jet]
-        finite = np.isfinite(pt) & np.isfinite(eta) & np.isfinite(phi) & np.isfinite(mass)
-        out[jet] = finite & (pt > 0.0)
-    return out
+        finite = np.isfinite(self.values).T
+        return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -164,7 +153,7 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     if "genJetIdx" in present:
         index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
     else:
-        _, index = event_and_place(counts)
+        index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
     return FlatJets(values, counts, index)
 
 

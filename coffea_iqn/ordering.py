@@ -1,4 +1,4 @@
-"""Jets within events: which they are in, at which place, and in which order."""
+"""The order of jets within events."""
 
 from __future__ import annotations
 
@@ -7,24 +7,6 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def event_and_place(counts: Ints) -> tuple[Ints, Ints]:
-    """The event of each jet, and its place in it, from 0, (N,) both, of events with so many jets, (events,).
-
-    >>> event, place = event_and_place(np.array([2, 0, 1]))
-    >>> event.tolist(), place.tolist()
-    ([0, 0, 2], [0, 1, 0])
-    """
-    n_jets = counts.sum()
-    event, place = np.empty(n_jets, dtype=np.int64), np.empty(n_jets, dtype=np.int64)
-    stop = 0
-    for which in range(len(counts)):
-        start, stop = stop, stop + counts[which]
-        for jet in range(start, stop):
-            event[jet], place[jet] = which, jet - start
-    return event, place
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -25,7 +25,6 @@ from coffea_iqn.compiled.jets import places_of
 from coffea_iqn.context import encode
 from coffea_iqn.features import ETA, MASS, MAX_LOG, PHI, PT, SCALES, Array, Standardisation, beam_side, wrap_phi
 from coffea_iqn.networks import NumberNetwork, QuantileNetwork
-from coffea_iqn.ordering import event_and_place
 from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, any_within, far_columns, near_columns
 
 Levels = Callable[[Ints | slice, Ints | int], Array]
@@ -205,7 +204,7 @@ class Unmatched:
                 singles(u),
                 numbers,
             )
-        event, _ = event_and_place(counts)
+        event = np.repeat(np.arange(len(counts)), counts)
         ends = np.cumsum(counts)
 
         def decode(targets: Array, source: Ints) -> Array:
@@ -257,7 +256,7 @@ class Unmatched:
         backend: str,
     ) -> tuple[Array, Ints]:
         """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
-        source, k = event_and_place(numbers)
+        source, k = _each(numbers)
         known, raw, rows = columns(source), np.empty((len(source), 4)), np.arange(len(source))
         again: Ints | slice = slice(None)
         for attempt in range(ATTEMPTS):
@@ -270,3 +269,9 @@ class Unmatched:
                 break
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
         return SCALES[self.scale].apply(raw).astype(np.float32), source
+
+
+def _each(numbers: Ints) -> tuple[Ints, Ints]:
+    """Of each of so many jets a source: the row of its source, and which of its jets it is, from 0."""
+    source = np.repeat(np.arange(len(numbers)), numbers)
+    return source, np.arange(len(source)) - np.repeat(np.cumsum(numbers) - numbers, numbers)

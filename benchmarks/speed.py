@@ -33,7 +33,7 @@ from rich.table import Table
 from coffea_iqn import Emulator, bundle, histograms
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import GenEvents, flatten_jets, gen_events
-from coffea_iqn.files import NanoSchema
+from coffea_iqn.files import LOCAL, NanoSchema
 from coffea_iqn.folder import _jagged
 from coffea_iqn.folding import Folding
 from coffea_iqn.identity import identity_keys
@@ -230,7 +230,7 @@ def run_processor(model: str, paths: list[str], workers: int = 1) -> int:
         executor = processor.FuturesExecutor(pool=loky.get_reusable_executor(workers), workers=workers, status=False)
     runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=CHUNK)
     fileset = {f"file{k}": {"files": {path: "Events"}} for k, path in enumerate(paths)}
-    out = runner(fileset, IQNFoldProcessor(model, truth=None))
+    out = runner(fileset, IQNFoldProcessor(model, truth=None), uproot_options=LOCAL)
     return sum(flow["gen_jets"] for flow in out["cutflow"].values())
 
 

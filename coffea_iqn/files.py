@@ -19,6 +19,8 @@ PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection,
 REMOTE = "://"
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 PEEK = 100  # events in which a branch of zeros shows
+# `uproot_options` for files of this machine: read where they are asked for, not in threads that wait for each other
+LOCAL: dict[str, Any] = {"handler": uproot.MultithreadedFileSource, "use_threads": False}
 
 
 class InputError(ValueError):

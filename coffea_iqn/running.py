@@ -14,7 +14,7 @@ from coffea import processor
 from coffea.util import coffea_console
 
 from coffea_iqn.faults import Checkpoints, Skipped, Tolerant
-from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
+from coffea_iqn.files import LOCAL, REMOTE, SCHEMAS, InputError, Source, branch_filter
 
 EXECUTORS = ("iterative", "futures", "dask")
 # whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names
@@ -120,6 +120,7 @@ def run(
                 fileset,
                 Tolerant(instance, skip=skipped is not None),
                 treename=None,
+                uproot_options={} if any(REMOTE in source.path for source in sources) else LOCAL,
                 iteritems_options=branch_filter(sources, collections, branches),
             )
     except Exception as error:

@@ -25,7 +25,7 @@ from coffea_iqn.compiled.jets import places_of
 from coffea_iqn.context import encode
 from coffea_iqn.features import ETA, MASS, MAX_LOG, PHI, PT, SCALES, Array, Standardisation, beam_side, wrap_phi
 from coffea_iqn.networks import NumberNetwork, QuantileNetwork
-from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, far_columns, near_columns, nearest
+from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, any_within, far_columns, near_columns
 
 Levels = Callable[[Ints | slice, Ints | int], Array]
 """Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
@@ -205,14 +205,13 @@ class Unmatched:
                 numbers,
             )
         event = np.repeat(np.arange(len(counts)), counts)
-        reco_found = reco.compress(found, axis=0)
-        counts_found = np.bincount(event.compress(found), minlength=len(counts))
+        ends = np.cumsum(counts)
 
         def decode(targets: Array, source: Ints) -> Array:
             return jets_near(targets, gen.take(source, axis=0).astype(np.float64))
 
         def impossible(raw: Array, source: Ints) -> Bools:
-            return nearest(raw, event[source], reco_found, counts_found)[1] < self.reach / REACH
+            return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
 
         return self._draw(self.near, numbers, columns, levels, decode, impossible, backend)
 
@@ -232,15 +231,19 @@ class Unmatched:
         reco jets (M, 4), float32, and their events, (M,).
         """
         columns, frames = far_columns(gen, counts, missing)
+        all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
         numbers = self.far.numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
 
         def decode(targets: Array, source: Ints) -> Array:
             return jets_far(targets, Frames(frames.axis[source], frames.side[source]))
 
         def impossible(raw: Array, source: Ints) -> Bools:
-            return nearest(raw, source, gen, counts)[1] < self.reach
+            return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
 
-        return self._draw(self.far, numbers, lambda rows: columns[rows], levels, decode, impossible, backend)
+        def known(rows: Ints) -> Array:
+            return columns.take(rows, axis=0)
+
+        return self._draw(self.far, numbers, known, levels, decode, impossible, backend)
 
     def _draw(
         self,
@@ -254,14 +257,14 @@ class Unmatched:
     ) -> tuple[Array, Ints]:
         """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
         source, k = _each(numbers)
-        known, raw = columns(source), np.empty((len(source), 4))
-        again = np.arange(len(source))
+        known, raw, rows = columns(source), np.empty((len(source), 4)), np.arange(len(source))
+        again: Ints | slice = slice(None)
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            targets = law.targets(known.take(again, axis=0), tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
-            raw[again] = decode(targets, of)
-            again = again[impossible(raw.take(again, axis=0), of)]
+            targets = law.targets(known[again], tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
+            raw[again] = drawn = decode(targets, of)
+            again = rows[again][impossible(drawn, of)]
             if not len(again):
                 break
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)

@@ -59,6 +59,32 @@ def _find_nearest(
                 row[jet], distance[jet] = other, this
 
 
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def any_within(limit: float, jets: Array, event: Ints, others: Array, there: Bools, ends: Ints) -> Bools:
+    """Whether any other jet lies within a distance ΔR of each jet, (M,).
+
+    Parameters
+    ----------
+    limit: of ΔR.
+    jets, event: (M, 4), and the event of each, (M,).
+    others, there: jets of all events in a row, (N, 4), and which of them count, (N,).
+    ends: how many of those there are up to the end of each event, (events,).
+    """
+    out = np.zeros(len(jets), dtype=np.bool_)
+    for jet in range(len(jets)):
+        eta, phi = np.float64(jets[jet, ETA]), np.float64(jets[jet, PHI])
+        start = ends[event[jet] - 1] if event[jet] > 0 else 0
+        for other in range(start, ends[event[jet]]):
+            d_eta = eta - np.float64(others[other, ETA])
+            if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
+                d_phi = phi - np.float64(others[other, PHI])
+                d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
+                if math.hypot(d_eta, d_phi) < limit:
+                    out[jet] = True
+                    break
+    return out
+
+
 def outcome(gen: Array, reco: Array, found: Bools) -> Array:
     """What became of gen jets (N, 4), as columns (N, 6): whether one was found, and its residuals where it was."""
     side = beam_side(gen[:, ETA])

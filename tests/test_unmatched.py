@@ -15,7 +15,7 @@ from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
 from coffea_iqn.training_unmatched import learn_unmatched
 from coffea_iqn.unmatched import REACH, far_targets, jets_far, jets_near, near_targets
-from coffea_iqn.unmatched_columns import Frames, far_columns, nearest
+from coffea_iqn.unmatched_columns import Frames, any_within, far_columns, nearest
 from conftest import make_pairs, make_unmatched, open_events
 
 RNG = np.random.default_rng
@@ -84,6 +84,20 @@ def test_an_event_looks_the_same_turned_and_mirrored():
     np.testing.assert_allclose(turned(turned_frames.axis - frames.axis - 1.0), 0.0, atol=1e-9)
     some = counts > 0
     np.testing.assert_array_equal(turned_frames.side[some], -frames.side[some])
+
+
+def test_what_is_within_a_distance_is_what_is_nearer():
+    rng = RNG(4)
+    counts, there = rng.integers(0, 5, 400), rng.uniform(size=2000) < 0.6
+    others = rng.uniform((1, -2, -np.pi, 0), (50, 2, np.pi, 9), (counts.sum(), 4)).astype(np.float32)
+    there = there[: len(others)]
+    event = rng.integers(0, 400, 900)
+    jets = rng.uniform((1, -2, -np.pi, 0), (50, 2, np.pi, 9), (900, 4))
+    there_counts = np.bincount(np.repeat(np.arange(400), counts)[there], minlength=400)
+    expected = nearest(jets, event, others[there], there_counts)[1] < 0.8
+    within = any_within(0.8, jets, event, others, there, np.cumsum(counts))
+    np.testing.assert_array_equal(within, expected)
+    assert 50 < expected.sum() < 850
 
 
 def test_the_axis_is_opposite_to_what_is_seen():

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn import context
+from coffea_iqn.doubles import angles
 from coffea_iqn.identity import numbers
 
 Ints = npt.NDArray[np.int64]
@@ -282,7 +283,7 @@ def _truth_missing_momentum(terms: ak.Array) -> npt.NDArray[np.float64]:
     """PHYSLITE's momentum of particles that do not interact, which is a term of several."""
     term = terms[terms["name"] == "NonInt"]
     x, y = (GEV * np.asarray(ak.sum(term[name], axis=1), dtype=np.float64) for name in ("mpx", "mpy"))
-    return np.stack([np.hypot(x, y), np.arctan2(y, x)], axis=1)
+    return np.stack([np.sqrt(x * x + y * y), angles(y, x)], axis=1)
 
 
 def _has_option(column: ak.Array) -> bool:

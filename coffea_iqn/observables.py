@@ -13,6 +13,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.doubles import exp, sine_and_cosine
 from coffea_iqn.features import ETA, MASS, PHI, PT
 
 Floats = npt.NDArray[np.float64]
@@ -128,7 +129,7 @@ def _dijets(values: npt.NDArray[np.float32], pairs: npt.NDArray[np.int64]) -> Fl
         d_phi = abs(d_phi - TURN * np.rint(d_phi / TURN))
         pz_a, energy_a = _pz_and_energy(a)
         pz_b, energy_b = _pz_and_energy(b)
-        dot = energy_a * energy_b - pz_a * pz_b - float(a[PT]) * float(b[PT]) * math.cos(d_phi)
+        dot = energy_a * energy_b - pz_a * pz_b - float(a[PT]) * float(b[PT]) * sine_and_cosine(d_phi)[1]
         mass2 = _squared(a[MASS]) + _squared(b[MASS]) + 2.0 * dot
         of_pairs[0, i] = b[PT]
         of_pairs[1, i] = 0.0 if mass2 < 0.0 else math.sqrt(mass2)
@@ -139,7 +140,7 @@ def _dijets(values: npt.NDArray[np.float32], pairs: npt.NDArray[np.int64]) -> Fl
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _pz_and_energy(jet: npt.NDArray[np.float32]) -> tuple[float, float]:
-    pt, growth = float(jet[PT]), math.exp(float(jet[ETA]))
+    pt, growth = float(jet[PT]), exp(float(jet[ETA]))
     pz = pt * 0.5 * (growth - 1.0 / growth)
     energy2 = pt * pt + pz * pz + _squared(jet[MASS])
     return pz, 0.0 if energy2 < 0.0 else math.sqrt(energy2)

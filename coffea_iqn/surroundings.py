@@ -15,6 +15,8 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
+from coffea_iqn.doubles import exp, log, sine_and_cosine
+
 Floats = npt.NDArray[np.floating]
 Ints = npt.NDArray[np.int64]
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
@@ -43,7 +45,7 @@ class _Made(NamedTuple):
     log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
     family: of each jet's flavour, (n,).
     n_family: how many jets are of each family, (5,).
-    log_of: of whole numbers up to n + 1, which are made once for all events.
+    log_of: of whole numbers from 1 to n + 1, which are made once for all events.
     """
 
     jets: Floats
@@ -92,8 +94,10 @@ def write(
         np.empty((most, 2)),
         np.empty(most, dtype=np.int64),
         np.empty(5, dtype=np.int64),
-        np.log(np.arange(most + 2)),
+        np.empty(most + 2),
     )
+    for number in range(1, most + 2):
+        made.log_of[number] = log(number)
     first = 0
     for which in range(len(counts)):
         n = counts[which]
@@ -122,13 +126,14 @@ def _prepare(jets: Floats, first: int, n: int, made: _Made) -> None:
         for column in range(4):
             made.jets[i, column] = jets[first + i, column]
         pt, eta, phi, mass = made.jets[i, PT], made.jets[i, ETA], made.jets[i, PHI], max(made.jets[i, MASS], 0.0)
-        px, py = pt * math.cos(phi), pt * math.sin(phi)
-        grown = math.exp(min(max(eta, -10.0), 10.0))
+        sine, cosine = sine_and_cosine(phi)
+        px, py = pt * cosine, pt * sine
+        grown = exp(min(max(eta, -10.0), 10.0))
         pz = pt * 0.5 * (grown - 1.0 / grown)
         momenta[i, PX], momenta[i, PY], momenta[i, PZ] = px, py, pz
         momenta[i, ENERGY] = math.sqrt(px * px + py * py + pz * pz + mass * mass)
-        made.log_pt[i] = math.log(pt)
-        made.log_ratio[i] = math.log(mass + 0.5) - made.log_pt[i] + 2.0
+        made.log_pt[i] = log(pt)
+        made.log_ratio[i] = log(mass + 0.5) - made.log_pt[i] + 2.0
         place = i
         while place > 0 and made.jets[by_pt[place - 1], PT] < pt:
             by_pt[place] = by_pt[place - 1]
@@ -155,7 +160,7 @@ def _log_mass_of_pair(momenta: Floats, i: int, j: int) -> float:
 def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
     """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
     squared = energy * energy - (px * px + py * py + pz * pz)
-    return 0.5 * math.log(max(squared, 0.0) + 1.0) - 4.0
+    return 0.5 * log(max(squared, 0.0) + 1.0) - 4.0
 
 
 @_part
@@ -185,7 +190,7 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
         row = first + i
         out[row, 0] = near
         out[row, 1] = ratio * (1.0 - near)
-        out[row, 2] = math.log(1.0 + activity / made.jets[i, PT])
+        out[row, 2] = log(1.0 + activity / made.jets[i, PT])
         out[row, 3] = 1.0
 
 
@@ -207,7 +212,7 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
         py += made.momenta[i, PY]
         pz += made.momenta[i, PZ]
         energy += made.momenta[i, ENERGY]
-    log_ht, log_n, log_mass = math.log(ht), made.log_of[1 + n_hard], _log_mass(px, py, pz, energy)
+    log_ht, log_n, log_mass = log(ht), made.log_of[1 + n_hard], _log_mass(px, py, pz, energy)
     imbalance = math.sqrt(px * px + py * py) / ht
     for place in range(n):
         i = made.by_pt[place]
@@ -293,13 +298,13 @@ def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
     """
     for i in range(first, first + n):
         fraction = given[i, 2]
-        charged, neutral = math.log(1.0 + given[i, 0]), math.log(1.0 + given[i, 1])
+        charged, neutral = log(1.0 + given[i, 0]), log(1.0 + given[i, 1])
         if _finite(charged + neutral + fraction):
             out[i, 0] = charged - 2.0
             out[i, 1] = neutral - 2.0
             out[i, 2] = fraction - 0.5
-            out[i, 3] = math.log(min(max(fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
-            out[i, 4] = math.log(min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 3] = log(min(max(fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 4] = log(min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
             out[i, 5] = 1.0
 
 
@@ -312,7 +317,7 @@ def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
     if not any_there:
         return
     for i in range(first, first + n):
-        log_tau1 = math.log(max(tau[i, 0], LEAST_TAU)) / 2.0 + 1.0
+        log_tau1 = log(max(tau[i, 0], LEAST_TAU)) / 2.0 + 1.0
         ratio21 = tau[i, 1] / tau[i, 0] if tau[i, 0] > LEAST_TAU else 0.0
         ratio32 = tau[i, 2] / tau[i, 1] if tau[i, 1] > LEAST_TAU else 0.0
         if _finite(log_tau1 + ratio21 + ratio32):
@@ -325,11 +330,11 @@ def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
 @_part
 def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
     """Log of 1 + the missing pt over 10 GeV, and over the jet's; the cosine of the angle between."""
-    x, y = math.cos(phi), math.sin(phi)
-    log_missing = math.log(1.0 + pt / 10.0)
+    y, x = sine_and_cosine(phi)
+    log_missing = log(1.0 + pt / 10.0)
     for i in range(n):
         row, jet_pt = first + i, made.jets[i, PT]
-        log_ratio = math.log(1.0 + pt / jet_pt)
+        log_ratio = log(1.0 + pt / jet_pt)
         cosine = (made.momenta[i, PX] * x + made.momenta[i, PY] * y) / jet_pt
         if _finite(log_missing + log_ratio + cosine):
             out[row, 0] = log_missing

@@ -17,8 +17,9 @@ from coffea_iqn.fitting import Fitted
 from coffea_iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
-from coffea_iqn.unmatched import CONTEXT, Law, Unmatched, far_targets, near_targets
-from coffea_iqn.unmatched_columns import Frames, near_columns
+from coffea_iqn.unmatched import CONTEXT, Law, Unmatched
+from coffea_iqn.unmatched_columns import near_columns
+from coffea_iqn.unmatched_targets import Frames, far_targets, near_targets
 from coffea_iqn.variables import Variables
 
 WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart

@@ -23,9 +23,11 @@ from coffea_iqn.compiled import unmatched as compiled
 from coffea_iqn.compiled.dense import singles
 from coffea_iqn.compiled.jets import places_of
 from coffea_iqn.context import encode
-from coffea_iqn.features import ETA, MASS, MAX_LOG, PHI, PT, SCALES, Array, Standardisation, beam_side, wrap_phi
+from coffea_iqn.doubles import log
+from coffea_iqn.features import PT, SCALES, Array, Standardisation
 from coffea_iqn.networks import NumberNetwork, QuantileNetwork
-from coffea_iqn.unmatched_columns import SMALL, Bools, Frames, Ints, any_within, far_columns, near_columns
+from coffea_iqn.unmatched_columns import SMALL, Bools, Ints, any_within, far_columns, near_columns
+from coffea_iqn.unmatched_targets import Frames, jets_far, jets_near
 
 Levels = Callable[[Ints | slice, Ints | int], Array]
 """Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
@@ -33,46 +35,6 @@ Levels = Callable[[Ints | slice, Ints | int], Array]
 REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
 CONTEXT = ("flavour", "neighbours", "composition")  # levels of context that jets near a gen jet depend on
 ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kept in any case
-MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
-
-
-def near_targets(raw: Array, gen: Array) -> Array:
-    """(log pt, ΔR, angle around the gen jet, log mass over pt), (M, 4), of jets before the scale and their gen jets.
-
-    The angle begins at the direction towards the beam.
-    """
-    d_eta = (raw[:, ETA] - gen[:, ETA]) * beam_side(gen[:, ETA])
-    d_phi = wrap_phi(raw[:, PHI] - gen[:, PHI])
-    return np.stack([np.log(raw[:, PT]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta), _log_mass(raw)], axis=1)
-
-
-def jets_near(targets: Array, gen: Array) -> Array:
-    """The inverse of `near_targets`."""
-    log_pt, distance, angle, log_m = targets.T
-    eta = gen[:, ETA] + distance * np.cos(angle) * beam_side(gen[:, ETA])
-    return _jets(log_pt, eta, gen[:, PHI] + distance * np.sin(angle), log_m)
-
-
-def far_targets(raw: Array, frames: Frames) -> Array:
-    """(log pt, eta on the side of the hardest gen jet, Δφ to the axis, log mass over pt), (M, 4)."""
-    d_phi = wrap_phi(raw[:, PHI] - frames.axis)
-    return np.stack([np.log(raw[:, PT]), raw[:, ETA] * frames.side, d_phi, _log_mass(raw)], axis=1)
-
-
-def jets_far(targets: Array, frames: Frames) -> Array:
-    """The inverse of `far_targets`."""
-    log_pt, eta, d_phi, log_m = targets.T
-    return _jets(log_pt, eta * frames.side, frames.axis + d_phi, log_m)
-
-
-def _log_mass(raw: Array) -> Array:
-    return np.log((np.maximum(raw[:, MASS], 0.0) + MASS_FLOOR) / raw[:, PT])
-
-
-def _jets(log_pt: Array, eta: Array, phi: Array, log_m: Array) -> Array:
-    pt = np.exp(np.clip(log_pt, -MAX_LOG, MAX_LOG))
-    mass = np.maximum(np.exp(np.minimum(log_m, 0.0)) * pt - MASS_FLOOR, 0.0)
-    return np.stack([pt, eta, wrap_phi(phi), mass], axis=1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,32 +145,31 @@ class Unmatched:
         reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
+        law = None if backend == "torch" or self.inputs != "calorimeter" else self.near.compiled
+        u = levels(slice(0, len(gen)), 0)[:, 0]
 
         def columns(rows: Ints) -> Array:
             of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
-            return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
+            if law is None:
+                return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
+            return compiled.near_columns(sources(*of_rows))
 
-        u = levels(slice(0, len(gen)), 0)[:, 0]
-        if self.near.compiled is None or backend == "torch" or self.inputs != "calorimeter":
+        def sources(gen: Array, reco: Array, found: Bools, context: Array) -> compiled.Sources:
+            small = np.float32(SMALL)
+            return compiled.Sources(
+                singles(gen), singles(reco), found, singles(context), places_of(self.context), small
+            )
+
+        if law is None:
             numbers = self.near.numbers(columns(np.arange(len(gen))), u, backend="torch")
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
-            compiled.count_near(
-                self.near.compiled,
-                singles(gen),
-                singles(reco),
-                found,
-                singles(context),
-                places_of(self.context),
-                np.float32(SMALL),
-                singles(u),
-                numbers,
-            )
+            compiled.count_near(law, sources(gen, reco, found, context), singles(u), numbers)
         event = np.repeat(np.arange(len(counts)), counts)
         ends = np.cumsum(counts)
 
         def decode(targets: Array, source: Ints) -> Array:
-            return jets_near(targets, gen.take(source, axis=0).astype(np.float64))
+            return np.asarray(jets_near(targets, gen.take(source, axis=0)))
 
         def impossible(raw: Array, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
@@ -235,7 +196,7 @@ class Unmatched:
         numbers = self.far.numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
 
         def decode(targets: Array, source: Ints) -> Array:
-            return jets_far(targets, Frames(frames.axis[source], frames.side[source]))
+            return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
 
         def impossible(raw: Array, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
@@ -262,7 +223,7 @@ class Unmatched:
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            targets = law.targets(known[again], tau, log_pt_min=np.log(self.raw_pt_min), backend=backend)
+            targets = law.targets(known[again], tau, log_pt_min=log(self.raw_pt_min), backend=backend)
             raw[again] = drawn = decode(targets, of)
             again = rows[again][impossible(drawn, of)]
             if not len(again):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.context import encode, select
+from coffea_iqn.doubles import arctan2, log, sine_and_cosine
 from coffea_iqn.features import ETA, INPUTS, MASS, PHI, PT, Array, beam_side, log_mass, wrap_phi
+from coffea_iqn.unmatched_targets import Frames
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -18,17 +19,6 @@ Bools = npt.NDArray[np.bool_]
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
 HARD = 20.0  # GeV, pt from which a jet counts as hard
 N_NEAR, N_FAR = 6, 15  # columns of `outcome` and `far_columns`
-
-
-class Frames(NamedTuple):
-    """What the jets of each event are measured from, (events,) each.
-
-    axis: phi [rad] of the transverse momentum that gen jets and missing momentum leave unbalanced.
-    side: the sign of eta of the hardest gen jet, −1 or 1.
-    """
-
-    axis: Array
-    side: Array
 
 
 def nearest(jets: Array, event: Ints, gen: Array, counts: Ints) -> tuple[Ints, Array]:
@@ -54,7 +44,7 @@ def _find_nearest(
             d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
             d_phi = np.float64(jets[jet, PHI]) - np.float64(gen[other, PHI])
             d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
-            this = math.hypot(d_eta, d_phi)
+            this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
             if this < distance[jet]:
                 row[jet], distance[jet] = other, this
 
@@ -79,7 +69,7 @@ def any_within(limit: float, jets: Array, event: Ints, others: Array, there: Boo
             if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
                 d_phi = phi - np.float64(others[other, PHI])
                 d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
-                if math.hypot(d_eta, d_phi) < limit:
+                if d_eta * d_eta + d_phi * d_phi < limit * limit:
                     out[jet] = True
                     break
     return out
@@ -145,14 +135,15 @@ def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: 
     for event in range(len(counts)):
         stop = start + counts[event]
         lost, lost_phi = missing[event, 0], missing[event, 1]
-        x, y = -lost * math.cos(lost_phi), -lost * math.sin(lost_phi)
+        sine, cosine = sine_and_cosine(lost_phi)
+        x, y = -lost * cosine, -lost * sine
         ht = ht_times_eta = 0.0
         n_hard = 0
         for k in range(3):
             hardest[k] = -1
         for jet in range(start, stop):
             pt, eta, phi = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA]), np.float64(gen[jet, PHI])
-            x_of[jet - start], y_of[jet - start] = math.cos(phi), math.sin(phi)
+            y_of[jet - start], x_of[jet - start] = sine_and_cosine(phi)
             x -= pt * x_of[jet - start]
             y -= pt * y_of[jet - start]
             ht += pt
@@ -166,19 +157,19 @@ def _see_events(gen: Array, counts: Ints, missing: Array, columns: Array, axes: 
                 if moving < 0:
                     break
         unbalanced = math.sqrt(x * x + y * y)
-        axis = math.atan2(y, x)
+        axis = arctan2(y, x)
         towards_x, towards_y = (x / unbalanced, y / unbalanced) if unbalanced > 0.0 else (1.0, 0.0)
         side = -1.0 if hardest[0] >= 0 and gen[hardest[0], ETA] < 0.0 else 1.0
         axes[event], sides[event] = axis, side
         row = columns[event]
-        row[0] = math.log1p(unbalanced / 10.0)
-        row[1] = math.log1p(ht / 20.0)
+        row[0] = log(1.0 + unbalanced / 10.0)
+        row[1] = log(1.0 + ht / 20.0)
         row[2] = min(counts[event], 8) / 4.0
         row[3] = n_hard / 4.0
-        row[4] = math.log1p(lost / 10.0)
+        row[4] = log(1.0 + lost / 10.0)
         for k in range(3):
             if hardest[k] >= 0:
-                row[5 + k] = math.log(gen[hardest[k], PT] / 20.0)
+                row[5 + k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
                 row[8 + k] = gen[hardest[k], ETA] * side / 2.0
                 row[11 + k] = towards_x * x_of[hardest[k] - start] + towards_y * y_of[hardest[k] - start]
         row[14] = ht_times_eta / max(ht, 1.0) / 2.0

@@ -14,8 +14,9 @@ from coffea_iqn.features import SCALES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
 from coffea_iqn.training_unmatched import learn_unmatched
-from coffea_iqn.unmatched import REACH, far_targets, jets_far, jets_near, near_targets
-from coffea_iqn.unmatched_columns import Frames, any_within, far_columns, nearest
+from coffea_iqn.unmatched import REACH
+from coffea_iqn.unmatched_columns import any_within, far_columns, nearest
+from coffea_iqn.unmatched_targets import Frames, far_targets, jets_far, jets_near, near_targets
 from conftest import make_pairs, make_unmatched, open_events
 
 RNG = np.random.default_rng

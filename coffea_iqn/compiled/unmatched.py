@@ -58,38 +58,61 @@ def count(law: Model, columns: Floats, u: Floats, numbers: Ints) -> None:
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
-@kernel
-def count_near(
-    law: Model,
-    gen: Floats,
-    reco: Floats,
-    found: Bools,
-    context: Floats,
-    levels: Ints,
-    small: np.float32,
-    u: Floats,
-    numbers: Ints,
-) -> None:
-    """As `count`, of gen jets and the reco jets that were found: their columns are `unmatched.near_columns`.
+class Sources(NamedTuple):
+    """Gen jets that unmatched jets may be near.
 
-    Parameters
+    Attributes
     ----------
-    gen, reco, found, context: as of `unmatched.near_columns`.
+    gen, reco, found, context: as of `unmatched_columns.near_columns`.
     levels: columns of the context that the law knows.
     small: the typical Δη and Δφ of a reco jet.
     """
+
+    gen: Floats
+    reco: Floats
+    found: Bools
+    context: Floats
+    levels: Ints
+    small: np.float32
+
+
+@kernel
+def count_near(law: Model, sources: Sources, u: Floats, numbers: Ints) -> None:
+    """As `count`, of gen jets, whose columns are those of `near_columns`."""
     tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
-    first = jets.N_CALORIMETER
-    for start in range(0, len(gen), TILE):
-        n = min(TILE, len(gen) - start)
-        take(gen, start, n, gen_tile)
-        take(reco, start, n, reco_tile)
-        jets.describe(gen_tile, n, one)
-        jets.outcome(gen_tile, reco_tile, found[start : start + n], one, n, small, one[first : first + jets.N_OUTCOME])
-        gather(context, start, n, levels, first + jets.N_OUTCOME, one)
+    for start in range(0, len(sources.gen), TILE):
+        n = min(TILE, len(sources.gen) - start)
+        _see(sources, start, n, gen_tile, reco_tile, one)
         standardise(one, n, law.input_mean, law.input_scale, tile)
         _count(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
+
+
+@kernel
+def near_columns(sources: Sources) -> Floats:
+    """`unmatched_columns.near_columns` of gen jets, (N, n)."""
+    n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + len(sources.levels)
+    columns = np.empty((len(sources.gen), n_columns), np.float32)
+    tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        _see(sources, start, n, gen_tile, reco_tile, tile)
+        for t in range(n):
+            for k in range(n_columns):
+                columns[start + t, k] = tile[k, t]
+    return columns
+
+
+@kernel
+def _see(sources: Sources, start: int, n: int, gen_tile: Floats, reco_tile: Floats, rows: Floats) -> None:
+    """The columns of the gen jets start to start + n as rows of a tile; the two others are overwritten."""
+    first = jets.N_CALORIMETER
+    take(sources.gen, start, n, gen_tile)
+    take(sources.reco, start, n, reco_tile)
+    jets.describe(gen_tile, n, rows)
+    outcome = rows[first : first + jets.N_OUTCOME]
+    jets.outcome(gen_tile, reco_tile, sources.found[start : start + n], rows, n, sources.small, outcome)
+    gather(sources.context, start, n, sources.levels, first + jets.N_OUTCOME, rows)
 
 
 @kernel

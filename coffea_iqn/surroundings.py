@@ -29,18 +29,16 @@ LEAST_TAU = 2.0**-14  # the N-subjettinesses' rounding in the files there are
 TURN = 2.0 * math.pi
 
 PT, ETA, PHI, MASS = range(4)  # columns of jets
-PX, PY, PZ, ENERGY = range(4)  # columns of momenta
 
 # compiled as part of what calls it, in half the time that a function with an entry of its own takes
 _part: Callable[[Kernel], Kernel] = register_jitable(error_model="numpy")
 
 
 class _Made(NamedTuple):
-    """What is made of the n jets of an event; as long as the longest event, for one after the other.
+    """What is made of all N jets, and of the n jets of an event; as long as the longest one, for one after the other.
 
-    jets: pt [GeV], eta, phi [rad], mass [GeV], (n, 4).
-    momenta: px, py, pz, E [GeV], (n, 4).
-    log_pt, log_ratio: log of pt, and of mass over pt, (n,).
+    pt, eta, phi, mass, px, py, pz, energy: of each jet, in GeV and rad, (N,).
+    log_pt, log_ratio: log of pt, and of mass over pt, (N,).
     by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
     log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
     family: of each jet's flavour, (n,).
@@ -48,8 +46,14 @@ class _Made(NamedTuple):
     log_of: of whole numbers from 1 to n + 1, which are made once for all events.
     """
 
-    jets: Floats
-    momenta: Floats
+    pt: Floats
+    eta: Floats
+    phi: Floats
+    mass: Floats
+    px: Floats
+    py: Floats
+    pz: Floats
+    energy: Floats
     log_pt: Floats
     log_ratio: Floats
     by_pt: Ints
@@ -85,11 +89,18 @@ def write(
     most = 0
     for n in counts:
         most = max(most, n)
+    n_jets = len(jets)
     made = _Made(
-        np.empty((most, 4)),
-        np.empty((most, 4)),
-        np.empty(most),
-        np.empty(most),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
         np.empty(most, dtype=np.int64),
         np.empty((most, 2)),
         np.empty(most, dtype=np.int64),
@@ -98,13 +109,14 @@ def write(
     )
     for number in range(1, most + 2):
         made.log_of[number] = log(number)
+    _describe(jets, made)
     first = 0
     for which in range(len(counts)):
         n = counts[which]
         for row in range(first, first + n):  # here and not before, while they come to the nearest cache anyway
             for column in range(columns.shape[1]):
                 columns[row, column] = 0.0
-        _prepare(jets, first, n, made)
+        _prepare(first, n, made)
         _neighbours(first, n, made, of_neighbours)
         _event(first, n, made, of_event)
         if len(parton):
@@ -119,41 +131,50 @@ def write(
 
 
 @_part
-def _prepare(jets: Floats, first: int, n: int, made: _Made) -> None:
-    """Fill in what is made of an event's jets, but for flavours."""
-    momenta, by_pt = made.momenta, made.by_pt
+def _describe(jets: Floats, made: _Made) -> None:
+    """Fill in what is made of each jet alone: a compiler takes several at once through such loops."""
+    pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
+    for i in range(len(jets)):
+        pt[i], made.eta[i], made.phi[i], mass[i] = jets[i, PT], jets[i, ETA], jets[i, PHI], max(jets[i, MASS], 0.0)
+    for i in range(len(jets)):
+        log_pt[i] = log(pt[i])
+    for i in range(len(jets)):
+        log_ratio[i] = log(mass[i] + 0.5)
+    for i in range(len(jets)):
+        log_ratio[i] -= log_pt[i] - 2.0
+    for i in range(len(jets)):
+        made.py[i], made.px[i] = sine_and_cosine(made.phi[i])
+    for i in range(len(jets)):
+        made.pz[i] = exp(min(max(made.eta[i], -10.0), 10.0))
+    for i in range(len(jets)):
+        made.px[i] *= pt[i]
+        made.py[i] *= pt[i]
+        made.pz[i] = pt[i] * 0.5 * (made.pz[i] - 1.0 / made.pz[i])
+        px, py, pz = made.px[i], made.py[i], made.pz[i]
+        made.energy[i] = math.sqrt(px * px + py * py + pz * pz + mass[i] * mass[i])
+
+
+@_part
+def _prepare(first: int, n: int, made: _Made) -> None:
+    """Fill in what is made of an event's jets together, but for flavours."""
+    by_pt = made.by_pt
     for i in range(n):
-        for column in range(4):
-            made.jets[i, column] = jets[first + i, column]
-        pt, eta, phi, mass = made.jets[i, PT], made.jets[i, ETA], made.jets[i, PHI], max(made.jets[i, MASS], 0.0)
-        sine, cosine = sine_and_cosine(phi)
-        px, py = pt * cosine, pt * sine
-        grown = exp(min(max(eta, -10.0), 10.0))
-        pz = pt * 0.5 * (grown - 1.0 / grown)
-        momenta[i, PX], momenta[i, PY], momenta[i, PZ] = px, py, pz
-        momenta[i, ENERGY] = math.sqrt(px * px + py * py + pz * pz + mass * mass)
-        made.log_pt[i] = log(pt)
-        made.log_ratio[i] = log(mass + 0.5) - made.log_pt[i] + 2.0
         place = i
-        while place > 0 and made.jets[by_pt[place - 1], PT] < pt:
+        while place > 0 and made.pt[first + by_pt[place - 1]] < made.pt[first + i]:
             by_pt[place] = by_pt[place - 1]
             place -= 1
         by_pt[place] = i
     for place in range(1, n):
-        made.log_mass[place, 0] = _log_mass_of_pair(momenta, by_pt[place], by_pt[0])
+        made.log_mass[place, 0] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[0])
         if place > 1:
-            made.log_mass[place, 1] = _log_mass_of_pair(momenta, by_pt[place], by_pt[1])
+            made.log_mass[place, 1] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[1])
 
 
 @_part
-def _log_mass_of_pair(momenta: Floats, i: int, j: int) -> float:
+def _log_mass_of_pair(made: _Made, i: int, j: int) -> float:
     """`_log_mass` of two jets together."""
-    return _log_mass(
-        momenta[i, PX] + momenta[j, PX],
-        momenta[i, PY] + momenta[j, PY],
-        momenta[i, PZ] + momenta[j, PZ],
-        momenta[i, ENERGY] + momenta[j, ENERGY],
-    )
+    px, py = made.px[i] + made.px[j], made.py[i] + made.py[j]
+    return _log_mass(px, py, made.pz[i] + made.pz[j], made.energy[i] + made.energy[j])
 
 
 @_part
@@ -179,18 +200,18 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
     """
     for i in range(n):
         nearest, least, activity = i, FAR * FAR, 0.0
-        eta, phi = made.jets[i, ETA], made.jets[i, PHI]
+        eta, phi = made.eta[first + i], made.phi[first + i]
         for j in range(n):
-            d_eta, d_phi = eta - made.jets[j, ETA], _angle(phi, made.jets[j, PHI])
+            d_eta, d_phi = eta - made.eta[first + j], _angle(phi, made.phi[first + j])
             squared = d_eta * d_eta + d_phi * d_phi if j != i else FAR * FAR  # no jet is its own neighbour
             nearest, least = (j, squared) if squared < least else (nearest, least)
-            activity += made.jets[j, PT] if squared < NEIGHBOURHOOD * NEIGHBOURHOOD else 0.0
+            activity += made.pt[first + j] if squared < NEIGHBOURHOOD * NEIGHBOURHOOD else 0.0
         near = math.sqrt(least) / FAR
-        ratio = min(max(made.log_pt[nearest] - made.log_pt[i], -3.0), 3.0)
+        ratio = min(max(made.log_pt[first + nearest] - made.log_pt[first + i], -3.0), 3.0)
         row = first + i
         out[row, 0] = near
         out[row, 1] = ratio * (1.0 - near)
-        out[row, 2] = log(1.0 + activity / made.jets[i, PT])
+        out[row, 2] = log(1.0 + activity / made.pt[first + i]) if activity > 0.0 else 0.0
         out[row, 3] = 1.0
 
 
@@ -206,19 +227,19 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
     ht = px = py = pz = energy = 0.0
     n_hard = 0
     for i in range(n):
-        ht += made.jets[i, PT]
-        n_hard += made.jets[i, PT] > COUNTED
-        px += made.momenta[i, PX]
-        py += made.momenta[i, PY]
-        pz += made.momenta[i, PZ]
-        energy += made.momenta[i, ENERGY]
+        ht += made.pt[first + i]
+        n_hard += made.pt[first + i] > COUNTED
+        px += made.px[first + i]
+        py += made.py[first + i]
+        pz += made.pz[first + i]
+        energy += made.energy[first + i]
     log_ht, log_n, log_mass = log(ht), made.log_of[1 + n_hard], _log_mass(px, py, pz, energy)
     imbalance = math.sqrt(px * px + py * py) / ht
     for place in range(n):
         i = made.by_pt[place]
         row = first + i
         out[row, 0] = log_ht - 4.0
-        out[row, 1] = log_ht - made.log_pt[i]
+        out[row, 1] = log_ht - made.log_pt[first + i]
         out[row, 2] = log_n
         out[row, 3] = imbalance
         out[row, 4] = min(place, 5) / 5.0
@@ -228,13 +249,13 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
             if other < n:
                 j = made.by_pt[other]
                 column = 6 + 5 * k
-                d_phi = _angle(made.jets[i, PHI], made.jets[j, PHI])
-                d_eta = made.jets[i, ETA] - made.jets[j, ETA]
+                d_phi = _angle(made.phi[first + i], made.phi[first + j])
+                d_eta = made.eta[first + i] - made.eta[first + j]
                 out[row, column] = made.log_mass[max(place, other), min(place, other)]
                 out[row, column + 1] = abs(d_phi) / math.pi
                 out[row, column + 2] = min(abs(d_eta), 6.0) / 3.0
-                out[row, column + 3] = made.log_pt[j] - made.log_pt[i]
-                out[row, column + 4] = made.log_ratio[j]
+                out[row, column + 3] = made.log_pt[first + j] - made.log_pt[first + i]
+                out[row, column + 4] = made.log_ratio[first + j]
                 out[row, 17 + k] = 1.0
         if n > 2:
             out[row, 16] = made.log_mass[_other(place, 1), _other(place, 0)]
@@ -333,9 +354,9 @@ def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats
     y, x = sine_and_cosine(phi)
     log_missing = log(1.0 + pt / 10.0)
     for i in range(n):
-        row, jet_pt = first + i, made.jets[i, PT]
+        row, jet_pt = first + i, made.pt[first + i]
         log_ratio = log(1.0 + pt / jet_pt)
-        cosine = (made.momenta[i, PX] * x + made.momenta[i, PY] * y) / jet_pt
+        cosine = (made.px[first + i] * x + made.py[first + i] * y) / jet_pt
         if _finite(log_missing + log_ratio + cosine):
             out[row, 0] = log_missing
             out[row, 1] = log_ratio

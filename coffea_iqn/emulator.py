@@ -80,9 +80,8 @@ class Emulator:
 
         Raises
         ------
-        ValueError: when the shapes do not agree, or the backend is unknown.
+        ValueError: when the shapes do not agree, the backend is unknown, or there is no such device.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
-        RuntimeError: when there is no such device.
         """
         return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=False)[0]
 
@@ -181,7 +180,7 @@ class Emulator:
 
         Raises
         ------
-        RuntimeError: when there is no such device.
+        ValueError: when there is no such device.
         """
         where = find_device(device)
         if where not in self._residents:

@@ -190,8 +190,7 @@ class IQNFolder:
 
         Raises
         ------
-        ValueError: when the shapes do not agree, or a level is not in (0, 1).
-        RuntimeError: when there is no such device in this process.
+        ValueError: when the shapes do not agree, a level is not in (0, 1), or this process finds no such device.
         """
         x, tau = np.asarray(x, dtype=np.float32), np.asarray(tau, dtype=np.float32)
         if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
@@ -220,8 +219,8 @@ class IQNFolder:
         Raises
         ------
         TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
-        ValueError: when gen and events differ in length, or jets are invalid (named with their count).
-        RuntimeError: when there is no such device in this process.
+        ValueError: when gen and events differ in length, jets are invalid (named with their count), or this process
+            finds no such device.
         """
         return self.fold(gen, events)[0]
 

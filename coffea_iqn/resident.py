@@ -31,15 +31,16 @@ def find_device(name: str) -> torch.device:
 
     Raises
     ------
-    ValueError: when nothing may be called so.
-    RuntimeError: when there is no such device.
+    ValueError: when nothing may be called so, or there is no such device.
     """
     check_device(name)
+    if name == "cpu":  # without a look at the driver, which a process that forks must not have had
+        return torch.device("cpu")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(("cuda" if n_gpus else "cpu") if name == "auto" else name)
     if device.type == "cuda" and (device.index or 0) >= n_gpus:
         msg = f"device: expected {name}, but torch {torch.__version__} finds {n_gpus} such devices in this process"
-        raise RuntimeError(msg)
+        raise ValueError(msg)
     return device
 
 

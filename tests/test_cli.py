@@ -432,3 +432,11 @@ def test_as_a_command():
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["fold", "train"])
+def test_a_device_that_is_not_there_is_said_at_once(command, tmp_path, capsys):
+    sample = sample_path("qcd_ak4.root")
+    assert run(command, sample, "--device", "cuda:99", "--output", tmp_path / "out") == 2
+    assert "device: expected cuda:99, but torch" in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from coffea_iqn.faults import Checkpoints, Skipped
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.resident import find_device
 from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
 from coffea_iqn.whole import plain_names, whole_folder
@@ -96,6 +98,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
     truth = None if arguments.truth.lower() == "none" else arguments.truth
+    if arguments.scheduler is None:  # whose workers are elsewhere, and may have what is not here
+        find_device(arguments.device)
     checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
     skim = _skim(arguments, checkpoints)
     instance = IQNFoldProcessor(
@@ -176,10 +180,7 @@ def fold(arguments: argparse.Namespace) -> None:
             shutil.rmtree(arguments.output / "skim", ignore_errors=True)  # parts of another fold are none of this one's
     shutil.rmtree(checkpoints, ignore_errors=True)
     _print_cutflow(summary)
-    unknown = [level for level in could_use if level not in summary["context"]]
-    known = ", ".join(summary["context"]) or "none"
-    lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
-    say(f"Context      {known}{lacking}")
+    _tell_context(summary["context"], could_use)
     for one in skipped or ():
         where = "unknown number of events" if one.entries is None else f"events {one.entries[0]} to {one.entries[1]}"
         say(f"Skipped      {one.path}, {where}: {one.why}")
@@ -201,6 +202,12 @@ def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
                 raise ValueError(msg)
         return None
     return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
+
+
+def _tell_context(known: Sequence[str], could_use: Sequence[str]) -> None:
+    unknown = [level for level in could_use if level not in known]
+    lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
+    say(f"Context      {', '.join(known) or 'none'}{lacking}")
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:

@@ -22,6 +22,7 @@ from coffea_iqn.matching import default_cone
 from coffea_iqn.output import versions
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.recipes import RECIPES, TrainingSettings
+from coffea_iqn.resident import find_device
 
 GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
 
@@ -78,7 +79,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DATASET=FRACTION",
         help="of a batch, one for every dataset (default: as many as it has jets)",
     )
-    parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        default="cpu",
+        help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
+    )
     parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = parser.add_argument_group("settings of the recipe")
     for name, kind in SETTINGS.items():
@@ -92,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
-    settings = _settings(arguments)
+    settings, device = _settings(arguments), find_device(arguments.device)
     teacher = None if arguments.teacher is None else bundle.load(arguments.teacher)
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
@@ -128,7 +133,7 @@ def train(arguments: argparse.Namespace) -> None:
         with _TrainingProgress(settings, arguments=arguments) as progress:
             if teacher is None:
                 emulator = training.train(
-                    pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=arguments.device
+                    pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=str(device)
                 )
             else:
                 emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, watch=progress.watch)

@@ -106,7 +106,10 @@ def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
     for key in ("pt_scale", "mass_scale", "angles", "angular_resolution"):
         assert BY_KEY[key].passes(BY_KEY[key].measure(Comparison(response=cells))) is not False
     counts = closure.tails(closure.residuals(gen, drawn), closure.residuals(gen, truth), gen).counts
-    assert (counts[0, [0, 1, 3], :, 2] < 0.2 * counts[1, [0, 1, 3], :, 2] + 5).all()
+    cut, whole = counts[:, [0, 1, 3], :, 2]  # all but phi, beyond 8 widths
+    enough = whole > 20
+    assert enough.sum() >= 3
+    assert (cut[enough] < 0.2 * whole[enough]).all()
 
 
 def test_two_draws_of_a_spoilt_emulator_are_of_one_law(pairs):

@@ -7,15 +7,11 @@ Sun Microsystems' fdlibm (1993); a test holds their errors. In single precision:
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import ParamSpec, TypeVar, cast
-
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-P = ParamSpec("P")
-R = TypeVar("R")
+from coffea_iqn.kernels import kernel
+
 Doubles = npt.NDArray[np.float64]
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2, the first of few bits
@@ -29,11 +25,7 @@ EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # what a double leaves of π/4, an
 ARCTAN_HALF, ARCTAN_HALF_LOW = 4.63647609000806093515e-01, 2.26987774529616870924e-17
 
 
-def _function(of: Callable[P, R]) -> Callable[P, R]:
-    return cast(Callable[P, R], nb.njit(cache=True, nogil=True, error_model="numpy")(of))
-
-
-@_function
+@kernel
 def log(x: float) -> float:
     """The natural logarithm of numbers from 1e-307 on, within 1e-15, relative; NaN of 0, infinity and negative ones."""
     bits = np.float64(x).view(np.int64) - SQRT_HALF
@@ -53,7 +45,7 @@ def log(x: float) -> float:
     return value if 0.0 < x < np.inf else np.nan
 
 
-@_function
+@kernel
 def exp(x: float) -> float:
     """e^x within 1e-15, relative; below −708 and above 709 as there; NaN of NaN."""
     within = min(max(x, EXP_MIN), EXP_MAX)
@@ -71,7 +63,7 @@ def exp(x: float) -> float:
     return (1.0 - ((low - r * c / (2.0 - c)) - high)) * power_of_two if not np.isnan(x) else x
 
 
-@_function
+@kernel
 def sine_and_cosine(x: float) -> tuple[float, float]:
     """Sin x and cos x within 2e-16, of angles up to 10^5."""
     quarters = np.rint(x / QUARTER_TURN)
@@ -97,7 +89,7 @@ def sine_and_cosine(x: float) -> tuple[float, float]:
     return (-sine, -cosine) if turned & 2 else (sine, cosine)
 
 
-@_function
+@kernel
 def arctan2(y: float, x: float) -> float:
     """The angle of (x, y), from −π to π, within 5e-16; 0 of (0, 0)."""
     large, small = max(abs(x), abs(y)), min(abs(x), abs(y))
@@ -127,7 +119,7 @@ def arctan2(y: float, x: float) -> float:
     return -angle if y < 0.0 else angle
 
 
-@_function
+@kernel
 def angles(y: Doubles, x: Doubles) -> Doubles:
     """`arctan2` of each y and x, (N,)."""
     out = np.empty(len(y))

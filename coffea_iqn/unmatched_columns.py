@@ -11,6 +11,7 @@ import numpy.typing as npt
 from coffea_iqn.context import encode, select
 from coffea_iqn.doubles import arctan2, log, sine_and_cosine
 from coffea_iqn.features import ETA, INPUTS, MASS, PHI, PT, Array, beam_side, log_mass, wrap_phi
+from coffea_iqn.kernels import kernel
 from coffea_iqn.unmatched_targets import Frames
 
 Ints = npt.NDArray[np.int64]
@@ -42,11 +43,17 @@ def _find_nearest(
         start = first[event[jet]]
         for other in range(start, start + counts[event[jet]]):
             d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
-            d_phi = np.float64(jets[jet, PHI]) - np.float64(gen[other, PHI])
-            d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
+            d_phi = _angle(np.float64(jets[jet, PHI]), np.float64(gen[other, PHI]))
             this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
             if this < distance[jet]:
                 row[jet], distance[jet] = other, this
+
+
+@kernel
+def _angle(one: float, other: float) -> float:
+    """From one phi to another, between −π and π."""
+    d_phi = one - other
+    return float(d_phi - 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi)))
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -67,8 +74,7 @@ def any_within(limit: float, jets: Array, event: Ints, others: Array, there: Boo
         for other in range(start, ends[event[jet]]):
             d_eta = eta - np.float64(others[other, ETA])
             if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
-                d_phi = phi - np.float64(others[other, PHI])
-                d_phi -= 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi))
+                d_phi = _angle(phi, np.float64(others[other, PHI]))
                 if d_eta * d_eta + d_phi * d_phi < limit * limit:
                     out[jet] = True
                     break

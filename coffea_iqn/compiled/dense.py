@@ -17,7 +17,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from torch import nn
 
-from coffea_iqn.compiled import kernel
+from coffea_iqn.kernels import kernel
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.compiled import kernel
+from coffea_iqn.kernels import kernel
 
 INT, FLOAT = np.int32, np.float32
 ZERO, HALF, ONE, TWO = FLOAT(0.0), FLOAT(0.5), FLOAT(1.0), FLOAT(2.0)

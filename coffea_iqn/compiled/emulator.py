@@ -11,11 +11,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.compiled import jets, kernel
+from coffea_iqn.compiled import jets
 from coffea_iqn.compiled.dense import TILE, Floats, Ints, Layers, Nets, feed_forward, pack, pack_all, singles
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
 from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.context import OF_EVENT, WIDTHS
+from coffea_iqn.kernels import kernel
 from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)

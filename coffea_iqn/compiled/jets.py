@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import Floats
 from coffea_iqn.compiled.elementary import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
 from coffea_iqn.context import columns_of
@@ -22,6 +21,7 @@ from coffea_iqn.features import (
     TOWER_EDGES,
     TOWERS_IN_PHI,
 )
+from coffea_iqn.kernels import kernel
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import Floats
 from coffea_iqn.compiled.elementary import HALF, ONE, TWO, ZERO, log, logistic
+from coffea_iqn.kernels import kernel
 from coffea_iqn.splines import LOGIT_MAX, SLOPE_MIN, STEP_MIN
 
 FOUR = np.float32(4.0)

@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled import kernel
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward
 from coffea_iqn.compiled.splines import ascend, levels, logits, logits_above, quantiles
+from coffea_iqn.kernels import kernel
 from coffea_iqn.networks import N_TARGETS
 
 N_WORK = 8  # rows that drawing needs beside

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled import jets, kernel
+from coffea_iqn.compiled import jets
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ZERO, exp
 from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
+from coffea_iqn.kernels import kernel
 from coffea_iqn.networks import N_TARGETS
 
 Ints = npt.NDArray[np.int64]

@@ -80,7 +80,8 @@ class Emulator:
 
         Raises
         ------
-        ValueError: when the shapes do not agree, the backend is unknown, or there is no such device.
+        ValueError: when the shapes do not agree, an array is masked, a number is not finite, a pt is not above 0 or a
+            level not in (0, 1); when the backend is unknown, or there is no such device.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
         return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=False)[0]
@@ -125,8 +126,8 @@ class Emulator:
         -------
         (N, 4), float32: pt [GeV], eta, phi [rad], mass [GeV].
         """
-        _check(gen, tau, context)
-        _check(gen, reco, context)
+        _check(gen, tau, context, other_is="tau")
+        _check(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
         v, threshold = on.variables, on.variables.threshold(raw_pt_min)
 
@@ -163,6 +164,7 @@ class Emulator:
 
         With a raw_pt_min, as of `sample`, P(matched, and above it).
         """
+        _check(gen, gen, context, other_is="gen jets")
         on = self.on("cpu")
         threshold = on.variables.threshold(raw_pt_min)
 
@@ -219,7 +221,7 @@ class Emulator:
         with_efficiency: bool,
     ) -> tuple[Array, Array]:
         """Reco jets and, where they are wanted, efficiencies."""
-        _check(gen, tau, context)
+        _check(gen, tau, context, other_is="tau")
         if backend not in BACKENDS:
             msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
             raise ValueError(msg)
@@ -248,7 +250,7 @@ class Emulator:
         self, gen: Array, reco: Array, context: Array | None, raw_pt_min: float | None
     ) -> tuple[Array, Array]:
         """Levels and log-densities of the standardised targets, (N, 4) each."""
-        _check(gen, reco, context)
+        _check(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
         v, threshold = on.variables, on.variables.threshold(raw_pt_min)
 
@@ -295,10 +297,33 @@ def _with_torch(function: Callable[..., Tensor], *arrays: Array | None, on: Resi
     return made
 
 
-def _check(gen: Array, other: Array, context: Array | None) -> None:
-    if gen.ndim != 2 or gen.shape[1] != 4 or other.shape != gen.shape:
+def _check(gen: Array, other: Array, context: Array | None, *, other_is: str) -> None:
+    """Raise ValueError unless gen are jets, other jets or levels of them ("reco jets", "tau"), and context is known."""
+    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or other.shape != gen.shape:
         msg = f"emulator: expected two arrays of one shape (N, 4), got {gen.shape} and {other.shape}"
         raise ValueError(msg)
     if context is not None and context.shape != (len(gen), N_COLUMNS):
         msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"
         raise ValueError(msg)
+    for name, values in (("gen jets", gen), (other_is, other), ("context", context)):
+        if np.ma.isMaskedArray(values):
+            msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
+            raise ValueError(msg)
+        if values is None or not len(values):
+            continue
+        # in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
+        with np.errstate(over="ignore"):
+            single = np.asarray(values, dtype=np.float32)
+        if name == "tau":
+            if not (single.min() > 0.0 and single.max() < 1.0):  # nor NaN
+                msg = f"tau: expected levels in (0, 1), got {values.min()} to {values.max()}"
+                raise ValueError(msg)
+            continue
+        finite = np.isfinite(single)
+        wrong = 0 if finite.all() else int((~finite).any(axis=1).sum())
+        if wrong:
+            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows otherwise"
+            raise ValueError(msg)
+        if name != "context" and not single[:, PT].min() > 0.0:
+            msg = f"{name}: expected pt above 0, got {int((single[:, PT] <= 0.0).sum())} of {len(values)} otherwise"
+            raise ValueError(msg)

@@ -190,12 +190,9 @@ class IQNFolder:
 
         Raises
         ------
-        ValueError: when the shapes do not agree, a level is not in (0, 1), or this process finds no such device.
+        ValueError: as of `Emulator.sample`.
         """
-        x, tau = np.asarray(x, dtype=np.float32), np.asarray(tau, dtype=np.float32)
-        if tau.size and not (tau.min() > 0.0 and tau.max() < 1.0):
-            msg = f"tau: expected levels in (0, 1), got {tau.min()} to {tau.max()}"
-            raise ValueError(msg)
+        x, tau = np.asanyarray(x, dtype=np.float32), np.asanyarray(tau, dtype=np.float32)  # masks stay, to be refused
         return self._one_thread().sample(
             x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend, device=self.device
         )

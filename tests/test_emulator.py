@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from coffea_iqn.closure import uniformity
+from coffea_iqn.context import N_COLUMNS
 from coffea_iqn.features import SCALES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.samples import JetPairs
@@ -74,6 +75,61 @@ def test_efficiency_is_a_probability(emulator, gen):
 def test_wrong_shapes_are_refused(emulator, gen):
     with pytest.raises(ValueError, match=r"one shape \(N, 4\)"):
         emulator.sample(gen, uniforms(len(gen))[:, :3])
+
+
+def asked(emulator, how, gen, tau):
+    """What an emulator answers in each of its ways; where it needs reco jets, the gen jets are taken for them."""
+    if how in ("cdf", "log_density"):
+        return getattr(emulator, how)(gen, make_pairs(len(gen)).gen)
+    if how == "quantile":
+        return emulator.quantile(gen, tau, make_pairs(len(gen)).gen)
+    return emulator.efficiency(gen) if how == "efficiency" else getattr(emulator, how)(gen, tau)
+
+
+WAYS = ("sample", "respond", "quantile", "cdf", "log_density", "efficiency")
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_jets_that_are_none_are_refused(emulator, gen, how):
+    numbers = [(0, pt, "pt above 0") for pt in (0.0, -5.0, 1e-50)] + [(0, 1e50, "finite numbers")]
+    numbers += [(column, bad, "finite numbers") for column in range(4) for bad in (np.nan, np.inf, -np.inf)]
+    for column, value, message in numbers:
+        strange = gen.astype(np.float64)
+        strange[7, column] = value
+        with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 300") as error:
+            asked(emulator, how, strange, uniforms(len(gen)))
+        assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("how", ["sample", "respond", "quantile"])
+def test_levels_that_are_none_are_refused(emulator, gen, how):
+    for level in (0.0, 1.0, -0.1, 1.1, 1.0 - 1e-9, np.nan, np.inf):
+        tau = uniforms(len(gen)).astype(np.float64)
+        tau[7, 2] = level
+        with pytest.raises(ValueError, match=r"tau: expected levels in \(0, 1\), got"):
+            asked(emulator, how, gen, tau)
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_masked_arrays_are_refused(emulator, gen, how):
+    tau = uniforms(len(gen))
+    with pytest.raises(ValueError, match="gen jets: expected an array without a mask"):
+        asked(emulator, how, np.ma.masked_less(gen, 20.0), tau)
+    if how in ("sample", "respond", "quantile"):
+        with pytest.raises(ValueError, match="tau: expected an array without a mask"):
+            asked(emulator, how, gen, np.ma.masked_less(tau, 0.5))
+
+
+def test_reco_jets_and_context_that_are_none_are_refused(emulator, gen):
+    reco = gen.copy()
+    reco[3, 0] = 0.0
+    for ask in (emulator.cdf, emulator.log_density, lambda *pair: emulator.quantile(gen, uniforms(len(gen)), reco)):
+        with pytest.raises(ValueError, match="reco jets: expected pt above 0, got 1 of 300"):
+            ask(gen, reco)
+    context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
+    context[5, 3] = np.nan
+    with pytest.raises(ValueError, match="context: expected finite numbers, got 1 of 300"):
+        emulator.sample(gen, uniforms(len(gen)), context)
 
 
 @pytest.fixture(scope="module")

@@ -98,7 +98,8 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
 
     emulated, second = draw(), draw()
     half = np.full(gen.shape, 0.5, dtype=np.float32)
-    raw_pt_min = effort.raw_pt_min if emulator.variables.raw_pt_min > 0.0 else None
+    # as jets are drawn: where one side has a threshold and the other has not, no emulator is right
+    raw_pt_min = effort.raw_pt_min if emulator.network.exact else None
     median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)
     try:
         real_levels, second_levels = (
@@ -123,7 +124,7 @@ def draw_above(
     def levels(n: int) -> Array:
         return generator.uniform(TINY, 1.0 - TINY, (n, 4)).astype(np.float32)
 
-    if emulator.variables.raw_pt_min > 0.0:
+    if emulator.network.exact:
         return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)
     reco = emulator.sample(gen, levels(len(gen)), context)
     scale = SCALES[emulator.variables.scale]

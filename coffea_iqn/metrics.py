@@ -6,7 +6,7 @@ Its keys::
     model            name, hash and card of the bundle
     sample           files by dataset, pairs looked at, selection
     effort           of the figures (`copies.Effort`)
-    verdict          a list: key, title, value, uncertainty, null, limit, passed, says
+    verdict          a list: key, title, value, uncertainty, null, limit, passed, measurable, says
     figures          what the verdict was made of, and what is too much for it: of `truth`, and of `null`
     left_out         why a figure, or its line in the verdict, is missing, by its name
     versions         of the packages
@@ -58,9 +58,14 @@ def metrics(found: Validation, about: About) -> dict[str, Any]:
     effort.pop("threads")
     lines, left_out = judged(found.truth, found.null)
     left_out = found.left_out | left_out
+    unmeasurable = {line.key for line in lines if not line.measurable}
     datasets = {}
     for name, of in found.by_dataset.items():
-        datasets[name], of_dataset = judged(of)
+        of_it, of_dataset = judged(of)
+        # a dataset on its own has no null: what all jets together cannot measure it cannot either
+        datasets[name] = [
+            line._replace(passed=None, measurable=False) if line.key in unmeasurable else line for line in of_it
+        ]
         left_out |= {f"{figure} in {name}": why for figure, why in of_dataset.items()}
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -87,6 +92,7 @@ def _line(line: Line) -> dict[str, Any]:
         "null": None if line.null is None else line.null._asdict(),
         "limit": line.limit,
         "passed": line.passed,
+        "measurable": line.measurable,
         "says": check.says.format(check.text(*line.value)),
     }
 

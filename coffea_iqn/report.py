@@ -14,10 +14,9 @@ from matplotlib.figure import Figure
 from coffea_iqn import plotting
 from coffea_iqn.metrics import line_of
 from coffea_iqn.sections import Section
-from coffea_iqn.verdict import BY_KEY, CHECKS, Check
+from coffea_iqn.verdict import BY_KEY, CHECKS, Check, outcome
 
 PIXELS = 760  # of a column of a figure
-OUTCOMES = {True: "pass", False: "fail", None: "too few jets"}
 
 
 def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequence[Mapping[str, Any]] = ()) -> str:
@@ -67,7 +66,7 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
 
 def _value(check: Check, line: Mapping[str, Any]) -> tuple[str, str]:
     """A value with its uncertainty, and its outcome."""
-    return check.text(line["value"], line["uncertainty"]), OUTCOMES[line["passed"]]
+    return check.text(line["value"], line["uncertainty"]), outcome(line)
 
 
 def _embed(figure: Figure) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from math import floor, log10
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from coffea_iqn import closure
 from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Size
@@ -22,7 +22,9 @@ class Line(NamedTuple):
     null: the same of two emulations; None where it has none.
     limit: what it may be.
     passed: whether the value exceeds the limit by no more than twice its uncertainty; None where it does not, but the
-        uncertainty is larger than what the limit leaves to a perfect emulator: then the check could hardly fail.
+        uncertainty is larger than what the limit leaves to a perfect emulator: then the check could hardly fail; and
+        None where nothing is measurable.
+    measurable: whether the null passes, or could: where two emulations of the same jets fail, so would a perfect one.
     """
 
     key: str
@@ -30,6 +32,15 @@ class Line(NamedTuple):
     null: Size | None
     limit: float
     passed: bool | None
+    measurable: bool = True
+
+
+OUTCOMES = {True: "pass", False: "fail", None: "too few jets"}
+
+
+def outcome(line: Mapping[str, Any]) -> str:
+    """What a line of `metrics.json` says: pass, fail, too few jets, or not measurable."""
+    return OUTCOMES[line["passed"]] if line.get("measurable", True) else "not measurable"
 
 
 @dataclass(frozen=True)
@@ -91,7 +102,9 @@ def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line
         value = measured(check, check.title, truth)
         if value is not None:
             of_null = None if null is None else measured(check, f"{check.title}, null", null)
-            lines.append(Line(check.key, value, of_null, check.limit, check.passes(value)))
+            measurable = of_null is None or check.passes(of_null) is not False
+            passed = check.passes(value) if measurable else None
+            lines.append(Line(check.key, value, of_null, check.limit, passed, measurable))
     return lines, left_out
 
 

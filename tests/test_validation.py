@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from coffea_iqn import bundle, closure, metrics, report, running
+from coffea_iqn.commands.validate import _print_verdict
 from coffea_iqn.context import columns_of
 from coffea_iqn.copies import QUICK, Effort, check_radius, draw_above, draw_copies
 from coffea_iqn.data import BUNDLES, sample_path
@@ -149,6 +150,34 @@ def test_draws_of_a_network_without_threshold_lie_above_it():
     hard = pairs.gen[:, 0] > 20.0
     drawn = draw_above(emulator, pairs.gen[hard], pairs.context[hard], 15.0, np.random.default_rng(0))
     assert (drawn[:, 0] > 15.0).all()
+
+
+def test_jets_and_levels_of_a_bundle_without_threshold_lie_above_the_same_one(pairs):
+    emulator = train(pairs, replace(RECIPES["default"], **TINY))
+    assert emulator.variables.raw_pt_min == 0.0
+    copies = draw_copies(emulator, pairs, QUICKER)
+    assert copies.exact
+    assert min(jets[:, 0].min() for jets in (copies.emulated, copies.second, copies.median)) > 20.0 - 1e-4
+    assert max(closure.uniformity(copies.second_levels, bins=20)) < 3.0
+
+
+def test_no_figure_fails_where_its_null_fails(shipped_found, capsys):
+    skewed = shipped_found.truth.levels**2
+    null = replace(shipped_found.null, levels=skewed)
+    by_null = {}
+    for name, of in (("as it is", shipped_found.null), ("skewed", null)):
+        lines, _ = judged(replace(shipped_found.truth, levels=skewed), of)
+        by_null[name] = next(line for line in lines if line.key == "levels")
+    assert (by_null["as it is"].passed, by_null["as it is"].measurable) == (False, True)
+    assert (by_null["skewed"].passed, by_null["skewed"].measurable) == (None, False)
+    content = metrics.metrics(replace(shipped_found, null=null), ABOUT)
+    lines = [metrics.line_of(content, "levels")]
+    lines += [line for of in content["datasets"].values() for line in of if line["key"] == "levels"]
+    assert [(line["passed"], line["measurable"]) for line in lines] == [(None, False)] * 3
+    shown = report.render(content, [])
+    assert shown.count('<strong class="not-measurable">not measurable') == 3
+    _print_verdict(content, [])
+    assert "not measurable:" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_seed_gives_the_same_metrics(pairs, shipped_found):

@@ -28,10 +28,10 @@ from coffea_iqn.selections import Box
 from coffea_iqn.spoiling import SPOILINGS, spoil
 from coffea_iqn.validation import N_STEPS, compare_spectra
 from coffea_iqn.validation import validate as validate_pairs
-from coffea_iqn.verdict import BY_KEY
+from coffea_iqn.verdict import BY_KEY, outcome
 from coffea_iqn.whole import whole_folder
 
-SHOWN = {True: "[green]pass", False: "[bold red]FAIL", None: "[yellow]too few jets:"}
+SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes by their names
 QUICK_EVENTS = 60_000  # read for a quick look
 N_READINGS = 3  # pairs, and two folds
 
@@ -214,12 +214,16 @@ def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any
         for side in (content, *others):
             one = metrics.line_of(side, check.key)
             text = "" if one is None else check.text(one["value"], one["uncertainty"])
-            cells.append("" if one is None else f"{SHOWN[one['passed']]}[/] {text}")
+            cells.append("" if one is None else f"{_shown(outcome(one))}[/] {text}")
         null = "" if line["null"] is None else check.text(**line["null"])
         table.add_row(line["title"], *cells, null, check.text(line["limit"]))
     console.print(table)
     decided = [line["passed"] for line in content["verdict"] if line["passed"] is not None]
     say(f"{sum(decided)} of {len(decided)} figures of merit pass, on {content['sample']['pairs']:,} pairs of jets")
+
+
+def _shown(result: str) -> str:
+    return SHOWN.get(result, f"[yellow]{result}:")
 
 
 class _Steps(Bars):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -72,6 +72,45 @@ def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
     return draw
 
 
+# of the time of a training by the default recipe, what each network takes
+TIMES = {
+    "origin": 0.13,
+    "quantiles": 0.40,
+    "acceptance": 0.18,
+    "near number": 0.02,
+    "near jets": 0.15,
+    "far number": 0.01,
+    "far jets": 0.11,
+}
+
+
+@dataclass
+class Budget:
+    """Minutes that the networks of a training share, in their usual proportions; what one leaves goes to the others.
+
+    Attributes
+    ----------
+    minutes: still to be spent; None for as many as the steps take.
+    phases: still to come, keys of `TIMES`.
+    """
+
+    minutes: float | None = None
+    phases: list[str] = field(default_factory=list)
+
+    def of(self, phase: str) -> float | None:
+        """The minutes of the next phase."""
+        if self.minutes is None:
+            return None
+        # a moment at least, where those before took longer than theirs
+        return max(self.minutes * TIMES[phase] / sum(TIMES[name] for name in self.phases), 1e-6)
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Take what a phase took."""
+        if self.minutes is not None:
+            self.minutes -= seconds / 60.0
+            self.phases.remove(phase)
+
+
 @dataclass(frozen=True)
 class Course:
     """A training under way: how each of its networks is fitted.
@@ -82,6 +121,7 @@ class Course:
     shares: as of `drawing`.
     device: where to compute, as torch names it.
     checkpoint, watch: as of `fitting.fit`.
+    budget: of time.
     """
 
     blind: float
@@ -89,6 +129,7 @@ class Course:
     device: str
     checkpoint: Path | None
     watch: Watch | None
+    budget: Budget = field(default_factory=Budget)
 
     def fit(
         self,
@@ -100,7 +141,7 @@ class Course:
         schedule: Schedule,
         levels: tuple[str, ...] = (),
     ) -> Fitted:
-        """Fit a module, and return its best validation loss, and the time spent.
+        """Fit a module, and return its best validation loss, the time spent and the steps made.
 
         Parameters
         ----------
@@ -108,7 +149,7 @@ class Course:
         module: what is trained.
         loss: of a batch of `learn` but its last, and a generator.
         learn, check: rows to learn from and rows held out: inputs first, the training sample of each last.
-        schedule: steps and the like.
+        schedule: steps and the like; its minutes are those of all networks.
         levels: of context, the last columns of the inputs, of which some are hidden.
         """
         *learnt, sample = learn
@@ -128,9 +169,12 @@ class Course:
 
         draw = drawing(sample, self.shares)
         module.to(self.device)
-        return fit(
+        schedule = replace(schedule, minutes=self.budget.of(phase))
+        fitted = fit(
             phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
         )
+        self.budget.spend(phase, fitted.seconds)
+        return fitted
 
 
 def _seeded() -> torch.Generator:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.batches import Course
+from coffea_iqn.batches import Budget, Course
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import PHI
 from coffea_iqn.fitting import Fitted, Schedule, Watch
@@ -65,7 +65,9 @@ def distil(
         columns = [pairs.gen, pairs.context, pairs.sample, pairs.level]
         claim(checkpoint, columns, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch)
+    to_come = {"origin": origin is not None, "quantiles": True, "acceptance": gate is not None}
+    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
+    course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
     held_out = pairs.level < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
@@ -115,6 +117,7 @@ def distil(
         "settings": asdict(settings),
         "gen_jets": len(pairs.gen),
         "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
         "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
     }
     card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}

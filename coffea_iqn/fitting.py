@@ -31,6 +31,8 @@ class Schedule:
     batch_size, learning_rate, weight_decay: of the optimiser.
     average: decay of the moving average of the weights, which then is what is validated and kept; 0 for none.
     stages, steps: how many stages, and at most how many steps in each.
+    minutes: to train for in place of steps; the rate then falls with the time that has passed, so that weights depend
+        on the machine. Of several networks, of all of them (`batches.Budget`).
     check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
     seed: of weights and batches.
     """
@@ -42,27 +44,38 @@ class Schedule:
     average: float = 0.999
     stages: int = 1
     steps: int = 24_000
+    minutes: float | None = None
     check_every: int = 500
     patience: int = 20
     seed: int = 1
 
 
 class Check(NamedTuple):
-    """One look at the validation loss, for whoever shows progress."""
+    """One look at the validation loss, for whoever shows progress.
+
+    Attributes
+    ----------
+    phase, stage, step: where the training is, from 1 on.
+    steps: of the stage, at most; None where time limits them.
+    done: fraction of the stage's steps, or of its time.
+    loss, best: the validation loss here, and the least so far.
+    """
 
     phase: str
     stage: int
     step: int
-    steps: int
+    steps: int | None
+    done: float
     loss: float
     best: float
 
 
 class Fitted(NamedTuple):
-    """The best validation loss of a fit, and how long it took up to its last check, interruptions aside."""
+    """The best validation loss of a fit, how long it took up to its last check, interruptions aside, and its steps."""
 
     loss: float
     seconds: float
+    steps: int
 
 
 Watch = Callable[[Check], None]
@@ -90,13 +103,13 @@ def fit(
     train_loss: of rows of the training sample, (batch,) int64, and a generator.
     validation_loss: of the module as it stands.
     draw: rows of the training sample for a batch, (batch,) int64, from its size and a generator.
-    settings: schedule, steps and the like.
+    settings: schedule, steps or minutes and the like.
     checkpoint: a folder; the state is kept there at every check, and taken up from there.
     watch: called at every check.
 
     Returns
     -------
-    the best validation loss and the time spent.
+    the best validation loss, the time spent and the steps made.
 
     Raises
     ------
@@ -105,7 +118,8 @@ def fit(
     generator = torch.Generator().manual_seed(settings.seed)
     best_state = copy.deepcopy(module.state_dict())
     average = [p.detach().clone() for p in module.parameters()]
-    state: dict[str, Any] = {"stage": 0, "step": 0, "waited": 0, "best": float("inf"), "seconds": 0.0, "done": False}
+    state: dict[str, Any] = dict.fromkeys(("stage", "step", "made", "waited"), 0)
+    state |= {"best": float("inf"), "seconds": 0.0, "done": False}
     saved = None
     if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
         saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
@@ -113,10 +127,9 @@ def fit(
         module.load_state_dict(saved["module"])
         generator.set_state(saved["generator"])
 
+    steps = settings.steps if settings.minutes is None else None
     started = time.monotonic() - state["seconds"]
-    for stage in range(state["stage"], settings.stages):
-        if state["done"]:
-            break
+    for stage in range(state["stage"], 0 if state["done"] else settings.stages):
         optimiser = _optimiser(module, settings)
         if saved is not None:
             optimiser.load_state_dict(saved["optimiser"])
@@ -124,19 +137,17 @@ def fit(
         else:
             module.load_state_dict(best_state)
             state |= {"stage": stage, "step": 0, "waited": 0}
-        while state["step"] < settings.steps and state["waited"] < settings.patience:
-            for step in range(state["step"], state["step"] + settings.check_every):
-                optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, settings)
-                rows = draw(settings.batch_size, generator)
-                optimiser.zero_grad(set_to_none=True)
-                loss = train_loss(rows, generator)
-                loss.backward()  # type: ignore[no-untyped-call]
-                if settings.schedule == "cosine":
-                    nn.utils.clip_grad_norm_(module.parameters(), CLIP)
-                optimiser.step()
+        while (done := _done(stage, state["step"], started, settings)) < 1.0 and state["waited"] < settings.patience:
+            before = step = state["step"]
+            while step < before + settings.check_every and done < 1.0:
+                optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, done, settings)
+                loss = train_loss(draw(settings.batch_size, generator), generator)
+                _descend(loss, module, optimiser, clip=settings.schedule == "cosine")
                 # early on the average follows closely, not to remember the start
                 _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
-            state |= {"step": state["step"] + settings.check_every, "seconds": time.monotonic() - started}
+                step += 1
+                done = _done(stage, step, started, settings)
+            state |= {"step": step, "made": state["made"] + step - before, "seconds": time.monotonic() - started}
             value, candidate = _validate(module, average, validation_loss)
             if not np.isfinite(value):
                 module.load_state_dict(best_state)
@@ -151,11 +162,11 @@ def fit(
             if checkpoint is not None:
                 _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state)
             if watch is not None:
-                watch(Check(phase, stage + 1, state["step"], settings.steps, value, state["best"]))
+                watch(Check(phase, stage + 1, step, steps, min(done, 1.0), value, state["best"]))
     module.load_state_dict(best_state)
     if checkpoint is not None and not state["done"]:
         _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state | {"done": True})
-    return Fitted(float(state["best"]), float(state["seconds"]))
+    return Fitted(float(state["best"]), float(state["seconds"]), int(state["made"]))
 
 
 def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
@@ -168,12 +179,31 @@ def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
     raise ValueError(msg)
 
 
-def _rate(stage: int, step: int, settings: Schedule) -> float:
-    """The learning rate as a fraction of the settings'."""
+def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: bool) -> None:
+    """One step down a loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip:
+        nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+    optimiser.step()
+
+
+def _done(stage: int, step: int, started: float, settings: Schedule) -> float:
+    """The fraction of a stage that lies behind; each has a step at least, however little time there is."""
+    if step == 0:
+        return 0.0
+    if settings.minutes is None:
+        return step / settings.steps
+    return (time.monotonic() - started) / (60.0 * settings.minutes / settings.stages) - stage
+
+
+def _rate(stage: int, step: int, done: float, settings: Schedule) -> float:
+    """The learning rate as a fraction of the settings', after that many steps and that fraction of the stage."""
     if settings.schedule == "stages":
         return 10.0 ** (-stage)
-    warm_up = min(1.0, (step + 1) / min(WARM_UP, max(settings.steps // 10, 1)))
-    return warm_up * 0.5 * (1.0 + math.cos(math.pi * step / settings.steps))
+    rise = WARM_UP if settings.minutes is not None else min(WARM_UP, max(settings.steps // 10, 1))
+    warm_up = min(1.0, max((step + 1) / rise, 10.0 * done if settings.minutes is not None else 0.0))
+    return warm_up * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:

@@ -74,5 +74,4 @@ RECIPES: dict[str, TrainingSettings] = {
 
 def shorter(settings: TrainingSettings, thirds: int, **others: Any) -> TrainingSettings:
     """Settings with some thirds of the steps, for what is simpler than the quantiles of a jet, and other changes."""
-    steps = max(thirds * (settings.steps // 3), settings.check_every)
-    return replace(settings, steps=steps, **others)
+    return replace(settings, steps=max(thirds * settings.steps // 3, 1), **others)

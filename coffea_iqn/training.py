@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.batches import Course
+from coffea_iqn.batches import Budget, Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import INPUTS, MASS, PHI, PT, SCALES, TARGETS, Compression, Standardisation
@@ -24,6 +24,8 @@ from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs, UnmatchedJets
 from coffea_iqn.training_unmatched import learn_unmatched
 from coffea_iqn.variables import Variables
+
+BELOW = 1e-3  # fraction of jets that rounding may bring below a threshold
 
 
 def train(
@@ -49,12 +51,12 @@ def train(
 
     Returns
     -------
-    the emulator, whose card holds "training" (settings, number of pairs, losses, minutes).
+    the emulator, whose card holds "training" (settings, number of pairs, losses, steps, minutes).
 
     Raises
     ------
-    ValueError: when a part of the sample is empty, the checkpoint belongs to another training, or the network
-        cannot take the threshold.
+    ValueError: when a part of the sample is empty, the checkpoint belongs to another training, the network cannot take
+        the threshold, or jets lie below it.
     FloatingPointError: when the loss is no longer finite.
     """
     learn, check = _split(pairs, settings)
@@ -65,7 +67,11 @@ def train(
         learn = _with_mirrored(learn)
     variables = _variables(learn, settings)
     network, gate, origin = _networks(learn, variables, settings)
-    course = Course(settings.blind, settings.shares, device, checkpoint, watch)
+    learns_unmatched = settings.unmatched and unmatched is not None
+    to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
+    to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
+    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
 
     def fitted(
         phase: str,
@@ -115,6 +121,7 @@ def train(
         "gen_jets": len(pairs.gen),
         **n_pairs,
         "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
         "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
     }
     gate_or_none = gate if settings.acceptance else None
@@ -128,6 +135,12 @@ def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPa
     if n_learn == 0 or n_check == 0:
         counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"
         msg = f"training: expected matched pairs to train and to validate on, {counts}"
+        raise ValueError(msg)
+    reco = pairs.reco[pairs.matched].astype(np.float64)
+    n_below = int((SCALES[settings.scale].undo(reco)[:, PT] < settings.raw_pt_min).sum())
+    if n_below > BELOW * len(reco):
+        what = f"got {n_below} of {len(reco)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
+        msg = f"raw_pt_min: expected matched reco jets above it, {what}"
         raise ValueError(msg)
     n_samples = int(pairs.sample.max()) + 1
     if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
@@ -238,5 +251,6 @@ def claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: Training
         checkpoint.mkdir(parents=True, exist_ok=True)
         owner.write_text(digest.hexdigest() + "\n")
     elif owner.read_text().strip() != digest.hexdigest():
-        msg = f"checkpoint {checkpoint}: expected one of this training, got one of other pairs or settings"
+        what = "expected one of this training, got one of other pairs or settings"
+        msg = f"checkpoint {checkpoint}: {what}; --restart forgets it"
         raise ValueError(msg)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import json
@@ -233,13 +234,51 @@ def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
         "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
         "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
     }  # fmt: skip
-    assert set(given) == set(train.SETTINGS)
+    assert set(given) == set(train.SETTINGS) - {"minutes"}  # in place of steps
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--hidden", "8", "8", "--context", "flavour"]
     assert run("train", QCD, "--output", tmp_path / "made", *options) == 0
     settings = json.loads((tmp_path / "made" / "model.json").read_text())["card"]["training"]["settings"]
     for name, value in (given | {"hidden": [8, 8], "context": ["flavour"]}).items():
         assert settings[name] == value, name
+
+
+def test_train_finds_scale_and_threshold_unless_told(tmp_path, capsys):
+    def trained(*options):
+        made = tmp_path / "-".join(["made", *map(str, options)])
+        assert run("train", QCD, "--output", made, *SHORT_TRAINING, *options) == 0
+        settings = json.loads((made / "model.json").read_text())["card"]["training"]["settings"]
+        return capsys.readouterr().out, (settings["scale"], settings["raw_pt_min"])
+
+    said, found = trained()
+    assert "scale delphes-cms, threshold 10 GeV: found in the data" in said
+    assert found == ("delphes-cms", 10.0)
+    said, found = trained("--raw-pt-min", 0)
+    assert "scale delphes-cms: found in the data" in said
+    assert found == ("delphes-cms", 0.0)
+    said, found = trained("--scale", "none")
+    assert "scale none, threshold 0 GeV: no sharp end of the reco jets found" in said
+    assert found == ("none", 0.0)
+
+
+def test_minutes_or_steps(tmp_path, capsys):
+    arguments = ["train", QCD, "--output", tmp_path / "made", "--hidden", 8, 8, "--minutes", 0.001]
+    assert run(*arguments, "--steps", 10) == 2
+    assert "minutes: expected it or steps, got 0.001 minutes and 10 steps" in one_error(capsys)
+    assert run(*arguments) == 0
+    training = json.loads((tmp_path / "made" / "model.json").read_text())["card"]["training"]
+    assert training["settings"]["minutes"] == 0.001
+    assert min(training["steps"].values()) >= 1
+
+
+def test_every_option_of_train_has_help():
+    parser = argparse.ArgumentParser()
+    train.add_arguments(parser)
+    bare = [action.option_strings for action in parser._actions if not action.help]
+    assert bare == []
+    for name in train.SETTINGS:
+        action = next(action for action in parser._actions if action.dest == name)
+        assert "(default: " in action.help, name
 
 
 def test_train_takes_shares_and_names(tmp_path, capsys):

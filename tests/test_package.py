@@ -55,6 +55,7 @@ ALLOWED = {
     "fitting": {"whole"},
     "batches": {"context", "fitting"},
     "samples": set(),
+    "thresholds": {"features"},
     "recipes": {"context", "fitting"},
     "training": {
         "batches",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import awkward as ak
@@ -8,7 +9,7 @@ import pytest
 import torch
 from coffea import processor
 
-from coffea_iqn import batches
+from coffea_iqn import batches, fitting
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import NanoSchema
 from coffea_iqn.networks import IQNx4
@@ -77,7 +78,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(pairs, unmatched, tr
 
 def test_a_checkpoint_of_another_training_is_refused(pairs, tmp_path):
     train(pairs, SHORT, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="other pairs or settings"):
+    with pytest.raises(ValueError, match="other pairs or settings; --restart forgets it"):
         train(pairs, replace(SHORT, seed=9), checkpoint=tmp_path)
     with pytest.raises(ValueError, match="other pairs or settings"):
         train(make_pairs(seed=5), SHORT, checkpoint=tmp_path)
@@ -109,7 +110,73 @@ def test_a_loss_that_is_not_finite_stops_with_a_message(pairs, monkeypatch):
 
 def test_a_network_whose_quantiles_may_cross_takes_no_threshold(pairs):
     with pytest.raises(ValueError, match="raw_pt_min: expected 0 for IQNx4"):
-        train(pairs, replace(SHORT, raw_pt_min=10.0))
+        train(pairs, replace(SHORT, raw_pt_min=1.0))
+
+
+def test_jets_below_the_threshold_are_refused(pairs):
+    with pytest.raises(
+        ValueError, match=r"raw_pt_min: expected matched reco jets above it, got \d+ of \d+ below 15 GeV"
+    ):
+        train(pairs, replace(SPLINE, raw_pt_min=15.0))
+
+
+@pytest.mark.parametrize(("steps", "check_every"), [(20, 500), (60, 20), (50, 20), (1, 500)])
+def test_no_training_makes_more_steps_than_it_was_told(pairs, unmatched, steps, check_every):
+    checks = []
+    made = train(pairs, replace(SPLINE, steps=steps, check_every=check_every), unmatched, watch=checks.append)
+    assert all(check.step <= check.steps <= steps and check.done <= 1.0 for check in checks)
+    last = {check.phase: check for check in checks}
+    assert all(check.step == check.steps and check.done == 1.0 for check in last.values())
+    assert made.card["training"]["steps"] == {phase: check.step for phase, check in last.items()}
+    assert last["quantiles"].steps == steps
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that goes on by a hundredth of a second at every look at it."""
+    ticks = itertools.count()
+    monkeypatch.setattr(fitting.time, "monotonic", lambda: 0.01 * next(ticks))
+
+
+@pytest.mark.usefixtures("clock")
+@pytest.mark.parametrize("stages", [1, 2])
+def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, stages):
+    rates, checks = [], []
+    rate_of = fitting._rate
+    monkeypatch.setattr(fitting, "_rate", lambda *of: rates.append(rate_of(*of)) or rates[-1])
+    settings = replace(SPLINE, minutes=0.1, stages=stages, steps=3, check_every=50, patience=1000)
+    training = train(pairs, settings, unmatched, watch=checks.append).card["training"]
+    assert training["minutes"] == pytest.approx(0.1, rel=0.05)
+    assert set(training["steps"]) == set(batches.TIMES)
+    for phase, steps in training["steps"].items():
+        assert steps == pytest.approx(600 * batches.TIMES[phase], rel=0.15, abs=6), phase
+    assert all(check.steps is None for check in checks)
+    assert {check.done for check in checks if check.stage == stages} >= {1.0}
+    # up and down again, to nothing at the end of each network's time
+    n_first = checks[[check.phase == "quantiles" for check in checks].index(True) - 1].step
+    assert max(rates[:n_first]) > 0.8
+    assert rates[-1] < 0.05
+
+
+@pytest.mark.usefixtures("clock")
+def test_a_training_of_some_minutes_goes_on_where_it_was(pairs, tmp_path):
+    settings = replace(SPLINE, minutes=0.1, check_every=50, patience=1000)
+
+    def interrupt(check):
+        if check.phase == "quantiles" and check.done > 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(pairs, settings, checkpoint=tmp_path, watch=interrupt)
+    training = train(pairs, settings, checkpoint=tmp_path).card["training"]
+    assert training["minutes"] == pytest.approx(0.1, rel=0.05)
+
+
+@pytest.mark.parametrize("minutes", [1e-9, 1e-4])
+def test_every_network_has_a_step_however_little_time_there_is(pairs, unmatched, minutes):
+    training = train(pairs, replace(SPLINE, minutes=minutes), unmatched).card["training"]
+    assert min(training["steps"].values()) >= 1
+    assert np.isfinite(list(training["validation_loss"].values())).all()
 
 
 def test_nothing_to_train_on(pairs):

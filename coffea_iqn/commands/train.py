@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -17,36 +17,52 @@ from coffea_iqn.commands.common import add_file_options, assignment, datasets_of
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.distilling import distil
+from coffea_iqn.features import INPUTS, SCALES, TARGETS
 from coffea_iqn.fitting import Check
 from coffea_iqn.matching import default_cone
+from coffea_iqn.networks import MEMBERS
 from coffea_iqn.output import versions
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.recipes import RECIPES, TrainingSettings
 from coffea_iqn.resident import find_device
+from coffea_iqn.samples import TrainingSample
+from coffea_iqn.thresholds import find_edge
 
+AUTO, FOUND = "auto", "found in the data"
 GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
 
-# settings of a recipe that the command line may override
+
+class Setting(NamedTuple):
+    """A setting of a recipe that the command line may override: its type, what it is, and what it may be."""
+
+    kind: Callable[[str], Any]
+    says: str
+    choices: Iterable[str] | None = None
+    default: str | None = None  # where it is not the recipe's own
+
+
 SETTINGS = {
-    "seed": int,
-    "steps": int,
-    "stages": int,
-    "batch_size": int,
-    "learning_rate": float,
-    "weight_decay": float,
-    "patience": int,
-    "check_every": int,
-    "holdout": float,
-    "inputs": str,
-    "targets": str,
-    "scale": str,
-    "raw_pt_min": float,
-    "blind": float,
+    "seed": Setting(int, "of weights and batches"),
+    "steps": Setting(int, "at most, in each stage, of the jets' network; the others make a third or two of them"),
+    "minutes": Setting(float, "to train for in place of --steps, all networks together", default="as long as it takes"),
+    "stages": Setting(int, "each from the best state so far, at a tenth of the learning rate where the recipe says so"),
+    "batch_size": Setting(int, "jets a step"),
+    "learning_rate": Setting(float, "greatest, of the optimiser"),
+    "weight_decay": Setting(float, "of the optimiser"),
+    "patience": Setting(int, "looks at the validation loss without improvement that end a stage"),
+    "check_every": Setting(int, "steps between looks at the validation loss"),
+    "holdout": Setting(float, "fraction of the events, or files, held out to validate on"),
+    "inputs": Setting(str, "what the networks see of a gen jet's four-momentum", INPUTS),
+    "targets": Setting(str, "what they draw of a reco jet", TARGETS),
+    "scale": Setting(str, "what the detector does to jets after its threshold", (AUTO, *SCALES), FOUND),
+    "raw_pt_min": Setting(float, "the detector's threshold on pt [GeV] before its scale, 0 for none", None, FOUND),
+    "blind": Setting(float, "chance that a jet is shown with some of what is known of it hidden, beyond the usual"),
 }
 
 
 EXAMPLES = """examples:
   coffea-iqn train qcd=delphes_1.root ttbar=delphes_2.root --radius 0.5 --output my-detector
+  coffea-iqn train "delphes_*.root" --radius 0.5 --minutes 10 --output a-first-try
   coffea-iqn train "nano_*.root" --recipe paper-iqnx4 --output theirs
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
 
@@ -57,7 +73,7 @@ An interrupted training goes on with the same command.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What train understands."""
     add_file_options(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE")
+    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE", help="the folder to write")
     parser.add_argument("--teacher", metavar="MODEL", help="learn smaller, faster networks from those of a bundle")
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
     parser.add_argument("--reco", default="Jet", help="collection of reco jets (default: %(default)s)")
@@ -85,10 +101,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
     )
     parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
-    settings = parser.add_argument_group("settings of the recipe")
-    for name, kind in SETTINGS.items():
-        settings.add_argument(f"--{name.replace('_', '-')}", type=kind, metavar=name.upper())
-    settings.add_argument("--hidden", type=int, nargs="+", metavar="N", help="sizes of the hidden layers")
+    settings = parser.add_argument_group("settings of the recipe", "Defaults are those of the recipe 'default'.")
+    for name, setting in SETTINGS.items():
+        default = setting.default or getattr(RECIPES["default"], name)
+        settings.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=setting.kind,
+            choices=setting.choices,
+            metavar=None if setting.choices else "GEV" if name == "raw_pt_min" else name.upper(),
+            help=f"{setting.says} (default: {default})",
+        )
+    settings.add_argument(
+        "--hidden",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="sizes of the hidden layers (default: 48 48, with --teacher 36 36, those of the paper for its recipes)",
+    )
     settings.add_argument(
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )
@@ -127,6 +156,8 @@ def train(arguments: argparse.Namespace) -> None:
     n_unmatched = len(unmatched.near) + len(unmatched.far)
     counts = f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet"
     say(f"{counts}; {n_unmatched:,} reco jets without a gen jet")
+    if teacher is None:
+        settings = _with_edge(settings, arguments, sample)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
@@ -195,11 +226,14 @@ class _TrainingProgress(Bars):
         if self.visible:
             key = (check.phase, check.stage)
             if key not in self.tasks:
-                name = f"{check.phase}, stage {check.stage} of {self.settings.stages}"
-                self.tasks[key] = self.progress.add_task(name, total=check.steps, loss=np.nan, best=np.nan)
-            self.progress.update(self.tasks[key], completed=check.step, loss=check.loss, best=check.best)
-        where = f"{check.phase}: stage {check.stage}, step {check.step} of {check.steps}"
-        self.line(f"{where}, loss {check.loss:.5f}, best {check.best:.5f}")
+                self.tasks[key] = self.progress.add_task(self._name(check), total=1.0, loss=np.nan, best=np.nan)
+            self.progress.update(self.tasks[key], completed=check.done, loss=check.loss, best=check.best)
+        of = f"of {check.steps}" if check.steps else f"after {100.0 * check.done:.0f} % of its time"
+        self.line(f"{self._name(check)}: step {check.step} {of}, loss {check.loss:.5f}, best {check.best:.5f}")
+
+    def _name(self, check: Check) -> str:
+        stages = self.settings.stages
+        return check.phase if stages == 1 else f"{check.phase}, stage {check.stage} of {stages}"
 
 
 def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
@@ -210,7 +244,31 @@ def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]
     return tuple(shares[name] for name in names)
 
 
+def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample: TrainingSample) -> TrainingSettings:
+    """The settings with scale and threshold of the detector: those that were not given, found in its jets."""
+    scale_given, threshold_given = arguments.scale not in (None, AUTO), arguments.raw_pt_min is not None
+    # quantiles that may cross cannot be cut off: such a network learns the sample as it is
+    if (scale_given and threshold_given) or not MEMBERS[settings.network].exact:
+        return settings
+    pairs, unmatched = sample
+    reco = np.concatenate([pairs.reco[pairs.matched], unmatched.near, unmatched.far])
+    edge = find_edge(reco, [settings.scale] if scale_given else SCALES)
+    if edge is None:
+        say(
+            f"scale {settings.scale}, threshold {settings.raw_pt_min:g} GeV: no sharp end of the reco jets found in "
+            "the data; where the detector has a threshold, give it by --scale and --raw-pt-min"
+        )
+        return settings
+    threshold = settings.raw_pt_min if threshold_given else edge.raw_pt_min
+    found = f"scale {edge.scale}" if threshold_given else f"scale {edge.scale}, threshold {threshold:g} GeV"
+    say(f"{found}: {FOUND}")
+    return replace(settings, scale=edge.scale, raw_pt_min=threshold)
+
+
 def _settings(arguments: argparse.Namespace) -> TrainingSettings:
-    given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) is not None}
+    if arguments.steps is not None and arguments.minutes is not None:
+        msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
+        raise ValueError(msg)
+    given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) not in (None, AUTO)}
     given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
     return replace(RECIPES[arguments.recipe], **given)

@@ -1,11 +1,14 @@
-"""How fast jets are folded, as rates and as ratios to the paper's network in the same run.
+"""How fast events are folded, and jets: rates, and ratios to the paper's network in the same run and to Delphes.
 
     pip install --group benchmarks
-    OMP_NUM_THREADS=1 python benchmarks/speed.py [--model MODEL] [--files FILE ...] [--most 1e7] [--output speed.json]
+    OMP_NUM_THREADS=1 python benchmarks/speed.py --files qcd=QCD.root ttbar=TTBAR.root
+        [--model MODEL] [--most 1e7] [--output speed.json]
     OMP_NUM_THREADS=1 python benchmarks/speed.py --device cuda
 
 Everything on one thread, unless it says otherwise. Candidates take turns and the best of several rounds counts, for the
-machine may be shared. The files are folded without their true jets, as those of a user would be.
+machine may be shared. The files are folded without their true jets, as those of a user would be. What is compared
+with Delphes is events a second on one core, of the processes that `DELPHES` has: a rate of jets depends on the pt from
+which they count. Its figures are of one quiet machine: for ratios of another, time Delphes there, beside.
 """
 
 from __future__ import annotations
@@ -31,6 +34,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, histograms
+from coffea_iqn.commands.common import assignment
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import GenEvents, flatten_jets, gen_events
 from coffea_iqn.files import LOCAL, NanoSchema
@@ -45,7 +49,8 @@ from coffea_iqn.uniforms import event_keys, levels
 JETS, ROUNDS = 98_304, 7
 PAPER_BATCH = 4096  # at which eager torch is fastest
 PAPER = "paper's IQNx4, torch"
-DELPHES = 440  # jets/s of Delphes' own part, trimmed CMS card, jets above 20 GeV, one core of such a machine
+# seconds an event of Delphes' own part, CMS card, one core: one radius without N-subjettiness; both radii with it
+DELPHES = {"qcd": (1.31e-3, 2.02e-3), "ttbar": (2.22e-3, 4.33e-3)}
 CHUNK = 100_000  # events
 
 
@@ -222,8 +227,8 @@ def stages(model: str, path: str) -> dict[str, float]:
     return {name: 1e9 * s / len(jets.values) for name, s in seconds.items()}
 
 
-def run_processor(model: str, paths: list[str], workers: int = 1) -> int:
-    """Fold files to filled histograms; how many gen jets they had."""
+def run_processor(model: str, paths: list[str], workers: int = 1) -> dict[str, int]:
+    """Fold files to filled histograms; how many events and gen jets they had."""
     executor = processor.IterativeExecutor(status=False)
     if workers > 1:
         import loky
@@ -232,11 +237,11 @@ def run_processor(model: str, paths: list[str], workers: int = 1) -> int:
     runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=CHUNK)
     fileset = {f"file{k}": {"files": {path: "Events"}} for k, path in enumerate(paths)}
     out = runner(fileset, IQNFoldProcessor(model, truth=None), uproot_options=LOCAL)
-    return sum(flow["gen_jets"] for flow in out["cutflow"].values())
+    return {what: sum(flow[what] for flow in out["cutflow"].values()) for what in ("events", "gen_jets")}
 
 
-def whole_processor(model: str, paths: list[str]) -> dict[str, dict[str, float]]:
-    """GenJet branches on disk to filled histograms."""
+def whole_processor(model: str, name: str, paths: list[str]) -> dict[str, dict[str, float]]:
+    """GenJet branches on disk to filled histograms, of the files of one process."""
     n = run_processor(model, paths)
     run_processor(model, paths * 2, workers=2)  # its processes have everything loaded from here on
     seconds = best_of(
@@ -247,12 +252,17 @@ def whole_processor(model: str, paths: list[str]) -> dict[str, dict[str, float]]
         },
         rounds=5,
     )
-    rates = {"one process": n / seconds["one process"], "two processes": 2 * n / seconds.popitem()[1]}
+    per_second = {"one process": 1.0 / seconds["one process"], "two processes": 2.0 / seconds.popitem()[1]}
     paper = JETS / seconds[PAPER]
-    return {
-        name: {"jets/s": rate, "of the paper's": rate / paper, "of Delphes": rate / DELPHES}
-        for name, rate in rates.items()
-    }
+    found = {}
+    for workers, passes in per_second.items():
+        jets, events = passes * n["gen_jets"], passes * n["events"]
+        row = {"events/s": events, "gen jets/s": jets, "of the paper's": jets / paper}
+        if name in DELPHES:
+            ratios = (events * of_event for of_event in DELPHES[name])
+            row |= dict(zip(("of Delphes", "of Delphes, fuller card"), ratios, strict=True))
+        found[f"{name}, {workers}"] = row
+    return found
 
 
 def scaling(model: str, path: str, most: float) -> list[dict[str, float]]:
@@ -266,7 +276,7 @@ def scaling(model: str, path: str, most: float) -> list[dict[str, float]]:
             "from coffea.util import coffea_console; coffea_console.quiet = True\n"
             "model, paths = sys.argv[2], sys.argv[3:]\n"
             "speed.run_processor(model, [str(speed.sample_path('qcd_ak4.root'))])\n"
-            "started = time.perf_counter(); n = speed.run_processor(model, paths)\n"
+            "started = time.perf_counter(); n = speed.run_processor(model, paths)['gen_jets']\n"
             "print(n, time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
         )
         paths = [path] * max(1, round(wanted / n_in_file))
@@ -322,14 +332,22 @@ def show(title: str, rows: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="cms-delphes-ak4")
-    parser.add_argument("--files", nargs="+", default=[str(sample_path("qcd_ak4.root"))])
+    samples = {"qcd": "qcd_ak4.root", "ttbar": "ttbar_ak4_genonly.root"}
+    parser.add_argument(
+        "--files",
+        nargs="+",
+        type=assignment,
+        metavar="NAME=FILE",
+        default=[(name, str(sample_path(file))) for name, file in samples.items()],
+        help="of one process or several; all but the whole processor is measured on the first (default: the samples)",
+    )
     parser.add_argument("--most", type=float, default=1e5, help="gen jets of the largest run (default: %(default)g)")
     parser.add_argument("--device", help="measure this one alone: cuda, cuda:N")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     coffea_console.quiet = True
-    model, files = arguments.model, arguments.files
+    model, files = arguments.model, [path for _, path in arguments.files]
     found: dict[str, Any] = {"machine": machine(), "model": bundle.load(model).card["hash"]}
     if arguments.device is not None:
         found["on a device"] = on_device(bundle.load(model), files[0], arguments.device)
@@ -340,8 +358,10 @@ def main() -> None:
     show("The fold alone", found["fold alone"])
     found["parts"] = stages(model, files[0])
     show("Parts of the processor", found["parts"])
-    found["whole processor"] = whole_processor(model, files)
-    show("Branches on disk to filled histograms", found["whole processor"])
+    for name in dict(arguments.files):
+        of_process = whole_processor(model, name, [path for other, path in arguments.files if other == name])
+        found.setdefault("whole processor", {}).update(of_process)
+        show(f"Branches on disk to filled histograms, {name}", of_process)
     found["scaling"] = scaling(model, files[0], arguments.most)
     show("Cost against number of jets", {f"{row['gen jets']:,} gen jets": row for row in found["scaling"]})
     finish(found, arguments.output)

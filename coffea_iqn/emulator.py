@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from coffea_iqn import summaries
 from coffea_iqn.blocks import in_blocks
 from coffea_iqn.compiled import emulator as compiled
 from coffea_iqn.compiled.dense import singles
@@ -48,6 +49,12 @@ class Emulator:
     origin: OriginNetwork | None = None
     unmatched: Unmatched | None = None
     card: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return summaries.line(self)
+
+    def _repr_html_(self) -> str:
+        return summaries.table(self)
 
     def sample(
         self,

@@ -18,7 +18,7 @@ OWN = 0x5B011
 CUT = 3.0  # half central 68 % widths
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Spoilt(Emulator):
     """An emulator whose jets are wrong in one way, a key of `SPOILINGS`; it has no cdf.
 

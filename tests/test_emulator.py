@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from coffea_iqn.context import N_COLUMNS
 from coffea_iqn.features import SCALES
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.samples import JetPairs
+from coffea_iqn.spoiling import spoil
 from coffea_iqn.training import train
 from conftest import make_pairs
 
@@ -21,6 +23,29 @@ def gen():
 
 def uniforms(n):
     return np.random.default_rng(3).uniform(0.001, 0.999, (n, 4)).astype(np.float32)
+
+
+def test_an_emulator_shows_itself_in_a_line_and_in_a_table(emulator):
+    line, table = repr(emulator), emulator._repr_html_()
+    assert "\n" not in line
+    assert len(line) < 200
+    assert line.startswith("Emulator(anti-kt R = 0.")
+    assert f"gen pt {emulator.card['domain']['gen_pt'][0]:g} to" in line
+    assert type(emulator.network).__name__ in line
+    rows = ET.fromstring(table).findall("tr")
+    assert {row[0].text for row in rows} >= {"jets", "domain", "network", "context", "detector", "training"}
+    if "hash" in emulator.card:
+        assert f"hash {emulator.card['hash'][:12]}" in line
+    assert repr(spoil(emulator, "mass-shifted")) == line.replace("Emulator", "Spoilt", 1)
+
+
+def test_a_card_cannot_write_into_a_page_and_may_lack_all(emulator):
+    strange = replace(emulator, card={"detector": "<script>alert(1)</script>" * 100, "training": {"gen_jets": "<b>"}})
+    table = strange._repr_html_()
+    assert "<script>" not in table
+    assert "<b>" not in table
+    assert len(table) < 2500
+    assert repr(replace(emulator, card={})).startswith(f"Emulator({type(emulator.network).__name__} ")
 
 
 def test_sample_gives_jets(emulator, gen):

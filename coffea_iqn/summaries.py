@@ -1,0 +1,52 @@
+"""What an emulator is, in a line and in a table, for whoever looks at one in Python."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+LONGEST = 200  # characters of a value: a card is anybody's text
+
+
+def facts(emulator: Any) -> dict[str, str]:
+    """What there is to know at a glance of an `emulator.Emulator`, by its names; what its card lacks is left out."""
+    card, v, network = emulator.card, emulator.variables, emulator.network
+    jets, domain, training = (card.get(name) or {} for name in ("jets", "domain", "training"))
+    found: dict[str, str] = {}
+    if "radius" in jets:
+        found["jets"] = f"{jets.get('algorithm', 'jets')} R = {jets['radius']:g}"
+    if {"gen_pt", "gen_abs_eta"} <= set(domain):
+        (low, high), (_, outer) = domain["gen_pt"], domain["gen_abs_eta"]
+        found["domain"] = f"gen pt {low:g} to {high:g} GeV, |η| below {outer:g}"
+    hidden = " × ".join(str(width) for width in network.hidden)
+    found["network"] = f"{type(network).__name__} {hidden}"
+    parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
+    found["beside it"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
+    found["context"] = ", ".join(v.context) or "none"
+    threshold = f"{v.raw_pt_min:g} GeV" if v.raw_pt_min > 0.0 else "none"
+    found["detector"] = f"scale {v.scale}, threshold {threshold}"
+    if card.get("detector"):
+        found["detector"] += f"; {card['detector']}"
+    if isinstance(training, dict) and "gen_jets" in training:
+        found["training"] = f"{training['gen_jets']} gen jets, {training.get('minutes', '?')} minutes"
+    if "hash" in card:
+        found["hash"] = str(card["hash"])[:12]
+    return {name: value if len(value) <= LONGEST else value[:LONGEST] + " …" for name, value in found.items()}
+
+
+def line(emulator: Any) -> str:
+    """An emulator in one line."""
+    known = facts(emulator)
+    told = [known[name] for name in ("jets", "domain", "network") if name in known]
+    told += [f"hash {known['hash']}"] if "hash" in known else []
+    return f"{type(emulator).__name__}({'; '.join(told)})"
+
+
+def table(emulator: Any) -> str:
+    """An emulator as an HTML table, for notebooks."""
+    rows = "".join(
+        f'<tr><th style="text-align: left">{html.escape(name)}</th>'
+        f'<td style="text-align: left">{html.escape(value)}</td></tr>'
+        for name, value in facts(emulator).items()
+    )
+    return f"<table><caption>{type(emulator).__name__}</caption>{rows}</table>"

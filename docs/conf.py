@@ -21,7 +21,7 @@ copyright = author  # noqa: A001
 version = release = __version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinxarg.ext", "citation", "docstrings", "mathml"]
-exclude_patterns = ["_build", "closure", "cluster"]
+exclude_patterns = ["_build", "closure", "cluster", "rendered"]  # the last for those who read on GitHub
 nitpicky = True
 default_role = "ours"  # single backticks in docstrings, see extensions/docstrings.py
 

@@ -46,3 +46,4 @@ def test_every_notebook_has_a_page_and_is_in_the_readme():
     for path in notebooks:
         assert f"notebooks/{path.stem}\n" in listed
         assert f"(notebooks/{path.name})" in readme
+        assert f"(docs/rendered/{path.stem}.md)" in readme

@@ -45,13 +45,13 @@ class _Seen(NamedTuple):
     is_edge: bool
 
 
-def find_edge(reco: Array, scales: Iterable[str] = SCALES) -> Edge | None:
+def find_edge(reco: Array, scales: Iterable[str] | None = None) -> Edge | None:
     """The scale whose undoing makes the jets end most sharply at one pt for every |eta|, and that pt.
 
     Parameters
     ----------
     reco: reco jets (N, 4), all that the detector has.
-    scales: keys of `features.SCALES` to choose from.
+    scales: keys of `features.SCALES` to choose from; None for all.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def find_edge(reco: Array, scales: Iterable[str] = SCALES) -> Edge | None:
     n_slices = min(SLICES, n_soft // LEAST)
     if n_slices < 3:
         return None
-    seen = {name: _look(reco, name, n_soft, n_slices) for name in scales}
+    seen = {name: _look(reco, name, n_soft, n_slices) for name in (SCALES if scales is None else scales)}
     first, *others = sorted(seen, key=lambda name: seen[name].uneven)
     best = seen[first]
     if not best.is_edge or best.uneven > EVEN:

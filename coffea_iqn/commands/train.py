@@ -252,7 +252,7 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
         return settings
     pairs, unmatched = sample
     reco = np.concatenate([pairs.reco[pairs.matched], unmatched.near, unmatched.far])
-    edge = find_edge(reco, [settings.scale] if scale_given else SCALES)
+    edge = find_edge(reco, [settings.scale] if scale_given else None)
     if edge is None:
         say(
             f"scale {settings.scale}, threshold {settings.raw_pt_min:g} GeV: no sharp end of the reco jets found in "

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from importlib import import_module
+from itertools import takewhile
+from typing import Any, NoReturn
 
 from coffea_iqn import __version__
 from coffea_iqn.commands.terminal import add_terminal_options, complain, set_up
@@ -50,9 +53,38 @@ def _bad_input() -> tuple[type[Exception], ...]:
     return ValueError, OSError, KeyInFileError, FloatingPointError
 
 
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line each, and say of a mistyped word which one may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        hint = f" ({self.prog} --help)" if "required" in message else ""
+        self.exit(EXIT_INPUT, f"coffea-iqn: error: {message.removeprefix('argument ')}{hint}\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(takewhile(lambda word: word != "--", sys.argv[1:] if args is None else args))
+        if self.get_default("run") is None:  # of all commands: the words after the command are the command's
+            command = next((k for k, word in enumerate(words) if not word.startswith("-")), None)
+            if command is not None and words[command] not in COMMANDS:
+                self.error(f"command: expected one of {', '.join(COMMANDS)}, got {_likely(words[command], COMMANDS)}")
+            words = words[:command]
+        # argparse would first complain of what is missing, which may be what was mistyped
+        for word in words:
+            option = word.partition("=")[0]
+            known = [one for one in self._option_string_actions if one.startswith("--")]
+            if option.startswith("--") and " " not in option and not any(one.startswith(option) for one in known):
+                self.error(f"option: expected one of {self.prog} --help, got {_likely(option, known)}")
+        return super().parse_known_args(args, namespace)
+
+
+def _likely(word: str, known: Collection[str]) -> str:
+    """A mistyped word, with the one that is most like it."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"{word}: did you mean {close[0]}?" if close else word
+
+
 def parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of one: the options of the others are left out then."""
-    main_parser = argparse.ArgumentParser(
+    main_parser = Parser(
         prog="coffea-iqn",
         description="The detector as a function: gen jets in, reco jets out, drawn by implicit quantile networks.",
         epilog="Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.",

@@ -12,6 +12,7 @@ from coffea_iqn import closure
 from coffea_iqn.context import columns_of
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import SCALES
+from coffea_iqn.ranges import COUNT, GEV, SEED
 from coffea_iqn.samples import Array, JetPairs
 
 TINY = 2.0**-24
@@ -45,6 +46,12 @@ class Effort:
     wasserstein_repeats: int = 20
     batches: int = 20
     draws: int = 49
+
+    def __post_init__(self) -> None:
+        GEV.check(gen_pt_min=self.gen_pt_min, raw_pt_min=self.raw_pt_min)
+        SEED.check(seed=self.seed)
+        for name in ("max_jets", "threads", "folds", "ks_repeats", "wasserstein_repeats", "batches", "draws"):
+            COUNT.check(**{name: getattr(self, name)})
 
 
 QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 4, "draws": 19}

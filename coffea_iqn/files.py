@@ -47,6 +47,7 @@ class Source:
     layout: "NanoAOD", "Delphes" or "PHYSLITE".
     context: levels of `context` that its gen jets have.
     names: what it calls them.
+    jets: its collections of jets.
     """
 
     path: str
@@ -55,6 +56,7 @@ class Source:
     n_events: int
     context: tuple[str, ...]
     names: Names = field(default_factory=Names)
+    jets: tuple[str, ...] = ()
 
 
 def inspect(
@@ -93,10 +95,11 @@ def inspect(
         raise InputError(msg) from error
     layout = _layout(branches)
     last = {_plain(branch, layout) for branch in branches} - empty
+    with_pt = {branch.removesuffix(PT[layout]) for branch in last if branch.endswith(PT[layout])}
+    jets = tuple(sorted(name for name in with_pt if "Jet" in name))
     for collection in collections:
-        if collection + PT[layout] not in last:
-            known = sorted(b.removesuffix(PT[layout]) for b in last if "Jet" in b and b.endswith(PT[layout]))
-            msg = f"{path}: expected a collection {collection}, found {', '.join(known) or 'no jets'}"
+        if collection not in with_pt:
+            msg = f"{path}: expected a collection {collection}, found {', '.join(jets) or 'no jets'}"
             raise InputError(msg)
     lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
     if lacking:
@@ -106,7 +109,7 @@ def inspect(
     jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
     others = {branch.split(separator)[0] for branch in last}
     names = Names() if names is None else names
-    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names)
+    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets)
 
 
 def _layout(branches: Sequence[str]) -> str:

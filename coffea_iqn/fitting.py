@@ -14,10 +14,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from coffea_iqn.ranges import COUNT, SEED, Range, check_choice
 from coffea_iqn.whole import whole_file
 
 CLIP = 1.0  # greatest norm of a gradient
 WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short one
+
+
+RANGES = {
+    "batch_size": Range(least=1, most=2**24, whole=True),
+    "learning_rate": Range(above=0, most=10),
+    "weight_decay": Range(least=0, most=10),
+    "average": Range(least=0, below=1),
+    "stages": Range(least=1, most=1000, whole=True),
+    "steps": COUNT,
+    "minutes": Range(above=0, most=1e6),
+    "check_every": COUNT,
+    "patience": COUNT,
+    "seed": SEED,
+}
+"""What the settings of a schedule may be."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +51,10 @@ class Schedule:
         on the machine. Of several networks, of all of them (`batches.Budget`).
     check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
     seed: of weights and batches.
+
+    Raises
+    ------
+    ValueError: for a setting that may not be so.
     """
 
     schedule: str = "cosine"
@@ -48,6 +68,11 @@ class Schedule:
     check_every: int = 500
     patience: int = 20
     seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice(("stages", "cosine"), schedule=self.schedule)
+        for name, known in RANGES.items():
+            known.check(**{name: getattr(self, name)})
 
 
 class Check(NamedTuple):

@@ -23,6 +23,7 @@ from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.folding import Folding, Placed
 from coffea_iqn.identity import identity_keys
 from coffea_iqn.ordering import hardest_first
+from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.resident import check_device
 
 INVALID = ("raise", "drop")
@@ -57,6 +58,8 @@ class FoldCounts(NamedTuple):
     unmatched: int
 
 
+REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
+SEED = Range(whole=True)
 _WARNED: set[str] = set()
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 
@@ -120,16 +123,14 @@ class IQNFolder:
         raw_pt_min: float | None = None,
         names: Mapping[str, str] | None = None,
     ) -> None:
-        for name, value, known in (("backend", backend, BACKENDS), ("invalid", invalid, INVALID)):
-            if value not in known:
-                msg = f"{name}: expected one of {', '.join(known)}, got {value!r}"
-                raise ValueError(msg)
+        check_choice(BACKENDS, backend=backend)
+        check_choice(INVALID, invalid=invalid)
+        SEED.check(seed=seed)
+        REPLICAS.check(replicas=replicas)
+        GEV.check(raw_pt_min=raw_pt_min)
         check_device(device)
         if backend == "numba" and device != "cpu":
             msg = f"device: expected cpu for backend 'numba', got {device!r}"
-            raise ValueError(msg)
-        if not isinstance(replicas, int) or not 1 <= replicas < 2**24:
-            msg = f"replicas: expected an integer from 1 to 2^24 − 1, got {replicas!r}"
             raise ValueError(msg)
         # a shipped bundle goes by its name, for a worker may have the package elsewhere
         model = str(model) if str(model) in BUNDLES else str(bundle.find(model))
@@ -139,7 +140,7 @@ class IQNFolder:
             "seed": int(seed),
             "acceptance": bool(acceptance),
             "unmatched": bool(unmatched) and emulator.unmatched is not None,
-            "replicas": replicas,
+            "replicas": int(replicas),
             "backend": backend,
             "device": device,
             "invalid": invalid,

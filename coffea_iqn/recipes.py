@@ -5,8 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coffea_iqn import fitting
 from coffea_iqn.context import WIDTHS
+from coffea_iqn.features import INPUTS, SCALES, TARGETS
 from coffea_iqn.fitting import Schedule
+from coffea_iqn.networks import MEMBERS
+from coffea_iqn.ranges import CHANCE, FRACTION, GEV, Range, check_choice
+
+HIDDEN = Range(least=1, most=2**14, whole=True)
+SHARE = Range(above=0, most=1e6)
+RANGES = {
+    **fitting.RANGES,
+    "slope": Range(least=0, most=10),
+    "penalty": Range(least=0, most=1e6),
+    "blind": CHANCE,
+    "raw_pt_min": GEV,
+    "holdout": FRACTION,
+}
+"""What the settings of a training may be, where they are numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +44,10 @@ class TrainingSettings(Schedule):
     holdout: fraction of the pairs held out for validation.
     acceptance: whether to learn P(reconstructed | gen jet) as well.
     unmatched: whether to learn of the reco jets that match no gen jet, where the pairs come with them.
+
+    Raises
+    ------
+    ValueError: for a setting that may not be so.
     """
 
     network: str = "SplineIQN"
@@ -46,6 +66,19 @@ class TrainingSettings(Schedule):
     holdout: float = 0.1
     acceptance: bool = True
     unmatched: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, known in RANGES.items():
+            known.check(**{name: getattr(self, name)})
+        for name, choices in (("network", MEMBERS), ("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
+            check_choice(choices, **{name: getattr(self, name)})
+        for level in self.context:
+            check_choice(WIDTHS, context=level)
+        for size in self.hidden or ():
+            HIDDEN.check(hidden=size)
+        for share in self.shares:
+            SHARE.check(shares=share)
 
 
 PAPER = TrainingSettings(

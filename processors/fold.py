@@ -19,7 +19,10 @@ from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import Events
 from coffea_iqn.identity import event_weights
 from coffea_iqn.matching import match_jets
+from coffea_iqn.ranges import GEV, Range
 from coffea_iqn.skims import Skim
+
+ETA_MAX = Range(above=0, most=100)
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -44,6 +47,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     Raises
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
+    ValueError: when an option has no such value.
     """
 
     def __init__(
@@ -63,6 +67,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         eta_max: float = 5.0,
         skim: Skim | None = None,
     ) -> None:
+        GEV.check(pt_min=pt_min)
+        ETA_MAX.check(eta_max=eta_max)
         self.folder = IQNFolder(
             model,
             seed=seed,

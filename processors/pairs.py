@@ -13,6 +13,7 @@ from coffea import processor
 from coffea_iqn.events import FlatJets, Names, flatten_jets, gen_events, missing_momentum
 from coffea_iqn.identity import file_uuid, identity_keys
 from coffea_iqn.matching import default_cone, match_jets
+from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
 from coffea_iqn.samples import JetPairs, TrainingSample, UnmatchedJets
 from coffea_iqn.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.unmatched import REACH
@@ -33,6 +34,10 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know of gen jets, where it differs from `events.Names`.
 
+    Raises
+    ------
+    ValueError: when an option has no such value.
+
     The result of a run is a `samples.TrainingSample`, in an order that depends on the fileset alone.
     """
 
@@ -47,9 +52,13 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         split: str = "event",
         names: Mapping[str, str] | None = None,
     ) -> None:
-        if split not in ("event", "file"):
-            msg = f"split: expected 'event' or 'file', got {split!r}"
+        check_choice(("event", "file"), split=split)
+        RADIUS.check(radius=radius)
+        CONE.check(cone=cone)
+        if cone is not None and cone > radius:
+            msg = f"cone: expected at most the jets' radius {radius:g}, got {cone:g}"
             raise ValueError(msg)
+        GEV.check(gen_pt_min=gen_pt_min)
         self.gen = gen
         self.reco = reco
         self.cone = default_cone(radius) if cone is None else cone

@@ -370,7 +370,6 @@ def test_validate_compares_a_spoilt_model(validated, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--select", "energy<3"], "select: expected comparisons of pt, eta, phi, mass"),
         (["--compare", "nowhere.json"], "compare nowhere.json: expected a file, found none"),
         (["--model", "cms-delphes-ak5"], "expected jets of radius 0.5, as the model's, got"),
         (["--gen-pt-min", "5000"], "expected gen jets above 5000 GeV with a reco jet above 20 GeV, got none"),

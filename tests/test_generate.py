@@ -230,12 +230,6 @@ def test_wrong_cards(tmp_path, capsys, lines, message):
     [
         (("--process", "qdc"), "expected one of qcd, qcdflat, ttbar, wzjets or a file of Pythia's commands, got 'qdc'"),
         (("--process", "."), "or a file of Pythia's commands, got '.'"),
-        (("--events", 0), "events: expected a number from 1 to 10000000, got 0"),
-        (("--seed", 0), "seed: expected a number from 1 to 89999, got 0"),
-        (("--radius", "nan"), "radius: expected a number above 0, got nan"),
-        (("--pt-min", -1), "pt-min: expected a number above 0, got -1"),
-        (("--pt-hat-min", 0), "pt-hat-min: expected a number above 0, got 0"),
-        (("--workers", 0), "workers: expected 1 or more, got 0"),
         (("--set", "Beams:energy = 7"), "got 'Beams:energy = 7'"),
         (("--output", "."), "output .: expected a file to write, found a folder"),
     ],

@@ -11,21 +11,22 @@ from pathlib import Path
 from typing import Any
 
 from coffea_iqn import running
+from coffea_iqn.commands.options import assignment, checked, text
 from coffea_iqn.commands.terminal import log, show_progress
 from coffea_iqn.events import Names
 from coffea_iqn.faults import Skipped
 from coffea_iqn.files import InputError, Source, inspect
 from coffea_iqn.filesets import expand
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.ranges import COUNT, WORKERS
+from coffea_iqn.resident import check_device
 
 
-def assignment(text: str) -> tuple[str, str]:
-    """NAME=VALUE in two."""
-    name, separator, value = text.partition("=")
-    if not separator or not value:
-        msg = f"expected NAME=VALUE, got {text!r}"
-        raise argparse.ArgumentTypeError(msg)
-    return name, value
+@checked
+def device_name(given: str) -> str:
+    """What a device may be called."""
+    check_device(given)
+    return given
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
@@ -33,13 +34,14 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "files",
         nargs="+",
+        type=text,
         metavar="FILES",
         help="ROOT files (NanoAOD-like, Delphes or PHYSLITE), patterns, lists of them (.txt), each as PATH or "
         "DATASET=PATH; or filesets as coffea writes them (.json, .yaml)",
     )
-    parser.add_argument("--dataset", help="one dataset's name for all files (default: each file's own name)")
-    parser.add_argument("--tree", help="name of the tree (default: Events, Delphes or CollectionTree)")
-    parser.add_argument("--gen", default="GenJet", help="collection of gen jets (default: %(default)s)")
+    parser.add_argument("--dataset", type=text, help="one dataset's name for all files (default: each file's own name)")
+    parser.add_argument("--tree", type=text, help="name of the tree (default: Events, Delphes or CollectionTree)")
+    parser.add_argument("--gen", type=text, default="GenJet", help="collection of gen jets (default: %(default)s)")
     parser.add_argument(
         "--name",
         dest="names",
@@ -51,9 +53,13 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     )
     where = parser.add_argument_group("where to work")
     where.add_argument("--executor", choices=running.EXECUTORS, default="iterative", help="default: %(default)s")
-    where.add_argument("--workers", type=int, default=2, help="processes, for futures and dask (default: %(default)s)")
-    where.add_argument("--scheduler", metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786")
-    where.add_argument("--chunksize", type=int, default=100_000, help="events a chunk (default: %(default)s)")
+    where.add_argument(
+        "--workers", type=WORKERS, default=2, help="processes, for futures and dask (default: %(default)s)"
+    )
+    where.add_argument(
+        "--scheduler", type=text, metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786"
+    )
+    where.add_argument("--chunksize", type=COUNT, default=100_000, help="events a chunk (default: %(default)s)")
 
 
 def datasets_of(
@@ -94,6 +100,9 @@ def folding_quietly() -> Iterator[None]:
 
 def open_executor(arguments: argparse.Namespace) -> Any:
     """The executor that was asked for, as of `running.open_executor`."""
+    if arguments.scheduler is not None and arguments.executor != "dask":
+        msg = f"--scheduler: expected --executor dask with it, got --executor {arguments.executor}"
+        raise ValueError(msg)
     log.info("executor %s", arguments.executor)
     return running.open_executor(
         arguments.executor,

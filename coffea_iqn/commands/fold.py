@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,17 +13,23 @@ from typing import Any
 from rich.table import Table
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, folding_quietly, open_executor
 from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
+from coffea_iqn.commands.options import path, text
 from coffea_iqn.commands.terminal import complain, console, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
+from coffea_iqn.files import Source
+from coffea_iqn.folder import REPLICAS, SEED
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.ranges import GEV
 from coffea_iqn.resident import find_device
 from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
 from coffea_iqn.whole import plain_names, whole_folder
+
+DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
 
 EXAMPLES = """examples:
   coffea-iqn fold qcd=nano_1.root qcd=nano_2.root --output folded
@@ -37,17 +43,22 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What fold understands."""
     add_file_options(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for all that is written")
-    parser.add_argument("--model", default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)")
+    parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for all that is written")
     parser.add_argument(
-        "--truth", default="Jet", help="collection of true reco jets to compare with, or 'none' (default: %(default)s)"
+        "--model", type=text, default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the quantile levels (default: %(default)s)")
     parser.add_argument(
-        "--replicas", type=int, default=1, metavar="K", help="draw each event K times (default: %(default)s)"
+        "--truth",
+        type=text,
+        help="collection of true reco jets to compare with, or 'none' (default: Jet, where the files have it)",
+    )
+    parser.add_argument("--seed", type=SEED, default=0, help="of the quantile levels (default: %(default)s)")
+    parser.add_argument(
+        "--replicas", type=REPLICAS, default=1, metavar="K", help="draw each event K times (default: %(default)s)"
     )
     parser.add_argument(
         "--device",
+        type=device_name,
         default="cpu",
         help="where the network is: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one; jets are the same "
         "but for rounding (default: %(default)s)",
@@ -56,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
     parser.add_argument(
         "--pt-min",
-        type=float,
+        type=GEV,
         default=20.0,
         metavar="GEV",
         help="least pt of jets in the histograms (default: %(default)s)",
@@ -67,6 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     skim.add_argument(
         "--keep",
         action="append",
+        type=text,
         default=[],
         metavar="BRANCHES",
         help="branches of the input to write into the skim beside them, such as 'GenJet_*'; may be repeated",
@@ -74,6 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     skim.add_argument(
         "--as",
         dest="collection",
+        type=text,
         metavar="NAME",
         help="name of the emulated jets in the skim: Jet for analyses as they are (default: IQNJet)",
     )
@@ -97,7 +110,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
-    truth = None if arguments.truth.lower() == "none" else arguments.truth
+    truth = _truth(arguments)
     if arguments.scheduler is None:  # whose workers are elsewhere, and may have what is not here
         find_device(arguments.device)
     checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
@@ -118,7 +131,8 @@ def fold(arguments: argparse.Namespace) -> None:
     )
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
-    datasets = datasets_of(arguments, [arguments.gen], skipped)
+    datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
+    _check_truth(truth, datasets)
     plain = plain_names(datasets)
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
@@ -191,6 +205,24 @@ def fold(arguments: argparse.Namespace) -> None:
     for plot in plots:
         if plot.suffix == ".png":
             say(f"Plot         {arguments.output / 'plots' / plot.name}")
+
+
+def _truth(arguments: argparse.Namespace) -> str | None:
+    """The collection to compare with; None for no comparison."""
+    name = str(arguments.truth or DEFAULT_TRUTH)
+    return None if name.lower() == "none" else name
+
+
+def _check_truth(truth: str | None, datasets: Mapping[str, Sequence[Source]]) -> None:
+    """True jets of some files would be compared with the emulated jets of all."""
+    for name, sources in datasets.items() if truth else ():
+        lacking = [source.path for source in sources if truth not in source.jets]
+        if 0 < len(lacking) < len(sources):
+            msg = (
+                f"{name}: expected a collection {truth} in all files of the dataset or in none, found none in "
+                f"{lacking[0]}; --truth none leaves it out"
+            )
+            raise ValueError(msg)
 
 
 def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:

@@ -5,14 +5,16 @@ from __future__ import annotations
 import argparse
 import time
 from datetime import timedelta
-from pathlib import Path
 
 import loky
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from coffea_iqn import generating
+from coffea_iqn.commands.options import path, text
 from coffea_iqn.commands.terminal import Bars, say
 from coffea_iqn.generating import PROCESSES, Settings
+from coffea_iqn.generating.settings import EVENTS, SEEDS
+from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS
 
 SETTLED_SECONDS = 5.0  # before which a rate says little
 
@@ -28,27 +30,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What generate understands."""
     parser.add_argument(
         "--process",
+        type=text,
         required=True,
         metavar="PROCESS",
         help=f"{', '.join(PROCESSES)} (13 TeV proton-proton), or a file of Pythia's commands",
     )
-    parser.add_argument("--events", type=int, required=True, metavar="N")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
-    parser.add_argument("--seed", type=int, default=1, help="of all that is random (default: %(default)s)")
-    parser.add_argument("--workers", type=int, help="processes; the events do not depend on them (default: all cores)")
-    parser.add_argument("--radius", type=float, default=0.4, help="of the anti-kt jets (default: %(default)s)")
+    parser.add_argument("--events", type=EVENTS, required=True, metavar="N")
+    parser.add_argument("--output", type=path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
+    parser.add_argument("--seed", type=SEEDS, default=1, help="of all that is random (default: %(default)s)")
     parser.add_argument(
-        "--pt-min", type=float, default=10.0, metavar="GEV", help="least pt of jets (default: %(default)s)"
+        "--workers", type=WORKERS, help="processes; the events do not depend on them (default: all cores)"
+    )
+    parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the anti-kt jets (default: %(default)s)")
+    parser.add_argument(
+        "--pt-min", type=GEV_ABOVE_ZERO, default=10.0, metavar="GEV", help="least pt of jets (default: %(default)s)"
     )
     parser.add_argument(
         "--pt-hat-min",
-        type=float,
+        type=GEV_ABOVE_ZERO,
         metavar="GEV",
         help="least pt of the hard process (default: 20 for qcd and wzjets, 15 for qcdflat)",
     )
     parser.add_argument(
         "--set",
         action="append",
+        type=text,
         default=[],
         metavar="SETTING",
         help="one of Pythia's, as 'Beams:eCM = 13600'; may be repeated",

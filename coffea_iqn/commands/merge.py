@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from coffea_iqn import merging
+from coffea_iqn.commands.options import path
 from coffea_iqn.commands.terminal import Bars, say
 
 EXAMPLES = """examples:
@@ -20,11 +20,11 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What merge understands."""
     parser.add_argument(
-        "parts", nargs="+", type=Path, metavar="PARTS", help="files that fold --skim wrote, or their folders"
+        "parts", nargs="+", type=path, metavar="PARTS", help="files that fold --skim wrote, or their folders"
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=path,
         required=True,
         metavar="PATH",
         help="a file that ends in .root or .parquet, or a folder for one of each dataset",

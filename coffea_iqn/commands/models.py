@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.table import Table
 
 from coffea_iqn import bundle
+from coffea_iqn.commands.options import text
 from coffea_iqn.commands.terminal import console
 from coffea_iqn.data import BUNDLES
 
@@ -19,7 +20,7 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What models understands."""
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="paths of bundles to list instead")
+    parser.add_argument("models", nargs="*", type=text, metavar="MODEL", help="paths of bundles to list instead")
     parser.set_defaults(run=models)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,8 @@ import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coffea_iqn import bundle, running, training
-from coffea_iqn.commands.common import add_file_options, assignment, datasets_of, open_executor
+from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, open_executor
+from coffea_iqn.commands.options import assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.distilling import distil
@@ -23,7 +24,8 @@ from coffea_iqn.matching import default_cone
 from coffea_iqn.networks import MEMBERS
 from coffea_iqn.output import versions
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.recipes import RECIPES, TrainingSettings
+from coffea_iqn.ranges import CONE, GEV, RADIUS
+from coffea_iqn.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.resident import find_device
 from coffea_iqn.samples import TrainingSample
 from coffea_iqn.thresholds import find_edge
@@ -33,30 +35,29 @@ GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the 
 
 
 class Setting(NamedTuple):
-    """A setting of a recipe that the command line may override: its type, what it is, and what it may be."""
+    """A setting of a recipe that the command line may override: what it is, and what it may be if no number."""
 
-    kind: Callable[[str], Any]
     says: str
     choices: Iterable[str] | None = None
     default: str | None = None  # where it is not the recipe's own
 
 
 SETTINGS = {
-    "seed": Setting(int, "of weights and batches"),
-    "steps": Setting(int, "at most, in each stage, of the jets' network; the others make a third or two of them"),
-    "minutes": Setting(float, "to train for in place of --steps, all networks together", default="as long as it takes"),
-    "stages": Setting(int, "each from the best state so far, at a tenth of the learning rate where the recipe says so"),
-    "batch_size": Setting(int, "jets a step"),
-    "learning_rate": Setting(float, "greatest, of the optimiser"),
-    "weight_decay": Setting(float, "of the optimiser"),
-    "patience": Setting(int, "looks at the validation loss without improvement that end a stage"),
-    "check_every": Setting(int, "steps between looks at the validation loss"),
-    "holdout": Setting(float, "fraction of the events, or files, held out to validate on"),
-    "inputs": Setting(str, "what the networks see of a gen jet's four-momentum", INPUTS),
-    "targets": Setting(str, "what they draw of a reco jet", TARGETS),
-    "scale": Setting(str, "what the detector does to jets after its threshold", (AUTO, *SCALES), FOUND),
-    "raw_pt_min": Setting(float, "the detector's threshold on pt [GeV] before its scale, 0 for none", None, FOUND),
-    "blind": Setting(float, "chance that a jet is shown with some of what is known of it hidden, beyond the usual"),
+    "seed": Setting("of weights and batches"),
+    "steps": Setting("at most, in each stage, of the jets' network; the others make a third or two of them"),
+    "minutes": Setting("to train for in place of --steps, all networks together", default="as long as it takes"),
+    "stages": Setting("each from the best state so far, at a tenth of the learning rate where the recipe says so"),
+    "batch_size": Setting("jets a step"),
+    "learning_rate": Setting("greatest, of the optimiser"),
+    "weight_decay": Setting("of the optimiser"),
+    "patience": Setting("looks at the validation loss without improvement that end a stage"),
+    "check_every": Setting("steps between looks at the validation loss"),
+    "holdout": Setting("fraction of the events, or files, held out to validate on"),
+    "inputs": Setting("what the networks see of a gen jet's four-momentum", INPUTS),
+    "targets": Setting("what they draw of a reco jet", TARGETS),
+    "scale": Setting("what the detector does to jets after its threshold", (AUTO, *SCALES), FOUND),
+    "raw_pt_min": Setting("the detector's threshold on pt [GeV] before its scale, 0 for none", None, FOUND),
+    "blind": Setting("chance that a jet is shown with some of what is known of it hidden, beyond the usual"),
 }
 
 
@@ -73,13 +74,15 @@ An interrupted training goes on with the same command.
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What train understands."""
     add_file_options(parser)
-    parser.add_argument("--output", type=Path, required=True, metavar="BUNDLE", help="the folder to write")
-    parser.add_argument("--teacher", metavar="MODEL", help="learn smaller, faster networks from those of a bundle")
+    parser.add_argument("--output", type=path, required=True, metavar="BUNDLE", help="the folder to write")
+    parser.add_argument(
+        "--teacher", type=text, metavar="MODEL", help="learn smaller, faster networks from those of a bundle"
+    )
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
-    parser.add_argument("--reco", default="Jet", help="collection of reco jets (default: %(default)s)")
-    parser.add_argument("--radius", type=float, default=0.4, help="of the jets (default: %(default)s)")
-    parser.add_argument("--cone", type=float, help="matching distance (default: 0.25 for R = 0.4, 0.35 for 0.5)")
-    parser.add_argument("--gen-pt-min", type=float, default=10.0, metavar="GEV", help="default: %(default)s")
+    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
+    parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the jets (default: %(default)s)")
+    parser.add_argument("--cone", type=CONE, help="matching distance (default: 0.25 for R = 0.4, 0.35 for 0.5)")
+    parser.add_argument("--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="default: %(default)s")
     parser.add_argument(
         "--split",
         choices=("event", "file"),
@@ -97,6 +100,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--device",
+        type=device_name,
         default="cpu",
         help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
     )
@@ -106,14 +110,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default = setting.default or getattr(RECIPES["default"], name)
         settings.add_argument(
             f"--{name.replace('_', '-')}",
-            type=setting.kind,
+            type=RANGES.get(name, text),
             choices=setting.choices,
             metavar=None if setting.choices else "GEV" if name == "raw_pt_min" else name.upper(),
             help=f"{setting.says} (default: {default})",
         )
     settings.add_argument(
         "--hidden",
-        type=int,
+        type=HIDDEN,
         nargs="+",
         metavar="N",
         help="sizes of the hidden layers (default: 48 48, with --teacher 36 36, those of the paper for its recipes)",
@@ -130,10 +134,6 @@ def train(arguments: argparse.Namespace) -> None:
     teacher = None if arguments.teacher is None else bundle.load(arguments.teacher)
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
-    datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    if arguments.share:
-        settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
-    checkpoint = output.with_name(output.name + ".training")
     pairs_of = PairsProcessor(
         gen=arguments.gen,
         reco=arguments.reco,
@@ -143,6 +143,10 @@ def train(arguments: argparse.Namespace) -> None:
         split=arguments.split,
         names=dict(arguments.names),
     )
+    datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
+    if arguments.share:
+        settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
+    checkpoint = output.with_name(output.name + ".training")
     with open_executor(arguments) as executor:
         sample = running.run(
             pairs_of,
@@ -196,13 +200,13 @@ def train(arguments: argparse.Namespace) -> None:
     )
 
 
-def _share(text: str) -> tuple[str, float]:
+def _share(given: str) -> tuple[str, float]:
     """DATASET=FRACTION in two."""
-    name, value = assignment(text)
+    name, value = assignment(given)
     try:
-        return name, float(value)
-    except ValueError:
-        msg = f"expected DATASET=FRACTION, got {text!r}"
+        return name, SHARE(value)
+    except argparse.ArgumentTypeError as error:
+        msg = f"{error}, in {given!r}"
         raise argparse.ArgumentTypeError(msg) from None
 
 

@@ -15,6 +15,7 @@ from rich.table import Table
 from coffea_iqn import bundle, metrics, report, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.options import checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.copies import QUICK, Effort, check_radius
 from coffea_iqn.emulator import Emulator
@@ -22,6 +23,7 @@ from coffea_iqn.files import Source
 from coffea_iqn.output import write_json
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.samples import JetPairs
 from coffea_iqn.sections import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
 from coffea_iqn.selections import Box
@@ -46,11 +48,14 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What validate understands."""
     add_file_options(parser)
-    parser.add_argument("--model", default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)")
-    parser.add_argument("--reco", default="Jet", help="collection of true reco jets (default: %(default)s)")
+    parser.add_argument(
+        "--model", type=text, default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)"
+    )
+    parser.add_argument("--reco", type=text, default="Jet", help="collection of true reco jets (default: %(default)s)")
     parser.add_argument(
         "--select",
         action="append",
+        type=checked(Box.parse),
         default=[],
         metavar="BOX",
         help="spectra for gen jets of a region as well, such as '30<pt<35,abs(eta)<1,5<mass<10'; may be repeated",
@@ -58,21 +63,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--compare",
         action="append",
-        type=Path,
+        type=path,
         default=[],
         metavar="METRICS",
         help="metrics.json of another validation, to be shown beside; may be repeated",
     )
     parser.add_argument("--quick", action="store_true", help="50 000 jets, one chunk of each dataset: under a minute")
     parser.add_argument(
-        "--max-jets", type=int, metavar="N", help="pairs looked at (default: 500 000, with --quick 50 000)"
+        "--max-jets", type=COUNT, metavar="N", help="pairs looked at (default: 500 000, with --quick 50 000)"
     )
     for name, what in (("gen", "gen pt"), ("raw", "reco pt before the detector's scale")):
         parser.add_argument(
-            f"--{name}-pt-min", type=float, default=20.0, metavar="GEV", help=f"least {what} (default: %(default)s)"
+            f"--{name}-pt-min", type=GEV, default=20.0, metavar="GEV", help=f"least {what} (default: %(default)s)"
         )
-    parser.add_argument("--seed", type=int, default=1, help="of all that is drawn (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="of the judges (default: all)")
+    parser.add_argument("--seed", type=SEED, default=1, help="of all that is drawn (default: %(default)s)")
+    parser.add_argument("--threads", type=WORKERS, default=os.cpu_count(), help="of the judges (default: all)")
     parser.add_argument(
         "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to see what the report finds of it"
     )
@@ -81,14 +86,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
     )
     parser.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=path, required=True, metavar="DIR")
     parser.set_defaults(run=validate)
 
 
 def validate(arguments: argparse.Namespace) -> None:
     """Measure a model on files and write a report."""
-    boxes = [Box.parse(text) for text in arguments.select]
-    others = [metrics.read(path) for path in arguments.compare]
+    others = [metrics.read(file) for file in arguments.compare]
     emulator = bundle.load(arguments.model)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     if arguments.quick:
@@ -108,7 +112,7 @@ def validate(arguments: argparse.Namespace) -> None:
         if arguments.spoil:
             emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
         names = sorted(datasets)  # in this order the pairs number them
-        found = validate_pairs(emulator, pairs, effort=effort, boxes=boxes, datasets=names, step=steps.begin)
+        found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
         if hists:
             compare_spectra(found, hists[0], hists[1], list(datasets))
         else:

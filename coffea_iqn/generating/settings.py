@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
+
+from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, Range
 
 BLOCK = 1000  # events that share a seed of Pythia and the half second that it takes to start
 BLOCKS_PER_SEED = 10_000
 LAST_SEED = 900_000_000 // BLOCKS_PER_SEED - 1  # Pythia knows 900 million seeds: none is used twice
 MOST_EVENTS = BLOCK * BLOCKS_PER_SEED
+EVENTS = Range(least=1, most=MOST_EVENTS, whole=True)
+SEEDS = Range(least=1, most=LAST_SEED, whole=True)
 
 
 @dataclass(frozen=True)
@@ -69,17 +72,13 @@ class Settings:
                 f"process: expected one of {', '.join(PROCESSES)} or a file of Pythia's commands, got {self.process!r}"
             )
             raise ValueError(msg)
-        for name, value, last in (("events", self.n_events, MOST_EVENTS), ("seed", self.seed, LAST_SEED)):
-            if not 1 <= value <= last:
-                msg = f"{name}: expected a number from 1 to {last}, got {value}"
-                raise ValueError(msg)
+        EVENTS.check(events=self.n_events)
+        SEEDS.check(seed=self.seed)
         if self.n_blocks > BLOCKS_PER_SEED:
             msg = f"block: expected at most {BLOCKS_PER_SEED} blocks, got {self.n_blocks}"
             raise ValueError(msg)
-        for name, number in (("radius", self.radius), ("pt-min", self.pt_min), ("pt-hat-min", self.pt_hat_min)):
-            if number is not None and not (math.isfinite(number) and number > 0.0):
-                msg = f"{name}: expected a number above 0, got {number:g}"
-                raise ValueError(msg)
+        RADIUS.check(radius=self.radius)
+        GEV_ABOVE_ZERO.check(pt_min=self.pt_min, pt_hat_min=self.pt_hat_min)
 
     @property
     def n_blocks(self) -> int:

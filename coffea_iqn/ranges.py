@@ -1,0 +1,80 @@
+"""The numbers that options may be, said once for the library and for the command line."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """Finite numbers between bounds.
+
+    Parameters
+    ----------
+    least, most: bounds that belong to it.
+    above, below: bounds that do not.
+    whole: whether they are integers.
+
+    Called with text, it gives the number, as the type of an option of argparse.
+    """
+
+    least: float = -math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+    whole: bool = False
+
+    def __str__(self) -> str:
+        words = (("above", self.above), ("of at least", self.least), ("below", self.below), ("of at most", self.most))
+        bounds = " and ".join(f"{word} {bound:.10g}" for word, bound in words if math.isfinite(bound))
+        if math.isfinite(self.least) and math.isfinite(self.most):
+            bounds = f"from {self.least:.10g} to {self.most:.10g}"
+        return f"{'a whole' if self.whole else 'a finite'} number {bounds}".rstrip()
+
+    def __contains__(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, Integral if self.whole else Real):
+            return False
+        number: Any = value
+        return math.isfinite(number) and self.least <= number <= self.most and self.above < number < self.below
+
+    def check(self, **values: Any) -> None:
+        """Raise ValueError for a value outside, with the name that it is given by; None is left alone."""
+        for name, value in values.items():
+            if value is not None and value not in self:
+                msg = f"{name}: expected {self}, got {value!r}"
+                raise ValueError(msg)
+
+    def __call__(self, text: str) -> Any:
+        try:
+            value = int(text) if self.whole else float(text)
+        except ValueError:
+            value = math.nan
+        if value not in self:
+            msg = f"expected {self}, got {text!r}"
+            raise argparse.ArgumentTypeError(msg)
+        return value
+
+
+def check_choice(known: Iterable[str], **values: Any) -> None:
+    """Raise ValueError for a value that is none of those known, with the name that it is given by."""
+    names = list(known)  # what cannot be hashed is none of them either
+    for name, value in values.items():
+        if value not in names:
+            msg = f"{name}: expected one of {', '.join(names)}, got {value!r}"
+            raise ValueError(msg)
+
+
+GEV = Range(least=0, most=1e6)
+GEV_ABOVE_ZERO = Range(above=0, most=1e6)
+RADIUS = Range(least=0.1, most=1.5)
+CONE = Range(above=0, most=1.5)
+FRACTION = Range(above=0, below=1)
+CHANCE = Range(least=0, most=1)
+SEED = Range(least=0, most=2**63 - 1, whole=True)
+WORKERS = Range(least=1, most=4096, whole=True)
+COUNT = Range(least=1, most=10**9, whole=True)

@@ -13,6 +13,7 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import shutil
@@ -118,6 +119,12 @@ def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
         raise BundleError(msg) from None
     emulator.card["hash"] = content["hash"]
     return _CACHE.setdefault(content["hash"], emulator)
+
+
+@functools.cache
+def shipped_radii() -> dict[str, float]:
+    """The radius of each shipped bundle's jets."""
+    return {name: float(read_card(find(name))["card"]["jets"]["radius"]) for name in BUNDLES}
 
 
 def read_card(path: Path) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numba as nb
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.surroundings import write
+from coffea_iqn.surroundings import FAR, write
 
 Floats = npt.NDArray[np.floating]
 
@@ -45,6 +45,11 @@ def columns_of(level: str) -> slice:
 
 
 _STARTS = tuple(columns_of(level).start for level in WIDTHS)
+
+
+def nearest_distance(columns: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """ΔR of each jet's nearest other one, (N,), at most 3; from columns whose level neighbours is known."""
+    return columns[:, columns_of("neighbours").start] * np.float32(FAR)
 
 
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> npt.NDArray[np.float32]:

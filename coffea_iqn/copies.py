@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn import closure
-from coffea_iqn.context import columns_of
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import SCALES
 from coffea_iqn.ranges import COUNT, GEV, SEED
@@ -17,7 +16,6 @@ from coffea_iqn.samples import Array, JetPairs
 
 TINY = 2.0**-24
 REDRAWS = 100
-FARTHEST = 3.0  # ΔR at which the context's distances end
 
 
 @dataclass(frozen=True)
@@ -153,27 +151,3 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> npt.NDArra
     raw = SCALES[emulator.variables.scale].undo(pairs.reco[keep].astype(np.float64))
     keep[keep] = raw[:, 0] > effort.raw_pt_min
     return keep
-
-
-def check_radius(pairs: JetPairs, radius: float) -> None:
-    """Raise when the gen jets are of another radius: anti-kt jets have no neighbour much nearer than R.
-
-    Parameters
-    ----------
-    pairs: whose context says how far the nearest other gen jet is.
-    radius: expected.
-
-    Raises
-    ------
-    ValueError: when too many are nearer, or as good as none is as near; never with few jets.
-    """
-    distance = FARTHEST * pairs.context[:, columns_of("neighbours").start]
-    around = int((distance < radius + 0.3).sum())
-    nearer, near = int((distance < radius - 0.05).sum()), int((distance < radius + 0.06).sum())
-    what = f"gen jets: expected jets of radius {radius:g}, as the model's, got"
-    if nearer > max(5, 0.01 * around):
-        msg = f"{what} {nearer} of {len(distance)} with a neighbour within ΔR of {radius - 0.05:.2f}: smaller ones"
-        raise ValueError(msg)
-    if around > 250 and near < 0.004 * around:
-        msg = f"{what} {near} of {len(distance)} with a neighbour within ΔR of {radius + 0.06:.2f}: larger ones"
-        raise ValueError(msg)

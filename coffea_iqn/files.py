@@ -8,10 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import awkward as ak
+import numpy as np
+import numpy.typing as npt
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
-from coffea_iqn.events import TAU_ARRAY, Names, levels_of
+from coffea_iqn import radii
+from coffea_iqn.context import describe, nearest_distance
+from coffea_iqn.events import FIELDS, TAU_ARRAY, FlatJets, Names, levels_of
 from coffea_iqn.identity import IDENTITY
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
@@ -19,6 +23,7 @@ PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection,
 REMOTE = "://"
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 PEEK = 100  # events in which a branch of zeros shows
+FIRST = 10_000  # events in which a radius shows
 # `uproot_options` for files of this machine: read where they are asked for, not in threads that wait for each other
 LOCAL: dict[str, Any] = {"handler": uproot.MultithreadedFileSource, "use_threads": False}
 
@@ -110,6 +115,31 @@ def inspect(
     others = {branch.split(separator)[0] for branch in last}
     names = Names() if names is None else names
     return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets)
+
+
+def first_jets(source: Source, collection: str) -> tuple[npt.NDArray[np.int64], float | None]:
+    """Of the jets of a file's first events, `radii.histogram` of their neighbours and, by Delphes, their width.
+
+    Nothing of a file that cannot be read: whoever reads all of it says so.
+    """
+    nothing = np.zeros(radii.N_BINS, dtype=np.int64), None
+    try:
+        with uproot.open({source.path: source.tree}) as tree:
+            wanted = {collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names}
+            wanted |= {f"{collection}.DeltaPhi"}
+            keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
+            columns = {
+                name[len(collection) + 1 :]: tree[keys[name]].array(entry_stop=FIRST) for name in wanted & set(keys)
+            }
+        four = [next(columns[name] for name in names if name in columns) for names in FIELDS.values()]
+        values = np.stack([ak.to_numpy(ak.flatten(column)) for column in four], axis=1).astype(np.float32)
+        counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
+        jets = FlatJets(values, counts, np.arange(len(values)))
+        values, counts, _ = jets.where(jets.valid())
+        width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
+        return radii.histogram(nearest_distance(describe(values, counts))), width
+    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+        return nothing
 
 
 def _layout(branches: Sequence[str]) -> str:

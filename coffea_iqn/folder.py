@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import torch
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
-from coffea_iqn import bundle
-from coffea_iqn.context import N_COLUMNS, known_levels
+from coffea_iqn import bundle, radii
+from coffea_iqn.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
 from coffea_iqn.events import Names, flatten_jets, gen_events
@@ -58,6 +59,21 @@ class FoldCounts(NamedTuple):
     unmatched: int
 
 
+class Folded(NamedTuple):
+    """What a fold gives.
+
+    Attributes
+    ----------
+    reco: reco jets, events × var.
+    counts: what became of the gen jets.
+    distances: `radii.histogram` of the nearest neighbours of the gen jets.
+    """
+
+    reco: ak.Array
+    counts: FoldCounts
+    distances: npt.NDArray[np.int64]
+
+
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
 _WARNED: set[str] = set()
@@ -87,6 +103,8 @@ class IQNFolder:
         with the chance to lie below; None for the threshold of the bundle.
     names: what the files call what they know of gen jets, where it differs from `events.Names`:
         `{"flavour": "hadronFlavour"}`.
+    any_radius: whether gen jets of another radius than the bundle's are folded as well; else they are an error, where
+        their collection's name or their nearest neighbours tell.
 
     A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
     process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
@@ -107,6 +125,7 @@ class IQNFolder:
     invalid: str
     raw_pt_min: float | None
     names: Names
+    any_radius: bool
     hash: str
 
     def __init__(
@@ -122,6 +141,7 @@ class IQNFolder:
         invalid: str = "raise",
         raw_pt_min: float | None = None,
         names: Mapping[str, str] | None = None,
+        any_radius: bool = False,
     ) -> None:
         check_choice(BACKENDS, backend=backend)
         check_choice(INVALID, invalid=invalid)
@@ -146,6 +166,7 @@ class IQNFolder:
             "invalid": invalid,
             "raw_pt_min": raw_pt_min,
             "names": Names.of(names),
+            "any_radius": bool(any_radius),
             "hash": emulator.card["hash"],
         }
         network = emulator.network
@@ -217,13 +238,18 @@ class IQNFolder:
         Raises
         ------
         TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
-        ValueError: when gen and events differ in length, jets are invalid (named with their count), or this process
-            finds no such device.
+        ValueError: when gen and events differ in length, jets are invalid (named with their count) or of another
+            radius than the bundle's, or this process finds no such device.
         """
-        return self.fold(gen, events)[0]
+        return self.draw(gen, events).reco
 
     def fold(self, gen: ak.Array, events: ak.Array) -> tuple[ak.Array, FoldCounts]:
         """As calling the folder, with the counts of what became of the gen jets."""
+        made = self.draw(gen, events)
+        return made.reco, made.counts
+
+    def draw(self, gen: ak.Array, events: ak.Array) -> Folded:
+        """As calling the folder, with all that is found out on the way."""
         jets = flatten_jets(gen)
         if len(jets.counts) != len(events):
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
@@ -240,23 +266,37 @@ class IQNFolder:
         folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend, self.device)
         drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
         told: set[str] = set()
+        distances = np.zeros(radii.N_BINS, dtype=np.int64)
         blocks = list(known.blocks(BLOCK))
         rows = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
         for block, part in blocks:
             context = part.context(rows) if emulator.variables.context else None
             told |= set(() if context is None else known_levels(context, part.levels))
+            if not self.any_radius and (context is not None or block.start == 0):
+                distances += radii.histogram(nearest_distance(part.context(rows) if context is None else context))
             for replica, made in enumerate(drawn):
                 jets_made = folding.draw(part, context, keys[block], replica)
                 made.append(jets_made._replace(event=jets_made.event + block.start))
         if len(known.jets.values):
             self._warn_of_what_lacks(told)
+            self._check_radius(gen, distances)
         every = [Placed.joined(made) for made in drawn]
         n_made = sum(len(made.place) for made in every)
         n_matched = sum(int((made.place >= 0).sum()) for made in every)
         jagged = [_jagged(made, len(events), like=gen) for made in every]
         reco = jagged[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in jagged], axis=1)
         n_lost = self.replicas * len(known.jets.values) - n_matched
-        return reco, FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
+        counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
+        return Folded(reco, counts, distances)
+
+    def _check_radius(self, gen: ak.Array, distances: npt.NDArray[np.int64]) -> None:
+        """Refuse jets of another radius than the bundle's, where there is one and they tell."""
+        radius = self.card.get("jets", {}).get("radius")
+        if self.any_radius or radius is None:
+            return
+        width = radii.of_widths(ak.to_numpy(ak.flatten(gen["DeltaPhi"]))) if "DeltaPhi" in gen.fields else None
+        collection = gen.layout.purelist_parameter("collection_name")
+        radii.check(radius, distances, bundle.shipped_radii(), collection=collection, width=width)
 
     def _warn_of_what_lacks(self, known: set[str]) -> None:
         """Warn once a process of what a bundle could use and gen jets, of which these levels are known, lack."""

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn import __version__, histograms
+from coffea_iqn import __version__, bundle, histograms, radii
 from coffea_iqn.events import FlatJets, flatten_jets
 from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
@@ -33,8 +33,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, replicas, device, invalid, names: as of `IQNFolder`. With replicas, a histogram is filled with
-        1 / replicas of an event's weight, and its variance is that of sums over events: draws of one are correlated.
+    seed, acceptance, replicas, device, invalid, names, any_radius: as of `IQNFolder`. With replicas, a histogram is
+        filled with 1 / replicas of an event's weight, and its variance is that of sums over events: draws of one are
+        correlated.
     unmatched: whether reco jets that match no gen jet are drawn as well; None for as acceptance.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
@@ -47,7 +48,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     Raises
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: when an option has no such value.
+    ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
+        than the bundle's.
     """
 
     def __init__(
@@ -65,6 +67,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         names: Mapping[str, str] | None = None,
         pt_min: float = 20.0,
         eta_max: float = 5.0,
+        any_radius: bool = False,
         skim: Skim | None = None,
     ) -> None:
         GEV.check(pt_min=pt_min)
@@ -78,6 +81,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             device=device,
             invalid=invalid,
             names=names,
+            any_radius=any_radius,
         )
         self.gen = gen
         self.truth = truth
@@ -88,7 +92,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     @property
     def identity(self) -> str:
         """A digest of all that its results depend on, besides the events."""
-        settings = {field.name: getattr(self.folder, field.name) for field in fields(self.folder)}
+        settings = {f.name: getattr(self.folder, f.name) for f in fields(self.folder) if f.name != "any_radius"}
         settings |= {key: value for key, value in vars(self).items() if key != "folder"}
         return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
 
@@ -101,7 +105,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if weights is None:
             weights = np.ones(len(events))
 
-        folded, counts = self.folder.fold(events[self.gen], events)
+        folded, counts, distances = self.folder.draw(events[self.gen], events)
         gen = flatten_jets(events[self.gen])
         gen = gen.where(gen.valid())
         k = self.folder.replicas
@@ -120,9 +124,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if "truth" in levels:
             filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
         hists = histograms.to_hists(filler.sums, [dataset])
-        return {"hists": hists, "sums": filler.sums, "cutflow": {dataset: cutflow}, "files": files}
+        found = {"cutflow": {dataset: cutflow}, "distances": {dataset: distances}, "files": files}
+        return {"hists": hists, "sums": filler.sums, **found}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
+            for distances in accumulator["distances"].values():
+                radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = histograms.to_hists(accumulator["sums"], cutflow)

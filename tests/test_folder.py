@@ -129,16 +129,18 @@ def test_replicas_are_independent_draws(nano_events):
     assert ak.all(three.px == three.px)
 
 
-def test_delphes_events(folder, delphes_events):
+def test_delphes_events(delphes_events):
+    folder = IQNFolder("cms-delphes-ak5")
     reco = folder(delphes_events.GenJet, delphes_events)
     assert type(reco) is type(delphes_events.GenJet)
     assert equal(folder(delphes_events.GenJet[20:30], delphes_events[20:30]), reco[20:30])
     # a collection the schema does not know has Delphes' own names and no vector behavior
-    other = folder(delphes_events.GenJetAK4, delphes_events)
+    other = IQNFolder("cms-delphes-ak4")(delphes_events.GenJetAK4, delphes_events)
     assert isinstance(other, vector.Lorentz)
 
 
-def test_delphes_files_are_told_apart(folder):
+def test_delphes_files_are_told_apart():
+    folder = IQNFolder("cms-delphes-ak5")
     named = [open_events("delphes_1000.root", entry_stop=30, metadata={"fileuuid": u}) for u in ("a", "b")]
     first, second = (folder(events.GenJet, events) for events in named)
     assert not ak.array_equal(first.pt, second.pt)
@@ -272,7 +274,7 @@ def test_unknown_options_are_refused(options, message):
 
 
 def test_a_user_bundle_by_path(emulator_bundle, nano_events):
-    reco = IQNFolder(emulator_bundle)(nano_events.GenJet, nano_events)
+    reco = IQNFolder(emulator_bundle, any_radius=True)(nano_events.GenJet, nano_events)
     assert len(reco) == len(nano_events)
     with pytest.raises(BundleError):
         IQNFolder(emulator_bundle / "nowhere")
@@ -281,7 +283,7 @@ def test_a_user_bundle_by_path(emulator_bundle, nano_events):
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.MissingContextWarning")
 def test_missing_context_is_warned_of_once(nano_events, monkeypatch):
     monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
-    folder = IQNFolder("cms-delphes-ak5")
+    folder = IQNFolder("cms-delphes-ak5", any_radius=True)
     bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
     with pytest.warns(MissingContextWarning, match="lack flavour, composition, which") as caught:
         folder(bare, nano_events)
@@ -297,7 +299,8 @@ def test_context_changes_the_jets(nano_events):
 
 def test_backends_draw_the_same_jets(shipped, nano_events):
     compiled, reference = (
-        IQNFolder(shipped, backend=backend)(nano_events.GenJet, nano_events) for backend in ("numba", "torch")
+        IQNFolder(shipped, backend=backend, any_radius=True)(nano_events.GenJet, nano_events)
+        for backend in ("numba", "torch")
     )
     for name in COLUMNS:
         np.testing.assert_allclose(ak.flatten(compiled[name]), ak.flatten(reference[name]), rtol=1e-4, atol=1e-4)
@@ -309,12 +312,12 @@ def test_a_higher_threshold_loses_what_lies_below_it(shipped, nano_events):
         return SCALES["delphes-cms"].undo(jets.astype(np.float64))[:, 0]
 
     gen = nano_events.GenJet
-    above = IQNFolder(shipped, raw_pt_min=20.0, replicas=8)(gen, nano_events)
-    cut = IQNFolder(shipped, replicas=8)(gen, nano_events)
+    above = IQNFolder(shipped, raw_pt_min=20.0, replicas=8, any_radius=True)(gen, nano_events)
+    cut = IQNFolder(shipped, replicas=8, any_radius=True)(gen, nano_events)
     assert raw_pt(above).min() >= 20.0 * (1 - 1e-6)
     expected = (raw_pt(cut) > 20.0).sum()
     assert len(raw_pt(above)) == pytest.approx(expected, abs=5 * np.sqrt(expected))
-    certain = IQNFolder(shipped, raw_pt_min=20.0, acceptance=False)(gen, nano_events)
+    certain = IQNFolder(shipped, raw_pt_min=20.0, acceptance=False, any_radius=True)(gen, nano_events)
     assert ak.all(ak.num(certain) == ak.num(gen))
     assert raw_pt(certain).min() >= 20.0 * (1 - 1e-6)
 

@@ -257,7 +257,7 @@ def test_delphes_files():
     assert flow["events"] == 1000
     assert flow["truth_jets_selected"] == pytest.approx(flow["reco_jets_selected"], rel=0.1)
     assert_same(run(fileset, chunksize=130, **options), out)
-    other = run(fileset, gen="GenJetAK4", truth="JetAK4", **options)
+    other = run(fileset, gen="GenJetAK4", truth="JetAK4", **options | {"model": "cms-delphes-ak4"})
     assert other["cutflow"]["delphes"]["truth_jets_selected"] > 1000
 
 

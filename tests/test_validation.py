@@ -10,8 +10,7 @@ import pytest
 
 from coffea_iqn import bundle, closure, metrics, report, running
 from coffea_iqn.commands.validate import _print_verdict
-from coffea_iqn.context import columns_of
-from coffea_iqn.copies import QUICK, Effort, check_radius, draw_above, draw_copies
+from coffea_iqn.copies import QUICK, Effort, draw_above, draw_copies
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.files import inspect
 from coffea_iqn.processors import PairsProcessor
@@ -255,18 +254,6 @@ def test_reco_jets_with_nan_are_an_error(pairs):
     reco[np.flatnonzero(pairs.matched)[:3], 3] = np.nan
     with pytest.raises(ValueError, match="reco jets: expected finite numbers, got 3 of"):
         validate(bundle.load(BUNDLES[0]), pairs._replace(reco=reco))
-
-
-@pytest.mark.parametrize(("name", "radius"), [("qcd_ak4.root", 0.4), ("qcd_ak5.root", 0.5)])
-def test_files_of_another_radius_are_an_error(name, radius):
-    sample = read_pairs(name, radius=radius)
-    check_radius(sample, radius)
-    other = {0.4: 0.5, 0.5: 0.4}[radius]
-    with pytest.raises(ValueError, match=f"expected jets of radius {other:g}, as the model's, got"):
-        check_radius(sample, other)
-    alone = sample.context.copy()
-    alone[:, columns_of("neighbours").start] = 1.0
-    check_radius(sample._replace(context=alone), other)  # nothing is near, so nothing is known
 
 
 class _Page(HTMLParser):

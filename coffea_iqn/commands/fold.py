@@ -12,13 +12,13 @@ from typing import Any
 
 from rich.table import Table
 
-from coffea_iqn import running
+from coffea_iqn import bundle, radii, running
 from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, folding_quietly, open_executor
 from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
 from coffea_iqn.commands.options import path, text
 from coffea_iqn.commands.terminal import complain, console, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
-from coffea_iqn.files import Source
+from coffea_iqn.files import Source, first_jets
 from coffea_iqn.folder import REPLICAS, SEED
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import plot_all, save_all
@@ -29,6 +29,7 @@ from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
 from coffea_iqn.whole import plain_names, whole_folder
 
+DEFAULT = "cms-delphes-ak4"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
 
 EXAMPLES = """examples:
@@ -45,8 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_file_options(parser)
     parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for all that is written")
     parser.add_argument(
-        "--model", type=text, default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)"
+        "--model",
+        type=text,
+        help=f"a shipped bundle or a path (default: {DEFAULT}, or the one shipped bundle of the jets' radius)",
     )
+    parser.add_argument("--any-radius", action="store_true", help="fold jets of another radius than the model's")
     parser.add_argument(
         "--truth",
         type=text,
@@ -111,12 +115,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
     truth = _truth(arguments)
-    if arguments.scheduler is None:  # whose workers are elsewhere, and may have what is not here
-        find_device(arguments.device)
+    _check_here(arguments)
     checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
     skim = _skim(arguments, checkpoints)
+    skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
+    datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
+    _check_truth(truth, datasets)
+    model = _model(arguments, datasets)
     instance = IQNFoldProcessor(
-        arguments.model,
+        model,
         gen=arguments.gen,
         truth=truth,
         seed=arguments.seed,
@@ -126,13 +133,11 @@ def fold(arguments: argparse.Namespace) -> None:
         device=arguments.device,
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
+        any_radius=arguments.any_radius,
         pt_min=arguments.pt_min,
         skim=skim,
     )
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
-    skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
-    datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
-    _check_truth(truth, datasets)
     plain = plain_names(datasets)
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
@@ -174,7 +179,7 @@ def fold(arguments: argparse.Namespace) -> None:
         could_use = instance.folder.emulator.variables.context
         in_files = [set(source.context) for sources in datasets.values() for source in sources]
         summary = {
-            "model": arguments.model,
+            "model": model,
             "bundle_hash": instance.folder.hash,
             **instance.folder.settings,
             "context": [level for level in could_use if level in set.intersection(*in_files)],
@@ -223,6 +228,44 @@ def _check_truth(truth: str | None, datasets: Mapping[str, Sequence[Source]]) ->
                 f"{lacking[0]}; --truth none leaves it out"
             )
             raise ValueError(msg)
+
+
+def _check_here(arguments: argparse.Namespace) -> None:
+    """Device and model, before any file is read."""
+    if arguments.scheduler is None:  # whose workers are elsewhere, and may have what is not here
+        find_device(arguments.device)
+    if arguments.model is not None:
+        bundle.find(arguments.model)
+
+
+def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> str:
+    """The model that is asked for, or the shipped one that is right; looks at the first jets of every file.
+
+    Raises
+    ------
+    ValueError: for jets of another radius, unless told to take them; names the file.
+    """
+    model, shipped = arguments.model or DEFAULT, bundle.shipped_radii()
+    if arguments.any_radius:
+        return model
+    radius = bundle.load(model).card.get("jets", {}).get("radius")
+    for name, look in {s.path: partial(first_jets, s, arguments.gen) for f in datasets.values() for s in f}.items():
+        if radius is None:
+            break
+        distances, width = look()
+        known: dict[str, Any] = {"collection": arguments.gen, "width": width}
+        why = radii.objection(radius, distances, **known)
+        right = radii.fitting(shipped, distances, **known)
+        if why is not None and arguments.model is None and model == DEFAULT and len(right) == 1:
+            model, radius = right[0], shipped[right[0]]
+            say(f"Model        {model}, for the jets are none of the radius of {DEFAULT}: {why}")
+            continue
+        try:
+            radii.check(radius, distances, shipped, **known)
+        except ValueError as error:
+            msg = f"{name}: {error}"
+            raise ValueError(msg) from None
+    return model
 
 
 def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:

@@ -12,12 +12,13 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coffea_iqn import bundle, metrics, report, running
+from coffea_iqn import bundle, metrics, radii, report, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
 from coffea_iqn.commands.options import checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
-from coffea_iqn.copies import QUICK, Effort, check_radius
+from coffea_iqn.context import nearest_distance
+from coffea_iqn.copies import QUICK, Effort
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
 from coffea_iqn.output import write_json
@@ -103,7 +104,10 @@ def validate(arguments: argparse.Namespace) -> None:
             steps.begin("reading jets")
             pairs = _pairs(arguments, emulator, datasets, executor, effort)
             if not arguments.any_radius:
-                check_radius(pairs, emulator.card["jets"]["radius"])
+                distances = radii.histogram(nearest_distance(pairs.context))
+                radii.check(
+                    emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen
+                )
             hists = []
             for seed in () if arguments.spoil else (effort.seed, effort.seed + 1):
                 steps.begin(f"folding events, seed {seed}")
@@ -193,6 +197,7 @@ def _fold(
         seed=seed,
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
+        any_radius=True,  # looked at before
     )
     with folding_quietly():
         return dict(_run(arguments, instance, datasets, executor)["hists"])

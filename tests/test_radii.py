@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from coffea import processor
+
+from coffea_iqn import IQNFolder, bundle, radii
+from coffea_iqn.context import nearest_distance
+from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.processors import IQNFoldProcessor
+from conftest import context_of, one_error, open_events, run
+
+RADII = {"qcd_ak4.root": 0.4, "qcdflat_ak4.root": 0.4, "ttbar_ak4_genonly.root": 0.4, "qcd_ak5.root": 0.5}
+OF = {0.4: "cms-delphes-ak4", 0.5: "cms-delphes-ak5"}
+
+
+@pytest.fixture(scope="module", params=RADII)
+def nearest(request):
+    """Nearest neighbours of all gen jets of a sample, and their radius."""
+    events = open_events(request.param)
+    return nearest_distance(context_of(events.GenJet, events)), RADII[request.param]
+
+
+def test_neighbours_tell_a_radius_from_all_others(nearest):
+    distance, radius = nearest
+    counts = radii.histogram(distance)
+    assert counts.sum() == (distance < 1.5).sum()
+    for other in (0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0):
+        assert (radii.objection(other, counts) is None) == (other == radius), other
+    assert radii.fitting(bundle.shipped_radii(), counts) == [OF[radius]]
+
+
+def test_few_jets_of_the_right_radius_are_never_refused(nearest):
+    distance, radius = nearest
+    for part in np.array_split(distance, 300):
+        assert radii.objection(radius, radii.histogram(part)) is None
+
+
+@pytest.mark.parametrize(("wrong", "name"), [("cms-delphes-ak5", "qcd_ak4.root"), ("cms-delphes-ak4", "qcd_ak5.root")])
+def test_a_folder_refuses_jets_of_another_radius(wrong, name):
+    events = open_events(name)
+    with pytest.raises(ValueError, match=f"as the model's, got .*: take {OF[RADII[name]]}, or any_radius"):
+        IQNFolder(wrong)(events.GenJet, events)
+    some = events[:2000]
+    assert len(IQNFolder(wrong, any_radius=True)(some.GenJet, some)) == len(some)
+
+
+def test_small_chunks_add_up():
+    events = open_events("qcd_ak5.root", metadata={"dataset": "qcd"})
+    instance = IQNFoldProcessor(truth=None)
+    chunks = [instance.process(events[i : i + 20]) for i in range(0, 1200, 20)]
+    with pytest.raises(ValueError, match=r"got .* neighbours within ΔR of 0\.\d0: larger ones: take cms-delphes-ak5"):
+        instance.postprocess(processor.accumulate(chunks))
+    willing = IQNFoldProcessor(truth=None, any_radius=True)
+    assert willing.identity == instance.identity
+    assert willing.postprocess(processor.accumulate(chunks))["cutflow"]["qcd"]["events"] == 1200
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "model"),
+    [
+        ("delphes_1000.root", [], "cms-delphes-ak5"),
+        ("delphes_1000.root", ["--gen", "GenJetAK4"], "cms-delphes-ak4"),
+        ("qcd_ak5.root", [], "cms-delphes-ak5"),
+        ("qcd_ak4.root", [], "cms-delphes-ak4"),
+        ("qcd_ak4.root", ["--model", "cms-delphes-ak5", "--any-radius"], "cms-delphes-ak5"),
+    ],
+)
+def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, capsys):
+    quick = ["--truth", "none", "--no-plots", "--output", tmp_path / "out"]
+    assert run("fold", sample_path(name), *options, *quick) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"] == model
+    assert ("none of the radius of" in capsys.readouterr().out) == (model == BUNDLES[1] and not options)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("qcd_ak5.root", ["--model", "cms-delphes-ak4"], "larger ones: take cms-delphes-ak5, or any_radius"),
+        ("qcd_ak4.root", ["--model", "cms-delphes-ak5"], "smaller ones: take cms-delphes-ak4, or any_radius"),
+        ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, by its name of"),
+        ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: take cms-delphes-ak5"),
+    ],
+)
+def test_fold_stops_where_the_bundle_is_wrong(name, options, message, tmp_path, capsys):
+    assert run("fold", sample_path(name), *options, "--output", tmp_path / "out") == 2
+    assert message in one_error(capsys)
+    assert not (tmp_path / "out").exists()

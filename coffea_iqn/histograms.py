@@ -20,6 +20,7 @@ from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.observables import observables
 
 LEVELS = ("gen", "reco", "truth")
+PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: of the jets that count, unless asked otherwise
 
 # fmt: off
 PT_EDGES = [20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50, 57, 64, 74, 84, 97, 114, 133, 153, 174, 196, 220, 245, 272,

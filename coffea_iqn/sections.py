@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import hist
 import numpy as np
-from matplotlib.figure import Figure
 
 from coffea_iqn import closure, plotting
 from coffea_iqn.closure import VARIABLES
@@ -25,6 +25,7 @@ EVENT_HISTOGRAMS = (
     "dijet_deta",
     "dijet_dphi",
 )
+Says = dict[str, Any]  # title, label and truth_label of figures
 FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
 
 
@@ -43,7 +44,7 @@ class Section:
     title: str
     text: str
     tables: list[tuple[Sequence[str], list[Sequence[str]]]] = field(default_factory=list)
-    figures: dict[str, Figure] = field(default_factory=dict)
+    figures: dict[str, plotting.Shown] = field(default_factory=dict)
 
 
 def sections(
@@ -52,6 +53,10 @@ def sections(
     title: str,
     hists: Mapping[str, hist.Hist] | None = None,
     shown: Sequence[str] = EVENT_HISTOGRAMS,
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: plotting.Selection = plotting.EVERY,
 ) -> list[Section]:
     """What the page shows, without what jets were too few for.
 
@@ -61,24 +66,33 @@ def sections(
     title: of the figures.
     hists: of a fold of the same files, for the section of events.
     shown: which of them have figures; the table has all.
+    label, energy, truth_label, selection: what figures say of their origin, as of `plotting`; the selection is that of
+        the fold.
     """
+    of = title if energy is None else f"{title}, {energy:g} TeV"
+    says = {"title": of, "label": label, "truth_label": truth_label}
+    least = rf"Gen $p_T$ > {found.effort.gen_pt_min:g} GeV"
+    of_pairs = plotting.Selection("\n".join(line for line in (selection.jets, least) if line))
+    of_folds = {"label": label, "truth_label": truth_label, "energy": energy, "selection": selection}
     made = [
-        _spectra(found, title),
-        *_boxes(found, title),
-        _response(found, title),
-        _tails(found, title),
-        _levels(found, title),
-        _ks(found, title),
-        _judges(found, title),
-        _distances(found, title),
+        _spectra(found, says, of_pairs),
+        *_boxes(found, says, of_pairs),
+        _response(found, says),
+        _tails(found, says),
+        _levels(found, says),
+        _ks(found, says),
+        _judges(found, says),
+        _distances(found, says),
         _medians(found),
-        _joint(found, title),
-        _events(found, title, {name: hists[name] for name in shown} if hists else {}),
+        _joint(found, says),
+        _events(found, says, {name: hists[name] for name in shown} if hists else {}, of_folds),
     ]
+    for section in made:
+        section.figures = {name: figure for name, figure in section.figures.items() if not figure.is_empty}
     return [section for section in made if section.tables or section.figures]
 
 
-def _spectra(found: Validation, title: str) -> Section:
+def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> Section:
     section = Section(
         "spectra",
         "Spectra",
@@ -89,11 +103,11 @@ def _spectra(found: Validation, title: str) -> Section:
     )
     if found.truth.marginals is not None:
         section.tables.append(_spectra_table(found.truth.marginals, found.null.marginals))
-        section.figures = _spectra_figures(found.truth.marginals, title)
+        section.figures = _spectra_figures(found.truth.marginals, says, selection)
     return section
 
 
-def _boxes(found: Validation, title: str) -> list[Section]:
+def _boxes(found: Validation, says: Says, selection: plotting.Selection) -> list[Section]:
     made = []
     for k, (box, marginals) in enumerate(found.truth.boxes.items()):
         section = Section(
@@ -102,7 +116,7 @@ def _boxes(found: Validation, title: str) -> list[Section]:
             f"The same for gen jets of {box}, {int(marginals[0].real.sum()):,} of them (figure 4 of the paper).",
         )
         section.tables.append(_spectra_table(marginals, found.null.boxes.get(box)))
-        section.figures = _spectra_figures(marginals, title)
+        section.figures = _spectra_figures(marginals, says, selection)
         made.append(section)
     return made
 
@@ -119,14 +133,18 @@ def _spectra_table(
     return ("", "χ²/ndf", "bins", "null", "deviation"), rows
 
 
-def _spectra_figures(marginals: Sequence[closure.Marginal], title: str) -> dict[str, Figure]:
+def _spectra_figures(
+    marginals: Sequence[closure.Marginal], says: Says, selection: plotting.Selection
+) -> dict[str, plotting.Shown]:
     return {
-        f"{variable} of emulated and true jets": plotting.plot_marginal(one, variable=variable, title=title)
+        f"{variable} of emulated and true jets": plotting.plot_marginal(
+            one, variable=variable, selection=selection, **says
+        )
         for variable, one in zip(VARIABLES, marginals, strict=True)
     }
 
 
-def _response(found: Validation, title: str) -> Section:
+def _response(found: Validation, says: Says) -> Section:
     section = Section(
         "response",
         "Response",
@@ -137,11 +155,11 @@ def _response(found: Validation, title: str) -> Section:
     if cells is not None:
         for variable in ("pt", "mass", "eta", "phi"):
             name = f"scale and resolution of {variable}"
-            section.figures[name] = plotting.plot_scale_and_resolution(cells, variable=variable, title=title)
+            section.figures[name] = plotting.plot_scale_and_resolution(cells, variable=variable, **says)
     return section
 
 
-def _tails(found: Validation, title: str) -> Section:
+def _tails(found: Validation, says: Says) -> Section:
     section = Section(
         "tails",
         "Tails",
@@ -157,11 +175,11 @@ def _tails(found: Validation, title: str) -> Section:
                 pairs = [f"{e:,} / {t:,}" for e, t in zip(emulated, true, strict=True)]
                 rows.append((f"{variable} {name}", *pairs))
         section.tables.append((("", *(f"beyond {w:g}: emulated / true" for w in tails.widths)), rows))
-        section.figures["distributions over their widths"] = plotting.plot_tails(tails, title=title)
+        section.figures["distributions over their widths"] = plotting.plot_tails(tails, **says)
     return section
 
 
-def _levels(found: Validation, title: str) -> Section:
+def _levels(found: Validation, says: Says) -> Section:
     how = (
         "from the emulator's conditional distribution functions, each variable given those before it"
         if found.exact_levels
@@ -179,17 +197,17 @@ def _levels(found: Validation, title: str) -> Section:
         null = closure.uniformity(found.null.levels) if found.null.levels is not None else np.full(4, np.nan)
         both = zip(VARIABLES, closure.uniformity(levels), null, strict=True)
         section.tables.append((("", "χ²/ndf", "null"), [(v, f"{t:.2f}", f"{n:.2f}") for v, t, n in both]))
-        section.figures["quantile levels of true jets"] = plotting.plot_levels(levels, title=title)
+        section.figures["quantile levels of true jets"] = plotting.plot_levels(levels, **_alone(says))
     cells = found.truth.levels_in_cells
     if cells is not None:
         bar = r"$\chi^2$/ndf of quantile levels"
         section.figures["χ²/ndf of quantile levels in cells of gen pt and |η|"] = plotting.plot_map(
-            cells.values, cells.cells, bar=bar, title=title
+            cells.values, cells.cells, bar=bar, **_alone(says)
         )
     return section
 
 
-def _ks(found: Validation, title: str) -> Section:
+def _ks(found: Validation, says: Says) -> Section:
     section = Section(
         "ks",
         "Kolmogorov-Smirnov tests",
@@ -202,11 +220,11 @@ def _ks(found: Validation, title: str) -> Section:
             for v, test in zip(VARIABLES, found.truth.ks, strict=True)
         ]
         section.tables.append((("", "true and true", "true and emulated"), [tuple(row) for row in rows]))
-        section.figures["Kolmogorov-Smirnov distances"] = plotting.plot_ks(found.truth.ks, title=title)
+        section.figures["Kolmogorov-Smirnov distances"] = plotting.plot_ks(found.truth.ks, **says)
     return section
 
 
-def _judges(found: Validation, title: str) -> Section:
+def _judges(found: Validation, says: Says) -> Section:
     section = Section(
         "judges",
         "Judges",
@@ -223,16 +241,16 @@ def _judges(found: Validation, title: str) -> Section:
         auc = f"{verdict.auc:.4f} ± {verdict.uncertainty:.4f}"
         rows.append((name, auc, of_null, f"{100 * below:.3f} %", f"{100 * above:.3f} %"))
         if null is not None:
-            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, title=title)
+            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, **says)
         section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
-            verdict, features=closure.JUDGES[name].names, title=title
+            verdict, features=closure.JUDGES[name].names, **_alone(says)
         )
     if rows:
         section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))
     return section
 
 
-def _distances(found: Validation, title: str) -> Section:
+def _distances(found: Validation, says: Says) -> Section:
     section = Section(
         "distances",
         "Distances",
@@ -251,7 +269,7 @@ def _distances(found: Validation, title: str) -> Section:
     if cells is not None:
         excess = 100.0 * (cells.values[..., 0] - cells.values[..., 1])
         section.figures["Wasserstein distances in cells"] = plotting.plot_map(
-            excess, cells.cells, bar="Wasserstein distance less null [% of width]", title=title, centre=0.0
+            excess, cells.cells, bar="Wasserstein distance less null [% of width]", **_alone(says), centre=0.0
         )
     return section
 
@@ -272,31 +290,36 @@ def _medians(found: Validation) -> Section:
     return section
 
 
-def _joint(found: Validation, title: str) -> Section:
+def _joint(found: Validation, says: Says) -> Section:
     section = Section(
         "joint",
         "How the variables go together",
         "Rank correlations of the four residuals, and the response of the mass in bins of that of pt.",
     )
     if found.truth.correlations is not None:
-        figure = plotting.plot_correlations(found.truth.correlations, title=title)
+        figure = plotting.plot_correlations(found.truth.correlations, **says)
         section.figures["rank correlations of residuals: emulated, true, difference"] = figure
     if found.truth.profile is not None:
-        section.figures["mass response against pt response"] = plotting.plot_profile(found.truth.profile, title=title)
+        section.figures["mass response against pt response"] = plotting.plot_profile(found.truth.profile, **says)
     return section
 
 
-def _events(found: Validation, title: str, hists: Mapping[str, hist.Hist]) -> Section:
+def _events(
+    found: Validation,
+    says: Says,
+    hists: Mapping[str, hist.Hist],
+    of_folds: dict[str, Any],
+) -> Section:
     section = Section(
         "events",
         "Whole events",
         "Gen jets that are lost and reco jets that no gen jet has are drawn as well. χ²/ndf with the statistical "
         "uncertainties of both, over bins of at least 25 effective entries; the null, two emulations, is below 1 "
-        "because all come from the same gen events. Efficiency: the chance of a gen jet to have a reco jet, in cells "
-        "with 2000 gen jets.",
+        "because all come from the same gen events. Figures join bins of few entries with their neighbours. "
+        "Efficiency: the chance of a gen jet to have a reco jet, in cells with 2000 gen jets.",
     )
     if found.truth.efficiency is not None:
-        section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, title=title)
+        section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, **says)
     for dataset, agreements in found.truth.spectra.items():
         null = found.null.spectra.get(dataset, {})
         rows: list[Sequence[str]] = [
@@ -305,8 +328,12 @@ def _events(found: Validation, title: str, hists: Mapping[str, hist.Hist]) -> Se
         ]
         if rows:
             section.tables.append(((dataset, "χ²/ndf", "bins", "null"), rows))
-        options = {"dataset": dataset, "label": "Simulation", "energy": "", "truth_label": "Truth"}
         for name, histogram in hists.items():
             if name in agreements:
-                section.figures[f"{name} in {dataset}"] = plotting.plot_spectrum(histogram, **options)
+                section.figures[f"{name} in {dataset}"] = plotting.plot_spectrum(histogram, dataset=dataset, **of_folds)
     return section
+
+
+def _alone(says: Says) -> Says:
+    """For figures without true jets."""
+    return {name: text for name, text in says.items() if name != "truth_label"}

@@ -21,13 +21,14 @@ from coffea_iqn import cli
 
 IMAGES = Path(__file__).parent / "images"
 REPORT = Path(__file__).parent / "closure" / "cms-delphes-ak4.html"
+SAYS = ("--label", "Delphes simulation", "--energy", "13", "--reference-label", "Delphes")
 WIDTH = 1520  # pixels
 WINDOW = (1160, 1560)  # of the browser
 
 
 def fold(dataset: str, files: list[str], folder: Path) -> Path:
     """The folder of the plots of a fold."""
-    code = cli.main(["fold", *(f"{dataset}={file}" for file in files), "--output", str(folder)])
+    code = cli.main(["fold", *(f"{dataset}={file}" for file in files), *SAYS, "--output", str(folder)])
     if code != cli.EXIT_OK:
         raise SystemExit(code)
     return folder / "plots"

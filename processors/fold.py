@@ -16,13 +16,13 @@ from coffea_iqn import __version__, bundle, histograms, radii
 from coffea_iqn.events import FlatJets, flatten_jets
 from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
-from coffea_iqn.histograms import Events
+from coffea_iqn.histograms import ETA_MAX, PT_MIN, Events
 from coffea_iqn.identity import event_weights
 from coffea_iqn.matching import match_jets
 from coffea_iqn.ranges import GEV, Range
 from coffea_iqn.skims import Skim
 
-ETA_MAX = Range(above=0, most=100)
+ABS_ETA = Range(above=0, most=100)
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -65,13 +65,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         device: str = "cpu",
         invalid: str = "raise",
         names: Mapping[str, str] | None = None,
-        pt_min: float = 20.0,
-        eta_max: float = 5.0,
+        pt_min: float = PT_MIN,
+        eta_max: float = ETA_MAX,
         any_radius: bool = False,
         skim: Skim | None = None,
     ) -> None:
         GEV.check(pt_min=pt_min)
-        ETA_MAX.check(eta_max=eta_max)
+        ABS_ETA.check(eta_max=eta_max)
         self.folder = IQNFolder(
             model,
             seed=seed,

@@ -12,7 +12,7 @@ import pytest
 import uproot
 
 from coffea_iqn import cli
-from coffea_iqn.commands import train
+from coffea_iqn.commands import fold, train
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, run, undrawn
@@ -74,6 +74,17 @@ def test_fold_histograms_are_those_of_the_processor(folded):
 def test_fold_prints_a_table_and_names_the_plots(folded):
     assert "reco jets selected" in PRINTED[folded]
     assert str(folded / "plots" / "qcd_pt.png") in PRINTED[folded]
+
+
+def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):
+    said = {}
+    monkeypatch.setattr(fold, "plot_all", lambda hists, **says: said.update(says) or {})
+    says = ["--label", "Mine", "--energy", 13.6, "--reference-label", "GEANT", "--pt-min", 30]
+    delphes, out = sample_path("delphes_1000.root"), tmp_path / "out"
+    assert run("fold", delphes, "--model", "cms-delphes-ak5", *says, "--output", out) == 0
+    selection = said.pop("selection")
+    assert said == {"dataset": "delphes_1000", "label": "Mine", "energy": 13.6, "truth_label": "GEANT"}
+    assert selection == ("anti-$k_T$, $R$ = 0.5", 30.0, 5.0)
 
 
 def test_fold_again_replaces_the_files(folded):

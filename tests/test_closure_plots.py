@@ -120,7 +120,7 @@ def test_marginal_draws_its_ratio_and_its_chi2():
 def test_marginal_of_even_bins_is_not_divided():
     found = closure.Marginal(np.linspace(-5, 5, 5), np.full(4, 30.0), np.full(4, 40.0))
     figure = plotting.plot_marginal(found, variable="eta", **NAMES)
-    assert figure.axes[0].get_ylabel() == "Jets / bin"
+    assert figure.axes[0].get_ylabel() == "Jets / 2.5"
     assert (figure.axes[0].get_xscale(), figure.axes[0].get_yscale()) == ("linear", "linear")
     assert points(figure.axes[0])[0][:, 1] == pytest.approx([40.0] * 4)
 

@@ -29,12 +29,12 @@ TAKES = {
     WORDS: taken
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
-        "--process --set --detector": TEXT,
+        "--process --set --detector --label --reference-label": TEXT,
         "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--name --share --select": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
-        "--minutes --learning-rate --radius --cone --pt-hat-min": REAL,
+        "--minutes --learning-rate --radius --cone --pt-hat-min --energy": REAL,
         "--weight-decay --gen-pt-min --raw-pt-min --blind": REAL | {"0"},
         "--holdout": {"0.5"},
     }.items()

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from argparse import Namespace
+from itertools import pairwise
+
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from coffea_iqn import histograms, plotting
-from coffea_iqn.plotting.panels import ratio
+from coffea_iqn.commands.common import captions
+from coffea_iqn.plotting.panels import carried, effective, ratio
 
 DATASET = "A_b$c"
 
@@ -85,7 +92,107 @@ def test_without_truth_the_ratio_is_to_gen():
     figure = plotting.plot_spectrum(booked(levels=("gen", "reco"))["pt"], dataset=DATASET)
     assert figure.axes[1].get_ylabel() == "Emulated /\nGen"
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["Gen", "Emulated"]
-    assert "Emulated /\nDelphes" in plotting.plot_spectrum(booked()["pt"], dataset=DATASET).axes[1].get_ylabel()
+    assert "Emulated /\nTruth" in plotting.plot_spectrum(booked()["pt"], dataset=DATASET).axes[1].get_ylabel()
+
+
+def texts(panel):
+    legend = panel.get_legend()
+    notes = [text.get_text() for text in panel.texts] + [panel.get_title(loc="right")]
+    return notes + ([legend.get_title().get_text()] if legend else [])
+
+
+def test_figures_say_where_their_jets_come_from_and_nothing_that_nobody_knows():
+    plain = plotting.plot_spectrum(booked()["pt"], dataset=DATASET)
+    said = "\n".join(text.get_text() for text in plain.findobj(Text))
+    assert "Simulation" in said
+    assert not any(word in said for word in ("Delphes", "TeV", "anti", "$R$"))
+    selection = plotting.Selection.of({"algorithm": "anti-kt", "radius": 0.4}, 20.0, 5.0)
+    options = {"label": "Mine", "energy": 13.6, "truth_label": "Delphes", "selection": selection}
+    for name, figure in plotting.plot_all(booked(4000), dataset=DATASET, **options).items():
+        said = "\n".join(text.get_text() for text in figure.findobj(Text))
+        for word in ("Mine", "(13.6 TeV)", "anti-$k_T$, $R$ = 0.4", "Delphes", "From the same gen events"):
+            assert word in said, (name, word)
+        assert ("$p_T$ > 20 GeV, $|\\eta|$ < 5" in said) == (not name.startswith("response")), name
+
+
+def test_a_selection_does_not_say_what_the_axis_says():
+    selection = plotting.Selection("", 20.0, 5.0)
+    assert selection.lines("Jet mass [GeV]") == "$p_T$ > 20 GeV, $|\\eta|$ < 5"
+    assert selection.lines("Number of jets, $p_T$ > 30 GeV") == "$|\\eta|$ < 5"
+    for axis in ("Jet $p_T$ [GeV], $|\\eta|$ < 1.3", "Jet $p_T$ [GeV], 1.3 < $|\\eta|$ < 2.5"):
+        assert selection.lines(axis) == "$p_T$ > 20 GeV"
+    assert plotting.EVERY.lines() == ""
+
+
+counts = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), min_size=1, max_size=40)
+
+
+@settings(max_examples=200, deadline=None)
+@given(counts, st.floats(1e-6, 10.0))
+def test_joined_bins_hold_enough_and_lose_nothing(both, weight):
+    one, two = np.array(both, dtype=float).T
+    levels = [(one, one), (weight * two, weight**2 * two)]
+    kept = carried(levels, 20)
+    assert (kept[0], kept[-1]) == (0, len(one))
+    assert (np.diff(kept) > 0).all()
+    if len(kept) > 2:
+        for value, variance in levels:
+            assert all(effective(value[a:b], variance[a:b]) >= 20 * (1 - 1e-9) for a, b in pairwise(kept))
+
+
+def test_bins_with_enough_entries_stay_as_they_are():
+    many = np.array([30.0, 80.0, 400.0, 90.0, 30.0])
+    assert list(carried([(many, many)], 20)) == [0, 1, 2, 3, 4, 5]
+    tail = np.array([400.0, 90.0, 30.0, 8.0, 13.0, 0.0, 1.0])
+    assert list(carried([(tail, tail)], 20)) == [0, 1, 2, 3, 7]
+
+
+def test_the_ratio_panel_holds_its_points_and_says_chi2():
+    hists = histograms.book()
+    for level, jets in (("reco", (900, 100, 30)), ("truth", (1000, 70, 60))):
+        for pt, n in zip((21.0, 23.0, 25.0), jets, strict=True):
+            hists["pt"].fill(dataset="x", level=level, pt=np.full(n, pt))
+    panel = plotting.plot_spectrum(hists["pt"], dataset="x").axes[1]
+    low, high = panel.get_ylim()
+    points = panel.containers[0].lines[0].get_ydata()
+    assert points == pytest.approx([0.9, 100 / 70, 0.5])
+    assert ((low < points) & (points < high)).all()
+    chi2 = 100**2 / 1900 + 30**2 / 170 + 30**2 / 90
+    assert texts(panel)[0] == rf"$\chi^2$/ndf = {chi2:.1f} / 3"
+
+
+def test_no_figure_of_too_few_entries():
+    assert list(plotting.plot_all(booked(40), dataset=DATASET)) == ["pt", "eta", "njet"]
+
+
+def test_numbers_of_panels_that_touch_do_not_meet():
+    hists = histograms.book()
+    rng = np.random.default_rng(3)
+    for level in ("reco", "truth"):
+        pt = 15 + rng.exponential(40, 5000)
+        response = rng.normal(1, 0.1, 5000)
+        hists["response"].fill(dataset="x", level=level, gen_pt=pt, gen_abs_eta=0.5, response=response)
+    figure = plotting.plot_response_slices(hists["response"], dataset="x")
+    for panel in figure.axes:
+        for axis in (panel.xaxis, panel.yaxis):
+            low, high = axis.get_transform().transform(axis.get_view_interval())
+            shown = [t for t in axis.get_majorticklocs() if low <= axis.get_transform().transform([t])[0] <= high]
+            places = (axis.get_transform().transform(shown) - low) / (high - low)
+            assert len(places) > 1
+            assert ((places > 0.05) & (places < 0.95)).all()
+
+
+def test_captions_of_commands_are_neutral_unless_known():
+    given = Namespace(label="Simulation", energy=None, reference_label=None)
+    delphes, nano = (Namespace(layout=layout) for layout in ("Delphes", "NanoAOD"))
+    made = captions(given, {}, {"a": [delphes]})
+    assert made == {"label": "Simulation", "energy": None, "truth_label": "Delphes"}
+    assert captions(given, {"energy": 13.6}, {"a": [delphes], "b": [nano]}) == {
+        "label": "Simulation", "energy": 13.6, "truth_label": "Truth",
+    }  # fmt: skip
+    given = Namespace(label="50 $ of it", energy=8.0, reference_label="GEANT")
+    made = captions(given, {"energy": 13.6}, {"a": [delphes]})
+    assert made == {"label": r"50 \$ of it", "energy": 8.0, "truth_label": "GEANT"}
 
 
 @pytest.mark.parametrize("kind", ["spectrum", "response", "response_slices"])
@@ -123,7 +230,7 @@ def test_few_entries_do_not_crash(entries, weight):
 
 def test_all_figures_are_written_and_nothing_is_left(tmp_path):
     before = dict(mpl.rcParams)
-    figures = plotting.plot_all(booked(), dataset=DATASET)
+    figures = plotting.plot_all(booked(4000), dataset=DATASET)
     assert list(figures) == ["pt", "eta", "njet", "response", "response_slices"]  # the others have no entries
     assert all(isinstance(figure, Figure) for figure in figures.values())
     few = {name: figures[name] for name in ("njet", "response")}

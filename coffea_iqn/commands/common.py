@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +18,7 @@ from coffea_iqn.faults import Skipped
 from coffea_iqn.files import InputError, Source, inspect
 from coffea_iqn.filesets import expand
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS
 from coffea_iqn.resident import check_device
 
@@ -87,6 +88,18 @@ def datasets_of(
     if skipped and not datasets:
         raise running.nothing_left(skipped)
     return datasets
+
+
+def captions(
+    arguments: argparse.Namespace, card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]
+) -> dict[str, Any]:
+    """What figures say of where their jets come from: `label`, `energy` and `truth_label` of `plotting`."""
+    from_delphes = all(source.layout == "Delphes" for sources in datasets.values() for source in sources)
+    return {
+        "label": plain(arguments.label),
+        "energy": card.get("energy") if arguments.energy is None else arguments.energy,
+        "truth_label": arguments.reference_label or ("Delphes" if from_delphes else "Truth"),
+    }
 
 
 @contextmanager

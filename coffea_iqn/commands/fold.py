@@ -13,15 +13,22 @@ from typing import Any
 from rich.table import Table
 
 from coffea_iqn import bundle, radii, running
-from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, folding_quietly, open_executor
+from coffea_iqn.commands.common import (
+    add_file_options,
+    captions,
+    datasets_of,
+    device_name,
+    folding_quietly,
+    open_executor,
+)
 from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
-from coffea_iqn.commands.options import path, text
+from coffea_iqn.commands.options import add_figure_options, path, text
 from coffea_iqn.commands.terminal import complain, console, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
 from coffea_iqn.files import Source, first_jets
 from coffea_iqn.folder import REPLICAS, SEED
 from coffea_iqn.output import versions, write_histograms, write_json
-from coffea_iqn.plotting import plot_all, save_all
+from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.ranges import GEV
 from coffea_iqn.resident import find_device
@@ -77,6 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="least pt of jets in the histograms (default: %(default)s)",
     )
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
+    add_figure_options(parser)
     skim = parser.add_argument_group("skims")
     skim.add_argument("--skim", choices=FORMATS, help="write the emulated jets of all events as well, into DIR/skim")
     skim.add_argument(
@@ -138,7 +146,7 @@ def fold(arguments: argparse.Namespace) -> None:
         skim=skim,
     )
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
-    plain = plain_names(datasets)
+    plain_names(datasets)  # which have to differ
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
@@ -171,10 +179,7 @@ def fold(arguments: argparse.Namespace) -> None:
                 raise
         seconds = time.perf_counter() - started
         write_histograms(out["hists"], folder / "histograms.root")
-        plots: list[Path] = []
-        for dataset in datasets if arguments.plots else ():
-            prefix = f"{plain[dataset]}_" if len(datasets) > 1 else ""
-            plots += save_all(plot_all(out["hists"], dataset=dataset), folder / "plots", stem_prefix=prefix)
+        plots = _draw(arguments, instance, datasets, out["hists"], folder / "plots") if arguments.plots else []
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
         could_use = instance.folder.emulator.variables.context
         in_files = [set(source.context) for sources in datasets.values() for source in sources]
@@ -266,6 +271,24 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
             msg = f"{name}: {error}"
             raise ValueError(msg) from None
     return model
+
+
+def _draw(
+    arguments: argparse.Namespace,
+    instance: IQNFoldProcessor,
+    datasets: Mapping[str, Sequence[Source]],
+    hists: Mapping[str, Any],
+    folder: Path,
+) -> list[Path]:
+    """The files of all figures."""
+    card, names = instance.folder.card, plain_names(datasets)
+    shown = captions(arguments, card, datasets)
+    shown["selection"] = Selection.of(card.get("jets", {}), instance.pt_min, instance.eta_max)
+    paths: list[Path] = []
+    for dataset in datasets:
+        prefix = f"{names[dataset]}_" if len(datasets) > 1 else ""
+        paths += save_all(plot_all(hists, dataset=dataset, **shown), folder, stem_prefix=prefix)
+    return paths
 
 
 def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from coffea_iqn.ranges import Range
+
 T = TypeVar("T")
+ENERGY = Range(above=0, most=1000)  # TeV
 
 
 def text(given: str) -> str:
@@ -16,6 +19,21 @@ def text(given: str) -> str:
         msg = f"expected a text that is not empty, got {given!r}"
         raise argparse.ArgumentTypeError(msg)
     return given
+
+
+def add_figure_options(parser: argparse.ArgumentParser) -> None:
+    """The options of commands that draw figures: what these say of where their jets come from."""
+    shown = parser.add_argument_group("what figures say")
+    shown.add_argument("--label", type=text, default="Simulation", help="beside the name (default: %(default)s)")
+    shown.add_argument(
+        "--energy", type=ENERGY, metavar="TEV", help="of the collisions (default: what the bundle says, if anything)"
+    )
+    shown.add_argument(
+        "--reference-label",
+        type=text,
+        metavar="NAME",
+        help="of the true reco jets (default: Delphes for files of Delphes, else Truth)",
+    )
 
 
 def path(given: str) -> Path:

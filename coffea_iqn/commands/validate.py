@@ -14,15 +14,16 @@ from rich.table import Table
 
 from coffea_iqn import bundle, metrics, radii, report, running
 from coffea_iqn.closure import CELLS
-from coffea_iqn.commands.common import add_file_options, datasets_of, folding_quietly, open_executor
-from coffea_iqn.commands.options import checked, path, text
+from coffea_iqn.commands.common import add_file_options, captions, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.options import add_figure_options, checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.context import nearest_distance
 from coffea_iqn.copies import QUICK, Effort
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.files import Source
+from coffea_iqn.histograms import ETA_MAX, PT_MIN
 from coffea_iqn.output import write_json
-from coffea_iqn.plotting import save_all
+from coffea_iqn.plotting import Selection, save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.samples import JetPairs
@@ -82,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to see what the report finds of it"
     )
+    add_figure_options(parser)
     parser.add_argument("--plots", action="store_true", help="write the figures as .png and .pdf as well")
     parser.add_argument(
         "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
@@ -130,7 +132,14 @@ def validate(arguments: argparse.Namespace) -> None:
         )
         content = metrics.metrics(found, about)
         shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
-        parts = sections(found, title=about.model, hists=hists[0] if hists else None, shown=shown)
+        parts = sections(
+            found,
+            title=about.model,
+            hists=hists[0] if hists else None,
+            shown=shown,
+            selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
+            **captions(arguments, emulator.card, datasets),
+        )
         (folder / "report.html").write_text(report.render(content, parts, others), encoding="utf-8")
         write_json(content, folder / "metrics.json")
         if arguments.plots:

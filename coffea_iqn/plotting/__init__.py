@@ -26,11 +26,16 @@ from coffea_iqn.plotting.jets import (
     plot_scale_and_resolution,
     plot_tails,
 )
+from coffea_iqn.plotting.labels import EVERY, Selection
+from coffea_iqn.plotting.panels import Shown
 from coffea_iqn.plotting.saving import save, save_all
 
 __all__ = [
+    "EVERY",
     "MIN_ENTRIES",
     "Quantiles",
+    "Selection",
+    "Shown",
     "median_and_width",
     "plot_all",
     "plot_correlations",

@@ -15,7 +15,6 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import Colormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
@@ -33,13 +32,13 @@ from coffea_iqn.plotting.labels import (
     note,
     styled,
 )
-from coffea_iqn.plotting.panels import BAND, GREY, draw_levels, finish, header, limit, make_panels, plain
+from coffea_iqn.plotting.panels import BAND, GREY, Shown, draw_levels, finish, header, limit, make_panels, plain
 
 LEVEL_BINS = 50
 
 
 @styled
-def plot_levels(levels: npt.NDArray[np.floating], *, title: str, label: str = "Simulation") -> Figure:
+def plot_levels(levels: npt.NDArray[np.floating], *, title: str, label: str = "Simulation") -> Shown:
     """Quantile levels of true jets over what a flat distribution lets expect, and their χ².
 
     Parameters
@@ -88,7 +87,7 @@ def plot_map(
     names: Sequence[str] = NAMES,
     centre: float | None = None,
     label: str = "Simulation",
-) -> Figure:
+) -> Shown:
     """A figure of merit of the four variables in cells of gen pt and |eta|, as colours and numbers.
 
     Parameters
@@ -143,7 +142,7 @@ def plot_map(
 
 
 @styled
-def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Figure:
+def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
     """Kolmogorov-Smirnov distances of halves of the true jets from each other, and of emulated from true ones.
 
     Parameters
@@ -178,7 +177,7 @@ def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", t
 @styled
 def plot_weights(
     judgement: Judgement, null: Judgement, *, title: str, label: str = "Simulation", truth_label: str = "Truth"
-) -> Figure:
+) -> Shown:
     """What a classifier makes of jets: w = P(truth) / P(emulated) of true and of emulated ones, as fractions of each.
 
     Parameters
@@ -213,7 +212,7 @@ def plot_weights(
 
 
 @styled
-def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str, label: str = "Simulation") -> Figure:
+def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str, label: str = "Simulation") -> Shown:
     """The share of each feature in what a classifier gained, the largest on top.
 
     Parameters
@@ -249,7 +248,7 @@ def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str
 @styled
 def plot_correlations(
     found: Correlations, *, title: str, label: str = "Simulation", truth_label: str = "Truth"
-) -> Figure:
+) -> Shown:
     """Rank correlations of the four residuals, emulated and true, and their difference.
 
     Parameters

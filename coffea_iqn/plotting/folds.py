@@ -2,7 +2,11 @@
 
 Each function takes histograms as `histograms.book` makes them and returns a figure that pyplot does not know:
 nothing to close, nothing shown, the caller's style as it was. Uncertainties are statistical, from the sums of squared
-weights. They take levels as independent: where these come from the same events, as in a fold, ratios scatter less.
+weights. They take levels as independent: where these come from the same events, as in a fold, ratios scatter less, and
+χ² is smaller. Bins are joined with their neighbours where entries are few; the histograms stay as they are.
+
+Everywhere `label` follows "coffea-iqn" at the top left, in matplotlib's mathtext; `energy` [TeV] stands beside the
+dataset, where it is known; `truth_label` names the true jets; `selection` says which jets are shown.
 """
 
 from __future__ import annotations
@@ -15,17 +19,21 @@ import hist
 import matplotlib.pyplot as plt
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from coffea_iqn.closure import median_and_width_from
+from coffea_iqn.closure import agreement, median_and_width_from
+from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, note
 from coffea_iqn.plotting.panels import (
     STYLE,
+    Shown,
     between,
+    carried,
+    clear_ends,
     compare_slices,
     draw_levels,
     draw_ratio,
     draw_slices,
+    effective,
     finish,
     header,
     limit,
@@ -40,7 +48,9 @@ from coffea_iqn.plotting.panels import (
 
 Floats = npt.NDArray[np.float64]
 
-MIN_ENTRIES = 30  # effective entries that a quantile, or a slice of the response, needs
+MIN_ENTRIES = 30  # effective entries that a quantile needs
+MIN_OF_NUMBER = 9  # those of a bin of whole numbers
+MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # those of a slice of the response, and of a bin there
 _LEVELS = ("gen", "reco", "truth")
 _JETS = ("pt", "eta", "phi", "mass")  # one entry a jet; the other spectra have one an event
 
@@ -64,32 +74,33 @@ def median_and_width(values: Floats, variances: Floats, edges: Floats) -> Quanti
 
     Uncertainties are those of `closure.median_and_width_from`.
     """
-    total, effective = values.sum(), float(_effective(values, variances))
-    if total <= 0 or effective < MIN_ENTRIES:
+    total, entries = values.sum(), float(effective(values, variances))
+    if total <= 0 or entries < MIN_ENTRIES:
         return Quantiles(np.nan, np.nan, np.nan, np.nan)
     below = np.maximum.accumulate(np.cumsum(values[:-1])) / total  # negative weights may make it fall
-    return Quantiles(*map(float, median_and_width_from(lambda level: np.interp(level, below, edges), effective)))
+    return Quantiles(*map(float, median_and_width_from(lambda level: np.interp(level, below, edges), entries)))
 
 
 def plot_spectrum(
     histogram: hist.Hist,
     *,
     dataset: str,
-    label: str = "Delphes simulation",
-    energy: str = "13 TeV",
-    truth_label: str = "Delphes",
-) -> Figure:
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: Selection = EVERY,
+) -> Shown:
     """One variable at the three levels, and the ratio of emulated to true; to gen where there is no truth.
 
     Parameters
     ----------
     histogram: with axes dataset, level and one variable.
     dataset: the one to plot.
-    label, energy: what the figure says of its origin, in matplotlib's mathtext.
-    truth_label: name of the true jets in the legend.
+    label, energy, truth_label, selection: as said above.
 
-    Bins of different widths are divided by them. The grey band is the uncertainty of the denominator, the bars are
-    that of the numerator; a triangle is a bin beyond the range.
+    Entries are divided by the widths of the bins; of equal ones, by the number that were joined. The grey band is the
+    uncertainty of the denominator, the bars are that of the numerator; a triangle is a bin beyond the range. χ² is of
+    what is shown of emulated and true jets.
 
     Raises
     ------
@@ -102,6 +113,7 @@ def plot_spectrum(
     edges = np.asarray(axis.edges, dtype=np.float64) - (0.5 if integer else 0.0)
     widths = np.diff(edges)
     uniform = bool(np.allclose(widths, widths[0]))
+    unit_width = float(widths[0]) if uniform else 1.0
     filled = np.flatnonzero(sum(variance for _, variance in content.values()))
     with plt.style.context(STYLE):
         figure, panels = make_panels(2 if len(filled) else 1, 1)
@@ -110,10 +122,17 @@ def plot_spectrum(
         if not len(filled):
             return finish(figure, top, "No entries")
         shown = slice(filled[0], filled[-1] + 1)
-        edges, widths = edges[filled[0] : filled[-1] + 2], np.ones_like(widths[shown]) if uniform else widths[shown]
+        edges = edges[filled[0] : filled[-1] + 2]
         content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
         present = [name for name, (_, variance) in content.items() if variance.any()]
         weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
+        reference = "truth" if "truth" in present else "gen"
+        both = [content[name] for name in present if name in ("reco", reference)]
+        kept = carried(both or [content["gen"]], MIN_OF_NUMBER if integer else MIN_OF_BIN)
+        joined = len(kept) < len(edges)
+        edges = edges[kept]
+        widths = np.diff(edges) / unit_width
+        content = {n: (np.add.reduceat(v, kept[:-1]), np.add.reduceat(e, kept[:-1])) for n, (v, e) in content.items()}
         power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
         scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
         log_x = not uniform and edges[0] > 0 and edges[-1] / edges[0] > 10
@@ -121,18 +140,21 @@ def plot_spectrum(
 
         names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
         handles = draw_levels(top, edges, centres, scaled)
-        top.legend([handles[name] for name in present], [names[name] for name in present], loc="upper right")
-        jets = "jets" if axis.name in _JETS else "events"
-        unit = re.search(r"\[(.+)\]", axis.label)
-        per = ("" if integer else " / bin") if uniform else f" / {unit[1] if unit else 'unit'}"
+        top.legend(
+            [handles[name] for name in present],
+            [names[name] for name in present],
+            loc="upper right",
+            **(SHARED if len(present) > 1 else {}),
+        )
+        note(top, selection.lines(axis.label))
+        of = f"Weighted {_entries(axis)}" if weighted else _entries(axis).capitalize()
         scale = f"  [$10^{{{power}}}$]" if power else ""
-        top.set_ylabel((f"Weighted {jets}" if weighted else jets.capitalize()) + per + scale)
+        top.set_ylabel(of + _per(axis, unit_width if uniform else None, joined=joined) + scale)
         limit(top, [scaled[name] for name in present], log=integer or not uniform)
 
-        reference = "truth" if "truth" in present else "gen"
-        compared = ratio(*content["reco"], *content[reference])
-        if "reco" in present and reference in present:
-            draw_ratio(bottom, edges, centres, compared)
+        if len(both) > 1:
+            text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
+            draw_ratio(bottom, edges, centres, ratio(*content["reco"], *content[reference]), text=text)
         bottom.set_ylabel(f"Emulated /\n{names[reference]}", loc="center", fontsize="small")
         bottom.set_xlabel(axis.label)
         for panel in (top, bottom):
@@ -150,16 +172,18 @@ def plot_response(
     histogram: hist.Hist,
     *,
     dataset: str,
-    label: str = "Delphes simulation",
-    energy: str = "13 TeV",
-    truth_label: str = "Delphes",
-) -> Figure:
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: Selection = EVERY,
+) -> Shown:
     """Scale (median of the response pt_reco / pt_gen) and resolution (half its central 68 % width) against gen pt.
 
     Parameters
     ----------
     histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
-    dataset, label, energy, truth_label: as of `plot_spectrum`.
+    dataset: the one to plot.
+    label, energy, truth_label, selection: as said above.
 
     Bins of fewer than `MIN_ENTRIES` effective entries are left out. The lower panels, emulated over true, have the
     uncertainties of both; there are none without truth.
@@ -201,7 +225,8 @@ def plot_response(
             make_log_x(*panels[:, column])
         lines, etas, kinds, texts = slices.legend(truth_label if both else None)
         panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
-        panels[0, 1].legend(kinds, texts, loc="upper right")
+        panels[0, 1].legend(kinds, texts, loc="upper right", **(SHARED if both else {}))
+        note(panels[0, 1], selection.jets, at=(0.04, 0.1))
         return finish(figure)
 
 
@@ -209,20 +234,22 @@ def plot_response_slices(
     histogram: hist.Hist,
     *,
     dataset: str,
-    label: str = "Delphes simulation",
-    energy: str = "13 TeV",
-    truth_label: str = "Delphes",
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: Selection = EVERY,
     eta_bin: int | None = 0,
-) -> Figure:
+) -> Shown:
     """Distributions of the response pt_reco / pt_gen in up to six slices of gen pt, each normalised to 1.
 
     Parameters
     ----------
     histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
-    dataset, label, energy, truth_label: as of `plot_spectrum`.
+    dataset: the one to plot.
+    label, energy, truth_label, selection: as said above.
     eta_bin: of the axis gen_abs_eta; all of them together when None.
 
-    Slices are bins of gen pt with at least `MIN_ENTRIES` effective entries, evenly spread over those there are.
+    Slices are bins of gen pt with at least `MIN_OF_SLICE` effective entries, evenly spread over those there are.
 
     Raises
     ------
@@ -236,44 +263,50 @@ def plot_response_slices(
     coarse = histogram[..., :: hist.rebin(3)]
     edges = np.asarray(coarse.axes[-1].edges, dtype=np.float64)
     chosen = slice(None) if eta_bin is None else slice(eta_bin, eta_bin + 1)
-    content: dict[str, tuple[Floats, Floats]] = {}
-    for level in ("reco", "truth"):
-        values, variances = (part[:, chosen].sum(axis=1) for part in _content(coarse, dataset, level))
-        area = np.where(values.sum(axis=1) > 0, values.sum(axis=1), np.inf)[:, None] * np.diff(edges)
-        enough = (_effective(values, variances) >= MIN_ENTRIES)[:, None]
-        content[level] = np.where(enough, values / area, 0.0), np.where(enough, np.sqrt(variances) / area, 0.0)
+    parts = {name: _content(coarse, dataset, name) for name in ("reco", "truth")}
+    content = {name: (v[:, chosen].sum(axis=1), e[:, chosen].sum(axis=1)) for name, (v, e) in parts.items()}
+    enough = {name: effective(*both) >= MIN_OF_SLICE for name, both in content.items()}
     where = (eta[0], eta[-1]) if eta_bin is None else (eta[eta_bin], eta[eta_bin + 1])
-    rows = np.flatnonzero(np.any([errors.any(axis=1) for _, errors in content.values()], axis=0))
+    rows = np.flatnonzero(np.any(list(enough.values()), axis=0))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(6, len(rows))).round().astype(int))]
-    present = [level for level, (_, errors) in content.items() if errors.any()]
     with plt.style.context(STYLE):
         figure, panels = (
             make_panels(1, 1) if not len(rows) else make_panels(-(-len(rows) // 3), min(3, len(rows)), grid=True)
         )
         header(panels[0, 0], panels[0, -1], dataset, label, energy)
         if not len(rows):
-            return finish(figure, panels[0, 0], f"No slice with {MIN_ENTRIES} entries")
-        filled = np.flatnonzero(sum(errors[rows].sum(axis=0) for _, errors in content.values()))
-        shown = slice(filled[0], filled[-1] + 1)
-        edges = edges[filled[0] : filled[-1] + 2]
-        cut = {n: (values[rows, shown], errors[rows, shown]) for n, (values, errors) in content.items()}
+            return finish(figure, panels[0, 0], f"No slice with {MIN_OF_SLICE} entries")
         for panel in panels.flat[len(rows) :]:
             panel.set_visible(False)
+        drawn: list[tuple[Floats, Floats]] = []
+        ends: list[Floats] = []
         handles: dict[str, Any] = {}
         for k, (row, panel) in enumerate(zip(rows, panels.flat, strict=False)):
-            of_slice = {name: (values[k], errors[k]) for name, (values, errors) in cut.items()}
-            handles = draw_levels(panel, edges, (edges[1:] + edges[:-1]) / 2, of_slice)
+            there = {name: (v[row], e[row]) for name, (v, e) in content.items() if enough[name][row]}
+            filled = np.flatnonzero(sum(variance for _, variance in there.values()))
+            kept = filled[0] + carried(
+                [(v[filled[0] : filled[-1] + 1], e[filled[0] : filled[-1] + 1]) for v, e in there.values()],
+                MIN_OF_SLICE_BIN,
+            )
+            of_slice, own = {}, edges[kept]
+            for name, (value, variance) in there.items():
+                sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in (value, variance))
+                area = sums.sum() * np.diff(own)
+                of_slice[name] = sums / area, np.sqrt(squares) / area
+            handles = draw_levels(panel, own, (own[1:] + own[:-1]) / 2, of_slice)
+            drawn += of_slice.values()
+            ends.append(own)
             text = between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + between(*where, r"$|\eta|$")
             panel.text(0.96, 0.96, text, ha="right", va="top", fontsize=19, transform=panel.transAxes)
             if k >= len(rows) - panels.shape[1]:
                 panel.set_xlabel(histogram.axes[4].label)
                 panel.tick_params(labelbottom=True)
-        limit(panels[0, 0], [cut[name] for name in present], log=True, decades=4.5)
-        panels[0, 0].set_xlim(edges[0], edges[-1])
-        # The labels at the two ends would meet those of the neighbours.
-        panels[0, 0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], prune="both"))
+        limit(panels[0, 0], drawn, log=True, decades=4.5)
+        panels[0, 0].set_xlim(min(own[0] for own in ends), max(own[-1] for own in ends))
+        clear_ends(panels[0, 0])
         panels[0, 0].set_ylabel("Normalised to 1")
         names = {"reco": "Emulated", "truth": plain(truth_label)}
+        present = [name for name in names if enough[name][rows].any()]
         panels[0, 0].legend(
             [handles[name] for name in present],
             [names[name] for name in present],
@@ -281,7 +314,9 @@ def plot_response_slices(
             bbox_to_anchor=(1, 0.92),
             ncols=2,
             columnspacing=1.2,
+            **(SHARED if len(present) > 1 else {}),
         )
+        note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
         return finish(figure)
 
 
@@ -289,18 +324,20 @@ def plot_all(
     hists: Mapping[str, hist.Hist],
     *,
     dataset: str,
-    label: str = "Delphes simulation",
-    energy: str = "13 TeV",
-    truth_label: str = "Delphes",
-) -> dict[str, Figure]:
-    """All figures of a dataset by name: those of the histograms, and response_slices; none of what has no entries.
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: Selection = EVERY,
+) -> dict[str, Shown]:
+    """All figures of a dataset by name: those of the histograms, and response_slices; none without enough entries.
 
     A spectrum in slices has a figure for each, named with its number: pt_eta0.
 
     Parameters
     ----------
     hists: by name; "response" is one of the response, the others are spectra, those of two variables in slices.
-    dataset, label, energy, truth_label: as of `plot_spectrum`.
+    dataset: the one to plot.
+    label, energy, truth_label, selection: as said above.
 
     Raises
     ------
@@ -309,8 +346,14 @@ def plot_all(
     known = {name: list(histogram.axes["dataset"]) for name, histogram in hists.items()}
     if not any(dataset in there for there in known.values()):
         _unknown(dataset, sorted({name for there in known.values() for name in there}))
-    options: dict[str, Any] = {"dataset": dataset, "label": label, "energy": energy, "truth_label": truth_label}
-    figures: dict[str, Figure] = {}
+    options: dict[str, Any] = {
+        "dataset": dataset,
+        "label": label,
+        "energy": energy,
+        "truth_label": truth_label,
+        "selection": selection,
+    }
+    figures: dict[str, Shown] = {}
     for name, histogram in hists.items():
         if dataset not in known[name] or not any(_content(histogram, dataset, level)[1].any() for level in _LEVELS):
             continue
@@ -321,7 +364,29 @@ def plot_all(
             figures[name] = plot_spectrum(histogram, **options)
         else:
             figures |= {f"{name}{k}": plot_spectrum(part, **options) for k, part in enumerate(_slices(histogram))}
-    return figures
+    for figure in figures.values():
+        if figure.is_empty:
+            plt.close(figure)
+    return {name: figure for name, figure in figures.items() if not figure.is_empty}
+
+
+def _entries(axis: Any) -> str:
+    return "jets" if axis.name in _JETS else "events"
+
+
+def _per(axis: Any, width: float | None, *, joined: bool) -> str:
+    """What entries are divided by: a width that all bins have, or else the axis's unit."""
+    if isinstance(axis, hist.axis.Integer):
+        return " / unit" if joined else ""
+    found = re.search(r"\[(.+)\]", axis.label)
+    unit = found[1] if found else ""
+    return f" / {unit or 'unit'}" if width is None else f" / {width:.3g} {unit}".rstrip()
+
+
+def _chi2(emulated: tuple[Floats, Floats], truth: tuple[Floats, Floats]) -> str:
+    """χ² of two spectra, from values and variances, as text."""
+    found = agreement(emulated, truth, min_entries=MIN_OF_NUMBER)
+    return chi2_text(*found) if found.ndf else ""
 
 
 def _slices(histogram: hist.Hist) -> list[hist.Hist]:
@@ -357,9 +422,3 @@ def _content(histogram: hist.Hist, dataset: str, level: str, *, flow: bool = Fal
     there = level in list(histogram.axes[1])
     view = histogram[{"dataset": dataset, "level": level if there else 0}].view(flow=flow)
     return np.array(view["value"]) * there, np.array(view["variance"]) * there
-
-
-def _effective(values: Floats, variances: Floats) -> Floats:
-    """Entries of weight 1 with the same relative uncertainty, along the last axis."""
-    variance = variances.sum(axis=-1)
-    return np.asarray(values.sum(axis=-1) ** 2 / np.where(variance > 0, variance, np.inf))

@@ -10,15 +10,17 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
 from coffea_iqn.plotting.labels import (
     BLUE,
+    EVERY,
     GEN_PT,
+    MIN_OF_BIN,
     NAMES,
     NOTHING,
     WRITTEN,
+    Selection,
     chi2_text,
     histogram,
     label_grid,
@@ -32,7 +34,9 @@ from coffea_iqn.plotting.labels import (
 from coffea_iqn.plotting.panels import (
     GREY,
     Floats,
+    Shown,
     Slices,
+    carried,
     compare_slices,
     draw_levels,
     draw_ratio,
@@ -55,8 +59,14 @@ FARTHEST = 10.0  # widths from the median that the figure of the tails shows
 
 @styled
 def plot_marginal(
-    marginal: Marginal, *, variable: str, title: str, label: str = "Simulation", truth_label: str = "Truth"
-) -> Figure:
+    marginal: Marginal,
+    *,
+    variable: str,
+    title: str,
+    label: str = "Simulation",
+    truth_label: str = "Truth",
+    selection: Selection = EVERY,
+) -> Shown:
     """One variable of emulated and true jets, their χ², and the ratio of emulated to true.
 
     Parameters
@@ -64,8 +74,10 @@ def plot_marginal(
     marginal: entries in bins; the first and the last hold what lies beyond.
     variable: which it is: pt, eta, phi or mass.
     title, label, truth_label: as said above.
+    selection: which jets they are.
 
-    Entries are divided by the widths of the bins where these differ. The grey band is the uncertainty of the
+    Bins of few entries are joined with their neighbours; χ² is that of the marginal's own. Entries are divided by the
+    widths of the bins; of equal ones, by the number that were joined. The grey band is the uncertainty of the
     denominator, the bars are that of the numerator; a triangle is a bin beyond the range.
 
     Raises
@@ -76,10 +88,13 @@ def plot_marginal(
     edges, emulated, truth = (part.astype(np.float64) for part in marginal)
     widths = np.diff(edges)
     uniform = bool(np.allclose(widths, widths[0]))
+    width = float(widths[0]) if uniform else 1.0
+    kept = carried([(emulated, emulated), (truth, truth)], MIN_OF_BIN)
+    edges, (emulated, truth) = edges[kept], (np.add.reduceat(side, kept[:-1]) for side in (emulated, truth))
     log_x = bool(edges[0] > 0 and edges[-1] / edges[0] > WIDE)
     log_y = variable in {"pt", "mass"}
     power = power_of_ten(float(max(emulated.max(), truth.max()))) if uniform and not log_y else 0
-    unit = (1.0 if uniform else widths) * 10.0**power
+    unit = np.diff(edges) / width * 10.0**power
     levels = {name: (side / unit, np.sqrt(side) / unit) for name, side in (("reco", emulated), ("truth", truth))}
 
     figure, ((top,), (bottom,)) = make_panels(2, 1)
@@ -87,11 +102,12 @@ def plot_marginal(
     centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else middles(edges)
     handles = draw_levels(top, edges, centres, levels)
     name_levels(top, handles["reco"], handles["truth"], truth_label)
-    note(top, chi2_text(*marginal.agreement))
+    note(top, selection.lines(written.axis))
     scale = f"  [$10^{{{power}}}$]" if power else ""
-    top.set_ylabel(f"Jets / {'bin' if uniform else written.unit}{scale}")
+    per = f"{width:.3g} {written.unit}".removesuffix(" unit") if uniform else written.unit
+    top.set_ylabel(f"Jets / {per}{scale}")
     limit(top, list(levels.values()), log=log_y)
-    draw_ratio(bottom, edges, centres, ratio(emulated, emulated, truth, truth))
+    draw_ratio(bottom, edges, centres, ratio(emulated, emulated, truth, truth), text=chi2_text(*marginal.agreement))
     label_ratio(bottom, truth_label)
     bottom.set_xlabel(written.axis)
     bottom.set_xlim(edges[0], edges[-1])
@@ -103,7 +119,7 @@ def plot_marginal(
 @styled
 def plot_scale_and_resolution(
     found: OfCells, *, variable: str, title: str, label: str = "Simulation", truth_label: str = "Truth"
-) -> Figure:
+) -> Shown:
     """Scale (median of the response) and resolution (half its central 68 % width) against gen pt, in slices of |eta|.
 
     Parameters
@@ -155,7 +171,7 @@ def plot_scale_and_resolution(
 
 
 @styled
-def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Figure:
+def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
     """Efficiency against gen pt in slices of |eta|, and below the difference of emulated and true.
 
     Parameters
@@ -182,7 +198,7 @@ def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", tr
 
 
 @styled
-def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Figure:
+def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
     """Median of the mass response in bins of the pt response, with a band of half its width, and the medians' ratio.
 
     Parameters
@@ -209,7 +225,7 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
         side = truth[:, 0] + sign * truth[:, 2]
         dashes = top.stairs(side, edges, baseline=None, color="black", linestyle="--", linewidth=1.5)
     name_levels(top, (band, open_points), (dashes, points), truth_label)
-    limit_points(top, both[..., 0], both[..., 2], zero=False)
+    limit_points(top, both[..., 0], both[..., 2], zero=False, room=0.6)
     top.set_ylabel(f"Median of {WRITTEN[MASS].response}")
     of = ratio(emulated[:, 0], emulated[:, 1] ** 2, truth[:, 0], truth[:, 1] ** 2)
     draw_ratio(bottom, edges, centres, of, ranges=(0.05, 0.1, 0.2, 0.5, 1.0))
@@ -220,7 +236,7 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
 
 
 @styled
-def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Figure:
+def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
     """Distances of the residuals from their medians, in half central 68 % widths of the true jets.
 
     Parameters

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
@@ -15,7 +17,41 @@ from coffea_iqn.plotting.panels import COLOURS, STYLE, Floats, plain
 
 BLUE = COLOURS[0]
 NOTHING = "Too few jets"
+MIN_OF_BIN = 20  # effective entries of a bin of a spectrum, on every side that is compared
+# how legends say that what they name fluctuates together
+SHARED: dict[str, Any] = {"title": "From the same gen events", "title_fontsize": 17, "alignment": "right"}
 styled = plt.style.context(STYLE)
+
+
+class Selection(NamedTuple):
+    """Which jets a figure shows.
+
+    Attributes
+    ----------
+    jets: what they are, in matplotlib's mathtext: "anti-$k_T$, $R$ = 0.4".
+    pt_min: their least pt [GeV]; None for no word of it.
+    eta_max: their greatest |eta|; None for no word of it.
+    """
+
+    jets: str = ""
+    pt_min: float | None = None
+    eta_max: float | None = None
+
+    @classmethod
+    def of(cls, jets: Mapping[str, Any], pt_min: float | None = None, eta_max: float | None = None) -> Selection:
+        """From what a bundle's card says of its jets, if anything."""
+        algorithm = str(jets.get("algorithm", "")).replace("anti-kt", "anti-$k_T$")
+        radius = f"$R$ = {jets['radius']:g}" if "radius" in jets else ""
+        return cls(", ".join(part for part in (algorithm, radius) if part), pt_min, eta_max)
+
+    def lines(self, axis: str = "") -> str:
+        """Lines of text, without what the label of an axis says already."""
+        pt = "" if self.pt_min is None or "$p_T$ >" in axis else f"$p_T$ > {self.pt_min:g} GeV"
+        eta = "" if self.eta_max is None or re.search(r"<.*\||\|.*<", axis) else rf"$|\eta|$ < {self.eta_max:g}"
+        return "\n".join(line for line in (self.jets, ", ".join(part for part in (pt, eta) if part)) if line)
+
+
+EVERY = Selection()
 
 
 class Variable(NamedTuple):
@@ -72,7 +108,8 @@ def note(panel: Axes, text: str, at: tuple[float, float] = (0.04, 0.95), **style
 
 
 def name_levels(panel: Axes, emulated: Any, truth: Any, truth_label: str) -> None:
-    panel.legend([emulated, truth], ["Emulated", plain(truth_label)], loc="upper right")
+    same = {**SHARED, "title": "For the same gen jets"}
+    panel.legend([emulated, truth], ["Emulated", plain(truth_label)], loc="upper right", **same)
 
 
 def label_ratio(panel: Axes, truth_label: str) -> None:

@@ -14,20 +14,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 Floats = npt.NDArray[np.float64]
 
 GREY, BAND = "#717581", "#d5d6db"
 COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
 LONGEST_NAME = 32
+RANGES = (0.1, 0.2, 0.5, 1.0)  # half-widths of ratios
 SHOWN_DPI = 60  # of what notebooks show: a panel then is as wide as a page of text
 # Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
 STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans", "text.usetex": False}]
 
 
 class Shown(Figure):
-    """A figure that a notebook shows without more, in the style it was made in."""
+    """A figure that a notebook shows without more, in the style it was made in.
+
+    Attributes
+    ----------
+    is_empty: whether it says that there is nothing to show, and shows nothing.
+    """
+
+    is_empty = False
 
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()
@@ -64,7 +72,7 @@ def between(low: float, high: float, name: str) -> str:
     return f"{name} < {high:g}" if low == 0 else f"{low:g} < {name} < {high:g}"
 
 
-def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = False) -> tuple[Figure, npt.NDArray[Any]]:
+def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = False) -> tuple[Shown, npt.NDArray[Any]]:
     """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio.
 
     Those of a grid touch and have the same limits, unless they stand apart.
@@ -93,22 +101,23 @@ def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = Fa
     return figure, panels
 
 
-def header(left: Axes, right: Axes, dataset: str, label: str, energy: str = "") -> None:
-    """What made the figure at the top left, of what at the top right."""
+def header(left: Axes, right: Axes, dataset: str, label: str, energy: float | None = None) -> None:
+    """What made the figure at the top left, of what, at what energy [TeV], at the top right."""
     keep = (LONGEST_NAME - 1) // 2
     name = dataset if len(dataset) <= LONGEST_NAME else f"{dataset[:keep]}…{dataset[-keep:]}"
     sizes = (26.0, 21.0, 20.0, 20.0)
     made = mplhep.label.exp_text("coffea-iqn", label, ax=left, fontsize=sizes, scilocator_adjust=False)[1]
-    of = f"{plain(name)} ({energy})" if energy else plain(name)
+    of = plain(name) if energy is None else f"{plain(name)} ({energy:g} TeV)"
     what = mplhep.label.add_text(of, loc="over right", xpad=0, ypad=0, fontsize=sizes[2], ax=right)
     taken = what.get_window_extent()
     room = (taken.x1 - made.get_window_extent().x1) / taken.width - 0.05
     what.set_fontsize(sizes[2] * min(1, max(0.4, room)))
 
 
-def finish(figure: Figure, panel: Axes | None = None, text: str = "") -> Figure:
-    """Draw once while the style holds: ticks made later copy those made now."""
+def finish(figure: Shown, panel: Axes | None = None, text: str = "") -> Shown:
+    """Draw once while the style holds: ticks made later copy those made now. A text says why a figure is empty."""
     if panel is not None:
+        figure.is_empty = True
         panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
     figure.draw_without_rendering()
     return figure
@@ -139,13 +148,19 @@ def draw_levels(
 
 
 def draw_ratio(
-    panel: Axes, edges: Floats, centres: Floats, compared: Ratio, ranges: Sequence[float] = (0.2, 0.5, 1.0)
+    panel: Axes, edges: Floats, centres: Floats, compared: Ratio, ranges: Sequence[float] = RANGES, text: str = ""
 ) -> None:
-    """The denominator's uncertainty as a band, the numerator's as bars; one of the half-widths around 1 is shown."""
+    """The denominator's uncertainty as a band, the numerator's as bars; one of the half-widths around 1 is shown.
+
+    A text has a strip of its own above the points.
+    """
     values, errors, reference = compared
-    half = half_range(values, np.hypot(errors, reference), ranges)
+    half = half_range(values, ranges)
     panel.stairs(1 + reference, edges, baseline=1 - reference, fill=True, color=BAND, linewidth=0, zorder=0)
     ratio_points(panel, centres, values, errors, half=half, color=COLOURS[0])
+    if text:
+        panel.set_ylim(1 - half, 1 + 1.5 * half)
+        panel.text(0.985, 0.95, text, ha="right", va="top", fontsize=18, transform=panel.transAxes)
 
 
 def ratio_points(
@@ -160,11 +175,11 @@ def ratio_points(
     panel.set_ylim(around - half, around + half)
 
 
-def half_range(values: Floats, errors: Floats, choices: Sequence[float]) -> float:
-    """The least of the half-widths around 1 that holds two thirds of the values, and all those known to 15 %."""
+def half_range(values: Floats, choices: Sequence[float]) -> float:
+    """The least of the half-widths around 1 that holds all values; the greatest if none does."""
     away = np.abs(values - 1)
-    known, there = away[errors < 0.15], away[np.isfinite(away)]
-    return next((w for w in choices if len(known) and known.max() <= w and np.mean(there <= w) > 2 / 3), choices[-1])
+    most = np.max(away, initial=0.0, where=np.isfinite(away))
+    return next((half for half in choices if most <= 0.95 * half), choices[-1])
 
 
 def limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, decades: float = 30) -> None:
@@ -190,6 +205,57 @@ def limit_points(
     low, high = 0.0 if zero else np.nanmin(values - bars), np.nanmax(values + bars)
     spread = max(high - low, least)
     panel.set_ylim(low if zero else low - 0.05 * spread, high + room * spread)
+
+
+def clear_ends(panel: Axes) -> None:
+    """No numbers at the ends of the axes, linear below and logarithmic beside: there the next panel has its own."""
+    (left, right), (low, high) = panel.get_xlim(), np.log10(panel.get_ylim())
+    ticks = np.asarray(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(left, right))
+    decades = np.arange(np.ceil(low), np.floor(high) + 1)
+    panel.set_xticks(ticks[np.abs(ticks - (left + right) / 2) < 0.44 * (right - left)])
+    panel.set_yticks(10.0 ** decades[np.abs(decades - (low + high) / 2) < 0.44 * (high - low)])
+
+
+def carried(levels: Sequence[tuple[Floats, Floats]], least: float) -> npt.NDArray[np.int64]:
+    """Where bins begin and end, some joined with their neighbours until all hold `least` entries, at every level.
+
+    Parameters
+    ----------
+    levels: values and variances of each, (bins,).
+    least: effective entries: those of weight 1 with the same relative uncertainty.
+
+    Bins are joined from both ends towards the highest one. Fewer entries than that are one bin.
+
+    Returns
+    -------
+    numbers of the edges that stay, the first and the last among them.
+    """
+
+    def enough(start: int, stop: int) -> bool:
+        return all(effective(value[start:stop], variance[start:stop]) >= least for value, variance in levels)
+
+    n_bins = len(levels[0][0])
+    peak = int(np.argmax(sum(value / max(float(np.abs(value).sum()), 1e-300) for value, _ in levels)))
+    left, right = [0], [n_bins]
+    for stop in range(1, peak + 1):
+        if enough(left[-1], stop):
+            left.append(stop)
+    for start in range(n_bins - 1, peak, -1):
+        if enough(start, right[-1]):
+            right.append(start)
+    # what is left beside the highest bin goes outwards, where that bin holds enough by itself
+    if enough(peak, peak + 1):
+        left = [*left[:-1], peak] if len(left) > 1 else left
+        right = [*right[:-1], peak + 1] if len(right) > 1 else right
+    while len(left) + len(right) > 2 and not enough(left[-1], right[-1]):
+        (left if len(left) > 1 else right).pop()
+    return np.unique([*left, *right])
+
+
+def effective(values: Floats, variances: Floats) -> Floats:
+    """Entries of weight 1 with the same relative uncertainty, along the last axis."""
+    variance = variances.sum(axis=-1)
+    return np.asarray(values.sum(axis=-1) ** 2 / np.where(variance > 0, variance, np.inf))
 
 
 def power_of_ten(most: float) -> int:
@@ -263,6 +329,6 @@ def draw_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats) -> 
 def compare_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats, *, around: float = 1.0) -> None:
     """Ratios, around 1, or differences, around 0, with their errors, (P, E) each."""
     drawn, bars = values[:, slices.numbers], errors[:, slices.numbers]
-    half = half_range(1 + drawn - around, bars, (0.05, 0.1, 0.2, 0.5, 1.0))
+    half = half_range(1 + drawn - around, (0.05, 0.1, 0.2, 0.5, 1.0))
     for value, bar, at, colour in zip(drawn.T, bars.T, slices.places, slices.colours, strict=True):
         ratio_points(panel, at, value, bar, half=half, color=colour, around=around)

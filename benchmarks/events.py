@@ -156,7 +156,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=4, help="emulations (default: %(default)s)")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    folder = IQNFolder(arguments.model, seed=1)
+    folder = IQNFolder(arguments.model, seed=1, unmatched=False)
     results = {}
     for item in arguments.files:
         name, _, paths = item.rpartition("=")

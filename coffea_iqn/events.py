@@ -129,6 +129,9 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
     ------
     TypeError: when the jets are not events × var records with these fields, or are option-typed (masked).
     """
+    if type(jets).__module__.startswith("dask_awkward"):
+        msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
+        raise TypeError(msg)
     if not isinstance(jets, ak.Array) or jets.ndim != 2:
         shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
         msg = f"jets: expected an awkward array of events × var records, got {shape}"

@@ -142,6 +142,37 @@ def first_jets(source: Source, collection: str) -> tuple[npt.NDArray[np.int64], 
         return nothing
 
 
+def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np.uint64]:
+    """Run, luminosityBlock and event of a NanoAOD file's events, or its first ones, (events, 3); none of others.
+
+    Nothing of a file that cannot be read: whoever reads all of it says so.
+    """
+    if source.layout != "NanoAOD":
+        return np.empty((0, 3), dtype=np.uint64)
+    try:
+        with uproot.open({source.path: source.tree}) as tree:
+            columns = [ak.to_numpy(tree[name].array(entry_stop=n_events)) for name in IDENTITY[""]]
+    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+        return np.empty((0, 3), dtype=np.uint64)
+    return np.stack([column.astype(np.uint64) for column in columns], axis=1)
+
+
+def equal_events(sources: Sequence[Source]) -> tuple[Source, Source, int] | None:
+    """Two files of a dataset that have events of equal run, luminosityBlock and event, and how many; None for none.
+
+    Found where a file's first events are among those of another's first ones; these two are then read as a whole.
+    """
+    seen: dict[tuple[int, ...], Source] = {}
+    for source in sources if len(sources) > 1 else ():
+        own = {tuple(row): source for row in event_numbers(source, PEEK).tolist()}
+        other = next((seen[row] for row in own if row in seen), None)
+        if other is not None:
+            one, two = ({tuple(row) for row in event_numbers(s).tolist()} for s in (other, source))
+            return other, source, len(one & two)
+        seen |= own
+    return None
+
+
 def _layout(branches: Sequence[str]) -> str:
     if any(b.startswith("EventInfoAux") for b in branches):
         return "PHYSLITE"

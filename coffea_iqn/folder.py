@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,10 +19,10 @@ from coffea_iqn import bundle, radii
 from coffea_iqn.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import BACKENDS, Emulator
-from coffea_iqn.events import Names, flatten_jets, gen_events
+from coffea_iqn.events import FlatJets, Names, flatten_jets, gen_events
 from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.folding import Folding, Placed
-from coffea_iqn.identity import identity_keys
+from coffea_iqn.identity import KINDS, identity_keys
 from coffea_iqn.ordering import hardest_first
 from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.resident import check_device
@@ -36,6 +36,10 @@ class OutsideDomainWarning(UserWarning):
 
 class MissingContextWarning(UserWarning):
     """The gen jets lack something that a bundle knows to use; it folds them as jets of which that is unknown."""
+
+
+class PartOfEventWarning(UserWarning):
+    """Gen jets are a part of their collection, of which nobody says which: they get levels and neighbours of others."""
 
 
 class FoldCounts(NamedTuple):
@@ -91,7 +95,7 @@ class IQNFolder:
     acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet); False gives exactly
         one reco jet for every gen jet.
     unmatched: whether reco jets that match no gen jet are added, with genJetIdx −1, where the bundle has a model of
-        them. They depend on all gen jets of an event: fold whole collections.
+        them; None for as acceptance. They depend on all gen jets of an event: fold whole collections.
     replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
     backend: what evaluates the network: "torch", the reference; "numba", which equals it to rounding and serves a
         SplineIQN; "auto" for the fastest that the bundle's network has on the device.
@@ -105,6 +109,9 @@ class IQNFolder:
         `{"flavour": "hadronFlavour"}`.
     any_radius: whether gen jets of another radius than the bundle's are folded as well; else they are an error, where
         their collection's name or their nearest neighbours tell.
+    identity: "event", by run, luminosityBlock and event; "file", by the file as well, for files of one dataset that
+        number their events alike, as private productions do: they would draw equal levels. Delphes events are always
+        known by their file.
 
     A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
     process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
@@ -126,6 +133,7 @@ class IQNFolder:
     raw_pt_min: float | None
     names: Names
     any_radius: bool
+    identity: str
     hash: str
 
     def __init__(
@@ -134,7 +142,7 @@ class IQNFolder:
         *,
         seed: int = 0,
         acceptance: bool = True,
-        unmatched: bool = False,
+        unmatched: bool | None = None,
         replicas: int = 1,
         backend: str = "auto",
         device: str = "cpu",
@@ -142,9 +150,11 @@ class IQNFolder:
         raw_pt_min: float | None = None,
         names: Mapping[str, str] | None = None,
         any_radius: bool = False,
+        identity: str = "event",
     ) -> None:
         check_choice(BACKENDS, backend=backend)
         check_choice(INVALID, invalid=invalid)
+        check_choice(KINDS, identity=identity)
         SEED.check(seed=seed)
         REPLICAS.check(replicas=replicas)
         GEV.check(raw_pt_min=raw_pt_min)
@@ -159,7 +169,7 @@ class IQNFolder:
             "model": model,
             "seed": int(seed),
             "acceptance": bool(acceptance),
-            "unmatched": bool(unmatched) and emulator.unmatched is not None,
+            "unmatched": bool(acceptance if unmatched is None else unmatched) and emulator.unmatched is not None,
             "replicas": int(replicas),
             "backend": backend,
             "device": device,
@@ -167,6 +177,7 @@ class IQNFolder:
             "raw_pt_min": raw_pt_min,
             "names": Names.of(names),
             "any_radius": bool(any_radius),
+            "identity": identity,
             "hash": emulator.card["hash"],
         }
         network = emulator.network
@@ -185,7 +196,9 @@ class IQNFolder:
     @property
     def settings(self) -> dict[str, Any]:
         """What is to be told of a fold, beside the model."""
-        return {name: getattr(self, name) for name in ("seed", "acceptance", "unmatched", "replicas", "device")}
+        return {
+            name: getattr(self, name) for name in ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
+        }
 
     @property
     def emulator(self) -> Emulator:
@@ -233,7 +246,7 @@ class IQNFolder:
         Returns
         -------
         reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass
-        and genJetIdx, the place of each one's gen jet, or −1.
+        and genJetIdx, the place of each one's gen jet, or −1; and matched_gen, that gen jet as it came in, or None.
 
         Raises
         ------
@@ -254,6 +267,7 @@ class IQNFolder:
         if len(jets.counts) != len(events):
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
             raise ValueError(msg)
+        self._warn_of_a_part(gen, events, len(jets.values))
         valid = jets.valid()
         n_invalid = int((~valid).sum())
         if n_invalid and self.invalid == "raise":
@@ -261,7 +275,7 @@ class IQNFolder:
             raise ValueError(msg)
         known = gen_events(gen, events, jets, valid, self.names)
         n_outside = self._outside_domain(known.jets.values)
-        keys = identity_keys(events, self.seed)
+        keys = identity_keys(events, self.seed, self.identity)
         emulator = self._one_thread()
         folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend, self.device)
         drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
@@ -283,11 +297,24 @@ class IQNFolder:
         every = [Placed.joined(made) for made in drawn]
         n_made = sum(len(made.place) for made in every)
         n_matched = sum(int((made.place >= 0).sum()) for made in every)
-        jagged = [_jagged(made, len(events), like=gen) for made in every]
-        reco = jagged[0] if self.replicas == 1 else ak.concatenate([d[:, np.newaxis] for d in jagged], axis=1)
+        reco = _jagged(every, gen, jets)
         n_lost = self.replicas * len(known.jets.values) - n_matched
         counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
         return Folded(reco, counts, distances)
+
+    def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
+        """Warn once a process of gen jets that are a part of their collection."""
+        collection = gen.layout.purelist_parameter("collection_name") or "GenJet"
+        if "genJetIdx" in gen.fields or collection not in events.fields or collection in _WARNED:
+            return
+        n_all = int(ak.sum(ak.num(events[collection], axis=1)))
+        if 0 < n_jets < n_all:
+            _WARNED.add(collection)
+            msg = (
+                f"gen jets: expected the {n_all} jets of events.{collection}, got {n_jets} without a field genJetIdx: "
+                "they are taken for the first of each event, and those cut for nobody's neighbours"
+            )
+            warnings.warn(msg, PartOfEventWarning, stacklevel=4)
 
     def _check_radius(self, gen: ak.Array, distances: npt.NDArray[np.int64]) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
@@ -332,15 +359,34 @@ class IQNFolder:
         return n
 
 
-def _jagged(jets: Placed, n_events: int, *, like: ak.Array) -> ak.Array:
-    """Flat reco jets as jagged ones, sorted by pt, with the vector behavior of the gen jets."""
-    counts = np.bincount(jets.event, minlength=n_events)
+def _jagged(drawn: Sequence[Placed], gen: ak.Array, flat: FlatJets) -> ak.Array:
+    """Flat reco jets of each replica as jagged ones, sorted by pt, with the vector behavior of the gen jets.
+
+    Parameters
+    ----------
+    drawn: of each replica.
+    gen, flat: the gen jets, as they came and flat.
+    """
+    k, n_events = len(drawn), len(flat.counts)
+    jets = drawn[0]
+    if k > 1:
+        jets = Placed.joined([made._replace(event=made.event * k + i) for i, made in enumerate(drawn)])
+    counts = np.bincount(jets.event, minlength=n_events * k)
     order = hardest_first(jets.values, jets.event, jets.place, counts)
+    place, event = jets.place[order], jets.event[order] // k
     pt, eta, phi, mass = np.ascontiguousarray(jets.values.take(order, axis=0).T)
-    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": jets.place[order]}
-    if isinstance(like, vector.Lorentz):
-        with_name, behavior = like.layout.purelist_parameter("__record__"), like.behavior
+    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": place}
+    if isinstance(gen, vector.Lorentz):
+        with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
         with_name, behavior = "PtEtaPhiMLorentzVector", coffea_vector.behavior
-    flat = ak.zip(fields, with_name=with_name, behavior=behavior)
-    return ak.unflatten(flat, counts)
+    if "genJetIdx" in gen.fields:
+        row = flat.places_of(FlatJets(jets.values, np.bincount(event, minlength=n_events), place))
+    else:
+        row = np.where(place >= 0, (np.cumsum(flat.counts) - flat.counts).take(event) + place, -1)
+    # an index and the gen jets as they are: nothing is copied, and a reco jet keeps its own wherever it goes
+    of_gen = ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), ak.flatten(gen, axis=1).layout)
+    names, contents = [*fields, "matched_gen"], [*map(ak.contents.NumpyArray, fields.values()), of_gen]
+    record = ak.contents.RecordArray(contents, names, length=len(row), parameters={"__record__": with_name})
+    reco = ak.unflatten(ak.Array(record, behavior=behavior), counts)
+    return reco if k == 1 else ak.unflatten(reco, np.full(n_events, k))

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from coffea_iqn.uniforms import Words, event_keys
 
+KINDS = ("event", "file")  # by what events are known: run, luminosityBlock and event, or their file as well
 # record that holds them, "" for the event itself: names of run, luminosityBlock and event
 IDENTITY = {
     "": ("run", "luminosityBlock", "event"),  # NanoAOD
@@ -36,24 +37,29 @@ def event_identity(events: ak.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArra
     return run.astype(np.uint32), block.astype(np.uint32), event.astype(np.uint64)
 
 
-def identity_keys(events: ak.Array, seed: int) -> Words:
+def identity_keys(events: ak.Array, seed: int, kind: str = "event") -> Words:
     """The `uniforms.event_keys` of events, (events, 4), from what identifies them.
 
     NanoAOD and PHYSLITE events are known by dataset, run, luminosityBlock and event; Delphes events, which have no run,
-    by dataset, the uuid of their file and Event.Number.
+    by dataset, the uuid of their file and Event.Number. Of kind "file", all are known by that uuid as well.
 
     Raises
     ------
-    ValueError: when the events have none of these.
+    ValueError: when the events have none of these, or of kind "file" do not tell their file.
     """
     metadata = events.metadata if hasattr(events, "metadata") else {}
     dataset = str(metadata.get("dataset", ""))
+    if kind == "file":
+        if not file_uuid(events):
+            msg = "identity: expected events that say which file they are of, for identity 'file', got none"
+            raise ValueError(msg)
+        dataset = f"{dataset}\n{file_uuid(events)}"
     named = _named(events)
     if named is not None:
         return event_keys(seed, dataset, *named)
     event = _delphes_numbers(events)
     zero = np.zeros(len(event), dtype=np.uint32)
-    return event_keys(seed, f"{dataset}\n{file_uuid(events)}", zero, zero, event)
+    return event_keys(seed, dataset if kind == "file" else f"{dataset}\n{file_uuid(events)}", zero, zero, event)
 
 
 def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:

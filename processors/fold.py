@@ -33,10 +33,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, replicas, device, invalid, names, any_radius: as of `IQNFolder`. With replicas, a histogram is
-        filled with 1 / replicas of an event's weight, and its variance is that of sums over events: draws of one are
-        correlated.
-    unmatched: whether reco jets that match no gen jet are drawn as well; None for as acceptance.
+    seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity: as of `IQNFolder`. With
+        replicas, a histogram is filled with 1 / replicas of an event's weight, and its variance is that of sums over
+        events: draws of one are correlated.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
     skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
@@ -68,6 +67,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         pt_min: float = PT_MIN,
         eta_max: float = ETA_MAX,
         any_radius: bool = False,
+        identity: str = "event",
         skim: Skim | None = None,
     ) -> None:
         GEV.check(pt_min=pt_min)
@@ -76,12 +76,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             model,
             seed=seed,
             acceptance=acceptance,
-            unmatched=acceptance if unmatched is None else unmatched,
+            unmatched=unmatched,
             replicas=replicas,
             device=device,
             invalid=invalid,
             names=names,
             any_radius=any_radius,
+            identity=identity,
         )
         self.gen = gen
         self.truth = truth

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from dataclasses import replace
 
 import awkward as ak
@@ -13,7 +14,7 @@ import coffea_iqn.folder
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.features import SCALES
-from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
 from coffea_iqn.identity import identity_keys
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.training import train
@@ -48,7 +49,7 @@ def fold_slowly(folder, gen, events):
 
 @pytest.mark.parametrize("acceptance", [True, False])
 def test_equals_slow_reference(shipped, nano_events, acceptance):
-    folder = IQNFolder(shipped, seed=5, acceptance=acceptance)
+    folder = IQNFolder(shipped, seed=5, acceptance=acceptance, unmatched=False)
     events = nano_events[:40]
     reco = folder(events.GenJet, events)
     columns = [reco[name].to_list() for name in (*COLUMNS, "genJetIdx")]
@@ -65,8 +66,8 @@ def test_reco_jets_are_vectors_like_the_gen_jets(folder, nano_events):
     np.testing.assert_allclose(ak.flatten(reco.px), ak.flatten(reco.pt * np.cos(reco.phi)), rtol=1e-4, atol=1e-4)
     two = reco[ak.num(reco) > 1]
     assert ak.all((two[:, 0] + two[:, 1]).mass > 0)
-    assert ak.all((reco + gen[reco.genJetIdx]).pt > 0)
-    assert ak.all(reco.delta_r(gen[reco.genJetIdx]) < 1.5)
+    assert ak.all(ak.drop_none((reco + reco.matched_gen).pt) > 0)
+    assert ak.all(ak.drop_none(reco.delta_r(reco.matched_gen)) < 1.5)
     assert ak.mean(ak.flatten(reco.nearest(gen).pt / reco.pt)) == pytest.approx(1.0, abs=0.2)
 
 
@@ -74,6 +75,7 @@ def test_pt_sorted_with_links(folder, nano_events):
     reco = folder(nano_events.GenJet, nano_events)
     assert len(reco) == len(nano_events)
     assert ak.all(reco.pt[:, :-1] >= reco.pt[:, 1:])
+    reco = reco[reco.genJetIdx >= 0]
     assert ak.all(ak.num(reco) <= ak.num(nano_events.GenJet))
     assert ak.all(reco.genJetIdx < ak.num(nano_events.GenJet))
     assert not ak.any(ak.sort(reco.genJetIdx)[:, 1:] == ak.sort(reco.genJetIdx)[:, :-1])
@@ -104,8 +106,9 @@ def test_seeds_give_other_jets_and_the_same_seed_the_same(nano_events):
     assert not ak.any(ak.flatten(first.pt, axis=None) == ak.flatten(other.pt, axis=None))
 
 
-def test_a_cut_collection_keeps_its_levels_with_genjetidx(folder, nano_events):
+def test_a_cut_collection_keeps_its_levels_with_genjetidx(nano_events):
     gen = ak.with_field(nano_events.GenJet, ak.local_index(nano_events.GenJet.pt), "genJetIdx")
+    folder = IQNFolder("cms-delphes-ak4", seed=1, unmatched=False)
     whole = folder(gen, nano_events)
     hard = gen.pt > 20
     cut = folder(gen[hard], nano_events)
@@ -167,7 +170,8 @@ def test_no_events_and_no_jets(folder, nano_events):
     none = nano_events[:0]
     assert len(folder(none.GenJet, none)) == 0
     empty = nano_events.GenJet[nano_events.GenJet.pt > 1e9]
-    reco = folder(empty, nano_events)
+    assert ak.all(folder(empty, nano_events).genJetIdx == -1)
+    reco = IQNFolder("cms-delphes-ak4", unmatched=False)(empty, nano_events)
     assert ak.num(reco).to_list() == [0] * len(nano_events)
     assert reco.px.ndim == 2
 
@@ -335,3 +339,62 @@ def test_names_of_the_input_are_options(nano_events):
     renamed = ak.with_field(ak.without_field(gen, "partonFlavour"), gen.partonFlavour, "hadronFlavour")
     folder = IQNFolder("cms-delphes-ak4", names={"flavour": "hadronFlavour"})
     assert equal(folder(renamed, nano_events), IQNFolder("cms-delphes-ak4")(gen, nano_events))
+
+
+@pytest.mark.parametrize("replicas", [1, 3])
+def test_each_reco_jet_keeps_its_gen_jet(nano_events, replicas):
+    events, gen = nano_events, nano_events.GenJet
+    reco = IQNFolder("cms-delphes-ak4", seed=2, replicas=replicas)(gen, events)
+    assert reco.fields == [*COLUMNS, "genJetIdx", "matched_gen"]
+    events["IQNJet"] = reco if replicas == 1 else reco[:, 1]
+    some = events[ak.num(events.IQNJet) > 1][::-1]
+    jets = some.IQNJet[some.IQNJet.pt > 12.0]
+    jets = jets[ak.argsort(jets.eta)]
+    matched = jets.matched_gen
+    assert type(matched) is type(gen)
+    assert ak.array_equal(ak.is_none(matched, axis=1), jets.genJetIdx < 0)
+    assert 0 < ak.sum(jets.genJetIdx < 0) < ak.sum(jets.genJetIdx >= 0)
+    expected = some.GenJet[ak.mask(jets.genJetIdx, jets.genJetIdx >= 0)]
+    for name in (*COLUMNS, "partonFlavour"):
+        assert ak.array_equal(ak.drop_none(matched[name]), ak.drop_none(expected[name]))
+    assert ak.max(jets.delta_r(matched)) < 1.0
+
+
+def test_gen_jets_of_a_part_are_the_matched_ones(nano_events):
+    gen = ak.with_field(nano_events.GenJet, ak.local_index(nano_events.GenJet.pt), "genJetIdx")
+    cut = gen[gen.pt > 20.0][:, ::-1]
+    reco = IQNFolder("cms-delphes-ak4")(cut, nano_events)
+    matched = ak.drop_none(reco.matched_gen)
+    assert ak.array_equal(matched.genJetIdx, reco.genJetIdx[reco.genJetIdx >= 0])
+    assert ak.all(matched.pt > 20.0)
+
+
+@pytest.mark.filterwarnings("always::coffea_iqn.folder.PartOfEventWarning")
+def test_a_part_of_a_collection_is_warned_of_once(folder, nano_events, monkeypatch):
+    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    gen = nano_events.GenJet
+    hard = gen[gen.pt > 20.0]
+    some = nano_events[:50]
+    with warnings.catch_warnings(record=True) as caught:
+        folder(some.GenJet, some)
+        folder(ak.with_field(gen, ak.local_index(gen.pt), "genJetIdx")[gen.pt > 20.0], nano_events)
+        assert not [w for w in caught if w.category is PartOfEventWarning]
+        folder(hard, nano_events)
+        folder(hard, nano_events)
+    said = [str(w.message) for w in caught if w.category is PartOfEventWarning]
+    n_all, n = int(ak.sum(ak.num(gen))), int(ak.sum(ak.num(hard)))
+    assert len(said) == 1
+    assert f"expected the {n_all} jets of events.GenJet, got {n} without a field genJetIdx" in said[0]
+
+
+def test_unmatched_jets_are_there_as_lost_ones_are(nano_events):
+    assert IQNFolder("cms-delphes-ak4").unmatched
+    assert not IQNFolder("cms-delphes-ak4", acceptance=False).unmatched
+    assert IQNFolder("cms-delphes-ak4", acceptance=False, unmatched=True).unmatched
+    assert ak.any(IQNFolder("cms-delphes-ak4")(nano_events.GenJet, nano_events).genJetIdx < 0)
+
+
+def test_arrays_of_dask_awkward_are_refused_in_one_line(folder, nano_events):
+    lazy = type("Array", (), {"__module__": "dask_awkward.lib.core"})()  # all that is looked at
+    with pytest.raises(TypeError, match=r'got one of dask-awkward: open the events with mode="virtual"$'):
+        folder(lazy, nano_events)

@@ -25,8 +25,9 @@ from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
 from coffea_iqn.commands.options import add_figure_options, path, text
 from coffea_iqn.commands.terminal import complain, console, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
-from coffea_iqn.files import Source, first_jets
+from coffea_iqn.files import Source, equal_events, first_jets
 from coffea_iqn.folder import REPLICAS, SEED
+from coffea_iqn.identity import KINDS
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
@@ -56,6 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=text,
         help=f"a shipped bundle or a path (default: {DEFAULT}, or the one shipped bundle of the jets' radius)",
+    )
+    parser.add_argument(
+        "--identity",
+        choices=KINDS,
+        help="know events by run, luminosityBlock and event, or by their file as well, for files of a dataset that "
+        "number their events alike (default: event, and an error where files do)",
     )
     parser.add_argument("--any-radius", action="store_true", help="fold jets of another radius than the model's")
     parser.add_argument(
@@ -129,6 +136,7 @@ def fold(arguments: argparse.Namespace) -> None:
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
     _check_truth(truth, datasets)
+    _check_identities(arguments, datasets)
     model = _model(arguments, datasets)
     instance = IQNFoldProcessor(
         model,
@@ -142,6 +150,7 @@ def fold(arguments: argparse.Namespace) -> None:
         invalid="drop" if arguments.drop_invalid else "raise",
         names=dict(arguments.names),
         any_radius=arguments.any_radius,
+        identity=arguments.identity or "event",
         pt_min=arguments.pt_min,
         skim=skim,
     )
@@ -241,6 +250,19 @@ def _check_here(arguments: argparse.Namespace) -> None:
         find_device(arguments.device)
     if arguments.model is not None:
         bundle.find(arguments.model)
+
+
+def _check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> None:
+    """Events that are numbered alike would draw equal levels, and scatter together."""
+    for name, sources in datasets.items() if arguments.identity is None else ():
+        found = equal_events(sources)
+        if found is not None:
+            one, other, n = found
+            msg = (
+                f"{name}: expected events of their own in each file, got {n} of equal run, luminosityBlock and event "
+                f"in {one.path} and {other.path}: --identity file tells them apart, --identity event leaves them equal"
+            )
+            raise ValueError(msg)
 
 
 def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> str:

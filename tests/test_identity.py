@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from coffea_iqn import IQNFolder
+from coffea_iqn.data import sample_path
+from coffea_iqn.identity import identity_keys
+from conftest import one_error, open_events, run
+
+N_FILES = 40
+
+
+def spread(identity):
+    """Variance over seeds of the number of jets in a bin, over that of independent ones, in files numbered alike."""
+    events = open_events("qcd_ak4.root", entry_stop=60)
+    gen = events.GenJet
+    numbers = []
+    for seed in range(20):
+        folder = IQNFolder("cms-delphes-ak4", seed=seed, identity=identity, unmatched=False)
+        of_files = []
+        for k in range(N_FILES):
+            named = ak.Array({name: events[name] for name in ("run", "luminosityBlock", "event")})
+            named = ak.with_parameter(named, "metadata", {"dataset": "qcd", "fileuuid": f"file {k}"})
+            named = ak.Array(named.layout, with_name="NanoEvents", behavior=events.behavior)
+            of_files.append(int(ak.sum(folder(gen, named).pt > 20.0)))
+        numbers.append(of_files)
+    counts = np.array(numbers, dtype=float)
+    return counts.sum(axis=1).var(ddof=1) / (N_FILES * counts[:, 0].var(ddof=1)), counts
+
+
+def test_files_numbered_alike_scatter_together_unless_told_apart():
+    together, same = spread("event")
+    assert (same == same[:, :1]).all()
+    assert together == pytest.approx(N_FILES)
+    _, counts = spread("file")
+    # of all draws of one file, the variance; that of sums over files must be as many times as large
+    ratio = counts.sum(axis=1).var(ddof=1) / (N_FILES * counts.var(ddof=1))
+    assert 0.3 < ratio < 2.2
+
+
+def test_a_file_is_a_part_of_an_event_s_key_where_asked_for():
+    events = open_events("qcd_ak4.root", entry_stop=5)
+    assert not (identity_keys(events, 1) == identity_keys(events, 1, "file")).any()
+    bare = ak.Array({name: events[name].to_numpy() for name in ("run", "luminosityBlock", "event")})
+    with pytest.raises(ValueError, match="expected events that say which file they are of"):
+        identity_keys(bare, 1, "file")
+    delphes = open_events("delphes_1000.root", entry_stop=5)
+    assert (identity_keys(delphes, 1) == identity_keys(delphes, 1, "file")).all()
+
+
+def test_fold_stops_at_files_numbered_alike(tmp_path, capsys):
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        arrays = file["Events"].arrays(["GenJet_pt", "GenJet_eta", "GenJet_phi", "GenJet_mass"], entry_stop=80)
+    for k in range(2):
+        gen = ak.zip({name[7:]: arrays[name][40 * k : 40 * k + 40] for name in arrays.fields})
+        columns = {"run": np.ones(40, np.uint32), "luminosityBlock": np.ones(40, np.uint32)}
+        columns |= {"event": np.arange(10 * k, 10 * k + 40, dtype=np.uint64), "GenJet": gen}
+        with uproot.recreate(tmp_path / f"{k}.root") as file:
+            file.mktree("Events", {n: ak.Array(c).type.content for n, c in columns.items()}).extend(columns)
+    files = [f"private={tmp_path}/{k}.root" for k in range(2)]
+    quick = ["--no-plots", "--output", tmp_path / "out"]
+    assert run("fold", *files, *quick) == 2
+    line = one_error(capsys)
+    assert "got 30 of equal run, luminosityBlock and event in" in line
+    assert "0.root and" in line
+    assert "--identity file tells them apart" in line
+    assert not (tmp_path / "out").exists()
+    for identity in ("event", "file"):
+        assert run("fold", *files, "--identity", identity, "--no-plots", "--output", tmp_path / identity) == 0
+        assert json.loads((tmp_path / identity / "summary.json").read_text())["identity"] == identity

@@ -11,7 +11,7 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from coffea_iqn import __version__
-from coffea_iqn.commands.terminal import add_terminal_options, complain, set_up
+from coffea_iqn.commands.terminal import add_terminal_options, clean_warnings, complain, set_up
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -34,7 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser(command).parse_args(argv)
     set_up(arguments)
     try:
-        arguments.run(arguments)
+        with clean_warnings(arguments):
+            arguments.run(arguments)
     except KeyboardInterrupt:
         complain("coffea-iqn: interrupted; nothing half written is left")
         return EXIT_INTERRUPTED

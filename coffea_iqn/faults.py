@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,13 +43,15 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
     ----------
     instance: the other one, whose results are dictionaries.
     skip: whether to go on; else the first such chunk ends the run. What is kept of a chunk is the same either way.
+    ignored: warnings that are not shown, whichever process a chunk is in: the caller says itself what they say.
 
     A run gives `{"out": the result of the other one, "skipped": [Skipped, ...]}`; "out" is None when all was skipped.
     """
 
-    def __init__(self, instance: processor.ProcessorABC, *, skip: bool) -> None:
+    def __init__(self, instance: processor.ProcessorABC, *, skip: bool, ignored: Sequence[type[Warning]] = ()) -> None:
         self.instance = instance
         self.skip = skip
+        self.ignored = tuple(ignored)
 
     @property
     def identity(self) -> str:
@@ -58,7 +61,10 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
     def process(self, events: ak.Array) -> dict[str, Any]:
         metadata = events.metadata
         try:
-            return {"out": self.instance.process(events), "skipped": []}
+            with warnings.catch_warnings():
+                for kind in self.ignored:
+                    warnings.simplefilter("ignore", kind)
+                return {"out": self.instance.process(events), "skipped": []}
         except Exception as error:  # damaged bytes make uproot raise whatever it trips over
             if not self.skip:
                 raise

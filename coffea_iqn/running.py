@@ -78,6 +78,7 @@ def run(
     skipped: list[Skipped] | None = None,
     checkpoints: Path | None = None,
     status: bool = True,
+    ignored: Sequence[type[Warning]] = (),
 ) -> Any:
     """Run a processor over inspected files.
 
@@ -93,6 +94,7 @@ def run(
     skipped: where to note chunks that fail; without it, the first one ends the run.
     checkpoints: a folder for the results of finished chunks, which a later run takes; the processor needs an identity.
     status: whether to show progress.
+    ignored: warnings of the processor that are not shown.
 
     Raises
     ------
@@ -118,7 +120,7 @@ def run(
         with contextlib.redirect_stderr(printed):
             found = runner(
                 fileset,
-                Tolerant(instance, skip=skipped is not None),
+                Tolerant(instance, skip=skipped is not None, ignored=ignored),
                 treename=None,
                 uproot_options={} if any(REMOTE in source.path for source in sources) else LOCAL,
                 iteritems_options=branch_filter(sources, collections, branches),

@@ -6,14 +6,18 @@ import io
 import json
 import subprocess
 import sys
+import warnings
+from argparse import Namespace
 
+import numba
 import numpy as np
 import pytest
 import uproot
 
 from coffea_iqn import cli
-from coffea_iqn.commands import fold, train
+from coffea_iqn.commands import fold, terminal, train
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
+from coffea_iqn.kernels import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, run, undrawn
 
@@ -73,7 +77,54 @@ def test_fold_histograms_are_those_of_the_processor(folded):
 
 def test_fold_prints_a_table_and_names_the_plots(folded):
     assert "reco jets selected" in PRINTED[folded]
+    flows = json.loads((folded / "summary.json").read_text())["datasets"].values()
+    outside, gen_jets = (sum(flow[key] for flow in flows) for key in ("outside_domain", "gen_jets"))
+    assert f"Domain       {outside:,} of {gen_jets:,} gen jets are outside (gen pt 15 to " in PRINTED[folded]
     assert str(folded / "plots" / "qcd_pt.png") in PRINTED[folded]
+
+
+def test_tables_are_whole_in_80_columns(capsys, monkeypatch):
+    monkeypatch.setattr(terminal.console, "width", 80)
+    names = [f"QCD_Pt-15to7000_TuneCP5_Flat_13TeV_number_{k}" for k in range(7)]
+    flows = {name: {"events": 123_456_789_012, "gen_jets_selected": k} for k, name in enumerate(names)}
+    fold._print_cutflow({"model": "m", "gen_jets_per_second": 1.0, "datasets": flows})
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    assert sum(line.count("123,456,789,012") for line in lines) == 7
+    assert sum(line.count("QCD_Pt-15to7000_") for line in lines) == 7
+    assert any("gen jets selected" in line for line in lines)
+    run("models")
+    assert max(map(len, capsys.readouterr().out.splitlines())) <= 80
+
+
+def test_warnings_of_python_are_a_line_each(capsys):
+    told = Namespace(quiet=False, traceback=False)
+    with warnings.catch_warnings(), terminal.clean_warnings(told):
+        warnings.simplefilter("always")
+        warnings.warn("something\n  is odd", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == "coffea-iqn: warning: something is odd (RuntimeWarning)\n"
+    with warnings.catch_warnings(), terminal.clean_warnings(Namespace(quiet=True, traceback=False)):
+        warnings.simplefilter("always")
+        warnings.warn("something", RuntimeWarning, stacklevel=1)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_rate_of_a_fold_is_without_compiling(folded, capsys):
+    with timed_compilation() as seconds:
+        assert seconds() == 0.0
+        function = numba.njit(lambda x: x + 1)
+        function(1)
+        compiled = seconds()
+        assert compiled > 0.0
+        function(2)
+        assert seconds() == compiled
+    summary = json.loads((folded / "summary.json").read_text())
+    gen_jets = sum(flow["gen_jets"] for flow in summary["datasets"].values())
+    took = summary["seconds"] - summary["compile_seconds"]
+    assert summary["gen_jets_per_second"] == pytest.approx(gen_jets / took, rel=0.01)
+    fold._print_cutflow(summary | {"gen_jets_per_second": None})
+    assert "Folded with cms-delphes-ak4, chunks of before among them" in capsys.readouterr().out
 
 
 def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):

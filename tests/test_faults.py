@@ -9,6 +9,8 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
+from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -16,6 +18,8 @@ import pytest
 import uproot
 
 from coffea_iqn.data import sample_path
+from coffea_iqn.faults import Tolerant
+from coffea_iqn.folder import MissingContextWarning
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import run
 
@@ -219,3 +223,20 @@ def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
     assert "coffea-iqn: error: " in told
     assert "File too large" in told
     assert list(tmp_path.iterdir()) == []
+
+
+class Warns:
+    """What a processor may do."""
+
+    identity = "it"
+
+    def process(self, events):
+        warnings.warn("gen jets lack something", MissingContextWarning, stacklevel=1)
+        return {}
+
+
+def test_warnings_that_commands_put_into_their_own_words_are_not_shown_wherever_a_chunk_is():
+    with pytest.raises(MissingContextWarning):  # warnings are errors here
+        Tolerant(Warns(), skip=False).process(Namespace(metadata={}))
+    made = Tolerant(Warns(), skip=False, ignored=[MissingContextWarning]).process(Namespace(metadata={}))
+    assert made == {"out": {}, "skipped": []}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +19,8 @@ from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS
 from coffea_iqn.resident import check_device
+
+SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings of a folder that commands put into their own words
 
 
 @checked
@@ -100,15 +100,6 @@ def captions(
         "energy": card.get("energy") if arguments.energy is None else arguments.energy,
         "truth_label": arguments.reference_label or ("Delphes" if from_delphes else "Truth"),
     }
-
-
-@contextmanager
-def folding_quietly() -> Iterator[None]:
-    """No warnings of gen jets outside the domain or without context: a command says itself what it has to."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", OutsideDomainWarning)
-        warnings.simplefilter("ignore", MissingContextWarning)
-        yield
 
 
 def open_executor(arguments: argparse.Namespace) -> Any:

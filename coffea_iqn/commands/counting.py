@@ -28,11 +28,12 @@ class ChunkCount:
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> int:
         self.started, self.before = time.monotonic(), self.count_finished()
         log.info("%s chunks, %s of them finished before", self.n_chunks, self.before)
         if self.thread is not None:
             self.thread.start()
+        return self.before
 
     def __exit__(self, *_: object) -> None:
         self.stop.set()

@@ -14,20 +14,21 @@ from rich.table import Table
 
 from coffea_iqn import bundle, radii, running
 from coffea_iqn.commands.common import (
+    SAID,
     add_file_options,
     captions,
     datasets_of,
     device_name,
-    folding_quietly,
     open_executor,
 )
 from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
 from coffea_iqn.commands.options import add_figure_options, path, text
-from coffea_iqn.commands.terminal import complain, console, say, show_progress
+from coffea_iqn.commands.terminal import complain, console, fitting, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
 from coffea_iqn.files import Source, equal_events, first_jets
 from coffea_iqn.folder import REPLICAS, SEED
 from coffea_iqn.identity import KINDS
+from coffea_iqn.kernels import timed_compilation
 from coffea_iqn.output import versions, write_histograms, write_json
 from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
@@ -159,11 +160,10 @@ def fold(arguments: argparse.Namespace) -> None:
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
         started = time.perf_counter()
-        # the table below says how many jets are outside, a line after it which context is used
         with (
-            folding_quietly(),
+            timed_compilation() as compile_seconds,
             open_executor(arguments) as executor,
-            ChunkCount(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished),
+            ChunkCount(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished) as n_before,
         ):
             try:
                 out = running.run(
@@ -176,6 +176,7 @@ def fold(arguments: argparse.Namespace) -> None:
                     skipped=skipped,
                     checkpoints=checkpoints if arguments.checkpoints else None,
                     status=show_progress(arguments),
+                    ignored=SAID,
                 )
             except BaseException:
                 if not arguments.checkpoints:
@@ -186,6 +187,7 @@ def fold(arguments: argparse.Namespace) -> None:
                         "the same command goes on from there"
                     )
                 raise
+            compiled = compile_seconds()
         seconds = time.perf_counter() - started
         write_histograms(out["hists"], folder / "histograms.root")
         plots = _draw(arguments, instance, datasets, out["hists"], folder / "plots") if arguments.plots else []
@@ -202,7 +204,9 @@ def fold(arguments: argparse.Namespace) -> None:
             "skim": [f"skim/{Path(file).name}" for file in out["files"]],
             "skipped": [one._asdict() | {"events": one.n_events} for one in skipped or ()],
             "seconds": round(seconds, 3),
-            "gen_jets_per_second": round(gen_jets / seconds, 1),
+            "compile_seconds": round(compiled, 3),
+            # chunks that were there before took no time of this fold
+            "gen_jets_per_second": None if n_before else round(gen_jets / (seconds - compiled), 1),
             "versions": versions(),
         }
         write_json(summary, folder / "summary.json")
@@ -213,7 +217,7 @@ def fold(arguments: argparse.Namespace) -> None:
             shutil.rmtree(arguments.output / "skim", ignore_errors=True)  # parts of another fold are none of this one's
     shutil.rmtree(checkpoints, ignore_errors=True)
     _print_cutflow(summary)
-    _tell_context(summary["context"], could_use)
+    _print_footnotes(summary, instance.folder.card.get("domain"), could_use)
     for one in skipped or ():
         where = "unknown number of events" if one.entries is None else f"events {one.entries[0]} to {one.entries[1]}"
         say(f"Skipped      {one.path}, {where}: {one.why}")
@@ -324,26 +328,40 @@ def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
     return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
 
 
-def _tell_context(known: Sequence[str], could_use: Sequence[str]) -> None:
+def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:
+    """What the folder warns of, and how long functions were compiled."""
+    gen_jets, outside = (
+        sum(flow[key] for flow in summary["datasets"].values()) for key in ("gen_jets", "outside_domain")
+    )
+    if outside and domain:
+        low, high = domain["gen_pt"]
+        where = f"gen pt {low:g} to {high:g} GeV, |eta| below {domain['gen_abs_eta'][1]:g}"
+        say(f"Domain       {outside:,} of {gen_jets:,} gen jets are outside ({where}): folded all the same")
+    known = summary["context"]
     unknown = [level for level in could_use if level not in known]
     lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""
     say(f"Context      {', '.join(known) or 'none'}{lacking}")
+    if summary["compile_seconds"] >= 1.0:
+        say(f"Compiled     for {summary['compile_seconds']:.0f} s, as the first fold after an installation has to")
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:
-    rate = f"{summary['gen_jets_per_second']:,.0f} gen jets/s"
-    say(f"Folded with {summary['model']} at {rate}")
-    table = Table()
-    table.add_column("")
-    for dataset in summary["datasets"]:
-        table.add_column(dataset, justify="right")
-    rows: dict[str, None] = {}
-    for flow in summary["datasets"].values():
-        rows |= dict.fromkeys(flow)
-    for row in rows:
-        values = [flow.get(row) for flow in summary["datasets"].values()]
-        table.add_row(
-            row.replace("_", " "),
-            *("" if v is None else f"{v:,.6g}" if isinstance(v, float) else f"{v:,}" for v in values),
-        )
-    console.print(table)
+    rate = summary["gen_jets_per_second"]
+    say(
+        f"Folded with {summary['model']}" + (f" at {rate:,.0f} gen jets/s" if rate else ", chunks of before among them")
+    )
+    flows = summary["datasets"]
+    rows = list({row: None for flow in flows.values() for row in flow})
+    columns = {name: [_cell(flow.get(row)) for row in rows] for name, flow in flows.items()}
+    for names in fitting({name: max(map(len, column)) for name, column in columns.items()}, max(map(len, rows))):
+        table = Table()
+        table.add_column("", no_wrap=True)
+        for name in names:
+            table.add_column(name, justify="right", overflow="fold")
+        for k, row in enumerate(rows):
+            table.add_row(row.replace("_", " "), *(columns[name][k] for name in names))
+        console.print(table)
+
+
+def _cell(value: float | None) -> str:
+    return "" if value is None else f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"

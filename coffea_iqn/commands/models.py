@@ -27,9 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def models(arguments: argparse.Namespace) -> None:
     """List the shipped bundles, or others."""
     table = Table(title=None if arguments.models else "Shipped bundles")
-    table.add_column("name", no_wrap=True)
-    for column in ("jets", "domain", "context it can use", "hash"):
-        table.add_column(column)
+    for column in ("name", "jets", "domain", "context it can use", "hash"):
+        table.add_column(column, overflow="fold")
     for name in arguments.models or BUNDLES:
         content = bundle.read_card(bundle.find(name))
         jets, domain = content["card"]["jets"], content["card"]["domain"]

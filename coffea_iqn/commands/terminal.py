@@ -6,12 +6,16 @@ import argparse
 import logging
 import math
 import time
-from typing import Self
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
 QUIET_SECONDS = 30.0  # between lines where there is no terminal
+FRAME, SHORTEST_NAME = 3, 16  # characters around a column, and those of a line of its name
 
 console = Console()
 errors = Console(stderr=True)
@@ -35,6 +39,26 @@ def set_up(arguments: argparse.Namespace) -> None:
     log.handlers[:] = [handler]
 
 
+def fitting(widths: Mapping[str, int], first: int) -> list[list[str]]:
+    """Columns in as few tables as hold them whole on this terminal.
+
+    Parameters
+    ----------
+    widths: of what is in the columns, by their names, which may be folded.
+    first: width of a column that every table has.
+    """
+    tables: list[list[str]] = []
+    room = 0
+    for name, width in widths.items():
+        needed = max(width, min(len(name), SHORTEST_NAME)) + FRAME
+        if not tables or needed > room:
+            tables.append([])
+            room = console.width - first - FRAME - 1
+        tables[-1].append(name)
+        room -= needed
+    return tables
+
+
 def say(text: str) -> None:
     """A line of results, as it is."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
@@ -43,6 +67,20 @@ def say(text: str) -> None:
 def complain(text: str) -> None:
     """A line on standard error, as it is."""
     errors.print(text, highlight=False, markup=False, soft_wrap=True)
+
+
+@contextmanager
+def clean_warnings(arguments: argparse.Namespace) -> Iterator[None]:
+    """Warnings of Python as one line each, without the code they come from; none where errors alone are wanted."""
+
+    def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+        if not arguments.quiet:
+            complain(f"coffea-iqn: warning: {' '.join(str(message).split())} ({category.__name__})")
+
+    with warnings.catch_warnings():
+        if not arguments.traceback:
+            warnings.showwarning = show  # as the documentation of `warnings` has it
+        yield
 
 
 def show_progress(arguments: argparse.Namespace) -> bool:

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from coffea_iqn import bundle, metrics, radii, report, running
 from coffea_iqn.closure import CELLS
-from coffea_iqn.commands.common import add_file_options, captions, datasets_of, folding_quietly, open_executor
+from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
 from coffea_iqn.commands.options import add_figure_options, checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.context import nearest_distance
@@ -208,8 +208,7 @@ def _fold(
         names=dict(arguments.names),
         any_radius=True,  # looked at before
     )
-    with folding_quietly():
-        return dict(_run(arguments, instance, datasets, executor)["hists"])
+    return dict(_run(arguments, instance, datasets, executor)["hists"])
 
 
 def _run(arguments: argparse.Namespace, instance: Any, datasets: Mapping[str, Sequence[Source]], executor: Any) -> Any:
@@ -221,6 +220,7 @@ def _run(arguments: argparse.Namespace, instance: Any, datasets: Mapping[str, Se
         chunksize=arguments.chunksize,
         maxchunks=max(len(sources) for sources in datasets.values()) if arguments.quick else None,
         status=False,
+        ignored=SAID,
     )
 
 

@@ -21,6 +21,7 @@ Floats = npt.NDArray[np.float64]
 GREY, BAND = "#717581", "#d5d6db"
 COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
 LONGEST_NAME = 32
+ABOVE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}  # behind a text among points
 RANGES = (0.1, 0.2, 0.5, 1.0)  # half-widths of ratios
 SHOWN_DPI = 60  # of what notebooks show: a panel then is as wide as a page of text
 # Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
@@ -160,7 +161,9 @@ def draw_ratio(
     ratio_points(panel, centres, values, errors, half=half, color=COLOURS[0])
     if text:
         panel.set_ylim(1 - half, 1 + 1.5 * half)
-        panel.text(0.985, 0.95, text, ha="right", va="top", fontsize=18, transform=panel.transAxes)
+        panel.text(
+            0.985, 0.95, text, ha="right", va="top", fontsize=18, transform=panel.transAxes, bbox=ABOVE, zorder=5
+        )
 
 
 def ratio_points(

@@ -262,3 +262,18 @@ def test_notebooks_show_figures_without_more():
     assert picture[:4] == b"\x89PNG"
     assert figure._repr_png_() == picture
     assert dict(mpl.rcParams) == before
+
+
+def test_an_axis_from_zero_over_many_decades_is_logarithmic():
+    hists = histograms.book()
+    mass = np.geomspace(0.3, 400, 4000)
+    for level in ("reco", "truth"):
+        hists["mass"].fill(dataset="x", level=level, mass=mass)
+    panel = plotting.plot_spectrum(hists["mass"], dataset="x").axes[0]
+    assert panel.get_xscale() == "log"
+    assert panel.get_xlim()[0] == 0.5
+    below_one = np.count_nonzero(mass < 1)  # the whole bin, of which half is shown
+    assert panel.containers[0].lines[0].get_ydata()[0] == below_one
+    few = histograms.book()
+    few["mass"].fill(dataset="x", level="reco", mass=np.linspace(0.5, 30, 500))
+    assert plotting.plot_spectrum(few["mass"], dataset="x").axes[0].get_xscale() == "linear"

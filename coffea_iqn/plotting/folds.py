@@ -135,7 +135,7 @@ def plot_spectrum(
         content = {n: (np.add.reduceat(v, kept[:-1]), np.add.reduceat(e, kept[:-1])) for n, (v, e) in content.items()}
         power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
         scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
-        log_x = not uniform and edges[0] > 0 and edges[-1] / edges[0] > 10
+        edges, log_x = _drawn_edges(edges, uniform=uniform)
         centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
 
         names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
@@ -368,6 +368,14 @@ def plot_all(
         if figure.is_empty:
             plt.close(figure)
     return {name: figure for name, figure in figures.items() if not figure.is_empty}
+
+
+def _drawn_edges(edges: Floats, *, uniform: bool) -> tuple[Floats, bool]:
+    """Edges as they are drawn, and whether on a logarithmic axis: half a bin there, where it begins at zero."""
+    low = float(edges[0] or edges[1] / 2)
+    if uniform or low <= 0 or edges[-1] / low <= (10 if edges[0] else 100):
+        return edges, False
+    return np.asarray([low, *edges[1:]]), True
 
 
 def _entries(axis: Any) -> str:

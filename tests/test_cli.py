@@ -87,7 +87,7 @@ def test_tables_are_whole_in_80_columns(capsys, monkeypatch):
     monkeypatch.setattr(terminal.console, "width", 80)
     names = [f"QCD_Pt-15to7000_TuneCP5_Flat_13TeV_number_{k}" for k in range(7)]
     flows = {name: {"events": 123_456_789_012, "gen_jets_selected": k} for k, name in enumerate(names)}
-    fold._print_cutflow({"model": "m", "gen_jets_per_second": 1.0, "datasets": flows})
+    fold._print_cutflow({"model": "m", "executor": "dask", "gen_jets_per_second": 1.0, "datasets": flows})
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)

@@ -203,6 +203,7 @@ def fold(arguments: argparse.Namespace) -> None:
             "datasets": out["cutflow"],
             "skim": [f"skim/{Path(file).name}" for file in out["files"]],
             "skipped": [one._asdict() | {"events": one.n_events} for one in skipped or ()],
+            "executor": arguments.executor,
             "seconds": round(seconds, 3),
             "compile_seconds": round(compiled, 3),
             # chunks that were there before took no time of this fold
@@ -346,10 +347,9 @@ def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, cou
 
 
 def _print_cutflow(summary: dict[str, Any]) -> None:
-    rate = summary["gen_jets_per_second"]
-    say(
-        f"Folded with {summary['model']}" + (f" at {rate:,.0f} gen jets/s" if rate else ", chunks of before among them")
-    )
+    rate, alone = summary["gen_jets_per_second"], summary["executor"] == "iterative"
+    said = f" at {rate:,.0f} gen jets/s" if rate else ", chunks of before among them"
+    say(f"Folded with {summary['model']}{said}{'' if alone or not rate else ', with the start of the workers'}")
     flows = summary["datasets"]
     rows = list({row: None for flow in flows.values() for row in flow})
     columns = {name: [_cell(flow.get(row)) for row in rows] for name, flow in flows.items()}

@@ -128,6 +128,14 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         found = {"cutflow": {dataset: cutflow}, "distances": {dataset: distances}, "files": files}
         return {"hists": hists, "sums": filler.sums, **found}
 
+    def reduce(self, result: dict[str, Any]) -> dict[str, Any]:
+        """What is kept on disk of the result of a chunk: all but the histograms, which its sums make again."""
+        return {name: value for name, value in result.items() if name != "hists"}
+
+    def restore(self, reduced: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of `reduce`."""
+        return {"hists": histograms.to_hists(reduced["sums"], reduced["cutflow"])} | reduced
+
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
             for distances in accumulator["distances"].values():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import resource
 import signal
 import subprocess
@@ -16,9 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import uproot
+from safetensors.numpy import load, save
 
 from coffea_iqn.data import sample_path
-from coffea_iqn.faults import Tolerant
+from coffea_iqn.faults import SUFFIX, Tolerant
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import run
 
@@ -81,7 +83,7 @@ def test_a_second_run_goes_on_from_finished_chunks(files, whole, tmp_path, capsy
     assert run(*arguments) == 2
     told = capsys.readouterr().err
     assert f"{tmp_path / 'b.root'}: " in told
-    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    kept = len(list((tmp_path / "out.chunks").rglob(f"*{SUFFIX}")))
     assert kept >= 5
     assert f"{kept} finished chunks are kept in {tmp_path / 'out.chunks'}" in told
     assert not (tmp_path / "out").exists()
@@ -97,7 +99,7 @@ def test_a_second_run_goes_on_from_finished_chunks(files, whole, tmp_path, capsy
 def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, counted, capsys):
     stopped = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
     run(*stopped)
-    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    kept = len(list((tmp_path / "out.chunks").rglob(f"*{SUFFIX}")))
     for options in (["--seed", 7], ["--pt-min", 30], ["--replicas", 2], ["--no-unmatched"], ["--truth", "none"]):
         counted.clear()
         run(*stopped, *options)
@@ -108,10 +110,57 @@ def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, 
     assert len(counted) == 1  # the bad one
 
 
-def test_a_damaged_checkpoint_is_made_again(files, whole, tmp_path, counted):
-    run("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
-    for k, path in enumerate(sorted((tmp_path / "out.chunks").rglob("*.coffea"))):
-        path.write_bytes(path.read_bytes()[: 100 * k])
+class Marker:
+    """What leaves a file when it is unpickled."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return open, (str(self.path), "w")
+
+
+def retold(data, change):
+    """A kept chunk with other content, as somebody would write it who knows the format but for the digest."""
+    tensors = load(data)
+    size = int.from_bytes(data[:8], "little")
+    kept = json.loads(data[8 : 8 + size])["__metadata__"]
+    return save(*change(tensors, kept))
+
+
+DAMAGES = {
+    "empty": lambda data, other: b"",
+    "truncated": lambda data, other: data[:-100],
+    "cut in its header": lambda data, other: data[:50],
+    "garbage": lambda data, other: bytes(range(256)) * 20,
+    "a flipped bit in the arrays": lambda data, other: data[:-8] + bytes([data[-8] ^ 64]) + data[-7:],
+    "a flipped bit in the text": lambda data, other: data.replace(b"gen_jets", b"gen_jetr", 1),
+    "longer": lambda data, other: data + b"more",
+    "another chunk's": lambda data, other: other,
+    "another structure": lambda data, other: save({"a": np.zeros(3)}, metadata={"content": "[]", "digest": ""}),
+    "no text": lambda data, other: save({"0": np.zeros(3)}),
+    "a sum missing": lambda data, other: retold(data, lambda t, kept: ({k: t[k] for k in list(t)[:-1]}, kept)),
+    "a sum changed": lambda data, other: retold(data, lambda t, kept: (t | {"0": t["0"] + 1.0}, kept)),
+}
+
+
+def test_what_is_not_as_it_was_kept_is_made_again(files, whole, tmp_path, counted, caplog):
+    arguments = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
+    run(*arguments)
+    kept = sorted((tmp_path / "out.chunks").rglob(f"*{SUFFIX}"))
+    right = [path.read_bytes() for path in kept]
+    marker = tmp_path / "was here"
+    for name, damage in (DAMAGES | {"a pickle": lambda data, other: pickle.dumps(Marker(marker))}).items():
+        kept[0].write_bytes(damage(right[0], right[1]))
+        counted.clear()
+        caplog.clear()
+        run(*arguments)
+        assert len(counted) == 2, name  # this one, and the bad one
+        assert f"{kept[0]}: a finished chunk that is not as it was kept, and is made again: " in caplog.text, name
+        counted.clear()
+        run(*arguments)
+        assert len(counted) == 1, name  # made again, it is believed
+    assert not marker.exists()
     assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out") == 0
     assert_equal_histograms(tmp_path / "out", whole)
 
@@ -131,7 +180,7 @@ def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, cap
 def test_skipping_goes_on_from_the_chunks_of_a_run_that_stopped(files, tmp_path, counted):
     arguments = ("fold", files / "a.root", files / "bad.root", *CHUNKS, "--output", tmp_path / "out")
     assert run(*arguments) == 2
-    kept = len(list((tmp_path / "out.chunks").rglob("*.coffea")))
+    kept = len(list((tmp_path / "out.chunks").rglob(f"*{SUFFIX}")))
     counted.clear()
     assert run(*arguments, "--skip-bad-files") == 0
     assert len(counted) == 10 - kept
@@ -156,7 +205,7 @@ def test_nothing_but_bad_files_is_an_error(files, tmp_path, capsys):
 
 
 def wait_for_a_chunk(folder, process=None):
-    while not list(folder.rglob("*.coffea")) and (process is None or process.poll() is None):
+    while not list(folder.rglob(f"*{SUFFIX}")) and (process is None or process.poll() is None):
         time.sleep(0.02)
 
 

@@ -25,7 +25,7 @@ from coffea_iqn.processors import IQNFoldProcessor
 from conftest import run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))
-CHUNKS = ("--chunksize", 1000, "--no-plots", "--dataset", "jets")
+CHUNKS = ("--chunksize", 1000, "--no-plots", "--dataset", "jets", "--identity", "event")
 
 
 def histograms(folder):
@@ -167,7 +167,7 @@ def test_what_is_not_as_it_was_kept_is_made_again(files, whole, tmp_path, counte
 
 def test_bad_files_are_skipped_and_listed_when_asked(files, whole, tmp_path, capsys):
     names = [files / name for name in ("a.root", "bad.root", "none.root", "b.root", "missing.root")]
-    options = ["--skip-bad-files", "--chunksize", 5000, "--no-plots", "--dataset", "jets"]
+    options = ["--skip-bad-files", *CHUNKS, "--chunksize", 5000]
     assert run("fold", *names, *options, "--output", tmp_path / "out") == 0
     assert_equal_histograms(tmp_path / "out", whole)
     skipped = json.loads((tmp_path / "out" / "summary.json").read_text())["skipped"]

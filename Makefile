@@ -11,7 +11,7 @@ SAMPLES = data/samples
 .PHONY: demo test docs lint clean
 
 demo: $(VENV)/installed
-	$(BIN)/coffea-iqn fold qcd=$(SAMPLES)/qcd_ak4.root qcdflat=$(SAMPLES)/qcdflat_ak4.root --output demo \
+	$(BIN)/coffea-iqn fold qcd=$(SAMPLES)/qcd_ak4.root qcdflat=$(SAMPLES)/qcdflat_ak4.root --output demo --force \
 	  --label "Delphes simulation" --energy 13 --reference-label Delphes
 
 test: $(VENV)/installed

@@ -17,7 +17,10 @@ __version__ = version("coffea-iqn")
 
 __all__ = ["Emulator", "IQNFolder", "__version__"]
 
-forget_stale(Path(__file__).parent)
+if (
+    Path(__file__).parents[1] / "pyproject.toml"
+).is_file():  # a tree that is worked on, where modules change one by one
+    forget_stale(Path(__file__).parent)
 
 _HOMES = {"Emulator": "coffea_iqn.emulator", "IQNFolder": "coffea_iqn.folder"}
 

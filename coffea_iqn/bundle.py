@@ -66,9 +66,7 @@ def save(emulator: Emulator, path: str | Path) -> str:
     FileExistsError: when there is something at the path that is not a bundle.
     """
     path = Path(path)
-    if path.exists() and not (path / CARD).is_file():
-        msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
-        raise FileExistsError(msg)
+    check_place(path)
     weights = save_tensors(assembly.weights(emulator))
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **assembly.describe(emulator)}
     content["hash"] = _hash(weights, content)
@@ -80,6 +78,18 @@ def save(emulator: Emulator, path: str | Path) -> str:
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return str(content["hash"])
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where there is what is not a bundle.
+
+    Raises
+    ------
+    FileExistsError: when there is something else, which a bundle would replace.
+    """
+    if path.exists() and not (path / CARD).is_file() and not (path.is_dir() and not any(path.iterdir())):
+        msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
+        raise FileExistsError(msg)
 
 
 def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:

@@ -11,7 +11,6 @@ from itertools import takewhile
 from typing import Any, NoReturn
 
 from coffea_iqn import __version__
-from coffea_iqn.commands.terminal import add_terminal_options, clean_warnings, complain, set_up
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
@@ -29,16 +28,23 @@ COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 2 for bad input, 130 when interrupted."""
-    argv = sys.argv[1:] if argv is None else argv
+    try:
+        return _run(sys.argv[1:] if argv is None else argv)
+    except KeyboardInterrupt:
+        # the modules behind `complain` may be what was interrupted
+        sys.stderr.write("coffea-iqn: interrupted; nothing half written is left\n")
+        return EXIT_INTERRUPTED
+
+
+def _run(argv: Sequence[str]) -> int:
+    from coffea_iqn.commands.terminal import clean_warnings, complain, set_up
+
     command = next((word for word in argv if not word.startswith("-")), "")
     arguments = parser(command).parse_args(argv)
     set_up(arguments)
     try:
         with clean_warnings(arguments):
             arguments.run(arguments)
-    except KeyboardInterrupt:
-        complain("coffea-iqn: interrupted; nothing half written is left")
-        return EXIT_INTERRUPTED
     except Exception as error:
         if arguments.traceback or not isinstance(error, _bad_input()):
             raise
@@ -85,6 +91,8 @@ def _likely(word: str, known: Collection[str]) -> str:
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
     """The parser of all commands, or of one: the options of the others are left out then."""
+    from coffea_iqn.commands.terminal import add_terminal_options
+
     main_parser = Parser(
         prog="coffea-iqn",
         description="The detector as a function: gen jets in, reco jets out, drawn by implicit quantile networks.",

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coffea_iqn.trees import FORMATS, iterate, read_about, written
-from coffea_iqn.whole import plain_names
+from coffea_iqn.whole import check_new, plain_names
 
 
 class Merged(NamedTuple):
@@ -30,7 +30,9 @@ class Merged(NamedTuple):
     gaps: list[tuple[str, int, int]]
 
 
-def merge(parts: Iterable[Path], output: Path, *, watch: Callable[[int], None] | None = None) -> list[Merged]:
+def merge(
+    parts: Iterable[Path], output: Path, *, force: bool = False, watch: Callable[[int], None] | None = None
+) -> list[Merged]:
     """Merge files of skims, in the order of inputs and events, whatever the order they are given in.
 
     Parameters
@@ -38,12 +40,14 @@ def merge(parts: Iterable[Path], output: Path, *, watch: Callable[[int], None] |
     parts: files, or folders of them, of either format.
     output: a file that ends in .root or .parquet, for one dataset; or a folder for a file of each dataset, of the
         format of the parts.
+    force: whether files that are there may be replaced.
     watch: told now and then how many events more are written.
 
     Raises
     ------
     ValueError: when there is no file, a file is none of ours, files were made with other models, settings or branches,
         events are in two of them, or several datasets are to go into one file. Nothing is written then.
+    FileExistsError: when a file is there that would be replaced.
     """
     datasets: dict[str, dict[Path, dict[str, Any]]] = {}
     for path in _files(parts):
@@ -57,6 +61,8 @@ def merge(parts: Iterable[Path], output: Path, *, watch: Callable[[int], None] |
     else:
         plain = plain_names(datasets)
         targets = {dataset: output / f"{plain[dataset]}{next(iter(of)).suffix}" for dataset, of in datasets.items()}
+    for target in targets.values():
+        check_new(target, force=force)
     checked = {dataset: _in_order(dataset, of) for dataset, of in datasets.items()}
     return [_merge(dataset, checked[dataset], targets[dataset], watch) for dataset in sorted(datasets)]
 

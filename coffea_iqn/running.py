@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -56,6 +57,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
             msg = "executor dask: expected dask.distributed to be installed: pip install 'coffea-iqn[dask]'"
             raise ValueError(msg) from None
         with contextlib.ExitStack() as stack:
+            stack.enter_context(_quiet("distributed"))  # a lost scheduler is an error of ours, in one line
             if scheduler is None:
                 cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
                 scheduler = stack.enter_context(cluster).scheduler_address
@@ -64,6 +66,20 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
     else:
         msg = f"executor: expected one of {', '.join(EXECUTORS)}, got {kind!r}"
         raise ValueError(msg)
+
+
+@contextlib.contextmanager
+def _quiet(package: str) -> Iterator[None]:
+    """Nothing from the loggers of a package, some of which have levels of their own."""
+    names = [name for name in logging.root.manager.loggerDict if name == package or name.startswith(f"{package}.")]
+    before = {name: logging.getLogger(name).level for name in names}
+    try:
+        for name in names:
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+        yield
+    finally:
+        for name, level in before.items():
+            logging.getLogger(name).setLevel(level)
 
 
 def run(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import re
 import shutil
+import socket
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -35,6 +38,71 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     return plain
 
 
+def check_new(path: Path, *, force: bool) -> None:
+    """Refuse to replace what is there, unless told to.
+
+    Parameters
+    ----------
+    path: of an output, a file or a folder; an empty folder is as good as none.
+    force: whether it may be replaced.
+
+    Raises
+    ------
+    FileExistsError: when there is something.
+    """
+    if not force and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+        msg = f"output {path}: expected a new path, got one where something is already: --force replaces it"
+        raise FileExistsError(msg)
+
+
+@contextlib.contextmanager
+def at_work(path: Path) -> Iterator[None]:
+    """Be the only process that makes an output, as long as the block lasts; one that was killed does not count.
+
+    Raises
+    ------
+    FileExistsError: when another process is at work there.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    mine = f"{os.getpid()} {socket.gethostname()}"
+    try:
+        _write_new(lock, mine)
+    except FileExistsError:
+        pid, _, host = lock.read_text().strip().partition(" ")
+        if host != socket.gethostname() or _is_alive(pid):
+            msg = (
+                f"output {path}: expected no other process at work there, found process {pid or 'unknown'} of "
+                f"{host or 'an unknown machine'}; where it is gone, remove {lock}"
+            )
+            raise FileExistsError(msg) from None
+        lock.unlink(missing_ok=True)
+        _write_new(lock, mine)
+    try:
+        yield
+    finally:
+        lock.unlink(missing_ok=True)
+
+
+def _write_new(path: Path, content: str) -> None:
+    """Write a file that was not there, as only one of several processes can, on shared disks as well."""
+    with path.open("x") as file:
+        file.write(content)
+
+
+def _is_alive(pid: str) -> bool:
+    """Whether a process of this machine runs."""
+    if not pid.isdecimal():
+        return True  # its file is not yet written
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which takes its place when the block ends well, and vanishes when it does not.
@@ -51,10 +119,23 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        yield temporary
-        temporary.replace(path)
+        with _naming(path):
+            yield temporary
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Say of a disk that is full what was to be written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or str(path) in str(error):
+            raise
+        msg = f"output {path}: {os.strerror(error.errno)}"
+        raise OSError(error.errno, msg) from error
 
 
 @contextlib.contextmanager
@@ -72,13 +153,14 @@ def whole_folder(path: Path) -> Iterator[Path]:
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
-        yield temporary
-        path.mkdir(exist_ok=True)
-        for file in sorted(temporary.rglob("*")):
-            target = path / file.relative_to(temporary)
-            if file.is_dir():
-                target.mkdir(exist_ok=True)
-            else:
-                file.replace(target)
+        with _naming(path):
+            yield temporary
+            path.mkdir(exist_ok=True)
+            for file in sorted(temporary.rglob("*")):
+                target = path / file.relative_to(temporary)
+                if file.is_dir():
+                    target.mkdir(exist_ok=True)
+                else:
+                    file.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -197,3 +197,24 @@ def test_importing_prints_nothing_and_sets_nothing():
     code = "import os; before = dict(os.environ); import coffea_iqn.processors; assert dict(os.environ) == before"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == ""
+
+
+@pytest.mark.skipif(not (ROOT.parent / "pyproject.toml").is_file(), reason="installed without the repository")
+def test_what_is_imported_is_declared():
+    """Every package that modules import is a dependency, or one of an extra; llvmlite comes with numba."""
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    declared = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
+    modules = {"pyyaml": "yaml", "pythia8mc": "pythia8mc", "xgboost-cpu": "xgboost", "fsspec-xrootd": "fsspec_xrootd"}
+    names = [re.match(r"[\w-]+", one).group() for one in declared]
+    known = {modules.get(name, name.replace("-", "_")) for name in names} | {"coffea_iqn", "llvmlite"}
+    imported = set()
+    for path in (*ROOT.rglob("*.py"), *(ROOT.parent / "processors").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) <= known

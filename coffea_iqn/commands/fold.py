@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,7 @@ from coffea_iqn.commands.common import (
     open_executor,
 )
 from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
-from coffea_iqn.commands.options import add_figure_options, path, text
+from coffea_iqn.commands.options import add_figure_options, add_force_option, path, text
 from coffea_iqn.commands.terminal import complain, console, fitting, say, show_progress
 from coffea_iqn.faults import Checkpoints, Skipped
 from coffea_iqn.files import Source, equal_events, first_jets
@@ -36,7 +37,7 @@ from coffea_iqn.ranges import GEV
 from coffea_iqn.resident import find_device
 from coffea_iqn.skims import Skim, branch_patterns
 from coffea_iqn.trees import FORMATS
-from coffea_iqn.whole import plain_names, whole_folder
+from coffea_iqn.whole import at_work, check_new, plain_names, whole_folder
 
 DEFAULT = "cms-delphes-ak4"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What fold understands."""
     add_file_options(parser)
     parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for all that is written")
+    add_force_option(parser)
     parser.add_argument(
         "--model",
         type=text,
@@ -130,8 +132,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
-    truth = _truth(arguments)
+    check_new(arguments.output, force=arguments.force)
     _check_here(arguments)
+    with at_work(arguments.output):
+        before = _plots_of(arguments.output)
+        _fold(arguments)
+        for plot in before - _plots_of(arguments.output):  # of other datasets or axes: none of this fold's
+            plot.unlink(missing_ok=True)
+
+
+def _plots_of(output: Path) -> set[Path]:
+    """The figures that the fold of a folder drew, and no other file that is there."""
+    try:
+        names = json.loads((output / "summary.json").read_text())["plots"]
+        return {output / "plots" / Path(str(name)).name for name in names}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
+def _fold(arguments: argparse.Namespace) -> None:
+    truth = _truth(arguments)
     checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
     skim = _skim(arguments, checkpoints)
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
@@ -201,6 +221,7 @@ def fold(arguments: argparse.Namespace) -> None:
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
             "datasets": out["cutflow"],
+            "plots": [plot.name for plot in plots],
             "skim": [f"skim/{Path(file).name}" for file in out["files"]],
             "skipped": [one._asdict() | {"events": one.n_events} for one in skipped or ()],
             "executor": arguments.executor,

@@ -10,11 +10,12 @@ import loky
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from coffea_iqn import generating
-from coffea_iqn.commands.options import path, text
+from coffea_iqn.commands.options import add_force_option, path, text
 from coffea_iqn.commands.terminal import Bars, say
 from coffea_iqn.generating import PROCESSES, Settings
 from coffea_iqn.generating.settings import EVENTS, SEEDS
 from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS
+from coffea_iqn.whole import check_new
 
 SETTLED_SECONDS = 5.0  # before which a rate says little
 
@@ -37,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--events", type=EVENTS, required=True, metavar="N")
     parser.add_argument("--output", type=path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
+    add_force_option(parser)
     parser.add_argument("--seed", type=SEEDS, default=1, help="of all that is random (default: %(default)s)")
     parser.add_argument(
         "--workers", type=WORKERS, help="processes; the events do not depend on them (default: all cores)"
@@ -65,6 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def generate(arguments: argparse.Namespace) -> None:
     """Generate events and write their gen jets."""
+    check_new(arguments.output, force=arguments.force)
     settings = Settings(
         process=arguments.process,
         n_events=arguments.events,

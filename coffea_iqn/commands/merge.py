@@ -7,7 +7,7 @@ import argparse
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
 from coffea_iqn import merging
-from coffea_iqn.commands.options import path
+from coffea_iqn.commands.options import add_force_option, path
 from coffea_iqn.commands.terminal import Bars, say
 
 EXAMPLES = """examples:
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="a file that ends in .root or .parquet, or a folder for one of each dataset",
     )
+    add_force_option(parser)
     parser.set_defaults(run=merge)
 
 
@@ -42,7 +43,7 @@ def merge(arguments: argparse.Namespace) -> None:
             bars.progress.advance(task, n_events)
             bars.line("merging")
 
-        made = merging.merge(arguments.parts, arguments.output, watch=watch)
+        made = merging.merge(arguments.parts, arguments.output, force=arguments.force, watch=watch)
     for one in made:
         files = f"{one.n_parts:,} file{'s' * (one.n_parts > 1)}"
         say(f"{one.path}: {one.dataset}, {one.n_events:,} events of {files}")

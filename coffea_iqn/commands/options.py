@@ -60,3 +60,8 @@ def assignment(given: str) -> tuple[str, str]:
         msg = f"expected NAME=VALUE, got {given!r}"
         raise argparse.ArgumentTypeError(msg)
     return name, value
+
+
+def add_force_option(parser: argparse.ArgumentParser) -> None:
+    """The option of commands whose output may be there already."""
+    parser.add_argument("--force", action="store_true", help="replace an output that is there")

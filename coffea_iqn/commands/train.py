@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from coffea_iqn import bundle, running, training
 from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, open_executor
-from coffea_iqn.commands.options import assignment, path, text
+from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.context import WIDTHS
 from coffea_iqn.distilling import distil
@@ -29,6 +29,7 @@ from coffea_iqn.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.resident import find_device
 from coffea_iqn.samples import TrainingSample
 from coffea_iqn.thresholds import find_edge
+from coffea_iqn.whole import at_work, check_new
 
 AUTO, FOUND = "auto", "found in the data"
 GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What train understands."""
     add_file_options(parser)
     parser.add_argument("--output", type=path, required=True, metavar="BUNDLE", help="the folder to write")
+    add_force_option(parser)
     parser.add_argument(
         "--teacher", type=text, metavar="MODEL", help="learn smaller, faster networks from those of a bundle"
     )
@@ -130,6 +132,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
+    check_new(arguments.output, force=arguments.force)
+    bundle.check_place(arguments.output)
+    with at_work(arguments.output):
+        _train(arguments)
+
+
+def _train(arguments: argparse.Namespace) -> None:
     settings, device = _settings(arguments), find_device(arguments.device)
     teacher = None if arguments.teacher is None else bundle.load(arguments.teacher)
     output: Path = arguments.output

@@ -138,9 +138,11 @@ def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):
     assert selection == ("anti-$k_T$, $R$ = 0.5", 30.0, 5.0)
 
 
-def test_fold_again_replaces_the_files(folded):
+def test_fold_again_replaces_the_files_when_asked(folded):
     before = (folded / "histograms.root").stat().st_mtime_ns
-    assert run("fold", f"qcd={QCD}", "--no-plots", "--output", folded) == 0
+    assert run("fold", f"qcd={QCD}", "--no-plots", "--output", folded) == 2
+    assert (folded / "histograms.root").stat().st_mtime_ns == before
+    assert run("fold", f"qcd={QCD}", "--no-plots", "--force", "--output", folded) == 0
     assert (folded / "histograms.root").stat().st_mtime_ns > before
     assert set(json.loads((folded / "summary.json").read_text())["datasets"]) == {"qcd"}
 
@@ -265,6 +267,8 @@ def test_nanoaod_and_delphes_at_once_are_refused(tmp_path, capsys):
 def test_output_that_is_a_file_is_refused(tmp_path, capsys):
     (tmp_path / "out").write_text("precious")
     assert run("fold", QCD, "--output", tmp_path / "out") == 2
+    assert "expected a new path" in one_error(capsys)
+    assert run("fold", QCD, "--force", "--output", tmp_path / "out") == 2
     assert "expected a folder, found a file" in one_error(capsys)
     assert (tmp_path / "out").read_text() == "precious"
 
@@ -500,7 +504,7 @@ def test_names_of_datasets_stay_inside_the_output(tmp_path, capsys):
     assert len(list((tmp_path / "merged").iterdir())) == 2
     assert {p.name for p in tmp_path.iterdir()} == {"fileset.json", "out", "merged"}
     capsys.readouterr()
-    assert run("fold", f"a/b={QCD}", f"a-b={ttbar}", "--output", tmp_path / "out") == 2
+    assert run("fold", f"a/b={QCD}", f"a-b={ttbar}", "--output", tmp_path / "other") == 2
     assert "got 'a/b' and 'a-b'" in one_error(capsys)
 
 
@@ -508,7 +512,7 @@ def test_quiet_says_nothing_but_errors(tmp_path, capsys):
     assert run("fold", sample_path("ttbar_ak4_genonly.root"), "-q", "--no-plots", "--output", tmp_path / "out") == 0
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
-    assert run("fold", "nowhere.root", "-q", "--output", tmp_path / "out") == 2
+    assert run("fold", "nowhere.root", "-q", "--output", tmp_path / "other") == 2
     assert "nowhere.root" in one_error(capsys)
 
 

@@ -210,7 +210,7 @@ def test_the_command_line_keeps_names_and_merges(rich_file, tmp_path, capsys):
     assert {"Muon_pt", "LHEPdfWeight", "Jet_pt"} <= content(tmp_path / "made" / "jets.root").keys()
 
     # of a fold with other chunks, the files of the last one are none
-    assert run(*arguments, *options, "--chunksize", 200, "--output", tmp_path / "out") == 0
+    assert run(*arguments, *options, "--chunksize", 200, "--force", "--output", tmp_path / "out") == 0
     assert len(list((tmp_path / "out" / "skim").iterdir())) == 1
     capsys.readouterr()
     for option in (["--keep", "Muon_*"], ["--as", "Jet"]):
@@ -276,7 +276,8 @@ def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
     assert not (tmp_path / "merged.root").exists()
     (made,) = merging.merge([lean[1], lean[4]], tmp_path / "merged.root")
     assert made.gaps == [(str(QCD), 0, 1000), (str(QCD), 2000, 4000)]
-    assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 0
+    assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 2
+    assert run("merge", lean[1], lean[4], "--force", "--output", tmp_path / "merged.root") == 0
 
 
 def test_a_folder_takes_one_file_of_each_dataset(parts, tmp_path):

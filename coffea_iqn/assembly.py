@@ -28,6 +28,7 @@ from coffea_iqn.features import (
     Standardisation,
 )
 from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
+from coffea_iqn.support import Support
 from coffea_iqn.unmatched import Law, Unmatched
 from coffea_iqn.unmatched_columns import N_FAR, N_NEAR
 from coffea_iqn.variables import Variables
@@ -190,7 +191,7 @@ def _describe_variables(variables: Variables) -> dict[str, Any]:
         "compression": None if compression is None else compression.coefficients.tolist(),
         "context": list(variables.context),
         "raw_pt_min": variables.raw_pt_min,
-        "mass_over_pt_max": variables.mass_over_pt_max,
+        "support": variables.support._asdict(),
     }
 
 
@@ -205,6 +206,7 @@ def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
             "jets": law.jets.description(),
             "input_scale": _plain(law.input_scale),
             "target_scale": _plain(law.target_scale),
+            "bounds": law.bounds.tolist(),
         }
         for kind, law in model.laws.items()
     }
@@ -228,8 +230,14 @@ def _unmatched(content: Mapping[str, Any], variables: Variables, tensors: Tensor
         for part in (number, jets):
             _check_inputs(name, part, n)
         scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
-        laws[kind] = Law(number, jets, *scales)
-    return Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, reach, raw_pt_min)
+        bounds = _array(f"{name} bounds", described["bounds"], (2, N_TARGETS)).astype(np.float32)
+        if not (bounds[0] < bounds[1]).all():
+            msg = f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}"
+            raise ValueError(msg)
+        laws[kind] = Law(number, jets, *scales, bounds)
+    near, far = laws["near"], laws["far"]
+    names = variables.inputs, variables.scale
+    return Unmatched(near, far, *names, context, reach, raw_pt_min, variables.support)
 
 
 def _levels(names: Any) -> tuple[str, ...]:
@@ -267,8 +275,19 @@ def _variables(content: Mapping[str, Any]) -> Variables:
         compression=compression,
         context=context,
         raw_pt_min=_number("raw_pt_min", content["raw_pt_min"], least=0.0),
-        mass_over_pt_max=_number("mass_over_pt_max", content["mass_over_pt_max"], above=0.0),
+        support=_support(content["support"]),
     )
+
+
+def _support(content: Any) -> Support:
+    content = _object("support", content)
+    low, high = _array("support pt_target", content["pt_target"], (2,)).tolist()
+    if not low < high:
+        msg = f"support pt_target: expected two rising numbers, got {low} and {high}"
+        raise ValueError(msg)
+    numbers = [name for name in Support._fields if name != "pt_target"]
+    known = {name: _number(f"support {name}", content[name], above=0.0) for name in numbers}
+    return Support(pt_target=(low, high), **known)
 
 
 def _standardisation(name: str, content: Mapping[str, Any], n: int) -> Standardisation:

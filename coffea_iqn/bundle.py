@@ -2,11 +2,11 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 3
+    schema_version   integer; this library reads version 4
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
-                     jet scale, standardisations, compression, levels of context, threshold
+                     jet scale, standardisations, compression, levels of context, threshold, support
     card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
     hash             SHA-256 of the weights and of all of the above
 """
@@ -28,7 +28,7 @@ from coffea_iqn import assembly
 from coffea_iqn.data import BUNDLES, bundle_path
 from coffea_iqn.emulator import Emulator
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
 _KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")

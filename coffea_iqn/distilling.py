@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from coffea_iqn.batches import Budget, Course
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import PHI
 from coffea_iqn.fitting import Fitted, Schedule, Watch
-from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork, SplineIQN
+from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, Bounds, OriginNetwork, QuantileNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs
 from coffea_iqn.training import claim
@@ -65,6 +66,7 @@ def distil(
         columns = [pairs.gen, pairs.context, pairs.sample, pairs.level]
         claim(checkpoint, columns, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
+    of_tensors = teacher.on("cpu").variables
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
     course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
@@ -78,24 +80,27 @@ def distil(
         with torch.no_grad():
             return inputs if by is None else by.describe(inputs)
 
-    def origin_loss(inputs: Tensor, _lower: Tensor, _: torch.Generator) -> Tensor:
+    def origin_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
         assert teacher.origin is not None
         with torch.no_grad():
             likely = functional.softmax(teacher.origin(inputs), dim=1)
         return functional.cross_entropy(origin(inputs), likely)
 
-    def quantile_loss(inputs: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+    def quantile_loss(inputs: Tensor, gen: Tensor, generator: torch.Generator) -> Tensor:
         seen, seen_by_teacher = described(origin, inputs), described(teacher.origin, inputs)
         tau = torch.rand(len(inputs), N_TARGETS, generator=generator).clamp(TINY, 1.0 - TINY)
         with torch.no_grad():
-            y = teacher.network.sample(tau, seen_by_teacher, lower)
-            levels, log_densities = _densities(teacher.network, y, seen_by_teacher, lower)
-        own_levels, own_log_densities = _densities(network, y, seen, lower)
+            y = teacher.network.sample(
+                tau, seen_by_teacher, partial(of_tensors.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+            )
+            bounds = of_tensors.all_bounds(y, gen, v.raw_pt_min)
+            levels, log_densities = _densities(teacher.network, y, seen_by_teacher, bounds)
+        own_levels, own_log_densities = _densities(network, y, seen, bounds)
         divergence = (log_densities - own_log_densities).sum(dim=1).mean()
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
-    def acceptance_loss(inputs: Tensor, _lower: Tensor, _: torch.Generator) -> Tensor:
+    def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None
         assert teacher.acceptance is not None
         with torch.no_grad():
@@ -124,13 +129,11 @@ def distil(
     return Emulator(network, v, gate, origin, teacher.unmatched, card=card)
 
 
-def _densities(network: QuantileNetwork, y: Tensor, context: Tensor, lower: Tensor) -> tuple[Tensor, Tensor]:
-    """Levels and log-densities of the four targets, (N, 4) each, of what lies above the bound."""
-    both = [network.density(k, y[:, k], context, y[:, :k]) for k in range(N_TARGETS)]
-    levels, log_densities = ([pair[which] for pair in both] for which in (0, 1))
-    below, _ = network.density(0, lower, context, y[:, :0])
-    levels[0] = (levels[0] - below) / (1.0 - below)
-    log_densities[0] = log_densities[0] - torch.log1p(-below)
+def _densities(network: QuantileNetwork, y: Tensor, context: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Levels and log-densities of the four targets between their bounds, (N, 4) each."""
+    least, most = bounds
+    both = [network.density(k, y[:, k], context, y[:, :k], (least[:, k], most[:, k])) for k in range(N_TARGETS)]
+    levels, log_densities = zip(*both, strict=True)
     return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)
 
 
@@ -155,10 +158,10 @@ def _students(
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
-    """Network inputs, lower bounds and samples of some gen jets, half of them mirrored in phi if so asked."""
+    """Network inputs, gen jets and samples of some gen jets, half of them mirrored in phi if so asked."""
     gen, context = pairs.gen[part].copy(), pairs.context[part]
     if reflect:
         gen[::2, PHI] *= -1.0
     v = teacher.variables
-    columns = (v.network_inputs(gen, context), v.lower_bound(gen, v.raw_pt_min), pairs.sample[part])
+    columns = (v.network_inputs(gen, context), gen, pairs.sample[part])
     return tuple(torch.from_numpy(column) for column in columns)

@@ -142,11 +142,7 @@ class Emulator:
             inputs, y = on.inputs(gen, context), v.encode(reco, gen)
             out = []
             for k in range(N_TARGETS):
-                if k == 0 and threshold > 0.0:
-                    bound = v.lower_bound(gen, threshold)
-                    q = self.network.quantile_above(k, tau[:, k], inputs, y[:, :k], bound)
-                else:
-                    q = self.network.quantile(k, tau[:, k], inputs, y[:, :k])
+                q = self.network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
                 one_changed = y.clone()
                 one_changed[:, k] = q
                 out.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
@@ -262,16 +258,12 @@ class Emulator:
         v, threshold = on.variables, on.variables.threshold(raw_pt_min)
 
         def chain(gen: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
-            inputs, y, lower = on.inputs(gen, context), v.encode(reco, gen), v.lower_bound(gen, threshold)
-            levels, log_densities = [], []
-            for k in range(N_TARGETS):
-                level, log_density = self.network.density(k, y[:, k], inputs, y[:, :k])
-                if k == 0:
-                    below, _ = self.network.density(0, lower, inputs, y[:, :0])
-                    level = (level - below) / (1.0 - below)
-                    log_density = log_density - torch.log1p(-below)
-                levels.append(level)
-                log_densities.append(log_density)
+            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
+            both = [
+                self.network.density(k, y[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
+                for k in range(N_TARGETS)
+            ]
+            levels, log_densities = zip(*both, strict=True)
             return torch.stack(levels + log_densities, dim=1)
 
         both = _with_torch(chain, gen, reco, context, on=on)

@@ -173,31 +173,42 @@ class Targets(NamedTuple):
     decode: Callable[..., Any]
 
 
-def cms_scale(raw: Columns) -> Columns:
-    """The jet energy scale of Delphes' CMS card: jets (N, 4) times sqrt((2.5 − 0.15 |η|)² / pt_raw + 1)."""
-    xp = array_namespace(raw)
-    return _scaled(raw, xp.sqrt((2.5 - 0.15 * xp.abs(raw[:, ETA])) ** 2 / raw[:, PT] + 1.0))
+class JetScale(NamedTuple):
+    """What a Delphes card does to a four-momentum after its thresholds: times sqrt((a − b |η|)² / pt_raw + 1).
 
+    Attributes
+    ----------
+    constant, slope: a and b, in the root of GeV; zero for a detector that leaves jets as they were clustered.
+    """
 
-def cms_unscale(reco: Columns) -> Columns:
-    """The inverse of `cms_scale`: jets as they were clustered, before the scale."""
-    xp = array_namespace(reco)
-    c = (2.5 - 0.15 * xp.abs(reco[:, ETA])) ** 2
-    raw_pt = 0.5 * (xp.sqrt(c * c + 4.0 * reco[:, PT] ** 2) - c)
-    return _scaled(reco, raw_pt / reco[:, PT])
+    constant: float
+    slope: float
+
+    def factor(self, raw: Columns) -> Columns:
+        """By how much jets (N, 4) are scaled, (N,)."""
+        return array_namespace(raw).sqrt(self._noise(raw) / raw[:, PT] + 1.0)
+
+    def apply(self, raw: Columns) -> Columns:
+        """Jets (N, 4), scaled."""
+        return raw if self == UNSCALED else _scaled(raw, self.factor(raw))
+
+    def undo(self, reco: Columns) -> Columns:
+        """Jets (N, 4) as they were clustered, before the scale: the inverse of `apply`."""
+        if self == UNSCALED:
+            return reco
+        noise = self._noise(reco)
+        raw_pt = 0.5 * (array_namespace(reco).sqrt(noise * noise + 4.0 * reco[:, PT] ** 2) - noise)
+        return _scaled(reco, raw_pt / reco[:, PT])
+
+    def _noise(self, jets: Columns) -> Columns:
+        return (self.constant - self.slope * array_namespace(jets).abs(jets[:, ETA])) ** 2
 
 
 def _scaled(jets: Columns, factor: Columns) -> Columns:
     return _side_by_side([jets[:, PT] * factor, jets[:, ETA], jets[:, PHI], jets[:, MASS] * factor])
 
 
-class JetScale(NamedTuple):
-    """What a detector does to the four-momentum of a jet after its thresholds, and how to undo it."""
-
-    apply: Callable[..., Any]
-    undo: Callable[..., Any]
-
-
+UNSCALED = JetScale(0.0, 0.0)
 INPUTS: dict[str, Callable[..., Any]] = {
     "paper": paper_variables,
     "calorimeter": calorimeter_variables,
@@ -208,8 +219,9 @@ TARGETS: dict[str, Targets] = {
     "symmetric": Targets(symmetric_targets, jets_from_symmetric),
 }
 SCALES: dict[str, JetScale] = {
-    "none": JetScale(lambda jets: jets, lambda jets: jets),
-    "delphes-cms": JetScale(cms_scale, cms_unscale),
+    "none": UNSCALED,
+    "delphes-cms": JetScale(2.5, 0.15),
+    "delphes-atlas": JetScale(3.0, 0.2),
 }
 
 

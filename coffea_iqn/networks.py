@@ -1,8 +1,9 @@
 """The IQN family: what turns a quantile level and a context into a quantile.
 
-A member is a `QuantileNetwork`. It answers `quantile(k, tau, context, drawn)`, the quantile at level tau
-of the k-th target given the context and the k targets drawn before it, and it knows its own training
-`loss`. Nothing outside this module asks which member it holds: `build` makes one from its description.
+A member is a `QuantileNetwork`. It answers `quantile(k, tau, context, drawn, bounds)`, the quantile at level tau of the
+k-th target given the context and the k targets drawn before it, of what lies between two bounds where there are some,
+and it knows its own training `loss`. Nothing outside this module asks which member it holds: `build` makes one from its
+description.
 
 `IQNx4` and `IQNx1` are the members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073;
 `SplineIQN` is monotone by construction, and so has an exact distribution function and density.
@@ -10,6 +11,7 @@ of the k-th target given the context and the k targets drawn before it, and it k
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -17,10 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.splines import LOGIT_MAX, STEP_MIN, inverse, positive, spline
+from coffea_iqn.splines import STEP_MIN, inverse, positive, spline
 
 N_TARGETS = 4
-NO_BOUND = -1e4  # far below any standardised target, and finite, as gradients need it
+NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
+LEAST_INSIDE = 1e-30  # chance to lie between two bounds, where it is too small for single precision
+
+Bounds = tuple[Tensor, Tensor]
+"""The least and the greatest value that a target of each jet can have, (N,) each."""
 
 
 def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
@@ -51,8 +57,9 @@ class QuantileNetwork(nn.Module):
     ----------
     n_context: columns of the context, the standardised variables of the gen jet.
 
-    `exact` says whether the member has a `density`, and so can be cut off at a lower bound; `compiled` whether
-    `coffea_iqn.compiled` knows it; `keywords` names what `build` takes for it, beside n_context.
+    `exact` says whether the member has a `density`, and so can be cut off at bounds exactly: any other member keeps
+    within them by giving the bound for what lies beyond. `compiled` says whether `coffea_iqn.compiled` knows it;
+    `keywords` names what `build` takes for it, beside n_context.
     """
 
     exact = False
@@ -63,7 +70,7 @@ class QuantileNetwork(nn.Module):
         super().__init__()
         self.n_context = n_context
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         """The quantile of target k.
 
         Parameters
@@ -72,6 +79,7 @@ class QuantileNetwork(nn.Module):
         tau: levels in (0, 1), (N,).
         context: (N, n_context).
         drawn: the targets 0 to k − 1, (N, k).
+        bounds: between which it lies; None for anywhere.
 
         Returns
         -------
@@ -79,29 +87,31 @@ class QuantileNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         """The training loss of a batch, a scalar.
 
         Parameters
         ----------
         context: (N, n_context).
         target: (N, 4).
-        lower: below this the sample holds no first target, (N,); `NO_BOUND` where nothing is cut.
+        bounds: of all four targets of each jet, given those before, (N, 4) each; `NO_BOUND` where there is none.
         generator: source of whatever the member draws.
         """
         raise NotImplementedError
 
-    def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def density(
+        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The level of y, F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
         Parameters
         ----------
-        k, context, drawn: as of `quantile`.
+        k, context, drawn, bounds: as of `quantile`.
         y: values of target k, (N,).
 
         Returns
         -------
-        levels in (0, 1) and log-densities, (N,) each.
+        levels in (0, 1) and log-densities, (N,) each; beyond a bound 0 or 1, and −infinity.
 
         Raises
         ------
@@ -114,19 +124,14 @@ class QuantileNetwork(nn.Module):
         """The keywords that `build` needs to make this network again, weights aside."""
         return _describe(self, self.keywords)
 
-    def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
-        """As `quantile`, of what lies above a bound, (N,): at the levels [F(lower), 1)."""
-        below, _ = self.density(k, lower, context, drawn)
-        return self.quantile(k, below + (1.0 - below) * tau, context, drawn)
-
-    def sample(self, tau: Tensor, context: Tensor, lower: Tensor | None = None) -> Tensor:
+    def sample(self, tau: Tensor, context: Tensor, bounds: Callable[[int, Tensor], Bounds] | None = None) -> Tensor:
         """Draw the four targets one after the other, each given the network's own draws before it.
 
         Parameters
         ----------
         tau: levels in (0, 1), (N, 4).
         context: (N, n_context).
-        lower: a bound, (N,): the first target is drawn from what lies above, from the levels [F(lower), 1).
+        bounds: gives those of target k from the targets before it, (N, k); None for none.
 
         Returns
         -------
@@ -134,10 +139,7 @@ class QuantileNetwork(nn.Module):
         """
         drawn = context[:, :0]  # (N, 0)
         for k in range(N_TARGETS):
-            if k == 0 and lower is not None:
-                q = self.quantile_above(k, tau[:, k], context, drawn, lower)
-            else:
-                q = self.quantile(k, tau[:, k], context, drawn)
+            q = self.quantile(k, tau[:, k], context, drawn, None if bounds is None else bounds(k, drawn))
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
 
@@ -176,20 +178,28 @@ class PinballNetwork(QuantileNetwork):
         self.slope = slope
         self.penalty = penalty
 
-    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
-        del lower  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        del bounds  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
         tau = torch.rand(target.shape, generator=generator).to(target.device)  # (N, 4)
         penalised = self.penalty > 0.0 and torch.is_grad_enabled()
         tau.requires_grad_(penalised)
         total = target.new_zeros(())
         for k in range(N_TARGETS):
             level = tau[:, k]
-            q = self.quantile(k, level, context, target[:, :k])
+            q = self.unbounded(k, level, context, target[:, :k])
             total = total + pinball_loss(q, target[:, k], level.detach())
             if penalised:
                 (slope,) = torch.autograd.grad(q.sum(), level, create_graph=True)
                 total = total + self.penalty * slope.clamp(max=0.0).square().mean()
         return total / N_TARGETS
+
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        q = self.unbounded(k, tau, context, drawn)
+        return q if bounds is None else torch.clamp(q, *bounds)
+
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+        """What the network says of `quantile`, wherever it lies."""
+        raise NotImplementedError
 
 
 def scaled_level(tau: Tensor) -> Tensor:
@@ -204,7 +214,7 @@ class IQNx4(PinballNetwork):
         super().__init__(n_context, **sizes)
         self.nets = nn.ModuleList(mlp(1 + n_context + k, 1, self.hidden, self.slope) for k in range(N_TARGETS))
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
         inputs = torch.cat([scaled_level(tau), context, drawn], dim=1)  # (N, 1 + n_context + k)
         q: Tensor = self.nets[k](inputs)
         return q[:, 0]
@@ -217,7 +227,7 @@ class IQNx1(PinballNetwork):
         super().__init__(n_context, **sizes)
         self.net = mlp(1 + n_context + (N_TARGETS - 1) + N_TARGETS, 1, self.hidden, self.slope)
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
         n = len(context)
         padding = context.new_zeros(n, N_TARGETS - 1 - k)
         which = context.new_zeros(n, N_TARGETS)
@@ -231,8 +241,11 @@ LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
-def _logit(tau: Tensor) -> Tensor:
-    return torch.logit(tau).clamp(-LOGIT_MAX, LOGIT_MAX)
+def _inside(z_low: Tensor, z_high: Tensor) -> Tensor:
+    """The chance to lie between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
+    upper = torch.where(z_low + z_high > 0.0, -1.0, 1.0)
+    one, other = torch.sigmoid(upper * z_low), torch.sigmoid(upper * z_high)
+    return (upper * (other - one)).clamp(min=LEAST_INSIDE)
 
 
 class SplineIQN(QuantileNetwork):
@@ -240,8 +253,8 @@ class SplineIQN(QuantileNetwork):
 
     The abscissa is the logit of the level, log(τ / (1 − τ)), with knots at fixed levels down to 10^-4; a network
     gives the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots
-    the spline goes on straight in the logit, so that the tails have no end. Trained by likelihood, exact also
-    for a sample that is cut off below.
+    the spline goes on straight in the logit. Between bounds the law is cut off there and what is left has all the
+    probability: exactly, for the distribution function is known. Trained by likelihood, that of the bounded law.
 
     Parameters
     ----------
@@ -272,34 +285,47 @@ class SplineIQN(QuantileNetwork):
                 weight.mul_(0.1)
                 bias.copy_(start)
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
-        y, _ = spline(_logit(tau), self.knots, *self._curve(k, context, drawn))
-        return y
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        curve = self._curve(k, context, drawn)  # one evaluation for both the bounds and the quantile
+        if bounds is None:
+            return spline(torch.logit(tau), self.knots, *curve)[0]
+        z_low, z_high = inverse(torch.stack(bounds, dim=1), self.knots, *curve)[0].T
+        inside = _inside(z_low, z_high)
+        # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
+        below, above = torch.sigmoid(z_low) + tau * inside, torch.sigmoid(-z_high) + (1.0 - tau) * inside
+        y, _ = spline(torch.log(below) - torch.log(above), self.knots, *curve)
+        return torch.clamp(y, *bounds)  # rounding
 
-    def quantile_above(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, lower: Tensor) -> Tensor:
-        curve = self._curve(k, context, drawn)  # one evaluation for both the bound and the quantile
-        z, _ = inverse(lower, self.knots, *curve)
-        above = torch.sigmoid(-z)
-        # the logit of 1 − (1 − τ) above, of which nothing rounds away near 1
-        logit = torch.log(torch.sigmoid(z) + above * tau) - torch.log(above) - torch.log1p(-tau)
-        y, _ = spline(logit.clamp(-LOGIT_MAX, LOGIT_MAX), self.knots, *curve)
-        return y
+    def density(
+        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+    ) -> tuple[Tensor, Tensor]:
+        (level, log_density), (low, high) = self._density(k, y, context, drawn, bounds), bounds or (y, y)
+        return level, torch.where((low <= y) & (y <= high), log_density, -torch.inf)
 
-    def density(self, k: int, y: Tensor, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        z, slope = inverse(y, self.knots, *self._curve(k, context, drawn))
-        return torch.sigmoid(z), functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)
-
-    def loss(self, context: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del generator
-        total = target.new_zeros(())
-        for k in range(N_TARGETS):
-            curve = self._curve(k, context, target[:, :k])
-            z, slope = inverse(target[:, k], self.knots, *curve)
-            total = total - (functional.logsigmoid(z) + functional.logsigmoid(-z) - torch.log(slope)).mean()
-            if k == 0:
-                z_lower, _ = inverse(lower, self.knots, *curve)
-                total = total + functional.logsigmoid(-z_lower).mean()  # log of the chance to lie above
-        return total
+        low, high = bounds
+        return torch.stack(
+            [
+                -self._density(k, target[:, k], context, target[:, :k], (low[:, k], high[:, k]))[1].mean()
+                for k in range(N_TARGETS)
+            ]
+        ).sum()
+
+    def _density(
+        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None
+    ) -> tuple[Tensor, Tensor]:
+        """Level and log-density, the latter as if there were no end: a gradient leads back from beyond a bound."""
+        z, slope = inverse(torch.stack([y, *(bounds or ())], dim=1), self.knots, *self._curve(k, context, drawn))
+        at = z[:, 0]
+        log_density = functional.logsigmoid(at) + functional.logsigmoid(-at) - torch.log(slope[:, 0])
+        if bounds is None:
+            return torch.sigmoid(at), log_density
+        z_low, z_high = z[:, 1], z[:, 2]
+        inside = _inside(z_low, z_high)
+        upper = z_low + z_high > 0.0
+        below = torch.where(upper, torch.sigmoid(-z_low) - torch.sigmoid(-at), torch.sigmoid(at) - torch.sigmoid(z_low))
+        return (below / inside).clamp(0.0, 1.0), log_density - torch.log(inside)
 
     def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""

@@ -40,6 +40,8 @@ class TrainingSettings(Schedule):
     shares: of each sample in a batch, in their order; none for each as its number of pairs.
     scale: key of `features.SCALES`, what the detector does to jets after its threshold.
     raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
+    cone, abs_eta_max, energy_max: ΔR of the matching, edge of the detector in |eta|, energy of a beam [GeV]: bounds of
+        what reco jets can be (`support.Support`); None for the greatest among the pairs and some head-room.
     reflect: whether to learn from the jets mirrored in phi as well.
     holdout: fraction of the pairs held out for validation.
     acceptance: whether to learn P(reconstructed | gen jet) as well.
@@ -62,6 +64,9 @@ class TrainingSettings(Schedule):
     shares: tuple[float, ...] = ()
     scale: str = "none"
     raw_pt_min: float = 0.0
+    cone: float | None = None
+    abs_eta_max: float | None = None
+    energy_max: float | None = None
     reflect: bool = True
     holdout: float = 0.1
     acceptance: bool = True

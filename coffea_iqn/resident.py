@@ -127,21 +127,21 @@ class Resident:
     ) -> Tensor:
         """Reco jets above a threshold [GeV], (N, 4), and, if so asked, a column more, of the chances to be found."""
         inputs = self.inputs(gen, context)
-        bounds = [self.variables.lower_bound(gen, threshold)] if threshold > 0.0 else []
-        reco: Tensor = self.variables.decode(self.network.sample(tau, inputs, *bounds), gen, raw_pt_min=threshold)
+        drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, gen=gen, raw_pt_min=threshold))
+        reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
         return torch.cat([reco, self.chance(gen, inputs, threshold)[:, None]], dim=1) if with_chance else reco
 
     def chance(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
         """P(a reco jet is matched, above a threshold [GeV]), (N,), of what the networks see of gen jets."""
         if self.acceptance is None:
             return torch.ones(len(gen), device=self.device)
-        p, own = torch.sigmoid(self.acceptance(inputs)), self.variables.raw_pt_min
-        if threshold > own:
-            (all_below, _), (asked_below, _) = (
-                self.network.density(0, self.variables.lower_bound(gen, pt), inputs, inputs[:, :0])
-                for pt in (own, threshold)
-            )
-            p = p * (1.0 - asked_below) / (1.0 - all_below)
+        v = self.variables
+        p: Tensor = torch.sigmoid(self.acceptance(inputs)) * v.within_reach(gen)
+        if threshold > v.raw_pt_min:
+            none = inputs[:, :0]
+            asked, _ = v.bounds(0, none, gen, threshold)
+            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
+            p = p * (1.0 - below)
         return p
 
     def _in_blocks(

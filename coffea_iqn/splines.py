@@ -13,7 +13,6 @@ from torch import Tensor
 
 SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
 STEP_MIN = 1e-4  # least distance of the quantiles at two knots
-LOGIT_MAX = 16.0  # logit of 1 − 2^-23: no float32 level lies beyond
 
 
 def positive(x: Tensor) -> Tensor:
@@ -55,11 +54,21 @@ def spline(x: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Te
 
 
 def inverse(y: Tensor, knots: Tensor, values: Tensor, slopes: Tensor) -> tuple[Tensor, Tensor]:
-    """The x at which the spline is y, and the spline's derivative there; arguments as of `spline`."""
-    low = ((y[:, None] >= values).sum(dim=1) - 1).clamp(0, len(knots) - 2)  # (N,)
+    """The x at which each spline is y, and its derivative there.
+
+    Parameters
+    ----------
+    y: several ordinates of each spline, (N, M).
+    knots, values, slopes: as of `spline`.
+
+    Returns
+    -------
+    x and dy/dx, (N, M) each.
+    """
+    low = ((y[:, :, None] >= values[:, None, :]).sum(dim=2) - 1).clamp(0, len(knots) - 2)  # (N, M)
     x0, width = knots[low], knots[low + 1] - knots[low]
-    y0, y1 = _at(values, low), _at(values, low + 1)
-    d0, d1 = (positive(_at(slopes, k)) + SLOPE_MIN for k in (low, low + 1))
+    y0, y1 = values.gather(1, low), values.gather(1, low + 1)
+    d0, d1 = (positive(slopes.gather(1, k)) + SLOPE_MIN for k in (low, low + 1))
     height = y1 - y0
     s = height / width
     rise = torch.minimum((y - y0).clamp(min=0.0), height)

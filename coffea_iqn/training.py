@@ -17,15 +17,17 @@ from torch.nn import functional
 from coffea_iqn.batches import Budget, Course
 from coffea_iqn.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.emulator import Emulator
-from coffea_iqn.features import INPUTS, MASS, PHI, PT, SCALES, TARGETS, Compression, Standardisation
+from coffea_iqn.features import INPUTS, PHI, PT, SCALES, TARGETS, Compression, Standardisation
 from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs, UnmatchedJets
+from coffea_iqn.support import Support
 from coffea_iqn.training_unmatched import learn_unmatched
 from coffea_iqn.variables import Variables
 
 BELOW = 1e-3  # fraction of jets that rounding may bring below a threshold
+MOST_OUTSIDE = 1e-4  # of the pairs: so few may lie beyond a bound, as a smeared energy does; more, and it is wrong
 
 
 def train(
@@ -93,8 +95,10 @@ def train(
         assert origin is not None
         return functional.cross_entropy(origin(inputs), sample)
 
-    def quantile_loss(inputs: Tensor, target: Tensor, lower: Tensor, generator: torch.Generator) -> Tensor:
-        return network.loss(described(inputs), target, lower, generator)
+    def quantile_loss(
+        inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        return network.loss(described(inputs), target, (least, most), generator)
 
     def acceptance_loss(inputs: Tensor, found: Tensor, _: torch.Generator) -> Tensor:
         return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
@@ -185,22 +189,36 @@ def _with_mirrored(pairs: JetPairs) -> JetPairs:
 
 
 def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
-    """Standardisations, compression and the bound of the mass, from the training part."""
+    """Standardisations, compression and support, from the training part.
+
+    Raises
+    ------
+    ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
+    """
     gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
     raw_targets = TARGETS[settings.targets].encode(SCALES[settings.scale].undo(reco), gen)
     compression = Compression.of(raw_targets, gen) if settings.compress else None
     if compression is not None:
         raw_targets = compression.apply(raw_targets, gen)
+    target_scale = Standardisation.of(raw_targets)
+    known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
+    pt_target = target_scale.apply(raw_targets)[:, PT]
+    support = Support.of(gen, SCALES[settings.scale].undo(reco), reco, pt_target, **known)
+    n_outside = int((~support.holds(gen, reco)).sum())
+    if n_outside > MOST_OUTSIDE * len(gen):
+        bounds = f"cone {support.cone:g}, |eta| {support.abs_eta_max:g} and energy {support.energy_max:g} GeV"
+        msg = f"training: expected reco jets within {bounds}, got {n_outside} of {len(gen)} beyond"
+        raise ValueError(msg)
     return Variables(
         inputs=settings.inputs,
         targets=settings.targets,
         scale=settings.scale,
         input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.gen)),
-        target_scale=Standardisation.of(raw_targets),
+        target_scale=target_scale,
+        support=support,
         compression=compression,
         context=_context(pairs, settings),
         raw_pt_min=settings.raw_pt_min,
-        mass_over_pt_max=float((reco[:, MASS] / reco[:, PT]).max()),
     )
 
 
@@ -212,14 +230,12 @@ def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
 
 
 def _with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n), targets (N, 4), lower bounds (N,) and samples (N,) of the matched pairs."""
+    """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
     pairs = _part(pairs, pairs.matched)
-    columns = (
-        variables.network_inputs(pairs.gen, pairs.context),
-        variables.encode(pairs.reco, pairs.gen),
-        variables.lower_bound(pairs.gen, variables.raw_pt_min),
-        pairs.sample,
-    )
+    pairs = _part(pairs, variables.support.holds(pairs.gen, pairs.reco))
+    target = variables.encode(pairs.reco, pairs.gen)
+    bounds = variables.all_bounds(target, pairs.gen, variables.raw_pt_min)
+    columns = (variables.network_inputs(pairs.gen, pairs.context), target, *bounds, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)
 
 

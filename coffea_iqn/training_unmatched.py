@@ -12,14 +12,15 @@ from torch.nn import functional
 
 from coffea_iqn.batches import Course
 from coffea_iqn.context import WIDTHS
-from coffea_iqn.features import PT, SCALES, Array, Standardisation
+from coffea_iqn.features import MASS, PT, SCALES, Array, Standardisation
 from coffea_iqn.fitting import Fitted
 from coffea_iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import Ints, JetPairs, UnmatchedJets
+from coffea_iqn.support import HEADROOM
 from coffea_iqn.unmatched import CONTEXT, Law, Unmatched
 from coffea_iqn.unmatched_columns import near_columns
-from coffea_iqn.unmatched_targets import Frames, far_targets, near_targets
+from coffea_iqn.unmatched_targets import MASS_FLOOR, Frames, far_targets, near_targets
 from coffea_iqn.variables import Variables
 
 WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
@@ -65,10 +66,24 @@ def learn_unmatched(
     laws: dict[str, Law] = {}
     fits: dict[str, Fitted] = {}
     for kind, (learn, check) in parts.items():
-        laws[kind], fits_of_law = _learn_law(kind, learn, check, settings, course, np.log(raw_pt_min))
+        bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
+        laws[kind], fits_of_law = _learn_law(kind, learn, check, settings, course, bounds)
         fits |= fits_of_law
-    model = Unmatched(laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min)
+    model = Unmatched(
+        laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
+    )
     return model, fits
+
+
+def _bounds(kind: str, targets: Array, log_pt_min: float, reach: float, abs_eta_max: float) -> Array:
+    """The least and the greatest of each target of unmatched jets, (2, 4): known, or extremes and some head-room."""
+    low, high = targets.min(axis=0), targets.max(axis=0)
+    margin = HEADROOM * (high - low)
+    place = [(0.0, reach), (-np.pi, np.pi)] if kind == "near" else [(-abs_eta_max, abs_eta_max), (-np.pi, np.pi)]
+    lightest = np.log(MASS_FLOOR) - (high[PT] + margin[PT])  # of a mass of zero
+    return np.array(
+        [(log_pt_min, high[PT] + margin[PT]), *place, (min(lightest, low[MASS]), high[MASS] + margin[MASS])]
+    ).T
 
 
 class _Sample(NamedTuple):
@@ -109,7 +124,7 @@ class _Sample(NamedTuple):
 
 
 def _learn_law(
-    kind: str, learn: _Sample, check: _Sample, settings: TrainingSettings, course: Course, log_pt_min: float
+    kind: str, learn: _Sample, check: _Sample, settings: TrainingSettings, course: Course, bounds: Array
 ) -> tuple[Law, dict[str, Fitted]]:
     """Train the networks of one kind of unmatched jets; how each was fitted beside them."""
     known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
@@ -122,14 +137,14 @@ def _learn_law(
         most = min(int(learn.numbers().max()), MOST)
         number = NumberNetwork(learn.columns.shape[1], most=most, hidden=HIDDEN)
         jets = SplineIQN(learn.columns.shape[1], hidden=HIDDEN)
-    law = Law(number, jets, input_scale, target_scale)
-    lower = law.lower_bound(log_pt_min)
+    law = Law(number, jets, input_scale, target_scale, target_scale.apply(bounds).astype(np.float32))
+    ends = [torch.from_numpy(end) for end in law.bounds]
 
     def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
         return functional.cross_entropy(number(inputs), numbers)
 
     def jets_loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        return jets.loss(inputs, target, target.new_full((len(target),), lower), generator)
+        return jets.loss(inputs, target, (ends[0].expand_as(target), ends[1].expand_as(target)), generator)
 
     def of_sources(part: _Sample) -> tuple[Tensor, ...]:
         numbers = np.minimum(part.numbers(), number.most)

@@ -23,10 +23,10 @@ from coffea_iqn.compiled import unmatched as compiled
 from coffea_iqn.compiled.dense import singles
 from coffea_iqn.compiled.jets import places_of
 from coffea_iqn.context import encode
-from coffea_iqn.doubles import log
 from coffea_iqn.features import PT, SCALES, Array, Standardisation
-from coffea_iqn.networks import NumberNetwork, QuantileNetwork
-from coffea_iqn.unmatched_columns import SMALL, Bools, Ints, any_within, far_columns, near_columns
+from coffea_iqn.networks import Bounds, NumberNetwork, QuantileNetwork
+from coffea_iqn.support import Support
+from coffea_iqn.unmatched_columns import SMALL, Bools, Ints, any_within, beyond, far_columns, near_columns
 from coffea_iqn.unmatched_targets import Frames, jets_far, jets_near
 
 Levels = Callable[[Ints | slice, Ints | int], Array]
@@ -46,12 +46,14 @@ class Law:
     number: P(number | columns).
     jets: the quantiles of the four targets of each.
     input_scale, target_scale: standardisations of columns and targets.
+    bounds: the least and the greatest of each standardised target, (2, 4) float32.
     """
 
     number: NumberNetwork
     jets: QuantileNetwork
     input_scale: Standardisation
     target_scale: Standardisation
+    bounds: Array
 
     @cached_property
     def compiled(self) -> compiled.Model | None:
@@ -71,28 +73,26 @@ class Law:
         compiled.count(self.compiled, columns, singles(u), numbers)
         return numbers
 
-    def targets(self, columns: Array, tau: Array, *, log_pt_min: float, backend: str = "auto") -> Array:
+    def targets(self, columns: Array, tau: Array, *, backend: str = "auto") -> Array:
         """The targets of a jet of each source, (M, 4), from columns (M, n) and levels tau (M, 4)."""
-        lower = self.lower_bound(log_pt_min)
+        least, most = (torch.from_numpy(end) for end in self.bounds)
+
+        def bounds(k: int, drawn: torch.Tensor) -> Bounds:
+            return least[k].expand(len(drawn)), most[k].expand(len(drawn))
 
         def draw(columns: Array, tau: Array) -> Array:
-            bound = torch.full((len(columns),), lower)
-            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bound)
+            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bounds)
             return np.asarray(self.target_scale.invert(drawn.numpy().astype(np.float64)))
 
         if self.compiled is None or backend == "torch":
             return np.asarray(in_blocks(draw, columns, tau))
         targets = np.empty(tau.shape, dtype=np.float32)
-        compiled.draw(self.compiled, columns, tau, np.float32(lower), targets)
+        compiled.draw(self.compiled, columns, tau, targets)
         return targets.astype(np.float64)
 
     def inputs(self, columns: Array) -> torch.Tensor:
         """Columns as the networks take them."""
         return torch.from_numpy(self.input_scale.apply(columns))
-
-    def lower_bound(self, log_pt_min: float) -> float:
-        """The standardised first target of a jet at the threshold."""
-        return float((log_pt_min - self.target_scale.mean[PT]) / self.target_scale.scale[PT])
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,6 +106,7 @@ class Unmatched:
     context: levels of context that jets near a gen jet depend on.
     reach: ΔR within which a jet is near a gen jet.
     raw_pt_min: least pt [GeV] of a jet, before the detector's scale.
+    support: of the emulator; |eta| and energy are bounds of these jets as well.
     """
 
     near: Law
@@ -115,6 +116,7 @@ class Unmatched:
     context: tuple[str, ...]
     reach: float
     raw_pt_min: float
+    support: Support
 
     @property
     def laws(self) -> dict[str, Law]:
@@ -220,16 +222,19 @@ class Unmatched:
         source, k = _each(numbers)
         known, raw, rows = columns(source), np.empty((len(source), 4)), np.arange(len(source))
         again: Ints | slice = slice(None)
+        support = self.support.drawn_in()
+        edges = support.abs_eta_max, support.energy_max, *SCALES[self.scale]
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            targets = law.targets(known[again], tau, log_pt_min=log(self.raw_pt_min), backend=backend)
-            raw[again] = drawn = decode(targets, of)
-            again = rows[again][impossible(drawn, of)]
-            if not len(again):
+            raw[again] = drawn = decode(law.targets(known[again], tau, backend=backend), of)
+            missed = rows[again][beyond(drawn, *edges) | impossible(drawn, of)]
+            if not len(missed):
                 break
+            again = missed
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
-        return SCALES[self.scale].apply(raw).astype(np.float32), source
+        inside = ~beyond(raw, *edges)  # a jet near others to the last is kept, but none beyond the detector
+        return SCALES[self.scale].apply(raw[inside]).astype(np.float32), source[inside]
 
 
 def _each(numbers: Ints) -> tuple[Ints, Ints]:

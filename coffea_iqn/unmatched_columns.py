@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.context import encode, select
-from coffea_iqn.doubles import arctan2, log, sine_and_cosine
-from coffea_iqn.features import ETA, INPUTS, MASS, PHI, PT, Array, beam_side, log_mass, wrap_phi
+from coffea_iqn.doubles import arctan2, exp, log, sine_and_cosine
+from coffea_iqn.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, Array, beam_side, log_mass, wrap_phi
 from coffea_iqn.kernels import kernel
 from coffea_iqn.unmatched_targets import Frames
 
@@ -127,6 +127,20 @@ def far_columns(gen: Array, counts: Ints, missing: Array | None) -> tuple[Array,
     known = np.zeros((len(counts), 2)) if missing is None else missing.astype(np.float64)
     _see_events(gen, counts, known, columns, axis, side)
     return columns, Frames(axis, side)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def beyond(raw: Array, abs_eta_max: float, energy_max: float, constant: float, slope: float) -> Bools:
+    """Which jets (M, 4), before a `features.JetScale`, lie beyond an |eta| or have more energy [GeV] than any can."""
+    out = np.empty(len(raw), dtype=np.bool_)
+    for jet in range(len(raw)):
+        pt, abs_eta, mass = raw[jet, PT], abs(raw[jet, ETA]), raw[jet, MASS]
+        grown = exp(min(abs_eta, MAX_LOG))
+        momentum = 0.5 * pt * (grown + 1.0 / grown)
+        scale2 = (constant - slope * abs_eta) ** 2 / pt + 1.0
+        energy2 = scale2 * (momentum * momentum + mass * mass)
+        out[jet] = abs_eta > abs_eta_max or energy2 > energy_max * energy_max
+    return out
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

@@ -14,13 +14,16 @@ import numpy as np
 from coffea_iqn.compiled import jets
 from coffea_iqn.compiled.dense import TILE, Floats, Ints, Layers, Nets, feed_forward, pack, pack_all, singles
 from coffea_iqn.compiled.elementary import ONE, TWO, ZERO, exp, log, logistic
-from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
+from coffea_iqn.compiled.jets import Limits
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_target, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.context import OF_EVENT, WIDTHS
+from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES
 from coffea_iqn.kernels import kernel
-from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS
+from coffea_iqn.networks import LOG_LIKELY_MIN, N_TARGETS, NO_BOUND
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
+UNBOUNDED = np.float32(-NO_BOUND)
 
 
 class Model(NamedTuple):
@@ -36,8 +39,9 @@ class Model(NamedTuple):
     n_own: columns of the inputs that all networks take, and not only the origin's.
     n_samples: of the origin network.
     coefficients: of the compression, (10, 4).
-    compressed, symmetric, scaled: whether targets are compressed, towards the beam, and scaled afterwards.
-    mass_over_pt_max: as of `Variables`.
+    compressed, symmetric: whether targets are compressed, and towards the beam.
+    pt_target: its bounds, (2,), as of `Support`.
+    limits: the other bounds, and the detector's scale, whatever it is.
     rows: of a tile.
     """
 
@@ -55,8 +59,8 @@ class Model(NamedTuple):
     coefficients: Floats
     compressed: bool
     symmetric: bool
-    scaled: bool
-    mass_over_pt_max: np.float32
+    pt_target: Floats
+    limits: Limits
     rows: int
 
 
@@ -106,8 +110,8 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         coefficients=singles(compression),
         compressed=v.compression is not None,
         symmetric=v.targets == "symmetric",
-        scaled=v.scale == "delphes-cms",
-        mass_over_pt_max=np.float32(v.mass_over_pt_max),
+        pt_target=np.array(v.support.pt_target, dtype=np.float32),
+        limits=jets.limits_of(v.support, SCALES[v.scale]),
         rows=rows_needed(max(len(inputs), len(seen)), origins, gates, *nets),
     )
 
@@ -140,28 +144,21 @@ def draw(
         _know_origin(model, inputs, n, one, two, known)
         if len(chance):
             out = feed_forward(known, n, model.acceptance, one, two)
+            reach = model.limits.abs_eta + model.limits.cone
             for t in range(n):
-                chance[start + t] = logistic(out[0, t])
+                chance[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
         take(tau, start, n, tau_tile)
         if model.compressed:
             jets.sizes(base, n, model.coefficients, size)
-        if raw_pt_min > 0.0:
-            _lowest(model, base, n, raw_pt_min, size, work[0])
-        draw_targets(model.nets, model.knots, known, n_known, tau_tile, n, bool(raw_pt_min > 0.0), work, one, two)
-        targets = tau_tile  # of which nothing is needed any more
-        unstandardise(known, n_known, n, model.target_mean, model.target_scale, targets)
-        if model.compressed:
-            jets.decompress(targets, n, size)
-        jets.decode(
-            targets,
-            gen_tile,
-            base,
-            n,
-            raw_pt_min,
-            model.mass_over_pt_max,
-            model.symmetric,
-            model.scaled,
-        )
+        targets = tau_tile  # of which nothing is needed once a target is drawn
+        for k in range(N_TARGETS):
+            _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
+            row = n_known + k
+            draw_target(model.nets[k], model.knots, known, row, tau_tile[k], n, work, one, two)
+            unstandardise(known[row], n, model.target_mean[k], model.target_scale[k], targets[k])
+            if model.compressed:
+                jets.decompress(targets[k], n, size[k])
+        jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
         for t in range(n):
             for k in range(N_TARGETS):
                 reco[start + t, k] = targets[k, t]
@@ -197,14 +194,39 @@ def _know_origin(model: Model, inputs: Floats, n: int, one: Floats, two: Floats,
 
 
 @kernel
-def _lowest(model: Model, base: Floats, n: int, raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
-    """The standardised first target of a jet at the threshold, (tile,)."""
-    log_threshold = log(raw_pt_min)
-    mean, scale = model.target_mean[0], model.target_scale[0]
-    if model.compressed:
-        jets.compressed_threshold(base, n, log_threshold, size[0], y)
+def _bound(
+    model: Model,
+    k: int,
+    targets: Floats,
+    gen: Floats,
+    base: Floats,
+    n: int,
+    raw_pt_min: np.float32,
+    size: Floats,
+    low: Floats,
+    high: Floats,
+) -> None:
+    """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded."""
+    symmetric, limits, mean, scale = model.symmetric, model.limits, model.target_mean[k], model.target_scale[k]
+    if k == PT:
+        jets.bound_pt(base, n, raw_pt_min, limits, low, high)
+    elif k == ETA:
+        jets.bound_eta(gen, base, targets[PT], n, symmetric, limits, low, high)
+    elif k == PHI:
+        jets.bound_phi(targets[ETA], n, limits, low, high)
     else:
-        for t in range(n):
-            y[t] = log_threshold - base[jets.LOG_PT, t]
+        jets.bound_mass(gen, base, targets[PT], targets[ETA], n, symmetric, limits, high)
+    if model.compressed:
+        if k != MASS:
+            jets.compress(low, n, size[k])
+        jets.compress(high, n, size[k])
     for t in range(n):
-        y[t] = (y[t] - mean) / scale
+        low[t], high[t] = (low[t] - mean) / scale, (high[t] - mean) / scale
+    if k == PT:
+        for t in range(n):
+            low[t], high[t] = max(low[t], model.pt_target[0]), min(high[t], model.pt_target[1])
+    elif k == MASS:
+        for t in range(n):
+            low[t] = UNBOUNDED
+    for t in range(n):
+        high[t] = max(low[t], high[t])

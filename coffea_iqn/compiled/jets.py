@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,13 +21,17 @@ from coffea_iqn.features import (
     PT,
     TOWER_EDGES,
     TOWERS_IN_PHI,
+    JetScale,
 )
 from coffea_iqn.kernels import kernel
+from coffea_iqn.support import Support
+from coffea_iqn.variables import TINY
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6
 
 QUARTER = np.float32(0.25)
+LEAST_PT = np.float32(TINY)
 OFFSET, MOST_LOG = np.float32(MASS_OFFSET), np.float32(MAX_LOG)
 FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorimeter_variables`
 EDGES = TOWER_EDGES.astype(np.float32)
@@ -107,33 +112,111 @@ def sizes(rows: Floats, n: int, coefficients: Floats, size: Floats) -> None:
 
 
 @kernel
-def compressed_threshold(rows: Floats, n: int, log_raw_pt_min: np.float32, size: Floats, y: Floats) -> None:
-    """The first target, log pt'/pt, at a threshold, over its size, (tile,), in asinh."""
-    log_pt = rows[LOG_PT]
+def compress(row: Floats, n: int, size: Floats) -> None:
+    """`features.Compression.apply` of a target, (tile,), in place."""
     for t in range(n):
-        target = log_raw_pt_min - log_pt[t]
-        y[t] = arcsinh(target / size[t])
+        row[t] = arcsinh(row[t] / size[t])
 
 
 @kernel
-def decompress(targets: Floats, n: int, size: Floats) -> None:
-    """`features.Compression.invert` of targets, (4, tile), in place."""
-    for k in range(len(targets)):
-        row, of = targets[k], size[k]
-        for t in range(n):
-            row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * of[t]
+def decompress(row: Floats, n: int, size: Floats) -> None:
+    """`features.Compression.invert` of a target, (tile,), in place."""
+    for t in range(n):
+        row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * size[t]
+
+
+class Limits(NamedTuple):
+    """A `Support`, drawn in, and the constant and the slope of a `JetScale`, in single precision."""
+
+    cone: np.float32
+    abs_eta: np.float32
+    energy: np.float32
+    mass_over_pt: np.float32
+    constant: np.float32
+    slope: np.float32
+
+
+def limits_of(support: Support, scale: JetScale) -> Limits:
+    """The numbers of both."""
+    s = support.drawn_in()
+    numbers = s.cone, s.abs_eta_max, s.energy_max, s.mass_over_pt_max, *scale
+    return Limits(*(np.float32(number) for number in numbers))
+
+
+@kernel
+def _cosh(x: np.float32) -> np.float32:
+    grown = exp(x)
+    return np.float32(HALF * (grown + ONE / grown))
+
+
+@kernel
+def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
+    root = limits.constant - limits.slope * abs_eta
+    return np.float32(root * root)
+
+
+@kernel
+def bound_pt(rows: Floats, n: int, raw_pt_min: np.float32, limits: Limits, low: Floats, high: Floats) -> None:
+    """The bounds of log pt'/pt, (tile,) each, overwritten: `Variables.bounds`, as the three that follow."""
+    log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
+    log_threshold = log(max(raw_pt_min, LEAST_PT))
+    for t in range(n):
+        nearest = max(abs_eta[t] - limits.cone, ZERO)
+        most = limits.energy / _cosh(nearest) - HALF * _noise(limits, nearest)
+        low[t] = log_threshold - log_pt[t]
+        high[t] = log(max(most, LEAST_PT)) - log_pt[t]
+
+
+@kernel
+def bound_eta(
+    jets: Floats, rows: Floats, log_ratio: Floats, n: int, symmetric: bool, limits: Limits, low: Floats, high: Floats
+) -> None:
+    """The bounds of Δη, towards the beam if so asked."""
+    pt, eta, abs_eta = jets[PT], jets[ETA], rows[ABS_ETA]
+    for t in range(n):
+        nearest = max(abs_eta[t] - limits.cone, ZERO)
+        most = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)) + HALF * _noise(limits, nearest)
+        grown = max(limits.energy / most, ONE)
+        edge = max(min(log(grown + np.sqrt(grown * grown - ONE)), limits.abs_eta), nearest)
+        from_centre = abs_eta[t] if symmetric else eta[t]
+        low[t] = max(-limits.cone, -edge - from_centre)
+        high[t] = min(limits.cone, edge - from_centre)
+
+
+@kernel
+def bound_phi(d_eta: Floats, n: int, limits: Limits, low: Floats, high: Floats) -> None:
+    """The bounds of Δφ: what Δη leaves of the cone."""
+    for t in range(n):
+        left = np.sqrt(max(limits.cone * limits.cone - d_eta[t] * d_eta[t], ZERO))
+        low[t], high[t] = -left, left
+
+
+@kernel
+def bound_mass(
+    jets: Floats,
+    rows: Floats,
+    log_ratio: Floats,
+    d_eta: Floats,
+    n: int,
+    symmetric: bool,
+    limits: Limits,
+    high: Floats,
+) -> None:
+    """The greatest log((m' + 2)/(m + 2))."""
+    pt, eta, log_m = jets[PT], jets[ETA], rows[LOG_M]
+    for t in range(n):
+        raw_pt = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG))
+        side = -ONE if symmetric and eta[t] < ZERO else ONE
+        abs_eta = abs(eta[t] + side * d_eta[t])
+        momentum = raw_pt * _cosh(abs_eta)
+        energy2 = limits.energy * limits.energy / (_noise(limits, abs_eta) / raw_pt + ONE)
+        most = min(np.sqrt(max(energy2 - momentum * momentum, ZERO)), limits.mass_over_pt * raw_pt)
+        high[t] = log(most + OFFSET) - log_m[t]
 
 
 @kernel
 def decode(
-    targets: Floats,
-    jets: Floats,
-    rows: Floats,
-    n: int,
-    raw_pt_min: np.float32,
-    mass_over_pt_max: np.float32,
-    symmetric: bool,
-    scaled: bool,
+    targets: Floats, jets: Floats, rows: Floats, n: int, raw_pt_min: np.float32, symmetric: bool, limits: Limits
 ) -> None:
     """Residual or symmetric targets, (4, tile), to reco jets, in place: `Variables.decode` after `decompress`."""
     log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
@@ -141,12 +224,13 @@ def decode(
     for t in range(n):
         raw_pt = max(pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)), raw_pt_min)
         side = -ONE if symmetric and eta[t] < ZERO else ONE
-        new_eta = eta[t] + side * d_eta[t]
-        angle = phi[t] + d_phi[t]
+        # rounding must not carry a jet across a bound
+        step = _within(d_eta[t], limits.cone)
+        new_eta = eta[t] + side * step
+        angle = phi[t] + _within(d_phi[t], np.sqrt(limits.cone * limits.cone - step * step))
         mass = max(exp(min(log_m[t] + d_log_m[t], MOST_LOG)) - OFFSET, ZERO)
-        mass = min(mass, mass_over_pt_max * raw_pt)
-        slope = np.float32(2.5) - np.float32(0.15) * abs(new_eta)
-        factor = np.sqrt(slope * slope / raw_pt + ONE) if scaled else ONE
+        mass = min(mass, limits.mass_over_pt * raw_pt)
+        factor = np.sqrt(_noise(limits, abs(new_eta)) / raw_pt + ONE)
         log_ratio[t] = raw_pt * factor
         d_eta[t] = new_eta
         d_phi[t] = angle - TURN * np.floor(angle / TURN + HALF)

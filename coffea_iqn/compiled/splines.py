@@ -5,12 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.compiled.dense import Floats
-from coffea_iqn.compiled.elementary import HALF, ONE, TWO, ZERO, log, logistic
+from coffea_iqn.compiled.elementary import HALF, ONE, TWO, ZERO, exp, log
 from coffea_iqn.kernels import kernel
-from coffea_iqn.splines import LOGIT_MAX, SLOPE_MIN, STEP_MIN
+from coffea_iqn.networks import LEAST_INSIDE
+from coffea_iqn.splines import SLOPE_MIN, STEP_MIN
 
 FOUR = np.float32(4.0)
-LEAST_SLOPE, LEAST_STEP, MOST_LOGIT = np.float32(SLOPE_MIN), np.float32(STEP_MIN), np.float32(LOGIT_MAX)
+LEAST_SLOPE, LEAST_STEP = np.float32(SLOPE_MIN), np.float32(STEP_MIN)
+LEAST_CHANCE = np.float32(LEAST_INSIDE)
 
 
 @kernel
@@ -40,20 +42,17 @@ def ascend(curve: Floats, n: int, n_knots: int) -> None:
 
 
 @kernel
-def logits(tau: Floats, n: int, z: Floats) -> None:
-    """The logits of levels, (tile,) each."""
+def logits_between(tau: Floats, z_low: Floats, z_high: Floats, n: int, z: Floats) -> None:
+    """The logits of F(low) + τ (F(high) − F(low)), for the logits of F at two bounds, accurate near 0 and 1."""
     for t in range(n):
-        logit = log(tau[t]) - log(ONE - tau[t])
-        z[t] = min(max(logit, -MOST_LOGIT), MOST_LOGIT)
-
-
-@kernel
-def logits_above(tau: Floats, z_low: Floats, n: int, z: Floats) -> None:
-    """The logits of 1 − (1 − τ) (1 − p), for the logits of p: of levels above p, accurate near 1."""
-    for t in range(n):
-        below, above = logistic(z_low[t]), logistic(-z_low[t])
-        logit = log(below + above * tau[t]) - log(above) - log(ONE - tau[t])
-        z[t] = min(max(logit, -MOST_LOGIT), MOST_LOGIT)
+        # one exponential gives F and 1 − F at a bound, neither a difference
+        small_low, small_high = exp(-abs(z_low[t])), exp(-abs(z_high[t]))
+        big_low, big_high = ONE / (ONE + small_low), ONE / (ONE + small_high)
+        small_low, small_high = small_low * big_low, small_high * big_high
+        low, not_low = (big_low, small_low) if z_low[t] > ZERO else (small_low, big_low)
+        high, not_high = (big_high, small_high) if z_high[t] > ZERO else (small_high, big_high)
+        inside = max(not_low - not_high if z_low[t] + z_high[t] > ZERO else high - low, LEAST_CHANCE)
+        z[t] = log(low + tau[t] * inside) - log(not_high + (ONE - tau[t]) * inside)
 
 
 @kernel

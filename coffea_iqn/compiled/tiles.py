@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward
-from coffea_iqn.compiled.splines import ascend, levels, logits, logits_above, quantiles
+from coffea_iqn.compiled.dense import TILE, Floats, Layers, feed_forward
+from coffea_iqn.compiled.splines import ascend, levels, logits_between, quantiles
 from coffea_iqn.kernels import kernel
 from coffea_iqn.networks import N_TARGETS
 
-N_WORK = 8  # rows that drawing needs beside
+N_WORK = 11  # rows that drawing needs beside: two bounds first
 
 
 def rows_needed(n_known: int, *layers: Layers) -> int:
@@ -58,46 +58,35 @@ def standardise(rows: Floats, n: int, mean: Floats, scale: Floats, out: Floats) 
 
 
 @kernel
-def unstandardise(rows: Floats, first: int, n: int, mean: Floats, scale: Floats, out: Floats) -> None:
-    """The inverse of `standardise`, of the rows from first on."""
-    for k in range(len(mean)):
-        row, to = rows[first + k], out[k]
-        for t in range(n):
-            to[t] = row[t] * scale[k] + mean[k]
+def unstandardise(row: Floats, n: int, mean: np.float32, scale: np.float32, out: Floats) -> None:
+    """The inverse of `standardise`, of a row."""
+    for t in range(n):
+        out[t] = row[t] * scale + mean
 
 
 @kernel
-def draw_targets(
-    nets: Nets,
-    knots: Floats,
-    known: Floats,
-    first: int,
-    tau: Floats,
-    n: int,
-    bounded: bool,
-    work: Floats,
-    one: Floats,
-    two: Floats,
+def draw_target(
+    net: Layers, knots: Floats, known: Floats, row: int, tau: Floats, n: int, work: Floats, one: Floats, two: Floats
 ) -> None:
-    """The four standardised targets of a tile, one after the other, each given those before it.
+    """A standardised target of a tile, from what is known, those before it among this, and between two bounds.
 
     Parameters
     ----------
-    nets, knots: of a `SplineIQN`.
-    known: what the networks see, (rows, tile); the targets come into the rows from first on.
-    tau: levels, (4, tile).
+    net, knots: of a `SplineIQN`: its network of this target.
+    known: what the network sees, (rows, tile); the target comes into the given row.
+    row: of known.
+    tau: levels, (tile,).
     n: how many jets of the tile count.
-    bounded: whether the first target is drawn from above the bound in work[0].
-    work: (N_WORK, tile); one, two: (rows, tile): overwritten.
+    work: (N_WORK, tile), the bounds first, which are read; the others are overwritten.
+    one, two: (rows, tile), overwritten.
     """
-    bound, z, bins = work[0], work[1], work[2:]
-    for k in range(N_TARGETS):
-        curve = feed_forward(known, n, nets[k], one, two)
-        ascend(curve, n, len(knots))
-        if k == 0 and bounded:
-            levels(bound, curve, knots, n, bins, z)
-            logits_above(tau[k], z, n, bound)
-            quantiles(bound, curve, knots, n, bins, known[first])
-        else:
-            logits(tau[k], n, z)
-            quantiles(z, curve, knots, n, bins, known[first + k])
+    low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
+    curve = feed_forward(known, n, net, one, two)
+    ascend(curve, n, len(knots))
+    levels(low, curve, knots, n, bins, z_low)
+    levels(high, curve, knots, n, bins, z_high)
+    logits_between(tau, z_low, z_high, n, z)
+    quantiles(z, curve, knots, n, bins, z_low)
+    to = known[row]
+    for t in range(n):
+        to[t] = min(max(z_low[t], low[t]), high[t])  # rounding

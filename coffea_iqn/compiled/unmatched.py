@@ -10,7 +10,7 @@ import numpy.typing as npt
 from coffea_iqn.compiled import jets
 from coffea_iqn.compiled.dense import TILE, Floats, Layers, Nets, feed_forward, pack, pack_all
 from coffea_iqn.compiled.elementary import ZERO, exp
-from coffea_iqn.compiled.tiles import N_WORK, blank, draw_targets, gather, rows_needed, standardise, take, unstandardise
+from coffea_iqn.compiled.tiles import N_WORK, blank, draw_target, gather, rows_needed, standardise, take, unstandardise
 from coffea_iqn.kernels import kernel
 from coffea_iqn.networks import N_TARGETS
 
@@ -19,7 +19,7 @@ Bools = npt.NDArray[np.bool_]
 
 
 class Model(NamedTuple):
-    """A law's numbers, as compiled code takes them: layers, knots of the splines, standardisations, rows of a tile."""
+    """A law's numbers, as compiled code takes them: layers, knots, standardisations, bounds, rows of a tile."""
 
     number: Layers
     nets: Nets
@@ -28,6 +28,7 @@ class Model(NamedTuple):
     input_scale: Floats
     target_mean: Floats
     target_scale: Floats
+    bounds: Floats
     most: int
     rows: int
 
@@ -43,6 +44,7 @@ def compile_law(law: Any) -> Model:
         input_scale=law.input_scale.scale,
         target_mean=law.target_scale.mean,
         target_scale=law.target_scale.scale,
+        bounds=law.bounds,
         most=law.number.most,
         rows=rows_needed(law.number.n_context, number, *nets),
     )
@@ -142,14 +144,8 @@ def _count(law: Model, tile: Floats, n: int, u: Floats, numbers: Ints, one: Floa
 
 
 @kernel
-def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: Floats) -> None:
-    """The targets of a jet of each source: targets, (N, 4), overwritten.
-
-    Parameters
-    ----------
-    columns, tau: of the sources, (N, n), and levels (N, 4).
-    bound: the standardised first target of a jet at the threshold.
-    """
+def draw(law: Model, columns: Floats, tau: Floats, targets: Floats) -> None:
+    """The targets, (N, 4), overwritten, of a jet of each source with columns (N, n), at levels (N, 4)."""
     tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
     tau_tile, work = blank(N_TARGETS), blank(N_WORK)
     n_columns = columns.shape[1]
@@ -158,10 +154,12 @@ def draw(law: Model, columns: Floats, tau: Floats, bound: np.float32, targets: F
         take(columns, start, n, one)
         take(tau, start, n, tau_tile)
         standardise(one, n, law.input_mean, law.input_scale, tile)
-        for t in range(n):
-            work[0, t] = bound
-        draw_targets(law.nets, law.knots, tile, n_columns, tau_tile, n, True, work, one, two)
-        unstandardise(tile, n_columns, n, law.target_mean, law.target_scale, tau_tile)
+        for k in range(N_TARGETS):
+            low, high, row = law.bounds[0, k], law.bounds[1, k], tau_tile[k]
+            for t in range(n):
+                work[0, t], work[1, t] = low, high
+            draw_target(law.nets[k], law.knots, tile, n_columns + k, row, n, work, one, two)
+            unstandardise(tile[n_columns + k], n, law.target_mean[k], law.target_scale[k], row)
         for t in range(n):
             for k in range(N_TARGETS):
                 targets[start + t, k] = tau_tile[k, t]

@@ -91,7 +91,7 @@ class Variables:
         # rounding must not carry a jet across a bound, however large the typical sizes of unusual gen jets are
         raw[:, PT] = raw[:, PT].clip(raw_pt_min)
         d_eta = (raw[:, ETA] - gen[:, ETA]).clip(-support.cone, support.cone)
-        left = xp.sqrt(support.cone**2 - d_eta**2)
+        left = xp.sqrt((support.cone**2 - d_eta**2).clip(0.0))
         d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
         raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
         raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])

@@ -73,16 +73,7 @@ def test_blocks_do_not_show(emulator):
 
 def within_bounds(emulator, reco):
     """Where the mass was neither below zero nor above its bound before it was brought there."""
-    return (reco[:, 3] > 0.01) & (reco[:, 3] / reco[:, 0] < 0.999 * emulator.variables.mass_over_pt_max)
-
-
-@pytest.mark.parametrize("level", [1e-7, 1 - 6e-8])
-def test_masses_are_bounded_in_the_far_tails(emulator, gen, level):
-    tau = uniforms(len(gen))
-    tau[:, 3] = level
-    reco = emulator.sample(gen, tau)
-    assert (reco[:, 3] <= emulator.variables.mass_over_pt_max * reco[:, 0] * (1 + 1e-5)).all()
-    assert (reco[:, 3] >= 0).all()
+    return (reco[:, 3] > 0.01) & (reco[:, 3] / reco[:, 0] < 0.999 * emulator.variables.support.mass_over_pt_max)
 
 
 def test_levels_matter(emulator, gen):

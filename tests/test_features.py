@@ -69,10 +69,11 @@ def test_scales_are_undone(name, reco):
     np.testing.assert_allclose(SCALES[name].apply(SCALES[name].undo(reco)), reco, rtol=1e-9)
 
 
-def test_cms_scale_is_the_cards_formula():
+@pytest.mark.parametrize(("card", "root"), [("cms", 2.5 - 0.15 * 2.0), ("atlas", 3.0 - 0.2 * 2.0)])
+def test_scales_are_the_formulas_of_their_cards(card, root):
     raw = np.array([[16.0, -2.0, 0.3, 4.0]])
-    factor = np.sqrt((2.5 - 0.15 * 2.0) ** 2 / 16.0 + 1.0)
-    np.testing.assert_allclose(SCALES["delphes-cms"].apply(raw), [[16.0 * factor, -2.0, 0.3, 4.0 * factor]])
+    factor = np.sqrt(root**2 / 16.0 + 1.0)
+    np.testing.assert_allclose(SCALES[f"delphes-{card}"].apply(raw), [[16.0 * factor, -2.0, 0.3, 4.0 * factor]])
 
 
 def test_symmetric_targets_do_not_know_one_end_from_the_other():

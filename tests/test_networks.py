@@ -10,8 +10,13 @@ N_CONTEXT = 3
 
 
 def batch(n):
-    """Contexts, targets and lower bounds."""
-    return torch.randn(n, N_CONTEXT), torch.randn(n, 4), torch.full((n,), NO_BOUND)
+    """Contexts, targets and bounds."""
+    return torch.randn(n, N_CONTEXT), torch.randn(n, 4), unbounded(n)
+
+
+def unbounded(n):
+    """Bounds that are none."""
+    return torch.full((n, 4), -NO_BOUND), torch.full((n, 4), NO_BOUND)
 
 
 @pytest.fixture(params=list(MEMBERS))
@@ -74,13 +79,12 @@ def test_a_trained_network_gives_the_quantiles_of_a_known_law(network):
     torch.manual_seed(1)
     context = torch.randn(4096, N_CONTEXT)
     target = context[:, :1] + torch.randn(4096, 4)
-    uncut = torch.full((4096,), NO_BOUND)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(250):
         optimiser.zero_grad()
         rows = torch.randint(4096, (512,), generator=generator)
-        network.loss(context[rows], target[rows], uncut[rows], generator).backward()
+        network.loss(context[rows], target[rows], unbounded(512), generator).backward()
         optimiser.step()
     with torch.no_grad():
         drawn = network.sample(torch.rand(20_000, 4), torch.zeros(20_000, N_CONTEXT))
@@ -162,16 +166,63 @@ def test_spline_density_is_the_slope_of_the_cdf_and_integrates_to_one(spline_net
     assert ((middle - density) / density)[inside].abs().mean() < 1e-2
 
 
-def test_a_lower_bound_is_never_crossed_and_keeps_the_shape_above(spline_network):
+BOUNDS = [(-0.4, 0.3), (-0.4, NO_BOUND), (-NO_BOUND, 0.3), (9.0, 9.5), (-40.0, -39.0)]
+
+
+def ends(n, low, high, dtype=torch.float32):
+    """The same bounds for n jets."""
+    return torch.full((n,), low, dtype=dtype), torch.full((n,), high, dtype=dtype)
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS)
+def test_no_member_draws_beyond_its_bounds(network, low, high):
+    n = 2000
+    tau = torch.rand(n, 4).clamp(2e-7, 1.0 - 2e-7)
+    drawn = network.sample(tau, torch.randn(n, N_CONTEXT), lambda k, before: ends(n, low, high))
+    assert ((drawn >= low) & (drawn <= high)).all()
+
+
+def test_bounds_may_depend_on_what_was_drawn(network):
+    def bounds(k, drawn):
+        return (drawn[:, 0], drawn[:, 0] + 0.1) if k == 1 else ends(len(drawn), -NO_BOUND, NO_BOUND)
+
+    drawn = network.sample(torch.rand(500, 4), torch.randn(500, N_CONTEXT), bounds)
+    assert ((drawn[:, 1] >= drawn[:, 0]) & (drawn[:, 1] <= drawn[:, 0] + 0.1)).all()
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS[:3])
+def test_bounds_cut_the_law_off_and_leave_its_shape(spline_network, low, high):
     context = torch.randn(1, N_CONTEXT).expand(50_000, -1)
-    tau = torch.rand(50_000, 4, generator=torch.Generator().manual_seed(0))
-    free = spline_network.sample(tau, context)[:, 0]
-    bound = free.quantile(0.3)
-    cut = spline_network.sample(tau, context, bound.expand(len(tau)))[:, 0]
-    assert cut.min() >= bound - 1e-4
-    above = free[free > bound]
+    tau = torch.rand(50_000, generator=torch.Generator().manual_seed(0))
+    free = spline_network.quantile(0, tau, context, context[:, :0])
+    cut = spline_network.quantile(0, tau, context, context[:, :0], ends(50_000, low, high))
+    left = free[(free > low) & (free < high)]
     levels = torch.tensor([0.1, 0.5, 0.9])
-    torch.testing.assert_close(cut.quantile(levels), above.quantile(levels), rtol=0.03, atol=0.03)
+    torch.testing.assert_close(cut.quantile(levels), left.quantile(levels), rtol=0.03, atol=0.03)
+
+
+@pytest.mark.parametrize(("low", "high"), BOUNDS)
+def test_levels_between_bounds_are_those_of_the_quantiles(spline_network, low, high):
+    network = spline_network.double()
+    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_CONTEXT, dtype=torch.float64)
+    bounds = ends(500, low, high, torch.float64)
+    y = network.quantile(0, tau, context, context[:, :0], bounds)
+    level, log_density = network.density(0, y, context, context[:, :0], bounds)
+    torch.testing.assert_close(level, tau, rtol=1e-6, atol=1e-9)
+    assert torch.isfinite(log_density).all()
+    for beyond, known in ((low - 0.1, 0.0), (high + 0.1, 1.0)):
+        outside = torch.full_like(y, beyond)
+        level, log_density = network.density(0, outside, context, context[:, :0], bounds)
+        assert (level == known).all()
+        assert (log_density == -torch.inf).all()
+
+
+def test_a_bounded_density_integrates_to_one(spline_network):
+    network, y = spline_network.double(), torch.linspace(-0.4, 0.3, 20_001, dtype=torch.float64)
+    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(len(y), -1)
+    with torch.no_grad():
+        _, log_density = network.density(0, y, context, context[:, :0], ends(len(y), -0.4, 0.3, torch.float64))
+    assert torch.trapezoid(log_density.exp(), y).item() == pytest.approx(1.0, abs=1e-4)
 
 
 def test_members_whose_quantiles_may_cross_have_no_cdf():

@@ -22,9 +22,12 @@ def test_inverse_undoes_the_spline_tails_included(curves):
     assert (x < KNOTS[0]).any()
     assert (x > KNOTS[-1]).any()
     y, slope = spline(x, KNOTS, values, slopes)
-    again, slope_again = inverse(y, KNOTS, values, slopes)
-    torch.testing.assert_close(again, x, rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(slope_again, slope, rtol=1e-9, atol=1e-9)
+    several = torch.stack([y, y + 1.0, y], dim=1)
+    again, slope_again = inverse(several, KNOTS, values, slopes)
+    for column in (0, 2):
+        torch.testing.assert_close(again[:, column], x, rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(slope_again[:, column], slope, rtol=1e-9, atol=1e-9)
+    assert (again[:, 1] > again[:, 0]).all()
 
 
 def test_slope_is_the_derivative(curves):

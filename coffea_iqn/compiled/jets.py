@@ -227,7 +227,7 @@ def decode(
         # rounding must not carry a jet across a bound
         step = _within(d_eta[t], limits.cone)
         new_eta = eta[t] + side * step
-        angle = phi[t] + _within(d_phi[t], np.sqrt(limits.cone * limits.cone - step * step))
+        angle = phi[t] + _within(d_phi[t], np.sqrt(max(limits.cone * limits.cone - step * step, ZERO)))
         mass = max(exp(min(log_m[t] + d_log_m[t], MOST_LOG)) - OFFSET, ZERO)
         mass = min(mass, limits.mass_over_pt * raw_pt)
         factor = np.sqrt(_noise(limits, abs(new_eta)) / raw_pt + ONE)

@@ -1,0 +1,162 @@
+"""Where reco jets can be: no draw of any emulator leaves it, by any backend, and its levels stay uniform."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from coffea_iqn import IQNFolder
+from coffea_iqn.context import N_COLUMNS
+from coffea_iqn.data import BUNDLES
+from coffea_iqn.emulator import Emulator
+from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES
+from coffea_iqn.recipes import RECIPES
+from coffea_iqn.support import distances, energies
+from coffea_iqn.training import train
+from conftest import TINY, make_pairs
+
+LEVELS = (2.0**-24, 1e-4, 0.5, 1.0 - 1e-4, 1.0 - 2.0**-24)
+
+
+def every_level(n):
+    """Levels of n jets, most of them as near to 0 or 1 as single precision comes."""
+    return np.random.default_rng(2).choice(np.array(LEVELS, dtype=np.float32), (n, 4))
+
+
+def jets_all_over(n):
+    """Gen jets (N, 4) in the whole detector and a little beyond, from the softest to the hardest there are."""
+    rng = np.random.default_rng(1)
+    pt, eta = 10.0 * 400.0 ** rng.uniform(size=n), rng.uniform(-5.4, 5.4, n)
+    pt = np.minimum(pt, 6500.0 / np.cosh(eta))
+    mass = pt * rng.uniform(0.0, 0.4, n)
+    return np.stack([pt, eta, rng.uniform(-np.pi, np.pi, n), mass], axis=1).astype(np.float32)
+
+
+def usual_jets(emulator, n):
+    """Gen jets of the kind that an emulator was trained on: for a shipped one all there are."""
+    return jets_all_over(n) if emulator.card.get("detector") else make_pairs(n).gen
+
+
+def backends(emulator):
+    return ("torch", "numba") if emulator.is_compiled else ("torch",)
+
+
+def check_inside(support, gen, reco):
+    gen, reco = gen.astype(np.float64), reco.astype(np.float64)
+    assert np.isfinite(reco).all()
+    assert distances(gen, reco).max() < support.cone
+    assert np.abs(reco[:, ETA]).max() < support.abs_eta_max
+    assert energies(reco).max() < support.energy_max
+    assert (reco[:, MASS] <= support.mass_over_pt_max * reco[:, PT] * (1 + 1e-6)).all()
+
+
+def test_no_draw_leaves_the_support(emulator):
+    gen, support = usual_jets(emulator, 20_000), emulator.variables.support
+    for backend in backends(emulator):
+        for context in (None, np.ones((len(gen), N_COLUMNS), dtype=np.float32)):
+            reco, efficiency = emulator.respond(gen, every_level(len(gen)), context, backend=backend)
+            found = efficiency > 0.0
+            check_inside(support, gen[found], reco[found])
+            if emulator.acceptance is not None:  # of a gen jet farther out than a cone no reco jet can be
+                assert (found == (np.abs(gen[:, ETA]) - support.cone < support.abs_eta_max)).all()
+
+
+def test_jets_that_are_none_of_training_stay_in_their_cones(emulator):
+    rng = np.random.default_rng(3)
+    n = 5000
+    gen = np.stack(
+        [
+            10.0 ** rng.uniform(-1, 4.5, n),
+            rng.uniform(-9, 9, n),
+            rng.uniform(-3, 3, n),
+            10.0 ** rng.uniform(-3, 3.5, n),
+        ],
+        axis=1,
+    ).astype(np.float32)
+    for backend in backends(emulator):
+        reco = emulator.sample(gen, every_level(n), backend=backend)
+        assert np.isfinite(reco).all()
+        assert distances(gen.astype(np.float64), reco.astype(np.float64)).max() < emulator.variables.support.cone
+
+
+@pytest.mark.parametrize("raw_pt_min", [None, 20.0, 500.0])
+def test_a_threshold_holds_as_well(emulator, raw_pt_min):
+    if not emulator.network.exact:
+        pytest.skip("its quantiles may cross")
+    gen, threshold = usual_jets(emulator, 3000), emulator.variables.threshold(raw_pt_min)
+    gen = gen[gen[:, PT] > max(threshold / 2.0, 15.0)]
+    scale = SCALES[emulator.variables.scale]
+    for backend in backends(emulator):
+        reco = emulator.sample(gen, every_level(len(gen)), raw_pt_min=raw_pt_min, backend=backend)
+        assert (scale.undo(reco.astype(np.float64))[:, PT] > threshold * (1.0 - 1e-5)).all()
+
+
+def test_levels_of_draws_are_those_drawn_at(emulator):
+    if not emulator.network.exact:
+        pytest.skip("its quantiles may cross")
+    pairs = make_pairs(4000)
+    tau = np.random.default_rng(0).uniform(0.0, 1.0, (len(pairs.gen), 4)).astype(np.float32).clip(1e-6, 1 - 1e-6)
+    for backend in backends(emulator):
+        reco = emulator.sample(pairs.gen, tau, pairs.context, backend=backend)
+        far = np.abs(emulator.cdf(pairs.gen, reco, pairs.context) - tau)
+        weighs = reco[:, MASS] > 0.01  # a mass below zero counts as zero
+        assert far[:, :MASS].max() < 5e-3  # a hundredth of it is usual: narrow cones of hard jets round most
+        assert np.quantile(far[:, :MASS], 0.99) < 1e-4
+        assert np.quantile(far[weighs, MASS], 0.99) < 1e-2
+
+
+def test_the_density_ends_at_the_support(emulator):
+    if not emulator.network.exact:
+        pytest.skip("its quantiles may cross")
+    gen = usual_jets(emulator, 200)
+    gen = gen[np.abs(gen[:, ETA]) < 4.0]
+    reco = gen + np.float32([0.0, 0.0, 1e-3, 0.0])
+    assert np.isfinite(emulator.log_density(gen, reco)).all()
+    cone, most = emulator.variables.support.cone, emulator.variables.support.mass_over_pt_max
+    for variable, by in ((ETA, 1.01 * cone), (PHI, -1.01 * cone), (MASS, 1.1 * most * gen[:, PT])):
+        outside = reco.copy()
+        outside[:, variable] += by
+        assert (emulator.log_density(gen, outside) == -np.inf).all()
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_reaches_every_backend(scale):
+    """A scale that one of them does not know would give jets without it."""
+    pairs = make_pairs(3000)
+    settings = replace(RECIPES["default"], **TINY, scale="delphes-cms", raw_pt_min=5.0, unmatched=False)
+    made = train(pairs, settings)
+    emulator = Emulator(made.network, replace(made.variables, scale=scale))
+    gen, tau = pairs.gen, np.random.default_rng(0).uniform(0.01, 0.99, (len(pairs.gen), 4)).astype(np.float32)
+    drawn = {backend: emulator.sample(gen, tau, backend=backend) for backend in ("torch", "numba")}
+    np.testing.assert_allclose(drawn["numba"], drawn["torch"], rtol=2e-3, atol=2e-3)
+    unscaled = Emulator(made.network, replace(made.variables, scale="none")).sample(gen, tau, backend="torch")
+    expected = SCALES[scale].apply(unscaled.astype(np.float64))
+    np.testing.assert_allclose(np.median(drawn["numba"][:, PT] / expected[:, PT]), 1.0, atol=1e-3)
+    assert (scale == "none") == np.allclose(drawn["numba"][:, PT], unscaled[:, PT], rtol=1e-3)
+
+
+@pytest.mark.parametrize(("bound", "value"), [("cone", 0.01), ("abs_eta_max", 2.0), ("energy_max", 50.0)])
+def test_bounds_that_the_pairs_do_not_keep_are_refused(bound, value):
+    with pytest.raises(ValueError, match=r"training: expected reco jets within cone .* of .* beyond"):
+        train(make_pairs(500), replace(RECIPES["default"], **TINY, **{bound: value}))
+
+
+def test_bounds_are_those_asked_for_or_have_head_room():
+    pairs = make_pairs(1000)
+    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
+    settings = replace(RECIPES["default"], **TINY, unmatched=False, acceptance=False)
+    found = train(pairs, settings).variables.support
+    assert distances(gen, reco).max() < found.cone < 1.1 * distances(gen, reco).max()
+    assert energies(reco).max() < found.energy_max < 1.1 * energies(reco).max()
+    known = train(pairs, replace(settings, cone=0.3, abs_eta_max=5.0, energy_max=6500.0)).variables.support
+    assert (known.cone, known.abs_eta_max, known.energy_max) == (0.3, 5.0, 6500.0)
+
+
+@pytest.mark.parametrize("model", BUNDLES)
+def test_shipped_bundles_know_the_support_of_their_jets(model):
+    folder = IQNFolder(model)
+    support, jets = folder.emulator.variables.support, folder.card["jets"]
+    assert support.cone == jets["cone"]
+    assert (support.abs_eta_max, support.energy_max) == (5.0, 6500.0)

@@ -9,7 +9,7 @@ train() { # name, radius, files
   local name=$1 radius=$2
   shift 2
   local both=("$@" --radius "$radius" --share qcd=0.40 --share qcdflat=0.33 --share ttbar=0.21 --share wzjets=0.06
-    --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV")
+    --detector "Delphes, CMS card, no pile-up, jet thresholds at 10 GeV" --energy 13 --eta-max 5)
   coffea-iqn train "${both[@]}" --output "$output/large/$name" --hidden 64 64 --steps 30000 \
     --scale delphes-cms --raw-pt-min 10
   coffea-iqn train "${both[@]}" --output "$output/$name" --teacher "$output/large/$name" --hidden 36 36 --steps 30000 \

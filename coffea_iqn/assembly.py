@@ -153,6 +153,8 @@ def _check_card(card: Any) -> None:
     for key in ("radius", "cone"):
         if key in jets:
             _number(f"card jets {key}", jets[key], above=0.0)
+    if "energy" in card:
+        _number("card energy", card["energy"], above=0.0)
     domain = _object("card domain", card.get("domain") or {})
     for key in ("gen_pt", "gen_abs_eta") if domain else ():
         low, high = _array(f"card domain {key}", domain[key], (2,))

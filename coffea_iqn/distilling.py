@@ -1,17 +1,20 @@
 """A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same gen jets.
 
 Smaller networks fold faster. Taught by an emulator instead of by reco jets, they see as many draws as they like, and
-the exact density of each, so that what they learn is limited by their size alone.
+the exact density of each, so that what they learn is limited by their size alone. Of the far tails a teacher's draws
+say too little: in the end they learn from the reco jets themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,7 +26,10 @@ from coffea_iqn.fitting import Fitted, Schedule, Watch
 from coffea_iqn.networks import N_TARGETS, AcceptanceNetwork, Bounds, OriginNetwork, QuantileNetwork, SplineIQN
 from coffea_iqn.recipes import TrainingSettings, shorter
 from coffea_iqn.samples import JetPairs
-from coffea_iqn.training import claim
+from coffea_iqn.training import claim, part_of, with_mirrored, with_targets
+from coffea_iqn.variables import Variables
+
+Rows = tuple[Tensor, ...]
 
 TINY = 1e-6  # levels are drawn no nearer to 0 and 1
 # The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
@@ -45,8 +51,9 @@ def distil(
     Parameters
     ----------
     teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
-    pairs: gen jets and their context; the reco jets do not enter.
-    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used.
+    pairs: gen jets, their context, and their reco jets.
+    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; the last
+        third of the steps, on the reco jets, has twice the batch size and half the learning rate.
     checkpoint, watch: as of `training.train`.
 
     Returns
@@ -63,18 +70,23 @@ def distil(
         raise TypeError(msg)
     v = teacher.variables
     if checkpoint is not None:
-        columns = [pairs.gen, pairs.context, pairs.sample, pairs.level]
-        claim(checkpoint, columns, settings, str(teacher.card.get("hash")))
+        claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
     of_tensors = teacher.on("cpu").variables
-    to_come = {"origin": origin is not None, "quantiles": True, "acceptance": gate is not None}
+    to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
     course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
     held_out = pairs.level < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
-    def fitted(phase: str, module: nn.Module, loss: Callable[..., Tensor], schedule: Schedule) -> Fitted:
-        return course.fit(phase, module, loss, learn, check, schedule, v.context)
+    def fitted(
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        schedule: Schedule,
+        rows: tuple[Rows, Rows] = (learn, check),
+    ) -> Fitted:
+        return course.fit(phase, module, loss, rows[0], rows[1], schedule, v.context)
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -100,6 +112,9 @@ def distil(
         divergence = (log_densities - own_log_densities).sum(dim=1).mean()
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
+    def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
+        return network.loss(described(origin, inputs), target, (least, most), generator)
+
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None
         assert teacher.acceptance is not None
@@ -112,11 +127,18 @@ def distil(
     if origin is not None:
         fits["origin"] = fitted("origin", origin, origin_loss, short)
     fits["quantiles"] = fitted("quantiles", network, quantile_loss, settings)
+    last = replace(short, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
+    fits["far tails"] = fitted("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
     if gate is not None:
         fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     for part in (origin, network, gate):
         if part is not None:
             part.eval()
+    return Emulator(network, v, gate, origin, teacher.unmatched, card=_card(teacher, pairs, settings, fits))
+
+
+def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: Mapping[str, Fitted]) -> dict[str, Any]:
+    """The teacher's card, with this training in place of its own."""
     training = {
         "teacher": {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")},
         "settings": asdict(settings),
@@ -125,8 +147,7 @@ def distil(
         "steps": {phase: fit.steps for phase, fit in fits.items()},
         "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
     }
-    card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
-    return Emulator(network, v, gate, origin, teacher.unmatched, card=card)
+    return {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
 
 
 def _densities(network: QuantileNetwork, y: Tensor, context: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
@@ -155,6 +176,14 @@ def _students(
         network = SplineIQN(teacher.network.n_context, hidden=settings.hidden or HIDDEN)
         gate = AcceptanceNetwork(teacher.network.n_context, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
+
+
+def _jets(
+    pairs: JetPairs, held_out: npt.NDArray[np.bool_], variables: Variables, settings: TrainingSettings
+) -> tuple[Rows, Rows]:
+    """What `training.with_targets` gives of the pairs to learn from and of those held out."""
+    learn, check = part_of(pairs, ~held_out), part_of(pairs, held_out)
+    return with_targets(with_mirrored(learn) if settings.reflect else learn, variables), with_targets(check, variables)
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:

@@ -73,6 +73,8 @@ GEV = Range(least=0, most=1e6)
 GEV_ABOVE_ZERO = Range(above=0, most=1e6)
 RADIUS = Range(least=0.1, most=1.5)
 CONE = Range(above=0, most=1.5)
+ETA_EDGE = Range(above=0, most=20)
+ENERGY = Range(above=0, most=1e3)  # TeV
 FRACTION = Range(above=0, below=1)
 CHANCE = Range(least=0, most=1)
 SEED = Range(least=0, most=2**63 - 1, whole=True)

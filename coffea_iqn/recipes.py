@@ -10,7 +10,7 @@ from coffea_iqn.context import WIDTHS
 from coffea_iqn.features import INPUTS, SCALES, TARGETS
 from coffea_iqn.fitting import Schedule
 from coffea_iqn.networks import MEMBERS
-from coffea_iqn.ranges import CHANCE, FRACTION, GEV, Range, check_choice
+from coffea_iqn.ranges import CHANCE, CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, Range, check_choice
 
 HIDDEN = Range(least=1, most=2**14, whole=True)
 SHARE = Range(above=0, most=1e6)
@@ -20,6 +20,9 @@ RANGES = {
     "penalty": Range(least=0, most=1e6),
     "blind": CHANCE,
     "raw_pt_min": GEV,
+    "cone": CONE,
+    "abs_eta_max": ETA_EDGE,
+    "energy_max": GEV_ABOVE_ZERO,
     "holdout": FRACTION,
 }
 """What the settings of a training may be, where they are numbers."""

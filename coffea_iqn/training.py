@@ -66,7 +66,7 @@ def train(
         claim(checkpoint, [*pairs, *(unmatched or ())], settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
-        learn = _with_mirrored(learn)
+        learn = with_mirrored(learn)
     variables = _variables(learn, settings)
     network, gate, origin = _networks(learn, variables, settings)
     learns_unmatched = settings.unmatched and unmatched is not None
@@ -109,7 +109,7 @@ def train(
     fits = {}
     if origin is not None:
         fits["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
-    fits["quantiles"] = fitted("quantiles", network, quantile_loss, _with_targets, settings)
+    fits["quantiles"] = fitted("quantiles", network, quantile_loss, with_targets, settings)
     if settings.acceptance:
         fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
     extra = None
@@ -150,7 +150,7 @@ def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPa
     if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
         msg = f"shares: expected one above 0 for each of {n_samples} samples, got {settings.shares}"
         raise ValueError(msg)
-    return _part(pairs, ~held_out), _part(pairs, held_out)
+    return part_of(pairs, ~held_out), part_of(pairs, held_out)
 
 
 def _networks(
@@ -175,11 +175,11 @@ def _networks(
         return network, AcceptanceNetwork(n_context), origin
 
 
-def _part(pairs: JetPairs, rows: npt.NDArray[np.bool_]) -> JetPairs:
+def part_of(pairs: JetPairs, rows: npt.NDArray[np.bool_]) -> JetPairs:
     return JetPairs(*(column[rows] for column in pairs))  # type: ignore[arg-type]
 
 
-def _with_mirrored(pairs: JetPairs) -> JetPairs:
+def with_mirrored(pairs: JetPairs) -> JetPairs:
     """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
     gen, reco = (jets.copy() for jets in (pairs.gen, pairs.reco))
     for jets in (gen, reco):
@@ -229,10 +229,10 @@ def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
     return tuple(level for level in levels if not (one_sample and level in OF_EVENT))
 
 
-def _with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
-    pairs = _part(pairs, pairs.matched)
-    pairs = _part(pairs, variables.support.holds(pairs.gen, pairs.reco))
+    pairs = part_of(pairs, pairs.matched)
+    pairs = part_of(pairs, variables.support.holds(pairs.gen, pairs.reco))
     target = variables.encode(pairs.reco, pairs.gen)
     bounds = variables.all_bounds(target, pairs.gen, variables.raw_pt_min)
     columns = (variables.network_inputs(pairs.gen, pairs.context), target, *bounds, pairs.sample)

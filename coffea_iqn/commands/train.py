@@ -24,7 +24,7 @@ from coffea_iqn.matching import default_cone
 from coffea_iqn.networks import MEMBERS
 from coffea_iqn.output import versions
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.ranges import CONE, GEV, RADIUS
+from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS
 from coffea_iqn.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.resident import find_device
 from coffea_iqn.samples import TrainingSample
@@ -84,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
     parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the jets (default: %(default)s)")
     parser.add_argument("--cone", type=CONE, help="matching distance (default: 0.25 for R = 0.4, 0.35 for 0.5)")
+    parser.add_argument(
+        "--energy", type=ENERGY, metavar="TEV", help="of the collisions: no jet has more than half of it"
+    )
+    parser.add_argument(
+        "--eta-max", type=ETA_EDGE, metavar="ETA", help="edge of the detector (default: a little beyond its last jet)"
+    )
     parser.add_argument("--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="default: %(default)s")
     parser.add_argument(
         "--split",
@@ -152,6 +158,8 @@ def _train(arguments: argparse.Namespace) -> None:
         split=arguments.split,
         names=dict(arguments.names),
     )
+    beam = None if arguments.energy is None else 500.0 * arguments.energy
+    settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     if arguments.share:
         settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
@@ -193,6 +201,8 @@ def _train(arguments: argparse.Namespace) -> None:
             "gen_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
         },
     )
+    if arguments.energy is not None:
+        emulator.card["energy"] = arguments.energy  # TeV
     emulator.card["training"] |= {
         "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
         "events": sum(s.n_events for sources in datasets.values() for s in sources),

@@ -35,6 +35,7 @@ TINY = 1e-6  # levels are drawn no nearer to 0 and 1
 # The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
 # of the distance of the levels do not, and tie the small network to the large one draw by draw.
 TIE = 0.5
+TAILS_WEIGHT = 10.0  # of the score of the tails, in which some per cent of the jets are
 HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (36, 36), (24, 24), (24, 24)  # sizes of hidden layers
 
 
@@ -112,8 +113,8 @@ def distil(
         divergence = (log_densities - own_log_densities).sum(dim=1).mean()
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
-    def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
-        return network.loss(described(origin, inputs), target, (least, most), generator)
+    def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
+        return network.tail_loss(described(origin, inputs), target, (least, most), weight=TAILS_WEIGHT)
 
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None

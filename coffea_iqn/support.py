@@ -11,6 +11,7 @@ from coffea_iqn.features import ETA, MASS, PHI, PT, Array, wrap_phi
 
 Bools = npt.NDArray[np.bool_]
 
+LEAST_PT = 1e-3  # GeV, below that of any jet, and its logarithm finite
 HEADROOM = 0.03  # beyond the extremes of training: of their distance for pt, of the ratio for mass over pt and |eta|
 ROUNDING = 1e-5  # by which bounds are drawn in, for single precision not to carry a jet across
 

@@ -23,9 +23,7 @@ from coffea_iqn.features import (
     wrap_phi,
 )
 from coffea_iqn.networks import N_TARGETS, NO_BOUND
-from coffea_iqn.support import Support
-
-TINY = 1e-3  # GeV, a pt below that of any jet, whose logarithm is finite
+from coffea_iqn.support import LEAST_PT, Support
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,8 +125,8 @@ class Variables:
         energy = support.energy_max
         low, high = gen + 0.0, gen + 0.0  # jets whose variable k is at its bounds
         if k == PT:
-            low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, TINY))
-            high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(TINY)
+            low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, LEAST_PT))
+            high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(LEAST_PT)
         elif k == ETA:
             pt = raw[:, PT] + 0.5 * noise
             edge = xp.acosh((energy / pt).clip(1.0)).clip(max=support.abs_eta_max)

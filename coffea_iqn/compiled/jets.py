@@ -24,14 +24,13 @@ from coffea_iqn.features import (
     JetScale,
 )
 from coffea_iqn.kernels import kernel
-from coffea_iqn.support import Support
-from coffea_iqn.variables import TINY
+from coffea_iqn.support import LEAST_PT, Support
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6
 
 QUARTER = np.float32(0.25)
-LEAST_PT = np.float32(TINY)
+TINY = np.float32(LEAST_PT)
 OFFSET, MOST_LOG = np.float32(MASS_OFFSET), np.float32(MAX_LOG)
 FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorimeter_variables`
 EDGES = TOWER_EDGES.astype(np.float32)
@@ -159,12 +158,12 @@ def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
 def bound_pt(rows: Floats, n: int, raw_pt_min: np.float32, limits: Limits, low: Floats, high: Floats) -> None:
     """The bounds of log pt'/pt, (tile,) each, overwritten: `Variables.bounds`, as the three that follow."""
     log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
-    log_threshold = log(max(raw_pt_min, LEAST_PT))
+    log_threshold = log(max(raw_pt_min, TINY))
     for t in range(n):
         nearest = max(abs_eta[t] - limits.cone, ZERO)
         most = limits.energy / _cosh(nearest) - HALF * _noise(limits, nearest)
         low[t] = log_threshold - log_pt[t]
-        high[t] = log(max(most, LEAST_PT)) - log_pt[t]
+        high[t] = log(max(most, TINY)) - log_pt[t]
 
 
 @kernel

@@ -304,8 +304,8 @@ class SplineIQN(QuantileNetwork):
     def tail_loss(self, context: Tensor, target: Tensor, bounds: Bounds, *, weight: float) -> Tensor:
         """The training loss, and a weight times the score of the tails.
 
-        That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so that
-        the truth is best by both; but the likelihood of all jets hardly feels the few in the tails, which a network of
+        That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
+        that the truth is best by both; but the likelihood hardly feels the few jets in the tails, which a network of
         this size then gives up (C. Diks, V. Panchenko and D. van Dijk, J. Econometrics 163 (2011) 215).
 
         Parameters

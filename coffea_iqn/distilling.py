@@ -35,7 +35,8 @@ TINY = 1e-6  # levels are drawn no nearer to 0 and 1
 # The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
 # of the distance of the levels do not, and tie the small network to the large one draw by draw.
 TIE = 0.5
-TAILS_WEIGHT = 10.0  # of the score of the tails, in which some per cent of the jets are
+# of the score of the tails, in which some per cent of the jets are; the mass keeps to its likelihood
+TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
 HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (36, 36), (24, 24), (24, 24)  # sizes of hidden layers
 
 
@@ -114,7 +115,7 @@ def distil(
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
-        return network.tail_loss(described(origin, inputs), target, (least, most), weight=TAILS_WEIGHT)
+        return network.tail_loss(described(origin, inputs), target, (least, most), weights=TAILS_WEIGHTS)
 
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None

@@ -11,7 +11,7 @@ description.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -299,10 +299,10 @@ class SplineIQN(QuantileNetwork):
 
     def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del generator
-        return self.tail_loss(context, target, bounds, weight=0.0)
+        return self.tail_loss(context, target, bounds, weights=(0.0,) * N_TARGETS)
 
-    def tail_loss(self, context: Tensor, target: Tensor, bounds: Bounds, *, weight: float) -> Tensor:
-        """The training loss, and a weight times the score of the tails.
+    def tail_loss(self, context: Tensor, target: Tensor, bounds: Bounds, *, weights: Sequence[float]) -> Tensor:
+        """The training loss, and for each target a weight times the score of the tails.
 
         That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
         that the truth is best by both; but the likelihood hardly feels the few jets in the tails, which a network of
@@ -311,11 +311,11 @@ class SplineIQN(QuantileNetwork):
         Parameters
         ----------
         context, target, bounds: as of `loss`.
-        weight: of the score.
+        weights: of the score of each target.
         """
         total = target.new_zeros(())
-        edges = target.new_tensor(TAILS) if weight else target.new_empty(0)
-        for k in range(N_TARGETS):
+        for k, weight in enumerate(weights):
+            edges = target.new_tensor(TAILS if weight else ())
             y, low, high = target[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
             at = torch.cat([torch.stack([low, *within.T, high], dim=1), y[:, None]], dim=1)

@@ -76,7 +76,7 @@ class Support(NamedTuple):
         return self._replace(
             cone=less * self.cone,
             abs_eta_max=less * self.abs_eta_max,
-            energy_max=less * self.energy_max,
+            energy_max=(1.0 - 10.0 * ROUNDING) * self.energy_max,  # of which those of all variables are part
             mass_over_pt_max=less * self.mass_over_pt_max,
         )
 

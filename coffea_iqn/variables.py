@@ -139,6 +139,7 @@ class Variables:
         else:
             momentum = raw[:, PT] * xp.cosh(raw[:, ETA])
             left = xp.sqrt(((energy / scale.factor(raw)) ** 2 - momentum**2).clip(0.0))
+            low[:, MASS] = 0.0
             high[:, MASS] = xp.minimum(support.mass_over_pt_max * raw[:, PT], left)
         ends = [self._encode_raw(edge, gen)[:, k] for edge in (low, high)]
         least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import awkward as ak
 import numpy as np
 import pytest
+from coffea.nanoevents import NanoEventsFactory
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.context import N_COLUMNS
-from coffea_iqn.data import BUNDLES
+from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.emulator import Emulator
 from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES
+from coffea_iqn.files import NanoSchema
 from coffea_iqn.recipes import RECIPES
 from coffea_iqn.support import distances, energies
 from coffea_iqn.training import train
@@ -118,6 +121,17 @@ def test_the_density_ends_at_the_support(emulator):
         outside = reco.copy()
         outside[:, variable] += by
         assert (emulator.log_density(gen, outside) == -np.inf).all()
+
+
+@pytest.mark.parametrize("model", BUNDLES)
+def test_no_jet_of_a_fold_leaves_detector_or_beam(model):
+    """Unmatched jets among them."""
+    sample = sample_path("qcd_ak4.root" if model.endswith("ak4") else "qcd_ak5.root")
+    events = NanoEventsFactory.from_root({str(sample): "Events"}, schemaclass=NanoSchema).events()
+    reco = ak.flatten(ak.flatten(IQNFolder(model, replicas=5)(events.GenJet, events)))
+    support = IQNFolder(model).emulator.variables.support
+    assert (np.abs(reco.eta) < support.abs_eta_max).all()
+    assert (np.hypot(reco.pt * np.cosh(reco.eta), reco.mass) < support.energy_max).all()
 
 
 @pytest.mark.parametrize("scale", SCALES)

@@ -1,0 +1,48 @@
+"""Whether any of very many reco jets lies where none can be.
+
+    python benchmarks/support.py MODEL --radius 0.4 --jets 1e7 --files qcd.root ttbar.root ...
+
+The gen jets of the files are drawn again and again, with levels as near to 0 and 1 as single precision comes. Counted are
+matched jets beyond the cone of their gen jet, the edge of the detector, the energy of a beam, or the greatest mass over pt.
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+
+from coffea_iqn import bundle, running
+from coffea_iqn.features import MASS, PT
+from coffea_iqn.files import inspect
+from coffea_iqn.processors import PairsProcessor
+
+
+def main() -> None:
+    """Draw and count."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    parser.add_argument("--files", nargs="+", required=True)
+    parser.add_argument("--radius", type=float, required=True)
+    parser.add_argument("--jets", type=float, default=1e7)
+    arguments = parser.parse_args()
+    emulator = bundle.load(arguments.model)
+    support = emulator.variables.support
+    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in arguments.files]
+    processor = PairsProcessor(radius=arguments.radius)
+    with running.open_executor("iterative", status=False) as executor:
+        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
+    generator, n_jets, outside, too_heavy = np.random.default_rng(0), 0, 0, 0
+    while n_jets < arguments.jets:
+        tau = generator.uniform(2.0**-24, 1.0 - 2.0**-24, pairs.gen.shape).astype(np.float32)
+        reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context)
+        found = efficiency > 0.0
+        gen, jets = pairs.gen[found].astype(np.float64), reco[found].astype(np.float64)
+        n_jets += len(jets)
+        outside += int((~support.holds(gen, jets)).sum())
+        too_heavy += int((jets[:, MASS] > support.mass_over_pt_max * jets[:, PT]).sum())
+    print(f"{arguments.model}: of {n_jets:,} jets {outside} beyond cone, edge or energy, {too_heavy} too heavy")
+
+
+if __name__ == "__main__":
+    main()

@@ -2,8 +2,8 @@
 
     python benchmarks/support.py MODEL --radius 0.4 --jets 1e7 --files qcd.root ttbar.root ...
 
-The gen jets of the files are drawn again and again. Counted are matched jets beyond the cone of their gen jet, the edge of
-the detector, the energy of a beam, or the greatest mass over pt.
+The gen jets of the files are drawn again and again. Counted are matched jets beyond the cone of their gen jet, the edge
+of the detector, the energy of a beam, or the greatest mass over pt.
 """
 
 from __future__ import annotations

@@ -33,6 +33,7 @@ def test_saving_twice_gives_the_same_hash_and_leaves_nothing_else(emulator, tmp_
 
 def test_saving_over_something_else_is_refused(emulator, tmp_path):
     (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "thesis.tex").write_text("precious")
     with pytest.raises(FileExistsError, match="thesis"):
         bundle.save(emulator, tmp_path / "thesis")
 

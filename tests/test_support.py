@@ -113,7 +113,8 @@ def test_the_density_ends_at_the_support(emulator):
     if not emulator.network.exact:
         pytest.skip("its quantiles may cross")
     gen = usual_jets(emulator, 200)
-    gen = gen[np.abs(gen[:, ETA]) < 4.0]
+    # where the scale is undone they are above the threshold, and none is as hard as a beam
+    gen = gen[(np.abs(gen[:, ETA]) < 4.0) & (gen[:, PT] > 20.0) & (energies(gen) < 3000.0)]
     reco = gen + np.float32([0.0, 0.0, 1e-3, 0.0])
     assert np.isfinite(emulator.log_density(gen, reco)).all()
     cone, most = emulator.variables.support.cone, emulator.variables.support.mass_over_pt_max

@@ -211,7 +211,7 @@ def fold(events, **options):
 
 def test_a_fold_adds_them_and_leaves_the_others_alone(nano_events):
     with_them, counts = fold(nano_events, unmatched=True)
-    without, none = fold(nano_events)
+    without, none = fold(nano_events, unmatched=False)
     assert none.unmatched == 0
     assert counts.unmatched == ak.sum(with_them.genJetIdx == -1) > 50
     assert ak.all(with_them.pt[:, :-1] >= with_them.pt[:, 1:])
@@ -251,7 +251,7 @@ def test_a_higher_threshold_holds_for_them_too(nano_events):
 def test_they_come_as_often_as_in_delphes():
     events = open_events("qcd_ak4.root")
     with_them, _ = fold(events, unmatched=True)
-    without, _ = fold(events)
+    without, _ = fold(events, unmatched=False)
     truth = ak.sum(events.Jet.pt > 20)
     fraction = ak.sum((with_them.pt > 20) & (with_them.genJetIdx == -1)) / truth
     assert 0.015 < fraction < 0.045

@@ -27,6 +27,7 @@ from safetensors.torch import save as save_tensors
 from coffea_iqn import assembly
 from coffea_iqn.data import BUNDLES, bundle_path
 from coffea_iqn.emulator import Emulator
+from coffea_iqn.whole import is_taken
 
 SCHEMA_VERSION = 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -87,7 +88,7 @@ def check_place(path: Path) -> None:
     ------
     FileExistsError: when there is something else, which a bundle would replace.
     """
-    if path.exists() and not (path / CARD).is_file() and not (path.is_dir() and not any(path.iterdir())):
+    if is_taken(path) and not (path / CARD).is_file():
         msg = f"output {path}: expected a new folder or a bundle to replace, got something else"
         raise FileExistsError(msg)
 

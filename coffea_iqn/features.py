@@ -186,7 +186,8 @@ class JetScale(NamedTuple):
 
     def factor(self, raw: Columns) -> Columns:
         """By how much jets (N, 4) are scaled, (N,)."""
-        return array_namespace(raw).sqrt(self._noise(raw) / raw[:, PT] + 1.0)
+        xp = array_namespace(raw)
+        return xp.sqrt(self.noise(xp.abs(raw[:, ETA])) / raw[:, PT] + 1.0)
 
     def apply(self, raw: Columns) -> Columns:
         """Jets (N, 4), scaled."""
@@ -196,12 +197,14 @@ class JetScale(NamedTuple):
         """Jets (N, 4) as they were clustered, before the scale: the inverse of `apply`."""
         if self == UNSCALED:
             return reco
-        noise = self._noise(reco)
-        raw_pt = 0.5 * (array_namespace(reco).sqrt(noise * noise + 4.0 * reco[:, PT] ** 2) - noise)
+        xp = array_namespace(reco)
+        noise = self.noise(xp.abs(reco[:, ETA]))
+        raw_pt = 0.5 * (xp.sqrt(noise * noise + 4.0 * reco[:, PT] ** 2) - noise)
         return _scaled(reco, raw_pt / reco[:, PT])
 
-    def _noise(self, jets: Columns) -> Columns:
-        return (self.constant - self.slope * array_namespace(jets).abs(jets[:, ETA])) ** 2
+    def noise(self, abs_eta: Columns) -> Columns:
+        """(a − b |η|)² [GeV]: the scale adds less than half of it to pt."""
+        return (self.constant - self.slope * abs_eta) ** 2
 
 
 def _scaled(jets: Columns, factor: Columns) -> Columns:

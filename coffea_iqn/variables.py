@@ -120,8 +120,7 @@ class Variables:
         raw = self._decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
         scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
         nearest = (abs_eta - support.cone).clip(0.0)  # to the centre of the detector
-        # what the scale adds to pt is less than half of this, and least at high |eta|
-        noise = (scale.constant - scale.slope * nearest) ** 2
+        noise = scale.noise(nearest)  # greatest there
         energy = support.energy_max
         low, high = gen + 0.0, gen + 0.0  # jets whose variable k is at its bounds
         if k == PT:

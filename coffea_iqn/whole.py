@@ -38,6 +38,11 @@ def plain_names(names: Iterable[str]) -> dict[str, str]:
     return plain
 
 
+def is_taken(path: Path) -> bool:
+    """Whether something is there; an empty folder is as good as none."""
+    return path.exists() and not (path.is_dir() and not any(path.iterdir()))
+
+
 def check_new(path: Path, *, force: bool) -> None:
     """Refuse to replace what is there, unless told to.
 
@@ -50,7 +55,7 @@ def check_new(path: Path, *, force: bool) -> None:
     ------
     FileExistsError: when there is something.
     """
-    if not force and path.exists() and not (path.is_dir() and not any(path.iterdir())):
+    if not force and is_taken(path):
         msg = f"output {path}: expected a new path, got one where something is already: --force replaces it"
         raise FileExistsError(msg)
 
@@ -98,8 +103,8 @@ def _is_alive(pid: str) -> bool:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:
-        return True
+    except PermissionError:  # of another user, but there
+        pass
     return True
 
 

@@ -73,7 +73,7 @@ ALLOWED = {
         "unmatched_columns",
         "variables",
     },
-    "bundle": {"assembly", "data", "emulator"},
+    "bundle": {"assembly", "data", "emulator", "whole"},
     "whole": set(),
     "ranges": set(),
     "fitting": {"ranges", "whole"},

@@ -17,15 +17,13 @@ from coffea_iqn import radii
 from coffea_iqn.context import describe, nearest_distance
 from coffea_iqn.events import FIELDS, TAU_ARRAY, FlatJets, Names, levels_of
 from coffea_iqn.identity import IDENTITY
+from coffea_iqn.reading import REMOTE, TIMEOUT, open_options
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
 PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection, as branches go on
-REMOTE = "://"
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 PEEK = 100  # events in which a branch of zeros shows
 FIRST = 10_000  # events in which a radius shows
-# `uproot_options` for files of this machine: read where they are asked for, not in threads that wait for each other
-LOCAL: dict[str, Any] = {"handler": uproot.MultithreadedFileSource, "use_threads": False}
 
 
 class InputError(ValueError):
@@ -53,6 +51,7 @@ class Source:
     context: levels of `context` that its gen jets have.
     names: what it calls them.
     jets: its collections of jets.
+    timeout: how long its server may take to answer [s], where it is on one.
     """
 
     path: str
@@ -62,10 +61,20 @@ class Source:
     context: tuple[str, ...]
     names: Names = field(default_factory=Names)
     jets: tuple[str, ...] = ()
+    timeout: float = TIMEOUT
+
+    def open(self) -> Any:
+        """Its tree, as uproot opens it."""
+        return uproot.open({self.path: self.tree}, **open_options([self.path], self.timeout))
 
 
 def inspect(
-    path: str, *, tree: str | None = None, collections: Sequence[str] = (), names: Names | None = None
+    path: str,
+    *,
+    tree: str | None = None,
+    collections: Sequence[str] = (),
+    names: Names | None = None,
+    timeout: float = TIMEOUT,
 ) -> Source:
     """Open a file and find out what it is.
 
@@ -75,6 +84,7 @@ def inspect(
     tree: its name, when it is none of `TREES`.
     collections: names of collections that must be there, gen jets first.
     names: what the file calls what it knows of gen jets.
+    timeout: how long a server may take to answer [s].
 
     Raises
     ------
@@ -83,7 +93,7 @@ def inspect(
     if REMOTE not in path:
         _check_local(path)
     try:
-        with uproot.open(path) as file:
+        with uproot.open(path, **open_options([path], timeout)) as file:
             if REMOTE not in path and file.file.fEND > Path(path).stat().st_size:
                 size = Path(path).stat().st_size
                 msg = f"{path}: expected {file.file.fEND} bytes, got {size}: the file is truncated"
@@ -94,6 +104,8 @@ def inspect(
             empty = _empty_branches(file[name])
     except InputError:
         raise
+    except TimeoutError as error:
+        raise InputError(str(error)) from None
     except Exception as error:  # uproot raises whatever its parser trips over in damaged bytes
         detail = str(error).strip().splitlines()
         msg = f"{path}: expected a readable ROOT file: {detail[0] if detail else type(error).__name__}"
@@ -114,7 +126,7 @@ def inspect(
     jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
     others = {branch.split(separator)[0] for branch in last}
     names = Names() if names is None else names
-    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets)
+    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets, timeout)
 
 
 def first_jets(source: Source, collection: str) -> tuple[npt.NDArray[np.int64], float | None]:
@@ -124,7 +136,7 @@ def first_jets(source: Source, collection: str) -> tuple[npt.NDArray[np.int64], 
     """
     nothing = np.zeros(radii.N_BINS, dtype=np.int64), None
     try:
-        with uproot.open({source.path: source.tree}) as tree:
+        with source.open() as tree:
             wanted = {collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names}
             wanted |= {f"{collection}.DeltaPhi"}
             keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
@@ -150,7 +162,7 @@ def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np
     if source.layout != "NanoAOD":
         return np.empty((0, 3), dtype=np.uint64)
     try:
-        with uproot.open({source.path: source.tree}) as tree:
+        with source.open() as tree:
             columns = [ak.to_numpy(tree[name].array(entry_stop=n_events)) for name in IDENTITY[""]]
     except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
         return np.empty((0, 3), dtype=np.uint64)

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from coffea_iqn.files import REMOTE, check_is_file
+from coffea_iqn.files import check_is_file
+from coffea_iqn.reading import REMOTE
 
 FILESETS = (".json", ".yaml", ".yml")
 LIST = ".txt"

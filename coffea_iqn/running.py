@@ -15,11 +15,12 @@ from coffea import processor
 from coffea.util import coffea_console
 
 from coffea_iqn.faults import Checkpoints, Skipped, Tolerant
-from coffea_iqn.files import LOCAL, REMOTE, SCHEMAS, InputError, Source, branch_filter
+from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
+from coffea_iqn.reading import open_options
 
 EXECUTORS = ("iterative", "futures", "dask")
 # whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names
-USER_ERRORS = ("ValueError", "TypeError", "OSError", "BundleError", "DeserializationError")
+USER_ERRORS = ("ValueError", "TypeError", "OSError", "TimeoutError", "BundleError", "DeserializationError")
 LOST = ("FutureCancelledError", "CancelledError", "CommClosedError", "KilledWorker")
 QUOTES = "'\""
 
@@ -138,7 +139,7 @@ def run(
                 fileset,
                 Tolerant(instance, skip=skipped is not None, ignored=ignored),
                 treename=None,
-                uproot_options={} if any(REMOTE in source.path for source in sources) else LOCAL,
+                uproot_options=open_options((s.path for s in sources), max(s.timeout for s in sources)),
                 iteritems_options=branch_filter(sources, collections, branches),
             )
     except Exception as error:

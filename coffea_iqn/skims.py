@@ -21,6 +21,9 @@ from coffea_iqn.trees import FORMATS, written
 from coffea_iqn.whole import plain_name
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
+# as which coffea knows reco jets, and where it looks for the gen jets that their genJetIdx points to
+NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
+FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 
@@ -39,8 +42,10 @@ class Skim:
     `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and what is kept. Delphes events have run 1, a luminosityBlock made
     of the uuid of their file, and Event.Number. With replicas every event is there once for each, with a part
     of its genWeight, and `iqnReplica` says which. A collection of the input that has the emulated jets' name gives way
-    to them, with the branches that point into it. A file is named after dataset, input and range of events, and is
-    there when it is whole: a task done again writes the same file again.
+    to them, with the branches that point into it. Emulated jets named Jet come with the gen jets that were folded, as
+    `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with `GenPart_inFile`, false, unless branches of GenPart are kept: to
+    coffea's NanoAODSchema a file without GenPart is data, whose jets have no `matched_gen`. A file is named after
+    dataset, input and range of events, and is there when it is whole: a task done again writes the same file again.
 
     Raises
     ------
@@ -63,12 +68,13 @@ class Skim:
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
 
-    def write(self, events: ak.Array, reco: Sequence[FlatJets], about: Mapping[str, Any]) -> Path:
+    def write(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets], about: Mapping[str, Any]) -> Path:
         """Write the file of a chunk.
 
         Parameters
         ----------
         events: the chunk, from a Runner.
+        gen: the gen jets of its events, all of the collection.
         reco: the emulated jets of its events, one for each replica.
         about: what made them, kept in the file.
 
@@ -78,7 +84,8 @@ class Skim:
 
         Raises
         ------
-        ValueError: when the events do not say which chunk they are, or a pattern matches no branch.
+        ValueError: when the events do not say which chunk they are, a pattern matches no branch, or kept gen jets are
+            others than those that were folded.
         """
         metadata = events.metadata if hasattr(events, "metadata") else {}
         missing = [key for key in CHUNK if key not in metadata]
@@ -90,18 +97,19 @@ class Skim:
         part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
-        columns = self._columns(events, reco)
+        columns = self._columns(events, gen, reco)
         with written(path, content) as file:
             file.extend(columns)
         return path
 
-    def _columns(self, events: ak.Array, reco: Sequence[FlatJets]) -> dict[str, ak.Array]:
+    def _columns(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets]) -> dict[str, ak.Array]:
         weights = event_weights(events)
         weights = np.ones(len(events)) if weights is None else weights
         k = len(reco)
         once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
         once |= {"genWeight": (weights / k).astype(np.float32)}
-        once |= self._kept(events)
+        kept = self._kept(events)
+        once |= self._what_jets_point_to(gen, kept) | kept
         if k == 1:
             columns = {name: ak.Array(array) for name, array in once.items()}
             values, index, counts = reco[0].values, reco[0].local_index, reco[0].counts
@@ -114,9 +122,22 @@ class Skim:
             values = np.concatenate([jets.values for jets in reco])[order]
             index = np.concatenate([jets.local_index for jets in reco])[order]
             counts = np.stack([jets.counts for jets in reco], axis=1).ravel()
-        fields = {name: values[:, column] for name, column in {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}.items()}
+        fields = {name: values[:, column] for name, column in FIELDS.items()}
         fields["genJetIdx"] = index.astype(np.int32)
         return columns | {f"{self.collection}_{name}": ak.unflatten(flat, counts) for name, flat in fields.items()}
+
+    def _what_jets_point_to(self, gen: FlatJets, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+        """The branches without which coffea does not know the gen jets of jets that are named as in NanoAOD."""
+        if self.collection != NANOAOD_JET:
+            return {}
+        for name, array in kept.items():
+            if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1 and not np.all(ak.num(array) == gen.counts):
+                msg = f"skim: expected {name} of the gen jets that were folded, which genJetIdx names, got others"
+                raise ValueError(msg)
+        columns = {f"{NANOAOD_GEN_JET}_{n}": ak.unflatten(gen.values[:, k], gen.counts) for n, k in FIELDS.items()}
+        if not any(name.startswith("GenPart_") for name in kept):
+            columns["GenPart_inFile"] = ak.Array(np.zeros(len(gen.counts), dtype=bool))
+        return columns
 
     def _kept(self, events: ak.Array) -> dict[str, ak.Array]:
         """The branches of the input that are wanted."""

@@ -107,15 +107,15 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             weights = np.ones(len(events))
 
         folded, counts, distances = self.folder.draw(events[self.gen], events)
-        gen = flatten_jets(events[self.gen])
-        gen = gen.where(gen.valid())
+        all_gen = flatten_jets(events[self.gen])
+        gen = all_gen.where(all_gen.valid())
         k = self.folder.replicas
         reco = [flatten_jets(folded)] if k == 1 else [flatten_jets(folded[:, i]) for i in range(k)]
         levels = {"gen": [gen], "reco": reco}
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
 
-        files = [] if self.skim is None else [str(self.skim.write(events, reco, self._about()))]
+        files = [] if self.skim is None else [str(self.skim.write(events, all_gen, reco, self._about()))]
         filler = histograms.Filler(dataset, weights)
         cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
         for level, replicas in levels.items():

@@ -34,7 +34,7 @@ TAKES = {
         "--name --share --select --identity": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
-        "--minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,
+        "--timeout --minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,
         "--weight-decay --gen-pt-min --raw-pt-min --blind": REAL | {"0"},
         "--holdout": {"0.5"},
     }.items()

@@ -141,11 +141,43 @@ def test_a_skim_of_delphes(kind, tmp_path):
     options = {"format": kind, "collection": "Jet", "keep": ["GenJet_*", "Jet_*"], "model": "cms-delphes-ak5"}
     (path,) = skim(tmp_path, DELPHES, **options)
     found, events = read_nano(path), open_events("delphes_1000.root")
-    assert set(found.Jet.fields) - {"charge"} == {"pt", "eta", "phi", "mass", "genJetIdx"}
+    assert set(found.Jet.fields) - {"charge"} == {"pt", "eta", "phi", "mass", "genJetIdx", "genJetIdxG"}
+    cone = IQNFolder("cms-delphes-ak5").card["jets"]["cone"]
+    assert ak.all(found.Jet.delta_r(found.Jet.matched_gen) < cone, axis=None)
     assert ak.array_equal(found.GenJet.pt, events.GenJet.PT, check_parameters=False)
     assert ak.array_equal(found.event, events.Event.Number, check_parameters=False, dtype_exact=False)
     assert set(found.run) == {1}
     assert len(set(found.luminosityBlock)) == 1
+
+
+@pytest.mark.parametrize("keep", [[], ["GenJet_*"]])
+@pytest.mark.parametrize("kind", FORMATS)
+def test_coffea_knows_the_gen_jets_of_emulated_jets(kind, keep, tmp_path):
+    """By `matched_gen`, of its own schema: those that a folder gives, None for jets of no gen jet."""
+    (path,) = skim(tmp_path, format=kind, collection="Jet", keep=keep)
+    found, events = read_nano(path), open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    drawn = IQNFolder("cms-delphes-ak4")(events.GenJet, events)
+    assert 0 < ak.sum(ak.is_none(found.Jet.matched_gen, axis=1)) == ak.sum(drawn.genJetIdx < 0)
+    for field in ("pt", "eta", "phi", "mass"):
+        assert found.Jet.matched_gen[field].to_list() == drawn.matched_gen[field].to_list()
+    first = found[:10].Jet.matched_gen.pt
+    assert first.to_list() == drawn.matched_gen.pt[:10].to_list()
+    with pytest.raises(AttributeError, match="GenPart"):  # which is not there
+        found.GenPart.pdgId  # noqa: B018
+
+
+def test_gen_jets_that_were_not_folded_are_not_kept_beside_their_reco_jets(tmp_path):
+    with uproot.open(QCD) as file:
+        columns = file["Events"].arrays(entry_stop=100, library="ak")
+    fields = ("pt", "eta", "phi", "mass")
+    jets = ak.zip({name: columns[f"GenJet_{name}"] for name in fields})
+    flat = {name: columns[name] for name in ("run", "luminosityBlock", "event")}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        file.mktree("Events", {**flat, "OtherGenJet": jets, "GenJet": jets[jets.pt > 20]})
+    with pytest.raises(Exception, match="expected GenJet_pt of the gen jets that were folded"):
+        skim(tmp_path, tmp_path / "in.root", gen="OtherGenJet", collection="Jet", keep=["GenJet_*"])
+    (path,) = skim(tmp_path, tmp_path / "in.root", gen="OtherGenJet", collection="Jet")
+    assert content(path)["GenJet_pt"].to_list() == jets.pt.to_list()
 
 
 def test_replicas_are_events_with_a_part_of_the_weight(tmp_path):
@@ -191,7 +223,7 @@ def test_kept_branches_are_those_of_the_input(rich_file, tmp_path, kind):
         given = file["Events"].arrays(library="ak")
     assert {"LHEPdfWeight", "HLT_PFJet40", "Muon_pt", "GenJet_chEF", "Jet_genJetIdx"} <= found.keys()
     assert not {"Muon_jetIdx", "Jet_charge"} & found.keys()
-    for name in found.keys() - {name for name in found if name.startswith("Jet_")}:
+    for name in found.keys() - {"GenPart_inFile"} - {name for name in found if name.startswith("Jet_")}:
         assert ak.array_equal(found[name], given[name]), name
     assert not ak.array_equal(found["Jet_pt"], given["Jet_pt"])
 
@@ -324,7 +356,7 @@ def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     space = {}
     for block in blocks:
-        if "class DijetMass" in block or "def gen_jets_of" in block:
+        if "class DijetMass" in block:
             exec(block, space)
     (path,) = skim(tmp_path, collection="Jet", keep=["GenJet_*"])
     runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=NanoSchema)
@@ -336,8 +368,6 @@ def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
     assert true.sum() > 200
     assert abs(true.sum() - emulated.sum()) < 5 * np.sqrt(true.sum())
     assert not np.array_equal(true, emulated)
-    events = read_nano(path)
-    assert ak.all(abs(events.Jet.eta - space["gen_jets_of"](events).eta) < 1.0)
 
 
 def test_root_reads_a_skim(parts):

@@ -18,6 +18,7 @@ from coffea_iqn.filesets import expand
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS
+from coffea_iqn.reading import SECONDS, TIMEOUT
 from coffea_iqn.resident import check_device
 
 SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings of a folder that commands put into their own words
@@ -60,6 +61,13 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
     where.add_argument(
         "--scheduler", type=text, metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786"
     )
+    where.add_argument(
+        "--timeout",
+        type=SECONDS,
+        default=TIMEOUT,
+        metavar="SECONDS",
+        help="how long a server may take to answer, for files on one (default: %(default)g)",
+    )
     where.add_argument("--chunksize", type=COUNT, default=100_000, help="events a chunk (default: %(default)s)")
 
 
@@ -74,7 +82,9 @@ def datasets_of(
     names = Names.of(dict(arguments.names))
     for dataset, path, tree in expand(arguments.files):
         try:
-            source = inspect(path, tree=tree or arguments.tree, collections=collections, names=names)
+            source = inspect(
+                path, tree=tree or arguments.tree, collections=collections, names=names, timeout=arguments.timeout
+            )
         except InputError as error:
             if skipped is None:
                 raise

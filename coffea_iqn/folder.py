@@ -22,7 +22,7 @@ from coffea_iqn.emulator import BACKENDS, Emulator
 from coffea_iqn.events import FlatJets, Names, flatten_jets, gen_events
 from coffea_iqn.features import ETA, PT, Array
 from coffea_iqn.folding import Folding, Placed
-from coffea_iqn.identity import KINDS, identity_keys
+from coffea_iqn.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.ordering import hardest_first
 from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.resident import check_device
@@ -71,11 +71,13 @@ class Folded(NamedTuple):
     reco: reco jets, events × var.
     counts: what became of the gen jets.
     distances: `radii.histogram` of the nearest neighbours of the gen jets.
+    least_keys: `identity.least_keys` of the events.
     """
 
     reco: ak.Array
     counts: FoldCounts
     distances: npt.NDArray[np.int64]
+    least_keys: list[int]
 
 
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
@@ -300,7 +302,7 @@ class IQNFolder:
         reco = _jagged(every, gen, jets)
         n_lost = self.replicas * len(known.jets.values) - n_matched
         counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
-        return Folded(reco, counts, distances)
+        return Folded(reco, counts, distances, least_keys(keys))
 
     def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
         """Warn once a process of gen jets that are a part of their collection."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -11,6 +12,7 @@ import numpy.typing as npt
 
 from coffea_iqn.uniforms import Words, event_keys
 
+N_LEAST = 16
 KINDS = ("event", "file")  # by what events are known: run, luminosityBlock and event, or their file as well
 # record that holds them, "" for the event itself: names of run, luminosityBlock and event
 IDENTITY = {
@@ -60,6 +62,27 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event") -> Words:
     event = _delphes_numbers(events)
     zero = np.zeros(len(event), dtype=np.uint32)
     return event_keys(seed, dataset if kind == "file" else f"{dataset}\n{file_uuid(events)}", zero, zero, event)
+
+
+def least_keys(keys: Words) -> list[int]:
+    """The least of these keys (events, 4), by their first 64 bits.
+
+    Keys are as good as random, so that equal events of two files are among the least of both.
+    """
+    words = np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
+    few = np.partition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else words
+    return [int(word) for word in np.sort(few)]
+
+
+def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | None:
+    """Two files whose `least_keys` have some in common, and how many; the same file twice for keys that it repeats."""
+    seen: dict[int, str] = {}
+    found: list[tuple[str, str]] = []
+    for name in sorted(of_files):
+        for key in of_files[name]:
+            found += [(seen[key], name)] if key in seen else []
+            seen[key] = name
+    return (*found[0], found.count(found[0])) if found else None
 
 
 def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:

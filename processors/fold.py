@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -17,10 +18,15 @@ from coffea_iqn.events import FlatJets, flatten_jets
 from coffea_iqn.features import ETA, PHI, PT, Array
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import ETA_MAX, PT_MIN, Events
-from coffea_iqn.identity import event_weights
+from coffea_iqn.identity import equal_keys, event_weights
 from coffea_iqn.matching import match_jets
 from coffea_iqn.ranges import GEV, Range
 from coffea_iqn.skims import Skim
+
+
+class EqualEventsWarning(UserWarning):
+    """Events of a dataset were drawn at equal quantile levels: their jets scatter together, not independently."""
+
 
 ABS_ETA = Range(above=0, most=100)
 
@@ -49,6 +55,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     bundle.BundleError: when the bundle does not exist or cannot be read.
     ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
         than the bundle's.
+
+    Warns
+    -----
+    EqualEventsWarning: at the end of a run, when events of a dataset are of equal identity; found where a file, or a
+        large part of it, numbers its events as another does.
     """
 
     def __init__(
@@ -106,7 +117,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if weights is None:
             weights = np.ones(len(events))
 
-        folded, counts, distances = self.folder.draw(events[self.gen], events)
+        folded, counts, distances, least = self.folder.draw(events[self.gen], events)
         all_gen = flatten_jets(events[self.gen])
         gen = all_gen.where(all_gen.valid())
         k = self.folder.replicas
@@ -126,6 +137,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
         hists = histograms.to_hists(filler.sums, [dataset])
         found = {"cutflow": {dataset: cutflow}, "distances": {dataset: distances}, "files": files}
+        found["least_keys"] = {dataset: {str(events.metadata.get("filename", "")): least}}
         return {"hists": hists, "sums": filler.sums, **found}
 
     def reduce(self, result: dict[str, Any]) -> dict[str, Any]:
@@ -140,6 +152,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
+        for dataset, of_files in accumulator["least_keys"].items():
+            self._warn_of_equal_events(dataset, of_files)
         # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = histograms.to_hists(accumulator["sums"], cutflow)
@@ -147,6 +161,19 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _warn_of_equal_events(self, dataset: str, of_files: Mapping[str, list[int]]) -> None:
+        equal = equal_keys(of_files)
+        if equal is not None:
+            one, other, n = equal
+            where = one if one == other else f"{one} and {other}"
+            msg = (
+                f"{dataset}: expected events of their own in each file, got {n} or more of equal identity in {where}: "
+                "their quantile levels are equal, and their jets scatter together"
+            )
+            if self.folder.identity == "event":
+                msg += "; identity 'file' tells files apart"
+            warnings.warn(msg, EqualEventsWarning, stacklevel=2)
 
     def _about(self) -> dict[str, Any]:
         """What made the jets of a skim."""

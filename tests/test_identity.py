@@ -1,15 +1,22 @@
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
 
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from coffea import processor
+from coffea.nanoevents import DelphesSchema
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
+from coffea_iqn.files import NanoSchema
 from coffea_iqn.identity import identity_keys
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, open_events, run
 
 N_FILES = 40
@@ -53,16 +60,44 @@ def test_a_file_is_a_part_of_an_event_s_key_where_asked_for():
     assert (identity_keys(delphes, 1) == identity_keys(delphes, 1, "file")).all()
 
 
-def test_fold_stops_at_files_numbered_alike(tmp_path, capsys):
+@pytest.fixture
+def numbered_alike(tmp_path):
+    """Two files, of 40 events each, of which 30 are named as 30 of the other."""
     with uproot.open(sample_path("qcd_ak4.root")) as file:
         arrays = file["Events"].arrays(["GenJet_pt", "GenJet_eta", "GenJet_phi", "GenJet_mass"], entry_stop=80)
-    for k in range(2):
+    paths = [tmp_path / f"{k}.root" for k in range(2)]
+    for k, path in enumerate(paths):
         gen = ak.zip({name[7:]: arrays[name][40 * k : 40 * k + 40] for name in arrays.fields})
         columns = {"run": np.ones(40, np.uint32), "luminosityBlock": np.ones(40, np.uint32)}
         columns |= {"event": np.arange(10 * k, 10 * k + 40, dtype=np.uint64), "GenJet": gen}
-        with uproot.recreate(tmp_path / f"{k}.root") as file:
+        with uproot.recreate(path) as file:
             file.mktree("Events", {n: ak.Array(c).type.content for n, c in columns.items()}).extend(columns)
-    files = [f"private={tmp_path}/{k}.root" for k in range(2)]
+    return paths
+
+
+@pytest.mark.parametrize("chunksize", [7, 100])
+def test_a_runner_warns_of_files_numbered_alike(numbered_alike, chunksize):
+    executor = processor.IterativeExecutor(status=False)
+    runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=chunksize)
+    fileset = {"private": [str(path) for path in numbered_alike], "one": [str(numbered_alike[0])]}
+    with pytest.warns(
+        EqualEventsWarning, match=r"private: .* equal identity in .*0.root and .*1.root: .*'file'"
+    ) as said:
+        runner(fileset, IQNFoldProcessor(truth=None), treename="Events")
+    assert sum(issubclass(warning.category, EqualEventsWarning) for warning in said) == 1
+    runner(fileset, IQNFoldProcessor(truth=None, identity="file"), treename="Events")  # a warning would be an error
+
+
+def test_copies_of_a_file_are_warned_of_whatever_they_are(tmp_path):
+    """Delphes' events are known by the uuid of their file, which a copy has as well."""
+    paths = [str(shutil.copy(sample_path("delphes_1000.root"), tmp_path / f"{k}.root")) for k in range(2)]
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=DelphesSchema)
+    with pytest.warns(EqualEventsWarning, match="got 16 or more of equal identity"):
+        runner({"qcd": paths}, IQNFoldProcessor("cms-delphes-ak5", truth=None), treename="Delphes")
+
+
+def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):
+    files = [f"private={path}" for path in numbered_alike]
     quick = ["--no-plots", "--output", tmp_path / "out"]
     assert run("fold", *files, *quick) == 2
     line = one_error(capsys)
@@ -71,5 +106,8 @@ def test_fold_stops_at_files_numbered_alike(tmp_path, capsys):
     assert "--identity file tells them apart" in line
     assert not (tmp_path / "out").exists()
     for identity in ("event", "file"):
-        assert run("fold", *files, "--identity", identity, "--no-plots", "--output", tmp_path / identity) == 0
+        with warnings.catch_warnings():
+            warnings.simplefilter("always", EqualEventsWarning)
+            assert run("fold", *files, "--identity", identity, "--no-plots", "--output", tmp_path / identity) == 0
+        assert ("EqualEventsWarning" in capsys.readouterr().err) == (identity == "event")
         assert json.loads((tmp_path / identity / "summary.json").read_text())["identity"] == identity

@@ -156,4 +156,5 @@ class Variables:
 
     def within_reach(self, gen: Columns) -> Any:
         """Which gen jets (N, 4) the detector can have a matched reco jet of, (N,) bool."""
-        return array_namespace(gen).abs(gen[:, ETA]) - self.support.cone < self.support.abs_eta_max
+        support = self.support.drawn_in()
+        return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone

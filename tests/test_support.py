@@ -57,13 +57,17 @@ def check_inside(support, gen, reco):
 
 def test_no_draw_leaves_the_support(emulator):
     gen, support = usual_jets(emulator, 20_000), emulator.variables.support
+    if emulator.card.get("detector"):  # where two backends could differ
+        gen[:2000, ETA] = (support.abs_eta_max + support.cone) * np.linspace(1 - 1e-4, 1 + 1e-4, 2000)
+        gen[:2000, PT], gen[:2000, MASS] = 12.0, 2.0
     for backend in backends(emulator):
         for context in (None, np.ones((len(gen), N_COLUMNS), dtype=np.float32)):
             reco, efficiency = emulator.respond(gen, every_level(len(gen)), context, backend=backend)
             found = efficiency > 0.0
             check_inside(support, gen[found], reco[found])
             if emulator.acceptance is not None:  # of a gen jet farther out than a cone no reco jet can be
-                assert (found == (np.abs(gen[:, ETA]) - support.cone < support.abs_eta_max)).all()
+                inside = support.drawn_in()
+                assert (found == (np.abs(gen[:, ETA]) < inside.abs_eta_max + inside.cone)).all()
 
 
 def test_jets_that_are_none_of_training_stay_in_their_cones(emulator):

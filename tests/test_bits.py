@@ -1,0 +1,111 @@
+"""What is drawn, to the last bit: digests of folded jets, histograms and skims, which no change of code may change.
+
+`python tests/test_bits.py` writes them anew, where what is drawn was meant to change: other bundles, other samples.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from coffea_iqn import IQNFolder
+from coffea_iqn.data import BUNDLES
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.skims import Skim
+from coffea_iqn.trees import iterate
+from conftest import open_events
+
+RECORD = Path(__file__).with_name("bits.json")
+SAMPLES = {
+    "cms-delphes-ak4": ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root"),
+    "cms-delphes-ak5": ("qcd_ak5.root", "delphes_1000.root"),
+}
+FOLDS = {
+    "as it is": {},
+    "no unmatched jets": {"unmatched": False},
+    "every gen jet": {"acceptance": False},
+    "three replicas": {"replicas": 3},
+    "another seed": {"seed": 7},
+}
+N_EVENTS = 1500
+
+
+def digest(arrays):
+    """Of arrays and lists of arrays, whatever makes them."""
+    found = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        flat, depth = array, 0
+        while isinstance(flat, ak.Array) and flat.ndim > 1:
+            found.update(np.asarray(ak.num(flat), dtype=np.int64).tobytes())
+            flat, depth = ak.flatten(flat), depth + 1
+        values = np.ascontiguousarray(flat)
+        found.update(f"{name} {depth} {values.dtype.str}".encode() + values.tobytes())
+    return found.hexdigest()[:16]
+
+
+def folds():
+    for model, samples in SAMPLES.items():
+        for sample in samples:
+            events = open_events(sample, entry_stop=N_EVENTS, metadata={"dataset": "bits"})
+            for name, options in FOLDS.items():
+                yield f"{model}, {sample}, {name}", model, events, options
+
+
+def fold_digest(model, events, options):
+    reco = IQNFolder(model, **options)(events.GenJet, events)
+    return digest({name: reco[name] for name in ("pt", "eta", "phi", "mass", "genJetIdx")})
+
+
+def processor_digests(model, sample, folder):
+    """Of histograms and of a skim, of what a processor makes of a sample."""
+    made = {}
+    for name, replicas in {"": 1, ", two replicas": 2}.items():
+        where = {"filename": sample, "treename": "Events", "entrystart": 0, "entrystop": N_EVENTS, "dataset": "bits"}
+        events = open_events(sample, entry_stop=N_EVENTS, metadata=where)
+        skim = Skim(folder / f"{model}{replicas}", keep=["GenJet_*"])
+        instance = IQNFoldProcessor(model, replicas=replicas, skim=skim)
+        out = instance.postprocess(instance.process(events))
+        views = {key: hist.view(flow=True) for key, hist in out["hists"].items()}
+        sums = {f"{key} {part}": view[part] for key, view in views.items() for part in ("value", "variance")}
+        made[f"{model}, {sample}, histograms{name}"] = digest(sums)
+        made[f"{model}, {sample}, skim{name}"] = digest(next(iterate(Path(out["files"][0]))))
+    return made
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    return json.loads(RECORD.read_text())
+
+
+def test_every_bundle_has_its_digests():
+    assert set(SAMPLES) == set(BUNDLES)
+
+
+def test_folded_jets_have_the_bits_they_had(recorded):
+    for name, *case in folds():
+        assert fold_digest(*case) == recorded[name], name
+
+
+@pytest.mark.parametrize("model", SAMPLES)
+def test_histograms_and_skims_have_the_bits_they_had(model, recorded, tmp_path):
+    for sample in SAMPLES[model]:
+        for name, found in processor_digests(model, sample, tmp_path / sample).items():
+            assert found == recorded[name], name
+
+
+if __name__ == "__main__":
+    import tempfile
+
+    warnings.simplefilter("ignore")
+    written = {name: fold_digest(*case) for name, *case in folds()}
+    with tempfile.TemporaryDirectory() as temporary:
+        for bundle_name, samples in SAMPLES.items():
+            for sample_name in samples:
+                written |= processor_digests(bundle_name, sample_name, Path(temporary) / sample_name)
+    RECORD.write_text(json.dumps(written, indent=1) + "\n")

@@ -24,7 +24,7 @@ from coffea import processor
 from coffea.util import coffea_console
 from distributed import Client, LocalCluster, performance_report
 
-from coffea_iqn.files import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor
 
 CHUNK = 100_000  # events

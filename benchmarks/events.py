@@ -25,8 +25,8 @@ from scipy.stats import spearmanr
 
 from coffea_iqn import IQNFolder, running
 from coffea_iqn.closure import Cells, agreement, binomial_errors, efficiency_in_cells
-from coffea_iqn.files import NanoSchema, inspect
-from coffea_iqn.matching import default_cone, match_jets
+from coffea_iqn.files.inputs import NanoSchema, inspect
+from coffea_iqn.jets.matching import default_cone, match_jets
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 
 CELLS = Cells((10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000), (0, 1.3, 2.5, 3, 5))

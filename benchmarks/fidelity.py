@@ -22,11 +22,11 @@ from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, running
 from coffea_iqn.closure import Cells, jet_features, judge, residual_features, uniformity, uniformity_in_cells
-from coffea_iqn.context import NANOAOD, columns_of, known_levels
-from coffea_iqn.copies import draw_above
-from coffea_iqn.features import SCALES
-from coffea_iqn.files import inspect
+from coffea_iqn.files.inputs import inspect
+from coffea_iqn.jets.context import NANOAOD, columns_of, known_levels
+from coffea_iqn.jets.features import SCALES
 from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.validation.comparison import draw_above
 
 PT_MIN = 20.0
 CELLS = Cells((20, 25, 32, 50, 100, 300, 3000), (0, 1.3, 2.5, 3, 5))

@@ -19,11 +19,11 @@ import numpy as np
 from fidelity import PT_MIN, measure, read_pairs
 
 from coffea_iqn import running
-from coffea_iqn.files import inspect
-from coffea_iqn.fitting import Check
+from coffea_iqn.files.inputs import inspect
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.recipes import RECIPES, TrainingSettings
-from coffea_iqn.training import train
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.optimise import Check
+from coffea_iqn.training.recipes import RECIPES, TrainingSettings
 
 CMS = {"scale": "delphes-cms", "raw_pt_min": 10.0}
 # as many steps as take about as long on one core; the paper's own figures took 24 hours

@@ -33,18 +33,18 @@ from coffea.util import coffea_console
 from rich.console import Console
 from rich.table import Table
 
-from coffea_iqn import Emulator, bundle, histograms
+from coffea_iqn import Emulator, bundle
 from coffea_iqn.commands.common import assignment
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import GenEvents, flatten_jets, gen_events
-from coffea_iqn.files import LOCAL, NanoSchema
-from coffea_iqn.folder import _jagged
-from coffea_iqn.folding import Folding
-from coffea_iqn.identity import identity_keys
-from coffea_iqn.networks import IQNx4
-from coffea_iqn.output import versions
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
+from coffea_iqn.events.identity import identity_keys
+from coffea_iqn.files.inputs import LOCAL, NanoSchema
+from coffea_iqn.files.output import versions
+from coffea_iqn.folder import Folding, _jagged
+from coffea_iqn.histograms import filling
+from coffea_iqn.iqn.networks import IQNx4
+from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.uniforms import event_keys, levels
 
 JETS, ROUNDS = 98_304, 7
 PAPER_BATCH = 4096  # at which eager torch is fastest
@@ -204,12 +204,12 @@ def stages(model: str, path: str) -> dict[str, float]:
     reco = flatten_jets(_jagged(made, len(events), like=events.GenJet))
 
     def fill() -> None:
-        filler = histograms.Filler("x", np.ones(len(events)))
+        filler = filling.Filler("x", np.ones(len(events)))
         for level, of_level in (("gen", jets), ("reco", reco)):
             filler.fill_jets(level, [of_level], pt_min=20.0, eta_max=5.0)
         matched = reco.where(reco.local_index >= 0)
         filler.fill_response("reco", [(jets.values[jets.places_of(matched)], matched.values[:, 0], matched.event)])
-        histograms.to_hists(filler.sums, ["x"])
+        filling.to_hists(filler.sums, ["x"])
 
     seconds = best_of(
         {

@@ -13,8 +13,8 @@ import argparse
 import numpy as np
 
 from coffea_iqn import bundle, running
-from coffea_iqn.features import MASS, PT
-from coffea_iqn.files import inspect
+from coffea_iqn.files.inputs import inspect
+from coffea_iqn.jets.features import MASS, PT
 from coffea_iqn.processors import PairsProcessor
 
 

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from coffea_iqn.caches import forget_stale
+from coffea_iqn.numerics.compiling import forget_stale
 
 if TYPE_CHECKING:
-    from coffea_iqn.emulator import Emulator
+    from coffea_iqn.emulator.emulator import Emulator
     from coffea_iqn.folder import IQNFolder
 
 __version__ = version("coffea-iqn")

@@ -17,17 +17,310 @@ import functools
 import hashlib
 import json
 import shutil
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor, nn
 
-from coffea_iqn import assembly
 from coffea_iqn.data import BUNDLES, bundle_path
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.whole import is_taken
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Law, Unmatched
+from coffea_iqn.files.atomic import is_taken
+from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, TARGETS, VARIABLES, Compression
+from coffea_iqn.jets.support import Support
+from coffea_iqn.numerics.arrays import Floats
+
+GREATEST = 1e30  # numbers from here on are none of a detector's
+Part = TypeVar("Part", bound=nn.Module)
+Tensors = Mapping[str, Tensor]
+
+
+def describe(emulator: Emulator) -> dict[str, Any]:
+    """Everything of an emulator but its weights: names and numbers, as JSON takes them."""
+    parts = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
+    return {
+        **{name: None if part is None else part.description() for name, part in parts.items()},
+        "unmatched": None if emulator.unmatched is None else _describe_unmatched(emulator.unmatched),
+        "variables": _describe_variables(emulator.variables),
+        "card": emulator.card,
+    }
+
+
+def weights_of(emulator: Emulator) -> dict[str, Tensor]:
+    """The weights of all networks of an emulator, by name."""
+    modules: dict[str, nn.Module | None] = {
+        "network": emulator.network,
+        "acceptance": emulator.acceptance,
+        "origin": emulator.origin,
+    }
+    if emulator.unmatched is not None:
+        for kind, law in emulator.unmatched.laws.items():
+            modules |= {f"unmatched.{kind}.number": law.number, f"unmatched.{kind}.jets": law.jets}
+    return {
+        f"{name}.{key}": tensor.contiguous()
+        for name, module in modules.items()
+        if module is not None
+        for key, tensor in module.state_dict().items()
+    }
+
+
+def assemble(content: Mapping[str, Any], tensors: Tensors) -> Emulator:
+    """The emulator of a description and its weights.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError: an unknown name; a wrong type, shape or value.
+    """
+    network = _filled("network", build, content["network"], tensors)
+    gate = _optional("acceptance", AcceptanceNetwork, content, tensors)
+    origin = _optional("origin", OriginNetwork, content, tensors)
+    variables = _variables(content["variables"])
+    probe = np.full((1, len(VARIABLES)), 30.0, dtype=np.float32)
+    n_inputs = variables.network_inputs(probe, None).shape[1]
+    n_described = n_inputs if origin is None else origin.n_outputs
+    wanted: list[tuple[Any, int]] = [(origin, n_inputs), (network, n_described), (gate, n_described)]
+    for part, n in wanted:
+        if part is not None:
+            _check_inputs("network", part, n)
+    unmatched = None
+    if content["unmatched"] is not None:
+        unmatched = _unmatched(content["unmatched"], variables, tensors)
+    _check_card(content["card"])
+    return Emulator(network, variables, gate, origin, unmatched, dict(content["card"]))
+
+
+def _optional(name: str, kind: type[Part], content: Mapping[str, Any], tensors: Tensors) -> Part | None:
+    """A network that an emulator may lack."""
+    return None if content[name] is None else _filled(name, kind, content[name], tensors)
+
+
+def _filled(name: str, kind: Any, description: Any, tensors: Tensors) -> Any:
+    """A network from its description, with its weights."""
+    description = _object(name, description)
+    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    _check_sizes(name, description, sum(tensor.numel() for tensor in own.values()))
+    keywords = description if kind is build else {k: v for k, v in description.items() if k != "type"}
+    module: nn.Module = kind(keywords) if kind is build else kind(**keywords)
+    wanted = module.state_dict()
+    for key, tensor in wanted.items():
+        if key not in own:
+            msg = f"expected a tensor {name}.{key}, found none"
+            raise ValueError(msg)
+        if own[key].shape != tensor.shape or own[key].dtype != tensor.dtype:
+            shapes = f"expected shape {tuple(tensor.shape)} of {tensor.dtype}"
+            msg = f"tensor {name}.{key}: {shapes}, got {tuple(own[key].shape)} of {own[key].dtype}"
+            raise ValueError(msg)
+        if not torch.isfinite(own[key]).all():
+            msg = f"tensor {name}.{key}: expected finite numbers, got others"
+            raise ValueError(msg)
+    module.load_state_dict({key: own[key] for key in wanted})
+    return module.eval()
+
+
+def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> None:
+    """Sizes of layers must be those of so many weights, before a network of such sizes is made."""
+    hidden = description.get("hidden", [])
+    if not isinstance(hidden, list):
+        msg = f"{name}: expected a list of sizes of hidden layers, got {hidden!r}"
+        raise TypeError(msg)
+    layers = [description["n_context"], *hidden]
+    others = [description[key] for key in ("n_samples", "most") if key in description]
+    for size, least in [*((size, 1) for size in layers + others), (description.get("n_event", 0), 0)]:
+        if type(size) is not int or not least <= size <= n_weights:
+            msg = f"{name}: expected sizes from {least} to {n_weights}, as there are so many weights, got {size!r}"
+            raise ValueError(msg)
+    needed = sum(a * b for a, b in pairwise(layers))
+    if needed > n_weights:
+        msg = f"{name}: expected layers of at most {n_weights} weights, as there are so many, got {needed}"
+        raise ValueError(msg)
+    for key in ("slope", "penalty"):
+        if key in description:
+            _number(f"{name} {key}", description[key])
+
+
+def _check_inputs(name: str, part: Any, n: int) -> None:
+    if part.n_context != n:
+        msg = f"{name}: expected {n} inputs, for such are the variables, got {part.n_context}"
+        raise ValueError(msg)
+
+
+def _check_card(card: Any) -> None:
+    """What is read of a card must be there and be what it says."""
+    jets = _object("card jets", _object("card", card).get("jets", {}))
+    for key in ("radius", "cone"):
+        if key in jets:
+            _number(f"card jets {key}", jets[key], above=0.0)
+    if "energy" in card:
+        _number("card energy", card["energy"], above=0.0)
+    domain = _object("card domain", card.get("domain") or {})
+    for key in ("gen_pt", "gen_abs_eta") if domain else ():
+        low, high = _array(f"card domain {key}", domain[key], (2,))
+        if not low < high:
+            msg = f"card domain {key}: expected two rising numbers, got {low} and {high}"
+            raise ValueError(msg)
+
+
+def _object(name: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        msg = f"{name}: expected an object, got {type(value).__name__}"
+        raise TypeError(msg)
+    return value
+
+
+def _number(name: str, value: Any, *, above: float | None = None, least: float | None = None) -> float:
+    """A finite number in its range."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < GREATEST:
+        msg = f"{name}: expected a finite number, got {value!r}"
+        raise ValueError(msg)
+    if (above is not None and value <= above) or (least is not None and value < least):
+        bound = f"above {above:g}" if above is not None else f"from {least:g} on"
+        msg = f"{name}: expected a number {bound}, got {value!r}"
+        raise ValueError(msg)
+    return float(value)
+
+
+def _describe_variables(variables: Variables) -> dict[str, Any]:
+    compression = variables.compression
+    return {
+        "inputs": variables.inputs,
+        "targets": variables.targets,
+        "scale": variables.scale,
+        "input_scale": _plain(variables.input_scale),
+        "target_scale": _plain(variables.target_scale),
+        "compression": None if compression is None else compression.coefficients.tolist(),
+        "context": list(variables.context),
+        "raw_pt_min": variables.raw_pt_min,
+        "support": variables.support._asdict(),
+    }
+
+
+def _plain(scale: Standardisation) -> dict[str, list[float]]:
+    return {name: column.tolist() for name, column in scale._asdict().items()}
+
+
+def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
+    laws = {
+        kind: {
+            "number": law.number.description(),
+            "jets": law.jets.description(),
+            "input_scale": _plain(law.input_scale),
+            "target_scale": _plain(law.target_scale),
+            "bounds": law.bounds.tolist(),
+        }
+        for kind, law in model.laws.items()
+    }
+    return {**laws, "context": list(model.context), "reach": model.reach, "raw_pt_min": model.raw_pt_min}
+
+
+def _unmatched(content: Mapping[str, Any], variables: Variables, tensors: Tensors) -> Unmatched:
+    """The model of unmatched jets from its description and weights."""
+    content = _object("unmatched", content)
+    context = _levels(content["context"])
+    reach = _number("unmatched reach", content["reach"], above=0.0)
+    raw_pt_min = _number("unmatched raw_pt_min", content["raw_pt_min"], above=0.0)
+    n_inputs = len(variables.input_scale.mean)
+    columns = {"near": n_inputs + N_NEAR + sum(WIDTHS[level] for level in context), "far": N_FAR}
+    laws = {}
+    for kind, n in columns.items():
+        name = f"unmatched.{kind}"
+        described = _object(name, content[kind])
+        number = _filled(f"{name}.number", NumberNetwork, described["number"], tensors)
+        jets = _filled(f"{name}.jets", build, described["jets"], tensors)
+        for part in (number, jets):
+            _check_inputs(name, part, n)
+        scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
+        bounds = _array(f"{name} bounds", described["bounds"], (2, N_TARGETS)).astype(np.float32)
+        if not (bounds[0] < bounds[1]).all():
+            msg = f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}"
+            raise ValueError(msg)
+        laws[kind] = Law(number, jets, *scales, bounds)
+    near, far = laws["near"], laws["far"]
+    names = variables.inputs, variables.scale
+    return Unmatched(near, far, *names, context, reach, raw_pt_min, variables.support)
+
+
+def _levels(names: Any) -> tuple[str, ...]:
+    known = [name for name in WIDTHS if isinstance(names, list) and name in names]
+    if names != known:
+        msg = f"context: expected of {', '.join(WIDTHS)}, in this order, got {names!r}"
+        raise ValueError(msg)
+    return tuple(known)
+
+
+def _variables(content: Mapping[str, Any]) -> Variables:
+    """Variables from their description.
+
+    Raises
+    ------
+    ValueError: an unknown name, or a wrong shape.
+    """
+    content = _object("variables", content)
+    known: dict[str, Collection[str]] = {"inputs": INPUTS, "targets": TARGETS, "scale": SCALES}
+    for key, names in known.items():
+        if content[key] not in list(names):  # what cannot be hashed is none of them either
+            msg = f"{key}: expected one of {', '.join(names)}, got {content[key]!r}"
+            raise ValueError(msg)
+    context = _levels(content["context"])
+    n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
+    compression = None
+    if content["compression"] is not None:
+        compression = Compression(_array("compression", content["compression"], COMPRESSION_SHAPE))
+    return Variables(
+        inputs=content["inputs"],
+        targets=content["targets"],
+        scale=content["scale"],
+        input_scale=_standardisation("input_scale", content, n_inputs),
+        target_scale=_standardisation("target_scale", content, len(VARIABLES)),
+        compression=compression,
+        context=context,
+        raw_pt_min=_number("raw_pt_min", content["raw_pt_min"], least=0.0),
+        support=_support(content["support"]),
+    )
+
+
+def _support(content: Any) -> Support:
+    content = _object("support", content)
+    low, high = _array("support pt_target", content["pt_target"], (2,)).tolist()
+    if not low < high:
+        msg = f"support pt_target: expected two rising numbers, got {low} and {high}"
+        raise ValueError(msg)
+    numbers = [name for name in Support._fields if name != "pt_target"]
+    known = {name: _number(f"support {name}", content[name], above=0.0) for name in numbers}
+    return Support(pt_target=(low, high), **known)
+
+
+def _standardisation(name: str, content: Mapping[str, Any], n: int) -> Standardisation:
+    described = _object(name, content[name])
+    columns = (_array(name, described[key], (n,)).astype(np.float32) for key in Standardisation._fields)
+    made = Standardisation(*columns)
+    if not (made.scale > 0.0).all():
+        msg = f"{name}: expected scales above 0, got {made.scale.min()} among them"
+        raise ValueError(msg)
+    return made
+
+
+def _array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
+    try:
+        array = np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        msg = f"{name}: expected {shape} finite numbers: {error}"
+        raise ValueError(msg) from None
+    if array.shape != shape or not (np.abs(array) < GREATEST).all():
+        msg = f"{name}: expected {shape} finite numbers, got shape {array.shape}"
+        raise ValueError(msg)
+    return array
+
 
 SCHEMA_VERSION = 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -68,8 +361,8 @@ def save(emulator: Emulator, path: str | Path) -> str:
     """
     path = Path(path)
     check_place(path)
-    weights = save_tensors(assembly.weights(emulator))
-    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **assembly.describe(emulator)}
+    weights = save_tensors(weights_of(emulator))
+    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **describe(emulator)}
     content["hash"] = _hash(weights, content)
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -123,7 +416,7 @@ def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
     if actual in _CACHE:
         return _CACHE[actual]
     try:
-        emulator = assembly.assemble(content, load_tensors(weights))
+        emulator = assemble(content, load_tensors(weights))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, SafetensorError) as error:
         detail = f"expected the key {error}, found none" if isinstance(error, KeyError) else str(error)
         msg = f"bundle {path}: {detail}".splitlines()[0]

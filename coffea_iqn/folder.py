@@ -10,22 +10,106 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 import torch
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
-from coffea_iqn import bundle, radii
-from coffea_iqn.context import N_COLUMNS, known_levels, nearest_distance
+from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
-from coffea_iqn.emulator import BACKENDS, Emulator
-from coffea_iqn.events import FlatJets, Names, flatten_jets, gen_events
-from coffea_iqn.features import ETA, PT, Array
-from coffea_iqn.folding import Folding, Placed
-from coffea_iqn.identity import KINDS, identity_keys, least_keys
-from coffea_iqn.ordering import hardest_first
+from coffea_iqn.emulator.emulator import BACKENDS, Emulator
+from coffea_iqn.events.collections import GenEvents, Names, flatten_jets, gen_events
+from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
+from coffea_iqn.iqn.device import check_device
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
+from coffea_iqn.jets.features import ETA, PT, SCALES
+from coffea_iqn.jets.table import FlatJets, Placed, hardest_first
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.ranges import GEV, Range, check_choice
-from coffea_iqn.resident import check_device
+
+MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How gen jets are folded; options as of `folder.IQNFolder`."""
+
+    emulator: Emulator
+    acceptance: bool
+    unmatched: bool
+    raw_pt_min: float | None
+    backend: str
+    device: str = "cpu"
+
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> Placed:
+        """The reco jets of gen jets.
+
+        Parameters
+        ----------
+        gen: the gen jets.
+        context: of them, (N, 57); None where the emulator takes none.
+        keys: `uniforms.event_keys` of the events, (events, 4).
+        replica: which of several independent draws.
+        """
+        jets = gen.jets
+        event, place = jets.event, jets.local_index
+        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
+        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
+        raw_pt_min = None if self.unmatched else self.raw_pt_min
+        tau = levels(of_jets, place, replica=replica)
+        reco, efficiency = self.emulator.respond(
+            jets.values,
+            tau,
+            context,
+            raw_pt_min=raw_pt_min,
+            backend=self.backend,
+            device=self.device,
+            levels=gen.levels,
+        )
+        found = np.ones(len(reco), dtype=bool)
+        if self.acceptance:
+            found = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+        made = Placed(reco, event, place).where(found)
+        if not self.unmatched:
+            return made
+        others = self._draw_unmatched(gen, event, reco, found, context, keys, of_jets, replica)
+        return self._above_threshold(Placed.joined([made, others]))
+
+    def _draw_unmatched(
+        self,
+        gen: GenEvents,
+        event: Ints,
+        reco: Floats,
+        found: Bools,
+        context: Floats | None,
+        keys: Words,
+        of_jets: Words,
+        replica: int,
+    ) -> Placed:
+        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
+        model, jets = self.emulator.unmatched, gen.jets
+        assert model is not None
+
+        def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Floats:
+            index = jets.local_index[rows] * MOST_UNMATCHED + number
+            return levels(of_jets[rows], index, replica=replica, stream=STREAM_NEAR)
+
+        def of_events(rows: Ints | slice, number: Ints | int) -> Floats:
+            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
+
+        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, backend=self.backend)
+        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, backend=self.backend)
+        events = np.concatenate([event[row], event_of_far])
+        return Placed(np.concatenate([near, far]), events, np.full(len(events), -1))
+
+    def _above_threshold(self, jets: Placed) -> Placed:
+        """The jets above raw_pt_min, where one is given."""
+        if self.raw_pt_min is None:
+            return jets
+        raw = SCALES[self.emulator.variables.scale].undo(jets.values.astype(np.float64))
+        return jets.where(raw[:, PT] > self.raw_pt_min)
+
 
 INVALID = ("raise", "drop")
 
@@ -76,7 +160,7 @@ class Folded(NamedTuple):
 
     reco: ak.Array
     counts: FoldCounts
-    distances: npt.NDArray[np.int64]
+    distances: Ints
     least_keys: list[int]
 
 
@@ -212,7 +296,7 @@ class IQNFolder:
         """The bundle's card: jets, domain, training, closure, hash."""
         return self.emulator.card
 
-    def fold_flat(self, x: Array, tau: Array, context: Array | None = None) -> Array:
+    def fold_flat(self, x: Floats, tau: Floats, context: Floats | None = None) -> Floats:
         """Reco jets at given quantile levels, without acceptance.
 
         Parameters
@@ -318,7 +402,7 @@ class IQNFolder:
             )
             warnings.warn(msg, PartOfEventWarning, stacklevel=4)
 
-    def _check_radius(self, gen: ak.Array, distances: npt.NDArray[np.int64]) -> None:
+    def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
         radius = self.card.get("jets", {}).get("radius")
         if self.any_radius or radius is None:
@@ -343,7 +427,7 @@ class IQNFolder:
             torch.set_num_threads(1)
         return self.emulator
 
-    def _outside_domain(self, values: Array) -> int:
+    def _outside_domain(self, values: Floats) -> int:
         """How many jets lie outside the bundle's domain; warns of it once a process."""
         domain = self.card.get("domain")
         if domain is None:

@@ -3,20 +3,228 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import json
 import logging
 import re
 import sys
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
 from coffea import processor
+from coffea.processor.checkpointer import CheckpointerABC
 from coffea.util import coffea_console
+from safetensors.numpy import load, save
 
-from coffea_iqn.faults import Checkpoints, Skipped, Tolerant
-from coffea_iqn.files import SCHEMAS, InputError, Source, branch_filter
-from coffea_iqn.reading import open_options
+from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter
+from coffea_iqn.files.reading import open_options
+
+Array = npt.NDArray[Any]
+
+SUFFIX = ".safetensors"
+log = logging.getLogger(__name__)
+
+
+class Skipped(NamedTuple):
+    """What a run went without.
+
+    Attributes
+    ----------
+    path: of the file.
+    entries: first event and the one after the last; None where nobody knows, for the whole file cannot be read.
+    why: in one line.
+    """
+
+    path: str
+    entries: tuple[int, int] | None
+    why: str
+
+    @property
+    def n_events(self) -> int | None:
+        """How many events; None where nobody knows."""
+        return None if self.entries is None else self.entries[1] - self.entries[0]
+
+
+class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
+    """A processor that may note the chunks another one fails on, and go on.
+
+    Parameters
+    ----------
+    instance: the other one, whose results are dictionaries.
+    skip: whether to go on; else the first such chunk ends the run. What is kept of a chunk is the same either way.
+    ignored: warnings that are not shown, whichever process a chunk is in: the caller says itself what they say.
+
+    A run gives `{"out": the result of the other one, "skipped": [Skipped, ...]}`; "out" is None when all was skipped.
+    """
+
+    def __init__(self, instance: processor.ProcessorABC, *, skip: bool, ignored: Sequence[type[Warning]] = ()) -> None:
+        self.instance = instance
+        self.skip = skip
+        self.ignored = tuple(ignored)
+
+    @property
+    def identity(self) -> str:
+        """That of the other one: what its results depend on."""
+        return str(self.instance.identity)
+
+    def reduce(self, result: dict[str, Any]) -> dict[str, Any]:
+        """What is to be kept of a result of the other one: what the rest follows from."""
+        reduced: dict[str, Any] = self.instance.reduce(result)
+        return reduced
+
+    def restore(self, reduced: dict[str, Any]) -> dict[str, Any]:
+        """The inverse of `reduce`."""
+        restored: dict[str, Any] = self.instance.restore(reduced)
+        return restored
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        metadata = events.metadata
+        try:
+            with warnings.catch_warnings():
+                for kind in self.ignored:
+                    warnings.simplefilter("ignore", kind)
+                return {"out": self.instance.process(events), "skipped": []}
+        except Exception as error:  # damaged bytes make uproot raise whatever it trips over
+            if not self.skip:
+                raise
+            entries = (int(metadata["entrystart"]), int(metadata["entrystop"]))
+            detail = str(error).strip().splitlines() or [""]
+            why = f"{type(error).__name__}: {detail[0]}"
+            return {"out": {}, "skipped": [Skipped(str(metadata["filename"]), entries, why)]}
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        done = accumulator["out"]
+        return {
+            "out": self.instance.postprocess(done) if done else None,
+            "skipped": sorted(accumulator["skipped"]),
+        }
+
+
+class Checkpoints(CheckpointerABC):  # type: ignore[misc]
+    """Results of finished chunks on a disk that all workers see; a later run takes them instead of working again.
+
+    Parameters
+    ----------
+    folder: where to keep them.
+
+    A result is known by the processor's `identity`, dataset, file, tree and range of events, so that none is taken for
+    that of another model, seed or setting. It appears when it is whole: a task that is killed, or done twice, leaves
+    nothing half written. Chunks that were skipped are not kept; one that wrote files counts while they are there.
+
+    A file holds arrays and JSON, of which nothing is executed, says whose it is, and has a digest of all of it. One
+    that is damaged, of another chunk, or in another way not what was written is made again, and a line says so.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.resolve()
+
+    def n_finished(self, processor_instance: Any) -> int:
+        """How many results of a processor, such as it is, there are."""
+        return len(list((self.folder / str(processor_instance.identity)).glob(f"*{SUFFIX}")))
+
+    def load(self, metadata: Mapping[str, Any], processor_instance: Any) -> Any:
+        """The result of a chunk; None where there is none, or none that can be believed."""
+        whose = self._whose(metadata, processor_instance)
+        path = self._path(whose)
+        if not path.is_file():
+            return None
+        try:
+            result = _read(path.read_bytes(), whose)
+        except Exception as error:  # noqa: BLE001 # damaged bytes raise whatever they are tripped over by
+            log.warning("%s: a finished chunk that is not as it was kept, and is made again: %s", path, error)
+            return None
+        if not all(Path(file).is_file() for file in result.get("files", ())):
+            return None
+        return {"out": {"out": processor_instance.restore(result), "skipped": []}, "processed": set()}
+
+    def save(self, output: Any, metadata: Mapping[str, Any], processor_instance: Any) -> None:
+        """Keep the result of a chunk."""
+        if output["out"].get("skipped"):
+            return
+        whose = self._whose(metadata, processor_instance)
+        with whole_file(self._path(whose)) as path:
+            path.write_bytes(_written(processor_instance.reduce(output["out"]["out"]), whose))
+
+    def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
+        """The processor's identity, and the chunk."""
+        keys = ("dataset", "filename", "fileuuid", "treename", "entrystart", "entrystop")
+        return [str(processor_instance.identity), *(str(metadata[key]) for key in keys)]
+
+    def _path(self, whose: Sequence[str]) -> Path:
+        identity, *chunk = whose
+        return self.folder / identity / (hashlib.sha256(repr(chunk).encode()).hexdigest() + SUFFIX)
+
+
+def _written(result: Any, whose: Sequence[str]) -> bytes:
+    """A result as bytes: its arrays as safetensors, the rest as JSON, and a digest of both."""
+    arrays: list[Array] = []
+    content = json.dumps([whose, _plain(result, arrays)])
+    kept = {"content": content, "digest": _digest(content, arrays)}
+    return bytes(save({str(k): array for k, array in enumerate(arrays)}, metadata=kept))
+
+
+def _read(data: bytes, whose: Sequence[str]) -> Any:
+    """The result in bytes of `_written`.
+
+    Raises
+    ------
+    ValueError: when it is that of another chunk, or not as it was written; others, where the bytes are damaged.
+    """
+    tensors = load(data)
+    arrays = [tensors[str(k)] for k in range(len(tensors))]
+    size = int.from_bytes(data[:8], "little")
+    kept = json.loads(data[8 : 8 + size])["__metadata__"]
+    if _digest(kept["content"], arrays) != kept["digest"]:
+        msg = "expected content of its digest, got another"
+        raise ValueError(msg)
+    found, plain = json.loads(kept["content"])
+    if found != list(whose):
+        msg = f"expected that of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}"
+        raise ValueError(msg)
+    return _unplain(plain, arrays)
+
+
+def _digest(content: str, arrays: Sequence[Array]) -> str:
+    digest = hashlib.sha256(content.encode())
+    for array in arrays:
+        digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _plain(value: Any, arrays: list[Array]) -> Any:
+    """A result as JSON takes it, its arrays by their number."""
+    if isinstance(value, np.ndarray):
+        arrays.append(np.ascontiguousarray(value))
+        return {"array": len(arrays) - 1}
+    if isinstance(value, Mapping):
+        return {"items": [[_plain(key, arrays), _plain(one, arrays)] for key, one in value.items()]}
+    if isinstance(value, tuple | set | list):
+        ordered = sorted(value) if isinstance(value, set) else value
+        return {type(value).__name__: [_plain(one, arrays) for one in ordered]}
+    if value is None or isinstance(value, str | int | float | np.generic):
+        return value.item() if isinstance(value, np.generic) else value
+    msg = f"result: expected arrays, dictionaries, lists, numbers and text, got {type(value).__name__}"
+    raise TypeError(msg)
+
+
+def _unplain(value: Any, arrays: Sequence[Array]) -> Any:
+    """The inverse of `_plain`."""
+    if not isinstance(value, dict):
+        return value
+    ((kind, inner),) = value.items()
+    if kind == "array":
+        return arrays[inner]
+    if kind == "items":
+        return {_unplain(key, arrays): _unplain(one, arrays) for key, one in inner}
+    return {"tuple": tuple, "set": set, "list": list}[kind](_unplain(one, arrays) for one in inner)
+
 
 EXECUTORS = ("iterative", "futures", "dask")
 # whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names

@@ -13,15 +13,19 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn import __version__, bundle, histograms, radii
-from coffea_iqn.events import FlatJets, flatten_jets
-from coffea_iqn.features import ETA, PHI, PT, Array
+from coffea_iqn import __version__, bundle
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.identity import equal_keys, event_weights
+from coffea_iqn.files.skims import Skim
 from coffea_iqn.folder import IQNFolder
-from coffea_iqn.histograms import ETA_MAX, PT_MIN, Events
-from coffea_iqn.identity import equal_keys, event_weights
-from coffea_iqn.matching import match_jets
+from coffea_iqn.histograms import filling
+from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN, Events
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.matching import match_jets
+from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range
-from coffea_iqn.skims import Skim
 
 
 class EqualEventsWarning(UserWarning):
@@ -127,7 +131,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             levels["truth"] = [flatten_jets(events[self.truth])]
 
         files = [] if self.skim is None else [str(self.skim.write(events, all_gen, reco, self._about()))]
-        filler = histograms.Filler(dataset, weights)
+        filler = filling.Filler(dataset, weights)
         cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
         for level, replicas in levels.items():
             n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)
@@ -135,7 +139,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         filler.fill_response("reco", [self._emulated_pairs(gen, jets) for jets in reco])
         if "truth" in levels:
             filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
-        hists = histograms.to_hists(filler.sums, [dataset])
+        hists = filling.to_hists(filler.sums, [dataset])
         found = {"cutflow": {dataset: cutflow}, "distances": {dataset: distances}, "files": files}
         found["least_keys"] = {dataset: {str(events.metadata.get("filename", "")): least}}
         return {"hists": hists, "sums": filler.sums, **found}
@@ -146,7 +150,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def restore(self, reduced: dict[str, Any]) -> dict[str, Any]:
         """The inverse of `reduce`."""
-        return {"hists": histograms.to_hists(reduced["sums"], reduced["cutflow"])} | reduced
+        return {"hists": filling.to_hists(reduced["sums"], reduced["cutflow"])} | reduced
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
@@ -156,7 +160,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             self._warn_of_equal_events(dataset, of_files)
         # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        hists = histograms.to_hists(accumulator["sums"], cutflow)
+        hists = filling.to_hists(accumulator["sums"], cutflow)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
@@ -180,13 +184,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         folder = self.folder
         return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
 
-    def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Array, Array, Events]:
+    def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Floats, Floats, Events]:
         """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
         place = gen.places_of(reco)
         matched = np.flatnonzero(place >= 0)
         return gen.values.take(place[matched], axis=0), reco.values[matched, PT], reco.event[matched]
 
-    def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Array, Array, Events]:
+    def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Floats, Floats, Events]:
         """The same of true jets, which are matched."""
         match = match_jets(
             gen.values[:, ETA],

@@ -10,15 +10,15 @@ from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from matplotlib.figure import Figure
 
 from coffea_iqn import IQNFolder, bundle, cli, plotting
-from coffea_iqn.context import encode, event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
-from coffea_iqn.events import flatten_jets, gen_events
-from coffea_iqn.files import NanoSchema
+from coffea_iqn.emulator.unmatched import far_columns
+from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.context import encode, event, flavour, neighbours
 from coffea_iqn.plotting import saving
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.samples import JetPairs, UnmatchedJets
-from coffea_iqn.training import train
-from coffea_iqn.unmatched import far_columns
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.recipes import RECIPES
 
 coffea.util.coffea_console.quiet = True
 

@@ -16,9 +16,9 @@ import pytest
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import BUNDLES
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.files.trees import iterate
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.skims import Skim
-from coffea_iqn.trees import iterate
 from conftest import open_events
 
 RECORD = Path(__file__).with_name("bits.json")

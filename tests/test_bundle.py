@@ -10,8 +10,8 @@ import pytest
 from coffea_iqn import bundle
 from coffea_iqn.bundle import CARD, WEIGHTS, BundleError
 from coffea_iqn.data import bundle_path
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.training import train
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.recipes import RECIPES
 from conftest import CARD as CARD_OF_TESTS
 from conftest import TINY, make_pairs, make_unmatched
 

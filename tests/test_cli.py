@@ -17,7 +17,7 @@ import uproot
 from coffea_iqn import cli
 from coffea_iqn.commands import fold, terminal, train
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
-from coffea_iqn.kernels import timed_compilation
+from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, run, undrawn
 

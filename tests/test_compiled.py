@@ -15,11 +15,11 @@ import pytest
 import torch
 
 from coffea_iqn import bundle
-from coffea_iqn.caches import forget_stale
-from coffea_iqn.compiled import elementary
-from coffea_iqn.compiled.dense import TILE, feed_forward, pack
-from coffea_iqn.context import known_levels
-from coffea_iqn.networks import SplineIQN, mlp
+from coffea_iqn.iqn.networks import SplineIQN, mlp
+from coffea_iqn.jets.context import known_levels
+from coffea_iqn.numerics import single
+from coffea_iqn.numerics.compiling import forget_stale
+from coffea_iqn.numerics.dense import TILE, feed_forward, pack
 from conftest import make_pairs
 
 # function: range, reference, and how far off it may be, relative to one plus the size of the result
@@ -37,7 +37,7 @@ FUNCTIONS = {
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_elementary_functions(name):
     low, high, reference, tolerance = FUNCTIONS[name]
-    one = getattr(elementary, name)
+    one = getattr(single, name)
 
     @nb.njit(error_model="numpy")
     def all_of(x, out):

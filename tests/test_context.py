@@ -4,10 +4,10 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import context, surroundings
 from coffea_iqn.data import sample_path
-from coffea_iqn.events import Names, flatten_jets
-from coffea_iqn.files import inspect
+from coffea_iqn.events.collections import Names, flatten_jets
+from coffea_iqn.files.inputs import inspect
+from coffea_iqn.jets import context
 from conftest import context_of, open_events
 
 
@@ -30,15 +30,15 @@ def neighbours_slowly(events):
     out = []
     for jets in events:
         for i, (pt, eta, phi, _) in enumerate(jets):
-            nearest, ratio, activity = surroundings.FAR, 0.0, 0.0
+            nearest, ratio, activity = context.FAR, 0.0, 0.0
             for j, (pt2, eta2, phi2, _) in enumerate(jets):
                 d_phi = (phi - phi2) - 2 * np.pi * np.round((phi - phi2) / (2 * np.pi))
                 distance = np.hypot(eta - eta2, d_phi)
                 if j != i and distance < nearest:
                     nearest, ratio = distance, np.clip(np.log(pt2 / pt), -3, 3)
-                if j != i and distance < surroundings.NEIGHBOURHOOD:
+                if j != i and distance < context.NEIGHBOURHOOD:
                     activity += pt2
-            out.append((nearest / surroundings.FAR, ratio * (1 - nearest / surroundings.FAR), np.log1p(activity / pt)))
+            out.append((nearest / context.FAR, ratio * (1 - nearest / context.FAR), np.log1p(activity / pt)))
     return np.array(out).reshape(-1, 3)
 
 
@@ -86,7 +86,7 @@ def test_event_equals_slow_reference():
             row += 1
             ht = event[:, 0].sum()
             assert got[:2] == pytest.approx([np.log(ht) - 4, np.log(ht / jet[0])], abs=1e-5)
-            assert np.expm1(got[2]) == pytest.approx((event[:, 0] > surroundings.COUNTED).sum(), abs=1e-4)
+            assert np.expm1(got[2]) == pytest.approx((event[:, 0] > context.COUNTED).sum(), abs=1e-4)
             assert got[4] == pytest.approx((event[:, 0] > jet[0]).sum() / 5, abs=1e-6)
             assert got[17:].tolist() == [len(others) > 0, len(others) > 1]
             for k, other in enumerate(others[:2]):
@@ -202,14 +202,14 @@ def test_shapes_must_agree():
 def test_one_compilation_serves_whatever_arrays():
     jets, given, missing = everything([2, 1])
     context.describe(jets, np.array([2, 1]))
-    n = len(surroundings.write.signatures)
+    n = len(context.write.signatures)
     read_only = jets.astype(np.float32)
     read_only.flags.writeable = False
     small = given["parton"].astype(np.int8)
     context.describe(read_only, [2, 1], parton=small, tau=given["tau"][:, ::-1], missing=np.asfortranarray(missing))
     context.describe(jets[:1], np.array([1], dtype=np.int32), composition=given["composition"][:1].astype(np.float32))
     context.describe(jets[:0], np.zeros(0, dtype=int), parton=small[:0], missing=missing[:0])
-    assert len(surroundings.write.signatures) == n
+    assert len(context.write.signatures) == n
 
 
 @pytest.mark.parametrize(

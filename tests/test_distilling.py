@@ -7,8 +7,8 @@ import pytest
 
 from coffea_iqn import bundle
 from coffea_iqn.closure import unevenness
-from coffea_iqn.distilling import distil
-from coffea_iqn.recipes import RECIPES
+from coffea_iqn.training.distil import distil
+from coffea_iqn.training.recipes import RECIPES
 from conftest import make_pairs
 
 SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=600, check_every=200, batch_size=512, learning_rate=5e-3)

@@ -6,7 +6,7 @@ import numba as nb
 import numpy as np
 import pytest
 
-from coffea_iqn import doubles
+from coffea_iqn.numerics import double
 
 RNG = np.random.default_rng(0)
 NUMBERS = {
@@ -31,16 +31,16 @@ def each(function, *columns):
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_logarithms_and_powers(name):
-    found, expected = each(getattr(doubles, name), NUMBERS[name]), getattr(np, name)(NUMBERS[name])
+    found, expected = each(getattr(double, name), NUMBERS[name]), getattr(np, name)(NUMBERS[name])
     np.testing.assert_allclose(found, expected, rtol=1e-15, atol=0.0)
 
 
 def test_a_logarithm_that_is_none_is_not_a_number():
-    assert np.isnan(each(doubles.log, np.array([0.0, -1.0, np.inf, -np.inf, np.nan]))).all()
+    assert np.isnan(each(double.log, np.array([0.0, -1.0, np.inf, -np.inf, np.nan]))).all()
 
 
 def test_powers_end_where_double_precision_does():
-    found = each(doubles.exp, np.array([-1e4, 0.0, 1e4, -np.inf, np.inf, np.nan]))
+    found = each(double.exp, np.array([-1e4, 0.0, 1e4, -np.inf, np.inf, np.nan]))
     assert found[1] == 1.0
     assert np.isfinite(found[:-1]).all()
     assert (np.diff(found[:3]) > 0.0).all()
@@ -50,12 +50,12 @@ def test_powers_end_where_double_precision_does():
 @pytest.mark.parametrize("most", [1.0, 10.0, 1e5])
 def test_sines_and_cosines(most):
     angles = np.concatenate([RNG.uniform(-most, most, 50_000), np.arange(-8, 9) * np.pi / 4])
-    found = each(doubles.sine_and_cosine, angles)
+    found = each(double.sine_and_cosine, angles)
     np.testing.assert_allclose(found, np.stack([np.sin(angles), np.cos(angles)], axis=1), rtol=0.0, atol=2.5e-16)
 
 
 def test_angles_without_a_number_have_no_sine():
-    assert np.isnan(each(doubles.sine_and_cosine, np.array([np.nan, np.inf]))).all()
+    assert np.isnan(each(double.sine_and_cosine, np.array([np.nan, np.inf]))).all()
 
 
 def test_angles_of_directions():
@@ -65,5 +65,5 @@ def test_angles_of_directions():
         np.array([0.0, -1, 0, 0, 1, 1e-300, 1, 16, 16]),
     )
     y, x = np.concatenate([y, special[0]]), np.concatenate([x, special[1]])
-    np.testing.assert_allclose(each(doubles.arctan2, y, x), np.arctan2(y, x), rtol=0.0, atol=5e-16)
-    np.testing.assert_array_equal(doubles.angles(y, x), each(doubles.arctan2, y, x))
+    np.testing.assert_allclose(each(double.arctan2, y, x), np.arctan2(y, x), rtol=0.0, atol=5e-16)
+    np.testing.assert_array_equal(double.angles(y, x), each(double.arctan2, y, x))

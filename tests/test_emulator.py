@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from coffea_iqn.closure import uniformity
-from coffea_iqn.context import N_COLUMNS
-from coffea_iqn.features import SCALES
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.samples import JetPairs
-from coffea_iqn.spoiling import spoil
-from coffea_iqn.training import train
+from coffea_iqn.jets.context import N_COLUMNS
+from coffea_iqn.jets.features import SCALES
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.recipes import RECIPES
+from coffea_iqn.validation.distortions import spoil
 from conftest import make_pairs
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coffea_iqn.binning import Binning, finder
-from coffea_iqn.exact import Weights, add, event_entries, merge, split
-from coffea_iqn.histograms import AXES
+from coffea_iqn.histograms.binning import Binning, finder
+from coffea_iqn.histograms.filling import AXES
+from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge, split
 
 WEIGHTS = st.lists(st.floats(-1e9, 1e9, width=32, allow_subnormal=False), min_size=1, max_size=50)
 EDGE = st.floats(-1e6, 1e6, width=32, allow_subnormal=False)

@@ -20,8 +20,8 @@ import uproot
 from safetensors.numpy import load, save
 
 from coffea_iqn.data import sample_path
-from coffea_iqn.faults import SUFFIX, Tolerant
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.running import SUFFIX, Tolerant
 from conftest import run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))

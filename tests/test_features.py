@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from coffea_iqn.features import INPUTS, SCALES, TARGETS, Compression, Standardisation, wrap_phi
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS, Compression, wrap_phi
 
 
 def jets(n):

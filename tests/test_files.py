@@ -12,7 +12,7 @@ from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import JET_FIELDS, InputError, branch_filter, inspect
+from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, inspect
 from conftest import open_events, run
 
 QCD = sample_path("qcd_ak4.root")

@@ -7,7 +7,7 @@ import json
 import pytest
 import yaml
 
-from coffea_iqn.filesets import expand
+from coffea_iqn.files.inputs import expand
 
 COFFEA = {  # the forms that coffea takes
     "one": ["a.root", "b.root"],

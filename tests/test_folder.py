@@ -13,12 +13,12 @@ from coffea.nanoevents.methods import vector as coffea_vector
 import coffea_iqn.folder
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
-from coffea_iqn.features import SCALES
+from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
-from coffea_iqn.identity import identity_keys
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.training import train
-from coffea_iqn.uniforms import STREAM_ACCEPTANCE, levels
+from coffea_iqn.jets.features import SCALES
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, levels
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.recipes import RECIPES
 from conftest import TINY, context_of, make_pairs, open_events
 
 COLUMNS = ("pt", "eta", "phi", "mass")

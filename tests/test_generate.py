@@ -14,10 +14,10 @@ import uproot
 
 from coffea_iqn.commands import generate as command
 from coffea_iqn.data import sample_path
-from coffea_iqn.generating import Settings
-from coffea_iqn.generating.blocks import make_block
-from coffea_iqn.generating.pythia import muted, set_up, start
-from coffea_iqn.generating.writing import Totals, written_whole
+from coffea_iqn.generation import Settings
+from coffea_iqn.generation.generate import make_block
+from coffea_iqn.generation.pythia import muted, set_up, start
+from coffea_iqn.generation.writing import Totals, written_whole
 from conftest import one_error, run, undrawn
 
 fastjet = pytest.importorskip("fastjet")

@@ -13,8 +13,8 @@ from coffea.nanoevents import DelphesSchema
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import NanoSchema
-from coffea_iqn.identity import identity_keys
+from coffea_iqn.events.identity import identity_keys
+from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, open_events, run

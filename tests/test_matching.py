@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coffea_iqn.matching import default_cone, match_jets
+from coffea_iqn.jets.matching import default_cone, match_jets
 
 JET = st.tuples(st.integers(-8, 8).map(lambda i: i / 4), st.integers(-12, 12).map(lambda i: i / 4))
 EVENT = st.tuples(st.lists(JET, max_size=5), st.lists(JET, max_size=5))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from coffea_iqn.networks import MEMBERS, NO_BOUND, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
+from coffea_iqn.iqn.networks import MEMBERS, NO_BOUND, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
 
 N_CONTEXT = 3
 

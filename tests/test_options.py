@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from coffea_iqn import IQNFolder, cli
-from coffea_iqn.copies import Effort
 from coffea_iqn.data import sample_path
-from coffea_iqn.generating import Settings
+from coffea_iqn.generation import Settings
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.ranges import Range
-from coffea_iqn.recipes import RANGES, TrainingSettings
+from coffea_iqn.training.recipes import RANGES, TrainingSettings
+from coffea_iqn.validation.comparison import Effort
 from conftest import one_error, run
 
 QCD = str(sample_path("qcd_ak4.root"))

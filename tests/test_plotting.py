@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from coffea_iqn import histograms, plotting
+from coffea_iqn import plotting
 from coffea_iqn.commands.common import captions
+from coffea_iqn.histograms import filling
 from coffea_iqn.plotting.panels import carried, effective, ratio
 
 DATASET = "A_b$c"
@@ -23,7 +24,7 @@ DATASET = "A_b$c"
 
 def booked(entries=400, levels=("gen", "reco", "truth"), weight=1.0):
     rng = np.random.default_rng(7)
-    hists = histograms.book()
+    hists = filling.book()
     for level in levels:
         pt = 20 + rng.exponential(40, entries)
         where = {"dataset": DATASET, "level": level, "weight": weight}
@@ -46,7 +47,7 @@ def test_ratio_has_each_sides_uncertainty():
 
 def test_median_and_width_are_those_of_the_sample():
     sample = np.random.default_rng(1).gamma(9.0, 0.11, 20_000)
-    axis = histograms.book()["response"].axes["response"]
+    axis = filling.book()["response"].axes["response"]
     counts = np.histogram(sample, np.r_[-np.inf, axis.edges, np.inf])[0].astype(float)
     found = plotting.median_and_width(counts, counts, axis.edges)
     low, middle, high = np.quantile(sample, [0.15865, 0.5, 0.84135])
@@ -76,7 +77,7 @@ def test_quantile_beyond_the_axis_and_too_few_entries():
 
 
 def test_points_of_the_ratio_panel():
-    hists = histograms.book()
+    hists = filling.book()
     for level, jets in (("gen", 5), ("reco", 30), ("truth", 25)):
         hists["pt"].fill(dataset="x", level=level, pt=np.full(jets, 23.0))
     figure = plotting.plot_spectrum(hists["pt"], dataset="x")
@@ -148,7 +149,7 @@ def test_bins_with_enough_entries_stay_as_they_are():
 
 
 def test_the_ratio_panel_holds_its_points_and_says_chi2():
-    hists = histograms.book()
+    hists = filling.book()
     for level, jets in (("reco", (900, 100, 30)), ("truth", (1000, 70, 60))):
         for pt, n in zip((21.0, 23.0, 25.0), jets, strict=True):
             hists["pt"].fill(dataset="x", level=level, pt=np.full(n, pt))
@@ -166,7 +167,7 @@ def test_no_figure_of_too_few_entries():
 
 
 def test_numbers_of_panels_that_touch_do_not_meet():
-    hists = histograms.book()
+    hists = filling.book()
     rng = np.random.default_rng(3)
     for level in ("reco", "truth"):
         pt = 15 + rng.exponential(40, 5000)
@@ -213,7 +214,7 @@ def test_wrong_histogram_and_bin_are_named():
     with pytest.raises(ValueError, match=r"dataset 'nope': expected one of A_b\$c"):
         plotting.plot_all(hists, dataset="nope")
     with pytest.raises(ValueError, match="there are none"):
-        plotting.plot_all(histograms.book(), dataset="nope")
+        plotting.plot_all(filling.book(), dataset="nope")
 
 
 @pytest.mark.parametrize("entries", [0, 1, 40])
@@ -265,7 +266,7 @@ def test_notebooks_show_figures_without_more():
 
 
 def test_an_axis_from_zero_over_many_decades_is_logarithmic():
-    hists = histograms.book()
+    hists = filling.book()
     mass = np.geomspace(0.3, 400, 4000)
     for level in ("reco", "truth"):
         hists["mass"].fill(dataset="x", level=level, mass=mass)
@@ -274,6 +275,6 @@ def test_an_axis_from_zero_over_many_decades_is_logarithmic():
     assert panel.get_xlim()[0] == 0.5
     below_one = np.count_nonzero(mass < 1)  # the whole bin, of which half is shown
     assert panel.containers[0].lines[0].get_ydata()[0] == below_one
-    few = histograms.book()
+    few = filling.book()
     few["mass"].fill(dataset="x", level="reco", mass=np.linspace(0.5, 30, 500))
     assert plotting.plot_spectrum(few["mass"], dataset="x").axes[0].get_xscale() == "linear"

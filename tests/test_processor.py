@@ -9,9 +9,10 @@ from coffea.nanoevents import DelphesSchema
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from coffea_iqn import IQNFolder, histograms
+from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.histograms import filling
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import open_events
 
@@ -135,7 +136,7 @@ def test_histograms_are_those_that_hist_fills(whole, dataset):
     matched = reco[reco.genJetIdx >= 0]
     gen = events.GenJet[matched.genJetIdx]
     levels["reco"]["response"] = [gen.pt, abs(gen.eta), matched.pt / gen.pt]
-    filled = histograms.book([dataset])
+    filled = filling.book([dataset])
     for level, columns in levels.items():
         for name, variables in columns.items():
             weight = ak.broadcast_arrays(ak.values_astype(events.genWeight, np.float64), variables[0])[0]
@@ -157,7 +158,7 @@ def test_events_in_blocks_and_at_once_fill_the_same(monkeypatch):
     events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})
     instances = IQNFoldProcessor(), IQNFoldProcessor(replicas=2)
     at_once = [instance.process(events) for instance in instances]
-    monkeypatch.setattr(histograms, "BLOCK", 333)
+    monkeypatch.setattr(filling, "BLOCK", 333)
     for instance, before in zip(instances, at_once, strict=True):
         out = instance.process(events)
         assert out["cutflow"] == before["cutflow"]
@@ -300,7 +301,7 @@ def test_sums_of_chunks_make_the_histograms():
         for key, part in chunk.items():
             added[key] = added.get(key, 0.0) + part
     whole = instance.process(events)["hists"]
-    for name, histogram in histograms.to_hists(added, ["flat"]).items():
+    for name, histogram in filling.to_hists(added, ["flat"]).items():
         assert histogram == whole[name]
 
 

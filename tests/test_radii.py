@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from coffea import processor
 
-from coffea_iqn import IQNFolder, bundle, radii
-from coffea_iqn.context import nearest_distance
+from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import context_of, one_error, open_events, run
 

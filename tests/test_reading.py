@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn import reading, running
+from coffea_iqn import running
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import InputError, inspect
+from coffea_iqn.files import reading
+from coffea_iqn.files.inputs import InputError, inspect
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, run
 

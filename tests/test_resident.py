@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from coffea_iqn import IQNFolder, bundle
-from coffea_iqn.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.emulator.device import Resident
+from coffea_iqn.iqn.device import find_device
+from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels, levels_on_device
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.resident import Resident, find_device
-from coffea_iqn.uniforms import STREAM_ACCEPTANCE, event_keys, levels, levels_on_device
 from conftest import make_pairs, open_events
 
 DOCS = Path(__file__).parents[1] / "docs"

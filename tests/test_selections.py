@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from coffea_iqn.selections import Box
+from coffea_iqn.closure.regions import Box
 
 JETS = np.array([[32.0, -0.5, 3.0, 7.0], [32.0, 1.5, 0.0, 7.0], [40.0, 0.5, 0.0, 7.0], [32.0, 0.5, 0.0, 12.0]])
 

@@ -15,12 +15,13 @@ import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, NanoEventsFactory
 
-from coffea_iqn import IQNFolder, merging
+from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import NanoSchema
+from coffea_iqn.files import skims
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.files.trees import iterate, read_about, written
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.skims import Skim
-from coffea_iqn.trees import iterate, read_about, written
 from conftest import open_events, run
 
 QCD, DELPHES = sample_path("qcd_ak4.root"), sample_path("delphes_1000.root")
@@ -110,7 +111,7 @@ def test_vectors_of_a_skim_add_and_know_their_gen_jets(parts):
 def test_chunks_and_order_do_not_show_in_a_merged_file(parts, kind, tmp_path):
     whole = skim(tmp_path / "whole", format=kind, keep=["GenJet_*", "GenMET_*"])
     assert len(whole) == 1
-    (made,) = merging.merge(parts[kind][::-1], tmp_path / f"merged.{kind}")
+    (made,) = skims.merge(parts[kind][::-1], tmp_path / f"merged.{kind}")
     assert (made.dataset, made.n_parts, made.n_events, made.gaps) == ("qcd", 5, 5000, [])
     assert_equal_columns(content(made.path), content(whole[0]))
     assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [f"merged.{kind}"]
@@ -120,9 +121,9 @@ def test_formats_hold_the_same(parts, tmp_path):
     for one, other in zip(parts["root"], parts["parquet"], strict=True):
         assert_equal_columns(content(one), content(other))
     back = tmp_path / "back.root"
-    merging.merge(parts["root"], tmp_path / "there.parquet")
-    merging.merge([tmp_path / "there.parquet"], back)
-    merging.merge(parts["root"], tmp_path / "merged.root")
+    skims.merge(parts["root"], tmp_path / "there.parquet")
+    skims.merge([tmp_path / "there.parquet"], back)
+    skims.merge(parts["root"], tmp_path / "merged.root")
     assert_equal_columns(content(back), content(tmp_path / "merged.root"))
 
 
@@ -273,7 +274,7 @@ def test_files_outlive_an_interruption(tmp_path, monkeypatch):
         assert run(*arguments, "--output", tmp_path / "out") == 0
         assert len(done) == 3
     assert {p.name for p in tmp_path.iterdir()} == {"out"}
-    (made,) = merging.merge([tmp_path / "out" / "skim"], tmp_path / "merged.parquet")
+    (made,) = skims.merge([tmp_path / "out" / "skim"], tmp_path / "merged.parquet")
     assert (made.n_parts, made.n_events, made.gaps) == (5, 5000, [])
 
 
@@ -297,16 +298,16 @@ def test_merging_refuses_what_does_not_belong_together(parts, tmp_path):
         ([tmp_path / "missing.root"], "expected a file or a folder, found none"),
     ):
         with pytest.raises(ValueError, match=re.escape(message)):
-            merging.merge(files, output)
+            skims.merge(files, output)
         assert not output.exists()
 
 
 def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
     lean = skim(tmp_path / "lean", chunksize=1000)
     with pytest.raises(ValueError, match=r"expected GenJet_\w+ as in .* \(var \* \w+\), got None"):
-        merging.merge([parts["root"][0], lean[1]], tmp_path / "merged.root")
+        skims.merge([parts["root"][0], lean[1]], tmp_path / "merged.root")
     assert not (tmp_path / "merged.root").exists()
-    (made,) = merging.merge([lean[1], lean[4]], tmp_path / "merged.root")
+    (made,) = skims.merge([lean[1], lean[4]], tmp_path / "merged.root")
     assert made.gaps == [(str(QCD), 0, 1000), (str(QCD), 2000, 4000)]
     assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 2
     assert run("merge", lean[1], lean[4], "--force", "--output", tmp_path / "merged.root") == 0
@@ -314,7 +315,7 @@ def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
 
 def test_a_folder_takes_one_file_of_each_dataset(parts, tmp_path):
     other = skim(tmp_path / "other", dataset="other")
-    made = merging.merge([*other, *parts["root"]], tmp_path / "all")
+    made = skims.merge([*other, *parts["root"]], tmp_path / "all")
     assert [(one.path.name, one.n_events) for one in made] == [("other.root", 5000), ("qcd.root", 5000)]
 
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from coffea_iqn.splines import inverse, positive, spline
+from coffea_iqn.iqn.splines import inverse, positive, spline
 
 KNOTS = torch.tensor([-3.0, -1.0, 0.5, 2.0, 4.0], dtype=torch.float64)
 

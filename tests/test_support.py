@@ -10,14 +10,14 @@ import pytest
 from coffea.nanoevents import NanoEventsFactory
 
 from coffea_iqn import IQNFolder
-from coffea_iqn.context import N_COLUMNS
 from coffea_iqn.data import BUNDLES, sample_path
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.features import ETA, MASS, PHI, PT, SCALES
-from coffea_iqn.files import NanoSchema
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.support import distances, energies
-from coffea_iqn.training import train
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.context import N_COLUMNS
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
+from coffea_iqn.jets.support import distances, energies
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.recipes import RECIPES
 from conftest import TINY, make_pairs
 
 LEVELS = (2.0**-24, 1e-4, 0.5, 1.0 - 1e-4, 1.0 - 2.0**-24)

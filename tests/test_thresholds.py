@@ -4,9 +4,9 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import thresholds
-from coffea_iqn.features import SCALES
-from coffea_iqn.thresholds import Edge, find_edge
+from coffea_iqn.jets.features import SCALES
+from coffea_iqn.training import thresholds
+from coffea_iqn.training.thresholds import Edge, find_edge
 from conftest import open_events
 
 

@@ -9,14 +9,14 @@ import pytest
 import torch
 from coffea import processor
 
-from coffea_iqn import batches, fitting
 from coffea_iqn.data import sample_path
-from coffea_iqn.files import NanoSchema
-from coffea_iqn.networks import IQNx4
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.iqn.networks import IQNx4
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.recipes import RECIPES, TrainingSettings
-from coffea_iqn.samples import JetPairs
-from coffea_iqn.training import train
+from coffea_iqn.training import batches, optimise
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.recipes import RECIPES, TrainingSettings
 from conftest import make_pairs, make_unmatched, open_events
 
 SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
@@ -135,15 +135,15 @@ def test_no_training_makes_more_steps_than_it_was_told(pairs, unmatched, steps, 
 def clock(monkeypatch):
     """A clock that goes on by a hundredth of a second at every look at it."""
     ticks = itertools.count()
-    monkeypatch.setattr(fitting.time, "monotonic", lambda: 0.01 * next(ticks))
+    monkeypatch.setattr(optimise.time, "monotonic", lambda: 0.01 * next(ticks))
 
 
 @pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("stages", [1, 2])
 def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, stages):
     rates, checks = [], []
-    rate_of = fitting._rate
-    monkeypatch.setattr(fitting, "_rate", lambda *of: rates.append(rate_of(*of)) or rates[-1])
+    rate_of = optimise._rate
+    monkeypatch.setattr(optimise, "_rate", lambda *of: rates.append(rate_of(*of)) or rates[-1])
     settings = replace(SPLINE, minutes=0.1, stages=stages, steps=3, check_every=50, patience=1000)
     training = train(pairs, settings, unmatched, watch=checks.append).card["training"]
     assert training["minutes"] == pytest.approx(0.1, rel=0.05)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import chisquare, kstest
 
-from coffea_iqn.uniforms import STREAM_ACCEPTANCE, event_keys, levels, philox
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels, philox
 
 FULL = 0xFFFFFFFF
 WORD = st.integers(0, FULL)

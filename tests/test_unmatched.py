@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 
 from coffea_iqn import IQNFolder, bundle
-from coffea_iqn.batches import Course
-from coffea_iqn.features import SCALES
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.training import train
-from coffea_iqn.training_unmatched import learn_unmatched
-from coffea_iqn.unmatched import REACH
-from coffea_iqn.unmatched_columns import any_within, far_columns, nearest
-from coffea_iqn.unmatched_targets import Frames, far_targets, jets_far, jets_near, near_targets
+from coffea_iqn.emulator.unmatched import REACH, Frames, far_columns, far_targets, jets_far, jets_near, near_targets
+from coffea_iqn.jets.features import SCALES
+from coffea_iqn.jets.matching import any_within, nearest
+from coffea_iqn.training.batches import Course
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.recipes import RECIPES
+from coffea_iqn.training.unmatched import learn_unmatched
 from conftest import make_pairs, make_unmatched, open_events
 
 RNG = np.random.default_rng

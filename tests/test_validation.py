@@ -8,19 +8,28 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from coffea_iqn import bundle, closure, metrics, report, running
+from coffea_iqn import bundle, closure, running
+from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.validate import _print_verdict
-from coffea_iqn.copies import QUICK, Effort, draw_above, draw_copies
 from coffea_iqn.data import BUNDLES, sample_path
-from coffea_iqn.files import inspect
+from coffea_iqn.files.inputs import inspect
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.recipes import RECIPES
-from coffea_iqn.sections import sections
-from coffea_iqn.selections import Box
-from coffea_iqn.spoiling import SPOILINGS, spoil
-from coffea_iqn.training import train
-from coffea_iqn.validation import N_STEPS, Comparison, Validation, validate
-from coffea_iqn.verdict import BY_KEY, CHECKS, judged
+from coffea_iqn.training.emulators import train
+from coffea_iqn.training.recipes import RECIPES
+from coffea_iqn.validation import metrics, report
+from coffea_iqn.validation.comparison import (
+    N_STEPS,
+    QUICK,
+    Comparison,
+    Effort,
+    Validation,
+    draw_above,
+    draw_copies,
+    validate,
+)
+from coffea_iqn.validation.distortions import SPOILINGS, spoil
+from coffea_iqn.validation.report import sections
+from coffea_iqn.validation.verdict import BY_KEY, CHECKS, judged
 from conftest import CARD, TINY, make_pairs, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)

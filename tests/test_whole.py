@@ -14,7 +14,7 @@ import pytest
 
 from coffea_iqn.cli import EXIT_INTERRUPTED, main
 from coffea_iqn.data import sample_path
-from coffea_iqn.whole import at_work, check_new, whole_file
+from coffea_iqn.files.atomic import at_work, check_new, whole_file
 from conftest import one_error, run
 
 SAMPLE = sample_path("ttbar_ak4_genonly.root")

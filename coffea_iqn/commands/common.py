@@ -11,15 +11,14 @@ from typing import Any
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, checked, text
 from coffea_iqn.commands.terminal import log, show_progress
-from coffea_iqn.events import Names
-from coffea_iqn.faults import Skipped
-from coffea_iqn.files import InputError, Source, inspect
-from coffea_iqn.filesets import expand
+from coffea_iqn.events.collections import Names
+from coffea_iqn.files.inputs import InputError, Source, expand, inspect
+from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.iqn.device import check_device
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS
-from coffea_iqn.reading import SECONDS, TIMEOUT
-from coffea_iqn.resident import check_device
+from coffea_iqn.running import Skipped
 
 SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings of a folder that commands put into their own words
 

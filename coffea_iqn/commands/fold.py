@@ -13,31 +13,25 @@ from typing import Any
 
 from rich.table import Table
 
-from coffea_iqn import bundle, radii, running
-from coffea_iqn.commands.common import (
-    SAID,
-    add_file_options,
-    captions,
-    datasets_of,
-    device_name,
-    open_executor,
-)
-from coffea_iqn.commands.counting import ChunkCount, number_of_chunks
+from coffea_iqn import bundle, running
+from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, device_name, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_force_option, path, text
-from coffea_iqn.commands.terminal import complain, console, fitting, say, show_progress
-from coffea_iqn.faults import Checkpoints, Skipped
-from coffea_iqn.files import Source, equal_events, first_jets
+from coffea_iqn.commands.terminal import ChunkCount, complain, console, fitting, number_of_chunks, say, show_progress
+from coffea_iqn.events.identity import KINDS
+from coffea_iqn.files.atomic import at_work, check_new, plain_names, whole_folder
+from coffea_iqn.files.inputs import Source, equal_events, first_jets
+from coffea_iqn.files.output import versions, write_json
+from coffea_iqn.files.skims import Skim, branch_patterns
+from coffea_iqn.files.trees import FORMATS
 from coffea_iqn.folder import REPLICAS, SEED
-from coffea_iqn.identity import KINDS
-from coffea_iqn.kernels import timed_compilation
-from coffea_iqn.output import versions, write_histograms, write_json
+from coffea_iqn.histograms.root import write_histograms
+from coffea_iqn.iqn.device import find_device
+from coffea_iqn.jets import radii
+from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.ranges import GEV
-from coffea_iqn.resident import find_device
-from coffea_iqn.skims import Skim, branch_patterns
-from coffea_iqn.trees import FORMATS
-from coffea_iqn.whole import at_work, check_new, plain_names, whole_folder
+from coffea_iqn.running import Checkpoints, Skipped
 
 DEFAULT = "cms-delphes-ak4"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not

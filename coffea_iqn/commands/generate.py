@@ -9,13 +9,13 @@ from datetime import timedelta
 import loky
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
-from coffea_iqn import generating
+from coffea_iqn import generation
 from coffea_iqn.commands.options import add_force_option, path, text
 from coffea_iqn.commands.terminal import Bars, say
-from coffea_iqn.generating import PROCESSES, Settings
-from coffea_iqn.generating.settings import EVENTS, SEEDS
+from coffea_iqn.files.atomic import check_new
+from coffea_iqn.generation import PROCESSES, Settings
+from coffea_iqn.generation.settings import EVENTS, SEEDS
 from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS
-from coffea_iqn.whole import check_new
 
 SETTLED_SECONDS = 5.0  # before which a rate says little
 
@@ -81,7 +81,7 @@ def generate(arguments: argparse.Namespace) -> None:
     workers = loky.cpu_count() if arguments.workers is None else arguments.workers
     started = time.perf_counter()
     with _GeneratingProgress(settings, arguments) as progress:
-        totals = generating.generate(settings, arguments.output, workers=workers, watch=progress.watch)
+        totals = generation.generate(settings, arguments.output, workers=workers, watch=progress.watch)
     rate = totals.events / (time.perf_counter() - started)
     say(f"Events         {totals.events:,} of {settings.process}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")

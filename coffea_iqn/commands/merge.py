@@ -6,9 +6,9 @@ import argparse
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from coffea_iqn import merging
 from coffea_iqn.commands.options import add_force_option, path
 from coffea_iqn.commands.terminal import Bars, say
+from coffea_iqn.files import skims
 
 EXAMPLES = """examples:
   coffea-iqn merge folded/skim --output qcd.root
@@ -43,7 +43,7 @@ def merge(arguments: argparse.Namespace) -> None:
             bars.progress.advance(task, n_events)
             bars.line("merging")
 
-        made = merging.merge(arguments.parts, arguments.output, force=arguments.force, watch=watch)
+        made = skims.merge(arguments.parts, arguments.output, force=arguments.force, watch=watch)
     for one in made:
         files = f"{one.n_parts:,} file{'s' * (one.n_parts > 1)}"
         say(f"{one.path}: {one.dataset}, {one.n_events:,} events of {files}")

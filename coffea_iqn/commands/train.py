@@ -12,24 +12,25 @@ from typing import Any, NamedTuple
 import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from coffea_iqn import bundle, running, training
+from coffea_iqn import bundle, running
 from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, open_executor
 from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
-from coffea_iqn.context import WIDTHS
-from coffea_iqn.distilling import distil
-from coffea_iqn.features import INPUTS, SCALES, TARGETS
-from coffea_iqn.fitting import Check
-from coffea_iqn.matching import default_cone
-from coffea_iqn.networks import MEMBERS
-from coffea_iqn.output import versions
+from coffea_iqn.files.atomic import at_work, check_new
+from coffea_iqn.files.output import versions
+from coffea_iqn.iqn.device import find_device
+from coffea_iqn.iqn.networks import MEMBERS
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS
-from coffea_iqn.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
-from coffea_iqn.resident import find_device
-from coffea_iqn.samples import TrainingSample
-from coffea_iqn.thresholds import find_edge
-from coffea_iqn.whole import at_work, check_new
+from coffea_iqn.training import emulators
+from coffea_iqn.training.distil import distil
+from coffea_iqn.training.optimise import Check
+from coffea_iqn.training.pairs import TrainingSample
+from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
+from coffea_iqn.training.thresholds import find_edge
 
 AUTO, FOUND = "auto", "found in the data"
 GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
@@ -184,7 +185,7 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         with _TrainingProgress(settings, arguments=arguments) as progress:
             if teacher is None:
-                emulator = training.train(
+                emulator = emulators.train(
                     pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=str(device)
                 )
             else:

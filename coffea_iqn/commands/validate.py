@@ -12,28 +12,29 @@ import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from coffea_iqn import bundle, metrics, radii, report, running
+from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
+from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
 from coffea_iqn.commands.options import add_figure_options, checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
-from coffea_iqn.context import nearest_distance
-from coffea_iqn.copies import QUICK, Effort
-from coffea_iqn.emulator import Emulator
-from coffea_iqn.files import Source
-from coffea_iqn.histograms import ETA_MAX, PT_MIN
-from coffea_iqn.output import write_json
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.files.atomic import whole_folder
+from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.output import write_json
+from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.plotting import Selection, save_all
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
-from coffea_iqn.samples import JetPairs
-from coffea_iqn.sections import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
-from coffea_iqn.selections import Box
-from coffea_iqn.spoiling import SPOILINGS, spoil
-from coffea_iqn.validation import N_STEPS, compare_spectra
-from coffea_iqn.validation import validate as validate_pairs
-from coffea_iqn.verdict import BY_KEY, outcome
-from coffea_iqn.whole import whole_folder
+from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.validation import metrics, report
+from coffea_iqn.validation.comparison import N_STEPS, QUICK, Effort, compare_spectra
+from coffea_iqn.validation.comparison import validate as validate_pairs
+from coffea_iqn.validation.distortions import SPOILINGS, spoil
+from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
+from coffea_iqn.validation.verdict import BY_KEY, outcome
 
 SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes by their names
 QUICK_EVENTS = 60_000  # read for a quick look

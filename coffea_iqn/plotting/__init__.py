@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coffea_iqn.plotting.checks import (
+from coffea_iqn.plotting.diagnostics import (
     plot_correlations,
     plot_importance,
     plot_ks,
@@ -10,7 +10,17 @@ from coffea_iqn.plotting.checks import (
     plot_map,
     plot_weights,
 )
-from coffea_iqn.plotting.folds import (
+from coffea_iqn.plotting.labels import EVERY, Selection
+from coffea_iqn.plotting.panels import Shown
+from coffea_iqn.plotting.response import (
+    plot_efficiency,
+    plot_marginal,
+    plot_profile,
+    plot_scale_and_resolution,
+    plot_tails,
+)
+from coffea_iqn.plotting.saving import save, save_all
+from coffea_iqn.plotting.spectra import (
     MIN_ENTRIES,
     Quantiles,
     median_and_width,
@@ -19,16 +29,6 @@ from coffea_iqn.plotting.folds import (
     plot_response_slices,
     plot_spectrum,
 )
-from coffea_iqn.plotting.jets import (
-    plot_efficiency,
-    plot_marginal,
-    plot_profile,
-    plot_scale_and_resolution,
-    plot_tails,
-)
-from coffea_iqn.plotting.labels import EVERY, Selection
-from coffea_iqn.plotting.panels import Shown
-from coffea_iqn.plotting.saving import save, save_all
 
 __all__ = [
     "EVERY",

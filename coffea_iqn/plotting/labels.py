@@ -13,7 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from coffea_iqn.closure import VARIABLES
-from coffea_iqn.plotting.panels import COLOURS, STYLE, Floats, plain
+from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.plotting.panels import COLOURS, STYLE, plain
 
 BLUE = COLOURS[0]
 NOTHING = "Too few jets"
@@ -89,11 +90,11 @@ def number_of(variable: str) -> int:
     return VARIABLES.index(variable)
 
 
-def middles(edges: Floats) -> Floats:
+def middles(edges: Doubles) -> Doubles:
     return np.asarray((edges[1:] + edges[:-1]) / 2)
 
 
-def histogram(values: npt.NDArray[np.floating], edges: Floats) -> Floats:
+def histogram(values: Floats, edges: Doubles) -> Doubles:
     """Entries in bins, what lies beyond in the first and the last."""
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(np.float64)
 

@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-Floats = npt.NDArray[np.float64]
+from coffea_iqn.numerics.arrays import Doubles, Ints
 
 GREY, BAND = "#717581", "#d5d6db"
 COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
@@ -48,17 +48,19 @@ class Shown(Figure):
 class Ratio(NamedTuple):
     """A ratio bin by bin, NaN where the denominator is not positive, and what each side adds to its uncertainty."""
 
-    values: Floats
-    numerator_error: Floats
-    denominator_error: Floats
+    values: Doubles
+    numerator_error: Doubles
+    denominator_error: Doubles
 
     @property
-    def error(self) -> Floats:
+    def error(self) -> Doubles:
         """The uncertainty that both sides give to the values."""
         return np.asarray(np.hypot(self.numerator_error, self.values * self.denominator_error))
 
 
-def ratio(numerator: Floats, numerator_variance: Floats, denominator: Floats, denominator_variance: Floats) -> Ratio:
+def ratio(
+    numerator: Doubles, numerator_variance: Doubles, denominator: Doubles, denominator_variance: Doubles
+) -> Ratio:
     """Numerator over denominator; the errors are the square roots of the variances, over the denominator."""
     divisor = np.where(denominator > 0, denominator, np.nan)
     return Ratio(numerator / divisor, np.sqrt(numerator_variance) / divisor, np.sqrt(denominator_variance) / divisor)
@@ -125,7 +127,7 @@ def finish(figure: Shown, panel: Axes | None = None, text: str = "") -> Shown:
 
 
 def draw_levels(
-    panel: Axes, edges: Floats, centres: Floats, levels: Mapping[str, tuple[Floats, Floats]]
+    panel: Axes, edges: Doubles, centres: Doubles, levels: Mapping[str, tuple[Doubles, Doubles]]
 ) -> dict[str, Any]:
     """Gen as a dashed line, emulated as a line in a band, truth as points; from values and errors. Returns handles."""
     for level, (values, errors) in levels.items():
@@ -149,7 +151,7 @@ def draw_levels(
 
 
 def draw_ratio(
-    panel: Axes, edges: Floats, centres: Floats, compared: Ratio, ranges: Sequence[float] = RANGES, text: str = ""
+    panel: Axes, edges: Doubles, centres: Doubles, compared: Ratio, ranges: Sequence[float] = RANGES, text: str = ""
 ) -> None:
     """The denominator's uncertainty as a band, the numerator's as bars; one of the half-widths around 1 is shown.
 
@@ -167,7 +169,7 @@ def draw_ratio(
 
 
 def ratio_points(
-    panel: Axes, centres: Floats, values: Floats, errors: Floats, *, half: float, color: str, around: float = 1.0
+    panel: Axes, centres: Doubles, values: Doubles, errors: Doubles, *, half: float, color: str, around: float = 1.0
 ) -> None:
     """Points around 1, or another number, and triangles for those further away than half."""
     panel.axhline(around, color=GREY, linewidth=1.5, zorder=1)
@@ -178,14 +180,14 @@ def ratio_points(
     panel.set_ylim(around - half, around + half)
 
 
-def half_range(values: Floats, choices: Sequence[float]) -> float:
+def half_range(values: Doubles, choices: Sequence[float]) -> float:
     """The least of the half-widths around 1 that holds all values; the greatest if none does."""
     away = np.abs(values - 1)
     most = np.max(away, initial=0.0, where=np.isfinite(away))
     return next((half for half in choices if most <= 0.95 * half), choices[-1])
 
 
-def limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, decades: float = 30) -> None:
+def limit(panel: Axes, levels: Sequence[tuple[Doubles, Doubles]], *, log: bool, decades: float = 30) -> None:
     """Limits that leave the upper quarter to the legend."""
     values, errors = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*levels, strict=True))
     most = (values + errors).max()
@@ -198,7 +200,7 @@ def limit(panel: Axes, levels: Sequence[tuple[Floats, Floats]], *, log: bool, de
 
 
 def limit_points(
-    panel: Axes, values: Floats, errors: Floats, *, zero: bool, least: float = 0.02, room: float = 0.35
+    panel: Axes, values: Doubles, errors: Doubles, *, zero: bool, least: float = 0.02, room: float = 0.35
 ) -> None:
     """The same for points; bars more than twice as long as most may leave the figure.
 
@@ -219,7 +221,7 @@ def clear_ends(panel: Axes) -> None:
     panel.set_yticks(10.0 ** decades[np.abs(decades - (low + high) / 2) < 0.44 * (high - low)])
 
 
-def carried(levels: Sequence[tuple[Floats, Floats]], least: float) -> npt.NDArray[np.int64]:
+def carried(levels: Sequence[tuple[Doubles, Doubles]], least: float) -> Ints:
     """Where bins begin and end, some joined with their neighbours until all hold `least` entries, at every level.
 
     Parameters
@@ -255,7 +257,7 @@ def carried(levels: Sequence[tuple[Floats, Floats]], least: float) -> npt.NDArra
     return np.unique([*left, *right])
 
 
-def effective(values: Floats, variances: Floats) -> Floats:
+def effective(values: Doubles, variances: Doubles) -> Doubles:
     """Entries of weight 1 with the same relative uncertainty, along the last axis."""
     variance = variances.sum(axis=-1)
     return np.asarray(values.sum(axis=-1) ** 2 / np.where(variance > 0, variance, np.inf))
@@ -290,7 +292,7 @@ class Slices(NamedTuple):
     """
 
     numbers: list[int]
-    places: list[Floats]
+    places: list[Doubles]
     colours: list[str]
     names: list[str]
     limits: tuple[float, float]
@@ -306,7 +308,7 @@ class Slices(NamedTuple):
         return lines, self.names, kinds[: len(texts)], texts
 
 
-def make_slices(pt: Floats, abs_eta: Floats, found: Floats) -> Slices | None:
+def make_slices(pt: Doubles, abs_eta: Doubles, found: Doubles) -> Slices | None:
     """From the edges of the bins and what was found in them (P, E, ...), NaN where nothing was; None if nowhere."""
     measured = np.asarray(np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2))
     rows, numbers = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0)).tolist()
@@ -321,7 +323,7 @@ def make_slices(pt: Floats, abs_eta: Floats, found: Floats) -> Slices | None:
     )
 
 
-def draw_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats) -> None:
+def draw_slices(panel: Axes, slices: Slices, values: Doubles, errors: Doubles) -> None:
     """Values and errors (P, E, 2): emulated ones as open markers on a line, true ones as full markers."""
     for k, at, colour in zip(slices.numbers, slices.places, slices.colours, strict=True):
         style: dict[str, Any] = {"color": colour, "markersize": 9, "elinewidth": 2}
@@ -329,7 +331,7 @@ def draw_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats) -> 
         panel.errorbar(at, values[:, k, 1], errors[:, k, 1], fmt="o", **style)
 
 
-def compare_slices(panel: Axes, slices: Slices, values: Floats, errors: Floats, *, around: float = 1.0) -> None:
+def compare_slices(panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, around: float = 1.0) -> None:
     """Ratios, around 1, or differences, around 0, with their errors, (P, E) each."""
     drawn, bars = values[:, slices.numbers], errors[:, slices.numbers]
     half = half_range(1 + drawn - around, (0.05, 0.1, 0.2, 0.5, 1.0))

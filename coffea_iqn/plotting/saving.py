@@ -9,8 +9,8 @@ from typing import IO, Any
 import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
+from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.plotting.panels import STYLE
-from coffea_iqn.whole import whole_file
 
 
 def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float = 150, **options: Any) -> None:

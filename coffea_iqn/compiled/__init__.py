@@ -1,1 +1,0 @@
-"""The way of jets through an emulator, compiled by numba, many jets at a time."""

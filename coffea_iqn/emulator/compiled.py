@@ -1,0 +1,233 @@
+"""The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, chances to be found.
+
+`coffea_iqn.emulator` with torch is the reference, which this equals to rounding (a test holds it). Every jet goes
+through the same operations in the same order, whichever jets lie beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn.iqn.compiled import N_WORK, blank, draw_target, gather, rows_needed, standardise, take, unstandardise
+from coffea_iqn.iqn.networks import LOG_LIKELY_MIN, N_TARGETS, NO_BOUND
+from coffea_iqn.jets import compiled as jets
+from coffea_iqn.jets.compiled import Limits
+from coffea_iqn.jets.context import OF_EVENT, WIDTHS
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
+from coffea_iqn.numerics.arrays import Ints, Singles
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, pack, pack_all, singles
+from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
+
+LEAST_LOG = np.float32(LOG_LIKELY_MIN)
+LEAST = np.float32(-3e38)
+UNBOUNDED = np.float32(-NO_BOUND)
+
+
+class Model(NamedTuple):
+    """An emulator's numbers, as compiled code takes them.
+
+    Attributes
+    ----------
+    origin, acceptance: their layers; none where the emulator lacks them.
+    nets: the four networks of the quantiles.
+    knots: of their splines, (K,).
+    input_mean, input_scale, target_mean, target_scale: standardisations.
+    columns: of the context that the networks take and that is known, those of the event last.
+    n_own: columns of the inputs that all networks take, and not only the origin's.
+    n_samples: of the origin network.
+    coefficients: of the compression, (10, 4).
+    compressed, symmetric: whether targets are compressed, and towards the beam.
+    pt_target: its bounds, (2,), as of `Support`.
+    limits: the other bounds, and the detector's scale, whatever it is.
+    rows: of a tile.
+    """
+
+    origin: Layers
+    acceptance: Layers
+    nets: Nets
+    knots: Singles
+    input_mean: Singles
+    input_scale: Singles
+    target_mean: Singles
+    target_scale: Singles
+    columns: Ints
+    n_own: int
+    n_samples: int
+    coefficients: Singles
+    compressed: bool
+    symmetric: bool
+    pt_target: Singles
+    limits: Limits
+    rows: int
+
+
+def serves(emulator: Any) -> bool:
+    """Whether an emulator has a compiled form."""
+    v = emulator.variables
+    return bool(emulator.network.compiled and v.inputs == "calorimeter" and v.targets in ("residual", "symmetric"))
+
+
+def compile_model(emulator: Any, known: Collection[str]) -> Model:
+    """The numbers of an emulator, which `serves` is true of, for jets of which some levels of context are known.
+
+    The columns of the others are zeros, which add nothing: without them the bits are the same.
+    """
+    network, v, origin, gate = emulator.network, emulator.variables, emulator.origin, emulator.acceptance
+    of_event = [level for level in v.context if origin is not None and level in OF_EVENT]
+    own = [level for level in v.context if level not in of_event]
+    ends = np.cumsum([WIDTHS[level] for level in v.context], dtype=np.int64)
+    starts = {level: jets.N_CALORIMETER + end - WIDTHS[level] for level, end in zip(v.context, ends, strict=True)}
+
+    def places(levels: Sequence[str]) -> list[Ints]:
+        """Where the columns of known levels are among all inputs."""
+        return [starts[level] + np.arange(WIDTHS[level]) for level in levels if level in known]
+
+    always = np.arange(jets.N_CALORIMETER)
+    n_own = jets.N_CALORIMETER + sum(WIDTHS[level] for level in own)
+    n_samples = 0 if origin is None else origin.n_samples
+    seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
+    drawn = n_own + n_samples + np.arange(N_TARGETS)
+    inputs = np.concatenate([always, *places(own), *places(of_event)])
+    origins = pack(None) if origin is None else pack(origin.net, origin.slope, inputs)
+    gates = pack(None) if gate is None else pack(gate.net, gate.slope, seen)
+    nets = pack_all(network.nets, network.slope, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
+    compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
+    return Model(
+        origin=origins,
+        acceptance=gates,
+        nets=nets,
+        knots=network.knots.numpy(),
+        input_mean=v.input_scale.mean,
+        input_scale=v.input_scale.scale,
+        target_mean=v.target_scale.mean,
+        target_scale=v.target_scale.scale,
+        columns=jets.places_of([level for level in v.context if level in known]),
+        n_own=len(seen) - n_samples,
+        n_samples=n_samples,
+        coefficients=singles(compression),
+        compressed=v.compression is not None,
+        symmetric=v.targets == "symmetric",
+        pt_target=np.array(v.support.pt_target, dtype=np.float32),
+        limits=jets.limits_of(v.support, SCALES[v.scale]),
+        rows=rows_needed(max(len(inputs), len(seen)), origins, gates, *nets),
+    )
+
+
+@kernel
+def draw(
+    model: Model, gen: Singles, tau: Singles, context: Singles, raw_pt_min: np.float32, reco: Singles, chance: Singles
+) -> None:
+    """Reco jets of gen jets, and their chances to be found.
+
+    Parameters
+    ----------
+    model: of `compile_model`.
+    gen, tau: gen jets and levels, (N, 4).
+    context: (N, 57); (0, 57) where the model takes none of its columns.
+    raw_pt_min: threshold [GeV], or 0.
+    reco: (N, 4), overwritten.
+    chance: (N,), overwritten; (0,) where they are not wanted.
+    """
+    one, two, inputs, known = blank(model.rows), blank(model.rows), blank(model.rows), blank(model.rows)
+    gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
+    base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
+    n_known = model.n_own + model.n_samples
+    for start in range(0, len(gen), TILE):
+        n = min(TILE, len(gen) - start)
+        take(gen, start, n, gen_tile)
+        jets.describe(gen_tile, n, base)
+        standardise(base, n, model.input_mean, model.input_scale, inputs)
+        gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
+        _know_origin(model, inputs, n, one, two, known)
+        if len(chance):
+            out = feed_forward(known, n, model.acceptance, one, two)
+            reach = model.limits.abs_eta + model.limits.cone
+            for t in range(n):
+                chance[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
+        take(tau, start, n, tau_tile)
+        if model.compressed:
+            jets.sizes(base, n, model.coefficients, size)
+        targets = tau_tile  # of which nothing is needed once a target is drawn
+        for k in range(N_TARGETS):
+            _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
+            row = n_known + k
+            draw_target(model.nets[k], model.knots, known, row, tau_tile[k], n, work, one, two)
+            unstandardise(known[row], n, model.target_mean[k], model.target_scale[k], targets[k])
+            if model.compressed:
+                jets.decompress(targets[k], n, size[k])
+        jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
+        for t in range(n):
+            for k in range(N_TARGETS):
+                reco[start + t, k] = targets[k, t]
+
+
+@kernel
+def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singles, known: Singles) -> None:
+    """What the quantile networks see: the inputs but for the event's, and `OriginNetwork.describe` of all of them."""
+    for k in range(model.n_own):
+        row, to = inputs[k], known[k]
+        for t in range(n):
+            to[t] = row[t]
+    if not model.n_samples:
+        return
+    logit = feed_forward(inputs, n, model.origin, one, two)
+    greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
+    for t in range(n):
+        greatest[t], total[t] = LEAST, ZERO
+    for k in range(model.n_samples):
+        row = logit[k]
+        for t in range(n):
+            greatest[t] = max(greatest[t], row[t])
+    for k in range(model.n_samples):
+        row = logit[k]
+        for t in range(n):
+            total[t] += exp(row[t] - greatest[t])
+    for t in range(n):
+        total[t] = greatest[t] + log(total[t])
+    for k in range(model.n_samples):
+        row, to = logit[k], known[model.n_own + k]
+        for t in range(n):
+            to[t] = ONE - TWO * max(row[t] - total[t], LEAST_LOG) / LEAST_LOG
+
+
+@kernel
+def _bound(
+    model: Model,
+    k: int,
+    targets: Singles,
+    gen: Singles,
+    base: Singles,
+    n: int,
+    raw_pt_min: np.float32,
+    size: Singles,
+    low: Singles,
+    high: Singles,
+) -> None:
+    """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded."""
+    symmetric, limits, mean, scale = model.symmetric, model.limits, model.target_mean[k], model.target_scale[k]
+    if k == PT:
+        jets.bound_pt(base, n, raw_pt_min, limits, low, high)
+    elif k == ETA:
+        jets.bound_eta(gen, base, targets[PT], n, symmetric, limits, low, high)
+    elif k == PHI:
+        jets.bound_phi(targets[ETA], n, limits, low, high)
+    else:
+        jets.bound_mass(gen, base, targets[PT], targets[ETA], n, symmetric, limits, high)
+    if model.compressed:
+        if k != MASS:
+            jets.compress(low, n, size[k])
+        jets.compress(high, n, size[k])
+    for t in range(n):
+        low[t], high[t] = (low[t] - mean) / scale, (high[t] - mean) / scale
+    if k == PT:
+        for t in range(n):
+            low[t], high[t] = max(low[t], model.pt_target[0]), min(high[t], model.pt_target[1])
+    elif k == MASS:
+        for t in range(n):
+            low[t] = UNBOUNDED
+    for t in range(n):
+        high[t] = max(low[t], high[t])

@@ -1,0 +1,126 @@
+"""An emulator where the jets are: networks, variables and levels as tensors on one device, a GPU among them."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, fields
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.iqn.device import BLOCK, in_blocks
+from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, levels_on_device
+
+BLOCK_ON_GPU = 2**20  # jets at a time: a thousand small kernels each, in about 2 GB
+
+
+@dataclass(frozen=True, eq=False)
+class Resident:
+    """An emulator's networks and variables on a device: what comes in and what goes out are tensors there.
+
+    Attributes
+    ----------
+    device: where.
+    network, variables, acceptance, origin: as of `emulator.Emulator`.
+
+    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), float32; context is (N, 57) or None. Unmatched jets are
+    none of its business: how many there are depends on whole events.
+    """
+
+    device: torch.device
+    network: QuantileNetwork
+    variables: Variables
+    acceptance: AcceptanceNetwork | None
+    origin: OriginNetwork | None
+
+    @classmethod
+    def of(cls, emulator: Any, device: torch.device) -> Resident:
+        """The parts of an emulator, brought to a device."""
+
+        def there(part: Any) -> Any:
+            if isinstance(part, Variables):
+                return part.on(device)
+            # a module moves itself, which the emulator's own must not; on the CPU the two share their weights
+            return part if part is None or device.type == "cpu" else deepcopy(part).to(device)
+
+        names = [field.name for field in fields(cls) if field.name != "device"]
+        return cls(device, *(there(getattr(emulator, name)) for name in names))
+
+    def sample(
+        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
+    ) -> Tensor:
+        """One reco jet for each gen jet, (N, 4); arguments as of `Emulator.sample`."""
+        return self._in_blocks(gen, tau, context, raw_pt_min, with_chance=False)
+
+    def respond(
+        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Reco jets (N, 4) and chances to be found (N,); arguments as of `Emulator.respond`."""
+        both = self._in_blocks(gen, tau, context, raw_pt_min, with_chance=True)
+        return both[:, :N_TARGETS], both[:, N_TARGETS]
+
+    def fold(
+        self,
+        gen: Tensor,
+        keys: Tensor,
+        index: Tensor,
+        context: Tensor | None = None,
+        *,
+        replica: int = 0,
+        raw_pt_min: float | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Reco jets of gen jets (N, 4), drawn at their own levels, and whether each is found, (N,) bool.
+
+        Parameters
+        ----------
+        gen, context, raw_pt_min: as of `sample`.
+        keys: the `uniforms.event_keys` of the event each jet belongs to, (N, 4), as integers.
+        index: of the gen jet in its event, before any cut, (N,).
+        replica: which of several independent draws.
+        """
+        tau = levels_on_device(keys, index, replica=replica)
+        reco, chance = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
+        return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < chance
+
+    @property
+    def block(self) -> int:
+        """How many jets to take at a time."""
+        return BLOCK if self.device.type == "cpu" else BLOCK_ON_GPU
+
+    def inputs(self, gen: Tensor, context: Tensor | None) -> Tensor:
+        """What the quantile and the acceptance network see of gen jets."""
+        inputs: Tensor = self.variables.network_inputs(gen, context)
+        return inputs if self.origin is None else self.origin.describe(inputs)
+
+    def answer(
+        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_chance: bool
+    ) -> Tensor:
+        """Reco jets above a threshold [GeV], (N, 4), and, if so asked, a column more, of the chances to be found."""
+        inputs = self.inputs(gen, context)
+        drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, gen=gen, raw_pt_min=threshold))
+        reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
+        return torch.cat([reco, self.chance(gen, inputs, threshold)[:, None]], dim=1) if with_chance else reco
+
+    def chance(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
+        """P(a reco jet is matched, above a threshold [GeV]), (N,), of what the networks see of gen jets."""
+        if self.acceptance is None:
+            return torch.ones(len(gen), device=self.device)
+        v = self.variables
+        p: Tensor = torch.sigmoid(self.acceptance(inputs)) * v.within_reach(gen)
+        if threshold > v.raw_pt_min:
+            none = inputs[:, :0]
+            asked, _ = v.bounds(0, none, gen, threshold)
+            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
+            p = p * (1.0 - below)
+        return p
+
+    def _in_blocks(
+        self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_chance: bool
+    ) -> Tensor:
+        answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_chance=with_chance)
+        made: Tensor = in_blocks(answer, gen, tau, context, rows=self.block)
+        return made

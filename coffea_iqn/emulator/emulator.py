@@ -1,0 +1,330 @@
+"""Four conditional quantiles composed into p(reco jet | gen jet)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coffea_iqn.emulator import compiled, summaries
+from coffea_iqn.emulator.device import Resident
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.emulator.unmatched import Unmatched
+from coffea_iqn.iqn.device import find_device, in_blocks
+from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
+from coffea_iqn.jets.features import MASS, MASS_OFFSET, PT, SCALES, TARGETS
+from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.dense import singles
+
+BACKENDS = ("auto", "numba", "torch")
+
+
+@dataclass(frozen=True, eq=False)
+class Emulator:
+    """The detector's answer to one gen jet at a time: p(reco | gen), and P(reconstructed | gen).
+
+    Attributes
+    ----------
+    network: the member of the IQN family that draws the four targets.
+    variables: the way from jets to the network's inputs and targets, and back.
+    acceptance: the network of P(reconstructed | gen); None keeps every jet.
+    origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
+        None where there is one sample.
+    unmatched: the model of reco jets that match no gen jet; None makes none.
+    card: what is to be known of the emulator: jets, domain of validity, training, closure.
+
+    An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
+    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 57), or None where nothing is known.
+    """
+
+    network: QuantileNetwork
+    variables: Variables
+    acceptance: AcceptanceNetwork | None = None
+    origin: OriginNetwork | None = None
+    unmatched: Unmatched | None = None
+    card: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return summaries.line(self)
+
+    def _repr_html_(self) -> str:
+        return summaries.table(self)
+
+    def sample(
+        self,
+        gen: Floats,
+        tau: Floats,
+        context: Floats | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        backend: str = "auto",
+        device: str = "cpu",
+        levels: Sequence[str] | None = None,
+    ) -> Floats:
+        """One reco jet for each gen jet, by the chain of conditional quantiles.
+
+        Parameters
+        ----------
+        gen: gen jets (N, 4).
+        tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+        context: (N, 57) or None.
+        raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
+            threshold of the training sample, below which nothing is known.
+        backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
+            network has on this device.
+        device: "cpu"; "cuda" or "cuda:N" for a GPU; "auto" for a GPU where there is one.
+        levels: of context; where all others are known of none of these jets, it takes less time to say so.
+
+        Returns
+        -------
+        reco jets (N, 4), float32, columns as gen.
+
+        Raises
+        ------
+        ValueError: when the shapes do not agree, an array is masked, a number is not finite, a pt is not above 0 or a
+            level not in (0, 1); when the backend is unknown, or there is no such device.
+        NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
+        """
+        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=False)[0]
+
+    def respond(
+        self,
+        gen: Floats,
+        tau: Floats,
+        context: Floats | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        backend: str = "auto",
+        device: str = "cpu",
+        levels: Sequence[str] | None = None,
+    ) -> tuple[Floats, Floats]:
+        """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
+        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=True)
+
+    def cdf(
+        self, gen: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
+    ) -> Floats:
+        """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
+
+        Each column is a conditional distribution function, given the gen jet and the variables before it; of
+        real jets they are uniform and independent when the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23
+        (1952) 470).
+
+        Raises
+        ------
+        NotImplementedError: when the network's quantiles may cross.
+        """
+        return self._densities(gen, reco, context, raw_pt_min)[0]
+
+    def quantile(
+        self, gen: Floats, tau: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
+    ) -> Floats:
+        """The conditional quantiles at levels tau (N, 4) of each variable of reco jets, given those before it.
+
+        The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the gen jet
+        and the pt, eta and phi of reco (N, 4), whose mass does not enter; `sample` takes its own draws instead.
+        What the detector's scale makes of pt depends on the eta of reco.
+
+        Returns
+        -------
+        (N, 4), float32: pt [GeV], eta, phi [rad], mass [GeV].
+        """
+        _check(gen, tau, context, other_is="tau")
+        _check(gen, reco, context, other_is="reco jets")
+        on = self.on("cpu")
+        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
+
+        def chain(gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
+            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
+            out = []
+            for k in range(N_TARGETS):
+                q = self.network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
+                one_changed = y.clone()
+                one_changed[:, k] = q
+                out.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
+            return torch.stack(out, dim=1)
+
+        return _with_torch(chain, gen, tau.astype(np.float32, copy=False), reco, context, on=on)
+
+    def log_density(
+        self, gen: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
+    ) -> Floats:
+        """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
+
+        Raises
+        ------
+        NotImplementedError: when the network's quantiles may cross.
+        """
+        _, log_density = self._densities(gen, reco, context, raw_pt_min)
+        return np.asarray(log_density.sum(axis=1) + self._log_jacobian(gen, reco))
+
+    def efficiency(self, gen: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
+        """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance.
+
+        With a raw_pt_min, as of `sample`, P(matched, and above it).
+        """
+        _check(gen, gen, context, other_is="gen jets")
+        on = self.on("cpu")
+        threshold = on.variables.threshold(raw_pt_min)
+
+        def chance(gen: Tensor, context: Tensor | None = None) -> Tensor:
+            return on.chance(gen, on.inputs(gen, context), threshold)
+
+        return _with_torch(chance, gen, context, on=on)
+
+    def on(self, device: str) -> Resident:
+        """Networks and variables on a device, for jets that are there as tensors; brought there once.
+
+        Parameters
+        ----------
+        device: as of `sample`.
+
+        Raises
+        ------
+        ValueError: when there is no such device.
+        """
+        where = find_device(device)
+        if where not in self._residents:
+            self._residents[where] = Resident.of(self, where)
+        return self._residents[where]
+
+    @cached_property
+    def _residents(self) -> dict[torch.device, Resident]:
+        return {}
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether there is a compiled form, the backend "numba"."""
+        return compiled.serves(self)
+
+    def _compiled(self, known: tuple[str, ...]) -> compiled.Model:
+        """The compiled form for jets of which these levels of context may be known, made once."""
+        if known not in self._models:
+            self._models[known] = compiled.compile_model(self, known)
+        return self._models[known]
+
+    @cached_property
+    def _models(self) -> dict[tuple[str, ...], compiled.Model]:
+        return {}
+
+    def _draw(
+        self,
+        gen: Floats,
+        tau: Floats,
+        context: Floats | None,
+        raw_pt_min: float | None,
+        backend: str,
+        device: str,
+        levels: Sequence[str] | None,
+        *,
+        with_efficiency: bool,
+    ) -> tuple[Floats, Floats]:
+        """Reco jets and, where they are wanted, efficiencies."""
+        _check(gen, tau, context, other_is="tau")
+        if backend not in BACKENDS:
+            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
+            raise ValueError(msg)
+        if backend == "numba" and not self.is_compiled:
+            msg = f"backend numba: expected a SplineIQN of residuals, got {type(self.network).__name__}"
+            raise NotImplementedError(msg)
+        on_cpu = find_device(device).type == "cpu"
+        if backend == "torch" or not (on_cpu and self.is_compiled):
+            on = self.on(device)
+            answer = partial(on.answer, threshold=on.variables.threshold(raw_pt_min), with_chance=with_efficiency)
+            both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
+            return both[:, :N_TARGETS], both[:, N_TARGETS:].ravel()
+        threshold = self.variables.threshold(raw_pt_min)
+        # a threshold above that of the training sample is rare, and left to the reference
+        own = self.acceptance is not None and threshold == self.variables.raw_pt_min
+        wanted = len(gen) if with_efficiency and own else 0
+        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
+        columns = np.empty((0, N_COLUMNS)) if context is None else context
+        model = self._compiled(() if context is None else tuple(WIDTHS if levels is None else levels))
+        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
+        if with_efficiency and not own:
+            found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
+        return reco, found
+
+    def _densities(
+        self, gen: Floats, reco: Floats, context: Floats | None, raw_pt_min: float | None
+    ) -> tuple[Floats, Floats]:
+        """Levels and log-densities of the standardised targets, (N, 4) each."""
+        _check(gen, reco, context, other_is="reco jets")
+        on = self.on("cpu")
+        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
+
+        def chain(gen: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
+            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
+            both = [
+                self.network.density(k, y[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
+                for k in range(N_TARGETS)
+            ]
+            levels, log_densities = zip(*both, strict=True)
+            return torch.stack(levels + log_densities, dim=1)
+
+        both = _with_torch(chain, gen, reco, context, on=on)
+        return both[:, :N_TARGETS], both[:, N_TARGETS:]
+
+    def _log_jacobian(self, gen: Floats, reco: Floats) -> Floats:
+        """Log |∂(standardised targets) / ∂(pt', eta', phi', mass')| of the residual targets, (N,)."""
+        v = self.variables
+        reco, gen = reco.astype(np.float64), gen.astype(np.float64)
+        raw = SCALES[v.scale].undo(reco)
+        step = reco.copy()
+        step[:, PT] *= 1.0 + 1e-6
+        shift = (SCALES[v.scale].undo(step)[:, PT] - raw[:, PT]) / (1e-6 * reco[:, PT])
+        # pt' -> raw pt -> log raw pt; mass' -> raw mass -> log(raw mass + 2), the scale being fixed by pt' and eta'
+        jacobian = np.log(shift / raw[:, PT]) + np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
+        if v.compression is not None:
+            size = v.compression.size(gen)
+            jacobian -= 0.5 * np.log(size**2 + TARGETS[v.targets].encode(raw, gen) ** 2).sum(axis=1)
+        return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
+
+
+def _with_torch(function: Callable[..., Tensor], *arrays: Floats | None, on: Resident) -> Floats:
+    """A function of tensors where an emulator is, for arrays that are here, in blocks."""
+
+    def there(*blocks: Floats) -> Floats:
+        # a copy, for arrays that others may only read
+        return np.asarray(function(*(torch.tensor(block, device=on.device) for block in blocks)).cpu().numpy())
+
+    made: Floats = in_blocks(there, *arrays, rows=on.block)
+    return made
+
+
+def _check(gen: Floats, other: Floats, context: Floats | None, *, other_is: str) -> None:
+    """Raise ValueError unless gen are jets, other jets or levels of them ("reco jets", "tau"), and context is known."""
+    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or other.shape != gen.shape:
+        msg = f"emulator: expected two arrays of one shape (N, 4), got {gen.shape} and {other.shape}"
+        raise ValueError(msg)
+    if context is not None and context.shape != (len(gen), N_COLUMNS):
+        msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"
+        raise ValueError(msg)
+    for name, values in (("gen jets", gen), (other_is, other), ("context", context)):
+        if np.ma.isMaskedArray(values):
+            msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
+            raise ValueError(msg)
+        if values is None or not len(values):
+            continue
+        # in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
+        with np.errstate(over="ignore"):
+            single = np.asarray(values, dtype=np.float32)
+        if name == "tau":
+            if not (single.min() > 0.0 and single.max() < 1.0):  # nor NaN
+                msg = f"tau: expected levels in (0, 1), got {values.min()} to {values.max()}"
+                raise ValueError(msg)
+            continue
+        finite = np.isfinite(single)
+        wrong = 0 if finite.all() else int((~finite).any(axis=1).sum())
+        if wrong:
+            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows otherwise"
+            raise ValueError(msg)
+        if name != "context" and not single[:, PT].min() > 0.0:
+            msg = f"{name}: expected pt above 0, got {int((single[:, PT] <= 0.0).sum())} of {len(values)} otherwise"
+            raise ValueError(msg)

@@ -1,0 +1,149 @@
+"""The way from jets to what a network sees, and from what it draws to jets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from array_api_compat import array_namespace, device
+
+from coffea_iqn.iqn.networks import N_TARGETS, NO_BOUND
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.context import N_COLUMNS, select
+from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, TARGETS, Columns, Compression, wrap_phi
+from coffea_iqn.jets.support import LEAST_PT, Support
+
+
+@dataclass(frozen=True, eq=False)
+class Variables:
+    """The way from jets to what a network sees, and back; of numpy's arrays, or of tensors where `on` brought it.
+
+    Attributes
+    ----------
+    inputs, targets: keys of `features.INPUTS` and `features.TARGETS`.
+    scale: key of `features.SCALES`: undone before the targets are made, applied after they are drawn.
+    input_scale, target_scale: standardisations.
+    compression: of the targets' tails; None leaves them.
+    context: levels of `context` that the network takes; none of them adds no columns.
+    raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
+    support: where a matched reco jet can be.
+    """
+
+    inputs: str
+    targets: str
+    scale: str
+    input_scale: Standardisation
+    target_scale: Standardisation
+    support: Support
+    compression: Compression | None = None
+    context: tuple[str, ...] = ()
+    raw_pt_min: float = 0.0
+
+    def on(self, device: torch.device) -> Variables:
+        """The same for tensors on a device."""
+        scales = {name: getattr(self, name).on(device) for name in ("input_scale", "target_scale")}
+        return replace(self, **scales, compression=None if self.compression is None else self.compression.on(device))
+
+    def threshold(self, raw_pt_min: float | None) -> float:
+        """The one asked for, but no lower than that of the training sample."""
+        return self.raw_pt_min if raw_pt_min is None else max(raw_pt_min, self.raw_pt_min)
+
+    def network_inputs(self, gen: Columns, context: Columns | None) -> Any:
+        """What a network sees of gen jets (N, 4) and their context (N, 57) or None: (N, n), float32."""
+        xp = array_namespace(gen)
+        inputs = xp.astype(self.input_scale.apply(INPUTS[self.inputs](gen)), xp.float32, copy=False)
+        if not self.context:
+            return inputs
+        if context is None:
+            context = xp.zeros((len(gen), N_COLUMNS), dtype=xp.float32, device=device(gen))
+        return xp.concat([inputs, *select(context, self.context)], axis=1)
+
+    def encode(self, reco: Columns, gen: Columns) -> Any:
+        """The standardised targets (N, 4) of reco and gen jets, float32."""
+        xp = array_namespace(gen)
+        reco, gen = xp.astype(reco, xp.float64), xp.astype(gen, xp.float64)
+        return self._encode_raw(SCALES[self.scale].undo(reco), gen)
+
+    def _encode_raw(self, raw: Columns, gen: Columns) -> Any:
+        xp, targets = array_namespace(gen), TARGETS[self.targets].encode(raw, gen)
+        if self.compression is not None:
+            targets = self.compression.apply(targets, gen)
+        return xp.astype(self.target_scale.apply(targets), xp.float32)
+
+    def decode(self, drawn: Columns, gen: Columns, *, raw_pt_min: float) -> Any:
+        """Reco jets (N, 4), float32, of standardised targets (N, 4); the inverse of `encode`."""
+        xp, support = array_namespace(gen), self.support.drawn_in()
+        raw = self._decode_raw(drawn, gen)
+        # rounding must not carry a jet across a bound, however large the typical sizes of unusual gen jets are
+        raw[:, PT] = raw[:, PT].clip(raw_pt_min)
+        d_eta = (raw[:, ETA] - gen[:, ETA]).clip(-support.cone, support.cone)
+        left = xp.sqrt((support.cone**2 - d_eta**2).clip(0.0))
+        d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
+        raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
+        raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])
+        return xp.astype(SCALES[self.scale].apply(raw), xp.float32, copy=False)
+
+    def _decode_raw(self, drawn: Columns, gen: Columns) -> Any:
+        targets = self.target_scale.invert(drawn)
+        if self.compression is not None:
+            targets = self.compression.invert(targets, gen)
+        return TARGETS[self.targets].decode(targets, gen)
+
+    def bounds(self, k: int, drawn: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
+        """The least and the greatest value of a standardised target given those before it.
+
+        Parameters
+        ----------
+        k: which target, 0 to 3.
+        drawn: the standardised targets 0 to k − 1, (N, k), or more.
+        gen: gen jets (N, 4).
+        raw_pt_min: threshold [GeV], or 0.
+
+        Returns
+        -------
+        two arrays (N,) float32, `NO_BOUND` where there is no least mass: one below zero counts as zero.
+        """
+        xp, support = array_namespace(gen), self.support.drawn_in()
+        padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
+        raw = self._decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
+        scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
+        nearest = (abs_eta - support.cone).clip(0.0)  # to the centre of the detector
+        noise = scale.noise(nearest)  # greatest there
+        energy = support.energy_max
+        low, high = gen + 0.0, gen + 0.0  # jets whose variable k is at its bounds
+        if k == PT:
+            low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, LEAST_PT))
+            high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(LEAST_PT)
+        elif k == ETA:
+            pt = raw[:, PT] + 0.5 * noise
+            edge = xp.acosh((energy / pt).clip(1.0)).clip(max=support.abs_eta_max)
+            edge = xp.maximum(edge, nearest)  # where a jet can be nowhere it stays in its cone
+            low[:, ETA] = xp.maximum(gen[:, ETA] - support.cone, -edge)
+            high[:, ETA] = xp.minimum(gen[:, ETA] + support.cone, edge)
+        elif k == PHI:
+            left = xp.sqrt((support.cone**2 - (raw[:, ETA] - gen[:, ETA]) ** 2).clip(0.0))
+            low[:, PHI], high[:, PHI] = gen[:, PHI] - left, gen[:, PHI] + left
+        else:
+            momentum = raw[:, PT] * xp.cosh(raw[:, ETA])
+            left = xp.sqrt(((energy / scale.factor(raw)) ** 2 - momentum**2).clip(0.0))
+            low[:, MASS] = 0.0
+            high[:, MASS] = xp.minimum(support.mass_over_pt_max * raw[:, PT], left)
+        ends = [self._encode_raw(edge, gen)[:, k] for edge in (low, high)]
+        least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
+        if k == PT:
+            least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
+        elif k == MASS:
+            least = xp.full_like(most, -NO_BOUND)
+        return least, xp.maximum(least, most)
+
+    def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
+        """`bounds` of all four standardised targets (N, 4), each given those before it: (N, 4) each."""
+        every = [self.bounds(k, targets, gen, raw_pt_min) for k in range(N_TARGETS)]
+        least, most = (array_namespace(gen).stack(columns, axis=1) for columns in zip(*every, strict=True))
+        return least, most
+
+    def within_reach(self, gen: Columns) -> Any:
+        """Which gen jets (N, 4) the detector can have a matched reco jet of, (N,) bool."""
+        support = self.support.drawn_in()
+        return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone

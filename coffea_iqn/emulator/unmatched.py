@@ -1,0 +1,433 @@
+"""Reco jets that match no gen jet: how many an event has, and what they are like.
+
+They are of two kinds. Those near a gen jet, within twice the jets' radius, are parts of it that were clustered on
+their own, or the jet itself, found outside the matching cone: they depend on the gen jet and on what became of it. The
+others are made of what is too soft for gen jets: they depend on the event, most on where its transverse momentum does
+not balance.
+
+A `Law` is p(number | source) and p(jet | source), where a source is a gen jet or an event, as a row of columns. Flat
+arrays in and out; randomness enters as levels alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import torch
+
+from coffea_iqn.emulator import compiled_unmatched as compiled
+from coffea_iqn.iqn.device import in_blocks
+from coffea_iqn.iqn.networks import Bounds, NumberNetwork, QuantileNetwork
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.compiled import places_of
+from coffea_iqn.jets.context import encode, select
+from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
+from coffea_iqn.jets.matching import any_within
+from coffea_iqn.jets.support import Support
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.dense import singles
+from coffea_iqn.numerics.double import arctan2, exp, log, sine_and_cosine
+
+TURN = 2.0 * np.pi
+MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
+
+
+class Frames(NamedTuple):
+    """What the jets of each event are measured from, (events,) each.
+
+    axis: phi [rad] of the transverse momentum that gen jets and missing momentum leave unbalanced.
+    side: the sign of eta of the hardest gen jet, −1 or 1.
+    """
+
+    axis: Floats
+    side: Floats
+
+
+def near_targets(raw: Floats, gen: Floats) -> Floats:
+    """(log pt, ΔR, angle around the gen jet, log mass over pt), (M, 4), of jets before the scale and their gen jets.
+
+    The angle begins at the direction towards the beam.
+    """
+    d_eta = (raw[:, ETA] - gen[:, ETA]) * beam_side(gen[:, ETA])
+    d_phi = wrap_phi(raw[:, PHI] - gen[:, PHI])
+    return np.stack([np.log(raw[:, PT]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta), _log_mass(raw)], axis=1)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def jets_near(targets: Floats, gen: Floats) -> Floats:
+    """The inverse of `near_targets`."""
+    raw = np.empty(targets.shape)
+    for jet in range(len(targets)):
+        eta, phi = float(gen[jet, ETA]), float(gen[jet, PHI])
+        sine, cosine = sine_and_cosine(targets[jet, 2])
+        towards_beam = targets[jet, 1] * cosine * (-1.0 if eta < 0.0 else 1.0)
+        _write(raw[jet], targets[jet, 0], eta + towards_beam, phi + targets[jet, 1] * sine, targets[jet, 3])
+    return raw
+
+
+def far_targets(raw: Floats, frames: Frames) -> Floats:
+    """(log pt, eta on the side of the hardest gen jet, Δφ to the axis, log mass over pt), (M, 4)."""
+    d_phi = wrap_phi(raw[:, PHI] - frames.axis)
+    return np.stack([np.log(raw[:, PT]), raw[:, ETA] * frames.side, d_phi, _log_mass(raw)], axis=1)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def jets_far(targets: Floats, frames: Frames) -> Floats:
+    """The inverse of `far_targets`."""
+    raw = np.empty(targets.shape)
+    for jet in range(len(targets)):
+        eta, phi = targets[jet, 1] * frames.side[jet], frames.axis[jet] + targets[jet, 2]
+        _write(raw[jet], targets[jet, 0], eta, phi, targets[jet, 3])
+    return raw
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _write(raw: Floats, log_pt: float, eta: float, phi: float, log_m: float) -> None:
+    pt = exp(min(max(log_pt, -MAX_LOG), MAX_LOG))
+    wrapped = phi - TURN * np.rint(phi / TURN)
+    raw[PT], raw[ETA], raw[MASS] = pt, eta, max(exp(min(log_m, 0.0)) * pt - MASS_FLOOR, 0.0)
+    raw[PHI] = wrapped + TURN if wrapped <= -np.pi else wrapped
+
+
+def _log_mass(raw: Floats) -> Floats:
+    return np.log((np.maximum(raw[:, MASS], 0.0) + MASS_FLOOR) / raw[:, PT])
+
+
+SMALL = 0.1  # typical Δη and Δφ of a reco jet
+HARD = 20.0  # GeV, pt from which a jet counts as hard
+N_NEAR, N_FAR = 6, 15  # columns of `outcome` and `far_columns`
+
+
+def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
+    """What became of gen jets (N, 4), as columns (N, 6): whether one was found, and its residuals where it was."""
+    side = beam_side(gen[:, ETA])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        residuals = [
+            np.clip(np.log(reco[:, PT] / gen[:, PT]), -1.5, 1.5),
+            np.clip((reco[:, ETA] - gen[:, ETA]) * side / SMALL, -3.0, 3.0),
+            np.clip(wrap_phi(reco[:, PHI] - gen[:, PHI]) / SMALL, -3.0, 3.0),
+            np.clip(log_mass(reco[:, MASS]) - log_mass(gen[:, MASS]), -1.5, 1.5),
+        ]
+    hard = np.log(np.maximum(np.where(found, reco[:, PT], 1.0), 1.0))
+    columns = np.stack([np.ones(len(gen)), *residuals, hard], axis=1)
+    return np.where(found[:, None], columns, 0.0).astype(np.float32)
+
+
+def near_columns(
+    gen: Floats, reco: Floats, found: Bools, context: Floats | None, *, inputs: str, levels: tuple[str, ...]
+) -> Floats:
+    """What jets near gen jets depend on, (N, n): the gen jets, their `outcome`, levels of context last.
+
+    Parameters
+    ----------
+    gen, reco, found: (N, 4), (N, 4), (N,): gen jets, and the reco jet of each that was found.
+    context: (N, 57), as `context.encode` gives it, or None where nothing is known.
+    inputs: key of `features.INPUTS`.
+    levels: of context.
+    """
+    if context is None:
+        context = encode(len(gen), {})
+    columns = [INPUTS[inputs](gen), outcome(gen, reco, found), *select(context, levels)]
+    return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
+
+
+def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floats, Frames]:
+    """What the other jets depend on, the event as its gen jets show it, (events, 15), and their frames.
+
+    Parameters
+    ----------
+    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    missing: pt [GeV] and phi [rad] of the missing momentum of gen level, (events, 2); None where it is not known.
+    """
+    columns = np.zeros((len(counts), N_FAR), dtype=np.float32)
+    axis, side = np.empty(len(counts)), np.empty(len(counts))
+    known = np.zeros((len(counts), 2)) if missing is None else missing.astype(np.float64)
+    _see_events(gen, counts, known, columns, axis, side)
+    return columns, Frames(axis, side)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, slope: float) -> Bools:
+    """Which jets (M, 4), before a `features.JetScale`, lie beyond an |eta| or have more energy [GeV] than any can."""
+    out = np.empty(len(raw), dtype=np.bool_)
+    for jet in range(len(raw)):
+        pt, abs_eta, mass = raw[jet, PT], abs(raw[jet, ETA]), raw[jet, MASS]
+        grown = exp(min(abs_eta, MAX_LOG))
+        momentum = 0.5 * pt * (grown + 1.0 / grown)
+        scale2 = (constant - slope * abs_eta) ** 2 / pt + 1.0
+        energy2 = scale2 * (momentum * momentum + mass * mass)
+        out[jet] = abs_eta > abs_eta_max or energy2 > energy_max * energy_max
+    return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axes: Floats, sides: Floats) -> None:
+    """The rows of `far_columns`, of one event after the other; columns come as zeros."""
+    hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets
+    most = 0
+    for n in counts:
+        most = max(most, n)
+    x_of, y_of = np.empty(most), np.empty(most)  # directions of an event's jets
+    start = 0
+    for event in range(len(counts)):
+        stop = start + counts[event]
+        lost, lost_phi = missing[event, 0], missing[event, 1]
+        sine, cosine = sine_and_cosine(lost_phi)
+        x, y = -lost * cosine, -lost * sine
+        ht = ht_times_eta = 0.0
+        n_hard = 0
+        for k in range(3):
+            hardest[k] = -1
+        for jet in range(start, stop):
+            pt, eta, phi = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA]), np.float64(gen[jet, PHI])
+            y_of[jet - start], x_of[jet - start] = sine_and_cosine(phi)
+            x -= pt * x_of[jet - start]
+            y -= pt * y_of[jet - start]
+            ht += pt
+            ht_times_eta += pt * abs(eta)
+            if pt > HARD:
+                n_hard += 1
+            moving = jet
+            for k in range(3):
+                if hardest[k] < 0 or gen[moving, PT] > gen[hardest[k], PT]:
+                    hardest[k], moving = moving, hardest[k]
+                if moving < 0:
+                    break
+        unbalanced = math.sqrt(x * x + y * y)
+        axis = arctan2(y, x)
+        towards_x, towards_y = (x / unbalanced, y / unbalanced) if unbalanced > 0.0 else (1.0, 0.0)
+        side = -1.0 if hardest[0] >= 0 and gen[hardest[0], ETA] < 0.0 else 1.0
+        axes[event], sides[event] = axis, side
+        row = columns[event]
+        row[0] = log(1.0 + unbalanced / 10.0)
+        row[1] = log(1.0 + ht / 20.0)
+        row[2] = min(counts[event], 8) / 4.0
+        row[3] = n_hard / 4.0
+        row[4] = log(1.0 + lost / 10.0)
+        for k in range(3):
+            if hardest[k] >= 0:
+                row[5 + k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
+                row[8 + k] = gen[hardest[k], ETA] * side / 2.0
+                row[11 + k] = towards_x * x_of[hardest[k] - start] + towards_y * y_of[hardest[k] - start]
+        row[14] = ht_times_eta / max(ht, 1.0) / 2.0
+        start = stop
+
+
+Levels = Callable[[Ints | slice, Ints | int], Floats]
+"""Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
+
+REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
+CONTEXT = ("flavour", "neighbours", "composition")  # levels of context that jets near a gen jet depend on
+ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kept in any case
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """How many unmatched jets a source has, and what they are like.
+
+    Attributes
+    ----------
+    number: P(number | columns).
+    jets: the quantiles of the four targets of each.
+    input_scale, target_scale: standardisations of columns and targets.
+    bounds: the least and the greatest of each standardised target, (2, 4) float32.
+    """
+
+    number: NumberNetwork
+    jets: QuantileNetwork
+    input_scale: Standardisation
+    target_scale: Standardisation
+    bounds: Floats
+
+    @cached_property
+    def compiled(self) -> compiled.Model | None:
+        """The same, for compiled code; None where its jets have no compiled form."""
+        return compiled.compile_law(self) if self.jets.compiled else None
+
+    def numbers(self, columns: Floats, u: Floats, *, backend: str = "auto") -> Ints:
+        """How many jets each source has, (N,), from columns (N, n) and levels u (N,)."""
+
+        def count(columns: Floats, u: Floats) -> Floats:
+            p = torch.softmax(self.number(self.inputs(columns)), dim=1).double().numpy()
+            return np.asarray((np.cumsum(p, axis=1)[:, :-1] <= u[:, None]).sum(axis=1))
+
+        if self.compiled is None or backend == "torch":
+            return np.asarray(in_blocks(count, columns, u))
+        numbers = np.empty(len(columns), dtype=np.int64)
+        compiled.count(self.compiled, columns, singles(u), numbers)
+        return numbers
+
+    def targets(self, columns: Floats, tau: Floats, *, backend: str = "auto") -> Floats:
+        """The targets of a jet of each source, (M, 4), from columns (M, n) and levels tau (M, 4)."""
+        least, most = (torch.from_numpy(end) for end in self.bounds)
+
+        def bounds(k: int, drawn: torch.Tensor) -> Bounds:
+            return least[k].expand(len(drawn)), most[k].expand(len(drawn))
+
+        def draw(columns: Floats, tau: Floats) -> Floats:
+            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bounds)
+            return np.asarray(self.target_scale.invert(drawn.numpy().astype(np.float64)))
+
+        if self.compiled is None or backend == "torch":
+            return np.asarray(in_blocks(draw, columns, tau))
+        targets = np.empty(tau.shape, dtype=np.float32)
+        compiled.draw(self.compiled, columns, tau, targets)
+        return targets.astype(np.float64)
+
+    def inputs(self, columns: Floats) -> torch.Tensor:
+        """Columns as the networks take them."""
+        return torch.from_numpy(self.input_scale.apply(columns))
+
+
+@dataclass(frozen=True, eq=False)
+class Unmatched:
+    """The model of reco jets that match no gen jet.
+
+    Attributes
+    ----------
+    near, far: the laws of jets near a gen jet, and of the others.
+    inputs, scale: keys of `features.INPUTS` and `features.SCALES`.
+    context: levels of context that jets near a gen jet depend on.
+    reach: ΔR within which a jet is near a gen jet.
+    raw_pt_min: least pt [GeV] of a jet, before the detector's scale.
+    support: of the emulator; |eta| and energy are bounds of these jets as well.
+    """
+
+    near: Law
+    far: Law
+    inputs: str
+    scale: str
+    context: tuple[str, ...]
+    reach: float
+    raw_pt_min: float
+    support: Support
+
+    @property
+    def laws(self) -> dict[str, Law]:
+        return {"near": self.near, "far": self.far}
+
+    def draw_near(
+        self,
+        gen: Floats,
+        counts: Ints,
+        reco: Floats,
+        found: Bools,
+        context: Floats | None,
+        levels: Levels,
+        *,
+        backend: str = "auto",
+    ) -> tuple[Floats, Ints]:
+        """Unmatched jets near gen jets, and none within a radius of the reco jet of one.
+
+        Parameters
+        ----------
+        gen, reco, found, context: as of `near_columns`.
+        counts: gen jets in each event, (events,).
+        levels: of gen jets; the numbers begin with 0.
+        backend: as of `Emulator.sample`.
+
+        Returns
+        -------
+        reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
+        """
+        context = encode(len(gen), {}) if context is None else context
+        law = None if backend == "torch" or self.inputs != "calorimeter" else self.near.compiled
+        u = levels(slice(0, len(gen)), 0)[:, 0]
+
+        def columns(rows: Ints) -> Floats:
+            of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
+            if law is None:
+                return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
+            return compiled.near_columns(sources(*of_rows))
+
+        def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> compiled.Sources:
+            small = np.float32(SMALL)
+            return compiled.Sources(
+                singles(gen), singles(reco), found, singles(context), places_of(self.context), small
+            )
+
+        if law is None:
+            numbers = self.near.numbers(columns(np.arange(len(gen))), u, backend="torch")
+        else:
+            numbers = np.empty(len(gen), dtype=np.int64)
+            compiled.count_near(law, sources(gen, reco, found, context), singles(u), numbers)
+        event = np.repeat(np.arange(len(counts)), counts)
+        ends = np.cumsum(counts)
+
+        def decode(targets: Floats, source: Ints) -> Floats:
+            return np.asarray(jets_near(targets, gen.take(source, axis=0)))
+
+        def impossible(raw: Floats, source: Ints) -> Bools:
+            return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
+
+        return self._draw(self.near, numbers, columns, levels, decode, impossible, backend)
+
+    def draw_far(
+        self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels, *, backend: str = "auto"
+    ) -> tuple[Floats, Ints]:
+        """The other unmatched jets, and none near a gen jet.
+
+        Parameters
+        ----------
+        gen, counts, missing: as of `far_columns`.
+        levels: of events; the numbers begin with 0.
+        backend: as of `Emulator.sample`.
+
+        Returns
+        -------
+        reco jets (M, 4), float32, and their events, (M,).
+        """
+        columns, frames = far_columns(gen, counts, missing)
+        all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
+        numbers = self.far.numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
+
+        def decode(targets: Floats, source: Ints) -> Floats:
+            return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
+
+        def impossible(raw: Floats, source: Ints) -> Bools:
+            return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
+
+        def known(rows: Ints) -> Floats:
+            return columns.take(rows, axis=0)
+
+        return self._draw(self.far, numbers, known, levels, decode, impossible, backend)
+
+    def _draw(
+        self,
+        law: Law,
+        numbers: Ints,
+        columns: Callable[[Ints], Floats],
+        levels: Levels,
+        decode: Callable[[Floats, Ints], Floats],
+        impossible: Callable[[Floats, Ints], Bools],
+        backend: str,
+    ) -> tuple[Floats, Ints]:
+        """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
+        source, k = _each(numbers)
+        known, raw, rows = columns(source), np.empty((len(source), 4)), np.arange(len(source))
+        again: Ints | slice = slice(None)
+        support = self.support.drawn_in()
+        edges = support.abs_eta_max, support.energy_max, *SCALES[self.scale]
+        for attempt in range(ATTEMPTS):
+            of = source[again]
+            tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
+            raw[again] = drawn = decode(law.targets(known[again], tau, backend=backend), of)
+            missed = rows[again][beyond(drawn, *edges) | impossible(drawn, of)]
+            if not len(missed):
+                break
+            again = missed
+        raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
+        inside = ~beyond(raw, *edges)  # a jet near others to the last is kept, but none beyond the detector
+        return SCALES[self.scale].apply(raw[inside]).astype(np.float32), source[inside]
+
+
+def _each(numbers: Ints) -> tuple[Ints, Ints]:
+    """Of each of so many jets a source: the row of its source, and which of its jets it is, from 0."""
+    source = np.repeat(np.arange(len(numbers)), numbers)
+    return source, np.arange(len(source)) - np.repeat(np.cumsum(numbers) - numbers, numbers)

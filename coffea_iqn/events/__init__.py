@@ -1,0 +1,7 @@
+"""What is taken of coffea's events: jets, what is known of them, what names and weighs events."""
+
+from __future__ import annotations
+
+from coffea_iqn.events.collections import GenEvents, Names, flatten_jets, gen_events
+
+__all__ = ["GenEvents", "Names", "flatten_jets", "gen_events"]

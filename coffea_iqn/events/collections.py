@@ -1,0 +1,241 @@
+"""What is taken of coffea's events: jets as flat arrays, and what is known of them.
+
+What identifies events and weighs them is in `identity`. In these two alone NanoAOD, Delphes and PHYSLITE differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.events.identity import numbers
+from coffea_iqn.jets import context
+from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.numerics.arrays import Bools, Doubles, Singles
+from coffea_iqn.numerics.double import angles
+
+TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
+# NanoAOD's name: what else it may be called, by Delphes and, in MeV, by PHYSLITE
+FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
+PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
+GEV = 1e-3  # MeV
+NO_PARTON = -1  # what ATLAS labels a jet of no parton
+
+
+@dataclass(frozen=True)
+class Names:
+    """What files call what they know of gen jets and events: of each, the first of these names that is there.
+
+    missing is a collection, with pt (or MET) and phi; the others are fields of the gen jets, NanoAOD's name first.
+    """
+
+    flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
+    n_charged: tuple[str, ...] = ("nCharged", "NCharged")
+    n_neutral: tuple[str, ...] = ("nNeutral", "NNeutrals")
+    charged_fraction: tuple[str, ...] = ("chEF", "ChargedEnergyFraction")
+    tau1: tuple[str, ...] = ("tau1",)
+    tau2: tuple[str, ...] = ("tau2",)
+    tau3: tuple[str, ...] = ("tau3",)
+    missing: tuple[str, ...] = ("GenMET", "GenMissingET", "MET_Truth")
+
+    @classmethod
+    def of(cls, given: Mapping[str, str] | None) -> Names:
+        """The usual names, but for some: `{"flavour": "hadronFlavour"}`.
+
+        Raises
+        ------
+        ValueError: for a key that is none of ours.
+        """
+        known = [field.name for field in fields(cls)]
+        unknown = [key for key in given or {} if key not in known]
+        if unknown:
+            msg = f"names: expected of {', '.join(known)}, got {unknown[0]!r}"
+            raise ValueError(msg)
+        return cls(**{key: (name,) for key, name in (given or {}).items()})
+
+    @property
+    def of_jets(self) -> tuple[str, ...]:
+        """All names of fields of gen jets."""
+        columns = [getattr(self, field.name) for field in fields(self) if field.name != "missing"]
+        return tuple(name for names in columns for name in names)
+
+
+def flatten_jets(jets: ak.Array) -> FlatJets:
+    """Jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
+
+    Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field `genJetIdx`, where the jets have one, gives
+    the index of each jet before any cut.
+
+    Raises
+    ------
+    TypeError: when the jets are not events × var records with these fields, or are option-typed (masked).
+    """
+    if type(jets).__module__.startswith("dask_awkward"):
+        msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
+        raise TypeError(msg)
+    if not isinstance(jets, ak.Array) or jets.ndim != 2:
+        shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
+        msg = f"jets: expected an awkward array of events × var records, got {shape}"
+        raise TypeError(msg)
+    present = set(jets.fields)
+    physlite = present >= PHYSLITE
+    usual = present if physlite else present - PHYSLITE
+    names = [next((name for name in known if name in usual), None) for known in FIELDS.values()]
+    missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name is None]
+    if missing:
+        msg = f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}"
+        raise TypeError(msg)
+    columns = [jets[name] for name in names]
+    if any(_has_option(column) for column in columns):
+        msg = f"jets: expected jets without missing values, got type {columns[0].type}: drop them with ak.drop_none"
+        raise TypeError(msg)
+    counts = ak.to_numpy(ak.num(columns[0], axis=1)).astype(np.int64)
+    values = np.empty((int(counts.sum()), 4), dtype=np.float32)
+    for k, column in enumerate(columns):
+        values[:, k] = ak.to_numpy(ak.flatten(column))
+    if physlite:
+        values[:, [0, 3]] *= GEV
+    if "genJetIdx" in present:
+        index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
+    else:
+        index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return FlatJets(values, counts, index)
+
+
+def levels_of(jet_fields: Collection[str], collections: Collection[str], names: Names) -> tuple[str, ...]:
+    """The levels of context of jets with these fields, in events with these collections."""
+    needed = {
+        "flavour": (names.flavour,),
+        "flavours": (names.flavour,),
+        "composition": (names.n_charged, names.n_neutral, names.charged_fraction),
+        "substructure": (names.tau1, names.tau2, names.tau3),
+    }
+    found = {level for level, wanted in needed.items() if all(set(n) & set(jet_fields) for n in wanted)}
+    found |= {"neighbours", "event"}
+    if set(TAU_ARRAY) & set(jet_fields):
+        found.add("substructure")
+    if set(names.missing) & set(collections):
+        found.add("missing")
+    return tuple(level for level in context.WIDTHS if level in found)
+
+
+class GenEvents(NamedTuple):
+    """Gen jets of events in a row, and what the file knows of them, None where it does not: see `context.describe`.
+
+    Attributes
+    ----------
+    jets: those that are to be used; the others are nobody's neighbours.
+    parton, composition, tau: of the jets, (N,), (N, 3), (N, 3).
+    missing: of the events, (events, 2).
+    """
+
+    jets: FlatJets
+    parton: npt.NDArray[Any] | None
+    composition: Doubles | None
+    tau: Doubles | None
+    missing: Doubles | None
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The levels of context that may be known of these jets; the others are known of none."""
+        needed = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
+        needed |= {"substructure": self.tau, "missing": self.missing}
+        return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
+
+    def context(self, out: Singles | None = None) -> Singles:
+        """What is known of each jet beside its four-momentum, (N, 57); in rows of out, where they are given."""
+        known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}
+        return context.describe(self.jets.values, self.jets.counts, **known, out=out)
+
+    def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
+        """The same, so many events at a time, each block with the events that are in it; at least one block."""
+        values, counts, index = self.jets
+        stop = 0
+        for first in range(0, max(len(counts), 1), n_events):
+            events = slice(first, first + n_events)
+            start, stop = stop, stop + int(counts[events].sum())
+            rows = slice(start, stop)
+            jets = FlatJets(values[rows], counts[events], index[rows])
+            parton, composition, tau = (
+                None if c is None else c[rows] for c in (self.parton, self.composition, self.tau)
+            )
+            missing = None if self.missing is None else self.missing[events]
+            yield events, GenEvents(jets, parton, composition, tau, missing)
+
+
+def gen_events(jets: ak.Array, events: ak.Array, flat: FlatJets, keep: Bools, names: Names | None = None) -> GenEvents:
+    """Gen jets with what the file and the event know of them.
+
+    Parameters
+    ----------
+    jets: jagged gen jets, all of the event, for their neighbours are among them.
+    events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes) where the file has it.
+    flat: the same from `flatten_jets`.
+    keep: which jets are to be used, (N,).
+    names: what the file calls these things.
+    """
+    names = Names() if names is None else names
+    kept = flat.where(keep)
+    chosen = slice(None) if kept is flat else keep
+    parton, *constituents = (
+        _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
+    )
+    tau = _n_subjettiness(jets, names, chosen)
+    return GenEvents(kept, parton, _beside(constituents), tau, missing_momentum(events, names))
+
+
+def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:
+    """The first of these fields that the jets have, flat, of the chosen jets; or None."""
+    for name in names:
+        if name in jets.fields:
+            values = np.asarray(ak.flatten(jets[name]))[chosen]
+            return np.where(values == NO_PARTON, 0, values) if name == "PartonTruthLabelID" else values
+    return None
+
+
+def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
+    """Columns (N,) as one array (N, n), or None where one is missing."""
+    there = [column for column in columns if column is not None]
+    return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
+
+
+def _n_subjettiness(jets: ak.Array, names: Names, chosen: slice | Bools) -> Doubles | None:
+    """τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
+    if TAU_ARRAY[0] in jets.fields:
+        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]), dtype=np.float64)[chosen, :3]
+    return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
+
+
+def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | None:
+    """Pt [GeV] and phi [rad] of the missing momentum at gen level, (events, 2); None where the file has none."""
+    for name in (Names() if names is None else names).missing:
+        if name in events.fields:
+            vector = events[name]
+            if "mpx" in vector.fields:
+                return _truth_missing_momentum(vector)
+            pt = vector["pt"] if "pt" in vector.fields else vector["MET"]
+            phi = vector["phi"] if "phi" in vector.fields else vector["Phi"]
+            return np.stack([numbers(pt), numbers(phi)], axis=1).astype(np.float64)
+    return None
+
+
+def _truth_missing_momentum(terms: ak.Array) -> Doubles:
+    """PHYSLITE's momentum of particles that do not interact, which is a term of several."""
+    term = terms[terms["name"] == "NonInt"]
+    x, y = (GEV * np.asarray(ak.sum(term[name], axis=1), dtype=np.float64) for name in ("mpx", "mpy"))
+    return np.stack([np.sqrt(x * x + y * y), angles(y, x)], axis=1)
+
+
+def _has_option(column: ak.Array) -> bool:
+    """Whether the type is optional at any depth."""
+    layout: Any = column.layout
+    while layout is not None:
+        if layout.is_option:
+            return True
+        layout = getattr(layout, "content", None)
+    return False

@@ -1,0 +1,376 @@
+"""ROOT files as they come from users: looked at once before anything runs on them."""
+
+from __future__ import annotations
+
+import glob
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+import uproot
+import yaml
+from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
+
+from coffea_iqn.events.collections import FIELDS, TAU_ARRAY, Names, levels_of
+from coffea_iqn.events.identity import IDENTITY
+from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import describe, nearest_distance
+from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.numerics.arrays import Ints
+
+TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
+PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection, as branches go on
+JET_FIELDS = ("pt", "eta", "phi", "mass")
+PEEK = 100  # events in which a branch of zeros shows
+FIRST = 10_000  # events in which a radius shows
+
+
+class InputError(ValueError):
+    """A file that cannot be read; the message names the file, what was expected and what came."""
+
+
+class NanoSchema(NanoAODSchema):  # type: ignore[misc]
+    """NanoAODSchema without a warning for each cross-reference a reduced file lacks; `IQNJet` are vectors."""
+
+    warn_missing_crossrefs = False
+    mixins: ClassVar = {**NanoAODSchema.mixins, "IQNJet": "PtEtaPhiMCollection"}
+
+
+SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHYSLITE": PHYSLITESchema}
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file that was looked at.
+
+    Attributes
+    ----------
+    path, tree, n_events: where it is, and how much.
+    layout: "NanoAOD", "Delphes" or "PHYSLITE".
+    context: levels of `context` that its gen jets have.
+    names: what it calls them.
+    jets: its collections of jets.
+    timeout: how long its server may take to answer [s], where it is on one.
+    """
+
+    path: str
+    tree: str
+    layout: str
+    n_events: int
+    context: tuple[str, ...]
+    names: Names = field(default_factory=Names)
+    jets: tuple[str, ...] = ()
+    timeout: float = TIMEOUT
+
+    def open(self) -> Any:
+        """Its tree, as uproot opens it."""
+        return uproot.open({self.path: self.tree}, **open_options([self.path], self.timeout))
+
+
+def inspect(
+    path: str,
+    *,
+    tree: str | None = None,
+    collections: Sequence[str] = (),
+    names: Names | None = None,
+    timeout: float = TIMEOUT,
+) -> Source:
+    """Open a file and find out what it is.
+
+    Parameters
+    ----------
+    path: of a ROOT file; remote ones as uproot takes them.
+    tree: its name, when it is none of `TREES`.
+    collections: names of collections that must be there, gen jets first.
+    names: what the file calls what it knows of gen jets.
+    timeout: how long a server may take to answer [s].
+
+    Raises
+    ------
+    InputError: a missing file, one that is not ROOT or truncated, or lacks the tree, a collection or names of events.
+    """
+    if REMOTE not in path:
+        _check_local(path)
+    try:
+        with uproot.open(path, **open_options([path], timeout)) as file:
+            if REMOTE not in path and file.file.fEND > Path(path).stat().st_size:
+                size = Path(path).stat().st_size
+                msg = f"{path}: expected {file.file.fEND} bytes, got {size}: the file is truncated"
+                raise InputError(msg)
+            name = _find_tree(path, file, tree)
+            branches = file[name].keys()
+            n_events = file[name].num_entries
+            empty = _empty_branches(file[name])
+    except InputError:
+        raise
+    except TimeoutError as error:
+        raise InputError(str(error)) from None
+    except Exception as error:  # uproot raises whatever its parser trips over in damaged bytes
+        detail = str(error).strip().splitlines()
+        msg = f"{path}: expected a readable ROOT file: {detail[0] if detail else type(error).__name__}"
+        raise InputError(msg) from error
+    layout = _layout(branches)
+    last = {_plain(branch, layout) for branch in branches} - empty
+    with_pt = {branch.removesuffix(PT[layout]) for branch in last if branch.endswith(PT[layout])}
+    jets = tuple(sorted(name for name in with_pt if "Jet" in name))
+    for collection in collections:
+        if collection not in with_pt:
+            msg = f"{path}: expected a collection {collection}, found {', '.join(jets) or 'no jets'}"
+            raise InputError(msg)
+    lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
+    if lacking:
+        msg = f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}"
+        raise InputError(msg)
+    separator = PT[layout][0]
+    jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
+    others = {branch.split(separator)[0] for branch in last}
+    names = Names() if names is None else names
+    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets, timeout)
+
+
+def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
+    """Of the jets of a file's first events, `radii.histogram` of their neighbours and, by Delphes, their width.
+
+    Nothing of a file that cannot be read: whoever reads all of it says so.
+    """
+    nothing = np.zeros(radii.N_BINS, dtype=np.int64), None
+    try:
+        with source.open() as tree:
+            wanted = {collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names}
+            wanted |= {f"{collection}.DeltaPhi"}
+            keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
+            columns = {
+                name[len(collection) + 1 :]: tree[keys[name]].array(entry_stop=FIRST) for name in wanted & set(keys)
+            }
+        four = [next(columns[name] for name in names if name in columns) for names in FIELDS.values()]
+        values = np.stack([ak.to_numpy(ak.flatten(column)) for column in four], axis=1).astype(np.float32)
+        counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
+        jets = FlatJets(values, counts, np.arange(len(values)))
+        values, counts, _ = jets.where(jets.valid())
+        width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
+        return radii.histogram(nearest_distance(describe(values, counts))), width
+    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+        return nothing
+
+
+def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np.uint64]:
+    """Run, luminosityBlock and event of a NanoAOD file's events, or its first ones, (events, 3); none of others.
+
+    Nothing of a file that cannot be read: whoever reads all of it says so.
+    """
+    if source.layout != "NanoAOD":
+        return np.empty((0, 3), dtype=np.uint64)
+    try:
+        with source.open() as tree:
+            columns = [ak.to_numpy(tree[name].array(entry_stop=n_events)) for name in IDENTITY[""]]
+    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+        return np.empty((0, 3), dtype=np.uint64)
+    return np.stack([column.astype(np.uint64) for column in columns], axis=1)
+
+
+def equal_events(sources: Sequence[Source]) -> tuple[Source, Source, int] | None:
+    """Two files of a dataset that have events of equal run, luminosityBlock and event, and how many; None for none.
+
+    Found where a file's first events are among those of another's first ones; these two are then read as a whole.
+    """
+    seen: dict[tuple[int, ...], Source] = {}
+    for source in sources if len(sources) > 1 else ():
+        own = {tuple(row): source for row in event_numbers(source, PEEK).tolist()}
+        other = next((seen[row] for row in own if row in seen), None)
+        if other is not None:
+            one, two = ({tuple(row) for row in event_numbers(s).tolist()} for s in (other, source))
+            return other, source, len(one & two)
+        seen |= own
+    return None
+
+
+def _layout(branches: Sequence[str]) -> str:
+    if any(b.startswith("EventInfoAux") for b in branches):
+        return "PHYSLITE"
+    return "Delphes" if any(b.endswith("GenJet_size") or b == "Event.Number" for b in branches) else "NanoAOD"
+
+
+def _plain(branch: str, layout: str) -> str:
+    """A branch by the names that coffea gives collections."""
+    last = branch.rsplit("/", maxsplit=1)[-1]
+    if layout != "PHYSLITE":
+        return last
+    collection, _, field = last.partition(".")
+    for text in ("Analysis", "AuxDyn", "Aux"):
+        collection = collection.replace(text, "")
+    return f"{collection}.{field}"
+
+
+def _empty_branches(tree: Any) -> set[str]:
+    """Branches of context that Delphes wrote, but its card did not fill."""
+    names = (*Names().flavour[1:], TAU_ARRAY[1])
+    branches = [key for key in tree.keys() if key.endswith(tuple(f".{name}" for name in names))]  # noqa: SIM118
+    values = {key: tree[key].array(entry_stop=PEEK) for key in branches}
+    return {key.split("/")[-1] for key, array in values.items() if not ak.any(array != 0, axis=None)}
+
+
+def check_is_file(path: str) -> None:
+    """Look whether there is a file.
+
+    Raises
+    ------
+    InputError: when there is none, or a folder.
+    """
+    if not Path(path).is_file():
+        msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
+        raise InputError(msg)
+
+
+def _check_local(path: str) -> None:
+    check_is_file(path)
+    with Path(path).open("rb") as file:
+        magic = file.read(4)
+    if magic != b"root":
+        msg = f"{path}: expected a ROOT file, got one that begins with {magic!r}"
+        raise InputError(msg)
+
+
+def _find_tree(path: str, file: Any, tree: str | None) -> str:
+    trees = list(file.keys(cycle=False, filter_classname=["TTree", "ROOT::RNTuple"]))
+    wanted = [tree] if tree is not None else list(TREES)
+    for name in wanted:
+        if name in trees:
+            return name
+    msg = f"{path}: expected a tree named {' or '.join(wanted)}, found {', '.join(trees) or 'no tree'}"
+    raise InputError(msg)
+
+
+def branch_filter(
+    sources: Sequence[Source], collections: Sequence[str], branches: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The `iteritems_options` with which coffea looks at the branches of these collections alone, and at those named.
+
+    A NanoAOD file of 1500 branches opens in a fraction of the time.
+    """
+    layouts = {source.layout for source in sources}
+    of_jets = sorted({name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)})
+    missing = sorted({name for source in sources for name in source.names.missing})
+    if layouts == {"PHYSLITE"}:
+        names = [f"EventInfoAux*.{name}" for name in (*IDENTITY["EventInfo"], "mcEventWeights")]
+        names += [*(f"{name}Aux*" for name in missing)]
+        names += [f"*{collection}Aux*.{name}" for collection in collections for name in (*of_jets, "m")]
+    elif layouts == {"NanoAOD"}:
+        names = [*IDENTITY[""], "genWeight", *(f"{name}_{part}" for name in missing for part in ("pt", "phi"))]
+        for collection in collections:
+            names += [f"n{collection}", *(f"{collection}_{name}" for name in of_jets)]
+    else:
+        return {}
+    return {"filter_name": [*names, *branches]}
+
+
+FILESETS = (".json", ".yaml", ".yml")
+LIST = ".txt"
+PATTERN = "*?["
+
+
+class Named(NamedTuple):
+    """A file as it was named.
+
+    Attributes
+    ----------
+    dataset: its dataset; None where nothing was said.
+    path: of the file.
+    tree: name of its tree; None where nothing was said.
+    """
+
+    dataset: str | None
+    path: str
+    tree: str | None
+
+
+def expand(items: Iterable[str]) -> list[Named]:
+    """The files that are meant, in the order given, those of a pattern sorted.
+
+    Parameters
+    ----------
+    items: each a path, a pattern ("nano_*.root"), a list (a .txt with one of these a line, # for comments), or a
+        fileset as coffea has it (.json, .yaml); all but filesets may be preceded by "DATASET=".
+
+    Raises
+    ------
+    ValueError: when a pattern matches nothing, a list or fileset cannot be read, or a file is named twice.
+
+    >>> expand(["qcd=a.root", "b.root"])
+    [Named(dataset='qcd', path='a.root', tree=None), Named(dataset=None, path='b.root', tree=None)]
+    """
+    named = [one for item in items for one in _expand(item)]
+    seen: set[tuple[str | None, str]] = set()
+    for one in named:
+        if one[:2] in seen:
+            of = f" of {one.dataset}" if one.dataset else ""
+            msg = f"files: expected each file once, got {one.path}{of} twice"
+            raise ValueError(msg)
+        seen.add(one[:2])
+    return named
+
+
+def _expand(item: str) -> Iterator[Named]:
+    name, _, path = item.rpartition("=")
+    dataset = name or None
+    suffix = Path(path).suffix
+    if suffix in FILESETS:
+        yield from _fileset(path)
+    elif suffix == LIST:
+        for line in _text(path).splitlines():
+            if line.split("#")[0].strip():
+                yield from (
+                    one if one.dataset else one._replace(dataset=dataset) for one in _expand(line.split("#")[0].strip())
+                )
+    elif REMOTE not in path and set(PATTERN) & set(path) and not Path(path).exists():
+        found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 # a path may be absolute, which pathlib refuses
+        if not found:
+            msg = f"{path}: expected a pattern that files match, found none"
+            raise ValueError(msg)
+        yield from (Named(dataset, file, None) for file in found)
+    else:
+        yield Named(dataset, path, None)
+
+
+def _text(path: str) -> str:
+    check_is_file(path)
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        msg = f"{path}: expected text, got bytes that are none: {error.reason}"
+        raise ValueError(msg) from error
+
+
+def _fileset(path: str) -> Iterator[Named]:
+    """Files of a fileset: a list, or a mapping to trees, of each dataset."""
+    text = _text(path)
+    try:
+        content = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        msg = f"{path}: expected JSON or YAML: {' '.join(str(error).split())}"
+        raise ValueError(msg) from error
+    if not isinstance(content, Mapping) or not content:
+        msg = f"{path}: expected datasets with their files, got {type(content).__name__}"
+        raise ValueError(msg)
+    for dataset, given in content.items():
+        inner = given if isinstance(given, Mapping) and "files" in given else {"files": given}
+        files, tree = inner["files"], inner.get("treename") or inner.get("object_path")
+        if isinstance(files, str):
+            files = [files]
+        if not isinstance(files, list | Mapping) or not files:
+            msg = f"{path}: expected files of {dataset}, as a list or with their trees, got {files!r}"
+            raise ValueError(msg)
+        for file in files:
+            yield Named(str(dataset), str(file), _tree(files[file]) if isinstance(files, Mapping) else tree)
+
+
+def _tree(said: Any) -> str | None:
+    """What a fileset says of one file: its tree, or more with the tree in it."""
+    if isinstance(said, Mapping):
+        said = said.get("object_path")
+    return None if said is None else str(said)

@@ -1,0 +1,20 @@
+"""What a fold leaves on disk: histograms for ROOT, a summary."""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("coffea-iqn", "coffea", "awkward", "uproot", "hist", "torch", "numpy")
+
+
+def write_json(content: Any, path: Path) -> None:
+    """Write JSON for people, with a line feed at the end."""
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def versions() -> dict[str, str]:
+    """The versions of this package and of those whose numbers depend on them."""
+    return {name: version(name) for name in PACKAGES}

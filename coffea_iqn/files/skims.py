@@ -1,0 +1,330 @@
+"""Skims: what a processor leaves of each chunk on disk, the emulated jets beside branches of the input."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+from coffea.nanoevents import NanoAODSchema
+
+from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
+from coffea_iqn.files.atomic import check_new, plain_name, plain_names
+from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT
+from coffea_iqn.jets.table import FlatJets
+
+CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
+# as which coffea knows reco jets, and where it looks for the gen jets that their genJetIdx points to
+NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
+FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
+JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+
+
+@dataclass(frozen=True)
+class Skim:
+    """Where and how the emulated jets of a run are written, one file a chunk.
+
+    Parameters
+    ----------
+    folder: for the files; made where it is not there. Workers elsewhere must see the same one.
+    format: "root" or "parquet".
+    collection: name of the emulated jets.
+    keep: branches of the input that are written beside them, as patterns: `["GenJet_*", "LHEPdfWeight"]`.
+
+    Files have NanoAOD's layout: run, luminosityBlock, event, genWeight, the jets as `nIQNJet`, `IQNJet_pt`, `_eta`,
+    `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and what is kept. Delphes events have run 1, a luminosityBlock made
+    of the uuid of their file, and Event.Number. With replicas every event is there once for each, with a part
+    of its genWeight, and `iqnReplica` says which. A collection of the input that has the emulated jets' name gives way
+    to them, with the branches that point into it. Emulated jets named Jet come with the gen jets that were folded, as
+    `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with `GenPart_inFile`, false, unless branches of GenPart are kept: to
+    coffea's NanoAODSchema a file without GenPart is data, whose jets have no `matched_gen`. A file is named after
+    dataset, input and range of events, and is there when it is whole: a task done again writes the same file again.
+
+    Raises
+    ------
+    ValueError: when an option has no such value.
+    """
+
+    folder: str | Path
+    format: str = "root"
+    collection: str = "IQNJet"
+    keep: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.format not in FORMATS:
+            msg = f"skim: expected a format of {', '.join(FORMATS)}, got {self.format!r}"
+            raise ValueError(msg)
+        if not JET_NAME.fullmatch(self.collection):
+            msg = f"skim: expected a collection's name of letters and digits, such as IQNJet, got {self.collection!r}"
+            raise ValueError(msg)
+        # workers may run elsewhere, and what differs in nothing else must be equal
+        object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
+        object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
+
+    def write(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets], about: Mapping[str, Any]) -> Path:
+        """Write the file of a chunk.
+
+        Parameters
+        ----------
+        events: the chunk, from a Runner.
+        gen: the gen jets of its events, all of the collection.
+        reco: the emulated jets of its events, one for each replica.
+        about: what made them, kept in the file.
+
+        Returns
+        -------
+        its path.
+
+        Raises
+        ------
+        ValueError: when the events do not say which chunk they are, a pattern matches no branch, or kept gen jets are
+            others than those that were folded.
+        """
+        metadata = events.metadata if hasattr(events, "metadata") else {}
+        missing = [key for key in CHUNK if key not in metadata]
+        if missing:
+            msg = f"skim: expected events of a Runner, whose metadata say {', '.join(CHUNK)}; found no {missing[0]}"
+            raise ValueError(msg)
+        dataset = str(metadata.get("dataset", "events"))
+        entries = [int(metadata["entrystart"]), int(metadata["entrystop"])]
+        part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
+        path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
+        content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
+        columns = self._columns(events, gen, reco)
+        with written(path, content) as file:
+            file.extend(columns)
+        return path
+
+    def _columns(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets]) -> dict[str, ak.Array]:
+        weights = event_weights(events)
+        weights = np.ones(len(events)) if weights is None else weights
+        k = len(reco)
+        once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
+        once |= {"genWeight": (weights / k).astype(np.float32)}
+        kept = self._kept(events)
+        once |= self._what_jets_point_to(gen, kept) | kept
+        if k == 1:
+            columns = {name: ak.Array(array) for name, array in once.items()}
+            values, index, counts = reco[0].values, reco[0].local_index, reco[0].counts
+        else:
+            rows = np.repeat(np.arange(len(events)), k)
+            columns = {name: ak.Array(array)[rows] for name, array in once.items()}
+            columns["iqnReplica"] = ak.Array(np.tile(np.arange(k, dtype=np.int32), len(events)))
+            event = np.concatenate([jets.event * k + i for i, jets in enumerate(reco)])
+            order = np.argsort(event, kind="stable")
+            values = np.concatenate([jets.values for jets in reco])[order]
+            index = np.concatenate([jets.local_index for jets in reco])[order]
+            counts = np.stack([jets.counts for jets in reco], axis=1).ravel()
+        fields = {name: values[:, column] for name, column in FIELDS.items()}
+        fields["genJetIdx"] = index.astype(np.int32)
+        return columns | {f"{self.collection}_{name}": ak.unflatten(flat, counts) for name, flat in fields.items()}
+
+    def _what_jets_point_to(self, gen: FlatJets, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+        """The branches without which coffea does not know the gen jets of jets that are named as in NanoAOD."""
+        if self.collection != NANOAOD_JET:
+            return {}
+        for name, array in kept.items():
+            if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1 and not np.all(ak.num(array) == gen.counts):
+                msg = f"skim: expected {name} of the gen jets that were folded, which genJetIdx names, got others"
+                raise ValueError(msg)
+        columns = {f"{NANOAOD_GEN_JET}_{n}": ak.unflatten(gen.values[:, k], gen.counts) for n, k in FIELDS.items()}
+        if not any(name.startswith("GenPart_") for name in kept):
+            columns["GenPart_inFile"] = ak.Array(np.zeros(len(gen.counts), dtype=bool))
+        return columns
+
+    def _kept(self, events: ak.Array) -> dict[str, ak.Array]:
+        """The branches of the input that are wanted."""
+        name = self.collection
+        ours = {*IDENTITY[""], "genWeight", "iqnReplica", name}
+        pointing = f"_{name[0].lower()}{name[1:]}Idx"
+        kept: dict[str, ak.Array] = {}
+        found: set[str] = set()
+        plain = ak.Array(events.layout)  # a vector's behavior refuses a collection of which only a part is read
+        for branch, collection in _branches(plain):
+            matching = {pattern for pattern in self.keep if fnmatchcase(branch, pattern)}
+            if not matching:
+                continue
+            if branch in ours or collection == name or branch.endswith(pointing):
+                found |= matching
+                continue
+            array = plain[branch] if collection is None else plain[collection][branch[len(collection) + 1 :]]
+            if _can_be_written(array):
+                found |= matching
+                kept[branch] = array
+        lost = [pattern for pattern in self.keep if pattern not in found]
+        if lost:
+            msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"
+            raise ValueError(msg)
+        return kept
+
+
+def branch_patterns(keep: Sequence[str]) -> list[str]:
+    """Patterns of all branches that `Skim(keep=keep)` has to read: those kept, and the counters of collections."""
+    return [*keep, *(f"n{pattern.partition('_')[0]}" for pattern in keep)]
+
+
+def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
+    """Names of the branches that events have, and their collections; not what a schema makes of them."""
+    for name in events.fields:
+        if "." in name:  # offsets
+            continue
+        fields = events[name].fields
+        made = {*NanoAODSchema.full_like_items, *(f"{name}_{f}" for f in fields if f.endswith("IdxG"))}
+        yield from ((f"{name}_{field}", name) for field in fields if f"{name}_{field}" not in made)
+        if not fields:
+            yield name, None
+
+
+def _can_be_written(array: ak.Array) -> bool:
+    """Whether it has one number an event, or a list of them."""
+    form = array.layout.form
+    inner = form.content if form.is_list else form
+    return bool(inner.is_numpy) and not inner.inner_shape
+
+
+def _stem(dataset: str, part: Mapping[str, Any]) -> str:
+    """A name that no other chunk has: dataset, input, range of events, and a digest for inputs of one name."""
+    start, stop = part["entries"]
+    digest = hashlib.sha256(repr((dataset, part["file"], part["uuid"])).encode()).hexdigest()[:8]
+    names = dict.fromkeys(map(plain_name, (dataset, Path(part["file"]).stem)))
+    return f"{'_'.join(names)}_{digest}_{start}-{stop}"
+
+
+class Merged(NamedTuple):
+    """A file that was merged.
+
+    Attributes
+    ----------
+    path: of it.
+    dataset: whose events it holds.
+    n_parts: files that went in.
+    n_events: events in it.
+    gaps: ranges of events of an input, (file, first, one after the last), that no part holds though later ones do.
+    """
+
+    path: Path
+    dataset: str
+    n_parts: int
+    n_events: int
+    gaps: list[tuple[str, int, int]]
+
+
+def merge(
+    parts: Iterable[Path], output: Path, *, force: bool = False, watch: Callable[[int], None] | None = None
+) -> list[Merged]:
+    """Merge files of skims, in the order of inputs and events, whatever the order they are given in.
+
+    Parameters
+    ----------
+    parts: files, or folders of them, of either format.
+    output: a file that ends in .root or .parquet, for one dataset; or a folder for a file of each dataset, of the
+        format of the parts.
+    force: whether files that are there may be replaced.
+    watch: told now and then how many events more are written.
+
+    Raises
+    ------
+    ValueError: when there is no file, a file is none of ours, files were made with other models, settings or branches,
+        events are in two of them, or several datasets are to go into one file. Nothing is written then.
+    FileExistsError: when a file is there that would be replaced.
+    """
+    datasets: dict[str, dict[Path, dict[str, Any]]] = {}
+    for path in _files(parts):
+        about = read_about(path)
+        datasets.setdefault(about["dataset"], {})[path] = about
+    if output.suffix.removeprefix(".") in FORMATS:
+        if len(datasets) > 1:
+            msg = f"{output}: expected files of one dataset, got {', '.join(sorted(datasets))}: give a folder instead"
+            raise ValueError(msg)
+        targets = dict.fromkeys(datasets, output)
+    else:
+        plain = plain_names(datasets)
+        targets = {dataset: output / f"{plain[dataset]}{next(iter(of)).suffix}" for dataset, of in datasets.items()}
+    for target in targets.values():
+        check_new(target, force=force)
+    checked = {dataset: _in_order(dataset, of) for dataset, of in datasets.items()}
+    return [_merge(dataset, checked[dataset], targets[dataset], watch) for dataset in sorted(datasets)]
+
+
+def _files(parts: Iterable[Path]) -> list[Path]:
+    """The files that are meant, each once."""
+    found: dict[Path, None] = {}
+    for path in parts:
+        if path.is_dir():
+            found |= dict.fromkeys(p for p in sorted(path.iterdir()) if p.suffix.removeprefix(".") in FORMATS)
+        elif path.is_file():
+            found[path] = None
+        else:
+            msg = f"{path}: expected a file or a folder, found none"
+            raise ValueError(msg)
+    if not found:
+        msg = "merge: expected files that end in .root or .parquet, found none"
+        raise ValueError(msg)
+    return list(found)
+
+
+def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[Path, dict[str, Any]]]:
+    """Parts in the order of their inputs and events, checked to belong together."""
+    first_path, first = next(iter(parts.items()))
+    for path, about in parts.items():
+        for key in first.keys() | about.keys():
+            if key != "parts" and first.get(key) != about.get(key):
+                msg = (
+                    f"{path}: expected {key} {first.get(key)!r} as in {first_path}, got {about.get(key)!r}: "
+                    "these files are of different runs"
+                )
+                raise ValueError(msg)
+    held = sorted((_input(part), *part["entries"], path) for path, about in parts.items() for part in about["parts"])
+    for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
+        if one == other and start < stop:
+            msg = f"{other_path}: expected events that are in no other file, got some of {dataset} that {path} holds"
+            raise ValueError(msg)
+    return sorted(parts.items(), key=lambda item: [(_input(part), part["entries"]) for part in item[1]["parts"]])
+
+
+def _input(part: Mapping[str, Any]) -> tuple[str, str]:
+    return part["file"], part["uuid"]
+
+
+def _merge(
+    dataset: str, parts: Sequence[tuple[Path, dict[str, Any]]], output: Path, watch: Callable[[int], None] | None
+) -> Merged:
+    held = [part for _, about in parts for part in about["parts"]]
+    types: dict[str, str] | None = None
+    n_events = 0
+    with written(output, parts[0][1] | {"parts": held}) as file:
+        for path, _ in parts:
+            for columns in iterate(path):
+                found = {name: str(array.type.content) for name, array in columns.items()}
+                types = found if types is None else types
+                if found != types:
+                    odd = min(set(found.items()) ^ set(types.items()))[0]
+                    msg = f"{path}: expected {odd} as in {parts[0][0]} ({types.get(odd)}), got {found.get(odd)}"
+                    raise ValueError(msg)
+                file.extend({name: columns[name] for name in types})
+                n = len(next(iter(columns.values())))
+                n_events += n
+                if watch is not None:
+                    watch(n)
+    return Merged(output, dataset, len(parts), n_events, _gaps(held))
+
+
+def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
+    """Ranges of events between those that parts hold."""
+    gaps = []
+    last: tuple[tuple[str, str] | None, int] = (None, 0)
+    for part in held:
+        start, stop = part["entries"]
+        expected = last[1] if last[0] == _input(part) else 0
+        if start > expected:
+            gaps.append((part["file"], expected, start))
+        last = (_input(part), stop)
+    return gaps

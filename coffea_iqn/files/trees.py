@@ -1,0 +1,162 @@
+"""Events on disk in NanoAOD's layout, as a ROOT tree or as Parquet: columns in, columns out, a part at a time."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import awkward as ak
+import pyarrow as pa
+import pyarrow.parquet as pq
+import uproot
+
+from coffea_iqn.files.atomic import whole_file
+
+FORMATS = ("root", "parquet")  # also their suffixes
+TREE = "Events"
+ABOUT = "coffea_iqn"  # the name under which a file says what it holds
+ROWS = 100_000  # events read at a time
+
+Columns = Mapping[str, ak.Array]  # of each branch: a number an event, or numbers (events × var)
+
+
+def format_of(path: Path) -> str:
+    """The format that a file's suffix says.
+
+    Raises
+    ------
+    ValueError: for another suffix.
+    """
+    kind = path.suffix.removeprefix(".")
+    if kind not in FORMATS:
+        msg = f"{path}: expected a file that ends in .root or .parquet, got {path.name!r}"
+        raise ValueError(msg)
+    return kind
+
+
+class Writer(Protocol):
+    """A file that is written."""
+
+    def extend(self, columns: Columns) -> None:
+        """Write some more events, of the same columns each time."""
+
+
+@contextlib.contextmanager
+def written(path: Path, about: Mapping[str, Any]) -> Iterator[Writer]:
+    """A file that appears when it is whole.
+
+    Parameters
+    ----------
+    path: of the file; its suffix says the format.
+    about: what the file holds, kept in it as JSON.
+
+    Jagged columns whose names begin alike up to an underscore are one collection, with one counter: `IQNJet_pt` and
+    `IQNJet_eta` come with `nIQNJet`.
+
+    Raises
+    ------
+    ValueError: when the suffix is of no format.
+    IsADirectoryError: when there is a folder at the path.
+    """
+    kind = _RootFile if format_of(path) == "root" else _ParquetFile
+    with whole_file(path) as temporary, contextlib.closing(kind(temporary, json.dumps(about))) as file:
+        yield file
+
+
+class _RootFile:
+    def __init__(self, path: Path, about: str) -> None:
+        self._file = uproot.recreate(path, compression=uproot.ZSTD(1))
+        self._file[ABOUT] = about
+        self._tree: Any = None
+
+    def extend(self, columns: Columns) -> None:
+        data = {
+            name: ak.zip(parts) if isinstance(parts, dict) else parts for name, parts in _collections(columns).items()
+        }
+        if self._tree is None:
+            self._tree = self._file.mktree(TREE, data)
+        else:
+            self._tree.extend(data)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _ParquetFile:
+    def __init__(self, path: Path, about: str) -> None:
+        self._path, self._about = path, about
+        self._writer: pq.ParquetWriter | None = None
+
+    def extend(self, columns: Columns) -> None:
+        flat: dict[str, ak.Array] = {}
+        for name, array in _plain(columns).items():
+            counter = f"n{name.partition('_')[0]}"
+            if array.ndim > 1 and counter not in flat:
+                flat[counter] = ak.values_astype(ak.num(array), "int32")
+            flat[name] = array
+        table = ak.to_arrow_table(ak.zip(flat, depth_limit=1), extensionarray=False, list_to32=True)
+        if self._writer is None:
+            schema = table.schema.with_metadata({ABOUT: self._about})
+            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
+        self._writer.write_table(table.replace_schema_metadata({ABOUT: self._about}))
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+
+def _plain(columns: Columns) -> dict[str, ak.Array]:
+    """The same numbers, without what coffea and slices leave on arrays."""
+    return {name: ak.to_packed(ak.without_parameters(array)) for name, array in columns.items()}
+
+
+def _collections(columns: Columns) -> dict[str, Any]:
+    """Columns by branch, the fields of a jagged collection together."""
+    out: dict[str, Any] = {}
+    for name, array in _plain(columns).items():
+        collection, _, field = name.partition("_")
+        if array.ndim > 1 and field:
+            out.setdefault(collection, {})[field] = array
+        else:
+            out[name] = array
+    return out
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """What a file of ours says it holds.
+
+    Raises
+    ------
+    ValueError: when it is none of ours, or cannot be read.
+    """
+    try:
+        if format_of(path) == "root":
+            with uproot.open(path) as file:
+                text = str(file[ABOUT])
+        else:
+            text = pq.read_schema(path).metadata[ABOUT.encode()].decode()
+        content = json.loads(text)
+    except ValueError:
+        raise
+    except Exception as error:  # uproot and pyarrow raise whatever they trip over in damaged bytes
+        msg = f"{path}: expected a skim that coffea-iqn wrote, found none ({type(error).__name__})"
+        raise ValueError(msg) from error
+    assert isinstance(content, dict)
+    return content
+
+
+def iterate(path: Path) -> Iterator[dict[str, ak.Array]]:
+    """The columns of a file, some events at a time, without counters."""
+    with contextlib.ExitStack() as stack:
+        if format_of(path) == "root":
+            tree = stack.enter_context(uproot.open(path))[TREE]
+            parts: Iterator[ak.Array] = tree.iterate(step_size=ROWS)
+        else:
+            file = stack.enter_context(pq.ParquetFile(path))
+            parts = (ak.from_arrow(pa.table(batch)) for batch in file.iter_batches(batch_size=ROWS))
+        for part in parts:
+            jagged = {name.partition("_")[0] for name in part.fields if part[name].ndim > 1}
+            yield {name: part[name] for name in part.fields if name.removeprefix("n") not in jagged or name in jagged}

@@ -1,0 +1,150 @@
+"""FastJet: particles to jets, and what is known of these, as Delphes finds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import awkward as ak
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.generation.pythia import GLUON, Particles
+from coffea_iqn.numerics.arrays import Floats, Ints
+
+PARTON_PT_MIN = 1.0  # GeV
+PARTON_ETA_MAX = 2.5
+PARTS_OF_CHEF = 1024  # the samples' resolution of an energy fraction
+PARTS_OF_TAU = 16384
+N_TAU = 3
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+def make_jets(
+    particles: Particles, radius: float, pt_min: float, *, substructure: bool = False
+) -> tuple[Ints, Columns]:
+    """Cluster anti-kt jets, hardest first.
+
+    Parameters
+    ----------
+    particles: of some events.
+    radius: of the jets.
+    pt_min: least pt of a jet [GeV].
+    substructure: whether to compute N-subjettiness.
+
+    Returns
+    -------
+    Jets in each event, (events,), and columns of all jets in a row:
+    pt [GeV], eta, phi [rad], mass [GeV];
+    partonFlavour: absolute PDG code of the heaviest quark with pt > 1 GeV and |eta| < 2.5 within the radius, else 21
+    for such a gluon, else 0;
+    nCharged, nNeutral: constituents; chEF: the charged ones' fraction of the energy, in steps of 1/1024;
+    tau1, tau2, tau3: see `subjettiness`.
+    """
+    import fastjet
+
+    vectors = _vectors(particles.momentum, particles.counts)
+    clustered = fastjet.ClusterSequence(vectors, fastjet.JetDefinition(fastjet.antikt_algorithm, float(radius)))
+    jagged = clustered.inclusive_jets(pt_min)
+    counts = ak.to_numpy(ak.num(jagged)).astype(np.int64)
+    flat = ak.flatten(jagged)
+    momentum = np.stack([ak.to_numpy(flat[name]) for name in ("px", "py", "pz", "E")], axis=1)
+    event = np.repeat(np.arange(len(counts)), counts)
+    pt, eta, phi = _directions(momentum)
+
+    inside = clustered.constituent_index(pt_min)
+    size = ak.to_numpy(ak.flatten(ak.num(inside, axis=2))).astype(np.int64)
+    jet = np.repeat(np.arange(len(size)), size)
+    first = np.cumsum(particles.counts) - particles.counts
+    constituent = ak.to_numpy(ak.flatten(inside, axis=None)).astype(np.int64) + first[event[jet]]
+    charged = particles.charged[constituent]
+    n_charged = np.bincount(jet[charged], minlength=len(size))
+    energy = particles.momentum[constituent, 3]
+    charged_energy = np.bincount(jet[charged], weights=energy[charged], minlength=len(size))
+    columns: Columns = {
+        "pt": pt,
+        "eta": eta,
+        "phi": phi,
+        "mass": _mass(momentum),
+        "partonFlavour": _flavour(eta, phi, counts, particles, radius),
+        "nCharged": n_charged,
+        "nNeutral": size - n_charged,
+        "chEF": np.rint(charged_energy / momentum[:, 3] * PARTS_OF_CHEF) / PARTS_OF_CHEF,
+    }
+    if substructure:
+        tau = subjettiness(particles.momentum[constituent], size, pt, radius)
+        columns |= {f"tau{n + 1}": tau[:, n] for n in range(tau.shape[1])}
+    order = np.lexsort((-pt, event))
+    return counts, {name: column[order] for name, column in columns.items()}
+
+
+def subjettiness(momentum: Floats, counts: Ints, pt: Floats, radius: float) -> Floats:
+    """N-subjettiness τ1, τ2 and τ3 of jets, (N, 3), in steps of 1/16384; 0 of jets with no more particles than axes.
+
+    With β = 1 and one-pass k_T axes, over pt and radius: J. Thaler, K. Van Tilburg, JHEP 03 (2011) 015.
+
+    Parameters
+    ----------
+    momentum: px, py, pz, E [GeV] of all constituents, jet by jet, (constituents, 4).
+    counts: constituents of each jet, (N,).
+    pt: of the jets [GeV], (N,).
+    radius: of the jets.
+    """
+    import fastjet
+
+    if not len(counts):
+        return np.zeros((0, N_TAU))
+    everything = fastjet.JetDefinition(fastjet.antikt_algorithm, fastjet.JetDefinition.max_allowable_R)
+    clustered = fastjet.ClusterSequence(_vectors(momentum, counts), everything)
+    tau = clustered.njettiness("UnnormalizedMeasure", "OnePass_KT_Axes", njets=list(range(1, N_TAU + 1)), beta=1.0)
+    relative = ak.to_numpy(tau).reshape(-1, N_TAU) / (pt * radius)[:, None]
+    relative[counts[:, None] <= np.arange(1, N_TAU + 1)] = 0.0
+    return np.asarray(np.rint(relative * PARTS_OF_TAU) / PARTS_OF_TAU)
+
+
+def missing_momentum(particles: Particles) -> tuple[Floats, Floats]:
+    """Pt [GeV] and phi [rad] of what balances the visible particles of each event, (events,) each."""
+    event = np.repeat(np.arange(len(particles.counts)), particles.counts)
+    x, y = (-np.bincount(event, particles.momentum[:, k], minlength=len(particles.counts)) for k in (0, 1))
+    return np.hypot(x, y), np.arctan2(y, x)
+
+
+def _vectors(momentum: Floats, counts: Ints) -> ak.Array:
+    columns = {name: ak.unflatten(momentum[:, k], counts) for k, name in enumerate(("px", "py", "pz", "E"))}
+    return ak.zip(columns, with_name="Momentum4D")
+
+
+def _directions(momentum: Floats) -> tuple[Floats, Floats, Floats]:
+    """Pt, eta and phi."""
+    px, py, pz = momentum[:, :3].T
+    pt = np.hypot(px, py)
+    return pt, np.arcsinh(pz / pt), np.arctan2(py, px)
+
+
+def _mass(momentum: Floats) -> Floats:
+    """Masses; below zero where rounding makes a square negative, as ROOT has it."""
+    squared = momentum[:, 3] ** 2 - np.sum(momentum[:, :3] ** 2, axis=1)
+    return np.asarray(np.copysign(np.sqrt(np.abs(squared)), squared))
+
+
+def _flavour(eta: Floats, phi: Floats, counts: Ints, particles: Particles, radius: float) -> Ints:
+    """Flavours of jets, (N,): Delphes' JetFlavorAssociation, to which a gluon is lighter than any quark."""
+    moving = np.hypot(particles.parton_momentum[:, 0], particles.parton_momentum[:, 1]) > PARTON_PT_MIN
+    _, parton_eta, parton_phi = _directions(particles.parton_momentum[moving])
+    central = np.abs(parton_eta) <= PARTON_ETA_MAX
+    event = np.repeat(np.arange(len(counts)), particles.parton_counts)[moving][central]
+    parton_eta, parton_phi = parton_eta[central], parton_phi[central]
+    code = particles.parton_code[moving][central]
+    code[code == GLUON] = 0
+    n_partons = np.bincount(event, minlength=len(counts))
+
+    # all pairs of a jet and a parton of one event, in a row
+    pairs = np.repeat(n_partons, counts)
+    jet = np.repeat(np.arange(len(eta)), pairs)
+    within = np.arange(len(jet)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
+    parton = within + np.repeat(np.repeat(np.cumsum(n_partons) - n_partons, counts), pairs)
+    turn = np.mod(phi[jet] - parton_phi[parton] + np.pi, 2.0 * np.pi) - np.pi
+    near = (eta[jet] - parton_eta[parton]) ** 2 + turn**2 <= radius**2
+    heaviest = np.full(len(eta), -1, dtype=np.int64)
+    np.maximum.at(heaviest, jet[near], code[parton[near]])
+    return np.select([heaviest < 0, heaviest == 0], [0, GLUON], heaviest)

@@ -1,0 +1,195 @@
+"""Pythia: set up, started, and what it makes of an event as flat arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+
+from coffea_iqn.generation.settings import Settings
+from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
+
+ATTEMPTS = 10.0  # a batch of so many times its events, most of them failing, is given up
+GLUON, HEAVIEST_QUARK = 21, 5
+PB_PER_MB = 1e9
+FROM_A_FILE = 4  # Beams:frameType
+QUIETLY = (
+    "Init:showChangedSettings = off",
+    "Init:showMultipartonInteractions = off",
+    "Init:showProcesses = off",
+    "Init:showChangedParticleData = off",
+    "Next:numberCount = 0",
+    "Next:numberShowInfo = 0",
+    "Next:numberShowProcess = 0",
+    "Next:numberShowEvent = 0",
+)
+
+
+class Particles(NamedTuple):
+    """What is needed of some events.
+
+    Attributes
+    ----------
+    weight: of each event, (events,).
+    counts: particles in each event, (events,): stable ones that are visible, thus all but neutrinos.
+    momentum: px, py, pz, E [GeV], (particles, 4).
+    charged: which of them have a charge, (particles,).
+    parton_counts: quarks and gluons in each event, at any stage of it, (events,).
+    parton_momentum: as above, (partons, 4).
+    parton_code: absolute PDG code, (partons,).
+    """
+
+    weight: Doubles
+    counts: Ints
+    momentum: Doubles
+    charged: Bools
+    parton_counts: Ints
+    parton_momentum: Doubles
+    parton_code: Ints
+
+
+def require() -> None:
+    """Look whether the extra is there.
+
+    Raises
+    ------
+    ValueError: when Pythia or FastJet is not installed.
+    """
+    try:
+        import fastjet  # noqa: F401
+        import pythia8mc  # noqa: F401
+    except ImportError as error:
+        msg = f"generate: expected pythia8mc and fastjet: pip install 'coffea-iqn[generate]' ({error})"
+        raise ValueError(msg) from None
+
+
+def set_up(settings: Settings) -> Any:
+    """Make a Pythia that knows its settings and is not started.
+
+    Raises
+    ------
+    ValueError: for a command that Pythia does not know, with its place in a card; for a card that reads events.
+    """
+    import pythia8mc
+
+    pythia = pythia8mc.Pythia("", False)
+    for command in QUIETLY:
+        pythia.readString(command)
+    if settings.card is not None and not pythia.readFile(str(settings.card), False):
+        _refuse(settings.card)
+    for command in settings.all_commands():
+        if not pythia.readString(command, False):
+            msg = f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}"
+            raise ValueError(msg)
+    if pythia.mode("Beams:frameType") >= FROM_A_FILE:
+        msg = f"{settings.process}: expected events that Pythia generates, got Beams:frameType = 4, which reads a file"
+        raise ValueError(msg)
+    return pythia
+
+
+def _refuse(card: Path) -> None:
+    """Say which line of a card Pythia does not know: the last one of the shortest beginning that it does not read."""
+    import pythia8mc
+
+    pythia = pythia8mc.Pythia("", False)
+    lines = card.read_bytes().splitlines()
+    with tempfile.TemporaryDirectory() as folder:
+        beginning = Path(folder) / "beginning.cmnd"
+        for number, line in enumerate(lines, start=1):
+            beginning.write_bytes(b"\n".join([*lines[:number], b""]))
+            if not pythia.readFile(str(beginning), False):
+                setting = line.decode(errors="replace").strip()
+                msg = f"{card}, line {number}: expected a setting that Pythia knows, got {setting!r}"
+                raise ValueError(msg)
+    msg = f"{card}: expected a file of Pythia's commands, got one that it cannot read"
+    raise ValueError(msg)
+
+
+def start(settings: Settings, block: int, said: Callable[[], str]) -> Any:
+    """Make a Pythia and start it for a block of events; `said` tells what it printed.
+
+    Raises
+    ------
+    ValueError: when it does not start.
+    """
+    pythia = set_up(settings)
+    for command in ("Random:setSeed = on", f"Random:seed = {settings.pythia_seed(block)}"):
+        pythia.readString(command)
+    if not pythia.init():
+        msg = f"process {settings.process}: expected settings that Pythia starts with, got: {said()}"
+        raise ValueError(msg)
+    return pythia
+
+
+def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Particles:
+    """Generate some events.
+
+    Raises
+    ------
+    ValueError: when Pythia fails again and again.
+    """
+    batch = pythia.nextBatch(n_events, ATTEMPTS)
+    if len(batch) < n_events:
+        msg = f"Pythia: expected {n_events} events, got {len(batch)} in {ATTEMPTS * n_events:.0f} attempts: {said()}"
+        raise ValueError(msg)
+    counts = ak.to_numpy(ak.num(batch.prt)).astype(np.int64)
+    flat = ak.flatten(batch.prt)
+    code = np.abs(ak.to_numpy(flat.id))
+    momentum = np.stack([ak.to_numpy(flat.p[name]) for name in ("px", "py", "pz", "e")], axis=1)
+    event = np.repeat(np.arange(n_events), counts)
+
+    # Pythia's tables are asked once for each kind of particle
+    kinds, kind = np.unique(code, return_inverse=True)
+    data = pythia.particleData
+    visible = np.array([data.isVisible(int(one)) for one in kinds], dtype=np.bool_)[kind]
+    charged = np.array([data.chargeType(int(one)) != 0 for one in kinds], dtype=np.bool_)[kind]
+    seen = np.flatnonzero((ak.to_numpy(flat.status) > 0) & visible)
+    parton = np.flatnonzero(((code >= 1) & (code <= HEAVIEST_QUARK)) | (code == GLUON))
+    return Particles(
+        weight=ak.to_numpy(batch.info.weights[:, 0]).astype(np.float64),
+        counts=np.bincount(event[seen], minlength=n_events),
+        momentum=momentum[seen],
+        charged=charged[seen],
+        parton_counts=np.bincount(event[parton], minlength=n_events),
+        parton_momentum=momentum[parton],
+        parton_code=code[parton].astype(np.int64),
+    )
+
+
+def cross_section(pythia: Any) -> tuple[float, float]:
+    """Cross section and its statistical uncertainty [pb], as Pythia knows them of the events so far."""
+    info = pythia.infoPython()
+    return info.sigmaGen() * PB_PER_MB, info.sigmaErr() * PB_PER_MB
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[Callable[[], str]]:
+    """Keep what C++ prints from the terminal; the value tells the first error that Pythia printed."""
+    sys.stdout.flush()
+    flush = ctypes.CDLL(None).fflush  # of C, whose buffer C++ shares
+    with tempfile.TemporaryFile() as file:
+
+        def said() -> str:
+            flush(None)
+            file.seek(0)
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines()]
+            found = [line for kind in ("Error", "Abort") for line in lines if line.startswith(f"PYTHIA {kind}")]
+            return found[0].partition(": ")[2] or found[0] if found else "no reason"
+
+        flush(None)
+        terminal = os.dup(1)
+        os.dup2(file.fileno(), 1)
+        try:
+            yield said
+        finally:
+            flush(None)
+            os.dup2(terminal, 1)
+            os.close(terminal)

@@ -1,0 +1,141 @@
+"""Blocks of events to a file like NanoAOD's of generated events, as they come."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import uproot
+
+from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.generation.clustering import Columns
+from coffea_iqn.numerics.arrays import Floats, Ints
+
+RUN = 1
+SINGLE = {
+    "run": "uint32",
+    "luminosityBlock": "uint32",
+    "event": "uint64",
+    "genWeight": "float32",
+    "GenMET_pt": "float32",
+    "GenMET_phi": "float32",
+}
+SMALL = {"partonFlavour", "nCharged", "nNeutral"}  # of one byte; all other fields of jets are float32
+GREATEST = np.iinfo(np.uint8).max
+
+
+class Block(NamedTuple):
+    """Some events with consecutive numbers.
+
+    Attributes
+    ----------
+    first: number of the first one.
+    weight: of each event, (events,).
+    counts: jets in each event, (events,).
+    jets: columns of all jets in a row.
+    missing: pt [GeV] and phi [rad] of the missing momentum, (events,) each.
+    cross_section: and its statistical uncertainty [pb], as found with these events.
+    """
+
+    first: int
+    weight: Floats
+    counts: Ints
+    jets: Columns
+    missing: tuple[Floats, Floats]
+    cross_section: tuple[float, float]
+
+
+class Totals(NamedTuple):
+    """What the events amount to.
+
+    Attributes
+    ----------
+    events, gen_jets: how many.
+    sum_of_weights, sum_of_squares: of the events' weights and of their squares.
+    cross_section, uncertainty: of the process, and its statistical uncertainty [pb].
+    """
+
+    events: int = 0
+    gen_jets: int = 0
+    sum_of_weights: float = 0.0
+    sum_of_squares: float = 0.0
+    cross_section: float = 0.0
+    uncertainty: float = 0.0
+
+    def plus(self, block: Block) -> Totals:
+        """The totals with one more block, whose cross section counts as much as it has events."""
+        events = self.events + len(block.weight)
+        old, new = self.events / events, len(block.weight) / events
+        value, uncertainty = block.cross_section
+        return Totals(
+            events=events,
+            gen_jets=self.gen_jets + int(block.counts.sum()),
+            sum_of_weights=self.sum_of_weights + math.fsum(block.weight),
+            sum_of_squares=self.sum_of_squares + math.fsum(block.weight**2),
+            cross_section=old * self.cross_section + new * value,
+            uncertainty=math.hypot(old * self.uncertainty, new * uncertainty),
+        )
+
+
+class Writer:
+    """Trees Events and Runs of an open file."""
+
+    def __init__(self, file: Any, seed: int) -> None:
+        self.file = file
+        self.seed = seed
+        self.totals = Totals()
+
+    def extend(self, block: Block) -> None:
+        """Write one more block."""
+        n_events = len(block.weight)
+        values = {
+            "run": np.full(n_events, RUN),
+            "luminosityBlock": np.full(n_events, self.seed),
+            "event": np.arange(block.first, block.first + n_events),
+            "genWeight": block.weight,
+            "GenMET_pt": block.missing[0],
+            "GenMET_phi": block.missing[1],
+        }
+        jets = {
+            name: np.minimum(column, GREATEST).astype(np.uint8) if name in SMALL else column.astype(np.float32)
+            for name, column in block.jets.items()
+        }
+        if "Events" not in self.file:
+            fields = ", ".join(f"{name}: {column.dtype}" for name, column in jets.items())
+            self.file.mktree("Events", {**SINGLE, "GenJet": f"var * {{{fields}}}"})
+        columns = {name: value.astype(SINGLE[name]) for name, value in values.items()}
+        jagged = ak.zip({name: ak.unflatten(column, block.counts) for name, column in jets.items()})
+        self.file["Events"].extend({**columns, "GenJet": jagged})
+        self.totals = self.totals.plus(block)
+
+    def finish(self, settings: Mapping[str, Any]) -> None:
+        """Write what a user needs to normalise, and how the events were made."""
+        totals = self.totals
+        runs: Columns = {
+            "run": np.array([RUN], dtype=np.uint32),
+            "genEventCount": np.array([totals.events], dtype=np.int64),
+            "genEventSumw": np.array([totals.sum_of_weights]),
+            "genEventSumw2": np.array([totals.sum_of_squares]),
+            "crossSection": np.array([totals.cross_section]),
+            "crossSectionError": np.array([totals.uncertainty]),
+        }
+        self.file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
+        self.file["generation"] = json.dumps(dict(settings))
+
+
+@contextlib.contextmanager
+def written_whole(path: Path, seed: int) -> Iterator[Writer]:
+    """A file that is there when the block ends well, and is not when it does not.
+
+    Raises
+    ------
+    IsADirectoryError: when there is a folder at the path.
+    """
+    with whole_file(path) as temporary, uproot.recreate(temporary) as file:
+        yield Writer(file, seed)

@@ -1,0 +1,7 @@
+"""The histograms of a fold: which there are, how they are filled and written."""
+
+from __future__ import annotations
+
+from coffea_iqn.histograms.filling import AXES, ETA_MAX, LEVELS, PT_MIN, Events, Filler, book, to_hists
+
+__all__ = ["AXES", "ETA_MAX", "LEVELS", "PT_MIN", "Events", "Filler", "book", "to_hists"]

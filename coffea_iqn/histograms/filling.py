@@ -1,0 +1,208 @@
+"""The histograms of a fold: booked, and filled from the jets of one level.
+
+Every histogram has the axes `dataset` (growing), `level` (gen, reco: emulated, truth) and one or more variables.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import hist
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.histograms.binning import Binning
+from coffea_iqn.histograms.observables import observables
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
+
+LEVELS = ("gen", "reco", "truth")
+PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: of the jets that count, unless asked otherwise
+
+# fmt: off
+PT_EDGES = [20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50, 57, 64, 74, 84, 97, 114, 133, 153, 174, 196, 220, 245, 272,
+            300, 330, 362, 395, 430, 468, 507, 548, 592, 638, 686, 737, 790, 846, 905, 967, 1032, 1101, 1172, 1248,
+            1327, 1410, 1497, 1588, 1684, 1784, 1890, 2000, 2238, 2500, 2787, 3103, 3450]
+MASS_EDGES = [*range(30), *range(30, 60, 2), *range(60, 120, 5), 120, 140, 160, 200, 250, 300, 400, 600]
+DIJET_MASS_EDGES = [20, 30, 40, 50, 60, 70, 80, 90, 100, 115, 130, 150, 175, 200, 230, 260, 300, 350, 400, 460, 530,
+                    600, 700, 800, 900, 1050, 1200, 1400, 1600, 1850, 2100, 2400, 2800, 3200, 3700, 4200, 5000, 6000,
+                    7000]
+RESPONSE_PT_EDGES = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 800, 1300, 2000, 3500]
+ETA_SLICES = [0, 1.3, 2.5, 3, 5]
+# fmt: on
+COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # GeV, pt above which a jet counts, beside the processor's own
+
+PT_AXIS = hist.axis.Variable(PT_EDGES, name="pt", label="Jet $p_T$ [GeV]")
+AXES: dict[str, tuple[Any, ...]] = {
+    "pt": (PT_AXIS,),
+    "eta": (hist.axis.Regular(50, -5, 5, name="eta", label=r"Jet $\eta$"),),
+    "phi": (hist.axis.Regular(32, -np.pi, np.pi, name="phi", label=r"Jet $\phi$ [rad]"),),
+    "mass": (hist.axis.Variable(MASS_EDGES, name="mass", label="Jet mass [GeV]"),),
+    "pt_eta": (PT_AXIS, hist.axis.Variable(ETA_SLICES, name="abs_eta", label=r"Jet $|\eta|$")),
+    "njet": (hist.axis.Integer(0, 16, name="njet", label="Number of jets"),),
+    "njet30": (hist.axis.Integer(0, 16, name="njet30", label="Number of jets, $p_T$ > 30 GeV"),),
+    "njet50": (hist.axis.Integer(0, 16, name="njet50", label="Number of jets, $p_T$ > 50 GeV"),),
+    "ht": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht", label="$H_T$ [GeV]"),),
+    "leading_pt": (hist.axis.Variable(PT_EDGES, name="leading_pt", label="Leading jet $p_T$ [GeV]"),),
+    "second_pt": (hist.axis.Variable(PT_EDGES, name="second_pt", label="Second jet $p_T$ [GeV]"),),
+    "dijet_mass": (hist.axis.Variable(DIJET_MASS_EDGES, name="dijet_mass", label="Dijet mass [GeV]"),),
+    "dijet_deta": (hist.axis.Regular(40, 0, 8, name="dijet_deta", label=r"Dijet $|\Delta\eta|$"),),
+    "dijet_dphi": (hist.axis.Regular(32, 0, np.pi, name="dijet_dphi", label=r"Dijet $|\Delta\phi|$ [rad]"),),
+    "response": (
+        hist.axis.Variable(RESPONSE_PT_EDGES, name="gen_pt", label="Gen jet $p_T$ [GeV]"),
+        hist.axis.Variable(ETA_SLICES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
+        hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
+    ),
+}
+"""The variables of each histogram; an axis has the name of the column that fills it."""
+
+
+def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
+    """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with."""
+    dataset = hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset")
+    level = hist.axis.StrCategory(LEVELS, name="level", label="Level")
+    return {name: hist.Hist(dataset, level, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
+
+
+Events = npt.NDArray[np.int64]
+Entries = tuple[Events, dict[str, npt.NDArray[Any]]]
+"""Of entries the event of each, (N,), and by name the columns that there are of them, each (N,)."""
+
+Sums = dict[tuple[str, str, str, int], Doubles]
+"""What chunks add up to: for (histogram, dataset, level, limb) sums of weights and of their squares, (2, bins)."""
+
+BLOCK = 32768  # events or pairs at a time: what is found of them stays in the processor's cache
+
+
+class Filler:
+    """Fills the histograms of one chunk of one dataset; the result does not depend on the order of chunks.
+
+    Parameters
+    ----------
+    dataset: the category to fill.
+    weights: of the events, (events,).
+
+    Raises
+    ------
+    ValueError: when a weight is not finite.
+    """
+
+    def __init__(self, dataset: str, weights: Doubles) -> None:
+        self.dataset = dataset
+        self.event_weights = weights
+        self.weights = Weights.of(weights)
+        # by level, columns and limbs, the sums in all the histograms that such columns fill, as of `exact.add`
+        self._totals: dict[tuple[str, tuple[str, ...], tuple[int, ...]], Doubles] = {}
+
+    @property
+    def sums(self) -> Sums:
+        """What was filled, to be added to those of other chunks; `to_hists` makes histograms of them."""
+        sums: Sums = {}
+        for (level, columns, limbs), totals in self._totals.items():
+            for name, place in _binning(columns).places.items():
+                for k, limb in enumerate(limbs):
+                    key = (name, self.dataset, level, limb)
+                    sums[key] = sums.get(key, 0.0) + totals[k, place].T
+        return sums
+
+    def fill_jets(self, level: str, replicas: Sequence[FlatJets], *, pt_min: float, eta_max: float) -> int:
+        """Fill the spectra of one level: one entry a jet, and one an event.
+
+        Parameters
+        ----------
+        level: the category to fill.
+        replicas: the jets of all events, any order in an event; several times where events were drawn several times.
+        pt_min: least pt [GeV] of the jets that count.
+        eta_max: greatest |eta| of the jets that count.
+
+        Returns
+        -------
+        the number of jets that count, of all replicas together.
+        """
+        n_selected = 0
+        ends = [np.cumsum(jets.counts) for jets in replicas]
+        for start in range(0, len(self.event_weights), BLOCK):
+            events = slice(start, start + BLOCK)
+            found = []
+            for jets, end in zip(replicas, ends, strict=True):
+                rows = slice(end[start] - jets.counts[start], end[events][-1])
+                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max))
+            for of_replicas in zip(*found, strict=True):
+                self._fill(level, of_replicas, start)
+            n_selected += sum(len(event) for (event, _), *_ in found)
+        return n_selected
+
+    def fill_response(self, level: str, replicas: Sequence[tuple[Floats, Floats, Events]]) -> None:
+        """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
+        if len(replicas) == 1:
+            gen, reco_pt, event = replicas[0]
+            for start in range(0, len(event), BLOCK):
+                rows = slice(start, start + BLOCK)
+                self._fill(level, [_response(gen[rows], reco_pt[rows], event[rows])])
+        else:  # entries of an event have to come together
+            self._fill(level, [_response(*columns) for columns in replicas])
+
+    def _fill(self, level: str, replicas: Sequence[Entries], first_event: int = 0) -> None:
+        """Fill all histograms that the entries have the columns of; their events count from the first one."""
+        columns = tuple(replicas[0][1])
+        binning = _binning(columns)
+        event = _joined([event for event, _ in replicas]) + first_event
+        bins = _joined([binning.bins(of_replica) for _, of_replica in replicas])
+        weights = self.weights
+        if len(replicas) > 1:
+            bins, of_cells = event_entries(bins, event, self.event_weights, share=1.0 / len(replicas))
+            event, weights = np.arange(len(of_cells)), Weights.of(of_cells)
+        key = level, columns, weights.limbs
+        if key not in self._totals:
+            self._totals[key] = np.zeros((len(weights.limbs), binning.n_bins, 2))
+        add(self._totals[key], bins, event, weights.parts)
+
+
+def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays, axis=-1)
+
+
+@functools.cache
+def _binning(columns: tuple[str, ...]) -> Binning:
+    """The bins of the histograms that have all their variables among the columns."""
+    there = set(columns)
+    return Binning({name: axes for name, axes in AXES.items() if {axis.name for axis in axes} <= there})
+
+
+def _entries(values: Floats, counts: Events, pt_min: float, eta_max: float) -> tuple[Entries, ...]:
+    """What histograms are filled with: the jets that count, all events, those with a jet, those with two."""
+    thresholds = list(COUNTED.values())
+    of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
+    pt, eta, phi, mass = of.jets
+    dijet = {"dijet_mass": of.dijet_mass, "dijet_deta": of.dijet_deta, "dijet_dphi": of.dijet_dphi}
+    return (
+        (of.event, {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "abs_eta": np.abs(eta)}),
+        (np.arange(len(counts)), dict(zip(COUNTED, of.n_jets, strict=True))),
+        (of.some, {"ht": of.ht, "leading_pt": of.leading_pt}),
+        (of.two, {"second_pt": of.second_pt, **dijet}),
+    )
+
+
+def _response(gen: Floats, reco_pt: Floats, event: Events) -> Entries:
+    gen_pt = np.ascontiguousarray(gen[:, PT])
+    return event, {"gen_pt": gen_pt, "gen_abs_eta": np.abs(gen[:, ETA]), "response": reco_pt / gen_pt}
+
+
+def to_hists(sums: Sums, datasets: Iterable[str]) -> dict[str, hist.Hist]:
+    """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled."""
+    limbs: dict[tuple[str, str, str], dict[int, Doubles]] = {}
+    for (name, dataset, level, limb), part in sums.items():
+        limbs.setdefault((name, dataset, level), {})[limb] = part
+    names = sorted({*datasets, *(dataset for _, dataset, _ in limbs)})
+    hists = book(names)
+    views = {name: histogram.view(flow=True) for name, histogram in hists.items()}
+    for (name, dataset, level), parts in limbs.items():
+        view = views[name][names.index(dataset), LEVELS.index(level)]
+        values, variances = merge(parts)
+        view["value"] = values.reshape(view.shape)
+        view["variance"] = variances.reshape(view.shape)
+    return hists

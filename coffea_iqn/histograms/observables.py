@@ -1,0 +1,152 @@
+"""What histograms of jets and of events are filled with, found in one loop over events.
+
+Flat arrays go in, in the way of `events.FlatJets`; nothing is sorted. What comes out for an event does not depend on
+the others.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT
+from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
+from coffea_iqn.numerics.double import exp, sine_and_cosine
+
+Events = npt.NDArray[np.int64]
+
+TURN = 2.0 * math.pi
+BELOW_PI = float(np.nextafter(np.pi, 0.0))  # back-to-back jets belong to the last bin, which ends before π
+
+
+class Observables(NamedTuple):
+    """Of the jets that count, and of their events.
+
+    Attributes
+    ----------
+    jets: pt [GeV], eta, phi [rad] and mass [GeV] of the jets that count, (4, N) float32.
+    event: which event each belongs to, (N,).
+    n_jets: how many of an event's jets are above each of some thresholds, (thresholds, events).
+    some: the events with a jet that counts, (S,).
+    ht, leading_pt: of those, the sum of pt and the greatest pt [GeV], (S,).
+    two: the events with two jets that count or more, (T,).
+    second_pt, dijet_mass, dijet_deta, dijet_dphi: of those, of the two jets of greatest pt [GeV, rad], (T,).
+    """
+
+    jets: Singles
+    event: Events
+    n_jets: Events
+    some: Events
+    ht: Doubles
+    leading_pt: Doubles
+    two: Events
+    second_pt: Doubles
+    dijet_mass: Doubles
+    dijet_deta: Doubles
+    dijet_dphi: Doubles
+
+
+def observables(
+    values: Singles, counts: Events, *, pt_min: float, eta_max: float, thresholds: list[float]
+) -> Observables:
+    """The observables of all events.
+
+    Parameters
+    ----------
+    values: pt [GeV], eta, phi [rad] and mass [GeV] of jets, any order in an event, (N, 4).
+    counts: jets in each event, (events,).
+    pt_min, eta_max: jets with a greater pt and a smaller |eta| count.
+    thresholds: of pt [GeV], for `n_jets`.
+
+    >>> jets = np.array([[30, 0, 0, 1], [50, 0, 3, 1], [9, 0, 1, 1]], dtype=np.float32)
+    >>> of = observables(jets, np.array([2, 1]), pt_min=20.0, eta_max=5.0, thresholds=[0.0, 40.0])
+    >>> of.n_jets.tolist(), of.ht.tolist(), of.leading_pt.tolist(), of.second_pt.tolist()
+    ([[2, 0], [1, 0]], [80.0], [50.0], [30.0])
+    """
+    # cuts in the jets' precision: a jet of pt 20.1 is not above 20.1, in whichever precision that is
+    cuts = np.array([pt_min, eta_max, *thresholds], dtype=np.float32)
+    *up_to_two, hardest = _observables(values, counts, cuts[0], cuts[1], cuts[2:])
+    return Observables(*up_to_two, *_dijets(values, hardest))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _observables(
+    values: Singles,
+    counts: Events,
+    pt_min: np.float32,
+    eta_max: np.float32,
+    thresholds: Singles,
+) -> tuple[Any, ...]:
+    """Observables up to `two`, and the places among all jets of the two hardest in those events, (T, 2)."""
+    n_events = len(counts)
+    jets, event = np.empty((4, len(values)), dtype=np.float32), np.empty(len(values), dtype=np.int64)
+    n_jets = np.zeros((len(thresholds), n_events), dtype=np.int32)
+    some, ht, leading_pt = np.empty_like(counts), np.empty(n_events), np.empty(n_events)
+    two, hardest = np.empty_like(counts), np.empty((n_events, 2), dtype=np.int64)
+    n = n_some = n_two = end = 0
+    for e in range(n_events):
+        start, end = end, end + counts[e]
+        first = n
+        leading = second = -1
+        sum_pt = 0.0
+        for i in range(start, end):
+            pt = values[i, PT]
+            if not (pt > pt_min and abs(values[i, ETA]) < eta_max):
+                continue
+            for k in range(4):
+                jets[k, n] = values[i, k]
+            event[n] = e
+            n += 1
+            sum_pt += pt
+            for k in range(len(thresholds)):
+                n_jets[k, e] += pt > thresholds[k]
+            # of jets of equal pt, the first one leads
+            if leading < 0 or pt > values[leading, PT]:
+                leading, second = i, leading
+            elif second < 0 or pt > values[second, PT]:
+                second = i
+        if n > first:
+            some[n_some], ht[n_some], leading_pt[n_some] = e, sum_pt, values[leading, PT]
+            n_some += 1
+        if n > first + 1:
+            two[n_two], hardest[n_two, 0], hardest[n_two, 1] = e, leading, second
+            n_two += 1
+    of_some = some[:n_some], ht[:n_some], leading_pt[:n_some]
+    return (jets[:, :n], event[:n], n_jets, *of_some, two[:n_two], hardest[:n_two])
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _dijets(values: Singles, pairs: Ints) -> Doubles:
+    """Of pairs of jets (T, 2) the second's pt and the mass [GeV], |Δη| and |Δφ|, (4, T)."""
+    of_pairs = np.empty((4, len(pairs)))
+    for i in range(len(pairs)):
+        a, b = values[pairs[i, 0]], values[pairs[i, 1]]
+        d_phi = float(a[PHI]) - float(b[PHI])
+        d_phi = abs(d_phi - TURN * np.rint(d_phi / TURN))
+        pz_a, energy_a = _pz_and_energy(a)
+        pz_b, energy_b = _pz_and_energy(b)
+        dot = energy_a * energy_b - pz_a * pz_b - float(a[PT]) * float(b[PT]) * sine_and_cosine(d_phi)[1]
+        mass2 = _squared(a[MASS]) + _squared(b[MASS]) + 2.0 * dot
+        of_pairs[0, i] = b[PT]
+        of_pairs[1, i] = 0.0 if mass2 < 0.0 else math.sqrt(mass2)
+        of_pairs[2, i] = abs(a[ETA] - b[ETA])
+        of_pairs[3, i] = min(d_phi, BELOW_PI)
+    return of_pairs
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _pz_and_energy(jet: Singles) -> tuple[float, float]:
+    pt, growth = float(jet[PT]), exp(float(jet[ETA]))
+    pz = pt * 0.5 * (growth - 1.0 / growth)
+    energy2 = pt * pt + pz * pz + _squared(jet[MASS])
+    return pz, 0.0 if energy2 < 0.0 else math.sqrt(energy2)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _squared(mass: np.float32) -> float:
+    """The square of a mass with its sign: rounding leaves some masses a little below zero."""
+    return float(mass) * abs(float(mass))

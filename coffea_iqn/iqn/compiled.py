@@ -1,0 +1,213 @@
+"""The spline quantile functions of a tile of jets: what `coffea_iqn.splines` and `SplineIQN` say, row by row."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coffea_iqn.iqn.networks import LEAST_INSIDE, N_TARGETS
+from coffea_iqn.iqn.splines import SLOPE_MIN, STEP_MIN
+from coffea_iqn.numerics.arrays import Ints, Singles
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.dense import TILE, Layers, feed_forward
+from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log
+
+FOUR = np.float32(4.0)
+LEAST_SLOPE, LEAST_STEP = np.float32(SLOPE_MIN), np.float32(STEP_MIN)
+LEAST_CHANCE = np.float32(LEAST_INSIDE)
+
+
+@kernel
+def _positive(x: np.float32) -> np.float32:
+    return np.float32(HALF * (x + np.sqrt(x * x + FOUR)))
+
+
+@kernel
+def ascend(curve: Singles, n: int, n_knots: int) -> None:
+    """The first rows of what a network gives, (2 K, tile), to quantiles at the knots; the slopes' rows stay."""
+    middle = n_knots // 2
+    start = curve[0]
+    first = curve[1]
+    for t in range(n):
+        first[t] = _positive(first[t]) + LEAST_STEP
+    for k in range(2, n_knots):
+        below, row = curve[k - 1], curve[k]
+        for t in range(n):
+            row[t] = below[t] + _positive(row[t]) + LEAST_STEP
+    low, high = curve[middle - 1], curve[middle]
+    for t in range(n):
+        start[t] = start[t] - HALF * (low[t] + high[t])
+    for k in range(1, n_knots):
+        row = curve[k]
+        for t in range(n):
+            row[t] += start[t]
+
+
+@kernel
+def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Singles) -> None:
+    """The logits of F(low) + τ (F(high) − F(low)), for the logits of F at two bounds, accurate near 0 and 1."""
+    for t in range(n):
+        # one exponential gives F and 1 − F at a bound, neither a difference
+        small_low, small_high = exp(-abs(z_low[t])), exp(-abs(z_high[t]))
+        big_low, big_high = ONE / (ONE + small_low), ONE / (ONE + small_high)
+        small_low, small_high = small_low * big_low, small_high * big_high
+        low, not_low = (big_low, small_low) if z_low[t] > ZERO else (small_low, big_low)
+        high, not_high = (big_high, small_high) if z_high[t] > ZERO else (small_high, big_high)
+        inside = max(not_low - not_high if z_low[t] + z_high[t] > ZERO else high - low, LEAST_CHANCE)
+        z[t] = log(low + tau[t] * inside) - log(not_high + (ONE - tau[t]) * inside)
+
+
+@kernel
+def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, y: Singles) -> None:
+    """The splines at logits z, (tile,).
+
+    Parameters
+    ----------
+    z: where.
+    curve: (2 K, tile) after `ascend`.
+    knots: their logits, (K,).
+    n: how many jets of the tile count.
+    bins: (6, tile), overwritten.
+    y: (tile,), overwritten with the quantiles.
+    """
+    _find(z, curve, knots, n, True, bins)
+    x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
+    for t in range(n):
+        low, high = _positive(d0[t]) + LEAST_SLOPE, _positive(d1[t]) + LEAST_SLOPE
+        height = y1[t] - y0[t]
+        s = height / width[t]
+        x = (z[t] - x0[t]) / width[t]
+        inside = min(max(x, ZERO), ONE)
+        u = inside * (ONE - inside)
+        bend = low + high - TWO * s
+        value = y0[t] + height * (s * inside * inside + low * u) / (s + bend * u)
+        y[t] = value + width[t] * (low * min(x, ZERO) + high * max(x - ONE, ZERO))
+
+
+@kernel
+def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z: Singles) -> None:
+    """The logits z at which the splines are y: the inverse of `quantiles`."""
+    _find(y, curve, knots, n, False, bins)
+    x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
+    for t in range(n):
+        low, high = _positive(d0[t]) + LEAST_SLOPE, _positive(d1[t]) + LEAST_SLOPE
+        height = y1[t] - y0[t]
+        s = height / width[t]
+        rise = min(max(y[t] - y0[t], ZERO), height)
+        bend = low + high - TWO * s
+        a = height * (s - low) + rise * bend
+        b = height * low - rise * bend
+        c = -s * rise
+        root = np.sqrt(max(b * b - FOUR * a * c, ZERO))
+        inside = x0[t] + width[t] * TWO * c / (-b - root)
+        z[t] = inside + min(y[t] - y0[t], ZERO) / low + max(y[t] - y1[t], ZERO) / high
+
+
+@kernel
+def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bins: Singles) -> None:
+    """Of the bin each jet is in: its first knot, its width, the quantiles and the slopes at both ends, (6, tile)."""
+    n_knots = len(knots)
+    count, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
+    for t in range(n):
+        count[t] = ZERO
+    for k in range(
+        1, n_knots - 1
+    ):  # all of them: comparing eight jets at once costs less than a branch guessed wrongly
+        if by_knot:
+            knot = knots[k]
+            for t in range(n):
+                count[t] += ONE if at[t] >= knot else ZERO
+        else:
+            value = curve[k]
+            for t in range(n):
+                count[t] += ONE if at[t] >= value[t] else ZERO
+    for t in range(n):
+        k = int(count[t])
+        y0[t], y1[t] = curve[k, t], curve[k + 1, t]
+        d0[t], d1[t] = curve[n_knots + k, t], curve[n_knots + k + 1, t]
+        count[t], width[t] = knots[k], knots[k + 1] - knots[k]
+
+
+N_WORK = 11  # rows that drawing needs beside: two bounds first
+
+
+def rows_needed(n_known: int, *layers: Layers) -> int:
+    """The rows of tiles through which these layers go, and the four targets drawn after so many known rows."""
+    return int(max([n_known + N_TARGETS, *(of.shapes.max(initial=0) for of in layers)]))
+
+
+@kernel
+def blank(rows: int) -> Singles:
+    """A tile of zeros."""
+    return np.zeros((rows, TILE), np.float32)
+
+
+@kernel
+def take(values: Singles, start: int, n: int, tile: Singles) -> None:
+    """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
+    gather(values, start, n, np.arange(values.shape[1]), 0, tile)
+
+
+@kernel
+def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile: Singles) -> None:
+    """Some columns of the rows start to start + n of values, into the rows of a tile from first on."""
+    whole = n - n % 4
+    for t in range(0, whole, 4):  # four values that come to lie side by side are written at once
+        a, b, c, d = values[start + t], values[start + t + 1], values[start + t + 2], values[start + t + 3]
+        for k in range(len(columns)):
+            column, row = columns[k], tile[first + k]
+            row[t], row[t + 1], row[t + 2], row[t + 3] = a[column], b[column], c[column], d[column]
+    for t in range(whole, n):
+        for k in range(len(columns)):
+            tile[first + k, t] = values[start + t, columns[k]]
+
+
+@kernel
+def standardise(rows: Singles, n: int, mean: Singles, scale: Singles, out: Singles) -> None:
+    """The first rows less their mean, over their scale."""
+    for k in range(len(mean)):
+        row, to = rows[k], out[k]
+        for t in range(n):
+            to[t] = (row[t] - mean[k]) / scale[k]
+
+
+@kernel
+def unstandardise(row: Singles, n: int, mean: np.float32, scale: np.float32, out: Singles) -> None:
+    """The inverse of `standardise`, of a row."""
+    for t in range(n):
+        out[t] = row[t] * scale + mean
+
+
+@kernel
+def draw_target(
+    net: Layers,
+    knots: Singles,
+    known: Singles,
+    row: int,
+    tau: Singles,
+    n: int,
+    work: Singles,
+    one: Singles,
+    two: Singles,
+) -> None:
+    """A standardised target of a tile, from what is known, those before it among this, and between two bounds.
+
+    Parameters
+    ----------
+    net, knots: of a `SplineIQN`: its network of this target.
+    known: what the network sees, (rows, tile); the target comes into the given row.
+    row: of known.
+    tau: levels, (tile,).
+    n: how many jets of the tile count.
+    work: (N_WORK, tile), the bounds first, which are read; the others are overwritten.
+    one, two: (rows, tile), overwritten.
+    """
+    low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
+    curve = feed_forward(known, n, net, one, two)
+    ascend(curve, n, len(knots))
+    levels(low, curve, knots, n, bins, z_low)
+    levels(high, curve, knots, n, bins, z_high)
+    logits_between(tau, z_low, z_high, n, z)
+    quantiles(z, curve, knots, n, bins, z_low)
+    to = known[row]
+    for t in range(n):
+        to[t] = min(max(z_low[t], low[t]), high[t])  # rounding

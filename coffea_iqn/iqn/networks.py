@@ -1,0 +1,469 @@
+"""The IQN family: what turns a quantile level and a context into a quantile.
+
+A member is a `QuantileNetwork`. It answers `quantile(k, tau, context, drawn, bounds)`, the quantile at level tau of the
+k-th target given the context and the k targets drawn before it, of what lies between two bounds where there are some,
+and it knows its own training `loss`. Nothing outside this module asks which member it holds: `build` makes one from its
+description.
+
+`IQNx4` and `IQNx1` are the members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073;
+`SplineIQN` is monotone by construction, and so has an exact distribution function and density.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.iqn.splines import STEP_MIN, inverse, positive, spline
+
+N_TARGETS = 4
+NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
+LEAST_INSIDE = 1e-30  # chance to lie between two bounds, where it is too small for single precision
+
+Bounds = tuple[Tensor, Tensor]
+"""The least and the greatest value that a target of each jet can have, (N,) each."""
+
+
+def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
+    """Dense layers with LeakyReLU between them; Glorot-uniform weights, zero biases."""
+    layers: list[nn.Module] = []
+    sizes = (n_inputs, *hidden, n_outputs)
+    for n_in, n_out in pairwise(sizes):
+        linear = nn.Linear(n_in, n_out)
+        nn.init.xavier_uniform_(linear.weight)
+        nn.init.zeros_(linear.bias)
+        layers += [linear, nn.LeakyReLU(slope)]
+    return nn.Sequential(*layers[:-1])
+
+
+def pinball_loss(prediction: Tensor, target: Tensor, tau: Tensor) -> Tensor:
+    """The mean of max(τ (y − q), (τ − 1)(y − q)), least where q is the τ-quantile of y.
+
+    Koenker and Bassett, Econometrica 46 (1978) 33; Kronheim et al. (2024).
+    """
+    error = target - prediction
+    return torch.maximum(tau * error, (tau - 1.0) * error).mean()
+
+
+class QuantileNetwork(nn.Module):
+    """Four conditional quantile functions, and how they are trained.
+
+    Parameters
+    ----------
+    n_context: columns of the context, the standardised variables of the gen jet.
+
+    `exact` says whether the member has a `density`, and so can be cut off at bounds exactly: any other member keeps
+    within them by giving the bound for what lies beyond. `compiled` says whether `coffea_iqn.compiled` knows it;
+    `keywords` names what `build` takes for it, beside n_context.
+    """
+
+    exact = False
+    compiled = False
+    keywords: tuple[str, ...] = ()
+
+    def __init__(self, n_context: int) -> None:
+        super().__init__()
+        self.n_context = n_context
+
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        """The quantile of target k.
+
+        Parameters
+        ----------
+        k: which target, 0 to 3.
+        tau: levels in (0, 1), (N,).
+        context: (N, n_context).
+        drawn: the targets 0 to k − 1, (N, k).
+        bounds: between which it lies; None for anywhere.
+
+        Returns
+        -------
+        the quantiles, (N,).
+        """
+        raise NotImplementedError
+
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        """The training loss of a batch, a scalar.
+
+        Parameters
+        ----------
+        context: (N, n_context).
+        target: (N, 4).
+        bounds: of all four targets of each jet, given those before, (N, 4) each; `NO_BOUND` where there is none.
+        generator: source of whatever the member draws.
+        """
+        raise NotImplementedError
+
+    def density(
+        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The level of y, F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
+
+        Parameters
+        ----------
+        k, context, drawn, bounds: as of `quantile`.
+        y: values of target k, (N,).
+
+        Returns
+        -------
+        levels in (0, 1) and log-densities, (N,) each; beyond a bound 0 or 1, and −infinity.
+
+        Raises
+        ------
+        NotImplementedError: when the member's quantiles may cross, so that F does not exist.
+        """
+        msg = f"{type(self).__name__}: its quantiles may cross, so it has no distribution function; a SplineIQN has one"
+        raise NotImplementedError(msg)
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, self.keywords)
+
+    def sample(self, tau: Tensor, context: Tensor, bounds: Callable[[int, Tensor], Bounds] | None = None) -> Tensor:
+        """Draw the four targets one after the other, each given the network's own draws before it.
+
+        Parameters
+        ----------
+        tau: levels in (0, 1), (N, 4).
+        context: (N, n_context).
+        bounds: gives those of target k from the targets before it, (N, k); None for none.
+
+        Returns
+        -------
+        targets, (N, 4).
+        """
+        drawn = context[:, :0]  # (N, 0)
+        for k in range(N_TARGETS):
+            q = self.quantile(k, tau[:, k], context, drawn, None if bounds is None else bounds(k, drawn))
+            drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
+        return drawn
+
+
+def _describe(module: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
+    """Type and keywords of a network, as JSON takes them."""
+    values = {name: getattr(module, name) for name in ("n_context", *keywords)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"type": type(module).__name__, **plain}
+
+
+class PinballNetwork(QuantileNetwork):
+    """A member trained with the pinball loss at the level the network was given.
+
+    Parameters
+    ----------
+    n_context: columns of the context.
+    hidden, slope, penalty: sizes of the hidden layers, slope of LeakyReLU, and λ; by default the paper's.
+
+    Quantiles that cross are discouraged by a penalty λ · 1[f' < 0] · (f')², with f' = ∂f/∂τ; without
+    gradients (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
+    """
+
+    keywords = ("hidden", "slope", "penalty")
+
+    def __init__(
+        self,
+        n_context: int,
+        *,
+        hidden: tuple[int, ...] = (50,) * 5,
+        slope: float = 0.3,
+        penalty: float = 100.0,
+    ) -> None:
+        super().__init__(n_context)
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.penalty = penalty
+
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        del bounds  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
+        tau = torch.rand(target.shape, generator=generator).to(target.device)  # (N, 4)
+        penalised = self.penalty > 0.0 and torch.is_grad_enabled()
+        tau.requires_grad_(penalised)
+        total = target.new_zeros(())
+        for k in range(N_TARGETS):
+            level = tau[:, k]
+            q = self.unbounded(k, level, context, target[:, :k])
+            total = total + pinball_loss(q, target[:, k], level.detach())
+            if penalised:
+                (slope,) = torch.autograd.grad(q.sum(), level, create_graph=True)
+                total = total + self.penalty * slope.clamp(max=0.0).square().mean()
+        return total / N_TARGETS
+
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        q = self.unbounded(k, tau, context, drawn)
+        return q if bounds is None else torch.clamp(q, *bounds)
+
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+        """What the network says of `quantile`, wherever it lies."""
+        raise NotImplementedError
+
+
+def scaled_level(tau: Tensor) -> Tensor:
+    """6τ − 3, the paper's form of the level, as a column (N, 1)."""
+    return (6.0 * tau - 3.0)[:, None]
+
+
+class IQNx4(PinballNetwork):
+    """Four networks, p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
+
+    def __init__(self, n_context: int, **sizes: Any) -> None:
+        super().__init__(n_context, **sizes)
+        self.nets = nn.ModuleList(mlp(1 + n_context + k, 1, self.hidden, self.slope) for k in range(N_TARGETS))
+
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+        inputs = torch.cat([scaled_level(tau), context, drawn], dim=1)  # (N, 1 + n_context + k)
+        q: Tensor = self.nets[k](inputs)
+        return q[:, 0]
+
+
+class IQNx1(PinballNetwork):
+    """One network for all four targets: a one-hot names the target, zeros stand for what is not yet drawn."""
+
+    def __init__(self, n_context: int, **sizes: Any) -> None:
+        super().__init__(n_context, **sizes)
+        self.net = mlp(1 + n_context + (N_TARGETS - 1) + N_TARGETS, 1, self.hidden, self.slope)
+
+    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+        n = len(context)
+        padding = context.new_zeros(n, N_TARGETS - 1 - k)
+        which = context.new_zeros(n, N_TARGETS)
+        which[:, k] = 1.0
+        inputs = torch.cat([scaled_level(tau), context, drawn, padding, which], dim=1)  # (N, n_context + 8)
+        q: Tensor = self.net(inputs)
+        return q[:, 0]
+
+
+LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
+TAILS = (-2.9, -2.4, 2.4, 2.9)  # of a standardised target: about five and eight half widths
+LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
+
+
+def _inside(z_low: Tensor, z_high: Tensor) -> Tensor:
+    """The chance to lie between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
+    upper = torch.where(z_low + z_high > 0.0, -1.0, 1.0)
+    one, other = torch.sigmoid(upper * z_low), torch.sigmoid(upper * z_high)
+    return (upper * (other - one)).clamp(min=LEAST_INSIDE)
+
+
+class SplineIQN(QuantileNetwork):
+    """Four networks, each giving a monotone quantile function as a rational-quadratic spline.
+
+    The abscissa is the logit of the level, log(τ / (1 − τ)), with knots at fixed levels down to 10^-4; a network
+    gives the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots
+    the spline goes on straight in the logit. Between bounds the law is cut off there and what is left has all the
+    probability: exactly, for the distribution function is known. Trained by likelihood, that of the bounded law.
+
+    Parameters
+    ----------
+    n_context: columns of the context.
+    hidden: sizes of the hidden layers of each of the four networks.
+    slope: of LeakyReLU.
+    """
+
+    exact = True
+    compiled = True
+    keywords = ("hidden", "slope")
+
+    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
+        super().__init__(n_context)
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.register_buffer("knots", torch.tensor(LOGIT_KNOTS), persistent=False)
+        self.knots: Tensor
+        n_knots = len(LOGIT_KNOTS)
+        self.nets = nn.ModuleList(mlp(n_context + k, 2 * n_knots, self.hidden, slope) for k in range(N_TARGETS))
+        with torch.no_grad():  # start near a logistic law of unit variance, whatever the context
+            steps = LOGISTIC_WIDTH * self.knots.diff()
+            slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
+            wanted = torch.cat([steps, slopes])
+            start = torch.cat([torch.zeros(1), wanted - 1.0 / wanted])
+            for net in self.nets:
+                *_, weight, bias = net.parameters()
+                weight.mul_(0.1)
+                bias.copy_(start)
+
+    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        curve = self._curve(k, context, drawn)  # one evaluation for both the bounds and the quantile
+        if bounds is None:
+            return spline(torch.logit(tau), self.knots, *curve)[0]
+        z_low, z_high = inverse(torch.stack(bounds, dim=1), self.knots, *curve)[0].T
+        inside = _inside(z_low, z_high)
+        # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
+        below, above = torch.sigmoid(z_low) + tau * inside, torch.sigmoid(-z_high) + (1.0 - tau) * inside
+        y, _ = spline(torch.log(below) - torch.log(above), self.knots, *curve)
+        return torch.clamp(y, *bounds)  # rounding
+
+    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        del generator
+        return self.tail_loss(context, target, bounds, weights=(0.0,) * N_TARGETS)
+
+    def tail_loss(self, context: Tensor, target: Tensor, bounds: Bounds, *, weights: Sequence[float]) -> Tensor:
+        """The training loss, and for each target a weight times the score of the tails.
+
+        That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
+        that the truth is best by both; but the likelihood hardly feels the few jets in the tails, which a network of
+        this size then gives up (C. Diks, V. Panchenko and D. van Dijk, J. Econometrics 163 (2011) 215).
+
+        Parameters
+        ----------
+        context, target, bounds: as of `loss`.
+        weights: of the score of each target.
+        """
+        total = target.new_zeros(())
+        for k, weight in enumerate(weights):
+            edges = target.new_tensor(TAILS if weight else ())
+            y, low, high = target[:, k], bounds[0][:, k], bounds[1][:, k]
+            within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
+            at = torch.cat([torch.stack([low, *within.T, high], dim=1), y[:, None]], dim=1)
+            z, slope = inverse(at, self.knots, *self._curve(k, context, target[:, :k]))
+            ends, z_y = z[:, :-1], z[:, -1]
+            inside = torch.log(_inside(ends[:, 0], ends[:, -1]))
+            log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
+            total = total - (log_density - inside).mean()
+            if weight:
+                chances = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
+                where = torch.bucketize(y.contiguous(), edges)
+                total = total - weight * chances.gather(1, where[:, None]).mean()
+        return total
+
+    def density(
+        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+    ) -> tuple[Tensor, Tensor]:
+        low, high = bounds or (y, y)
+        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *self._curve(k, context, drawn))
+        at, z_low, z_high = z.T
+        log_density = functional.logsigmoid(at) + functional.logsigmoid(-at) - torch.log(slope[:, 0])
+        if bounds is None:
+            return torch.sigmoid(at), log_density
+        inside, upper = _inside(z_low, z_high), z_low + z_high > 0.0
+        below = torch.where(upper, torch.sigmoid(-z_low) - torch.sigmoid(-at), torch.sigmoid(at) - torch.sigmoid(z_low))
+        log_density = torch.where((low <= y) & (y <= high), log_density - torch.log(inside), -torch.inf)
+        return (below / inside).clamp(0.0, 1.0), log_density
+
+    def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""
+        out = self.nets[k](torch.cat([context, drawn], dim=1))  # (N, 2 K)
+        n_knots = len(self.knots)
+        steps = positive(out[:, 1:n_knots]) + STEP_MIN
+        rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
+        middle = rise[:, n_knots // 2 - 1 : n_knots // 2 + 1].mean(dim=1, keepdim=True)
+        return out[:, :1] + rise - middle, out[:, n_knots:]
+
+
+class AcceptanceNetwork(nn.Module):
+    """The logit of P(a gen jet has a reco jet | context), trained by cross entropy."""
+
+    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
+        super().__init__()
+        self.n_context = n_context
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_context, 1, self.hidden, slope)
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, ("hidden", "slope"))
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Logits (N,) of contexts (N, n_context)."""
+        logit: Tensor = self.net(context)
+        return logit[:, 0]
+
+
+LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
+
+
+class OriginNetwork(nn.Module):
+    """Log P(training sample | context), trained by cross entropy: what kind of process a jet may come from.
+
+    The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | context) times the law of each.
+    An event tells the first well, and a network learns it from labels with far fewer jets than from responses.
+
+    Parameters
+    ----------
+    n_context: columns of the context, those of the event last.
+    n_event: how many of them only this network sees.
+    n_samples: how many samples there are.
+    """
+
+    keywords = ("n_event", "n_samples", "hidden", "slope")
+
+    def __init__(
+        self, n_context: int, *, n_event: int, n_samples: int, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+    ) -> None:
+        super().__init__()
+        self.n_context = n_context
+        self.n_event = n_event
+        self.n_samples = n_samples
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_context, n_samples, self.hidden, slope)
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of what `describe` gives."""
+        return self.n_context - self.n_event + self.n_samples
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, self.keywords)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Logits (N, n_samples) of contexts (N, n_context)."""
+        logits: Tensor = self.net(context)
+        return logits
+
+    def describe(self, context: Tensor) -> Tensor:
+        """The context without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
+        likely = functional.log_softmax(self(context), dim=1).clamp(min=LOG_LIKELY_MIN)
+        own = context[:, : self.n_context - self.n_event]
+        return torch.cat([own, 1.0 - 2.0 * likely / LOG_LIKELY_MIN], dim=1)
+
+
+class NumberNetwork(nn.Module):
+    """The logits of P(number | context), of 0 to `most`, trained by cross entropy."""
+
+    keywords = ("most", "hidden", "slope")
+
+    def __init__(self, n_context: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
+        super().__init__()
+        self.n_context = n_context
+        self.most = most
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_context, most + 1, self.hidden, slope)
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self, self.keywords)
+
+    def forward(self, context: Tensor) -> Tensor:
+        """Logits (N, most + 1) of contexts (N, n_context)."""
+        logits: Tensor = self.net(context)
+        return logits
+
+
+MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}
+
+
+def build(description: dict[str, Any]) -> QuantileNetwork:
+    """A member of the family from its `description`, with fresh weights.
+
+    Raises
+    ------
+    ValueError: when the type is unknown or its keywords do not fit.
+    """
+    keywords = dict(description)
+    kind = keywords.pop("type", None)
+    if kind not in list(MEMBERS):  # what cannot be hashed is none of them either
+        msg = f"network type: expected one of {', '.join(MEMBERS)}, got {kind!r}"
+        raise ValueError(msg)
+    try:
+        return MEMBERS[kind](**keywords)
+    except TypeError as error:
+        msg = f"network {kind}: {error}"
+        raise ValueError(msg) from None

@@ -1,0 +1,37 @@
+"""Columns of numbers of order one, as networks take them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn.numerics.arrays import Floats
+
+Columns = Any
+
+
+class Standardisation(NamedTuple):
+    """z(x) = (x − mean) / scale, column by column."""
+
+    mean: Any
+    scale: Any
+
+    @classmethod
+    def of(cls, values: Floats) -> Standardisation:
+        """Mean and standard deviation of each column of values (N, n); constant columns keep scale 1."""
+        scale = values.std(axis=0, dtype=np.float64)
+        scale[scale == 0.0] = 1.0
+        return cls(values.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32))
+
+    def apply(self, values: Columns) -> Columns:
+        return (values - self.mean) / self.scale
+
+    def invert(self, values: Columns) -> Columns:
+        return values * self.scale + self.mean
+
+    def on(self, device: Any) -> Standardisation:
+        """The same for tensors on a device."""
+        import torch
+
+        return Standardisation(*(torch.as_tensor(numbers, device=device) for numbers in self))

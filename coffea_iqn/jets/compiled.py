@@ -1,0 +1,265 @@
+"""From gen jets to network inputs and from drawn targets to reco jets, for a tile: what `features` says, row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.jets.context import columns_of
+from coffea_iqn.jets.features import (
+    DETECTOR_EDGES,
+    ETA,
+    MASS,
+    MASS_OFFSET,
+    MAX_LOG,
+    PHI,
+    PT,
+    TOWER_EDGES,
+    TOWERS_IN_PHI,
+    JetScale,
+)
+from coffea_iqn.jets.support import LEAST_PT, Support
+from coffea_iqn.numerics.arrays import Bools, Ints, Singles
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
+
+LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
+N_CALORIMETER, N_OUTCOME = 14, 6
+
+QUARTER = np.float32(0.25)
+TINY = np.float32(LEAST_PT)
+OFFSET, MOST_LOG = np.float32(MASS_OFFSET), np.float32(MAX_LOG)
+FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorimeter_variables`
+EDGES = TOWER_EDGES.astype(np.float32)
+MOST_CHANGE, MOST_STEPS = np.float32(1.5), np.float32(3.0)  # as of `unmatched.outcome`
+CELLS_PER_UNIT = 20  # of |eta|: cells narrower than any tower
+FIRST_TOWER = np.clip(
+    np.searchsorted(TOWER_EDGES, np.arange(8 * CELLS_PER_UNIT) / CELLS_PER_UNIT, "right") - 1, 0, None
+)
+PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI[:-1]], dtype=np.float32)
+PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI], dtype=np.float32)
+STEP_EDGES, STEP_WIDTHS = (np.array(column, dtype=np.float32) for column in zip(*DETECTOR_EDGES, strict=True))
+
+
+def places_of(levels: Sequence[str]) -> Ints:
+    """The columns of some levels among those of `context`."""
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *(np.r_[columns_of(level)] for level in levels)])
+
+
+@kernel
+def describe(jets: Singles, n: int, rows: Singles) -> None:
+    """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
+    pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
+    log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
+    fine, finer = rows[3], rows[4]
+    for t in range(n):
+        m = max(mass[t], ZERO)
+        log_pt[t] = log(pt[t])
+        abs_eta[t] = abs(eta[t])
+        log_m[t] = log(m + OFFSET)
+        fine[t] = log((m + FINE) / pt[t])
+        finer[t] = log((m + FINER) / pt[t])
+    for k in range(len(STEP_EDGES)):
+        edge, width, row = STEP_EDGES[k], STEP_WIDTHS[k], rows[5 + k]
+        for t in range(n):
+            row[t] = tanh((abs_eta[t] - edge) / width)
+    eta_turns, phi_turns = rows[10], rows[12]
+    for t in range(n):
+        eta_turns[t] = _phase_in_eta(abs_eta[t])
+    for t in range(n):
+        towers = (
+            PHI_TOWERS[0]
+            if abs_eta[t] < PHI_EDGES[0]
+            else PHI_TOWERS[1]
+            if abs_eta[t] < PHI_EDGES[1]
+            else PHI_TOWERS[2]
+        )
+        phi_turns[t] = phi[t] * towers / TURN
+    for first in (10, 12):
+        turns, cosines = rows[first], rows[first + 1]
+        for t in range(n):
+            x = turns[t]
+            turns[t] = sine(x)
+            cosines[t] = sine(x + QUARTER)
+
+
+@kernel
+def _phase_in_eta(abs_eta: np.float32) -> np.float32:
+    """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
+    # nothing but a number within the table may become a place in it
+    tower = FIRST_TOWER[int(abs_eta * CELLS_PER_UNIT) if abs_eta < EDGES[-1] else len(FIRST_TOWER) - 1]
+    if tower < len(EDGES) - 2 and abs_eta >= EDGES[tower + 1]:
+        tower += 1
+    return np.float32((abs_eta - EDGES[tower]) / (EDGES[tower + 1] - EDGES[tower]))
+
+
+@kernel
+def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
+    """`features.Compression.size`, (4, tile), of jets that `describe` described; coefficients (10, 4)."""
+    log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
+    for k in range(len(size)):
+        row, c = size[k], coefficients[:, k]
+        for t in range(n):
+            p, e, m = log_pt[t], abs_eta[t], log_m[t]
+            powers = c[0] + c[1] * p + c[2] * p * p + c[3] * e + c[4] * e * e + c[5] * e * e * e
+            total = powers + c[6] * m + c[7] * m * m + c[8] * p * e + c[9] * p * m
+            row[t] = TWO * exp(min(max(total, -MOST_LOG), MOST_LOG))
+
+
+@kernel
+def compress(row: Singles, n: int, size: Singles) -> None:
+    """`features.Compression.apply` of a target, (tile,), in place."""
+    for t in range(n):
+        row[t] = arcsinh(row[t] / size[t])
+
+
+@kernel
+def decompress(row: Singles, n: int, size: Singles) -> None:
+    """`features.Compression.invert` of a target, (tile,), in place."""
+    for t in range(n):
+        row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * size[t]
+
+
+class Limits(NamedTuple):
+    """A `Support`, drawn in, and the constant and the slope of a `JetScale`, in single precision."""
+
+    cone: np.float32
+    abs_eta: np.float32
+    energy: np.float32
+    mass_over_pt: np.float32
+    constant: np.float32
+    slope: np.float32
+
+
+def limits_of(support: Support, scale: JetScale) -> Limits:
+    """The numbers of both."""
+    s = support.drawn_in()
+    numbers = s.cone, s.abs_eta_max, s.energy_max, s.mass_over_pt_max, *scale
+    return Limits(*(np.float32(number) for number in numbers))
+
+
+@kernel
+def _cosh(x: np.float32) -> np.float32:
+    grown = exp(x)
+    return np.float32(HALF * (grown + ONE / grown))
+
+
+@kernel
+def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
+    root = limits.constant - limits.slope * abs_eta
+    return np.float32(root * root)
+
+
+@kernel
+def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low: Singles, high: Singles) -> None:
+    """The bounds of log pt'/pt, (tile,) each, overwritten: `Variables.bounds`, as the three that follow."""
+    log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
+    log_threshold = log(max(raw_pt_min, TINY))
+    for t in range(n):
+        nearest = max(abs_eta[t] - limits.cone, ZERO)
+        most = limits.energy / _cosh(nearest) - HALF * _noise(limits, nearest)
+        low[t] = log_threshold - log_pt[t]
+        high[t] = log(max(most, TINY)) - log_pt[t]
+
+
+@kernel
+def bound_eta(
+    jets: Singles,
+    rows: Singles,
+    log_ratio: Singles,
+    n: int,
+    symmetric: bool,
+    limits: Limits,
+    low: Singles,
+    high: Singles,
+) -> None:
+    """The bounds of Δη, towards the beam if so asked."""
+    pt, eta, abs_eta = jets[PT], jets[ETA], rows[ABS_ETA]
+    for t in range(n):
+        nearest = max(abs_eta[t] - limits.cone, ZERO)
+        most = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)) + HALF * _noise(limits, nearest)
+        grown = max(limits.energy / most, ONE)
+        edge = max(min(log(grown + np.sqrt(grown * grown - ONE)), limits.abs_eta), nearest)
+        from_centre = abs_eta[t] if symmetric else eta[t]
+        low[t] = max(-limits.cone, -edge - from_centre)
+        high[t] = min(limits.cone, edge - from_centre)
+
+
+@kernel
+def bound_phi(d_eta: Singles, n: int, limits: Limits, low: Singles, high: Singles) -> None:
+    """The bounds of Δφ: what Δη leaves of the cone."""
+    for t in range(n):
+        left = np.sqrt(max(limits.cone * limits.cone - d_eta[t] * d_eta[t], ZERO))
+        low[t], high[t] = -left, left
+
+
+@kernel
+def bound_mass(
+    jets: Singles,
+    rows: Singles,
+    log_ratio: Singles,
+    d_eta: Singles,
+    n: int,
+    symmetric: bool,
+    limits: Limits,
+    high: Singles,
+) -> None:
+    """The greatest log((m' + 2)/(m + 2))."""
+    pt, eta, log_m = jets[PT], jets[ETA], rows[LOG_M]
+    for t in range(n):
+        raw_pt = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG))
+        side = -ONE if symmetric and eta[t] < ZERO else ONE
+        abs_eta = abs(eta[t] + side * d_eta[t])
+        momentum = raw_pt * _cosh(abs_eta)
+        energy2 = limits.energy * limits.energy / (_noise(limits, abs_eta) / raw_pt + ONE)
+        most = min(np.sqrt(max(energy2 - momentum * momentum, ZERO)), limits.mass_over_pt * raw_pt)
+        high[t] = log(most + OFFSET) - log_m[t]
+
+
+@kernel
+def decode(
+    targets: Singles, jets: Singles, rows: Singles, n: int, raw_pt_min: np.float32, symmetric: bool, limits: Limits
+) -> None:
+    """Residual or symmetric targets, (4, tile), to reco jets, in place: `Variables.decode` after `decompress`."""
+    log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
+    pt, eta, phi, log_m = jets[PT], jets[ETA], jets[PHI], rows[LOG_M]
+    for t in range(n):
+        raw_pt = max(pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)), raw_pt_min)
+        side = -ONE if symmetric and eta[t] < ZERO else ONE
+        # rounding must not carry a jet across a bound
+        step = _within(d_eta[t], limits.cone)
+        new_eta = eta[t] + side * step
+        angle = phi[t] + _within(d_phi[t], np.sqrt(max(limits.cone * limits.cone - step * step, ZERO)))
+        mass = max(exp(min(log_m[t] + d_log_m[t], MOST_LOG)) - OFFSET, ZERO)
+        mass = min(mass, limits.mass_over_pt * raw_pt)
+        factor = np.sqrt(_noise(limits, abs(new_eta)) / raw_pt + ONE)
+        log_ratio[t] = raw_pt * factor
+        d_eta[t] = new_eta
+        d_phi[t] = angle - TURN * np.floor(angle / TURN + HALF)
+        d_log_m[t] = mass * factor
+
+
+@kernel
+def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, small: np.float32, out: Singles) -> None:
+    """`unmatched.outcome` of gen and reco jets, (4, tile) each, the gen jets described, into (6, tile)."""
+    log_pt, log_m = rows[LOG_PT], rows[LOG_M]
+    flag, ratio, d_eta, d_phi, mass, hard = out[0], out[1], out[2], out[3], out[4], out[5]
+    for t in range(n):
+        flag[t] = ONE if found[t] else ZERO
+        pt = log(max(reco[PT, t], np.float32(1e-6)))
+        ratio[t] = _within(pt - log_pt[t], MOST_CHANGE) if found[t] else ZERO
+        hard[t] = max(pt, ZERO) if found[t] else ZERO
+    for t in range(n):
+        side = -ONE if gen[ETA, t] < ZERO else ONE
+        d_eta[t] = _within((reco[ETA, t] - gen[ETA, t]) * side / small, MOST_STEPS) if found[t] else ZERO
+        angle = reco[PHI, t] - gen[PHI, t]
+        d_phi[t] = _within((angle - TURN * np.floor(angle / TURN + HALF)) / small, MOST_STEPS) if found[t] else ZERO
+        mass[t] = _within(log(max(reco[MASS, t], ZERO) + OFFSET) - log_m[t], MOST_CHANGE) if found[t] else ZERO
+
+
+@kernel
+def _within(x: np.float32, most: np.float32) -> np.float32:
+    return np.float32(min(max(x, -most), most))

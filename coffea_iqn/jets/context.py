@@ -1,0 +1,524 @@
+"""What is known of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
+
+Of the jet::
+
+    flavour       as the file labels it: gluon, light, s, c, b, or none (NanoAOD, Delphes, PHYSLITE)
+    neighbours    the other gen jets near it: always known where the event is
+    composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
+    substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
+
+Of its event, which tell what kind of process a jet may come from::
+
+    event         how many jets, how hard, where: always known where the event is
+    flavours      of the other jets
+    missing       transverse momentum that no gen jet can have (GenMET)
+
+A level takes a few columns, the last of which says 1 where it is known; where it is not, all are zero.
+Flat arrays in and out. The arithmetic is in `surroundings`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+from numba.extending import register_jitable
+
+from coffea_iqn.numerics.arrays import Floats, Ints, Singles
+from coffea_iqn.numerics.double import exp, log, sine_and_cosine
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
+FAR = 3.0  # ΔR from which a neighbour is as good as none
+NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
+COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
+LEAST_TAU = 2.0**-14  # the N-subjettinesses' rounding in the files there are
+TURN = 2.0 * math.pi
+
+PT, ETA, PHI, MASS = range(4)  # columns of jets
+
+# compiled as part of what calls it, in half the time that a function with an entry of its own takes
+_part: Callable[[Kernel], Kernel] = register_jitable(error_model="numpy")
+
+
+class _Made(NamedTuple):
+    """What is made of all N jets, and of the n jets of an event; as long as the longest one, for one after the other.
+
+    pt, eta, phi, mass, px, py, pz, energy: of each jet, in GeV and rad, (N,).
+    log_pt, log_ratio: log of pt, and of mass over pt, (N,).
+    by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
+    log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
+    family: of each jet's flavour, (n,).
+    n_family: how many jets are of each family, (5,).
+    log_of: of whole numbers from 1 to n + 1, which are made once for all events.
+    """
+
+    pt: Floats
+    eta: Floats
+    phi: Floats
+    mass: Floats
+    px: Floats
+    py: Floats
+    pz: Floats
+    energy: Floats
+    log_pt: Floats
+    log_ratio: Floats
+    by_pt: Ints
+    log_mass: Floats
+    family: Ints
+    n_family: Ints
+    log_of: Floats
+
+
+@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+def write(
+    columns: Floats,
+    starts: tuple[int, ...],
+    jets: Floats,
+    counts: Ints,
+    parton: Ints,
+    composition: Floats,
+    tau: Floats,
+    missing: Floats,
+) -> None:
+    """Write all levels into columns, those that are known; zeros for the others.
+
+    Parameters
+    ----------
+    columns: (N, 57) float32.
+    starts: the first column of each level, in the order of `context.WIDTHS`.
+    jets, counts, parton, composition, tau, missing: as of `context.describe`; of length 0 where there are none.
+    """
+    # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
+    of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
+    of_composition, of_substructure = columns[:, starts[2] :], columns[:, starts[3] :]
+    of_event, of_flavours, of_missing = columns[:, starts[4] :], columns[:, starts[5] :], columns[:, starts[6] :]
+    most = 0
+    for n in counts:
+        most = max(most, n)
+    n_jets = len(jets)
+    made = _Made(
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(n_jets),
+        np.empty(most, dtype=np.int64),
+        np.empty((most, 2)),
+        np.empty(most, dtype=np.int64),
+        np.empty(5, dtype=np.int64),
+        np.empty(most + 2),
+    )
+    for number in range(1, most + 2):
+        made.log_of[number] = log(number)
+    _describe(jets, made)
+    first = 0
+    for which in range(len(counts)):
+        n = counts[which]
+        for row in range(first, first + n):  # here and not before, while they come to the nearest cache anyway
+            for column in range(columns.shape[1]):
+                columns[row, column] = 0.0
+        _prepare(first, n, made)
+        _neighbours(first, n, made, of_neighbours)
+        _event(first, n, made, of_event)
+        if len(parton):
+            _flavours(parton, first, n, made, of_flavour, of_flavours)
+        if len(composition):
+            _composition(composition, first, n, of_composition)
+        if len(tau):
+            _substructure(tau, first, n, of_substructure)
+        if len(missing):
+            _missing(first, n, made, missing[which, 0], missing[which, 1], of_missing)
+        first += n
+
+
+@_part
+def _describe(jets: Floats, made: _Made) -> None:
+    """Fill in what is made of each jet alone: a compiler takes several at once through such loops."""
+    pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
+    for i in range(len(jets)):
+        pt[i], made.eta[i], made.phi[i], mass[i] = jets[i, PT], jets[i, ETA], jets[i, PHI], max(jets[i, MASS], 0.0)
+    for i in range(len(jets)):
+        log_pt[i] = log(pt[i])
+    for i in range(len(jets)):
+        log_ratio[i] = log(mass[i] + 0.5)
+    for i in range(len(jets)):
+        log_ratio[i] -= log_pt[i] - 2.0
+    for i in range(len(jets)):
+        made.py[i], made.px[i] = sine_and_cosine(made.phi[i])
+    for i in range(len(jets)):
+        made.pz[i] = exp(min(max(made.eta[i], -10.0), 10.0))
+    for i in range(len(jets)):
+        made.px[i] *= pt[i]
+        made.py[i] *= pt[i]
+        made.pz[i] = pt[i] * 0.5 * (made.pz[i] - 1.0 / made.pz[i])
+        px, py, pz = made.px[i], made.py[i], made.pz[i]
+        made.energy[i] = math.sqrt(px * px + py * py + pz * pz + mass[i] * mass[i])
+
+
+@_part
+def _prepare(first: int, n: int, made: _Made) -> None:
+    """Fill in what is made of an event's jets together, but for flavours."""
+    by_pt = made.by_pt
+    for i in range(n):
+        place = i
+        while place > 0 and made.pt[first + by_pt[place - 1]] < made.pt[first + i]:
+            by_pt[place] = by_pt[place - 1]
+            place -= 1
+        by_pt[place] = i
+    for place in range(1, n):
+        made.log_mass[place, 0] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[0])
+        if place > 1:
+            made.log_mass[place, 1] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[1])
+
+
+@_part
+def _log_mass_of_pair(made: _Made, i: int, j: int) -> float:
+    """`_log_mass` of two jets together."""
+    px, py = made.px[i] + made.px[j], made.py[i] + made.py[j]
+    return _log_mass(px, py, made.pz[i] + made.pz[j], made.energy[i] + made.energy[j])
+
+
+@_part
+def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
+    """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
+    squared = energy * energy - (px * px + py * py + pz * pz)
+    return 0.5 * log(max(squared, 0.0) + 1.0) - 4.0
+
+
+@_part
+def _angle(one: float, other: float) -> float:
+    """From one phi to another, between −π and π."""
+    d_phi = one - other
+    return d_phi - TURN * math.floor(d_phi / TURN + 0.5)
+
+
+@_part
+def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
+    """What surrounds each jet, three columns.
+
+    The distance ΔR of the nearest other jet, at most 3, over 3; the logarithm of its pt over the jet's, within ±3,
+    faded out with the distance; the logarithm of 1 + the other pt within ΔR < 1 over the jet's.
+    """
+    for i in range(n):
+        nearest, least, activity = i, FAR * FAR, 0.0
+        eta, phi = made.eta[first + i], made.phi[first + i]
+        for j in range(n):
+            d_eta, d_phi = eta - made.eta[first + j], _angle(phi, made.phi[first + j])
+            squared = d_eta * d_eta + d_phi * d_phi if j != i else FAR * FAR  # no jet is its own neighbour
+            nearest, least = (j, squared) if squared < least else (nearest, least)
+            activity += made.pt[first + j] if squared < NEIGHBOURHOOD * NEIGHBOURHOOD else 0.0
+        near = math.sqrt(least) / FAR
+        ratio = min(max(made.log_pt[first + nearest] - made.log_pt[first + i], -3.0), 3.0)
+        row = first + i
+        out[row, 0] = near
+        out[row, 1] = ratio * (1.0 - near)
+        out[row, 2] = log(1.0 + activity / made.pt[first + i]) if activity > 0.0 else 0.0
+        out[row, 3] = 1.0
+
+
+@_part
+def _event(first: int, n: int, made: _Made, out: Floats) -> None:
+    """The event as a jet of it sees it, 19 columns.
+
+    Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
+    the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
+    the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
+    whether there are any.
+    """
+    ht = px = py = pz = energy = 0.0
+    n_hard = 0
+    for i in range(n):
+        ht += made.pt[first + i]
+        n_hard += made.pt[first + i] > COUNTED
+        px += made.px[first + i]
+        py += made.py[first + i]
+        pz += made.pz[first + i]
+        energy += made.energy[first + i]
+    log_ht, log_n, log_mass = log(ht), made.log_of[1 + n_hard], _log_mass(px, py, pz, energy)
+    imbalance = math.sqrt(px * px + py * py) / ht
+    for place in range(n):
+        i = made.by_pt[place]
+        row = first + i
+        out[row, 0] = log_ht - 4.0
+        out[row, 1] = log_ht - made.log_pt[first + i]
+        out[row, 2] = log_n
+        out[row, 3] = imbalance
+        out[row, 4] = min(place, 5) / 5.0
+        out[row, 5] = log_mass
+        for k in range(2):
+            other = _other(place, k)
+            if other < n:
+                j = made.by_pt[other]
+                column = 6 + 5 * k
+                d_phi = _angle(made.phi[first + i], made.phi[first + j])
+                d_eta = made.eta[first + i] - made.eta[first + j]
+                out[row, column] = made.log_mass[max(place, other), min(place, other)]
+                out[row, column + 1] = abs(d_phi) / math.pi
+                out[row, column + 2] = min(abs(d_eta), 6.0) / 3.0
+                out[row, column + 3] = made.log_pt[first + j] - made.log_pt[first + i]
+                out[row, column + 4] = made.log_ratio[first + j]
+                out[row, 17 + k] = 1.0
+        if n > 2:
+            out[row, 16] = made.log_mass[_other(place, 1), _other(place, 0)]
+        out[row, 19] = 1.0
+
+
+@_part
+def _other(place: int, k: int) -> int:
+    """Of a jet at some place by pt, the place of the hardest other jet, or of the next, for k of 0 or 1."""
+    return k if place > k else k + 1
+
+
+@_part
+def _kind(code: int) -> int:
+    """The column of a PDG code's flavour: gluon, light, s, c, b; 5 for none of them."""
+    code = abs(code)
+    if code == 21:
+        return 0
+    return max(code - 1, 1) if 1 <= code <= 5 else 5
+
+
+@_part
+def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
+    """The jet's own flavour, five columns: gluon, light, s, c, b; and those of the other jets, 12 columns.
+
+    The latter are, each time for gluon, light or s, c, b: log(1 + how many there are); which the hardest one is, and
+    which the next.
+    """
+    family, n_family = made.family, made.n_family
+    any_there = False
+    for one in range(5):
+        n_family[one] = 0
+    for i in range(n):
+        kind = _kind(parton[first + i])
+        family[i] = kind if kind < 2 else kind - 1  # gluon, light or s, c, b; 4 for none of them
+        n_family[family[i]] += 1
+        any_there |= parton[first + i] != 0
+    if not any_there:  # what a card does not compute, Delphes zeroes
+        return
+    for place in range(n):
+        i = made.by_pt[place]
+        row = first + i
+        own[row, _kind(parton[row])] = 1.0
+        own[row, 5] = 1.0
+        hardest, next_one = _other(place, 0), _other(place, 1)
+        hardest = family[made.by_pt[hardest]] if hardest < n else 4
+        next_one = family[made.by_pt[next_one]] if next_one < n else 4
+        for one in range(4):
+            out[row, one] = made.log_of[1 + n_family[one] - int(family[i] == one)]
+            out[row, 4 + one] = hardest == one
+            out[row, 8 + one] = next_one == one
+        out[row, 12] = 1.0
+
+
+@_part
+def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
+    """Log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction, five columns.
+
+    The fraction comes as it is and as the logarithms of what is charged and what is not: a jet that is charged but for
+    a hundredth, as one made of a lepton, is measured quite unlike one that is charged but for a tenth.
+    """
+    for i in range(first, first + n):
+        fraction = given[i, 2]
+        charged, neutral = log(1.0 + given[i, 0]), log(1.0 + given[i, 1])
+        if _finite(charged + neutral + fraction):
+            out[i, 0] = charged - 2.0
+            out[i, 1] = neutral - 2.0
+            out[i, 2] = fraction - 0.5
+            out[i, 3] = log(min(max(fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 4] = log(min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 5] = 1.0
+
+
+@_part
+def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
+    """Log τ1, τ2/τ1 and τ3/τ2; ratios of zeros count as zero."""
+    any_there = False
+    for i in range(first, first + n):
+        any_there |= tau[i, 0] != 0.0
+    if not any_there:
+        return
+    for i in range(first, first + n):
+        log_tau1 = log(max(tau[i, 0], LEAST_TAU)) / 2.0 + 1.0
+        ratio21 = tau[i, 1] / tau[i, 0] if tau[i, 0] > LEAST_TAU else 0.0
+        ratio32 = tau[i, 2] / tau[i, 1] if tau[i, 1] > LEAST_TAU else 0.0
+        if _finite(log_tau1 + ratio21 + ratio32):
+            out[i, 0] = log_tau1
+            out[i, 1] = ratio21
+            out[i, 2] = ratio32
+            out[i, 3] = 1.0
+
+
+@_part
+def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
+    """Log of 1 + the missing pt over 10 GeV, and over the jet's; the cosine of the angle between."""
+    y, x = sine_and_cosine(phi)
+    log_missing = log(1.0 + pt / 10.0)
+    for i in range(n):
+        row, jet_pt = first + i, made.pt[first + i]
+        log_ratio = log(1.0 + pt / jet_pt)
+        cosine = (made.px[first + i] * x + made.py[first + i] * y) / jet_pt
+        if _finite(log_missing + log_ratio + cosine):
+            out[row, 0] = log_missing
+            out[row, 1] = log_ratio
+            out[row, 2] = cosine
+            out[row, 3] = 1.0
+
+
+@_part
+def _finite(number: float) -> bool:
+    """Whether a number is one in single precision."""
+    return math.isfinite(np.float32(number))
+
+
+OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4}
+OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
+WIDTHS = OF_JET | OF_EVENT
+NANOAOD = ("flavour", "neighbours", *OF_EVENT)  # levels that CMS NanoAOD has
+N_COLUMNS = sum(WIDTHS.values())
+
+
+def columns_of(level: str) -> slice:
+    """The columns of a level."""
+    before = list(WIDTHS)[: list(WIDTHS).index(level)]
+    start = sum(WIDTHS[name] for name in before)
+    return slice(start, start + WIDTHS[level])
+
+
+_STARTS = tuple(columns_of(level).start for level in WIDTHS)
+
+
+def nearest_distance(columns: Singles) -> Singles:
+    """ΔR of each jet's nearest other one, (N,), at most 3; from columns whose level neighbours is known."""
+    return columns[:, columns_of("neighbours").start] * np.float32(FAR)
+
+
+def encode(n_jets: int, levels: Mapping[str, Floats]) -> Singles:
+    """The columns of all levels, (N, 57), put together.
+
+    Parameters
+    ----------
+    n_jets: N, needed where no level is known.
+    levels: by name, their columns but for the last of each; rows of NaN are unknown.
+    """
+    out = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
+    for name, values in levels.items():
+        columns = columns_of(name)
+        known = np.asarray(np.isfinite(values).all(axis=1))
+        out[:, columns.start : columns.stop - 1] = np.where(known[:, None], values, 0.0)
+        out[:, columns.stop - 1] = known
+    return out
+
+
+def known_levels(columns: Floats, among: Collection[str] = tuple(WIDTHS)) -> tuple[str, ...]:
+    """The levels, of some or all, that are known of any jet."""
+    return tuple(name for name in WIDTHS if name in among and _any(columns, columns_of(name).stop - 1))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _any(columns: Floats, column: int) -> bool:
+    """Whether a column has anything but zeros; the first one found ends the search."""
+    row = 0
+    while row < len(columns) and columns[row, column] == 0.0:
+        row += 1
+    return row < len(columns)
+
+
+def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:
+    """The columns of some levels, (N, n) each."""
+    if tuple(levels) == tuple(WIDTHS):
+        return [columns]
+    return [columns[:, columns_of(level)] for level in levels]
+
+
+def describe(
+    jets: Floats,
+    counts: npt.NDArray[np.integer],
+    *,
+    parton: npt.NDArray[Any] | None = None,
+    composition: npt.NDArray[Any] | None = None,
+    tau: npt.NDArray[Any] | None = None,
+    missing: npt.NDArray[Any] | None = None,
+    out: Singles | None = None,
+) -> Singles:
+    """The columns of all levels, (N, 57), from what is known; `surroundings` says what each column is.
+
+    Parameters
+    ----------
+    jets: all jets of the events in a row, (N, 4): pt [GeV], eta, phi [rad], mass [GeV], finite, pt above zero.
+    counts: jets in each event, (events,).
+    parton: signed PDG codes that label the jets, (N,); events in which all are 0 have no flavours.
+    composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
+    tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
+    missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
+    out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
+
+    A level is unknown of a jet where a number for it is not finite.
+
+    Raises
+    ------
+    ValueError: when the shapes do not agree.
+    """
+    n_jets, n_events = len(jets), len(counts)
+    if np.sum(counts) != n_jets:
+        msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
+        raise ValueError(msg)
+    columns = np.empty((n_jets, N_COLUMNS), dtype=np.float32) if out is None else out[:n_jets]
+    write(
+        columns,
+        _STARTS,
+        _plain("jets", jets, np.float32, (n_jets, 4)),
+        _plain("counts", counts, np.int64, (n_events,)),
+        _plain("parton", parton, np.int64, (n_jets,)),
+        _plain("composition", composition, np.float64, (n_jets, 3)),
+        _plain("tau", tau, np.float64, (n_jets, 3)),
+        _plain("missing", missing, np.float64, (n_events, 2)),
+    )
+    return columns
+
+
+def flavour(parton: npt.NDArray[np.integer]) -> Floats:
+    """Gluon, light, s, c or b as one of five columns, from (signed) PDG codes (N,); other codes are none of them.
+
+    >>> flavour(np.array([21, -1, 5, 0])).argmax(axis=1).tolist()
+    [0, 1, 4, 0]
+    """
+    alone = np.ones(len(parton), dtype=np.int64)
+    return _level("flavour", describe(np.ones((len(parton), 4)), alone, parton=parton))
+
+
+def neighbours(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
+    """What surrounds each jet, (N, 3); jets and counts as of `describe`."""
+    return _level("neighbours", describe(jets, counts))
+
+
+def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
+    """The event as a jet of it sees it, (N, 19); jets and counts as of `describe`."""
+    return _level("event", describe(jets, counts))
+
+
+def _level(name: str, columns: Floats) -> Floats:
+    """The columns of a level, but for the one that says whether it is known."""
+    return columns[:, columns_of(name)][:, :-1]
+
+
+def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    """An array of this shape and of one type to the compiler, wherever it comes from; an empty one for None."""
+    if values is None:
+        return np.empty((0, *shape[1:]), dtype=dtype)
+    plain = np.require(values, dtype, ["C", "A", "W"])
+    if plain.shape != shape:
+        msg = f"{name}: expected shape {shape}, got {plain.shape}"
+        raise ValueError(msg)
+    return plain

@@ -1,0 +1,172 @@
+"""Gen-reco pairs, one to one, by distance in ΔR.
+
+Flat arrays with the number of jets of each event go in; no knowledge of awkward, of files or of networks.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba as nb
+import numpy as np
+
+from coffea_iqn.jets.features import ETA, PHI
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.compiling import kernel
+
+CONE = {0.4: 0.25, 0.5: 0.35}  # ΔR below which a reco jet of radius R belongs to a gen jet, by default
+TURN = 2.0 * np.pi
+
+
+def default_cone(radius: float) -> float:
+    """The matching distance for jets of radius R: below 0.25 for R = 0.4, 0.35 for 0.5, else 0.65 R."""
+    return CONE.get(round(radius, 3), 0.65 * radius)
+
+
+def match_jets(
+    gen_eta: Floats,
+    gen_phi: Floats,
+    gen_counts: Ints,
+    reco_eta: Floats,
+    reco_phi: Floats,
+    reco_counts: Ints,
+    *,
+    cone: float,
+) -> Ints:
+    """The reco jet of each gen jet: nearest pairs first, each jet used at most once.
+
+    Parameters
+    ----------
+    gen_eta, gen_phi: gen jets of all events in a row, (N,); phi in rad.
+    gen_counts: gen jets in each event, (events,).
+    reco_eta, reco_phi, reco_counts: the same of reco jets, (M,) and (events,).
+    cone: ΔR = sqrt(Δη² + Δφ²) below which a pair may match.
+
+    Returns
+    -------
+    for each gen jet the flat index of its reco jet, −1 where there is none, (N,).
+
+    >>> gen_eta, reco_eta = np.array([0.0, 0.2]), np.array([0.15, 3.0])
+    >>> zero = np.zeros(2)
+    >>> match_jets(gen_eta, zero, np.array([2]), reco_eta, zero, np.array([2]), cone=0.4).tolist()
+    [-1, 0]
+    """
+    columns = [np.ascontiguousarray(c, dtype=np.float64) for c in (gen_eta, gen_phi, reco_eta, reco_phi)]
+    match: Ints = _match(*columns, gen_counts.astype(np.int64), reco_counts.astype(np.int64), cone**2)
+    return match
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _match(
+    gen_eta: Doubles,
+    gen_phi: Doubles,
+    reco_eta: Doubles,
+    reco_phi: Doubles,
+    gen_counts: Ints,
+    reco_counts: Ints,
+    cone2: float,
+) -> Ints:
+    match = np.full(len(gen_eta), -1, dtype=np.int64)
+    taken = np.zeros(len(reco_eta), dtype=np.bool_)
+    nearest, distance2 = np.empty_like(match), np.empty(len(match))  # of each gen jet, among reco jets not yet taken
+    gen_end = reco_end = 0
+    for event in range(len(gen_counts)):
+        gen_start, gen_end = gen_end, gen_end + gen_counts[event]
+        reco = reco_end, reco_end + reco_counts[event]
+        reco_end = reco[1]
+        for i in range(gen_start, gen_end):
+            nearest[i], distance2[i] = _nearest(gen_eta[i], gen_phi[i], reco_eta, reco_phi, taken, reco, cone2)
+        for _ in range(gen_start, gen_end):
+            best = gen_start
+            for i in range(gen_start, gen_end):
+                if distance2[i] < distance2[best]:  # of equal ones the first
+                    best = i
+            if not distance2[best] < cone2:
+                break
+            j = nearest[best]
+            match[best], taken[j], distance2[best] = j, True, np.inf
+            for i in range(gen_start, gen_end):
+                if nearest[i] == j and match[i] < 0:
+                    nearest[i], distance2[i] = _nearest(gen_eta[i], gen_phi[i], reco_eta, reco_phi, taken, reco, cone2)
+    return match
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _nearest(
+    eta: float,
+    phi: float,
+    reco_eta: Doubles,
+    reco_phi: Doubles,
+    taken: Bools,
+    reco: tuple[int, int],
+    cone2: float,
+) -> tuple[int, float]:
+    """The nearest reco jet of a range that is not taken, of several the first, and (ΔR)²; else −1 and infinity."""
+    nearest, least = -1, np.inf
+    for j in range(*reco):
+        d_eta = eta - reco_eta[j]
+        d_phi = phi - reco_phi[j]
+        d_phi -= TURN * np.rint(d_phi / TURN)
+        distance2 = d_eta * d_eta + d_phi * d_phi
+        if distance2 < min(cone2, least) and not taken[j]:
+            nearest, least = j, distance2
+    return nearest, least
+
+
+def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints, Floats]:
+    """The gen jet nearest to each jet, as its row, and the distance ΔR; row −1 and infinity where there is none.
+
+    Parameters
+    ----------
+    jets, event: (M, 4), and the event of each, (M,).
+    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    """
+    row, distance = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
+    _find_nearest(jets, event, gen, counts, np.cumsum(counts) - counts, row, distance)
+    return row, distance
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _find_nearest(
+    jets: Floats, event: Ints, gen: Floats, counts: Ints, first: Ints, row: Ints, distance: Doubles
+) -> None:
+    for jet in range(len(jets)):
+        start = first[event[jet]]
+        for other in range(start, start + counts[event[jet]]):
+            d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
+            d_phi = _angle(np.float64(jets[jet, PHI]), np.float64(gen[other, PHI]))
+            this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
+            if this < distance[jet]:
+                row[jet], distance[jet] = other, this
+
+
+@kernel
+def _angle(one: float, other: float) -> float:
+    """From one phi to another, between −π and π."""
+    d_phi = one - other
+    return float(d_phi - 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi)))
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: Bools, ends: Ints) -> Bools:
+    """Whether any other jet lies within a distance ΔR of each jet, (M,).
+
+    Parameters
+    ----------
+    limit: of ΔR.
+    jets, event: (M, 4), and the event of each, (M,).
+    others, there: jets of all events in a row, (N, 4), and which of them count, (N,).
+    ends: how many of those there are up to the end of each event, (events,).
+    """
+    out = np.zeros(len(jets), dtype=np.bool_)
+    for jet in range(len(jets)):
+        eta, phi = np.float64(jets[jet, ETA]), np.float64(jets[jet, PHI])
+        start = ends[event[jet] - 1] if event[jet] > 0 else 0
+        for other in range(start, ends[event[jet]]):
+            d_eta = eta - np.float64(others[other, ETA])
+            if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
+                d_phi = _angle(phi, np.float64(others[other, PHI]))
+                if d_eta * d_eta + d_phi * d_phi < limit * limit:
+                    out[jet] = True
+                    break
+    return out

@@ -1,0 +1,89 @@
+"""Where a matched reco jet can be, known exactly or with head-room: no draw leaves it, no density is beyond."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
+from coffea_iqn.numerics.arrays import Bools, Floats
+
+LEAST_PT = 1e-3  # GeV, below that of any jet, and its logarithm finite
+HEADROOM = 0.03  # beyond the extremes of training: of their distance for pt, of the ratio for mass over pt and |eta|
+ROUNDING = 1e-5  # by which bounds are drawn in, for single precision not to carry a jet across
+
+
+class Support(NamedTuple):
+    """The bounds of a reco jet given its gen jet.
+
+    Attributes
+    ----------
+    cone: ΔR below which the reco jet lies, for it would not be matched elsewhere.
+    abs_eta_max: greatest |eta|, the edge of the detector.
+    energy_max: greatest energy [GeV], that of a beam.
+    mass_over_pt_max: greatest mass over pt, which the radius of a jet limits.
+    pt_target: least and greatest standardised first target: with compressed targets a response in units of its typical
+        size at this gen pt, |eta| and mass.
+    """
+
+    cone: float
+    abs_eta_max: float
+    energy_max: float
+    mass_over_pt_max: float
+    pt_target: tuple[float, float]
+
+    @classmethod
+    def of(
+        cls,
+        gen: Floats,
+        raw: Floats,
+        reco: Floats,
+        pt_target: Floats,
+        *,
+        cone: float | None = None,
+        abs_eta_max: float | None = None,
+        energy_max: float | None = None,
+    ) -> Support:
+        """The support of a training sample.
+
+        Parameters
+        ----------
+        gen, raw, reco: gen jets (N, 4) and their reco jets before and after the detector's scale.
+        pt_target: their standardised first targets, (N,).
+        cone, abs_eta_max, energy_max: where they are known; None for the greatest in the sample and some head-room.
+        """
+        low, high = float(pt_target.min()), float(pt_target.max())
+        margin, more = HEADROOM * (high - low), 1.0 + HEADROOM
+        return cls(
+            cone=more * float(distances(gen, reco).max()) if cone is None else cone,
+            abs_eta_max=more * float(np.abs(reco[:, ETA]).max()) if abs_eta_max is None else abs_eta_max,
+            energy_max=more * float(energies(reco).max()) if energy_max is None else energy_max,
+            mass_over_pt_max=more * float((raw[:, MASS] / raw[:, PT]).max()),
+            pt_target=(low - margin, high + margin),
+        )
+
+    def holds(self, gen: Floats, reco: Floats) -> Bools:
+        """Which reco jets (N, 4) of gen jets (N, 4) lie within it, but for the bounds of pt and mass, (N,)."""
+        inside = (distances(gen, reco) < self.cone) & (np.abs(reco[:, ETA]) < self.abs_eta_max)
+        return np.asarray(inside & (energies(reco) < self.energy_max))
+
+    def drawn_in(self) -> Support:
+        """The same, a little narrower: what to draw from, for rounding to stay within."""
+        less = 1.0 - ROUNDING
+        return self._replace(
+            cone=less * self.cone,
+            abs_eta_max=less * self.abs_eta_max,
+            energy_max=(1.0 - 10.0 * ROUNDING) * self.energy_max,  # of which those of all variables are part
+            mass_over_pt_max=less * self.mass_over_pt_max,
+        )
+
+
+def distances(gen: Floats, reco: Floats) -> Floats:
+    """ΔR of reco jets (N, 4) to gen jets (N, 4), (N,)."""
+    return np.asarray(np.hypot(reco[:, ETA] - gen[:, ETA], wrap_phi(reco[:, PHI] - gen[:, PHI])))
+
+
+def energies(jets: Floats) -> Floats:
+    """The energies [GeV] of jets (N, 4), (N,)."""
+    return np.asarray(np.hypot(jets[:, PT] * np.cosh(jets[:, ETA]), jets[:, MASS]))

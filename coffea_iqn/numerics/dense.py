@@ -1,0 +1,180 @@
+"""Dense layers for a tile of jets: rows are columns of features, jets lie side by side.
+
+Sums run in the order of the inputs, jet by jet: a jet's result does not depend on how many others there are, nor on the
+processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from torch import nn
+
+from coffea_iqn.numerics.arrays import Ints, Singles
+from coffea_iqn.numerics.compiling import kernel
+
+LANES = 8  # single-precision numbers that usual processors take at once
+OUTPUTS, JETS = 4, 3 * LANES  # whose sums, and what makes them, are what fits the registers
+TILE = 10 * JETS  # what so many jets need stays in the nearest caches
+
+
+class Layers(NamedTuple):
+    """The dense layers of a network, LeakyReLU between them.
+
+    Attributes
+    ----------
+    weights, biases: of all layers, one after the other, flat.
+    shapes: outputs, filled up to multiples of four, and inputs of each layer, (layers, 2); no rows: no network.
+    slope: of LeakyReLU, below 1.
+    """
+
+    weights: Singles
+    biases: Singles
+    shapes: Ints
+    slope: np.float32
+
+
+Nets = tuple[Layers, Layers, Layers, Layers]
+
+
+def singles(values: npt.NDArray[Any]) -> Singles:
+    """Numbers as compiled code takes them: single precision, contiguous."""
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def pack(network: nn.Sequential | None, slope: float = 0.0, inputs: Ints | None = None) -> Layers:
+    """The layers of a network, for those of its inputs that may differ from zero; of None, those of none."""
+    linear = [layer for layer in network or () if isinstance(layer, nn.Linear)]
+    weights, biases, shapes = [np.empty(0)], [np.empty(0)], []
+    for layer in linear:
+        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+        if layer is linear[0] and inputs is not None:
+            weight = weight[:, inputs]
+        extra = -len(bias) % OUTPUTS
+        weights.append(np.pad(weight, ((0, extra), (0, 0))).ravel())
+        biases.append(np.pad(bias, (0, extra)))
+        shapes.append((len(bias) + extra, weight.shape[1]))
+    return Layers(
+        np.concatenate(weights).astype(np.float32),
+        np.concatenate(biases).astype(np.float32),
+        np.array(shapes, dtype=np.int64).reshape(-1, 2),
+        np.float32(slope),
+    )
+
+
+def pack_all(networks: Iterable[Any], slope: float, inputs: Sequence[Ints | None] = (None,) * 4) -> Nets:
+    """The layers of the four networks of a `SplineIQN`, each for some of its inputs."""
+    first, second, third, fourth = (pack(network, slope, of) for network, of in zip(networks, inputs, strict=True))
+    return first, second, third, fourth
+
+
+@kernel
+def feed_forward(x: Singles, n: int, layers: Layers, one: Singles, two: Singles) -> Singles:
+    """What a network gives for a tile.
+
+    Parameters
+    ----------
+    x: inputs, (rows, tile).
+    n: how many jets of the tile count.
+    layers: the network.
+    one, two: (rows, tile), overwritten; the result is one of them.
+    """
+    source, target, spare = x, one, two
+    n_weights = n_biases = 0
+    for layer in range(len(layers.shapes)):
+        n_out, n_in = layers.shapes[layer]
+        weights = layers.weights[n_weights : n_weights + n_out * n_in].reshape((n_out, n_in))
+        biases = layers.biases[n_biases : n_biases + n_out]
+        slope = layers.slope if layer < len(layers.shapes) - 1 else np.float32(1.0)
+        _dense(source, n, weights, biases, slope, target)
+        source, target, spare = target, spare, target
+        n_weights += n_out * n_in
+        n_biases += n_out
+    return source
+
+
+@kernel
+def _dense(x: Singles, n: int, weights: Singles, biases: Singles, slope: np.float32, out: Singles) -> None:
+    """One layer for the first n jets, and for some beside them, up to whole multiples of `JETS`."""
+    for jet in range(0, n, JETS):
+        for output in range(0, len(weights), OUTPUTS):
+            _panel(x, out, weights, biases, slope, output, jet)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _panel(_typing: Any, x: Any, out: Any, weights: Any, biases: Any, slope: Any, output: Any, jet: Any) -> Any:
+    """`OUTPUTS` outputs of a layer for `JETS` jets, from the given ones on: written for the compiler behind numba.
+
+    The sums stay in registers as long as they grow, which a loop of numba does not bring about, and every step is a
+    multiplication and an addition that round once, together: IEEE 754 defines that, so the bits are those of any
+    processor.
+    """
+    signature = types.void(x, out, weights, biases, slope, output, jet)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        arrays = zip(signature.args[:4], arguments[:4], strict=True)
+        x, out, weights, biases = (context.make_array(kind)(context, builder, value) for kind, value in arrays)
+        slope, output, jet = arguments[4:]
+        lanes = ir.VectorType(ir.FloatType(), LANES)
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(lanes, [lanes] * 3), f"llvm.fma.v{LANES}f32"
+        )
+        rows, vectors = range(OUTPUTS), range(JETS // LANES)
+        x_width, out_width, n_inputs = (builder.extract_value(array.shape, 1) for array in (x, out, weights))
+
+        def number(value: int) -> Any:
+            return ir.Constant(ir.IntType(64), value)
+
+        def everywhere(value: Any) -> Any:
+            """A number in all lanes."""
+            nothing = ir.Constant(lanes, ir.Undefined)
+            first = builder.insert_element(nothing, value, number(0))
+            return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))
+
+        def place(array: Any, row: Any, width: Any, column: Any) -> Any:
+            return builder.gep(array.data, [builder.add(builder.mul(row, width), column)])
+
+        def vector_at(pointer: Any, vector: int) -> Any:
+            return builder.bitcast(builder.gep(pointer, [number(vector * LANES)]), lanes.as_pointer())
+
+        of_rows = [builder.add(output, number(row)) for row in rows]
+        start = [everywhere(builder.load(builder.gep(biases.data, [row]))) for row in of_rows]
+        before, loop, after = builder.block, builder.append_basic_block("inputs"), builder.append_basic_block("outputs")
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        i = builder.phi(ir.IntType(64))
+        sums = [[builder.phi(lanes) for _ in vectors] for _ in rows]
+        values = [builder.load(vector_at(place(x, i, x_width, jet), v), align=4) for v in vectors]
+        grown = []
+        for row in rows:
+            weight = everywhere(builder.load(place(weights, of_rows[row], n_inputs, i)))
+            grown.append([builder.call(fma, [weight, values[v], sums[row][v]]) for v in vectors])
+        following = builder.add(i, number(1))
+        i.add_incoming(number(0), before)
+        i.add_incoming(following, loop)
+        for row in rows:
+            for v in vectors:
+                sums[row][v].add_incoming(start[row], before)
+                sums[row][v].add_incoming(grown[row][v], loop)
+        builder.cbranch(builder.icmp_signed("<", following, n_inputs), loop, after)
+
+        builder.position_at_end(after)
+        slopes = everywhere(slope)
+        for row in rows:
+            to = place(out, of_rows[row], out_width, jet)
+            for v in vectors:
+                value = grown[row][v]
+                bent = builder.fmul(value, slopes)
+                value = builder.select(builder.fcmp_ordered(">", value, bent), value, bent)
+                builder.store(value, vector_at(to, v), align=4)
+        return context.get_dummy_value()
+
+    return signature, generate

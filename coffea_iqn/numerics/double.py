@@ -1,0 +1,126 @@
+"""Elementary functions in double precision, from additions, multiplications, divisions and comparisons alone.
+
+Such operations round alike on every processor, so what is made of them has the same bits everywhere; the functions of a
+system's library, and those of numpy, differ in their last digit from machine to machine. Polynomials are those of
+Sun Microsystems' fdlibm (1993); a test holds their errors. In single precision: `compiled.elementary`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.numerics.compiling import kernel
+
+LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2, the first of few bits
+LOG2_E = 1.44269504088896338700
+EXP_MIN, EXP_MAX = -708.0, 709.0  # beyond, double precision ends
+MANTISSA, SQRT_HALF = np.int64(0x000FFFFFFFFFFFFF), np.int64(0x3FE6A09E667F3BCD)  # a mask, and the bits of √½
+SHIFT, BIAS = np.int64(52), np.int64(1023)
+QUARTER_HIGH, QUARTER_LOW = 1.57079632673412561417, 6.07710050650619224932e-11  # π/2 in the same way
+HALF_TURN, QUARTER_TURN, EIGHTH_TURN = np.pi, np.pi / 2.0, np.pi / 4.0
+EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # what a double leaves of π/4, and of the arc tangent of ½
+ARCTAN_HALF, ARCTAN_HALF_LOW = 4.63647609000806093515e-01, 2.26987774529616870924e-17
+
+
+@kernel
+def log(x: float) -> float:
+    """The natural logarithm of numbers from 1e-307 on, within 1e-15, relative; NaN of 0, infinity and negative ones."""
+    bits = np.float64(x).view(np.int64) - SQRT_HALF
+    n = float(bits >> SHIFT)
+    f = np.int64((bits & MANTISSA) + SQRT_HALF).view(np.float64) - 1.0  # from √½ − 1 to √2 − 1
+    s = f / (2.0 + f)
+    z = s * s
+    p = 1.479819860511658591e-01
+    p = p * z + 1.531383769920937332e-01
+    p = p * z + 1.818357216161805012e-01
+    p = p * z + 2.222219843214978396e-01
+    p = p * z + 2.857142874366239149e-01
+    p = p * z + 3.999999999940941908e-01
+    p = p * z + 6.666666666666735130e-01
+    half_square = 0.5 * f * f
+    value = n * LN2_HIGH - ((half_square - (s * (half_square + p * z) + n * LN2_LOW)) - f)
+    return value if 0.0 < x < np.inf else np.nan
+
+
+@kernel
+def exp(x: float) -> float:
+    """e^x within 1e-15, relative; below −708 and above 709 as there; NaN of NaN."""
+    within = min(max(x, EXP_MIN), EXP_MAX)
+    n = np.floor(within * LOG2_E + 0.5)
+    high, low = within - n * LN2_HIGH, n * LN2_LOW
+    r = high - low
+    z = r * r
+    p = 4.13813679705723846039e-08
+    p = p * z + -1.65339022054652515390e-06
+    p = p * z + 6.61375632143793436117e-05
+    p = p * z + -2.77777777770155933842e-03
+    p = p * z + 1.66666666666666019037e-01
+    c = r - p * z
+    power_of_two = np.int64((np.int64(n) + BIAS) << SHIFT).view(np.float64)
+    return (1.0 - ((low - r * c / (2.0 - c)) - high)) * power_of_two if not np.isnan(x) else x
+
+
+@kernel
+def sine_and_cosine(x: float) -> tuple[float, float]:
+    """Sin x and cos x within 2e-16, of angles up to 10^5."""
+    quarters = np.rint(x / QUARTER_TURN)
+    r = (x - quarters * QUARTER_HIGH) - quarters * QUARTER_LOW
+    z = r * r
+    p = 1.58969099521155010221e-10
+    p = p * z + -2.50507602534068634195e-08
+    p = p * z + 2.75573137070700676789e-06
+    p = p * z + -1.98412698298579493134e-04
+    p = p * z + 8.33333333332248946124e-03
+    p = p * z + -1.66666666666666324348e-01
+    sine = r + r * z * p
+    q = -1.13596475577881948265e-11
+    q = q * z + 2.08757232129817482790e-09
+    q = q * z + -2.75573143513906633035e-07
+    q = q * z + 2.48015872894767294178e-05
+    q = q * z + -1.38888888888741095749e-03
+    q = q * z + 4.16666666666666019037e-02
+    cosine = 1.0 - (0.5 * z - z * z * q)
+    turned = np.int64(quarters)
+    if turned & 1:
+        sine, cosine = cosine, -sine
+    return (-sine, -cosine) if turned & 2 else (sine, cosine)
+
+
+@kernel
+def arctan2(y: float, x: float) -> float:
+    """The angle of (x, y), from −π to π, within 5e-16; 0 of (0, 0)."""
+    large, small = max(abs(x), abs(y)), min(abs(x), abs(y))
+    slope = small / large if large > 0.0 else 0.0
+    base, base_low, t = 0.0, 0.0, slope
+    if slope >= 0.6875:
+        base, base_low, t = EIGHTH_TURN, EIGHTH_TURN_LOW, (slope - 1.0) / (slope + 1.0)
+    elif slope >= 0.4375:
+        base, base_low, t = ARCTAN_HALF, ARCTAN_HALF_LOW, (2.0 * slope - 1.0) / (2.0 + slope)
+    z = t * t
+    p = 1.62858201153657823623e-02
+    p = p * z + -3.65315727442169155270e-02
+    p = p * z + 4.97687799461593236017e-02
+    p = p * z + -5.83357013379057348645e-02
+    p = p * z + 6.66107313738753120669e-02
+    p = p * z + -7.69187620504482999495e-02
+    p = p * z + 9.09088713343650656196e-02
+    p = p * z + -1.11111104054623557880e-01
+    p = p * z + 1.42857142725034663711e-01
+    p = p * z + -1.99999999998764832476e-01
+    p = p * z + 3.33333333333329318027e-01
+    angle = base - ((t * p * z - base_low) - t)
+    if abs(y) > abs(x):
+        angle = QUARTER_TURN - angle
+    if x < 0.0:
+        angle = HALF_TURN - angle
+    return -angle if y < 0.0 else angle
+
+
+@kernel
+def angles(y: Doubles, x: Doubles) -> Doubles:
+    """`arctan2` of each y and x, (N,)."""
+    out = np.empty(len(y))
+    for i in range(len(y)):
+        out[i] = arctan2(y[i], x[i])
+    return out

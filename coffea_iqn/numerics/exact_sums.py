@@ -1,0 +1,131 @@
+"""Sums of weights that come out the same to the last bit, in whatever order they are taken.
+
+Floating-point addition rounds, and so depends on the order: the same events in other chunks would give other
+histograms. Here each weight is split into parts that are multiples of fixed powers of two (the limbs of J. Demmel
+and H. D. Nguyen, "Parallel Reproducible Summation", IEEE Trans. Comput. 64 (2015) 2060). Parts of one limb add
+without rounding, up to 2^33 entries a bin, and only the last step, from limbs to one number, rounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.numerics.arrays import Doubles
+
+Bins = npt.NDArray[np.uint32]
+Events = npt.NDArray[np.int64]
+
+LIMB_BITS = 20
+
+
+def split(values: Doubles) -> dict[int, Doubles]:
+    """Values (N,) as parts by limb: part j is a multiple of 2^(20 j) below 2^(20 (j + 1)), and the parts add up.
+
+    Raises
+    ------
+    ValueError: when a value is not finite.
+
+    >>> {limb: part.tolist() for limb, part in split(np.array([3.0, 0.5])).items()}
+    {0: [3.0, 0.0], -1: [0.0, 0.5]}
+    """
+    if not np.isfinite(values).all():
+        msg = f"weights: expected finite numbers, got {int((~np.isfinite(values)).sum())} of {len(values)} otherwise"
+        raise ValueError(msg)
+    parts = {}
+    rest = values.astype(np.float64)
+    greatest = np.abs(rest).max(initial=0.0)
+    while greatest > 0.0:
+        limb = (math.frexp(greatest)[1] - 1) // LIMB_BITS
+        # nothing is smaller than 2^-1074
+        parts[limb], greatest = _take_multiples(rest, math.ldexp(1.0, max(LIMB_BITS * limb, -1074)))
+    return parts
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _take_multiples(rest: Doubles, unit: float) -> tuple[Doubles, float]:
+    """Take from each number the multiple of unit that is in it; also, the greatest size of what is left."""
+    taken, greatest = np.empty_like(rest), 0.0
+    for i in range(len(rest)):
+        taken[i] = np.trunc(rest[i] / unit) * unit
+        rest[i] -= taken[i]
+        greatest = max(greatest, abs(rest[i]))
+    return taken, greatest
+
+
+class Weights(NamedTuple):
+    """Weights and their squares, split by limb.
+
+    Attributes
+    ----------
+    limbs: those that any weight or square has, ascending.
+    parts: (limbs, N, 2), of weights and of their squares.
+    """
+
+    limbs: tuple[int, ...]
+    parts: Doubles
+
+    @classmethod
+    def of(cls, weights: Doubles) -> Weights:
+        both = split(weights), split(weights**2)
+        limbs = tuple(sorted(both[0].keys() | both[1].keys()))
+        parts = np.zeros((len(limbs), len(weights), 2))
+        for row, by_limb in enumerate(both):
+            for limb, part in by_limb.items():
+                parts[limbs.index(limb), :, row] = part
+        return cls(limbs, parts)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def add(totals: Doubles, bins: Bins, event: Events, parts: Doubles) -> None:
+    """Add weights to the bins of histograms.
+
+    Parameters
+    ----------
+    totals: sums of parts so far, changed in place, (limbs, bins, 2).
+    bins: of each entry, in each histogram, (histograms, N).
+    event: of each entry, (N,).
+    parts: those of `Weights`, of the events, (limbs, events, 2).
+    """
+    for limb in range(len(parts)):
+        part, total = parts[limb], totals[limb]
+        for i in range(len(event)):
+            weight, square = part[event[i], 0], part[event[i], 1]
+            for histogram in range(len(bins)):
+                at = bins[histogram, i]
+                total[at, 0] += weight
+                total[at, 1] += square
+
+
+def event_entries(bins: Bins, event: Events, weights: Doubles, *, share: float) -> tuple[Bins, Doubles]:
+    """Entries of one event in one bin made one entry, for they are correlated.
+
+    Several draws of one event are such entries: the sum of their squared weights falls with their number, the
+    variance of what they sum to does not.
+
+    Parameters
+    ----------
+    bins, event: as of `add`; histograms share no bin.
+    weights: of the events, (events,).
+    share: of its event's weight that each entry has.
+
+    Returns
+    -------
+    bins (1, M) and weights (M,).
+    """
+    n_bins = int(bins.max(initial=0)) + 1
+    cells, entries = np.unique(event * n_bins + bins.astype(np.int64), return_counts=True)
+    return (cells % n_bins).astype(np.uint32)[None], weights[cells // n_bins] * (entries * share)
+
+
+def merge(limbs: Mapping[int, Doubles]) -> Doubles:
+    """The limbs of sums as plain numbers, in an order that depends on the limbs alone."""
+    total = np.zeros_like(next(iter(limbs.values())))
+    for limb in sorted(limbs):
+        total = total + limbs[limb]
+    return total

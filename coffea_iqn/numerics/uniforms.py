@@ -1,0 +1,161 @@
+"""Quantile levels that depend on what a jet is, never on where it is computed.
+
+The levels come from Philox4x32-10 (J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, SC'11), a
+counter-based generator: a bijection of a 128-bit counter under a 64-bit key. Two rounds of it are chained,
+so that nothing of a jet's identity is lost to a hash:
+
+    event key  = philox(counter = (event, luminosityBlock, run), key = hash of (seed, dataset))
+    four words = philox(counter = (gen jet, replica, stream; half of the event key), key = the other half)
+
+Four words make the four levels of one jet. Chunk, executor, worker, file order and event slicing enter nowhere.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numba as nb
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from coffea_iqn.numerics.arrays import Singles
+
+Words = npt.NDArray[np.uint32]
+
+STREAM_JET = 0  # the levels of the four-momentum
+STREAM_ACCEPTANCE = 1  # whether the jet is reconstructed
+STREAM_SPLIT = 2  # which part of a training sample an event belongs to
+STREAM_NEAR = 3  # unmatched jets near a gen jet
+STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
+
+_ROUNDS = 10
+_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+_W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+_LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+_DROPPED, _HALF, _STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def philox(counter: Words, key: Words) -> Words:
+    """Philox4x32-10 of each row.
+
+    Parameters
+    ----------
+    counter: (N, 4) uint32.
+    key: (N, 2) uint32.
+
+    Returns
+    -------
+    (N, 4) uint32, equal to Random123's.
+    """
+    out = np.empty_like(counter)
+    for i in range(len(counter)):
+        c, k = counter[i], key[i]
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _block(c[0], c[1], c[2], c[3], k[0], k[1])
+    return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
+    """Four words of a counter of four and a key of two, all uint32."""
+    for _ in range(_ROUNDS):
+        p0 = _M0 * np.uint64(c0)
+        p1 = _M1 * np.uint64(c2)
+        c0, c1, c2, c3 = (
+            np.uint32(p1 >> _HIGH) ^ c1 ^ k0,
+            np.uint32(p1),
+            np.uint32(p0 >> _HIGH) ^ c3 ^ k1,
+            np.uint32(p0),
+        )
+        k0 = np.uint32(k0 + _W0)
+        k1 = np.uint32(k1 + _W1)
+    return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
+
+
+def event_keys(
+    seed: int,
+    dataset: str,
+    run: npt.ArrayLike,
+    luminosity_block: npt.ArrayLike,
+    event: npt.ArrayLike,
+) -> Words:
+    """A 128-bit key for each event, (events, 4) uint32; different events of a dataset never share one.
+
+    Parameters
+    ----------
+    seed: any integer.
+    dataset: name of the dataset; for files without run numbers, with the file's identity.
+    run, luminosity_block: (events,), taken modulo 2^32.
+    event: (events,), 64 bits.
+    """
+    digest = hashlib.blake2b(f"{seed}\n{dataset}".encode(), digest_size=8).digest()
+    number = np.asarray(event).astype(np.uint64)
+    counter = np.empty((len(number), 4), dtype=np.uint32)
+    counter[:, 0] = number & _LOW
+    counter[:, 1] = number >> _HIGH
+    counter[:, 2] = np.asarray(luminosity_block)
+    counter[:, 3] = np.asarray(run)
+    key = np.broadcast_to(np.frombuffer(digest, dtype="<u4"), (len(number), 2))
+    words: Words = philox(counter, np.ascontiguousarray(key))
+    return words
+
+
+def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int = STREAM_JET) -> Singles:
+    """Four levels in (0, 1) for each jet.
+
+    Parameters
+    ----------
+    keys: the `event_keys` of the event each jet belongs to, (N, 4).
+    index: of the gen jet in its event, before any cut, (N,), or one for all.
+    replica: which of several independent draws, below 2^24.
+    stream: which use, one of the `STREAM_` constants.
+
+    Returns
+    -------
+    (N, 4) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
+    """
+    out = np.empty((len(keys), 4), dtype=np.float32)
+    words = np.broadcast_to(np.asarray(index).astype(np.uint32), len(keys))
+    _levels(keys, words, np.uint32((replica << 8) | stream), out)
+    return out
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _levels(keys: Words, index: Words, use: np.uint32, out: Singles) -> None:
+    for i in range(len(keys)):
+        a, b, c, d = _block(index[i], use, keys[i, 2], keys[i, 3], keys[i, 0], keys[i, 1])
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _level(a), _level(b), _level(c), _level(d)
+
+
+@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _level(word: Any) -> Any:
+    return (np.float32(np.uint32(word) >> _DROPPED) + _HALF) * _STEP
+
+
+def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET) -> Tensor:
+    """What `levels` gives, bit for bit, where the tensors are: (N, 4) float32.
+
+    Parameters
+    ----------
+    keys, index: as of `levels`, of any integer type.
+    replica, stream: as of `levels`.
+    """
+    low = int(_LOW)
+    key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
+    counter = [index.to(torch.int64) & low, torch.full_like(key0, (replica << 8) | stream), key2, key3]
+    words = torch.stack(_block_of_tensors(counter, [key0, key1]), dim=1)
+    return ((words >> int(_DROPPED)).to(torch.float32) + float(_HALF)) * float(_STEP)
+
+
+def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
+    """As `_block`, of words in 64-bit integers, whose products keep the 64 bits that they have."""
+    low, high = int(_LOW), int(_HIGH)
+    (c0, c1, c2, c3), (k0, k1) = counter, key
+    for _ in range(_ROUNDS):
+        p0, p1 = c0 * int(_M0), c2 * int(_M1)
+        c0, c1, c2, c3 = (p1 >> high & low) ^ c1 ^ k0, p1 & low, (p0 >> high & low) ^ c3 ^ k1, p0 & low
+        k0, k1 = k0 + int(_W0) & low, k1 + int(_W1) & low
+    return [c0, c1, c2, c3]

@@ -1,0 +1,182 @@
+"""What a training step sees: which jets, and how much of what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from coffea_iqn.jets.context import NANOAOD, WIDTHS
+from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
+
+MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
+
+# how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
+SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
+    (0.40, tuple(WIDTHS)),
+    (0.15, (*NANOAOD, "composition")),
+    (0.35, NANOAOD),
+    (0.10, ()),
+)
+
+
+def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator) -> Tensor:
+    """Network inputs with some levels of context hidden.
+
+    Parameters
+    ----------
+    inputs: (N, n), the columns of the levels last.
+    levels: of `context`, in the order of their columns.
+    blind: chance that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
+    generator: on the CPU, whatever the device of inputs.
+    """
+    if not levels:
+        return inputs
+    n = len(inputs)
+    shares = torch.tensor([share for share, _ in SHOWN])
+    seen_by_kind = torch.tensor([[level in shown for level in levels] for _, shown in SHOWN])
+    seen = seen_by_kind[torch.multinomial(shares, n, replacement=True, generator=generator)]  # (N, levels)
+    some = torch.rand(n, len(levels), generator=generator) < 0.5
+    seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
+    mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
+    start = inputs.shape[1] - mask.shape[1]
+    return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
+
+
+def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
+    """How to draw rows for a batch.
+
+    Parameters
+    ----------
+    sample: which training sample each row is of, (N,) int64.
+    shares: of each sample in a batch; none for each as its number of rows.
+
+    Returns
+    -------
+    a function of the number of rows and a generator that gives rows, (n,).
+    """
+    order = sample.argsort(stable=True)
+    sizes = sample.bincount(minlength=len(shares))
+    starts = sizes.cumsum(0) - sizes
+    wanted = torch.tensor(shares, dtype=torch.float64) if shares else sizes.double()
+    wanted = torch.where(sizes > 0, wanted, 0.0)
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        which = torch.multinomial(wanted, n, replacement=True, generator=generator)
+        place = (torch.rand(n, dtype=torch.float64, generator=generator) * sizes[which]).long()
+        return order[starts[which] + place]
+
+    return draw
+
+
+# of the time of a training by the default recipe, what each network takes
+TIMES = {
+    "origin": 0.13,
+    "quantiles": 0.40,
+    "far tails": 0.20,
+    "acceptance": 0.18,
+    "near number": 0.02,
+    "near jets": 0.15,
+    "far number": 0.01,
+    "far jets": 0.11,
+}
+
+
+@dataclass
+class Budget:
+    """Minutes that the networks of a training share, in their usual proportions; what one leaves goes to the others.
+
+    Attributes
+    ----------
+    minutes: still to be spent; None for as many as the steps take.
+    phases: still to come, keys of `TIMES`.
+    """
+
+    minutes: float | None = None
+    phases: list[str] = field(default_factory=list)
+
+    def of(self, phase: str) -> float | None:
+        """The minutes of the next phase."""
+        if self.minutes is None:
+            return None
+        # a moment at least, where those before took longer than theirs
+        return max(self.minutes * TIMES[phase] / sum(TIMES[name] for name in self.phases), 1e-6)
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Take what a phase took."""
+        if self.minutes is not None:
+            self.minutes -= seconds / 60.0
+            self.phases.remove(phase)
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training under way: how each of its networks is fitted.
+
+    Attributes
+    ----------
+    blind: as of `hidden`.
+    shares: as of `drawing`.
+    device: where to compute, as torch names it.
+    checkpoint, watch: as of `fitting.fit`.
+    budget: of time.
+    """
+
+    blind: float
+    shares: tuple[float, ...]
+    device: str
+    checkpoint: Path | None
+    watch: Watch | None
+    budget: Budget = field(default_factory=Budget)
+
+    def fit(
+        self,
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        learn: tuple[Tensor, ...],
+        check: tuple[Tensor, ...],
+        schedule: Schedule,
+        levels: tuple[str, ...] = (),
+    ) -> Fitted:
+        """Fit a module, and return its best validation loss, the time spent and the steps made.
+
+        Parameters
+        ----------
+        phase: a name for progress and for the checkpoint.
+        module: what is trained.
+        loss: of a batch of `learn` but its last, and a generator.
+        learn, check: rows to learn from and rows held out: inputs first, the training sample of each last.
+        schedule: steps and the like; its minutes are those of all networks.
+        levels: of context, the last columns of the inputs, of which some are hidden.
+        """
+        *learnt, sample = learn
+        learnt = [t.to(self.device) for t in learnt]
+        *checked, valid_sample = check
+        chosen = drawing(valid_sample, self.shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
+        checked = [t[chosen].to(self.device) for t in checked]
+
+        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            inputs, *others = (t[rows.to(self.device)] for t in learnt)
+            return loss(hidden(inputs, levels, self.blind, generator), *others, generator)
+
+        def validation_loss() -> Tensor:
+            same_each_time = _seeded()
+            inputs, *others = checked
+            return loss(hidden(inputs, levels, self.blind, same_each_time), *others, same_each_time)
+
+        draw = drawing(sample, self.shares)
+        module.to(self.device)
+        schedule = replace(schedule, minutes=self.budget.of(phase))
+        fitted = fit(
+            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
+        )
+        self.budget.spend(phase, fitted.seconds)
+        return fitted
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)

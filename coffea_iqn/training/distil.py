@@ -1,0 +1,196 @@
+"""A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same gen jets.
+
+Smaller networks fold faster. Taught by an emulator instead of by reco jets, they see as many draws as they like, and
+the exact density of each, so that what they learn is limited by their size alone. Of the far tails a teacher's draws
+say too little: in the end they learn from the reco jets themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, Bounds, OriginNetwork, QuantileNetwork, SplineIQN
+from coffea_iqn.jets.features import PHI
+from coffea_iqn.numerics.arrays import Bools
+from coffea_iqn.training.batches import Budget, Course
+from coffea_iqn.training.emulators import claim, part_of, with_mirrored, with_targets
+from coffea_iqn.training.optimise import Fitted, Schedule, Watch
+from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.recipes import TrainingSettings, shorter
+
+Rows = tuple[Tensor, ...]
+
+TINY = 1e-6  # levels are drawn no nearer to 0 and 1
+# The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
+# of the distance of the levels do not, and tie the small network to the large one draw by draw.
+TIE = 0.5
+# of the score of the tails, in which some per cent of the jets are; the mass keeps to its likelihood
+TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
+HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (36, 36), (24, 24), (24, 24)  # sizes of hidden layers
+
+
+def distil(
+    teacher: Emulator,
+    pairs: JetPairs,
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> Emulator:
+    """An emulator of smaller networks that draws as the teacher does.
+
+    Parameters
+    ----------
+    teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
+    pairs: gen jets, their context, and their reco jets.
+    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; the last
+        third of the steps, on the reco jets, has twice the batch size and half the learning rate.
+    checkpoint, watch: as of `training.train`.
+
+    Returns
+    -------
+    the emulator, whose card is the teacher's, with "training" of its own.
+
+    Raises
+    ------
+    TypeError: when the teacher's network has no density.
+    FloatingPointError: when a loss is no longer finite.
+    """
+    if not isinstance(teacher.network, SplineIQN):
+        msg = f"teacher: expected a SplineIQN, which has a density, got {type(teacher.network).__name__}"
+        raise TypeError(msg)
+    v = teacher.variables
+    if checkpoint is not None:
+        claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
+    origin, network, gate = _students(teacher, settings)
+    of_tensors = teacher.on("cpu").variables
+    to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
+    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
+    course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
+    held_out = pairs.level < settings.holdout
+    learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
+
+    def fitted(
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        schedule: Schedule,
+        rows: tuple[Rows, Rows] = (learn, check),
+    ) -> Fitted:
+        return course.fit(phase, module, loss, rows[0], rows[1], schedule, v.context)
+
+    def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
+        with torch.no_grad():
+            return inputs if by is None else by.describe(inputs)
+
+    def origin_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
+        assert origin is not None
+        assert teacher.origin is not None
+        with torch.no_grad():
+            likely = functional.softmax(teacher.origin(inputs), dim=1)
+        return functional.cross_entropy(origin(inputs), likely)
+
+    def quantile_loss(inputs: Tensor, gen: Tensor, generator: torch.Generator) -> Tensor:
+        seen, seen_by_teacher = described(origin, inputs), described(teacher.origin, inputs)
+        tau = torch.rand(len(inputs), N_TARGETS, generator=generator).clamp(TINY, 1.0 - TINY)
+        with torch.no_grad():
+            y = teacher.network.sample(
+                tau, seen_by_teacher, partial(of_tensors.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+            )
+            bounds = of_tensors.all_bounds(y, gen, v.raw_pt_min)
+            levels, log_densities = _densities(teacher.network, y, seen_by_teacher, bounds)
+        own_levels, own_log_densities = _densities(network, y, seen, bounds)
+        divergence = (log_densities - own_log_densities).sum(dim=1).mean()
+        return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
+
+    def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
+        return network.tail_loss(described(origin, inputs), target, (least, most), weights=TAILS_WEIGHTS)
+
+    def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
+        assert gate is not None
+        assert teacher.acceptance is not None
+        with torch.no_grad():
+            found = torch.sigmoid(teacher.acceptance(described(teacher.origin, inputs)))
+        return functional.binary_cross_entropy_with_logits(gate(described(origin, inputs)), found)
+
+    short = shorter(settings, 1)
+    fits = {}
+    if origin is not None:
+        fits["origin"] = fitted("origin", origin, origin_loss, short)
+    fits["quantiles"] = fitted("quantiles", network, quantile_loss, settings)
+    last = replace(short, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
+    fits["far tails"] = fitted("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
+    if gate is not None:
+        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
+    for part in (origin, network, gate):
+        if part is not None:
+            part.eval()
+    return Emulator(network, v, gate, origin, teacher.unmatched, card=_card(teacher, pairs, settings, fits))
+
+
+def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: Mapping[str, Fitted]) -> dict[str, Any]:
+    """The teacher's card, with this training in place of its own."""
+    training = {
+        "teacher": {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")},
+        "settings": asdict(settings),
+        "gen_jets": len(pairs.gen),
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
+    }
+    return {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
+
+
+def _densities(network: QuantileNetwork, y: Tensor, context: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
+    """Levels and log-densities of the four targets between their bounds, (N, 4) each."""
+    least, most = bounds
+    both = [network.density(k, y[:, k], context, y[:, :k], (least[:, k], most[:, k])) for k in range(N_TARGETS)]
+    levels, log_densities = zip(*both, strict=True)
+    return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)
+
+
+def _logit(levels: Tensor) -> Tensor:
+    return torch.logit(levels, eps=TINY)
+
+
+def _students(
+    teacher: Emulator, settings: TrainingSettings
+) -> tuple[OriginNetwork | None, SplineIQN, AcceptanceNetwork | None]:
+    """The smaller networks before their training, by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        old = teacher.origin
+        origin = None
+        if old is not None:
+            sizes = {"n_event": old.n_event, "n_samples": old.n_samples}
+            origin = OriginNetwork(old.n_context, **sizes, hidden=OF_ORIGIN)
+        network = SplineIQN(teacher.network.n_context, hidden=settings.hidden or HIDDEN)
+        gate = AcceptanceNetwork(teacher.network.n_context, hidden=OF_ACCEPTANCE)
+        return origin, network, gate if teacher.acceptance is not None else None
+
+
+def _jets(pairs: JetPairs, held_out: Bools, variables: Variables, settings: TrainingSettings) -> tuple[Rows, Rows]:
+    """What `training.with_targets` gives of the pairs to learn from and of those held out."""
+    learn, check = part_of(pairs, ~held_out), part_of(pairs, held_out)
+    return with_targets(with_mirrored(learn) if settings.reflect else learn, variables), with_targets(check, variables)
+
+
+def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
+    """Network inputs, gen jets and samples of some gen jets, half of them mirrored in phi if so asked."""
+    gen, context = pairs.gen[part].copy(), pairs.context[part]
+    if reflect:
+        gen[::2, PHI] *= -1.0
+    v = teacher.variables
+    columns = (v.network_inputs(gen, context), gen, pairs.sample[part])
+    return tuple(torch.from_numpy(column) for column in columns)

@@ -1,0 +1,274 @@
+"""Pairs of jets to an emulator: `train` is the recipe from top to bottom; `recipes` holds what may differ."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
+from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, TARGETS, Compression
+from coffea_iqn.jets.support import Support
+from coffea_iqn.numerics.arrays import Bools
+from coffea_iqn.training.batches import Budget, Course
+from coffea_iqn.training.optimise import Fitted, Schedule, Watch
+from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.unmatched import learn_unmatched
+
+BELOW = 1e-3  # fraction of jets that rounding may bring below a threshold
+MOST_OUTSIDE = 1e-4  # of the pairs: so few may lie beyond a bound, as a smeared energy does; more, and it is wrong
+
+
+def train(
+    pairs: JetPairs,
+    settings: TrainingSettings,
+    unmatched: UnmatchedJets | None = None,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+    device: str = "cpu",
+) -> Emulator:
+    """Train an emulator on pairs of jets.
+
+    Parameters
+    ----------
+    pairs: the training sample, the part to be held out included.
+    settings: the recipe.
+    unmatched: reco jets of the same events that match no gen jet; None for an emulator that makes none.
+    checkpoint: a folder for the state of an unfinished training, made when missing; a call with the same
+        pairs and settings goes on from there, and ends with the weights of an uninterrupted one.
+    watch: called at each look at the validation loss.
+    device: where to compute, as torch names it. Batches are drawn on the CPU, the same for every device.
+
+    Returns
+    -------
+    the emulator, whose card holds "training" (settings, number of pairs, losses, steps, minutes).
+
+    Raises
+    ------
+    ValueError: when a part of the sample is empty, the checkpoint belongs to another training, the network cannot take
+        the threshold, or jets lie below it.
+    FloatingPointError: when the loss is no longer finite.
+    """
+    learn, check = _split(pairs, settings)
+    if checkpoint is not None:
+        claim(checkpoint, [*pairs, *(unmatched or ())], settings)
+    n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
+    if settings.reflect:
+        learn = with_mirrored(learn)
+    variables = _variables(learn, settings)
+    network, gate, origin = _networks(learn, variables, settings)
+    learns_unmatched = settings.unmatched and unmatched is not None
+    to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
+    to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
+    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
+
+    def fitted(
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
+        schedule: Schedule,
+    ) -> Fitted:
+        to_learn, to_check = (tensors(part, variables) for part in (learn, check))
+        return course.fit(phase, module, loss, to_learn, to_check, schedule, variables.context)
+
+    def described(inputs: Tensor) -> Tensor:
+        if origin is None:
+            return inputs
+        with torch.no_grad():
+            return origin.describe(inputs)
+
+    def origin_loss(inputs: Tensor, sample: Tensor, _: torch.Generator) -> Tensor:
+        assert origin is not None
+        return functional.cross_entropy(origin(inputs), sample)
+
+    def quantile_loss(
+        inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        return network.loss(described(inputs), target, (least, most), generator)
+
+    def acceptance_loss(inputs: Tensor, found: Tensor, _: torch.Generator) -> Tensor:
+        return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
+
+    short = shorter(settings, 1, batch_size=4 * settings.batch_size)
+    # decay of the weights keeps an efficiency from rising as steeply as it does at a threshold
+    less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
+    fits = {}
+    if origin is not None:
+        fits["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
+    fits["quantiles"] = fitted("quantiles", network, quantile_loss, with_targets, settings)
+    if settings.acceptance:
+        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
+    extra = None
+    if settings.unmatched and unmatched is not None:
+        extra, fits_of_extra = learn_unmatched(pairs, unmatched, variables, settings, course)
+        fits |= fits_of_extra
+
+    for part in (network, gate, origin):
+        if part is not None:
+            part.to("cpu").eval()
+    report = {
+        "settings": asdict(settings),
+        "gen_jets": len(pairs.gen),
+        **n_pairs,
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
+    }
+    gate_or_none = gate if settings.acceptance else None
+    return Emulator(network, variables, gate_or_none, origin, extra, card={"training": report})
+
+
+def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
+    """The pairs to learn from and those held out, found fit for the settings."""
+    held_out = pairs.level < settings.holdout
+    n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
+    if n_learn == 0 or n_check == 0:
+        counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"
+        msg = f"training: expected matched pairs to train and to validate on, {counts}"
+        raise ValueError(msg)
+    reco = pairs.reco[pairs.matched].astype(np.float64)
+    n_below = int((SCALES[settings.scale].undo(reco)[:, PT] < settings.raw_pt_min).sum())
+    if n_below > BELOW * len(reco):
+        what = f"got {n_below} of {len(reco)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
+        msg = f"raw_pt_min: expected matched reco jets above it, {what}"
+        raise ValueError(msg)
+    n_samples = int(pairs.sample.max()) + 1
+    if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
+        msg = f"shares: expected one above 0 for each of {n_samples} samples, got {settings.shares}"
+        raise ValueError(msg)
+    return part_of(pairs, ~held_out), part_of(pairs, held_out)
+
+
+def _networks(
+    pairs: JetPairs, variables: Variables, settings: TrainingSettings
+) -> tuple[QuantileNetwork, AcceptanceNetwork, OriginNetwork | None]:
+    """The networks before their training, by the seed alone."""
+    n_context = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
+    n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
+    sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
+    given = {name: value for name, value in sizes.items() if value is not None}
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        origin = None
+        if n_event:
+            origin = OriginNetwork(n_context, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
+            n_context = origin.n_outputs
+        network = build({"type": settings.network, "n_context": n_context, **given})
+        if settings.raw_pt_min > 0.0 and not network.exact:
+            network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
+            msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
+            raise ValueError(msg)
+        return network, AcceptanceNetwork(n_context), origin
+
+
+def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:
+    return JetPairs(*(column[rows] for column in pairs))  # type: ignore[arg-type]
+
+
+def with_mirrored(pairs: JetPairs) -> JetPairs:
+    """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
+    gen, reco = (jets.copy() for jets in (pairs.gen, pairs.reco))
+    for jets in (gen, reco):
+        jets[:, PHI] *= -1.0
+    both = zip(pairs, pairs._replace(gen=gen, reco=reco), strict=True)
+    return JetPairs(*(np.concatenate(columns) for columns in both))
+
+
+def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
+    """Standardisations, compression and support, from the training part.
+
+    Raises
+    ------
+    ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
+    """
+    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
+    raw_targets = TARGETS[settings.targets].encode(SCALES[settings.scale].undo(reco), gen)
+    compression = Compression.of(raw_targets, gen) if settings.compress else None
+    if compression is not None:
+        raw_targets = compression.apply(raw_targets, gen)
+    target_scale = Standardisation.of(raw_targets)
+    known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
+    pt_target = target_scale.apply(raw_targets)[:, PT]
+    support = Support.of(gen, SCALES[settings.scale].undo(reco), reco, pt_target, **known)
+    n_outside = int((~support.holds(gen, reco)).sum())
+    if n_outside > MOST_OUTSIDE * len(gen):
+        bounds = f"cone {support.cone:g}, |eta| {support.abs_eta_max:g} and energy {support.energy_max:g} GeV"
+        msg = f"training: expected reco jets within {bounds}, got {n_outside} of {len(gen)} beyond"
+        raise ValueError(msg)
+    return Variables(
+        inputs=settings.inputs,
+        targets=settings.targets,
+        scale=settings.scale,
+        input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.gen)),
+        target_scale=target_scale,
+        support=support,
+        compression=compression,
+        context=_context(pairs, settings),
+        raw_pt_min=settings.raw_pt_min,
+    )
+
+
+def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
+    """Levels to learn from: a level that no training file has must not speak up later."""
+    levels = [level for level in known_levels(pairs.context) if level in settings.context]
+    one_sample = pairs.sample.min() == pairs.sample.max()
+    return tuple(level for level in levels if not (one_sample and level in OF_EVENT))
+
+
+def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
+    pairs = part_of(pairs, pairs.matched)
+    pairs = part_of(pairs, variables.support.holds(pairs.gen, pairs.reco))
+    target = variables.encode(pairs.reco, pairs.gen)
+    bounds = variables.all_bounds(target, pairs.gen, variables.raw_pt_min)
+    columns = (variables.network_inputs(pairs.gen, pairs.context), target, *bounds, pairs.sample)
+    return tuple(torch.from_numpy(column) for column in columns)
+
+
+def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n) of all gen jets, and the sample of each, (N,), twice: to learn, and to balance."""
+    inputs = torch.from_numpy(variables.network_inputs(pairs.gen, pairs.context))
+    sample = torch.from_numpy(pairs.sample)
+    return inputs, sample, sample
+
+
+def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
+    """Network inputs (N, n) of all gen jets, 1 where one has a reco jet, (N,), and samples (N,)."""
+    inputs, sample, _ = _with_sample(pairs, variables)
+    return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample
+
+
+def claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, teacher: str = "") -> None:
+    """Make the checkpoint folder, or make sure that it belongs to this training.
+
+    Raises
+    ------
+    ValueError: when it belongs to another one.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + teacher.encode())
+    for column in columns:
+        digest.update(np.ascontiguousarray(column).tobytes())
+    owner = checkpoint / "training.txt"
+    if not owner.is_file():
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        owner.write_text(digest.hexdigest() + "\n")
+    elif owner.read_text().strip() != digest.hexdigest():
+        what = "expected one of this training, got one of other pairs or settings"
+        msg = f"checkpoint {checkpoint}: {what}; --restart forgets it"
+        raise ValueError(msg)

@@ -1,0 +1,274 @@
+"""The loop that every network of ours is trained in: steps, looks at a validation loss, checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.ranges import COUNT, SEED, Range, check_choice
+
+CLIP = 1.0  # greatest norm of a gradient
+WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short one
+
+
+RANGES = {
+    "batch_size": Range(least=1, most=2**24, whole=True),
+    "learning_rate": Range(above=0, most=10),
+    "weight_decay": Range(least=0, most=10),
+    "average": Range(least=0, below=1),
+    "stages": Range(least=1, most=1000, whole=True),
+    "steps": COUNT,
+    "minutes": Range(above=0, most=1e6),
+    "check_every": COUNT,
+    "patience": COUNT,
+    "seed": SEED,
+}
+"""What the settings of a schedule may be."""
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How a loss is minimised.
+
+    Attributes
+    ----------
+    schedule: "stages" (AMSGrad, the rate divided by ten at each stage, each from the best state so far) or
+        "cosine" (AdamW, clipped gradients, a rate that rises, then falls to zero).
+    batch_size, learning_rate, weight_decay: of the optimiser.
+    average: decay of the moving average of the weights, which then is what is validated and kept; 0 for none.
+    stages, steps: how many stages, and at most how many steps in each.
+    minutes: to train for in place of steps; the rate then falls with the time that has passed, so that weights depend
+        on the machine. Of several networks, of all of them (`batches.Budget`).
+    check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
+    seed: of weights and batches.
+
+    Raises
+    ------
+    ValueError: for a setting that may not be so.
+    """
+
+    schedule: str = "cosine"
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    average: float = 0.999
+    stages: int = 1
+    steps: int = 24_000
+    minutes: float | None = None
+    check_every: int = 500
+    patience: int = 20
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice(("stages", "cosine"), schedule=self.schedule)
+        for name, known in RANGES.items():
+            known.check(**{name: getattr(self, name)})
+
+
+class Check(NamedTuple):
+    """One look at the validation loss, for whoever shows progress.
+
+    Attributes
+    ----------
+    phase, stage, step: where the training is, from 1 on.
+    steps: of the stage, at most; None where time limits them.
+    done: fraction of the stage's steps, or of its time.
+    loss, best: the validation loss here, and the least so far.
+    """
+
+    phase: str
+    stage: int
+    step: int
+    steps: int | None
+    done: float
+    loss: float
+    best: float
+
+
+class Fitted(NamedTuple):
+    """The best validation loss of a fit, how long it took up to its last check, interruptions aside, and its steps."""
+
+    loss: float
+    seconds: float
+    steps: int
+
+
+Watch = Callable[[Check], None]
+Loss = Callable[[Tensor, torch.Generator], Tensor]
+Draw = Callable[[int, torch.Generator], Tensor]
+
+
+def fit(
+    phase: str,
+    module: nn.Module,
+    train_loss: Loss,
+    validation_loss: Callable[[], Tensor],
+    draw: Draw,
+    settings: Schedule,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+) -> Fitted:
+    """Minimise a loss, and keep the state that is best on validation.
+
+    Parameters
+    ----------
+    phase: a name for progress and for the checkpoint.
+    module: what is trained; holds the best state at the end.
+    train_loss: of rows of the training sample, (batch,) int64, and a generator.
+    validation_loss: of the module as it stands.
+    draw: rows of the training sample for a batch, (batch,) int64, from its size and a generator.
+    settings: schedule, steps or minutes and the like.
+    checkpoint: a folder; the state is kept there at every check, and taken up from there.
+    watch: called at every check.
+
+    Returns
+    -------
+    the best validation loss, the time spent and the steps made.
+
+    Raises
+    ------
+    FloatingPointError: when the loss is no longer finite; the module then holds the best state.
+    """
+    generator = torch.Generator().manual_seed(settings.seed)
+    best_state = copy.deepcopy(module.state_dict())
+    average = [p.detach().clone() for p in module.parameters()]
+    state: dict[str, Any] = dict.fromkeys(("stage", "step", "made", "waited"), 0)
+    state |= {"best": float("inf"), "seconds": 0.0, "done": False}
+    saved = None
+    if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
+        saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
+        state, best_state, average = saved["state"], saved["best_state"], saved["average"]
+        module.load_state_dict(saved["module"])
+        generator.set_state(saved["generator"])
+
+    steps = settings.steps if settings.minutes is None else None
+    started = time.monotonic() - state["seconds"]
+    for stage in range(state["stage"], 0 if state["done"] else settings.stages):
+        optimiser = _optimiser(module, settings)
+        if saved is not None:
+            optimiser.load_state_dict(saved["optimiser"])
+            saved = None
+        else:
+            module.load_state_dict(best_state)
+            state |= {"stage": stage, "step": 0, "waited": 0}
+        while (done := _done(stage, state["step"], started, settings)) < 1.0 and state["waited"] < settings.patience:
+            before = step = state["step"]
+            while step < before + settings.check_every and done < 1.0:
+                optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, done, settings)
+                loss = train_loss(draw(settings.batch_size, generator), generator)
+                _descend(loss, module, optimiser, clip=settings.schedule == "cosine")
+                # early on the average follows closely, not to remember the start
+                _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
+                step += 1
+                done = _done(stage, step, started, settings)
+            state |= {"step": step, "made": state["made"] + step - before, "seconds": time.monotonic() - started}
+            value, candidate = _validate(module, average, validation_loss)
+            if not np.isfinite(value):
+                module.load_state_dict(best_state)
+                where = f"stage {stage + 1}, step {state['step']}"
+                msg = f"{phase}: the loss is {value} at {where}: a lower learning rate may help"
+                raise FloatingPointError(msg)
+            if value < state["best"]:
+                state |= {"best": value, "waited": 0}
+                best_state = candidate
+            else:
+                state["waited"] += 1
+            if checkpoint is not None:
+                _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state)
+            if watch is not None:
+                watch(Check(phase, stage + 1, step, steps, min(done, 1.0), value, state["best"]))
+    module.load_state_dict(best_state)
+    if checkpoint is not None and not state["done"]:
+        _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state | {"done": True})
+    return Fitted(float(state["best"]), float(state["seconds"]), int(state["made"]))
+
+
+def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
+    parameters, rate = module.parameters(), settings.learning_rate
+    if settings.schedule == "stages":
+        return torch.optim.Adam(parameters, lr=rate, amsgrad=True, fused=True)
+    if settings.schedule == "cosine":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=settings.weight_decay, fused=True)
+    msg = f"schedule: expected 'stages' or 'cosine', got {settings.schedule!r}"
+    raise ValueError(msg)
+
+
+def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: bool) -> None:
+    """One step down a loss."""
+    optimiser.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    if clip:
+        nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+    optimiser.step()
+
+
+def _done(stage: int, step: int, started: float, settings: Schedule) -> float:
+    """The fraction of a stage that lies behind; each has a step at least, however little time there is."""
+    if step == 0:
+        return 0.0
+    if settings.minutes is None:
+        return step / settings.steps
+    return (time.monotonic() - started) / (60.0 * settings.minutes / settings.stages) - stage
+
+
+def _rate(stage: int, step: int, done: float, settings: Schedule) -> float:
+    """The learning rate as a fraction of the settings', after that many steps and that fraction of the stage."""
+    if settings.schedule == "stages":
+        return 10.0 ** (-stage)
+    rise = WARM_UP if settings.minutes is not None else min(WARM_UP, max(settings.steps // 10, 1))
+    warm_up = min(1.0, max((step + 1) / rise, 10.0 * done if settings.minutes is not None else 0.0))
+    return warm_up * 0.5 * (1.0 + math.cos(math.pi * done))
+
+
+def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:
+    """Move the averaged weights a little towards the module's."""
+    with torch.no_grad():
+        for mean, parameter in zip(average, module.parameters(), strict=True):
+            mean.lerp_(parameter, 1.0 - keep)
+
+
+def _validate(
+    module: nn.Module, average: list[Tensor], validation_loss: Callable[[], Tensor]
+) -> tuple[float, dict[str, Tensor]]:
+    """The validation loss of the averaged weights, and those weights."""
+    with torch.no_grad():
+        own = [p.clone() for p in module.parameters()]
+        for parameter, mean in zip(module.parameters(), average, strict=True):
+            parameter.copy_(mean)
+        value = float(validation_loss())
+        candidate = copy.deepcopy(module.state_dict())
+        for parameter, value_before in zip(module.parameters(), own, strict=True):
+            parameter.copy_(value_before)
+    return value, candidate
+
+
+def _save(
+    path: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    generator: torch.Generator,
+    best_state: dict[str, Tensor],
+    average: list[Tensor],
+    state: dict[str, Any],
+) -> None:
+    whole = {
+        "module": module.state_dict(),
+        "optimiser": optimiser.state_dict(),
+        "generator": generator.get_state(),
+        "best_state": best_state,
+        "average": average,
+        "state": state,
+    }
+    with whole_file(path) as temporary:
+        torch.save(whole, temporary)

@@ -1,0 +1,66 @@
+"""What an emulator is trained on: pairs of gen and reco jets, and the reco jets that are in no pair."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+
+
+class JetPairs(NamedTuple):
+    """What an emulator is trained on.
+
+    Attributes
+    ----------
+    gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
+    reco: the reco jet matched to each, (N, 4) float32; NaN where there is none.
+    context: what else is known of each, (N, 57) float32, as `context.encode` gives it.
+    level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
+    sample: which of the training samples (datasets) each comes from, (N,), from 0.
+    """
+
+    gen: Floats
+    reco: Floats
+    context: Floats
+    level: Floats
+    sample: Ints
+
+    @property
+    def matched(self) -> Bools:
+        """Where a gen jet has a reco jet, (N,)."""
+        return ~np.isnan(self.reco[:, 0])
+
+
+class UnmatchedJets(NamedTuple):
+    """Reco jets that match no gen jet, of the events that `JetPairs` are from.
+
+    Attributes
+    ----------
+    near: those near a gen jet, (M, 4), columns as of `JetPairs.reco`.
+    near_row: the gen jet of each, as a row of the pairs, (M,).
+    far: the others, (K, 4).
+    far_event: the event of each, as a row of the columns that follow, (K,).
+    events: what is known of every event, (events, 15), as `unmatched.far_columns` gives it.
+    frames: `unmatched.Frames` of every event, axis and side, (events, 2).
+    level, sample: of every event, as of `JetPairs`, (events,).
+    reach: ΔR within which a jet is near a gen jet.
+    """
+
+    near: Floats
+    near_row: Ints
+    far: Floats
+    far_event: Ints
+    events: Floats
+    frames: Floats
+    level: Floats
+    sample: Ints
+    reach: float
+
+
+class TrainingSample(NamedTuple):
+    """Pairs of jets, and the unmatched jets of the same events."""
+
+    pairs: JetPairs
+    unmatched: UnmatchedJets

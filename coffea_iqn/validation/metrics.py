@@ -1,0 +1,215 @@
+"""A validation in numbers: `metrics.json`, written so that a later version can compare.
+
+Its keys::
+
+    schema_version   integer; this library reads and writes version 1
+    model            name, hash and card of the bundle
+    sample           files by dataset, pairs looked at, selection
+    effort           of the figures (`copies.Effort`)
+    verdict          a list: key, title, value, uncertainty, null, limit, passed, measurable, says
+    figures          what the verdict was made of, and what is too much for it: of `truth`, and of `null`
+    left_out         why a figure, or its line in the verdict, is missing, by its name
+    versions         of the packages
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn import closure
+from coffea_iqn.closure import VARIABLES, OfCells
+from coffea_iqn.files.output import versions
+from coffea_iqn.validation.comparison import Comparison, Validation
+from coffea_iqn.validation.verdict import BY_KEY, Line, judged
+
+SCHEMA_VERSION = 1
+KEYS = ("schema_version", "model", "sample", "verdict")
+LINE_KEYS = ("key", "value", "uncertainty", "limit", "passed")
+
+
+@dataclass(frozen=True)
+class About:
+    """What a validation is of.
+
+    Attributes
+    ----------
+    model: name or path of the bundle.
+    card: its card, hash in it.
+    files: paths by dataset.
+    events: how many are in them, by dataset; a quick look reads fewer.
+    """
+
+    model: str
+    card: Mapping[str, Any]
+    files: Mapping[str, Sequence[str]]
+    events: Mapping[str, int]
+
+
+def metrics(found: Validation, about: About) -> dict[str, Any]:
+    """All numbers of a validation, ready for JSON."""
+    effort = asdict(found.effort)
+    selection = {name: effort.pop(name) for name in ("gen_pt_min", "raw_pt_min")}
+    effort.pop("threads")
+    lines, left_out = judged(found.truth, found.null)
+    left_out = found.left_out | left_out
+    unmeasurable = {line.key for line in lines if not line.measurable}
+    datasets = {}
+    for name, of in found.by_dataset.items():
+        of_it, of_dataset = judged(of)
+        # a dataset on its own has no null: what all jets together cannot measure it cannot either
+        datasets[name] = [
+            line._replace(passed=None, measurable=False) if line.key in unmeasurable else line for line in of_it
+        ]
+        left_out |= {f"{figure} in {name}": why for figure, why in of_dataset.items()}
+    content = {
+        "schema_version": SCHEMA_VERSION,
+        "model": {"name": about.model, "hash": about.card.get("hash"), "card": about.card},
+        "sample": {"files": about.files, "events": about.events, "pairs": found.n_jets, "selection": selection},
+        "effort": effort,
+        "verdict": [_line(line) for line in lines],
+        "datasets": {name: [_line(line) for line in of] for name, of in datasets.items()},
+        "figures": {"truth": figures(found.truth), "null": figures(found.null)},
+        "exact_levels": found.exact_levels,
+        "left_out": left_out,
+        "versions": versions(),
+    }
+    return dict(_plain(content))
+
+
+def _line(line: Line) -> dict[str, Any]:
+    check = BY_KEY[line.key]
+    return {
+        "key": line.key,
+        "title": check.title,
+        "value": line.value.value,
+        "uncertainty": line.value.uncertainty,
+        "null": None if line.null is None else line.null._asdict(),
+        "limit": line.limit,
+        "passed": line.passed,
+        "measurable": line.measurable,
+        "says": check.says.format(check.text(*line.value)),
+    }
+
+
+def line_of(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
+    """The line of the verdict with this key, in the metrics of a validation; None where it has none."""
+    return next((line for line in content["verdict"] if line["key"] == key), None)
+
+
+def figures(found: Comparison) -> dict[str, Any]:
+    """The numbers behind the figures of a comparison; those it lacks are left out."""
+    out: dict[str, Any] = {}
+    for name, marginals in {"spectra": found.marginals, **found.boxes}.items():
+        if marginals is not None:
+            out.setdefault("spectra", {})["all" if name == "spectra" else name] = {
+                variable: {"chi2": one.agreement.chi2, "ndf": one.agreement.ndf, "deviation": one.deviation._asdict()}
+                for variable, one in zip(VARIABLES, marginals, strict=True)
+            }
+    if found.response is not None:
+        out["response"] = {"axes": "variable, emulated and real, median, error, half width, error"}
+        out["response"] |= _of_cells(found.response)
+    if found.tails is not None:
+        out["tails"] = {"axes": "emulated and real, variable, below and above, beyond each of the widths"}
+        out["tails"] |= {"widths": found.tails.widths, "counts": found.tails.counts, "jets": found.tails.z.shape[1]}
+    if found.levels is not None:
+        out["levels"] = {"chi2_per_ndf": _by_variable(closure.uniformity(found.levels))}
+    if found.levels_in_cells is not None:
+        out["levels"]["cells"] = _of_cells(found.levels_in_cells)
+    if found.ks is not None:
+        out["ks"] = {
+            variable: {
+                "real_real": {"mean": test.real_real.mean(), "std": test.real_real.std()},
+                "real_emulated": {"mean": test.real_emulated.mean(), "std": test.real_emulated.std()},
+            }
+            for variable, test in zip(VARIABLES, found.ks, strict=True)
+        }
+    for name, verdict in found.judges.items():
+        below, above = closure.outside(verdict.weights[1])
+        out.setdefault("judges", {})[name] = {
+            "auc": verdict.auc,
+            "uncertainty": verdict.uncertainty,
+            "importance": dict(zip(closure.JUDGES[name].names, verdict.importance, strict=True)),
+            "weights": {"below_half": below, "above_two": above, "mean": verdict.weights[1].mean()},
+        }
+    if found.wasserstein is not None:
+        out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
+        out["wasserstein"] |= _of_cells(found.wasserstein)
+    out |= {name: size._asdict() for name in ("frechet", "kernel") if (size := getattr(found, name)) is not None}
+    if found.medians is not None:
+        out["medians"] = {v: row._asdict() for v, row in zip(VARIABLES, found.medians, strict=True)}
+    out |= {name: of._asdict() for name in ("correlations", "profile") if (of := getattr(found, name)) is not None}
+    if found.efficiency is not None:
+        out["efficiency"] = {"axes": "emulated and real", **_of_cells(found.efficiency)}
+    if found.spectra:
+        out["histograms"] = {
+            dataset: {name: {"chi2": one.chi2, "ndf": one.ndf} for name, one in agreements.items()}
+            for dataset, agreements in found.spectra.items()
+        }
+    return out
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The metrics of another validation.
+
+    Raises
+    ------
+    ValueError: one line that says what is wrong: no such file, not JSON, another schema version, a missing key.
+    """
+    if path.is_dir():
+        path /= "metrics.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        msg = f"compare {path}: expected a file, found none"
+        raise ValueError(msg) from None
+    except (ValueError, RecursionError) as error:
+        msg = f"compare {path}: expected the metrics.json of a validation: {error}"
+        raise ValueError(msg) from None
+    version = content.get("schema_version") if isinstance(content, dict) else None
+    if version != SCHEMA_VERSION:
+        msg = f"compare {path}: expected metrics of schema version {SCHEMA_VERSION}, got {version!r}"
+        raise ValueError(msg)
+    try:
+        _check(content)
+    except (KeyError, TypeError) as error:
+        msg = f"compare {path}: expected the metrics of a validation, found no {error}"
+        raise ValueError(msg) from None
+    return dict(content)
+
+
+def _check(content: dict[str, Any]) -> None:
+    """Touch all that a comparison shows."""
+    for key in KEYS:
+        content[key]
+    for line in content["verdict"]:
+        for key in LINE_KEYS:
+            line[key]
+        float(line["value"]), float(line["uncertainty"])
+    content["model"]["name"], content["sample"]["pairs"], content["sample"]["files"]
+
+
+def _by_variable(values: Any) -> dict[str, Any]:
+    return dict(zip(VARIABLES, values, strict=True))
+
+
+def _of_cells(found: OfCells) -> dict[str, Any]:
+    return {"pt": found.cells.pt, "abs_eta": found.cells.abs_eta, "jets": found.n_jets, "values": found.values}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays as lists, numbers of numpy as Python's, NaN as null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,409 @@
+"""The closure report: one page that stands alone, of the verdict and of sections with embedded figures."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+import hist
+import jinja2
+import numpy as np
+from matplotlib.figure import Figure
+
+from coffea_iqn import closure, plotting
+from coffea_iqn.closure import VARIABLES
+from coffea_iqn.validation.comparison import Validation
+from coffea_iqn.validation.metrics import line_of
+from coffea_iqn.validation.verdict import BY_KEY, CHECKS, Check, outcome
+
+EVENT_HISTOGRAMS = (
+    "pt",
+    "mass",
+    "njet",
+    "njet30",
+    "ht",
+    "leading_pt",
+    "second_pt",
+    "dijet_mass",
+    "dijet_deta",
+    "dijet_dphi",
+)
+Says = dict[str, Any]  # title, label and truth_label of figures
+FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
+
+
+@dataclass
+class Section:
+    """A part of the page.
+
+    Attributes
+    ----------
+    key, title, text: its anchor, its heading, and how to read it.
+    tables: of texts: head and rows.
+    figures: by what they show.
+    """
+
+    key: str
+    title: str
+    text: str
+    tables: list[tuple[Sequence[str], list[Sequence[str]]]] = field(default_factory=list)
+    figures: dict[str, plotting.Shown] = field(default_factory=dict)
+
+
+def sections(
+    found: Validation,
+    *,
+    title: str,
+    hists: Mapping[str, hist.Hist] | None = None,
+    shown: Sequence[str] = EVENT_HISTOGRAMS,
+    label: str = "Simulation",
+    energy: float | None = None,
+    truth_label: str = "Truth",
+    selection: plotting.Selection = plotting.EVERY,
+) -> list[Section]:
+    """What the page shows, without what jets were too few for.
+
+    Parameters
+    ----------
+    found: the validation.
+    title: of the figures.
+    hists: of a fold of the same files, for the section of events.
+    shown: which of them have figures; the table has all.
+    label, energy, truth_label, selection: what figures say of their origin, as of `plotting`; the selection is that of
+        the fold.
+    """
+    of = title if energy is None else f"{title}, {energy:g} TeV"
+    says = {"title": of, "label": label, "truth_label": truth_label}
+    least = rf"Gen $p_T$ > {found.effort.gen_pt_min:g} GeV"
+    of_pairs = plotting.Selection("\n".join(line for line in (selection.jets, least) if line))
+    of_folds = {"label": label, "truth_label": truth_label, "energy": energy, "selection": selection}
+    made = [
+        _spectra(found, says, of_pairs),
+        *_boxes(found, says, of_pairs),
+        _response(found, says),
+        _tails(found, says),
+        _levels(found, says),
+        _ks(found, says),
+        _judges(found, says),
+        _distances(found, says),
+        _medians(found),
+        _joint(found, says),
+        _events(found, says, {name: hists[name] for name in shown} if hists else {}, of_folds),
+    ]
+    for section in made:
+        section.figures = {name: figure for name, figure in section.figures.items() if not figure.is_empty}
+    return [section for section in made if section.tables or section.figures]
+
+
+def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> Section:
+    section = Section(
+        "spectra",
+        "Spectra",
+        "The four variables of the reco jets, emulated and true, for the same gen jets (figures 1 and 2 of Kronheim "
+        "et al. 2024). Uncertainties are Poisson's, of both. Both copies of a jet are at nearly the same "
+        "angles, so these fluctuate together. The deviation is the root mean square difference of the densities, "
+        "without what statistics makes of it.",
+    )
+    if found.truth.marginals is not None:
+        section.tables.append(_spectra_table(found.truth.marginals, found.null.marginals))
+        section.figures = _spectra_figures(found.truth.marginals, says, selection)
+    return section
+
+
+def _boxes(found: Validation, says: Says, selection: plotting.Selection) -> list[Section]:
+    made = []
+    for k, (box, marginals) in enumerate(found.truth.boxes.items()):
+        section = Section(
+            "boxes" if k == 0 else f"boxes{k}",
+            f"Spectra for {box}",
+            f"The same for gen jets of {box}, {int(marginals[0].real.sum()):,} of them (figure 4 of the paper).",
+        )
+        section.tables.append(_spectra_table(marginals, found.null.boxes.get(box)))
+        section.figures = _spectra_figures(marginals, says, selection)
+        made.append(section)
+    return made
+
+
+def _spectra_table(
+    marginals: Sequence[closure.Marginal], null: Sequence[closure.Marginal] | None
+) -> tuple[Sequence[str], list[Sequence[str]]]:
+    rows: list[Sequence[str]] = []
+    for k, variable in enumerate(VARIABLES):
+        one = marginals[k]
+        of_null = "" if null is None else f"{null[k].agreement.per_bin:.2f}"
+        deviation = f"{100 * one.deviation.value:.1f} ± {100 * one.deviation.uncertainty:.1f} %"
+        rows.append((variable, f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), of_null, deviation))
+    return ("", "χ²/ndf", "bins", "null", "deviation"), rows
+
+
+def _spectra_figures(
+    marginals: Sequence[closure.Marginal], says: Says, selection: plotting.Selection
+) -> dict[str, plotting.Shown]:
+    return {
+        f"{variable} of emulated and true jets": plotting.plot_marginal(
+            one, variable=variable, selection=selection, **says
+        )
+        for variable, one in zip(VARIABLES, marginals, strict=True)
+    }
+
+
+def _response(found: Validation, says: Says) -> Section:
+    section = Section(
+        "response",
+        "Response",
+        "Scale: the median of the response, which is pt'/pt, m'/m, Δη or Δφ. Resolution: half its central 68 % width. "
+        "Against gen pt in slices of |η|, emulated and true; cells with fewer than 500 jets are left out.",
+    )
+    cells = found.truth.response
+    if cells is not None:
+        for variable in ("pt", "mass", "eta", "phi"):
+            name = f"scale and resolution of {variable}"
+            section.figures[name] = plotting.plot_scale_and_resolution(cells, variable=variable, **says)
+    return section
+
+
+def _tails(found: Validation, says: Says) -> Section:
+    section = Section(
+        "tails",
+        "Tails",
+        "Residuals, each less the median of the true jets in its cell of gen pt and |η|, over half their central 68 % "
+        "width. Jets beyond 3, 5 and 8 such widths, emulated and true.",
+    )
+    tails = found.truth.tails
+    if tails is not None:
+        rows: list[Sequence[str]] = []
+        for k, variable in enumerate(VARIABLES):
+            for side, name in enumerate(("below", "above")):
+                emulated, true = tails.counts[:, k, side]
+                pairs = [f"{e:,} / {t:,}" for e, t in zip(emulated, true, strict=True)]
+                rows.append((f"{variable} {name}", *pairs))
+        section.tables.append((("", *(f"beyond {w:g}: emulated / true" for w in tails.widths)), rows))
+        section.figures["distributions over their widths"] = plotting.plot_tails(tails, **says)
+    return section
+
+
+def _levels(found: Validation, says: Says) -> Section:
+    how = (
+        "from the emulator's conditional distribution functions, each variable given those before it"
+        if found.exact_levels
+        else f"by their place among {found.effort.draws} draws, each variable on its own"
+    )
+    section = Section(
+        "levels",
+        "Quantile levels",
+        f"The quantile levels of true jets (probability integral transform), {how}: uniform where the emulator is "
+        "right (figure 3 of the paper). The map has χ²/ndf in cells of gen pt and |η| with 1000 jets: calibration "
+        "given the phase space.",
+    )
+    levels = found.truth.levels
+    if levels is not None:
+        null = closure.uniformity(found.null.levels) if found.null.levels is not None else np.full(4, np.nan)
+        both = zip(VARIABLES, closure.uniformity(levels), null, strict=True)
+        section.tables.append((("", "χ²/ndf", "null"), [(v, f"{t:.2f}", f"{n:.2f}") for v, t, n in both]))
+        section.figures["quantile levels of true jets"] = plotting.plot_levels(levels, **_alone(says))
+    cells = found.truth.levels_in_cells
+    if cells is not None:
+        bar = r"$\chi^2$/ndf of quantile levels"
+        section.figures["χ²/ndf of quantile levels in cells of gen pt and |η|"] = plotting.plot_map(
+            cells.values, cells.cells, bar=bar, **_alone(says)
+        )
+    return section
+
+
+def _ks(found: Validation, says: Says) -> Section:
+    section = Section(
+        "ks",
+        "Kolmogorov-Smirnov tests",
+        f"Distances of random halves, {found.effort.ks_repeats} times: halves of the true jets from each other, and "
+        "true jets of one half from emulated ones of the other (figure 5 of the paper).",
+    )
+    if found.truth.ks is not None:
+        rows = [
+            (v, *(f"{side.mean():.5f} ± {side.std():.5f}" for side in test))
+            for v, test in zip(VARIABLES, found.truth.ks, strict=True)
+        ]
+        section.tables.append((("", "true and true", "true and emulated"), [tuple(row) for row in rows]))
+        section.figures["Kolmogorov-Smirnov distances"] = plotting.plot_ks(found.truth.ks, **says)
+    return section
+
+
+def _judges(found: Validation, says: Says) -> Section:
+    section = Section(
+        "judges",
+        "Judges",
+        "Boosted trees (XGBoost, depth 6, early stopping; three fifths train, one stops, one judges, in turn) try to "
+        "tell emulated from true jets. Both copies of a jet are in one part. The null is the same judge on two "
+        "emulations. Its weights w = P(true)/P(emulated) estimate the ratio of densities; their tails show what an "
+        "AUC averages away (Das et al., SciPost Phys. 16 (2024) 031).",
+    )
+    rows: list[Sequence[str]] = []
+    for name, verdict in found.truth.judges.items():
+        null = found.null.judges.get(name)
+        below, above = closure.outside(verdict.weights[1])
+        of_null = "" if null is None else f"{null.auc:.4f} ± {null.uncertainty:.4f}"
+        auc = f"{verdict.auc:.4f} ± {verdict.uncertainty:.4f}"
+        rows.append((name, auc, of_null, f"{100 * below:.3f} %", f"{100 * above:.3f} %"))
+        if null is not None:
+            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, **says)
+        section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
+            verdict, features=closure.JUDGES[name].names, **_alone(says)
+        )
+    if rows:
+        section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))
+    return section
+
+
+def _distances(found: Validation, says: Says) -> Section:
+    section = Section(
+        "distances",
+        "Distances",
+        "Wasserstein-1 distance of residuals in cells, in half widths of the true ones, less the mean of its null "
+        "(emulated and true exchanged at random). Fréchet and kernel distances are of all four residuals at once, "
+        "standardised, their tails compressed (Kansal et al., Phys. Rev. D 107 (2023) 076017).",
+    )
+    rows: list[Sequence[str]] = []
+    for name, key in (("Fréchet", "frechet"), ("kernel", "kernel")):
+        sides = [getattr(side, key) for side in (found.truth, found.null)]
+        if sides[0] is not None:
+            rows.append((name, *("" if s is None else f"{s.value:.2g} ± {s.uncertainty:.1g}" for s in sides)))
+    if rows:
+        section.tables.append((("distance", "emulated and true", "null"), rows))
+    cells = found.truth.wasserstein
+    if cells is not None:
+        excess = 100.0 * (cells.values[..., 0] - cells.values[..., 1])
+        section.figures["Wasserstein distances in cells"] = plotting.plot_map(
+            excess, cells.cells, bar="Wasserstein distance less null [% of width]", **_alone(says), centre=0.0
+        )
+    return section
+
+
+def _medians(found: Validation) -> Section:
+    section = Section(
+        "medians",
+        "Predicted medians",
+        "How far the median that the emulator predicts is from the true jet, and how far the gen jet is: average, and "
+        "spread in brackets, GeV or rad.",
+    )
+    if found.truth.medians is not None:
+        rows = [
+            (v, *(f"{mean:.4g} ({spread:.4g})" for mean, spread in (row.predicted, row.gen)), f"{row.ratio:.3f}")
+            for v, row in zip(VARIABLES, found.truth.medians, strict=True)
+        ]
+        section.tables.append((("", "|median − true|", "|gen − true|", "ratio"), [tuple(row) for row in rows]))
+    return section
+
+
+def _joint(found: Validation, says: Says) -> Section:
+    section = Section(
+        "joint",
+        "How the variables go together",
+        "Rank correlations of the four residuals, and the response of the mass in bins of that of pt.",
+    )
+    if found.truth.correlations is not None:
+        figure = plotting.plot_correlations(found.truth.correlations, **says)
+        section.figures["rank correlations of residuals: emulated, true, difference"] = figure
+    if found.truth.profile is not None:
+        section.figures["mass response against pt response"] = plotting.plot_profile(found.truth.profile, **says)
+    return section
+
+
+def _events(
+    found: Validation,
+    says: Says,
+    hists: Mapping[str, hist.Hist],
+    of_folds: dict[str, Any],
+) -> Section:
+    section = Section(
+        "events",
+        "Whole events",
+        "Gen jets that are lost and reco jets that no gen jet has are drawn as well. χ²/ndf with the statistical "
+        "uncertainties of both, over bins of at least 25 effective entries; the null, two emulations, is below 1 "
+        "because all come from the same gen events. Figures join bins of few entries with their neighbours. "
+        "Efficiency: the chance of a gen jet to have a reco jet, in cells with 2000 gen jets.",
+    )
+    if found.truth.efficiency is not None:
+        section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, **says)
+    for dataset, agreements in found.truth.spectra.items():
+        null = found.null.spectra.get(dataset, {})
+        rows: list[Sequence[str]] = [
+            (name, f"{one.per_bin:.2f}", str(one.ndf), f"{null[name].per_bin:.2f}" if name in null else "")
+            for name, one in agreements.items()
+        ]
+        if rows:
+            section.tables.append(((dataset, "χ²/ndf", "bins", "null"), rows))
+        for name, histogram in hists.items():
+            if name in agreements:
+                section.figures[f"{name} in {dataset}"] = plotting.plot_spectrum(histogram, dataset=dataset, **of_folds)
+    return section
+
+
+def _alone(says: Says) -> Says:
+    """For figures without true jets."""
+    return {name: text for name, text in says.items() if name != "truth_label"}
+
+
+PIXELS = 760  # of a column of a figure
+
+
+def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequence[Mapping[str, Any]] = ()) -> str:
+    """The page, as HTML.
+
+    Parameters
+    ----------
+    content: of `metrics.metrics`.
+    parts: of `sections.sections`.
+    others: metrics of other models, to be shown beside.
+    """
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    rows = []
+    for line in content["verdict"]:
+        check = BY_KEY[line["key"]]
+        beside = [line_of(other, check.key) for other in others]
+        rows.append(
+            {
+                "line": line,
+                "section": check.section,
+                "limit": check.text(line["limit"]),
+                "null": "" if line["null"] is None else check.text(**line["null"]),
+                "values": [None if one is None else _value(check, one) for one in (line, *beside)],
+            }
+        )
+    alone = {
+        name: {line["key"]: _value(BY_KEY[line["key"]], line) for line in lines}
+        for name, lines in content["datasets"].items()
+    }
+    package = files("coffea_iqn.validation")
+    template = environment.from_string(package.joinpath("report.html").read_text(encoding="utf-8"))
+    page: str = template.render(
+        content=content,
+        rows=rows,
+        alone=alone,
+        alone_checks=[check for check in CHECKS if any(check.key in lines for lines in alone.values())],
+        others=others,
+        differing=[other["model"]["name"] for other in others if other["sample"] != content["sample"]],
+        sections=parts,
+        embed=_embed,
+        style=package.joinpath("report.css").read_text(encoding="utf-8"),
+    )
+    return page
+
+
+def _value(check: Check, line: Mapping[str, Any]) -> tuple[str, str]:
+    """A value with its uncertainty, and its outcome."""
+    return check.text(line["value"], line["uncertainty"]), outcome(line)
+
+
+def _embed(figure: Figure) -> str:
+    """A figure as the address of an image that is in the address."""
+    columns = max(1.0, figure.get_figwidth() / 10.0)
+    image = io.BytesIO()
+    dpi = PIXELS * min(columns, 2.0) / figure.get_figwidth()
+    # a third of the size of the same pixels as png
+    plotting.save(figure, image, kind="webp", dpi=dpi, pil_kwargs={"lossless": True})
+    return "data:image/webp;base64," + base64.b64encode(image.getvalue()).decode("ascii")

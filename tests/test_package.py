@@ -16,173 +16,52 @@ import coffea_iqn.processors
 
 ROOT = Path(coffea_iqn.__file__).parent
 
-# room: the rooms of ours that it may know
+# package: those of ours that it may import; none of them, at whatever remove, imports it
 ALLOWED = {
-    "features": set(),
-    "uniforms": set(),
-    "splines": set(),
-    "exact": set(),
-    "binning": set(),
-    "observables": {"doubles", "features"},
-    "matching": set(),
-    "radii": set(),
-    "closure": set(),
-    "kernels": set(),
-    "doubles": {"kernels"},
-    "surroundings": {"doubles"},
-    "context": {"surroundings"},
-    "networks": {"splines"},
-    "compiled": {"kernels", "context", "features", "networks", "splines", "support"},
-    "caches": set(),
-    "blocks": set(),
-    "unmatched_targets": {"doubles", "features"},
-    "unmatched_columns": {"kernels", "context", "doubles", "features", "unmatched_targets"},
-    "unmatched": {
-        "blocks",
-        "compiled",
-        "context",
-        "doubles",
-        "features",
-        "networks",
-        "support",
-        "unmatched_columns",
-        "unmatched_targets",
-    },
-    "support": {"features"},
-    "variables": {"context", "features", "networks", "support"},
-    "resident": {"blocks", "networks", "uniforms", "variables"},
-    "summaries": set(),
-    "emulator": {
-        "blocks",
-        "compiled",
-        "context",
-        "features",
-        "networks",
-        "resident",
-        "summaries",
-        "unmatched",
-        "variables",
-    },
-    "assembly": {
-        "context",
-        "emulator",
-        "features",
-        "networks",
-        "support",
-        "unmatched",
-        "unmatched_columns",
-        "variables",
-    },
-    "bundle": {"assembly", "data", "emulator", "whole"},
-    "whole": set(),
-    "ranges": set(),
-    "reading": {"ranges"},
-    "fitting": {"ranges", "whole"},
-    "batches": {"context", "fitting"},
-    "samples": set(),
-    "thresholds": {"features"},
-    "recipes": {"context", "features", "fitting", "networks", "ranges"},
-    "training": {
-        "batches",
-        "context",
-        "emulator",
-        "features",
-        "fitting",
-        "networks",
-        "recipes",
-        "samples",
-        "support",
-        "training_unmatched",
-        "variables",
-    },
-    "training_unmatched": {
-        "batches",
-        "context",
-        "features",
-        "fitting",
-        "networks",
-        "recipes",
-        "samples",
-        "support",
-        "unmatched",
-        "unmatched_columns",
-        "unmatched_targets",
-        "variables",
-    },
-    "distilling": {
-        "batches",
-        "emulator",
-        "features",
-        "fitting",
-        "networks",
-        "recipes",
-        "samples",
-        "training",
-        "variables",
-    },
-    "ordering": set(),
-    "identity": {"uniforms"},
-    "events": {"context", "doubles", "identity"},
-    "folding": {"emulator", "events", "features", "uniforms"},
-    "folder": {
-        "bundle",
-        "context",
-        "data",
-        "emulator",
-        "events",
-        "features",
-        "folding",
-        "identity",
-        "ordering",
-        "radii",
-        "ranges",
-        "resident",
-    },
-    "trees": {"whole"},
-    "skims": {"events", "features", "identity", "trees", "whole"},
-    "merging": {"trees", "whole"},
-    "histograms": {"binning", "events", "exact", "features", "observables"},
-    "plotting": {"closure", "whole"},
-    "selections": set(),
-    "spoiling": {"emulator", "features"},
-    "copies": {"closure", "context", "emulator", "features", "ranges", "samples"},
-    "validation": {"closure", "copies", "emulator", "samples", "selections"},
-    "verdict": {"closure", "validation"},
-    "metrics": {"closure", "output", "validation", "verdict"},
-    "sections": {"closure", "plotting", "validation"},
-    "report": {"metrics", "plotting", "sections", "verdict"},
-    "files": {"context", "events", "identity", "radii", "reading"},
-    "filesets": {"files", "reading"},
-    "faults": {"whole"},
-    "generating": {"ranges", "whole"},
-    "running": {"faults", "files", "reading"},
-    "output": {"whole"},
     "data": set(),
+    "ranges": set(),
+    "numerics": set(),
+    "closure": set(),
+    "jets": {"numerics"},
+    "iqn": {"numerics"},
+    "emulator": {"iqn", "jets", "numerics"},
+    "events": {"jets", "numerics"},
+    "files": {"events", "jets", "numerics", "ranges"},
+    "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics"},
+    "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "ranges"},
+    "histograms": {"files", "jets", "numerics"},
+    "running": {"files", "numerics"},
+    "plotting": {"closure", "files", "numerics"},
+    "generation": {"files", "jets", "numerics", "ranges"},
+    "training": {"emulator", "files", "iqn", "jets", "numerics", "ranges"},
+    "validation": {"closure", "emulator", "files", "jets", "numerics", "plotting", "ranges", "training"},
 }
 
 
 def imports_of(paths):
-    """Names of our rooms that modules import."""
-    rooms = set()
+    """Names of our packages that modules import."""
+    found = set()
     for node in (node for path in paths for node in ast.walk(ast.parse(path.read_text()))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("coffea_iqn"):
             parts = node.module.split(".")
-            rooms |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
-    return rooms
+            found |= {parts[1]} if len(parts) > 1 else {alias.name for alias in node.names}
+    return found
 
 
-@pytest.mark.parametrize("room", ALLOWED)
-def test_imports_go_one_way(room):
-    paths = [ROOT / f"{room}.py"] if (ROOT / f"{room}.py").is_file() else list((ROOT / room).glob("*.py"))
-    if room == "data":
+@pytest.mark.parametrize("package", ALLOWED)
+def test_imports_go_one_way(package):
+    paths = [ROOT / f"{package}.py"] if (ROOT / f"{package}.py").is_file() else list((ROOT / package).glob("*.py"))
+    if package == "data":
         paths = [Path(sys.modules["coffea_iqn.data"].__file__)]
     assert paths
-    assert imports_of(paths) - {room} <= ALLOWED[room]
+    assert imports_of(paths) - {package} <= ALLOWED[package]
+    earlier = list(ALLOWED)[: list(ALLOWED).index(package)]
+    assert ALLOWED[package] <= set(earlier)
 
 
-def test_every_room_is_known():
-    rooms = {p.stem for p in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/"))} - {"__init__", "__main__", "cli", "commands"}
-    assert rooms == set(ALLOWED) - {"data"}
+def test_every_package_is_known():
+    there = {p.stem for p in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/"))} - {"__init__", "__main__", "cli", "commands"}
+    assert there == set(ALLOWED) - {"data"}
 
 
 def test_public_names():

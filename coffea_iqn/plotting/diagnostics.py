@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from coffea_iqn.closure import VARIABLES, Cells, Correlations, Judgement, KSTest, uniformity
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.plotting.labels import (
     ABS_ETA,
     BLUE,
@@ -108,7 +108,7 @@ def plot_map(
     if values.shape != shape or len(names) != 4:
         msg = f"values: expected {shape} and 4 names, got {values.shape} and {len(names)}"
         raise ValueError(msg)
-    measured = np.isfinite(values).any(axis=2)
+    measured: Bools = np.asarray(np.isfinite(values).any(axis=2))
     figure, panels = make_panels(2, 2, grid=True, apart=True)
     if not measured.any():
         header(panels[0, 0], panels[0, 1], title, label)
@@ -282,7 +282,7 @@ def _draw_matrix(panel: Axes, values: Floats, *, norm: Normalize, colours: str |
     mesh = panel.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=norm, edgecolors="white", linewidth=1)
     for (row, column), value in np.ndenumerate(values):
         if np.isfinite(value):
-            brightness = np.dot(mesh.to_rgba(value)[:3], (0.299, 0.587, 0.114))
+            brightness = np.dot(mesh.to_rgba(np.asarray(value))[:3], (0.299, 0.587, 0.114))
             ink = "white" if brightness < 0.55 else "black"
             text = f"{value:z.{decimals}f}".replace("-", "−")
             panel.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=ink, fontsize=20)

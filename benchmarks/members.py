@@ -65,7 +65,7 @@ def main() -> None:
 
             emulator = train(pairs, replace(MEMBERS[name], seed=seed), watch=watch)
             row = {"member": name, "seed": seed, "minutes": curve[-1][0], "loss against minutes": curve}
-            row["parameters"] = sum(p.numel() for p in emulator.network.parameters())
+            row["parameters"] = sum(p.numel() for p in emulator.network.module.parameters())
             results.append(row | measure(emulator, gen, real, nothing, seed=seed, threads=1))
             arguments.output.write_text(json.dumps(results, indent=1) + "\n")
             print(name, seed, {key: results[-1][key] for key in ("minutes", *FIGURES)}, flush=True)

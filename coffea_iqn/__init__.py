@@ -7,6 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from coffea_iqn import moved as _moved  # noqa: F401 # finds modules by their old names
 from coffea_iqn.numerics.compiling import forget_stale
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 4
+    schema_version   integer; this library reads version 5, and what version 4 says in other words
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
@@ -20,71 +20,67 @@ import shutil
 from collections.abc import Collection, Mapping
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import torch
 from safetensors import SafetensorError
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor, nn
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
 
 from coffea_iqn.data import BUNDLES, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Law, Unmatched
+from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Unmatched
 from coffea_iqn.files.atomic import is_taken
-from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, NumberNetwork, OriginNetwork, build
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.network import MEMBERS, N_TARGETS, Network, shapes_of
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, TARGETS, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Floats, Singles
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
-Part = TypeVar("Part", bound=nn.Module)
-Tensors = Mapping[str, Tensor]
+Arrays = Mapping[str, Singles]
 
 
 def describe(emulator: Emulator) -> dict[str, Any]:
     """Everything of an emulator but its weights: names and numbers, as JSON takes them."""
     parts = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
     return {
-        **{name: None if part is None else part.description() for name, part in parts.items()},
+        **{name: None if part is None else dict(part.description) for name, part in parts.items()},
         "unmatched": None if emulator.unmatched is None else _describe_unmatched(emulator.unmatched),
         "variables": _describe_variables(emulator.variables),
         "card": emulator.card,
     }
 
 
-def weights_of(emulator: Emulator) -> dict[str, Tensor]:
+def weights_of(emulator: Emulator) -> dict[str, Singles]:
     """The weights of all networks of an emulator, by name."""
-    modules: dict[str, nn.Module | None] = {
-        "network": emulator.network,
-        "acceptance": emulator.acceptance,
-        "origin": emulator.origin,
-    }
+    networks = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
     if emulator.unmatched is not None:
         for kind, law in emulator.unmatched.laws.items():
-            modules |= {f"unmatched.{kind}.number": law.number, f"unmatched.{kind}.jets": law.jets}
+            networks |= {f"unmatched.{kind}.number": law.number, f"unmatched.{kind}.jets": law.targets}
     return {
-        f"{name}.{key}": tensor.contiguous()
-        for name, module in modules.items()
-        if module is not None
-        for key, tensor in module.state_dict().items()
+        f"{name}.{key}": np.ascontiguousarray(array)
+        for name, network in networks.items()
+        if network is not None
+        for key, array in network.arrays.items()
     }
 
 
-def assemble(content: Mapping[str, Any], tensors: Tensors) -> Emulator:
+def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     """The emulator of a description and its weights.
 
     Raises
     ------
     ValueError, KeyError, TypeError: an unknown name; a wrong type, shape or value.
     """
-    network = _filled("network", build, content["network"], tensors)
-    gate = _optional("acceptance", AcceptanceNetwork, content, tensors)
-    origin = _optional("origin", OriginNetwork, content, tensors)
+    network = _network("network", MEMBERS, content["network"], arrays)
+    gate, origin = (
+        None if content[name] is None else _network(name, (kind,), content[name], arrays)
+        for name, kind in (("acceptance", "AcceptanceNetwork"), ("origin", "OriginNetwork"))
+    )
     variables = _variables(content["variables"])
     probe = np.full((1, len(VARIABLES)), 30.0, dtype=np.float32)
     n_inputs = variables.network_inputs(probe, None).shape[1]
@@ -95,37 +91,32 @@ def assemble(content: Mapping[str, Any], tensors: Tensors) -> Emulator:
             _check_inputs("network", part, n)
     unmatched = None
     if content["unmatched"] is not None:
-        unmatched = _unmatched(content["unmatched"], variables, tensors)
+        unmatched = _unmatched(content["unmatched"], variables, arrays)
     _check_card(content["card"])
     return Emulator(network, variables, gate, origin, unmatched, dict(content["card"]))
 
 
-def _optional(name: str, kind: type[Part], content: Mapping[str, Any], tensors: Tensors) -> Part | None:
-    """A network that an emulator may lack."""
-    return None if content[name] is None else _filled(name, kind, content[name], tensors)
-
-
-def _filled(name: str, kind: Any, description: Any, tensors: Tensors) -> Any:
-    """A network from its description, with its weights."""
+def _network(name: str, types: Collection[str], description: Any, arrays: Arrays) -> Network:
+    """A network of one of these types from its description, with its weights."""
     description = _object(name, description)
-    own = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-    _check_sizes(name, description, sum(tensor.numel() for tensor in own.values()))
-    keywords = description if kind is build else {k: v for k, v in description.items() if k != "type"}
-    module: nn.Module = kind(keywords) if kind is build else kind(**keywords)
-    wanted = module.state_dict()
-    for key, tensor in wanted.items():
+    own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
+    if description.get("type") not in list(types):
+        msg = f"{name} type: expected one of {', '.join(types)}, got {description.get('type')!r}"
+        raise ValueError(msg)
+    _check_sizes(name, description, sum(array.size for array in own.values()))
+    shapes = shapes_of(description)
+    for key, shape in shapes.items():
         if key not in own:
             msg = f"expected a tensor {name}.{key}, found none"
             raise ValueError(msg)
-        if own[key].shape != tensor.shape or own[key].dtype != tensor.dtype:
-            shapes = f"expected shape {tuple(tensor.shape)} of {tensor.dtype}"
-            msg = f"tensor {name}.{key}: {shapes}, got {tuple(own[key].shape)} of {own[key].dtype}"
+        if own[key].shape != shape or own[key].dtype != np.float32:
+            what = f"expected shape {shape} of float32"
+            msg = f"tensor {name}.{key}: {what}, got {own[key].shape} of {own[key].dtype}"
             raise ValueError(msg)
-        if not torch.isfinite(own[key]).all():
+        if not np.isfinite(own[key]).all():
             msg = f"tensor {name}.{key}: expected finite numbers, got others"
             raise ValueError(msg)
-    module.load_state_dict({key: own[key] for key in wanted})
-    return module.eval()
+    return Network(description, {key: own[key] for key in shapes})
 
 
 def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> None:
@@ -134,8 +125,8 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
     if not isinstance(hidden, list):
         msg = f"{name}: expected a list of sizes of hidden layers, got {hidden!r}"
         raise TypeError(msg)
-    layers = [description["n_context"], *hidden]
-    others = [description[key] for key in ("n_samples", "most") if key in description]
+    layers = [description["n_inputs"], *hidden]
+    others = [description[key] for key in ("n_targets", "n_samples", "most") if key in description]
     for size, least in [*((size, 1) for size in layers + others), (description.get("n_event", 0), 0)]:
         if type(size) is not int or not least <= size <= n_weights:
             msg = f"{name}: expected sizes from {least} to {n_weights}, as there are so many weights, got {size!r}"
@@ -146,12 +137,12 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
         raise ValueError(msg)
     for key in ("slope", "penalty"):
         if key in description:
-            _number(f"{name} {key}", description[key])
+            _number(f"{name} {key}", description[key], least=0.0)
 
 
 def _check_inputs(name: str, part: Any, n: int) -> None:
-    if part.n_context != n:
-        msg = f"{name}: expected {n} inputs, for such are the variables, got {part.n_context}"
+    if part.n_inputs != n:
+        msg = f"{name}: expected {n} inputs, for such are the variables, got {part.n_inputs}"
         raise ValueError(msg)
 
 
@@ -212,8 +203,8 @@ def _plain(scale: Standardisation) -> dict[str, list[float]]:
 def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
     laws = {
         kind: {
-            "number": law.number.description(),
-            "jets": law.jets.description(),
+            "number": dict(law.number.description),
+            "jets": dict(law.targets.description),
             "input_scale": _plain(law.input_scale),
             "target_scale": _plain(law.target_scale),
             "bounds": law.bounds.tolist(),
@@ -223,7 +214,7 @@ def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
     return {**laws, "context": list(model.context), "reach": model.reach, "raw_pt_min": model.raw_pt_min}
 
 
-def _unmatched(content: Mapping[str, Any], variables: Variables, tensors: Tensors) -> Unmatched:
+def _unmatched(content: Mapping[str, Any], variables: Variables, arrays: Arrays) -> Unmatched:
     """The model of unmatched jets from its description and weights."""
     content = _object("unmatched", content)
     context = _levels(content["context"])
@@ -235,8 +226,8 @@ def _unmatched(content: Mapping[str, Any], variables: Variables, tensors: Tensor
     for kind, n in columns.items():
         name = f"unmatched.{kind}"
         described = _object(name, content[kind])
-        number = _filled(f"{name}.number", NumberNetwork, described["number"], tensors)
-        jets = _filled(f"{name}.jets", build, described["jets"], tensors)
+        number = _network(f"{name}.number", ("NumberNetwork",), described["number"], arrays)
+        jets = _network(f"{name}.jets", MEMBERS, described["jets"], arrays)
         for part in (number, jets):
             _check_inputs(name, part, n)
         scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
@@ -322,7 +313,7 @@ def _array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION, OLDEST_VERSION = 5, 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
 _KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
@@ -361,7 +352,7 @@ def save(emulator: Emulator, path: str | Path) -> str:
     """
     path = Path(path)
     check_place(path)
-    weights = save_tensors(weights_of(emulator))
+    weights = save_arrays(weights_of(emulator))
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **describe(emulator)}
     content["hash"] = _hash(weights, content)
     temporary = path.with_name(path.name + ".tmp")
@@ -416,7 +407,7 @@ def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
     if actual in _CACHE:
         return _CACHE[actual]
     try:
-        emulator = assemble(content, load_tensors(weights))
+        emulator = assemble(migrated(content), load_arrays(weights))
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, SafetensorError) as error:
         detail = f"expected the key {error}, found none" if isinstance(error, KeyError) else str(error)
         msg = f"bundle {path}: {detail}".splitlines()[0]
@@ -452,13 +443,32 @@ def read_card(path: Path) -> dict[str, Any]:
     if missing:
         msg = f"bundle {path}: expected the key {missing[0]!r} in {CARD}, found none"
         raise BundleError(msg)
-    if version != SCHEMA_VERSION:
-        msg = f"bundle {path}: expected schema version {SCHEMA_VERSION}, got {version!r}"
+    if version not in range(OLDEST_VERSION, SCHEMA_VERSION + 1):
+        msg = f"bundle {path}: expected schema version {OLDEST_VERSION} to {SCHEMA_VERSION}, got {version!r}"
         raise BundleError(msg)
     if not isinstance(content["hash"], str):
         msg = f"bundle {path}: expected a string as hash, got {type(content['hash']).__name__}"
         raise BundleError(msg)
     return content
+
+
+def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of `model.json` in the words of version 5; version 4 called inputs context, and had four targets."""
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renamed(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        new = {"n_inputs" if key == "n_context" else key: renamed(one) for key, one in value.items()}
+        if "n_context" in value and value.get("type") in MEMBERS:
+            new["n_targets"] = N_TARGETS
+        return new
+
+    if content["schema_version"] == SCHEMA_VERSION:
+        return content
+    parts = ("network", "acceptance", "origin", "unmatched")
+    return {**content, **{name: renamed(content[name]) for name in parts}}
 
 
 def _read(path: Path, name: str, most: int) -> bytes:

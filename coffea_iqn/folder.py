@@ -10,9 +10,7 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
-import torch
 import vector
-from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
@@ -422,10 +420,15 @@ class IQNFolder:
             warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
     def _one_thread(self) -> Emulator:
-        # Workers are many: torch must not start a thread per core in each of them.
-        if torch.get_num_threads() != 1:
-            torch.set_num_threads(1)
-        return self.emulator
+        emulator = self.emulator
+        on_torch = self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled
+        if on_torch or self.raw_pt_min is not None:  # else torch is not imported at all
+            import torch
+
+            # workers are many: torch must not start a thread per core in each of them
+            if torch.get_num_threads() != 1:
+                torch.set_num_threads(1)
+        return emulator
 
     def _outside_domain(self, values: Floats) -> int:
         """How many jets lie outside the bundle's domain; warns of it once a process."""
@@ -465,7 +468,7 @@ def _jagged(drawn: Sequence[Placed], gen: ak.Array, flat: FlatJets) -> ak.Array:
     if isinstance(gen, vector.Lorentz):
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
-        with_name, behavior = "PtEtaPhiMLorentzVector", coffea_vector.behavior
+        with_name, behavior = _vectors()
     if "genJetIdx" in gen.fields:
         row = flat.places_of(FlatJets(jets.values, np.bincount(event, minlength=n_events), place))
     else:
@@ -476,3 +479,14 @@ def _jagged(drawn: Sequence[Placed], gen: ak.Array, flat: FlatJets) -> ak.Array:
     record = ak.contents.RecordArray(contents, names, length=len(row), parameters={"__record__": with_name})
     reco = ak.unflatten(ak.Array(record, behavior=behavior), counts)
     return reco if k == 1 else ak.unflatten(reco, np.full(n_events, k))
+
+
+def _vectors() -> tuple[str, Any]:
+    """Name and behavior of vectors for jets that are none: coffea's, or without it those of vector itself."""
+    try:
+        from coffea.nanoevents.methods.vector import behavior
+    except ImportError:
+        from vector.backends.awkward import behavior
+
+        return "Momentum4D", behavior
+    return "PtEtaPhiMLorentzVector", behavior

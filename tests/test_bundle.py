@@ -60,7 +60,7 @@ def edit(path, change, *, rehash=True):
 
 DAMAGES = {
     "newer schema": (lambda c: c.update(schema_version=99), "newer coffea-iqn"),
-    "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 4, got 'one'"),
+    "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 4 to 5, got 'one'"),
     "missing key": (lambda c: c.pop("variables"), "expected the key 'variables'"),
     "unknown targets": (lambda c: c["variables"].update(targets="magic"), "targets: expected one of .*, got 'magic'"),
     "unknown scale": (lambda c: c["variables"].update(scale="magic"), "scale: expected one of .*, got 'magic'"),
@@ -68,11 +68,11 @@ DAMAGES = {
     "missing name": (lambda c: c["variables"].pop("inputs"), "inputs"),
     "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
     "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
-    "other inputs": (lambda c: c["network"].update(n_context=3), "expected shape|inputs, for such are the variables"),
-    "older schema": (lambda c: c.update(schema_version=1), "schema version 4, got 1"),
+    "other inputs": (lambda c: c["network"].update(n_inputs=3), "expected shape|inputs, for such are the variables"),
+    "older schema": (lambda c: c.update(schema_version=1), "schema version 4 to 5, got 1"),
     "other number of samples": (
         lambda c: (c["origin"] or c["network"]).update(n_samples=9),
-        "shape|unexpected keyword|inputs, for such",
+        "shape|got more|inputs, for such",
     ),
     "scale too short": (lambda c: c["variables"]["input_scale"]["mean"].pop(), "input_scale: expected"),
     "not a number": (lambda c: c["variables"]["target_scale"]["mean"].__setitem__(0, "many"), "many"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from coffea_iqn import bundle
+from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import SplineIQN, mlp
 from coffea_iqn.jets.context import known_levels
 from coffea_iqn.numerics import single
@@ -66,7 +67,8 @@ def test_layers_equal_those_of_torch(n_inputs, n_outputs, hidden, n):
     x = np.full((200, TILE), np.nan, dtype=np.float32)
     x[:n_inputs, :n] = np.random.default_rng(0).normal(size=(n_inputs, n))
     one, two = (np.full((200, TILE), np.nan, dtype=np.float32) for _ in range(2))
-    out = feed_forward(x, n, pack(network, 0.2), one, two)[:n_outputs, :n]
+    layers = [(of.weight.detach().numpy(), of.bias.detach().numpy()) for of in network if hasattr(of, "weight")]
+    out = feed_forward(x, n, pack(layers, 0.2), one, two)[:n_outputs, :n]
     with torch.inference_mode():
         expected = network(torch.from_numpy(x[:n_inputs, :n].T.copy())).numpy().T
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
@@ -121,8 +123,8 @@ def test_backends_agree_on_all_variables(shipped_one, change):
 @pytest.mark.parametrize("hidden", [(3,), (150, 21), (40, 40, 40)])
 def test_networks_of_any_size(shipped_one, hidden):
     torch.manual_seed(0)
-    network = SplineIQN(shipped_one.network.n_context, hidden=hidden).eval()
-    emulator = replace(shipped_one, network=network)
+    network = SplineIQN(shipped_one.network.n_inputs, hidden=hidden)
+    emulator = replace(shipped_one, network=Network.of(network.eval()))
     gen = make_pairs(500).gen
     assert_same_jets(*(emulator.sample(gen, levels(gen.shape), backend=backend) for backend in ("numba", "torch")))
 

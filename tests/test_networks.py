@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from coffea_iqn.iqn.networks import MEMBERS, NO_BOUND, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
+from coffea_iqn.iqn.network import KINDS, NO_BOUND, Network, shapes_of
+from coffea_iqn.iqn.networks import MEMBERS, TYPES, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
 
-N_CONTEXT = 3
+N_INPUTS = 3
 
 
 def batch(n):
     """Contexts, targets and bounds."""
-    return torch.randn(n, N_CONTEXT), torch.randn(n, 4), unbounded(n)
+    return torch.randn(n, N_INPUTS), torch.randn(n, 4), unbounded(n)
 
 
 def unbounded(n):
@@ -19,28 +20,32 @@ def unbounded(n):
     return torch.full((n, 4), -NO_BOUND), torch.full((n, 4), NO_BOUND)
 
 
+def make(kind, n_targets=4):
+    torch.manual_seed(0)
+    return MEMBERS[kind](N_INPUTS, n_targets)
+
+
 @pytest.fixture(params=list(MEMBERS))
 def network(request):
-    torch.manual_seed(0)
-    return build({"type": request.param, "n_context": N_CONTEXT})
+    return make(request.param)
 
 
 def test_quantile_and_sample_shapes(network):
-    tau, context = torch.rand(7, 4), torch.randn(7, N_CONTEXT)
+    tau, context = torch.rand(7, 4), torch.randn(7, N_INPUTS)
     assert network.sample(tau, context).shape == (7, 4)
     for k in range(4):
         assert network.quantile(k, tau[:, k], context, torch.randn(7, k)).shape == (7,)
 
 
 def test_sample_draws_each_target_given_the_draws_before(network):
-    tau, context = torch.rand(5, 4), torch.randn(5, N_CONTEXT)
+    tau, context = torch.rand(5, 4), torch.randn(5, N_INPUTS)
     drawn = network.sample(tau, context)
     for k in range(4):
         torch.testing.assert_close(drawn[:, k], network.quantile(k, tau[:, k], context, drawn[:, :k]))
 
 
 def test_later_levels_do_not_reach_earlier_targets(network):
-    tau, context = torch.rand(5, 4), torch.randn(5, N_CONTEXT)
+    tau, context = torch.rand(5, 4), torch.randn(5, N_INPUTS)
     changed = tau.clone()
     changed[:, 2] = 1.0 - changed[:, 2]
     torch.testing.assert_close(network.sample(tau, context)[:, :2], network.sample(changed, context)[:, :2])
@@ -59,7 +64,7 @@ def test_gradient_reaches_every_parameter(network):
 def test_description_rebuilds_the_network(network):
     again = build(network.description())
     again.load_state_dict(network.state_dict())
-    tau, context = torch.rand(4, 4), torch.randn(4, N_CONTEXT)
+    tau, context = torch.rand(4, 4), torch.randn(4, N_INPUTS)
     torch.testing.assert_close(again.sample(tau, context), network.sample(tau, context))
 
 
@@ -77,7 +82,7 @@ def test_loss_without_gradients_is_finite(network):
 
 def test_a_trained_network_gives_the_quantiles_of_a_known_law(network):
     torch.manual_seed(1)
-    context = torch.randn(4096, N_CONTEXT)
+    context = torch.randn(4096, N_INPUTS)
     target = context[:, :1] + torch.randn(4096, 4)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
@@ -87,13 +92,13 @@ def test_a_trained_network_gives_the_quantiles_of_a_known_law(network):
         network.loss(context[rows], target[rows], unbounded(512), generator).backward()
         optimiser.step()
     with torch.no_grad():
-        drawn = network.sample(torch.rand(20_000, 4), torch.zeros(20_000, N_CONTEXT))
+        drawn = network.sample(torch.rand(20_000, 4), torch.zeros(20_000, N_INPUTS))
     assert drawn[:, 0].mean() == pytest.approx(0.0, abs=0.15)
     assert drawn[:, 0].std() == pytest.approx(1.0, abs=0.2)
 
 
 def test_papers_size():
-    network = build({"type": "IQNx4", "n_context": 4})
+    network = IQNx4(4)
     assert sum(p.numel() for p in network.parameters()) == 42_504
     assert [type(layer).__name__ for layer in network.nets[0]][:2] == ["Linear", "LeakyReLU"]
 
@@ -109,7 +114,7 @@ def test_pinball_loss_is_least_at_the_quantile(tau):
 def test_crossing_quantiles_are_penalised():
     torch.manual_seed(0)
     same = batch(256)
-    free, strict = (IQNx4(N_CONTEXT, penalty=penalty) for penalty in (0.0, 100.0))
+    free, strict = (IQNx4(N_INPUTS, penalty=penalty) for penalty in (0.0, 100.0))
     strict.load_state_dict(free.state_dict())
     losses = [net.loss(*same, torch.Generator().manual_seed(1)) for net in (free, strict)]
     assert losses[1] > losses[0]  # fresh weights make half of all slopes negative
@@ -117,17 +122,52 @@ def test_crossing_quantiles_are_penalised():
 
 @pytest.mark.parametrize(
     "description",
-    [{}, {"type": "MLP", "n_context": 3}, {"type": "IQNx4"}, {"type": "IQNx4", "n_context": 3, "depth": 2}],
+    [{}, {"type": "MLP", "n_inputs": 3}, {"type": "IQNx4"}, {"type": "IQNx4", "n_inputs": 3, "depth": 2}],
 )
 def test_wrong_descriptions_are_refused(description):
-    with pytest.raises(ValueError, match="network"):
-        build(description)
+    for of in (build, shapes_of):
+        with pytest.raises(ValueError, match="network"):
+            of(description)
+
+
+OTHERS = {"AcceptanceNetwork": {}, "OriginNetwork": {"n_event": 1, "n_samples": 3}, "NumberNetwork": {"most": 4}}
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_what_is_known_of_a_type_without_torch_is_what_its_module_has(kind):
+    assert set(TYPES) == set(KINDS)
+    modules = [make(kind, n) for n in (1, 4, 6)] if kind in MEMBERS else [TYPES[kind](N_INPUTS, **OTHERS[kind])]
+    for module in modules:
+        description = module.description()
+        assert shapes_of(description) == {name: tuple(t.shape) for name, t in module.state_dict().items()}
+        again = Network(description, Network.of(module).arrays).module
+        assert type(again) is type(module)
+        assert all(torch.equal(t, module.state_dict()[name]) for name, t in again.state_dict().items())
+
+
+@pytest.mark.parametrize("n_targets", [1, 6])
+@pytest.mark.parametrize("kind", MEMBERS)
+def test_a_member_draws_as_many_targets_as_it_was_made_for(kind, n_targets):
+    member, x = make(kind, n_targets), torch.randn(50, N_INPUTS)
+    drawn = member.sample(torch.rand(50, n_targets), x)
+    assert drawn.shape == (50, n_targets)
+    bounds = torch.full_like(drawn, -NO_BOUND), torch.full_like(drawn, NO_BOUND)
+    assert torch.isfinite(member.loss(x, drawn.detach(), bounds, torch.Generator()))
+
+
+def test_levels_and_densities_of_all_targets_at_once_invert_the_draw(spline_network):
+    network = spline_network.double()
+    tau, x = torch.rand(200, 4, dtype=torch.float64), torch.randn(200, N_INPUTS, dtype=torch.float64)
+    y = network.sample(tau, x)
+    torch.testing.assert_close(network.levels(y, x), tau, rtol=1e-8, atol=1e-10)
+    alone = [network.density(k, y[:, k], x, y[:, :k])[1] for k in range(4)]
+    torch.testing.assert_close(network.log_density(y, x), sum(alone))
 
 
 @pytest.fixture
 def spline_network():
     torch.manual_seed(0)
-    network = SplineIQN(N_CONTEXT)
+    network = SplineIQN(N_INPUTS)
     with torch.no_grad():  # as bent as a trained one
         for parameter in network.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))
@@ -137,7 +177,7 @@ def spline_network():
 def test_spline_quantiles_rise_with_the_level(spline_network):
     spline_network = spline_network.double()
     tau = torch.linspace(1e-6, 1 - 1e-6, 2000, dtype=torch.float64)
-    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(2000, -1)
+    context = torch.randn(1, N_INPUTS, dtype=torch.float64).expand(2000, -1)
     for k in range(4):
         q = spline_network.quantile(k, tau, context, torch.zeros(2000, k, dtype=torch.float64))
         assert (q.diff() > 0).all()
@@ -145,7 +185,7 @@ def test_spline_quantiles_rise_with_the_level(spline_network):
 
 def test_spline_cdf_inverts_the_quantile(spline_network):
     spline_network = spline_network.double()
-    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_CONTEXT, dtype=torch.float64)
+    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_INPUTS, dtype=torch.float64)
     for k in range(4):
         drawn = torch.randn(500, k, dtype=torch.float64)
         y = spline_network.quantile(k, tau, context, drawn)
@@ -155,7 +195,7 @@ def test_spline_cdf_inverts_the_quantile(spline_network):
 def test_spline_density_is_the_slope_of_the_cdf_and_integrates_to_one(spline_network):
     spline_network = spline_network.double()
     y = torch.linspace(-60, 60, 200_001, dtype=torch.float64)
-    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(len(y), -1)
+    context = torch.randn(1, N_INPUTS, dtype=torch.float64).expand(len(y), -1)
     with torch.no_grad():
         levels, log_density = spline_network.density(0, y, context, context[:, :0])
     assert torch.trapezoid(log_density.exp(), y).item() == pytest.approx(1.0, abs=1e-4)
@@ -178,7 +218,7 @@ def ends(n, low, high, dtype=torch.float32):
 def test_no_member_draws_beyond_its_bounds(network, low, high):
     n = 2000
     tau = torch.rand(n, 4).clamp(2e-7, 1.0 - 2e-7)
-    drawn = network.sample(tau, torch.randn(n, N_CONTEXT), lambda k, before: ends(n, low, high))
+    drawn = network.sample(tau, torch.randn(n, N_INPUTS), lambda k, before: ends(n, low, high))
     assert ((drawn >= low) & (drawn <= high)).all()
 
 
@@ -186,13 +226,13 @@ def test_bounds_may_depend_on_what_was_drawn(network):
     def bounds(k, drawn):
         return (drawn[:, 0], drawn[:, 0] + 0.1) if k == 1 else ends(len(drawn), -NO_BOUND, NO_BOUND)
 
-    drawn = network.sample(torch.rand(500, 4), torch.randn(500, N_CONTEXT), bounds)
+    drawn = network.sample(torch.rand(500, 4), torch.randn(500, N_INPUTS), bounds)
     assert ((drawn[:, 1] >= drawn[:, 0]) & (drawn[:, 1] <= drawn[:, 0] + 0.1)).all()
 
 
 @pytest.mark.parametrize(("low", "high"), BOUNDS[:3])
 def test_bounds_cut_the_law_off_and_leave_its_shape(spline_network, low, high):
-    context = torch.randn(1, N_CONTEXT).expand(50_000, -1)
+    context = torch.randn(1, N_INPUTS).expand(50_000, -1)
     tau = torch.rand(50_000, generator=torch.Generator().manual_seed(0))
     free = spline_network.quantile(0, tau, context, context[:, :0])
     cut = spline_network.quantile(0, tau, context, context[:, :0], ends(50_000, low, high))
@@ -204,7 +244,7 @@ def test_bounds_cut_the_law_off_and_leave_its_shape(spline_network, low, high):
 @pytest.mark.parametrize(("low", "high"), BOUNDS[:4])
 def test_levels_between_bounds_are_those_of_the_quantiles(spline_network, low, high):
     network = spline_network.double()
-    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_CONTEXT, dtype=torch.float64)
+    tau, context = torch.rand(500, dtype=torch.float64), torch.randn(500, N_INPUTS, dtype=torch.float64)
     bounds = ends(500, low, high, torch.float64)
     y = network.quantile(0, tau, context, context[:, :0], bounds)
     level, log_density = network.density(0, y, context, context[:, :0], bounds)
@@ -219,7 +259,7 @@ def test_levels_between_bounds_are_those_of_the_quantiles(spline_network, low, h
 
 def test_a_bounded_density_integrates_to_one(spline_network):
     network, y = spline_network.double(), torch.linspace(-0.4, 0.3, 20_001, dtype=torch.float64)
-    context = torch.randn(1, N_CONTEXT, dtype=torch.float64).expand(len(y), -1)
+    context = torch.randn(1, N_INPUTS, dtype=torch.float64).expand(len(y), -1)
     with torch.no_grad():
         _, log_density = network.density(0, y, context, context[:, :0], ends(len(y), -0.4, 0.3, torch.float64))
     assert torch.trapezoid(log_density.exp(), y).item() == pytest.approx(1.0, abs=1e-4)
@@ -227,4 +267,4 @@ def test_a_bounded_density_integrates_to_one(spline_network):
 
 def test_members_whose_quantiles_may_cross_have_no_cdf():
     with pytest.raises(NotImplementedError, match="may cross"):
-        IQNx4(N_CONTEXT).density(0, torch.zeros(1), torch.zeros(1, N_CONTEXT), torch.zeros(1, 0))
+        IQNx4(N_INPUTS).density(0, torch.zeros(1), torch.zeros(1, N_INPUTS), torch.zeros(1, 0))

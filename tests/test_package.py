@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -13,12 +14,14 @@ import pytest
 
 import coffea_iqn
 import coffea_iqn.processors
+from coffea_iqn import moved
 
 ROOT = Path(coffea_iqn.__file__).parent
 
 # package: those of ours that it may import; none of them, at whatever remove, imports it
 ALLOWED = {
     "data": set(),
+    "moved": set(),
     "ranges": set(),
     "numerics": set(),
     "closure": set(),
@@ -62,6 +65,70 @@ def test_imports_go_one_way(package):
 def test_every_package_is_known():
     there = {p.stem for p in (*ROOT.glob("*.py"), *ROOT.glob("[a-z]*/"))} - {"__init__", "__main__", "cli", "commands"}
     assert there == set(ALLOWED) - {"data"}
+
+
+PUBLIC = """
+skims.Skim context.encode uniforms.event_keys training.train validation.validate recipes.TrainingSettings verdict.judged
+verdict.BY_KEY spoiling.spoil copies.Effort selections.Box resident.Resident merging.merge generating.generate
+fitting.Schedule fitting.Check events.Names distilling.distil variables.Variables files.NanoSchema files.inspect
+files.Source files.InputError histograms.AXES emulator.Emulator bundle.load folder.FoldCounts matching.match_jets
+features.SCALES networks.MEMBERS trees.iterate
+"""
+
+
+def test_what_was_public_is_importable_where_it_was():
+    """Names of README, documentation and API pages of before the packages."""
+    for name in PUBLIC.split():
+        module, _, attribute = name.partition(".")
+        assert hasattr(importlib.import_module(f"coffea_iqn.{module}"), attribute), name
+    assert importlib.import_module("coffea_iqn.skims").Skim is importlib.import_module("coffea_iqn.files.skims").Skim
+    for there in moved.MOVED.values():
+        importlib.import_module(f"coffea_iqn.{there}")
+
+
+HEAVY = ("torch", "coffea", "uproot", "hist", "matplotlib", "pandas", "dask")
+FLAT = """
+import sys, numpy as np
+{hidden}
+from coffea_iqn import bundle
+jets = np.array([[50.0, 0.3, 1.0, 8.0], [90.0, 2.0, -1.0, 12.0]], dtype=np.float32)
+reco = bundle.load("cms-delphes-ak4").sample(jets, np.full((2, 4), 0.3, dtype=np.float32))
+assert reco.shape == (2, 4) and reco[0, 0] > 10.0
+{more}
+print(*[name for name in {names} if name in sys.modules])
+"""
+
+
+def loaded(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_a_fold_on_the_cpu_imports_no_torch_and_no_coffea():
+    more = "from coffea_iqn import IQNFolder; IQNFolder('cms-delphes-ak4').fold_flat(jets, reco * 0 + 0.5)"
+    assert loaded(FLAT.format(hidden="", more=more, names=HEAVY)) == []
+    more = "import coffea_iqn.processors"
+    assert "torch" not in loaded(FLAT.format(hidden="", more=more, names=HEAVY))
+
+
+def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
+    """With numpy, numba, safetensors and array-api-compat, and without all the others."""
+    others = (
+        *HEAVY,
+        "awkward",
+        "vector",
+        "scipy",
+        "rich",
+        "yaml",
+        "jinja2",
+        "mplhep",
+        "loky",
+        "shtab",
+        "boost_histogram",
+    )
+    hidden = f"sys.modules.update(dict.fromkeys({others}))"  # whose import then fails
+    assert loaded(FLAT.format(hidden=hidden, more="", names=())) == []
 
 
 def test_public_names():

@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from coffea_iqn import IQNFolder, bundle
-from coffea_iqn.emulator.device import Resident
+from coffea_iqn.emulator.device import Resident, levels_on_device
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
-from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels, levels_on_device
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import make_pairs, open_events
 
@@ -96,7 +96,7 @@ def test_nothing_leaves_the_device(emulator, n_jets):
     bare, chance = resident.respond(gen, tau)
     assert {tensor.device.type for tensor in (reco, found, bare, chance)} == {"meta"}
     assert (reco.shape, found.shape, found.dtype) == ((n_jets, 4), (n_jets,), torch.bool)
-    assert all(not p.is_meta for p in emulator.network.parameters())
+    assert all(not p.is_meta for p in emulator.network.module.parameters())
 
 
 @pytest.mark.parametrize("device", ["auto", *DEVICES])

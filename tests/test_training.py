@@ -26,8 +26,8 @@ SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=12
 def weights(emulator):
     parts = [emulator.network, emulator.acceptance, emulator.origin]
     if emulator.unmatched is not None:
-        parts += [part for law in emulator.unmatched.laws.values() for part in (law.number, law.jets)]
-    return torch.cat([p.flatten() for part in parts if part is not None for p in part.parameters()])
+        parts += [part for law in emulator.unmatched.laws.values() for part in (law.number, law.targets)]
+    return np.concatenate([array.ravel() for part in parts if part is not None for array in part.arrays.values()])
 
 
 @pytest.fixture(scope="module")
@@ -46,8 +46,8 @@ def trained(pairs, unmatched):
 
 
 def test_same_seed_same_weights_other_seed_others(pairs, unmatched, trained):
-    assert torch.equal(weights(train(pairs, SHORT, unmatched)), weights(trained))
-    assert not torch.equal(weights(train(pairs, replace(SHORT, seed=2), unmatched)), weights(trained))
+    assert np.array_equal(weights(train(pairs, SHORT, unmatched)), weights(trained))
+    assert not np.array_equal(weights(train(pairs, replace(SHORT, seed=2), unmatched)), weights(trained))
 
 
 def test_global_random_state_is_neither_used_nor_touched(pairs, unmatched, trained):
@@ -55,7 +55,7 @@ def test_global_random_state_is_neither_used_nor_touched(pairs, unmatched, train
     before = torch.random.get_rng_state()
     again = train(pairs, SHORT, unmatched)
     assert torch.equal(before, torch.random.get_rng_state())
-    assert torch.equal(weights(again), weights(trained))
+    assert np.array_equal(weights(again), weights(trained))
 
 
 @pytest.mark.parametrize("stop_at", [1, 4, 8, 12])
@@ -71,7 +71,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(pairs, unmatched, tr
         train(pairs, SHORT, unmatched, checkpoint=tmp_path, watch=interrupt)
     looked = []
     resumed = train(pairs, SHORT, unmatched, checkpoint=tmp_path, watch=looked.append)
-    assert torch.equal(weights(resumed), weights(trained))
+    assert np.array_equal(weights(resumed), weights(trained))
     assert looked[-1].phase == "far jets"
     assert len(looked) <= 18 - stop_at + 1
 

@@ -19,7 +19,7 @@ from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.iqn.networks import MEMBERS
+from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
 from coffea_iqn.jets.matching import default_cone
@@ -272,7 +272,7 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
     """The settings with scale and threshold of the detector: those that were not given, found in its jets."""
     scale_given, threshold_given = arguments.scale not in (None, AUTO), arguments.raw_pt_min is not None
     # quantiles that may cross cannot be cut off: such a network learns the sample as it is
-    if (scale_given and threshold_given) or not MEMBERS[settings.network].exact:
+    if (scale_given and threshold_given) or settings.network not in EXACT:
         return settings
     pairs, unmatched = sample
     reco = np.concatenate([pairs.reco[pairs.matched], unmatched.near, unmatched.far])

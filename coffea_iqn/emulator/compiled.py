@@ -11,15 +11,29 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.iqn.compiled import N_WORK, blank, draw_target, gather, rows_needed, standardise, take, unstandardise
-from coffea_iqn.iqn.networks import LOG_LIKELY_MIN, N_TARGETS, NO_BOUND
+from coffea_iqn.iqn.compiled import (
+    KNOTS,
+    N_WORK,
+    LawModel,
+    blank,
+    count_row,
+    draw_target,
+    gather,
+    pack_member,
+    pack_network,
+    rows_needed,
+    standardise,
+    take,
+    unstandardise,
+)
+from coffea_iqn.iqn.network import LOG_LIKELY_MIN, N_TARGETS, NO_BOUND
 from coffea_iqn.jets import compiled as jets
 from coffea_iqn.jets.compiled import Limits
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
-from coffea_iqn.numerics.arrays import Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, pack, pack_all, singles
+from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, singles
 from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
@@ -88,19 +102,18 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
 
     always = np.arange(jets.N_CALORIMETER)
     n_own = jets.N_CALORIMETER + sum(WIDTHS[level] for level in own)
-    n_samples = 0 if origin is None else origin.n_samples
+    n_samples = 0 if origin is None else int(origin.description["n_samples"])
     seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
     drawn = n_own + n_samples + np.arange(N_TARGETS)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
-    origins = pack(None) if origin is None else pack(origin.net, origin.slope, inputs)
-    gates = pack(None) if gate is None else pack(gate.net, gate.slope, seen)
-    nets = pack_all(network.nets, network.slope, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
+    origins, gates = pack_network(origin, inputs), pack_network(gate, seen)
+    nets = pack_member(network, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
         origin=origins,
         acceptance=gates,
         nets=nets,
-        knots=network.knots.numpy(),
+        knots=KNOTS,
         input_mean=v.input_scale.mean,
         input_scale=v.input_scale.scale,
         target_mean=v.target_scale.mean,
@@ -113,7 +126,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         symmetric=v.targets == "symmetric",
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
-        rows=rows_needed(max(len(inputs), len(seen)), origins, gates, *nets),
+        rows=rows_needed(max(len(inputs), len(seen)) + N_TARGETS, origins, gates, *nets),
     )
 
 
@@ -231,3 +244,60 @@ def _bound(
             low[t] = UNBOUNDED
     for t in range(n):
         high[t] = max(low[t], high[t])
+
+
+class Sources(NamedTuple):
+    """Gen jets that unmatched jets may be near.
+
+    Attributes
+    ----------
+    gen, reco, found, context: as of `unmatched_columns.near_columns`.
+    levels: columns of the context that the law knows.
+    small: the typical Δη and Δφ of a reco jet.
+    """
+
+    gen: Singles
+    reco: Singles
+    found: Bools
+    context: Singles
+    levels: Ints
+    small: np.float32
+
+
+@kernel
+def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> None:
+    """As `count`, of gen jets, whose columns are those of `near_columns`."""
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
+    gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
+    for start in range(0, len(sources.gen), TILE):
+        n = min(TILE, len(sources.gen) - start)
+        _see(sources, start, n, gen_tile, reco_tile, one)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
+        count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
+
+
+@kernel
+def near_columns(sources: Sources) -> Singles:
+    """`unmatched_columns.near_columns` of gen jets, (N, n)."""
+    n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + len(sources.levels)
+    columns = np.empty((len(sources.gen), n_columns), np.float32)
+    tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        _see(sources, start, n, gen_tile, reco_tile, tile)
+        for t in range(n):
+            for k in range(n_columns):
+                columns[start + t, k] = tile[k, t]
+    return columns
+
+
+@kernel
+def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Singles, rows: Singles) -> None:
+    """The columns of the gen jets start to start + n as rows of a tile; the two others are overwritten."""
+    first = jets.N_CALORIMETER
+    take(sources.gen, start, n, gen_tile)
+    take(sources.reco, start, n, reco_tile)
+    jets.describe(gen_tile, n, rows)
+    outcome = rows[first : first + jets.N_OUTCOME]
+    jets.outcome(gen_tile, reco_tile, sources.found[start : start + n], rows, n, sources.small, outcome)
+    gather(sources.context, start, n, sources.levels, first + jets.N_OUTCOME, rows)

@@ -12,8 +12,22 @@ from torch import Tensor
 
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.iqn.device import BLOCK, in_blocks
-from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork
-from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, levels_on_device
+from coffea_iqn.iqn.network import N_TARGETS, Network
+from coffea_iqn.iqn.networks import AcceptanceNetwork, AutoregressiveNetwork, Member, OriginNetwork
+from coffea_iqn.numerics.uniforms import (
+    DROPPED,
+    HALF,
+    HIGH,
+    LOW,
+    M0,
+    M1,
+    ROUNDS,
+    STEP,
+    STREAM_ACCEPTANCE,
+    STREAM_JET,
+    W0,
+    W1,
+)
 
 BLOCK_ON_GPU = 2**20  # jets at a time: a thousand small kernels each, in about 2 GB
 
@@ -32,7 +46,7 @@ class Resident:
     """
 
     device: torch.device
-    network: QuantileNetwork
+    network: Member
     variables: Variables
     acceptance: AcceptanceNetwork | None
     origin: OriginNetwork | None
@@ -44,6 +58,7 @@ class Resident:
         def there(part: Any) -> Any:
             if isinstance(part, Variables):
                 return part.on(device)
+            part = part.module if isinstance(part, Network) else part
             # a module moves itself, which the emulator's own must not; on the CPU the two share their weights
             return part if part is None or device.type == "cpu" else deepcopy(part).to(device)
 
@@ -105,6 +120,10 @@ class Resident:
         reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
         return torch.cat([reco, self.chance(gen, inputs, threshold)[:, None]], dim=1) if with_chance else reco
 
+    def efficiency(self, gen: Tensor, context: Tensor | None = None, *, threshold: float) -> Tensor:
+        """What `Emulator.efficiency` gives above a threshold [GeV], (N,)."""
+        return self.chance(gen, self.inputs(gen, context), threshold)
+
     def chance(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
         """P(a reco jet is matched, above a threshold [GeV]), (N,), of what the networks see of gen jets."""
         if self.acceptance is None:
@@ -114,9 +133,34 @@ class Resident:
         if threshold > v.raw_pt_min:
             none = inputs[:, :0]
             asked, _ = v.bounds(0, none, gen, threshold)
+            assert isinstance(self.network, AutoregressiveNetwork)
             below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
             p = p * (1.0 - below)
         return p
+
+    def quantiles(
+        self, gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float
+    ) -> Tensor:
+        """What `Emulator.quantile` gives above a threshold [GeV], (N, 4)."""
+        network, v = self.network, self.variables
+        assert isinstance(network, AutoregressiveNetwork)
+        inputs, y = self.inputs(gen, context), v.encode(reco, gen)
+        columns = []
+        for k in range(network.n_targets):
+            q = network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
+            one_changed = y.clone()
+            one_changed[:, k] = q
+            columns.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
+        return torch.stack(columns, dim=1)
+
+    def levels_and_log_densities(
+        self, gen: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float
+    ) -> Tensor:
+        """The levels of reco jets above a threshold [GeV] and the log-densities of their targets, (N, 8)."""
+        v = self.variables
+        inputs, y = self.inputs(gen, context), v.encode(reco, gen)
+        bounds = v.all_bounds(y, gen, threshold)
+        return torch.cat(self.network.levels_and_log_densities(y, inputs, bounds), dim=1)
 
     def _in_blocks(
         self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_chance: bool
@@ -124,3 +168,29 @@ class Resident:
         answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_chance=with_chance)
         made: Tensor = in_blocks(answer, gen, tau, context, rows=self.block)
         return made
+
+
+def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET) -> Tensor:
+    """What `levels` gives, bit for bit, where the tensors are: (N, 4) float32.
+
+    Parameters
+    ----------
+    keys, index: as of `levels`, of any integer type.
+    replica, stream: as of `levels`.
+    """
+    low = int(LOW)
+    key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
+    counter = [index.to(torch.int64) & low, torch.full_like(key0, (replica << 8) | stream), key2, key3]
+    words = torch.stack(_block_of_tensors(counter, [key0, key1]), dim=1)
+    return ((words >> int(DROPPED)).to(torch.float32) + float(HALF)) * float(STEP)
+
+
+def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
+    """As `_block`, of words in 64-bit integers, whose products keep the 64 bits that they have."""
+    low, high = int(LOW), int(HIGH)
+    (c0, c1, c2, c3), (k0, k1) = counter, key
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * int(M0), c2 * int(M1)
+        c0, c1, c2, c3 = (p1 >> high & low) ^ c1 ^ k0, p1 & low, (p0 >> high & low) ^ c3 ^ k1, p0 & low
+        k0, k1 = k0 + int(W0) & low, k1 + int(W1) & low
+    return [c0, c1, c2, c3]

@@ -8,15 +8,12 @@ from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from coffea_iqn.emulator import compiled, summaries
-from coffea_iqn.emulator.device import Resident
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks
-from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, OriginNetwork, QuantileNetwork
+from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
 from coffea_iqn.jets.features import MASS, MASS_OFFSET, PT, SCALES, TARGETS
 from coffea_iqn.numerics.arrays import Floats
@@ -43,10 +40,10 @@ class Emulator:
     phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 57), or None where nothing is known.
     """
 
-    network: QuantileNetwork
+    network: Network
     variables: Variables
-    acceptance: AcceptanceNetwork | None = None
-    origin: OriginNetwork | None = None
+    acceptance: Network | None = None
+    origin: Network | None = None
     unmatched: Unmatched | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
@@ -138,18 +135,7 @@ class Emulator:
         _check(gen, tau, context, other_is="tau")
         _check(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
-        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
-
-        def chain(gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
-            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
-            out = []
-            for k in range(N_TARGETS):
-                q = self.network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
-                one_changed = y.clone()
-                one_changed[:, k] = q
-                out.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
-            return torch.stack(out, dim=1)
-
+        chain = partial(on.quantiles, threshold=on.variables.threshold(raw_pt_min))
         return _with_torch(chain, gen, tau.astype(np.float32, copy=False), reco, context, on=on)
 
     def log_density(
@@ -171,15 +157,10 @@ class Emulator:
         """
         _check(gen, gen, context, other_is="gen jets")
         on = self.on("cpu")
-        threshold = on.variables.threshold(raw_pt_min)
+        return _with_torch(partial(on.efficiency, threshold=on.variables.threshold(raw_pt_min)), gen, context, on=on)
 
-        def chance(gen: Tensor, context: Tensor | None = None) -> Tensor:
-            return on.chance(gen, on.inputs(gen, context), threshold)
-
-        return _with_torch(chance, gen, context, on=on)
-
-    def on(self, device: str) -> Resident:
-        """Networks and variables on a device, for jets that are there as tensors; brought there once.
+    def on(self, device: str) -> Any:
+        """Networks and variables on a device, a `device.Resident`, for jets that are there as tensors; made once.
 
         Parameters
         ----------
@@ -189,13 +170,15 @@ class Emulator:
         ------
         ValueError: when there is no such device.
         """
+        from coffea_iqn.emulator.device import Resident  # and with it torch, which a fold on the CPU does without
+
         where = find_device(device)
         if where not in self._residents:
             self._residents[where] = Resident.of(self, where)
         return self._residents[where]
 
     @cached_property
-    def _residents(self) -> dict[torch.device, Resident]:
+    def _residents(self) -> dict[Any, Any]:
         return {}
 
     @property
@@ -231,9 +214,9 @@ class Emulator:
             msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
             raise ValueError(msg)
         if backend == "numba" and not self.is_compiled:
-            msg = f"backend numba: expected a SplineIQN of residuals, got {type(self.network).__name__}"
+            msg = f"backend numba: expected a SplineIQN of residuals, got {self.network.type}"
             raise NotImplementedError(msg)
-        on_cpu = find_device(device).type == "cpu"
+        on_cpu = device == "cpu" or find_device(device).type == "cpu"
         if backend == "torch" or not (on_cpu and self.is_compiled):
             on = self.on(device)
             answer = partial(on.answer, threshold=on.variables.threshold(raw_pt_min), with_chance=with_efficiency)
@@ -257,17 +240,7 @@ class Emulator:
         """Levels and log-densities of the standardised targets, (N, 4) each."""
         _check(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
-        v, threshold = on.variables, on.variables.threshold(raw_pt_min)
-
-        def chain(gen: Tensor, reco: Tensor, context: Tensor | None = None) -> Tensor:
-            inputs, y = on.inputs(gen, context), v.encode(reco, gen)
-            both = [
-                self.network.density(k, y[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
-                for k in range(N_TARGETS)
-            ]
-            levels, log_densities = zip(*both, strict=True)
-            return torch.stack(levels + log_densities, dim=1)
-
+        chain = partial(on.levels_and_log_densities, threshold=on.variables.threshold(raw_pt_min))
         both = _with_torch(chain, gen, reco, context, on=on)
         return both[:, :N_TARGETS], both[:, N_TARGETS:]
 
@@ -287,8 +260,9 @@ class Emulator:
         return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
 
 
-def _with_torch(function: Callable[..., Tensor], *arrays: Floats | None, on: Resident) -> Floats:
+def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -> Floats:
     """A function of tensors where an emulator is, for arrays that are here, in blocks."""
+    import torch
 
     def there(*blocks: Floats) -> Floats:
         # a copy, for arrays that others may only read

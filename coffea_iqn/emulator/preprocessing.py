@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
 from array_api_compat import array_namespace, device
 
-from coffea_iqn.iqn.networks import N_TARGETS, NO_BOUND
+from coffea_iqn.iqn.network import N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import N_COLUMNS, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, TARGETS, Columns, Compression, wrap_phi
@@ -40,7 +39,7 @@ class Variables:
     context: tuple[str, ...] = ()
     raw_pt_min: float = 0.0
 
-    def on(self, device: torch.device) -> Variables:
+    def on(self, device: Any) -> Variables:
         """The same for tensors on a device."""
         scales = {name: getattr(self, name).on(device) for name in ("input_scale", "target_scale")}
         return replace(self, **scales, compression=None if self.compression is None else self.compression.on(device))

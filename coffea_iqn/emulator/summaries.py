@@ -18,8 +18,8 @@ def facts(emulator: Any) -> dict[str, str]:
     if {"gen_pt", "gen_abs_eta"} <= set(domain):
         (low, high), (_, outer) = domain["gen_pt"], domain["gen_abs_eta"]
         found["domain"] = f"gen pt {low:g} to {high:g} GeV, |η| below {outer:g}"
-    hidden = " × ".join(str(width) for width in network.hidden)
-    found["network"] = f"{type(network).__name__} {hidden}"
+    hidden = " × ".join(str(width) for width in network.description["hidden"])
+    found["network"] = f"{network.type} {hidden}"
     parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
     found["beside it"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
     found["context"] = ", ".join(v.context) or "none"

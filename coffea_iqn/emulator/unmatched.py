@@ -14,17 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numba as nb
 import numpy as np
-import torch
 
-from coffea_iqn.emulator import compiled_unmatched as compiled
-from coffea_iqn.iqn.device import in_blocks
-from coffea_iqn.iqn.networks import Bounds, NumberNetwork, QuantileNetwork
-from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.emulator import compiled
+from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import places_of
 from coffea_iqn.jets.context import encode, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
@@ -228,64 +224,6 @@ ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kep
 
 
 @dataclass(frozen=True, eq=False)
-class Law:
-    """How many unmatched jets a source has, and what they are like.
-
-    Attributes
-    ----------
-    number: P(number | columns).
-    jets: the quantiles of the four targets of each.
-    input_scale, target_scale: standardisations of columns and targets.
-    bounds: the least and the greatest of each standardised target, (2, 4) float32.
-    """
-
-    number: NumberNetwork
-    jets: QuantileNetwork
-    input_scale: Standardisation
-    target_scale: Standardisation
-    bounds: Floats
-
-    @cached_property
-    def compiled(self) -> compiled.Model | None:
-        """The same, for compiled code; None where its jets have no compiled form."""
-        return compiled.compile_law(self) if self.jets.compiled else None
-
-    def numbers(self, columns: Floats, u: Floats, *, backend: str = "auto") -> Ints:
-        """How many jets each source has, (N,), from columns (N, n) and levels u (N,)."""
-
-        def count(columns: Floats, u: Floats) -> Floats:
-            p = torch.softmax(self.number(self.inputs(columns)), dim=1).double().numpy()
-            return np.asarray((np.cumsum(p, axis=1)[:, :-1] <= u[:, None]).sum(axis=1))
-
-        if self.compiled is None or backend == "torch":
-            return np.asarray(in_blocks(count, columns, u))
-        numbers = np.empty(len(columns), dtype=np.int64)
-        compiled.count(self.compiled, columns, singles(u), numbers)
-        return numbers
-
-    def targets(self, columns: Floats, tau: Floats, *, backend: str = "auto") -> Floats:
-        """The targets of a jet of each source, (M, 4), from columns (M, n) and levels tau (M, 4)."""
-        least, most = (torch.from_numpy(end) for end in self.bounds)
-
-        def bounds(k: int, drawn: torch.Tensor) -> Bounds:
-            return least[k].expand(len(drawn)), most[k].expand(len(drawn))
-
-        def draw(columns: Floats, tau: Floats) -> Floats:
-            drawn = self.jets.sample(torch.from_numpy(tau), self.inputs(columns), bounds)
-            return np.asarray(self.target_scale.invert(drawn.numpy().astype(np.float64)))
-
-        if self.compiled is None or backend == "torch":
-            return np.asarray(in_blocks(draw, columns, tau))
-        targets = np.empty(tau.shape, dtype=np.float32)
-        compiled.draw(self.compiled, columns, tau, targets)
-        return targets.astype(np.float64)
-
-    def inputs(self, columns: Floats) -> torch.Tensor:
-        """Columns as the networks take them."""
-        return torch.from_numpy(self.input_scale.apply(columns))
-
-
-@dataclass(frozen=True, eq=False)
 class Unmatched:
     """The model of reco jets that match no gen jet.
 
@@ -344,7 +282,7 @@ class Unmatched:
             of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
             if law is None:
                 return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
-            return compiled.near_columns(sources(*of_rows))
+            return np.asarray(compiled.near_columns(sources(*of_rows)))
 
         def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> compiled.Sources:
             small = np.float32(SMALL)
@@ -353,7 +291,7 @@ class Unmatched:
             )
 
         if law is None:
-            numbers = self.near.numbers(columns(np.arange(len(gen))), u, backend="torch")
+            numbers = self.near.draw_numbers(columns(np.arange(len(gen))), u, backend="torch")
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
             compiled.count_near(law, sources(gen, reco, found, context), singles(u), numbers)
@@ -385,7 +323,7 @@ class Unmatched:
         """
         columns, frames = far_columns(gen, counts, missing)
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
-        numbers = self.far.numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
+        numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
@@ -417,7 +355,7 @@ class Unmatched:
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            raw[again] = drawn = decode(law.targets(known[again], tau, backend=backend), of)
+            raw[again] = drawn = decode(law.draw(known[again], tau, backend=backend), of)
             missed = rows[again][beyond(drawn, *edges) | impossible(drawn, of)]
             if not len(missed):
                 break

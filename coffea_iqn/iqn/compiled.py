@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
 import numpy as np
 
-from coffea_iqn.iqn.networks import LEAST_INSIDE, N_TARGETS
-from coffea_iqn.iqn.splines import SLOPE_MIN, STEP_MIN
+from coffea_iqn.iqn.network import LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
 from coffea_iqn.numerics.arrays import Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.dense import TILE, Layers, feed_forward
+from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, pack
 from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log
 
 FOUR = np.float32(4.0)
 LEAST_SLOPE, LEAST_STEP = np.float32(SLOPE_MIN), np.float32(STEP_MIN)
 LEAST_CHANCE = np.float32(LEAST_INSIDE)
+KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
 
 
 @kernel
@@ -130,9 +133,20 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
 N_WORK = 11  # rows that drawing needs beside: two bounds first
 
 
-def rows_needed(n_known: int, *layers: Layers) -> int:
-    """The rows of tiles through which these layers go, and the four targets drawn after so many known rows."""
-    return int(max([n_known + N_TARGETS, *(of.shapes.max(initial=0) for of in layers)]))
+def rows_needed(n_rows: int, *layers: Layers) -> int:
+    """The rows of tiles through which these layers go, and that hold so many more."""
+    return int(max([n_rows, *(of.shapes.max(initial=0) for of in layers)]))
+
+
+def pack_network(network: Network | None, inputs: Ints | None = None) -> Layers:
+    """The layers of a network, for those of its inputs that may differ from zero; of None, those of none."""
+    return pack([]) if network is None else pack(network.layers(), network.slope, inputs)
+
+
+def pack_member(network: Network, inputs: Sequence[Ints | None] | None = None) -> Nets:
+    """The layers of the networks of all targets of a `SplineIQN`, each for some of its inputs."""
+    of_each = [None] * network.n_targets if inputs is None else inputs
+    return tuple(pack(network.layers(f"nets.{k}"), network.slope, of) for k, of in enumerate(of_each))
 
 
 @kernel
@@ -211,3 +225,93 @@ def draw_target(
     to = known[row]
     for t in range(n):
         to[t] = min(max(z_low[t], low[t]), high[t])  # rounding
+
+
+class LawModel(NamedTuple):
+    """A law's numbers, as compiled code takes them: layers, knots, standardisations, bounds, rows of a tile."""
+
+    number: Layers
+    nets: Nets
+    knots: Singles
+    input_mean: Singles
+    input_scale: Singles
+    target_mean: Singles
+    target_scale: Singles
+    bounds: Singles
+    most: int
+    rows: int
+
+
+def compile_law(law: Any) -> LawModel:
+    """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
+    number, nets = pack_network(law.number), pack_member(law.targets)
+    return LawModel(
+        number=number,
+        nets=nets,
+        knots=KNOTS,
+        input_mean=law.input_scale.mean,
+        input_scale=law.input_scale.scale,
+        target_mean=law.target_scale.mean,
+        target_scale=law.target_scale.scale,
+        bounds=law.bounds,
+        most=int(law.number.description["most"]),
+        rows=rows_needed(law.number.n_inputs + len(nets), number, *nets),
+    )
+
+
+@kernel
+def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
+    """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        take(columns, start, n, one)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
+        count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
+
+
+@kernel
+def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
+    """How many of the cumulated chances a level exceeds."""
+    logit = feed_forward(tile, n, law.number, one, two)
+    greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
+    for t in range(n):
+        greatest[t], total[t], below[t] = logit[0, t], ZERO, ZERO
+        numbers[t] = 0
+    for k in range(law.most + 1):
+        row = logit[k]
+        for t in range(n):
+            greatest[t] = max(greatest[t], row[t])
+    for k in range(law.most + 1):
+        row = logit[k]
+        for t in range(n):
+            row[t] = exp(row[t] - greatest[t])
+            total[t] += row[t]
+    for k in range(law.most):
+        row = logit[k]
+        for t in range(n):
+            below[t] += row[t]
+            if below[t] <= u[t] * total[t]:
+                numbers[t] += 1
+
+
+@kernel
+def draw(law: LawModel, columns: Singles, tau: Singles, targets: Singles) -> None:
+    """The targets, (N, 4), overwritten, given columns (N, n), at levels (N, n targets)."""
+    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
+    tau_tile, work = blank(len(law.nets)), blank(N_WORK)
+    n_columns = columns.shape[1]
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        take(columns, start, n, one)
+        take(tau, start, n, tau_tile)
+        standardise(one, n, law.input_mean, law.input_scale, tile)
+        for k in range(len(law.nets)):
+            low, high, row = law.bounds[0, k], law.bounds[1, k], tau_tile[k]
+            for t in range(n):
+                work[0, t], work[1, t] = low, high
+            draw_target(law.nets[k], law.knots, tile, n_columns + k, row, n, work, one, two)
+            unstandardise(tile[n_columns + k], n, law.target_mean[k], law.target_scale[k], row)
+        for t in range(n):
+            for k in range(len(law.nets)):
+                targets[start + t, k] = tau_tile[k, t]

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from array_api_compat import array_namespace, device
 
 BLOCK = 4096  # rows a network call: what fits the cache runs two to three times faster than a whole chunk
@@ -22,6 +21,8 @@ def in_blocks(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> 
     if n_rows == 0:
         one_row = [xp.ones((1, *array.shape[1:]), dtype=array.dtype, device=device(array)) for array in given]
         return in_blocks(function, *one_row)[:0]
+    import torch
+
     out = []
     with torch.inference_mode():
         for start in range(0, n_rows, rows):
@@ -41,7 +42,7 @@ def check_device(name: str) -> None:
         raise ValueError(msg)
 
 
-def find_device(name: str) -> torch.device:
+def find_device(name: str) -> Any:
     """The device of this name in this process; "auto" is a GPU where torch finds one.
 
     Raises
@@ -49,6 +50,8 @@ def find_device(name: str) -> torch.device:
     ValueError: when nothing may be called so, or there is no such device.
     """
     check_device(name)
+    import torch
+
     if name == "cpu":  # without a look at the driver, which a process that forks must not have had
         return torch.device("cpu")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -1,9 +1,9 @@
-"""The IQN family: what turns a quantile level and a context into a quantile.
+"""The IQN family: what turns quantile levels and inputs into targets.
 
-A member is a `QuantileNetwork`. It answers `quantile(k, tau, context, drawn, bounds)`, the quantile at level tau of the
-k-th target given the context and the k targets drawn before it, of what lies between two bounds where there are some,
-and it knows its own training `loss`. Nothing outside this module asks which member it holds: `build` makes one from its
-description.
+A member is a law p(y | x) of several targets: it draws them at given levels (`sample`), gives their levels and
+log-density (`levels`, `log_density`), where it has them, and knows its own training `loss`. Nothing outside this
+package asks which member it holds, or how many targets there are: `build` makes one from its description. An
+`AutoregressiveNetwork` draws one target after the other, each given those before it.
 
 `IQNx4` and `IQNx1` are the members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073;
 `SplineIQN` is monotone by construction, and so has an exact distribution function and density.
@@ -11,7 +11,7 @@ description.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,14 +19,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.iqn.splines import STEP_MIN, inverse, positive, spline
-
-N_TARGETS = 4
-NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
-LEAST_INSIDE = 1e-30  # chance to lie between two bounds, where it is too small for single precision
+from coffea_iqn.iqn.network import KINDS, LEAST_INSIDE, LOG_LIKELY_MIN, LOGIT_KNOTS, N_TARGETS, STEP_MIN
+from coffea_iqn.iqn.splines import inverse, positive, spline
 
 Bounds = tuple[Tensor, Tensor]
-"""The least and the greatest value that a target of each jet can have, (N,) each."""
+"""The least and the greatest value that a target of each row can have, (N,) each, or of all targets, (N, n) each."""
+
+BoundsOf = Callable[[int, Tensor], Bounds]
+"""The bounds of target k given the targets before it, (N, k)."""
 
 
 def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
@@ -50,36 +50,88 @@ def pinball_loss(prediction: Tensor, target: Tensor, tau: Tensor) -> Tensor:
     return torch.maximum(tau * error, (tau - 1.0) * error).mean()
 
 
-class QuantileNetwork(nn.Module):
-    """Four conditional quantile functions, and how they are trained.
+class Member(nn.Module):
+    """A law p(y | x) of several targets, and how it is trained.
 
     Parameters
     ----------
-    n_context: columns of the context, the standardised variables of the gen jet.
+    n_inputs, n_targets: columns of x and of y, both standardised.
 
-    `exact` says whether the member has a `density`, and so can be cut off at bounds exactly: any other member keeps
-    within them by giving the bound for what lies beyond. `compiled` says whether `coffea_iqn.compiled` knows it;
-    `keywords` names what `build` takes for it, beside n_context.
     """
 
-    exact = False
-    compiled = False
-    keywords: tuple[str, ...] = ()
-
-    def __init__(self, n_context: int) -> None:
+    def __init__(self, n_inputs: int, n_targets: int = N_TARGETS) -> None:
         super().__init__()
-        self.n_context = n_context
+        self.n_inputs = n_inputs
+        self.n_targets = n_targets
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+    def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
+        """Targets (N, n_targets) at levels tau in (0, 1), (N, n_targets), given x, (N, n_inputs).
+
+        bounds gives those of target k from the targets before it, (N, k); None for none.
+        """
+        raise NotImplementedError
+
+    def levels(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> Tensor:
+        """The levels (N, n_targets) at which `sample` gives y; beyond a bound 0 or 1.
+
+        Parameters
+        ----------
+        y, x: (N, n_targets) and (N, n_inputs).
+        bounds: of all targets, each given those before, (N, n_targets) each; `NO_BOUND` where there is none.
+
+        Raises
+        ------
+        NotImplementedError: when the member has no distribution function.
+        """
+        return self.levels_and_log_densities(y, x, bounds)[0]
+
+    def log_density(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> Tensor:
+        """The logarithm of p(y | x), (N,); arguments and errors as of `levels`."""
+        return self.levels_and_log_densities(y, x, bounds)[1].sum(dim=1)
+
+    def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
+        """`levels`, and the terms, one a target, that `log_density` is the sum of, (N, n_targets) each."""
+        raise NotImplementedError
+
+    def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        """The training loss of a batch, a scalar.
+
+        Parameters
+        ----------
+        x, y, bounds: as of `levels`.
+        generator: source of whatever the member draws.
+        """
+        raise NotImplementedError
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self)
+
+
+def _describe(module: Any) -> dict[str, Any]:
+    """Type and keywords of a network, as JSON takes them."""
+    values = {name: getattr(module, name) for name in ("n_inputs", *KINDS[type(module).__name__].keywords)}
+    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+    return {"type": type(module).__name__, **plain}
+
+
+class AutoregressiveNetwork(Member):
+    """A member that draws its targets in their order, by a conditional quantile function of each.
+
+    One that has a `density` can be cut off at bounds exactly; any other keeps within them by giving the bound for what
+    lies beyond.
+    """
+
+    def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         """The quantile of target k.
 
         Parameters
         ----------
-        k: which target, 0 to 3.
+        k: which target, from 0.
         tau: levels in (0, 1), (N,).
-        context: (N, n_context).
+        x: (N, n_inputs).
         drawn: the targets 0 to k − 1, (N, k).
-        bounds: between which it lies; None for anywhere.
+        bounds: between which it lies, (N,) each; None for anywhere.
 
         Returns
         -------
@@ -87,26 +139,14 @@ class QuantileNetwork(nn.Module):
         """
         raise NotImplementedError
 
-    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
-        """The training loss of a batch, a scalar.
-
-        Parameters
-        ----------
-        context: (N, n_context).
-        target: (N, 4).
-        bounds: of all four targets of each jet, given those before, (N, 4) each; `NO_BOUND` where there is none.
-        generator: source of whatever the member draws.
-        """
-        raise NotImplementedError
-
     def density(
-        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+        self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None
     ) -> tuple[Tensor, Tensor]:
         """The level of y, F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
         Parameters
         ----------
-        k, context, drawn, bounds: as of `quantile`.
+        k, x, drawn, bounds: as of `quantile`.
         y: values of target k, (N,).
 
         Returns
@@ -120,84 +160,68 @@ class QuantileNetwork(nn.Module):
         msg = f"{type(self).__name__}: its quantiles may cross, so it has no distribution function; a SplineIQN has one"
         raise NotImplementedError(msg)
 
-    def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self, self.keywords)
-
-    def sample(self, tau: Tensor, context: Tensor, bounds: Callable[[int, Tensor], Bounds] | None = None) -> Tensor:
-        """Draw the four targets one after the other, each given the network's own draws before it.
-
-        Parameters
-        ----------
-        tau: levels in (0, 1), (N, 4).
-        context: (N, n_context).
-        bounds: gives those of target k from the targets before it, (N, k); None for none.
-
-        Returns
-        -------
-        targets, (N, 4).
-        """
-        drawn = context[:, :0]  # (N, 0)
-        for k in range(N_TARGETS):
-            q = self.quantile(k, tau[:, k], context, drawn, None if bounds is None else bounds(k, drawn))
+    def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
+        drawn = x[:, :0]  # (N, 0)
+        for k in range(self.n_targets):
+            q = self.quantile(k, tau[:, k], x, drawn, None if bounds is None else bounds(k, drawn))
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn
 
+    def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
+        both = [
+            self.density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
+            for k in range(self.n_targets)
+        ]
+        levels, log_densities = zip(*both, strict=True)
+        return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)
 
-def _describe(module: Any, keywords: tuple[str, ...]) -> dict[str, Any]:
-    """Type and keywords of a network, as JSON takes them."""
-    values = {name: getattr(module, name) for name in ("n_context", *keywords)}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return {"type": type(module).__name__, **plain}
 
-
-class PinballNetwork(QuantileNetwork):
+class PinballNetwork(AutoregressiveNetwork):
     """A member trained with the pinball loss at the level the network was given.
 
     Parameters
     ----------
-    n_context: columns of the context.
+    n_inputs, n_targets: columns of x and of y.
     hidden, slope, penalty: sizes of the hidden layers, slope of LeakyReLU, and λ; by default the paper's.
 
     Quantiles that cross are discouraged by a penalty λ · 1[f' < 0] · (f')², with f' = ∂f/∂τ; without
     gradients (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
     """
 
-    keywords = ("hidden", "slope", "penalty")
-
     def __init__(
         self,
-        n_context: int,
+        n_inputs: int,
+        n_targets: int = N_TARGETS,
         *,
         hidden: tuple[int, ...] = (50,) * 5,
         slope: float = 0.3,
         penalty: float = 100.0,
     ) -> None:
-        super().__init__(n_context)
+        super().__init__(n_inputs, n_targets)
         self.hidden = tuple(hidden)
         self.slope = slope
         self.penalty = penalty
 
-    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+    def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del bounds  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
-        tau = torch.rand(target.shape, generator=generator).to(target.device)  # (N, 4)
+        tau = torch.rand(y.shape, generator=generator).to(y.device)  # (N, n_targets)
         penalised = self.penalty > 0.0 and torch.is_grad_enabled()
         tau.requires_grad_(penalised)
-        total = target.new_zeros(())
-        for k in range(N_TARGETS):
+        total = y.new_zeros(())
+        for k in range(self.n_targets):
             level = tau[:, k]
-            q = self.unbounded(k, level, context, target[:, :k])
-            total = total + pinball_loss(q, target[:, k], level.detach())
+            q = self.unbounded(k, level, x, y[:, :k])
+            total = total + pinball_loss(q, y[:, k], level.detach())
             if penalised:
                 (slope,) = torch.autograd.grad(q.sum(), level, create_graph=True)
                 total = total + self.penalty * slope.clamp(max=0.0).square().mean()
-        return total / N_TARGETS
+        return total / self.n_targets
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
-        q = self.unbounded(k, tau, context, drawn)
+    def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        q = self.unbounded(k, tau, x, drawn)
         return q if bounds is None else torch.clamp(q, *bounds)
 
-    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
+    def unbounded(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
         """What the network says of `quantile`, wherever it lies."""
         raise NotImplementedError
 
@@ -208,36 +232,35 @@ def scaled_level(tau: Tensor) -> Tensor:
 
 
 class IQNx4(PinballNetwork):
-    """Four networks, p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
+    """A network for each target, the paper's four: p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
 
-    def __init__(self, n_context: int, **sizes: Any) -> None:
-        super().__init__(n_context, **sizes)
-        self.nets = nn.ModuleList(mlp(1 + n_context + k, 1, self.hidden, self.slope) for k in range(N_TARGETS))
+    def __init__(self, n_inputs: int, n_targets: int = N_TARGETS, **sizes: Any) -> None:
+        super().__init__(n_inputs, n_targets, **sizes)
+        self.nets = nn.ModuleList(mlp(1 + n_inputs + k, 1, self.hidden, self.slope) for k in range(n_targets))
 
-    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
-        inputs = torch.cat([scaled_level(tau), context, drawn], dim=1)  # (N, 1 + n_context + k)
+    def unbounded(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
+        inputs = torch.cat([scaled_level(tau), x, drawn], dim=1)  # (N, 1 + n_inputs + k)
         q: Tensor = self.nets[k](inputs)
         return q[:, 0]
 
 
 class IQNx1(PinballNetwork):
-    """One network for all four targets: a one-hot names the target, zeros stand for what is not yet drawn."""
+    """One network for all targets: a one-hot names the target, zeros stand for what is not yet drawn."""
 
-    def __init__(self, n_context: int, **sizes: Any) -> None:
-        super().__init__(n_context, **sizes)
-        self.net = mlp(1 + n_context + (N_TARGETS - 1) + N_TARGETS, 1, self.hidden, self.slope)
+    def __init__(self, n_inputs: int, n_targets: int = N_TARGETS, **sizes: Any) -> None:
+        super().__init__(n_inputs, n_targets, **sizes)
+        self.net = mlp(1 + n_inputs + (n_targets - 1) + n_targets, 1, self.hidden, self.slope)
 
-    def unbounded(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor) -> Tensor:
-        n = len(context)
-        padding = context.new_zeros(n, N_TARGETS - 1 - k)
-        which = context.new_zeros(n, N_TARGETS)
+    def unbounded(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
+        n = len(x)
+        padding = x.new_zeros(n, self.n_targets - 1 - k)
+        which = x.new_zeros(n, self.n_targets)
         which[:, k] = 1.0
-        inputs = torch.cat([scaled_level(tau), context, drawn, padding, which], dim=1)  # (N, n_context + 8)
+        inputs = torch.cat([scaled_level(tau), x, drawn, padding, which], dim=1)  # (N, n_inputs + 2 n_targets)
         q: Tensor = self.net(inputs)
         return q[:, 0]
 
 
-LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)
 TAILS = (-2.9, -2.4, 2.4, 2.9)  # of a standardised target: about five and eight half widths
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
@@ -249,8 +272,8 @@ def _inside(z_low: Tensor, z_high: Tensor) -> Tensor:
     return (upper * (other - one)).clamp(min=LEAST_INSIDE)
 
 
-class SplineIQN(QuantileNetwork):
-    """Four networks, each giving a monotone quantile function as a rational-quadratic spline.
+class SplineIQN(AutoregressiveNetwork):
+    """A network for each target, that gives a monotone quantile function as a rational-quadratic spline.
 
     The abscissa is the logit of the level, log(τ / (1 − τ)), with knots at fixed levels down to 10^-4; a network
     gives the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots
@@ -259,24 +282,22 @@ class SplineIQN(QuantileNetwork):
 
     Parameters
     ----------
-    n_context: columns of the context.
-    hidden: sizes of the hidden layers of each of the four networks.
+    n_inputs, n_targets: columns of x and of y.
+    hidden: sizes of the hidden layers of the network of each target.
     slope: of LeakyReLU.
     """
 
-    exact = True
-    compiled = True
-    keywords = ("hidden", "slope")
-
-    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1) -> None:
-        super().__init__(n_context)
+    def __init__(
+        self, n_inputs: int, n_targets: int = N_TARGETS, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+    ) -> None:
+        super().__init__(n_inputs, n_targets)
         self.hidden = tuple(hidden)
         self.slope = slope
         self.register_buffer("knots", torch.tensor(LOGIT_KNOTS), persistent=False)
         self.knots: Tensor
         n_knots = len(LOGIT_KNOTS)
-        self.nets = nn.ModuleList(mlp(n_context + k, 2 * n_knots, self.hidden, slope) for k in range(N_TARGETS))
-        with torch.no_grad():  # start near a logistic law of unit variance, whatever the context
+        self.nets = nn.ModuleList(mlp(n_inputs + k, 2 * n_knots, self.hidden, slope) for k in range(n_targets))
+        with torch.no_grad():  # start near a logistic law of unit variance, whatever x
             steps = LOGISTIC_WIDTH * self.knots.diff()
             slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
             wanted = torch.cat([steps, slopes])
@@ -286,8 +307,8 @@ class SplineIQN(QuantileNetwork):
                 weight.mul_(0.1)
                 bias.copy_(start)
 
-    def quantile(self, k: int, tau: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
-        curve = self._curve(k, context, drawn)  # one evaluation for both the bounds and the quantile
+    def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        curve = self._curve(k, x, drawn)  # one evaluation for both the bounds and the quantile
         if bounds is None:
             return spline(torch.logit(tau), self.knots, *curve)[0]
         z_low, z_high = inverse(torch.stack(bounds, dim=1), self.knots, *curve)[0].T
@@ -297,11 +318,11 @@ class SplineIQN(QuantileNetwork):
         y, _ = spline(torch.log(below) - torch.log(above), self.knots, *curve)
         return torch.clamp(y, *bounds)  # rounding
 
-    def loss(self, context: Tensor, target: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+    def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del generator
-        return self.tail_loss(context, target, bounds, weights=(0.0,) * N_TARGETS)
+        return self.tail_loss(x, y, bounds, weights=(0.0,) * self.n_targets)
 
-    def tail_loss(self, context: Tensor, target: Tensor, bounds: Bounds, *, weights: Sequence[float]) -> Tensor:
+    def tail_loss(self, x: Tensor, y: Tensor, bounds: Bounds, *, weights: Sequence[float]) -> Tensor:
         """The training loss, and for each target a weight times the score of the tails.
 
         That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
@@ -310,31 +331,31 @@ class SplineIQN(QuantileNetwork):
 
         Parameters
         ----------
-        context, target, bounds: as of `loss`.
+        x, y, bounds: as of `loss`.
         weights: of the score of each target.
         """
-        total = target.new_zeros(())
+        total = y.new_zeros(())
         for k, weight in enumerate(weights):
-            edges = target.new_tensor(TAILS if weight else ())
-            y, low, high = target[:, k], bounds[0][:, k], bounds[1][:, k]
+            edges = y.new_tensor(TAILS if weight else ())
+            y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
-            at = torch.cat([torch.stack([low, *within.T, high], dim=1), y[:, None]], dim=1)
-            z, slope = inverse(at, self.knots, *self._curve(k, context, target[:, :k]))
+            at = torch.cat([torch.stack([low, *within.T, high], dim=1), y_k[:, None]], dim=1)
+            z, slope = inverse(at, self.knots, *self._curve(k, x, y[:, :k]))
             ends, z_y = z[:, :-1], z[:, -1]
             inside = torch.log(_inside(ends[:, 0], ends[:, -1]))
             log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
             total = total - (log_density - inside).mean()
             if weight:
                 chances = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
-                where = torch.bucketize(y.contiguous(), edges)
+                where = torch.bucketize(y_k.contiguous(), edges)
                 total = total - weight * chances.gather(1, where[:, None]).mean()
         return total
 
     def density(
-        self, k: int, y: Tensor, context: Tensor, drawn: Tensor, bounds: Bounds | None = None
+        self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None
     ) -> tuple[Tensor, Tensor]:
         low, high = bounds or (y, y)
-        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *self._curve(k, context, drawn))
+        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *self._curve(k, x, drawn))
         at, z_low, z_high = z.T
         log_density = functional.logsigmoid(at) + functional.logsigmoid(-at) - torch.log(slope[:, 0])
         if bounds is None:
@@ -344,9 +365,9 @@ class SplineIQN(QuantileNetwork):
         log_density = torch.where((low <= y) & (y <= high), log_density - torch.log(inside), -torch.inf)
         return (below / inside).clamp(0.0, 1.0), log_density
 
-    def _curve(self, k: int, context: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
+    def _curve(self, k: int, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""
-        out = self.nets[k](torch.cat([context, drawn], dim=1))  # (N, 2 K)
+        out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K)
         n_knots = len(self.knots)
         steps = positive(out[:, 1:n_knots]) + STEP_MIN
         rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
@@ -355,103 +376,98 @@ class SplineIQN(QuantileNetwork):
 
 
 class AcceptanceNetwork(nn.Module):
-    """The logit of P(a gen jet has a reco jet | context), trained by cross entropy."""
+    """The logit of P(a gen jet has a reco jet | x), trained by cross entropy."""
 
-    def __init__(self, n_context: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
+    def __init__(self, n_inputs: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
         super().__init__()
-        self.n_context = n_context
+        self.n_inputs = n_inputs
         self.hidden = tuple(hidden)
         self.slope = slope
-        self.net = mlp(n_context, 1, self.hidden, slope)
+        self.net = mlp(n_inputs, 1, self.hidden, slope)
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self, ("hidden", "slope"))
+        return _describe(self)
 
-    def forward(self, context: Tensor) -> Tensor:
-        """Logits (N,) of contexts (N, n_context)."""
-        logit: Tensor = self.net(context)
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N,) of x (N, n_inputs)."""
+        logit: Tensor = self.net(x)
         return logit[:, 0]
 
 
-LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
-
-
 class OriginNetwork(nn.Module):
-    """Log P(training sample | context), trained by cross entropy: what kind of process a jet may come from.
+    """Log P(training sample | x), trained by cross entropy: what kind of process a jet may come from.
 
-    The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | context) times the law of each.
+    The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | x) times the law of each.
     An event tells the first well, and a network learns it from labels with far fewer jets than from responses.
 
     Parameters
     ----------
-    n_context: columns of the context, those of the event last.
+    n_inputs: columns of x, those of the event last.
     n_event: how many of them only this network sees.
     n_samples: how many samples there are.
     """
 
-    keywords = ("n_event", "n_samples", "hidden", "slope")
-
     def __init__(
-        self, n_context: int, *, n_event: int, n_samples: int, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+        self, n_inputs: int, *, n_event: int, n_samples: int, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
     ) -> None:
         super().__init__()
-        self.n_context = n_context
+        self.n_inputs = n_inputs
         self.n_event = n_event
         self.n_samples = n_samples
         self.hidden = tuple(hidden)
         self.slope = slope
-        self.net = mlp(n_context, n_samples, self.hidden, slope)
+        self.net = mlp(n_inputs, n_samples, self.hidden, slope)
 
     @property
     def n_outputs(self) -> int:
         """Columns of what `describe` gives."""
-        return self.n_context - self.n_event + self.n_samples
+        return self.n_inputs - self.n_event + self.n_samples
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self, self.keywords)
+        return _describe(self)
 
-    def forward(self, context: Tensor) -> Tensor:
-        """Logits (N, n_samples) of contexts (N, n_context)."""
-        logits: Tensor = self.net(context)
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, n_samples) of x (N, n_inputs)."""
+        logits: Tensor = self.net(x)
         return logits
 
-    def describe(self, context: Tensor) -> Tensor:
-        """The context without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
-        likely = functional.log_softmax(self(context), dim=1).clamp(min=LOG_LIKELY_MIN)
-        own = context[:, : self.n_context - self.n_event]
+    def describe(self, x: Tensor) -> Tensor:
+        """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
+        likely = functional.log_softmax(self(x), dim=1).clamp(min=LOG_LIKELY_MIN)
+        own = x[:, : self.n_inputs - self.n_event]
         return torch.cat([own, 1.0 - 2.0 * likely / LOG_LIKELY_MIN], dim=1)
 
 
 class NumberNetwork(nn.Module):
-    """The logits of P(number | context), of 0 to `most`, trained by cross entropy."""
+    """The logits of P(number | x), of 0 to `most`, trained by cross entropy."""
 
-    keywords = ("most", "hidden", "slope")
-
-    def __init__(self, n_context: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
+    def __init__(self, n_inputs: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
         super().__init__()
-        self.n_context = n_context
+        self.n_inputs = n_inputs
         self.most = most
         self.hidden = tuple(hidden)
         self.slope = slope
-        self.net = mlp(n_context, most + 1, self.hidden, slope)
+        self.net = mlp(n_inputs, most + 1, self.hidden, slope)
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self, self.keywords)
+        return _describe(self)
 
-    def forward(self, context: Tensor) -> Tensor:
-        """Logits (N, most + 1) of contexts (N, n_context)."""
-        logits: Tensor = self.net(context)
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, most + 1) of x (N, n_inputs)."""
+        logits: Tensor = self.net(x)
         return logits
 
 
-MEMBERS: dict[str, type[QuantileNetwork]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}
+MEMBERS: dict[str, type[Member]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}
+OTHERS: tuple[type[nn.Module], ...] = (AcceptanceNetwork, OriginNetwork, NumberNetwork)
+TYPES: dict[str, type[nn.Module]] = MEMBERS | {kind.__name__: kind for kind in OTHERS}
 
 
-def build(description: dict[str, Any]) -> QuantileNetwork:
-    """A member of the family from its `description`, with fresh weights.
+def build(description: Mapping[str, Any]) -> Any:
+    """A network from its `description`, with fresh weights.
 
     Raises
     ------
@@ -459,11 +475,11 @@ def build(description: dict[str, Any]) -> QuantileNetwork:
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
-    if kind not in list(MEMBERS):  # what cannot be hashed is none of them either
-        msg = f"network type: expected one of {', '.join(MEMBERS)}, got {kind!r}"
+    if kind not in list(TYPES):  # what cannot be hashed is none of them either
+        msg = f"network type: expected one of {', '.join(TYPES)}, got {kind!r}"
         raise ValueError(msg)
     try:
-        return MEMBERS[kind](**keywords)
+        return TYPES[str(kind)](**keywords)
     except TypeError as error:
         msg = f"network {kind}: {error}"
         raise ValueError(msg) from None

@@ -11,8 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
-STEP_MIN = 1e-4  # least distance of the quantiles at two knots
+from coffea_iqn.iqn.network import SLOPE_MIN
 
 
 def positive(x: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from array_api_compat import array_namespace, device
 
 from coffea_iqn.numerics.arrays import Floats
@@ -260,8 +259,10 @@ class Compression(NamedTuple):
         log_size = variables @ xp.astype(self.coefficients, variables.dtype)
         return 2.0 * xp.exp(log_size.clip(-MAX_LOG, MAX_LOG))
 
-    def on(self, device: torch.device) -> Compression:
+    def on(self, device: Any) -> Compression:
         """The same for tensors on a device."""
+        import torch
+
         return Compression(torch.as_tensor(self.coefficients, device=device))
 
 

@@ -6,7 +6,7 @@ processor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,7 +15,6 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
-from torch import nn
 
 from coffea_iqn.numerics.arrays import Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
@@ -41,7 +40,8 @@ class Layers(NamedTuple):
     slope: np.float32
 
 
-Nets = tuple[Layers, Layers, Layers, Layers]
+Nets = tuple[Layers, ...]
+"""The networks of several targets."""
 
 
 def singles(values: npt.NDArray[Any]) -> Singles:
@@ -49,30 +49,21 @@ def singles(values: npt.NDArray[Any]) -> Singles:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def pack(network: nn.Sequential | None, slope: float = 0.0, inputs: Ints | None = None) -> Layers:
-    """The layers of a network, for those of its inputs that may differ from zero; of None, those of none."""
-    linear = [layer for layer in network or () if isinstance(layer, nn.Linear)]
-    weights, biases, shapes = [np.empty(0)], [np.empty(0)], []
-    for layer in linear:
-        weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
-        if layer is linear[0] and inputs is not None:
-            weight = weight[:, inputs]
+def pack(of: Sequence[tuple[Singles, Singles]], slope: float = 0.0, inputs: Ints | None = None) -> Layers:
+    """Layers of weights (outputs, inputs) and biases (outputs,), for those of the inputs that may differ from zero."""
+    weights, biases, shapes = [np.empty(0, np.float32)], [np.empty(0, np.float32)], []
+    for k, (weight, bias) in enumerate(of):
+        used = weight if k or inputs is None else weight[:, inputs]
         extra = -len(bias) % OUTPUTS
-        weights.append(np.pad(weight, ((0, extra), (0, 0))).ravel())
+        weights.append(np.pad(used, ((0, extra), (0, 0))).ravel())
         biases.append(np.pad(bias, (0, extra)))
-        shapes.append((len(bias) + extra, weight.shape[1]))
+        shapes.append((len(bias) + extra, used.shape[1]))
     return Layers(
         np.concatenate(weights).astype(np.float32),
         np.concatenate(biases).astype(np.float32),
         np.array(shapes, dtype=np.int64).reshape(-1, 2),
         np.float32(slope),
     )
-
-
-def pack_all(networks: Iterable[Any], slope: float, inputs: Sequence[Ints | None] = (None,) * 4) -> Nets:
-    """The layers of the four networks of a `SplineIQN`, each for some of its inputs."""
-    first, second, third, fourth = (pack(network, slope, of) for network, of in zip(networks, inputs, strict=True))
-    return first, second, third, fourth
 
 
 @kernel

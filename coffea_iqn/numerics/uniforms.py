@@ -18,8 +18,6 @@ from typing import Any
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
 
 from coffea_iqn.numerics.arrays import Singles
 
@@ -31,11 +29,11 @@ STREAM_SPLIT = 2  # which part of a training sample an event belongs to
 STREAM_NEAR = 3  # unmatched jets near a gen jet
 STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
 
-_ROUNDS = 10
-_M0, _M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-_W0, _W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
-_LOW, _HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
-_DROPPED, _HALF, _STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
+ROUNDS = 10
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+W0, W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
+LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
+DROPPED, HALF, STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -61,17 +59,17 @@ def philox(counter: Words, key: Words) -> Words:
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Four words of a counter of four and a key of two, all uint32."""
-    for _ in range(_ROUNDS):
-        p0 = _M0 * np.uint64(c0)
-        p1 = _M1 * np.uint64(c2)
+    for _ in range(ROUNDS):
+        p0 = M0 * np.uint64(c0)
+        p1 = M1 * np.uint64(c2)
         c0, c1, c2, c3 = (
-            np.uint32(p1 >> _HIGH) ^ c1 ^ k0,
+            np.uint32(p1 >> HIGH) ^ c1 ^ k0,
             np.uint32(p1),
-            np.uint32(p0 >> _HIGH) ^ c3 ^ k1,
+            np.uint32(p0 >> HIGH) ^ c3 ^ k1,
             np.uint32(p0),
         )
-        k0 = np.uint32(k0 + _W0)
-        k1 = np.uint32(k1 + _W1)
+        k0 = np.uint32(k0 + W0)
+        k1 = np.uint32(k1 + W1)
     return np.uint32(c0), np.uint32(c1), np.uint32(c2), np.uint32(c3)
 
 
@@ -94,8 +92,8 @@ def event_keys(
     digest = hashlib.blake2b(f"{seed}\n{dataset}".encode(), digest_size=8).digest()
     number = np.asarray(event).astype(np.uint64)
     counter = np.empty((len(number), 4), dtype=np.uint32)
-    counter[:, 0] = number & _LOW
-    counter[:, 1] = number >> _HIGH
+    counter[:, 0] = number & LOW
+    counter[:, 1] = number >> HIGH
     counter[:, 2] = np.asarray(luminosity_block)
     counter[:, 3] = np.asarray(run)
     key = np.broadcast_to(np.frombuffer(digest, dtype="<u4"), (len(number), 2))
@@ -132,30 +130,4 @@ def _levels(keys: Words, index: Words, use: np.uint32, out: Singles) -> None:
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
 def _level(word: Any) -> Any:
-    return (np.float32(np.uint32(word) >> _DROPPED) + _HALF) * _STEP
-
-
-def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET) -> Tensor:
-    """What `levels` gives, bit for bit, where the tensors are: (N, 4) float32.
-
-    Parameters
-    ----------
-    keys, index: as of `levels`, of any integer type.
-    replica, stream: as of `levels`.
-    """
-    low = int(_LOW)
-    key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
-    counter = [index.to(torch.int64) & low, torch.full_like(key0, (replica << 8) | stream), key2, key3]
-    words = torch.stack(_block_of_tensors(counter, [key0, key1]), dim=1)
-    return ((words >> int(_DROPPED)).to(torch.float32) + float(_HALF)) * float(_STEP)
-
-
-def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
-    """As `_block`, of words in 64-bit integers, whose products keep the 64 bits that they have."""
-    low, high = int(_LOW), int(_HIGH)
-    (c0, c1, c2, c3), (k0, k1) = counter, key
-    for _ in range(_ROUNDS):
-        p0, p1 = c0 * int(_M0), c2 * int(_M1)
-        c0, c1, c2, c3 = (p1 >> high & low) ^ c1 ^ k0, p1 & low, (p0 >> high & low) ^ c3 ^ k1, p0 & low
-        k0, k1 = k0 + int(_W0) & low, k1 + int(_W1) & low
-    return [c0, c1, c2, c3]
+    return (np.float32(np.uint32(word) >> DROPPED) + HALF) * STEP

@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.iqn.networks import N_TARGETS, AcceptanceNetwork, Bounds, OriginNetwork, QuantileNetwork, SplineIQN
+from coffea_iqn.iqn.network import Network
+from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, SplineIQN
 from coffea_iqn.jets.features import PHI
 from coffea_iqn.numerics.arrays import Bools
 from coffea_iqn.training.batches import Budget, Course
@@ -67,14 +68,14 @@ def distil(
     TypeError: when the teacher's network has no density.
     FloatingPointError: when a loss is no longer finite.
     """
-    if not isinstance(teacher.network, SplineIQN):
-        msg = f"teacher: expected a SplineIQN, which has a density, got {type(teacher.network).__name__}"
+    if not teacher.network.exact:
+        msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
         raise TypeError(msg)
     v = teacher.variables
     if checkpoint is not None:
         claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    of_tensors = teacher.on("cpu").variables
+    known = teacher.on("cpu")
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
     course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
@@ -96,22 +97,20 @@ def distil(
 
     def origin_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
-        assert teacher.origin is not None
         with torch.no_grad():
-            likely = functional.softmax(teacher.origin(inputs), dim=1)
+            likely = functional.softmax(known.origin(inputs), dim=1)
         return functional.cross_entropy(origin(inputs), likely)
 
     def quantile_loss(inputs: Tensor, gen: Tensor, generator: torch.Generator) -> Tensor:
-        seen, seen_by_teacher = described(origin, inputs), described(teacher.origin, inputs)
-        tau = torch.rand(len(inputs), N_TARGETS, generator=generator).clamp(TINY, 1.0 - TINY)
+        seen, seen_by_teacher = described(origin, inputs), described(known.origin, inputs)
+        tau = torch.rand(len(inputs), network.n_targets, generator=generator).clamp(TINY, 1.0 - TINY)
         with torch.no_grad():
-            y = teacher.network.sample(
-                tau, seen_by_teacher, partial(of_tensors.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
-            )
-            bounds = of_tensors.all_bounds(y, gen, v.raw_pt_min)
-            levels, log_densities = _densities(teacher.network, y, seen_by_teacher, bounds)
-        own_levels, own_log_densities = _densities(network, y, seen, bounds)
-        divergence = (log_densities - own_log_densities).sum(dim=1).mean()
+            bounds_of = partial(known.variables.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+            y = known.network.sample(tau, seen_by_teacher, bounds_of)
+            bounds = known.variables.all_bounds(y, gen, v.raw_pt_min)
+            levels, log_densities = known.network.levels_and_log_densities(y, seen_by_teacher, bounds)
+        own_levels, own_log_densities = network.levels_and_log_densities(y, seen, bounds)
+        divergence: Tensor = (log_densities - own_log_densities).sum(dim=1).mean()
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
@@ -119,9 +118,8 @@ def distil(
 
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None
-        assert teacher.acceptance is not None
         with torch.no_grad():
-            found = torch.sigmoid(teacher.acceptance(described(teacher.origin, inputs)))
+            found = torch.sigmoid(known.acceptance(described(known.origin, inputs)))
         return functional.binary_cross_entropy_with_logits(gate(described(origin, inputs)), found)
 
     short = shorter(settings, 1)
@@ -136,7 +134,9 @@ def distil(
     for part in (origin, network, gate):
         if part is not None:
             part.eval()
-    return Emulator(network, v, gate, origin, teacher.unmatched, card=_card(teacher, pairs, settings, fits))
+    networks = {"network": network, "acceptance": gate, "origin": origin}
+    made: dict[str, Any] = {name: module and Network.of(module) for name, module in networks.items()}
+    return Emulator(variables=v, unmatched=teacher.unmatched, card=_card(teacher, pairs, settings, fits), **made)
 
 
 def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: Mapping[str, Fitted]) -> dict[str, Any]:
@@ -152,14 +152,6 @@ def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: 
     return {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
 
 
-def _densities(network: QuantileNetwork, y: Tensor, context: Tensor, bounds: Bounds) -> tuple[Tensor, Tensor]:
-    """Levels and log-densities of the four targets between their bounds, (N, 4) each."""
-    least, most = bounds
-    both = [network.density(k, y[:, k], context, y[:, :k], (least[:, k], most[:, k])) for k in range(N_TARGETS)]
-    levels, log_densities = zip(*both, strict=True)
-    return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)
-
-
 def _logit(levels: Tensor) -> Tensor:
     return torch.logit(levels, eps=TINY)
 
@@ -173,10 +165,11 @@ def _students(
         old = teacher.origin
         origin = None
         if old is not None:
-            sizes = {"n_event": old.n_event, "n_samples": old.n_samples}
-            origin = OriginNetwork(old.n_context, **sizes, hidden=OF_ORIGIN)
-        network = SplineIQN(teacher.network.n_context, hidden=settings.hidden or HIDDEN)
-        gate = AcceptanceNetwork(teacher.network.n_context, hidden=OF_ACCEPTANCE)
+            sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples")}
+            origin = OriginNetwork(old.n_inputs, **sizes, hidden=OF_ORIGIN)
+        n_inputs, n_targets = teacher.network.n_inputs, teacher.network.n_targets
+        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN)
+        gate = AcceptanceNetwork(n_inputs, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
 
 

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,8 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, QuantileNetwork, build
+from coffea_iqn.iqn.network import EXACT, Network
+from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, TARGETS, Compression
@@ -130,8 +132,9 @@ def train(
         "steps": {phase: fit.steps for phase, fit in fits.items()},
         "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
     }
-    gate_or_none = gate if settings.acceptance else None
-    return Emulator(network, variables, gate_or_none, origin, extra, card={"training": report})
+    networks = {"network": network, "acceptance": gate if settings.acceptance else None, "origin": origin}
+    made: dict[str, Any] = {name: module and Network.of(module) for name, module in networks.items()}
+    return Emulator(variables=variables, unmatched=extra, card={"training": report}, **made)
 
 
 def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
@@ -157,9 +160,9 @@ def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPa
 
 def _networks(
     pairs: JetPairs, variables: Variables, settings: TrainingSettings
-) -> tuple[QuantileNetwork, AcceptanceNetwork, OriginNetwork | None]:
+) -> tuple[Member, AcceptanceNetwork, OriginNetwork | None]:
     """The networks before their training, by the seed alone."""
-    n_context = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
+    n_inputs = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
     given = {name: value for name, value in sizes.items() if value is not None}
@@ -167,14 +170,14 @@ def _networks(
         torch.manual_seed(settings.seed)
         origin = None
         if n_event:
-            origin = OriginNetwork(n_context, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
-            n_context = origin.n_outputs
-        network = build({"type": settings.network, "n_context": n_context, **given})
-        if settings.raw_pt_min > 0.0 and not network.exact:
+            origin = OriginNetwork(n_inputs, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
+            n_inputs = origin.n_outputs
+        network = build({"type": settings.network, "n_inputs": n_inputs, **given})
+        if settings.raw_pt_min > 0.0 and settings.network not in EXACT:
             network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
             msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
             raise ValueError(msg)
-        return network, AcceptanceNetwork(n_context), origin
+        return network, AcceptanceNetwork(n_inputs), origin
 
 
 def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:

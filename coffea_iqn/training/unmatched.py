@@ -14,12 +14,13 @@ from coffea_iqn.emulator.unmatched import (
     CONTEXT,
     MASS_FLOOR,
     Frames,
-    Law,
     Unmatched,
     far_targets,
     near_columns,
     near_targets,
 )
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
@@ -145,8 +146,8 @@ def _learn_law(
         most = min(int(learn.numbers().max()), MOST)
         number = NumberNetwork(learn.columns.shape[1], most=most, hidden=HIDDEN)
         jets = SplineIQN(learn.columns.shape[1], hidden=HIDDEN)
-    law = Law(number, jets, input_scale, target_scale, target_scale.apply(bounds).astype(np.float32))
-    ends = [torch.from_numpy(end) for end in law.bounds]
+    standardised = target_scale.apply(bounds).astype(np.float32)
+    ends = [torch.from_numpy(end) for end in standardised]
 
     def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
         return functional.cross_entropy(number(inputs), numbers)
@@ -154,14 +155,17 @@ def _learn_law(
     def jets_loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
         return jets.loss(inputs, target, (ends[0].expand_as(target), ends[1].expand_as(target)), generator)
 
+    def inputs_of(columns: Floats) -> Tensor:
+        return torch.from_numpy(input_scale.apply(columns))
+
     def of_sources(part: _Sample) -> tuple[Tensor, ...]:
         numbers = np.minimum(part.numbers(), number.most)
-        return law.inputs(part.columns), torch.from_numpy(numbers), torch.from_numpy(part.sample)
+        return inputs_of(part.columns), torch.from_numpy(numbers), torch.from_numpy(part.sample)
 
     def of_jets(part: _Sample) -> tuple[Tensor, ...]:
         targets = target_scale.apply(part.targets).astype(np.float32)
         sample = torch.from_numpy(part.sample[part.source])
-        return law.inputs(part.columns[part.source]), torch.from_numpy(targets), sample
+        return inputs_of(part.columns[part.source]), torch.from_numpy(targets), sample
 
     fits = {}
     schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
@@ -171,4 +175,4 @@ def _learn_law(
     ):
         fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
         module.to("cpu").eval()
-    return law, fits
+    return Law(Network.of(number), Network.of(jets), input_scale, target_scale, standardised), fits

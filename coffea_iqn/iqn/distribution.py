@@ -1,0 +1,75 @@
+"""Laws of rows of numbers, whatever they are of: how many there are, p(number | x), and what each is like, p(y | x)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn.iqn import compiled
+from coffea_iqn.iqn.device import in_blocks
+from coffea_iqn.iqn.network import Network
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.numerics.dense import singles
+
+
+@dataclass(frozen=True, eq=False)
+class Law:
+    """How many ys an x has, and what they are like, between bounds that are the same for all.
+
+    Attributes
+    ----------
+    number: P(number | x).
+    targets: the member of the family that draws the targets y.
+    input_scale, target_scale: standardisations of x and y.
+    bounds: the least and the greatest of each standardised target, (2, n targets) float32.
+    """
+
+    number: Network
+    targets: Network
+    input_scale: Standardisation
+    target_scale: Standardisation
+    bounds: Floats
+
+    @cached_property
+    def compiled(self) -> compiled.LawModel | None:
+        """The same, for compiled code; None where the member has no compiled form."""
+        return compiled.compile_law(self) if self.targets.compiled else None
+
+    def draw_numbers(self, x: Floats, u: Floats, *, backend: str = "auto") -> Ints:
+        """How many ys each x has, (N,), from x (N, n) and levels u (N,)."""
+        if self.compiled is None or backend == "torch":
+            return np.asarray(in_blocks(self._count, x, u))
+        numbers = np.empty(len(x), dtype=np.int64)
+        compiled.count(self.compiled, x, singles(u), numbers)
+        return numbers
+
+    def draw(self, x: Floats, tau: Floats, *, backend: str = "auto") -> Floats:
+        """A y of each x, (M, n targets), from x (M, n) and levels tau (M, n targets)."""
+        if self.compiled is None or backend == "torch":
+            return np.asarray(in_blocks(self._sample, x, tau))
+        targets = np.empty(tau.shape, dtype=np.float32)
+        compiled.draw(self.compiled, x, tau, targets)
+        return targets.astype(np.float64)
+
+    def inputs(self, x: Floats) -> Any:
+        """X as the networks of torch take it."""
+        import torch
+
+        return torch.from_numpy(self.input_scale.apply(x))
+
+    def _count(self, x: Floats, u: Floats) -> Ints:
+        p = self.number.module(self.inputs(x)).softmax(dim=1).double().numpy()
+        return np.asarray((np.cumsum(p, axis=1)[:, :-1] <= u[:, None]).sum(axis=1))
+
+    def _sample(self, x: Floats, tau: Floats) -> Floats:
+        import torch
+
+        least, most = (torch.from_numpy(end) for end in self.bounds)
+        drawn = self.targets.module.sample(
+            torch.from_numpy(tau), self.inputs(x), lambda k, y: (least[k].expand(len(y)), most[k].expand(len(y)))
+        )
+        return np.asarray(self.target_scale.invert(drawn.numpy().astype(np.float64)))

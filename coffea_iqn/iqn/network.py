@@ -1,0 +1,173 @@
+"""A network as names, numbers and arrays, without torch: what a bundle holds and compiled code takes.
+
+`Network.module` is the same for torch, made when it is first asked for. Numbers that both use stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn.numerics.arrays import Singles
+
+N_TARGETS = 4  # of a member whose description says nothing else
+NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
+LEAST_INSIDE = 1e-30  # chance to lie between two bounds, where it is too small for single precision
+LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
+LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)  # of a `SplineIQN`
+SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
+STEP_MIN = 1e-4  # least distance of the quantiles at two knots
+MEMBERS = ("IQNx4", "IQNx1", "SplineIQN")
+EXACT = ("SplineIQN",)  # members that have a distribution function and a density
+COMPILED = ("SplineIQN",)  # members that `compiled` draws from
+
+Shapes = dict[str, tuple[int, ...]]
+"""Of the arrays of a network, by the names of its parameters in torch."""
+
+
+def _layers(name: str, n_inputs: int, n_outputs: int, hidden: Sequence[int]) -> Shapes:
+    """Of dense layers with a function between them, which has a number but no parameters."""
+    found: Shapes = {}
+    for k, (n_in, n_out) in enumerate(pairwise((n_inputs, *hidden, n_outputs))):
+        found |= {f"{name}.{2 * k}.weight": (n_out, n_in), f"{name}.{2 * k}.bias": (n_out,)}
+    return found
+
+
+def _of_each_target(n_outputs: int, n_more: int) -> Callable[[Mapping[str, Any]], Shapes]:
+    """A network for each target, that sees the inputs, so many numbers more, and the targets before."""
+
+    def shapes(d: Mapping[str, Any]) -> Shapes:
+        n_seen = [n_more + d["n_inputs"] + k for k in range(d["n_targets"])]
+        of_each = (_layers(f"nets.{k}", n, n_outputs, d["hidden"]) for k, n in enumerate(n_seen))
+        return {name: shape for each in of_each for name, shape in each.items()}
+
+    return shapes
+
+
+def _of_all(
+    n_outputs: Callable[[Mapping[str, Any]], int], n_more: Callable[[Mapping[str, Any]], int] = lambda _: 0
+) -> Any:
+    """One network, that sees the inputs and so many numbers more."""
+    return lambda d: _layers("net", d["n_inputs"] + n_more(d), n_outputs(d), d["hidden"])
+
+
+class Kind(NamedTuple):
+    """What is to be known of a type of networks without its module: what else its description says, and its arrays."""
+
+    keywords: tuple[str, ...]
+    shapes: Callable[[Mapping[str, Any]], Shapes]
+
+
+_PINBALL, _PLAIN = ("n_targets", "hidden", "slope", "penalty"), ("hidden", "slope")
+KINDS = {
+    "IQNx4": Kind(_PINBALL, _of_each_target(1, 1)),
+    "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets before, and which
+    "SplineIQN": Kind(("n_targets", *_PLAIN), _of_each_target(2 * len(LOGIT_KNOTS), 0)),
+    "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),
+    "OriginNetwork": Kind(("n_event", "n_samples", *_PLAIN), _of_all(lambda d: d["n_samples"])),
+    "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),
+}
+"""The types of `networks`, whose modules a test ties to this."""
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A network of any type.
+
+    Attributes
+    ----------
+    description: its type and the keywords that make it, as JSON takes them.
+    arrays: its parameters by their names in torch.
+    """
+
+    description: Mapping[str, Any]
+    arrays: Mapping[str, Singles]
+
+    @classmethod
+    def of(cls, module: Any) -> Network:
+        """The network of a module of `networks`."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
+        made = cls(module.description(), arrays)
+        made.__dict__["module"] = module
+        return made
+
+    @cached_property
+    def module(self) -> Any:
+        """The module of torch with these weights, for evaluation."""
+        import torch
+
+        from coffea_iqn.iqn.networks import build
+
+        module = build(self.description)
+        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()})
+        return module.eval()
+
+    @property
+    def slope(self) -> float:
+        """Of LeakyReLU between its layers."""
+        return float(self.description["slope"])
+
+    @property
+    def type(self) -> str:
+        """The name of its class in `networks`."""
+        return str(self.description["type"])
+
+    @property
+    def n_inputs(self) -> int:
+        """How many numbers it sees of each row."""
+        return int(self.description["n_inputs"])
+
+    @property
+    def n_targets(self) -> int:
+        """How many targets a member draws."""
+        return int(self.description["n_targets"])
+
+    @property
+    def exact(self) -> bool:
+        """Whether it has a distribution function and a density."""
+        return self.type in EXACT
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compiled code draws from it."""
+        return self.type in COMPILED
+
+    @property
+    def n_outputs(self) -> int:
+        """Columns of what an `networks.OriginNetwork` makes of its inputs."""
+        return self.n_inputs - int(self.description["n_event"]) + int(self.description["n_samples"])
+
+    def layers(self, name: str = "net") -> list[tuple[Singles, Singles]]:
+        """Weights (outputs, inputs) and biases (outputs,) of the dense layers of a part of it, in their order."""
+        numbers = sorted(
+            int(key[len(name) + 1 :].split(".")[0])
+            for key in self.arrays
+            if key.startswith(f"{name}.") and key.endswith(".weight")
+        )
+        return [(self.arrays[f"{name}.{k}.weight"], self.arrays[f"{name}.{k}.bias"]) for k in numbers]
+
+
+def shapes_of(description: Mapping[str, Any]) -> Shapes:
+    """The shapes of the arrays that a network of this description has.
+
+    Raises
+    ------
+    ValueError: when there is no such type, or it has not these keywords.
+    """
+    kind = description.get("type")
+    if kind not in list(KINDS):  # what cannot be hashed is none of them either
+        msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
+        raise ValueError(msg)
+    keywords, shapes = KINDS[str(kind)]
+    wanted = {"type", "n_inputs", *keywords}
+    if set(description) != wanted:
+        odd = min(set(description) ^ wanted)
+        got = f"{'more' if odd in description else 'no'} {odd!r}"
+        msg = f"network {kind}: expected {', '.join(sorted(wanted))}, got {got}"
+        raise ValueError(msg)
+    return shapes(description)

@@ -38,13 +38,15 @@ from coffea_iqn.commands.common import assignment
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import identity_keys
-from coffea_iqn.files.inputs import LOCAL, NanoSchema
+from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.files.output import versions
-from coffea_iqn.folder import Folding, _jagged
+from coffea_iqn.files.reading import open_options
+from coffea_iqn.folder import Folding
 from coffea_iqn.histograms import filling
 from coffea_iqn.iqn.networks import IQNx4
 from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.fold import emulated_pairs
 
 JETS, ROUNDS = 98_304, 7
 PAPER_BATCH = 4096  # at which eager torch is fastest
@@ -159,7 +161,7 @@ def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, f
     rows = np.arange(JETS if there.device.type == "cpu" else 4 * there.block) % len(gen_of_file.jets.values)
     gen, context = gen_of_file.jets.values[rows], gen_of_file.context()[rows]
     keys = event_keys(0, "x", rows, rows, rows)[gen_of_file.jets.event[rows]]
-    index = gen_of_file.jets.local_index[rows]
+    index = gen_of_file.jets.place[rows]
     tau = levels(keys, index)
     resident = [torch.tensor(columns, device=there.device) for columns in (gen, keys, index, context)]
 
@@ -185,12 +187,16 @@ def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, f
 def stages(model: str, path: str) -> dict[str, float]:
     """Nanoseconds a gen jet of each part of a fold of one chunk, each part on its own."""
     emulator = bundle.load(model)
-    folding = Folding(emulator, acceptance=True, unmatched=True, raw_pt_min=None, backend="auto")
-    without = Folding(emulator, acceptance=True, unmatched=False, raw_pt_min=None, backend="auto")
+    folding = Folding(emulator.prepared(), acceptance=True, unmatched=True, raw_pt_min=None)
+    without = Folding(emulator.prepared(), acceptance=True, unmatched=False, raw_pt_min=None)
 
     def read() -> Any:
         events = NanoEventsFactory.from_root(
-            {path: "Events"}, schemaclass=NanoSchema, entry_stop=CHUNK, metadata={"dataset": "x"}, uproot_options=LOCAL
+            {path: "Events"},
+            schemaclass=NanoSchema,
+            entry_stop=CHUNK,
+            metadata={"dataset": "x"},
+            uproot_options=open_options([path]),
         ).events()
         flat = flatten_jets(events.GenJet)
         return events, gen_events(events.GenJet, events, flat, flat.valid()), events.genWeight, identity_keys(events, 0)
@@ -198,28 +204,27 @@ def stages(model: str, path: str) -> dict[str, float]:
     events, known, _, keys = read()
     jets = known.jets
     of_jets = keys[jets.event]
-    tau, context = levels(of_jets, jets.local_index), known.context()
+    tau, context = levels(of_jets, jets.place), known.context()
     rows = np.empty_like(context)
     made = folding.draw(known, context, keys, 0)
-    reco = flatten_jets(_jagged(made, len(events), like=events.GenJet))
+    reco = made.table(len(events))
 
     def fill() -> None:
         filler = filling.Filler("x", np.ones(len(events)))
         for level, of_level in (("gen", jets), ("reco", reco)):
             filler.fill_jets(level, [of_level], pt_min=20.0, eta_max=5.0)
-        matched = reco.where(reco.local_index >= 0)
-        filler.fill_response("reco", [(jets.values[jets.places_of(matched)], matched.values[:, 0], matched.event)])
+        filler.fill_response("reco", [emulated_pairs(jets, reco)])
         filling.to_hists(filler.sums, ["x"])
 
     seconds = best_of(
         {
             "reading": read,
             "context": lambda: known.context(rows),
-            "levels": lambda: levels(of_jets, jets.local_index),
+            "levels": lambda: levels(of_jets, jets.place),
             "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context, levels=known.levels),
             "without unmatched jets": lambda: without.draw(known, context, keys, 0),
             "with unmatched jets": lambda: folding.draw(known, context, keys, 0),
-            "assembling": lambda: flatten_jets(_jagged(made, len(events), like=events.GenJet)),
+            "assembling": lambda: made.table(len(events)),
             "filling": fill,
         }
     )
@@ -236,7 +241,7 @@ def run_processor(model: str, paths: list[str], workers: int = 1) -> dict[str, i
         executor = processor.FuturesExecutor(pool=loky.get_reusable_executor(workers), workers=workers, status=False)
     runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=CHUNK)
     fileset = {f"file{k}": {"files": {path: "Events"}} for k, path in enumerate(paths)}
-    out = runner(fileset, IQNFoldProcessor(model, truth=None), uproot_options=LOCAL)
+    out = runner(fileset, IQNFoldProcessor(model, truth=None), uproot_options=open_options(paths))
     return {what: sum(flow[what] for flow in out["cutflow"].values()) for what in ("events", "gen_jets")}
 
 

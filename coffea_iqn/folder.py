@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,14 +14,14 @@ import vector
 
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
-from coffea_iqn.emulator.emulator import BACKENDS, Emulator
+from coffea_iqn.emulator.emulator import BACKENDS, Emulator, Prepared
 from coffea_iqn.events.collections import GenEvents, Names, flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.jets.features import ETA, PT, SCALES
-from coffea_iqn.jets.table import FlatJets, Placed, hardest_first
+from coffea_iqn.jets.table import Drawn, JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.ranges import GEV, Range, check_choice
@@ -31,16 +31,14 @@ MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
 
 @dataclass(frozen=True)
 class Folding:
-    """How gen jets are folded; options as of `folder.IQNFolder`."""
+    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`."""
 
-    emulator: Emulator
+    emulator: Prepared
     acceptance: bool
     unmatched: bool
     raw_pt_min: float | None
-    backend: str
-    device: str = "cpu"
 
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> Placed:
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> Drawn:
         """The reco jets of gen jets.
 
         Parameters
@@ -51,28 +49,18 @@ class Folding:
         replica: which of several independent draws.
         """
         jets = gen.jets
-        event, place = jets.event, jets.local_index
+        event, place = jets.event, jets.place
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
-        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
-        raw_pt_min = None if self.unmatched else self.raw_pt_min
         tau = levels(of_jets, place, replica=replica)
-        reco, efficiency = self.emulator.respond(
-            jets.values,
-            tau,
-            context,
-            raw_pt_min=raw_pt_min,
-            backend=self.backend,
-            device=self.device,
-            levels=gen.levels,
-        )
+        reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
         found = np.ones(len(reco), dtype=bool)
         if self.acceptance:
             found = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
-        made = Placed(reco, event, place).where(found)
+        made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
         if not self.unmatched:
             return made
         others = self._draw_unmatched(gen, event, reco, found, context, keys, of_jets, replica)
-        return self._above_threshold(Placed.joined([made, others]))
+        return self._above_threshold(Drawn.joined([made, others]))
 
     def _draw_unmatched(
         self,
@@ -84,28 +72,30 @@ class Folding:
         keys: Words,
         of_jets: Words,
         replica: int,
-    ) -> Placed:
+    ) -> Drawn:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model, jets = self.emulator.unmatched, gen.jets
+        model, jets = self.emulator.emulator.unmatched, gen.jets
         assert model is not None
 
         def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Floats:
-            index = jets.local_index[rows] * MOST_UNMATCHED + number
-            return levels(of_jets[rows], index, replica=replica, stream=STREAM_NEAR)
+            number_of_jet = jets.place[rows] * MOST_UNMATCHED + number
+            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR)
 
         def of_events(rows: Ints | slice, number: Ints | int) -> Floats:
             return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
 
-        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, backend=self.backend)
-        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, backend=self.backend)
+        how = self.emulator.all_compiled
+        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, compiled=how)
+        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, compiled=how)
         events = np.concatenate([event[row], event_of_far])
-        return Placed(np.concatenate([near, far]), events, np.full(len(events), -1))
+        none = np.full(len(events), -1)
+        return Drawn(np.concatenate([near, far]), events, none, none)
 
-    def _above_threshold(self, jets: Placed) -> Placed:
+    def _above_threshold(self, jets: Drawn) -> Drawn:
         """The jets above raw_pt_min, where one is given."""
         if self.raw_pt_min is None:
             return jets
-        raw = SCALES[self.emulator.variables.scale].undo(jets.values.astype(np.float64))
+        raw = SCALES[self.emulator.emulator.variables.scale].undo(jets.values.astype(np.float64))
         return jets.where(raw[:, PT] > self.raw_pt_min)
 
 
@@ -150,13 +140,15 @@ class Folded(NamedTuple):
 
     Attributes
     ----------
-    reco: reco jets, events × var.
+    gen: the gen jets that were folded: all that came in but invalid ones.
+    reco: reco jets of each replica, whose rows are those of gen.
     counts: what became of the gen jets.
     distances: `radii.histogram` of the nearest neighbours of the gen jets.
     least_keys: `identity.least_keys` of the events.
     """
 
-    reco: ak.Array
+    gen: JetTable
+    reco: list[JetTable]
     counts: FoldCounts
     distances: Ints
     least_keys: list[int]
@@ -266,10 +258,10 @@ class IQNFolder:
         }
         network = emulator.network
         if raw_pt_min is not None and not network.exact:
-            msg = f"raw_pt_min: expected None for {type(network).__name__}, whose quantiles may cross, got {raw_pt_min}"
+            msg = f"raw_pt_min: expected None for {network.type}, whose quantiles may cross, got {raw_pt_min}"
             raise ValueError(msg)
         if backend == "numba" and not emulator.is_compiled:
-            msg = f"backend: expected 'torch' or 'auto' for {type(network).__name__}, got 'numba'"
+            msg = f"backend: expected 'torch' or 'auto' for {network.type}, got 'numba'"
             raise ValueError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -338,16 +330,23 @@ class IQNFolder:
         ValueError: when gen and events differ in length, jets are invalid (named with their count) or of another
             radius than the bundle's, or this process finds no such device.
         """
-        return self.draw(gen, events).reco
+        return self.fold(gen, events)[0]
 
     def fold(self, gen: ak.Array, events: ak.Array) -> tuple[ak.Array, FoldCounts]:
         """As calling the folder, with the counts of what became of the gen jets."""
-        made = self.draw(gen, events)
-        return made.reco, made.counts
-
-    def draw(self, gen: ak.Array, events: ak.Array) -> Folded:
-        """As calling the folder, with all that is found out on the way."""
         jets = flatten_jets(gen)
+        made = self.fold_table(gen, events, jets=jets)
+        return _jagged(made, gen, jets), made.counts
+
+    def fold_table(self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None) -> Folded:
+        """As calling the folder, but flat, with all that is found out on the way.
+
+        Parameters
+        ----------
+        gen, events: as of calling the folder.
+        jets: the same gen jets as a table, `events.flatten_jets(gen)`, where the caller has it.
+        """
+        jets = flatten_jets(gen) if jets is None else jets
         if len(jets.counts) != len(events):
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
             raise ValueError(msg)
@@ -360,31 +359,39 @@ class IQNFolder:
         known = gen_events(gen, events, jets, valid, self.names)
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed, self.identity)
-        emulator = self._one_thread()
-        folding = Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self.backend, self.device)
-        drawn: list[list[Placed]] = [[] for _ in range(self.replicas)]
+        folding = self._folding()
+        takes_context = bool(self.emulator.variables.context)
+        drawn: list[list[Drawn]] = [[] for _ in range(self.replicas)]
         told: set[str] = set()
         distances = np.zeros(radii.N_BINS, dtype=np.int64)
         blocks = list(known.blocks(BLOCK))
-        rows = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
+        buffer = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
+        first_row = 0
         for block, part in blocks:
-            context = part.context(rows) if emulator.variables.context else None
+            context = part.context(buffer) if takes_context else None
             told |= set(() if context is None else known_levels(context, part.levels))
             if not self.any_radius and (context is not None or block.start == 0):
-                distances += radii.histogram(nearest_distance(part.context(rows) if context is None else context))
+                distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
             for replica, made in enumerate(drawn):
-                jets_made = folding.draw(part, context, keys[block], replica)
-                made.append(jets_made._replace(event=jets_made.event + block.start))
+                found = folding.draw(part, context, keys[block], replica)
+                row = np.where(found.row >= 0, found.row + first_row, -1)
+                made.append(found._replace(event=found.event + block.start, row=row))
+            first_row += len(part.jets.values)
         if len(known.jets.values):
             self._warn_of_what_lacks(told)
             self._check_radius(gen, distances)
-        every = [Placed.joined(made) for made in drawn]
-        n_made = sum(len(made.place) for made in every)
-        n_matched = sum(int((made.place >= 0).sum()) for made in every)
-        reco = _jagged(every, gen, jets)
+        reco = [Drawn.joined(made).table(len(jets.counts)) for made in drawn]
+        n_made = sum(len(table.place) for table in reco)
+        n_matched = sum(int((table.place >= 0).sum()) for table in reco)
         n_lost = self.replicas * len(known.jets.values) - n_matched
         counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
-        return Folded(reco, counts, distances, least_keys(keys))
+        return Folded(known.jets, reco, counts, distances, least_keys(keys))
+
+    def _folding(self) -> Folding:
+        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
+        raw_pt_min = None if self.unmatched else self.raw_pt_min
+        emulator = self._one_thread().prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
+        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min)
 
     def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
         """Warn once a process of gen jets that are a part of their collection."""
@@ -448,37 +455,26 @@ class IQNFolder:
         return n
 
 
-def _jagged(drawn: Sequence[Placed], gen: ak.Array, flat: FlatJets) -> ak.Array:
-    """Flat reco jets of each replica as jagged ones, sorted by pt, with the vector behavior of the gen jets.
-
-    Parameters
-    ----------
-    drawn: of each replica.
-    gen, flat: the gen jets, as they came and flat.
-    """
-    k, n_events = len(drawn), len(flat.counts)
-    jets = drawn[0]
-    if k > 1:
-        jets = Placed.joined([made._replace(event=made.event * k + i) for i, made in enumerate(drawn)])
-    counts = np.bincount(jets.event, minlength=n_events * k)
-    order = hardest_first(jets.values, jets.event, jets.place, counts)
-    place, event = jets.place[order], jets.event[order] // k
-    pt, eta, phi, mass = np.ascontiguousarray(jets.values.take(order, axis=0).T)
-    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": place}
+def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
+    """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets."""
+    k, n_events = len(folded.reco), len(jets.counts)
+    reco = interleaved(folded.reco)
+    assert reco.row is not None
+    pt, eta, phi, mass = np.ascontiguousarray(reco.values.T)
+    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": reco.place}
     if isinstance(gen, vector.Lorentz):
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
         with_name, behavior = _vectors()
-    if "genJetIdx" in gen.fields:
-        row = flat.places_of(FlatJets(jets.values, np.bincount(event, minlength=n_events), place))
-    else:
-        row = np.where(place >= 0, (np.cumsum(flat.counts) - flat.counts).take(event) + place, -1)
+    row = reco.row
+    if folded.gen is not jets:  # without those that were not valid
+        row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
     # an index and the gen jets as they are: nothing is copied, and a reco jet keeps its own wherever it goes
     of_gen = ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), ak.flatten(gen, axis=1).layout)
     names, contents = [*fields, "matched_gen"], [*map(ak.contents.NumpyArray, fields.values()), of_gen]
     record = ak.contents.RecordArray(contents, names, length=len(row), parameters={"__record__": with_name})
-    reco = ak.unflatten(ak.Array(record, behavior=behavior), counts)
-    return reco if k == 1 else ak.unflatten(reco, np.full(n_events, k))
+    made = ak.unflatten(ak.Array(record, behavior=behavior), reco.counts)
+    return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
 def _vectors() -> tuple[str, Any]:

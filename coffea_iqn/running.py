@@ -74,16 +74,6 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
         """That of the other one: what its results depend on."""
         return str(self.instance.identity)
 
-    def reduce(self, result: dict[str, Any]) -> dict[str, Any]:
-        """What is to be kept of a result of the other one: what the rest follows from."""
-        reduced: dict[str, Any] = self.instance.reduce(result)
-        return reduced
-
-    def restore(self, reduced: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of `reduce`."""
-        restored: dict[str, Any] = self.instance.restore(reduced)
-        return restored
-
     def process(self, events: ak.Array) -> dict[str, Any]:
         metadata = events.metadata
         try:
@@ -142,7 +132,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
             return None
         if not all(Path(file).is_file() for file in result.get("files", ())):
             return None
-        return {"out": {"out": processor_instance.restore(result), "skipped": []}, "processed": set()}
+        return {"out": {"out": result, "skipped": []}, "processed": set()}
 
     def save(self, output: Any, metadata: Mapping[str, Any], processor_instance: Any) -> None:
         """Keep the result of a chunk."""
@@ -150,7 +140,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
             return
         whose = self._whose(metadata, processor_instance)
         with whole_file(self._path(whose)) as path:
-            path.write_bytes(_written(processor_instance.reduce(output["out"]["out"]), whose))
+            path.write_bytes(_written(output["out"]["out"], whose))
 
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
         """The processor's identity, and the chunk."""

@@ -23,7 +23,7 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN, Events
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.jets.matching import match_jets
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range
 
@@ -121,36 +121,28 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if weights is None:
             weights = np.ones(len(events))
 
-        folded, counts, distances, least = self.folder.draw(events[self.gen], events)
-        all_gen = flatten_jets(events[self.gen])
-        gen = all_gen.where(all_gen.valid())
-        k = self.folder.replicas
-        reco = [flatten_jets(folded)] if k == 1 else [flatten_jets(folded[:, i]) for i in range(k)]
-        levels = {"gen": [gen], "reco": reco}
+        gen_table = flatten_jets(events[self.gen])
+        folded = self.folder.fold_table(events[self.gen], events, jets=gen_table)
+        levels = {"gen": [folded.gen], "reco": folded.reco}
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
 
-        files = [] if self.skim is None else [str(self.skim.write(events, all_gen, reco, self._about()))]
+        files = [] if self.skim is None else [str(self.skim.write(events, gen_table, folded.reco, self._about()))]
         filler = filling.Filler(dataset, weights)
-        cutflow: dict[str, Any] = {"events": len(events), **counts._asdict()}
+        cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
             n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)
             cutflow[f"{level}_jets_selected"] = n_selected
-        filler.fill_response("reco", [self._emulated_pairs(gen, jets) for jets in reco])
+        filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
         if "truth" in levels:
-            filler.fill_response("truth", [self._true_pairs(gen, *levels["truth"])])
-        hists = filling.to_hists(filler.sums, [dataset])
-        found = {"cutflow": {dataset: cutflow}, "distances": {dataset: distances}, "files": files}
-        found["least_keys"] = {dataset: {str(events.metadata.get("filename", "")): least}}
-        return {"hists": hists, "sums": filler.sums, **found}
-
-    def reduce(self, result: dict[str, Any]) -> dict[str, Any]:
-        """What is kept on disk of the result of a chunk: all but the histograms, which its sums make again."""
-        return {name: value for name, value in result.items() if name != "hists"}
-
-    def restore(self, reduced: dict[str, Any]) -> dict[str, Any]:
-        """The inverse of `reduce`."""
-        return {"hists": filling.to_hists(reduced["sums"], reduced["cutflow"])} | reduced
+            filler.fill_response("truth", [self._true_pairs(folded.gen, *levels["truth"])])
+        return {
+            "sums": filler.sums,  # of which histograms are made at the end
+            "cutflow": {dataset: cutflow},
+            "distances": {dataset: folded.distances},
+            "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
+            "files": files,
+        }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
@@ -158,7 +150,6 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
-        # histograms added chunk by chunk have rounded in the order of the chunks; the exact sums have not
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow)
         for dataset, flow in cutflow.items():
@@ -184,14 +175,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         folder = self.folder
         return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
 
-    def _emulated_pairs(self, gen: FlatJets, reco: FlatJets) -> tuple[Floats, Floats, Events]:
-        """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
-        place = gen.places_of(reco)
-        matched = np.flatnonzero(place >= 0)
-        return gen.values.take(place[matched], axis=0), reco.values[matched, PT], reco.event[matched]
-
-    def _true_pairs(self, gen: FlatJets, truth: FlatJets) -> tuple[Floats, Floats, Events]:
-        """The same of true jets, which are matched."""
+    def _true_pairs(self, gen: JetTable, truth: JetTable) -> tuple[Floats, Floats, Events]:
+        """Gen jets, pt of their true jets and events of the pairs, which are matched."""
         match = match_jets(
             gen.values[:, ETA],
             gen.values[:, PHI],
@@ -203,6 +188,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         )
         matched = match >= 0
         return gen.values[matched], truth.values[match[matched], PT], gen.event[matched]
+
+
+def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Events]:
+    """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
+    assert reco.row is not None
+    matched = np.flatnonzero(reco.row >= 0)
+    return gen.values.take(reco.row[matched], axis=0), reco.values[matched, PT], reco.event[matched]
 
 
 def _jet_collections(events: ak.Array) -> str:

@@ -13,7 +13,7 @@ from coffea_iqn.emulator.unmatched import REACH, far_columns
 from coffea_iqn.events.collections import Names, flatten_jets, gen_events, missing_momentum
 from coffea_iqn.events.identity import file_uuid, identity_keys
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
@@ -106,7 +106,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
 
-    def _unmatched(self, events: ak.Array, gen: FlatJets, reco: FlatJets, level: Floats) -> UnmatchedJets:
+    def _unmatched(self, events: ak.Array, gen: JetTable, reco: JetTable, level: Floats) -> UnmatchedJets:
         """The reco jets in no pair, with the gen jet or the event that each belongs to."""
         row, distance = nearest(reco.values, reco.event, gen.values, gen.counts)
         near = distance < self.reach

@@ -88,7 +88,9 @@ class Emulator:
             level not in (0, 1); when the backend is unknown, or there is no such device.
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
-        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=False)[0]
+        return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).sample(
+            gen, tau, context, levels=levels
+        )
 
     def respond(
         self,
@@ -102,7 +104,9 @@ class Emulator:
         levels: Sequence[str] | None = None,
     ) -> tuple[Floats, Floats]:
         """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
-        return self._draw(gen, tau, context, raw_pt_min, backend, device, levels, with_efficiency=True)
+        return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).respond(
+            gen, tau, context, levels=levels
+        )
 
     def cdf(
         self, gen: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
@@ -186,7 +190,30 @@ class Emulator:
         """Whether there is a compiled form, the backend "numba"."""
         return compiled.serves(self)
 
-    def _compiled(self, known: tuple[str, ...]) -> compiled.Model:
+    def prepared(self, *, raw_pt_min: float | None = None, backend: str = "auto", device: str = "cpu") -> Prepared:
+        """The emulator with threshold, backend and device decided, as of `sample`.
+
+        Raises
+        ------
+        ValueError: when the backend is unknown, or there is no such device.
+        NotImplementedError: for a backend that the network has not.
+        """
+        if backend not in BACKENDS:
+            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
+            raise ValueError(msg)
+        if backend == "numba" and not self.is_compiled:
+            msg = f"backend numba: expected a SplineIQN of residuals, got {self.network.type}"
+            raise NotImplementedError(msg)
+        on_cpu = device == "cpu" or find_device(device).type == "cpu"
+        return Prepared(
+            self,
+            compiled=backend != "torch" and on_cpu and self.is_compiled,
+            all_compiled=backend != "torch",
+            device=device,
+            threshold=self.variables.threshold(raw_pt_min),
+        )
+
+    def compiled_for(self, known: tuple[str, ...]) -> compiled.Model:
         """The compiled form for jets of which these levels of context may be known, made once."""
         if known not in self._models:
             self._models[known] = compiled.compile_model(self, known)
@@ -195,44 +222,6 @@ class Emulator:
     @cached_property
     def _models(self) -> dict[tuple[str, ...], compiled.Model]:
         return {}
-
-    def _draw(
-        self,
-        gen: Floats,
-        tau: Floats,
-        context: Floats | None,
-        raw_pt_min: float | None,
-        backend: str,
-        device: str,
-        levels: Sequence[str] | None,
-        *,
-        with_efficiency: bool,
-    ) -> tuple[Floats, Floats]:
-        """Reco jets and, where they are wanted, efficiencies."""
-        _check(gen, tau, context, other_is="tau")
-        if backend not in BACKENDS:
-            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
-            raise ValueError(msg)
-        if backend == "numba" and not self.is_compiled:
-            msg = f"backend numba: expected a SplineIQN of residuals, got {self.network.type}"
-            raise NotImplementedError(msg)
-        on_cpu = device == "cpu" or find_device(device).type == "cpu"
-        if backend == "torch" or not (on_cpu and self.is_compiled):
-            on = self.on(device)
-            answer = partial(on.answer, threshold=on.variables.threshold(raw_pt_min), with_chance=with_efficiency)
-            both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
-            return both[:, :N_TARGETS], both[:, N_TARGETS:].ravel()
-        threshold = self.variables.threshold(raw_pt_min)
-        # a threshold above that of the training sample is rare, and left to the reference
-        own = self.acceptance is not None and threshold == self.variables.raw_pt_min
-        wanted = len(gen) if with_efficiency and own else 0
-        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
-        columns = np.empty((0, N_COLUMNS)) if context is None else context
-        model = self._compiled(() if context is None else tuple(WIDTHS if levels is None else levels))
-        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
-        if with_efficiency and not own:
-            found = self.efficiency(gen, context, raw_pt_min=raw_pt_min)
-        return reco, found
 
     def _densities(
         self, gen: Floats, reco: Floats, context: Floats | None, raw_pt_min: float | None
@@ -258,6 +247,60 @@ class Emulator:
             size = v.compression.size(gen)
             jacobian -= 0.5 * np.log(size**2 + TARGETS[v.targets].encode(raw, gen) ** 2).sum(axis=1)
         return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An emulator of which threshold, backend and device are decided: what draws jets.
+
+    Attributes
+    ----------
+    emulator: which.
+    compiled: whether its jets are drawn by compiled code; else by torch.
+    all_compiled: whether what surrounds its network, such as unmatched jets, is.
+    device: where torch draws.
+    threshold: least pt [GeV] of a reco jet, before the detector's scale, or 0.
+    """
+
+    emulator: Emulator
+    compiled: bool
+    all_compiled: bool
+    device: str
+    threshold: float
+
+    def sample(
+        self, gen: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+    ) -> Floats:
+        """As of `Emulator.sample`."""
+        return self._draw(gen, tau, context, levels, with_efficiency=False)[0]
+
+    def respond(
+        self, gen: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+    ) -> tuple[Floats, Floats]:
+        """As of `Emulator.respond`."""
+        return self._draw(gen, tau, context, levels, with_efficiency=True)
+
+    def _draw(
+        self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
+    ) -> tuple[Floats, Floats]:
+        """Reco jets and, where they are wanted, efficiencies."""
+        _check(gen, tau, context, other_is="tau")
+        emulator, threshold = self.emulator, self.threshold
+        if not self.compiled:
+            on = emulator.on(self.device)
+            answer = partial(on.answer, threshold=threshold, with_chance=with_efficiency)
+            both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
+            return both[:, :N_TARGETS], both[:, N_TARGETS:].ravel()
+        # a threshold above that of the training sample is rare, and left to the reference
+        own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
+        wanted = len(gen) if with_efficiency and own else 0
+        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
+        columns = np.empty((0, N_COLUMNS)) if context is None else context
+        model = emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
+        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
+        if with_efficiency and not own:
+            found = emulator.efficiency(gen, context, raw_pt_min=threshold)
+        return reco, found
 
 
 def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -> Floats:

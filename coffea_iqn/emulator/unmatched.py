@@ -19,7 +19,8 @@ from typing import NamedTuple
 import numba as nb
 import numpy as np
 
-from coffea_iqn.emulator import compiled
+from coffea_iqn.emulator.compiled import Sources, count_near
+from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import places_of
 from coffea_iqn.jets.context import encode, select
@@ -259,7 +260,7 @@ class Unmatched:
         context: Floats | None,
         levels: Levels,
         *,
-        backend: str = "auto",
+        compiled: bool = True,
     ) -> tuple[Floats, Ints]:
         """Unmatched jets near gen jets, and none within a radius of the reco jet of one.
 
@@ -268,33 +269,31 @@ class Unmatched:
         gen, reco, found, context: as of `near_columns`.
         counts: gen jets in each event, (events,).
         levels: of gen jets; the numbers begin with 0.
-        backend: as of `Emulator.sample`.
+        compiled: whether to draw with compiled code, where the laws have a compiled form.
 
         Returns
         -------
         reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
-        law = None if backend == "torch" or self.inputs != "calorimeter" else self.near.compiled
+        law = self.near.compiled if compiled and self.inputs == "calorimeter" else None
         u = levels(slice(0, len(gen)), 0)[:, 0]
 
         def columns(rows: Ints) -> Floats:
             of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
             if law is None:
                 return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
-            return np.asarray(compiled.near_columns(sources(*of_rows)))
+            return np.asarray(compiled_near_columns(sources(*of_rows)))
 
-        def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> compiled.Sources:
+        def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> Sources:
             small = np.float32(SMALL)
-            return compiled.Sources(
-                singles(gen), singles(reco), found, singles(context), places_of(self.context), small
-            )
+            return Sources(singles(gen), singles(reco), found, singles(context), places_of(self.context), small)
 
         if law is None:
-            numbers = self.near.draw_numbers(columns(np.arange(len(gen))), u, backend="torch")
+            numbers = self.near.draw_numbers(columns(np.arange(len(gen))), u, compiled=False)
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
-            compiled.count_near(law, sources(gen, reco, found, context), singles(u), numbers)
+            count_near(law, sources(gen, reco, found, context), singles(u), numbers)
         event = np.repeat(np.arange(len(counts)), counts)
         ends = np.cumsum(counts)
 
@@ -304,10 +303,10 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
 
-        return self._draw(self.near, numbers, columns, levels, decode, impossible, backend)
+        return self._draw(self.near, numbers, columns, levels, decode, impossible, compiled)
 
     def draw_far(
-        self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels, *, backend: str = "auto"
+        self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels, *, compiled: bool = True
     ) -> tuple[Floats, Ints]:
         """The other unmatched jets, and none near a gen jet.
 
@@ -315,7 +314,7 @@ class Unmatched:
         ----------
         gen, counts, missing: as of `far_columns`.
         levels: of events; the numbers begin with 0.
-        backend: as of `Emulator.sample`.
+        compiled: whether to draw with compiled code, where the laws have a compiled form.
 
         Returns
         -------
@@ -323,7 +322,7 @@ class Unmatched:
         """
         columns, frames = far_columns(gen, counts, missing)
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
-        numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], backend=backend)
+        numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], compiled=compiled)
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
@@ -334,7 +333,7 @@ class Unmatched:
         def known(rows: Ints) -> Floats:
             return columns.take(rows, axis=0)
 
-        return self._draw(self.far, numbers, known, levels, decode, impossible, backend)
+        return self._draw(self.far, numbers, known, levels, decode, impossible, compiled)
 
     def _draw(
         self,
@@ -344,7 +343,7 @@ class Unmatched:
         levels: Levels,
         decode: Callable[[Floats, Ints], Floats],
         impossible: Callable[[Floats, Ints], Bools],
-        backend: str,
+        compiled: bool,
     ) -> tuple[Floats, Ints]:
         """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
         source, k = _each(numbers)
@@ -355,7 +354,7 @@ class Unmatched:
         for attempt in range(ATTEMPTS):
             of = source[again]
             tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            raw[again] = drawn = decode(law.draw(known[again], tau, backend=backend), of)
+            raw[again] = drawn = decode(law.draw(known[again], tau, compiled=compiled), of)
             missed = rows[again][beyond(drawn, *edges) | impossible(drawn, of)]
             if not len(missed):
                 break

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from coffea_iqn.events.identity import numbers
 from coffea_iqn.jets import context
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Singles
 from coffea_iqn.numerics.double import angles
 
@@ -65,7 +65,7 @@ class Names:
         return tuple(name for names in columns for name in names)
 
 
-def flatten_jets(jets: ak.Array) -> FlatJets:
+def flatten_jets(jets: ak.Array) -> JetTable:
     """Jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
 
     Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field `genJetIdx`, where the jets have one, gives
@@ -104,7 +104,7 @@ def flatten_jets(jets: ak.Array) -> FlatJets:
         index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
     else:
         index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return FlatJets(values, counts, index)
+    return JetTable(values, counts, index)
 
 
 def levels_of(jet_fields: Collection[str], collections: Collection[str], names: Names) -> tuple[str, ...]:
@@ -134,7 +134,7 @@ class GenEvents(NamedTuple):
     missing: of the events, (events, 2).
     """
 
-    jets: FlatJets
+    jets: JetTable
     parton: npt.NDArray[Any] | None
     composition: Doubles | None
     tau: Doubles | None
@@ -154,13 +154,13 @@ class GenEvents(NamedTuple):
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """The same, so many events at a time, each block with the events that are in it; at least one block."""
-        values, counts, index = self.jets
+        values, counts, place, _ = self.jets
         stop = 0
         for first in range(0, max(len(counts), 1), n_events):
             events = slice(first, first + n_events)
             start, stop = stop, stop + int(counts[events].sum())
             rows = slice(start, stop)
-            jets = FlatJets(values[rows], counts[events], index[rows])
+            jets = JetTable(values[rows], counts[events], place[rows])
             parton, composition, tau = (
                 None if c is None else c[rows] for c in (self.parton, self.composition, self.tau)
             )
@@ -168,7 +168,7 @@ class GenEvents(NamedTuple):
             yield events, GenEvents(jets, parton, composition, tau, missing)
 
 
-def gen_events(jets: ak.Array, events: ak.Array, flat: FlatJets, keep: Bools, names: Names | None = None) -> GenEvents:
+def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, names: Names | None = None) -> GenEvents:
     """Gen jets with what the file and the event know of them.
 
     Parameters

@@ -21,7 +21,7 @@ from coffea_iqn.events.identity import IDENTITY
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import describe, nearest_distance
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Ints
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
@@ -151,10 +151,10 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         four = [next(columns[name] for name in names if name in columns) for names in FIELDS.values()]
         values = np.stack([ak.to_numpy(ak.flatten(column)) for column in four], axis=1).astype(np.float32)
         counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
-        jets = FlatJets(values, counts, np.arange(len(values)))
-        values, counts, _ = jets.where(jets.valid())
+        jets = JetTable(values, counts, np.arange(len(values)))
+        valid = jets.where(jets.valid())
         width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
-        return radii.histogram(nearest_distance(describe(values, counts))), width
+        return radii.histogram(nearest_distance(describe(valid.values, valid.counts))), width
     except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
         return nothing
 

@@ -19,7 +19,7 @@ from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable, interleaved
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
 # as which coffea knows reco jets, and where it looks for the gen jets that their genJetIdx points to
@@ -69,7 +69,7 @@ class Skim:
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
 
-    def write(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets], about: Mapping[str, Any]) -> Path:
+    def write(self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable], about: Mapping[str, Any]) -> Path:
         """Write the file of a chunk.
 
         Parameters
@@ -103,7 +103,7 @@ class Skim:
             file.extend(columns)
         return path
 
-    def _columns(self, events: ak.Array, gen: FlatJets, reco: Sequence[FlatJets]) -> dict[str, ak.Array]:
+    def _columns(self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable]) -> dict[str, ak.Array]:
         weights = event_weights(events)
         weights = np.ones(len(events)) if weights is None else weights
         k = len(reco)
@@ -111,23 +111,17 @@ class Skim:
         once |= {"genWeight": (weights / k).astype(np.float32)}
         kept = self._kept(events)
         once |= self._what_jets_point_to(gen, kept) | kept
-        if k == 1:
-            columns = {name: ak.Array(array) for name, array in once.items()}
-            values, index, counts = reco[0].values, reco[0].local_index, reco[0].counts
-        else:
+        columns = {name: ak.Array(array) for name, array in once.items()}
+        if k > 1:
             rows = np.repeat(np.arange(len(events)), k)
-            columns = {name: ak.Array(array)[rows] for name, array in once.items()}
+            columns = {name: array[rows] for name, array in columns.items()}
             columns["iqnReplica"] = ak.Array(np.tile(np.arange(k, dtype=np.int32), len(events)))
-            event = np.concatenate([jets.event * k + i for i, jets in enumerate(reco)])
-            order = np.argsort(event, kind="stable")
-            values = np.concatenate([jets.values for jets in reco])[order]
-            index = np.concatenate([jets.local_index for jets in reco])[order]
-            counts = np.stack([jets.counts for jets in reco], axis=1).ravel()
-        fields = {name: values[:, column] for name, column in FIELDS.items()}
-        fields["genJetIdx"] = index.astype(np.int32)
-        return columns | {f"{self.collection}_{name}": ak.unflatten(flat, counts) for name, flat in fields.items()}
+        jets = interleaved(reco)
+        fields = {name: jets.values[:, column] for name, column in FIELDS.items()}
+        fields["genJetIdx"] = jets.place.astype(np.int32)
+        return columns | {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
 
-    def _what_jets_point_to(self, gen: FlatJets, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+    def _what_jets_point_to(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The branches without which coffea does not know the gen jets of jets that are named as in NanoAOD."""
         if self.collection != NANOAOD_JET:
             return {}

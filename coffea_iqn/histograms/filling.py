@@ -16,7 +16,7 @@ import numpy.typing as npt
 from coffea_iqn.histograms.binning import Binning
 from coffea_iqn.histograms.observables import observables
 from coffea_iqn.jets.features import ETA, PT
-from coffea_iqn.jets.table import FlatJets
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
 
@@ -109,7 +109,7 @@ class Filler:
                     sums[key] = sums.get(key, 0.0) + totals[k, place].T
         return sums
 
-    def fill_jets(self, level: str, replicas: Sequence[FlatJets], *, pt_min: float, eta_max: float) -> int:
+    def fill_jets(self, level: str, replicas: Sequence[JetTable], *, pt_min: float, eta_max: float) -> int:
         """Fill the spectra of one level: one entry a jet, and one an event.
 
         Parameters

@@ -29,13 +29,17 @@ def ascend(curve: Singles, n: int, n_knots: int) -> None:
     """The first rows of what a network gives, (2 K, tile), to quantiles at the knots; the slopes' rows stay."""
     middle = n_knots // 2
     start = curve[0]
+    for k in range(1, n_knots):  # in a loop of its own, or compiled code takes one root at a time
+        row = curve[k]
+        for t in range(n):
+            row[t] = _positive(row[t])
     first = curve[1]
     for t in range(n):
-        first[t] = _positive(first[t]) + LEAST_STEP
+        first[t] = first[t] + LEAST_STEP
     for k in range(2, n_knots):
         below, row = curve[k - 1], curve[k]
         for t in range(n):
-            row[t] = below[t] + _positive(row[t]) + LEAST_STEP
+            row[t] = below[t] + row[t] + LEAST_STEP
     low, high = curve[middle - 1], curve[middle]
     for t in range(n):
         start[t] = start[t] - HALF * (low[t] + high[t])

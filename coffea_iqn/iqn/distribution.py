@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.iqn import compiled
+from coffea_iqn.iqn.compiled import LawModel, compile_law, count, draw
 from coffea_iqn.iqn.device import in_blocks
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.standardisation import Standardisation
@@ -35,24 +35,26 @@ class Law:
     bounds: Floats
 
     @cached_property
-    def compiled(self) -> compiled.LawModel | None:
+    def compiled(self) -> LawModel | None:
         """The same, for compiled code; None where the member has no compiled form."""
-        return compiled.compile_law(self) if self.targets.compiled else None
+        return compile_law(self) if self.targets.compiled else None
 
-    def draw_numbers(self, x: Floats, u: Floats, *, backend: str = "auto") -> Ints:
+    def draw_numbers(self, x: Floats, u: Floats, *, compiled: bool = True) -> Ints:
         """How many ys each x has, (N,), from x (N, n) and levels u (N,)."""
-        if self.compiled is None or backend == "torch":
+        law = self.compiled if compiled else None
+        if law is None:
             return np.asarray(in_blocks(self._count, x, u))
         numbers = np.empty(len(x), dtype=np.int64)
-        compiled.count(self.compiled, x, singles(u), numbers)
+        count(law, x, singles(u), numbers)
         return numbers
 
-    def draw(self, x: Floats, tau: Floats, *, backend: str = "auto") -> Floats:
+    def draw(self, x: Floats, tau: Floats, *, compiled: bool = True) -> Floats:
         """A y of each x, (M, n targets), from x (M, n) and levels tau (M, n targets)."""
-        if self.compiled is None or backend == "torch":
+        law = self.compiled if compiled else None
+        if law is None:
             return np.asarray(in_blocks(self._sample, x, tau))
         targets = np.empty(tau.shape, dtype=np.float32)
-        compiled.draw(self.compiled, x, tau, targets)
+        draw(law, x, tau, targets)
         return targets.astype(np.float64)
 
     def inputs(self, x: Floats) -> Any:

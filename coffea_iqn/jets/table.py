@@ -1,17 +1,91 @@
-"""The order of jets within events."""
+"""The one table in which jets go from events to histograms: all of them in a row, event after event."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba as nb
 import numpy as np
 
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Ints, Singles
+
+
+class JetTable(NamedTuple):
+    """The jets of all events in a row.
+
+    Attributes
+    ----------
+    values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
+    counts: jets in each event, (events,).
+    place: place in its event, before any cut, of each jet; of an emulated jet that of its gen jet, or −1; (N,).
+    row: of each emulated jet the row of its gen jet in the table that was folded, or −1, (N,); None for other jets.
+    """
+
+    values: Singles
+    counts: Ints
+    place: Ints
+    row: Ints | None = None
+
+    @property
+    def event(self) -> Ints:
+        """Which event each jet belongs to, (N,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def where(self, keep: Bools) -> JetTable:
+        """The jets where keep (N,) is true, each with the place it had."""
+        if keep.all():  # as nearly always
+            return self
+        kept = np.concatenate([[0], np.cumsum(keep)])
+        stop = np.cumsum(self.counts)
+        row = None if self.row is None else self.row[keep]
+        return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row)
+
+    def valid(self) -> Bools:
+        """Where all four numbers are finite and pt is above zero, (N,)."""
+        finite = np.isfinite(self.values).T
+        return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
+
+
+class Drawn(NamedTuple):
+    """Emulated jets in any order: values (N, 4), the event of each, (N,), and place and row as of a `JetTable`."""
+
+    values: Singles
+    event: Ints
+    place: Ints
+    row: Ints
+
+    @classmethod
+    def joined(cls, parts: Sequence[Drawn]) -> Drawn:
+        """The jets of several, one after the other."""
+        return parts[0] if len(parts) == 1 else cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+    def where(self, keep: Bools) -> Drawn:
+        """The jets where keep (N,) is true."""
+        return Drawn(*(column.compress(keep, axis=0) for column in self))
+
+    def table(self, n_events: int) -> JetTable:
+        """The same by events, in each by pt, the greatest first, then by place."""
+        counts = np.bincount(self.event, minlength=n_events)
+        order = _hardest_first(self.values, self.event, self.place, counts)
+        return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order])
+
+
+def interleaved(tables: Sequence[JetTable]) -> JetTable:
+    """The jets of several tables of the same events, of each event those of the first table, then of the next."""
+    k = len(tables)
+    if k == 1:
+        return tables[0]
+    event = np.concatenate([table.event * k + i for i, table in enumerate(tables)])
+    order = np.argsort(event, kind="stable")
+    values, place = (np.concatenate([table[column] for table in tables])[order] for column in (0, 2))
+    counts = np.stack([table.counts for table in tables], axis=1).ravel()
+    rows = [table.row for table in tables if table.row is not None]
+    return JetTable(values, counts, place, np.concatenate(rows)[order] if len(rows) == k else None)
 
 
 @nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Ints:
+def _hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Ints:
     """The rows of jets in the order of events, in each by pt, the greatest first, then by place: (N,).
 
     Parameters
@@ -39,73 +113,3 @@ def hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Ints
 def _before(jets: Singles, place: Ints, one: int, other: int) -> bool:
     pt, other_pt = jets[one, 0], jets[other, 0]
     return bool(pt > other_pt or (pt == other_pt and place[one] < place[other]))
-
-
-class FlatJets(NamedTuple):
-    """The jets of all events in a row.
-
-    Attributes
-    ----------
-    values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
-    counts: jets in each event, (events,).
-    local_index: of each jet in its event, (N,).
-    """
-
-    values: Singles
-    counts: Ints
-    local_index: Ints
-
-    @property
-    def event(self) -> Ints:
-        """Which event each jet belongs to, (N,)."""
-        return np.repeat(np.arange(len(self.counts)), self.counts)
-
-    def where(self, keep: Bools) -> FlatJets:
-        """The jets where keep (N,) is true, each with the index it had."""
-        if keep.all():  # as nearly always
-            return self
-        kept = np.concatenate([[0], np.cumsum(keep)])
-        stop = np.cumsum(self.counts)
-        return FlatJets(self.values[keep], kept[stop] - kept[stop - self.counts], self.local_index[keep])
-
-    def places_of(self, others: FlatJets) -> Ints:
-        """The place in a row of the jet that each of others, of the same events, names by its index, (M,); else −1."""
-        return np.asarray(_places(self.local_index, self.counts, others.local_index, others.counts))
-
-    def valid(self) -> Bools:
-        """Where all four numbers are finite and pt is above zero, (N,)."""
-        finite = np.isfinite(self.values).T
-        return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
-
-
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _places(index: Ints, counts: Ints, named: Ints, named_counts: Ints) -> Ints:
-    """As of `FlatJets.places_of`, from the indices of both and how many each event has."""
-    out = np.full(len(named), -1, dtype=np.int64)
-    stop = named_stop = 0
-    for which in range(len(counts)):
-        start, stop = stop, stop + counts[which]
-        named_start, named_stop = named_stop, named_stop + named_counts[which]
-        for k in range(named_start, named_stop):
-            for place in range(start, stop):
-                if index[place] == named[k]:
-                    out[k] = place
-                    break
-    return out
-
-
-class Placed(NamedTuple):
-    """Jets (N, 4), the event of each, (N,), and the place of its gen jet in the event, (N,), −1 for none."""
-
-    values: Floats
-    event: Ints
-    place: Ints
-
-    @classmethod
-    def joined(cls, parts: list[Placed]) -> Placed:
-        """The jets of several, one after the other."""
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-
-    def where(self, keep: Bools) -> Placed:
-        """The jets where keep (N,) is true."""
-        return Placed(*(column.compress(keep, axis=0) for column in self))

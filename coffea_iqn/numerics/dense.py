@@ -11,17 +11,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from llvmlite import ir
+from llvmlite import binding, ir
 from numba import types
-from numba.core import cgutils
+from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from coffea_iqn.numerics.arrays import Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 
-LANES = 8  # single-precision numbers that usual processors take at once
+
+def _takes_sixteen() -> bool:
+    """Whether the processor that is compiled for takes sixteen single-precision numbers at once, as with AVX-512."""
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:  # another one than this, asked of numba
+        return "+avx512f" in (config.CPU_FEATURES or "")
+    return bool(binding.get_host_cpu_features().get("avx512f", False))
+
+
+LANES = 16 if _takes_sixteen() else 8  # which changes no bit: every jet goes through the same operations
 OUTPUTS, JETS = 4, 3 * LANES  # whose sums, and what makes them, are what fits the registers
-TILE = 10 * JETS  # what so many jets need stays in the nearest caches
+TILE = 240  # a multiple of either; what so many jets need stays in the nearest caches
 
 
 class Layers(NamedTuple):

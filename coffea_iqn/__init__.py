@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from coffea_iqn import moved as _moved  # noqa: F401 # finds modules by their old names
-from coffea_iqn.numerics.compiling import forget_stale
+from coffea_iqn.numerics.caches import forget_stale
 
 if TYPE_CHECKING:
     from coffea_iqn.emulator.emulator import Emulator

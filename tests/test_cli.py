@@ -19,6 +19,7 @@ from coffea_iqn.commands import fold, terminal, train
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
@@ -478,8 +479,11 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
     (tmp_path / "fileset.json").write_text(json.dumps(fileset))
     files = [f"a={tmp_path}/*.root", tmp_path / "fileset.json"]
     options = ["--no-plots", "--verbose", "--identity", "event"]  # both files are the same
-    assert run("fold", *files, *options, "--output", tmp_path / "out") == 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", EqualEventsWarning)
+        assert run("fold", *files, *options, "--output", tmp_path / "out") == 0
     told = capsys.readouterr().err
+    assert "(EqualEventsWarning)" in told
     assert f"a: {tmp_path / 'two.root'}, 2000 events, NanoAOD, known: flavour, " in told
     assert "3 chunks, 0 of them finished before" in told
     flows = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]

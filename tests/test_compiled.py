@@ -68,7 +68,7 @@ def test_layers_equal_those_of_torch(n_inputs, n_outputs, hidden, n):
     x[:n_inputs, :n] = np.random.default_rng(0).normal(size=(n_inputs, n))
     one, two = (np.full((200, TILE), np.nan, dtype=np.float32) for _ in range(2))
     layers = [(of.weight.detach().numpy(), of.bias.detach().numpy()) for of in network if hasattr(of, "weight")]
-    out = feed_forward(x, n, pack(layers, 0.2), one, two)[:n_outputs, :n]
+    out = feed_forward(x, n, pack([(layers, 0.2, None), (layers[:1], 0.1, None)]), 0, one, two)[:n_outputs, :n]
     with torch.inference_mode():
         expected = network(torch.from_numpy(x[:n_inputs, :n].T.copy())).numpy().T
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)

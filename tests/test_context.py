@@ -8,6 +8,7 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import Names, flatten_jets
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets import context
+from coffea_iqn.jets.table import interleaved
 from conftest import context_of, open_events
 
 
@@ -260,11 +261,15 @@ def test_names_may_be_given():
         Names.of({"colour": "x"})
 
 
-def test_flat_jets_are_found_by_the_index_they_had():
+def test_jets_of_a_table_keep_the_place_they_had():
     jets = flatten_jets(open_events("qcd_ak4.root", entry_stop=50).GenJet)
     assert jets.where(jets.valid()) is jets
     cut, rest = jets.where(jets.values[:, 0] > 20.0), jets.where(jets.values[:, 0] > 30.0)
     assert 0 < len(rest.values) < len(cut.values) < len(jets.values)
     np.testing.assert_array_equal(cut.counts, np.bincount(jets.event[jets.values[:, 0] > 20.0], minlength=50))
-    np.testing.assert_array_equal(cut.values[cut.places_of(rest)], rest.values)
-    assert (rest.places_of(cut) < 0).sum() == len(cut.values) - len(rest.values)
+    first = (np.cumsum(jets.counts) - jets.counts)[cut.event]
+    np.testing.assert_array_equal(cut.values, jets.values[first + cut.place])
+    both = interleaved([cut, rest])
+    assert len(both.values) == len(cut.values) + len(rest.values)
+    np.testing.assert_array_equal(both.counts, np.stack([cut.counts, rest.counts], axis=1).ravel())
+    np.testing.assert_array_equal(both.where(both.event % 2 == 1).values, rest.values)

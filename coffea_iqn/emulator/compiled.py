@@ -19,8 +19,8 @@ from coffea_iqn.iqn.compiled import (
     count_row,
     draw_target,
     gather,
-    pack_member,
-    pack_network,
+    part_of,
+    parts_of,
     rows_needed,
     standardise,
     take,
@@ -32,13 +32,14 @@ from coffea_iqn.jets.compiled import Limits
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, singles
+from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.dense import TILE, Networks, feed_forward, pack, singles
 from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
 UNBOUNDED = np.float32(-NO_BOUND)
+ACCEPTANCE, ORIGIN = N_TARGETS, N_TARGETS + 1  # among the networks, after those of the targets
 
 
 class Model(NamedTuple):
@@ -46,8 +47,7 @@ class Model(NamedTuple):
 
     Attributes
     ----------
-    origin, acceptance: their layers; none where the emulator lacks them.
-    nets: the four networks of the quantiles.
+    networks: those of the quantiles, then, without layers where the emulator lacks one, acceptance and origin.
     knots: of their splines, (K,).
     input_mean, input_scale, target_mean, target_scale: standardisations.
     columns: of the context that the networks take and that is known, those of the event last.
@@ -60,9 +60,7 @@ class Model(NamedTuple):
     rows: of a tile.
     """
 
-    origin: Layers
-    acceptance: Layers
-    nets: Nets
+    networks: Networks
     knots: Singles
     input_mean: Singles
     input_scale: Singles
@@ -106,13 +104,11 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
     drawn = n_own + n_samples + np.arange(N_TARGETS)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
-    origins, gates = pack_network(origin, inputs), pack_network(gate, seen)
-    nets = pack_member(network, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
+    of_targets = parts_of(network, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
+    networks = pack([*of_targets, part_of(gate, seen), part_of(origin, inputs)])
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
-        origin=origins,
-        acceptance=gates,
-        nets=nets,
+        networks=networks,
         knots=KNOTS,
         input_mean=v.input_scale.mean,
         input_scale=v.input_scale.scale,
@@ -126,7 +122,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         symmetric=v.targets == "symmetric",
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
-        rows=rows_needed(max(len(inputs), len(seen)) + N_TARGETS, origins, gates, *nets),
+        rows=rows_needed(max(len(inputs), len(seen)) + N_TARGETS, networks),
     )
 
 
@@ -157,7 +153,7 @@ def draw(
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
         if len(chance):
-            out = feed_forward(known, n, model.acceptance, one, two)
+            out = feed_forward(known, n, model.networks, ACCEPTANCE, one, two)
             reach = model.limits.abs_eta + model.limits.cone
             for t in range(n):
                 chance[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
@@ -168,7 +164,7 @@ def draw(
         for k in range(N_TARGETS):
             _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
             row = n_known + k
-            draw_target(model.nets[k], model.knots, known, row, tau_tile[k], n, work, one, two)
+            draw_target(model.networks, k, model.knots, known, row, tau_tile[k], n, work, one, two)
             unstandardise(known[row], n, model.target_mean[k], model.target_scale[k], targets[k])
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
@@ -178,7 +174,7 @@ def draw(
                 reco[start + t, k] = targets[k, t]
 
 
-@kernel
+@part
 def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singles, known: Singles) -> None:
     """What the quantile networks see: the inputs but for the event's, and `OriginNetwork.describe` of all of them."""
     for k in range(model.n_own):
@@ -187,7 +183,7 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
             to[t] = row[t]
     if not model.n_samples:
         return
-    logit = feed_forward(inputs, n, model.origin, one, two)
+    logit = feed_forward(inputs, n, model.networks, ORIGIN, one, two)
     greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
     for t in range(n):
         greatest[t], total[t] = LEAST, ZERO
@@ -207,7 +203,7 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
             to[t] = ONE - TWO * max(row[t] - total[t], LEAST_LOG) / LEAST_LOG
 
 
-@kernel
+@part
 def _bound(
     model: Model,
     k: int,
@@ -291,7 +287,7 @@ def near_columns(sources: Sources) -> Singles:
     return columns
 
 
-@kernel
+@part
 def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Singles, rows: Singles) -> None:
     """The columns of the gen jets start to start + n as rows of a tile; the two others are overwritten."""
     first = jets.N_CALORIMETER

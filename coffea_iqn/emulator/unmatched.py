@@ -16,7 +16,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from coffea_iqn.emulator.compiled import Sources, count_near
@@ -28,6 +27,7 @@ from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
 from coffea_iqn.numerics.double import arctan2, exp, log, sine_and_cosine
 
@@ -56,7 +56,7 @@ def near_targets(raw: Floats, gen: Floats) -> Floats:
     return np.stack([np.log(raw[:, PT]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta), _log_mass(raw)], axis=1)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def jets_near(targets: Floats, gen: Floats) -> Floats:
     """The inverse of `near_targets`."""
     raw = np.empty(targets.shape)
@@ -74,7 +74,7 @@ def far_targets(raw: Floats, frames: Frames) -> Floats:
     return np.stack([np.log(raw[:, PT]), raw[:, ETA] * frames.side, d_phi, _log_mass(raw)], axis=1)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def jets_far(targets: Floats, frames: Frames) -> Floats:
     """The inverse of `far_targets`."""
     raw = np.empty(targets.shape)
@@ -84,7 +84,7 @@ def jets_far(targets: Floats, frames: Frames) -> Floats:
     return raw
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _write(raw: Floats, log_pt: float, eta: float, phi: float, log_m: float) -> None:
     pt = exp(min(max(log_pt, -MAX_LOG), MAX_LOG))
     wrapped = phi - TURN * np.rint(phi / TURN)
@@ -149,7 +149,7 @@ def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floa
     return columns, Frames(axis, side)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, slope: float) -> Bools:
     """Which jets (M, 4), before a `features.JetScale`, lie beyond an |eta| or have more energy [GeV] than any can."""
     out = np.empty(len(raw), dtype=np.bool_)
@@ -163,7 +163,7 @@ def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, 
     return out
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axes: Floats, sides: Floats) -> None:
     """The rows of `far_columns`, of one event after the other; columns come as zeros."""
     hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets

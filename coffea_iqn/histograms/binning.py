@@ -7,11 +7,11 @@ from functools import partial
 from typing import Any
 
 import hist
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Doubles, Ints
+from coffea_iqn.numerics.compiling import kernel
 
 Column = npt.NDArray[Any]
 Bins = npt.NDArray[np.uint32]  # without sign, for numba asks of signed ones whether they count from the end
@@ -83,7 +83,7 @@ def finder(axis: Any) -> Callable[[Column], Bins]:
     return partial(_find_variable, edges=edges, per_unit=per_unit, passed=passed)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _find_regular(column: Column, start: float, span: float, n_bins: int) -> Bins:
     bins = np.empty(len(column), dtype=np.uint32)
     for i in range(len(column)):
@@ -93,7 +93,7 @@ def _find_regular(column: Column, start: float, span: float, n_bins: int) -> Bin
     return bins
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _find_variable(column: Column, edges: Doubles, per_unit: float, passed: Ints) -> Bins:
     """How many edges are not above each value, NaN being above all.
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
+from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, sine_and_cosine
 
 Events = npt.NDArray[np.int64]
@@ -73,7 +73,7 @@ def observables(
     return Observables(*up_to_two, *_dijets(values, hardest))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _observables(
     values: Singles,
     counts: Events,
@@ -119,7 +119,7 @@ def _observables(
     return (jets[:, :n], event[:n], n_jets, *of_some, two[:n_two], hardest[:n_two])
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _dijets(values: Singles, pairs: Ints) -> Doubles:
     """Of pairs of jets (T, 2) the second's pt and the mass [GeV], |Δη| and |Δφ|, (4, T)."""
     of_pairs = np.empty((4, len(pairs)))
@@ -138,7 +138,7 @@ def _dijets(values: Singles, pairs: Ints) -> Doubles:
     return of_pairs
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _pz_and_energy(jet: Singles) -> tuple[float, float]:
     pt, growth = float(jet[PT]), exp(float(jet[ETA]))
     pz = pt * 0.5 * (growth - 1.0 / growth)
@@ -146,7 +146,7 @@ def _pz_and_energy(jet: Singles) -> tuple[float, float]:
     return pz, 0.0 if energy2 < 0.0 else math.sqrt(energy2)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _squared(mass: np.float32) -> float:
     """The square of a mass with its sign: rounding leaves some masses a little below zero."""
     return float(mass) * abs(float(mass))

@@ -9,8 +9,8 @@ import numpy as np
 
 from coffea_iqn.iqn.network import LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
 from coffea_iqn.numerics.arrays import Ints, Singles
-from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.dense import TILE, Layers, Nets, feed_forward, pack
+from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.dense import TILE, Networks, Part, feed_forward, pack
 from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log
 
 FOUR = np.float32(4.0)
@@ -19,12 +19,12 @@ LEAST_CHANCE = np.float32(LEAST_INSIDE)
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
 
 
-@kernel
+@part
 def _positive(x: np.float32) -> np.float32:
     return np.float32(HALF * (x + np.sqrt(x * x + FOUR)))
 
 
-@kernel
+@part
 def ascend(curve: Singles, n: int, n_knots: int) -> None:
     """The first rows of what a network gives, (2 K, tile), to quantiles at the knots; the slopes' rows stay."""
     middle = n_knots // 2
@@ -49,7 +49,7 @@ def ascend(curve: Singles, n: int, n_knots: int) -> None:
             row[t] += start[t]
 
 
-@kernel
+@part
 def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Singles) -> None:
     """The logits of F(low) + τ (F(high) − F(low)), for the logits of F at two bounds, accurate near 0 and 1."""
     for t in range(n):
@@ -63,7 +63,7 @@ def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Sin
         z[t] = log(low + tau[t] * inside) - log(not_high + (ONE - tau[t]) * inside)
 
 
-@kernel
+@part
 def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, y: Singles) -> None:
     """The splines at logits z, (tile,).
 
@@ -90,7 +90,7 @@ def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles,
         y[t] = value + width[t] * (low * min(x, ZERO) + high * max(x - ONE, ZERO))
 
 
-@kernel
+@part
 def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z: Singles) -> None:
     """The logits z at which the splines are y: the inverse of `quantiles`."""
     _find(y, curve, knots, n, False, bins)
@@ -109,7 +109,7 @@ def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z:
         z[t] = inside + min(y[t] - y0[t], ZERO) / low + max(y[t] - y1[t], ZERO) / high
 
 
-@kernel
+@part
 def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bins: Singles) -> None:
     """Of the bin each jet is in: its first knot, its width, the quantiles and the slopes at both ends, (6, tile)."""
     n_knots = len(knots)
@@ -137,35 +137,35 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
 N_WORK = 11  # rows that drawing needs beside: two bounds first
 
 
-def rows_needed(n_rows: int, *layers: Layers) -> int:
-    """The rows of tiles through which these layers go, and that hold so many more."""
-    return int(max([n_rows, *(of.shapes.max(initial=0) for of in layers)]))
+def rows_needed(n_rows: int, networks: Networks) -> int:
+    """The rows of tiles through which these networks go, and that hold so many."""
+    return int(max(n_rows, networks.shapes.max(initial=0)))
 
 
-def pack_network(network: Network | None, inputs: Ints | None = None) -> Layers:
-    """The layers of a network, for those of its inputs that may differ from zero; of None, those of none."""
-    return pack([]) if network is None else pack(network.layers(), network.slope, inputs)
+def part_of(network: Network | None, inputs: Ints | None = None) -> Part:
+    """A network for those of its inputs that may differ from zero; of None, one without layers."""
+    return ([], 0.0, None) if network is None else (network.layers(), network.slope, inputs)
 
 
-def pack_member(network: Network, inputs: Sequence[Ints | None] | None = None) -> Nets:
-    """The layers of the networks of all targets of a `SplineIQN`, each for some of its inputs."""
+def parts_of(network: Network, inputs: Sequence[Ints | None] | None = None) -> list[Part]:
+    """The networks of all targets of a `SplineIQN`, each for some of its inputs."""
     of_each = [None] * network.n_targets if inputs is None else inputs
-    return tuple(pack(network.layers(f"nets.{k}"), network.slope, of) for k, of in enumerate(of_each))
+    return [(network.layers(f"nets.{k}"), network.slope, of) for k, of in enumerate(of_each)]
 
 
-@kernel
+@part
 def blank(rows: int) -> Singles:
     """A tile of zeros."""
     return np.zeros((rows, TILE), np.float32)
 
 
-@kernel
+@part
 def take(values: Singles, start: int, n: int, tile: Singles) -> None:
     """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
     gather(values, start, n, np.arange(values.shape[1]), 0, tile)
 
 
-@kernel
+@part
 def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile: Singles) -> None:
     """Some columns of the rows start to start + n of values, into the rows of a tile from first on."""
     whole = n - n % 4
@@ -179,7 +179,7 @@ def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile:
             tile[first + k, t] = values[start + t, columns[k]]
 
 
-@kernel
+@part
 def standardise(rows: Singles, n: int, mean: Singles, scale: Singles, out: Singles) -> None:
     """The first rows less their mean, over their scale."""
     for k in range(len(mean)):
@@ -188,16 +188,17 @@ def standardise(rows: Singles, n: int, mean: Singles, scale: Singles, out: Singl
             to[t] = (row[t] - mean[k]) / scale[k]
 
 
-@kernel
+@part
 def unstandardise(row: Singles, n: int, mean: np.float32, scale: np.float32, out: Singles) -> None:
     """The inverse of `standardise`, of a row."""
     for t in range(n):
         out[t] = row[t] * scale + mean
 
 
-@kernel
+@part
 def draw_target(
-    net: Layers,
+    networks: Networks,
+    k: int,
     knots: Singles,
     known: Singles,
     row: int,
@@ -211,7 +212,7 @@ def draw_target(
 
     Parameters
     ----------
-    net, knots: of a `SplineIQN`: its network of this target.
+    networks, k, knots: of a `SplineIQN`: those of its targets, and of which.
     known: what the network sees, (rows, tile); the target comes into the given row.
     row: of known.
     tau: levels, (tile,).
@@ -220,7 +221,7 @@ def draw_target(
     one, two: (rows, tile), overwritten.
     """
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
-    curve = feed_forward(known, n, net, one, two)
+    curve = feed_forward(known, n, networks, k, one, two)
     ascend(curve, n, len(knots))
     levels(low, curve, knots, n, bins, z_low)
     levels(high, curve, knots, n, bins, z_high)
@@ -232,10 +233,19 @@ def draw_target(
 
 
 class LawModel(NamedTuple):
-    """A law's numbers, as compiled code takes them: layers, knots, standardisations, bounds, rows of a tile."""
+    """A law's numbers, as compiled code takes them.
 
-    number: Layers
-    nets: Nets
+    Attributes
+    ----------
+    networks: of the targets, and after them that of the number.
+    knots: of the splines, (K,).
+    input_mean, input_scale, target_mean, target_scale: standardisations.
+    bounds: of the standardised targets, (2, n targets).
+    most: greatest number.
+    rows: of a tile.
+    """
+
+    networks: Networks
     knots: Singles
     input_mean: Singles
     input_scale: Singles
@@ -248,10 +258,9 @@ class LawModel(NamedTuple):
 
 def compile_law(law: Any) -> LawModel:
     """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
-    number, nets = pack_network(law.number), pack_member(law.targets)
+    networks = pack([*parts_of(law.targets), part_of(law.number)])
     return LawModel(
-        number=number,
-        nets=nets,
+        networks=networks,
         knots=KNOTS,
         input_mean=law.input_scale.mean,
         input_scale=law.input_scale.scale,
@@ -259,7 +268,7 @@ def compile_law(law: Any) -> LawModel:
         target_scale=law.target_scale.scale,
         bounds=law.bounds,
         most=int(law.number.description["most"]),
-        rows=rows_needed(law.number.n_inputs + len(nets), number, *nets),
+        rows=rows_needed(law.number.n_inputs + law.targets.n_targets, networks),
     )
 
 
@@ -274,10 +283,10 @@ def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
         count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
-@kernel
+@part
 def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
     """How many of the cumulated chances a level exceeds."""
-    logit = feed_forward(tile, n, law.number, one, two)
+    logit = feed_forward(tile, n, law.networks, len(law.target_mean), one, two)
     greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
     for t in range(n):
         greatest[t], total[t], below[t] = logit[0, t], ZERO, ZERO
@@ -301,21 +310,21 @@ def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, o
 
 @kernel
 def draw(law: LawModel, columns: Singles, tau: Singles, targets: Singles) -> None:
-    """The targets, (N, 4), overwritten, given columns (N, n), at levels (N, n targets)."""
+    """The targets, (N, n targets), overwritten, given columns (N, n), at levels (N, n targets)."""
     tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
-    tau_tile, work = blank(len(law.nets)), blank(N_WORK)
-    n_columns = columns.shape[1]
+    n_targets, n_columns = len(law.target_mean), columns.shape[1]
+    tau_tile, work = blank(n_targets), blank(N_WORK)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
         take(columns, start, n, one)
         take(tau, start, n, tau_tile)
         standardise(one, n, law.input_mean, law.input_scale, tile)
-        for k in range(len(law.nets)):
+        for k in range(n_targets):
             low, high, row = law.bounds[0, k], law.bounds[1, k], tau_tile[k]
             for t in range(n):
                 work[0, t], work[1, t] = low, high
-            draw_target(law.nets[k], law.knots, tile, n_columns + k, row, n, work, one, two)
+            draw_target(law.networks, k, law.knots, tile, n_columns + k, row, n, work, one, two)
             unstandardise(tile[n_columns + k], n, law.target_mean[k], law.target_scale[k], row)
         for t in range(n):
-            for k in range(len(law.nets)):
+            for k in range(n_targets):
                 targets[start + t, k] = tau_tile[k, t]

@@ -22,7 +22,7 @@ from coffea_iqn.jets.features import (
 )
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.compiling import part
 from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
@@ -49,7 +49,7 @@ def places_of(levels: Sequence[str]) -> Ints:
     return np.concatenate([none, *(np.r_[columns_of(level)] for level in levels)])
 
 
-@kernel
+@part
 def describe(jets: Singles, n: int, rows: Singles) -> None:
     """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
     pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
@@ -86,7 +86,7 @@ def describe(jets: Singles, n: int, rows: Singles) -> None:
             cosines[t] = sine(x + QUARTER)
 
 
-@kernel
+@part
 def _phase_in_eta(abs_eta: np.float32) -> np.float32:
     """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
     # nothing but a number within the table may become a place in it
@@ -96,7 +96,7 @@ def _phase_in_eta(abs_eta: np.float32) -> np.float32:
     return np.float32((abs_eta - EDGES[tower]) / (EDGES[tower + 1] - EDGES[tower]))
 
 
-@kernel
+@part
 def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
     """`features.Compression.size`, (4, tile), of jets that `describe` described; coefficients (10, 4)."""
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
@@ -109,14 +109,14 @@ def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
             row[t] = TWO * exp(min(max(total, -MOST_LOG), MOST_LOG))
 
 
-@kernel
+@part
 def compress(row: Singles, n: int, size: Singles) -> None:
     """`features.Compression.apply` of a target, (tile,), in place."""
     for t in range(n):
         row[t] = arcsinh(row[t] / size[t])
 
 
-@kernel
+@part
 def decompress(row: Singles, n: int, size: Singles) -> None:
     """`features.Compression.invert` of a target, (tile,), in place."""
     for t in range(n):
@@ -141,19 +141,19 @@ def limits_of(support: Support, scale: JetScale) -> Limits:
     return Limits(*(np.float32(number) for number in numbers))
 
 
-@kernel
+@part
 def _cosh(x: np.float32) -> np.float32:
     grown = exp(x)
     return np.float32(HALF * (grown + ONE / grown))
 
 
-@kernel
+@part
 def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
     root = limits.constant - limits.slope * abs_eta
     return np.float32(root * root)
 
 
-@kernel
+@part
 def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low: Singles, high: Singles) -> None:
     """The bounds of log pt'/pt, (tile,) each, overwritten: `Variables.bounds`, as the three that follow."""
     log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
@@ -165,7 +165,7 @@ def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low:
         high[t] = log(max(most, TINY)) - log_pt[t]
 
 
-@kernel
+@part
 def bound_eta(
     jets: Singles,
     rows: Singles,
@@ -188,7 +188,7 @@ def bound_eta(
         high[t] = min(limits.cone, edge - from_centre)
 
 
-@kernel
+@part
 def bound_phi(d_eta: Singles, n: int, limits: Limits, low: Singles, high: Singles) -> None:
     """The bounds of Δφ: what Δη leaves of the cone."""
     for t in range(n):
@@ -196,7 +196,7 @@ def bound_phi(d_eta: Singles, n: int, limits: Limits, low: Singles, high: Single
         low[t], high[t] = -left, left
 
 
-@kernel
+@part
 def bound_mass(
     jets: Singles,
     rows: Singles,
@@ -219,7 +219,7 @@ def bound_mass(
         high[t] = log(most + OFFSET) - log_m[t]
 
 
-@kernel
+@part
 def decode(
     targets: Singles, jets: Singles, rows: Singles, n: int, raw_pt_min: np.float32, symmetric: bool, limits: Limits
 ) -> None:
@@ -242,7 +242,7 @@ def decode(
         d_log_m[t] = mass * factor
 
 
-@kernel
+@part
 def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, small: np.float32, out: Singles) -> None:
     """`unmatched.outcome` of gen and reco jets, (4, tile) each, the gen jets described, into (6, tile)."""
     log_pt, log_m = rows[LOG_PT], rows[LOG_M]
@@ -260,6 +260,6 @@ def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, sm
         mass[t] = _within(log(max(reco[MASS, t], ZERO) + OFFSET) - log_m[t], MOST_CHANGE) if found[t] else ZERO
 
 
-@kernel
+@part
 def _within(x: np.float32, most: np.float32) -> np.float32:
     return np.float32(min(max(x, -most), most))

@@ -20,18 +20,15 @@ Flat arrays in and out. The arithmetic is in `surroundings`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
+from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine
-
-Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
 FAR = 3.0  # ΔR from which a neighbour is as good as none
@@ -43,7 +40,6 @@ TURN = 2.0 * math.pi
 PT, ETA, PHI, MASS = range(4)  # columns of jets
 
 # compiled as part of what calls it, in half the time that a function with an entry of its own takes
-_part: Callable[[Kernel], Kernel] = register_jitable(error_model="numpy")
 
 
 class _Made(NamedTuple):
@@ -75,7 +71,7 @@ class _Made(NamedTuple):
     log_of: Floats
 
 
-@nb.njit(cache=True, nogil=True, error_model="numpy")  # type: ignore[untyped-decorator]
+@kernel
 def write(
     columns: Floats,
     starts: tuple[int, ...],
@@ -142,7 +138,7 @@ def write(
         first += n
 
 
-@_part
+@part
 def _describe(jets: Floats, made: _Made) -> None:
     """Fill in what is made of each jet alone: a compiler takes several at once through such loops."""
     pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
@@ -166,7 +162,7 @@ def _describe(jets: Floats, made: _Made) -> None:
         made.energy[i] = math.sqrt(px * px + py * py + pz * pz + mass[i] * mass[i])
 
 
-@_part
+@part
 def _prepare(first: int, n: int, made: _Made) -> None:
     """Fill in what is made of an event's jets together, but for flavours."""
     by_pt = made.by_pt
@@ -182,28 +178,28 @@ def _prepare(first: int, n: int, made: _Made) -> None:
             made.log_mass[place, 1] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[1])
 
 
-@_part
+@part
 def _log_mass_of_pair(made: _Made, i: int, j: int) -> float:
     """`_log_mass` of two jets together."""
     px, py = made.px[i] + made.px[j], made.py[i] + made.py[j]
     return _log_mass(px, py, made.pz[i] + made.pz[j], made.energy[i] + made.energy[j])
 
 
-@_part
+@part
 def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
     """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
     squared = energy * energy - (px * px + py * py + pz * pz)
     return 0.5 * log(max(squared, 0.0) + 1.0) - 4.0
 
 
-@_part
+@part
 def _angle(one: float, other: float) -> float:
     """From one phi to another, between −π and π."""
     d_phi = one - other
     return d_phi - TURN * math.floor(d_phi / TURN + 0.5)
 
 
-@_part
+@part
 def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
     """What surrounds each jet, three columns.
 
@@ -227,7 +223,7 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
         out[row, 3] = 1.0
 
 
-@_part
+@part
 def _event(first: int, n: int, made: _Made, out: Floats) -> None:
     """The event as a jet of it sees it, 19 columns.
 
@@ -274,13 +270,13 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
         out[row, 19] = 1.0
 
 
-@_part
+@part
 def _other(place: int, k: int) -> int:
     """Of a jet at some place by pt, the place of the hardest other jet, or of the next, for k of 0 or 1."""
     return k if place > k else k + 1
 
 
-@_part
+@part
 def _kind(code: int) -> int:
     """The column of a PDG code's flavour: gluon, light, s, c, b; 5 for none of them."""
     code = abs(code)
@@ -289,7 +285,7 @@ def _kind(code: int) -> int:
     return max(code - 1, 1) if 1 <= code <= 5 else 5
 
 
-@_part
+@part
 def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
     """The jet's own flavour, five columns: gluon, light, s, c, b; and those of the other jets, 12 columns.
 
@@ -322,7 +318,7 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         out[row, 12] = 1.0
 
 
-@_part
+@part
 def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
     """Log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction, five columns.
 
@@ -341,7 +337,7 @@ def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
             out[i, 5] = 1.0
 
 
-@_part
+@part
 def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
     """Log τ1, τ2/τ1 and τ3/τ2; ratios of zeros count as zero."""
     any_there = False
@@ -360,7 +356,7 @@ def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
             out[i, 3] = 1.0
 
 
-@_part
+@part
 def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
     """Log of 1 + the missing pt over 10 GeV, and over the jet's; the cosine of the angle between."""
     y, x = sine_and_cosine(phi)
@@ -376,7 +372,7 @@ def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats
             out[row, 3] = 1.0
 
 
-@_part
+@part
 def _finite(number: float) -> bool:
     """Whether a number is one in single precision."""
     return math.isfinite(np.float32(number))
@@ -426,7 +422,7 @@ def known_levels(columns: Floats, among: Collection[str] = tuple(WIDTHS)) -> tup
     return tuple(name for name in WIDTHS if name in among and _any(columns, columns_of(name).stop - 1))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _any(columns: Floats, column: int) -> bool:
     """Whether a column has anything but zeros; the first one found ends the search."""
     row = 0

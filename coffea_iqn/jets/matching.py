@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import math
 
-import numba as nb
 import numpy as np
 
 from coffea_iqn.jets.features import ETA, PHI
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
-from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.compiling import kernel, part
 
 CONE = {0.4: 0.25, 0.5: 0.35}  # ΔR below which a reco jet of radius R belongs to a gen jet, by default
 TURN = 2.0 * np.pi
@@ -51,12 +50,15 @@ def match_jets(
     >>> match_jets(gen_eta, zero, np.array([2]), reco_eta, zero, np.array([2]), cone=0.4).tolist()
     [-1, 0]
     """
-    columns = [np.ascontiguousarray(c, dtype=np.float64) for c in (gen_eta, gen_phi, reco_eta, reco_phi)]
-    match: Ints = _match(*columns, gen_counts.astype(np.int64), reco_counts.astype(np.int64), cone**2)
+    eta, phi, other_eta, other_phi = (
+        np.ascontiguousarray(c, dtype=np.float64) for c in (gen_eta, gen_phi, reco_eta, reco_phi)
+    )
+    counts, other_counts = (np.asarray(c, dtype=np.int64) for c in (gen_counts, reco_counts))
+    match: Ints = _match(eta, phi, other_eta, other_phi, counts, other_counts, cone**2)
     return match
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _match(
     gen_eta: Doubles,
     gen_phi: Doubles,
@@ -91,7 +93,7 @@ def _match(
     return match
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _nearest(
     eta: float,
     phi: float,
@@ -126,7 +128,7 @@ def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints,
     return row, distance
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _find_nearest(
     jets: Floats, event: Ints, gen: Floats, counts: Ints, first: Ints, row: Ints, distance: Doubles
 ) -> None:
@@ -140,14 +142,14 @@ def _find_nearest(
                 row[jet], distance[jet] = other, this
 
 
-@kernel
+@part
 def _angle(one: float, other: float) -> float:
     """From one phi to another, between −π and π."""
     d_phi = one - other
     return float(d_phi - 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi)))
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: Bools, ends: Ints) -> Bools:
     """Whether any other jet lies within a distance ΔR of each jet, (M,).
 

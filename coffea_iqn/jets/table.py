@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
+from coffea_iqn.numerics.compiling import kernel, part
 
 
 class JetTable(NamedTuple):
@@ -84,7 +84,7 @@ def interleaved(tables: Sequence[JetTable]) -> JetTable:
     return JetTable(values, counts, place, np.concatenate(rows)[order] if len(rows) == k else None)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Ints:
     """The rows of jets in the order of events, in each by pt, the greatest first, then by place: (N,).
 
@@ -109,7 +109,7 @@ def _hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Int
     return rows
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _before(jets: Singles, place: Ints, one: int, other: int) -> bool:
     pt, other_pt = jets[one, 0], jets[other, 0]
     return bool(pt > other_pt or (pt == other_pt and place[one] < place[other]))

@@ -17,7 +17,7 @@ from numba.core import cgutils, config
 from numba.extending import intrinsic
 
 from coffea_iqn.numerics.arrays import Ints, Singles
-from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.compiling import part
 
 
 def _takes_sixteen() -> bool:
@@ -32,24 +32,29 @@ OUTPUTS, JETS = 4, 3 * LANES  # whose sums, and what makes them, are what fits t
 TILE = 240  # a multiple of either; what so many jets need stays in the nearest caches
 
 
-class Layers(NamedTuple):
-    """The dense layers of a network, LeakyReLU between them.
+class Networks(NamedTuple):
+    """The dense layers of several networks, LeakyReLU between them, in few arrays, which is soon compiled.
 
     Attributes
     ----------
-    weights, biases: of all layers, one after the other, flat.
-    shapes: outputs, filled up to multiples of four, and inputs of each layer, (layers, 2); no rows: no network.
-    slope: of LeakyReLU, below 1.
+    weights, biases: of all layers of all networks, one after the other, flat.
+    shapes: outputs, filled up to multiples of four, and inputs of each layer, (layers, 2).
+    first: the first layer of each network, and after the last one the number of layers, (networks + 1,).
+    start: the first weight and the first bias of each network, (networks, 2).
+    slopes: of LeakyReLU, below 1, (networks,).
     """
 
     weights: Singles
     biases: Singles
     shapes: Ints
-    slope: np.float32
+    first: Ints
+    start: Ints
+    slopes: Singles
 
 
-Nets = tuple[Layers, ...]
-"""The networks of several targets."""
+Part = tuple[Sequence[tuple[Singles, Singles]], float, Ints | None]
+"""A network: weights (outputs, inputs) and biases (outputs,) of its layers, its slope, and those of its inputs that may
+differ from zero, None for all."""
 
 
 def singles(values: npt.NDArray[Any]) -> Singles:
@@ -57,41 +62,47 @@ def singles(values: npt.NDArray[Any]) -> Singles:
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
-def pack(of: Sequence[tuple[Singles, Singles]], slope: float = 0.0, inputs: Ints | None = None) -> Layers:
-    """Layers of weights (outputs, inputs) and biases (outputs,), for those of the inputs that may differ from zero."""
-    weights, biases, shapes = [np.empty(0, np.float32)], [np.empty(0, np.float32)], []
-    for k, (weight, bias) in enumerate(of):
-        used = weight if k or inputs is None else weight[:, inputs]
-        extra = -len(bias) % OUTPUTS
-        weights.append(np.pad(used, ((0, extra), (0, 0))).ravel())
-        biases.append(np.pad(bias, (0, extra)))
-        shapes.append((len(bias) + extra, used.shape[1]))
-    return Layers(
+def pack(parts: Sequence[Part]) -> Networks:
+    """The networks of these parts; one without layers gives its inputs."""
+    weights, biases, shapes, first, start = [np.empty(0, np.float32)], [np.empty(0, np.float32)], [], [0], []
+    for layers, _, inputs in parts:
+        start.append((sum(map(len, weights)), sum(map(len, biases))))
+        for k, (weight, bias) in enumerate(layers):
+            used = weight if k or inputs is None else weight[:, inputs]
+            extra = -len(bias) % OUTPUTS
+            weights.append(np.pad(used, ((0, extra), (0, 0))).ravel())
+            biases.append(np.pad(bias, (0, extra)))
+            shapes.append((len(bias) + extra, used.shape[1]))
+        first.append(len(shapes))
+    return Networks(
         np.concatenate(weights).astype(np.float32),
         np.concatenate(biases).astype(np.float32),
         np.array(shapes, dtype=np.int64).reshape(-1, 2),
-        np.float32(slope),
+        np.array(first, dtype=np.int64),
+        np.array(start, dtype=np.int64).reshape(-1, 2),
+        np.array([slope for _, slope, _ in parts], dtype=np.float32),
     )
 
 
-@kernel
-def feed_forward(x: Singles, n: int, layers: Layers, one: Singles, two: Singles) -> Singles:
+@part
+def feed_forward(x: Singles, n: int, networks: Networks, which: int, one: Singles, two: Singles) -> Singles:
     """What a network gives for a tile.
 
     Parameters
     ----------
     x: inputs, (rows, tile).
     n: how many jets of the tile count.
-    layers: the network.
+    networks, which: the network.
     one, two: (rows, tile), overwritten; the result is one of them.
     """
     source, target, spare = x, one, two
-    n_weights = n_biases = 0
-    for layer in range(len(layers.shapes)):
-        n_out, n_in = layers.shapes[layer]
-        weights = layers.weights[n_weights : n_weights + n_out * n_in].reshape((n_out, n_in))
-        biases = layers.biases[n_biases : n_biases + n_out]
-        slope = layers.slope if layer < len(layers.shapes) - 1 else np.float32(1.0)
+    n_weights, n_biases = networks.start[which]
+    last = networks.first[which + 1] - 1
+    for layer in range(networks.first[which], last + 1):
+        n_out, n_in = networks.shapes[layer]
+        weights = networks.weights[n_weights : n_weights + n_out * n_in].reshape((n_out, n_in))
+        biases = networks.biases[n_biases : n_biases + n_out]
+        slope = networks.slopes[which] if layer < last else np.float32(1.0)
         _dense(source, n, weights, biases, slope, target)
         source, target, spare = target, spare, target
         n_weights += n_out * n_in
@@ -99,7 +110,7 @@ def feed_forward(x: Singles, n: int, layers: Layers, one: Singles, two: Singles)
     return source
 
 
-@kernel
+@part
 def _dense(x: Singles, n: int, weights: Singles, biases: Singles, slope: np.float32, out: Singles) -> None:
     """One layer for the first n jets, and for some beside them, up to whole multiples of `JETS`."""
     for jet in range(0, n, JETS):

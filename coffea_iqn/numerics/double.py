@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.compiling import kernel, part
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2, the first of few bits
 LOG2_E = 1.44269504088896338700
@@ -23,7 +23,7 @@ EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # what a double leaves of π/4, an
 ARCTAN_HALF, ARCTAN_HALF_LOW = 4.63647609000806093515e-01, 2.26987774529616870924e-17
 
 
-@kernel
+@part
 def log(x: float) -> float:
     """The natural logarithm of numbers from 1e-307 on, within 1e-15, relative; NaN of 0, infinity and negative ones."""
     bits = np.float64(x).view(np.int64) - SQRT_HALF
@@ -43,7 +43,7 @@ def log(x: float) -> float:
     return value if 0.0 < x < np.inf else np.nan
 
 
-@kernel
+@part
 def exp(x: float) -> float:
     """e^x within 1e-15, relative; below −708 and above 709 as there; NaN of NaN."""
     within = min(max(x, EXP_MIN), EXP_MAX)
@@ -61,7 +61,7 @@ def exp(x: float) -> float:
     return (1.0 - ((low - r * c / (2.0 - c)) - high)) * power_of_two if not np.isnan(x) else x
 
 
-@kernel
+@part
 def sine_and_cosine(x: float) -> tuple[float, float]:
     """Sin x and cos x within 2e-16, of angles up to 10^5."""
     quarters = np.rint(x / QUARTER_TURN)
@@ -87,7 +87,7 @@ def sine_and_cosine(x: float) -> tuple[float, float]:
     return (-sine, -cosine) if turned & 2 else (sine, cosine)
 
 
-@kernel
+@part
 def arctan2(y: float, x: float) -> float:
     """The angle of (x, y), from −π to π, within 5e-16; 0 of (0, 0)."""
     large, small = max(abs(x), abs(y)), min(abs(x), abs(y))

@@ -12,11 +12,11 @@ import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.numerics.compiling import kernel
 
 Bins = npt.NDArray[np.uint32]
 Events = npt.NDArray[np.int64]
@@ -47,7 +47,7 @@ def split(values: Doubles) -> dict[int, Doubles]:
     return parts
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _take_multiples(rest: Doubles, unit: float) -> tuple[Doubles, float]:
     """Take from each number the multiple of unit that is in it; also, the greatest size of what is left."""
     taken, greatest = np.empty_like(rest), 0.0
@@ -81,7 +81,7 @@ class Weights(NamedTuple):
         return cls(limbs, parts)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def add(totals: Doubles, bins: Bins, event: Events, parts: Doubles) -> None:
     """Add weights to the bins of histograms.
 

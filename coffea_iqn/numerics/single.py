@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.compiling import part
 
 INT, FLOAT = np.int32, np.float32
 ZERO, HALF, ONE, TWO = FLOAT(0.0), FLOAT(0.5), FLOAT(1.0), FLOAT(2.0)
@@ -21,7 +21,7 @@ SHIFT, BIAS = INT(23), INT(127)
 TURN = FLOAT(6.283185307179586)
 
 
-@kernel
+@part
 def exp(x: np.float32) -> np.float32:
     """e^x within 1e-7, relative; below −87 and above 88 as there."""
     x = min(max(x, EXP_MIN), EXP_MAX)
@@ -37,7 +37,7 @@ def exp(x: np.float32) -> np.float32:
     return FLOAT((p * r * r + r + ONE) * power_of_two)
 
 
-@kernel
+@part
 def log(x: np.float32) -> np.float32:
     """The natural logarithm of a number above 1e-38, within 2e-7, relative."""
     bits = FLOAT(x).view(INT) - SQRT_HALF
@@ -56,7 +56,7 @@ def log(x: np.float32) -> np.float32:
     return FLOAT(f + (p * f * square + n * LN2_LOW - HALF * square) + n * LN2_HIGH)
 
 
-@kernel
+@part
 def sine(turns: np.float32) -> np.float32:
     """sin(2π x) within 4e-7."""
     x = turns - np.floor(turns + HALF)  # from −½ to ½
@@ -71,27 +71,27 @@ def sine(turns: np.float32) -> np.float32:
     return FLOAT(-value if x < ZERO else value)
 
 
-@kernel
+@part
 def tanh(x: np.float32) -> np.float32:
     """The hyperbolic tangent within 2e-7."""
     return FLOAT(ONE - TWO / (exp(TWO * x) + ONE))
 
 
-@kernel
+@part
 def sinh(x: np.float32) -> np.float32:
     """The hyperbolic sine within 1e-7 of 1 + |sinh x|."""
     power = exp(x)
     return FLOAT(HALF * (power - ONE / power))
 
 
-@kernel
+@part
 def arcsinh(x: np.float32) -> np.float32:
     """The inverse of `sinh`, within 2e-7 of 1 + |x|."""
     size = log(abs(x) + np.sqrt(x * x + ONE))
     return FLOAT(-size if x < ZERO else size)
 
 
-@kernel
+@part
 def logistic(x: np.float32) -> np.float32:
     """1 / (1 + e^−x)."""
     return FLOAT(ONE / (ONE + exp(-x)))

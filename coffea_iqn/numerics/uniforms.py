@@ -15,11 +15,11 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
-import numba as nb
 import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Singles
+from coffea_iqn.numerics.compiling import kernel, part
 
 Words = npt.NDArray[np.uint32]
 
@@ -36,7 +36,7 @@ LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 DROPPED, HALF, STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def philox(counter: Words, key: Words) -> Words:
     """Philox4x32-10 of each row.
 
@@ -56,7 +56,7 @@ def philox(counter: Words, key: Words) -> Words:
     return out
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Four words of a counter of four and a key of two, all uint32."""
     for _ in range(ROUNDS):
@@ -121,13 +121,13 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     return out
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@kernel
 def _levels(keys: Words, index: Words, use: np.uint32, out: Singles) -> None:
     for i in range(len(keys)):
         a, b, c, d = _block(index[i], use, keys[i, 2], keys[i, 3], keys[i, 0], keys[i, 1])
         out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _level(a), _level(b), _level(c), _level(d)
 
 
-@nb.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@part
 def _level(word: Any) -> Any:
     return (np.float32(np.uint32(word) >> DROPPED) + HALF) * STEP

@@ -36,8 +36,9 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.network import MEMBERS, N_TARGETS, Network, shapes_of
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, TARGETS, VARIABLES, Compression
+from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
+from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.numerics.arrays import Floats, Singles
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
@@ -89,6 +90,9 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     for part, n in wanted:
         if part is not None:
             _check_inputs("network", part, n)
+    if network.n_targets != len(variables.table):
+        msg = f"network: expected {len(variables.table)} targets, for such are the variables, got {network.n_targets}"
+        raise ValueError(msg)
     unmatched = None
     if content["unmatched"] is not None:
         unmatched = _unmatched(content["unmatched"], variables, arrays)
@@ -192,6 +196,8 @@ def _describe_variables(variables: Variables) -> dict[str, Any]:
         "compression": None if compression is None else compression.coefficients.tolist(),
         "context": list(variables.context),
         "raw_pt_min": variables.raw_pt_min,
+        "more": list(variables.more),
+        "more_bounds": [list(ends) for ends in variables.more_bounds],
         "support": variables.support._asdict(),
     }
 
@@ -263,6 +269,14 @@ def _variables(content: Mapping[str, Any]) -> Variables:
             msg = f"{key}: expected one of {', '.join(names)}, got {content[key]!r}"
             raise ValueError(msg)
     context = _levels(content["context"])
+    more = content["more"]
+    if not isinstance(more, list) or not all(name in list(MORE) for name in more) or len(set(more)) != len(more):
+        msg = f"more: expected of {', '.join(MORE)}, each once, got {more!r}"
+        raise ValueError(msg)
+    ends = _array("more_bounds", content["more_bounds"] or np.empty((0, 2)), (len(more), 2))
+    if not (ends[:, 0] < ends[:, 1]).all():
+        msg = f"more_bounds: expected the greatest above the least, got {ends.tolist()}"
+        raise ValueError(msg)
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = None
     if content["compression"] is not None:
@@ -272,11 +286,13 @@ def _variables(content: Mapping[str, Any]) -> Variables:
         targets=content["targets"],
         scale=content["scale"],
         input_scale=_standardisation("input_scale", content, n_inputs),
-        target_scale=_standardisation("target_scale", content, len(VARIABLES)),
+        target_scale=_standardisation("target_scale", content, len(VARIABLES) + len(more)),
         compression=compression,
         context=context,
         raw_pt_min=_number("raw_pt_min", content["raw_pt_min"], least=0.0),
         support=_support(content["support"]),
+        more=tuple(more),
+        more_bounds=tuple((float(low), float(high)) for low, high in ends),
     )
 
 
@@ -468,7 +484,10 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
     if content["schema_version"] == SCHEMA_VERSION:
         return content
     parts = ("network", "acceptance", "origin", "unmatched")
-    return {**content, **{name: renamed(content[name]) for name in parts}}
+    variables = content["variables"]
+    if isinstance(variables, dict):
+        variables = {"more": [], "more_bounds": [], **variables}
+    return {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}
 
 
 def _read(path: Path, name: str, most: int) -> bytes:

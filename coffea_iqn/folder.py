@@ -20,7 +20,7 @@ from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
-from coffea_iqn.jets.features import ETA, PT, SCALES
+from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
 from coffea_iqn.jets.table import Drawn, JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
@@ -51,7 +51,7 @@ class Folding:
         jets = gen.jets
         event, place = jets.event, jets.place
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
-        tau = levels(of_jets, place, replica=replica)
+        tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
         reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
         found = np.ones(len(reco), dtype=bool)
         if self.acceptance:
@@ -59,7 +59,11 @@ class Folding:
         made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
         if not self.unmatched:
             return made
-        others = self._draw_unmatched(gen, event, reco, found, context, keys, of_jets, replica)
+        four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
+        others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
+        # of what is drawn beside the four-momentum nothing is known of these
+        beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
+        others = others._replace(values=np.concatenate([others.values, beside], axis=1))
         return self._above_threshold(Drawn.joined([made, others]))
 
     def _draw_unmatched(
@@ -292,12 +296,12 @@ class IQNFolder:
         Parameters
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
-        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside.
         context: what else is known of the jets, (N, 57), as `context.encode` gives it; None for nothing.
 
         Returns
         -------
-        reco jets (N, 4) float32, columns as x.
+        reco jets (N, 4) float32, columns as x, and those of what is drawn beside.
 
         Raises
         ------
@@ -321,8 +325,9 @@ class IQNFolder:
 
         Returns
         -------
-        reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass
-        and genJetIdx, the place of each one's gen jet, or −1; and matched_gen, that gen jet as it came in, or None.
+        reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass,
+        what else the bundle draws (NaN where there is no gen jet), and genJetIdx, the place of each one's gen jet, or
+        −1; and matched_gen, that gen jet as it came in, or None.
 
         Raises
         ------
@@ -380,7 +385,8 @@ class IQNFolder:
         if len(known.jets.values):
             self._warn_of_what_lacks(told)
             self._check_radius(gen, distances)
-        reco = [Drawn.joined(made).table(len(jets.counts)) for made in drawn]
+        columns = (*VARIABLES, *self.emulator.variables.more)
+        reco = [Drawn.joined(made).table(len(jets.counts), columns) for made in drawn]
         n_made = sum(len(table.place) for table in reco)
         n_matched = sum(int((table.place >= 0).sum()) for table in reco)
         n_lost = self.replicas * len(known.jets.values) - n_matched
@@ -460,8 +466,7 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None
-    pt, eta, phi, mass = np.ascontiguousarray(reco.values.T)
-    fields = {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "genJetIdx": reco.place}
+    fields = dict(zip(reco.columns, np.ascontiguousarray(reco.values.T), strict=True)) | {"genJetIdx": reco.place}
     if isinstance(gen, vector.Lorentz):
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:

@@ -1,6 +1,6 @@
 """Cut the small samples that the package ships from full simulation files: see README.md beside this file.
 
-python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER OUTPUT_FOLDER
+python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER FULL_AK4_FOLDER OUTPUT_FOLDER
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ SAMPLES = {
     "qcd_ak5.root": (1, "qcd_valid.root", 5000, ("GenJet", "Jet")),
     "qcdflat_ak4.root": (0, "qcdflat_valid.root", 5000, ("GenJet", "Jet")),
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
+    "qcd_ak4_full.root": (2, "qcd_valid.root", 2500, ("GenJet", "Jet")),
 }
 SINGLES = ("run", "luminosityBlock", "event", "genWeight", "GenMET_pt", "GenMET_phi")
 

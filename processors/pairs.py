@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -14,6 +14,7 @@ from coffea_iqn.events.collections import Names, flatten_jets, gen_events, missi
 from coffea_iqn.events.identity import file_uuid, identity_keys
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
 from coffea_iqn.jets.table import JetTable
+from coffea_iqn.jets.targets import MORE
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
@@ -33,6 +34,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     gen_pt_min: least gen pt [GeV] of a pair; matching itself sees every jet.
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know of gen jets, where it differs from `events.Names`.
+    more: fields of the reco jets that are to be learnt beside the four-momentum, of `targets.MORE`.
 
     Raises
     ------
@@ -51,6 +53,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         gen_pt_min: float = 10.0,
         split: str = "event",
         names: Mapping[str, str] | None = None,
+        more: Sequence[str] = (),
     ) -> None:
         check_choice(("event", "file"), split=split)
         RADIUS.check(radius=radius)
@@ -66,6 +69,9 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.gen_pt_min = gen_pt_min
         self.split = split
         self.names = Names.of(names)
+        for name in more:
+            check_choice(MORE, more=name)
+        self.more = tuple(more)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
         missing = [name for name in (self.gen, self.reco) if name not in events.fields]
@@ -84,8 +90,14 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cone=self.cone,
         )
         matched = match >= 0
-        pairs = np.full_like(gen.values, np.nan)
-        pairs[matched] = reco.values[match[matched]]
+        lacking = [name for name in self.more if name not in events[self.reco].fields]
+        if lacking:
+            msg = f"reco jets: expected {lacking[0]} of {self.reco}, found {', '.join(events[self.reco].fields)}"
+            raise ValueError(msg)
+        beside = [ak.to_numpy(ak.flatten(events[self.reco][name])) for name in self.more]
+        known = np.concatenate([reco.values, *(column[:, np.newaxis] for column in beside)], axis=1, dtype=np.float32)
+        pairs = np.full((len(gen.values), known.shape[1]), np.nan, dtype=np.float32)
+        pairs[matched] = known[match[matched]]
 
         if self.split == "event":
             keys = identity_keys(events, SPLIT_SEED)

@@ -31,7 +31,7 @@ TAKES = {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--process --set --detector --label --reference-label": TEXT,
         "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
-        "--name --share --select --identity": ONE_OF,
+        "--name --share --select --identity --more": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
         "--timeout --minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,

@@ -13,7 +13,8 @@ import torch
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.emulator.device import Resident, levels_on_device
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.jets.features import INPUTS, SCALES
+from coffea_iqn.jets.targets import TARGETS, decode, encode
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import make_pairs, open_events
@@ -44,8 +45,8 @@ def test_features_are_those_of_arrays(device):
     gen_there, reco_there = torch.tensor(gen, device=device), torch.tensor(reco, device=device)
     made = [(of(gen_there), of(gen)) for of in INPUTS.values()]
     for targets in TARGETS.values():
-        there, here = targets.encode(reco_there, gen_there), targets.encode(reco, gen)
-        made += [(there, here), (targets.decode(there, gen_there), targets.decode(here, gen))]
+        there, here = encode(targets, reco_there, gen_there), encode(targets, reco, gen)
+        made += [(there, here), (decode(targets, there, gen_there), decode(targets, here, gen))]
     for scale in SCALES.values():
         made += [(scale.apply(reco_there), scale.apply(reco)), (scale.undo(reco_there), scale.undo(reco))]
     for there, here in made:

@@ -21,8 +21,9 @@ from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.matching import default_cone
+from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS
 from coffea_iqn.training import emulators
@@ -132,6 +133,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the hidden layers (default: 48 48, with --teacher 36 36, those of the paper for its recipes)",
     )
     settings.add_argument(
+        "--more", nargs="+", choices=MORE, help="fields of reco jets to draw beside the four-momentum (default: none)"
+    )
+    settings.add_argument(
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )
     parser.set_defaults(run=train)
@@ -158,6 +162,7 @@ def _train(arguments: argparse.Namespace) -> None:
         gen_pt_min=arguments.gen_pt_min,
         split=arguments.split,
         names=dict(arguments.names),
+        more=settings.more if teacher is None else teacher.variables.more,
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
@@ -171,6 +176,7 @@ def _train(arguments: argparse.Namespace) -> None:
             datasets,
             executor,
             collections=[arguments.gen, arguments.reco],
+            branches=[f"{arguments.reco}_{name}" for name in pairs_of.more],
             chunksize=arguments.chunksize,
             status=show_progress(arguments),
         )
@@ -294,5 +300,7 @@ def _settings(arguments: argparse.Namespace) -> TrainingSettings:
         msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
         raise ValueError(msg)
     given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) not in (None, AUTO)}
-    given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
+    given |= {
+        name: tuple(value) for name in ("context", "hidden", "more") if (value := getattr(arguments, name)) is not None
+    }
     return replace(RECIPES[arguments.recipe], **given)

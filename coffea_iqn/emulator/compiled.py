@@ -80,7 +80,8 @@ class Model(NamedTuple):
 def serves(emulator: Any) -> bool:
     """Whether an emulator has a compiled form."""
     v = emulator.variables
-    return bool(emulator.network.compiled and v.inputs == "calorimeter" and v.targets in ("residual", "symmetric"))
+    four = v.inputs == "calorimeter" and v.targets in ("residual", "symmetric") and not v.more
+    return bool(emulator.network.compiled and four)
 
 
 def compile_model(emulator: Any, known: Collection[str]) -> Model:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.iqn.device import BLOCK, in_blocks
-from coffea_iqn.iqn.network import N_TARGETS, Network
+from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, AutoregressiveNetwork, Member, OriginNetwork
 from coffea_iqn.numerics.uniforms import (
     DROPPED,
@@ -27,6 +27,7 @@ from coffea_iqn.numerics.uniforms import (
     STREAM_JET,
     W0,
     W1,
+    uses,
 )
 
 BLOCK_ON_GPU = 2**20  # jets at a time: a thousand small kernels each, in about 2 GB
@@ -76,7 +77,7 @@ class Resident:
     ) -> tuple[Tensor, Tensor]:
         """Reco jets (N, 4) and chances to be found (N,); arguments as of `Emulator.respond`."""
         both = self._in_blocks(gen, tau, context, raw_pt_min, with_chance=True)
-        return both[:, :N_TARGETS], both[:, N_TARGETS]
+        return both[:, :-1], both[:, -1]
 
     def fold(
         self,
@@ -97,7 +98,7 @@ class Resident:
         index: of the gen jet in its event, before any cut, (N,).
         replica: which of several independent draws.
         """
-        tau = levels_on_device(keys, index, replica=replica)
+        tau = levels_on_device(keys, index, replica=replica, n=self.network.n_targets)
         reco, chance = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
         return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < chance
 
@@ -146,7 +147,7 @@ class Resident:
         assert isinstance(network, AutoregressiveNetwork)
         inputs, y = self.inputs(gen, context), v.encode(reco, gen)
         columns = []
-        for k in range(network.n_targets):
+        for k in range(y.shape[1]):
             q = network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
             one_changed = y.clone()
             one_changed[:, k] = q
@@ -170,18 +171,21 @@ class Resident:
         return made
 
 
-def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET) -> Tensor:
-    """What `levels` gives, bit for bit, where the tensors are: (N, 4) float32.
+def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET, n: int = 4) -> Tensor:
+    """What `levels` gives, bit for bit, where the tensors are: (N, n) float32.
 
     Parameters
     ----------
     keys, index: as of `levels`, of any integer type.
-    replica, stream: as of `levels`.
+    replica, stream, n: as of `levels`.
     """
     low = int(LOW)
     key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
-    counter = [index.to(torch.int64) & low, torch.full_like(key0, (replica << 8) | stream), key2, key3]
-    words = torch.stack(_block_of_tensors(counter, [key0, key1]), dim=1)
+    blocks = []
+    for use in uses(replica, stream, n):
+        counter = [index.to(torch.int64) & low, torch.full_like(key0, use), key2, key3]
+        blocks += _block_of_tensors(counter, [key0, key1])
+    words = torch.stack(blocks[:n], dim=1)
     return ((words >> int(DROPPED)).to(torch.float32) + float(HALF)) * float(STEP)
 
 

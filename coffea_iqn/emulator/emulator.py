@@ -15,7 +15,8 @@ from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks
 from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
-from coffea_iqn.jets.features import MASS, MASS_OFFSET, PT, SCALES, TARGETS
+from coffea_iqn.jets.features import MASS, MASS_OFFSET, PT, SCALES
+from coffea_iqn.jets.targets import encode
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.dense import singles
 
@@ -245,8 +246,8 @@ class Emulator:
         jacobian = np.log(shift / raw[:, PT]) + np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
         if v.compression is not None:
             size = v.compression.size(gen)
-            jacobian -= 0.5 * np.log(size**2 + TARGETS[v.targets].encode(raw, gen) ** 2).sum(axis=1)
-        return np.asarray(jacobian - np.log(v.target_scale.scale).sum())
+            jacobian -= 0.5 * np.log(size**2 + encode(v.table, raw, gen) ** 2).sum(axis=1)
+        return np.asarray(jacobian - np.log(v.target_scale.scale[:N_TARGETS]).sum())
 
 
 @dataclass(frozen=True, eq=False)
@@ -284,13 +285,14 @@ class Prepared:
         self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
         """Reco jets and, where they are wanted, efficiencies."""
-        _check(gen, tau, context, other_is="tau")
+        _check(gen, tau, context, other_is="tau", n=self.emulator.network.n_targets)
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
             answer = partial(on.answer, threshold=threshold, with_chance=with_efficiency)
             both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
-            return both[:, :N_TARGETS], both[:, N_TARGETS:].ravel()
+            n = emulator.network.n_targets
+            return both[:, :n], both[:, n:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
         wanted = len(gen) if with_efficiency and own else 0
@@ -315,10 +317,11 @@ def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -
     return made
 
 
-def _check(gen: Floats, other: Floats, context: Floats | None, *, other_is: str) -> None:
+def _check(gen: Floats, other: Floats, context: Floats | None, *, other_is: str, n: int = N_TARGETS) -> None:
     """Raise ValueError unless gen are jets, other jets or levels of them ("reco jets", "tau"), and context is known."""
-    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or other.shape != gen.shape:
-        msg = f"emulator: expected two arrays of one shape (N, 4), got {gen.shape} and {other.shape}"
+    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or other.shape != (len(gen), n):
+        shapes = "two arrays of one shape (N, 4)" if n == N_TARGETS else f"arrays of shapes (N, 4) and (N, {n})"
+        msg = f"emulator: expected {shapes}, got {gen.shape} and {other.shape}"
         raise ValueError(msg)
     if context is not None and context.shape != (len(gen), N_COLUMNS):
         msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 from array_api_compat import array_namespace, device
 
 from coffea_iqn.iqn.network import N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import N_COLUMNS, select
-from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, TARGETS, Columns, Compression, wrap_phi
+from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, Columns, Compression, wrap_phi
 from coffea_iqn.jets.support import LEAST_PT, Support
+from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, Target, decode, encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,13 +22,15 @@ class Variables:
 
     Attributes
     ----------
-    inputs, targets: keys of `features.INPUTS` and `features.TARGETS`.
+    inputs, targets: keys of `features.INPUTS` and `targets.TARGETS`.
     scale: key of `features.SCALES`: undone before the targets are made, applied after they are drawn.
     input_scale, target_scale: standardisations.
     compression: of the targets' tails; None leaves them.
     context: levels of `context` that the network takes; none of them adds no columns.
     raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
     support: where a matched reco jet can be.
+    more: keys of `targets.MORE`, what is drawn beside the four-momentum.
+    more_bounds: of each of these the least and the greatest standardised target, those of training and some head-room.
     """
 
     inputs: str
@@ -38,6 +42,13 @@ class Variables:
     compression: Compression | None = None
     context: tuple[str, ...] = ()
     raw_pt_min: float = 0.0
+    more: tuple[str, ...] = ()
+    more_bounds: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def table(self) -> tuple[Target, ...]:
+        """All that is drawn of a jet."""
+        return (*TARGETS[self.targets], *(MORE[name] for name in self.more))
 
     def on(self, device: Any) -> Variables:
         """The same for tensors on a device."""
@@ -59,19 +70,29 @@ class Variables:
         return xp.concat([inputs, *select(context, self.context)], axis=1)
 
     def encode(self, reco: Columns, gen: Columns) -> Any:
-        """The standardised targets (N, 4) of reco and gen jets, float32."""
+        """The standardised targets (N, n) of reco jets, the first n columns of the table, and gen jets, float32."""
         xp = array_namespace(gen)
         reco, gen = xp.astype(reco, xp.float64), xp.astype(gen, xp.float64)
         return self._encode_raw(SCALES[self.scale].undo(reco), gen)
 
+    def learnt(self, raw: Columns, gen: Columns) -> Any:
+        """What a network learns of reco jets before the scale, as of `encode`, but for the standardisation."""
+        targets = encode(self.table, raw, gen)
+        if self.compression is None:
+            return targets
+        four = self.compression.apply(targets[:, :N_TARGETS], gen)
+        return (
+            four
+            if targets.shape[1] == N_TARGETS
+            else array_namespace(gen).concat([four, targets[:, N_TARGETS:]], axis=1)
+        )
+
     def _encode_raw(self, raw: Columns, gen: Columns) -> Any:
-        xp, targets = array_namespace(gen), TARGETS[self.targets].encode(raw, gen)
-        if self.compression is not None:
-            targets = self.compression.apply(targets, gen)
-        return xp.astype(self.target_scale.apply(targets), xp.float32)
+        xp, targets = array_namespace(gen), self.learnt(raw, gen)
+        return xp.astype(self.target_scale.first(targets.shape[1]).apply(targets), xp.float32)
 
     def decode(self, drawn: Columns, gen: Columns, *, raw_pt_min: float) -> Any:
-        """Reco jets (N, 4), float32, of standardised targets (N, 4); the inverse of `encode`."""
+        """Reco jets (N, n), float32, of standardised targets (N, n); the inverse of `encode`."""
         xp, support = array_namespace(gen), self.support.drawn_in()
         raw = self._decode_raw(drawn, gen)
         # rounding must not carry a jet across a bound, however large the typical sizes of unusual gen jets are
@@ -81,20 +102,24 @@ class Variables:
         d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
         raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
         raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])
+        for k, target in enumerate(self.table[N_TARGETS:], N_TARGETS):
+            column = raw[:, k].clip(*target.support)
+            raw[:, k] = xp.floor(column).clip(max=target.support[1] - 1.0) if target.kind in WHOLE else column
         return xp.astype(SCALES[self.scale].apply(raw), xp.float32, copy=False)
 
     def _decode_raw(self, drawn: Columns, gen: Columns) -> Any:
-        targets = self.target_scale.invert(drawn)
+        targets = self.target_scale.first(drawn.shape[1]).invert(drawn)
         if self.compression is not None:
-            targets = self.compression.invert(targets, gen)
-        return TARGETS[self.targets].decode(targets, gen)
+            four, others = self.compression.invert(targets[:, :N_TARGETS], gen), targets[:, N_TARGETS:]
+            targets = array_namespace(gen).concat([four, others], axis=1) if others.shape[1] else four
+        return decode(self.table, targets, gen)
 
     def bounds(self, k: int, drawn: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
         """The least and the greatest value of a standardised target given those before it.
 
         Parameters
         ----------
-        k: which target, 0 to 3.
+        k: which target, from 0.
         drawn: the standardised targets 0 to k − 1, (N, k), or more.
         gen: gen jets (N, 4).
         raw_pt_min: threshold [GeV], or 0.
@@ -104,6 +129,8 @@ class Variables:
         two arrays (N,) float32, `NO_BOUND` where there is no least mass: one below zero counts as zero.
         """
         xp, support = array_namespace(gen), self.support.drawn_in()
+        if k >= N_TARGETS:
+            return self._bounds_beside(k, gen)
         padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
         raw = self._decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
         scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
@@ -136,9 +163,20 @@ class Variables:
             least = xp.full_like(most, -NO_BOUND)
         return least, xp.maximum(least, most)
 
+    def _bounds_beside(self, k: int, gen: Columns) -> tuple[Any, Any]:
+        """Those of a target beside the four-momentum."""
+        xp, target, scale = array_namespace(gen), self.table[k], self.target_scale
+        ends = [xp.full_like(gen[:, PT], end) for end in self.more_bounds[k - N_TARGETS]]
+        for which, (value, narrower) in enumerate(zip(target.support, (xp.maximum, xp.minimum), strict=True)):
+            if np.isfinite(value):
+                known = target.encode(xp.full_like(gen[:, PT], value), gen)
+                ends[which] = narrower(ends[which], (known - scale.mean[k]) / scale.scale[k])
+        least, most = (xp.astype(end, xp.float32) for end in ends)
+        return least, most
+
     def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
-        """`bounds` of all four standardised targets (N, 4), each given those before it: (N, 4) each."""
-        every = [self.bounds(k, targets, gen, raw_pt_min) for k in range(N_TARGETS)]
+        """`bounds` of standardised targets (N, n), each given those before it: (N, n) each."""
+        every = [self.bounds(k, targets, gen, raw_pt_min) for k in range(targets.shape[1])]
         least, most = (array_namespace(gen).stack(columns, axis=1) for columns in zip(*every, strict=True))
         return least, most
 

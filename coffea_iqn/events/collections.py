@@ -154,7 +154,7 @@ class GenEvents(NamedTuple):
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """The same, so many events at a time, each block with the events that are in it; at least one block."""
-        values, counts, place, _ = self.jets
+        values, counts, place = self.jets[:3]
         stop = 0
         for first in range(0, max(len(counts), 1), n_events):
             events = slice(first, first + n_events)

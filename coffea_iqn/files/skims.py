@@ -117,7 +117,7 @@ class Skim:
             columns = {name: array[rows] for name, array in columns.items()}
             columns["iqnReplica"] = ak.Array(np.tile(np.arange(k, dtype=np.int32), len(events)))
         jets = interleaved(reco)
-        fields = {name: jets.values[:, column] for name, column in FIELDS.items()}
+        fields = {name: jets.values[:, column] for column, name in enumerate(jets.columns)}
         fields["genJetIdx"] = jets.place.astype(np.int32)
         return columns | {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
 

@@ -1,6 +1,6 @@
 """What histograms of jets and of events are filled with, found in one loop over events.
 
-Flat arrays go in, in the way of `jets.table.JetTable`; nothing is sorted. What comes out for an event does not depend on
+Flat arrays go in, as of a `JetTable`; nothing is sorted. What comes out for an event does not depend on
 the others.
 """
 

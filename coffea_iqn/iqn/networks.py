@@ -76,7 +76,7 @@ class Member(nn.Module):
 
         Parameters
         ----------
-        y, x: (N, n_targets) and (N, n_inputs).
+        y, x: (N, n_targets) and (N, n_inputs). Of y an autoregressive member may be given the first targets alone.
         bounds: of all targets, each given those before, (N, n_targets) each; `NO_BOUND` where there is none.
 
         Raises
@@ -170,7 +170,7 @@ class AutoregressiveNetwork(Member):
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
         both = [
             self.density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
-            for k in range(self.n_targets)
+            for k in range(y.shape[1])
         ]
         levels, log_densities = zip(*both, strict=True)
         return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)

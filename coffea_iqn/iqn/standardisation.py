@@ -30,6 +30,10 @@ class Standardisation(NamedTuple):
     def invert(self, values: Columns) -> Columns:
         return values * self.scale + self.mean
 
+    def first(self, n: int) -> Standardisation:
+        """That of the first n columns."""
+        return self if n == len(self.mean) else Standardisation(self.mean[:n], self.scale[:n])
+
     def on(self, device: Any) -> Standardisation:
         """The same for tensors on a device."""
         import torch

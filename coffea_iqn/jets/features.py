@@ -107,71 +107,6 @@ def calorimeter_variables(jets: Columns) -> Columns:
     return _side_by_side(columns)
 
 
-def ratio_targets(reco: Columns, gen: Columns) -> Columns:
-    """The paper's targets (y + 10) / (x + 10) for y, x the `paper_variables` of reco and gen, shape (N, 4).
-
-    The reco angle is first moved to within π of the gen angle, so that a jet that crosses φ = π stays near.
-    """
-    x = paper_variables(gen)
-    y = paper_variables(reco)
-    y[:, PHI] = gen[:, PHI] + wrap_phi(reco[:, PHI] - gen[:, PHI])
-    return (y + RATIO_OFFSET) / (x + RATIO_OFFSET)
-
-
-def jets_from_ratios(targets: Columns, gen: Columns) -> Columns:
-    """The inverse of `ratio_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
-    y = targets * (paper_variables(gen) + RATIO_OFFSET) - RATIO_OFFSET
-    pt = array_namespace(y).exp(y[:, PT].clip(-MAX_LOG, MAX_LOG))
-    return _side_by_side([pt, y[:, ETA], wrap_phi(y[:, PHI]), mass_from_log(y[:, MASS])])
-
-
-def residual_targets(reco: Columns, gen: Columns) -> Columns:
-    """(log pt'/pt, Δη, Δφ in (−π, π], log((m' + 2)/(m + 2))), shape (N, 4).
-
-    Residuals are what Kronheim et al. (2024) name as the likely improvement on their ratios.
-    """
-    return _side_by_side(
-        [
-            array_namespace(gen).log(reco[:, PT] / gen[:, PT]),
-            reco[:, ETA] - gen[:, ETA],
-            wrap_phi(reco[:, PHI] - gen[:, PHI]),
-            log_mass(reco[:, MASS]) - log_mass(gen[:, MASS]),
-        ]
-    )
-
-
-def jets_from_residuals(targets: Columns, gen: Columns) -> Columns:
-    """The inverse of `residual_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
-    return _side_by_side(
-        [
-            gen[:, PT] * array_namespace(gen).exp(targets[:, PT].clip(-MAX_LOG, MAX_LOG)),
-            gen[:, ETA] + targets[:, ETA],
-            wrap_phi(gen[:, PHI] + targets[:, PHI]),
-            mass_from_log(log_mass(gen[:, MASS]) + targets[:, MASS]),
-        ]
-    )
-
-
-def symmetric_targets(reco: Columns, gen: Columns) -> Columns:
-    """`residual_targets` with Δη towards the beam: sign(η) Δη. Both ends of the detector are then alike."""
-    targets = residual_targets(reco, gen)
-    targets[:, ETA] *= beam_side(gen[:, ETA])
-    return targets
-
-
-def jets_from_symmetric(targets: Columns, gen: Columns) -> Columns:
-    """The inverse of `symmetric_targets`: reco jets (N, 4) from targets (N, 4) and gen jets (N, 4)."""
-    pt, d_eta, d_phi, mass = (targets[:, k] for k in (PT, ETA, PHI, MASS))
-    return jets_from_residuals(_side_by_side([pt, d_eta * beam_side(gen[:, ETA]), d_phi, mass]), gen)
-
-
-class Targets(NamedTuple):
-    """What a network is trained to draw: `encode(reco, gen)` and its inverse `decode(targets, gen)`."""
-
-    encode: Callable[..., Any]
-    decode: Callable[..., Any]
-
-
 class JetScale(NamedTuple):
     """What a Delphes card does to a four-momentum after its thresholds: times sqrt((a − b |η|)² / pt_raw + 1).
 
@@ -207,18 +142,14 @@ class JetScale(NamedTuple):
 
 
 def _scaled(jets: Columns, factor: Columns) -> Columns:
-    return _side_by_side([jets[:, PT] * factor, jets[:, ETA], jets[:, PHI], jets[:, MASS] * factor])
+    others = [jets[:, k] for k in range(MASS + 1, jets.shape[1])]
+    return _side_by_side([jets[:, PT] * factor, jets[:, ETA], jets[:, PHI], jets[:, MASS] * factor, *others])
 
 
 UNSCALED = JetScale(0.0, 0.0)
 INPUTS: dict[str, Callable[..., Any]] = {
     "paper": paper_variables,
     "calorimeter": calorimeter_variables,
-}
-TARGETS: dict[str, Targets] = {
-    "ratio": Targets(ratio_targets, jets_from_ratios),
-    "residual": Targets(residual_targets, jets_from_residuals),
-    "symmetric": Targets(symmetric_targets, jets_from_symmetric),
 }
 SCALES: dict[str, JetScale] = {
     "none": UNSCALED,

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 
@@ -16,16 +17,18 @@ class JetTable(NamedTuple):
 
     Attributes
     ----------
-    values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
+    values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]; of emulated jets there may be more columns.
     counts: jets in each event, (events,).
     place: place in its event, before any cut, of each jet; of an emulated jet that of its gen jet, or −1; (N,).
     row: of each emulated jet the row of its gen jet in the table that was folded, or −1, (N,); None for other jets.
+    columns: what fields of jets are called that have the values.
     """
 
     values: Singles
     counts: Ints
     place: Ints
     row: Ints | None = None
+    columns: tuple[str, ...] = VARIABLES
 
     @property
     def event(self) -> Ints:
@@ -39,7 +42,7 @@ class JetTable(NamedTuple):
         kept = np.concatenate([[0], np.cumsum(keep)])
         stop = np.cumsum(self.counts)
         row = None if self.row is None else self.row[keep]
-        return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row)
+        return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row, self.columns)
 
     def valid(self) -> Bools:
         """Where all four numbers are finite and pt is above zero, (N,)."""
@@ -48,7 +51,7 @@ class JetTable(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """Emulated jets in any order: values (N, 4), the event of each, (N,), and place and row as of a `JetTable`."""
+    """Emulated jets in any order: values (N, n), the event of each, (N,), and place and row as of a `JetTable`."""
 
     values: Singles
     event: Ints
@@ -64,11 +67,11 @@ class Drawn(NamedTuple):
         """The jets where keep (N,) is true."""
         return Drawn(*(column.compress(keep, axis=0) for column in self))
 
-    def table(self, n_events: int) -> JetTable:
+    def table(self, n_events: int, columns: tuple[str, ...] = VARIABLES) -> JetTable:
         """The same by events, in each by pt, the greatest first, then by place."""
         counts = np.bincount(self.event, minlength=n_events)
         order = _hardest_first(self.values, self.event, self.place, counts)
-        return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order])
+        return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order], columns)
 
 
 def interleaved(tables: Sequence[JetTable]) -> JetTable:
@@ -81,7 +84,8 @@ def interleaved(tables: Sequence[JetTable]) -> JetTable:
     values, place = (np.concatenate([table[column] for table in tables])[order] for column in (0, 2))
     counts = np.stack([table.counts for table in tables], axis=1).ravel()
     rows = [table.row for table in tables if table.row is not None]
-    return JetTable(values, counts, place, np.concatenate(rows)[order] if len(rows) == k else None)
+    row = np.concatenate(rows)[order] if len(rows) == k else None
+    return JetTable(values, counts, place, row, tables[0].columns)
 
 
 @kernel

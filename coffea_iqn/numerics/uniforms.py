@@ -28,6 +28,7 @@ STREAM_ACCEPTANCE = 1  # whether the jet is reconstructed
 STREAM_SPLIT = 2  # which part of a training sample an event belongs to
 STREAM_NEAR = 3  # unmatched jets near a gen jet
 STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
+STREAMS = 16  # from this one on, streams are of further levels than the first four
 
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -101,8 +102,8 @@ def event_keys(
     return words
 
 
-def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int = STREAM_JET) -> Singles:
-    """Four levels in (0, 1) for each jet.
+def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int = STREAM_JET, n: int = 4) -> Singles:
+    """Levels in (0, 1) for each jet.
 
     Parameters
     ----------
@@ -110,15 +111,23 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     index: of the gen jet in its event, before any cut, (N,), or one for all.
     replica: which of several independent draws, below 2^24.
     stream: which use, one of the `STREAM_` constants.
+    n: how many levels, from 4 on; the first four do not depend on it.
 
     Returns
     -------
-    (N, 4) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
+    (N, n) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
     """
-    out = np.empty((len(keys), 4), dtype=np.float32)
     words = np.broadcast_to(np.asarray(index).astype(np.uint32), len(keys))
-    _levels(keys, words, np.uint32((replica << 8) | stream), out)
-    return out
+    blocks = []
+    for use in uses(replica, stream, n):
+        blocks.append(np.empty((len(keys), 4), dtype=np.float32))
+        _levels(keys, words, np.uint32(use), blocks[-1])
+    return blocks[0] if n == 4 else np.concatenate(blocks, axis=1)[:, :n]
+
+
+def uses(replica: int, stream: int, n: int) -> list[int]:
+    """The second words of the counters of so many levels: each block of four after the first is a stream of its own."""
+    return [(replica << 8) | (block * STREAMS + stream) for block in range(-(-n // 4))]
 
 
 @kernel

@@ -25,7 +25,7 @@ from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, SplineIQN
 from coffea_iqn.jets.features import PHI
 from coffea_iqn.numerics.arrays import Bools
 from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import claim, part_of, with_mirrored, with_targets
+from coffea_iqn.training.emulators import claim, continuous, part_of, with_mirrored, with_targets
 from coffea_iqn.training.optimise import Fitted, Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings, shorter
@@ -71,7 +71,7 @@ def distil(
     if not teacher.network.exact:
         msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
         raise TypeError(msg)
-    v = teacher.variables
+    v, pairs = teacher.variables, continuous(pairs, teacher.variables.more, settings.seed)
     if checkpoint is not None:
         claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
@@ -114,7 +114,8 @@ def distil(
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
-        return network.tail_loss(described(origin, inputs), target, (least, most), weights=TAILS_WEIGHTS)
+        weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.more))
+        return network.tail_loss(described(origin, inputs), target, (least, most), weights=weights)
 
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,9 @@ from coffea_iqn.iqn.network import EXACT, Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
-from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, TARGETS, Compression
-from coffea_iqn.jets.support import Support
+from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression
+from coffea_iqn.jets.support import HEADROOM, Support
+from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, encode
 from coffea_iqn.numerics.arrays import Bools
 from coffea_iqn.training.batches import Budget, Course
 from coffea_iqn.training.optimise import Fitted, Schedule, Watch
@@ -65,6 +66,7 @@ def train(
         the threshold, or jets lie below it.
     FloatingPointError: when the loss is no longer finite.
     """
+    pairs = continuous(pairs, settings.more, settings.seed)
     learn, check = _split(pairs, settings)
     if checkpoint is not None:
         claim(checkpoint, [*pairs, *(unmatched or ())], settings)
@@ -137,6 +139,30 @@ def train(
     return Emulator(variables=variables, unmatched=extra, card={"training": report}, **made)
 
 
+def continuous(pairs: JetPairs, more: Sequence[str], seed: int) -> JetPairs:
+    """The pairs, with a number from 0 to 1 added to what is whole of a reco jet.
+
+    Parameters
+    ----------
+    pairs: whose reco jets have the columns of the four-momentum, and those of `more`, keys of `targets.MORE`.
+    more, seed: on which alone the numbers depend.
+
+    Raises
+    ------
+    ValueError: when reco jets have other columns.
+    """
+    n_four = len(VARIABLES)
+    if pairs.reco.shape[1] != n_four + len(more):
+        what = ", ".join((*VARIABLES, *more))
+        msg = f"pairs: expected reco jets with columns {what}, got {pairs.reco.shape[1]} columns"
+        raise ValueError(msg)
+    reco, generator = pairs.reco.astype(np.float32), np.random.default_rng(seed)
+    for k, name in enumerate(more, n_four):
+        if MORE[name].kind in WHOLE:
+            reco[:, k] += generator.uniform(size=len(reco))
+    return pairs._replace(reco=reco) if more else pairs
+
+
 def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
     """The pairs to learn from and those held out, found fit for the settings."""
     held_out = pairs.level < settings.holdout
@@ -172,7 +198,7 @@ def _networks(
         if n_event:
             origin = OriginNetwork(n_inputs, n_event=n_event, n_samples=int(pairs.sample.max()) + 1)
             n_inputs = origin.n_outputs
-        network = build({"type": settings.network, "n_inputs": n_inputs, **given})
+        network = build({"type": settings.network, "n_inputs": n_inputs, "n_targets": len(variables.table), **given})
         if settings.raw_pt_min > 0.0 and settings.network not in EXACT:
             network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
             msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
@@ -201,13 +227,18 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
     """
     gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
-    raw_targets = TARGETS[settings.targets].encode(SCALES[settings.scale].undo(reco), gen)
-    compression = Compression.of(raw_targets, gen) if settings.compress else None
+    four = encode(TARGETS[settings.targets], SCALES[settings.scale].undo(reco)[:, : len(VARIABLES)], gen)
+    compression = Compression.of(four, gen) if settings.compress else None
     if compression is not None:
-        raw_targets = compression.apply(raw_targets, gen)
+        four = compression.apply(four, gen)
+    beside = [MORE[name].encode(reco[:, k], gen) for k, name in enumerate(settings.more, len(VARIABLES))]
+    raw_targets = np.concatenate([four, *(column[:, np.newaxis] for column in beside)], axis=1)
     target_scale = Standardisation.of(raw_targets)
     known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
     pt_target = target_scale.apply(raw_targets)[:, PT]
+    of_more = target_scale.apply(raw_targets)[:, len(VARIABLES) :]
+    low, high = of_more.min(axis=0), of_more.max(axis=0)
+    more_bounds = np.stack([low - HEADROOM * (high - low), high + HEADROOM * (high - low)], axis=1).tolist()
     support = Support.of(gen, SCALES[settings.scale].undo(reco), reco, pt_target, **known)
     n_outside = int((~support.holds(gen, reco)).sum())
     if n_outside > MOST_OUTSIDE * len(gen):
@@ -224,6 +255,8 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         compression=compression,
         context=_context(pairs, settings),
         raw_pt_min=settings.raw_pt_min,
+        more=settings.more,
+        more_bounds=tuple((low, high) for low, high in more_bounds),
     )
 
 

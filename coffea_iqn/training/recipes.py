@@ -7,7 +7,8 @@ from typing import Any
 
 from coffea_iqn.iqn.networks import MEMBERS
 from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.jets.features import INPUTS, SCALES, TARGETS
+from coffea_iqn.jets.features import INPUTS, SCALES
+from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.ranges import CHANCE, CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, Range, check_choice
 from coffea_iqn.training import optimise
 from coffea_iqn.training.optimise import Schedule
@@ -34,7 +35,8 @@ class TrainingSettings(Schedule):
 
     Attributes
     ----------
-    network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `features.TARGETS`.
+    network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `targets.TARGETS`.
+    more: keys of `targets.MORE`, to be drawn beside the four-momentum: further columns of the pairs, in their order.
     hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
         the member's own.
     compress: whether the targets' tails are compressed.
@@ -58,6 +60,7 @@ class TrainingSettings(Schedule):
     network: str = "SplineIQN"
     inputs: str = "calorimeter"
     targets: str = "symmetric"
+    more: tuple[str, ...] = ()
     hidden: tuple[int, ...] | None = None
     slope: float | None = None
     penalty: float | None = None
@@ -81,6 +84,8 @@ class TrainingSettings(Schedule):
             known.check(**{name: getattr(self, name)})
         for name, choices in (("network", MEMBERS), ("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
             check_choice(choices, **{name: getattr(self, name)})
+        for name in self.more:
+            check_choice(MORE, more=name)
         for level in self.context:
             check_choice(WIDTHS, context=level)
         for size in self.hidden or ():

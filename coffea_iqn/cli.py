@@ -30,6 +30,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code is 0, 2 for bad input, 130 when interrupted."""
     try:
         return _run(sys.argv[1:] if argv is None else argv)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("coffea_iqn"):
+            raise
+        sys.stderr.write(f"coffea-iqn: error: expected {error.name}, found none: pip install 'coffea-iqn[all]'\n")
+        return EXIT_INPUT
     except KeyboardInterrupt:
         # the modules behind `complain` may be what was interrupted
         sys.stderr.write("coffea-iqn: interrupted; nothing half written is left\n")

@@ -131,6 +131,15 @@ def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
     assert loaded(FLAT.format(hidden=hidden, more="", names=())) == []
 
 
+def test_the_command_line_says_what_it_needs(tmp_path):
+    code = "import sys; sys.modules['uproot'] = sys.modules['coffea'] = None; from coffea_iqn import cli; {run}"
+    run = f"sys.exit(cli.main(['fold', 'a.root', '--output', '{tmp_path / 'out'}']))"
+    done = subprocess.run([sys.executable, "-c", code.format(run=run)], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "found none: pip install 'coffea-iqn[all]'" in done.stderr
+
+
 def test_public_names():
     assert sorted(coffea_iqn.processors.__all__) == ["IQNFoldProcessor", "PairsProcessor"]
 
@@ -146,7 +155,9 @@ def test_names_of_the_package_are_frozen():
 def test_the_oldest_versions_are_those_that_are_tested():
     """The bounds of pyproject.toml, and the versions of the session that tests with the oldest ones."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
-    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(project["dependencies"]), re.MULTILINE))
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *(one for name in ("coffea", "plot", "train") for one in extras[name])]
+    bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(wanted), re.MULTILINE))
     lines = (ROOT.parent / "minimums.txt").read_text().splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert bounds.keys() == tested.keys()

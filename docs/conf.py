@@ -23,7 +23,7 @@ version = release = __version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinxarg.ext", "citation", "docstrings", "mathml"]
 exclude_patterns = ["_build", "closure", "cluster", "rendered"]  # the last for those who read on GitHub
 nitpicky = True
-nitpick_ignore = [("py:class", "torch.Tensor")]  # the documentation of torch is not linked to
+nitpick_ignore = [("py:class", "torch.Tensor"), ("py:class", "collections.abc.Callable")]  # neither is linked to
 default_role = "ours"  # single backticks in docstrings, see extensions/docstrings.py
 
 myst_enable_extensions = ["dollarmath", "amsmath", "deflist", "attrs_inline"]

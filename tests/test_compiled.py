@@ -19,7 +19,7 @@ from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import SplineIQN, mlp
 from coffea_iqn.jets.context import known_levels
 from coffea_iqn.numerics import single
-from coffea_iqn.numerics.compiling import forget_stale
+from coffea_iqn.numerics.caches import forget_stale
 from coffea_iqn.numerics.dense import TILE, feed_forward, pack
 from conftest import make_pairs
 
@@ -57,6 +57,11 @@ def test_elementary_functions(name):
     np.testing.assert_array_equal(alone, found[:7])
 
 
+@nb.njit
+def compiled_layers(x, n, networks, which, one, two):
+    return feed_forward(x, n, networks, which, one, two)
+
+
 @pytest.mark.parametrize(
     ("n_inputs", "n_outputs", "hidden"), [(5, 3, (7,)), (38, 28, (36, 36)), (1, 1, ()), (9, 200, (150, 6))]
 )
@@ -68,7 +73,8 @@ def test_layers_equal_those_of_torch(n_inputs, n_outputs, hidden, n):
     x[:n_inputs, :n] = np.random.default_rng(0).normal(size=(n_inputs, n))
     one, two = (np.full((200, TILE), np.nan, dtype=np.float32) for _ in range(2))
     layers = [(of.weight.detach().numpy(), of.bias.detach().numpy()) for of in network if hasattr(of, "weight")]
-    out = feed_forward(x, n, pack([(layers, 0.2, None), (layers[:1], 0.1, None)]), 0, one, two)[:n_outputs, :n]
+    networks = pack([(layers[:1], 0.1, None), (layers, 0.2, None)])
+    out = compiled_layers(x, n, networks, 1, one, two)[:n_outputs, :n]
     with torch.inference_mode():
         expected = network(torch.from_numpy(x[:n_inputs, :n].T.copy())).numpy().T
     np.testing.assert_allclose(out, expected, rtol=1e-5, atol=1e-6)
@@ -208,3 +214,9 @@ def test_what_is_older_than_the_package_is_compiled_again(tmp_path):
     os.utime(other, (1e9, 1e9))
     forget_stale(tmp_path)
     assert not index.exists()
+
+
+def test_what_compiled_code_alone_calls_cannot_be_called_from_python():
+    """Where it would run without being compiled: slowly, and rounding as numpy's numbers do."""
+    with pytest.raises(TypeError, match="exp: expected a call from compiled code"):
+        single.exp(np.float32(1.0))

@@ -119,7 +119,7 @@ def _observables(
     return (jets[:, :n], event[:n], n_jets, *of_some, two[:n_two], hardest[:n_two])
 
 
-@part
+@kernel
 def _dijets(values: Singles, pairs: Ints) -> Doubles:
     """Of pairs of jets (T, 2) the second's pt and the mass [GeV], |Δη| and |Δφ|, (4, T)."""
     of_pairs = np.empty((4, len(pairs)))

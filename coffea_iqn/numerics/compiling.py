@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import ParamSpec, TypeVar, cast
+from typing import Any, ParamSpec, TypeVar, cast
 
 import numba as nb
 from numba.core import event
-from numba.extending import register_jitable
+from numba.extending import overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -20,8 +21,23 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def part(function: Callable[P, R]) -> Callable[P, R]:
-    """What kernels call: compiled with them, and soon, for Python does not have to reach it; there it is as written."""
-    return cast(Callable[P, R], register_jitable(error_model="numpy")(function))
+    """What kernels call: compiled with them, and soon, for Python cannot reach it.
+
+    Raises
+    ------
+    TypeError: when Python calls it, where it would be slow, and numbers of numpy round otherwise.
+    """
+
+    @functools.wraps(function)
+    def from_python(*_: P.args, **__: P.kwargs) -> R:
+        msg = f"{function.__name__}: expected a call from compiled code, of which it is a part, got one from Python"
+        raise TypeError(msg)
+
+    @overload(from_python, jit_options={"error_model": "numpy"}, strict=False)  # type: ignore[untyped-decorator]
+    def implementation(*_: Any, **__: Any) -> Callable[P, R]:
+        return function
+
+    return from_python
 
 
 @contextmanager

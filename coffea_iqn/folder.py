@@ -184,7 +184,7 @@ class IQNFolder:
         from context to unmatched jets, stays on the CPU.
     invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
     raw_pt_min: keep only reco jets above this pt [GeV], before the detector's scale: drawn from above it, and lost
-        with the chance to lie below; None for the threshold of the bundle.
+        with the probability to lie below; None for the threshold of the bundle.
     names: what the files call what they know of gen jets, where it differs from `events.Names`:
         `{"flavour": "hadronFlavour"}`.
     any_radius: whether gen jets of another radius than the bundle's are folded as well; else they are an error, where

@@ -1,4 +1,4 @@
-"""Which gen jets are found: emulated chances against what happened."""
+"""Efficiencies: emulated ones against the fraction of gen jets that are reconstructed."""
 
 from __future__ import annotations
 

@@ -42,8 +42,9 @@ class Judgement(NamedTuple):
         R. Das et al., SciPost Phys. 16 (2024) 031: their spread, and above all their tails, show where a generator
         is wrong, which an area under a curve averages away.
         """
-        chances = (np.clip(side, LEAST_PROBABILITY, 1.0 - LEAST_PROBABILITY) for side in (self.real, self.emulated))
-        real, emulated = ((1.0 - p) / p for p in chances)
+        least = LEAST_PROBABILITY
+        probabilities = (np.clip(side, least, 1.0 - least) for side in (self.real, self.emulated))
+        real, emulated = ((1.0 - p) / p for p in probabilities)
         return real, emulated
 
 
@@ -88,7 +89,7 @@ JUDGES = {
 
 
 def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:
-    """The chance that an emulated jet scores above a real one: the Mann-Whitney form of the ROC area.
+    """The probability that an emulated jet scores above a real one: the Mann-Whitney form of the ROC area.
 
     >>> area_under_curve(np.array([0.1, 0.2]), np.array([0.3, 0.4]))
     1.0

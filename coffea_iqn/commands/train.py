@@ -60,7 +60,7 @@ SETTINGS = {
     "targets": Setting("what they draw of a reco jet", TARGETS),
     "scale": Setting("what the detector does to jets after its threshold", (AUTO, *SCALES), FOUND),
     "raw_pt_min": Setting("the detector's threshold on pt [GeV] before its scale, 0 for none", None, FOUND),
-    "blind": Setting("chance that a jet is shown with some of what is known of it hidden, beyond the usual"),
+    "blind": Setting("probability that a jet is shown with some conditioning variables hidden, beyond the usual"),
 }
 
 

@@ -1,4 +1,4 @@
-"""The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, chances to be found.
+"""The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, efficiencies.
 
 `coffea_iqn.emulator` with torch is the reference, which this equals to rounding (a test holds it). Every jet goes
 through the same operations in the same order, whichever jets lie beside it.
@@ -129,9 +129,15 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
 
 @kernel
 def draw(
-    model: Model, gen: Singles, tau: Singles, context: Singles, raw_pt_min: np.float32, reco: Singles, chance: Singles
+    model: Model,
+    gen: Singles,
+    tau: Singles,
+    context: Singles,
+    raw_pt_min: np.float32,
+    reco: Singles,
+    efficiency: Singles,
 ) -> None:
-    """Reco jets of gen jets, and their chances to be found.
+    """Reco jets of gen jets, and their efficiencies.
 
     Parameters
     ----------
@@ -140,7 +146,7 @@ def draw(
     context: (N, 57); (0, 57) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
     reco: (N, 4), overwritten.
-    chance: (N,), overwritten; (0,) where they are not wanted.
+    efficiency: (N,), overwritten; (0,) where they are not wanted.
     """
     one, two, inputs, known = blank(model.rows), blank(model.rows), blank(model.rows), blank(model.rows)
     gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
@@ -153,11 +159,11 @@ def draw(
         standardise(base, n, model.input_mean, model.input_scale, inputs)
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
-        if len(chance):
+        if len(efficiency):
             out = feed_forward(known, n, model.networks, ACCEPTANCE, one, two)
             reach = model.limits.abs_eta + model.limits.cone
             for t in range(n):
-                chance[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
+                efficiency[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
         take(tau, start, n, tau_tile)
         if model.compressed:
             jets.sizes(base, n, model.coefficients, size)

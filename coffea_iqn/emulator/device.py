@@ -70,13 +70,13 @@ class Resident:
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> Tensor:
         """One reco jet for each gen jet, (N, 4); arguments as of `Emulator.sample`."""
-        return self._in_blocks(gen, tau, context, raw_pt_min, with_chance=False)
+        return self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=False)
 
     def respond(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Reco jets (N, 4) and chances to be found (N,); arguments as of `Emulator.respond`."""
-        both = self._in_blocks(gen, tau, context, raw_pt_min, with_chance=True)
+        """Reco jets (N, 4) and efficiencies (N,); arguments as of `Emulator.respond`."""
+        both = self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=True)
         return both[:, :-1], both[:, -1]
 
     def fold(
@@ -99,8 +99,8 @@ class Resident:
         replica: which of several independent draws.
         """
         tau = levels_on_device(keys, index, replica=replica, n=self.network.n_targets)
-        reco, chance = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
-        return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < chance
+        reco, efficiency = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
+        return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
 
     @property
     def block(self) -> int:
@@ -113,19 +113,19 @@ class Resident:
         return inputs if self.origin is None else self.origin.describe(inputs)
 
     def answer(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_chance: bool
+        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
     ) -> Tensor:
-        """Reco jets above a threshold [GeV], (N, 4), and, if so asked, a column more, of the chances to be found."""
+        """Reco jets above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies."""
         inputs = self.inputs(gen, context)
         drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, gen=gen, raw_pt_min=threshold))
         reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
-        return torch.cat([reco, self.chance(gen, inputs, threshold)[:, None]], dim=1) if with_chance else reco
+        return torch.cat([reco, self._efficiency(gen, inputs, threshold)[:, None]], dim=1) if with_efficiency else reco
 
     def efficiency(self, gen: Tensor, context: Tensor | None = None, *, threshold: float) -> Tensor:
         """What `Emulator.efficiency` gives above a threshold [GeV], (N,)."""
-        return self.chance(gen, self.inputs(gen, context), threshold)
+        return self._efficiency(gen, self.inputs(gen, context), threshold)
 
-    def chance(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
+    def _efficiency(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
         """P(a reco jet is matched, above a threshold [GeV]), (N,), of what the networks see of gen jets."""
         if self.acceptance is None:
             return torch.ones(len(gen), device=self.device)
@@ -164,9 +164,9 @@ class Resident:
         return torch.cat(self.network.levels_and_log_densities(y, inputs, bounds), dim=1)
 
     def _in_blocks(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_chance: bool
+        self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
-        answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_chance=with_chance)
+        answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
         made: Tensor = in_blocks(answer, gen, tau, context, rows=self.block)
         return made
 

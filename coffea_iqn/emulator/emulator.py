@@ -289,7 +289,7 @@ class Prepared:
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
-            answer = partial(on.answer, threshold=threshold, with_chance=with_efficiency)
+            answer = partial(on.answer, threshold=threshold, with_efficiency=with_efficiency)
             both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
             n = emulator.network.n_targets
             return both[:, :n], both[:, n:].ravel()

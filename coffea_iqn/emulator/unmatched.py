@@ -29,9 +29,8 @@ from coffea_iqn.jets.support import Support
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
-from coffea_iqn.numerics.double import arctan2, exp, log, sine_and_cosine
+from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 
-TURN = 2.0 * np.pi
 MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 
 
@@ -87,9 +86,9 @@ def jets_far(targets: Floats, frames: Frames) -> Floats:
 @part
 def _write(raw: Floats, log_pt: float, eta: float, phi: float, log_m: float) -> None:
     pt = exp(min(max(log_pt, -MAX_LOG), MAX_LOG))
-    wrapped = phi - TURN * np.rint(phi / TURN)
+    angle = wrapped(phi)
     raw[PT], raw[ETA], raw[MASS] = pt, eta, max(exp(min(log_m, 0.0)) * pt - MASS_FLOOR, 0.0)
-    raw[PHI] = wrapped + TURN if wrapped <= -np.pi else wrapped
+    raw[PHI] = angle + TURN if angle <= -HALF_TURN else angle
 
 
 def _log_mass(raw: Floats) -> Floats:

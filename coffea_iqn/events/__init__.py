@@ -1,4 +1,4 @@
-"""What is taken of coffea's events: jets, what is known of them, what names and weighs events."""
+"""What is taken of coffea's events: jets, their conditioning variables, identity and weights of events."""
 
 from __future__ import annotations
 

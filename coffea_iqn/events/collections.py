@@ -1,4 +1,4 @@
-"""What is taken of coffea's events: jets as flat arrays, and what is known of them.
+"""What is taken of coffea's events: jets as flat arrays, and their conditioning variables.
 
 What identifies events and weighs them is in `identity`. In these two alone NanoAOD, Delphes and PHYSLITE differ.
 """

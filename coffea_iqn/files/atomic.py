@@ -1,4 +1,4 @@
-"""Files and folders that are there when they are whole, and are not when something went wrong; names of files."""
+"""Atomic writes: files and folders appear complete or not at all; locks; names of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FastJet: particles to jets, and what is known of these, as Delphes finds it."""
+"""FastJet: particles to jets and their conditioning variables, as Delphes finds them."""
 
 from __future__ import annotations
 

@@ -15,11 +15,10 @@ import numpy.typing as npt
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import exp, sine_and_cosine
+from coffea_iqn.numerics.double import exp, sine_and_cosine, wrapped
 
 Events = npt.NDArray[np.int64]
 
-TURN = 2.0 * math.pi
 BELOW_PI = float(np.nextafter(np.pi, 0.0))  # back-to-back jets belong to the last bin, which ends before π
 
 
@@ -126,7 +125,7 @@ def _dijets(values: Singles, pairs: Ints) -> Doubles:
     for i in range(len(pairs)):
         a, b = values[pairs[i, 0]], values[pairs[i, 1]]
         d_phi = float(a[PHI]) - float(b[PHI])
-        d_phi = abs(d_phi - TURN * np.rint(d_phi / TURN))
+        d_phi = abs(wrapped(d_phi))
         pz_a, energy_a = _pz_and_energy(a)
         pz_b, energy_b = _pz_and_energy(b)
         dot = energy_a * energy_b - pz_a * pz_b - float(a[PT]) * float(b[PT]) * sine_and_cosine(d_phi)[1]

@@ -285,7 +285,7 @@ def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
 
 @part
 def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
-    """How many of the cumulated chances a level exceeds."""
+    """How many of the cumulated probabilities a level exceeds."""
     logit = feed_forward(tile, n, law.networks, len(law.target_mean), one, two)
     greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
     for t in range(n):

@@ -17,7 +17,7 @@ from coffea_iqn.numerics.arrays import Singles
 
 N_TARGETS = 4  # of a member whose description says nothing else
 NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
-LEAST_INSIDE = 1e-30  # chance to lie between two bounds, where it is too small for single precision
+LEAST_INSIDE = 1e-30  # probability to lie between two bounds, where it is too small for single precision
 LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
 LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)  # of a `SplineIQN`
 SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost

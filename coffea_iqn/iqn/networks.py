@@ -266,7 +266,7 @@ LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
 def _inside(z_low: Tensor, z_high: Tensor) -> Tensor:
-    """The chance to lie between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
+    """The probability between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
     upper = torch.where(z_low + z_high > 0.0, -1.0, 1.0)
     one, other = torch.sigmoid(upper * z_low), torch.sigmoid(upper * z_high)
     return (upper * (other - one)).clamp(min=LEAST_INSIDE)
@@ -346,9 +346,9 @@ class SplineIQN(AutoregressiveNetwork):
             log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
             total = total - (log_density - inside).mean()
             if weight:
-                chances = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
+                log_p = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
                 where = torch.bucketize(y_k.contiguous(), edges)
-                total = total - weight * chances.gather(1, where[:, None]).mean()
+                total = total - weight * log_p.gather(1, where[:, None]).mean()
         return total
 
     def density(

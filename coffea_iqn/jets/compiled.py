@@ -23,7 +23,7 @@ from coffea_iqn.jets.features import (
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import part
-from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh
+from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh, wrapped
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6
@@ -238,7 +238,7 @@ def decode(
         factor = np.sqrt(_noise(limits, abs(new_eta)) / raw_pt + ONE)
         log_ratio[t] = raw_pt * factor
         d_eta[t] = new_eta
-        d_phi[t] = angle - TURN * np.floor(angle / TURN + HALF)
+        d_phi[t] = wrapped(angle)
         d_log_m[t] = mass * factor
 
 
@@ -256,7 +256,7 @@ def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, sm
         side = -ONE if gen[ETA, t] < ZERO else ONE
         d_eta[t] = _within((reco[ETA, t] - gen[ETA, t]) * side / small, MOST_STEPS) if found[t] else ZERO
         angle = reco[PHI, t] - gen[PHI, t]
-        d_phi[t] = _within((angle - TURN * np.floor(angle / TURN + HALF)) / small, MOST_STEPS) if found[t] else ZERO
+        d_phi[t] = _within(wrapped(angle) / small, MOST_STEPS) if found[t] else ZERO
         mass[t] = _within(log(max(reco[MASS, t], ZERO) + OFFSET) - log_m[t], MOST_CHANGE) if found[t] else ZERO
 
 

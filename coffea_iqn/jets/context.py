@@ -28,14 +28,13 @@ import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import exp, log, sine_and_cosine
+from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
 
 NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
 FAR = 3.0  # ΔR from which a neighbour is as good as none
 NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
 COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
 LEAST_TAU = 2.0**-14  # the N-subjettinesses' rounding in the files there are
-TURN = 2.0 * math.pi
 
 PT, ETA, PHI, MASS = range(4)  # columns of jets
 
@@ -193,13 +192,6 @@ def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
 
 
 @part
-def _angle(one: float, other: float) -> float:
-    """From one phi to another, between −π and π."""
-    d_phi = one - other
-    return d_phi - TURN * math.floor(d_phi / TURN + 0.5)
-
-
-@part
 def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
     """What surrounds each jet, three columns.
 
@@ -210,7 +202,7 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
         nearest, least, activity = i, FAR * FAR, 0.0
         eta, phi = made.eta[first + i], made.phi[first + i]
         for j in range(n):
-            d_eta, d_phi = eta - made.eta[first + j], _angle(phi, made.phi[first + j])
+            d_eta, d_phi = eta - made.eta[first + j], wrapped(phi - made.phi[first + j])
             squared = d_eta * d_eta + d_phi * d_phi if j != i else FAR * FAR  # no jet is its own neighbour
             nearest, least = (j, squared) if squared < least else (nearest, least)
             activity += made.pt[first + j] if squared < NEIGHBOURHOOD * NEIGHBOURHOOD else 0.0
@@ -257,7 +249,7 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
             if other < n:
                 j = made.by_pt[other]
                 column = 6 + 5 * k
-                d_phi = _angle(made.phi[first + i], made.phi[first + j])
+                d_phi = wrapped(made.phi[first + i] - made.phi[first + j])
                 d_eta = made.eta[first + i] - made.eta[first + j]
                 out[row, column] = made.log_mass[max(place, other), min(place, other)]
                 out[row, column + 1] = abs(d_phi) / math.pi

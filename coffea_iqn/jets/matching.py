@@ -12,9 +12,9 @@ import numpy as np
 from coffea_iqn.jets.features import ETA, PHI
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.double import wrapped
 
 CONE = {0.4: 0.25, 0.5: 0.35}  # ΔR below which a reco jet of radius R belongs to a gen jet, by default
-TURN = 2.0 * np.pi
 
 
 def default_cone(radius: float) -> float:
@@ -108,7 +108,7 @@ def _nearest(
     for j in range(*reco):
         d_eta = eta - reco_eta[j]
         d_phi = phi - reco_phi[j]
-        d_phi -= TURN * np.rint(d_phi / TURN)
+        d_phi = wrapped(d_phi)
         distance2 = d_eta * d_eta + d_phi * d_phi
         if distance2 < min(cone2, least) and not taken[j]:
             nearest, least = j, distance2
@@ -136,17 +136,10 @@ def _find_nearest(
         start = first[event[jet]]
         for other in range(start, start + counts[event[jet]]):
             d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
-            d_phi = _angle(np.float64(jets[jet, PHI]), np.float64(gen[other, PHI]))
+            d_phi = wrapped(np.float64(jets[jet, PHI]) - np.float64(gen[other, PHI]))
             this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
             if this < distance[jet]:
                 row[jet], distance[jet] = other, this
-
-
-@part
-def _angle(one: float, other: float) -> float:
-    """From one phi to another, between −π and π."""
-    d_phi = one - other
-    return float(d_phi - 2.0 * math.pi * np.round(d_phi / (2.0 * math.pi)))
 
 
 @kernel
@@ -167,7 +160,7 @@ def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: B
         for other in range(start, ends[event[jet]]):
             d_eta = eta - np.float64(others[other, ETA])
             if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
-                d_phi = _angle(phi, np.float64(others[other, PHI]))
+                d_phi = wrapped(phi - np.float64(others[other, PHI]))
                 if d_eta * d_eta + d_phi * d_phi < limit * limit:
                     out[jet] = True
                     break

@@ -18,7 +18,7 @@ EXP_MIN, EXP_MAX = -708.0, 709.0  # beyond, double precision ends
 MANTISSA, SQRT_HALF = np.int64(0x000FFFFFFFFFFFFF), np.int64(0x3FE6A09E667F3BCD)  # a mask, and the bits of √½
 SHIFT, BIAS = np.int64(52), np.int64(1023)
 QUARTER_HIGH, QUARTER_LOW = 1.57079632673412561417, 6.07710050650619224932e-11  # π/2 in the same way
-HALF_TURN, QUARTER_TURN, EIGHTH_TURN = np.pi, np.pi / 2.0, np.pi / 4.0
+TURN, HALF_TURN, QUARTER_TURN, EIGHTH_TURN = 2.0 * np.pi, np.pi, np.pi / 2.0, np.pi / 4.0
 EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # what a double leaves of π/4, and of the arc tangent of ½
 ARCTAN_HALF, ARCTAN_HALF_LOW = 4.63647609000806093515e-01, 2.26987774529616870924e-17
 
@@ -115,6 +115,12 @@ def arctan2(y: float, x: float) -> float:
     if x < 0.0:
         angle = HALF_TURN - angle
     return -angle if y < 0.0 else angle
+
+
+@part
+def wrapped(angle: float) -> float:
+    """An angle [rad] less whole turns, from −π to π."""
+    return float(angle - TURN * np.rint(angle / TURN))
 
 
 @kernel

@@ -95,3 +95,9 @@ def arcsinh(x: np.float32) -> np.float32:
 def logistic(x: np.float32) -> np.float32:
     """1 / (1 + e^−x)."""
     return FLOAT(ONE / (ONE + exp(-x)))
+
+
+@part
+def wrapped(angle: np.float32) -> np.float32:
+    """An angle [rad] less whole turns, from −π to π."""
+    return FLOAT(angle - TURN * np.floor(angle / TURN + HALF))

@@ -1,4 +1,4 @@
-"""What a training step sees: which jets, and how much of what is known of them."""
+"""What a training step sees: which jets, and which of their conditioning variables."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: tor
     ----------
     inputs: (N, n), the columns of the levels last.
     levels: of `context`, in the order of their columns.
-    blind: chance that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
+    blind: probability that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
     generator: on the CPU, whatever the device of inputs.
     """
     if not levels:

@@ -41,7 +41,7 @@ class TrainingSettings(Schedule):
         the member's own.
     compress: whether the targets' tails are compressed.
     context: levels of `context` to learn from. Those of the event serve to tell samples apart, where there are several.
-    blind: chance that a jet is shown with levels of context hidden at random, beside what `batches.SHOWN` hides.
+    blind: probability that a jet is shown with levels of context hidden at random, beside what `batches.SHOWN` hides.
     shares: of each sample in a batch, in their order; none for each as its number of pairs.
     scale: key of `features.SCALES`, what the detector does to jets after its threshold.
     raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.

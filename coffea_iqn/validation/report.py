@@ -323,7 +323,7 @@ def _events(
         "Gen jets that are lost and reco jets that no gen jet has are drawn as well. χ²/ndf with the statistical "
         "uncertainties of both, over bins of at least 25 effective entries; the null, two emulations, is below 1 "
         "because all come from the same gen events. Figures join bins of few entries with their neighbours. "
-        "Efficiency: the chance of a gen jet to have a reco jet, in cells with 2000 gen jets.",
+        "Efficiency: the probability of a gen jet to have a reco jet, in cells with 2000 gen jets.",
     )
     if found.truth.efficiency is not None:
         section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, **says)

@@ -386,7 +386,7 @@ CHECKS = (
     Check(
         "efficiency",
         "Efficiency",
-        "chances to be found are off by {} (rms over cells)",
+        "efficiencies are off by {} (rms over cells)",
         0.01,
         False,
         "events",

@@ -9,7 +9,8 @@ from coffea_iqn.events.collections import Names, flatten_jets
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets import context
 from coffea_iqn.jets.table import interleaved
-from conftest import context_of, open_events
+from conftest import context_of, flavour, neighbours, open_events
+from conftest import event as event_columns
 
 
 def known(name, columns):
@@ -47,11 +48,11 @@ def test_neighbours_equal_slow_reference():
     counts = np.array([0, 1, 2, 5, 0, 3])
     jets = make_jets(counts)
     expected = neighbours_slowly(np.split(jets, np.cumsum(counts)[:-1]))
-    np.testing.assert_allclose(context.neighbours(jets, counts), expected, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(neighbours(jets, counts), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_unknown_levels_are_zero_and_known_ones_say_so():
-    columns = context.encode(3, {"flavour": context.flavour(np.array([21, -4, 0]))})
+    columns = context.encode(3, {"flavour": flavour(np.array([21, -4, 0]))})
     assert columns.shape == (3, context.N_COLUMNS)
     assert columns[:, context.columns_of("flavour")].argmax(axis=1).tolist() == [0, 3, 5]
     assert columns[:, context.columns_of("flavour")].sum(axis=1).tolist() == [2, 2, 1]
@@ -62,7 +63,7 @@ def test_unknown_levels_are_zero_and_known_ones_say_so():
 
 
 def test_rows_of_nan_are_unknown():
-    columns = context.encode(2, {"flavour": np.where([[True], [False]], context.flavour(np.array([21, 21])), np.nan)})
+    columns = context.encode(2, {"flavour": np.where([[True], [False]], flavour(np.array([21, 21])), np.nan)})
     assert columns[:, context.columns_of("flavour")].tolist() == [[1, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0]]
 
 
@@ -77,7 +78,7 @@ def invariant_mass(jets):
 def test_event_equals_slow_reference():
     counts = np.array([0, 1, 2, 5, 0, 3])
     jets = make_jets(counts, seed=1)
-    columns = context.event(jets, counts)
+    columns = event_columns(jets, counts)
     row = 0
     for event in np.split(jets, np.cumsum(counts)[:-1]):
         for jet in event:
@@ -160,10 +161,10 @@ def test_numbers_that_are_not_finite_leave_a_level_unknown():
 def test_of_equals_the_one_that_comes_first_counts():
     jets = np.array([[20.0, 0.0, 0, 1], [30.0, 0.5, 0, 1], [30.0, -0.5, 0, 2], [10.0, 2.0, 0, 1]])
     counts = np.array([4])
-    event = context.event(jets, counts)
+    event = event_columns(jets, counts)
     np.testing.assert_allclose(event[:, 4], [0.4, 0.0, 0.2, 0.6], rtol=1e-6)  # places by pt
     np.testing.assert_allclose(np.exp(event[0, [10, 15]] - 2) * 30 - 0.5, [1, 2], rtol=1e-5)  # masses of the hardest
-    nearest = context.neighbours(jets, counts)[0]  # at 0.5 on both sides; the first has the pt of the second
+    nearest = neighbours(jets, counts)[0]  # at 0.5 on both sides; the first has the pt of the second
     np.testing.assert_allclose(nearest, [0.5 / 3, np.log(1.5) * (1 - 0.5 / 3), np.log(4)], rtol=1e-6)
 
 

@@ -12,19 +12,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.iqn.compiled import (
-    KNOTS,
     N_WORK,
+    Engine,
     LawModel,
     blank,
     count_row,
     draw_target,
+    engine_of,
     gather,
     part_of,
     parts_of,
-    rows_needed,
     standardise,
     take,
-    unstandardise,
 )
 from coffea_iqn.iqn.network import LOG_LIKELY_MIN, N_TARGETS, NO_BOUND
 from coffea_iqn.jets import compiled as jets
@@ -33,7 +32,7 @@ from coffea_iqn.jets.context import OF_EVENT, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.dense import TILE, Networks, feed_forward, pack, singles
+from coffea_iqn.numerics.dense import TILE, feed_forward, singles
 from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
@@ -47,9 +46,7 @@ class Model(NamedTuple):
 
     Attributes
     ----------
-    networks: those of the quantiles, then, without layers where the emulator lacks one, acceptance and origin.
-    knots: of their splines, (K,).
-    input_mean, input_scale, target_mean, target_scale: standardisations.
+    engine: of the targets, then, without layers where the emulator lacks one, of acceptance and origin.
     columns: of the context that the networks take and that is known, those of the event last.
     n_own: columns of the inputs that all networks take, and not only the origin's.
     n_samples: of the origin network.
@@ -57,15 +54,9 @@ class Model(NamedTuple):
     compressed, symmetric: whether targets are compressed, and towards the beam.
     pt_target: its bounds, (2,), as of `Support`.
     limits: the other bounds, and the detector's scale, whatever it is.
-    rows: of a tile.
     """
 
-    networks: Networks
-    knots: Singles
-    input_mean: Singles
-    input_scale: Singles
-    target_mean: Singles
-    target_scale: Singles
+    engine: Engine
     columns: Ints
     n_own: int
     n_samples: int
@@ -74,7 +65,6 @@ class Model(NamedTuple):
     symmetric: bool
     pt_target: Singles
     limits: Limits
-    rows: int
 
 
 def serves(emulator: Any) -> bool:
@@ -106,15 +96,10 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     drawn = n_own + n_samples + np.arange(N_TARGETS)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
     of_targets = parts_of(network, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
-    networks = pack([*of_targets, part_of(gate, seen), part_of(origin, inputs)])
+    parts, n_rows = [*of_targets, part_of(gate, seen), part_of(origin, inputs)], max(len(inputs), len(seen)) + N_TARGETS
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
-        networks=networks,
-        knots=KNOTS,
-        input_mean=v.input_scale.mean,
-        input_scale=v.input_scale.scale,
-        target_mean=v.target_scale.mean,
-        target_scale=v.target_scale.scale,
+        engine=engine_of(parts, v.input_scale, v.target_scale, n_rows),
         columns=jets.places_of([level for level in v.context if level in known]),
         n_own=len(seen) - n_samples,
         n_samples=n_samples,
@@ -123,7 +108,6 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         symmetric=v.targets == "symmetric",
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
-        rows=rows_needed(max(len(inputs), len(seen)) + N_TARGETS, networks),
     )
 
 
@@ -148,7 +132,8 @@ def draw(
     reco: (N, 4), overwritten.
     efficiency: (N,), overwritten; (0,) where they are not wanted.
     """
-    one, two, inputs, known = blank(model.rows), blank(model.rows), blank(model.rows), blank(model.rows)
+    rows = model.engine.rows
+    one, two, inputs, known = blank(rows), blank(rows), blank(rows), blank(rows)
     gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
     base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
     n_known = model.n_own + model.n_samples
@@ -156,11 +141,11 @@ def draw(
         n = min(TILE, len(gen) - start)
         take(gen, start, n, gen_tile)
         jets.describe(gen_tile, n, base)
-        standardise(base, n, model.input_mean, model.input_scale, inputs)
+        standardise(base, n, model.engine, inputs)
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
         if len(efficiency):
-            out = feed_forward(known, n, model.networks, ACCEPTANCE, one, two)
+            out = feed_forward(known, n, model.engine.networks, ACCEPTANCE, one, two)
             reach = model.limits.abs_eta + model.limits.cone
             for t in range(n):
                 efficiency[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
@@ -170,9 +155,7 @@ def draw(
         targets = tau_tile  # of which nothing is needed once a target is drawn
         for k in range(N_TARGETS):
             _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
-            row = n_known + k
-            draw_target(model.networks, k, model.knots, known, row, tau_tile[k], n, work, one, two)
-            unstandardise(known[row], n, model.target_mean[k], model.target_scale[k], targets[k])
+            draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
         jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
@@ -190,7 +173,7 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
             to[t] = row[t]
     if not model.n_samples:
         return
-    logit = feed_forward(inputs, n, model.networks, ORIGIN, one, two)
+    logit = feed_forward(inputs, n, model.engine.networks, ORIGIN, one, two)
     greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
     for t in range(n):
         greatest[t], total[t] = LEAST, ZERO
@@ -224,7 +207,12 @@ def _bound(
     high: Singles,
 ) -> None:
     """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded."""
-    symmetric, limits, mean, scale = model.symmetric, model.limits, model.target_mean[k], model.target_scale[k]
+    symmetric, limits, mean, scale = (
+        model.symmetric,
+        model.limits,
+        model.engine.target_mean[k],
+        model.engine.target_scale[k],
+    )
     if k == PT:
         jets.bound_pt(base, n, raw_pt_min, limits, low, high)
     elif k == ETA:
@@ -270,12 +258,13 @@ class Sources(NamedTuple):
 @kernel
 def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> None:
     """As `count`, of gen jets, whose columns are those of `near_columns`."""
-    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
+    rows = law.engine.rows
+    tile, one, two = blank(rows), blank(rows), blank(rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
     for start in range(0, len(sources.gen), TILE):
         n = min(TILE, len(sources.gen) - start)
         _see(sources, start, n, gen_tile, reco_tile, one)
-        standardise(one, n, law.input_mean, law.input_scale, tile)
+        standardise(one, n, law.engine, tile)
         count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.iqn.network import LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
+from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.numerics.arrays import Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import TILE, Networks, Part, feed_forward, pack
@@ -137,9 +138,33 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
 N_WORK = 11  # rows that drawing needs beside: two bounds first
 
 
-def rows_needed(n_rows: int, networks: Networks) -> int:
-    """The rows of tiles through which these networks go, and that hold so many."""
-    return int(max(n_rows, networks.shapes.max(initial=0)))
+class Engine(NamedTuple):
+    """What draws the targets of a `SplineIQN` from standardised inputs: its numbers, as compiled code takes them.
+
+    Attributes
+    ----------
+    networks: of the targets, and after them those of others that see the same inputs.
+    knots: of the splines, (K,).
+    input_mean, input_scale, target_mean, target_scale: standardisations.
+    rows: of a tile.
+    """
+
+    networks: Networks
+    knots: Singles
+    input_mean: Singles
+    input_scale: Singles
+    target_mean: Singles
+    target_scale: Singles
+    rows: int
+
+
+def engine_of(
+    parts: Sequence[Part], input_scale: Standardisation, target_scale: Standardisation, n_rows: int
+) -> Engine:
+    """The engine of networks, with tiles that hold so many rows, and all their layers."""
+    networks = pack(parts)
+    rows = int(max(n_rows, networks.shapes.max(initial=0)))
+    return Engine(networks, KNOTS, *input_scale, *target_scale, rows)
 
 
 def part_of(network: Network | None, inputs: Ints | None = None) -> Part:
@@ -180,8 +205,9 @@ def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile:
 
 
 @part
-def standardise(rows: Singles, n: int, mean: Singles, scale: Singles, out: Singles) -> None:
-    """The first rows less their mean, over their scale."""
+def standardise(rows: Singles, n: int, engine: Engine, out: Singles) -> None:
+    """The first rows, as many as an engine has scales of inputs, less their mean, over their scale."""
+    mean, scale = engine.input_mean, engine.input_scale
     for k in range(len(mean)):
         row, to = rows[k], out[k]
         for t in range(n):
@@ -189,17 +215,9 @@ def standardise(rows: Singles, n: int, mean: Singles, scale: Singles, out: Singl
 
 
 @part
-def unstandardise(row: Singles, n: int, mean: np.float32, scale: np.float32, out: Singles) -> None:
-    """The inverse of `standardise`, of a row."""
-    for t in range(n):
-        out[t] = row[t] * scale + mean
-
-
-@part
 def draw_target(
-    networks: Networks,
+    engine: Engine,
     k: int,
-    knots: Singles,
     known: Singles,
     row: int,
     tau: Singles,
@@ -208,20 +226,21 @@ def draw_target(
     one: Singles,
     two: Singles,
 ) -> None:
-    """A standardised target of a tile, from what is known, those before it among this, and between two bounds.
+    """A target of a tile, from what is known, those before it among this, and between two bounds.
 
     Parameters
     ----------
-    networks, k, knots: of a `SplineIQN`: those of its targets, and of which.
-    known: what the network sees, (rows, tile); the target comes into the given row.
+    engine, k: of which target.
+    known: what the network sees, (rows, tile); the standardised target comes into the given row.
     row: of known.
-    tau: levels, (tile,).
+    tau: levels, (tile,), overwritten with the target.
     n: how many jets of the tile count.
     work: (N_WORK, tile), the bounds first, which are read; the others are overwritten.
     one, two: (rows, tile), overwritten.
     """
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
-    curve = feed_forward(known, n, networks, k, one, two)
+    knots = engine.knots
+    curve = feed_forward(known, n, engine.networks, k, one, two)
     ascend(curve, n, len(knots))
     levels(low, curve, knots, n, bins, z_low)
     levels(high, curve, knots, n, bins, z_high)
@@ -230,6 +249,9 @@ def draw_target(
     to = known[row]
     for t in range(n):
         to[t] = min(max(z_low[t], low[t]), high[t])  # rounding
+    mean, scale = engine.target_mean[k], engine.target_scale[k]
+    for t in range(n):
+        tau[t] = to[t] * scale + mean
 
 
 class LawModel(NamedTuple):
@@ -237,56 +259,39 @@ class LawModel(NamedTuple):
 
     Attributes
     ----------
-    networks: of the targets, and after them that of the number.
-    knots: of the splines, (K,).
-    input_mean, input_scale, target_mean, target_scale: standardisations.
+    engine: of the targets, and after them of the number.
     bounds: of the standardised targets, (2, n targets).
     most: greatest number.
-    rows: of a tile.
     """
 
-    networks: Networks
-    knots: Singles
-    input_mean: Singles
-    input_scale: Singles
-    target_mean: Singles
-    target_scale: Singles
+    engine: Engine
     bounds: Singles
     most: int
-    rows: int
 
 
 def compile_law(law: Any) -> LawModel:
-    """The numbers of a `Law` whose jets are drawn by a `SplineIQN`."""
-    networks = pack([*parts_of(law.targets), part_of(law.number)])
-    return LawModel(
-        networks=networks,
-        knots=KNOTS,
-        input_mean=law.input_scale.mean,
-        input_scale=law.input_scale.scale,
-        target_mean=law.target_scale.mean,
-        target_scale=law.target_scale.scale,
-        bounds=law.bounds,
-        most=int(law.number.description["most"]),
-        rows=rows_needed(law.number.n_inputs + law.targets.n_targets, networks),
-    )
+    """The numbers of a `Law` whose targets are drawn by a `SplineIQN`."""
+    parts, n_rows = [*parts_of(law.targets), part_of(law.number)], law.number.n_inputs + law.targets.n_targets
+    engine = engine_of(parts, law.input_scale, law.target_scale, n_rows)
+    return LawModel(engine, law.bounds, int(law.number.description["most"]))
 
 
 @kernel
 def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
     """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
-    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
+    rows = law.engine.rows
+    tile, one, two = blank(rows), blank(rows), blank(rows)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
         take(columns, start, n, one)
-        standardise(one, n, law.input_mean, law.input_scale, tile)
+        standardise(one, n, law.engine, tile)
         count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
 
 
 @part
 def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
     """How many of the cumulated probabilities a level exceeds."""
-    logit = feed_forward(tile, n, law.networks, len(law.target_mean), one, two)
+    logit = feed_forward(tile, n, law.engine.networks, len(law.engine.target_mean), one, two)
     greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
     for t in range(n):
         greatest[t], total[t], below[t] = logit[0, t], ZERO, ZERO
@@ -311,20 +316,20 @@ def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, o
 @kernel
 def draw(law: LawModel, columns: Singles, tau: Singles, targets: Singles) -> None:
     """The targets, (N, n targets), overwritten, given columns (N, n), at levels (N, n targets)."""
-    tile, one, two = blank(law.rows), blank(law.rows), blank(law.rows)
-    n_targets, n_columns = len(law.target_mean), columns.shape[1]
+    rows = law.engine.rows
+    tile, one, two = blank(rows), blank(rows), blank(rows)
+    n_targets, n_columns = len(law.engine.target_mean), columns.shape[1]
     tau_tile, work = blank(n_targets), blank(N_WORK)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
         take(columns, start, n, one)
         take(tau, start, n, tau_tile)
-        standardise(one, n, law.input_mean, law.input_scale, tile)
+        standardise(one, n, law.engine, tile)
         for k in range(n_targets):
             low, high, row = law.bounds[0, k], law.bounds[1, k], tau_tile[k]
             for t in range(n):
                 work[0, t], work[1, t] = low, high
-            draw_target(law.networks, k, law.knots, tile, n_columns + k, row, n, work, one, two)
-            unstandardise(tile[n_columns + k], n, law.target_mean[k], law.target_scale[k], row)
+            draw_target(law.engine, k, tile, n_columns + k, row, n, work, one, two)
         for t in range(n):
             for k in range(n_targets):
                 targets[start + t, k] = tau_tile[k, t]

@@ -476,31 +476,6 @@ def describe(
     return columns
 
 
-def flavour(parton: npt.NDArray[np.integer]) -> Floats:
-    """Gluon, light, s, c or b as one of five columns, from (signed) PDG codes (N,); other codes are none of them.
-
-    >>> flavour(np.array([21, -1, 5, 0])).argmax(axis=1).tolist()
-    [0, 1, 4, 0]
-    """
-    alone = np.ones(len(parton), dtype=np.int64)
-    return _level("flavour", describe(np.ones((len(parton), 4)), alone, parton=parton))
-
-
-def neighbours(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """What surrounds each jet, (N, 3); jets and counts as of `describe`."""
-    return _level("neighbours", describe(jets, counts))
-
-
-def event(jets: Floats, counts: npt.NDArray[np.integer]) -> Floats:
-    """The event as a jet of it sees it, (N, 19); jets and counts as of `describe`."""
-    return _level("event", describe(jets, counts))
-
-
-def _level(name: str, columns: Floats) -> Floats:
-    """The columns of a level, but for the one that says whether it is known."""
-    return columns[:, columns_of(name)][:, :-1]
-
-
 def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
     """An array of this shape and of one type to the compiler, wherever it comes from; an empty one for None."""
     if values is None:

@@ -1,4 +1,4 @@
-"""Run a coffea processor over files, with progress, on whichever executor."""
+"""Run a coffea processor over files, on whichever executor; finished chunks and bad files survive what goes wrong."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     ValueError: when an option has no such value.
 
-    The result of a run is a `samples.TrainingSample`, in an order that depends on the fileset alone.
+    The result of a run is a `pairs.TrainingSample`, in an order that depends on the fileset alone.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, efficiencies.
 
-`coffea_iqn.emulator` with torch is the reference, which this equals to rounding (a test holds it). Every jet goes
+`device.Resident`, with torch, is the reference, which this equals to rounding (a test holds it). Every jet goes
 through the same operations in the same order, whichever jets lie beside it.
 """
 
@@ -242,7 +242,7 @@ class Sources(NamedTuple):
 
     Attributes
     ----------
-    gen, reco, found, context: as of `unmatched_columns.near_columns`.
+    gen, reco, found, context: as of `unmatched.near_columns`.
     levels: columns of the context that the law knows.
     small: the typical Δη and Δφ of a reco jet.
     """
@@ -270,7 +270,7 @@ def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> No
 
 @kernel
 def near_columns(sources: Sources) -> Singles:
-    """`unmatched_columns.near_columns` of gen jets, (N, n)."""
+    """`unmatched.near_columns` of gen jets, (N, n)."""
     n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + len(sources.levels)
     columns = np.empty((len(sources.gen), n_columns), np.float32)
     tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)

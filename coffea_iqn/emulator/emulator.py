@@ -1,4 +1,4 @@
-"""Four conditional quantiles composed into p(reco jet | gen jet)."""
+"""Conditional quantiles composed into p(reco jet | gen jet), and what draws from it."""
 
 from __future__ import annotations
 

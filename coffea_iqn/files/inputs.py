@@ -1,4 +1,4 @@
-"""ROOT files as they come from users: looked at once before anything runs on them."""
+"""ROOT files as users name them, looked at once before anything runs on them."""
 
 from __future__ import annotations
 

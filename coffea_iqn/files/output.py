@@ -1,4 +1,4 @@
-"""What a fold leaves on disk: histograms for ROOT, a summary."""
+"""What a fold leaves on disk beside histograms: a summary, with versions."""
 
 from __future__ import annotations
 

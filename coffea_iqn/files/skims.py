@@ -1,4 +1,4 @@
-"""Skims: what a processor leaves of each chunk on disk, the emulated jets beside branches of the input."""
+"""Skims: the emulated jets of each chunk on disk, beside branches of the input; and their files merged."""
 
 from __future__ import annotations
 

@@ -95,7 +95,7 @@ class Filler:
         self.dataset = dataset
         self.event_weights = weights
         self.weights = Weights.of(weights)
-        # by level, columns and limbs, the sums in all the histograms that such columns fill, as of `exact.add`
+        # by level, columns and limbs, the sums in all the histograms that such columns fill, as of `exact_sums.add`
         self._totals: dict[tuple[str, tuple[str, ...], tuple[int, ...]], Doubles] = {}
 
     @property

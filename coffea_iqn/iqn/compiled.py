@@ -1,4 +1,8 @@
-"""The spline quantile functions of a tile of jets: what `coffea_iqn.splines` and `SplineIQN` say, row by row."""
+"""What `networks.SplineIQN` and `distribution.Law` say, compiled, for a tile of rows: splines, targets, numbers.
+
+A tile is an array (rows, TILE): a row is a variable, jets lie side by side. Where an argument is read and another one
+overwritten, they are different rows: else compiled code would take one jet at a time.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows in blocks of the cache's size, such that a row's result does not depend on the others."""
+"""Where torch computes: devices by name, and rows in blocks, such that a row's result does not depend on the others."""
 
 from __future__ import annotations
 

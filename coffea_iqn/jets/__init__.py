@@ -1,1 +1,1 @@
-"""What a jet is: tables of jets, variables of networks, what is known beside the four-momentum, matching."""
+"""What a jet is: tables of jets, variables of networks, context, support, matching."""

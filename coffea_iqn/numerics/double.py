@@ -2,7 +2,7 @@
 
 Such operations round alike on every processor, so what is made of them has the same bits everywhere; the functions of a
 system's library, and those of numpy, differ in their last digit from machine to machine. Polynomials are those of
-Sun Microsystems' fdlibm (1993); a test holds their errors. In single precision: `compiled.elementary`.
+Sun Microsystems' fdlibm (1993); a test holds their errors. In single precision: `single`.
 """
 
 from __future__ import annotations

@@ -121,7 +121,7 @@ class Course:
     blind: as of `hidden`.
     shares: as of `drawing`.
     device: where to compute, as torch names it.
-    checkpoint, watch: as of `fitting.fit`.
+    checkpoint, watch: as of `optimise.fit`.
     budget: of time.
     """
 

@@ -31,7 +31,7 @@ RANGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Schedule):
-    """Everything that decides which weights come out, the pairs aside; with the fields of `fitting.Schedule`.
+    """Everything that decides which weights come out, the pairs aside; with the fields of `optimise.Schedule`.
 
     Attributes
     ----------

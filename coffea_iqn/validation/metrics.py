@@ -5,7 +5,7 @@ Its keys::
     schema_version   integer; this library reads and writes version 1
     model            name, hash and card of the bundle
     sample           files by dataset, pairs looked at, selection
-    effort           of the figures (`copies.Effort`)
+    effort           of the figures (`comparison.Effort`)
     verdict          a list: key, title, value, uncertainty, null, limit, passed, measurable, says
     figures          what the verdict was made of, and what is too much for it: of `truth`, and of `null`
     left_out         why a figure, or its line in the verdict, is missing, by its name

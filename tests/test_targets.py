@@ -136,6 +136,21 @@ def test_from_files_to_files(path, tmp_path):
     assert ak.all(columns["IQNJet_nCharged"][:300] == reco.nCharged, axis=None)
 
 
+def test_a_command_learns_them_folds_and_validates(tmp_path):
+    train_it = ("train", f"qcd={FULL}", "--more", "nCharged", "btag", "--steps", "60", "--hidden", "8", "8")
+    assert run(*train_it, "--output", tmp_path / "bundle") == 0
+    made = bundle.load(tmp_path / "bundle")
+    assert (made.variables.more, made.network.n_targets) == (("nCharged", "btag"), 6)
+    assert made.unmatched is not None
+    events = open_events("qcd_ak4_full.root", entry_stop=500, metadata={"dataset": "qcd"})
+    reco = IQNFolder(tmp_path / "bundle")(events.GenJet, events)
+    none = ak.flatten(reco.genJetIdx) < 0
+    assert ak.sum(none) > 0
+    assert (np.isnan(ak.to_numpy(ak.flatten(reco.btag))) == ak.to_numpy(none)).all()
+    validate = ("validate", f"qcd={FULL}", "--model", tmp_path / "bundle", "--output", tmp_path / "report")
+    assert run(*validate, "--quiet") == 0
+
+
 def test_a_student_draws_what_its_teacher_does(made, pairs):
     student = distil(made, pairs, TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128))
     assert student.variables.more == made.variables.more

@@ -281,7 +281,7 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
     if (scale_given and threshold_given) or settings.network not in EXACT:
         return settings
     pairs, unmatched = sample
-    reco = np.concatenate([pairs.reco[pairs.matched], unmatched.near, unmatched.far])
+    reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near, unmatched.far])
     edge = find_edge(reco, [settings.scale] if scale_given else None)
     if edge is None:
         say(

@@ -32,6 +32,11 @@ class JetPairs(NamedTuple):
         """Where a gen jet has a reco jet, (N,)."""
         return ~np.isnan(self.reco[:, 0])
 
+    @property
+    def four_momenta(self) -> Floats:
+        """The first four columns of the reco jets, (N, 4)."""
+        return self.reco[:, :4]
+
 
 class UnmatchedJets(NamedTuple):
     """Reco jets that match no gen jet, of the events that `JetPairs` are from.

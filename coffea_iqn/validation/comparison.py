@@ -111,16 +111,16 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
         raise ValueError(msg)
     if len(rows) > effort.max_jets:
         rows = np.sort(generator.choice(rows, effort.max_jets, replace=False))
-    gen, real, context = (column[rows] for column in (pairs.gen, pairs.reco, pairs.context))
+    gen, real, context = (column[rows] for column in (pairs.gen, pairs.four_momenta, pairs.context))
 
     def draw() -> Floats:
         return draw_above(emulator, gen, context, effort.raw_pt_min, generator)
 
     emulated, second = draw(), draw()
-    half = np.full(gen.shape, 0.5, dtype=np.float32)
+    half = np.full((len(gen), emulator.network.n_targets), 0.5, dtype=np.float32)
     # as jets are drawn: where one side has a threshold and the other has not, no emulator is right
     raw_pt_min = effort.raw_pt_min if emulator.network.exact else None
-    median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)
+    median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)[:, :4]
     try:
         real_levels, second_levels = (
             emulator.cdf(gen, jets, context, raw_pt_min=raw_pt_min) for jets in (real, second)
@@ -142,17 +142,17 @@ def draw_above(
     """Emulated jets (N, 4) above a threshold [GeV]: exactly where the network can, else drawn again until they are."""
 
     def levels(n: int) -> Floats:
-        return generator.uniform(TINY, 1.0 - TINY, (n, 4)).astype(np.float32)
+        return generator.uniform(TINY, 1.0 - TINY, (n, emulator.network.n_targets)).astype(np.float32)
 
     if emulator.network.exact:
-        return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)
-    reco = emulator.sample(gen, levels(len(gen)), context)
+        return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)[:, :4]
+    reco = emulator.sample(gen, levels(len(gen)), context)[:, :4]
     scale = SCALES[emulator.variables.scale]
     for _ in range(REDRAWS):
         low = np.flatnonzero(scale.undo(reco.astype(np.float64))[:, 0] <= raw_pt_min)
         if not len(low):
             break
-        reco[low] = emulator.sample(gen[low], levels(len(low)), context[low])
+        reco[low] = emulator.sample(gen[low], levels(len(low)), context[low])[:, :4]
     return reco
 
 

@@ -29,7 +29,11 @@ _HOMES = {"Emulator": "coffea_iqn.emulator", "IQNFolder": "coffea_iqn.folder"}
 def __getattr__(name: str) -> Any:
     # imported when first used: torch and coffea take seconds, which `coffea-iqn --help` need not
     if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+        try:
+            return getattr(import_module(_HOMES[name]), name)
+        except ModuleNotFoundError as error:
+            msg = f"{name}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[all]'"
+            raise ModuleNotFoundError(msg, name=error.name) from error
     msg = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(msg)
 

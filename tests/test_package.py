@@ -129,6 +129,14 @@ def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
     )
     hidden = f"sys.modules.update(dict.fromkeys({others}))"  # whose import then fails
     assert loaded(FLAT.format(hidden=hidden, more="", names=())) == []
+    for code, hint in (
+        ("from coffea_iqn import IQNFolder", "[all]"),
+        ("bundle.load('cms-delphes-ak4').cdf(jets, jets)", "[train]"),
+    ):
+        with pytest.raises(
+            AssertionError, match=rf"to be installed, found none: pip install 'coffea-iqn{re.escape(hint)}'"
+        ):
+            loaded(FLAT.format(hidden=hidden, more=code, names=()))
 
 
 def test_the_command_line_says_what_it_needs(tmp_path):

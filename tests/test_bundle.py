@@ -26,6 +26,20 @@ def test_round_trip_to_the_bit(emulator, emulator_bundle):
     assert again.card["jets"] == emulator.card["jets"]
 
 
+def test_a_bundle_of_schema_version_4_says_the_same_in_version_5(shipped, tmp_path):
+    """Those that are shipped are of version 4."""
+    old = bundle.load(shipped)
+    assert json.loads((bundle.find(shipped) / CARD).read_text())["schema_version"] == 4
+    bundle.save(old, tmp_path / "new")
+    written = (tmp_path / "new" / CARD).read_text()
+    assert json.loads(written)["schema_version"] == 5
+    assert '"n_context"' not in written
+    new, gen = bundle.load(tmp_path / "new"), make_pairs(200).gen
+    tau = np.random.default_rng(0).uniform(0.01, 0.99, gen.shape).astype(np.float32)
+    np.testing.assert_array_equal(new.sample(gen, tau), old.sample(gen, tau))
+    assert (new.network.n_targets, new.variables.more) == (4, ())
+
+
 def test_saving_twice_gives_the_same_hash_and_leaves_nothing_else(emulator, tmp_path):
     assert bundle.save(emulator, tmp_path / "a") == bundle.save(emulator, tmp_path / "a")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", CARD, WEIGHTS]

@@ -132,6 +132,7 @@ def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
     for code, hint in (
         ("from coffea_iqn import IQNFolder", "[all]"),
         ("bundle.load('cms-delphes-ak4').cdf(jets, jets)", "[train]"),
+        ("bundle.load('cms-delphes-ak4').prepared(device='auto')", "[train]"),
     ):
         with pytest.raises(
             AssertionError, match=rf"to be installed, found none: pip install 'coffea-iqn{re.escape(hint)}'"

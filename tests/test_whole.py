@@ -14,6 +14,7 @@ import pytest
 
 from coffea_iqn.cli import EXIT_INTERRUPTED, main
 from coffea_iqn.data import sample_path
+from coffea_iqn.files import atomic
 from coffea_iqn.files.atomic import at_work, check_new, whole_file
 from conftest import one_error, run
 
@@ -79,6 +80,27 @@ def test_a_process_that_was_killed_is_not_at_work(tmp_path):
     lock.write_text("1 another.machine")
     with pytest.raises(FileExistsError, match=r"of another\.machine; where it is gone, remove"):
         at_work(tmp_path / "out").__enter__()
+
+
+def test_of_two_that_find_the_lock_of_a_killed_process_one_is_at_work(tmp_path, monkeypatch):
+    """The second has found it before the first takes it over."""
+    output, lock = tmp_path / "out", tmp_path / ".out.lock"
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    lock.write_text(f"{gone.pid} {socket.gethostname()}")
+    first = at_work(output)
+
+    def found_dead(pid):
+        monkeypatch.undo()
+        first.__enter__()
+        return False
+
+    monkeypatch.setattr(atomic, "_is_alive", found_dead)
+    with pytest.raises(FileExistsError, match=f"found process {os.getpid()}"):
+        at_work(output).__enter__()
+    assert lock.read_text().startswith(f"{os.getpid()} ")
+    first.__exit__(None, None, None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_full_disk_names_what_was_to_be_written(tmp_path):

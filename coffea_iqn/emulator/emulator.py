@@ -175,12 +175,9 @@ class Emulator:
         ------
         ValueError: when there is no such device.
         """
-        try:
-            from coffea_iqn.emulator.device import Resident  # and with it torch, which a fold on the CPU does without
-        except ModuleNotFoundError as error:
-            msg = f"backend torch: expected {error.name} to be installed, found none: pip install 'coffea-iqn[train]'"
-            raise ModuleNotFoundError(msg, name=error.name) from error
         where = find_device(device)
+        from coffea_iqn.emulator.device import Resident  # and with it torch, which a fold on the CPU does without
+
         if where not in self._residents:
             self._residents[where] = Resident.of(self, where)
         return self._residents[where]

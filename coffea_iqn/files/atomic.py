@@ -70,29 +70,57 @@ def at_work(path: Path) -> Iterator[None]:
     """
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
-    mine = f"{os.getpid()} {socket.gethostname()}"
     try:
-        _write_new(lock, mine)
+        _write_new(lock)
     except FileExistsError:
-        pid, _, host = lock.read_text().strip().partition(" ")
-        if host != socket.gethostname() or _is_alive(pid):
-            msg = (
-                f"output {path}: expected no other process at work there, found process {pid or 'unknown'} of "
-                f"{host or 'an unknown machine'}; where it is gone, remove {lock}"
-            )
-            raise FileExistsError(msg) from None
-        lock.unlink(missing_ok=True)
-        _write_new(lock, mine)
+        _take_over(lock, path)
     try:
         yield
     finally:
         lock.unlink(missing_ok=True)
 
 
-def _write_new(path: Path, content: str) -> None:
-    """Write a file that was not there, as only one of several processes can, on shared disks as well."""
-    with path.open("x") as file:
-        file.write(content)
+def _write_new(lock: Path) -> None:
+    """Write a lock that was not there, as only one of several processes can, on shared disks as well."""
+    with lock.open("x") as file:
+        file.write(f"{os.getpid()} {socket.gethostname()}")
+
+
+def _take_over(lock: Path, path: Path) -> None:
+    """Take the lock of a process that was killed; of several that find it, only one can."""
+    if not _is_of_the_dead(lock):
+        raise _at_work_there(lock, path)
+    mine = lock.with_name(f"{lock.name}.next")
+    try:
+        _write_new(mine)
+    except FileExistsError:
+        raise _at_work_there(mine, path) from None
+    if not _is_of_the_dead(lock):  # no longer: another was here in between
+        mine.unlink()
+        raise _at_work_there(lock, path)
+    mine.replace(lock)
+
+
+def _owner(lock: Path) -> tuple[str, str]:
+    """Process and machine of a lock; nothing where it is not yet written, or gone."""
+    try:
+        pid, _, host = lock.read_text().strip().partition(" ")
+    except FileNotFoundError:
+        return "", ""
+    return pid, host
+
+
+def _is_of_the_dead(lock: Path) -> bool:
+    pid, host = _owner(lock)
+    return host == socket.gethostname() and not _is_alive(pid)
+
+
+def _at_work_there(lock: Path, path: Path) -> FileExistsError:
+    pid, host = _owner(lock)
+    return FileExistsError(
+        f"output {path}: expected no other process at work there, found process {pid or 'unknown'} of "
+        f"{host or 'an unknown machine'}; where it is gone, remove {lock}"
+    )
 
 
 def _is_alive(pid: str) -> bool:

@@ -48,10 +48,14 @@ def find_device(name: str) -> Any:
     Raises
     ------
     ValueError: when nothing may be called so, or there is no such device.
+    ModuleNotFoundError: where torch is not installed, which a fold on the CPU does without.
     """
     check_device(name)
-    import torch
-
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        msg = f"device {name}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[train]'"
+        raise ModuleNotFoundError(msg, name=error.name) from error
     if name == "cpu":  # without a look at the driver, which a process that forks must not have had
         return torch.device("cpu")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0

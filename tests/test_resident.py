@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.emulator import device as device_module
 from coffea_iqn.emulator.device import Resident, levels_on_device
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets.features import INPUTS, SCALES
@@ -88,9 +89,33 @@ def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
     assert 0.2 < found.float().mean() < 1.0
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_tensors_that_are_no_jets_are_refused(device, shipped, keys):
+    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).gen
+    gen, keys = torch.tensor(gen, device=device), torch.tensor(keys.astype(np.int64), device=device)
+    index, tau = torch.arange(len(keys), device=device), torch.full_like(gen, 0.5)
+    for column, bad, message in ((0, 0.0, "pt above 0"), (1, np.nan, "finite numbers"), (3, np.inf, "finite numbers")):
+        strange = gen.clone()
+        strange[7, column] = bad
+        for draw in (resident.sample, resident.respond):
+            with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 500"):
+                draw(strange, tau)
+        with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 500"):
+            resident.fold(strange, keys, index)
+    for level in (0.0, 1.0, np.nan):
+        tau[3, 1] = level
+        with pytest.raises(ValueError, match=r"tau: expected levels in \(0, 1\), got"):
+            resident.sample(gen, tau)
+    with pytest.raises(ValueError, match=r"expected shapes \(500, 4\) and \(500,\), got \(1, 4\) and \(500,\)"):
+        resident.fold(gen, keys[:1], index)  # which would draw all jets from one event
+    with pytest.raises(ValueError, match=r"expected integers, got torch\.float32 and torch\.int64"):
+        resident.fold(gen, keys.float(), index)  # in which the last bits are lost
+
+
 @pytest.mark.parametrize("n_jets", [0, 1, 20])
-def test_nothing_leaves_the_device(emulator, n_jets):
+def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     """The device "meta" computes nothing, but refuses tensors of another one, as a GPU would."""
+    monkeypatch.setattr(device_module, "check_jets", lambda *_, **__: None)  # which looks at numbers
     resident = Resident.of(emulator, torch.device("meta"))
     gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, 57))
     reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)

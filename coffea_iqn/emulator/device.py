@@ -8,9 +8,10 @@ from functools import partial
 from typing import Any
 
 import torch
+from array_api_compat import array_namespace
 from torch import Tensor
 
-from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.iqn.device import BLOCK, in_blocks
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, AutoregressiveNetwork, Member, OriginNetwork
@@ -69,13 +70,13 @@ class Resident:
     def sample(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> Tensor:
-        """One reco jet for each gen jet, (N, 4); arguments as of `Emulator.sample`."""
+        """One reco jet for each gen jet, (N, 4); arguments and errors as of `Emulator.sample`."""
         return self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=False)
 
     def respond(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Reco jets (N, 4) and efficiencies (N,); arguments as of `Emulator.respond`."""
+        """Reco jets (N, 4) and efficiencies (N,); arguments and errors as of `Emulator.respond`."""
         both = self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=True)
         return both[:, :-1], both[:, -1]
 
@@ -97,7 +98,18 @@ class Resident:
         keys: the `uniforms.event_keys` of the event each jet belongs to, (N, 4), as integers.
         index: of the gen jet in its event, before any cut, (N,).
         replica: which of several independent draws.
+
+        Raises
+        ------
+        ValueError: for what is no jet, and for keys or indices that are no integers, or not those of each jet.
         """
+        if tuple(keys.shape) != (len(gen), 4) or tuple(index.shape) != (len(gen),):
+            msg = f"keys, index: expected shapes {(len(gen), 4)} and {(len(gen),)}, got {tuple(keys.shape)} and "
+            msg += f"{tuple(index.shape)}"
+            raise ValueError(msg)
+        if not all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index)):
+            msg = f"keys, index: expected integers, got {keys.dtype} and {index.dtype}"
+            raise ValueError(msg)
         tau = levels_on_device(keys, index, replica=replica, n=self.network.n_targets)
         reco, efficiency = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
         return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
@@ -166,6 +178,7 @@ class Resident:
     def _in_blocks(
         self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
+        check_jets(gen, tau, context, other_is="tau", n=self.network.n_targets)
         answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
         made: Tensor = in_blocks(answer, gen, tau, context, rows=self.block)
         return made

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.emulator import compiled, summaries
-from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks
 from coffea_iqn.iqn.network import N_TARGETS, Network
@@ -137,8 +137,8 @@ class Emulator:
         -------
         (N, 4), float32: pt [GeV], eta, phi [rad], mass [GeV].
         """
-        _check(gen, tau, context, other_is="tau")
-        _check(gen, reco, context, other_is="reco jets")
+        check_jets(gen, tau, context, other_is="tau")
+        check_jets(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
         chain = partial(on.quantiles, threshold=on.variables.threshold(raw_pt_min))
         return _with_torch(chain, gen, tau.astype(np.float32, copy=False), reco, context, on=on)
@@ -160,7 +160,7 @@ class Emulator:
 
         With a raw_pt_min, as of `sample`, P(matched, and above it).
         """
-        _check(gen, gen, context, other_is="gen jets")
+        check_jets(gen, gen, context, other_is="gen jets")
         on = self.on("cpu")
         return _with_torch(partial(on.efficiency, threshold=on.variables.threshold(raw_pt_min)), gen, context, on=on)
 
@@ -228,7 +228,7 @@ class Emulator:
         self, gen: Floats, reco: Floats, context: Floats | None, raw_pt_min: float | None
     ) -> tuple[Floats, Floats]:
         """Levels and log-densities of the standardised targets, (N, 4) each."""
-        _check(gen, reco, context, other_is="reco jets")
+        check_jets(gen, reco, context, other_is="reco jets")
         on = self.on("cpu")
         chain = partial(on.levels_and_log_densities, threshold=on.variables.threshold(raw_pt_min))
         both = _with_torch(chain, gen, reco, context, on=on)
@@ -285,7 +285,7 @@ class Prepared:
         self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
         """Reco jets and, where they are wanted, efficiencies."""
-        _check(gen, tau, context, other_is="tau", n=self.emulator.network.n_targets)
+        check_jets(gen, tau, context, other_is="tau", n=self.emulator.network.n_targets)
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
@@ -315,36 +315,3 @@ def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -
 
     made: Floats = in_blocks(there, *arrays, rows=on.block)
     return made
-
-
-def _check(gen: Floats, other: Floats, context: Floats | None, *, other_is: str, n: int = N_TARGETS) -> None:
-    """Raise ValueError unless gen are jets, other jets or levels of them ("reco jets", "tau"), and context is known."""
-    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or other.shape != (len(gen), n):
-        shapes = "two arrays of one shape (N, 4)" if n == N_TARGETS else f"arrays of shapes (N, 4) and (N, {n})"
-        msg = f"emulator: expected {shapes}, got {gen.shape} and {other.shape}"
-        raise ValueError(msg)
-    if context is not None and context.shape != (len(gen), N_COLUMNS):
-        msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {context.shape}"
-        raise ValueError(msg)
-    for name, values in (("gen jets", gen), (other_is, other), ("context", context)):
-        if np.ma.isMaskedArray(values):
-            msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
-            raise ValueError(msg)
-        if values is None or not len(values):
-            continue
-        # in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
-        with np.errstate(over="ignore"):
-            single = np.asarray(values, dtype=np.float32)
-        if name == "tau":
-            if not (single.min() > 0.0 and single.max() < 1.0):  # nor NaN
-                msg = f"tau: expected levels in (0, 1), got {values.min()} to {values.max()}"
-                raise ValueError(msg)
-            continue
-        finite = np.isfinite(single)
-        wrong = 0 if finite.all() else int((~finite).any(axis=1).sum())
-        if wrong:
-            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows otherwise"
-            raise ValueError(msg)
-        if name != "context" and not single[:, PT].min() > 0.0:
-            msg = f"{name}: expected pt above 0, got {int((single[:, PT] <= 0.0).sum())} of {len(values)} otherwise"
-            raise ValueError(msg)

@@ -184,3 +184,48 @@ class Variables:
         """Which gen jets (N, 4) the detector can have a matched reco jet of, (N,) bool."""
         support = self.support.drawn_in()
         return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone
+
+
+def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: int = N_TARGETS) -> None:
+    """Look whether arrays, or tensors, are jets and levels before anything is drawn from them.
+
+    Parameters
+    ----------
+    gen: gen jets, (N, 4).
+    other: what comes with them, (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
+    context: (N, 57), or None.
+
+    Raises
+    ------
+    ValueError: for wrong shapes, masks, numbers that are not finite, pt not above zero, levels outside (0, 1).
+    """
+    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or tuple(other.shape) != (len(gen), n):
+        shapes = "two arrays of one shape (N, 4)" if n == N_TARGETS else f"arrays of shapes (N, 4) and (N, {n})"
+        msg = f"emulator: expected {shapes}, got {tuple(gen.shape)} and {tuple(other.shape)}"
+        raise ValueError(msg)
+    if context is not None and tuple(context.shape) != (len(gen), N_COLUMNS):
+        msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {tuple(context.shape)}"
+        raise ValueError(msg)
+    for name, values in (("gen jets", gen), (other_is, other), ("context", context)):
+        if np.ma.isMaskedArray(values):
+            msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
+            raise ValueError(msg)
+        if values is None or not len(values):
+            continue
+        xp = array_namespace(values)
+        # in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
+        with np.errstate(over="ignore"):
+            single = xp.astype(values, xp.float32, copy=False)
+        if name == "tau":
+            if not (xp.min(single) > 0.0 and xp.max(single) < 1.0):  # nor NaN
+                msg = f"tau: expected levels in (0, 1), got {float(xp.min(values))} to {float(xp.max(values))}"
+                raise ValueError(msg)
+            continue
+        finite = xp.isfinite(single)
+        wrong = 0 if xp.all(finite) else int(xp.sum(xp.any(~finite, axis=1)))
+        if wrong:
+            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows otherwise"
+            raise ValueError(msg)
+        if name != "context" and not xp.min(single[:, PT]) > 0.0:
+            msg = f"{name}: expected pt above 0, got {int(xp.sum(single[:, PT] <= 0.0))} of {len(values)} otherwise"
+            raise ValueError(msg)

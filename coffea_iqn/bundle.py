@@ -85,8 +85,8 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     variables = _variables(content["variables"])
     probe = np.full((1, len(VARIABLES)), 30.0, dtype=np.float32)
     n_inputs = variables.network_inputs(probe, None).shape[1]
-    n_described = n_inputs if origin is None else origin.n_outputs
-    wanted: list[tuple[Any, int]] = [(origin, n_inputs), (network, n_described), (gate, n_described)]
+    n_seen = n_inputs if origin is None else origin.n_outputs
+    wanted: list[tuple[Any, int]] = [(origin, n_inputs), (network, n_seen), (gate, n_seen)]
     for part, n in wanted:
         if part is not None:
             _check_inputs("network", part, n)

@@ -61,7 +61,7 @@ class Folding:
             return made
         four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
         others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
-        # of what is drawn beside the four-momentum nothing is known of these
+        # unmatched jets have none of the targets beside the four-momentum
         beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
         others = others._replace(values=np.concatenate([others.values, beside], axis=1))
         return self._above_threshold(Drawn.joined([made, others]))
@@ -297,7 +297,7 @@ class IQNFolder:
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside.
-        context: what else is known of the jets, (N, 57), as `context.encode` gives it; None for nothing.
+        context: conditioning variables of the jets, (N, 57), as `context.encode` gives it; None for nothing.
 
         Returns
         -------

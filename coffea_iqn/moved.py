@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 MOVED = {
     "context": "jets.context",
@@ -37,6 +39,49 @@ MOVED = {
     "variables": "emulator.preprocessing",
     "verdict": "validation.verdict",
 }
+ELSEWHERE = {
+    "context.describe": "jets.context.conditioning_variables",
+    "features.Standardisation": "iqn.standardisation.Standardisation",
+    "networks.QuantileNetwork": "iqn.networks.AutoregressiveNetwork",
+    "uniforms.levels_on_device": "emulator.device.levels_on_device",
+}
+FORMS = {
+    "ratio_targets": ("encode", "ratio"),
+    "jets_from_ratios": ("decode", "ratio"),
+    "residual_targets": ("encode", "residual"),
+    "jets_from_residuals": ("decode", "residual"),
+    "symmetric_targets": ("encode", "symmetric"),
+    "jets_from_symmetric": ("decode", "symmetric"),
+}  # of `features`: what `jets.targets` does with one form of the four-momentum
+LEVELS = ("flavour", "neighbours", "event")  # of `context`: the columns of one level
+
+
+def _there(path: str) -> Any:
+    module, _, name = path.rpartition(".")
+    return getattr(import_module(f"{__package__}.{module}"), name)
+
+
+def _level(name: str, *jets: Any) -> Any:
+    """The columns of a level, but for the one that says whether it is known, of jets and counts, or of PDG codes."""
+    xp, known = import_module("numpy"), {}
+    if name == "flavour":
+        known["parton"] = jets[0]
+        jets = xp.ones((len(jets[0]), 4)), xp.ones(len(jets[0]), dtype=int)
+    columns = _there("jets.context.conditioning_variables")(*jets, **known)
+    return columns[:, _there("jets.context.columns_of")(name)][:, :-1]
+
+
+def _elsewhere(module: str, name: str) -> Any:
+    """What a module no longer has, from where it is now; looked up when asked for, as torch may come with it."""
+    if f"{module}.{name}" in ELSEWHERE:
+        return _there(ELSEWHERE[f"{module}.{name}"])
+    if module == "features" and name in FORMS:
+        way, form = FORMS[name]
+        return partial(_there(f"jets.targets.{way}"), _there("jets.targets.TARGETS")[form])
+    if module == "context" and name in LEVELS:
+        return partial(_level, name)
+    msg = f"module '{__package__}.{module}' has no attribute {name!r}"
+    raise AttributeError(msg)
 
 
 class _Finder(MetaPathFinder, Loader):
@@ -50,8 +95,10 @@ class _Finder(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if package == __package__ and name in MOVED else None
 
     def exec_module(self, module: ModuleType) -> None:
-        there = import_module(f"{__package__}.{MOVED[module.__name__.rpartition('.')[2]]}")
+        old = module.__name__.rpartition(".")[2]
+        there = import_module(f"{__package__}.{MOVED[old]}")
         vars(module).update({name: value for name, value in vars(there).items() if not name.startswith("__")})
+        vars(module)["__getattr__"] = partial(_elsewhere, old)
 
 
 sys.meta_path.append(_Finder())

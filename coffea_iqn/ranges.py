@@ -76,7 +76,7 @@ CONE = Range(above=0, most=1.5)
 ETA_EDGE = Range(above=0, most=20)
 ENERGY = Range(above=0, most=1e3)  # TeV
 FRACTION = Range(above=0, below=1)
-CHANCE = Range(least=0, most=1)
+PROBABILITY = Range(least=0, most=1)
 SEED = Range(least=0, most=2**63 - 1, whole=True)
 WORKERS = Range(least=1, most=4096, whole=True)
 COUNT = Range(least=1, most=10**9, whole=True)

@@ -10,11 +10,12 @@ from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from matplotlib.figure import Figure
 
 from coffea_iqn import IQNFolder, bundle, cli, plotting
+from coffea_iqn.context import event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.files.inputs import NanoSchema
-from coffea_iqn.jets.context import columns_of, describe, encode
+from coffea_iqn.jets.context import encode
 from coffea_iqn.plotting import saving
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
@@ -103,26 +104,6 @@ CARD = {
     "jets": {"algorithm": "anti-kt", "radius": 0.4, "cone": 0.25},
     "domain": {"gen_pt": [15.0, 3000.0], "gen_abs_eta": [0.0, 5.0]},
 }
-
-
-def flavour(parton):
-    """The flavour columns of jets of these (signed) PDG codes, (N, 5)."""
-    return _level("flavour", describe(np.ones((len(parton), 4)), np.ones(len(parton), dtype=np.int64), parton=parton))
-
-
-def neighbours(jets, counts):
-    """What surrounds each jet, (N, 3)."""
-    return _level("neighbours", describe(jets, counts))
-
-
-def event(jets, counts):
-    """The event as a jet of it sees it, (N, 19)."""
-    return _level("event", describe(jets, counts))
-
-
-def _level(name, columns):
-    """The columns of a level, but for the one that says whether it is known."""
-    return columns[:, columns_of(name)][:, :-1]
 
 
 @pytest.fixture(scope="session", params=[*RECIPES, *BUNDLES])

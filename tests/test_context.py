@@ -4,13 +4,14 @@ import awkward as ak
 import numpy as np
 import pytest
 
+from coffea_iqn.context import event as event_columns
+from coffea_iqn.context import flavour, neighbours
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import Names, flatten_jets
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets import context
 from coffea_iqn.jets.table import interleaved
-from conftest import context_of, flavour, neighbours, open_events
-from conftest import event as event_columns
+from conftest import context_of, open_events
 
 
 def known(name, columns):
@@ -106,7 +107,7 @@ def test_event_equals_slow_reference():
 def test_flavours_of_the_other_jets():
     code, pt = np.array([21, -5, 5, 3, 0, 4]), np.array([20, 40, 30, 10, 15, 12])
     jets = np.array([1, 0, 0, 1]) + pt[:, None] * np.array([1, 0, 0, 0])
-    columns = known("flavours", context.describe(jets, np.array([4, 0, 2]), parton=code))
+    columns = known("flavours", context.conditioning_variables(jets, np.array([4, 0, 2]), parton=code))
     expected = [[0, 1, 0, 2], [1, 1, 0, 1], [1, 1, 0, 1], [1, 0, 0, 2], [0, 0, 1, 0], [0, 0, 0, 0]]
     np.testing.assert_allclose(np.expm1(columns[:, :4]), expected, atol=1e-6)
     hardest, next_one = (columns[:, 4 * k : 4 * k + 4] for k in (1, 2))
@@ -117,7 +118,7 @@ def test_flavours_of_the_other_jets():
 def test_missing_momentum_is_seen_from_the_jet():
     jets = np.array([[20.0, 0, 0.5, 1], [40.0, 0, 0.5 - np.pi, 1]])
     missing = np.array([[10.0, 0.5], [99.0, 0.0]])
-    columns = known("missing", context.describe(jets, np.array([2, 0]), missing=missing))
+    columns = known("missing", context.conditioning_variables(jets, np.array([2, 0]), missing=missing))
     np.testing.assert_allclose(columns, [[np.log(2), np.log(1.5), 1], [np.log(2), np.log(1.25), -1]], rtol=1e-6)
 
 
@@ -130,20 +131,20 @@ def test_composition():
         np.log(fraction + 0.01) / 2 + 0.5,
         np.log(1.01 - fraction) / 2 + 0.5,
     ]
-    columns = known("composition", context.describe(make_jets([3]), np.array([3]), composition=given))
+    columns = known("composition", context.conditioning_variables(make_jets([3]), np.array([3]), composition=given))
     np.testing.assert_allclose(columns, np.stack(expected, axis=1), rtol=1e-5, atol=1e-6)
 
 
 def test_substructure_of_jets_with_too_few_particles_is_finite():
     tau = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, 0.05]])
-    columns = known("substructure", context.describe(make_jets([3]), np.array([3]), tau=tau))
+    columns = known("substructure", context.conditioning_variables(make_jets([3]), np.array([3]), tau=tau))
     np.testing.assert_allclose(columns[:, 1:], [[0, 0], [0, 0], [0.5, 0.5]])
     np.testing.assert_allclose(columns[:, 0], np.log([2.0**-14, 0.1, 0.2]) / 2 + 1, rtol=1e-6)
 
 
 def test_numbers_that_are_not_finite_leave_a_level_unknown():
     nan = np.nan
-    columns = context.describe(
+    columns = context.conditioning_variables(
         make_jets([2, 1]),
         np.array([2, 1]),
         composition=np.array([[1, nan, 0.5], [-2, 1, 0.5], [1, 1, 0.5]]),
@@ -183,34 +184,38 @@ def everything(counts, seed=0):
 def test_an_event_does_not_depend_on_others():
     counts = np.array([3, 0, 1, 7, 2, 0, 12, 1, 4])
     jets, given, missing = everything(counts)
-    together = context.describe(jets, counts, **given, missing=missing)
+    together = context.conditioning_variables(jets, counts, **given, missing=missing)
     stop = np.cumsum(counts)
     for k in range(len(counts)):
         rows = slice(stop[k] - counts[k], stop[k])
         own = {name: values[rows] for name, values in given.items()}
-        alone = context.describe(jets[rows], counts[k : k + 1], **own, missing=missing[k : k + 1])
+        alone = context.conditioning_variables(jets[rows], counts[k : k + 1], **own, missing=missing[k : k + 1])
         assert alone.tobytes() == together[rows].tobytes()
 
 
 def test_shapes_must_agree():
     jets, given, missing = everything([2, 1])
     with pytest.raises(ValueError, match="counts: expected 3 jets in all, got 4"):
-        context.describe(jets, np.array([2, 2]))
+        context.conditioning_variables(jets, np.array([2, 2]))
     for name, values in {**given, "missing": missing}.items():
         with pytest.raises(ValueError, match=rf"{name}: expected shape \(\d, ?\d?\), got"):
-            context.describe(jets, np.array([2, 1]), **{name: values[1:]})
+            context.conditioning_variables(jets, np.array([2, 1]), **{name: values[1:]})
 
 
 def test_one_compilation_serves_whatever_arrays():
     jets, given, missing = everything([2, 1])
-    context.describe(jets, np.array([2, 1]))
+    context.conditioning_variables(jets, np.array([2, 1]))
     n = len(context.write.signatures)
     read_only = jets.astype(np.float32)
     read_only.flags.writeable = False
     small = given["parton"].astype(np.int8)
-    context.describe(read_only, [2, 1], parton=small, tau=given["tau"][:, ::-1], missing=np.asfortranarray(missing))
-    context.describe(jets[:1], np.array([1], dtype=np.int32), composition=given["composition"][:1].astype(np.float32))
-    context.describe(jets[:0], np.zeros(0, dtype=int), parton=small[:0], missing=missing[:0])
+    context.conditioning_variables(
+        read_only, [2, 1], parton=small, tau=given["tau"][:, ::-1], missing=np.asfortranarray(missing)
+    )
+    context.conditioning_variables(
+        jets[:1], np.array([1], dtype=np.int32), composition=given["composition"][:1].astype(np.float32)
+    )
+    context.conditioning_variables(jets[:0], np.zeros(0, dtype=int), parton=small[:0], missing=missing[:0])
     assert len(context.write.signatures) == n
 
 

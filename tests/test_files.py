@@ -59,7 +59,7 @@ def test_jets_of_physlite_are_those_of_nanoaod(physlite):
     assert found.pt.type.content.content.primitive == "float32"
     expected = folder(ours.GenJet, ours)
     same = ak.num(found) == ak.num(expected)
-    assert ak.mean(same) > 0.999  # MeV are rounded: a chance may fall on the other side
+    assert ak.mean(same) > 0.999  # MeV are rounded: a jet may fall on the other side of the threshold
     for field in ("pt", "eta", "phi", "mass"):
         difference = ak.flatten(found[field][same] - expected[field][same])
         assert np.quantile(np.abs(difference), 0.99) < 1e-3

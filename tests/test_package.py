@@ -10,11 +10,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import coffea_iqn
 import coffea_iqn.processors
 from coffea_iqn import moved
+from conftest import make_pairs
 
 ROOT = Path(coffea_iqn.__file__).parent
 
@@ -68,11 +70,15 @@ def test_every_package_is_known():
 
 
 PUBLIC = """
-skims.Skim context.encode uniforms.event_keys training.train validation.validate recipes.TrainingSettings verdict.judged
-verdict.BY_KEY spoiling.spoil copies.Effort selections.Box resident.Resident merging.merge generating.generate
-fitting.Schedule fitting.Check events.Names distilling.distil variables.Variables files.NanoSchema files.inspect
-files.Source files.InputError histograms.AXES emulator.Emulator bundle.load folder.FoldCounts matching.match_jets
-features.SCALES networks.MEMBERS trees.iterate
+skims.Skim context.encode context.describe uniforms.event_keys training.train validation.validate
+recipes.TrainingSettings verdict.judged verdict.BY_KEY spoiling.spoil copies.Effort selections.Box resident.Resident
+merging.merge generating.generate fitting.Schedule fitting.Check events.Names distilling.distil variables.Variables
+files.NanoSchema files.inspect files.Source files.InputError histograms.AXES emulator.Emulator bundle.load
+folder.FoldCounts matching.match_jets features.SCALES networks.MEMBERS trees.iterate context.flavour
+context.neighbours context.event features.Standardisation features.ratio_targets features.jets_from_ratios
+features.residual_targets features.jets_from_residuals features.symmetric_targets features.jets_from_symmetric
+networks.QuantileNetwork uniforms.levels_on_device validation.Validation validation.Comparison
+validation.compare_spectra
 """
 
 
@@ -84,6 +90,12 @@ def test_what_was_public_is_importable_where_it_was():
     assert importlib.import_module("coffea_iqn.skims").Skim is importlib.import_module("coffea_iqn.files.skims").Skim
     for there in moved.MOVED.values():
         importlib.import_module(f"coffea_iqn.{there}")
+    before, pairs = importlib.import_module("coffea_iqn.features"), make_pairs(50)
+    for there, back in (("ratio_targets", "jets_from_ratios"), ("symmetric_targets", "jets_from_symmetric")):
+        targets = getattr(before, there)(pairs.reco, pairs.gen)
+        np.testing.assert_allclose(getattr(before, back)(targets, pairs.gen), pairs.reco, rtol=1e-4, atol=1e-4)
+    with pytest.raises(AttributeError, match="has no attribute 'cows'"):
+        before.cows  # noqa: B018
 
 
 HEAVY = ("torch", "coffea", "uproot", "hist", "matplotlib", "pandas", "dask")

@@ -59,18 +59,18 @@ def test_features_are_those_of_arrays(device):
 def test_jets_are_those_of_the_cpu(emulator, device):
     pairs = make_pairs(3000)
     tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, pairs.gen.shape).astype(np.float32)
-    reco, chance = emulator.respond(pairs.gen, tau, pairs.context, backend="torch")
+    reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context, backend="torch")
     there = [torch.tensor(columns, device=device) for columns in (pairs.gen, tau, pairs.context)]
-    reco_there, chance_there = emulator.on(device).respond(*there)
+    reco_there, efficiency_there = emulator.on(device).respond(*there)
     alone = emulator.on(device).sample(*there)
-    assert {tensor.device.type for tensor in (reco_there, chance_there, alone)} == {device}
+    assert {tensor.device.type for tensor in (reco_there, efficiency_there, alone)} == {device}
     if device == "cpu":
         np.testing.assert_array_equal(reco_there, reco)
-        np.testing.assert_array_equal(chance_there, chance)
+        np.testing.assert_array_equal(efficiency_there, efficiency)
     turned = reco_there.cpu().numpy() - reco
     turned[:, 2] = (turned[:, 2] + np.pi) % (2 * np.pi) - np.pi
     np.testing.assert_array_less(np.abs(turned), 1e-4 * (1.0 + np.abs(reco)))
-    np.testing.assert_allclose(chance_there.cpu(), chance, atol=1e-4)
+    np.testing.assert_allclose(efficiency_there.cpu(), efficiency, atol=1e-4)
     np.testing.assert_array_equal(alone.cpu(), reco_there.cpu())
 
 
@@ -80,12 +80,12 @@ def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
     index = np.arange(len(keys)) % 5
     there = [torch.tensor(columns, device=device) for columns in (gen, keys, index)]
     reco, found = resident.fold(*there, replica=3, raw_pt_min=15.0)
-    expected, chance = resident.respond(
+    expected, efficiency = resident.respond(
         there[0], torch.tensor(levels(keys, index, replica=3), device=device), raw_pt_min=15.0
     )
     u = levels(keys, index, replica=3, stream=STREAM_ACCEPTANCE)[:, 0]
     np.testing.assert_array_equal(reco.cpu(), expected.cpu())
-    np.testing.assert_array_equal(found.cpu(), u < chance.cpu().numpy())
+    np.testing.assert_array_equal(found.cpu(), u < efficiency.cpu().numpy())
     assert 0.2 < found.float().mean() < 1.0
 
 
@@ -119,8 +119,8 @@ def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     resident = Resident.of(emulator, torch.device("meta"))
     gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, 57))
     reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)
-    bare, chance = resident.respond(gen, tau)
-    assert {tensor.device.type for tensor in (reco, found, bare, chance)} == {"meta"}
+    bare, efficiency = resident.respond(gen, tau)
+    assert {tensor.device.type for tensor in (reco, found, bare, efficiency)} == {"meta"}
     assert (reco.shape, found.shape, found.dtype) == ((n_jets, 4), (n_jets,), torch.bool)
     assert all(not p.is_meta for p in emulator.network.module.parameters())
 

@@ -112,7 +112,7 @@ NEIGHBOURS = {
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
 def test_levels_tell_nothing_of_their_neighbours(neighbour):
-    """Uniform pairs in 16 × 16 cells, for every two of the variables, and sums and low digits as those of chance."""
+    """Uniform pairs in 16 × 16 cells, for every two of the variables, and sums and low digits, are independent."""
     one, other = NEIGHBOURS[neighbour]
     worst = 1.0
     for a in one.T:
@@ -124,8 +124,8 @@ def test_levels_tell_nothing_of_their_neighbours(neighbour):
     assert worst > 1e-5  # of 48 tests
 
 
-def test_runs_up_and_down_are_those_of_chance():
-    """The signs of differences along jets and events: a turn is to be expected with a chance of 2/3."""
+def test_runs_up_and_down_are_those_of_random_numbers():
+    """The signs of differences along jets and events: a turn is to be expected with a probability of 2/3."""
     u = levels(np.repeat(keys_of(N // 4), 4, axis=0), np.tile(np.arange(4), N // 4))
     for column in (*u.T, u.ravel()):
         turns = (np.diff(column[:-1]) > 0) != (np.diff(column[1:]) > 0)

@@ -140,7 +140,7 @@ def draw(
     for start in range(0, len(gen), TILE):
         n = min(TILE, len(gen) - start)
         take(gen, start, n, gen_tile)
-        jets.describe(gen_tile, n, base)
+        jets.calorimeter_variables(gen_tile, n, base)
         standardise(base, n, model.engine, inputs)
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
@@ -166,7 +166,7 @@ def draw(
 
 @part
 def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singles, known: Singles) -> None:
-    """What the quantile networks see: the inputs but for the event's, and `OriginNetwork.describe` of all of them."""
+    """What the quantile networks see: `OriginNetwork.with_origin` of the inputs."""
     for k in range(model.n_own):
         row, to = inputs[k], known[k]
         for t in range(n):
@@ -289,7 +289,7 @@ def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Sin
     first = jets.N_CALORIMETER
     take(sources.gen, start, n, gen_tile)
     take(sources.reco, start, n, reco_tile)
-    jets.describe(gen_tile, n, rows)
+    jets.calorimeter_variables(gen_tile, n, rows)
     outcome = rows[first : first + jets.N_OUTCOME]
     jets.outcome(gen_tile, reco_tile, sources.found[start : start + n], rows, n, sources.small, outcome)
     gather(sources.context, start, n, sources.levels, first + jets.N_OUTCOME, rows)

@@ -122,7 +122,7 @@ class Resident:
     def inputs(self, gen: Tensor, context: Tensor | None) -> Tensor:
         """What the quantile and the acceptance network see of gen jets."""
         inputs: Tensor = self.variables.network_inputs(gen, context)
-        return inputs if self.origin is None else self.origin.describe(inputs)
+        return inputs if self.origin is None else self.origin.with_origin(inputs)
 
     def answer(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool

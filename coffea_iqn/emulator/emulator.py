@@ -35,7 +35,7 @@ class Emulator:
     origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
         None where there is one sample.
     unmatched: the model of reco jets that match no gen jet; None makes none.
-    card: what is to be known of the emulator: jets, domain of validity, training, closure.
+    card: what a user needs to know: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
     phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 57), or None where nothing is known.
@@ -77,7 +77,7 @@ class Emulator:
         backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
             network has on this device.
         device: "cpu"; "cuda" or "cuda:N" for a GPU; "auto" for a GPU where there is one.
-        levels: of context; where all others are known of none of these jets, it takes less time to say so.
+        levels: of context that these jets have, where they have none of the others: saves time.
 
         Returns
         -------

@@ -125,7 +125,7 @@ def levels_of(jet_fields: Collection[str], collections: Collection[str], names: 
 
 
 class GenEvents(NamedTuple):
-    """Gen jets of events in a row, and what the file knows of them, None where it does not: see `context.describe`.
+    """Gen jets of events in a row, and what the file says of them or None, as of `context.conditioning_variables`.
 
     Attributes
     ----------
@@ -142,15 +142,15 @@ class GenEvents(NamedTuple):
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels of context that may be known of these jets; the others are known of none."""
+        """The levels of context that these jets may have; they have none of the others."""
         needed = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
         needed |= {"substructure": self.tau, "missing": self.missing}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
     def context(self, out: Singles | None = None) -> Singles:
-        """What is known of each jet beside its four-momentum, (N, 57); in rows of out, where they are given."""
+        """The conditioning variables of each jet, (N, 57); in rows of out, where they are given."""
         known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}
-        return context.describe(self.jets.values, self.jets.counts, **known, out=out)
+        return context.conditioning_variables(self.jets.values, self.jets.counts, **known, out=out)
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """The same, so many events at a time, each block with the events that are in it; at least one block."""

@@ -20,7 +20,7 @@ from coffea_iqn.events.collections import FIELDS, TAU_ARRAY, Names, levels_of
 from coffea_iqn.events.identity import IDENTITY
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import describe, nearest_distance
+from coffea_iqn.jets.context import conditioning_variables, nearest_distance
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Ints
 
@@ -154,7 +154,7 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         jets = JetTable(values, counts, np.arange(len(values)))
         valid = jets.where(jets.valid())
         width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
-        return radii.histogram(nearest_distance(describe(valid.values, valid.counts))), width
+        return radii.histogram(nearest_distance(conditioning_variables(valid.values, valid.counts))), width
     except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
         return nothing
 

@@ -46,7 +46,7 @@ class Skim:
     to them, with the branches that point into it. Emulated jets named Jet come with the gen jets that were folded, as
     `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with `GenPart_inFile`, false, unless branches of GenPart are kept: to
     coffea's NanoAODSchema a file without GenPart is data, whose jets have no `matched_gen`. A file is named after
-    dataset, input and range of events, and is there when it is whole: a task done again writes the same file again.
+    dataset, input and range of events, and written atomically: a task done again writes the same file again.
 
     Raises
     ------

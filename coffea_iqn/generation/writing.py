@@ -131,7 +131,7 @@ class Writer:
 
 @contextlib.contextmanager
 def written_whole(path: Path, seed: int) -> Iterator[Writer]:
-    """A file that is there when the block ends well, and is not when it does not.
+    """A ROOT file, written atomically: complete when the block ends well, else not there.
 
     Raises
     ------

@@ -20,7 +20,7 @@ from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log
 
 FOUR = np.float32(4.0)
 LEAST_SLOPE, LEAST_STEP = np.float32(SLOPE_MIN), np.float32(STEP_MIN)
-LEAST_CHANCE = np.float32(LEAST_INSIDE)
+SINGLE_INSIDE = np.float32(LEAST_INSIDE)
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
 
 
@@ -64,7 +64,7 @@ def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Sin
         small_low, small_high = small_low * big_low, small_high * big_high
         low, not_low = (big_low, small_low) if z_low[t] > ZERO else (small_low, big_low)
         high, not_high = (big_high, small_high) if z_high[t] > ZERO else (small_high, big_high)
-        inside = max(not_low - not_high if z_low[t] + z_high[t] > ZERO else high - low, LEAST_CHANCE)
+        inside = max(not_low - not_high if z_low[t] + z_high[t] > ZERO else high - low, SINGLE_INSIDE)
         z[t] = log(low + tau[t] * inside) - log(not_high + (ONE - tau[t]) * inside)
 
 
@@ -230,7 +230,7 @@ def draw_target(
     one: Singles,
     two: Singles,
 ) -> None:
-    """A target of a tile, from what is known, those before it among this, and between two bounds.
+    """A target of a tile, given the conditioning variables and the targets before it, between two bounds.
 
     Parameters
     ----------

@@ -57,7 +57,7 @@ def _of_all(
 
 
 class Kind(NamedTuple):
-    """What is to be known of a type of networks without its module: what else its description says, and its arrays."""
+    """A type of networks without its module: further entries of its description, and its arrays."""
 
     keywords: tuple[str, ...]
     shapes: Callable[[Mapping[str, Any]], Shapes]

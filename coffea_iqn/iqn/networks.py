@@ -421,7 +421,7 @@ class OriginNetwork(nn.Module):
 
     @property
     def n_outputs(self) -> int:
-        """Columns of what `describe` gives."""
+        """Columns of what `with_origin` gives."""
         return self.n_inputs - self.n_event + self.n_samples
 
     def description(self) -> dict[str, Any]:
@@ -433,7 +433,7 @@ class OriginNetwork(nn.Module):
         logits: Tensor = self.net(x)
         return logits
 
-    def describe(self, x: Tensor) -> Tensor:
+    def with_origin(self, x: Tensor) -> Tensor:
         """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
         likely = functional.log_softmax(self(x), dim=1).clamp(min=LOG_LIKELY_MIN)
         own = x[:, : self.n_inputs - self.n_event]

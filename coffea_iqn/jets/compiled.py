@@ -25,7 +25,7 @@ from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import part
 from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh, wrapped
 
-LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `describe` that more than the network needs
+LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `calorimeter_variables` that more than the network needs
 N_CALORIMETER, N_OUTCOME = 14, 6
 
 QUARTER = np.float32(0.25)
@@ -50,7 +50,7 @@ def places_of(levels: Sequence[str]) -> Ints:
 
 
 @part
-def describe(jets: Singles, n: int, rows: Singles) -> None:
+def calorimeter_variables(jets: Singles, n: int, rows: Singles) -> None:
     """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
     pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
@@ -98,7 +98,7 @@ def _phase_in_eta(abs_eta: np.float32) -> np.float32:
 
 @part
 def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
-    """`features.Compression.size`, (4, tile), of jets that `describe` described; coefficients (10, 4)."""
+    """`features.Compression.size`, (4, tile), of jets with their `calorimeter_variables`; coefficients (10, 4)."""
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
     for k in range(len(size)):
         row, c = size[k], coefficients[:, k]

@@ -1,4 +1,4 @@
-"""What is known of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
+"""Conditioning variables of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
 
 Of the jet::
 
@@ -87,7 +87,7 @@ def write(
     ----------
     columns: (N, 57) float32.
     starts: the first column of each level, in the order of `context.WIDTHS`.
-    jets, counts, parton, composition, tau, missing: as of `context.describe`; of length 0 where there are none.
+    jets, counts, parton, composition, tau, missing: as of `conditioning_variables`; of length 0 where none.
     """
     # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
     of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
@@ -116,7 +116,7 @@ def write(
     )
     for number in range(1, most + 2):
         made.log_of[number] = log(number)
-    _describe(jets, made)
+    _fill_kinematics(jets, made)
     first = 0
     for which in range(len(counts)):
         n = counts[which]
@@ -138,7 +138,7 @@ def write(
 
 
 @part
-def _describe(jets: Floats, made: _Made) -> None:
+def _fill_kinematics(jets: Floats, made: _Made) -> None:
     """Fill in what is made of each jet alone: a compiler takes several at once through such loops."""
     pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
     for i in range(len(jets)):
@@ -410,7 +410,7 @@ def encode(n_jets: int, levels: Mapping[str, Floats]) -> Singles:
 
 
 def known_levels(columns: Floats, among: Collection[str] = tuple(WIDTHS)) -> tuple[str, ...]:
-    """The levels, of some or all, that are known of any jet."""
+    """The levels, of some or all, that at least one jet has."""
     return tuple(name for name in WIDTHS if name in among and _any(columns, columns_of(name).stop - 1))
 
 
@@ -430,7 +430,7 @@ def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:
     return [columns[:, columns_of(level)] for level in levels]
 
 
-def describe(
+def conditioning_variables(
     jets: Floats,
     counts: npt.NDArray[np.integer],
     *,
@@ -440,7 +440,7 @@ def describe(
     missing: npt.NDArray[Any] | None = None,
     out: Singles | None = None,
 ) -> Singles:
-    """The columns of all levels, (N, 57), from what is known; `surroundings` says what each column is.
+    """The columns of all levels, (N, 57), from what the file has; `surroundings` says what each column is.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ def distil(
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():
-            return inputs if by is None else by.describe(inputs)
+            return inputs if by is None else by.with_origin(inputs)
 
     def origin_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None

@@ -95,7 +95,7 @@ def train(
         if origin is None:
             return inputs
         with torch.no_grad():
-            return origin.describe(inputs)
+            return origin.with_origin(inputs)
 
     def origin_loss(inputs: Tensor, sample: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None

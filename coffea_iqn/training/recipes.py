@@ -9,7 +9,7 @@ from coffea_iqn.iqn.networks import MEMBERS
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import MORE, TARGETS
-from coffea_iqn.ranges import CHANCE, CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, Range, check_choice
+from coffea_iqn.ranges import CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, PROBABILITY, Range, check_choice
 from coffea_iqn.training import optimise
 from coffea_iqn.training.optimise import Schedule
 
@@ -19,7 +19,7 @@ RANGES = {
     **optimise.RANGES,
     "slope": Range(least=0, most=10),
     "penalty": Range(least=0, most=1e6),
-    "blind": CHANCE,
+    "blind": PROBABILITY,
     "raw_pt_min": GEV,
     "cone": CONE,
     "abs_eta_max": ETA_EDGE,

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coffea_iqn.validation.comparison import validate
+from coffea_iqn.validation.comparison import Comparison, Validation, compare_spectra, validate
 
-__all__ = ["validate"]
+__all__ = ["Comparison", "Validation", "compare_spectra", "validate"]

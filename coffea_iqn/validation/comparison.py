@@ -346,7 +346,7 @@ def _ks_tests(emulated: Floats, real: Floats, effort: Effort) -> list[KSTest]:
 
 
 def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
-    """Chances to be found against what was found, of all gen jets, lost ones too; the null draws who is found."""
+    """Efficiencies against which gen jets were matched; the null draws the matched ones from the efficiencies."""
     probability = emulator.efficiency(pairs.gen, pairs.context)
     drawn = np.random.default_rng(found.effort.seed).uniform(size=len(probability)) < probability
     for into, who in ((found.truth, pairs.matched), (found.null, drawn)):

@@ -243,7 +243,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
     elif kind == "futures":
         import loky
 
-        # a pool of its own for each stage of a run would import torch in every process again
+        # a pool of its own for each stage of a run would start its processes, with all imports, again
         pool = loky.get_reusable_executor(max_workers=workers)
         try:
             yield processor.FuturesExecutor(pool=pool, workers=workers, status=status, retries=0)

@@ -100,7 +100,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
         engine=engine_of(parts, v.input_scale, v.target_scale, n_rows),
-        columns=jets.places_of([level for level in v.context if level in known]),
+        columns=jets.columns_of_levels([level for level in v.context if level in known]),
         n_own=len(seen) - n_samples,
         n_samples=n_samples,
         coefficients=singles(compression),

@@ -21,11 +21,12 @@ import numpy as np
 from coffea_iqn.emulator.compiled import Sources, count_near
 from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
 from coffea_iqn.iqn.distribution import Law
-from coffea_iqn.jets.compiled import places_of
+from coffea_iqn.jets.compiled import columns_of_levels
 from coffea_iqn.jets.context import encode, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
@@ -286,7 +287,7 @@ class Unmatched:
 
         def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> Sources:
             small = np.float32(SMALL)
-            return Sources(singles(gen), singles(reco), found, singles(context), places_of(self.context), small)
+            return Sources(singles(gen), singles(reco), found, singles(context), columns_of_levels(self.context), small)
 
         if law is None:
             numbers = self.near.draw_numbers(columns(np.arange(len(gen))), u, compiled=False)
@@ -365,5 +366,4 @@ class Unmatched:
 
 def _each(numbers: Ints) -> tuple[Ints, Ints]:
     """Of each of so many jets a source: the row of its source, and which of its jets it is, from 0."""
-    source = np.repeat(np.arange(len(numbers)), numbers)
-    return source, np.arange(len(source)) - np.repeat(np.cumsum(numbers) - numbers, numbers)
+    return np.repeat(np.arange(len(numbers)), numbers), places(numbers)

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from coffea_iqn.events.identity import numbers
 from coffea_iqn.jets import context
-from coffea_iqn.jets.table import JetTable
+from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Singles
 from coffea_iqn.numerics.double import angles
 
@@ -100,10 +100,8 @@ def flatten_jets(jets: ak.Array) -> JetTable:
         values[:, k] = ak.to_numpy(ak.flatten(column))
     if physlite:
         values[:, [0, 3]] *= GEV
-    if "genJetIdx" in present:
-        index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64)
-    else:
-        index = np.arange(len(values)) - np.repeat(np.cumsum(counts) - counts, counts)
+    given = "genJetIdx" in present
+    index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64) if given else places(counts)
     return JetTable(values, counts, index)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.generation.pythia import GLUON, Particles
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Floats, Ints
 
 PARTON_PT_MIN = 1.0  # GeV
@@ -141,8 +142,7 @@ def _flavour(eta: Floats, phi: Floats, counts: Ints, particles: Particles, radiu
     # all pairs of a jet and a parton of one event, in a row
     pairs = np.repeat(n_partons, counts)
     jet = np.repeat(np.arange(len(eta)), pairs)
-    within = np.arange(len(jet)) - np.repeat(np.cumsum(pairs) - pairs, pairs)
-    parton = within + np.repeat(np.repeat(np.cumsum(n_partons) - n_partons, counts), pairs)
+    parton = places(pairs) + np.repeat(np.repeat(np.cumsum(n_partons) - n_partons, counts), pairs)
     turn = np.mod(phi[jet] - parton_phi[parton] + np.pi, 2.0 * np.pi) - np.pi
     near = (eta[jet] - parton_eta[parton]) ** 2 + turn**2 <= radius**2
     heaviest = np.full(len(eta), -1, dtype=np.int64)

@@ -43,7 +43,7 @@ PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI], dtype=np.float32)
 STEP_EDGES, STEP_WIDTHS = (np.array(column, dtype=np.float32) for column in zip(*DETECTOR_EDGES, strict=True))
 
 
-def places_of(levels: Sequence[str]) -> Ints:
+def columns_of_levels(levels: Sequence[str]) -> Ints:
     """The columns of some levels among those of `context`."""
     none = np.empty(0, dtype=np.int64)
     return np.concatenate([none, *(np.r_[columns_of(level)] for level in levels)])

@@ -74,6 +74,16 @@ class Drawn(NamedTuple):
         return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order], columns)
 
 
+def places(counts: Ints) -> Ints:
+    """The place of each jet in its event, from 0, of events with so many jets each: (N,).
+
+    >>> places(np.array([2, 0, 3])).tolist()
+    [0, 1, 0, 1, 2]
+    """
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.arange(len(first)) - first
+
+
 def interleaved(tables: Sequence[JetTable]) -> JetTable:
     """The jets of several tables of the same events, of each event those of the first table, then of the next."""
     k = len(tables)

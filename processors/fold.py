@@ -19,12 +19,12 @@ from coffea_iqn.events.identity import equal_keys, event_weights
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import filling
-from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN, Events
+from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.ranges import GEV, Range
 
 
@@ -175,7 +175,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         folder = self.folder
         return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
 
-    def _true_pairs(self, gen: JetTable, truth: JetTable) -> tuple[Floats, Floats, Events]:
+    def _true_pairs(self, gen: JetTable, truth: JetTable) -> tuple[Floats, Floats, Ints]:
         """Gen jets, pt of their true jets and events of the pairs, which are matched."""
         match = match_jets(
             gen.values[:, ETA],
@@ -190,7 +190,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return gen.values[matched], truth.values[match[matched], PT], gen.event[matched]
 
 
-def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Events]:
+def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:
     """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
     assert reco.row is not None
     matched = np.flatnonzero(reco.row >= 0)

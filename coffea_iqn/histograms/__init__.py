@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from coffea_iqn.histograms.filling import AXES, ETA_MAX, LEVELS, PT_MIN, Events, Filler, book, to_hists
+from coffea_iqn.histograms.filling import AXES, ETA_MAX, LEVELS, PT_MIN, Filler, book, to_hists
 
-__all__ = ["AXES", "ETA_MAX", "LEVELS", "PT_MIN", "Events", "Filler", "book", "to_hists"]
+__all__ = ["AXES", "ETA_MAX", "LEVELS", "PT_MIN", "Filler", "book", "to_hists"]

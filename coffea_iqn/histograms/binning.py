@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.exact_sums import Bins
 
 Column = npt.NDArray[Any]
-Bins = npt.NDArray[np.uint32]  # without sign, for numba asks of signed ones whether they count from the end
 
 CELLS_MAX = 4096
 

@@ -17,7 +17,7 @@ from coffea_iqn.histograms.binning import Binning
 from coffea_iqn.histograms.observables import observables
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
 
 LEVELS = ("gen", "reco", "truth")
@@ -68,8 +68,7 @@ def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
     return {name: hist.Hist(dataset, level, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
 
 
-Events = npt.NDArray[np.int64]
-Entries = tuple[Events, dict[str, npt.NDArray[Any]]]
+Entries = tuple[Ints, dict[str, npt.NDArray[Any]]]
 """Of entries the event of each, (N,), and by name the columns that there are of them, each (N,)."""
 
 Sums = dict[tuple[str, str, str, int], Doubles]
@@ -136,7 +135,7 @@ class Filler:
             n_selected += sum(len(event) for (event, _), *_ in found)
         return n_selected
 
-    def fill_response(self, level: str, replicas: Sequence[tuple[Floats, Floats, Events]]) -> None:
+    def fill_response(self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]]) -> None:
         """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
         if len(replicas) == 1:
             gen, reco_pt, event = replicas[0]
@@ -173,7 +172,7 @@ def _binning(columns: tuple[str, ...]) -> Binning:
     return Binning({name: axes for name, axes in AXES.items() if {axis.name for axis in axes} <= there})
 
 
-def _entries(values: Floats, counts: Events, pt_min: float, eta_max: float) -> tuple[Entries, ...]:
+def _entries(values: Floats, counts: Ints, pt_min: float, eta_max: float) -> tuple[Entries, ...]:
     """What histograms are filled with: the jets that count, all events, those with a jet, those with two."""
     thresholds = list(COUNTED.values())
     of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
@@ -187,7 +186,7 @@ def _entries(values: Floats, counts: Events, pt_min: float, eta_max: float) -> t
     )
 
 
-def _response(gen: Floats, reco_pt: Floats, event: Events) -> Entries:
+def _response(gen: Floats, reco_pt: Floats, event: Ints) -> Entries:
     gen_pt = np.ascontiguousarray(gen[:, PT])
     return event, {"gen_pt": gen_pt, "gen_abs_eta": np.abs(gen[:, ETA]), "response": reco_pt / gen_pt}
 

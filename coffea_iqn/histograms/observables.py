@@ -10,14 +10,11 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, sine_and_cosine, wrapped
-
-Events = npt.NDArray[np.int64]
 
 BELOW_PI = float(np.nextafter(np.pi, 0.0))  # back-to-back jets belong to the last bin, which ends before π
 
@@ -37,12 +34,12 @@ class Observables(NamedTuple):
     """
 
     jets: Singles
-    event: Events
-    n_jets: Events
-    some: Events
+    event: Ints
+    n_jets: Ints
+    some: Ints
     ht: Doubles
     leading_pt: Doubles
-    two: Events
+    two: Ints
     second_pt: Doubles
     dijet_mass: Doubles
     dijet_deta: Doubles
@@ -50,7 +47,7 @@ class Observables(NamedTuple):
 
 
 def observables(
-    values: Singles, counts: Events, *, pt_min: float, eta_max: float, thresholds: list[float]
+    values: Singles, counts: Ints, *, pt_min: float, eta_max: float, thresholds: list[float]
 ) -> Observables:
     """The observables of all events.
 
@@ -75,7 +72,7 @@ def observables(
 @kernel
 def _observables(
     values: Singles,
-    counts: Events,
+    counts: Ints,
     pt_min: np.float32,
     eta_max: np.float32,
     thresholds: Singles,

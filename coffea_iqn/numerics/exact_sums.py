@@ -15,11 +15,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
 
-Bins = npt.NDArray[np.uint32]
-Events = npt.NDArray[np.int64]
+Bins = npt.NDArray[np.uint32]  # without sign, for numba asks of signed ones whether they count from the end
 
 LIMB_BITS = 20
 
@@ -82,7 +81,7 @@ class Weights(NamedTuple):
 
 
 @kernel
-def add(totals: Doubles, bins: Bins, event: Events, parts: Doubles) -> None:
+def add(totals: Doubles, bins: Bins, event: Ints, parts: Doubles) -> None:
     """Add weights to the bins of histograms.
 
     Parameters
@@ -102,7 +101,7 @@ def add(totals: Doubles, bins: Bins, event: Events, parts: Doubles) -> None:
                 total[at, 1] += square
 
 
-def event_entries(bins: Bins, event: Events, weights: Doubles, *, share: float) -> tuple[Bins, Doubles]:
+def event_entries(bins: Bins, event: Ints, weights: Doubles, *, share: float) -> tuple[Bins, Doubles]:
     """Entries of one event in one bin made one entry, for they are correlated.
 
     Several draws of one event are such entries: the sum of their squared weights falls with their number, the

@@ -35,6 +35,8 @@ CONTEXTS = {
     "nanoaod": NANOAOD,
     "composition": (*NANOAOD, "composition"),
     "all": (*NANOAOD, "composition", "substructure"),
+    "jet": ("flavour", "neighbours", "prompt", "composition", "substructure"),
+    "nanoaod jet": ("flavour", "neighbours", "prompt"),
 }
 
 
@@ -59,7 +61,8 @@ def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int,
             verdict = judge(features(gen, other), features(gen, first), threads=threads)
             row[prefix + name] = [round(verdict.auc, 4), round(verdict.uncertainty, 4)]
     try:
-        levels = emulator.cdf(gen, real, context, raw_pt_min=PT_MIN)
+        within_atom = generator.uniform(size=len(gen))
+        levels = emulator.cdf(gen, real, context, raw_pt_min=PT_MIN, within_atom=within_atom)
     except NotImplementedError:
         pass  # a network whose quantiles may cross has none
     else:

@@ -2,7 +2,7 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 5, and what version 4 says in other words
+    schema_version   integer; this library reads version 6, and what versions 4 and 5 say in other words
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
@@ -329,7 +329,7 @@ def _array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-SCHEMA_VERSION, OLDEST_VERSION = 5, 4
+SCHEMA_VERSION, OLDEST_VERSION = 6, 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
 _KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
@@ -469,7 +469,10 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of `model.json` in the words of version 5; version 4 called inputs context, and had four targets."""
+    """The content of `model.json` in the words of version 6.
+
+    Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet.
+    """
 
     def renamed(value: Any) -> Any:
         if isinstance(value, list):
@@ -479,6 +482,8 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
         new = {"n_inputs" if key == "n_context" else key: renamed(one) for key, one in value.items()}
         if "n_context" in value and value.get("type") in MEMBERS:
             new["n_targets"] = N_TARGETS
+        if value.get("type") == "OriginNetwork":
+            new = {"moot": -1, **new}
         return new
 
     if content["schema_version"] == SCHEMA_VERSION:

@@ -44,7 +44,7 @@ class Folding:
         Parameters
         ----------
         gen: the gen jets.
-        context: of them, (N, 57); None where the emulator takes none.
+        context: of them, (N, 68); None where the emulator takes none.
         keys: `uniforms.event_keys` of the events, (events, 4).
         replica: which of several independent draws.
         """
@@ -297,7 +297,7 @@ class IQNFolder:
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside.
-        context: conditioning variables of the jets, (N, 57), as `context.encode` gives it; None for nothing.
+        context: conditioning variables of the jets, (N, 68), as `context.encode` gives it; None for nothing.
 
         Returns
         -------

@@ -18,6 +18,7 @@ SAMPLES = {
     "qcdflat_ak4.root": (0, "qcdflat_valid.root", 5000, ("GenJet", "Jet")),
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
     "qcd_ak4_full.root": (2, "qcd_valid.root", 2500, ("GenJet", "Jet")),
+    "wzjets_ak4_full.root": (2, "wzjets_valid.root", 1500, ("GenJet", "Jet", "GenDressedLepton", "GenIsolatedPhoton")),
 }
 SINGLES = ("run", "luminosityBlock", "event", "genWeight", "GenMET_pt", "GenMET_phi")
 

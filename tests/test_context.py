@@ -7,9 +7,10 @@ import pytest
 from coffea_iqn.context import event as event_columns
 from coffea_iqn.context import flavour, neighbours
 from coffea_iqn.data import sample_path
-from coffea_iqn.events.collections import Names, flatten_jets
+from coffea_iqn.events.collections import Names, flatten_jets, prompt_particles
 from coffea_iqn.files.inputs import inspect
-from coffea_iqn.jets import context
+from coffea_iqn.jets import context, prompt
+from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import interleaved
 from conftest import context_of, open_events
 
@@ -142,6 +143,95 @@ def test_substructure_of_jets_with_too_few_particles_is_finite():
     np.testing.assert_allclose(columns[:, 0], np.log([2.0**-14, 0.1, 0.2]) / 2 + 1, rtol=1e-6)
 
 
+def prompt_slowly(jets, particles):
+    """Jet by jet, particle by particle, of one event."""
+    out = []
+    for pt, eta, phi, _ in jets:
+        fraction, n_inside, nearest = np.zeros(3), 0, (prompt.FAR, None)
+        for pt2, eta2, phi2, kind in particles:
+            distance = np.hypot(eta - eta2, np.angle(np.exp(1j * (phi - phi2))))
+            if distance < prompt.CONE:
+                fraction[int(kind)] += pt2 / pt
+                n_inside += 1
+            if distance < nearest[0]:
+                nearest = distance, (pt2, int(kind))
+        left = np.log(np.clip(1 - fraction.sum(), 0, 1) + prompt.NEARLY_ALL) / 2 + 0.5
+        near, flags = 0.0, np.zeros(3)
+        if nearest[1] is not None:
+            near = np.clip(np.log(nearest[1][0] / pt), -3, 3) * (1 - nearest[0])
+            flags[nearest[1][1]] = 1
+        out.append([*fraction.clip(max=1.5), left, np.log1p(n_inside), nearest[0], near, *flags])
+    return out
+
+
+def some_prompt(counts, seed=0):
+    rng = np.random.default_rng(seed)
+    n = sum(counts)
+    values = np.stack([rng.uniform(5, 60, n), rng.normal(0, 1, n), rng.uniform(-3.1, 3.1, n)], axis=1)
+    return PromptParticles(values.astype(np.float32), rng.integers(0, 3, n), np.array(counts))
+
+
+def test_prompt_particles_equal_slow_reference():
+    counts, n_prompt = np.array([0, 9, 2, 5, 0, 3]), [1, 20, 0, 6, 0, 2]
+    jets, particles = make_jets(counts).astype(np.float32), some_prompt(n_prompt)
+    columns = known("prompt", context.conditioning_variables(jets, counts, prompt=particles))
+    of_events = np.split(np.c_[particles.values, particles.kind], np.cumsum(n_prompt)[:-1])
+    pairs = zip(np.split(jets, np.cumsum(counts)[:-1]), of_events, strict=True)
+    expected = [row for jets_of_event, there in pairs for row in prompt_slowly(jets_of_event, there)]
+    np.testing.assert_allclose(columns, expected, rtol=2e-5, atol=2e-6)
+    assert len(set(columns[:, 4].tolist())) > 2
+
+
+def test_of_a_record_particles_without_a_hadron_above_are_prompt():
+    # place: 0, 1 protons of the beams; 2 a top of 0; 3 a W, 4 a B meson of it; 5, 6 a muon and a tau of W; 7 an electron
+    # of the tau; 8 an electron and 9 a D meson of B; 10 a quark of the second proton; 11 a photon of it; 12 a muon of D
+    code = np.array([2212, 2212, 6, 24, 511, -13, 15, 11, 11, 411, 2, 22, 13])
+    mother = np.array([-1, -1, 0, 2, 2, 3, 3, 6, 4, 4, 1, 10, 9])
+    wanted = np.isin(abs(code), (11, 13, 22))
+    both, twice = np.tile(code, 2), np.tile(mother, 2)  # places begin anew in each event
+    found = prompt.without_hadrons(np.tile(wanted, 2), both, twice, np.array([13, 13]))
+    assert np.flatnonzero(found).tolist() == [5, 7, 11, 18, 20, 24]
+    loop = prompt.without_hadrons(np.array([True, False]), np.array([11, 15]), np.array([1, 0]), np.array([2]))
+    assert loop.tolist() == [True, False]
+
+
+def test_prompt_particles_come_from_whatever_tells_them():
+    events = open_events("wzjets_ak4_full.root", entry_stop=500)
+    leptons, photons = events.GenDressedLepton, events.GenIsolatedPhoton
+    told = prompt_particles(events)
+    assert told.counts.tolist() == (ak.num(leptons) + ak.num(photons)).tolist()
+    assert np.bincount(told.kind).tolist() == [ak.sum(abs(leptons.pdgId) == c) for c in (11, 13)] + [
+        ak.sum(ak.num(photons))
+    ]
+    columns = {name: ak.concatenate([leptons[name], photons[name]], axis=1) for name in ("pt", "eta", "phi", "mass")}
+    code = ak.concatenate([leptons.pdgId, 22 * ak.ones_like(photons.pt, dtype=int)], axis=1)
+    soft = {"status": ak.ones_like(code), "statusFlags": ak.zeros_like(code)}
+    of_b = ak.zip({**columns, "pdgId": code, **soft})  # as many that no flag calls prompt
+    flags = 1 + 8 * (code % 2)
+    gen_part = ak.concatenate([ak.zip({**columns, "pdgId": code, **soft, "statusFlags": flags}), of_b], axis=1)
+    particle = ak.zip(
+        {
+            **{name: columns[field] for name, field in (("PT", "pt"), ("Eta", "eta"), ("Phi", "phi"))},
+            "PID": code,
+            "Status": ak.ones_like(code),
+            "M1": -ak.ones_like(code),
+        }
+    )
+    for name, record in (("GenPart", gen_part), ("Particle", particle)):
+        again = prompt_particles(ak.zip({name: record}, depth_limit=1))
+        assert all(np.array_equal(one, other) for one, other in zip(told, again, strict=True))
+    assert prompt_particles(ak.zip({"GenDressedLepton": leptons, "GenPart": leptons}, depth_limit=1)) is None
+
+
+def test_of_real_events_leptons_are_in_jets_of_theirs():
+    events = open_events("wzjets_ak4_full.root")
+    columns = known("prompt", context_of(events.GenJet, events))
+    of_one = columns[:, :3].sum(axis=1) > 0.8
+    charged = np.asarray(ak.flatten(events.GenJet.chEF))[of_one & (columns[:, :2].sum(axis=1) > 0.8)]
+    assert of_one.sum() > 100
+    assert charged.min() > 0.7
+
+
 def test_numbers_that_are_not_finite_leave_a_level_unknown():
     nan = np.nan
     columns = context.conditioning_variables(
@@ -184,12 +274,14 @@ def everything(counts, seed=0):
 def test_an_event_does_not_depend_on_others():
     counts = np.array([3, 0, 1, 7, 2, 0, 12, 1, 4])
     jets, given, missing = everything(counts)
-    together = context.conditioning_variables(jets, counts, **given, missing=missing)
+    particles = some_prompt([0, 2, 1, 3, 0, 0, 4, 1, 2])
+    together = context.conditioning_variables(jets, counts, **given, missing=missing, prompt=particles)
     stop = np.cumsum(counts)
     for k in range(len(counts)):
         rows = slice(stop[k] - counts[k], stop[k])
         own = {name: values[rows] for name, values in given.items()}
-        alone = context.conditioning_variables(jets[rows], counts[k : k + 1], **own, missing=missing[k : k + 1])
+        of_event = {"missing": missing[k : k + 1], "prompt": particles.of_events(slice(k, k + 1))}
+        alone = context.conditioning_variables(jets[rows], counts[k : k + 1], **own, **of_event)
         assert alone.tobytes() == together[rows].tobytes()
 
 
@@ -197,6 +289,10 @@ def test_shapes_must_agree():
     jets, given, missing = everything([2, 1])
     with pytest.raises(ValueError, match="counts: expected 3 jets in all, got 4"):
         context.conditioning_variables(jets, np.array([2, 2]))
+    with pytest.raises(ValueError, match="counts of prompt particles: expected shape"):
+        context.conditioning_variables(jets, np.array([2, 1]), prompt=some_prompt([1, 1, 1]))
+    with pytest.raises(ValueError, match="prompt particles: expected 2 in all, got 3"):
+        context.conditioning_variables(jets, np.array([2, 1]), prompt=some_prompt([1, 1])._replace(counts=[2, 1]))
     for name, values in {**given, "missing": missing}.items():
         with pytest.raises(ValueError, match=rf"{name}: expected shape \(\d, ?\d?\), got"):
             context.conditioning_variables(jets, np.array([2, 1]), **{name: values[1:]})
@@ -223,6 +319,7 @@ def test_one_compilation_serves_whatever_arrays():
     ("name", "collection", "known"),
     [
         ("qcd_ak4.root", "GenJet", ("flavour", "neighbours", "composition", "event", "flavours", "missing")),
+        ("wzjets_ak4_full.root", "GenJet", tuple(context.WIDTHS)),
         ("delphes_1000.root", "GenJet", ("flavour", "neighbours", "composition", "event", "flavours", "missing")),
     ],
 )

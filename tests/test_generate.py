@@ -26,6 +26,14 @@ pytest.importorskip("pythia8mc")
 SETTINGS = Settings("qcd", 25, seed=7, block=10)
 
 
+def counts_of(block):
+    return block.collections["GenJet"][0]
+
+
+def jets_of(block):
+    return block.collections["GenJet"][1]
+
+
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """A file that the command makes of three blocks in two processes, which leaves nothing else."""
@@ -45,8 +53,10 @@ def blocks():
 
 
 def test_the_layout_is_that_of_the_samples(made):
-    with uproot.open(made) as file, uproot.open(sample_path("ttbar_ak4_genonly.root")) as sample:
-        assert file["Events"].typenames() == sample["Events"].typenames()
+    with uproot.open(made) as file, uproot.open(sample_path("wzjets_ak4_full.root")) as sample:
+        types, known = (dict(tree["Events"].typenames()) for tree in (file, sample))
+    assert types == {name: known[name] for name in types}
+    assert {"GenJet_chEF", "GenDressedLepton_pdgId", "GenIsolatedPhoton_pt"} < set(types)
 
 
 def test_events_have_numbers_and_jets_are_sorted(made):
@@ -64,9 +74,9 @@ def test_events_have_numbers_and_jets_are_sorted(made):
 def test_processes_do_not_show(made, blocks):
     with uproot.open(made) as file:
         events = file["Events"].arrays()
-    assert events.nGenJet.tolist() == np.concatenate([block.counts for block in blocks]).tolist()
-    for name in blocks[0].jets:
-        here = np.concatenate([block.jets[name] for block in blocks])
+    assert events.nGenJet.tolist() == np.concatenate([counts_of(block) for block in blocks]).tolist()
+    for name in jets_of(blocks[0]):
+        here = np.concatenate([jets_of(block)[name] for block in blocks])
         there = ak.to_numpy(ak.flatten(events[f"GenJet_{name}"]))
         np.testing.assert_array_equal(there, here.astype(there.dtype), err_msg=name)
     np.testing.assert_array_equal(
@@ -75,16 +85,16 @@ def test_processes_do_not_show(made, blocks):
 
 
 def test_no_two_blocks_share_an_event(blocks):
-    leading = [block.jets["pt"].max() for block in blocks]
+    leading = [jets_of(block)["pt"].max() for block in blocks]
     assert len(set(leading)) == len(blocks)
     other_seed = make_block(replace(SETTINGS, n_events=1, seed=SETTINGS.seed + 1), 0)
-    assert other_seed.jets["pt"].tolist() != blocks[0].jets["pt"][: len(other_seed.jets["pt"])].tolist()
+    assert jets_of(other_seed)["pt"].tolist() != jets_of(blocks[0])["pt"][: len(jets_of(other_seed)["pt"])].tolist()
 
 
 def test_fewer_events_are_the_first_ones(blocks):
     fewer = make_block(replace(SETTINGS, n_events=4), 0)
-    assert fewer.counts.tolist() == blocks[0].counts[:4].tolist()
-    assert fewer.jets["mass"].tolist() == blocks[0].jets["mass"][: fewer.counts.sum()].tolist()
+    assert counts_of(fewer).tolist() == counts_of(blocks[0])[:4].tolist()
+    assert jets_of(fewer)["mass"].tolist() == jets_of(blocks[0])["mass"][: counts_of(fewer).sum()].tolist()
 
 
 def test_runs_tell_how_to_normalise(made, blocks):
@@ -125,6 +135,43 @@ def slow_jets(event, radius):
         yield jet.pt(), jet.eta(), jet.phi_std(), jet.m(), flavour, n_charged, n_neutral, fraction
 
 
+def from_a_hadron(event, particle):
+    """Whether a hadron, but for the protons of the beams, is among the ancestors of one of Pythia's particles."""
+    above = [event[i] for i in particle.motherList()]
+    return any((one.isHadron() and one.mother1() > 0) or from_a_hadron(event, one) for one in above)
+
+
+def slow_prompt(event):
+    """Prompt leptons and photons of one of Pythia's events."""
+    least = {11: 5.0, 13: 5.0, 22: 10.0}
+    there = [p for p in event if p.isFinal() and p.idAbs() in least and abs(p.eta()) < 3.0]
+    hard = sorted((p for p in there if p.pT() > least[p.idAbs()]), key=lambda p: -p.pT())
+    return [(p.pT(), p.eta(), p.phi(), p.id()) for p in hard if not from_a_hadron(event, p)]
+
+
+@pytest.mark.parametrize(
+    ("process", "commands"), [("wzjets", ()), ("ttbar", ()), ("qcd", ("HardQCD:all = off", "PromptPhoton:all = on"))]
+)
+def test_prompt_particles_are_those_of_a_slow_loop(process, commands):
+    settings = Settings(process, 25, commands=commands)
+    block = make_block(settings, 0)
+    leptons, photons = [], []
+    with muted() as said:
+        pythia = start(settings, 0, said)
+        while len(leptons) < settings.n_events:
+            if pythia.next():
+                found = slow_prompt([pythia.event[i] for i in range(pythia.event.size())])
+                leptons.append([p for p in found if abs(p[3]) != 22])
+                photons.append([p[:3] for p in found if abs(p[3]) == 22])
+    for name, expected in (("GenDressedLepton", leptons), ("GenIsolatedPhoton", photons)):
+        counts, columns = block.collections[name]
+        assert counts.tolist() == [len(of_event) for of_event in expected]
+        fields = ("pt", "eta", "phi", *(["pdgId"] if "pdgId" in columns else []))
+        wanted = np.array([row for of_event in expected for row in of_event]).reshape(-1, len(fields))
+        np.testing.assert_allclose(np.stack([columns[f] for f in fields], axis=1), wanted, rtol=1e-6, atol=1e-5)
+    assert sum(len(of_event) for of_event in (*leptons, *photons)) > 2
+
+
 @pytest.mark.parametrize(("process", "radius"), [("ttbar", 0.4), ("wzjets", 0.5)])
 def test_jets_are_those_of_a_slow_loop(process, radius):
     settings = Settings(process, 6, radius=radius)
@@ -138,8 +185,8 @@ def test_jets_are_those_of_a_slow_loop(process, radius):
                 expected.append(list(slow_jets(event, radius)))
                 invisible = [p for p in event if p.isFinal() and p.idAbs() in {12, 14, 16}]
                 missing.append((sum(p.px() for p in invisible), sum(p.py() for p in invisible)))
-    assert block.counts.tolist() == [len(jets) for jets in expected]
-    values = np.stack(list(block.jets.values()), axis=1)
+    assert counts_of(block).tolist() == [len(jets) for jets in expected]
+    values = np.stack(list(jets_of(block).values()), axis=1)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-6, atol=1e-5)
     pt, phi = block.missing
     np.testing.assert_allclose(np.stack([pt * np.cos(phi), pt * np.sin(phi)], axis=1), missing, atol=1e-3)
@@ -150,12 +197,12 @@ def test_jets_look_like_those_of_the_samples():
     block = make_block(Settings("qcd", 150, seed=2), 0)
     with uproot.open(sample_path("qcd_ak4.root")) as file:
         sample = file["Events"].arrays()
-    assert abs(block.counts.mean() - ak.mean(sample.nGenJet)) < 5.0 * block.counts.std() / np.sqrt(150)
+    assert abs(counts_of(block).mean() - ak.mean(sample.nGenJet)) < 5.0 * counts_of(block).std() / np.sqrt(150)
 
     def central(jets, of):
-        return {name: np.asarray(jets[of(name)])[np.abs(jets[of("eta")]) < 2.1] for name in block.jets}
+        return {name: np.asarray(jets[of(name)])[np.abs(jets[of("eta")]) < 2.1] for name in jets_of(block)}
 
-    here = central(block.jets, str)
+    here = central(jets_of(block), str)
     jets = {name: ak.to_numpy(ak.flatten(sample[name])) for name in sample.fields if name.startswith("GenJet_")}
     there = central(jets, "GenJet_{}".format)
     for code in (1, 2, 3, 4, 5, 21):
@@ -174,13 +221,13 @@ def test_flat_events_carry_weights():
     totals = Totals().plus(block)
     assert totals.sum_of_weights == pytest.approx(block.weight.sum())
     assert totals.sum_of_squares == pytest.approx(np.sum(block.weight**2))
-    assert block.jets["pt"].max() > 300.0
+    assert jets_of(block)["pt"].max() > 300.0
 
 
 def test_substructure():
     block = make_block(Settings("qcd", 10, substructure=True), 0)
-    tau1, tau2, tau3 = (block.jets[f"tau{n}"] for n in (1, 2, 3))
-    size = block.jets["nCharged"] + block.jets["nNeutral"]
+    tau1, tau2, tau3 = (jets_of(block)[f"tau{n}"] for n in (1, 2, 3))
+    size = jets_of(block)["nCharged"] + jets_of(block)["nNeutral"]
     assert np.all(tau1[size > 3] > tau2[size > 3])
     assert np.all(tau2[size > 3] > tau3[size > 3])
     assert 0.1 < np.median(tau1) < 0.5
@@ -188,8 +235,8 @@ def test_substructure():
 
 def test_events_without_jets():
     block = make_block(Settings("qcd", 3, pt_min=3000.0, substructure=True), 0)
-    assert block.counts.tolist() == [0, 0, 0]
-    assert len(block.jets["tau1"]) == 0
+    assert counts_of(block).tolist() == [0, 0, 0]
+    assert len(jets_of(block)["tau1"]) == 0
 
 
 def write_card(folder, *lines):
@@ -205,7 +252,7 @@ def test_a_card_is_read_and_options_come_after_it(tmp_path):
     assert pythia.parm("Beams:eCM") == 13600.0
     assert pythia.parm("PhaseSpace:pTHatMin") == 60.0
     assert not pythia.flag("PartonLevel:MPI")
-    jets = make_block(settings, 0).jets
+    jets = jets_of(make_block(settings, 0))
     central = (jets["pt"] > 40.0) & (np.abs(jets["eta"]) < 2.0)
     assert np.mean(jets["partonFlavour"][central] == 5) > 0.5
 
@@ -282,4 +329,4 @@ def test_the_file_folds(made, tmp_path):
     summary = json.loads((tmp_path / "folded" / "summary.json").read_text())
     assert summary["datasets"]["qcd"]["events"] == SETTINGS.n_events
     assert summary["datasets"]["qcd"]["reco_jets_selected"] > 10
-    assert summary["context"] == ["flavour", "neighbours", "composition", "event", "flavours", "missing"]
+    assert summary["context"] == ["flavour", "neighbours", "composition", "prompt", "event", "flavours", "missing"]

@@ -14,6 +14,7 @@ from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.emulator import device as device_module
 from coffea_iqn.emulator.device import Resident, levels_on_device
 from coffea_iqn.iqn.device import find_device
+from coffea_iqn.jets.context import N_COLUMNS
 from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS, decode, encode
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels
@@ -117,7 +118,7 @@ def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     """The device "meta" computes nothing, but refuses tensors of another one, as a GPU would."""
     monkeypatch.setattr(device_module, "check_jets", lambda *_, **__: None)  # which looks at numbers
     resident = Resident.of(emulator, torch.device("meta"))
-    gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, 57))
+    gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, N_COLUMNS))
     reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)
     bare, efficiency = resident.respond(gen, tau)
     assert {tensor.device.type for tensor in (reco, found, bare, efficiency)} == {"meta"}

@@ -50,6 +50,7 @@ class Model(NamedTuple):
     columns: of the context that the networks take and that is known, those of the event last.
     n_own: columns of the inputs that all networks take, and not only the origin's.
     n_samples: of the origin network.
+    moot: the input that is 1 where that network has nothing to tell, or −1.
     coefficients: of the compression, (10, 4).
     compressed, symmetric: whether targets are compressed, and towards the beam.
     pt_target: its bounds, (2,), as of `Support`.
@@ -60,6 +61,7 @@ class Model(NamedTuple):
     columns: Ints
     n_own: int
     n_samples: int
+    moot: int
     coefficients: Singles
     compressed: bool
     symmetric: bool
@@ -92,6 +94,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     always = np.arange(jets.N_CALORIMETER)
     n_own = jets.N_CALORIMETER + sum(WIDTHS[level] for level in own)
     n_samples = 0 if origin is None else int(origin.description["n_samples"])
+    moot = -1 if origin is None else int(origin.description["moot"])
     seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
     drawn = n_own + n_samples + np.arange(N_TARGETS)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
@@ -103,6 +106,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         columns=jets.columns_of_levels([level for level in v.context if level in known]),
         n_own=len(seen) - n_samples,
         n_samples=n_samples,
+        moot=int(np.flatnonzero(inputs == moot)[0]) if moot in inputs else -1,
         coefficients=singles(compression),
         compressed=v.compression is not None,
         symmetric=v.targets == "symmetric",
@@ -127,7 +131,7 @@ def draw(
     ----------
     model: of `compile_model`.
     gen, tau: gen jets and levels, (N, 4).
-    context: (N, 57); (0, 57) where the model takes none of its columns.
+    context: (N, 68); (0, 68) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
     reco: (N, 4), overwritten.
     efficiency: (N,), overwritten; (0,) where they are not wanted.
@@ -173,6 +177,16 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
             to[t] = row[t]
     if not model.n_samples:
         return
+    told = n  # of how many jets
+    if model.moot >= 0:
+        told = 0
+        for t in range(n):
+            told += inputs[model.moot, t] != ONE
+    if not told:
+        for k in range(model.n_samples):
+            for t in range(n):
+                known[model.n_own + k, t] = ZERO
+        return
     logit = feed_forward(inputs, n, model.engine.networks, ORIGIN, one, two)
     greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
     for t in range(n):
@@ -191,6 +205,8 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
         row, to = logit[k], known[model.n_own + k]
         for t in range(n):
             to[t] = ONE - TWO * max(row[t] - total[t], LEAST_LOG) / LEAST_LOG
+            if model.moot >= 0 and inputs[model.moot, t] == ONE:
+                to[t] = ZERO
 
 
 @part

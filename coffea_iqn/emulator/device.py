@@ -43,7 +43,7 @@ class Resident:
     device: where.
     network, variables, acceptance, origin: as of `emulator.Emulator`.
 
-    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), float32; context is (N, 57) or None. Unmatched jets are
+    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), float32; context is (N, 68) or None. Unmatched jets are
     none of its business: how many there are depends on whole events.
     """
 

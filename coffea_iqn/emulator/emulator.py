@@ -15,7 +15,7 @@ from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks
 from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
-from coffea_iqn.jets.features import MASS, MASS_OFFSET, PT, SCALES
+from coffea_iqn.jets.features import MASS, MASS_OFFSET, MASSLESS, PT, SCALES
 from coffea_iqn.jets.targets import encode
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.dense import singles
@@ -38,7 +38,7 @@ class Emulator:
     card: what a user needs to know: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
-    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 57), or None where nothing is known.
+    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 68), or None where nothing is known.
     """
 
     network: Network
@@ -71,7 +71,7 @@ class Emulator:
         ----------
         gen: gen jets (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
-        context: (N, 57) or None.
+        context: (N, 68) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
         backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
@@ -110,7 +110,13 @@ class Emulator:
         )
 
     def cdf(
-        self, gen: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
+        self,
+        gen: Floats,
+        reco: Floats,
+        context: Floats | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        within_atom: Floats | None = None,
     ) -> Floats:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
 
@@ -118,11 +124,21 @@ class Emulator:
         real jets they are uniform and independent when the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23
         (1952) 470).
 
+        A mass of zero is an atom, which many levels give: that of a jet lighter than `features.MASSLESS` is the last of
+        them, P(mass = 0), or the fraction within_atom (N,) of it. Uniform fractions make uniform levels (A. E. Brockwell,
+        Stat. Probab. Lett. 77 (2007) 1473).
+
         Raises
         ------
         NotImplementedError: when the network's quantiles may cross.
         """
-        return self._densities(gen, reco, context, raw_pt_min)[0]
+        check_jets(gen, reco, context, other_is="reco jets")
+        massless = reco[:, MASS] < MASSLESS
+        as_zero = np.where(massless[:, np.newaxis] & (np.arange(reco.shape[1]) == MASS), 0, reco)
+        levels = self._densities(gen, as_zero, context, raw_pt_min)[0]
+        if within_atom is not None:
+            levels[:, MASS] *= np.where(massless, within_atom, 1.0)
+        return levels
 
     def quantile(
         self, gen: Floats, tau: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None

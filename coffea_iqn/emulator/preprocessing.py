@@ -10,7 +10,7 @@ from array_api_compat import array_namespace, device
 
 from coffea_iqn.iqn.network import N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
-from coffea_iqn.jets.context import N_COLUMNS, select
+from coffea_iqn.jets.context import N_COLUMNS, WIDTHS, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, Columns, Compression, wrap_phi
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, Target, decode, encode
@@ -60,7 +60,7 @@ class Variables:
         return self.raw_pt_min if raw_pt_min is None else max(raw_pt_min, self.raw_pt_min)
 
     def network_inputs(self, gen: Columns, context: Columns | None) -> Any:
-        """What a network sees of gen jets (N, 4) and their context (N, 57) or None: (N, n), float32."""
+        """What a network sees of gen jets (N, 4) and their context (N, 68) or None: (N, n), float32."""
         xp = array_namespace(gen)
         inputs = xp.astype(self.input_scale.apply(INPUTS[self.inputs](gen)), xp.float32, copy=False)
         if not self.context:
@@ -68,6 +68,13 @@ class Variables:
         if context is None:
             context = xp.zeros((len(gen), N_COLUMNS), dtype=xp.float32, device=device(gen))
         return xp.concat([inputs, *select(context, self.context)], axis=1)
+
+    def column_of(self, level: str) -> int:
+        """The column of `network_inputs` that is 1 where a level of context is known, or −1."""
+        if level not in self.context:
+            return -1
+        known = self.context[: self.context.index(level) + 1]
+        return len(self.input_scale.mean) + sum(WIDTHS[name] for name in known) - 1
 
     def encode(self, reco: Columns, gen: Columns) -> Any:
         """The standardised targets (N, n) of reco jets, the first n columns of the table, and gen jets, float32."""
@@ -193,7 +200,7 @@ def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: i
     ----------
     gen: gen jets, (N, 4).
     other: what comes with them, (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
-    context: (N, 57), or None.
+    context: (N, 68), or None.
 
     Raises
     ------

@@ -124,7 +124,7 @@ def near_columns(
     Parameters
     ----------
     gen, reco, found: (N, 4), (N, 4), (N,): gen jets, and the reco jet of each that was found.
-    context: (N, 57), as `context.encode` gives it, or None where nothing is known.
+    context: (N, 68), as `context.encode` gives it, or None where nothing is known.
     inputs: key of `features.INPUTS`.
     levels: of context.
     """
@@ -220,7 +220,7 @@ Levels = Callable[[Ints | slice, Ints | int], Floats]
 """Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
 
 REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
-CONTEXT = ("flavour", "neighbours", "composition")  # levels of context that jets near a gen jet depend on
+CONTEXT = ("flavour", "neighbours", "composition", "prompt")  # levels of context that jets near a gen jet depend on
 ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kept in any case
 
 

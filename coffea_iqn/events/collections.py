@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from coffea_iqn.events.identity import numbers
 from coffea_iqn.jets import context
+from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
-from coffea_iqn.numerics.arrays import Bools, Doubles, Singles
+from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
 from coffea_iqn.numerics.double import angles
 
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
@@ -25,13 +26,20 @@ FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mas
 PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
 GEV = 1e-3  # MeV
 NO_PARTON = -1  # what ATLAS labels a jet of no parton
+COLLECTIONS = ("missing", "leptons", "photons", "particles")  # of `Names`, what is no field of a jet
+# what the collections of prompt particles are to have: of NanoAOD, and of Delphes
+KINEMATICS = ("pt", "eta", "phi")
+PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vector without a mass
+GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "PID", "Status", "M1")
+STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and flags of NanoAOD
 
 
 @dataclass(frozen=True)
 class Names:
     """What files call what they know of gen jets and events: of each, the first of these names that is there.
 
-    missing is a collection, with pt (or MET) and phi; the others are fields of the gen jets, NanoAOD's name first.
+    missing is a collection, with pt (or MET) and phi; leptons and photons are those of prompt ones, of which particles
+    are the source in a file that has not both; the others are fields of the gen jets, NanoAOD's name first.
     """
 
     flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
@@ -42,6 +50,9 @@ class Names:
     tau2: tuple[str, ...] = ("tau2",)
     tau3: tuple[str, ...] = ("tau3",)
     missing: tuple[str, ...] = ("GenMET", "GenMissingET", "MET_Truth")
+    leptons: tuple[str, ...] = ("GenDressedLepton",)
+    photons: tuple[str, ...] = ("GenIsolatedPhoton",)
+    particles: tuple[str, ...] = ("GenPart", "Particle")
 
     @classmethod
     def of(cls, given: Mapping[str, str] | None) -> Names:
@@ -61,7 +72,7 @@ class Names:
     @property
     def of_jets(self) -> tuple[str, ...]:
         """All names of fields of gen jets."""
-        columns = [getattr(self, field.name) for field in fields(self) if field.name != "missing"]
+        columns = [getattr(self, field.name) for field in fields(self) if field.name not in COLLECTIONS]
         return tuple(name for names in columns for name in names)
 
 
@@ -105,8 +116,10 @@ def flatten_jets(jets: ak.Array) -> JetTable:
     return JetTable(values, counts, index)
 
 
-def levels_of(jet_fields: Collection[str], collections: Collection[str], names: Names) -> tuple[str, ...]:
-    """The levels of context of jets with these fields, in events with these collections."""
+def levels_of(
+    jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names
+) -> tuple[str, ...]:
+    """The levels of context of jets with these fields, in events with these collections, each with its fields."""
     needed = {
         "flavour": (names.flavour,),
         "flavours": (names.flavour,),
@@ -119,6 +132,8 @@ def levels_of(jet_fields: Collection[str], collections: Collection[str], names: 
         found.add("substructure")
     if set(names.missing) & set(collections):
         found.add("missing")
+    if _sources_of_prompt(collections, names):
+        found.add("prompt")
     return tuple(level for level in context.WIDTHS if level in found)
 
 
@@ -130,6 +145,7 @@ class GenEvents(NamedTuple):
     jets: those that are to be used; the others are nobody's neighbours.
     parton, composition, tau: of the jets, (N,), (N, 3), (N, 3).
     missing: of the events, (events, 2).
+    prompt: electrons, muons and photons of the events.
     """
 
     jets: JetTable
@@ -137,18 +153,27 @@ class GenEvents(NamedTuple):
     composition: Doubles | None
     tau: Doubles | None
     missing: Doubles | None
+    prompt: PromptParticles | None
 
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels of context that these jets may have; they have none of the others."""
         needed = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
-        needed |= {"substructure": self.tau, "missing": self.missing}
+        needed |= {"substructure": self.tau, "missing": self.missing, "prompt": self.prompt}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
     def context(self, out: Singles | None = None) -> Singles:
-        """The conditioning variables of each jet, (N, 57); in rows of out, where they are given."""
-        known = {"parton": self.parton, "composition": self.composition, "tau": self.tau, "missing": self.missing}
-        return context.conditioning_variables(self.jets.values, self.jets.counts, **known, out=out)
+        """The conditioning variables of each jet, (N, 68); in rows of out, where they are given."""
+        return context.conditioning_variables(
+            self.jets.values,
+            self.jets.counts,
+            parton=self.parton,
+            composition=self.composition,
+            tau=self.tau,
+            missing=self.missing,
+            prompt=self.prompt,
+            out=out,
+        )
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """The same, so many events at a time, each block with the events that are in it; at least one block."""
@@ -163,7 +188,8 @@ class GenEvents(NamedTuple):
                 None if c is None else c[rows] for c in (self.parton, self.composition, self.tau)
             )
             missing = None if self.missing is None else self.missing[events]
-            yield events, GenEvents(jets, parton, composition, tau, missing)
+            prompt = None if self.prompt is None else self.prompt.of_events(events)
+            yield events, GenEvents(jets, parton, composition, tau, missing, prompt)
 
 
 def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, names: Names | None = None) -> GenEvents:
@@ -172,7 +198,8 @@ def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, na
     Parameters
     ----------
     jets: jagged gen jets, all of the event, for their neighbours are among them.
-    events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes) where the file has it.
+    events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes), and prompt particles, where the file
+        has them.
     flat: the same from `flatten_jets`.
     keep: which jets are to be used, (N,).
     names: what the file calls these things.
@@ -184,7 +211,8 @@ def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, na
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
     tau = _n_subjettiness(jets, names, chosen)
-    return GenEvents(kept, parton, _beside(constituents), tau, missing_momentum(events, names))
+    missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
+    return GenEvents(kept, parton, _beside(constituents), tau, missing, prompt)
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:
@@ -227,6 +255,53 @@ def _truth_missing_momentum(terms: ak.Array) -> Doubles:
     term = terms[terms["name"] == "NonInt"]
     x, y = (GEV * np.asarray(ak.sum(term[name], axis=1), dtype=np.float64) for name in ("mpx", "mpy"))
     return np.stack([np.sqrt(x * x + y * y), angles(y, x)], axis=1)
+
+
+def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptParticles | None:
+    """Prompt electrons, muons and photons of the events; None where the file does not tell them.
+
+    NanoAOD's dressed leptons and isolated photons; where these are not both, of NanoAOD's particles the stable ones
+    whose flags say prompt, or of Delphes' particles those without a hadron among their ancestors.
+    """
+    names = Names() if names is None else names
+    wanted = {*names.leptons, *names.photons, *names.particles} & set(events.fields)
+    sources = _sources_of_prompt({name: events[name].fields for name in wanted}, names)
+    if not sources:
+        return None
+    if len(sources) == 2:
+        leptons, photons = (events[name] for name in sources)
+        columns = [ak.concatenate([leptons[name], photons[name]], axis=1) for name in KINEMATICS]
+        columns.append(ak.concatenate([leptons["pdgId"], ak.full_like(photons["pt"], CODES[-1], dtype=int)], axis=1))
+        return chosen(*(np.asarray(ak.flatten(c)) for c in columns), counts=_counts(columns[0]))
+    particles = events[sources[0]]
+    if "PID" in particles.fields:
+        pt, eta, phi, code, status, mother = (np.asarray(ak.flatten(particles[name])) for name in PARTICLE)
+        counts = _counts(particles["PID"])
+        stable = (status == STABLE) & np.isin(np.abs(code), CODES)
+        prompt = without_hadrons(stable, code.astype(np.int64), mother.astype(np.int64), counts)
+    else:
+        pt, eta, phi, _, code, status, flags = (np.asarray(ak.flatten(particles[name])) for name in GEN_PART)
+        counts = _counts(particles["pdgId"])
+        prompt = (status == STABLE) & (flags & (IS_PROMPT | IS_FROM_PROMPT_TAU) != 0)
+    return chosen(pt, eta, phi, code, counts, prompt)
+
+
+def _sources_of_prompt(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
+    """The collections, each with its fields, that tell prompt particles: leptons and photons, or particles, or none."""
+
+    def first(known: tuple[str, ...], *needed: tuple[str, ...]) -> str | None:
+        there = (name for name in known if name in collections)
+        return next((name for name in there if any(set(n) <= set(collections[name]) for n in needed)), None)
+
+    leptons, photons = first(names.leptons, LEPTON), first(names.photons, PHOTON)
+    if leptons is not None and photons is not None:
+        return leptons, photons
+    particles = first(names.particles, GEN_PART, PARTICLE)
+    return () if particles is None else (particles,)
+
+
+def _counts(column: ak.Array) -> Ints:
+    return np.asarray(ak.num(column, axis=1)).astype(np.int64)
 
 
 def _has_option(column: ak.Array) -> bool:

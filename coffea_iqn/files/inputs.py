@@ -16,7 +16,7 @@ import uproot
 import yaml
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
-from coffea_iqn.events.collections import FIELDS, TAU_ARRAY, Names, levels_of
+from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, Names, levels_of
 from coffea_iqn.events.identity import IDENTITY
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
@@ -129,7 +129,10 @@ def inspect(
         raise InputError(msg)
     separator = PT[layout][0]
     jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
-    others = {branch.split(separator)[0] for branch in last}
+    others: dict[str, set[str]] = {}
+    for branch in last:
+        collection, _, of_it = branch.partition(separator)
+        others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
     return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets, timeout)
 
@@ -262,8 +265,10 @@ def branch_filter(
         names += [f"*{collection}Aux*.{name}" for collection in collections for name in (*of_jets, "m")]
     elif layouts == {"NanoAOD"}:
         names = [*IDENTITY[""], "genWeight", *(f"{name}_{part}" for name in missing for part in ("pt", "phi"))]
-        for collection in collections:
-            names += [f"n{collection}", *(f"{collection}_{name}" for name in of_jets)]
+        beside = {"leptons": LEPTON, "photons": PHOTON, "particles": GEN_PART}
+        known = [(n, of_it) for what, of_it in beside.items() for s in sources for n in getattr(s.names, what)]
+        for collection, of_it in [*((c, of_jets) for c in collections), *known]:
+            names += [f"n{collection}", *(f"{collection}_{name}" for name in of_it)]
     else:
         return {}
     return {"filter_name": [*names, *branches]}

@@ -9,14 +9,16 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.generation.pythia import GLUON, Particles
+from coffea_iqn.jets.prompt import CODES, kinds
 from coffea_iqn.jets.table import places
-from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 PARTON_PT_MIN = 1.0  # GeV
 PARTON_ETA_MAX = 2.5
 PARTS_OF_CHEF = 1024  # the samples' resolution of an energy fraction
 PARTS_OF_TAU = 16384
 N_TAU = 3
+PHOTON = 22
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -101,6 +103,28 @@ def subjettiness(momentum: Floats, counts: Ints, pt: Floats, radius: float) -> F
     relative = ak.to_numpy(tau).reshape(-1, N_TAU) / (pt * radius)[:, None]
     relative[counts[:, None] <= np.arange(1, N_TAU + 1)] = 0.0
     return np.asarray(np.rint(relative * PARTS_OF_TAU) / PARTS_OF_TAU)
+
+
+def prompt_particles(particles: Particles) -> tuple[tuple[Ints, Columns], tuple[Ints, Columns]]:
+    """Prompt leptons, and prompt photons, hardest first: how many each event has, and columns of all in a row.
+
+    Those that `jets.prompt` looks at, with pt [GeV], eta, phi [rad], mass [GeV] and, of leptons, pdgId; bare leptons,
+    to which no photons are added.
+    """
+    counts, momentum, code = particles.prompt_counts, particles.prompt_momentum, particles.prompt_code
+    pt, eta, phi = _directions(momentum)
+    columns: Columns = {"pt": pt, "eta": eta, "phi": phi, "mass": _mass(momentum)}
+    kind, event = kinds(pt, eta, code), np.repeat(np.arange(len(counts)), counts)
+    photon = CODES.index(PHOTON)
+
+    def some(which: Bools, columns: Columns) -> tuple[Ints, Columns]:
+        order = np.lexsort((-pt, event))
+        rows = order[which[order]]
+        n_found = np.bincount(event[rows], minlength=len(counts)).astype(np.int64)
+        return n_found, {name: column[rows] for name, column in columns.items()}
+
+    leptons = some((kind >= 0) & (kind != photon), {**columns, "pdgId": code})
+    return leptons, some(kind == photon, columns)
 
 
 def missing_momentum(particles: Particles) -> tuple[Floats, Floats]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, wait
 from dataclasses import asdict
 from importlib.metadata import version
@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.generation.clustering import make_jets, missing_momentum
+from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
 from coffea_iqn.generation.pythia import cross_section, muted, next_particles, require, set_up, start
 from coffea_iqn.generation.settings import Settings
-from coffea_iqn.generation.writing import Block, Totals, written_whole
+from coffea_iqn.generation.writing import COLLECTIONS, Block, Totals, written_whole
+from coffea_iqn.numerics.arrays import Ints
 
 BATCH = 100  # events in memory as Pythia records them: 16 MB
 AHEAD = 2  # blocks of each process that may wait for their turn to be written
@@ -66,18 +67,24 @@ def make_block(settings: Settings, number: int, made: Callable[[int], object] = 
         for first in range(0, n_events, BATCH):
             particles = next_particles(pythia, min(BATCH, n_events - first), said)
             jets = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
-            parts.append((particles.weight, *jets, *missing_momentum(particles)))
+            collections = dict(zip(COLLECTIONS, (jets, *prompt_particles(particles)), strict=True))
+            parts.append((particles.weight, collections, *missing_momentum(particles)))
             made(len(particles.weight))
         found = cross_section(pythia)
-    weight, counts, columns, pt, phi = zip(*parts, strict=True)
+    weight, collections_of_parts, pt, phi = zip(*parts, strict=True)
     return Block(
         first=number * settings.block + 1,
         weight=np.concatenate(weight),
-        counts=np.concatenate(counts),
-        jets={name: np.concatenate([part[name] for part in columns]) for name in columns[0]},
+        collections={name: _joined([part[name] for part in collections_of_parts]) for name in COLLECTIONS},
         missing=(np.concatenate(pt), np.concatenate(phi)),
         cross_section=found,
     )
+
+
+def _joined(parts: Sequence[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:
+    """Counts and columns of some events after the other."""
+    counts, columns = zip(*parts, strict=True)
+    return np.concatenate(counts), {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
 
 
 def _in_order(settings: Settings, workers: int, watch: Callable[[int], None]) -> Iterator[Block]:

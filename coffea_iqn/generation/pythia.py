@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.generation.settings import Settings
+from coffea_iqn.jets.prompt import CODES, without_hadrons
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
 ATTEMPTS = 10.0  # a batch of so many times its events, most of them failing, is given up
@@ -45,6 +46,9 @@ class Particles(NamedTuple):
     parton_counts: quarks and gluons in each event, at any stage of it, (events,).
     parton_momentum: as above, (partons, 4).
     parton_code: absolute PDG code, (partons,).
+    prompt_counts: electrons, muons and photons in each event that no hadron is an ancestor of, (events,).
+    prompt_momentum: as above, (prompt particles, 4).
+    prompt_code: PDG code, (prompt particles,).
     """
 
     weight: Doubles
@@ -54,6 +58,9 @@ class Particles(NamedTuple):
     parton_counts: Ints
     parton_momentum: Doubles
     parton_code: Ints
+    prompt_counts: Ints
+    prompt_momentum: Doubles
+    prompt_code: Ints
 
 
 def require() -> None:
@@ -142,7 +149,8 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
         raise ValueError(msg)
     counts = ak.to_numpy(ak.num(batch.prt)).astype(np.int64)
     flat = ak.flatten(batch.prt)
-    code = np.abs(ak.to_numpy(flat.id))
+    signed = ak.to_numpy(flat.id).astype(np.int64)
+    code, stable = np.abs(signed), ak.to_numpy(flat.status) > 0
     momentum = np.stack([ak.to_numpy(flat.p[name]) for name in ("px", "py", "pz", "e")], axis=1)
     event = np.repeat(np.arange(n_events), counts)
 
@@ -151,8 +159,11 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
     data = pythia.particleData
     visible = np.array([data.isVisible(int(one)) for one in kinds], dtype=np.bool_)[kind]
     charged = np.array([data.chargeType(int(one)) != 0 for one in kinds], dtype=np.bool_)[kind]
-    seen = np.flatnonzero((ak.to_numpy(flat.status) > 0) & visible)
+    seen = np.flatnonzero(stable & visible)
     parton = np.flatnonzero(((code >= 1) & (code <= HEAVIEST_QUARK)) | (code == GLUON))
+    mother = ak.to_numpy(flat.mother1).astype(np.int64)
+    candidate = stable & np.isin(code, CODES)
+    prompt = np.flatnonzero(without_hadrons(candidate, signed, np.where(mother > 0, mother, -1), counts))
     return Particles(
         weight=ak.to_numpy(batch.info.weights[:, 0]).astype(np.float64),
         counts=np.bincount(event[seen], minlength=n_events),
@@ -161,6 +172,9 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
         parton_counts=np.bincount(event[parton], minlength=n_events),
         parton_momentum=momentum[parton],
         parton_code=code[parton].astype(np.int64),
+        prompt_counts=np.bincount(event[prompt], minlength=n_events),
+        prompt_momentum=momentum[prompt],
+        prompt_code=signed[prompt],
     )
 
 

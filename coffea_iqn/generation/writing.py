@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 import uproot
 
 from coffea_iqn.files.atomic import whole_file
@@ -26,8 +27,9 @@ SINGLE = {
     "GenMET_pt": "float32",
     "GenMET_phi": "float32",
 }
-SMALL = {"partonFlavour", "nCharged", "nNeutral"}  # of one byte; all other fields of jets are float32
-GREATEST = np.iinfo(np.uint8).max
+COLLECTIONS = ("GenJet", "GenDressedLepton", "GenIsolatedPhoton")
+WHOLE = dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8) | {"pdgId": np.int32}
+"""Fields of whole numbers, which stop at the greatest; all others are float32."""
 
 
 class Block(NamedTuple):
@@ -37,16 +39,14 @@ class Block(NamedTuple):
     ----------
     first: number of the first one.
     weight: of each event, (events,).
-    counts: jets in each event, (events,).
-    jets: columns of all jets in a row.
+    collections: of `COLLECTIONS`, how many each event has, (events,), and columns of all in a row.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events,) each.
     cross_section: and its statistical uncertainty [pb], as found with these events.
     """
 
     first: int
     weight: Floats
-    counts: Ints
-    jets: Columns
+    collections: dict[str, tuple[Ints, Columns]]
     missing: tuple[Floats, Floats]
     cross_section: tuple[float, float]
 
@@ -75,7 +75,7 @@ class Totals(NamedTuple):
         value, uncertainty = block.cross_section
         return Totals(
             events=events,
-            gen_jets=self.gen_jets + int(block.counts.sum()),
+            gen_jets=self.gen_jets + int(block.collections["GenJet"][0].sum()),
             sum_of_weights=self.sum_of_weights + math.fsum(block.weight),
             sum_of_squares=self.sum_of_squares + math.fsum(block.weight**2),
             cross_section=old * self.cross_section + new * value,
@@ -102,16 +102,15 @@ class Writer:
             "GenMET_pt": block.missing[0],
             "GenMET_phi": block.missing[1],
         }
-        jets = {
-            name: np.minimum(column, GREATEST).astype(np.uint8) if name in SMALL else column.astype(np.float32)
-            for name, column in block.jets.items()
-        }
-        if "Events" not in self.file:
-            fields = ", ".join(f"{name}: {column.dtype}" for name, column in jets.items())
-            self.file.mktree("Events", {**SINGLE, "GenJet": f"var * {{{fields}}}"})
         columns = {name: value.astype(SINGLE[name]) for name, value in values.items()}
-        jagged = ak.zip({name: ak.unflatten(column, block.counts) for name, column in jets.items()})
-        self.file["Events"].extend({**columns, "GenJet": jagged})
+        types = dict(SINGLE)
+        for name, (counts, fields) in block.collections.items():
+            stored = {field: _stored(field, column) for field, column in fields.items()}
+            types[name] = f"var * {{{', '.join(f'{field}: {column.dtype}' for field, column in stored.items())}}}"
+            columns[name] = ak.zip({field: ak.unflatten(column, counts) for field, column in stored.items()})
+        if "Events" not in self.file:
+            self.file.mktree("Events", types)
+        self.file["Events"].extend(columns)
         self.totals = self.totals.plus(block)
 
     def finish(self, settings: Mapping[str, Any]) -> None:
@@ -127,6 +126,13 @@ class Writer:
         }
         self.file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
         self.file["generation"] = json.dumps(dict(settings))
+
+
+def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A column as it is stored."""
+    if field not in WHOLE:
+        return column.astype(np.float32)
+    return np.minimum(column, np.iinfo(WHOLE[field]).max).astype(WHOLE[field])
 
 
 @contextlib.contextmanager

@@ -69,7 +69,7 @@ KINDS = {
     "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets before, and which
     "SplineIQN": Kind(("n_targets", *_PLAIN), _of_each_target(2 * len(LOGIT_KNOTS), 0)),
     "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),
-    "OriginNetwork": Kind(("n_event", "n_samples", *_PLAIN), _of_all(lambda d: d["n_samples"])),
+    "OriginNetwork": Kind(("n_event", "n_samples", "moot", *_PLAIN), _of_all(lambda d: d["n_samples"])),
     "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),
 }
 """The types of `networks`, whose modules a test ties to this."""

@@ -406,15 +406,25 @@ class OriginNetwork(nn.Module):
     n_inputs: columns of x, those of the event last.
     n_event: how many of them only this network sees.
     n_samples: how many samples there are.
+    moot: the column of x that is 1 where so much is known that the sample does not matter, and is not told; −1 for none.
+        A process that none of the samples is of would else be taken for one of them.
     """
 
     def __init__(
-        self, n_inputs: int, *, n_event: int, n_samples: int, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+        self,
+        n_inputs: int,
+        *,
+        n_event: int,
+        n_samples: int,
+        moot: int = -1,
+        hidden: tuple[int, ...] = (48, 48),
+        slope: float = 0.1,
     ) -> None:
         super().__init__()
         self.n_inputs = n_inputs
         self.n_event = n_event
         self.n_samples = n_samples
+        self.moot = moot
         self.hidden = tuple(hidden)
         self.slope = slope
         self.net = mlp(n_inputs, n_samples, self.hidden, slope)
@@ -434,10 +444,13 @@ class OriginNetwork(nn.Module):
         return logits
 
     def with_origin(self, x: Tensor) -> Tensor:
-        """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1)."""
+        """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1); 0 where moot."""
         likely = functional.log_softmax(self(x), dim=1).clamp(min=LOG_LIKELY_MIN)
         own = x[:, : self.n_inputs - self.n_event]
-        return torch.cat([own, 1.0 - 2.0 * likely / LOG_LIKELY_MIN], dim=1)
+        told = 1.0 - 2.0 * likely / LOG_LIKELY_MIN
+        if self.moot >= 0:
+            told = torch.where(x[:, self.moot, None] == 1.0, 0.0, told)
+        return torch.cat([own, told], dim=1)
 
 
 class NumberNetwork(nn.Module):

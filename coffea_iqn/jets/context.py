@@ -6,6 +6,7 @@ Of the jet::
     neighbours    the other gen jets near it: always known where the event is
     composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
     substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
+    prompt        electrons, muons and photons from no hadron, in it and near it (NanoAOD, Delphes with particles)
 
 Of its event, which tell what kind of process a jet may come from::
 
@@ -26,6 +27,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.jets.prompt import N_COLUMNS as N_PROMPT
+from coffea_iqn.jets.prompt import PromptParticles, write_prompt
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
@@ -80,19 +83,21 @@ def write(
     composition: Floats,
     tau: Floats,
     missing: Floats,
+    prompt: PromptParticles,
 ) -> None:
     """Write all levels into columns, those that are known; zeros for the others.
 
     Parameters
     ----------
-    columns: (N, 57) float32.
+    columns: (N, 68) float32.
     starts: the first column of each level, in the order of `context.WIDTHS`.
-    jets, counts, parton, composition, tau, missing: as of `conditioning_variables`; of length 0 where none.
+    jets, counts, parton, composition, tau, missing, prompt: as of `conditioning_variables`; of length 0 where none.
     """
     # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
     of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
     of_composition, of_substructure = columns[:, starts[2] :], columns[:, starts[3] :]
-    of_event, of_flavours, of_missing = columns[:, starts[4] :], columns[:, starts[5] :], columns[:, starts[6] :]
+    of_prompt, of_event = columns[:, starts[4] :], columns[:, starts[5] :]
+    of_flavours, of_missing = columns[:, starts[6] :], columns[:, starts[7] :]
     most = 0
     for n in counts:
         most = max(most, n)
@@ -117,7 +122,7 @@ def write(
     for number in range(1, most + 2):
         made.log_of[number] = log(number)
     _fill_kinematics(jets, made)
-    first = 0
+    first = first_prompt = 0
     for which in range(len(counts)):
         n = counts[which]
         for row in range(first, first + n):  # here and not before, while they come to the nearest cache anyway
@@ -134,6 +139,10 @@ def write(
             _substructure(tau, first, n, of_substructure)
         if len(missing):
             _missing(first, n, made, missing[which, 0], missing[which, 1], of_missing)
+        if len(prompt.counts):
+            those = slice(first_prompt, first_prompt + prompt.counts[which])
+            write_prompt(jets[first : first + n], prompt.values[those], prompt.kind[those], of_prompt[first:])
+            first_prompt = those.stop
         first += n
 
 
@@ -370,10 +379,10 @@ def _finite(number: float) -> bool:
     return math.isfinite(np.float32(number))
 
 
-OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4}
+OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4, "prompt": N_PROMPT + 1}
 OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
 WIDTHS = OF_JET | OF_EVENT
-NANOAOD = ("flavour", "neighbours", *OF_EVENT)  # levels that CMS NanoAOD has
+NANOAOD = ("flavour", "neighbours", "prompt", *OF_EVENT)  # levels that CMS NanoAOD has
 N_COLUMNS = sum(WIDTHS.values())
 
 
@@ -393,7 +402,7 @@ def nearest_distance(columns: Singles) -> Singles:
 
 
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> Singles:
-    """The columns of all levels, (N, 57), put together.
+    """The columns of all levels, (N, 68), put together.
 
     Parameters
     ----------
@@ -438,9 +447,10 @@ def conditioning_variables(
     composition: npt.NDArray[Any] | None = None,
     tau: npt.NDArray[Any] | None = None,
     missing: npt.NDArray[Any] | None = None,
+    prompt: PromptParticles | None = None,
     out: Singles | None = None,
 ) -> Singles:
-    """The columns of all levels, (N, 57), from what the file has; `surroundings` says what each column is.
+    """The columns of all levels, (N, 68), from what the file has; `surroundings` says what each column is.
 
     Parameters
     ----------
@@ -450,6 +460,7 @@ def conditioning_variables(
     composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
     tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
+    prompt: the prompt particles of the events.
     out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
 
     A level is unknown of a jet where a number for it is not finite.
@@ -462,6 +473,11 @@ def conditioning_variables(
     if np.sum(counts) != n_jets:
         msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
         raise ValueError(msg)
+    values, kind, of_event = (None, None, None) if prompt is None else prompt
+    n_prompt = 0 if kind is None else len(kind)
+    if of_event is not None and np.sum(of_event) != n_prompt:
+        msg = f"prompt particles: expected {n_prompt} in all, got {np.sum(of_event)}"
+        raise ValueError(msg)
     columns = np.empty((n_jets, N_COLUMNS), dtype=np.float32) if out is None else out[:n_jets]
     write(
         columns,
@@ -472,6 +488,11 @@ def conditioning_variables(
         _plain("composition", composition, np.float64, (n_jets, 3)),
         _plain("tau", tau, np.float64, (n_jets, 3)),
         _plain("missing", missing, np.float64, (n_events, 2)),
+        PromptParticles(
+            _plain("prompt particles", values, np.float32, (n_prompt, 3)),
+            _plain("kinds of prompt particles", kind, np.int64, (n_prompt,)),
+            _plain("counts of prompt particles", of_event, np.int64, (n_events,)),
+        ),
     )
     return columns
 

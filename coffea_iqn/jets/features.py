@@ -24,6 +24,7 @@ Columns = Any  # an array of numpy, or a tensor of torch: columns (N,), or sever
 PT, ETA, PHI, MASS = range(4)
 VARIABLES = ("pt", "eta", "phi", "mass")
 
+MASSLESS = 0.01  # GeV: a lighter reco jet is one particle or tower, whose mass is zero but for rounding
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where Delphes jets are nearly massless
 MAX_LOG = 20.0  # keeps what a badly trained network draws finite, far from what any jet does
 RATIO_OFFSET = 10.0  # the paper's: keeps the ratio of two standardised variables away from zero

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from coffea_iqn.jets.context import NANOAOD, WIDTHS
+from coffea_iqn.jets.prompt import N_INSIDE
 from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
 
+# of a batch, beside it: jets with prompt particles, few but unlike all others. They are chosen for what a network is
+# shown of them, so that what it learns is what it would learn of more such jets.
+PROMPT_SHARE = 0.1
 MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
 
 # how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
@@ -23,7 +27,9 @@ SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
 )
 
 
-def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator) -> Tensor:
+def hidden(
+    inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator, *, n_prompt: int = 0
+) -> Tensor:
     """Network inputs with some levels of context hidden.
 
     Parameters
@@ -32,6 +38,7 @@ def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: tor
     levels: of `context`, in the order of their columns.
     blind: probability that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
     generator: on the CPU, whatever the device of inputs.
+    n_prompt: so many of the last rows are shown with their prompt particles, whatever else is hidden.
     """
     if not levels:
         return inputs
@@ -41,9 +48,20 @@ def hidden(inputs: Tensor, levels: tuple[str, ...], blind: float, generator: tor
     seen = seen_by_kind[torch.multinomial(shares, n, replacement=True, generator=generator)]  # (N, levels)
     some = torch.rand(n, len(levels), generator=generator) < 0.5
     seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
+    if n_prompt:
+        seen[-n_prompt:, levels.index("prompt")] = True
     mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
     start = inputs.shape[1] - mask.shape[1]
     return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
+
+
+def with_prompt(inputs: Tensor, levels: tuple[str, ...]) -> Tensor:
+    """The rows of jets with prompt particles in them, (n,), of network inputs whose last columns are these levels."""
+    if "prompt" not in levels:
+        return torch.empty(0, dtype=torch.int64)
+    after = sum(WIDTHS[level] for level in levels[levels.index("prompt") :])
+    column = inputs.shape[1] - after + N_INSIDE
+    return torch.nonzero(inputs[:, column] > 0.0)[:, 0].cpu()
 
 
 def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
@@ -141,6 +159,8 @@ class Course:
         check: tuple[Tensor, ...],
         schedule: Schedule,
         levels: tuple[str, ...] = (),
+        *,
+        more_prompt: bool = True,
     ) -> Fitted:
         """Fit a module, and return its best validation loss, the time spent and the steps made.
 
@@ -152,6 +172,7 @@ class Course:
         learn, check: rows to learn from and rows held out: inputs first, the training sample of each last.
         schedule: steps and the like; its minutes are those of all networks.
         levels: of context, the last columns of the inputs, of which some are hidden.
+        more_prompt: whether to see more of the jets with prompt particles; not where their share is what is learnt.
         """
         *learnt, sample = learn
         learnt = [t.to(self.device) for t in learnt]
@@ -159,9 +180,14 @@ class Course:
         chosen = drawing(valid_sample, self.shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
         checked = [t[chosen].to(self.device) for t in checked]
 
+        prompt = with_prompt(learnt[0], levels) if more_prompt else torch.empty(0, dtype=torch.int64)
+
         def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            n_prompt = int(PROMPT_SHARE * len(rows)) if len(prompt) else 0
+            if n_prompt:
+                rows = torch.cat([rows, prompt[torch.randint(len(prompt), (n_prompt,), generator=generator)]])
             inputs, *others = (t[rows.to(self.device)] for t in learnt)
-            return loss(hidden(inputs, levels, self.blind, generator), *others, generator)
+            return loss(hidden(inputs, levels, self.blind, generator, n_prompt=n_prompt), *others, generator)
 
         def validation_loss() -> Tensor:
             same_each_time = _seeded()

@@ -89,7 +89,9 @@ def distil(
         schedule: Schedule,
         rows: tuple[Rows, Rows] = (learn, check),
     ) -> Fitted:
-        return course.fit(phase, module, loss, rows[0], rows[1], schedule, v.context)
+        return course.fit(
+            phase, module, loss, rows[0], rows[1], schedule, v.context, more_prompt=phase != "origin"
+        )
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -166,7 +168,7 @@ def _students(
         old = teacher.origin
         origin = None
         if old is not None:
-            sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples")}
+            sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples", "moot")}
             origin = OriginNetwork(old.n_inputs, **sizes, hidden=OF_ORIGIN)
         n_inputs, n_targets = teacher.network.n_inputs, teacher.network.n_targets
         network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN)

@@ -16,7 +16,7 @@ class JetPairs(NamedTuple):
     ----------
     gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     reco: the reco jet matched to each, (N, 4) float32; NaN where there is none. Columns of `targets.MORE` may follow.
-    context: conditioning variables of each, (N, 57) float32, as `context.encode` gives it.
+    context: conditioning variables of each, (N, 68) float32, as `context.encode` gives it.
     level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """

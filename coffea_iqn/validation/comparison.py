@@ -123,7 +123,8 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
     median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)[:, :4]
     try:
         real_levels, second_levels = (
-            emulator.cdf(gen, jets, context, raw_pt_min=raw_pt_min) for jets in (real, second)
+            emulator.cdf(gen, jets, context, raw_pt_min=raw_pt_min, within_atom=generator.uniform(size=len(gen)))
+            for jets in (real, second)
         )
         exact = True
     except NotImplementedError:

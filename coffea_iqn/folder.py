@@ -21,22 +21,28 @@ from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
+from coffea_iqn.jets.matching import crowded
 from coffea_iqn.jets.table import Drawn, JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
-from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.ranges import GEV, Range, check_choice
 
+APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
 
 
 @dataclass(frozen=True)
 class Folding:
-    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`."""
+    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
+
+    radius: of the jets; None where the bundle does not say.
+    """
 
     emulator: Prepared
     acceptance: bool
     unmatched: bool
     raw_pt_min: float | None
+    radius: float | None
 
     def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> Drawn:
         """The reco jets of gen jets.
@@ -56,6 +62,8 @@ class Folding:
         found = np.ones(len(reco), dtype=bool)
         if self.acceptance:
             found = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+        if self.acceptance and self.radius is not None:
+            self._set_apart(gen, reco, found, context, of_jets, replica)
         made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
         if not self.unmatched:
             return made
@@ -65,6 +73,25 @@ class Folding:
         beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
         others = others._replace(values=np.concatenate([others.values, beside], axis=1))
         return self._above_threshold(Drawn.joined([made, others]))
+
+    def _set_apart(
+        self, gen: GenEvents, reco: Floats, found: Bools, context: Floats | None, of_jets: Words, replica: int
+    ) -> None:
+        """Draw again, in place, reco jets within a radius of a harder one: no two jets of a clustering are so near.
+
+        What is so near to the last is lost: the harder one took its particles.
+        """
+        assert self.radius is not None
+        jets, n = gen.jets, self.emulator.emulator.network.n_targets
+        for attempt in range(APART):
+            rows = np.flatnonzero(crowded(self.radius, reco, found, jets.counts))
+            if not len(rows):
+                return
+            number = jets.place[rows] * APART + attempt
+            tau = levels(of_jets[rows], number, replica=replica, stream=STREAM_APART, n=n)
+            of_rows = None if context is None else context[rows]
+            reco[rows] = self.emulator.sample(jets.values[rows], tau, of_rows, levels=gen.levels)
+        found &= ~crowded(self.radius, reco, found, jets.counts)
 
     def _draw_unmatched(
         self,
@@ -397,7 +424,8 @@ class IQNFolder:
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         emulator = self._one_thread().prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min)
+        radius = self.card.get("jets", {}).get("radius")
+        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, radius)
 
     def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
         """Warn once a process of gen jets that are a part of their collection."""

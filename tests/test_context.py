@@ -183,8 +183,8 @@ def test_prompt_particles_equal_slow_reference():
 
 
 def test_of_a_record_particles_without_a_hadron_above_are_prompt():
-    # place: 0, 1 protons of the beams; 2 a top of 0; 3 a W, 4 a B meson of it; 5, 6 a muon and a tau of W; 7 an electron
-    # of the tau; 8 an electron and 9 a D meson of B; 10 a quark of the second proton; 11 a photon of it; 12 a muon of D
+    # 0 and 1 are protons of the beams, 2 is a top of 0, 3 a W and 4 a B meson of it, 5 and 6 a muon and a tau of W,
+    # 7 an electron of the tau, 8 an electron and 9 a D meson of B, 10 a quark of 1, 11 a photon of it, 12 a muon of D
     code = np.array([2212, 2212, 6, 24, 511, -13, 15, 11, 11, 411, 2, 22, 13])
     mother = np.array([-1, -1, 0, 2, 2, 3, 3, 6, 4, 4, 1, 10, 9])
     wanted = np.isin(abs(code), (11, 13, 22))

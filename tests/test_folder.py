@@ -91,6 +91,21 @@ def test_acceptance_loses_some_soft_jets(folder, nano_events):
     assert 0.1 < counts.not_accepted / counts.gen_jets < 0.4
 
 
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_no_reco_jet_is_within_a_radius_of_another(backend):
+    events = open_events("qcdflat_ak4.root", entry_stop=1500)
+    apart, together = (
+        ak.combinations(jets[jets.genJetIdx >= 0], 2)
+        for jets in (
+            IQNFolder("cms-delphes-ak4", seed=3, backend=backend, acceptance=acceptance)(events.GenJet, events)
+            for acceptance in (True, False)
+        )
+    )
+    least = [ak.min(ak.flatten(pairs["0"].delta_r(pairs["1"]))) for pairs in (apart, together)]
+    assert least[1] < 0.3  # drawn one by one, without acceptance, they may be
+    assert least[0] > 0.4 - 1e-6
+
+
 @pytest.mark.parametrize("part", [slice(10, 20), slice(None, None, -1), slice(0, 0), slice(7, 8)])
 def test_slicing_events_first_changes_nothing(folder, nano_events, part):
     whole = folder(nano_events.GenJet, nano_events)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.jets.matching import crowded, default_cone, match_jets
 
 JET = st.tuples(st.integers(-8, 8).map(lambda i: i / 4), st.integers(-12, 12).map(lambda i: i / 4))
 EVENT = st.tuples(st.lists(JET, max_size=5), st.lists(JET, max_size=5))
@@ -41,6 +41,26 @@ def test_equals_slow_reference(events):
         expected += [j + offset if j >= 0 else -1 for j in match_slowly(gen, reco, 0.9)]
         offset += len(reco)
     assert match.tolist() == expected
+
+
+@settings(deadline=None)  # the first call compiles
+@given(st.lists(st.lists(st.tuples(st.integers(1, 4), *[st.integers(-12, 12)] * 2, st.booleans()), max_size=6)))
+def test_crowded_jets_are_those_with_a_harder_one_near(events):
+    rows = [(pt, eta / 4, phi / 4, there) for event in events for pt, eta, phi, there in event]
+    expected, start = [], 0
+    for event in events:
+        jets = rows[start : start + len(event)]
+        start += len(event)
+        for i, (pt, eta, phi, there) in enumerate(jets):
+            near = [
+                np.hypot(eta - eta2, np.angle(np.exp(1j * (phi - phi2)))) < 0.6 and there2 and (pt2, -j) > (pt, -i)
+                for j, (pt2, eta2, phi2, there2) in enumerate(jets)
+            ]
+            expected.append(there and any(near))
+    columns = np.array(rows, dtype=np.float32).reshape(-1, 4)
+    counts = np.array([len(event) for event in events], dtype=np.int64)
+    jets, there = np.ascontiguousarray(columns[:, [0, 1, 2, 0]]), columns[:, 3] > 0
+    assert crowded(0.6, jets, there, counts).tolist() == expected
 
 
 def test_jets_that_are_not_finite_match_none():

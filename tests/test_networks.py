@@ -130,7 +130,11 @@ def test_wrong_descriptions_are_refused(description):
             of(description)
 
 
-OTHERS = {"AcceptanceNetwork": {}, "OriginNetwork": {"n_event": 1, "n_samples": 3, "moot": 0}, "NumberNetwork": {"most": 4}}
+OTHERS = {
+    "AcceptanceNetwork": {},
+    "OriginNetwork": {"n_event": 1, "n_samples": 3, "moot": 0},
+    "NumberNetwork": {"most": 4},
+}
 
 
 @pytest.mark.parametrize("kind", TYPES)

@@ -125,8 +125,8 @@ class Emulator:
         (1952) 470).
 
         A mass of zero is an atom, which many levels give: that of a jet lighter than `features.MASSLESS` is the last of
-        them, P(mass = 0), or the fraction within_atom (N,) of it. Uniform fractions make uniform levels (A. E. Brockwell,
-        Stat. Probab. Lett. 77 (2007) 1473).
+        them, P(mass = 0), or the fraction within_atom (N,) of it. Uniform fractions make uniform levels
+        (A. E. Brockwell, Stat. Probab. Lett. 77 (2007) 1473).
 
         Raises
         ------

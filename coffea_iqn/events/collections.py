@@ -116,9 +116,7 @@ def flatten_jets(jets: ak.Array) -> JetTable:
     return JetTable(values, counts, index)
 
 
-def levels_of(
-    jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names
-) -> tuple[str, ...]:
+def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
     """The levels of context of jets with these fields, in events with these collections, each with its fields."""
     needed = {
         "flavour": (names.flavour,),

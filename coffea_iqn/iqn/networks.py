@@ -406,8 +406,8 @@ class OriginNetwork(nn.Module):
     n_inputs: columns of x, those of the event last.
     n_event: how many of them only this network sees.
     n_samples: how many samples there are.
-    moot: the column of x that is 1 where so much is known that the sample does not matter, and is not told; −1 for none.
-        A process that none of the samples is of would else be taken for one of them.
+    moot: the column of x that is 1 where so much is known that the sample does not matter, and is not told; −1 for
+        none. A process that none of the samples is of would else be taken for one of them.
     """
 
     def __init__(

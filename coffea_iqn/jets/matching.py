@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from coffea_iqn.jets.features import ETA, PHI
+from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
@@ -140,6 +140,31 @@ def _find_nearest(
             this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
             if this < distance[jet]:
                 row[jet], distance[jet] = other, this
+
+
+@kernel
+def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
+    """Which jets have a harder one, or of equal pt an earlier one, of their event within a distance ΔR, (N,).
+
+    Parameters
+    ----------
+    limit: of ΔR.
+    jets, there: jets of all events in a row, (N, 4), and which of them count, (N,).
+    counts: how many each event has, (events,).
+    """
+    out = np.zeros(len(jets), dtype=np.bool_)
+    start = 0
+    for n in counts:
+        stop = start + n
+        for i in range(start, stop):
+            for j in range(i + 1, stop):
+                d_eta = np.float64(jets[i, ETA]) - np.float64(jets[j, ETA])
+                if abs(d_eta) < limit and there[i] and there[j]:  # most are not, and the angle costs
+                    d_phi = wrapped(np.float64(jets[i, PHI]) - np.float64(jets[j, PHI]))
+                    if d_eta * d_eta + d_phi * d_phi < limit * limit:
+                        out[i if jets[i, PT] < jets[j, PT] else j] = True
+        start = stop
+    return out
 
 
 @kernel

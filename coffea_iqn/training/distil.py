@@ -89,9 +89,7 @@ def distil(
         schedule: Schedule,
         rows: tuple[Rows, Rows] = (learn, check),
     ) -> Fitted:
-        return course.fit(
-            phase, module, loss, rows[0], rows[1], schedule, v.context, more_prompt=phase != "origin"
-        )
+        return course.fit(phase, module, loss, rows[0], rows[1], schedule, v.context, more_prompt=phase != "origin")
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():

@@ -17,7 +17,7 @@ import functools
 import hashlib
 import json
 import shutil
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -93,6 +93,11 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     if network.n_targets != len(variables.table):
         msg = f"network: expected {len(variables.table)} targets, for such are the variables, got {network.n_targets}"
         raise ValueError(msg)
+    _check_atoms("network", network, [k for k, target in enumerate(variables.table) if target.atom])
+    known = (-1, *(variables.column_of(level) for level in variables.context))
+    if origin is not None and origin.description["moot"] not in known:
+        msg = f"origin: expected as moot −1 or the last column of a level, got {origin.description['moot']!r}"
+        raise ValueError(msg)
     unmatched = None
     if content["unmatched"] is not None:
         unmatched = _unmatched(content["unmatched"], variables, arrays)
@@ -147,6 +152,13 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
 def _check_inputs(name: str, part: Any, n: int) -> None:
     if part.n_inputs != n:
         msg = f"{name}: expected {n} inputs, for such are the variables, got {part.n_inputs}"
+        raise ValueError(msg)
+
+
+def _check_atoms(name: str, network: Network, atoms: Sequence[int]) -> None:
+    got = network.description.get("atoms", [])
+    if got != atoms:
+        msg = f"{name}: expected atoms {atoms}, for such are the variables, got {got!r}"
         raise ValueError(msg)
 
 
@@ -234,6 +246,7 @@ def _unmatched(content: Mapping[str, Any], variables: Variables, arrays: Arrays)
         described = _object(name, content[kind])
         number = _network(f"{name}.number", ("NumberNetwork",), described["number"], arrays)
         jets = _network(f"{name}.jets", MEMBERS, described["jets"], arrays)
+        _check_atoms(name, jets, [])
         for part in (number, jets):
             _check_inputs(name, part, n)
         scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
@@ -471,7 +484,8 @@ def read_card(path: Path) -> dict[str, Any]:
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
     """The content of `model.json` in the words of version 6.
 
-    Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet.
+    Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
+    had an atom.
     """
 
     def renamed(value: Any) -> Any:
@@ -484,6 +498,8 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
             new["n_targets"] = N_TARGETS
         if value.get("type") == "OriginNetwork":
             new = {"moot": -1, **new}
+        if value.get("type") == "SplineIQN":
+            new = {"atoms": [], **new}
         return new
 
     if content["schema_version"] == SCHEMA_VERSION:

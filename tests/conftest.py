@@ -59,6 +59,8 @@ def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
         "flavour": flavour(rng.choice([21, 1, 4, 5, 0], n)),
         "neighbours": neighbours(gen, np.ones(n, dtype=int)),
         "event": event(gen, counts),
+        "substructure": np.where(rng.uniform(size=n)[:, None] < 0.3, rng.uniform(size=(n, 3)), np.nan),
+        "prompt": np.eye(10)[np.minimum(rng.integers(0, 60, n), 9)],  # in some jets; of others 1 in the last column
     }
     level = rng.uniform(size=n).astype(np.float32)
     return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level, sample)

@@ -12,12 +12,13 @@ from coffea import processor
 from coffea_iqn.data import sample_path
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.iqn.networks import IQNx4
+from coffea_iqn.jets.context import encode
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training import batches, optimise
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RECIPES, TrainingSettings
-from conftest import make_pairs, make_unmatched, open_events
+from conftest import TINY, make_pairs, make_unmatched, open_events
 
 SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
 SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=128)
@@ -206,7 +207,7 @@ def test_the_default_recipe_learns_scale_resolution_and_acceptance(well_trained)
 
 def test_the_origin_network_tells_samples_apart(well_trained):
     assert well_trained.origin is not None
-    assert well_trained.variables.context == ("flavour", "neighbours", "event")
+    assert well_trained.variables.context == ("flavour", "neighbours", "substructure", "prompt", "event")
     fresh = make_pairs(8000, seed=7)
     tau = np.full(fresh.gen.shape, 0.5, dtype=np.float32)
     told, untold = (well_trained.sample(fresh.gen, tau, context)[:, 3] for context in (fresh.context, None))
@@ -217,11 +218,93 @@ def test_the_origin_network_tells_samples_apart(well_trained):
     assert np.median((untold / mass)[second]) == pytest.approx(np.median((untold / mass)[~second]), abs=0.03)
 
 
+def test_where_substructure_is_known_the_origin_is_not_told(pairs):
+    settings = replace(RECIPES["default"], **TINY, acceptance=False, unmatched=False)
+    origin = train(pairs, settings).origin.module
+    variables = train(pairs, settings).variables
+    inputs = torch.from_numpy(variables.network_inputs(pairs.gen, pairs.context))
+    known = inputs[:, variables.column_of("substructure")] == 1.0
+    assert 0.2 < known.double().mean() < 0.4
+    told = origin.with_origin(inputs).detach()[:, -origin.n_samples :]
+    assert not told[known].any()
+    assert told[~known].any(dim=1).all()
+
+
+@pytest.fixture(scope="module")
+def sometimes_massless():
+    """Pairs of two kinds, told by their flavour, of which a tenth and four fifths have no mass but for rounding."""
+    pairs = make_pairs(20_000)
+    rng = np.random.default_rng(4)
+    kind = rng.integers(0, 2, len(pairs.gen))
+    massless = rng.uniform(size=len(kind)) < np.where(kind == 1, 0.8, 0.1)
+    reco = pairs.reco.copy()
+    reco[massless, 3] = rng.choice([0.0, 5e-4, -1e-6], massless.sum())
+    pairs = pairs._replace(reco=reco, context=encode(len(kind), {"flavour": np.eye(5)[kind]}))
+    settings = replace(RECIPES["default"], steps=800, hidden=(32, 32), acceptance=False, unmatched=False)
+    return train(pairs, settings), pairs, kind
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_massless_jets_are_as_many_as_they_are(sometimes_massless, backend):
+    emulator, pairs, kind = sometimes_massless
+    tau = np.random.default_rng(5).uniform(0.001, 0.999, pairs.gen.shape).astype(np.float32)
+    drawn = emulator.sample(pairs.gen, tau, pairs.context, backend=backend)[:, 3] == 0.0
+    for k in range(2):
+        real = (pairs.reco[pairs.matched & (kind == k), 3] < 0.01).mean()
+        assert drawn[kind == k].mean() == pytest.approx(real, abs=0.04)
+
+
+def test_the_level_of_a_massless_jet_is_somewhere_in_the_atom(sometimes_massless):
+    emulator, pairs, _ = sometimes_massless
+    gen, reco, context = (column[pairs.matched] for column in (pairs.gen, pairs.reco, pairs.context))
+    within = np.random.default_rng(6).uniform(size=len(gen))
+    last, spread = (emulator.cdf(gen, reco, context, within_atom=w)[:, 3] for w in (None, within))
+    massless = reco[:, 3] < 0.01
+    np.testing.assert_array_equal(spread[~massless], last[~massless])
+    np.testing.assert_allclose(spread[massless], (last * within)[massless], rtol=1e-5)
+    assert np.histogram(spread, 10, (0, 1))[0] == pytest.approx(len(gen) / 10, rel=0.15)
+    # a level anywhere below it draws such a jet, and the next one a jet with a mass
+    tau = emulator.cdf(gen, reco, context)
+    for step, drawn in ((0.99, True), (1.01, False)):
+        asked = np.clip(np.where(np.arange(4) == 3, step * tau, tau), 1e-6, 1.0 - 1e-6)[massless].astype(np.float32)
+        mass = emulator.sample(gen[massless], asked, context[massless])[:, 3]
+        assert ((mass == 0.0) == drawn).mean() > 0.99
+
+
+def test_the_density_of_a_massless_jet_is_that_of_the_other_variables_times_the_atom(sometimes_massless):
+    emulator, pairs, _ = sometimes_massless
+    rows = pairs.matched & (pairs.reco[:, 3] < 0.01)
+    gen, reco, context = (column[rows][:200] for column in (pairs.gen, pairs.reco, pairs.context))
+    heavier = reco * (np.arange(4) != 3) + np.float32(3.0) * (np.arange(4) == 3)
+    p = emulator.cdf(gen, reco, context)[:, 3]
+    # the mass integrates to what the atom leaves
+    masses = np.geomspace(0.011, 400.0, 1500)
+    dense = []
+    for mass in masses:
+        heavier[:, 3] = mass
+        dense.append(emulator.log_density(gen, heavier, context) - emulator.log_density(gen, reco, context))
+    ratio = np.trapezoid(np.exp(dense), masses, axis=0)
+    np.testing.assert_allclose(ratio, (1.0 - p) / p, rtol=0.03)
+
+
+def test_jets_with_prompt_particles_are_shown_with_them_and_more_often(pairs):
+    levels = ("neighbours", "prompt")
+    inputs = torch.zeros(1000, 3 + 4 + 11)
+    inputs[:7, 3 + 4 + 4] = 0.7  # log(1 + 1) of them in the jet
+    rows = batches.with_prompt(inputs, levels)
+    assert rows.tolist() == list(range(7))
+    assert not len(batches.with_prompt(inputs, ("neighbours",)))
+    ones = torch.ones(4000, 3 + 4 + 11)
+    shown = batches.hidden(ones, levels, 0.0, torch.Generator().manual_seed(0), n_prompt=1000)[:, -1]
+    assert shown[-1000:].all()
+    assert 0.8 < shown[:-1000].mean() < 1.0
+
+
 def test_one_sample_needs_no_origin(pairs):
     alone = JetPairs(*(column[pairs.sample == 0] for column in pairs))
     emulator = train(alone, SPLINE)
     assert emulator.origin is None
-    assert emulator.variables.context == ("flavour", "neighbours")
+    assert emulator.variables.context == ("flavour", "neighbours", "substructure", "prompt")
 
 
 @pytest.mark.parametrize(("shares", "share"), [((), 0.9), ((0.3, 0.1), 0.75), ((1.0, 1.0), 0.5)])

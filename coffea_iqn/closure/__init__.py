@@ -15,6 +15,7 @@ from coffea_iqn.closure.distances import (
     wasserstein_in_cells,
 )
 from coffea_iqn.closure.efficiencies import binomial_errors, efficiency_deviation, efficiency_in_cells
+from coffea_iqn.closure.events import EVENT_FEATURES, event_features
 from coffea_iqn.closure.judges import (
     JUDGES,
     Features,
@@ -71,6 +72,7 @@ from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginals
 __all__ = [
     "CELLS",
     "ETA",
+    "EVENT_FEATURES",
     "JUDGES",
     "MASS",
     "PHI",
@@ -97,6 +99,7 @@ __all__ = [
     "density_deviation",
     "efficiency_deviation",
     "efficiency_in_cells",
+    "event_features",
     "frechet_distance",
     "jet_features",
     "judge",

@@ -26,11 +26,11 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.plotting import Selection, save_all
-from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import metrics, report
-from coffea_iqn.validation.comparison import N_STEPS, QUICK, Effort, compare_spectra
+from coffea_iqn.validation.comparison import N_STEPS, QUICK, Effort, compare_events, compare_spectra
 from coffea_iqn.validation.comparison import validate as validate_pairs
 from coffea_iqn.validation.distortions import SPOILINGS, spoil
 from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
@@ -38,7 +38,7 @@ from coffea_iqn.validation.verdict import BY_KEY, outcome
 
 SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes by their names
 QUICK_EVENTS = 60_000  # read for a quick look
-N_READINGS = 3  # pairs, and two folds
+N_READINGS = 5  # pairs, two folds, events, and their judge
 
 
 EXAMPLES = """examples:
@@ -115,6 +115,10 @@ def validate(arguments: argparse.Namespace) -> None:
             for seed in () if arguments.spoil else (effort.seed, effort.seed + 1):
                 steps.begin(f"folding events, seed {seed}")
                 hists.append(_fold(arguments, datasets, executor, seed))
+            if not arguments.spoil:
+                steps.begin("folding events, for the judge")
+                of_events = EventsProcessor(arguments.model, **_collections(arguments, effort.seed))
+                events = _run(arguments, of_events, datasets, executor)
         name = Path(arguments.model).name
         if arguments.spoil:
             emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
@@ -122,8 +126,11 @@ def validate(arguments: argparse.Namespace) -> None:
         found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
         if hists:
             compare_spectra(found, hists[0], hists[1], list(datasets))
+            steps.begin("judge of whole events")
+            compare_events(found, *events)
         else:
-            found.left_out["histograms of events"] = "a spoilt model is not folded"
+            left_out = ("histograms of events", "judge of whole events")
+            found.left_out |= dict.fromkeys(left_out, "a spoilt model is not folded")
         steps.begin("drawing figures")
         about = metrics.About(
             model=name,
@@ -197,18 +204,22 @@ def _pairs(
     return pairs
 
 
+def _collections(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
+    """Options that all folds of a validation share."""
+    return {
+        "gen": arguments.gen,
+        "truth": arguments.reco,
+        "seed": seed,
+        "invalid": "drop" if arguments.drop_invalid else "raise",
+        "names": dict(arguments.names),
+        "any_radius": True,  # looked at before
+    }
+
+
 def _fold(
     arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, seed: int
 ) -> dict[str, Any]:
-    instance = IQNFoldProcessor(
-        arguments.model,
-        gen=arguments.gen,
-        truth=arguments.reco,
-        seed=seed,
-        invalid="drop" if arguments.drop_invalid else "raise",
-        names=dict(arguments.names),
-        any_radius=True,  # looked at before
-    )
+    instance = IQNFoldProcessor(arguments.model, **_collections(arguments, seed))
     return dict(_run(arguments, instance, datasets, executor)["hists"])
 
 

@@ -37,6 +37,7 @@ from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
+SYMMETRIC = ("symmetric", "massless")  # forms of targets towards the beam
 UNBOUNDED = np.float32(-NO_BOUND)
 ACCEPTANCE, ORIGIN = N_TARGETS, N_TARGETS + 1  # among the networks, after those of the targets
 
@@ -72,7 +73,7 @@ class Model(NamedTuple):
 def serves(emulator: Any) -> bool:
     """Whether an emulator has a compiled form."""
     v = emulator.variables
-    four = v.inputs == "calorimeter" and v.targets in ("residual", "symmetric") and not v.more
+    four = v.inputs == "calorimeter" and v.targets in ("residual", *SYMMETRIC) and not v.more
     return bool(emulator.network.compiled and four)
 
 
@@ -102,14 +103,14 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     parts, n_rows = [*of_targets, part_of(gate, seen), part_of(origin, inputs)], max(len(inputs), len(seen)) + N_TARGETS
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
-        engine=engine_of(parts, v.input_scale, v.target_scale, n_rows),
+        engine=engine_of(parts, v.input_scale, v.target_scale, n_rows, network.description["atoms"]),
         columns=jets.columns_of_levels([level for level in v.context if level in known]),
         n_own=len(seen) - n_samples,
         n_samples=n_samples,
         moot=int(np.flatnonzero(inputs == moot)[0]) if moot in inputs else -1,
         coefficients=singles(compression),
         compressed=v.compression is not None,
-        symmetric=v.targets == "symmetric",
+        symmetric=v.targets in SYMMETRIC,
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
     )
@@ -236,9 +237,10 @@ def _bound(
     elif k == PHI:
         jets.bound_phi(targets[ETA], n, limits, low, high)
     else:
-        jets.bound_mass(gen, base, targets[PT], targets[ETA], n, symmetric, limits, high)
+        jets.bound_mass(gen, base, targets[PT], targets[ETA], n, symmetric, limits, low, high)
+    bounded = k != MASS or model.engine.atoms[MASS]
     if model.compressed:
-        if k != MASS:
+        if bounded:
             jets.compress(low, n, size[k])
         jets.compress(high, n, size[k])
     for t in range(n):
@@ -246,7 +248,7 @@ def _bound(
     if k == PT:
         for t in range(n):
             low[t], high[t] = max(low[t], model.pt_target[0]), min(high[t], model.pt_target[1])
-    elif k == MASS:
+    elif not bounded:
         for t in range(n):
             low[t] = UNBOUNDED
     for t in range(n):

@@ -157,7 +157,7 @@ class Resident:
         """What `Emulator.quantile` gives above a threshold [GeV], (N, 4)."""
         network, v = self.network, self.variables
         assert isinstance(network, AutoregressiveNetwork)
-        inputs, y = self.inputs(gen, context), v.encode(reco, gen)
+        inputs, (y, _) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
         columns = []
         for k in range(y.shape[1]):
             q = network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
@@ -170,9 +170,8 @@ class Resident:
         self, gen: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float
     ) -> Tensor:
         """The levels of reco jets above a threshold [GeV] and the log-densities of their targets, (N, 8)."""
-        v = self.variables
-        inputs, y = self.inputs(gen, context), v.encode(reco, gen)
-        bounds = v.all_bounds(y, gen, threshold)
+        inputs = self.inputs(gen, context)
+        y, bounds = self.variables.encode_within(reco, gen, threshold)
         return torch.cat(self.network.levels_and_log_densities(y, inputs, bounds), dim=1)
 
     def _in_blocks(

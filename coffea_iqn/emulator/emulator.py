@@ -164,6 +164,9 @@ class Emulator:
     ) -> Floats:
         """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
 
+        Of jets lighter than `features.MASSLESS`, where a bundle knows them for massless, it is that of pt', eta' and
+        phi' times P(mass' = 0), in 1/GeV.
+
         Raises
         ------
         NotImplementedError: when the network's quantiles may cross.
@@ -251,7 +254,7 @@ class Emulator:
         return both[:, :N_TARGETS], both[:, N_TARGETS:]
 
     def _log_jacobian(self, gen: Floats, reco: Floats) -> Floats:
-        """Log |∂(standardised targets) / ∂(pt', eta', phi', mass')| of the residual targets, (N,)."""
+        """Log |∂(standardised targets) / ∂(pt', eta', phi', mass')| of residual targets, (N,); without an atom's."""
         v = self.variables
         reco, gen = reco.astype(np.float64), gen.astype(np.float64)
         raw = SCALES[v.scale].undo(reco)
@@ -259,11 +262,15 @@ class Emulator:
         step[:, PT] *= 1.0 + 1e-6
         shift = (SCALES[v.scale].undo(step)[:, PT] - raw[:, PT]) / (1e-6 * reco[:, PT])
         # pt' -> raw pt -> log raw pt; mass' -> raw mass -> log(raw mass + 2), the scale being fixed by pt' and eta'
-        jacobian = np.log(shift / raw[:, PT]) + np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
+        jacobian = np.tile(-np.log(v.target_scale.scale[:N_TARGETS]), (len(gen), 1))
+        jacobian[:, PT] += np.log(shift / raw[:, PT])
+        jacobian[:, MASS] += np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
         if v.compression is not None:
             size = v.compression.size(gen)
-            jacobian -= 0.5 * np.log(size**2 + encode(v.table, raw, gen) ** 2).sum(axis=1)
-        return np.asarray(jacobian - np.log(v.target_scale.scale[:N_TARGETS]).sum())
+            jacobian -= 0.5 * np.log(size**2 + encode(v.table, raw, gen) ** 2)
+        if v.table[MASS].atom:
+            jacobian[reco[:, MASS] < MASSLESS, MASS] = 0.0
+        return np.asarray(jacobian.sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)

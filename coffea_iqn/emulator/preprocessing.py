@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from coffea_iqn.iqn.network import N_TARGETS, NO_BOUND
+from coffea_iqn.iqn.network import BELOW_BOUND, N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS, select
-from coffea_iqn.jets.features import ETA, INPUTS, MASS, PHI, PT, SCALES, Columns, Compression, wrap_phi
+from coffea_iqn.jets.features import ETA, INPUTS, MASS, MASSLESS, PHI, PT, SCALES, Columns, Compression, wrap_phi
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, Target, decode, encode
 
@@ -166,7 +166,7 @@ class Variables:
         least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
         if k == PT:
             least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
-        elif k == MASS:
+        elif k == MASS and not self.table[MASS].atom:
             least = xp.full_like(most, -NO_BOUND)
         return least, xp.maximum(least, most)
 
@@ -180,6 +180,16 @@ class Variables:
                 ends[which] = narrower(ends[which], (known - scale.mean[k]) / scale.scale[k])
         least, most = (xp.astype(end, xp.float32) for end in ends)
         return least, most
+
+    def encode_within(self, reco: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
+        """`encode` and `all_bounds` of reco jets; lighter ones than `features.MASSLESS` come where an atom lies."""
+        targets = self.encode(reco, gen)
+        bounds = self.all_bounds(targets, gen, raw_pt_min)
+        if self.table[MASS].atom:
+            xp, least = array_namespace(gen), bounds[0][:, MASS]
+            heavier = xp.maximum(targets[:, MASS], least)
+            targets[:, MASS] = xp.where(reco[:, MASS] < MASSLESS, least - BELOW_BOUND, heavier)
+        return targets, bounds
 
     def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
         """`bounds` of standardised targets (N, n), each given those before it: (N, n) each."""

@@ -11,16 +11,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.iqn.network import LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
+from coffea_iqn.iqn.network import BELOW_BOUND, LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
 from coffea_iqn.iqn.standardisation import Standardisation
-from coffea_iqn.numerics.arrays import Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import TILE, Networks, Part, feed_forward, pack
-from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log
+from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log, logistic
 
 FOUR = np.float32(4.0)
 LEAST_SLOPE, LEAST_STEP = np.float32(SLOPE_MIN), np.float32(STEP_MIN)
 SINGLE_INSIDE = np.float32(LEAST_INSIDE)
+SINGLE_LEVEL, BELOW = np.float32(2.0**-24), np.float32(BELOW_BOUND)
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
 
 
@@ -149,12 +150,14 @@ class Engine(NamedTuple):
     ----------
     networks: of the targets, and after them those of others that see the same inputs.
     knots: of the splines, (K,).
+    atoms: of each target, whether it may be exactly at its least bound, (n targets,).
     input_mean, input_scale, target_mean, target_scale: standardisations.
     rows: of a tile.
     """
 
     networks: Networks
     knots: Singles
+    atoms: Bools
     input_mean: Singles
     input_scale: Singles
     target_mean: Singles
@@ -163,12 +166,17 @@ class Engine(NamedTuple):
 
 
 def engine_of(
-    parts: Sequence[Part], input_scale: Standardisation, target_scale: Standardisation, n_rows: int
+    parts: Sequence[Part],
+    input_scale: Standardisation,
+    target_scale: Standardisation,
+    n_rows: int,
+    atoms: Sequence[int],
 ) -> Engine:
     """The engine of networks, with tiles that hold so many rows, and all their layers."""
     networks = pack(parts)
     rows = int(max(n_rows, networks.shapes.max(initial=0)))
-    return Engine(networks, KNOTS, *input_scale, *target_scale, rows)
+    has_atom = np.isin(np.arange(len(target_scale.mean)), atoms)
+    return Engine(networks, KNOTS, has_atom, *input_scale, *target_scale, rows)
 
 
 def part_of(network: Network | None, inputs: Ints | None = None) -> Part:
@@ -245,6 +253,13 @@ def draw_target(
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
     knots = engine.knots
     curve = feed_forward(known, n, engine.networks, k, one, two)
+    atom = curve[2 * len(knots) if engine.atoms[k] else 0]
+    if engine.atoms[k]:
+        for t in range(n):
+            p = logistic(atom[t])
+            level = (tau[t] - p) / (ONE - p)
+            atom[t] = ONE if tau[t] < p else ZERO
+            tau[t] = min(max(level, SINGLE_LEVEL), ONE - SINGLE_LEVEL)
     ascend(curve, n, len(knots))
     levels(low, curve, knots, n, bins, z_low)
     levels(high, curve, knots, n, bins, z_high)
@@ -253,6 +268,9 @@ def draw_target(
     to = known[row]
     for t in range(n):
         to[t] = min(max(z_low[t], low[t]), high[t])  # rounding
+    if engine.atoms[k]:
+        for t in range(n):
+            to[t] = low[t] - BELOW if atom[t] == ONE else to[t]
     mean, scale = engine.target_mean[k], engine.target_scale[k]
     for t in range(n):
         tau[t] = to[t] * scale + mean
@@ -276,7 +294,7 @@ class LawModel(NamedTuple):
 def compile_law(law: Any) -> LawModel:
     """The numbers of a `Law` whose targets are drawn by a `SplineIQN`."""
     parts, n_rows = [*parts_of(law.targets), part_of(law.number)], law.number.n_inputs + law.targets.n_targets
-    engine = engine_of(parts, law.input_scale, law.target_scale, n_rows)
+    engine = engine_of(parts, law.input_scale, law.target_scale, n_rows, law.targets.description["atoms"])
     return LawModel(engine, law.bounds, int(law.number.description["most"]))
 
 

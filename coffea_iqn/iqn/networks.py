@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.iqn.network import KINDS, LEAST_INSIDE, LOG_LIKELY_MIN, LOGIT_KNOTS, N_TARGETS, STEP_MIN
+from coffea_iqn.iqn.network import BELOW_BOUND, KINDS, LEAST_INSIDE, LOG_LIKELY_MIN, LOGIT_KNOTS, N_TARGETS, STEP_MIN
 from coffea_iqn.iqn.splines import inverse, positive, spline
 
 Bounds = tuple[Tensor, Tensor]
@@ -262,6 +262,8 @@ class IQNx1(PinballNetwork):
 
 
 TAILS = (-2.9, -2.4, 2.4, 2.9)  # of a standardised target: about five and eight half widths
+RARE = -4.0  # logit of an atom before training
+LEAST_LEVEL = 2.0**-24
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
 
 
@@ -285,32 +287,51 @@ class SplineIQN(AutoregressiveNetwork):
     n_inputs, n_targets: columns of x and of y.
     hidden: sizes of the hidden layers of the network of each target.
     slope: of LeakyReLU.
+    atoms: targets of which some are exactly at the least bound, with a probability that a further output gives. They
+        come, and are drawn, `BELOW_BOUND` below it, so that nothing is taken for one by rounding.
     """
 
     def __init__(
-        self, n_inputs: int, n_targets: int = N_TARGETS, *, hidden: tuple[int, ...] = (48, 48), slope: float = 0.1
+        self,
+        n_inputs: int,
+        n_targets: int = N_TARGETS,
+        *,
+        hidden: tuple[int, ...] = (48, 48),
+        slope: float = 0.1,
+        atoms: Sequence[int] = (),
     ) -> None:
         super().__init__(n_inputs, n_targets)
+        self.atoms = tuple(atoms)
         self.hidden = tuple(hidden)
         self.slope = slope
         self.register_buffer("knots", torch.tensor(LOGIT_KNOTS), persistent=False)
         self.knots: Tensor
         n_knots = len(LOGIT_KNOTS)
-        self.nets = nn.ModuleList(mlp(n_inputs + k, 2 * n_knots, self.hidden, slope) for k in range(n_targets))
+        self.nets = nn.ModuleList(
+            mlp(n_inputs + k, 2 * n_knots + (k in self.atoms), self.hidden, slope) for k in range(n_targets)
+        )
         with torch.no_grad():  # start near a logistic law of unit variance, whatever x
             steps = LOGISTIC_WIDTH * self.knots.diff()
             slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
             wanted = torch.cat([steps, slopes])
             start = torch.cat([torch.zeros(1), wanted - 1.0 / wanted])
-            for net in self.nets:
+            for k, net in enumerate(self.nets):
                 *_, weight, bias = net.parameters()
                 weight.mul_(0.1)
-                bias.copy_(start)
+                bias.copy_(torch.cat([start, torch.tensor([RARE] if k in self.atoms else [])]))
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
-        curve = self._curve(k, x, drawn)  # one evaluation for both the bounds and the quantile
+        curve, atom = self._curve(k, x, drawn)  # one evaluation for both the bounds and the quantile
         if bounds is None:
             return spline(torch.logit(tau), self.knots, *curve)[0]
+        if atom is not None:
+            p = torch.sigmoid(atom)
+            y = self._between(((tau - p) / (1.0 - p)).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
+            return torch.where(tau < p, bounds[0] - BELOW_BOUND, y)
+        return self._between(tau, curve, bounds)
+
+    def _between(self, tau: Tensor, curve: tuple[Tensor, Tensor], bounds: Bounds) -> Tensor:
+        """The quantiles of a law that is cut off at bounds."""
         z_low, z_high = inverse(torch.stack(bounds, dim=1), self.knots, *curve)[0].T
         inside = _inside(z_low, z_high)
         # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
@@ -339,23 +360,33 @@ class SplineIQN(AutoregressiveNetwork):
             edges = y.new_tensor(TAILS if weight else ())
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
+            curve, atom = self._curve(k, x, y[:, :k])
+            rest = torch.ones_like(y_k)  # 1 where y is no atom
+            if atom is not None:
+                rest = (y_k >= low).to(y_k.dtype)
+                total = total + functional.binary_cross_entropy_with_logits(atom, 1.0 - rest)
+                y_k = torch.maximum(y_k, low)
             at = torch.cat([torch.stack([low, *within.T, high], dim=1), y_k[:, None]], dim=1)
-            z, slope = inverse(at, self.knots, *self._curve(k, x, y[:, :k]))
+            z, slope = inverse(at, self.knots, *curve)
             ends, z_y = z[:, :-1], z[:, -1]
             inside = torch.log(_inside(ends[:, 0], ends[:, -1]))
             log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
-            total = total - (log_density - inside).mean()
+            total = total - (rest * (log_density - inside)).mean()
             if weight:
                 log_p = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
                 where = torch.bucketize(y_k.contiguous(), edges)
-                total = total - weight * log_p.gather(1, where[:, None]).mean()
+                total = total - weight * (rest * log_p.gather(1, where[:, None])[:, 0]).mean()
         return total
 
     def density(
         self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None
     ) -> tuple[Tensor, Tensor]:
         low, high = bounds or (y, y)
-        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *self._curve(k, x, drawn))
+        curve, atom = self._curve(k, x, drawn)
+        is_atom = y < low
+        if atom is not None:
+            y = torch.maximum(y, low)
+        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *curve)
         at, z_low, z_high = z.T
         log_density = functional.logsigmoid(at) + functional.logsigmoid(-at) - torch.log(slope[:, 0])
         if bounds is None:
@@ -363,16 +394,23 @@ class SplineIQN(AutoregressiveNetwork):
         inside, upper = _inside(z_low, z_high), z_low + z_high > 0.0
         below = torch.where(upper, torch.sigmoid(-z_low) - torch.sigmoid(-at), torch.sigmoid(at) - torch.sigmoid(z_low))
         log_density = torch.where((low <= y) & (y <= high), log_density - torch.log(inside), -torch.inf)
-        return (below / inside).clamp(0.0, 1.0), log_density
+        level = (below / inside).clamp(0.0, 1.0)
+        if atom is None:
+            return level, log_density
+        p = torch.sigmoid(atom)
+        level = torch.where(is_atom, p, p + (1.0 - p) * level)
+        log_p, log_rest = functional.logsigmoid(atom), functional.logsigmoid(-atom)
+        return level, torch.where(is_atom, log_p, log_rest + log_density)
 
-    def _curve(self, k: int, x: Tensor, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """Quantiles at the knots, ascending, and slopes as `splines.spline` takes them, (N, K) each."""
+    def _curve(self, k: int, x: Tensor, drawn: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
+        """Quantiles at the knots, ascending, and slopes as of `splines.spline`, (N, K) each; an atom's logit, (N,)."""
         out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K)
         n_knots = len(self.knots)
         steps = positive(out[:, 1:n_knots]) + STEP_MIN
         rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
         middle = rise[:, n_knots // 2 - 1 : n_knots // 2 + 1].mean(dim=1, keepdim=True)
-        return out[:, :1] + rise - middle, out[:, n_knots:]
+        values = out[:, :1] + rise - middle
+        return (values, out[:, n_knots : 2 * n_knots]), out[:, -1] if k in self.atoms else None
 
 
 class AcceptanceNetwork(nn.Module):

@@ -205,9 +205,10 @@ def bound_mass(
     n: int,
     symmetric: bool,
     limits: Limits,
+    low: Singles,
     high: Singles,
 ) -> None:
-    """The greatest log((m' + 2)/(m + 2))."""
+    """The bounds of log((m' + 2)/(m + 2)), that of no mass the least."""
     pt, eta, log_m = jets[PT], jets[ETA], rows[LOG_M]
     for t in range(n):
         raw_pt = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG))
@@ -216,6 +217,7 @@ def bound_mass(
         momentum = raw_pt * _cosh(abs_eta)
         energy2 = limits.energy * limits.energy / (_noise(limits, abs_eta) / raw_pt + ONE)
         most = min(np.sqrt(max(energy2 - momentum * momentum, ZERO)), limits.mass_over_pt * raw_pt)
+        low[t] = log(OFFSET) - log_m[t]
         high[t] = log(most + OFFSET) - log_m[t]
 
 

@@ -45,6 +45,7 @@ class Target(NamedTuple):
     encode: from the number, (N,), and gen jets, (N, 4), to what a network learns before standardisation, (N,).
     decode: the inverse.
     support: the least and the greatest value; of the four-momentum `Variables.bounds` knows more.
+    atom: whether some are exactly at the least value, as the mass of jets of one massless constituent is zero.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Target(NamedTuple):
     encode: Way
     decode: Way
     support: tuple[float, float] = (-np.inf, np.inf)
+    atom: bool = False
 
 
 def _xp(column: Columns) -> Any:
@@ -107,6 +109,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     ),
     "residual": (_PT, _ETA, _PHI, _MASS),
     "symmetric": (_PT, _ETA_TO_BEAM, _PHI, _MASS),
+    "massless": (_PT, _ETA_TO_BEAM, _PHI, _MASS._replace(atom=True)),
 }
 """The forms of the four-momentum."""
 

@@ -213,7 +213,7 @@ def plot_weights(
 
 @styled
 def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str, label: str = "Simulation") -> Shown:
-    """The share of each feature in what a classifier gained, the largest on top.
+    """The share of each feature in what a classifier gained, the largest on top; of many features the first dozen.
 
     Parameters
     ----------
@@ -228,7 +228,7 @@ def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str
     if len(features) != len(judgement.importance):
         msg = f"features: expected {len(judgement.importance)} names, got {len(features)}"
         raise ValueError(msg)
-    order = np.argsort(judgement.importance, kind="stable")
+    order = np.argsort(judgement.importance, kind="stable")[-MOST_FEATURES:]
     shares = 100 * judgement.importance[order]
     figure, ((panel,),) = make_panels(1, 1)
     panel.barh(range(len(order)), shares, color=BLUE, height=0.7)
@@ -274,6 +274,9 @@ def plot_correlations(
         panel.set_yticks(np.arange(4) + 0.5, NAMES)
         panel.set_xlabel(text, loc="center")
     return finish(figure)
+
+
+MOST_FEATURES = 12
 
 
 def _draw_matrix(panel: Axes, values: Floats, *, norm: Normalize, colours: str | Colormap, decimals: int) -> QuadMesh:

@@ -15,7 +15,7 @@ from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
 
 # of a batch, beside it: jets with prompt particles, few but unlike all others. They are chosen for what a network is
 # shown of them, so that what it learns is what it would learn of more such jets.
-PROMPT_SHARE = 0.1
+PROMPT_SHARE = 0.015  # with a tenth, they are learnt by heart
 MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
 
 # how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all

@@ -169,7 +169,8 @@ def _students(
             sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples", "moot")}
             origin = OriginNetwork(old.n_inputs, **sizes, hidden=OF_ORIGIN)
         n_inputs, n_targets = teacher.network.n_inputs, teacher.network.n_targets
-        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN)
+        atoms = teacher.network.description["atoms"]
+        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN, atoms=atoms)
         gate = AcceptanceNetwork(n_inputs, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
 

@@ -21,7 +21,7 @@ from coffea_iqn.iqn.network import EXACT, Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
-from coffea_iqn.jets.features import INPUTS, MASS, MASSLESS, PHI, PT, SCALES, VARIABLES, Compression
+from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import HEADROOM, Support
 from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, encode
 from coffea_iqn.numerics.arrays import Bools
@@ -33,7 +33,6 @@ from coffea_iqn.training.unmatched import learn_unmatched
 
 MOOT = "substructure"  # where this level is known, jets of all processes answer alike
 BELOW = 1e-3  # fraction of jets that rounding may bring below a threshold
-SPREAD = 0.25  # of the standardised mass of massless jets, below that of zero
 MOST_OUTSIDE = 1e-4  # of the pairs: so few may lie beyond a bound, as a smeared energy does; more, and it is wrong
 
 
@@ -203,7 +202,10 @@ def _networks(
             n_samples = int(pairs.sample.max()) + 1
             origin = OriginNetwork(n_inputs, n_event=n_event, n_samples=n_samples, moot=variables.column_of(MOOT))
             n_inputs = origin.n_outputs
-        network = build({"type": settings.network, "n_inputs": n_inputs, "n_targets": len(variables.table), **given})
+        given |= {"n_inputs": n_inputs, "n_targets": len(variables.table)}
+        if settings.network in EXACT:
+            given["atoms"] = [k for k, target in enumerate(variables.table) if target.atom]
+        network = build({"type": settings.network, **given})
         if settings.raw_pt_min > 0.0 and settings.network not in EXACT:
             network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
             msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
@@ -273,19 +275,10 @@ def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
 
 
 def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support.
-
-    Jets of a single massless constituent have no mass at all. What is learnt of them lies anywhere a little below the
-    target of zero, so that a network says with a smooth density how many they are; a mass drawn there counts as zero.
-    """
+    """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
     pairs = part_of(pairs, pairs.matched)
     pairs = part_of(pairs, variables.support.holds(pairs.gen, pairs.reco))
-    target = variables.encode(pairs.reco, pairs.gen)
-    massless = pairs.reco[:, MASS] < MASSLESS
-    zero = variables.encode(pairs.reco * (np.arange(pairs.reco.shape[1]) != MASS), pairs.gen)[:, MASS]
-    below = SPREAD * np.random.default_rng(len(target)).uniform(size=len(target)).astype(np.float32)
-    target[:, MASS] = np.where(massless, zero - below, target[:, MASS])
-    bounds = variables.all_bounds(target, pairs.gen, variables.raw_pt_min)
+    target, bounds = variables.encode_within(pairs.reco, pairs.gen, variables.raw_pt_min)
     columns = (variables.network_inputs(pairs.gen, pairs.context), target, *bounds, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)
 

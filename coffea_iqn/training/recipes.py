@@ -59,7 +59,7 @@ class TrainingSettings(Schedule):
 
     network: str = "SplineIQN"
     inputs: str = "calorimeter"
-    targets: str = "symmetric"
+    targets: str = "massless"
     more: tuple[str, ...] = ()
     hidden: tuple[int, ...] | None = None
     slope: float | None = None

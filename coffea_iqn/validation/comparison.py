@@ -169,6 +169,8 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     return keep
 
 
+WHOLE_EVENTS = "whole events"  # a judge beside those of `closure.JUDGES`
+FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()} | {WHOLE_EVENTS: closure.EVENT_FEATURES}
 N_STEPS = 16  # that `validate` tells of
 
 Result = TypeVar("Result")
@@ -333,7 +335,11 @@ def _compare_briefly(found: Validation, name: str, copies: Copies) -> Comparison
 
 def _judge(name: str, copies: Copies, effort: Effort) -> Judgement:
     sides = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
-    return closure.judge(*sides, folds=effort.folds, seed=effort.seed, threads=effort.threads)
+    return _judge_sides(*sides, effort)
+
+
+def _judge_sides(real: Floats, emulated: Floats, effort: Effort) -> Judgement:
+    return closure.judge(real, emulated, folds=effort.folds, seed=effort.seed, threads=effort.threads)
 
 
 def _enough(levels: Floats) -> Floats:
@@ -374,6 +380,23 @@ def compare_spectra(
             into.spectra[dataset] = {name: one for name, one in agreements.items() if one.ndf > 0}
         if not found.truth.spectra[dataset]:
             found.left_out[f"histograms of {dataset}"] = "histograms: expected a bin of 25 true entries, got none"
+
+
+def compare_events(found: Validation, true: Floats, first: Floats, second: Floats) -> None:
+    """Add the judge of whole events, and its null.
+
+    Parameters
+    ----------
+    found: where to add it.
+    true, first, second: `closure.event_features` of the same events with true jets, and of two folds.
+    """
+    rows = np.arange(len(true))
+    if len(rows) > found.effort.max_jets:
+        rows = np.sort(np.random.default_rng(found.effort.seed).choice(rows, found.effort.max_jets, replace=False))
+    for into, other in ((found.truth, true), (found.null, second)):
+        verdict = found.attempt("judge of whole events", _judge_sides, other[rows], first[rows], found.effort)
+        if verdict is not None:
+            into.judges[WHOLE_EVENTS] = verdict
 
 
 def _content(histogram: Any, dataset: str, level: str) -> tuple[Floats, Floats]:

@@ -25,7 +25,7 @@ import numpy as np
 from coffea_iqn import closure
 from coffea_iqn.closure import VARIABLES, OfCells
 from coffea_iqn.files.output import versions
-from coffea_iqn.validation.comparison import Comparison, Validation
+from coffea_iqn.validation.comparison import FEATURES, Comparison, Validation
 from coffea_iqn.validation.verdict import BY_KEY, Line, judged
 
 SCHEMA_VERSION = 1
@@ -134,7 +134,7 @@ def figures(found: Comparison) -> dict[str, Any]:
         out.setdefault("judges", {})[name] = {
             "auc": verdict.auc,
             "uncertainty": verdict.uncertainty,
-            "importance": dict(zip(closure.JUDGES[name].names, verdict.importance, strict=True)),
+            "importance": dict(zip(FEATURES[name], verdict.importance, strict=True)),
             "weights": {"below_half": below, "above_two": above, "mean": verdict.weights[1].mean()},
         }
     if found.wasserstein is not None:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from coffea_iqn import closure, plotting
 from coffea_iqn.closure import VARIABLES
-from coffea_iqn.validation.comparison import Validation
+from coffea_iqn.validation.comparison import FEATURES, Validation
 from coffea_iqn.validation.metrics import line_of
 from coffea_iqn.validation.verdict import BY_KEY, CHECKS, Check, outcome
 
@@ -250,7 +250,7 @@ def _judges(found: Validation, says: Says) -> Section:
         if null is not None:
             section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, **says)
         section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
-            verdict, features=closure.JUDGES[name].names, **_alone(says)
+            verdict, features=FEATURES[name], **_alone(says)
         )
     if rows:
         section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))

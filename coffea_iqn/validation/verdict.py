@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from coffea_iqn import closure
 from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Size
-from coffea_iqn.validation.comparison import Comparison
+from coffea_iqn.validation.comparison import WHOLE_EVENTS, Comparison
 
 
 class Line(NamedTuple):
@@ -326,6 +326,16 @@ CHECKS = (
         False,
         "judges",
         _judge("residuals"),
+        perfect=0.5,
+    ),
+    Check(
+        "judge_events",
+        "Judge, whole events",
+        "on the hardest jets of whole events, their residuals and numbers the AUC is {}",
+        0.52,
+        False,
+        "judges",
+        _judge(WHOLE_EVENTS),
         perfect=0.5,
     ),
     Check(

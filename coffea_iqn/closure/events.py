@@ -1,0 +1,85 @@
+"""What a judge of whole events looks at: the hardest jets of both levels, and what they are together."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.closure.response import MASS_OFFSET, wrapped
+from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, VARIABLES, Floats
+
+N_HARDEST = 4
+N_SEARCHED = 8  # hardest reco jets among which that of a gen jet is looked for
+NEAR = 0.4  # ΔR within which it is
+PT_MIN = 20.0  # GeV, of the reco jets that count
+RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
+EVENT_FEATURES = (
+    *(f"{name}{prime} {k + 1}" for prime in ("", "'") for k in range(N_HARDEST) for name in VARIABLES),
+    *(f"{name} {k + 1}" for k in range(N_HARDEST) for name in RESIDUALS),
+    "gen jets",
+    "reco jets",
+    "hard reco jets",
+    "gen HT",
+    "reco HT",
+    "reco MHT",
+)
+
+
+def event_features(
+    gen: Floats, gen_counts: npt.NDArray[np.integer], reco: Floats, reco_counts: npt.NDArray[np.integer]
+) -> Floats:
+    """Features of events, (events, 54), NaN where there is no such jet.
+
+    The four hardest gen and reco jets, the residuals of each of these gen jets and the reco jet nearest to it within
+    ΔR < 0.4, numbers of jets, scalar sums of pt, and the vector sum of the reco jets.
+
+    Parameters
+    ----------
+    gen, gen_counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    reco, reco_counts: the same of reco jets, of which those above 20 GeV count.
+    """
+    hard = reco[:, PT] > PT_MIN
+    reco_event = np.repeat(np.arange(len(reco_counts)), reco_counts)[hard]
+    reco, reco_counts = reco[hard], np.bincount(reco_event, minlength=len(reco_counts))
+    of_gen, of_reco = _hardest(gen, gen_counts, N_HARDEST), _hardest(reco, reco_counts, N_SEARCHED)
+    d_eta = of_reco[:, None, :, ETA] - of_gen[:, :, None, ETA]
+    d_phi = wrapped(of_reco[:, None, :, PHI] - of_gen[:, :, None, PHI])
+    distance = np.where(np.isfinite(d_eta), np.hypot(d_eta, d_phi), np.inf)
+    nearest = distance.argmin(axis=2)[..., np.newaxis]
+    near = np.take_along_axis(distance, nearest, axis=2)[..., 0] < NEAR
+    those = np.take_along_axis(of_reco, nearest, axis=1)
+    mass = [np.maximum(jets[..., MASS], 0.0) + MASS_OFFSET for jets in (those, of_gen)]
+    residuals = [
+        np.log(those[..., PT] / of_gen[..., PT]),
+        np.take_along_axis(d_eta, nearest, axis=2)[..., 0],
+        np.take_along_axis(d_phi, nearest, axis=2)[..., 0],
+        np.log(mass[0] / mass[1]),
+    ]
+    of_pairs = np.where(near[..., np.newaxis], np.stack(residuals, axis=2), np.nan)
+    x, y = (_sums(reco[:, PT] * f(reco[:, PHI]), reco_counts) for f in (np.cos, np.sin))
+    together = [
+        _sums(gen[:, PT] > PT_MIN, gen_counts),
+        reco_counts,
+        _sums(reco[:, PT] > 1.5 * PT_MIN, reco_counts),
+        _sums(gen[:, PT], gen_counts),
+        _sums(reco[:, PT], reco_counts),
+        np.hypot(x, y),
+    ]
+    blocks = [of_gen, of_reco[:, :N_HARDEST], of_pairs]
+    return np.column_stack([*(block.reshape(len(gen_counts), -1) for block in blocks), *together]).astype(np.float32)
+
+
+def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
+    """The n hardest jets of each event, (events, n, 4), NaN where there are fewer."""
+    event = np.repeat(np.arange(len(counts)), counts)
+    jets = jets[np.lexsort((-jets[:, PT], event))].astype(np.float64)
+    place = np.arange(len(jets)) - np.repeat(np.cumsum(counts) - counts, counts)
+    out = np.full((len(counts), n, len(VARIABLES)), np.nan)
+    kept = place < n
+    out[event[kept], place[kept]] = jets[kept]
+    return out
+
+
+def _sums(values: Floats | npt.NDArray[np.bool_], counts: npt.NDArray[np.integer]) -> Floats:
+    """The sum over the jets of each event, (events,)."""
+    return np.bincount(np.repeat(np.arange(len(counts)), counts), weights=values, minlength=len(counts))

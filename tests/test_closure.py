@@ -5,6 +5,7 @@ import pytest
 from scipy.stats import ks_2samp
 
 from coffea_iqn.closure import (
+    EVENT_FEATURES,
     Cells,
     Marginal,
     TooFewJetsError,
@@ -13,6 +14,7 @@ from coffea_iqn.closure import (
     correlations,
     efficiency_deviation,
     efficiency_in_cells,
+    event_features,
     frechet_distance,
     jet_features,
     judge,
@@ -303,3 +305,43 @@ def test_the_kernel_distance_of_few_jets_is_uncertain():
     size = kernel_distance(rng.normal(size=(1500, 4)), rng.normal(size=(1500, 4)))
     assert size.uncertainty > 1e-4
     assert size.value < 3 * size.uncertainty
+
+
+def slow_event_features(gen, reco):
+    """The features of one event, by name."""
+    found = dict.fromkeys(EVENT_FEATURES, np.nan)
+    reco = [jet for jet in reco if jet[0] > 20.0]
+    gen, reco = (sorted(jets, key=lambda jet: -jet[0]) for jets in (gen, reco))
+    for prime, jets in (("", gen), ("'", reco)):
+        for k, jet in enumerate(jets[:4]):
+            for name, value in zip(("pt", "eta", "phi", "mass"), jet, strict=True):
+                found[f"{name}{prime} {k + 1}"] = value
+    for k, jet in enumerate(gen[:4]):
+        d_phi = [np.angle(np.exp(1j * (other[2] - jet[2]))) for other in reco[:8]]
+        near = [np.hypot(other[1] - jet[1], d) for other, d in zip(reco[:8], d_phi, strict=True)]
+        if near and min(near) < 0.4:
+            j = int(np.argmin(near))
+            found[f"log pt'/pt {k + 1}"] = np.log(reco[j][0] / jet[0])
+            found[f"Δη {k + 1}"], found[f"Δφ {k + 1}"] = reco[j][1] - jet[1], d_phi[j]
+            found[f"log mass ratio {k + 1}"] = np.log((max(reco[j][3], 0) + 2) / (max(jet[3], 0) + 2))
+    found["gen jets"], found["reco jets"] = sum(jet[0] > 20 for jet in gen), len(reco)
+    found["hard reco jets"] = sum(jet[0] > 30 for jet in reco)
+    found["gen HT"], found["reco HT"] = sum(jet[0] for jet in gen), sum(jet[0] for jet in reco)
+    found["reco MHT"] = abs(sum(jet[0] * np.exp(1j * jet[2]) for jet in reco))
+    return list(found.values())
+
+
+def test_features_of_events_equal_a_slow_reference():
+    rng = np.random.default_rng(3)
+    counts, reco_counts = np.array([0, 3, 7, 1, 12]), np.array([1, 0, 6, 2, 11])
+
+    def jets(n):
+        columns = [rng.uniform(12, 80, n), rng.normal(0, 0.5, n), rng.uniform(-3.1, 3.1, n), rng.uniform(-1, 9, n)]
+        return np.stack(columns, axis=1)
+
+    gen, reco = jets(counts.sum()), jets(reco_counts.sum())
+    pairs = zip(*(np.split(j, np.cumsum(n)[:-1]) for j, n in ((gen, counts), (reco, reco_counts))), strict=True)
+    expected = np.array([slow_event_features(*of_event) for of_event in pairs])
+    found = event_features(gen, counts, reco, reco_counts)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+    assert np.isfinite(found[:, EVENT_FEATURES.index("log pt'/pt 1")]).sum() > 0

@@ -10,10 +10,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from coffea_iqn import IQNFolder
+from coffea_iqn.closure import EVENT_FEATURES
 from coffea_iqn.data import sample_path
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.histograms import filling
-from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor
 from conftest import open_events
 
 QCD = {"qcd": [str(sample_path("qcd_ak4.root"))]}
@@ -58,6 +59,22 @@ def test_contract(whole):
 @example(chunksize=700, backwards=True)
 def test_any_chunks_and_order_give_the_same_bits(whole, chunksize, backwards):
     assert_same(run(FLAT | QCD if backwards else QCD | FLAT, chunksize=chunksize), whole)
+
+
+def test_features_of_events_are_those_of_truth_and_of_two_folds_in_any_chunks():
+    def look(fileset, chunksize):
+        executor = processor.IterativeExecutor(retries=0)
+        runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=chunksize)
+        return runner(fileset, EventsProcessor("cms-delphes-ak4", seed=7), treename="Events")
+
+    whole = look(QCD | FLAT, 100_000)
+    assert [side.shape for side in whole] == [(10_000, len(EVENT_FEATURES))] * 3
+    for side, other in zip(whole, look(FLAT | QCD, 1300), strict=True):
+        np.testing.assert_array_equal(side, other)
+    events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})  # flat comes before qcd
+    reco = [events.Jet, *(IQNFolder("cms-delphes-ak4", seed=seed)(events.GenJet, events) for seed in (7, 8))]
+    for side, jets in zip(whole, reco, strict=True):
+        np.testing.assert_array_equal(side[:5000, EVENT_FEATURES.index("reco jets")], ak.sum(jets.pt > 20, axis=1))
 
 
 def test_futures_give_the_same_bits(whole):

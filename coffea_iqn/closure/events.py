@@ -82,4 +82,5 @@ def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
 
 def _sums(values: Floats | npt.NDArray[np.bool_], counts: npt.NDArray[np.integer]) -> Floats:
     """The sum over the jets of each event, (events,)."""
-    return np.bincount(np.repeat(np.arange(len(counts)), counts), weights=values, minlength=len(counts))
+    event = np.repeat(np.arange(len(counts)), counts)
+    return np.asarray(np.bincount(event, weights=values, minlength=len(counts)), dtype=np.float64)

@@ -156,7 +156,7 @@ class GenEvents(NamedTuple):
     @property
     def levels(self) -> tuple[str, ...]:
         """The levels of context that these jets may have; they have none of the others."""
-        needed = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
+        needed: dict[str, Any] = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
         needed |= {"substructure": self.tau, "missing": self.missing, "prompt": self.prompt}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
@@ -270,7 +270,8 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
         leptons, photons = (events[name] for name in sources)
         columns = [ak.concatenate([leptons[name], photons[name]], axis=1) for name in KINEMATICS]
         columns.append(ak.concatenate([leptons["pdgId"], ak.full_like(photons["pt"], CODES[-1], dtype=int)], axis=1))
-        return chosen(*(np.asarray(ak.flatten(c)) for c in columns), counts=_counts(columns[0]))
+        pt, eta, phi, code = (np.asarray(ak.flatten(c)) for c in columns)
+        return chosen(pt, eta, phi, code, _counts(columns[0]))
     particles = events[sources[0]]
     if "PID" in particles.fields:
         pt, eta, phi, code, status, mother = (np.asarray(ak.flatten(particles[name])) for name in PARTICLE)

@@ -132,7 +132,7 @@ def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """A column as it is stored."""
     if field not in WHOLE:
         return column.astype(np.float32)
-    return np.minimum(column, np.iinfo(WHOLE[field]).max).astype(WHOLE[field])
+    return np.asarray(np.minimum(column, np.iinfo(WHOLE[field]).max)).astype(WHOLE[field])
 
 
 @contextlib.contextmanager

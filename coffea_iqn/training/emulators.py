@@ -194,7 +194,7 @@ def _networks(
     n_inputs = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
-    given = {name: value for name, value in sizes.items() if value is not None}
+    given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         origin = None

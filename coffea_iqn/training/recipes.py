@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.iqn.networks import MEMBERS
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES
@@ -84,6 +85,10 @@ class TrainingSettings(Schedule):
             known.check(**{name: getattr(self, name)})
         for name, choices in (("network", MEMBERS), ("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
             check_choice(choices, **{name: getattr(self, name)})
+        if self.network not in EXACT and any(target.atom for target in TARGETS[self.targets]):
+            able = ", ".join(name for name, form in TARGETS.items() if not any(target.atom for target in form))
+            msg = f"targets: expected one of {able} for {self.network}, which has no atoms, got {self.targets!r}"
+            raise ValueError(msg)
         for name in self.more:
             check_choice(MORE, more=name)
         for level in self.context:

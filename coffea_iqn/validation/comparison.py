@@ -334,8 +334,8 @@ def _compare_briefly(found: Validation, name: str, copies: Copies) -> Comparison
 
 
 def _judge(name: str, copies: Copies, effort: Effort) -> Judgement:
-    sides = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
-    return _judge_sides(*sides, effort)
+    real, emulated = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
+    return _judge_sides(real, emulated, effort)
 
 
 def _judge_sides(real: Floats, emulated: Floats, effort: Effort) -> Judgement:

@@ -15,8 +15,9 @@ import vector
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator, Prepared
-from coffea_iqn.events.collections import GenEvents, Names, flatten_jets, gen_events
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
+from coffea_iqn.events.names import Names
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
@@ -388,7 +389,7 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        known = gen_events(gen, events, jets, valid, self.names)
+        known = gen_events(gen, events, jets, valid, self.names, radius=self.card.get("jets", {}).get("radius"))
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed, self.identity)
         folding = self._folding()

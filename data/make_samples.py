@@ -1,6 +1,6 @@
 """Cut the small samples that the package ships from full simulation files: see README.md beside this file.
 
-python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER FULL_AK4_FOLDER OUTPUT_FOLDER
+python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER FULL_AK4_FOLDER PARTICLES_AK5_FOLDER OUTPUT
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ SAMPLES = {
     "qcdflat_ak4.root": (0, "qcdflat_valid.root", 5000, ("GenJet", "Jet")),
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
     "qcd_ak4_full.root": (2, "qcd_valid.root", 2500, ("GenJet", "Jet")),
+    "wwhad_ak5_particles.root": (3, "wwhad_valid.root", 120, ("GenJet", "Jet", "GenJetCands", "PFCands")),
     "wzjets_ak4_full.root": (2, "wzjets_valid.root", 1500, ("GenJet", "Jet", "GenDressedLepton", "GenIsolatedPhoton")),
 }
 SINGLES = ("run", "luminosityBlock", "event", "genWeight", "GenMET_pt", "GenMET_phi")
@@ -27,7 +28,7 @@ def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...])
     """Copy the first events of a NanoAOD-like file, with some of its collections."""
     with uproot.open(source) as file:
         tree = file["Events"]
-        columns = {name: tree[name].array(entry_stop=n_events) for name in SINGLES}
+        columns = {name: tree[name].array(entry_stop=n_events) for name in SINGLES if name in tree}
         for collection in collections:
             prefix = f"{collection}_"
             names = tree.keys(filter_name=f"{collection}_*")

@@ -10,8 +10,9 @@ import numpy as np
 from coffea import processor
 
 from coffea_iqn.emulator.unmatched import REACH, far_columns
-from coffea_iqn.events.collections import Names, flatten_jets, gen_events, missing_momentum
+from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum
 from coffea_iqn.events.identity import file_uuid, identity_keys
+from coffea_iqn.events.names import Names
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import MORE
@@ -65,6 +66,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.gen = gen
         self.reco = reco
         self.cone = default_cone(radius) if cone is None else cone
+        self.radius = radius
         self.reach = REACH * radius
         self.gen_pt_min = gen_pt_min
         self.split = split
@@ -108,7 +110,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        context = gen_events(events[self.gen], events, gen, gen.valid(), self.names).context()[keep[gen.valid()]]
+        of_events = gen_events(events[self.gen], events, gen, gen.valid(), self.names, radius=self.radius)
+        context = of_events.context()[keep[gen.valid()]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
         columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep], sample)
         free = np.ones(len(reco.values), dtype=bool)

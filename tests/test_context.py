@@ -7,9 +7,12 @@ import pytest
 from coffea_iqn.context import event as event_columns
 from coffea_iqn.context import flavour, neighbours
 from coffea_iqn.data import sample_path
-from coffea_iqn.events.collections import Names, flatten_jets, prompt_particles
+from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
+from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets import context, prompt
+from coffea_iqn.jets.constituents import Constituents, composition, subjettiness
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import interleaved
 from conftest import context_of, open_events
@@ -376,3 +379,69 @@ def test_jets_of_a_table_keep_the_place_they_had():
     assert len(both.values) == len(cut.values) + len(rest.values)
     np.testing.assert_array_equal(both.counts, np.stack([cut.counts, rest.counts], axis=1).ravel())
     np.testing.assert_array_equal(both.where(both.event % 2 == 1).values, rest.values)
+
+
+def test_particles_in_jets_tell_composition_and_substructure():
+    events = open_events("wwhad_ak5_particles.root")
+    jets = events.GenJet
+    told = gen_events(jets, events, flatten_jets(jets), flatten_jets(jets).valid(), radius=0.5)
+    without = ak.without_field(jets, "nCharged")
+    flat = flatten_jets(without)
+    made = gen_events(without, events, flat, flat.valid(), radius=0.5)
+    np.testing.assert_array_equal(made.composition[:, :2], told.composition[:, :2])
+    # the file's fraction is of the energy with mass, in steps of 1/1024
+    np.testing.assert_allclose(made.composition[:, 2], told.composition[:, 2], atol=0.01)
+    assert (made.tau[:, 0] > made.tau[:, 1]).all()
+    assert made.levels == ("flavour", "neighbours", "composition", "substructure", "event", "flavours")
+    assert inspect(str(sample_path("wwhad_ak5_particles.root")), collections=["GenJet"]).context == made.levels
+    # a cut collection keeps its particles, and one of another name has none
+    cut = without[jets.pt > 150.0]
+    cut["genJetIdx"] = ak.local_index(jets.pt)[jets.pt > 150.0]
+    flat_cut = flatten_jets(cut)
+    of_cut = gen_events(cut, events, flat_cut, flat_cut.valid(), radius=0.5)
+    kept = flat.values[:, 0] > 150.0
+    assert 0 < kept.sum() < len(kept)
+    np.testing.assert_array_equal(of_cut.tau, made.tau[kept])
+    np.testing.assert_array_equal(of_cut.composition, made.composition[kept])
+    others = ak.with_parameter(without, "collection_name", "GenJetAK8")
+    assert gen_events(others, events, flat, flat.valid(), radius=0.5).tau is None
+
+
+def test_particles_may_be_a_collection_of_their_own():
+    events = open_events("wwhad_ak5_particles.root", entry_stop=30)
+    inside = events.GenJetCands
+    order = ak.argsort(inside.pt)  # as they may come
+    apart = ak.zip({name: inside[name][order] for name in ("pt", "eta", "phi", "pdgId")})
+    places = ak.zip({"jetIdx": inside.jetIdx, "pFCandsIdx": ak.argsort(order)})
+    both = ak.zip({"GenJetCands": places, "GenCands": apart}, depth_limit=1)
+    jets = flatten_jets(events.GenJet)
+    one, other = (constituents_of(e, jets, Names()) for e in (events, both))
+    assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
+    nothing = ak.zip({"GenJetCands": places}, depth_limit=1)
+    assert constituents_of(nothing, jets, Names()) is None
+
+
+def test_n_subjettiness_is_that_of_fastjet():
+    fastjet = pytest.importorskip("fastjet")
+    events = open_events("wwhad_ak5_particles.root")
+    jets = flatten_jets(events.GenJet)
+    inside = constituents_of(events, jets, Names())
+    pt, eta, phi, _ = inside.values.T
+    momenta = {"px": pt * np.cos(phi), "py": pt * np.sin(phi), "pz": pt * np.sinh(eta), "E": pt * np.cosh(eta)}
+    particles = ak.zip({n: ak.unflatten(m, inside.counts) for n, m in momenta.items()}, with_name="Momentum4D")
+    everything = fastjet.JetDefinition(fastjet.antikt_algorithm, fastjet.JetDefinition.max_allowable_R)
+    clustered = fastjet.ClusterSequence(particles, everything)
+    tau = clustered.njettiness("UnnormalizedMeasure", "OnePass_KT_Axes", njets=[1, 2, 3], beta=1.0)
+    expected = ak.to_numpy(tau).reshape(-1, 3) / (jets.values[:, :1] * 0.5)
+    difference = np.abs(subjettiness(inside, jets.values[:, 0], 0.5) - expected)
+    assert np.quantile(difference, 0.98, axis=0).max() < 2e-4
+    assert difference.max() < 0.01  # another minimum beside it, at times
+
+
+def test_n_subjettiness_of_few_particles_is_zero():
+    across = [10.0, 0.0, 3.1 - 2 * np.pi + 0.2, 0.0]
+    values = np.array([[10.0, 0.1, 3.1, 0.0], [10.0, 0.0, 3.1, 0.0], across])
+    inside = Constituents(values, np.array([22, 22, 211]), np.array([1, 2, 0]))
+    tau = subjettiness(inside, np.array([10.0, 20.0, 10.0]), 0.4)
+    np.testing.assert_allclose(tau, [[0, 0, 0], [0.25, 0, 0], [0, 0, 0]], atol=1e-4)
+    np.testing.assert_allclose(composition(inside), [[0, 1, 0], [1, 1, 0.5], [0, 0, 0]])

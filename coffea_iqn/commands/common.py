@@ -11,7 +11,7 @@ from typing import Any
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, checked, text
 from coffea_iqn.commands.terminal import log, show_progress
-from coffea_iqn.events.collections import Names
+from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from coffea_iqn.events.collections import GenEvents, Names, flatten_jets, gen_events
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
+from coffea_iqn.events.names import Names
 
 __all__ = ["GenEvents", "Names", "flatten_jets", "gen_events"]

@@ -6,15 +6,17 @@ What identifies events and weighs them is in `identity`. In these two alone Nano
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.events.constituents import constituents_of, source_of_constituents
 from coffea_iqn.events.identity import numbers
+from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
+from coffea_iqn.jets.constituents import composition, subjettiness
 from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
@@ -25,55 +27,13 @@ TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
 PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
 GEV = 1e-3  # MeV
+GEN_JET = "GenJet"  # whose particles files have
 NO_PARTON = -1  # what ATLAS labels a jet of no parton
-COLLECTIONS = ("missing", "leptons", "photons", "particles")  # of `Names`, what is no field of a jet
 # what the collections of prompt particles are to have: of NanoAOD, and of Delphes
 KINEMATICS = ("pt", "eta", "phi")
 PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vector without a mass
 GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "PID", "Status", "M1")
 STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and flags of NanoAOD
-
-
-@dataclass(frozen=True)
-class Names:
-    """What files call what they know of gen jets and events: of each, the first of these names that is there.
-
-    missing is a collection, with pt (or MET) and phi; leptons and photons are those of prompt ones, of which particles
-    are the source in a file that has not both; the others are fields of the gen jets, NanoAOD's name first.
-    """
-
-    flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
-    n_charged: tuple[str, ...] = ("nCharged", "NCharged")
-    n_neutral: tuple[str, ...] = ("nNeutral", "NNeutrals")
-    charged_fraction: tuple[str, ...] = ("chEF", "ChargedEnergyFraction")
-    tau1: tuple[str, ...] = ("tau1",)
-    tau2: tuple[str, ...] = ("tau2",)
-    tau3: tuple[str, ...] = ("tau3",)
-    missing: tuple[str, ...] = ("GenMET", "GenMissingET", "MET_Truth")
-    leptons: tuple[str, ...] = ("GenDressedLepton",)
-    photons: tuple[str, ...] = ("GenIsolatedPhoton",)
-    particles: tuple[str, ...] = ("GenPart", "Particle")
-
-    @classmethod
-    def of(cls, given: Mapping[str, str] | None) -> Names:
-        """The usual names, but for some: `{"flavour": "hadronFlavour"}`.
-
-        Raises
-        ------
-        ValueError: for a key that is none of ours.
-        """
-        known = [field.name for field in fields(cls)]
-        unknown = [key for key in given or {} if key not in known]
-        if unknown:
-            msg = f"names: expected of {', '.join(known)}, got {unknown[0]!r}"
-            raise ValueError(msg)
-        return cls(**{key: (name,) for key, name in (given or {}).items()})
-
-    @property
-    def of_jets(self) -> tuple[str, ...]:
-        """All names of fields of gen jets."""
-        columns = [getattr(self, field.name) for field in fields(self) if field.name not in COLLECTIONS]
-        return tuple(name for names in columns for name in names)
 
 
 def flatten_jets(jets: ak.Array) -> JetTable:
@@ -132,6 +92,8 @@ def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[
         found.add("missing")
     if _sources_of_prompt(collections, names):
         found.add("prompt")
+    if source_of_constituents(collections, names):
+        found |= {"composition", "substructure"}
     return tuple(level for level in context.WIDTHS if level in found)
 
 
@@ -190,7 +152,15 @@ class GenEvents(NamedTuple):
             yield events, GenEvents(jets, parton, composition, tau, missing, prompt)
 
 
-def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, names: Names | None = None) -> GenEvents:
+def gen_events(
+    jets: ak.Array,
+    events: ak.Array,
+    flat: JetTable,
+    keep: Bools,
+    names: Names | None = None,
+    *,
+    radius: float | None = None,
+) -> GenEvents:
     """Gen jets with what the file and the event know of them.
 
     Parameters
@@ -201,6 +171,9 @@ def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, na
     flat: the same from `flatten_jets`.
     keep: which jets are to be used, (N,).
     names: what the file calls these things.
+    radius: of the jets, over which N-subjettiness is taken of their particles; None leaves it out.
+
+    Composition and N-subjettiness are the file's, or else made of the particles in the jets of `GenJet`.
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
@@ -208,9 +181,16 @@ def gen_events(jets: ak.Array, events: ak.Array, flat: JetTable, keep: Bools, na
     parton, *constituents = (
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
-    tau = _n_subjettiness(jets, names, chosen)
+    of_particles, tau = _beside(constituents), _n_subjettiness(jets, names, chosen)
+    collection = jets.layout.purelist_parameter("collection_name")
+    if collection in (None, GEN_JET) and (of_particles is None or tau is None):
+        particles = constituents_of(events, kept, names)
+        if particles is not None:
+            of_particles = composition(particles) if of_particles is None else of_particles
+            if tau is None and radius is not None:
+                tau = subjettiness(particles, kept.values[:, 0], radius)
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
-    return GenEvents(kept, parton, _beside(constituents), tau, missing, prompt)
+    return GenEvents(kept, parton, of_particles, tau, missing, prompt)
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:

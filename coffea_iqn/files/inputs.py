@@ -16,8 +16,10 @@ import uproot
 import yaml
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
-from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, Names, levels_of
+from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, levels_of
+from coffea_iqn.events.constituents import FIELDS as OF_CONSTITUENTS
 from coffea_iqn.events.identity import IDENTITY
+from coffea_iqn.events.names import Names
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import conditioning_variables, nearest_distance
@@ -266,6 +268,7 @@ def branch_filter(
     elif layouts == {"NanoAOD"}:
         names = [*IDENTITY[""], "genWeight", *(f"{name}_{part}" for name in missing for part in ("pt", "phi"))]
         beside = {"leptons": LEPTON, "photons": PHOTON, "particles": GEN_PART}
+        beside |= dict.fromkeys(("constituents", "candidates"), OF_CONSTITUENTS)
         known = [(n, of_it) for what, of_it in beside.items() for s in sources for n in getattr(s.names, what)]
         for collection, of_it in [*((c, of_jets) for c in collections), *known]:
             names += [f"n{collection}", *(f"{collection}_{name}" for name in of_it)]

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.generation.pythia import GLUON, Particles
+from coffea_iqn.jets.constituents import Constituents, subjettiness
 from coffea_iqn.jets.prompt import CODES, kinds
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
@@ -16,8 +17,6 @@ from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 PARTON_PT_MIN = 1.0  # GeV
 PARTON_ETA_MAX = 2.5
 PARTS_OF_CHEF = 1024  # the samples' resolution of an energy fraction
-PARTS_OF_TAU = 16384
-N_TAU = 3
 PHOTON = 22
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -42,7 +41,7 @@ def make_jets(
     partonFlavour: absolute PDG code of the heaviest quark with pt > 1 GeV and |eta| < 2.5 within the radius, else 21
     for such a gluon, else 0;
     nCharged, nNeutral: constituents; chEF: the charged ones' fraction of the energy, in steps of 1/1024;
-    tau1, tau2, tau3: see `subjettiness`.
+    tau1, tau2, tau3: see `jets.constituents.subjettiness`.
     """
     import fastjet
 
@@ -75,34 +74,12 @@ def make_jets(
         "chEF": np.rint(charged_energy / momentum[:, 3] * PARTS_OF_CHEF) / PARTS_OF_CHEF,
     }
     if substructure:
-        tau = subjettiness(particles.momentum[constituent], size, pt, radius)
+        inside_momentum = particles.momentum[constituent]
+        values = np.stack([*_directions(inside_momentum), np.maximum(_mass(inside_momentum), 0.0)], axis=1)
+        tau = subjettiness(Constituents(values, np.zeros(len(jet), dtype=np.int64), size), pt, radius)
         columns |= {f"tau{n + 1}": tau[:, n] for n in range(tau.shape[1])}
     order = np.lexsort((-pt, event))
     return counts, {name: column[order] for name, column in columns.items()}
-
-
-def subjettiness(momentum: Floats, counts: Ints, pt: Floats, radius: float) -> Floats:
-    """N-subjettiness τ1, τ2 and τ3 of jets, (N, 3), in steps of 1/16384; 0 of jets with no more particles than axes.
-
-    With β = 1 and one-pass k_T axes, over pt and radius: J. Thaler, K. Van Tilburg, JHEP 03 (2011) 015.
-
-    Parameters
-    ----------
-    momentum: px, py, pz, E [GeV] of all constituents, jet by jet, (constituents, 4).
-    counts: constituents of each jet, (N,).
-    pt: of the jets [GeV], (N,).
-    radius: of the jets.
-    """
-    import fastjet
-
-    if not len(counts):
-        return np.zeros((0, N_TAU))
-    everything = fastjet.JetDefinition(fastjet.antikt_algorithm, fastjet.JetDefinition.max_allowable_R)
-    clustered = fastjet.ClusterSequence(_vectors(momentum, counts), everything)
-    tau = clustered.njettiness("UnnormalizedMeasure", "OnePass_KT_Axes", njets=list(range(1, N_TAU + 1)), beta=1.0)
-    relative = ak.to_numpy(tau).reshape(-1, N_TAU) / (pt * radius)[:, None]
-    relative[counts[:, None] <= np.arange(1, N_TAU + 1)] = 0.0
-    return np.asarray(np.rint(relative * PARTS_OF_TAU) / PARTS_OF_TAU)
 
 
 def prompt_particles(particles: Particles) -> tuple[tuple[Ints, Columns], tuple[Ints, Columns]]:

@@ -1,0 +1,212 @@
+"""What the particles in a jet say of it: how many there are of which kind, and N-subjettiness; on flat arrays."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.double import arctan2, exp, log, sine_and_cosine, wrapped
+
+CHARGED_LEPTONS = (11, 13, 15, 17)
+W, CHARGED_HIGGS = 24, 37
+N_TAU = 3
+PARTS_OF_TAU = 16384  # N-subjettiness comes in steps of one over this, as in files that have it
+CLOSE, STEPS = 1e-4, 100  # an axis that moves by less in ΔR rests; most moves
+LEAST_DISTANCE = 1e-6  # ΔR from an axis to a particle on it, whose weight would be infinite
+MOST_ETA = 20.0
+
+
+class Constituents(NamedTuple):
+    """The particles of all jets in a row, jet after jet.
+
+    Attributes
+    ----------
+    values: pt [GeV], eta, phi [rad], mass [GeV], (M, 4).
+    code: of PDG, (M,).
+    counts: how many each jet has, (N,).
+    """
+
+    values: Doubles
+    code: Ints
+    counts: Ints
+
+
+def is_charged(code: npt.NDArray[Any]) -> Bools:
+    """Which PDG codes are of charged particles: leptons, hadrons by their quarks, nuclei by their protons.
+
+    >>> is_charged(np.array([211, -321, 2212, 11, 1000020040, 111, 130, 2112, 3122, 22, 12])).tolist()
+    [True, True, True, True, True, False, False, False, False, False, False]
+    """
+    code = np.abs(code).astype(np.int64)
+    first, second, third = ((code // place) % 10 for place in (1000, 100, 10))
+    up = [2 - 3 * (quark % 2) for quark in (first, second, third)]  # charges in thirds: 2 of u, c, t, −1 of d, s, b
+    meson, baryon = up[1] - up[2] != 0, up[0] + up[1] + up[2] != 0
+    hadron = np.where(first == 0, meson, baryon) & (code > 100) & (second != 0) & (third != 0)
+    nucleus = (code // 10_000) % 1000 != 0
+    others = hadron | np.isin(code, (*CHARGED_LEPTONS, W, CHARGED_HIGGS))
+    return np.asarray(np.where(code > 10**9, nucleus, others), dtype=np.bool_)
+
+
+def composition(constituents: Constituents) -> Doubles:
+    """Numbers of charged and neutral particles, and the charged fraction of the energy, (N, 3)."""
+    values, code, counts = constituents
+    jet, charged = np.repeat(np.arange(len(counts)), counts), is_charged(code)
+    energy = np.sqrt((values[:, 0] * np.cosh(np.clip(values[:, 1], -MOST_ETA, MOST_ETA))) ** 2 + values[:, 3] ** 2)
+    n_charged, of_charged, of_all = (
+        np.bincount(jet, weights=weights, minlength=len(counts)) for weights in (charged, charged * energy, energy)
+    )
+    return np.stack([n_charged, counts - n_charged, of_charged / np.where(of_all > 0.0, of_all, 1.0)], axis=1)
+
+
+def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:
+    """N-subjettiness τ1, τ2 and τ3 over pt and radius, (N, 3), in steps of 1/16384; 0 of jets with no more particles.
+
+    With β = 1 and axes that start at those of exclusive k_T and go to the nearest minimum: J. Thaler and
+    K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012) 093, what FastJet contrib calls one-pass k_T axes.
+
+    Parameters
+    ----------
+    constituents: of the jets.
+    pt: of the jets [GeV], (N,).
+    radius: of the jets.
+    """
+    out = np.zeros((len(pt), N_TAU))
+    values = np.ascontiguousarray(constituents.values, dtype=np.float64)
+    _subjettiness(values, constituents.counts, np.asarray(pt, dtype=np.float64), float(radius), out)
+    return np.asarray(np.rint(out * PARTS_OF_TAU) / PARTS_OF_TAU)
+
+
+@kernel
+def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out: Doubles) -> None:
+    most = 1
+    for n in counts:
+        most = max(most, n)
+    momenta, place = np.empty((most, 4)), np.empty((most, 3))  # of pseudojets; pt², rapidity and phi of each
+    near, nearest = np.empty(most), np.empty(most, dtype=np.int64)
+    axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
+    first = 0
+    for jet in range(len(counts)):
+        n = counts[jet]
+        particles = values[first : first + n]
+        first += n
+        for i in range(n):
+            _start(particles[i], momenta[i], place[i])
+        left = n
+        for i in range(n):
+            _find_nearest(i, left, place, near, nearest)
+        while left > 1:
+            if left <= N_TAU and left < n:
+                for k in range(left):
+                    axes[k, 0], axes[k, 1] = place[k, 1], place[k, 2]
+                out[jet, left - 1] = _tau(particles, axes[:left], sums) / (pt[jet] * radius)
+            _merge(left, momenta, place, near, nearest)
+            left -= 1
+        if n > 1:
+            axes[0, 0], axes[0, 1] = place[0, 1], place[0, 2]
+            out[jet, 0] = _tau(particles, axes[:1], sums) / (pt[jet] * radius)
+
+
+@part
+def _start(particle: Doubles, momentum: Doubles, place: Doubles) -> None:
+    pt, eta = particle[0], min(max(particle[1], -MOST_ETA), MOST_ETA)
+    sine, cosine = sine_and_cosine(particle[2])
+    grown = exp(eta)
+    pz = 0.5 * pt * (grown - 1.0 / grown)
+    momentum[0], momentum[1], momentum[2] = pt * cosine, pt * sine, pz
+    momentum[3] = math.sqrt(pt * pt + pz * pz + particle[3] * particle[3])
+    _see(momentum, place)
+
+
+@part
+def _see(momentum: Doubles, place: Doubles) -> None:
+    """Pt², rapidity and phi of a momentum."""
+    px, py, pz, energy = momentum[0], momentum[1], momentum[2], momentum[3]
+    place[0] = px * px + py * py
+    forward = energy + abs(pz)
+    rapidity = log(forward / math.sqrt(max(forward * (energy - abs(pz)), 1e-12 * forward * forward)))
+    place[1] = rapidity if pz > 0.0 else -rapidity
+    place[2] = arctan2(py, px)
+
+
+@part
+def _find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
+    """The pseudojet that is nearest to one in the measure of k_T, min(pt²) ΔR²."""
+    near[i], nearest[i] = np.inf, -1
+    for j in range(left):
+        if j != i:
+            d_y, d_phi = place[i, 1] - place[j, 1], wrapped(place[i, 2] - place[j, 2])
+            distance = min(place[i, 0], place[j, 0]) * (d_y * d_y + d_phi * d_phi)
+            if distance < near[i]:
+                near[i], nearest[i] = distance, j
+
+
+@part
+def _merge(left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: Ints) -> None:
+    """Put the two nearest of the first `left` pseudojets together, the last into the place that becomes free."""
+    one = 0
+    for i in range(1, left):
+        if near[i] < near[one]:
+            one = i
+    other = nearest[one]
+    one, other = min(one, other), max(one, other)
+    last = left - 1
+    for k in range(4):
+        momenta[one, k] += momenta[other, k]
+    _see(momenta[one], place[one])
+    for k in range(4):
+        momenta[other, k] = momenta[last, k]
+    for k in range(3):
+        place[other, k] = place[last, k]
+    near[other], nearest[other] = near[last], nearest[last]
+    for i in range(last):
+        if i == one or nearest[i] == one or nearest[i] == other or nearest[i] == last:
+            _find_nearest(i, last, place, near, nearest)
+        elif i != one:
+            d_y, d_phi = place[i, 1] - place[one, 1], wrapped(place[i, 2] - place[one, 2])
+            distance = min(place[i, 0], place[one, 0]) * (d_y * d_y + d_phi * d_phi)
+            if distance < near[i]:
+                near[i], nearest[i] = distance, one
+
+
+@part
+def _tau(particles: Doubles, axes: Doubles, sums: Doubles) -> float:
+    """Σ pt ΔR to the nearest axis [GeV], at the minimum to which the axes, (n, 2), overwritten, lead."""
+    for _ in range(STEPS):
+        for k in range(len(axes)):
+            sums[k, 0] = sums[k, 1] = sums[k, 2] = 0.0
+        for particle in particles:
+            k, distance = _nearest_axis(particle, axes)
+            weight = particle[0] / max(distance, LEAST_DISTANCE)
+            sums[k, 0] += weight
+            sums[k, 1] += weight * (particle[1] - axes[k, 0])
+            sums[k, 2] += weight * wrapped(particle[2] - axes[k, 1])
+        moved = 0.0
+        for k in range(len(axes)):
+            if sums[k, 0] > 0.0:
+                d_y, d_phi = sums[k, 1] / sums[k, 0], sums[k, 2] / sums[k, 0]
+                axes[k, 0] += d_y
+                axes[k, 1] = wrapped(axes[k, 1] + d_phi)
+                moved = max(moved, d_y * d_y + d_phi * d_phi)
+        if moved < CLOSE * CLOSE:
+            break
+    total = 0.0
+    for particle in particles:
+        total += particle[0] * _nearest_axis(particle, axes)[1]
+    return total
+
+
+@part
+def _nearest_axis(particle: Doubles, axes: Doubles) -> tuple[int, float]:
+    """Which axis, and ΔR to it."""
+    nearest, least = 0, np.inf
+    for k in range(len(axes)):
+        d_y, d_phi = particle[1] - axes[k, 0], wrapped(particle[2] - axes[k, 1])
+        squared = d_y * d_y + d_phi * d_phi
+        if squared < least:
+            nearest, least = k, squared
+    return nearest, math.sqrt(least)

@@ -2,13 +2,13 @@
 # Closure reports, on files that no bundle was trained on: of the shipped bundles, of the paper's network, and of the
 # shipped one spoilt on purpose.
 #
-#   benchmarks/closure.sh NANO_AK4_FOLDER NANO_AK5_FOLDER OUTPUT
+#   benchmarks/closure.sh FULL_AK4_FOLDER NANO_AK5_FOLDER ATLAS_AK4_FOLDER OUTPUT
 #
 # About 25 minutes on two cores, and as long again for the paper's network, which is trained first.
 # shellcheck disable=SC2046 # names of files without blanks
 set -euo pipefail
 export OMP_NUM_THREADS=1
-ak4=$1 ak5=$2 output=$3
+ak4=$1 ak5=$2 atlas=$3 output=$4
 mkdir -p "$output"
 
 files() { # FOLDER PROCESS...: validation and test files of the processes
@@ -22,6 +22,7 @@ report() { # NAME OPTIONS...
 
 box="30<pt<35,abs(eta)<1,5<mass<10"
 report cms-delphes-ak4 $(files "$ak4" qcd qcdflat ttbar wzjets) --model cms-delphes-ak4 --select "$box"
+report atlas-delphes-ak4 $(files "$atlas" qcd qcdflat ttbar) --model atlas-delphes-ak4
 report cms-delphes-ak5 $(files "$ak5" qcd qcdflat ttbar wzjets) --model cms-delphes-ak5 --select "$box"
 
 [ -d "$output/bundles/paper-iqnx4" ] ||

@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from coffea_iqn.generation.pythia import GLUON, Particles
 from coffea_iqn.jets.constituents import Constituents, subjettiness
+from coffea_iqn.jets.features import wrap_phi
 from coffea_iqn.jets.prompt import CODES, kinds
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
@@ -144,7 +145,7 @@ def _flavour(eta: Floats, phi: Floats, counts: Ints, particles: Particles, radiu
     pairs = np.repeat(n_partons, counts)
     jet = np.repeat(np.arange(len(eta)), pairs)
     parton = places(pairs) + np.repeat(np.repeat(np.cumsum(n_partons) - n_partons, counts), pairs)
-    turn = np.mod(phi[jet] - parton_phi[parton] + np.pi, 2.0 * np.pi) - np.pi
+    turn = wrap_phi(phi[jet] - parton_phi[parton])
     near = (eta[jet] - parton_eta[parton]) ** 2 + turn**2 <= radius**2
     heaviest = np.full(len(eta), -1, dtype=np.int64)
     np.maximum.at(heaviest, jet[near], code[parton[near]])

@@ -248,13 +248,13 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
         return None
     if len(sources) == 2:
         leptons, photons = (events[name] for name in sources)
-        counts = [_counts(particles["pt"]) for particles in (leptons, photons)]
-        event = np.concatenate([np.repeat(np.arange(len(events)), n) for n in counts])
+        n_of_each = [_counts(particles["pt"]) for particles in (leptons, photons)]
+        event = np.concatenate([np.repeat(np.arange(len(events)), n) for n in n_of_each])
         order = np.argsort(event, kind="stable")
         columns = [[np.asarray(ak.flatten(part[name])) for part in (leptons, photons)] for name in KINEMATICS]
-        columns.append([np.asarray(ak.flatten(leptons["pdgId"])), np.full(counts[1].sum(), CODES[-1])])
+        columns.append([np.asarray(ak.flatten(leptons["pdgId"])), np.full(n_of_each[1].sum(), CODES[-1])])
         pt, eta, phi, code = (np.concatenate(both)[order] for both in columns)
-        return chosen(pt, eta, phi, code, counts[0] + counts[1])
+        return chosen(pt, eta, phi, code, n_of_each[0] + n_of_each[1])
     particles = events[sources[0]]
     if "PID" in particles.fields:
         pt, eta, phi, code, status, mother = (np.asarray(ak.flatten(particles[name])) for name in PARTICLE)

@@ -107,21 +107,21 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             one = np.zeros(1, dtype=np.uint64)
             key = event_keys(SPLIT_SEED, file_uuid(events), one, one, one)
             keys = np.repeat(key, len(events), axis=0)
-        level = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
+        lot = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
         keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
         of_events = gen_events(events[self.gen], events, gen, gen.valid(), self.names, radius=self.radius)
         context = of_events.context()[keep[gen.valid()]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
-        columns = JetPairs(gen.values[keep], pairs[keep], context, level[gen.event][keep], sample)
+        columns = JetPairs(gen.values[keep], pairs[keep], context, lot[gen.event][keep], sample)
         free = np.ones(len(reco.values), dtype=bool)
         free[match[matched]] = False
-        unmatched = self._unmatched(events, gen.where(keep), reco.where(free & reco.valid()), level)
+        unmatched = self._unmatched(events, gen.where(keep), reco.where(free & reco.valid()), lot)
         start = int(events.metadata.get("entrystart", 0))
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
 
-    def _unmatched(self, events: ak.Array, gen: JetTable, reco: JetTable, level: Floats) -> UnmatchedJets:
+    def _unmatched(self, events: ak.Array, gen: JetTable, reco: JetTable, lot: Floats) -> UnmatchedJets:
         """The reco jets in no pair, with the gen jet or the event that each belongs to."""
         row, distance = nearest(reco.values, reco.event, gen.values, gen.counts)
         near = distance < self.reach
@@ -133,8 +133,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             far_event=reco.event[~near],
             events=columns,
             frames=np.stack(frames, axis=1),
-            level=level,
-            sample=np.zeros(len(level), dtype=np.int64),
+            lot=lot,
+            sample=np.zeros(len(lot), dtype=np.int64),
             reach=self.reach,
         )
 

@@ -140,8 +140,10 @@ def test_composition():
 
 
 def test_substructure_of_jets_with_too_few_particles_is_finite():
-    tau = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, 0.05]])
-    columns = known("substructure", context.conditioning_variables(make_jets([3]), np.array([3]), tau=tau))
+    n_subjettiness = np.array([[0.0, 0.0, 0.0], [0.1, 0.0, 0.0], [0.2, 0.1, 0.05]])
+    columns = known(
+        "substructure", context.conditioning_variables(make_jets([3]), np.array([3]), n_subjettiness=n_subjettiness)
+    )
     np.testing.assert_allclose(columns[:, 1:], [[0, 0], [0, 0], [0.5, 0.5]])
     np.testing.assert_allclose(columns[:, 0], np.log([2.0**-14, 0.1, 0.2]) / 2 + 1, rtol=1e-6)
 
@@ -241,7 +243,7 @@ def test_numbers_that_are_not_finite_leave_a_level_unknown():
         make_jets([2, 1]),
         np.array([2, 1]),
         composition=np.array([[1, nan, 0.5], [-2, 1, 0.5], [1, 1, 0.5]]),
-        tau=np.array([[0.2, nan, 0.1], [0.2, 0.1, nan], [nan, 0.1, 0.1]]),
+        n_subjettiness=np.array([[0.2, nan, 0.1], [0.2, 0.1, nan], [nan, 0.1, 0.1]]),
         missing=np.array([[20.0, 0.0], [20.0, nan]]),
     )
     flags = {name: columns[:, context.columns_of(name).stop - 1].tolist() for name in context.WIDTHS}
@@ -269,7 +271,7 @@ def everything(counts, seed=0):
     given = {
         "parton": rng.choice([21, 1, -2, 3, 4, -5, 0], n),
         "composition": np.stack([rng.integers(0, 40, n), rng.integers(0, 40, n), rng.uniform(size=n)], axis=1),
-        "tau": rng.uniform(0, 0.3, (n, 3)),
+        "n_subjettiness": rng.uniform(0, 0.3, (n, 3)),
     }
     return make_jets(counts, seed), given, np.stack([rng.exponential(20, len(counts)), rng.normal(size=len(counts))], 1)
 
@@ -309,7 +311,11 @@ def test_one_compilation_serves_whatever_arrays():
     read_only.flags.writeable = False
     small = given["parton"].astype(np.int8)
     context.conditioning_variables(
-        read_only, [2, 1], parton=small, tau=given["tau"][:, ::-1], missing=np.asfortranarray(missing)
+        read_only,
+        [2, 1],
+        parton=small,
+        n_subjettiness=given["n_subjettiness"][:, ::-1],
+        missing=np.asfortranarray(missing),
     )
     context.conditioning_variables(
         jets[:1], np.array([1], dtype=np.int32), composition=given["composition"][:1].astype(np.float32)
@@ -391,7 +397,7 @@ def test_particles_in_jets_tell_composition_and_substructure():
     np.testing.assert_array_equal(made.composition[:, :2], told.composition[:, :2])
     # the file's fraction is of the energy with mass, in steps of 1/1024
     np.testing.assert_allclose(made.composition[:, 2], told.composition[:, 2], atol=0.01)
-    assert (made.tau[:, 0] > made.tau[:, 1]).all()
+    assert (made.n_subjettiness[:, 0] > made.n_subjettiness[:, 1]).all()
     assert made.levels == ("flavour", "neighbours", "composition", "substructure", "event", "flavours")
     assert inspect(str(sample_path("wwhad_ak5_particles.root")), collections=["GenJet"]).context == made.levels
     # a cut collection keeps its particles, and one of another name has none
@@ -401,10 +407,10 @@ def test_particles_in_jets_tell_composition_and_substructure():
     of_cut = gen_events(cut, events, flat_cut, flat_cut.valid(), radius=0.5)
     kept = flat.values[:, 0] > 150.0
     assert 0 < kept.sum() < len(kept)
-    np.testing.assert_array_equal(of_cut.tau, made.tau[kept])
+    np.testing.assert_array_equal(of_cut.n_subjettiness, made.n_subjettiness[kept])
     np.testing.assert_array_equal(of_cut.composition, made.composition[kept])
     others = ak.with_parameter(without, "collection_name", "GenJetAK8")
-    assert gen_events(others, events, flat, flat.valid(), radius=0.5).tau is None
+    assert gen_events(others, events, flat, flat.valid(), radius=0.5).n_subjettiness is None
 
 
 def test_particles_may_be_a_collection_of_their_own():

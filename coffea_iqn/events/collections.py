@@ -103,7 +103,7 @@ class GenEvents(NamedTuple):
     Attributes
     ----------
     jets: those that are to be used; the others are nobody's neighbours.
-    parton, composition, tau: of the jets, (N,), (N, 3), (N, 3).
+    parton, composition, n_subjettiness: of the jets, (N,), (N, 3), (N, 3).
     missing: of the events, (events, 2).
     prompt: electrons, muons and photons of the events.
     """
@@ -111,7 +111,7 @@ class GenEvents(NamedTuple):
     jets: JetTable
     parton: npt.NDArray[Any] | None
     composition: Doubles | None
-    tau: Doubles | None
+    n_subjettiness: Doubles | None
     missing: Doubles | None
     prompt: PromptParticles | None
 
@@ -119,7 +119,7 @@ class GenEvents(NamedTuple):
     def levels(self) -> tuple[str, ...]:
         """The levels of context that these jets may have; they have none of the others."""
         needed: dict[str, Any] = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
-        needed |= {"substructure": self.tau, "missing": self.missing, "prompt": self.prompt}
+        needed |= {"substructure": self.n_subjettiness, "missing": self.missing, "prompt": self.prompt}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
     def context(self, out: Singles | None = None) -> Singles:
@@ -129,7 +129,7 @@ class GenEvents(NamedTuple):
             self.jets.counts,
             parton=self.parton,
             composition=self.composition,
-            tau=self.tau,
+            n_subjettiness=self.n_subjettiness,
             missing=self.missing,
             prompt=self.prompt,
             out=out,
@@ -144,12 +144,12 @@ class GenEvents(NamedTuple):
             start, stop = stop, stop + int(counts[events].sum())
             rows = slice(start, stop)
             jets = JetTable(values[rows], counts[events], place[rows])
-            parton, composition, tau = (
-                None if c is None else c[rows] for c in (self.parton, self.composition, self.tau)
+            parton, composition, n_subjettiness = (
+                None if c is None else c[rows] for c in (self.parton, self.composition, self.n_subjettiness)
             )
             missing = None if self.missing is None else self.missing[events]
             prompt = None if self.prompt is None else self.prompt.of_events(events)
-            yield events, GenEvents(jets, parton, composition, tau, missing, prompt)
+            yield events, GenEvents(jets, parton, composition, n_subjettiness, missing, prompt)
 
 
 def gen_events(
@@ -181,16 +181,16 @@ def gen_events(
     parton, *constituents = (
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
-    of_particles, tau = _beside(constituents), _n_subjettiness(jets, names, chosen)
+    of_particles, n_subjettiness = _beside(constituents), _n_subjettiness(jets, names, chosen)
     collection = jets.layout.purelist_parameter("collection_name")
-    if collection in (None, GEN_JET) and (of_particles is None or tau is None):
+    if collection in (None, GEN_JET) and (of_particles is None or n_subjettiness is None):
         particles = constituents_of(events, kept, names)
         if particles is not None:
             of_particles = composition(particles) if of_particles is None else of_particles
-            if tau is None and radius is not None:
-                tau = subjettiness(particles, kept.values[:, 0], radius)
+            if n_subjettiness is None and radius is not None:
+                n_subjettiness = subjettiness(particles, kept.values[:, 0], radius)
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
-    return GenEvents(kept, parton, of_particles, tau, missing, prompt)
+    return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:

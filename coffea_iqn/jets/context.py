@@ -81,7 +81,7 @@ def write(
     counts: Ints,
     parton: Ints,
     composition: Floats,
-    tau: Floats,
+    n_subjettiness: Floats,
     missing: Floats,
     prompt: PromptParticles,
 ) -> None:
@@ -91,7 +91,8 @@ def write(
     ----------
     columns: (N, 68) float32.
     starts: the first column of each level, in the order of `context.WIDTHS`.
-    jets, counts, parton, composition, tau, missing, prompt: as of `conditioning_variables`; of length 0 where none.
+    jets, counts, parton, composition, n_subjettiness, missing, prompt: as of `conditioning_variables`; of length 0
+        where none.
     """
     # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
     of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
@@ -135,8 +136,8 @@ def write(
             _flavours(parton, first, n, made, of_flavour, of_flavours)
         if len(composition):
             _composition(composition, first, n, of_composition)
-        if len(tau):
-            _substructure(tau, first, n, of_substructure)
+        if len(n_subjettiness):
+            _substructure(n_subjettiness, first, n, of_substructure)
         if len(missing):
             _missing(first, n, made, missing[which, 0], missing[which, 1], of_missing)
         if len(prompt.counts):
@@ -339,17 +340,17 @@ def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
 
 
 @part
-def _substructure(tau: Floats, first: int, n: int, out: Floats) -> None:
+def _substructure(n_subjettiness: Floats, first: int, n: int, out: Floats) -> None:
     """Log τ1, τ2/τ1 and τ3/τ2; ratios of zeros count as zero."""
     any_there = False
     for i in range(first, first + n):
-        any_there |= tau[i, 0] != 0.0
+        any_there |= n_subjettiness[i, 0] != 0.0
     if not any_there:
         return
     for i in range(first, first + n):
-        log_tau1 = log(max(tau[i, 0], LEAST_TAU)) / 2.0 + 1.0
-        ratio21 = tau[i, 1] / tau[i, 0] if tau[i, 0] > LEAST_TAU else 0.0
-        ratio32 = tau[i, 2] / tau[i, 1] if tau[i, 1] > LEAST_TAU else 0.0
+        log_tau1 = log(max(n_subjettiness[i, 0], LEAST_TAU)) / 2.0 + 1.0
+        ratio21 = n_subjettiness[i, 1] / n_subjettiness[i, 0] if n_subjettiness[i, 0] > LEAST_TAU else 0.0
+        ratio32 = n_subjettiness[i, 2] / n_subjettiness[i, 1] if n_subjettiness[i, 1] > LEAST_TAU else 0.0
         if _finite(log_tau1 + ratio21 + ratio32):
             out[i, 0] = log_tau1
             out[i, 1] = ratio21
@@ -445,7 +446,7 @@ def conditioning_variables(
     *,
     parton: npt.NDArray[Any] | None = None,
     composition: npt.NDArray[Any] | None = None,
-    tau: npt.NDArray[Any] | None = None,
+    n_subjettiness: npt.NDArray[Any] | None = None,
     missing: npt.NDArray[Any] | None = None,
     prompt: PromptParticles | None = None,
     out: Singles | None = None,
@@ -458,7 +459,7 @@ def conditioning_variables(
     counts: jets in each event, (events,).
     parton: signed PDG codes that label the jets, (N,); events in which all are 0 have no flavours.
     composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
-    tau: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
+    n_subjettiness: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
     prompt: the prompt particles of the events.
     out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
@@ -486,7 +487,7 @@ def conditioning_variables(
         _plain("counts", counts, np.int64, (n_events,)),
         _plain("parton", parton, np.int64, (n_jets,)),
         _plain("composition", composition, np.float64, (n_jets, 3)),
-        _plain("tau", tau, np.float64, (n_jets, 3)),
+        _plain("n_subjettiness", n_subjettiness, np.float64, (n_jets, 3)),
         _plain("missing", missing, np.float64, (n_events, 2)),
         PromptParticles(
             _plain("prompt particles", values, np.float32, (n_prompt, 3)),

@@ -79,7 +79,7 @@ def distil(
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
     course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
-    held_out = pairs.level < settings.holdout
+    held_out = pairs.lot < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
     def fitted(

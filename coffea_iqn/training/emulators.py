@@ -168,7 +168,7 @@ def continuous(pairs: JetPairs, more: Sequence[str], seed: int) -> JetPairs:
 
 def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
     """The pairs to learn from and those held out, found fit for the settings."""
-    held_out = pairs.level < settings.holdout
+    held_out = pairs.lot < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     if n_learn == 0 or n_check == 0:
         counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"

@@ -17,14 +17,14 @@ class JetPairs(NamedTuple):
     gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     reco: the reco jet matched to each, (N, 4) float32; NaN where there is none. Columns of `targets.MORE` may follow.
     context: conditioning variables of each, (N, 68) float32, as `context.encode` gives it.
-    level: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
+    lot: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """
 
     gen: Floats
     reco: Floats
     context: Floats
-    level: Floats
+    lot: Floats
     sample: Ints
 
     @property
@@ -49,7 +49,7 @@ class UnmatchedJets(NamedTuple):
     far_event: the event of each, as a row of the columns that follow, (K,).
     events: conditioning variables of every event, (events, 15), as `unmatched.far_columns` gives it.
     frames: `unmatched.Frames` of every event, axis and side, (events, 2).
-    level, sample: of every event, as of `JetPairs`, (events,).
+    lot, sample: of every event, as of `JetPairs`, (events,).
     reach: ΔR within which a jet is near a gen jet.
     """
 
@@ -59,7 +59,7 @@ class UnmatchedJets(NamedTuple):
     far_event: Ints
     events: Floats
     frames: Floats
-    level: Floats
+    lot: Floats
     sample: Ints
     reach: float
 

@@ -66,9 +66,9 @@ def learn_unmatched(
         pairs.gen, pairs.reco, pairs.matched, pairs.context, inputs=variables.inputs, levels=context
     )
     targets = near_targets(near, pairs.gen[jets.near_row].astype(np.float64))
-    samples = {"near": _Sample(of_gen_jets, pairs.level, pairs.sample, jets.near_row, targets, context)}
+    samples = {"near": _Sample(of_gen_jets, pairs.lot, pairs.sample, jets.near_row, targets, context)}
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
-    samples["far"] = _Sample(jets.events, jets.level, jets.sample, jets.far_event, targets, ())
+    samples["far"] = _Sample(jets.events, jets.lot, jets.sample, jets.far_event, targets, ())
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
         return None, {}
@@ -98,14 +98,14 @@ def _bounds(kind: str, targets: Floats, log_pt_min: float, reach: float, abs_eta
 class _Sample(NamedTuple):
     """Sources and their unmatched jets.
 
-    columns, level, sample: of the sources, (S, n), (S,), (S,).
+    columns, lot, sample: of the sources, (S, n), (S,), (S,).
     source: of each jet, as a row of the sources, (M,).
     targets: of the jets, (M, 4).
     context: the levels that are the columns' last.
     """
 
     columns: Floats
-    level: Floats
+    lot: Floats
     sample: Ints
     source: Ints
     targets: Floats
@@ -113,7 +113,7 @@ class _Sample(NamedTuple):
 
     def split(self, holdout: float) -> tuple[_Sample, _Sample]:
         """Sources and jets to learn from, and those held out."""
-        held_out = self.level < holdout
+        held_out = self.lot < holdout
         return self._part(~held_out), self._part(held_out)
 
     def numbers(self) -> Ints:
@@ -125,7 +125,7 @@ class _Sample(NamedTuple):
         place = np.cumsum(keep) - 1
         return self._replace(
             columns=self.columns[keep],
-            level=self.level[keep],
+            lot=self.lot[keep],
             sample=self.sample[keep],
             source=place[self.source[jets]],
             targets=self.targets[jets],

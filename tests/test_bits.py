@@ -23,8 +23,9 @@ from conftest import open_events
 
 RECORD = Path(__file__).with_name("bits.json")
 SAMPLES = {
-    "cms-delphes-ak4": ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root"),
+    "cms-delphes-ak4": ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root", "wzjets_ak4_full.root"),
     "cms-delphes-ak5": ("qcd_ak5.root", "delphes_1000.root"),
+    "atlas-delphes-ak4": ("wzjets_ak4_full.root",),
 }
 FOLDS = {
     "as it is": {},

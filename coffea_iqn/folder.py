@@ -200,8 +200,8 @@ class IQNFolder:
     ----------
     model: name of a shipped bundle, or the path of one.
     seed: of the quantile levels. Equal seeds give equal jets, whatever the chunk, executor or machine.
-    acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet); False gives exactly
-        one reco jet for every gen jet.
+    acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet), and reco jets that come out
+        within a radius of a harder one are drawn again; False gives exactly one reco jet for every gen jet.
     unmatched: whether reco jets that match no gen jet are added, with genJetIdx −1, where the bundle has a model of
         them; None for as acceptance. They depend on all gen jets of an event: fold whole collections.
     replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.

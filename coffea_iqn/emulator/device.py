@@ -44,7 +44,7 @@ class Resident:
     network, variables, acceptance, origin: as of `emulator.Emulator`.
 
     Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), float32; context is (N, 68) or None. Unmatched jets are
-    none of its business: how many there are depends on whole events.
+    none of its business, nor whether two jets come out within a radius of each other: both depend on whole events.
     """
 
     device: torch.device

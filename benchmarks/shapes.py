@@ -1,0 +1,148 @@
+"""What else in a gen jet decides its response: shapes of its particles, asked of boosted trees.
+
+    python benchmarks/shapes.py --train qcdhard_train.root --check qcdhard_test.root --other wwhad_train.root
+
+Files with the particles of gen jets (`data/README.md`). Trees learn the median of log(m'/m) and of log(pt'/pt) on one
+process from what a bundle can know (four-momentum, flavour, composition, N-subjettiness), and from a further shape
+beside it. Printed are the mean absolute residual and the median residual on jets of the same process and of another
+one, neither trained on: a shape that the response depends on lowers the first, and the second where the processes
+differ in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, NamedTuple
+
+import numpy as np
+import uproot
+import xgboost
+from coffea.nanoevents import NanoEventsFactory
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.names import Names
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.constituents import Constituents, is_charged
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
+from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.numerics.arrays import Floats
+
+PHOTON, HARD = 22, 1.0  # PDG code; GeV
+RESPONSES = {"log mass": MASS, "log pt": PT}
+
+
+class Sample(NamedTuple):
+    """Pairs: known (N, n), each shape (N,), and the responses (N,) by name."""
+
+    known: Floats
+    shapes: dict[str, Floats]
+    responses: dict[str, Floats]
+
+
+def read(path: str, radius: float) -> Sample:
+    """The pairs of a file."""
+    with uproot.open(path):
+        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
+    known = gen_events(events.GenJet, events, gen, gen.valid(), radius=radius)
+    inside = constituents_of(events, gen, Names())
+    assert inside is not None
+    assert known.composition is not None
+    assert known.n_subjettiness is not None
+    columns = (jets.values[:, k] for jets in (gen, reco) for k in (ETA, PHI))
+    eta, phi, reco_eta, reco_phi = columns
+    match = match_jets(eta, phi, gen.counts, reco_eta, reco_phi, reco.counts, cone=default_cone(radius))
+    found = match >= 0
+    pt, mass = gen.values[:, PT], np.maximum(gen.values[:, MASS], 0.0)
+    four = [np.log(pt), np.abs(eta), np.log(mass + 2.0), np.log((mass + 0.5) / pt)]
+    base = np.column_stack([*four, known.composition, known.n_subjettiness, known.parton])
+    other = reco.values[match]
+    responses = {
+        "log mass": np.log((np.maximum(other[:, MASS], 0.0) + 2.0) / (mass + 2.0)),
+        "log pt": np.log(other[:, PT] / pt),
+    }
+    return Sample(
+        base[found],
+        {name: shape[found] for name, shape in shapes(inside, gen.values).items()},
+        {name: response[found] for name, response in responses.items()},
+    )
+
+
+def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:
+    """Further shapes of jets, (N,) each."""
+    pt, eta, phi, _ = inside.values.T
+    jet = np.repeat(np.arange(len(inside.counts)), inside.counts)
+
+    def total(weights: Any) -> Floats:
+        return np.asarray(np.bincount(jet, weights=weights, minlength=len(inside.counts)))
+
+    def mass(which: Any) -> Floats:
+        momenta = (np.cosh(eta), np.cos(phi), np.sin(phi), np.sinh(eta))
+        energy, x, y, z = (total(which * pt * of) for of in momenta)
+        of_all = np.maximum(jets[:, MASS], 1.0)
+        return np.asarray(np.sqrt(np.maximum(energy**2 - x**2 - y**2 - z**2, 0.0)) / of_all)
+
+    charged, photon = is_charged(inside.code), np.abs(inside.code) == PHOTON
+    neutral_hadron, of_all = ~charged & ~photon, total(pt)
+    distance2 = (eta - jets[jet, ETA]) ** 2 + wrap_phi(phi - jets[jet, PHI]) ** 2
+    hardest = np.zeros(len(inside.counts))
+    np.maximum.at(hardest, jet, pt)
+    return {
+        "pTD": np.sqrt(total(pt**2)) / of_all,
+        "hardest particle": hardest / of_all,
+        "photons": total(pt * photon) / of_all,
+        "neutral hadrons": total(pt * neutral_hadron) / of_all,
+        "charged below 1 GeV": total(pt * (charged & (pt < HARD))) / of_all,
+        "width": np.sqrt(total(pt * distance2) / of_all),
+        "mass of particles above 1 GeV": mass(pt > HARD),
+        "mass without neutral hadrons": mass(~neutral_hadron),
+    }
+
+
+def residuals(train: Sample, check: Sample, other: Sample, response: str, names: list[str]) -> list[Floats]:
+    """What is left of a response on the checked and on the other sample."""
+
+    def rows(sample: Sample) -> Any:
+        columns = np.column_stack([sample.known, *(sample.shapes[name] for name in names)])
+        return xgboost.DMatrix(columns, label=sample.responses[response])
+
+    settings = {
+        "max_depth": 5,
+        "eta": 0.05,
+        "subsample": 0.8,
+        "objective": "reg:absoluteerror",
+        "seed": 1,
+        "nthread": 1,
+    }
+    trees = xgboost.train(
+        settings, rows(train), 400, evals=[(rows(check), "stop")], early_stopping_rounds=30, verbose_eval=False
+    )
+    until = (0, trees.best_iteration + 1)
+    return [s.responses[response] - trees.predict(rows(s), iteration_range=until) for s in (check, other)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("train", "check", "other"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--radius", type=float, default=0.5)
+    arguments = parser.parse_args()
+    samples = [read(getattr(arguments, name), arguments.radius) for name in ("train", "check", "other")]
+    table = Table("response", "beside what is known", "mean |r|, same", "median", "mean |r|, other", "median")
+    for response in RESPONSES:
+        for names in ([], *([name] for name in samples[0].shapes), list(samples[0].shapes)):
+            what = "all of these" if len(names) > 1 else "".join(names) or "nothing"
+            cells = [
+                f"{value:.4f}" if k == 0 else f"{100 * value:+.2f} %"
+                for r in residuals(*samples, response, names)
+                for k, value in enumerate((np.abs(r).mean(), np.median(r)))
+            ]
+            table.add_row(response, what, *cells)
+    Console(width=120).print(table)
+
+
+if __name__ == "__main__":
+    main()

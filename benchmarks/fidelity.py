@@ -12,6 +12,7 @@ jets in the tails of the response; the bias of the median mass.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,15 @@ from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, bundle, running
-from coffea_iqn.closure import Cells, jet_features, judge, residual_features, uniformity, uniformity_in_cells
+from coffea_iqn.closure import (
+    Cells,
+    TooFewJetsError,
+    jet_features,
+    judge,
+    residual_features,
+    uniformity,
+    uniformity_in_cells,
+)
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets.context import NANOAOD, columns_of, known_levels
 from coffea_iqn.jets.features import SCALES
@@ -67,11 +76,12 @@ def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int,
         pass  # a network whose quantiles may cross has none
     else:
         row["PIT"] = uniformity(levels).round(2).tolist()
-        cells = uniformity_in_cells(levels, gen, cells=CELLS, min_jets=2000)
-        row["PIT of cells"] = {
-            f"{CELLS.pt[i : i + 2]} {CELLS.abs_eta[k : k + 2]}": cells.values[i, k].round(2).tolist()
-            for i, k in np.argwhere(cells.counted)
-        }
+        with contextlib.suppress(TooFewJetsError):
+            cells = uniformity_in_cells(levels, gen, cells=CELLS, min_jets=2000)
+            row["PIT of cells"] = {
+                f"{CELLS.pt[i : i + 2]} {CELLS.abs_eta[k : k + 2]}": cells.values[i, k].round(2).tolist()
+                for i, k in np.argwhere(cells.counted)
+            }
     responses = [np.log(reco[:, 0] / gen[:, 0]) for reco in (real, first)]
     row["below -0.7"] = [float((r < -0.7).mean()) for r in responses]
     row["above 0.5"] = [float((r > 0.5).mean()) for r in responses]

@@ -55,8 +55,8 @@ def distil(
     ----------
     teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
     pairs: gen jets, their context, and their reco jets.
-    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; the last
-        third of the steps, on the reco jets, has twice the batch size and half the learning rate.
+    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; then come
+        two thirds as many on the reco jets, with twice the batch size and half the learning rate.
     checkpoint, watch: as of `training.train`.
 
     Returns
@@ -128,7 +128,7 @@ def distil(
     if origin is not None:
         fits["origin"] = fitted("origin", origin, origin_loss, short)
     fits["quantiles"] = fitted("quantiles", network, quantile_loss, settings)
-    last = replace(short, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
+    last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
     fits["far tails"] = fitted("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
     if gate is not None:
         fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))

@@ -90,12 +90,12 @@ def levels(shape, seed=0):
 
 
 def assert_same_jets(some, others, tolerance=1e-5):
-    """Within 1e-5, relative; angles and masses, which may be near zero, within 1e-5 rad and 2e-5 GeV as well."""
+    """Within 1e-5, relative; angles and masses, which may be near zero, within 1e-5 rad and 5e-5 GeV as well."""
     np.testing.assert_allclose(some[:, 0], others[:, 0], rtol=tolerance)
     turned = (some[:, 2] - others[:, 2] + np.pi) % (2 * np.pi) - np.pi
     np.testing.assert_allclose(some[:, 1], others[:, 1], rtol=tolerance, atol=tolerance)
     np.testing.assert_allclose(turned, 0.0, atol=tolerance)
-    np.testing.assert_allclose(some[:, 3], others[:, 3], rtol=tolerance, atol=2 * tolerance)
+    np.testing.assert_allclose(some[:, 3], others[:, 3], rtol=tolerance, atol=5 * tolerance)
 
 
 def test_backends_agree(emulator):
@@ -120,7 +120,9 @@ def test_backends_agree(emulator):
     "change", [{"targets": "residual"}, {"scale": "none"}, {"compression": None}, {"raw_pt_min": 0.0}]
 )
 def test_backends_agree_on_all_variables(shipped_one, change):
-    emulator = replace(shipped_one, variables=replace(shipped_one.variables, **change))
+    # a form of the four-momentum without an atom goes with a network that has none
+    one = bundle.load("cms-delphes-ak5") if "targets" in change else shipped_one
+    emulator = replace(one, variables=replace(one.variables, **change))
     gen = make_pairs(2000).gen
     both = [emulator.sample(gen, levels(gen.shape) * 0.98 + 0.01, backend=backend) for backend in ("numba", "torch")]
     assert_same_jets(*both)
@@ -129,7 +131,8 @@ def test_backends_agree_on_all_variables(shipped_one, change):
 @pytest.mark.parametrize("hidden", [(3,), (150, 21), (40, 40, 40)])
 def test_networks_of_any_size(shipped_one, hidden):
     torch.manual_seed(0)
-    network = SplineIQN(shipped_one.network.n_inputs, hidden=hidden)
+    atoms = shipped_one.network.description["atoms"]
+    network = SplineIQN(shipped_one.network.n_inputs, hidden=hidden, atoms=atoms)
     emulator = replace(shipped_one, network=Network.of(network.eval()))
     gen = make_pairs(500).gen
     assert_same_jets(*(emulator.sample(gen, levels(gen.shape), backend=backend) for backend in ("numba", "torch")))

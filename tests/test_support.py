@@ -118,7 +118,8 @@ def test_the_density_ends_at_the_support(emulator):
         pytest.skip("its quantiles may cross")
     gen = usual_jets(emulator, 200)
     # where the scale is undone they are above the threshold, and none is as hard as a beam
-    gen = gen[(np.abs(gen[:, ETA]) < 4.0) & (gen[:, PT] > 20.0) & (energies(gen) < 3000.0)]
+    usual = (np.abs(gen[:, ETA]) < 4.0) & (gen[:, PT] > 20.0) & (energies(gen) < 3000.0)
+    gen = gen[usual & (gen[:, MASS] < emulator.variables.support.mass_over_pt_max * gen[:, PT])]
     reco = gen + np.float32([0.0, 0.0, 1e-3, 0.0])
     assert np.isfinite(emulator.log_density(gen, reco)).all()
     cone, most = emulator.variables.support.cone, emulator.variables.support.mass_over_pt_max
@@ -178,4 +179,6 @@ def test_shipped_bundles_know_the_support_of_their_jets(model):
     folder = IQNFolder(model)
     support, jets = folder.emulator.variables.support, folder.card["jets"]
     assert support.cone == jets["cone"]
-    assert (support.abs_eta_max, support.energy_max) == (5.0, 6500.0)
+    assert support.energy_max == 6500.0
+    assert support.abs_eta_max == 5.0 or model.startswith("atlas")  # by which it was trained without --eta-max
+    assert 5.0 <= support.abs_eta_max < 5.2

@@ -27,16 +27,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def models(arguments: argparse.Namespace) -> None:
     """List the shipped bundles, or others."""
     table = Table(title=None if arguments.models else "Shipped bundles")
-    names = {name: Path(name).name for name in arguments.models or BUNDLES}
+    names = {model: Path(model).name for model in arguments.models or BUNDLES}
     table.add_column("name", overflow="fold", min_width=max(len(name) for name in names.values()))
     for column in ("jets", "domain (gen)", "context used", "hash"):
         table.add_column(column, overflow="fold")
-    for name in names:
-        content = bundle.read_card(bundle.find(name))
+    for model, name in names.items():
+        content = bundle.read_card(bundle.find(model))
         jets, domain = content["card"]["jets"], content["card"]["domain"]
         low, high = domain["gen_pt"]
         table.add_row(
-            names[name],
+            name,
             f"{jets['algorithm']}\nR = {jets['radius']}",
             f"pt {low:g} to {high:g} GeV\n|eta| below {domain['gen_abs_eta'][1]:g}",
             "\n".join(content["variables"]["context"]) or "none",

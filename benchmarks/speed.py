@@ -338,7 +338,7 @@ def show(title: str, rows: dict[str, Any]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="cms-delphes-ak4")
+    parser.add_argument("--model", default="cms-delphes-ak4-fast")
     samples = {"qcd": "qcd_ak4.root", "ttbar": "ttbar_ak4_genonly.root"}
     parser.add_argument(
         "--files",

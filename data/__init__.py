@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-BUNDLES = ("cms-delphes-ak4", "cms-delphes-ak5", "atlas-delphes-ak4")
+BUNDLES = ("cms-delphes-ak4", "cms-delphes-ak5", "atlas-delphes-ak4", "cms-delphes-ak4-fast")
 
 
 def bundle_path(name: str) -> Path:

@@ -94,7 +94,7 @@ def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
 TIMES = {
     "origin": 0.13,
     "quantiles": 0.40,
-    "far tails": 0.20,
+    "far tails": 0.35,
     "acceptance": 0.18,
     "near number": 0.02,
     "near jets": 0.15,

@@ -61,7 +61,7 @@ def chosen(
 
     Parameters
     ----------
-    pt [GeV], eta, phi [rad], code (of PDG): of all particles of the events in a row, (M,).
+    pt, eta, phi, code: of all particles of the events in a row, (M,) each: GeV, rad, and PDG's code.
     counts: how many each event has, (events,).
     prompt: which of them are, (M,); None for all.
     """

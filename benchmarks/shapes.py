@@ -15,7 +15,6 @@ import argparse
 from typing import Any, NamedTuple
 
 import numpy as np
-import uproot
 import xgboost
 from coffea.nanoevents import NanoEventsFactory
 from rich.console import Console
@@ -31,7 +30,7 @@ from coffea_iqn.jets.matching import default_cone, match_jets
 from coffea_iqn.numerics.arrays import Floats
 
 PHOTON, HARD = 22, 1.0  # PDG code; GeV
-RESPONSES = {"log mass": MASS, "log pt": PT}
+RESPONSES = ("log mass", "log pt")
 
 
 class Sample(NamedTuple):
@@ -44,8 +43,7 @@ class Sample(NamedTuple):
 
 def read(path: str, radius: float) -> Sample:
     """The pairs of a file."""
-    with uproot.open(path):
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
     known = gen_events(events.GenJet, events, gen, gen.valid(), radius=radius)
     inside = constituents_of(events, gen, Names())

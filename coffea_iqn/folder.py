@@ -389,7 +389,7 @@ class IQNFolder:
         if n_invalid and self.invalid == "raise":
             msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
             raise ValueError(msg)
-        known = gen_events(gen, events, jets, valid, self.names, radius=self.card.get("jets", {}).get("radius"))
+        known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed, self.identity)
         folding = self._folding()
@@ -421,12 +421,17 @@ class IQNFolder:
         counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
         return Folded(known.jets, reco, counts, distances, least_keys(keys))
 
+    @property
+    def _radius(self) -> float | None:
+        """Of the bundle's jets; None where it does not say."""
+        radius: float | None = self.card.get("jets", {}).get("radius")
+        return radius
+
     def _folding(self) -> Folding:
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         emulator = self._one_thread().prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-        radius = self.card.get("jets", {}).get("radius")
-        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, radius)
+        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self._radius)
 
     def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
         """Warn once a process of gen jets that are a part of their collection."""
@@ -444,7 +449,7 @@ class IQNFolder:
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
-        radius = self.card.get("jets", {}).get("radius")
+        radius = self._radius
         if self.any_radius or radius is None:
             return
         width = radii.of_widths(ak.to_numpy(ak.flatten(gen["DeltaPhi"]))) if "DeltaPhi" in gen.fields else None

@@ -135,6 +135,16 @@ def slow_jets(event, radius):
         yield jet.pt(), jet.eta(), jet.phi_std(), jet.m(), flavour, n_charged, n_neutral, fraction
 
 
+def events_of(settings):
+    """The particles of each of Pythia's events, as they come without batches."""
+    with muted() as said:
+        pythia, n_made = start(settings, 0, said), 0
+        while n_made < settings.n_events:
+            if pythia.next():
+                n_made += 1
+                yield [pythia.event[i] for i in range(pythia.event.size())]
+
+
 def from_a_hadron(event, particle):
     """Whether a hadron, but for the protons of the beams, is among the ancestors of one of Pythia's particles."""
     above = [event[i] for i in particle.motherList()]
@@ -156,13 +166,10 @@ def test_prompt_particles_are_those_of_a_slow_loop(process, commands):
     settings = Settings(process, 25, commands=commands)
     block = make_block(settings, 0)
     leptons, photons = [], []
-    with muted() as said:
-        pythia = start(settings, 0, said)
-        while len(leptons) < settings.n_events:
-            if pythia.next():
-                found = slow_prompt([pythia.event[i] for i in range(pythia.event.size())])
-                leptons.append([p for p in found if abs(p[3]) != 22])
-                photons.append([p[:3] for p in found if abs(p[3]) == 22])
+    for event in events_of(settings):
+        found = slow_prompt(event)
+        leptons.append([p for p in found if abs(p[3]) != 22])
+        photons.append([p[:3] for p in found if abs(p[3]) == 22])
     for name, expected in (("GenDressedLepton", leptons), ("GenIsolatedPhoton", photons)):
         counts, columns = block.collections[name]
         assert counts.tolist() == [len(of_event) for of_event in expected]
@@ -177,14 +184,10 @@ def test_jets_are_those_of_a_slow_loop(process, radius):
     settings = Settings(process, 6, radius=radius)
     block = make_block(settings, 0)
     expected, missing = [], []
-    with muted() as said:
-        pythia = start(settings, 0, said)
-        while len(missing) < settings.n_events:
-            if pythia.next():
-                event = [pythia.event[i] for i in range(pythia.event.size())]
-                expected.append(list(slow_jets(event, radius)))
-                invisible = [p for p in event if p.isFinal() and p.idAbs() in {12, 14, 16}]
-                missing.append((sum(p.px() for p in invisible), sum(p.py() for p in invisible)))
+    for event in events_of(settings):
+        expected.append(list(slow_jets(event, radius)))
+        invisible = [p for p in event if p.isFinal() and p.idAbs() in {12, 14, 16}]
+        missing.append((sum(p.px() for p in invisible), sum(p.py() for p in invisible)))
     assert counts_of(block).tolist() == [len(jets) for jets in expected]
     values = np.stack(list(jets_of(block).values()), axis=1)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-6, atol=1e-5)

@@ -134,13 +134,19 @@ def _see(momentum: Doubles, place: Doubles) -> None:
 
 
 @part
+def _distance(i: int, j: int, place: Doubles) -> float:
+    """Between two pseudojets in the measure of k_T, min(pt²) ΔR²."""
+    d_y, d_phi = place[i, 1] - place[j, 1], wrapped(place[i, 2] - place[j, 2])
+    return float(min(place[i, 0], place[j, 0]) * (d_y * d_y + d_phi * d_phi))
+
+
+@part
 def _find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
-    """The pseudojet that is nearest to one in the measure of k_T, min(pt²) ΔR²."""
+    """The pseudojet that is nearest to one by `_distance`."""
     near[i], nearest[i] = np.inf, -1
     for j in range(left):
         if j != i:
-            d_y, d_phi = place[i, 1] - place[j, 1], wrapped(place[i, 2] - place[j, 2])
-            distance = min(place[i, 0], place[j, 0]) * (d_y * d_y + d_phi * d_phi)
+            distance = _distance(i, j, place)
             if distance < near[i]:
                 near[i], nearest[i] = distance, j
 
@@ -166,9 +172,8 @@ def _merge(left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: 
     for i in range(last):
         if i == one or nearest[i] == one or nearest[i] == other or nearest[i] == last:
             _find_nearest(i, last, place, near, nearest)
-        elif i != one:
-            d_y, d_phi = place[i, 1] - place[one, 1], wrapped(place[i, 2] - place[one, 2])
-            distance = min(place[i, 0], place[one, 0]) * (d_y * d_y + d_phi * d_phi)
+        else:
+            distance = _distance(i, one, place)
             if distance < near[i]:
                 near[i], nearest[i] = distance, one
 

@@ -75,8 +75,8 @@ def spectra(model: str, paths: list[str], n_seeds: int) -> dict[str, Any]:
 def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
     """How many cells differ by more than 0.01, and those where emulated and real efficiency differ most."""
     pairs, _ = run(PairsProcessor(radius=radius), paths)
-    probability = folder.emulator.efficiency(pairs.gen, pairs.context)
-    cells = efficiency_in_cells(probability, pairs.matched, pairs.gen, cells=CELLS)
+    probability = folder.emulator.efficiency(pairs.x, pairs.context)
+    cells = efficiency_in_cells(probability, pairs.matched, pairs.x, cells=CELLS)
     places = np.argwhere(cells.counted)
     emulated, real = (cells.values[cells.counted][:, k] for k in (0, 1))
     difference = emulated - real

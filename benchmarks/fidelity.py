@@ -51,13 +51,13 @@ CONTEXTS = {
 
 def read_pairs(paths: list[str], radius: float, scale: str) -> tuple[Any, Any, Any]:
     """Gen jets, reco jets and context of the paper's selection."""
-    processor = PairsProcessor(radius=radius, gen_pt_min=PT_MIN)
+    processor = PairsProcessor(radius=radius, pt_min=PT_MIN)
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
     with running.open_executor("iterative", status=False) as executor:
         pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
     keep = pairs.matched
-    keep[keep] = SCALES[scale].undo(pairs.reco[keep].astype(np.float64))[:, 0] > PT_MIN
-    return pairs.gen[keep], pairs.reco[keep], pairs.context[keep]
+    keep[keep] = SCALES[scale].undo(pairs.y[keep].astype(np.float64))[:, 0] > PT_MIN
+    return pairs.x[keep], pairs.y[keep], pairs.context[keep]
 
 
 def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:

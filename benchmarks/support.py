@@ -34,10 +34,10 @@ def main() -> None:
         pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
     generator, n_jets, outside, too_heavy = np.random.default_rng(0), 0, 0, 0
     while n_jets < arguments.jets:
-        tau = generator.uniform(2.0**-24, 1.0 - 2.0**-24, pairs.gen.shape).astype(np.float32)
-        reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context)
+        tau = generator.uniform(2.0**-24, 1.0 - 2.0**-24, pairs.x.shape).astype(np.float32)
+        reco, efficiency = emulator.respond(pairs.x, tau, pairs.context)
         found = efficiency > 0.0
-        gen, jets = pairs.gen[found].astype(np.float64), reco[found].astype(np.float64)
+        gen, jets = pairs.x[found].astype(np.float64), reco[found].astype(np.float64)
         n_jets += len(jets)
         outside += int((~support.holds(gen, jets)).sum())
         too_heavy += int((jets[:, MASS] > support.mass_over_pt_max * jets[:, PT]).sum())

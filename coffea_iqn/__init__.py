@@ -11,19 +11,24 @@ from coffea_iqn import moved as _moved  # noqa: F401 # finds modules by their ol
 from coffea_iqn.numerics.caches import forget_stale
 
 if TYPE_CHECKING:
+    from coffea_iqn.corrector import IQNCorrector
     from coffea_iqn.emulator.emulator import Emulator
     from coffea_iqn.folder import IQNFolder
 
 __version__ = version("coffea-iqn")
 
-__all__ = ["Emulator", "IQNFolder", "__version__"]
+__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__"]
 
 if (
     Path(__file__).parents[1] / "pyproject.toml"
 ).is_file():  # a tree that is worked on, where modules change one by one
     forget_stale(Path(__file__).parent)
 
-_HOMES = {"Emulator": "coffea_iqn.emulator", "IQNFolder": "coffea_iqn.folder"}
+_HOMES = {
+    "Emulator": "coffea_iqn.emulator",
+    "IQNCorrector": "coffea_iqn.corrector",
+    "IQNFolder": "coffea_iqn.folder",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,8 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
                      jet scale, standardisations, compression, levels of context, threshold, support
-    card             jets (algorithm, radius, cone), domain (gen_pt, gen_abs_eta), detector, training, closure
+    card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ where it corrects),
+                     detector, training, closure
     hash             SHA-256 of the weights and of all of the above
 """
 
@@ -27,7 +28,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from coffea_iqn.data import BUNDLES, bundle_path
+from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Unmatched
@@ -40,6 +41,7 @@ from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLE
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.numerics.arrays import Floats, Singles
+from coffea_iqn.ranges import check_choice
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
 Arrays = Mapping[str, Singles]
@@ -171,7 +173,9 @@ def _check_card(card: Any) -> None:
     if "energy" in card:
         _number("card energy", card["energy"], above=0.0)
     domain = _object("card domain", card.get("domain") or {})
-    for key in ("gen_pt", "gen_abs_eta") if domain else ():
+    check_choice(DIRECTIONS, direction=direction_of(card))
+    level = DIRECTIONS[direction_of(card)]
+    for key in (f"{level}_pt", f"{level}_abs_eta") if domain else ():
         low, high = _array(f"card domain {key}", domain[key], (2,))
         if not low < high:
             msg = f"card domain {key}: expected two rising numbers, got {low} and {high}"
@@ -347,6 +351,9 @@ CARD, WEIGHTS = "model.json", "model.safetensors"
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
 _KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
+DIRECTIONS = {"fold": "gen", "correct": "reco"}
+"""What a bundle may be for, and the level of the jets that it takes: it draws those of the other."""
+
 _CACHE: dict[str, Emulator] = {}
 
 
@@ -361,13 +368,13 @@ def find(model: str | Path) -> Path:
     ------
     BundleError: when it is neither; names the shipped bundles.
     """
-    if str(model) in BUNDLES:
+    shipped = (*BUNDLES, *CORRECTIONS)
+    if str(model) in shipped:
         return Path(bundle_path(str(model)))
     path = Path(model)
     if not (path / CARD).is_file():
-        msg = (
-            f"model {str(model)!r}: expected the path of a bundle (a folder with {CARD}) or one of {', '.join(BUNDLES)}"
-        )
+        known = f"the path of a bundle (a folder with {CARD}) or one of {', '.join(shipped)}"
+        msg = f"model {str(model)!r}: expected {known}"
         raise BundleError(msg)
     return path.resolve()
 
@@ -406,19 +413,35 @@ def check_place(path: Path) -> None:
         raise FileExistsError(msg)
 
 
-def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
+def direction_of(card: Mapping[str, Any]) -> str:
+    """What the bundle of a card is for, one of `DIRECTIONS`."""
+    return str(card.get("direction", "fold"))
+
+
+def load(model: str | Path, *, expected_hash: str | None = None, direction: str = "fold") -> Emulator:
     """The emulator in a bundle; with its hash known, read once a process.
 
     Parameters
     ----------
     model: name of a shipped bundle, or the path of one.
     expected_hash: the content hash the caller knows it by, when it does.
+    direction: what it is to be for, one of `DIRECTIONS`.
 
     Raises
     ------
     BundleError: one line that says what is wrong: a missing file or key, an unknown schema version, a shape,
-        weights or a card that do not fit the hash, or another hash than expected.
+        weights or a card that do not fit the hash, another hash than expected, or a bundle of the other direction.
     """
+    emulator = _load(model, expected_hash)
+    found = direction_of(emulator.card)
+    if found != direction:
+        what = f"expected a bundle that takes {DIRECTIONS[direction]} jets"
+        msg = f"model {str(model)!r}: {what} (direction {direction!r}), got one of direction {found!r}"
+        raise BundleError(msg)
+    return emulator
+
+
+def _load(model: str | Path, expected_hash: str | None) -> Emulator:
     if expected_hash in _CACHE:
         return _CACHE[expected_hash]
     path = find(model)
@@ -446,9 +469,10 @@ def load(model: str | Path, *, expected_hash: str | None = None) -> Emulator:
 
 
 @functools.cache
-def shipped_radii() -> dict[str, float]:
-    """The radius of each shipped bundle's jets."""
-    return {name: float(read_card(find(name))["card"]["jets"]["radius"]) for name in BUNDLES}
+def shipped_radii(direction: str = "fold") -> dict[str, float]:
+    """The radius of the jets of each shipped bundle of a direction."""
+    names = BUNDLES if direction == "fold" else CORRECTIONS
+    return {name: float(read_card(find(name))["card"]["jets"]["radius"]) for name in names}
 
 
 def read_card(path: Path) -> dict[str, Any]:

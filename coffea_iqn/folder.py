@@ -135,7 +135,7 @@ INVALID = ("raise", "drop")
 
 
 class OutsideDomainWarning(UserWarning):
-    """Gen jets lie outside the range a bundle was trained for; they are folded all the same."""
+    """Jets lie outside the range a bundle was trained for; they are folded, or corrected, all the same."""
 
 
 class MissingContextWarning(UserWarning):
@@ -383,7 +383,7 @@ class IQNFolder:
         if len(jets.counts) != len(events):
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
             raise ValueError(msg)
-        self._warn_of_a_part(gen, events, len(jets.values))
+        warn_of_a_part(gen, events, len(jets.values), "gen jets")
         valid = jets.valid()
         n_invalid = int((~valid).sum())
         if n_invalid and self.invalid == "raise":
@@ -432,20 +432,6 @@ class IQNFolder:
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         emulator = self._one_thread().prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
         return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self._radius)
-
-    def _warn_of_a_part(self, gen: ak.Array, events: ak.Array, n_jets: int) -> None:
-        """Warn once a process of gen jets that are a part of their collection."""
-        collection = gen.layout.purelist_parameter("collection_name") or "GenJet"
-        if "genJetIdx" in gen.fields or collection not in events.fields or collection in _WARNED:
-            return
-        n_all = int(ak.sum(ak.num(events[collection], axis=1)))
-        if 0 < n_jets < n_all:
-            _WARNED.add(collection)
-            msg = (
-                f"gen jets: expected the {n_all} jets of events.{collection}, got {n_jets} without a field genJetIdx: "
-                "they are taken for the first of each event, and those cut for nobody's neighbours"
-            )
-            warnings.warn(msg, PartOfEventWarning, stacklevel=4)
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
@@ -504,7 +490,7 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
     if isinstance(gen, vector.Lorentz):
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
-        with_name, behavior = _vectors()
+        with_name, behavior = vectors()
     row = reco.row
     if folded.gen is not jets:  # without those that were not valid
         row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
@@ -516,7 +502,22 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
-def _vectors() -> tuple[str, Any]:
+def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str) -> None:
+    """Warn once a process of jets, so many of what, that are a part of their collection."""
+    collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
+    if "genJetIdx" in jets.fields or collection not in events.fields or collection in _WARNED:
+        return
+    n_all = int(ak.sum(ak.num(events[collection], axis=1)))
+    if 0 < n_jets < n_all:
+        _WARNED.add(collection)
+        msg = (
+            f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field genJetIdx: "
+            "they are taken for the first of each event, and those cut for nobody's neighbours"
+        )
+        warnings.warn(msg, PartOfEventWarning, stacklevel=4)
+
+
+def vectors() -> tuple[str, Any]:
     """Name and behavior of vectors for jets that are none: coffea's, or without it those of vector itself."""
     try:
         from coffea.nanoevents.methods.vector import behavior

@@ -6,6 +6,7 @@ from importlib.resources import files
 from pathlib import Path
 
 BUNDLES = ("cms-delphes-ak4", "cms-delphes-ak5", "atlas-delphes-ak4", "cms-delphes-ak4-fast")
+CORRECTIONS = ("cms-delphes-ak4-correct", "cms-delphes-ak5-correct")  # from reco jets to gen jets
 
 
 def bundle_path(name: str) -> Path:

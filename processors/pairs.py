@@ -9,14 +9,16 @@ import awkward as ak
 import numpy as np
 from coffea import processor
 
+from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
-from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum, reco_events
 from coffea_iqn.events.identity import file_uuid, identity_keys
 from coffea_iqn.events.names import Names
+from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import MORE
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
@@ -25,17 +27,19 @@ SPLIT_SEED = 0
 
 
 class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Gen jets, the reco jet of each that has one, and the reco jets that no gen jet has.
+    """Jets of one level, x, the jet of the other level, y, of each that has one, and the ys that no x has.
 
     Parameters
     ----------
     gen, reco: names of the collections.
-    radius: of both collections, for the default matching distance, and for what is near a gen jet.
+    direction: "fold", x of gen jets and y of reco jets, or "correct", the other way round. Of reco jets nothing is
+        taken as known but the other ones: what files say beside it, such as flavour, data do not have.
+    radius: of both collections, for the default matching distance, and for what is near an x.
     cone: ΔR below which a pair may match; by default `matching.default_cone(radius)`.
-    gen_pt_min: least gen pt [GeV] of a pair; matching itself sees every jet.
+    pt_min: least pt [GeV] of x; matching itself sees every jet.
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know of gen jets, where it differs from `events.Names`.
-    more: fields of the reco jets that are to be learnt beside the four-momentum, of `targets.MORE`.
+    more: fields of y that are to be learnt beside the four-momentum, of `targets.MORE`.
 
     Raises
     ------
@@ -49,26 +53,28 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         *,
         gen: str = "GenJet",
         reco: str = "Jet",
+        direction: str = "fold",
         radius: float = 0.4,
         cone: float | None = None,
-        gen_pt_min: float = 10.0,
+        pt_min: float = 10.0,
         split: str = "event",
         names: Mapping[str, str] | None = None,
         more: Sequence[str] = (),
     ) -> None:
         check_choice(("event", "file"), split=split)
+        check_choice(DIRECTIONS, direction=direction)
         RADIUS.check(radius=radius)
         CONE.check(cone=cone)
         if cone is not None and cone > radius:
             msg = f"cone: expected at most the jets' radius {radius:g}, got {cone:g}"
             raise ValueError(msg)
-        GEV.check(gen_pt_min=gen_pt_min)
-        self.gen = gen
-        self.reco = reco
+        GEV.check(pt_min=pt_min)
+        self.direction = direction
+        self.x, self.y = (gen, reco) if direction == "fold" else (reco, gen)
         self.cone = default_cone(radius) if cone is None else cone
         self.radius = radius
         self.reach = REACH * radius
-        self.gen_pt_min = gen_pt_min
+        self.pt_min = pt_min
         self.split = split
         self.names = Names.of(names)
         for name in more:
@@ -76,29 +82,22 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.more = tuple(more)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
-        missing = [name for name in (self.gen, self.reco) if name not in events.fields]
+        missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
         if missing:
-            msg = f"collections: expected {self.gen} and {self.reco}, found no {' and no '.join(missing)}"
+            msg = f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}"
             raise ValueError(msg)
-        gen = flatten_jets(events[self.gen])
-        reco = flatten_jets(events[self.reco])
+        x, y = flatten_jets(events[self.x]), flatten_jets(events[self.y])
         match = match_jets(
-            gen.values[:, 1],
-            gen.values[:, 2],
-            gen.counts,
-            reco.values[:, 1],
-            reco.values[:, 2],
-            reco.counts,
-            cone=self.cone,
+            x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=self.cone
         )
         matched = match >= 0
-        lacking = [name for name in self.more if name not in events[self.reco].fields]
+        lacking = [name for name in self.more if name not in events[self.y].fields]
         if lacking:
-            msg = f"reco jets: expected {lacking[0]} of {self.reco}, found {', '.join(events[self.reco].fields)}"
+            msg = f"reco jets: expected {lacking[0]} of {self.y}, found {', '.join(events[self.y].fields)}"
             raise ValueError(msg)
-        beside = [ak.to_numpy(ak.flatten(events[self.reco][name])) for name in self.more]
-        known = np.concatenate([reco.values, *(column[:, np.newaxis] for column in beside)], axis=1, dtype=np.float32)
-        pairs = np.full((len(gen.values), known.shape[1]), np.nan, dtype=np.float32)
+        beside = [ak.to_numpy(ak.flatten(events[self.y][name])) for name in self.more]
+        known = np.concatenate([y.values, *(column[:, np.newaxis] for column in beside)], axis=1, dtype=np.float32)
+        pairs = np.full((len(x.values), known.shape[1]), np.nan, dtype=np.float32)
         pairs[matched] = known[match[matched]]
 
         if self.split == "event":
@@ -109,28 +108,34 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             keys = np.repeat(key, len(events), axis=0)
         lot = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
-        keep = gen.valid() & (gen.values[:, 0] >= self.gen_pt_min)
-        of_events = gen_events(events[self.gen], events, gen, gen.valid(), self.names, radius=self.radius)
-        context = of_events.context()[keep[gen.valid()]]
+        valid = x.valid()
+        keep = valid & (x.values[:, PT] >= self.pt_min)
+        context = self._known(events, x, valid).context()[keep[valid]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
-        columns = JetPairs(gen.values[keep], pairs[keep], context, lot[gen.event][keep], sample)
-        free = np.ones(len(reco.values), dtype=bool)
+        columns = JetPairs(x.values[keep], pairs[keep], context, lot[x.event][keep], sample)
+        free = np.ones(len(y.values), dtype=bool)
         free[match[matched]] = False
-        unmatched = self._unmatched(events, gen.where(keep), reco.where(free & reco.valid()), lot)
+        unmatched = self._unmatched(events, x.where(keep), y.where(free & y.valid()), lot)
         start = int(events.metadata.get("entrystart", 0))
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
 
-    def _unmatched(self, events: ak.Array, gen: JetTable, reco: JetTable, lot: Floats) -> UnmatchedJets:
-        """The reco jets in no pair, with the gen jet or the event that each belongs to."""
-        row, distance = nearest(reco.values, reco.event, gen.values, gen.counts)
+    def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:
+        """What is known of the jets x."""
+        if self.direction == "correct":
+            return reco_events(x.where(valid))
+        return gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
+
+    def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, lot: Floats) -> UnmatchedJets:
+        """The ys in no pair, with the x or the event that each belongs to."""
+        row, distance = nearest(y.values, y.event, x.values, x.counts)
         near = distance < self.reach
-        columns, frames = far_columns(gen.values, gen.counts, missing_momentum(events, self.names))
+        columns, frames = far_columns(x.values, x.counts, missing_momentum(events, self.names))
         return UnmatchedJets(
-            near=reco.values[near],
+            near=y.values[near],
             near_row=row[near],
-            far=reco.values[~near],
-            far_event=reco.event[~near],
+            far=y.values[~near],
+            far_event=y.event[~near],
             events=columns,
             frames=np.stack(frames, axis=1),
             lot=lot,
@@ -152,7 +157,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
                     sample=others.sample + which,
                 )
             )
-            n_jets += len(of_pairs.gen)
+            n_jets += len(of_pairs.x)
             n_events += len(others.events)
         arrays = [name for name in UnmatchedJets._fields if name != "reach"]
         joined = {name: np.concatenate([getattr(chunk, name) for chunk in unmatched]) for name in arrays}

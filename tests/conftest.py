@@ -6,6 +6,7 @@ from dataclasses import replace
 import coffea.util
 import numpy as np
 import pytest
+from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from matplotlib.figure import Figure
 
@@ -17,6 +18,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.context import encode
 from coffea_iqn.plotting import saving
+from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import RECIPES
@@ -74,12 +76,12 @@ def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
         pt = 10.0 + rng.exponential(5.0, n)
         return np.stack([pt, eta, phi, 0.2 * pt], axis=1).astype(np.float32)
 
-    n_events = len(pairs.gen)
+    n_events = len(pairs.x)
     near_row = np.flatnonzero(~pairs.matched & (rng.uniform(size=n_events) < 0.5))
     angle = rng.uniform(-np.pi, np.pi, len(near_row))
-    eta, phi = pairs.gen[near_row, 1:3].T
+    eta, phi = pairs.x[near_row, 1:3].T
     near = jets(len(near_row), eta + 0.5 * np.cos(angle), phi + 0.5 * np.sin(angle))
-    columns, frames = far_columns(pairs.gen, np.ones(n_events, dtype=np.int64), None)
+    columns, frames = far_columns(pairs.x, np.ones(n_events, dtype=np.int64), None)
     far_event = np.flatnonzero(rng.uniform(size=n_events) < 0.2)
     n = len(far_event)
     far = jets(n, rng.normal(0.0, 2.0, n), frames.axis[far_event] + rng.normal(0.0, 0.4, n))
@@ -162,3 +164,9 @@ def context_of(jets, events, names=None):
     """What is known of jagged jets, all of them valid."""
     flat = flatten_jets(jets)
     return gen_events(jets, events, flat, flat.valid(), names).context()
+
+
+def collect(files, chunksize=100_000, **options):
+    """Training pairs of shipped samples."""
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
+    return runner({"x": [str(sample_path(f)) for f in files]}, PairsProcessor(**options), treename="Events")

@@ -19,7 +19,7 @@ from conftest import TINY, make_pairs, make_unmatched
 def test_round_trip_to_the_bit(emulator, emulator_bundle):
     bundle._CACHE.clear()
     again = bundle.load(emulator_bundle)
-    gen = make_pairs(50).gen
+    gen = make_pairs(50).x
     tau = np.full(gen.shape, 0.3, dtype=np.float32)
     np.testing.assert_array_equal(again.sample(gen, tau), emulator.sample(gen, tau))
     np.testing.assert_array_equal(again.efficiency(gen), emulator.efficiency(gen))
@@ -34,7 +34,7 @@ def test_a_bundle_of_schema_version_4_says_the_same_in_version_6(name, tmp_path)
     written = (tmp_path / "new" / CARD).read_text()
     assert json.loads(written)["schema_version"] == 6
     assert '"n_context"' not in written
-    new, gen = bundle.load(tmp_path / "new"), make_pairs(200).gen
+    new, gen = bundle.load(tmp_path / "new"), make_pairs(200).x
     tau = np.random.default_rng(0).uniform(0.01, 0.99, gen.shape).astype(np.float32)
     np.testing.assert_array_equal(new.sample(gen, tau), old.sample(gen, tau))
     assert (new.network.n_targets, new.variables.more) == (4, ())
@@ -203,7 +203,7 @@ def test_a_thousand_mutated_bundles_give_clear_errors_or_fold(small_bundle, tmp_
     """Nothing but a BundleError in one line; what loads all the same draws jets and unmatched jets."""
     card, weights = (small_bundle / CARD).read_text(), (small_bundle / WEIGHTS).read_bytes()
     rng = np.random.default_rng(0)
-    gen = make_pairs(20).gen
+    gen = make_pairs(20).x
     tau = np.full(gen.shape, 0.3, dtype=np.float32)
     refused = []
     for _ in range(1000):

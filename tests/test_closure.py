@@ -52,9 +52,9 @@ def copies():
     """Gen jets, and two independent reco jets of each."""
     first, second = make_pairs(3000, seed=1), make_pairs(3000, seed=1)
     rng = np.random.default_rng(7)
-    gen = first.gen
+    gen = first.x
     smear = rng.normal(0.98, 0.1, (2, len(gen), 1)).astype(np.float32)
-    return gen, gen * smear[0], second.gen * smear[1]
+    return gen, gen * smear[0], second.x * smear[1]
 
 
 def test_two_draws_of_one_law_cannot_be_told_apart(copies):
@@ -108,7 +108,7 @@ def test_agreement_knows_weights_and_empty_histograms():
 
 def test_efficiency_in_cells():
     rng = np.random.default_rng(2)
-    gen = make_pairs(20_000).gen
+    gen = make_pairs(20_000).x
     probability = np.clip(gen[:, 0] / 40.0, 0.0, 0.9)
     found = rng.uniform(size=len(gen)) < probability
     cells = Cells((10, 20, 40, 1000), (0, 2, 4, 5))
@@ -174,7 +174,7 @@ def test_levels_of_uniform_numbers_are_even():
     even, uneven = unevenness(levels)
     assert even.value < 4 * even.uncertainty
     assert uneven.value == pytest.approx(0.1, abs=0.04)  # the density (1 / 1.1) x^(1 / 1.1 - 1)
-    gen = make_pairs(40_000).gen
+    gen = make_pairs(40_000).x
     cells = uniformity_in_cells(levels, gen, cells=Cells((10, 20, 1000), (0, 2, 5)))
     assert cells.values.shape == (2, 2, 2)
     even, uneven = unevenness_of_cells(cells)
@@ -212,7 +212,7 @@ def test_median_and_width_of_a_normal_law():
 
 def test_scale_smearing_and_resolution_are_what_was_put_in():
     rng = np.random.default_rng(8)
-    gen = make_pairs(60_000).gen
+    gen = make_pairs(60_000).x
     cells = Cells((10, 20, 40, 80, 1000), (0, 2, 5))
     real, wide = (rng.normal(1.0, 0.1, (len(gen), 4)), rng.normal(1.0, 0.1, (len(gen), 4)))
     wide = (wide * 1.01) + rng.normal(0.0, 0.04, wide.shape)
@@ -231,7 +231,7 @@ def test_scale_smearing_and_resolution_are_what_was_put_in():
 
 def test_tails_count_both_sides():
     rng = np.random.default_rng(9)
-    gen = make_pairs(30_000).gen
+    gen = make_pairs(30_000).x
     real = rng.standard_t(3, (len(gen), 4))
     emulated = real.copy()
     emulated[:, 3] = np.maximum(emulated[:, 3], -2.5)
@@ -284,7 +284,7 @@ def test_ks_halves_agree_with_scipy_and_find_a_shift():
 
 def test_distances_are_zero_for_one_law_and_grow():
     rng = np.random.default_rng(12)
-    gen = make_pairs(20_000).gen
+    gen = make_pairs(20_000).x
     real, emulated = rng.normal(size=(2, 20_000, 4))
     cells = Cells((10, 30, 1000), (0, 5))
     of_cells = [wasserstein_in_cells(e, real, gen, cells=cells, repeats=5) for e in (emulated, emulated + 0.1)]

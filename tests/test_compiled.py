@@ -102,18 +102,18 @@ def test_backends_agree(emulator):
     if not emulator.is_compiled:
         pytest.skip("drawn by torch alone")
     pairs = make_pairs(5000)
-    tau = levels(pairs.gen.shape)
+    tau = levels(pairs.x.shape)
     for threshold in (None, 20.0):
         options = {"raw_pt_min": threshold}
-        both = [emulator.sample(pairs.gen, tau, pairs.context, backend=b, **options) for b in ("numba", "torch")]
+        both = [emulator.sample(pairs.x, tau, pairs.context, backend=b, **options) for b in ("numba", "torch")]
         # a threshold in the tail of a law, or a law hardly learnt, leaves single precision few digits in either backend
         learnt = "hash" in emulator.card
         assert_same_jets(*both, tolerance=1e-5 if learnt and threshold is None else 1e-4)
-    reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context)
-    np.testing.assert_array_equal(reco, emulator.sample(pairs.gen, tau, pairs.context))
-    np.testing.assert_allclose(efficiency, emulator.efficiency(pairs.gen, pairs.context), atol=1e-5)
-    _, above = emulator.respond(pairs.gen, tau, pairs.context, raw_pt_min=20.0)
-    np.testing.assert_array_equal(above, emulator.efficiency(pairs.gen, pairs.context, raw_pt_min=20.0))
+    reco, efficiency = emulator.respond(pairs.x, tau, pairs.context)
+    np.testing.assert_array_equal(reco, emulator.sample(pairs.x, tau, pairs.context))
+    np.testing.assert_allclose(efficiency, emulator.efficiency(pairs.x, pairs.context), atol=1e-5)
+    _, above = emulator.respond(pairs.x, tau, pairs.context, raw_pt_min=20.0)
+    np.testing.assert_array_equal(above, emulator.efficiency(pairs.x, pairs.context, raw_pt_min=20.0))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_backends_agree_on_all_variables(shipped_one, change):
     # a form of the four-momentum without an atom goes with a network that has none
     one = bundle.load("cms-delphes-ak5") if "targets" in change else shipped_one
     emulator = replace(one, variables=replace(one.variables, **change))
-    gen = make_pairs(2000).gen
+    gen = make_pairs(2000).x
     both = [emulator.sample(gen, levels(gen.shape) * 0.98 + 0.01, backend=backend) for backend in ("numba", "torch")]
     assert_same_jets(*both)
 
@@ -134,35 +134,35 @@ def test_networks_of_any_size(shipped_one, hidden):
     atoms = shipped_one.network.description["atoms"]
     network = SplineIQN(shipped_one.network.n_inputs, hidden=hidden, atoms=atoms)
     emulator = replace(shipped_one, network=Network.of(network.eval()))
-    gen = make_pairs(500).gen
+    gen = make_pairs(500).x
     assert_same_jets(*(emulator.sample(gen, levels(gen.shape), backend=backend) for backend in ("numba", "torch")))
 
 
 def test_a_jet_does_not_depend_on_its_company(shipped_one):
     pairs = make_pairs(3 * TILE + 11)
-    tau = levels(pairs.gen.shape)
-    reco, efficiency = shipped_one.respond(pairs.gen, tau, pairs.context)
+    tau = levels(pairs.x.shape)
+    reco, efficiency = shipped_one.respond(pairs.x, tau, pairs.context)
     order = np.random.default_rng(1).permutation(len(reco))
     for rows in (order, order[:1], order[: TILE + 1], np.arange(5)):
-        some, found = shipped_one.respond(pairs.gen[rows], tau[rows], pairs.context[rows])
+        some, found = shipped_one.respond(pairs.x[rows], tau[rows], pairs.context[rows])
         np.testing.assert_array_equal(some, reco[rows])
         np.testing.assert_array_equal(found, efficiency[rows])
 
 
 def test_levels_unknown_of_all_cost_nothing_and_change_nothing(shipped_one):
     pairs = make_pairs(300)
-    tau, context = levels(pairs.gen.shape), pairs.context.copy()
+    tau, context = levels(pairs.x.shape), pairs.context.copy()
     context[150:] = 0.0
-    reco = shipped_one.sample(pairs.gen, tau, context)
-    np.testing.assert_array_equal(shipped_one.sample(pairs.gen[150:], tau[150:]), reco[150:])
+    reco = shipped_one.sample(pairs.x, tau, context)
+    np.testing.assert_array_equal(shipped_one.sample(pairs.x[150:], tau[150:]), reco[150:])
     some = {"levels": known_levels(context)}
-    np.testing.assert_array_equal(shipped_one.sample(pairs.gen, tau, context, **some), reco)
-    np.testing.assert_array_equal(shipped_one.sample(pairs.gen[:150], tau[:150], context[:150]), reco[:150])
+    np.testing.assert_array_equal(shipped_one.sample(pairs.x, tau, context, **some), reco)
+    np.testing.assert_array_equal(shipped_one.sample(pairs.x[:150], tau[:150], context[:150]), reco[:150])
 
 
 @pytest.mark.parametrize("value", [3e38, -3e38, 0.0])
 def test_no_number_breaks_it(shipped_one, value):
-    gen = make_pairs(50).gen
+    gen = make_pairs(50).x
     tau = levels(gen.shape)
     expected = shipped_one.sample(gen, tau)
     for column in range(0 if value > 0.0 else 1, 4):  # no pt is below zero

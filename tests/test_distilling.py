@@ -18,11 +18,11 @@ SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=600, check_every=2
 def taught():
     teacher = bundle.load("cms-delphes-ak4")
     pairs = make_pairs(8000)
-    tau = np.random.default_rng(2).uniform(1e-6, 1 - 1e-6, pairs.gen.shape).astype(np.float32)
-    drawn = teacher.sample(pairs.gen, tau, pairs.context)
-    found = np.random.default_rng(3).uniform(size=len(drawn)) < teacher.efficiency(pairs.gen, pairs.context)
+    tau = np.random.default_rng(2).uniform(1e-6, 1 - 1e-6, pairs.x.shape).astype(np.float32)
+    drawn = teacher.sample(pairs.x, tau, pairs.context)
+    found = np.random.default_rng(3).uniform(size=len(drawn)) < teacher.efficiency(pairs.x, pairs.context)
     drawn[~found] = np.nan
-    return teacher, distil(teacher, pairs._replace(reco=drawn), SETTINGS)
+    return teacher, distil(teacher, pairs._replace(y=drawn), SETTINGS)
 
 
 def n_weights(emulator):
@@ -32,11 +32,11 @@ def n_weights(emulator):
 def test_a_small_emulator_draws_like_its_teacher(taught):
     teacher, student = taught
     pairs = make_pairs(6000, seed=1)
-    tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, pairs.gen.shape).astype(np.float32)
-    drawn = teacher.sample(pairs.gen, tau, pairs.context)
-    levels = student.cdf(pairs.gen, drawn, pairs.context)
+    tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, pairs.x.shape).astype(np.float32)
+    drawn = teacher.sample(pairs.x, tau, pairs.context)
+    levels = student.cdf(pairs.x, drawn, pairs.context)
     assert all(size.value - 2 * size.uncertainty < 0.15 for size in unevenness(levels))
-    efficiencies = [of.efficiency(pairs.gen, pairs.context) for of in taught]
+    efficiencies = [of.efficiency(pairs.x, pairs.context) for of in taught]
     assert np.abs(efficiencies[0] - efficiencies[1]).mean() < 0.12
     assert n_weights(student) < n_weights(teacher) / 2
 

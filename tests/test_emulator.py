@@ -18,7 +18,7 @@ from conftest import make_pairs
 
 @pytest.fixture
 def gen():
-    return make_pairs(300).gen
+    return make_pairs(300).x
 
 
 def uniforms(n):
@@ -66,7 +66,7 @@ def test_a_jet_does_not_depend_on_its_batch(emulator, gen, n):
 
 
 def test_blocks_do_not_show(emulator):
-    gen = make_pairs(5000).gen
+    gen = make_pairs(5000).x
     tau = uniforms(len(gen))
     np.testing.assert_array_equal(emulator.sample(gen, tau)[4000:], emulator.sample(gen[4000:], tau[4000:]))
 
@@ -96,9 +96,9 @@ def test_wrong_shapes_are_refused(emulator, gen):
 def asked(emulator, how, gen, tau):
     """What an emulator answers in each of its ways; where it needs reco jets, the gen jets are taken for them."""
     if how in ("cdf", "log_density"):
-        return getattr(emulator, how)(gen, make_pairs(len(gen)).gen)
+        return getattr(emulator, how)(gen, make_pairs(len(gen)).x)
     if how == "quantile":
-        return emulator.quantile(gen, tau, make_pairs(len(gen)).gen)
+        return emulator.quantile(gen, tau, make_pairs(len(gen)).x)
     return emulator.efficiency(gen) if how == "efficiency" else getattr(emulator, how)(gen, tau)
 
 
@@ -152,8 +152,8 @@ def test_reco_jets_and_context_that_are_none_are_refused(emulator, gen):
 def exact():
     """A monotone emulator with the scale and threshold of a detector, and pairs like those it learnt from."""
     pairs = make_pairs(4000, seed=3)
-    lost = ~(SCALES["delphes-cms"].undo(pairs.reco.astype(np.float64))[:, 0] > 10.0)
-    pairs.reco[lost] = np.nan
+    lost = ~(SCALES["delphes-cms"].undo(pairs.y.astype(np.float64))[:, 0] > 10.0)
+    pairs.y[lost] = np.nan
     settings = replace(RECIPES["default"], steps=300, check_every=100, scale="delphes-cms", raw_pt_min=10.0)
     matched = JetPairs(*(column[pairs.matched] for column in pairs))
     return train(pairs, settings), matched
@@ -169,7 +169,7 @@ def test_arrays_that_may_not_be_written_are_read(emulator, gen):
 
 
 def test_unknown_and_missing_backends(emulator):
-    gen, tau = make_pairs(5).gen, uniforms(5)
+    gen, tau = make_pairs(5).x, uniforms(5)
     with pytest.raises(ValueError, match="expected one of auto, numba, torch, got 'abacus'"):
         emulator.sample(gen, tau, backend="abacus")
     if not emulator.is_compiled:
@@ -179,8 +179,8 @@ def test_unknown_and_missing_backends(emulator):
 
 def test_quantile_inverts_cdf(exact):
     emulator, pairs = exact
-    inside = within_bounds(emulator, pairs.reco)
-    gen, reco, context = (column[inside][:500] for column in (pairs.gen, pairs.reco, pairs.context))
+    inside = within_bounds(emulator, pairs.y)
+    gen, reco, context = (column[inside][:500] for column in (pairs.x, pairs.y, pairs.context))
     levels = emulator.cdf(gen, reco, context)
     again = emulator.quantile(gen, levels, reco, context)
     np.testing.assert_allclose(again, reco, rtol=2e-3, atol=2e-3)
@@ -188,7 +188,7 @@ def test_quantile_inverts_cdf(exact):
 
 def test_each_quantile_is_given_the_variables_before_it(exact):
     emulator, pairs = exact
-    gen, tau = pairs.gen[:50], uniforms(50)
+    gen, tau = pairs.x[:50], uniforms(50)
     drawn = emulator.sample(gen, tau)
     np.testing.assert_allclose(emulator.quantile(gen, tau, drawn)[:, :3], drawn[:, :3], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(emulator.quantile(gen, tau, drawn)[:, 3], drawn[:, 3], rtol=1e-3, atol=1e-3)
@@ -198,41 +198,41 @@ def test_each_quantile_is_given_the_variables_before_it(exact):
 
 def test_efficiency_above_a_threshold_is_the_fraction_drawn_above_it(exact):
     emulator, pairs = exact
-    gen = np.repeat(pairs.gen[:5], 20_000, axis=0)
+    gen = np.repeat(pairs.x[:5], 20_000, axis=0)
     raw = SCALES["delphes-cms"].undo(emulator.sample(gen, uniforms(len(gen))).astype(np.float64))[:, 0]
     above = (raw > 20.0).reshape(5, -1).mean(axis=1)
-    expected = emulator.efficiency(pairs.gen[:5], raw_pt_min=20.0)
-    np.testing.assert_allclose(emulator.efficiency(pairs.gen[:5]) * above, expected, atol=0.015)
+    expected = emulator.efficiency(pairs.x[:5], raw_pt_min=20.0)
+    np.testing.assert_allclose(emulator.efficiency(pairs.x[:5]) * above, expected, atol=0.015)
 
 
 def test_cdf_inverts_sample(exact):
     emulator, pairs = exact
-    tau = np.random.default_rng(1).uniform(0.01, 0.99, pairs.gen.shape).astype(np.float32)
-    reco = emulator.sample(pairs.gen, tau, pairs.context)
+    tau = np.random.default_rng(1).uniform(0.01, 0.99, pairs.x.shape).astype(np.float32)
+    reco = emulator.sample(pairs.x, tau, pairs.context)
     inside = within_bounds(emulator, reco)
-    levels = emulator.cdf(pairs.gen, reco, pairs.context)
+    levels = emulator.cdf(pairs.x, reco, pairs.context)
     np.testing.assert_allclose(levels[inside], tau[inside], atol=5e-3)
 
 
 def test_levels_of_the_sample_it_learnt_are_nearly_uniform(exact):
     emulator, pairs = exact
-    assert uniformity(emulator.cdf(pairs.gen, pairs.reco, pairs.context), bins=10).max() < 20
+    assert uniformity(emulator.cdf(pairs.x, pairs.y, pairs.context), bins=10).max() < 20
 
 
 @pytest.mark.parametrize("threshold", [None, 12.0, 20.0])
 def test_no_jet_below_the_threshold(exact, threshold):
     emulator, pairs = exact
-    reco = emulator.sample(pairs.gen, uniforms(len(pairs.gen)), raw_pt_min=threshold)
+    reco = emulator.sample(pairs.x, uniforms(len(pairs.x)), raw_pt_min=threshold)
     raw = SCALES["delphes-cms"].undo(reco.astype(np.float64))[:, 0]
     assert raw.min() >= (threshold or 10.0) * (1 - 1e-6)
-    inside = within_bounds(emulator, reco[:50]) & (pairs.gen[:50, 0] > 0.8 * (threshold or 10.0))
-    levels = emulator.cdf(pairs.gen[:50], reco[:50], raw_pt_min=threshold)
+    inside = within_bounds(emulator, reco[:50]) & (pairs.x[:50, 0] > 0.8 * (threshold or 10.0))
+    levels = emulator.cdf(pairs.x[:50], reco[:50], raw_pt_min=threshold)
     np.testing.assert_allclose(levels[inside], uniforms(len(reco))[:50][inside], atol=5e-3)
 
 
 def test_density_is_that_of_the_samples(exact):
     emulator, pairs = exact
-    gen = np.repeat(pairs.gen[:1], 200_000, axis=0)
+    gen = np.repeat(pairs.x[:1], 200_000, axis=0)
     tau = np.random.default_rng(2).uniform(1e-6, 1 - 1e-6, gen.shape).astype(np.float32)
     reco = emulator.sample(gen, tau).astype(np.float64)
     # the integral of p over a box around the medians, by Monte Carlo, against the samples in the box

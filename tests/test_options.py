@@ -30,7 +30,7 @@ TAKES = {
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--process --set --detector --label --reference-label": TEXT,
-        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
+        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device --direction": ONE_OF,
         "--name --share --select --identity --more": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
@@ -121,7 +121,7 @@ def test_ranges_know_their_ends_and_say_them():
         (PairsProcessor, {"cone": -1.0}),
         (PairsProcessor, {"cone": 0.0}),
         (PairsProcessor, {"cone": 0.41}),
-        (PairsProcessor, {"gen_pt_min": np.nan}),
+        (PairsProcessor, {"pt_min": np.nan}),
         (PairsProcessor, {"split": "jet"}),
         (IQNFoldProcessor, {"pt_min": np.nan}),
         (IQNFoldProcessor, {"pt_min": -1.0}),

@@ -32,8 +32,9 @@ ALLOWED = {
     "emulator": {"iqn", "jets", "numerics"},
     "events": {"jets", "numerics"},
     "files": {"events", "jets", "numerics", "ranges"},
-    "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics"},
+    "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics", "ranges"},
     "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "ranges"},
+    "corrector": {"bundle", "data", "emulator", "events", "folder", "jets", "numerics", "ranges"},
     "histograms": {"files", "jets", "numerics"},
     "running": {"files", "numerics"},
     "plotting": {"closure", "files", "numerics"},
@@ -92,8 +93,8 @@ def test_what_was_public_is_importable_where_it_was():
         importlib.import_module(f"coffea_iqn.{there}")
     before, pairs = importlib.import_module("coffea_iqn.features"), make_pairs(50)
     for there, back in (("ratio_targets", "jets_from_ratios"), ("symmetric_targets", "jets_from_symmetric")):
-        targets = getattr(before, there)(pairs.reco, pairs.gen)
-        np.testing.assert_allclose(getattr(before, back)(targets, pairs.gen), pairs.reco, rtol=1e-4, atol=1e-4)
+        targets = getattr(before, there)(pairs.y, pairs.x)
+        np.testing.assert_allclose(getattr(before, back)(targets, pairs.x), pairs.y, rtol=1e-4, atol=1e-4)
     with pytest.raises(AttributeError, match="has no attribute 'cows'"):
         before.cows  # noqa: B018
 
@@ -166,7 +167,7 @@ def test_public_names():
 
 
 def test_names_of_the_package_are_frozen():
-    assert dir(coffea_iqn) == ["Emulator", "IQNFolder", "__version__"]
+    assert dir(coffea_iqn) == ["Emulator", "IQNCorrector", "IQNFolder", "__version__"]
     assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder"
     with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):
         coffea_iqn.IQNJet  # noqa: B018

@@ -43,7 +43,7 @@ def test_levels_are_those_of_arrays(device, use, keys):
 @pytest.mark.parametrize("device", DEVICES)
 def test_features_are_those_of_arrays(device):
     pairs = make_pairs(500)
-    gen, reco = pairs.gen.astype(np.float64), pairs.reco.astype(np.float64)
+    gen, reco = pairs.x.astype(np.float64), pairs.y.astype(np.float64)
     gen_there, reco_there = torch.tensor(gen, device=device), torch.tensor(reco, device=device)
     made = [(of(gen_there), of(gen)) for of in INPUTS.values()]
     for targets in TARGETS.values():
@@ -59,9 +59,9 @@ def test_features_are_those_of_arrays(device):
 @pytest.mark.parametrize("device", DEVICES)
 def test_jets_are_those_of_the_cpu(emulator, device):
     pairs = make_pairs(3000)
-    tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, pairs.gen.shape).astype(np.float32)
-    reco, efficiency = emulator.respond(pairs.gen, tau, pairs.context, backend="torch")
-    there = [torch.tensor(columns, device=device) for columns in (pairs.gen, tau, pairs.context)]
+    tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, pairs.x.shape).astype(np.float32)
+    reco, efficiency = emulator.respond(pairs.x, tau, pairs.context, backend="torch")
+    there = [torch.tensor(columns, device=device) for columns in (pairs.x, tau, pairs.context)]
     reco_there, efficiency_there = emulator.on(device).respond(*there)
     alone = emulator.on(device).sample(*there)
     assert {tensor.device.type for tensor in (reco_there, efficiency_there, alone)} == {device}
@@ -77,7 +77,7 @@ def test_jets_are_those_of_the_cpu(emulator, device):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
-    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).gen
+    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).x
     index = np.arange(len(keys)) % 5
     there = [torch.tensor(columns, device=device) for columns in (gen, keys, index)]
     reco, found = resident.fold(*there, replica=3, raw_pt_min=15.0)
@@ -92,7 +92,7 @@ def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
 
 @pytest.mark.parametrize("device", DEVICES)
 def test_tensors_that_are_no_jets_are_refused(device, shipped, keys):
-    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).gen
+    resident, gen = bundle.load(shipped).on(device), make_pairs(len(keys)).x
     gen, keys = torch.tensor(gen, device=device), torch.tensor(keys.astype(np.int64), device=device)
     index, tau = torch.arange(len(keys), device=device), torch.full_like(gen, 0.5)
     for column, bad, message in ((0, 0.0, "pt above 0"), (1, np.nan, "finite numbers"), (3, np.inf, "finite numbers")):

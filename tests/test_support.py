@@ -39,7 +39,7 @@ def jets_all_over(n):
 
 def usual_jets(emulator, n):
     """Gen jets of the kind that an emulator was trained on: for a shipped one all there are."""
-    return jets_all_over(n) if emulator.card.get("detector") else make_pairs(n).gen
+    return jets_all_over(n) if emulator.card.get("detector") else make_pairs(n).x
 
 
 def backends(emulator):
@@ -104,10 +104,10 @@ def test_levels_of_draws_are_those_drawn_at(emulator):
     if not emulator.network.exact:
         pytest.skip("its quantiles may cross")
     pairs = make_pairs(4000)
-    tau = np.random.default_rng(0).uniform(0.0, 1.0, (len(pairs.gen), 4)).astype(np.float32).clip(1e-6, 1 - 1e-6)
+    tau = np.random.default_rng(0).uniform(0.0, 1.0, (len(pairs.x), 4)).astype(np.float32).clip(1e-6, 1 - 1e-6)
     for backend in backends(emulator):
-        reco = emulator.sample(pairs.gen, tau, pairs.context, backend=backend)
-        far = np.abs(emulator.cdf(pairs.gen, reco, pairs.context) - tau)
+        reco = emulator.sample(pairs.x, tau, pairs.context, backend=backend)
+        far = np.abs(emulator.cdf(pairs.x, reco, pairs.context) - tau)
         weighs = reco[:, MASS] > 0.01  # a mass below zero counts as zero
         assert np.quantile(far[:, :MASS], 0.99) < 1e-4
         assert np.quantile(far[weighs, MASS], 0.99) < 1e-2
@@ -148,7 +148,7 @@ def test_every_scale_reaches_every_backend(scale):
     settings = replace(RECIPES["default"], **TINY, scale="delphes-cms", raw_pt_min=5.0, unmatched=False)
     made = train(pairs, settings)
     emulator = Emulator(made.network, replace(made.variables, scale=scale))
-    gen, tau = pairs.gen, np.random.default_rng(0).uniform(0.01, 0.99, (len(pairs.gen), 4)).astype(np.float32)
+    gen, tau = pairs.x, np.random.default_rng(0).uniform(0.01, 0.99, (len(pairs.x), 4)).astype(np.float32)
     drawn = {backend: emulator.sample(gen, tau, backend=backend) for backend in ("torch", "numba")}
     np.testing.assert_allclose(drawn["numba"], drawn["torch"], rtol=2e-3, atol=2e-3)
     unscaled = Emulator(made.network, replace(made.variables, scale="none")).sample(gen, tau, backend="torch")
@@ -165,7 +165,7 @@ def test_bounds_that_the_pairs_do_not_keep_are_refused(bound, value):
 
 def test_bounds_are_those_asked_for_or_have_head_room():
     pairs = make_pairs(1000)
-    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
+    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.x, pairs.y))
     settings = replace(RECIPES["default"], **TINY, unmatched=False, acceptance=False)
     found = train(pairs, settings).variables.support
     assert distances(gen, reco).max() < found.cone < 1.1 * distances(gen, reco).max()

@@ -88,8 +88,8 @@ def test_further_levels_leave_the_first_four_alone_and_are_new():
 
 
 def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, pairs):
-    true = pairs.reco[pairs.matched]
-    gen, context = pairs.gen[pairs.matched], pairs.context[pairs.matched]
+    true = pairs.y[pairs.matched]
+    gen, context = pairs.x[pairs.matched], pairs.context[pairs.matched]
     drawn = made.sample(gen, uniform(len(gen), 7), context)
     assert drawn.shape == (len(gen), 7)
     for k, name in enumerate(made.variables.more, 4):
@@ -100,14 +100,14 @@ def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, pairs):
         spread = true[:, k].std() / np.sqrt(len(true))
         assert abs(drawn[:, k].mean() - true[:, k].mean()) < 8 * spread + 0.05 * true[:, k].mean(), name
     assert set(np.unique(drawn[:, 6])) == {0.0, 1.0}
-    n_charged, known = drawn[:, 4], pairs.reco[pairs.matched][:, 4]
+    n_charged, known = drawn[:, 4], pairs.y[pairs.matched][:, 4]
     hard = gen[:, 0] > np.median(gen[:, 0])  # more of them in harder jets, as in the sample
     assert n_charged[hard].mean() > n_charged[~hard].mean() + 1
     assert abs(n_charged[hard].mean() - known[hard].mean()) < 0.1 * known[hard].mean() + 0.5
 
 
 def test_the_four_momentum_knows_nothing_of_what_is_drawn_after_it(made, pairs):
-    gen, tau = pairs.gen[pairs.matched][:300], uniform(300, 7)
+    gen, tau = pairs.x[pairs.matched][:300], uniform(300, 7)
     other = tau.copy()
     other[:, 4:] = 1.0 - other[:, 4:]
     one, two = made.sample(gen, tau), made.sample(gen, other)
@@ -154,7 +154,7 @@ def test_a_command_learns_them_folds_and_validates(tmp_path):
 def test_a_student_draws_what_its_teacher_does(made, pairs):
     student = distil(made, pairs, TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128))
     assert student.variables.more == made.variables.more
-    assert student.sample(pairs.gen[:50], uniform(50, 7)).shape == (50, 7)
+    assert student.sample(pairs.x[:50], uniform(50, 7)).shape == (50, 7)
 
 
 def test_a_new_number_of_a_jet_is_a_row_of_the_table(monkeypatch):
@@ -162,7 +162,7 @@ def test_a_new_number_of_a_jet_is_a_row_of_the_table(monkeypatch):
     monkeypatch.setitem(MORE, "tau1", Target("tau1", "", r"$\tau_1$", "continuous", _log, _exp, (0.0, 1.0)))
     pairs = pairs_with(["tau1"])
     emulator = train(pairs, TrainingSettings(**vars(SETTINGS) | {"more": ("tau1",), "steps": 60}))
-    drawn = emulator.sample(pairs.gen[:500], uniform(500, 5))
+    drawn = emulator.sample(pairs.x[:500], uniform(500, 5))
     assert ((drawn[:, 4] >= 0.0) & (drawn[:, 4] <= 1.0)).all()
     assert drawn[:, 4].std() > 0.01
 

@@ -7,10 +7,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
-from coffea import processor
 
-from coffea_iqn.data import sample_path
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.iqn.networks import IQNx4
 from coffea_iqn.jets.context import encode
 from coffea_iqn.processors import PairsProcessor
@@ -18,7 +15,7 @@ from coffea_iqn.training import batches, optimise
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RECIPES, TrainingSettings
-from conftest import TINY, make_pairs, make_unmatched, open_events
+from conftest import TINY, collect, make_pairs, make_unmatched, open_events
 
 SHORT = replace(RECIPES["residual-iqnx4"], steps=60, check_every=20, stages=2, hidden=(8, 8), batch_size=128)
 SPLINE = TrainingSettings(steps=60, check_every=20, hidden=(8, 8), batch_size=128)
@@ -181,7 +178,7 @@ def test_every_network_has_a_step_however_little_time_there_is(pairs, unmatched,
 
 
 def test_nothing_to_train_on(pairs):
-    lost = pairs._replace(reco=np.full_like(pairs.reco, np.nan))
+    lost = pairs._replace(y=np.full_like(pairs.y, np.nan))
     with pytest.raises(ValueError, match="got 0 and 0 of 2000 gen jets"):
         train(lost, SHORT)
 
@@ -194,7 +191,7 @@ def well_trained():
 
 
 def test_the_default_recipe_learns_scale_resolution_and_acceptance(well_trained):
-    gen = make_pairs(20_000, seed=9).gen
+    gen = make_pairs(20_000, seed=9).x
     reco = well_trained.sample(gen, np.random.default_rng(0).uniform(0.001, 0.999, gen.shape))
     response = reco[:, 0] / gen[:, 0]
     low, median, high = np.quantile(response, [0.16, 0.5, 0.84])
@@ -209,9 +206,9 @@ def test_the_origin_network_tells_samples_apart(well_trained):
     assert well_trained.origin is not None
     assert well_trained.variables.context == ("flavour", "neighbours", "substructure", "prompt", "event")
     fresh = make_pairs(8000, seed=7)
-    tau = np.full(fresh.gen.shape, 0.5, dtype=np.float32)
-    told, untold = (well_trained.sample(fresh.gen, tau, context)[:, 3] for context in (fresh.context, None))
-    mass = fresh.gen[:, 3]
+    tau = np.full(fresh.x.shape, 0.5, dtype=np.float32)
+    told, untold = (well_trained.sample(fresh.x, tau, context)[:, 3] for context in (fresh.context, None))
+    mass = fresh.x[:, 3]
     second = fresh.sample == 1
     assert np.median((told / mass)[second]) == pytest.approx(0.8, abs=0.05)
     assert np.median((told / mass)[~second]) == pytest.approx(1.0, abs=0.05)
@@ -222,7 +219,7 @@ def test_where_substructure_is_known_the_origin_is_not_told(pairs):
     settings = replace(RECIPES["default"], **TINY, acceptance=False, unmatched=False)
     origin = train(pairs, settings).origin.module
     variables = train(pairs, settings).variables
-    inputs = torch.from_numpy(variables.network_inputs(pairs.gen, pairs.context))
+    inputs = torch.from_numpy(variables.network_inputs(pairs.x, pairs.context))
     known = inputs[:, variables.column_of("substructure")] == 1.0
     assert 0.2 < known.double().mean() < 0.4
     told = origin.with_origin(inputs).detach()[:, -origin.n_samples :]
@@ -235,11 +232,11 @@ def sometimes_massless():
     """Pairs of two kinds, told by their flavour, of which a tenth and four fifths have no mass but for rounding."""
     pairs = make_pairs(20_000)
     rng = np.random.default_rng(4)
-    kind = rng.integers(0, 2, len(pairs.gen))
+    kind = rng.integers(0, 2, len(pairs.x))
     massless = rng.uniform(size=len(kind)) < np.where(kind == 1, 0.8, 0.1)
-    reco = pairs.reco.copy()
+    reco = pairs.y.copy()
     reco[massless, 3] = rng.choice([0.0, 5e-4, -1e-6], massless.sum())
-    pairs = pairs._replace(reco=reco, context=encode(len(kind), {"flavour": np.eye(5)[kind]}))
+    pairs = pairs._replace(y=reco, context=encode(len(kind), {"flavour": np.eye(5)[kind]}))
     settings = replace(RECIPES["default"], steps=800, hidden=(32, 32), acceptance=False, unmatched=False)
     return train(pairs, settings), pairs, kind
 
@@ -247,16 +244,16 @@ def sometimes_massless():
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_massless_jets_are_as_many_as_they_are(sometimes_massless, backend):
     emulator, pairs, kind = sometimes_massless
-    tau = np.random.default_rng(5).uniform(0.001, 0.999, pairs.gen.shape).astype(np.float32)
-    drawn = emulator.sample(pairs.gen, tau, pairs.context, backend=backend)[:, 3] == 0.0
+    tau = np.random.default_rng(5).uniform(0.001, 0.999, pairs.x.shape).astype(np.float32)
+    drawn = emulator.sample(pairs.x, tau, pairs.context, backend=backend)[:, 3] == 0.0
     for k in range(2):
-        real = (pairs.reco[pairs.matched & (kind == k), 3] < 0.01).mean()
+        real = (pairs.y[pairs.matched & (kind == k), 3] < 0.01).mean()
         assert drawn[kind == k].mean() == pytest.approx(real, abs=0.04)
 
 
 def test_the_level_of_a_massless_jet_is_somewhere_in_the_atom(sometimes_massless):
     emulator, pairs, _ = sometimes_massless
-    gen, reco, context = (column[pairs.matched] for column in (pairs.gen, pairs.reco, pairs.context))
+    gen, reco, context = (column[pairs.matched] for column in (pairs.x, pairs.y, pairs.context))
     within = np.random.default_rng(6).uniform(size=len(gen))
     last, spread = (emulator.cdf(gen, reco, context, within_atom=w)[:, 3] for w in (None, within))
     massless = reco[:, 3] < 0.01
@@ -273,8 +270,8 @@ def test_the_level_of_a_massless_jet_is_somewhere_in_the_atom(sometimes_massless
 
 def test_the_density_of_a_massless_jet_is_that_of_the_other_variables_times_the_atom(sometimes_massless):
     emulator, pairs, _ = sometimes_massless
-    rows = pairs.matched & (pairs.reco[:, 3] < 0.01)
-    gen, reco, context = (column[rows][:200] for column in (pairs.gen, pairs.reco, pairs.context))
+    rows = pairs.matched & (pairs.y[:, 3] < 0.01)
+    gen, reco, context = (column[rows][:200] for column in (pairs.x, pairs.y, pairs.context))
     heavier = reco * (np.arange(4) != 3) + np.float32(3.0) * (np.arange(4) == 3)
     p = emulator.cdf(gen, reco, context)[:, 3]
     # the mass integrates to what the atom leaves
@@ -332,21 +329,16 @@ def test_levels_are_hidden_whole_and_as_often_as_said():
     assert seen.mean(dim=0).tolist() == pytest.approx(shown, abs=0.02)
 
 
-def collect(files, chunksize=100_000, **options):
-    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
-    return runner({"x": [str(sample_path(f)) for f in files]}, PairsProcessor(**options), treename="Events")
-
-
 def test_pairs_of_real_files():
-    pairs, _ = collect(["qcd_ak4.root"], gen_pt_min=20.0)
-    assert pairs.gen.shape == pairs.reco.shape == (*pairs.lot.shape, 4)
-    assert pairs.gen[:, 0].min() >= 20.0
+    pairs, _ = collect(["qcd_ak4.root"], pt_min=20.0)
+    assert pairs.x.shape == pairs.y.shape == (*pairs.lot.shape, 4)
+    assert pairs.x[:, 0].min() >= 20.0
     assert 0.95 < pairs.matched.mean() < 1.0
     both = pairs.matched
-    d_eta = pairs.gen[both, 1] - pairs.reco[both, 1]
-    d_phi = np.angle(np.exp(1j * (pairs.gen[both, 2] - pairs.reco[both, 2])))
+    d_eta = pairs.x[both, 1] - pairs.y[both, 1]
+    d_phi = np.angle(np.exp(1j * (pairs.x[both, 2] - pairs.y[both, 2])))
     assert np.hypot(d_eta, d_phi).max() < 0.25
-    assert np.median(pairs.reco[both, 0] / pairs.gen[both, 0]) == pytest.approx(1.0, abs=0.03)
+    assert np.median(pairs.y[both, 0] / pairs.x[both, 0]) == pytest.approx(1.0, abs=0.03)
 
 
 def test_pairs_depend_neither_on_chunks_nor_on_the_order_of_files():
@@ -364,7 +356,7 @@ def test_unmatched_jets_of_real_files():
     n_reco = pairs.matched.sum() + len(unmatched.near) + len(unmatched.far)
     events = [open_events(name) for name in ("qcd_ak4.root", "qcdflat_ak4.root")]
     assert n_reco == sum(ak.sum(ak.num(e.Jet)) for e in events)
-    of_near = pairs.gen[unmatched.near_row]
+    of_near = pairs.x[unmatched.near_row]
     d_phi = np.angle(np.exp(1j * (of_near[:, 2] - unmatched.near[:, 2])))
     assert np.hypot(of_near[:, 1] - unmatched.near[:, 1], d_phi).max() < unmatched.reach == 0.8
     np.testing.assert_array_equal(np.unique(unmatched.lot), np.unique([*unmatched.lot, *pairs.lot]))

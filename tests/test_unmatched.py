@@ -111,7 +111,7 @@ def test_the_axis_is_opposite_to_what_is_seen():
 @pytest.fixture
 def drawn(emulator):
     """Unmatched jets of each recipe's and bundle's model, with what they were drawn from."""
-    gen, counts = make_pairs(3000).gen, np.repeat([0, 1, 2], [500, 1000, 1000])
+    gen, counts = make_pairs(3000).x, np.repeat([0, 1, 2], [500, 1000, 1000])
     reco, found = gen.copy(), RNG(0).uniform(size=3000) < 0.8
     near, row = emulator.unmatched.draw_near(gen, counts, reco, found, None, random_levels(1))
     far, event = emulator.unmatched.draw_far(gen, counts, None, random_levels(2))
@@ -181,15 +181,15 @@ def test_number_and_kinematics_are_learnt():
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)
     counts = np.ones(10_000, dtype=np.int64)
-    near, row = model.draw_near(fresh.gen, counts, fresh.reco, fresh.matched, None, random_levels(1))
+    near, row = model.draw_near(fresh.x, counts, fresh.y, fresh.matched, None, random_levels(1))
     assert (~fresh.matched[row]).mean() > 0.95
     assert len(near) / (~fresh.matched).sum() == pytest.approx(0.5, abs=0.05)
-    distance = np.hypot(near[:, 1] - fresh.gen[row, 1], turned(near[:, 2] - fresh.gen[row, 2]))
+    distance = np.hypot(near[:, 1] - fresh.x[row, 1], turned(near[:, 2] - fresh.x[row, 2]))
     assert np.median(distance) == pytest.approx(0.5, abs=0.02)
-    far, event = model.draw_far(fresh.gen, counts, None, random_levels(2))
+    far, event = model.draw_far(fresh.x, counts, None, random_levels(2))
     assert len(far) / 10_000 == pytest.approx(0.2, abs=0.02)
     assert np.bincount(event).max() == 1
-    behind = turned(far[:, 2] - fresh.gen[event, 2] - np.pi)
+    behind = turned(far[:, 2] - fresh.x[event, 2] - np.pi)
     assert np.median(behind) == pytest.approx(0.0, abs=0.05)
     assert behind.std() == pytest.approx(0.4, abs=0.06)
     assert np.median(far[:, 0]) == pytest.approx(10 + 5 * np.log(2), abs=0.4)

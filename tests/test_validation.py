@@ -73,8 +73,8 @@ def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
 def many(pairs):
     """Gen jets, their context, and a draw of each by the shipped bundle, to be taken for the truth."""
     emulator = bundle.load(BUNDLES[0])
-    keep = pairs.matched & (pairs.gen[:, 0] > 20.0)
-    gen, context = (np.tile(column[keep], (9, 1)) for column in (pairs.gen, pairs.context))
+    keep = pairs.matched & (pairs.x[:, 0] > 20.0)
+    gen, context = (np.tile(column[keep], (9, 1)) for column in (pairs.x, pairs.context))
     rng = np.random.default_rng(1)
     return emulator, gen, context, draw_above(emulator, gen, context, 20.0, rng), rng
 
@@ -142,8 +142,8 @@ def test_network_without_cdf_is_asked_by_draws():
     emulator = train(pairs, replace(RECIPES["paper-iqnx4"], **TINY))
     emulator.card.update(CARD)
     rng = np.random.default_rng(3)
-    own = draw_above(emulator, pairs.gen, pairs.context, 0.0, rng)
-    of_its_own = pairs._replace(reco=np.where(pairs.matched[:, None], own, np.nan).astype(np.float32))
+    own = draw_above(emulator, pairs.x, pairs.context, 0.0, rng)
+    of_its_own = pairs._replace(y=np.where(pairs.matched[:, None], own, np.nan).astype(np.float32))
     effort = replace(QUICKER, gen_pt_min=10.0, raw_pt_min=0.0)
     own_copies, copies = (draw_copies(emulator, sample, effort) for sample in (of_its_own, pairs))
     assert not copies.exact
@@ -155,8 +155,8 @@ def test_network_without_cdf_is_asked_by_draws():
 def test_draws_of_a_network_without_threshold_lie_above_it():
     pairs = make_pairs(500)
     emulator = train(pairs, replace(RECIPES["paper-iqnx4"], **TINY))
-    hard = pairs.gen[:, 0] > 20.0
-    drawn = draw_above(emulator, pairs.gen[hard], pairs.context[hard], 15.0, np.random.default_rng(0))
+    hard = pairs.x[:, 0] > 20.0
+    drawn = draw_above(emulator, pairs.x[hard], pairs.context[hard], 15.0, np.random.default_rng(0))
     assert (drawn[:, 0] > 15.0).all()
 
 
@@ -253,16 +253,16 @@ def test_a_null_that_measured_nothing_is_said():
 
 
 def test_no_pair_at_all_is_an_error(pairs):
-    lonely = pairs._replace(reco=np.full_like(pairs.reco, np.nan))
+    lonely = pairs._replace(y=np.full_like(pairs.y, np.nan))
     with pytest.raises(ValueError, match=r"pairs: expected gen jets above 20 GeV with a reco jet .* got none among"):
         validate(bundle.load(BUNDLES[0]), lonely)
 
 
 def test_reco_jets_with_nan_are_an_error(pairs):
-    reco = pairs.reco.copy()
+    reco = pairs.y.copy()
     reco[np.flatnonzero(pairs.matched)[:3], 3] = np.nan
     with pytest.raises(ValueError, match="reco jets: expected finite numbers, got 3 of"):
-        validate(bundle.load(BUNDLES[0]), pairs._replace(reco=reco))
+        validate(bundle.load(BUNDLES[0]), pairs._replace(y=reco))
 
 
 class _Page(HTMLParser):

@@ -10,7 +10,7 @@ from rich.table import Table
 from coffea_iqn import bundle
 from coffea_iqn.commands.options import text
 from coffea_iqn.commands.terminal import console
-from coffea_iqn.data import BUNDLES
+from coffea_iqn.data import BUNDLES, CORRECTIONS
 
 EXAMPLES = """examples:
   coffea-iqn models
@@ -27,18 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def models(arguments: argparse.Namespace) -> None:
     """List the shipped bundles, or others."""
     table = Table(title=None if arguments.models else "Shipped bundles")
-    names = {model: Path(model).name for model in arguments.models or BUNDLES}
+    names = {model: Path(model).name for model in arguments.models or (*BUNDLES, *CORRECTIONS)}
     table.add_column("name", overflow="fold", min_width=max(len(name) for name in names.values()))
-    for column in ("jets", "domain (gen)", "context used", "hash"):
+    for column in ("jets", "domain", "context used", "hash"):
         table.add_column(column, overflow="fold")
     for model, name in names.items():
         content = bundle.read_card(bundle.find(model))
         jets, domain = content["card"]["jets"], content["card"]["domain"]
-        low, high = domain["gen_pt"]
+        level = bundle.DIRECTIONS[bundle.direction_of(content["card"])]
+        low, high = domain[f"{level}_pt"]
         table.add_row(
             name,
             f"{jets['algorithm']}\nR = {jets['radius']}",
-            f"pt {low:g} to {high:g} GeV\n|eta| below {domain['gen_abs_eta'][1]:g}",
+            f"{level} pt {low:g} to {high:g} GeV\n|eta| below {domain[f'{level}_abs_eta'][1]:g}",
             "\n".join(content["variables"]["context"]) or "none",
             content["hash"][:8],
         )

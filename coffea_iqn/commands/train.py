@@ -25,7 +25,7 @@ from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS
+from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, check_choice
 from coffea_iqn.training import emulators
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.optimise import Check
@@ -34,7 +34,8 @@ from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, Training
 from coffea_iqn.training.thresholds import find_edge
 
 AUTO, FOUND = "auto", "found in the data"
-GEN_PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
+KNOWN_OF_RECO = ("neighbours", "event")  # levels of context that reco jets have; of these the first unless asked
+PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
 
 
 class Setting(NamedTuple):
@@ -68,6 +69,7 @@ EXAMPLES = """examples:
   coffea-iqn train qcd=delphes_1.root ttbar=delphes_2.root --radius 0.5 --output my-detector
   coffea-iqn train "delphes_*.root" --radius 0.5 --minutes 10 --output a-first-try
   coffea-iqn train "nano_*.root" --recipe paper-iqnx4 --output theirs
+  coffea-iqn train "delphes_*.root" --radius 0.5 --direction correct --output my-correction
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
 
 An interrupted training goes on with the same command.
@@ -82,6 +84,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--teacher", type=text, metavar="MODEL", help="learn smaller, faster networks from those of a bundle"
     )
+    parser.add_argument(
+        "--direction",
+        choices=bundle.DIRECTIONS,
+        default="fold",
+        help="fold gen jets to reco jets, or correct reco jets to gen jets (default: %(default)s)",
+    )
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
     parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
     parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the jets (default: %(default)s)")
@@ -92,7 +100,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--eta-max", type=ETA_EDGE, metavar="ETA", help="edge of the detector (default: a little beyond its last jet)"
     )
-    parser.add_argument("--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="default: %(default)s")
+    parser.add_argument(
+        "--gen-pt-min",
+        type=GEV,
+        default=10.0,
+        metavar="GEV",
+        help="least pt of gen jets, or of the reco jets to correct (default: %(default)s)",
+    )
     parser.add_argument(
         "--split",
         choices=("event", "file"),
@@ -151,7 +165,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     settings, device = _settings(arguments), find_device(arguments.device)
-    teacher = None if arguments.teacher is None else bundle.load(arguments.teacher)
+    direction = arguments.direction
+    settings = _of_correction(settings) if direction == "correct" else settings
+    teacher = None if arguments.teacher is None else bundle.load(arguments.teacher, direction=direction)
     output: Path = arguments.output
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     pairs_of = PairsProcessor(
@@ -159,7 +175,8 @@ def _train(arguments: argparse.Namespace) -> None:
         reco=arguments.reco,
         radius=arguments.radius,
         cone=cone,
-        gen_pt_min=arguments.gen_pt_min,
+        direction=direction,
+        pt_min=arguments.gen_pt_min,
         split=arguments.split,
         names=dict(arguments.names),
         more=settings.more if teacher is None else teacher.variables.more,
@@ -182,8 +199,9 @@ def _train(arguments: argparse.Namespace) -> None:
         )
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
-    counts = f"{len(pairs.gen):,} gen jets, {pairs.matched.sum():,} with a reco jet"
-    say(f"{counts}; {n_unmatched:,} reco jets without a gen jet")
+    x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
+    counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
+    say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
     if teacher is None:
         settings = _with_edge(settings, arguments, sample)
     if arguments.restart:
@@ -199,13 +217,14 @@ def _train(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
-    pt, abs_eta = pairs.gen[pairs.matched, 0], np.abs(pairs.gen[pairs.matched, 1])
+    pt, abs_eta = pairs.x[pairs.matched, 0], np.abs(pairs.x[pairs.matched, 1])
     emulator.card.update(
         detector=arguments.detector,
+        direction=direction,
         jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
         domain={
-            "gen_pt": [max(GEN_PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
-            "gen_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
+            f"{x}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
+            f"{x}_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
         },
     )
     if arguments.energy is not None:
@@ -221,9 +240,27 @@ def _train(arguments: argparse.Namespace) -> None:
     shutil.rmtree(checkpoint)
     report = emulator.card["training"]
     say(
-        f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} gen jets, {report['minutes']} minutes, "
+        f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss']['quantiles']:.5f}"
     )
+
+
+def _of_correction(settings: TrainingSettings) -> TrainingSettings:
+    """The settings of a correction: data know of a reco jet but its neighbours, and gen jets have no jet scale.
+
+    Raises
+    ------
+    ValueError: for settings that say otherwise.
+    """
+    if settings.context == TrainingSettings.context:
+        settings = replace(settings, context=KNOWN_OF_RECO[:1])
+    for level in settings.context:
+        check_choice(KNOWN_OF_RECO, context=level)
+    check_choice(("none",), scale=settings.scale)
+    if settings.more:
+        msg = f"more: expected nothing beside the four-momentum with --direction correct, got {settings.more[0]}"
+        raise ValueError(msg)
+    return replace(settings, unmatched=False)
 
 
 def _share(given: str) -> tuple[str, float]:
@@ -282,7 +319,8 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
         return settings
     pairs, unmatched = sample
     reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near, unmatched.far])
-    edge = find_edge(reco, [settings.scale] if scale_given else None)
+    scale_known = scale_given or arguments.direction == "correct"
+    edge = find_edge(reco, [settings.scale] if scale_known else None)
     if edge is None:
         say(
             f"scale {settings.scale}, threshold {settings.raw_pt_min:g} GeV: no sharp end of the reco jets found in "

@@ -196,7 +196,7 @@ def _pairs(
         reco=arguments.reco,
         radius=jets["radius"],
         cone=jets["cone"],
-        gen_pt_min=min(CELLS.pt[0], effort.gen_pt_min),
+        pt_min=min(CELLS.pt[0], effort.gen_pt_min),
         names=dict(arguments.names),
     )
     pairs, _ = _run(arguments, instance, datasets, executor)

@@ -15,9 +15,10 @@ def facts(emulator: Any) -> dict[str, str]:
     found: dict[str, str] = {}
     if "radius" in jets:
         found["jets"] = f"{jets.get('algorithm', 'jets')} R = {jets['radius']:g}"
-    if {"gen_pt", "gen_abs_eta"} <= set(domain):
-        (low, high), (_, outer) = domain["gen_pt"], domain["gen_abs_eta"]
-        found["domain"] = f"gen pt {low:g} to {high:g} GeV, |η| below {outer:g}"
+    for level in ("gen", "reco"):  # of the jets that it takes
+        if {f"{level}_pt", f"{level}_abs_eta"} <= set(domain):
+            (low, high), (_, outer) = domain[f"{level}_pt"], domain[f"{level}_abs_eta"]
+            found["domain"] = f"{level} pt {low:g} to {high:g} GeV, |η| below {outer:g}"
     hidden = " × ".join(str(width) for width in network.description["hidden"])
     found["network"] = f"{network.type} {hidden}"
     parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}

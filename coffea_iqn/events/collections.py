@@ -152,6 +152,11 @@ class GenEvents(NamedTuple):
             yield events, GenEvents(jets, parton, composition, n_subjettiness, missing, prompt)
 
 
+def reco_events(jets: JetTable) -> GenEvents:
+    """Reco jets of events, all of them, as what is to be corrected: nothing is known of them but the other ones."""
+    return GenEvents(jets, None, None, None, None, None)
+
+
 def gen_events(
     jets: ak.Array,
     events: ak.Array,

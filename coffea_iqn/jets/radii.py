@@ -86,8 +86,9 @@ def check(
     *,
     collection: str | None = None,
     width: float | None = None,
+    what: str = "gen jets",
 ) -> None:
-    """Refuse jets of another radius; arguments as of `objection`, and the radii of the bundles that are shipped.
+    """Refuse jets of another radius; arguments as of `objection`, the radii of shipped bundles, and what jets they are.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def check(
         right = fitting(shipped, distances, collection=collection, width=width)
         advice = f"take {' or '.join(right)}" if right else "no shipped bundle is for such"
         msg = (
-            f"gen jets: expected jets of radius {radius:g}, as the model's, got {against}: {advice}, "
+            f"{what}: expected jets of radius {radius:g}, as the model's, got {against}: {advice}, "
             "or any_radius (--any-radius) to take them all the same"
         )
         raise ValueError(msg)

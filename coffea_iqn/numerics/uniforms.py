@@ -29,6 +29,7 @@ STREAM_SPLIT = 2  # which part of a training sample an event belongs to
 STREAM_NEAR = 3  # unmatched jets near a gen jet
 STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
 STREAM_APART = 5  # jets drawn again, where two came out within a radius of each other
+STREAM_CORRECT = 6  # gen jets drawn for reco jets
 STREAMS = 16  # from this one on, streams are of further levels than the first four
 
 ROUNDS = 10

@@ -145,7 +145,7 @@ def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: 
     training = {
         "teacher": {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")},
         "settings": asdict(settings),
-        "gen_jets": len(pairs.gen),
+        "gen_jets": len(pairs.x),
         "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
         "steps": {phase: fit.steps for phase, fit in fits.items()},
         "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
@@ -183,7 +183,7 @@ def _jets(pairs: JetPairs, held_out: Bools, variables: Variables, settings: Trai
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
     """Network inputs, gen jets and samples of some gen jets, half of them mirrored in phi if so asked."""
-    gen, context = pairs.gen[part].copy(), pairs.context[part]
+    gen, context = pairs.x[part].copy(), pairs.context[part]
     if reflect:
         gen[::2, PHI] *= -1.0
     v = teacher.variables

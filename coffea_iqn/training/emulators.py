@@ -131,7 +131,7 @@ def train(
             part.to("cpu").eval()
     report = {
         "settings": asdict(settings),
-        "gen_jets": len(pairs.gen),
+        "gen_jets": len(pairs.x),
         **n_pairs,
         "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
         "steps": {phase: fit.steps for phase, fit in fits.items()},
@@ -155,15 +155,15 @@ def continuous(pairs: JetPairs, more: Sequence[str], seed: int) -> JetPairs:
     ValueError: when reco jets have other columns.
     """
     n_four = len(VARIABLES)
-    if pairs.reco.shape[1] != n_four + len(more):
+    if pairs.y.shape[1] != n_four + len(more):
         what = ", ".join((*VARIABLES, *more))
-        msg = f"pairs: expected reco jets with columns {what}, got {pairs.reco.shape[1]} columns"
+        msg = f"pairs: expected reco jets with columns {what}, got {pairs.y.shape[1]} columns"
         raise ValueError(msg)
-    reco, generator = pairs.reco.astype(np.float32), np.random.default_rng(seed)
+    reco, generator = pairs.y.astype(np.float32), np.random.default_rng(seed)
     for k, name in enumerate(more, n_four):
         if MORE[name].kind in WHOLE:
             reco[:, k] += generator.uniform(size=len(reco))
-    return pairs._replace(reco=reco) if more else pairs
+    return pairs._replace(y=reco) if more else pairs
 
 
 def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
@@ -174,7 +174,7 @@ def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPa
         counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"
         msg = f"training: expected matched pairs to train and to validate on, {counts}"
         raise ValueError(msg)
-    reco = pairs.reco[pairs.matched].astype(np.float64)
+    reco = pairs.y[pairs.matched].astype(np.float64)
     n_below = int((SCALES[settings.scale].undo(reco)[:, PT] < settings.raw_pt_min).sum())
     if n_below > BELOW * len(reco):
         what = f"got {n_below} of {len(reco)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
@@ -191,7 +191,7 @@ def _networks(
     pairs: JetPairs, variables: Variables, settings: TrainingSettings
 ) -> tuple[Member, AcceptanceNetwork, OriginNetwork | None]:
     """The networks before their training, by the seed alone."""
-    n_inputs = variables.network_inputs(pairs.gen[:1], pairs.context[:1]).shape[1]
+    n_inputs = variables.network_inputs(pairs.x[:1], pairs.context[:1]).shape[1]
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
     given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
@@ -219,10 +219,10 @@ def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:
 
 def with_mirrored(pairs: JetPairs) -> JetPairs:
     """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
-    gen, reco = (jets.copy() for jets in (pairs.gen, pairs.reco))
+    gen, reco = (jets.copy() for jets in (pairs.x, pairs.y))
     for jets in (gen, reco):
         jets[:, PHI] *= -1.0
-    both = zip(pairs, pairs._replace(gen=gen, reco=reco), strict=True)
+    both = zip(pairs, pairs._replace(x=gen, y=reco), strict=True)
     return JetPairs(*(np.concatenate(columns) for columns in both))
 
 
@@ -233,7 +233,7 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     ------
     ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
     """
-    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.gen, pairs.reco))
+    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.x, pairs.y))
     four = encode(TARGETS[settings.targets], SCALES[settings.scale].undo(reco)[:, : len(VARIABLES)], gen)
     compression = Compression.of(four, gen) if settings.compress else None
     if compression is not None:
@@ -256,7 +256,7 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         inputs=settings.inputs,
         targets=settings.targets,
         scale=settings.scale,
-        input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.gen)),
+        input_scale=Standardisation.of(INPUTS[settings.inputs](pairs.x)),
         target_scale=target_scale,
         support=support,
         compression=compression,
@@ -277,15 +277,15 @@ def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
 def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
     pairs = part_of(pairs, pairs.matched)
-    pairs = part_of(pairs, variables.support.holds(pairs.gen, pairs.reco))
-    target, bounds = variables.encode_within(pairs.reco, pairs.gen, variables.raw_pt_min)
-    columns = (variables.network_inputs(pairs.gen, pairs.context), target, *bounds, pairs.sample)
+    pairs = part_of(pairs, variables.support.holds(pairs.x, pairs.y))
+    target, bounds = variables.encode_within(pairs.y, pairs.x, variables.raw_pt_min)
+    columns = (variables.network_inputs(pairs.x, pairs.context), target, *bounds, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)
 
 
 def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     """Network inputs (N, n) of all gen jets, and the sample of each, (N,), twice: to learn, and to balance."""
-    inputs = torch.from_numpy(variables.network_inputs(pairs.gen, pairs.context))
+    inputs = torch.from_numpy(variables.network_inputs(pairs.x, pairs.context))
     sample = torch.from_numpy(pairs.sample)
     return inputs, sample, sample
 

@@ -1,4 +1,4 @@
-"""What an emulator is trained on: pairs of gen and reco jets, and the reco jets that are in no pair."""
+"""What an emulator is trained on: pairs of jets, p(y | x) of which is learnt, and the ys that are in no pair."""
 
 from __future__ import annotations
 
@@ -14,28 +14,30 @@ class JetPairs(NamedTuple):
 
     Attributes
     ----------
-    gen: gen jets (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
-    reco: the reco jet matched to each, (N, 4) float32; NaN where there is none. Columns of `targets.MORE` may follow.
-    context: conditioning variables of each, (N, 68) float32, as `context.encode` gives it.
+    x: the jets that are known, (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]. Gen jets where an emulator folds,
+        reco jets where it corrects.
+    y: the jet of the other level that is matched to each, (N, 4) float32; NaN where there is none. Columns of
+        `targets.MORE` may follow.
+    context: conditioning variables of each x, (N, 68) float32, as `context.encode` gives it.
     lot: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """
 
-    gen: Floats
-    reco: Floats
+    x: Floats
+    y: Floats
     context: Floats
     lot: Floats
     sample: Ints
 
     @property
     def matched(self) -> Bools:
-        """Where a gen jet has a reco jet, (N,)."""
-        return ~np.isnan(self.reco[:, 0])
+        """Where an x has a y, (N,)."""
+        return ~np.isnan(self.y[:, 0])
 
     @property
     def four_momenta(self) -> Floats:
-        """The first four columns of the reco jets, (N, 4)."""
-        return self.reco[:, :4]
+        """The first four columns of y, (N, 4)."""
+        return self.y[:, :4]
 
 
 class UnmatchedJets(NamedTuple):
@@ -43,7 +45,7 @@ class UnmatchedJets(NamedTuple):
 
     Attributes
     ----------
-    near: those near a gen jet, (M, 4), columns as of `JetPairs.reco`.
+    near: those near a gen jet, (M, 4), columns as of `JetPairs.y`.
     near_row: the gen jet of each, as a row of the pairs, (M,).
     far: the others, (K, 4).
     far_event: the event of each, as a row of the columns that follow, (K,).

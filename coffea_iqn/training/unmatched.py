@@ -62,10 +62,8 @@ def learn_unmatched(
     if raw_pt_min <= 0.0:
         raw_pt_min = min((float(raw[:, PT].min()) for raw in (near, far) if len(raw)), default=1.0)
     context = tuple(level for level in CONTEXT if level in variables.context)
-    of_gen_jets = near_columns(
-        pairs.gen, pairs.reco, pairs.matched, pairs.context, inputs=variables.inputs, levels=context
-    )
-    targets = near_targets(near, pairs.gen[jets.near_row].astype(np.float64))
+    of_gen_jets = near_columns(pairs.x, pairs.y, pairs.matched, pairs.context, inputs=variables.inputs, levels=context)
+    targets = near_targets(near, pairs.x[jets.near_row].astype(np.float64))
     samples = {"near": _Sample(of_gen_jets, pairs.lot, pairs.sample, jets.near_row, targets, context)}
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
     samples["far"] = _Sample(jets.events, jets.lot, jets.sample, jets.far_event, targets, ())

@@ -106,12 +106,12 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
     if not len(rows):
         msg = (
             f"pairs: expected gen jets above {effort.gen_pt_min:g} GeV with a reco jet above {effort.raw_pt_min:g} "
-            f"GeV, got none among {len(pairs.gen)} gen jets, {int(pairs.matched.sum())} of them with a reco jet"
+            f"GeV, got none among {len(pairs.x)} gen jets, {int(pairs.matched.sum())} of them with a reco jet"
         )
         raise ValueError(msg)
     if len(rows) > effort.max_jets:
         rows = np.sort(generator.choice(rows, effort.max_jets, replace=False))
-    gen, real, context = (column[rows] for column in (pairs.gen, pairs.four_momenta, pairs.context))
+    gen, real, context = (column[rows] for column in (pairs.x, pairs.four_momenta, pairs.context))
 
     def draw() -> Floats:
         return draw_above(emulator, gen, context, effort.raw_pt_min, generator)
@@ -159,12 +159,12 @@ def draw_above(
 
 def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     matched = pairs.matched
-    bad = int((~np.isfinite(pairs.reco[matched])).any(axis=1).sum())
+    bad = int((~np.isfinite(pairs.y[matched])).any(axis=1).sum())
     if bad:
         msg = f"reco jets: expected finite numbers, got {bad} of {int(matched.sum())} matched jets otherwise"
         raise ValueError(msg)
-    keep = matched & (pairs.gen[:, 0] > effort.gen_pt_min)
-    raw = SCALES[emulator.variables.scale].undo(pairs.reco[keep].astype(np.float64))
+    keep = matched & (pairs.x[:, 0] > effort.gen_pt_min)
+    raw = SCALES[emulator.variables.scale].undo(pairs.y[keep].astype(np.float64))
     keep[keep] = raw[:, 0] > effort.raw_pt_min
     return keep
 
@@ -354,10 +354,10 @@ def _ks_tests(emulated: Floats, real: Floats, effort: Effort) -> list[KSTest]:
 
 def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
     """Efficiencies against which gen jets were matched; the null draws the matched ones from the efficiencies."""
-    probability = emulator.efficiency(pairs.gen, pairs.context)
+    probability = emulator.efficiency(pairs.x, pairs.context)
     drawn = np.random.default_rng(found.effort.seed).uniform(size=len(probability)) < probability
     for into, who in ((found.truth, pairs.matched), (found.null, drawn)):
-        into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, probability, who, pairs.gen)
+        into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, probability, who, pairs.x)
 
 
 def compare_spectra(

@@ -1,0 +1,144 @@
+"""Corrected reco jets on files that no bundle was trained on, beside those of a binned correction.
+
+    python benchmarks/correction.py MODEL [MODEL ...] --files FILES --train FILES --radius 0.4 [--output FILE.json]
+
+Matched pairs with reco pt above 20 GeV. For each way to correct: the table of medians of the first talks on IQNs,
+average and spread of |corrected − gen| of each variable, over those of |reco − gen|; the median of gen pt over
+corrected pt, and the farthest from 1 that it is in a bin of reco pt × |eta|. The binned correction is the median of gen
+over reco pt in bins of the training files, which correctionlib evaluates and coffea's own `CorrectedJetsFactory`
+applies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import correctionlib
+import numpy as np
+from coffea.jetmet_tools import CorrectedJetsFactory, CorrectionLibJEC, CorrectionLibJECStack
+from correctionlib import schemav2
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn import IQNCorrector, running
+from coffea_iqn.closure import median_table
+from coffea_iqn.files.inputs import inspect
+from coffea_iqn.jets.features import ETA, MASS, PT, VARIABLES
+from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.training.pairs import JetPairs
+
+PT_MIN = 20.0
+PT_EDGES = [10, 12, 14, 16, 18, 20, 23, 26, 30, 35, 40, 50, 60, 80, 110, 150, 200, 300, 500, 800, 1200, 2000, 7000]
+ETA_EDGES = [0, 0.8, 1.3, 1.9, 2.5, 3.0, 3.5, 4.0, 5.0]
+MIN_JETS = 200  # in a bin, for a median of it to count
+
+
+def read(paths: list[str], radius: float, pt_min: float) -> JetPairs:
+    """Reco jets, each with its gen jet."""
+    processor = PairsProcessor(radius=radius, direction="correct", pt_min=pt_min)
+    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
+    with running.open_executor("iterative", status=False) as executor:
+        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
+    return pairs
+
+
+def median_in_bins(reco: Any, value: Any, least: int) -> Any:
+    """The median of a value in bins of reco pt × |eta|, NaN where there are few, (pt, |eta|)."""
+    of_pt = np.digitize(reco[:, PT], PT_EDGES) - 1
+    of_eta = np.digitize(np.abs(reco[:, ETA]), ETA_EDGES) - 1
+    found = np.full((len(PT_EDGES) - 1, len(ETA_EDGES) - 1), np.nan)
+    for i in range(found.shape[0]):
+        for k in range(found.shape[1]):
+            here = (of_pt == i) & (of_eta == k)
+            if here.sum() >= least:
+                found[i, k] = np.median(value[here])
+    return found
+
+
+def binned(pairs: JetPairs) -> CorrectedJetsFactory:
+    """A correction in bins of raw pt and |eta|, as coffea applies it."""
+    reco, gen = pairs.x[pairs.matched], pairs.y[pairs.matched]
+    factors = median_in_bins(reco, gen[:, PT] / reco[:, PT], 30)
+    for column in factors.T:  # where there are few jets, as in the next bin of pt that has enough
+        known = np.flatnonzero(np.isfinite(column))
+        column[:] = column[known[np.abs(np.arange(len(column))[:, None] - known).argmin(axis=1)]]
+    eta = [-edge for edge in ETA_EDGES[:0:-1]] + [float(edge) for edge in ETA_EDGES]
+    content = np.concatenate([factors[:, ::-1], factors], axis=1).ravel().tolist()
+    data = schemav2.MultiBinning(
+        nodetype="multibinning", inputs=["JetPt", "JetEta"], edges=[PT_EDGES, eta], content=content, flow="clamp"
+    )
+    inputs = [schemav2.Variable(name=name, type="real") for name in ("JetPt", "JetEta")]
+    output = schemav2.Variable(name="factor", type="real")
+    one = schemav2.Correction(name="median", version=1, inputs=inputs, output=output, data=data)
+    made = correctionlib.CorrectionSet.from_string(
+        schemav2.CorrectionSet(schema_version=2, corrections=[one]).model_dump_json(exclude_unset=True)
+    )
+    names = {"JetPt": "pt", "JetEta": "eta", "JetMass": "mass", "ptRaw": "pt_raw", "massRaw": "mass_raw"}
+    return CorrectedJetsFactory(
+        names | {"ptGenJet": "pt_gen"}, CorrectionLibJECStack(jec=CorrectionLibJEC(made["median"]))
+    )
+
+
+def by_bins(factory: CorrectedJetsFactory, reco: Any, gen: Any) -> Any:
+    """Reco jets (N, 4) that a factory corrects."""
+    jets = ak.zip(dict(zip(VARIABLES, reco.T, strict=True)) | {"pt_raw": reco[:, PT], "mass_raw": reco[:, MASS]})
+    jets = ak.unflatten(ak.with_field(jets, gen[:, PT], "pt_gen"), [len(reco)])
+    made = ak.flatten(factory.build(jets))
+    return np.stack([ak.to_numpy(made[name]) for name in VARIABLES], axis=1)
+
+
+def figures(corrected: Any, reco: Any, gen: Any) -> dict[str, Any]:
+    """The table of medians, and how far the median of gen pt over corrected pt is from 1."""
+    table = dict(zip(VARIABLES, median_table(corrected, reco, gen), strict=True))
+    ratio = gen[:, PT] / corrected[:, PT]
+    in_bins = median_in_bins(reco, ratio, MIN_JETS) - 1.0
+    return {
+        "corrected": {name: list(row.predicted) for name, row in table.items()},
+        "uncorrected": {name: list(row.gen) for name, row in table.items()},
+        "bias": float(np.median(ratio)) - 1.0,
+        "greatest bias": float(in_bins.ravel()[np.nanargmax(np.abs(in_bins))]),
+    }
+
+
+def show(name: str, ways: dict[str, dict[str, Any]]) -> None:
+    """The figures of one sample."""
+    shown = Table("average (spread) of |x - gen|", *VARIABLES, "median of gen/x - 1", "greatest in a bin", title=name)
+    first = next(iter(ways.values()))
+    rows = {"uncorrected": first["uncorrected"]} | {way: found["corrected"] for way, found in ways.items()}
+    for way, row in rows.items():
+        cells = (f"{mean:.4g} ({spread:.4g})" for mean, spread in (row[variable] for variable in VARIABLES))
+        biases = (f"{ways[way][key]:+.2%}" if way in ways else "" for key in ("bias", "greatest bias"))
+        shown.add_row(way, *cells, *biases)
+    Console(width=150).print(shown)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+")
+    parser.add_argument("--files", nargs="+", required=True, help="NAME=PATH[,PATH...], each a sample")
+    parser.add_argument("--train", nargs="+", required=True, help="files of which the binned correction is made")
+    parser.add_argument("--radius", type=float, default=0.4)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+
+    of_bins = binned(read(arguments.train, arguments.radius, PT_EDGES[0]))
+    results = {}
+    for item in arguments.files:
+        name, _, paths = item.rpartition("=")
+        pairs = read(paths.split(","), arguments.radius, PT_MIN)
+        pairs = JetPairs(*(column[pairs.matched] for column in pairs))
+        ways = {"binned": by_bins(of_bins, pairs.x, pairs.y)}
+        for model in arguments.models:
+            ways[Path(model).name] = IQNCorrector(model).correct_flat(pairs.x, pairs.context).values
+        results[name] = {way: figures(corrected, pairs.x, pairs.y) for way, corrected in ways.items()}
+        show(f"{name}: {len(pairs.x):,} jets", results[name])
+        if arguments.output is not None:
+            arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,226 @@
+"""IQNCorrector: jagged reco jets in, the gen jets that they most likely came from out; p(gen | reco) of a bundle."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+
+from coffea_iqn import bundle
+from coffea_iqn.data import CORRECTIONS
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.events.collections import flatten_jets, reco_events
+from coffea_iqn.events.identity import KINDS, identity_keys
+from coffea_iqn.folder import OutsideDomainWarning, vectors, warn_of_a_part
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import nearest_distance
+from coffea_iqn.jets.features import ETA, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
+from coffea_iqn.numerics.lattice import lattice
+from coffea_iqn.numerics.uniforms import STREAM_CORRECT, levels
+from coffea_iqn.ranges import FRACTION, SEED, Range, check_choice
+
+POINTS = Range(least=5, most=10_000, whole=True)
+CENTRAL = (0.1587, 0.8413)  # levels that enclose 68 %
+BLOCK = 2048  # jets at a time: of each there are many points
+
+
+class Corrected(NamedTuple):
+    """Corrected jets, flat.
+
+    Attributes
+    ----------
+    values: pt [GeV], eta, phi [rad], mass [GeV] after the correction, (N, 4) float32.
+    uncertainty: half the width of the central 68 % of each, (N, 4) float32.
+    purity: P(there is a gen jet | reco jet), (N,) float32.
+    """
+
+    values: Singles
+    uncertainty: Singles
+    purity: Singles
+
+
+@dataclass(frozen=True)
+class IQNCorrector:
+    """The gen jets behind jagged reco jets, from the conditional distribution p(gen | reco) that a bundle learnt.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle that corrects, or the path of one (`coffea-iqn train --direction correct`).
+    seed: of the levels of `draw`.
+    points: of the lattice over which medians, means and quantiles of each variable by itself are taken. With 101, a
+        median of eta, phi or mass is within 0.03 of its uncertainty of that of thousands, and that of pt exact.
+    identity: as of `IQNFolder`, for `draw`.
+    any_radius: whether jets of another radius than the bundle's are corrected as well.
+
+    What a reco jet says of its gen jet depends on how many gen jets of which pt there were: p(gen | reco) ∝
+    p(reco | gen) p(gen), with the spectrum of the training files. A sample of another spectrum is corrected wrongly by
+    as much as `docs/correction.md` measures; `IQNFolder.most_likely` asks p(reco | gen) alone.
+
+    Jets come out in the order and number in which they went in. A jet without a gen jet (noise, pile-up) is corrected
+    as if it had one: `purity` says how likely that is.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist, cannot be read, or folds.
+    ValueError: when an option has no such value; when jets are of another radius than the bundle's, or not finite.
+    """
+
+    model: str | Path
+    seed: int = 0
+    points: int = 101
+    identity: str = "event"
+    any_radius: bool = False
+
+    def __post_init__(self) -> None:
+        SEED.check(seed=self.seed)
+        POINTS.check(points=self.points)
+        check_choice(KINDS, identity=self.identity)
+        if str(self.model) not in CORRECTIONS:  # those go by their names, for a worker may have them elsewhere
+            object.__setattr__(self, "model", str(bundle.find(self.model)))
+        object.__setattr__(self, "hash", self.emulator.card["hash"])
+
+    @property
+    def emulator(self) -> Emulator:
+        """What draws gen jets of reco jets, read once a process."""
+        return bundle.load(self.model, expected_hash=getattr(self, "hash", None), direction="correct")
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The bundle's card: jets, domain, training, hash."""
+        return self.emulator.card
+
+    def __call__(self, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
+        """The median gen jet of each reco jet, each variable by itself.
+
+        Parameters
+        ----------
+        jets: jagged reco jets, events × var, all of their events, for their neighbours are among them.
+        events: what they belong to; of use to `draw` alone.
+
+        Returns
+        -------
+        jets with pt, eta, phi, mass, their uncertainties pt_unc, eta_unc, phi_unc, mass_unc (half the central 68 %),
+        and purity, as Lorentz vectors.
+        """
+        return self.quantile(0.5, jets, events)
+
+    def quantile(self, tau: float, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
+        """The quantile at one level of each variable by itself; arguments and result as of calling the corrector."""
+        FRACTION.check(tau=tau)
+        table = self._table(jets, events)
+        return _jagged(table, self.correct_table(table, tau=tau))
+
+    def mean(self, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
+        """The mean of each variable; arguments and result as of calling the corrector."""
+        table = self._table(jets, events)
+        return _jagged(table, self.correct_table(table, tau=None))
+
+    def draw(self, jets: ak.Array, events: ak.Array) -> ak.Array:
+        """A gen jet drawn for each reco jet, at levels that depend on seed, event and place of the jet alone.
+
+        Arguments and result as of calling the corrector, without uncertainties.
+        """
+        table = self._table(jets, events)
+        keys = identity_keys(events, self.seed, self.identity)
+        tau = levels(keys.take(table.event, axis=0), table.place, stream=STREAM_CORRECT)
+        context, emulator = reco_events(table).context(), self.emulator
+        drawn, purity = emulator.respond(table.values, tau, context)
+        return _fields(table, dict(zip(VARIABLES, drawn.T, strict=True)) | {"purity": purity})
+
+    def correct_table(self, jets: JetTable, *, tau: float | None = 0.5) -> Corrected:
+        """As calling the corrector, but flat.
+
+        Parameters
+        ----------
+        jets: reco jets, all of their events.
+        tau: the level of the quantiles; None for means.
+        """
+        self._check(jets)
+        context = reco_events(jets).context()
+        if not self.any_radius:
+            card = self.card["jets"]
+            distances = radii.histogram(nearest_distance(context))
+            radii.check(card["radius"], distances, bundle.shipped_radii("correct"), what="reco jets")
+        return self.correct_flat(jets.values, context, tau=tau)
+
+    def correct_flat(self, x: Floats, context: Floats | None = None, *, tau: float | None = 0.5) -> Corrected:
+        """Corrected jets of reco jets, whatever their events.
+
+        Parameters
+        ----------
+        x: reco jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
+        context: what is known of them, (N, 68), as `context.encode` gives it; None for nothing.
+        tau: the level of the quantiles; None for means.
+
+        Raises
+        ------
+        ValueError: as of `Emulator.sample`.
+        """
+        x = np.asanyarray(x, dtype=np.float32)
+        purity = self.emulator.efficiency(x, context)  # which looks whether these are jets
+        values, uncertainty = np.empty_like(x), np.empty_like(x)
+        for rows, shifts in self._shifts(x, context):
+            # each point stands for as much of the levels
+            low, high, middle = np.quantile(shifts, [*CENTRAL, 0.5 if tau is None else tau], axis=1, method="hazen")
+            values[rows] = x[rows] + (shifts.mean(axis=1) if tau is None else middle)
+            uncertainty[rows] = 0.5 * (high - low)
+        values[:, PHI] = wrap_phi(values[:, PHI])
+        return Corrected(values, uncertainty, purity)
+
+    def _shifts(self, jets: Singles, context: Floats | None) -> Iterator[tuple[slice, Doubles]]:
+        """Of a block of jets at a time the rows, and gen minus reco at all points of the lattice, (n, points, 4)."""
+        tau, sample = lattice(self.points, len(VARIABLES)).astype(np.float32), self.emulator.prepared().sample
+        for start in range(0, len(jets), BLOCK):
+            rows = slice(start, min(start + BLOCK, len(jets)))
+            n = rows.stop - start
+            many = np.repeat(jets[rows], self.points, axis=0)
+            known = None if context is None else np.repeat(context[rows], self.points, axis=0)
+            shifts = (sample(many, np.tile(tau, (n, 1)), known) - many).astype(np.float64)
+            shifts[:, PHI] = wrap_phi(shifts[:, PHI])
+            yield rows, shifts.reshape(n, self.points, len(VARIABLES))
+
+    def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
+        table = flatten_jets(jets)
+        if events is not None:
+            if len(events) != len(table.counts):
+                msg = f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}"
+                raise ValueError(msg)
+            warn_of_a_part(jets, events, len(table.values), "reco jets")
+        return table
+
+    def _check(self, jets: JetTable) -> None:
+        n_invalid = int((~jets.valid()).sum())
+        if n_invalid:
+            msg = f"reco jets: expected finite numbers and pt above 0, got {n_invalid} of {len(jets.values)} otherwise"
+            raise ValueError(msg)
+        domain = self.card.get("domain") or {}
+        if not domain:
+            return
+        (low, high), (_, outer) = domain["reco_pt"], domain["reco_abs_eta"]
+        pt, abs_eta = jets.values[:, PT], np.abs(jets.values[:, ETA])
+        n_outside = int(((pt < low) | (pt > high) | (abs_eta > outer)).sum())
+        if n_outside:
+            msg = (
+                f"{n_outside} of {len(pt)} reco jets are outside the domain of {self.model} (pt {low:g} to {high:g} "
+                f"GeV, |eta| below {outer:g}); they are corrected all the same"
+            )
+            warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
+
+
+def _jagged(table: JetTable, made: Corrected) -> ak.Array:
+    fields = dict(zip(VARIABLES, made.values.T, strict=True))
+    fields |= {f"{name}_unc": column for name, column in zip(VARIABLES, made.uncertainty.T, strict=True)}
+    return _fields(table, fields | {"purity": made.purity})
+
+
+def _fields(table: JetTable, fields: dict[str, Any]) -> ak.Array:
+    with_name, behavior = vectors()
+    columns = {name: np.ascontiguousarray(column) for name, column in fields.items()}
+    return ak.unflatten(ak.zip(columns, with_name=with_name, behavior=behavior), table.counts)

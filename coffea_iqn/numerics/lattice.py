@@ -1,0 +1,44 @@
+"""Points that fill a unit cube evenly, for integrals over quantile levels: the same for every jet, and no draw."""
+
+from __future__ import annotations
+
+from functools import cache
+from math import gcd
+
+import numpy as np
+
+from coffea_iqn.numerics.arrays import Doubles
+
+
+@cache
+def lattice(n: int, dimensions: int) -> Doubles:
+    """A rank-1 lattice of Korobov's form, whose projection on each axis is (i + 1/2) / n.
+
+    Of all multipliers prime to n it has the one of least worst-case error of periodic functions (P2 of I. H. Sloan and
+    S. Joe, Lattice Methods for Multiple Integration, Oxford 1994).
+
+    Parameters
+    ----------
+    n: points.
+    dimensions: of the cube.
+
+    Returns
+    -------
+    (n, dimensions) in (0, 1), never to be written to.
+
+    >>> sorted(lattice(4, 2)[:, 1].tolist())
+    [0.125, 0.375, 0.625, 0.875]
+    """
+    steps = np.arange(n)[:, np.newaxis]
+
+    def points(multiplier: int) -> Doubles:
+        powers = [pow(multiplier, k, n) for k in range(dimensions)]
+        return np.asarray(steps * np.array(powers) % n / n)
+
+    def p2(multiplier: int) -> float:
+        x = points(multiplier)
+        return float(np.prod(1.0 + 2.0 * np.pi**2 * (x * x - x + 1.0 / 6.0), axis=1).mean())
+
+    found = points(min((k for k in range(1, n) if gcd(k, n) == 1), key=p2, default=1)) + 0.5 / n
+    found.flags.writeable = False
+    return found

@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import pickle
+
+import awkward as ak
+import numpy as np
+import pytest
+import vector
+
+from coffea_iqn import IQNCorrector, IQNFolder
+from coffea_iqn.bundle import BundleError
+from coffea_iqn.closure import median_table
+from coffea_iqn.data import CORRECTIONS, sample_path
+from coffea_iqn.folder import PartOfEventWarning
+from coffea_iqn.processors import PairsProcessor
+from conftest import collect, one_error, open_events, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
+NAMES = ("pt", "eta", "phi", "mass")
+SAMPLES = dict(zip(CORRECTIONS, ("qcd_ak4.root", "qcd_ak5.root"), strict=True))
+
+
+@pytest.fixture(params=CORRECTIONS)
+def model(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def corrector():
+    return IQNCorrector(CORRECTIONS[0], seed=3)
+
+
+def test_jets_come_out_as_they_went_in(model):
+    events = open_events(SAMPLES[model])[:200]
+    made = IQNCorrector(model, points=11)(events.Jet, events)
+    assert isinstance(made, vector.Lorentz)
+    assert ak.all(ak.num(made) == ak.num(events.Jet))
+    assert ak.all(made.delta_r(events.Jet) < 0.3)
+    assert ak.all((made.pt > 0.0) & (made.pt_unc > 0.0) & (made.purity > 0.0) & (made.purity < 1.0))
+    assert {f"{name}_unc" for name in NAMES} < set(made.fields)
+
+
+def test_corrected_jets_are_nearer_to_gen_jets_in_every_variable(model):
+    """On events that no bundle was trained on."""
+    radius = 0.4 if "ak4" in model else 0.5
+    pairs, _ = collect([SAMPLES[model]], direction="correct", radius=radius, pt_min=20.0)
+    reco, gen, context = (column[pairs.matched] for column in (pairs.x, pairs.y, pairs.context))
+    rows = median_table(IQNCorrector(model, points=31).correct_flat(reco, context).values, reco, gen)
+    assert all(row.ratio < 1.0 for row in rows)
+    assert rows[0].ratio < 0.95
+    assert rows[3].ratio < 0.95
+
+
+def test_half_of_the_gen_jets_lie_below_the_median_and_68_percent_within_the_uncertainty(corrector):
+    pairs, _ = collect(["qcd_ak4.root"], direction="correct", pt_min=20.0)
+    reco, gen, context = (column[pairs.matched] for column in (pairs.x, pairs.y, pairs.context))
+    made = corrector.correct_flat(reco, context)
+    away = (gen - made.values)[:, [0, 1, 3]]
+    assert (away > 0.0).mean(axis=0) == pytest.approx(0.5, abs=0.04)
+    assert (np.abs(away) < made.uncertainty[:, [0, 1, 3]]).mean(axis=0) == pytest.approx(0.69, abs=0.04)
+    found = made.purity.mean()
+    assert pairs.matched.mean() == pytest.approx(found, abs=0.03)
+
+
+def test_quantiles_rise_and_means_lie_between(corrector, nano_events):
+    events = nano_events[:100]
+    low, middle, high = (corrector.quantile(tau, events.Jet, events) for tau in (0.2, 0.5, 0.8))
+    best, mean = corrector(events.Jet), corrector.mean(events.Jet)
+    for name in ("pt", "eta", "mass"):
+        assert ak.all(low[name] <= middle[name])
+        assert ak.all(middle[name] <= high[name])
+        assert ak.all(best[name] == middle[name])
+    assert ak.all((mean.pt > low.pt) & (mean.pt < high.pt))
+    # half the central 68 % of a distribution that is nearly normal
+    width = ak.flatten((high.pt - low.pt) / best.pt_unc)
+    assert np.median(width) == pytest.approx(2 * 0.8416, rel=0.05)
+
+
+def test_more_points_change_quantiles_little(nano_events):
+    events = nano_events[:200]
+    few, many = (IQNCorrector(CORRECTIONS[0], points=n)(events.Jet) for n in (101, 1009))
+    for name in NAMES:
+        far = ak.flatten((few[name] - many[name]) / many[f"{name}_unc"])
+        assert np.sqrt(np.mean(far**2)) < 0.06
+
+
+def test_draws_do_not_depend_on_chunks(corrector, nano_events):
+    events = nano_events[:60]
+    whole = corrector.draw(events.Jet, events)
+    for chunk in (slice(0, 7), slice(7, 60)):
+        part = corrector.draw(events.Jet[chunk], events[chunk])
+        assert all(ak.array_equal(part[name], whole[name][chunk]) for name in NAMES)
+    other = IQNCorrector(CORRECTIONS[0], seed=4).draw(events.Jet, events)
+    assert ak.all(other.pt != whole.pt)
+
+
+def test_it_is_small_to_pickle_and_equal_to_its_copy(corrector):
+    again = pickle.loads(pickle.dumps(corrector))
+    assert again == corrector
+    assert again.emulator is corrector.emulator
+    assert len(pickle.dumps(corrector)) < 1000
+
+
+def test_no_jets(corrector, nano_events):
+    none = nano_events.Jet[nano_events.Jet.pt < 0.0]
+    assert ak.sum(ak.num(corrector(none))) == 0
+    assert ak.sum(ak.num(corrector.draw(none[:5], nano_events[:5]))) == 0
+
+
+def test_delphes_jets(delphes_events):
+    made = IQNCorrector("cms-delphes-ak5-correct", points=11)(delphes_events.Jet, delphes_events)
+    assert np.median(ak.flatten(made.pt / delphes_events.Jet.pt)) == pytest.approx(0.95, abs=0.1)
+
+
+def test_jets_of_another_radius_are_refused(nano_events):
+    with pytest.raises(ValueError, match=r"^reco jets: expected jets of radius 0.5, .*take cms-delphes-ak4-correct"):
+        IQNCorrector("cms-delphes-ak5-correct", points=5)(nano_events.Jet)
+    IQNCorrector("cms-delphes-ak5-correct", points=5, any_radius=True)(nano_events.Jet[:5])
+
+
+def test_a_part_of_a_collection_is_said(corrector, nano_events):
+    with pytest.warns(PartOfEventWarning, match="reco jets: expected the"):
+        corrector(nano_events.Jet[:, :1], nano_events)
+
+
+def test_what_is_no_jet_is_refused(corrector, nano_events):
+    jets = nano_events.Jet[:50]
+    with pytest.raises(ValueError, match=r"^reco jets: expected finite numbers and pt above 0, got 1 of"):
+        corrector(ak.zip({"pt": [[np.nan]], "eta": [[0.0]], "phi": [[0.0]], "mass": [[1.0]]}))
+    with pytest.raises(TypeError, match="without missing values"):
+        corrector(ak.mask(jets, jets.pt > 30.0))
+    with pytest.raises(ValueError, match="expected one list for each of the 10 events"):
+        corrector(jets, nano_events[:10])
+    with pytest.raises(ValueError, match=r"^tau: expected"):
+        corrector.quantile(1.0, jets)
+
+
+def test_a_bundle_serves_its_direction_alone():
+    with pytest.raises(BundleError, match=r"expected a bundle that takes reco jets \(direction 'correct'\)"):
+        IQNCorrector("cms-delphes-ak4")
+    with pytest.raises(BundleError, match=r"expected a bundle that takes gen jets \(direction 'fold'\)"):
+        IQNFolder(CORRECTIONS[0])
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["fold", sample_path("qcd_ak4.root"), "--model", CORRECTIONS[0]],
+        ["validate", sample_path("qcd_ak4.root"), "--model", CORRECTIONS[0]],
+        ["train", sample_path("qcd_ak4.root"), "--teacher", CORRECTIONS[0]],
+        ["train", sample_path("qcd_ak4.root"), "--direction", "correct", "--teacher", "cms-delphes-ak4"],
+    ],
+)
+def test_commands_refuse_the_other_direction(command, tmp_path, capsys):
+    assert run(*command, "--output", tmp_path / "out") == 2
+    assert "(direction '" in one_error(capsys)
+
+
+def test_training_of_a_correction(tmp_path, capsys):
+    quick = ["--steps", "40", "--check-every", "20", "--hidden", "8", "8"]
+    options = ["--direction", "correct", "--output", tmp_path / "own", *quick]
+    assert run("train", sample_path("qcd_ak4.root"), *options) == 0
+    assert "reco jets, " in capsys.readouterr().out
+    card = json.loads((tmp_path / "own" / "model.json").read_text())
+    assert card["card"]["direction"] == "correct"
+    assert card["card"]["domain"]["reco_pt"][0] == 15.0
+    assert card["variables"]["context"] == ["neighbours"]
+    assert card["variables"]["raw_pt_min"] == 10.0  # that of gen jets
+    assert card["unmatched"] is None
+    made = IQNCorrector(tmp_path / "own", points=5)(open_events("qcd_ak4.root").Jet[:20])
+    assert ak.all(made.pt > 10.0)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        (["--context", "flavour"], "context: expected one of neighbours, event, got 'flavour'"),
+        (["--scale", "delphes-cms"], "scale: expected one of none, got 'delphes-cms'"),
+        (["--more", "btag"], "more: expected nothing beside the four-momentum with --direction correct, got btag"),
+    ],
+)
+def test_what_a_correction_cannot_know_or_draw(option, message, tmp_path, capsys):
+    command = ["train", sample_path("qcd_ak4.root"), "--direction", "correct", *option]
+    assert run(*command, "--output", tmp_path / "own") == 2
+    assert message in one_error(capsys)
+
+
+def test_pairs_the_other_way_round_are_the_same_pairs():
+    there, _ = collect(["qcd_ak4.root"])
+    back, gen_alone = collect(["qcd_ak4.root"], direction="correct", pt_min=0.0)
+    both = {tuple(np.concatenate(pair)) for pair in zip(back.y[back.matched], back.x[back.matched], strict=True)}
+    pairs = zip(there.x[there.matched], there.y[there.matched], strict=True)
+    assert all(tuple(np.concatenate(pair)) in both for pair in pairs)
+    assert len(gen_alone.near) + len(gen_alone.far) > 0
+    with pytest.raises(ValueError, match=r"^direction: expected one of fold, correct, got 'back'$"):
+        PairsProcessor(direction="back")

@@ -348,6 +348,7 @@ def _array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
 
 SCHEMA_VERSION, OLDEST_VERSION = 6, 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
+MEMBERS_FOLDER = "members"  # of an ensemble, bundles in the folder of one
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
 _KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
@@ -377,6 +378,26 @@ def find(model: str | Path) -> Path:
         msg = f"model {str(model)!r}: expected {known}"
         raise BundleError(msg)
     return path.resolve()
+
+
+def members(model: str | Path) -> dict[str, str]:
+    """The members of an ensemble, as ENS0, ENS1, ..., and where each is.
+
+    Parameters
+    ----------
+    model: a bundle that was trained with members, or a folder of bundles.
+
+    Raises
+    ------
+    BundleError: when there are fewer than two.
+    """
+    path = Path(bundle_path(str(model))) if str(model) in BUNDLES else Path(model)
+    folder = path / MEMBERS_FOLDER if (path / CARD).is_file() else path
+    found = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=lambda one: (len(one.name), one.name))
+    if len(found) < 2:
+        msg = f"ensemble {str(model)!r}: expected a bundle of train --ensemble, or a folder of two bundles or more"
+        raise BundleError(f"{msg}, found {len(found)} in {folder}")
+    return {f"ENS{k}": str(one) for k, one in enumerate(found)}
 
 
 def save(emulator: Emulator, path: str | Path) -> str:

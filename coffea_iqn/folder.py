@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,6 +28,7 @@ from coffea_iqn.jets.table import Drawn, JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.ranges import GEV, Range, check_choice
+from coffea_iqn.variations import EMULATOR, FOUND, JETS, NOMINAL, SIDES, Asked, Draw, Size, asked_of
 
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
@@ -37,6 +39,9 @@ class Folding:
     """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
 
     radius: of the jets; None where the bundle does not say.
+    name: the systematic that its jets are.
+    found: variations of which gen jets are found.
+    with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
     """
 
     emulator: Prepared
@@ -44,9 +49,12 @@ class Folding:
     unmatched: bool
     raw_pt_min: float | None
     radius: float | None
+    name: str = NOMINAL
+    found: tuple[Asked, ...] = ()
+    with_median: bool = False
 
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> Drawn:
-        """The reco jets of gen jets.
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> dict[str, Drawn]:
+        """The reco jets of gen jets, by systematic.
 
         Parameters
         ----------
@@ -60,11 +68,38 @@ class Folding:
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
         reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
-        found = np.ones(len(reco), dtype=bool)
+        efficiencies = {self.name: efficiency}
+        for asked in self.found:
+            sides = asked.systematics.items()
+            efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
+        found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
         if self.acceptance:
-            found = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+            u = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+            found = {name: u < one for name, one in efficiencies.items()}
+        return {
+            # what `_finish` draws again, it does in place
+            name: self._finish(gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name)
+            for name, one in found.items()
+        }
+
+    def _finish(
+        self,
+        gen: GenEvents,
+        reco: Floats,
+        found: Bools,
+        context: Floats | None,
+        keys: Words,
+        of_jets: Words,
+        replica: int,
+        name: str,
+    ) -> Drawn:
+        """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
+        event, place = gen.jets.event, gen.jets.place
         if self.acceptance and self.radius is not None:
             self._set_apart(gen, reco, found, context, of_jets, replica)
+        if self.with_median and name == self.name:
+            median = self.emulator.median_pt(gen.jets.values, reco[:, ETA], context, levels=gen.levels)
+            reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
         made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
         if not self.unmatched:
             return made
@@ -177,6 +212,7 @@ class Folded(NamedTuple):
     counts: what became of the gen jets.
     distances: `radii.histogram` of the nearest neighbours of the gen jets.
     least_keys: `identity.least_keys` of the events.
+    varied: by systematic, as reco; of variations of the same jets row by row those of reco, whatever their pt.
     """
 
     gen: JetTable
@@ -184,6 +220,7 @@ class Folded(NamedTuple):
     counts: FoldCounts
     distances: Ints
     least_keys: list[int]
+    varied: dict[str, list[JetTable]]
 
 
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
@@ -220,6 +257,9 @@ class IQNFolder:
     identity: "event", by run, luminosityBlock and event; "file", by the file as well, for files of one dataset that
         number their events alike, as private productions do: they would draw equal levels. Delphes events are always
         known by their file.
+    variations: systematic variations to draw as well, at the same levels: names of `variations.VARIATIONS`,
+        `["jes", "jer=0.05", "model=atlas-delphes-ak4"]`, or a mapping of them to sizes, which may be functions of pt
+        [GeV] and eta.
 
     A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
     process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
@@ -227,7 +267,7 @@ class IQNFolder:
     Raises
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: when an option has no such value.
+    ValueError: when an option has no such value, or another bundle is of other jets.
     """
 
     model: str
@@ -243,6 +283,8 @@ class IQNFolder:
     any_radius: bool
     identity: str
     hash: str
+    variations: tuple[Asked, ...]
+    others: tuple[tuple[str, str, str], ...]
 
     def __init__(
         self,
@@ -259,6 +301,7 @@ class IQNFolder:
         names: Mapping[str, str] | None = None,
         any_radius: bool = False,
         identity: str = "event",
+        variations: Iterable[str | Asked] | Mapping[str, Size] = (),
     ) -> None:
         check_choice(BACKENDS, backend=backend)
         check_choice(INVALID, invalid=invalid)
@@ -287,7 +330,9 @@ class IQNFolder:
             "any_radius": bool(any_radius),
             "identity": identity,
             "hash": emulator.card["hash"],
+            "variations": asked_of(variations),
         }
+        values["others"] = _others(model, emulator, values["variations"])
         network = emulator.network
         if raw_pt_min is not None and not network.exact:
             msg = f"raw_pt_min: expected None for {network.type}, whose quantiles may cross, got {raw_pt_min}"
@@ -297,6 +342,15 @@ class IQNFolder:
             raise ValueError(msg)
         for name, value in values.items():
             object.__setattr__(self, name, value)
+        if not self.acceptance and any(asked.of == FOUND for asked in self.variations):
+            msg = "variations: expected acceptance True with eff, got False: every gen jet is found"
+            raise ValueError(msg)
+
+    @property
+    def systematics(self) -> tuple[str, ...]:
+        """What is drawn, the nominal jets first: "nominal", "JES_up", "JES_down", ..., and other bundles by name."""
+        sides = (name for asked in self.variations for name in asked.systematics)
+        return (NOMINAL, *sides, *(name for name, *_ in self.others))
 
     def __repr__(self) -> str:
         return f"IQNFolder({self.model!r}, {', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
@@ -304,9 +358,9 @@ class IQNFolder:
     @property
     def settings(self) -> dict[str, Any]:
         """What is to be told of a fold, beside the model."""
-        return {
-            name: getattr(self, name) for name in ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
-        }
+        names = ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
+        varied = {"variations": [repr(asked) for asked in self.variations]} if self.variations else {}
+        return {name: getattr(self, name) for name in names} | varied
 
     @property
     def emulator(self) -> Emulator:
@@ -336,7 +390,7 @@ class IQNFolder:
         ValueError: as of `Emulator.sample`.
         """
         x, tau = np.asanyarray(x, dtype=np.float32), np.asanyarray(tau, dtype=np.float32)  # masks stay, to be refused
-        return self._one_thread().sample(
+        return self._one_thread(self.emulator).sample(
             x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend, device=self.device
         )
 
@@ -355,21 +409,39 @@ class IQNFolder:
         -------
         reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass,
         what else the bundle draws (NaN where there is no gen jet), and genJetIdx, the place of each one's gen jet, or
-        −1; and matched_gen, that gen jet as it came in, or None.
+        −1; and matched_gen, that gen jet as it came in, or None. With variations there are, as of coffea's
+        `CorrectedJetsFactory`, JES.up and JES.down, jets as well, in the order of the nominal ones.
 
         Raises
         ------
         TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
         ValueError: when gen and events differ in length, jets are invalid (named with their count) or of another
-            radius than the bundle's, or this process finds no such device.
+            radius than the bundle's, or this process finds no such device; for a variation of which jets there are.
         """
         return self.fold(gen, events)[0]
+
+    def varied(self, gen: ak.Array, events: ak.Array) -> dict[str, ak.Array]:
+        """As calling the folder, by systematic: the jets that an analysis takes in place of the nominal ones.
+
+        Each has jets of its own, sorted by their own pt.
+        """
+        jets = flatten_jets(gen)
+        made = self.fold_table(gen, events, jets=jets)
+        every = {NOMINAL: made.reco, **made.varied}
+        return {
+            name: _jagged(made._replace(reco=[table.by_pt() for table in of_replicas]), gen, jets)
+            for name, of_replicas in every.items()
+        }
 
     def fold(self, gen: ak.Array, events: ak.Array) -> tuple[ak.Array, FoldCounts]:
         """As calling the folder, with the counts of what became of the gen jets."""
         jets = flatten_jets(gen)
+        others = [asked for asked in self.variations if asked.of != JETS]
+        if others:
+            msg = f"variations: expected those of the same jets, got {others[0]}: IQNFolder.varied has the jets of each"
+            raise ValueError(msg)
         made = self.fold_table(gen, events, jets=jets)
-        return _jagged(made, gen, jets), made.counts
+        return _jagged(made, gen, jets, self._of_jets), made.counts
 
     def fold_table(self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None) -> Folded:
         """As calling the folder, but flat, with all that is found out on the way.
@@ -392,9 +464,9 @@ class IQNFolder:
         known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed, self.identity)
-        folding = self._folding()
-        takes_context = bool(self.emulator.variables.context)
-        drawn: list[list[Drawn]] = [[] for _ in range(self.replicas)]
+        foldings = self._foldings()
+        takes_context = any(folding.emulator.emulator.variables.context for folding in foldings)
+        drawn: dict[str, list[list[Drawn]]] = {}
         told: set[str] = set()
         distances = np.zeros(radii.N_BINS, dtype=np.int64)
         blocks = list(known.blocks(BLOCK))
@@ -405,33 +477,65 @@ class IQNFolder:
             told |= set(() if context is None else known_levels(context, part.levels))
             if not self.any_radius and (context is not None or block.start == 0):
                 distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
-            for replica, made in enumerate(drawn):
-                found = folding.draw(part, context, keys[block], replica)
-                row = np.where(found.row >= 0, found.row + first_row, -1)
-                made.append(found._replace(event=found.event + block.start, row=row))
+            for replica, folding in product(range(self.replicas), foldings):
+                known_to_it = context if folding.emulator.emulator.variables.context else None
+                for name, found in folding.draw(part, known_to_it, keys[block], replica).items():
+                    row = np.where(found.row >= 0, found.row + first_row, -1)
+                    of_replicas = drawn.setdefault(name, [[] for _ in range(self.replicas)])
+                    of_replicas[replica].append(found._replace(event=found.event + block.start, row=row))
             first_row += len(part.jets.values)
         if len(known.jets.values):
             self._warn_of_what_lacks(told)
             self._check_radius(gen, distances)
-        columns = (*VARIABLES, *self.emulator.variables.more)
-        reco = [Drawn.joined(made).table(len(jets.counts), columns) for made in drawn]
+        columns = {folding.name: (*VARIABLES, *folding.emulator.emulator.variables.more) for folding in foldings}
+        tables = {
+            name: [Drawn.joined(made).table(len(jets.counts), columns.get(name, columns[NOMINAL])) for made in drawn[name]]
+            for name in drawn
+        }
+        tables |= self._vary_jets(tables[NOMINAL])
+        reco = tables[NOMINAL]
         n_made = sum(len(table.place) for table in reco)
         n_matched = sum(int((table.place >= 0).sum()) for table in reco)
         n_lost = self.replicas * len(known.jets.values) - n_matched
         counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
-        return Folded(known.jets, reco, counts, distances, least_keys(keys))
+        varied = {name: tables[name] for name in self.systematics[1:]}
+        return Folded(known.jets, reco, counts, distances, least_keys(keys), varied)
+
+    def _vary_jets(self, drawn: list[JetTable]) -> dict[str, list[JetTable]]:
+        """The nominal jets, without the column of the median where there is one, and variations of them."""
+        made: dict[str, list[JetTable]] = {NOMINAL: []}
+        for table in drawn:
+            n = len(table.columns)
+            median = table.values[:, n].astype(np.float64) if table.values.shape[1] > n else None
+            values = table.values if median is None else np.ascontiguousarray(table.values[:, :n])
+            made[NOMINAL].append(table._replace(values=values))
+            for asked in self._of_jets:
+                for name, sign in asked.systematics.items():
+                    changed = asked.change(Draw(values, median), values, sign)
+                    made.setdefault(name, []).append(table._replace(values=changed))
+        return made
+
+    @property
+    def _of_jets(self) -> list[Asked]:
+        """The variations of the same jets."""
+        return [asked for asked in self.variations if asked.of == JETS]
 
     @property
     def _radius(self) -> float | None:
-        """Of the bundle's jets; None where it does not say."""
-        radius: float | None = self.card.get("jets", {}).get("radius")
-        return radius
+        return _radius_of(self.emulator)
 
-    def _folding(self) -> Folding:
+    def _foldings(self) -> list[Folding]:
+        """The nominal one, and those of other bundles."""
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
-        emulator = self._one_thread().prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-        return Folding(emulator, self.acceptance, self.unmatched, self.raw_pt_min, self._radius)
+        made = []
+        for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
+            emulator = self._one_thread(bundle.load(model, expected_hash=known_hash))
+            prepared = emulator.prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
+            made.append(Folding(prepared, self.acceptance, self.unmatched, self.raw_pt_min, self._radius, name))
+        found = tuple(asked for asked in self.variations if asked.of == FOUND)
+        with_median = any(asked.name == "JER" for asked in self.variations)
+        return [replace(made[0], found=found, with_median=with_median), *made[1:]]
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
@@ -452,8 +556,7 @@ class IQNFolder:
             msg = f"gen jets lack {', '.join(told)}, which {self.model} knows to use: folded as unknown"
             warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
-    def _one_thread(self) -> Emulator:
-        emulator = self.emulator
+    def _one_thread(self, emulator: Emulator) -> Emulator:
         on_torch = self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled
         if on_torch or self.raw_pt_min is not None:  # else torch is not imported at all
             import torch
@@ -481,12 +584,11 @@ class IQNFolder:
         return n
 
 
-def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
+def _jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Asked] = ()) -> ak.Array:
     """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets."""
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None
-    fields = dict(zip(reco.columns, np.ascontiguousarray(reco.values.T), strict=True)) | {"genJetIdx": reco.place}
     if isinstance(gen, vector.Lorentz):
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
@@ -496,9 +598,21 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
         row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
     # an index and the gen jets as they are: nothing is copied, and a reco jet keeps its own wherever it goes
     of_gen = ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), ak.flatten(gen, axis=1).layout)
-    names, contents = [*fields, "matched_gen"], [*map(ak.contents.NumpyArray, fields.values()), of_gen]
-    record = ak.contents.RecordArray(contents, names, length=len(row), parameters={"__record__": with_name})
-    made = ak.unflatten(ak.Array(record, behavior=behavior), reco.counts)
+
+    def record(values: Floats, more: Mapping[str, Any]) -> ak.contents.RecordArray:
+        fields = dict(zip(reco.columns, np.ascontiguousarray(values.T), strict=True)) | {"genJetIdx": reco.place}
+        contents = {name: ak.contents.NumpyArray(field) for name, field in fields.items()}
+        contents |= {"matched_gen": of_gen, **more}
+        return ak.contents.RecordArray(
+            [*contents.values()], [*contents], length=len(row), parameters={"__record__": with_name}
+        )
+
+    varied = {}
+    for asked in of_jets:
+        sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
+        as_coffea = {"__record__": "JetSystematic"}  # of CorrectedJetsFactory
+        varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
+    made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
@@ -526,3 +640,35 @@ def vectors() -> tuple[str, Any]:
 
         return "Momentum4D", behavior
     return "PtEtaPhiMLorentzVector", behavior
+
+
+def _radius_of(emulator: Emulator) -> float | None:
+    """Of a bundle's jets; None where it does not say."""
+    radius: float | None = emulator.card.get("jets", {}).get("radius")
+    return radius
+
+
+def _others(model: str, emulator: Emulator, variations: Iterable[Asked]) -> tuple[tuple[str, str, str], ...]:
+    """The other bundles of variations: what each is called as a systematic, where it is, and its hash."""
+    made = []
+    for asked in variations:
+        if asked.of != EMULATOR:
+            continue
+        of = str(asked.size or model)
+        for name, path in bundle.members(of).items() if asked.name == "ENS" else [(Path(of).name, of)]:
+            where = path if path in BUNDLES else str(bundle.find(path))
+            other = bundle.load(where)
+            for what, wanted, got in (
+                ("radius", _radius_of(emulator), _radius_of(other)),
+                ("unmatched jets", emulator.unmatched is not None, other.unmatched is not None),
+            ):
+                if wanted != got:
+                    msg = f"variations: expected a bundle of {what} {wanted} as {model}, got {path} of {got}"
+                    raise ValueError(msg)
+            made.append((name, where, other.card["hash"]))
+    names = [name for name, *_ in made]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"variations: expected bundles of different names, got {name} twice"
+            raise ValueError(msg)
+    return tuple(made)

@@ -131,7 +131,7 @@ def draw(
     Parameters
     ----------
     model: of `compile_model`.
-    gen, tau: gen jets and levels, (N, 4).
+    gen, tau: gen jets and levels, (N, 4); of fewer levels the targets that are left are 0.
     context: (N, 68); (0, 68) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
     reco: (N, 4), overwritten.
@@ -158,7 +158,10 @@ def draw(
         if model.compressed:
             jets.sizes(base, n, model.coefficients, size)
         targets = tau_tile  # of which nothing is needed once a target is drawn
-        for k in range(N_TARGETS):
+        for k in range(tau.shape[1], N_TARGETS):
+            for t in range(n):
+                targets[k, t] = ZERO
+        for k in range(tau.shape[1]):
             _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
             draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             if model.compressed:

@@ -15,6 +15,7 @@ from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.iqn.device import BLOCK, in_blocks
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, AutoregressiveNetwork, Member, OriginNetwork
+from coffea_iqn.jets.features import PT
 from coffea_iqn.numerics.uniforms import (
     DROPPED,
     HALF,
@@ -150,6 +151,15 @@ class Resident:
             below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
             p = p * (1.0 - below)
         return p
+
+    def median_pt(self, gen: Tensor, context: Tensor | None = None, *, threshold: float) -> Tensor:
+        """The median pt [GeV] of a reco jet above a threshold, both before the scale, (N,)."""
+        assert isinstance(self.network, AutoregressiveNetwork)
+        inputs = self.inputs(gen, context)
+        none, v = inputs[:, :0], self.variables
+        half = torch.full_like(gen[:, PT], 0.5)
+        median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, gen, threshold))
+        return v.raw_pt(median, gen).clamp(min=threshold)
 
     def quantiles(
         self, gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float

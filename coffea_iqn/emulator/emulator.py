@@ -15,7 +15,7 @@ from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks
 from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
-from coffea_iqn.jets.features import MASS, MASS_OFFSET, MASSLESS, PT, SCALES
+from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, MASSLESS, PT, SCALES
 from coffea_iqn.jets.targets import encode
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.dense import singles
@@ -304,6 +304,31 @@ class Prepared:
         """As of `Emulator.respond`."""
         return self._draw(gen, tau, context, levels, with_efficiency=True)
 
+    def median_pt(
+        self, gen: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+    ) -> Floats:
+        """The median pt [GeV] of a reco jet at some eta (N,), (N,) float64: one evaluation of the first conditional."""
+        scale = SCALES[self.emulator.variables.scale]
+        if self.compiled:
+            drawn, _ = self._compiled(gen, np.full((len(gen), 1), 0.5), context, levels, 0)
+            raw_pt = scale.undo(drawn.astype(np.float64))[:, PT]
+        else:
+            on = self.emulator.on(self.device)
+            raw_pt = _with_torch(partial(on.median_pt, threshold=self.threshold), gen, context, on=on)
+        jets = np.zeros((len(gen), N_TARGETS))
+        jets[:, PT], jets[:, ETA] = raw_pt, eta
+        return np.asarray(scale.apply(jets)[:, PT])
+
+    def _compiled(
+        self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
+    ) -> tuple[Floats, Floats]:
+        """Reco jets of as many targets as there are levels, and the first efficiencies, by compiled code."""
+        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
+        columns = np.empty((0, N_COLUMNS)) if context is None else context
+        model = self.emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
+        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(self.threshold), reco, found)
+        return reco, found
+
     def _draw(
         self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
@@ -318,11 +343,7 @@ class Prepared:
             return both[:, :n], both[:, n:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
-        wanted = len(gen) if with_efficiency and own else 0
-        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(wanted, dtype=np.float32)
-        columns = np.empty((0, N_COLUMNS)) if context is None else context
-        model = emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
-        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(threshold), reco, found)
+        reco, found = self._compiled(gen, tau, context, levels, len(gen) if with_efficiency and own else 0)
         if with_efficiency and not own:
             found = emulator.efficiency(gen, context, raw_pt_min=threshold)
         return reco, found

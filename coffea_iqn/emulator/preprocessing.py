@@ -114,6 +114,12 @@ class Variables:
             raw[:, k] = xp.floor(column).clip(max=target.support[1] - 1.0) if target.kind in WHOLE else column
         return xp.astype(SCALES[self.scale].apply(raw), xp.float32, copy=False)
 
+    def raw_pt(self, target: Columns, gen: Columns) -> Any:
+        """The pt [GeV] before the scale of a standardised target of pt, (N,)."""
+        xp = array_namespace(gen)
+        others = xp.zeros((len(gen), N_TARGETS - 1), dtype=target.dtype, device=device(gen))
+        return self._decode_raw(xp.concat([target[:, None], others], axis=1), gen)[:, PT]
+
     def _decode_raw(self, drawn: Columns, gen: Columns) -> Any:
         targets = self.target_scale.first(drawn.shape[1]).invert(drawn)
         if self.compression is not None:

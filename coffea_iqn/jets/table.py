@@ -44,6 +44,11 @@ class JetTable(NamedTuple):
         row = None if self.row is None else self.row[keep]
         return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row, self.columns)
 
+    def by_pt(self) -> JetTable:
+        """The emulated jets by events, in each by pt, the greatest first, then by place."""
+        assert self.row is not None
+        return Drawn(self.values, self.event, self.place, self.row).table(len(self.counts), self.columns)
+
     def valid(self) -> Bools:
         """Where all four numbers are finite and pt is above zero, (N,)."""
         finite = np.isfinite(self.values).T

@@ -1,0 +1,289 @@
+"""Systematic variations: the reco jets of another detector, or of an emulator made wrong, at the same quantile levels.
+
+A variation is a function of a draw, or of what draws. The levels stay, so varied and nominal jets differ by the
+variation and not by chance. `VARIATIONS` is the one table: of what a fold may vary, and what a validation must find.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import pickle
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.jets.features import ETA, MASS, PT
+from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.double import exp, log
+from coffea_iqn.ranges import Range
+
+NOMINAL = "nominal"
+SIDES = {"up": 1.0, "down": -1.0}
+JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes
+LEAST = 2.0**-24  # a level in (0, 1) in single precision, and 1 less it
+
+
+class Draw(NamedTuple):
+    """Jets as they were drawn, and what more is known of the draw.
+
+    Attributes
+    ----------
+    jets: reco jets (N, 4) or more columns; read, never written.
+    median_pt: the median pt [GeV] of each one's gen jet at its eta, NaN where it has none, (N,).
+    at: the reco jets of the same gen jets at other levels, (N, 4).
+    tau: the levels of the jets, (N, 4).
+    generator: of what is neither in the jets nor in the levels.
+    """
+
+    jets: Floats
+    median_pt: Floats | None = None
+    at: Callable[[Floats], Floats] | None = None
+    tau: Floats | None = None
+    generator: np.random.Generator | None = None
+
+
+def _scaled(draw: Draw, by: Any) -> Floats:
+    """Pt and mass times 1 + by: the quantile function of pt, moved."""
+    return _times(draw.jets, 1.0 + by, (PT, MASS))
+
+
+def _stretched(draw: Draw, by: Any) -> Floats:
+    """Pt times (pt / median)^by, mass by the same: the quantile function of log pt, stretched about its median.
+
+    To first order y' = m + (1 + by) (y − m), but never below zero. A jet of no gen jet has no response, and stays.
+    """
+    assert draw.median_pt is not None
+    by = np.array(np.broadcast_to(by, len(draw.jets)), dtype=np.float64)
+    return _times(draw.jets, _power(draw.jets[:, PT].astype(np.float64), draw.median_pt, by), (PT, MASS))
+
+
+@kernel
+def _power(pt: Doubles, median: Doubles, by: Doubles) -> Doubles:
+    factor = np.ones(len(pt))
+    for i in range(len(pt)):
+        if median[i] > 0.0:  # nor NaN
+            factor[i] = exp(by[i] * (log(pt[i]) - log(median[i])))
+    return factor
+
+
+def _mass_scaled(draw: Draw, by: Any) -> Floats:
+    return _times(draw.jets, 1.0 + by, (MASS,))
+
+
+def _times(jets: Floats, factor: Any, columns: Iterable[int]) -> Floats:
+    varied = jets.copy()
+    for k in columns:
+        varied[:, k] = jets[:, k] * factor
+    return varied
+
+
+def _more_found(efficiency: Floats, by: Any) -> Floats:
+    """P(reconstructed) + by, from 0 to 1; where the detector is not, nothing is found."""
+    return np.where(efficiency > 0.0, np.clip(efficiency + by, 0.0, 1.0), 0.0).astype(np.float32)
+
+
+def _pt_smeared(draw: Draw, by: Any) -> Floats:
+    assert draw.generator is not None
+    return _times(draw.jets, 1.0 + by * draw.generator.standard_normal(len(draw.jets)).astype(np.float32), (PT,))
+
+
+def _tails_cut(draw: Draw, by: Any) -> Floats:
+    """Within so many half widths of the median: phi, which would have to be unwound, is left as it is."""
+    assert draw.at is not None
+    reco = draw.jets.copy()
+    levels = [NormalDist().cdf(z) for z in (-1.0, 0.0, 1.0)]
+    low, median, high = (draw.at(np.full_like(draw.tau, level)) for level in levels)
+    for k in (PT, ETA, MASS):
+        reach = by * np.abs(high[:, k] - low[:, k]) / 2.0  # eta of jets behind falls where their level rises
+        reco[:, k] = np.clip(reco[:, k], median[:, k] - reach, median[:, k] + reach)
+    return reco
+
+
+def _independent(draw: Draw, _: Any) -> Floats:
+    """Each variable from a draw of its own."""
+    assert draw.at is not None and draw.tau is not None and draw.generator is not None
+    tau, columns = draw.tau, [draw.jets[:, 0]]
+    for k in range(1, tau.shape[1]):
+        levels = draw.generator.uniform(tau.min(), tau.max(), tau.shape).astype(np.float32)
+        columns.append(draw.at(levels)[:, k])
+    return np.stack(columns, axis=1)
+
+
+class Variation(NamedTuple):
+    """An entry of the table.
+
+    Attributes
+    ----------
+    of: `JETS`, pt and mass of the same jets; `FOUND`, which gen jets are found; `EMULATOR`, what draws them; `WRONG`,
+        jets of a report.
+    says: what it does, in a line.
+    change: of a `Draw`, or of efficiencies (N,), and a relative size with its sign. None for another emulator.
+    size: by default.
+    sizes: it may have.
+    """
+
+    of: str
+    says: str
+    change: Callable[[Any, Any], Floats] | None = None
+    size: float | None = None
+    sizes: Range = Range(least=0, below=1)
+
+
+VARIATIONS = {
+    "JES": Variation(JETS, "jet energy scale: pt and mass scaled", _scaled, 0.01),
+    "JER": Variation(JETS, "jet energy resolution: the response stretched about its median", _stretched, 0.1),
+    "JMS": Variation(JETS, "jet mass scale", _mass_scaled, 0.01),
+    "EFF": Variation(FOUND, "probability of a gen jet to be found, absolute", _more_found, 0.01),
+    "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
+    "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
+    "pt-smeared": Variation(WRONG, "pt smeared at random", _pt_smeared, 0.02),
+    "mass-shifted": Variation(WRONG, "mass scaled", _mass_scaled, 0.01),
+    "tails-cut": Variation(WRONG, "nothing beyond so many half widths", _tails_cut, 3.0),
+    "independent": Variation(WRONG, "each variable drawn on its own", _independent),
+}
+"""What may be varied, or made wrong, by name."""
+
+FOLDED = [name for name, variation in VARIATIONS.items() if variation.of != WRONG]
+SPOILINGS = [name for name, variation in VARIATIONS.items() if variation.of == WRONG]
+Size = float | str | Callable[[Floats, Floats], Any] | None
+
+
+@dataclass(frozen=True, repr=False)
+class Asked:
+    """A variation that is asked for, of a size.
+
+    Parameters
+    ----------
+    name: key of `VARIATIONS`, in capitals or not.
+    size: a number; a function of pt [GeV] and eta, (N,) each, to sizes, (N,); of another emulator where it is. None
+        for the default.
+
+    Raises
+    ------
+    ValueError: when there is no such variation, or it has no such size.
+    """
+
+    name: str
+    size: Size = None
+    of: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        name = str(self.name).upper()
+        if name not in FOLDED:
+            msg = f"variations: expected one of {', '.join(map(str.lower, FOLDED))}, got {self.name!r}"
+            raise ValueError(msg)
+        entry, size = VARIATIONS[name], self.size
+        if size is None:
+            size = entry.size
+        if entry.change is None:
+            if size is None and name == "MODEL" or size is not None and not (isinstance(size, str | Path) and str(size)):
+                msg = f"variations: expected {name.lower()} of a bundle's name or path, got {size!r}"
+                raise ValueError(msg)
+            size = None if size is None else str(size)
+        elif not callable(size):
+            if isinstance(size, str):
+                with contextlib.suppress(ValueError):
+                    size = float(size)
+            if size not in entry.sizes:
+                msg = f"variations: expected {name.lower()} of {entry.sizes}, got {size!r}"
+                raise ValueError(msg)
+        for key, value in (("name", name), ("size", size), ("of", entry.of)):
+            object.__setattr__(self, key, value)
+
+    @classmethod
+    def parse(cls, given: str) -> Asked:
+        """From "jes" or "jes=0.02"."""
+        name, equals, size = given.partition("=")
+        if equals and not size or "=" in size:
+            msg = f"variations: expected NAME or NAME=SIZE, got {given!r}"
+            raise ValueError(msg)
+        return cls(name, size or None)
+
+    def __repr__(self) -> str:
+        """Its name and size; a function by what it pickles to, so that equal texts are of equal variations."""
+        size = self.size
+        if callable(size):
+            name = getattr(size, "__qualname__", type(size).__qualname__)
+            size = f"{name}:{hashlib.sha256(pickle.dumps(size)).hexdigest()[:12]}"
+        return self.name.lower() if size is None else f"{self.name.lower()}={size}"
+
+    @property
+    def systematics(self) -> dict[str, float]:
+        """What histograms call its two sides, and their signs; nothing for another emulator."""
+        return {} if self.of == EMULATOR else {f"{self.name}_{side}": sign for side, sign in SIDES.items()}
+
+    def size_of(self, jets: Floats) -> Any:
+        """Of jets (N, 4), a number or (N,).
+
+        Raises
+        ------
+        ValueError: when a function gives sizes that it may not have.
+        """
+        if not callable(self.size):
+            return self.size
+        sizes = np.broadcast_to(np.asarray(self.size(jets[:, PT], jets[:, ETA]), dtype=np.float64), len(jets))
+        for end in (sizes.min(), sizes.max()) if len(sizes) else ():  # NaN where one is
+            VARIATIONS[self.name].sizes.check(**{f"variations: {self.name.lower()}": float(end)})
+        return sizes
+
+    def change(self, nominal: Draw | Floats, jets: Floats, sign: float) -> Floats:
+        """Jets, or efficiencies, of one side; jets (N, 4) are those whose pt and eta its size depends on."""
+        change = VARIATIONS[self.name].change
+        assert change is not None
+        return change(nominal, sign * self.size_of(jets))
+
+
+def asked_of(given: Iterable[str | Asked] | Mapping[str, Size]) -> tuple[Asked, ...]:
+    """The variations that are asked for: "jes", "jes=0.02", or by name with their sizes.
+
+    Raises
+    ------
+    ValueError: as of `Asked`, or where one is asked for twice.
+
+    >>> asked_of(["jes", "eff=0.02"]), asked_of({"JER": 0.05})
+    ((jes=0.01, eff=0.02), (jer=0.05,))
+    """
+    if isinstance(given, Mapping):
+        made = tuple(Asked(name, size) for name, size in given.items())
+    else:
+        each = [given] if isinstance(given, str) else given
+        made = tuple(one if isinstance(one, Asked) else Asked.parse(one) for one in each)
+    names = [one.name if one.name != "MODEL" else repr(one) for one in made]
+    for name in names:
+        if names.count(name) > 1:
+            msg = f"variations: expected each once, got {name.lower()} {names.count(name)} times"
+            raise ValueError(msg)
+    return made
+
+
+def morphed(
+    gen: Floats,
+    reco: Floats,
+    source: Emulator,
+    target: Emulator,
+    context: Floats | None = None,
+    *,
+    within_atom: Floats | None = None,
+) -> Floats:
+    """Reco jets of one detector as another has them: its quantiles at the levels of the jets in the first.
+
+    Parameters
+    ----------
+    gen, context: gen jets (N, 4), and what is known of them, (N, 68) or None.
+    reco: the reco jet of each in the detector of source, (N, 4).
+    source, target: emulators of the two; the first one's quantiles must not cross.
+    within_atom: of jets without a mass, as of `Emulator.cdf`.
+
+    Returns
+    -------
+    reco jets (N, 4); those that source emulated come out as target emulates them at the same levels.
+    """
+    tau = source.cdf(gen, reco, context, within_atom=within_atom).clip(LEAST, 1.0 - LEAST)
+    return target.sample(gen, tau, context)

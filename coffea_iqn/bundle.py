@@ -395,8 +395,9 @@ def members(model: str | Path) -> dict[str, str]:
     folder = path / MEMBERS_FOLDER if (path / CARD).is_file() else path
     found = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=lambda one: (len(one.name), one.name))
     if len(found) < 2:
-        msg = f"ensemble {str(model)!r}: expected a bundle of train --ensemble, or a folder of two bundles or more"
-        raise BundleError(f"{msg}, found {len(found)} in {folder}")
+        wanted = "expected a bundle of train --ensemble, or a folder of two bundles or more"
+        msg = f"ensemble {str(model)!r}: {wanted}, found {len(found)} in {folder}"
+        raise BundleError(msg)
     return {f"ENS{k}": str(one) for k, one in enumerate(found)}
 
 

@@ -24,11 +24,11 @@ from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import crowded
-from coffea_iqn.jets.table import Drawn, JetTable, interleaved
+from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.ranges import GEV, Range, check_choice
-from coffea_iqn.variations import EMULATOR, FOUND, JETS, NOMINAL, SIDES, Asked, Draw, Size, asked_of
+from coffea_iqn.variations import EMULATOR, FOUND, JETS, SIDES, Asked, Draw, Size, asked_of
 
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
@@ -78,7 +78,9 @@ class Folding:
             found = {name: u < one for name, one in efficiencies.items()}
         return {
             # what `_finish` draws again, it does in place
-            name: self._finish(gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name)
+            name: self._finish(
+                gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name
+            )
             for name, one in found.items()
         }
 
@@ -489,7 +491,9 @@ class IQNFolder:
             self._check_radius(gen, distances)
         columns = {folding.name: (*VARIABLES, *folding.emulator.emulator.variables.more) for folding in foldings}
         tables = {
-            name: [Drawn.joined(made).table(len(jets.counts), columns.get(name, columns[NOMINAL])) for made in drawn[name]]
+            name: [
+                Drawn.joined(made).table(len(jets.counts), columns.get(name, columns[NOMINAL])) for made in drawn[name]
+            ]
             for name in drawn
         }
         tables |= self._vary_jets(tables[NOMINAL])

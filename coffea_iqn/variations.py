@@ -24,7 +24,6 @@ from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exp, log
 from coffea_iqn.ranges import Range
 
-NOMINAL = "nominal"
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes
 LEAST = 2.0**-24  # a level in (0, 1) in single precision, and 1 less it
@@ -43,7 +42,7 @@ class Draw(NamedTuple):
     """
 
     jets: Floats
-    median_pt: Floats | None = None
+    median_pt: Doubles | None = None
     at: Callable[[Floats], Floats] | None = None
     tau: Floats | None = None
     generator: np.random.Generator | None = None
@@ -108,7 +107,9 @@ def _tails_cut(draw: Draw, by: Any) -> Floats:
 
 def _independent(draw: Draw, _: Any) -> Floats:
     """Each variable from a draw of its own."""
-    assert draw.at is not None and draw.tau is not None and draw.generator is not None
+    assert draw.at is not None
+    assert draw.tau is not None
+    assert draw.generator is not None
     tau, columns = draw.tau, [draw.jets[:, 0]]
     for k in range(1, tau.shape[1]):
         levels = draw.generator.uniform(tau.min(), tau.max(), tau.shape).astype(np.float32)
@@ -183,7 +184,7 @@ class Asked:
         if size is None:
             size = entry.size
         if entry.change is None:
-            if size is None and name == "MODEL" or size is not None and not (isinstance(size, str | Path) and str(size)):
+            if not (isinstance(size, str | Path) and str(size)) and (size is not None or name == "MODEL"):
                 msg = f"variations: expected {name.lower()} of a bundle's name or path, got {size!r}"
                 raise ValueError(msg)
             size = None if size is None else str(size)
@@ -201,7 +202,7 @@ class Asked:
     def parse(cls, given: str) -> Asked:
         """From "jes" or "jes=0.02"."""
         name, equals, size = given.partition("=")
-        if equals and not size or "=" in size:
+        if equals and not size:
             msg = f"variations: expected NAME or NAME=SIZE, got {given!r}"
             raise ValueError(msg)
         return cls(name, size or None)

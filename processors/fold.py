@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -21,15 +21,20 @@ from coffea_iqn.folder import IQNFolder
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.ranges import GEV, Range
+from coffea_iqn.variations import JETS, Asked, Size
 
 
 class EqualEventsWarning(UserWarning):
     """Events of a dataset were drawn at equal quantile levels: their jets scatter together, not independently."""
+
+
+class BelowThresholdWarning(UserWarning):
+    """Variations bring up jets from below the detector's threshold, which the nominal jets do not have."""
 
 
 ABS_ETA = Range(above=0, most=100)
@@ -43,12 +48,14 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle, or the path of one.
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity: as of `IQNFolder`. With
-        replicas, a histogram is filled with 1 / replicas of an event's weight, and its variance is that of sums over
-        events: draws of one are correlated.
+    seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity, variations: as of `IQNFolder`.
+        With replicas, a histogram is filled with 1 / replicas of an event's weight, and its variance is that of sums
+        over events: draws of one are correlated.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
     skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
+
+    With variations the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
     Takes NanoAOD (`NanoAODSchema`) and Delphes (`DelphesSchema`) files. A run returns
     `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`; the histograms are those of
@@ -58,10 +65,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
     ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
-        than the bundle's.
+        than the bundle's; for a skim with variations of which jets there are.
 
     Warns
     -----
+    BelowThresholdWarning: when a variation of the jets' energy needs jets from below the detector's threshold.
     EqualEventsWarning: at the end of a run, when events of a dataset are of equal identity; found where a file, or a
         large part of it, numbers its events as another does.
     """
@@ -84,6 +92,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         any_radius: bool = False,
         identity: str = "event",
         skim: Skim | None = None,
+        variations: Iterable[str | Asked] | Mapping[str, Size] = (),
     ) -> None:
         GEV.check(pt_min=pt_min)
         ABS_ETA.check(eta_max=eta_max)
@@ -98,12 +107,35 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             names=names,
             any_radius=any_radius,
             identity=identity,
+            variations=variations,
         )
         self.gen = gen
         self.truth = truth
         self.pt_min = pt_min
         self.eta_max = eta_max
         self.skim = skim
+        of_others = [asked for asked in self.folder.variations if asked.of != JETS]
+        if skim is not None and of_others:
+            msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"
+            raise ValueError(msg)
+        self._warn_of_threshold()
+
+    def _warn_of_threshold(self) -> None:
+        """Jets that would come up over `pt_min` have to be there."""
+        variables = self.folder.emulator.variables
+        at = np.array([[variables.raw_pt_min, 0.0, 0.0, 0.0]])  # where the scale adds most
+        edge = SCALES[variables.scale].apply(at) if variables.raw_pt_min else np.zeros_like(at)
+        for asked in self.folder.variations:
+            if (
+                asked.of == JETS
+                and edge[0, PT]
+                and edge[0, PT] * (1.0 + float(np.max(asked.size_of(edge)))) > self.pt_min
+            ):
+                msg = (
+                    f"pt_min: expected above {edge[0, PT]:.3g} GeV, where the detector's jets begin, and the size of "
+                    f"{asked}, got {self.pt_min:g}: jets that it brings up from below are missing"
+                )
+                warnings.warn(msg, BelowThresholdWarning, stacklevel=3)
 
     @property
     def identity(self) -> str:
@@ -127,13 +159,20 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
 
-        files = [] if self.skim is None else [str(self.skim.write(events, gen_table, folded.reco, self._about()))]
+        files = []
+        if self.skim is not None:
+            files = [str(self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied))]
         filler = filling.Filler(dataset, weights)
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
             n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)
             cutflow[f"{level}_jets_selected"] = n_selected
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
+        for name, replicas in folded.varied.items():
+            n_selected = filler.fill_jets("reco", replicas, pt_min=self.pt_min, eta_max=self.eta_max, systematic=name)
+            cutflow[f"reco_jets_selected_{name}"] = n_selected
+            pairs = [emulated_pairs(folded.gen, jets) for jets in replicas]
+            filler.fill_response("reco", pairs, systematic=name)
         if "truth" in levels:
             filler.fill_response("truth", [self._true_pairs(folded.gen, *levels["truth"])])
         return {
@@ -151,9 +190,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        hists = filling.to_hists(accumulator["sums"], cutflow)
+        hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics)
         for dataset, flow in cutflow.items():
-            every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]
+            every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # which is there once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 

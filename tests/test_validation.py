@@ -27,9 +27,10 @@ from coffea_iqn.validation.comparison import (
     draw_copies,
     validate,
 )
-from coffea_iqn.validation.distortions import SPOILINGS, spoil
+from coffea_iqn.validation.distortions import spoil
 from coffea_iqn.validation.report import sections
 from coffea_iqn.validation.verdict import BY_KEY, CHECKS, judged
+from coffea_iqn.variations import SPOILINGS
 from conftest import CARD, TINY, make_pairs, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)

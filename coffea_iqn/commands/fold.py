@@ -17,7 +17,7 @@ from rich.table import Table
 
 from coffea_iqn import bundle, running
 from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, device_name, open_executor
-from coffea_iqn.commands.options import add_figure_options, add_force_option, path, text
+from coffea_iqn.commands.options import add_figure_options, add_force_option, checked, path, text
 from coffea_iqn.commands.terminal import (
     QUIET_SECONDS,
     complain,
@@ -42,6 +42,7 @@ from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.ranges import GEV
 from coffea_iqn.running import Checkpoints, Skipped
+from coffea_iqn.variations import FOLDED, VARIATIONS, Asked
 
 DEFAULT = "cms-delphes-ak4"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
@@ -51,6 +52,7 @@ EXAMPLES = """examples:
   coffea-iqn fold "qcd=store/*.root" ttbar=list.txt --executor futures --workers 8 --output folded
   coffea-iqn fold fileset.json --executor dask --scheduler tcp://host:8786 --output folded
   coffea-iqn fold delphes.root --model cms-delphes-ak5 --output folded
+  coffea-iqn fold nano.root --variations jes jer=0.05 eff --output folded
   coffea-iqn fold nano.root --skim root --as Jet --keep "GenJet_*" --output folded
 """
 
@@ -96,6 +98,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=20.0,
         metavar="GEV",
         help="least pt of jets in the histograms (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--variations",
+        nargs="+",
+        type=checked(Asked.parse),
+        default=[],
+        metavar="NAME[=SIZE]",
+        help="systematic variations at the same quantile levels, after the files: "
+        + "; ".join(f"{name.lower()}, {VARIATIONS[name].says}" for name in FOLDED)
+        + " (default: none)",
     )
     parser.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
     add_figure_options(parser)
@@ -178,6 +190,7 @@ def _fold(arguments: argparse.Namespace) -> None:
         identity=arguments.identity or "event",
         pt_min=arguments.pt_min,
         skim=skim,
+        variations=arguments.variations,
     )
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     plain_names(datasets)  # which have to differ

@@ -32,9 +32,10 @@ from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import metrics, report
 from coffea_iqn.validation.comparison import N_STEPS, QUICK, Effort, compare_events, compare_spectra
 from coffea_iqn.validation.comparison import validate as validate_pairs
-from coffea_iqn.validation.distortions import SPOILINGS, spoil
+from coffea_iqn.validation.distortions import spoil
 from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
 from coffea_iqn.validation.verdict import BY_KEY, outcome
+from coffea_iqn.variations import SPOILINGS
 
 SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes by their names
 QUICK_EVENTS = 60_000  # read for a quick look

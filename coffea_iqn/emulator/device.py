@@ -159,7 +159,8 @@ class Resident:
         none, v = inputs[:, :0], self.variables
         half = torch.full_like(gen[:, PT], 0.5)
         median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, gen, threshold))
-        return v.raw_pt(median, gen).clamp(min=threshold)
+        raw_pt: Tensor = v.raw_pt(median, gen).clamp(min=threshold)
+        return raw_pt
 
     def quantiles(
         self, gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float

@@ -69,7 +69,14 @@ class Skim:
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
 
-    def write(self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable], about: Mapping[str, Any]) -> Path:
+    def write(
+        self,
+        events: ak.Array,
+        gen: JetTable,
+        reco: Sequence[JetTable],
+        about: Mapping[str, Any],
+        varied: Mapping[str, Sequence[JetTable]] | None = None,
+    ) -> Path:
         """Write the file of a chunk.
 
         Parameters
@@ -78,6 +85,7 @@ class Skim:
         gen: the gen jets of its events, all of the collection.
         reco: the emulated jets of its events, one for each replica.
         about: what made them, kept in the file.
+        varied: by systematic, variations of the same jets, as reco: their pt and mass become `IQNJet_pt_jesUp`, ...
 
         Returns
         -------
@@ -98,12 +106,14 @@ class Skim:
         part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
-        columns = self._columns(events, gen, reco)
+        columns = self._columns(events, gen, reco, varied or {})
         with written(path, content) as file:
             file.extend(columns)
         return path
 
-    def _columns(self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable]) -> dict[str, ak.Array]:
+    def _columns(
+        self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable], varied: Mapping[str, Sequence[JetTable]]
+    ) -> dict[str, ak.Array]:
         weights = event_weights(events)
         weights = np.ones(len(events)) if weights is None else weights
         k = len(reco)
@@ -119,6 +129,10 @@ class Skim:
         jets = interleaved(reco)
         fields = {name: jets.values[:, column] for column, name in enumerate(jets.columns)}
         fields["genJetIdx"] = jets.place.astype(np.int32)
+        for systematic, tables in varied.items():
+            source, _, side = systematic.rpartition("_")
+            values = interleaved(tables).values
+            fields |= {f"{n}_{source.lower()}{side.capitalize()}": values[:, FIELDS[n]] for n in ("pt", "mass")}
         return columns | {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
 
     def _what_jets_point_to(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:

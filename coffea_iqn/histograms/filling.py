@@ -1,6 +1,7 @@
 """The histograms of a fold: booked, and filled from the jets of one level.
 
-Every histogram has the axes `dataset` (growing), `level` (gen, reco: emulated, truth) and one or more variables.
+Every histogram has the axes `dataset` (growing), `level` (gen, reco: emulated, truth) and one or more variables; where
+there are systematic variations, before these `systematic` (growing), nominal first, which gen and truth are alone.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from coffea_iqn.histograms.binning import Binning
 from coffea_iqn.histograms.observables import observables
 from coffea_iqn.jets.features import ETA, PT
-from coffea_iqn.jets.table import JetTable
+from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
 
@@ -61,18 +62,23 @@ AXES: dict[str, tuple[Any, ...]] = {
 """The variables of each histogram; an axis has the name of the column that fills it."""
 
 
-def book(datasets: Sequence[str] = ()) -> dict[str, hist.Hist]:
-    """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with."""
+def book(datasets: Sequence[str] = (), systematics: Sequence[str] = (NOMINAL,)) -> dict[str, hist.Hist]:
+    """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with.
+
+    Where systematics are more than the nominal one there is an axis of them.
+    """
     dataset = hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset")
     level = hist.axis.StrCategory(LEVELS, name="level", label="Level")
-    return {name: hist.Hist(dataset, level, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
+    varied = hist.axis.StrCategory(systematics, growth=True, name="systematic", label="Systematic")
+    first = (dataset, level, varied) if len(systematics) > 1 else (dataset, level)
+    return {name: hist.Hist(*first, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
 
 
 Entries = tuple[Ints, dict[str, npt.NDArray[Any]]]
 """Of entries the event of each, (N,), and by name the columns that there are of them, each (N,)."""
 
-Sums = dict[tuple[str, str, str, int], Doubles]
-"""What chunks add up to: for (histogram, dataset, level, limb) sums of weights and of their squares, (2, bins)."""
+Sums = dict[tuple[str, str, str, str, int], Doubles]
+"""What chunks add up to: for (histogram, dataset, level, systematic, limb) sums of weights and squares, (2, bins)."""
 
 BLOCK = 32768  # events or pairs at a time: what is found of them stays in the processor's cache
 
@@ -94,21 +100,24 @@ class Filler:
         self.dataset = dataset
         self.event_weights = weights
         self.weights = Weights.of(weights)
-        # by level, columns and limbs, the sums in all the histograms that such columns fill, as of `exact_sums.add`
-        self._totals: dict[tuple[str, tuple[str, ...], tuple[int, ...]], Doubles] = {}
+        # by level, systematic, columns and limbs, the sums in all the histograms that such columns fill, as of
+        # `exact_sums.add`
+        self._totals: dict[tuple[str, str, tuple[str, ...], tuple[int, ...]], Doubles] = {}
 
     @property
     def sums(self) -> Sums:
         """What was filled, to be added to those of other chunks; `to_hists` makes histograms of them."""
         sums: Sums = {}
-        for (level, columns, limbs), totals in self._totals.items():
+        for (level, systematic, columns, limbs), totals in self._totals.items():
             for name, place in _binning(columns).places.items():
                 for k, limb in enumerate(limbs):
-                    key = (name, self.dataset, level, limb)
+                    key = (name, self.dataset, level, systematic, limb)
                     sums[key] = sums.get(key, 0.0) + totals[k, place].T
         return sums
 
-    def fill_jets(self, level: str, replicas: Sequence[JetTable], *, pt_min: float, eta_max: float) -> int:
+    def fill_jets(
+        self, level: str, replicas: Sequence[JetTable], *, pt_min: float, eta_max: float, systematic: str = NOMINAL
+    ) -> int:
         """Fill the spectra of one level: one entry a jet, and one an event.
 
         Parameters
@@ -117,6 +126,7 @@ class Filler:
         replicas: the jets of all events, any order in an event; several times where events were drawn several times.
         pt_min: least pt [GeV] of the jets that count.
         eta_max: greatest |eta| of the jets that count.
+        systematic: that the jets are.
 
         Returns
         -------
@@ -131,22 +141,27 @@ class Filler:
                 rows = slice(end[start] - jets.counts[start], end[events][-1])
                 found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max))
             for of_replicas in zip(*found, strict=True):
-                self._fill(level, of_replicas, start)
+                self._fill((level, systematic), of_replicas, start)
             n_selected += sum(len(event) for (event, _), *_ in found)
         return n_selected
 
-    def fill_response(self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]]) -> None:
+    def fill_response(
+        self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]], *, systematic: str = NOMINAL
+    ) -> None:
         """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
         if len(replicas) == 1:
             gen, reco_pt, event = replicas[0]
             for start in range(0, len(event), BLOCK):
                 rows = slice(start, start + BLOCK)
-                self._fill(level, [_response(gen[rows], reco_pt[rows], event[rows])])
+                self._fill((level, systematic), [_response(gen[rows], reco_pt[rows], event[rows])])
         else:  # entries of an event have to come together
-            self._fill(level, [_response(*columns) for columns in replicas])
+            self._fill((level, systematic), [_response(*columns) for columns in replicas])
 
-    def _fill(self, level: str, replicas: Sequence[Entries], first_event: int = 0) -> None:
-        """Fill all histograms that the entries have the columns of; their events count from the first one."""
+    def _fill(self, of: tuple[str, str], replicas: Sequence[Entries], first_event: int = 0) -> None:
+        """Fill all histograms that the entries have the columns of; their events count from the first one.
+
+        of: level and systematic.
+        """
         columns = tuple(replicas[0][1])
         binning = _binning(columns)
         event = _joined([event for event, _ in replicas]) + first_event
@@ -155,7 +170,7 @@ class Filler:
         if len(replicas) > 1:
             bins, of_cells = event_entries(bins, event, self.event_weights, share=1.0 / len(replicas))
             event, weights = np.arange(len(of_cells)), Weights.of(of_cells)
-        key = level, columns, weights.limbs
+        key = *of, columns, weights.limbs
         if key not in self._totals:
             self._totals[key] = np.zeros((len(weights.limbs), binning.n_bins, 2))
         add(self._totals[key], bins, event, weights.parts)
@@ -191,16 +206,20 @@ def _response(gen: Floats, reco_pt: Floats, event: Ints) -> Entries:
     return event, {"gen_pt": gen_pt, "gen_abs_eta": np.abs(gen[:, ETA]), "response": reco_pt / gen_pt}
 
 
-def to_hists(sums: Sums, datasets: Iterable[str]) -> dict[str, hist.Hist]:
-    """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled."""
-    limbs: dict[tuple[str, str, str], dict[int, Doubles]] = {}
-    for (name, dataset, level, limb), part in sums.items():
-        limbs.setdefault((name, dataset, level), {})[limb] = part
-    names = sorted({*datasets, *(dataset for _, dataset, _ in limbs)})
-    hists = book(names)
+def to_hists(sums: Sums, datasets: Iterable[str], systematics: Sequence[str] = (NOMINAL,)) -> dict[str, hist.Hist]:
+    """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled.
+
+    systematics: those that were filled, nominal first.
+    """
+    limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
+    for (name, dataset, level, systematic, limb), part in sums.items():
+        limbs.setdefault((name, dataset, level, systematic), {})[limb] = part
+    names = sorted({*datasets, *(dataset for _, dataset, *_ in limbs)})
+    hists = book(names, systematics)
     views = {name: histogram.view(flow=True) for name, histogram in hists.items()}
-    for (name, dataset, level), parts in limbs.items():
+    for (name, dataset, level, systematic), parts in limbs.items():
         view = views[name][names.index(dataset), LEVELS.index(level)]
+        view = view[systematics.index(systematic)] if len(systematics) > 1 else view
         values, variances = merge(parts)
         view["value"] = values.reshape(view.shape)
         view["variance"] = variances.reshape(view.shape)

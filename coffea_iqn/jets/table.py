@@ -11,6 +11,8 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 
+NOMINAL = "nominal"  # the systematic of jets that no variation changed
+
 
 class JetTable(NamedTuple):
     """The jets of all events in a row.

@@ -28,6 +28,7 @@ from coffea_iqn.plotting.spectra import (
     plot_response,
     plot_response_slices,
     plot_spectrum,
+    systematic_band,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "plot_weights",
     "save",
     "save_all",
+    "systematic_band",
 ]

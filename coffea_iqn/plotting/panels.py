@@ -150,6 +150,13 @@ def draw_levels(
     }
 
 
+def draw_band(panel: Axes, edges: Doubles, values: Doubles, lower: Doubles, upper: Doubles) -> Patch:
+    """A hatched band from so far below values to so far above, as of systematic uncertainties. Returns its handle."""
+    style: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
+    panel.stairs(values + upper, edges, baseline=values - lower, fill=True, zorder=2, **style)
+    return Patch(**style)
+
+
 def draw_ratio(
     panel: Axes, edges: Doubles, centres: Doubles, compared: Ratio, ranges: Sequence[float] = RANGES, text: str = ""
 ) -> None:

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, NoReturn
 import hist
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from coffea_iqn.closure import agreement, median_and_width_from
@@ -30,6 +31,7 @@ from coffea_iqn.plotting.panels import (
     carried,
     clear_ends,
     compare_slices,
+    draw_band,
     draw_levels,
     draw_ratio,
     draw_slices,
@@ -92,21 +94,23 @@ def plot_spectrum(
 
     Parameters
     ----------
-    histogram: with axes dataset, level and one variable.
+    histogram: with axes dataset, level, systematic where there are variations, and one variable.
     dataset: the one to plot.
     label, energy, truth_label, selection: as said above.
 
     Entries are divided by the widths of the bins; of equal ones, by the number that were joined. The grey band is the
     uncertainty of the denominator, the bars are that of the numerator; a triangle is a bin beyond the range. χ² is of
-    what is shown of emulated and true jets.
+    what is shown of emulated and true jets. The hatched band is how far variations move the emulated jets.
 
     Raises
     ------
     ValueError: when the histogram has other axes, or not the dataset; lists those there are.
     """
+    histogram, varied = _apart(histogram)
     _check(histogram, dataset, variables=1)
     axis = histogram.axes[2]
     content = {level: _content(histogram, dataset, level) for level in _LEVELS}
+    content |= {name: _content(one, dataset, "reco") for name, one in varied.items()}
     integer = isinstance(axis, hist.axis.Integer)
     edges = np.asarray(axis.edges, dtype=np.float64) - (0.5 if integer else 0.0)
     widths = np.diff(edges)
@@ -122,7 +126,7 @@ def plot_spectrum(
         shown = slice(filled[0], filled[-1] + 1)
         edges = edges[filled[0] : filled[-1] + 2]
         content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
-        present = [name for name, (_, variance) in content.items() if variance.any()]
+        present = [name for name in _LEVELS if content[name][1].any()]
         weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
         reference = "truth" if "truth" in present else "gen"
         both = [content[name] for name in present if name in ("reco", reference)]
@@ -137,13 +141,12 @@ def plot_spectrum(
         centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
 
         names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
-        handles = draw_levels(top, edges, centres, scaled)
-        top.legend(
-            [handles[name] for name in present],
-            [names[name] for name in present],
-            loc="upper right",
-            **(SHARED if len(present) > 1 else {}),
-        )
+        handles = draw_levels(top, edges, centres, {name: scaled[name] for name in present})
+        legend = {names[name]: handles[name] for name in present}
+        band = systematic_band(scaled["reco"][0], {name: scaled[name][0] for name in varied})
+        if varied:
+            legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
+        top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
         note(top, selection.lines(axis.label))
         of = f"Weighted {_entries(axis)}" if weighted else _entries(axis).capitalize()
         scale = f"  [$10^{{{power}}}$]" if power else ""
@@ -152,17 +155,13 @@ def plot_spectrum(
 
         if len(both) > 1:
             text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
-            draw_ratio(bottom, edges, centres, ratio(*content["reco"], *content[reference]), text=text)
+            compared = ratio(*content["reco"], *content[reference])
+            draw_ratio(bottom, edges, centres, compared, text=text)
+            if varied:
+                draw_band(bottom, edges, compared.values, *(side / scaled[reference][0] for side in band))
         bottom.set_ylabel(f"Emulated /\n{names[reference]}", loc="center", fontsize="small")
         bottom.set_xlabel(axis.label)
-        for panel in (top, bottom):
-            panel.set_xlim(edges[0], edges[-1])
-        if log_x:
-            make_log_x(top, bottom)
-        elif integer:
-            bottom.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
-            for panel in (top, bottom):
-                panel.xaxis.set_minor_locator(NullLocator())
+        _limit_x((top, bottom), edges, log=log_x, integer=integer)
         return finish(figure)
 
 
@@ -190,6 +189,7 @@ def plot_response(
     ------
     ValueError: when the histogram has other axes, or not the dataset; lists those there are.
     """
+    histogram, _ = _apart(histogram)
     _check(histogram, dataset, variables=3)
     pt, eta, response = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:])
     levels = []
@@ -253,6 +253,7 @@ def plot_response_slices(
     ------
     ValueError: when the histogram has other axes, or not the dataset or the bin; lists those there are.
     """
+    histogram, _ = _apart(histogram)
     _check(histogram, dataset, variables=3)
     pt, eta = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:4])
     if eta_bin is not None and not 0 <= eta_bin < len(eta) - 1:
@@ -358,7 +359,7 @@ def plot_all(
         if name == "response":
             figures[name] = plot_response(histogram, **options)
             figures["response_slices"] = plot_response_slices(histogram, **options)
-        elif len(histogram.axes) == 3:
+        elif len(_apart(histogram)[0].axes) == 3:
             figures[name] = plot_spectrum(histogram, **options)
         else:
             figures |= {f"{name}{k}": plot_spectrum(part, **options) for k, part in enumerate(_slices(histogram))}
@@ -374,6 +375,17 @@ def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, bool]:
     if uniform or low <= 0 or edges[-1] / low <= (10 if edges[0] else 100):
         return edges, False
     return np.asarray([low, *edges[1:]]), True
+
+
+def _limit_x(panels: Sequence[Axes], edges: Doubles, *, log: bool, integer: bool) -> None:
+    for panel in panels:
+        panel.set_xlim(edges[0], edges[-1])
+    if log:
+        make_log_x(*panels)
+    elif integer:
+        panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, nbins=16))
+        for panel in panels:
+            panel.xaxis.set_minor_locator(NullLocator())
 
 
 def _entries(axis: Any) -> str:
@@ -393,6 +405,39 @@ def _chi2(emulated: tuple[Doubles, Doubles], truth: tuple[Doubles, Doubles]) -> 
     """χ² of two spectra, from values and variances, as text."""
     found = agreement(emulated, truth, min_entries=MIN_OF_NUMBER)
     return chi2_text(*found) if found.ndf else ""
+
+
+def systematic_band(nominal: Doubles, varied: Mapping[str, Doubles]) -> tuple[Doubles, Doubles]:
+    """How far down and up variations move a spectrum, in quadrature, (bins,) each.
+
+    Parameters
+    ----------
+    nominal: values, (bins,).
+    varied: the same by systematic: JES_up and JES_down are of one source, ENS0, ENS1, ... the members of an ensemble,
+        whose standard deviation counts both ways; any other is one-sided.
+
+    >>> systematic_band(np.array([10.0]), {"JES_up": np.array([13.0]), "JES_down": np.array([9.0])})
+    (array([1.]), array([3.]))
+    """
+    sources: dict[str, list[Doubles]] = {}
+    for name, values in varied.items():
+        sources.setdefault(re.sub(r"_(up|down)$|(?<=^ENS)\d+$", "", name), []).append(values - nominal)
+    down, up = np.zeros_like(nominal), np.zeros_like(nominal)
+    for source, shifts in sources.items():
+        if source == "ENS":
+            low = high = np.std(shifts, axis=0, ddof=1)
+        else:
+            low, high = np.min(shifts, axis=0).clip(max=0.0), np.max(shifts, axis=0).clip(min=0.0)
+        down, up = np.hypot(down, low), np.hypot(up, high)
+    return down, up
+
+
+def _apart(histogram: hist.Hist) -> tuple[hist.Hist, dict[str, hist.Hist]]:
+    """The nominal histogram, without an axis of systematics, and by name those that were varied."""
+    if "systematic" not in [axis.name for axis in histogram.axes]:
+        return histogram, {}
+    parts = {name: histogram[{"systematic": name}] for name in histogram.axes["systematic"]}
+    return parts.pop("nominal"), parts
 
 
 def _slices(histogram: hist.Hist) -> list[hist.Hist]:

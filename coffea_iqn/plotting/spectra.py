@@ -124,21 +124,18 @@ def plot_spectrum(
         if not len(filled):
             return finish(figure, top, "No entries")
         shown = slice(filled[0], filled[-1] + 1)
-        edges = edges[filled[0] : filled[-1] + 2]
         content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
         present = [name for name in _LEVELS if content[name][1].any()]
         weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
         reference = "truth" if "truth" in present else "gen"
         both = [content[name] for name in present if name in ("reco", reference)]
         kept = carried(both or [content["gen"]], MIN_OF_NUMBER if integer else MIN_OF_BIN)
-        joined = len(kept) < len(edges)
-        edges = edges[kept]
+        edges = edges[filled[0] + kept]
         widths = np.diff(edges) / unit_width
         content = {n: (np.add.reduceat(v, kept[:-1]), np.add.reduceat(e, kept[:-1])) for n, (v, e) in content.items()}
         power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
         scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
-        edges, log_x = _drawn_edges(edges, uniform=uniform)
-        centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else (edges[1:] + edges[:-1]) / 2
+        edges, centres, log_x = _drawn_edges(edges, uniform=uniform)
 
         names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
         handles = draw_levels(top, edges, centres, {name: scaled[name] for name in present})
@@ -148,20 +145,19 @@ def plot_spectrum(
             legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
         top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
         note(top, selection.lines(axis.label))
-        of = f"Weighted {_entries(axis)}" if weighted else _entries(axis).capitalize()
-        scale = f"  [$10^{{{power}}}$]" if power else ""
-        top.set_ylabel(of + _per(axis, unit_width if uniform else None, joined=joined) + scale)
+        per = _per(axis, unit_width if uniform else None, joined=len(kept) <= kept[-1])
+        top.set_ylabel(_entries(axis, weighted=weighted) + per + (f"  [$10^{{{power}}}$]" if power else ""))
         limit(top, [scaled[name] for name in present], log=integer or not uniform)
 
         if len(both) > 1:
-            text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
             compared = ratio(*content["reco"], *content[reference])
+            text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
             draw_ratio(bottom, edges, centres, compared, text=text)
             if varied:
-                draw_band(bottom, edges, compared.values, *(side / scaled[reference][0] for side in band))
+                of_ratio = (ratio(side, side, *scaled[reference]).values for side in band)
+                draw_band(bottom, edges, compared.values, *of_ratio)
         bottom.set_ylabel(f"Emulated /\n{names[reference]}", loc="center", fontsize="small")
-        bottom.set_xlabel(axis.label)
-        _limit_x((top, bottom), edges, log=log_x, integer=integer)
+        _limit_x((top, bottom), edges, axis.label, log=log_x, integer=integer)
         return finish(figure)
 
 
@@ -369,15 +365,17 @@ def plot_all(
     return {name: figure for name, figure in figures.items() if not figure.is_empty}
 
 
-def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, bool]:
-    """Edges as they are drawn, and whether on a logarithmic axis: half a bin there, where it begins at zero."""
+def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, Doubles, bool]:
+    """Edges and centres as they are drawn, and whether on a logarithmic axis: half a bin there, that begins at zero."""
     low = float(edges[0] or edges[1] / 2)
     if uniform or low <= 0 or edges[-1] / low <= (10 if edges[0] else 100):
-        return edges, False
-    return np.asarray([low, *edges[1:]]), True
+        return edges, (edges[1:] + edges[:-1]) / 2, False
+    edges = np.asarray([low, *edges[1:]])
+    return edges, np.sqrt(edges[1:] * edges[:-1]), True
 
 
-def _limit_x(panels: Sequence[Axes], edges: Doubles, *, log: bool, integer: bool) -> None:
+def _limit_x(panels: Sequence[Axes], edges: Doubles, label: str, *, log: bool, integer: bool) -> None:
+    panels[-1].set_xlabel(label)
     for panel in panels:
         panel.set_xlim(edges[0], edges[-1])
     if log:
@@ -388,8 +386,9 @@ def _limit_x(panels: Sequence[Axes], edges: Doubles, *, log: bool, integer: bool
             panel.xaxis.set_minor_locator(NullLocator())
 
 
-def _entries(axis: Any) -> str:
-    return "jets" if axis.name in _JETS else "events"
+def _entries(axis: Any, *, weighted: bool) -> str:
+    of = "jets" if axis.name in _JETS else "events"
+    return f"Weighted {of}" if weighted else of.capitalize()
 
 
 def _per(axis: Any, width: float | None, *, joined: bool) -> str:

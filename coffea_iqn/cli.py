@@ -17,6 +17,7 @@ EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 # the module of a command is imported when it is asked for: with torch and coffea that takes seconds
 COMMANDS = {
     "fold": "fold gen jets to reco jets: histograms, plots, skims",
+    "correct": "correct reco jets to gen jets: histograms, plots, skims",
     "merge": "merge the files of a skim",
     "generate": "generate events with Pythia and write their gen jets",
     "train": "train a bundle on pairs of gen and reco jets",

@@ -45,6 +45,12 @@ class Corrected(NamedTuple):
     uncertainty: Singles
     purity: Singles
 
+    def columns(self) -> dict[str, Singles]:
+        """All of it by name: pt, eta, phi, mass, pt_unc, eta_unc, phi_unc, mass_unc and purity, (N,) each."""
+        found = dict(zip(VARIABLES, self.values.T, strict=True))
+        found |= {f"{name}_unc": column for name, column in zip(VARIABLES, self.uncertainty.T, strict=True)}
+        return found | {"purity": self.purity}
+
 
 @dataclass(frozen=True)
 class IQNCorrector:
@@ -115,12 +121,12 @@ class IQNCorrector:
         """The quantile at one level of each variable by itself; arguments and result as of calling the corrector."""
         FRACTION.check(tau=tau)
         table = self._table(jets, events)
-        return _jagged(table, self.correct_table(table, tau=tau))
+        return _jagged(table, self.correct_table(table, tau=tau).columns())
 
     def mean(self, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
         """The mean of each variable; arguments and result as of calling the corrector."""
         table = self._table(jets, events)
-        return _jagged(table, self.correct_table(table, tau=None))
+        return _jagged(table, self.correct_table(table, tau=None).columns())
 
     def draw(self, jets: ak.Array, events: ak.Array) -> ak.Array:
         """A gen jet drawn for each reco jet, at levels that depend on seed, event and place of the jet alone.
@@ -128,11 +134,15 @@ class IQNCorrector:
         Arguments and result as of calling the corrector, without uncertainties.
         """
         table = self._table(jets, events)
+        return _jagged(table, self.draw_table(table, events))
+
+    def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:
+        """As `draw`, but flat: pt, eta, phi, mass and purity by name, (N,) each."""
+        context = self._known(jets)
         keys = identity_keys(events, self.seed, self.identity)
-        tau = levels(keys.take(table.event, axis=0), table.place, stream=STREAM_CORRECT)
-        context, emulator = reco_events(table).context(), self.emulator
-        drawn, purity = emulator.respond(table.values, tau, context)
-        return _fields(table, dict(zip(VARIABLES, drawn.T, strict=True)) | {"purity": purity})
+        tau = levels(keys.take(jets.event, axis=0), jets.place, stream=STREAM_CORRECT)
+        drawn, purity = self.emulator.respond(jets.values, tau, context)
+        return dict(zip(VARIABLES, drawn.T, strict=True)) | {"purity": purity}
 
     def correct_table(self, jets: JetTable, *, tau: float | None = 0.5) -> Corrected:
         """As calling the corrector, but flat.
@@ -142,13 +152,7 @@ class IQNCorrector:
         jets: reco jets, all of their events.
         tau: the level of the quantiles; None for means.
         """
-        self._check(jets)
-        context = reco_events(jets).context()
-        if not self.any_radius:
-            card = self.card["jets"]
-            distances = radii.histogram(nearest_distance(context))
-            radii.check(card["radius"], distances, bundle.shipped_radii("correct"), what="reco jets")
-        return self.correct_flat(jets.values, context, tau=tau)
+        return self.correct_flat(jets.values, self._known(jets), tau=tau)
 
     def correct_flat(self, x: Floats, context: Floats | None = None, *, tau: float | None = 0.5) -> Corrected:
         """Corrected jets of reco jets, whatever their events.
@@ -195,6 +199,16 @@ class IQNCorrector:
             warn_of_a_part(jets, events, len(table.values), "reco jets")
         return table
 
+    def _known(self, jets: JetTable) -> Singles:
+        """What is known of reco jets, found fit to be corrected, (N, 68)."""
+        self._check(jets)
+        context = reco_events(jets).context()
+        if not self.any_radius:
+            distances = radii.histogram(nearest_distance(context))
+            shipped = bundle.shipped_radii("correct")
+            radii.check(self.card["jets"]["radius"], distances, shipped, what="reco jets")
+        return context
+
     def _check(self, jets: JetTable) -> None:
         n_invalid = int((~jets.valid()).sum())
         if n_invalid:
@@ -214,13 +228,7 @@ class IQNCorrector:
             warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
 
 
-def _jagged(table: JetTable, made: Corrected) -> ak.Array:
-    fields = dict(zip(VARIABLES, made.values.T, strict=True))
-    fields |= {f"{name}_unc": column for name, column in zip(VARIABLES, made.uncertainty.T, strict=True)}
-    return _fields(table, fields | {"purity": made.purity})
-
-
-def _fields(table: JetTable, fields: dict[str, Any]) -> ak.Array:
+def _jagged(table: JetTable, fields: dict[str, Any]) -> ak.Array:
     with_name, behavior = vectors()
     columns = {name: np.ascontiguousarray(column) for name, column in fields.items()}
     return ak.unflatten(ak.zip(columns, with_name=with_name, behavior=behavior), table.counts)

@@ -174,7 +174,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             pairs = [emulated_pairs(folded.gen, jets) for jets in replicas]
             filler.fill_response("reco", pairs, systematic=name)
         if "truth" in levels:
-            filler.fill_response("truth", [self._true_pairs(folded.gen, *levels["truth"])])
+            gen, (truth,) = folded.gen, levels["truth"]
+            of_gen, of_truth = match_tables(gen, truth, self.folder.card["jets"]["cone"])
+            filler.fill_response("truth", [(gen.values[of_gen], truth.values[of_truth, PT], gen.event[of_gen])])
         return {
             "sums": filler.sums,  # of which histograms are made at the end
             "cutflow": {dataset: cutflow},
@@ -214,26 +216,27 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         folder = self.folder
         return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
 
-    def _true_pairs(self, gen: JetTable, truth: JetTable) -> tuple[Floats, Floats, Ints]:
-        """Gen jets, pt of their true jets and events of the pairs, which are matched."""
-        match = match_jets(
-            gen.values[:, ETA],
-            gen.values[:, PHI],
-            gen.counts,
-            truth.values[:, ETA],
-            truth.values[:, PHI],
-            truth.counts,
-            cone=self.folder.card["jets"]["cone"],
-        )
-        matched = match >= 0
-        return gen.values[matched], truth.values[match[matched], PT], gen.event[matched]
-
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:
     """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
     assert reco.row is not None
     matched = np.flatnonzero(reco.row >= 0)
     return gen.values.take(reco.row[matched], axis=0), reco.values[matched, PT], reco.event[matched]
+
+
+def match_tables(gen: JetTable, reco: JetTable, cone: float) -> tuple[Ints, Ints]:
+    """The rows of gen jets that have a reco jet within the cone, (M,), and of those reco jets, (M,)."""
+    match = match_jets(
+        gen.values[:, ETA],
+        gen.values[:, PHI],
+        gen.counts,
+        reco.values[:, ETA],
+        reco.values[:, PHI],
+        reco.counts,
+        cone=cone,
+    )
+    of_gen = np.flatnonzero(match >= 0)
+    return of_gen, match[of_gen]
 
 
 def _jet_collections(events: ak.Array) -> str:

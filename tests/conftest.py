@@ -166,7 +166,12 @@ def context_of(jets, events, names=None):
     return gen_events(jets, events, flat, flat.valid(), names).context()
 
 
+def run_over(instance, files, chunksize=100_000):
+    """A processor over shipped samples, as one dataset."""
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
+    return runner({"x": [str(sample_path(f)) for f in files]}, instance, treename="Events")
+
+
 def collect(files, chunksize=100_000, **options):
     """Training pairs of shipped samples."""
-    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
-    return runner({"x": [str(sample_path(f)) for f in files]}, PairsProcessor(**options), treename="Events")
+    return run_over(PairsProcessor(**options), files, chunksize)

@@ -6,6 +6,7 @@ import pickle
 import awkward as ak
 import numpy as np
 import pytest
+import uproot
 import vector
 
 from coffea_iqn import IQNCorrector, IQNFolder
@@ -13,8 +14,8 @@ from coffea_iqn.bundle import BundleError
 from coffea_iqn.closure import median_table
 from coffea_iqn.data import CORRECTIONS, sample_path
 from coffea_iqn.folder import PartOfEventWarning
-from coffea_iqn.processors import PairsProcessor
-from conftest import collect, one_error, open_events, run
+from coffea_iqn.processors import IQNCorrectProcessor, PairsProcessor
+from conftest import collect, one_error, open_events, run, run_over, undrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
 NAMES = ("pt", "eta", "phi", "mass")
@@ -195,3 +196,48 @@ def test_pairs_the_other_way_round_are_the_same_pairs():
     assert len(gen_alone.near) + len(gen_alone.far) > 0
     with pytest.raises(ValueError, match=r"^direction: expected one of fold, correct, got 'back'$"):
         PairsProcessor(direction="back")
+
+
+def test_a_run_fills_histograms_of_three_levels_whatever_the_chunks():
+    whole, parts = (run_over(IQNCorrectProcessor(points=11), ["qcd_ak4.root"], n) for n in (10_000, 700))
+    assert whole["cutflow"]["x"]["reco_jets"] == 13_127
+    assert all(whole["hists"][name] == parts["hists"][name] for name in whole["hists"])
+    pt = whole["hists"]["pt"][{"dataset": "x"}]
+    assert list(pt.axes["level"]) == ["gen", "reco", "corrected"]
+    response = whole["hists"]["response"][{"dataset": "x"}].project("level", "response")
+    centres = response.axes["response"].centers
+    weights = {level: response[{"level": level}].values() for level in ("reco", "corrected")}
+    spread = {level: np.average((centres - 1.0) ** 2, weights=of) for level, of in weights.items()}
+    assert spread["corrected"] < 0.95 * spread["reco"]
+
+
+def test_spectra_of_draws_are_those_of_gen_jets():
+    made = run_over(IQNCorrectProcessor(take="draw"), ["qcd_ak4.root"])["hists"]["mass"][{"dataset": "x"}]
+    drawn, gen = (made[{"level": level}].values() for level in ("corrected", "gen"))
+    inside = slice(3, 11)  # where the threshold on reco jets takes few
+    assert drawn[inside].sum() == pytest.approx(gen[inside].sum(), rel=0.1)
+    assert np.abs(drawn[inside] / gen[inside] - 1.0).max() < 0.2
+
+
+@pytest.mark.parametrize("take", ["median", "draw"])
+def test_the_command(take, tmp_path, capsys):
+    out = tmp_path / "out"
+    command = ["correct", sample_path("qcd_ak4.root"), "--take", take, "--skim", "root", "--keep", "Jet_*"]
+    assert run(*command, "--no-plots", "--output", out) == 0
+    assert "13,127 reco jets of 5,000 events corrected" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    with uproot.open(out / "histograms.root") as file:
+        assert file["qcd_ak4/corrected/pt"].values().sum() > 0
+    with uproot.open(out / summary["skim"][0]) as file:
+        columns = file["Events"].arrays()
+    assert ak.all(columns["nJet"] == columns["nIQNJet"])
+    assert ak.all(columns["IQNJet_jetIdx"] == ak.local_index(columns["Jet_pt"]))
+    assert ("IQNJet_pt_unc" in columns.fields) == (take == "median")
+    assert not (tmp_path / "out.chunks").exists()
+    assert run(*command, "--output", out) == 2  # nothing that is there is replaced
+
+
+def test_figures_of_a_correction(tmp_path):
+    with undrawn():
+        assert run("correct", sample_path("qcd_ak4.root"), "--output", tmp_path / "out") == 0
+    assert {"pt", "mass", "response"} <= {plot.stem for plot in (tmp_path / "out" / "plots").glob("*.png")}

@@ -30,7 +30,7 @@ TAKES = {
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--process --set --detector --label --reference-label": TEXT,
-        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device --direction": ONE_OF,
+        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device --direction --take": ONE_OF,
         "--name --share --select --identity --more": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
@@ -47,6 +47,8 @@ OWN = {
     ("validate", "--seed"): {"0", "1"},
     ("generate", "--seed"): {"1"},
     ("fold", "--pt-min"): {"0", "0.5", "1"},
+    ("correct", "--pt-min"): {"0", "0.5", "1"},
+    ("correct", "--seed"): {"0", "1"},
     ("generate", "--pt-min"): {"0.5", "1"},
     ("train", "--detector"): set(NONSENSE),
 }

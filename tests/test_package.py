@@ -163,7 +163,12 @@ def test_the_command_line_says_what_it_needs(tmp_path):
 
 
 def test_public_names():
-    assert sorted(coffea_iqn.processors.__all__) == ["EventsProcessor", "IQNFoldProcessor", "PairsProcessor"]
+    assert sorted(coffea_iqn.processors.__all__) == [
+        "EventsProcessor",
+        "IQNCorrectProcessor",
+        "IQNFoldProcessor",
+        "PairsProcessor",
+    ]
 
 
 def test_names_of_the_package_are_frozen():

@@ -5,43 +5,30 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.table import Table
 
-from coffea_iqn import bundle, running
-from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, device_name, open_executor
-from coffea_iqn.commands.options import add_figure_options, add_force_option, checked, path, text
-from coffea_iqn.commands.terminal import (
-    QUIET_SECONDS,
-    complain,
-    console,
-    fitting,
-    log,
-    say,
-    show_progress,
-)
+from coffea_iqn import bundle
+from coffea_iqn.commands import chunks
+from coffea_iqn.commands.common import add_file_options, captions, datasets_of, device_name
+from coffea_iqn.commands.options import checked, text
+from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events.identity import KINDS
 from coffea_iqn.files.atomic import at_work, check_new, plain_names, whole_folder
 from coffea_iqn.files.inputs import Source, equal_events, first_jets
 from coffea_iqn.files.output import versions, write_json
-from coffea_iqn.files.skims import Skim, branch_patterns
-from coffea_iqn.files.trees import FORMATS
+from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder import REPLICAS, SEED
 from coffea_iqn.histograms.root import write_histograms
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
-from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.ranges import GEV
-from coffea_iqn.running import Checkpoints, Skipped
+from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, Asked
 
 DEFAULT = "cms-delphes-ak4"
@@ -60,8 +47,7 @@ EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What fold understands."""
     add_file_options(parser)
-    parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for all that is written")
-    add_force_option(parser)
+    chunks.add_output_options(parser)
     parser.add_argument(
         "--model",
         type=text,
@@ -93,13 +79,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
     parser.add_argument(
-        "--pt-min",
-        type=GEV,
-        default=20.0,
-        metavar="GEV",
-        help="least pt of jets in the histograms (default: %(default)s)",
-    )
-    parser.add_argument(
         "--variations",
         nargs="+",
         type=checked(Asked.parse),
@@ -109,18 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         + "; ".join(f"{name.lower()}, {VARIATIONS[name].says}" for name in FOLDED)
         + " (default: none)",
     )
-    parser.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
-    add_figure_options(parser)
-    skim = parser.add_argument_group("skims")
-    skim.add_argument("--skim", choices=FORMATS, help="write the emulated jets of all events as well, into DIR/skim")
-    skim.add_argument(
-        "--keep",
-        action="append",
-        type=text,
-        default=[],
-        metavar="BRANCHES",
-        help="branches of the input to write into the skim beside them, such as 'GenJet_*'; may be repeated",
-    )
+    skim = chunks.add_skim_options(parser, "emulated")
     skim.add_argument(
         "--as",
         dest="collection",
@@ -136,12 +104,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--skip-bad-files",
         action="store_true",
         help="go on without what cannot be read, and list it in the summary (default: stop and name it)",
-    )
-    bad.add_argument(
-        "--no-checkpoints",
-        dest="checkpoints",
-        action="store_false",
-        help="do not keep finished chunks in DIR.chunks until all is done",
     )
     parser.set_defaults(run=fold)
 
@@ -168,8 +130,7 @@ def _plots_of(output: Path) -> set[Path]:
 
 def _fold(arguments: argparse.Namespace) -> None:
     truth = _truth(arguments)
-    checkpoints = arguments.output.with_name(arguments.output.name + ".chunks")
-    skim = _skim(arguments, checkpoints)
+    skim = chunks.skim_of(arguments, arguments.collection)
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
     _check_truth(truth, datasets)
@@ -192,40 +153,12 @@ def _fold(arguments: argparse.Namespace) -> None:
         skim=skim,
         variations=arguments.variations,
     )
-    count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
-    plain_names(datasets)  # which have to differ
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
-        started = time.perf_counter()
-        with (
-            timed_compilation() as compile_seconds,
-            open_executor(arguments) as executor,
-            ChunkCount(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished) as n_before,
-        ):
-            try:
-                out = running.run(
-                    instance,
-                    datasets,
-                    executor,
-                    collections=collections,
-                    branches=branch_patterns(arguments.keep),
-                    chunksize=arguments.chunksize,
-                    skipped=skipped,
-                    checkpoints=checkpoints if arguments.checkpoints else None,
-                    status=show_progress(arguments),
-                    ignored=SAID,
-                )
-            except BaseException:
-                if not arguments.checkpoints:
-                    shutil.rmtree(checkpoints, ignore_errors=True)
-                if n_chunks := count_finished():
-                    complain(
-                        f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: "
-                        "the same command goes on from there"
-                    )
-                raise
-            compiled = compile_seconds()
-        seconds = time.perf_counter() - started
+        patterns = branch_patterns(arguments.keep)
+        out, seconds, compiled, n_before = chunks.run(
+            arguments, instance, datasets, collections, branches=patterns, skipped=skipped
+        )
         write_histograms(out["hists"], folder / "histograms.root")
         plots = _draw(arguments, instance, datasets, out["hists"], folder / "plots") if arguments.plots else []
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
@@ -250,11 +183,8 @@ def _fold(arguments: argparse.Namespace) -> None:
         }
         write_json(summary, folder / "summary.json")
         if skim is not None:
-            (folder / "skim").mkdir()
-            for file in out["files"]:
-                Path(file).replace(folder / "skim" / Path(file).name)
-            shutil.rmtree(arguments.output / "skim", ignore_errors=True)  # parts of another fold are none of this one's
-    shutil.rmtree(checkpoints, ignore_errors=True)
+            chunks.keep_skim(out["files"], folder, arguments.output)
+    shutil.rmtree(chunks.folder_of(arguments.output), ignore_errors=True)
     _print_cutflow(summary)
     _print_footnotes(summary, instance.folder.card.get("domain"), could_use)
     for one in skipped or ():
@@ -356,17 +286,6 @@ def _draw(
     return paths
 
 
-def _skim(arguments: argparse.Namespace, folder: Path) -> Skim | None:
-    """What is to be written of each chunk, into a folder that outlives an interruption."""
-    if arguments.skim is None:
-        for option, value in (("--keep", arguments.keep), ("--as", arguments.collection)):
-            if value:
-                msg = f"{option}: expected --skim root or --skim parquet with it, got neither"
-                raise ValueError(msg)
-        return None
-    return Skim(folder / "skim", arguments.skim, arguments.collection or Skim.collection, arguments.keep)
-
-
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:
     """What the folder warns of, and how long functions were compiled."""
     gen_jets, outside = (
@@ -403,44 +322,3 @@ def _print_cutflow(summary: dict[str, Any]) -> None:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
-
-
-class ChunkCount:
-    """Now and then a line on how far a fold is, where there is no terminal for coffea's own bar.
-
-    Parameters
-    ----------
-    arguments: of the command.
-    n_chunks: of the fold.
-    count_finished: how many of them are done, whoever asks.
-    """
-
-    def __init__(self, arguments: argparse.Namespace, n_chunks: int, count_finished: Callable[[], int]) -> None:
-        wanted = arguments.checkpoints and not arguments.quiet and not show_progress(arguments)
-        self.n_chunks, self.count_finished = n_chunks, count_finished
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
-
-    def __enter__(self) -> int:
-        self.started, self.before = time.monotonic(), self.count_finished()
-        log.info("%s chunks, %s of them finished before", self.n_chunks, self.before)
-        if self.thread is not None:
-            self.thread.start()
-        return self.before
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-
-    def _watch(self) -> None:
-        while not self.stop.wait(QUIET_SECONDS):
-            done = self.count_finished()
-            a_chunk = (time.monotonic() - self.started) / max(done - self.before, 1)
-            left = f"{timedelta(seconds=round(a_chunk * (self.n_chunks - done)))} left"
-            first = "the first fold after an installation compiles for most of a minute"
-            complain(f"folded {done} of {self.n_chunks} chunks; {left if done > self.before else first}")
-
-
-def number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
-    """As many as coffea will make: of nearly equal size, about the one that was asked for."""
-    sizes = [source.n_events for sources in datasets.values() for source in sources]
-    return sum(max(round(n / chunksize), 1) for n in sizes)

@@ -76,6 +76,7 @@ class Skim:
         reco: Sequence[JetTable],
         about: Mapping[str, Any],
         varied: Mapping[str, Sequence[JetTable]] | None = None,
+        index: str = "genJetIdx",
     ) -> Path:
         """Write the file of a chunk.
 
@@ -86,6 +87,7 @@ class Skim:
         reco: the emulated jets of its events, one for each replica.
         about: what made them, kept in the file.
         varied: by systematic, variations of the same jets, as reco: their pt and mass become `IQNJet_pt_jesUp`, ...
+        index: what the place of the jet that each is made of is called.
 
         Returns
         -------
@@ -106,13 +108,18 @@ class Skim:
         part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
-        columns = self._columns(events, gen, reco, varied or {})
+        columns = self._columns(events, gen, reco, varied or {}, index)
         with written(path, content) as file:
             file.extend(columns)
         return path
 
     def _columns(
-        self, events: ak.Array, gen: JetTable, reco: Sequence[JetTable], varied: Mapping[str, Sequence[JetTable]]
+        self,
+        events: ak.Array,
+        gen: JetTable,
+        reco: Sequence[JetTable],
+        varied: Mapping[str, Sequence[JetTable]],
+        index: str,
     ) -> dict[str, ak.Array]:
         weights = event_weights(events)
         weights = np.ones(len(events)) if weights is None else weights
@@ -128,7 +135,7 @@ class Skim:
             columns["iqnReplica"] = ak.Array(np.tile(np.arange(k, dtype=np.int32), len(events)))
         jets = interleaved(reco)
         fields = {name: jets.values[:, column] for column, name in enumerate(jets.columns)}
-        fields["genJetIdx"] = jets.place.astype(np.int32)
+        fields[index] = jets.place.astype(np.int32)
         for systematic, tables in varied.items():
             source, _, side = systematic.rpartition("_")
             values = interleaved(tables).values

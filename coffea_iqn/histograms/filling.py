@@ -62,13 +62,15 @@ AXES: dict[str, tuple[Any, ...]] = {
 """The variables of each histogram; an axis has the name of the column that fills it."""
 
 
-def book(datasets: Sequence[str] = (), systematics: Sequence[str] = (NOMINAL,)) -> dict[str, hist.Hist]:
+def book(
+    datasets: Sequence[str] = (), systematics: Sequence[str] = (NOMINAL,), levels: Sequence[str] = LEVELS
+) -> dict[str, hist.Hist]:
     """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with.
 
     Where systematics are more than the nominal one there is an axis of them.
     """
     dataset = hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset")
-    level = hist.axis.StrCategory(LEVELS, name="level", label="Level")
+    level = hist.axis.StrCategory(levels, name="level", label="Level")
     varied = hist.axis.StrCategory(systematics, growth=True, name="systematic", label="Systematic")
     first = (dataset, level, varied) if len(systematics) > 1 else (dataset, level)
     return {name: hist.Hist(*first, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
@@ -206,19 +208,22 @@ def _response(gen: Floats, reco_pt: Floats, event: Ints) -> Entries:
     return event, {"gen_pt": gen_pt, "gen_abs_eta": np.abs(gen[:, ETA]), "response": reco_pt / gen_pt}
 
 
-def to_hists(sums: Sums, datasets: Iterable[str], systematics: Sequence[str] = (NOMINAL,)) -> dict[str, hist.Hist]:
+def to_hists(
+    sums: Sums, datasets: Iterable[str], systematics: Sequence[str] = (NOMINAL,), levels: Sequence[str] = LEVELS
+) -> dict[str, hist.Hist]:
     """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled.
 
     systematics: those that were filled, nominal first.
+    levels: those that there are.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():
         limbs.setdefault((name, dataset, level, systematic), {})[limb] = part
     names = sorted({*datasets, *(dataset for _, dataset, *_ in limbs)})
-    hists = book(names, systematics)
+    hists = book(names, systematics, levels)
     views = {name: histogram.view(flow=True) for name, histogram in hists.items()}
     for (name, dataset, level, systematic), parts in limbs.items():
-        view = views[name][names.index(dataset), LEVELS.index(level)]
+        view = views[name][names.index(dataset), levels.index(level)]
         view = view[systematics.index(systematic)] if len(systematics) > 1 else view
         values, variances = merge(parts)
         view["value"] = values.reshape(view.shape)

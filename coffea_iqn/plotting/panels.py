@@ -304,14 +304,16 @@ class Slices(NamedTuple):
     names: list[str]
     limits: tuple[float, float]
 
-    def legend(self, truth_label: str | None) -> tuple[list[Line2D], list[str], list[Line2D], list[str]]:
+    def legend(
+        self, truth_label: str | None, emulated_label: str = "Emulated"
+    ) -> tuple[list[Line2D], list[str], list[Line2D], list[str]]:
         """Handles and texts: of the slices, and of emulated and true points; no true ones without a name for them."""
         lines = [Line2D([], [], color=colour, linewidth=6) for colour in self.colours]
         kinds = [
             Line2D([], [], color="black", marker="o", markersize=9, mfc="white", mew=2),
             Line2D([], [], color="black", marker="o", markersize=9, linestyle="none"),
         ]
-        texts = ["Emulated"] if truth_label is None else ["Emulated", plain(truth_label)]
+        texts = [emulated_label] if truth_label is None else [emulated_label, plain(truth_label)]
         return lines, self.names, kinds[: len(texts)], texts
 
 

@@ -6,7 +6,8 @@ weights. They take levels as independent: where these come from the same events,
 χ² is smaller. Bins are joined with their neighbours where entries are few; the histograms stay as they are.
 
 Everywhere `label` follows "coffea-iqn" at the top left, in matplotlib's mathtext; `energy` [TeV] stands beside the
-dataset, where it is known; `truth_label` names the true jets; `selection` says which jets are shown.
+dataset, where it is known; `truth_label`, `emulated_label` and `gen_label` name the levels; `selection` says which
+jets are shown.
 """
 
 from __future__ import annotations
@@ -88,6 +89,8 @@ def plot_spectrum(
     label: str = "Simulation",
     energy: float | None = None,
     truth_label: str = "Truth",
+    emulated_label: str = "Emulated",
+    gen_label: str = "Gen",
     selection: Selection = EVERY,
 ) -> Shown:
     """One variable at the three levels, and the ratio of emulated to true; to gen where there is no truth.
@@ -96,7 +99,7 @@ def plot_spectrum(
     ----------
     histogram: with axes dataset, level, systematic where there are variations, and one variable.
     dataset: the one to plot.
-    label, energy, truth_label, selection: as said above.
+    label, energy, selection, and names of levels: as said above.
 
     Entries are divided by the widths of the bins; of equal ones, by the number that were joined. The grey band is the
     uncertainty of the denominator, the bars are that of the numerator; a triangle is a bin beyond the range. χ² is of
@@ -137,7 +140,7 @@ def plot_spectrum(
         scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
         edges, centres, log_x = _drawn_edges(edges, uniform=uniform)
 
-        names = {"gen": "Gen", "reco": "Emulated", "truth": plain(truth_label)}
+        names = {"gen": gen_label, "reco": emulated_label, "truth": plain(truth_label)}
         handles = draw_levels(top, edges, centres, {name: scaled[name] for name in present})
         legend = {names[name]: handles[name] for name in present}
         band = systematic_band(scaled["reco"][0], {name: scaled[name][0] for name in varied})
@@ -156,7 +159,7 @@ def plot_spectrum(
             if varied:
                 of_ratio = (ratio(side, side, *scaled[reference]).values for side in band)
                 draw_band(bottom, edges, compared.values, *of_ratio)
-        bottom.set_ylabel(f"Emulated /\n{names[reference]}", loc="center", fontsize="small")
+        bottom.set_ylabel(f"{emulated_label} /\n{names[reference]}", loc="center", fontsize="small")
         _limit_x((top, bottom), edges, axis.label, log=log_x, integer=integer)
         return finish(figure)
 
@@ -168,6 +171,7 @@ def plot_response(
     label: str = "Simulation",
     energy: float | None = None,
     truth_label: str = "Truth",
+    emulated_label: str = "Emulated",
     selection: Selection = EVERY,
 ) -> Shown:
     """Scale (median of the response pt_reco / pt_gen) and resolution (half its central 68 % width) against gen pt.
@@ -176,7 +180,7 @@ def plot_response(
     ----------
     histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
     dataset: the one to plot.
-    label, energy, truth_label, selection: as said above.
+    label, energy, selection, and names of levels: as said above.
 
     Bins of fewer than `MIN_ENTRIES` effective entries are left out. The lower panels, emulated over true, have the
     uncertainties of both; there are none without truth.
@@ -212,12 +216,12 @@ def plot_response(
             if both:
                 of = ratio(values[..., 0], errors[..., 0] ** 2, values[..., 1], errors[..., 1] ** 2)
                 compare_slices(bottom, slices, of.values, of.error)
-                bottom.set_ylabel(f"Emulated /\n{plain(truth_label)}", loc="center", fontsize="small")
+                bottom.set_ylabel(f"{emulated_label} /\n{plain(truth_label)}", loc="center", fontsize="small")
             bottom.set_xlabel(histogram.axes[2].label)
             for panel in panels[:, column]:
                 panel.set_xlim(slices.limits)
             make_log_x(*panels[:, column])
-        lines, etas, kinds, texts = slices.legend(truth_label if both else None)
+        lines, etas, kinds, texts = slices.legend(truth_label if both else None, emulated_label)
         panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
         panels[0, 1].legend(kinds, texts, loc="upper right", **(SHARED if both else {}))
         note(panels[0, 1], selection.jets, at=(0.04, 0.1))
@@ -231,6 +235,7 @@ def plot_response_slices(
     label: str = "Simulation",
     energy: float | None = None,
     truth_label: str = "Truth",
+    emulated_label: str = "Emulated",
     selection: Selection = EVERY,
     eta_bin: int | None = 0,
 ) -> Shown:
@@ -240,7 +245,7 @@ def plot_response_slices(
     ----------
     histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
     dataset: the one to plot.
-    label, energy, truth_label, selection: as said above.
+    label, energy, selection, and names of levels: as said above.
     eta_bin: of the axis gen_abs_eta; all of them together when None.
 
     Slices are bins of gen pt with at least `MIN_OF_SLICE` effective entries, evenly spread over those there are.
@@ -300,7 +305,7 @@ def plot_response_slices(
         panels[0, 0].set_xlim(min(own[0] for own in ends), max(own[-1] for own in ends))
         clear_ends(panels[0, 0])
         panels[0, 0].set_ylabel("Normalised to 1")
-        names = {"reco": "Emulated", "truth": plain(truth_label)}
+        names = {"reco": emulated_label, "truth": plain(truth_label)}
         present = [name for name in names if enough[name][rows].any()]
         panels[0, 0].legend(
             [handles[name] for name in present],
@@ -322,6 +327,8 @@ def plot_all(
     label: str = "Simulation",
     energy: float | None = None,
     truth_label: str = "Truth",
+    emulated_label: str = "Emulated",
+    gen_label: str = "Gen",
     selection: Selection = EVERY,
 ) -> dict[str, Shown]:
     """All figures of a dataset by name: those of the histograms, and response_slices; none without enough entries.
@@ -332,7 +339,7 @@ def plot_all(
     ----------
     hists: by name; "response" is one of the response, the others are spectra, those of two variables in slices.
     dataset: the one to plot.
-    label, energy, truth_label, selection: as said above.
+    label, energy, selection, and names of levels: as said above.
 
     Raises
     ------
@@ -346,6 +353,7 @@ def plot_all(
         "label": label,
         "energy": energy,
         "truth_label": truth_label,
+        "emulated_label": emulated_label,
         "selection": selection,
     }
     figures: dict[str, Shown] = {}
@@ -356,9 +364,10 @@ def plot_all(
             figures[name] = plot_response(histogram, **options)
             figures["response_slices"] = plot_response_slices(histogram, **options)
         elif len(_apart(histogram)[0].axes) == 3:
-            figures[name] = plot_spectrum(histogram, **options)
+            figures[name] = plot_spectrum(histogram, **options, gen_label=gen_label)
         else:
-            figures |= {f"{name}{k}": plot_spectrum(part, **options) for k, part in enumerate(_slices(histogram))}
+            parts = enumerate(_slices(histogram))
+            figures |= {f"{name}{k}": plot_spectrum(part, **options, gen_label=gen_label) for k, part in parts}
     for figure in figures.values():
         if figure.is_empty:
             plt.close(figure)

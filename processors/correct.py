@@ -1,0 +1,125 @@
+"""Reco jets to corrected jets to histograms, chunk by chunk."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea import processor
+
+from coffea_iqn import __version__
+from coffea_iqn.corrector import IQNCorrector
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.identity import event_weights
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.histograms import filling
+from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
+from coffea_iqn.jets.features import PT, VARIABLES
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.processors.fold import ABS_ETA, match_tables
+from coffea_iqn.ranges import GEV, check_choice
+
+LEVELS = ("gen", "reco", "corrected")
+TAKE = {"median": 0.5, "mean": None, "draw": None}  # what is taken of p(gen | reco): a level, where it is one
+
+
+class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Correct the reco jets of a fileset and fill histograms beside those of reco and, where the files have it, gen.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle that corrects, or the path of one.
+    reco: name of the reco jets' collection.
+    gen: name of the gen jets' collection to compare with; None, or a name a file does not have, leaves it out.
+    take: "median", the jet nearest to the gen jet on average; "mean"; or "draw", whose spectra are those of gen jets.
+    seed, points, any_radius: as of `IQNCorrector`.
+    pt_min, eta_max: least pt [GeV] and greatest |eta| of the jets in the histograms, at every level.
+    skim: where and how to write the corrected jets of every chunk; None for nowhere.
+
+    A run returns `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}` as `IQNFoldProcessor` does,
+    with the levels gen, reco and corrected. In skims the jets, in the order of the reco jets, have pt, eta, phi, mass,
+    of medians and means the uncertainties pt_unc, eta_unc, phi_unc, mass_unc, and purity.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist, cannot be read, or folds.
+    ValueError: as of `IQNCorrector`.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "cms-delphes-ak4-correct",
+        *,
+        reco: str = "Jet",
+        gen: str | None = "GenJet",
+        take: str = "median",
+        seed: int = 0,
+        points: int = 101,
+        any_radius: bool = False,
+        pt_min: float = PT_MIN,
+        eta_max: float = ETA_MAX,
+        skim: Skim | None = None,
+    ) -> None:
+        GEV.check(pt_min=pt_min)
+        ABS_ETA.check(eta_max=eta_max)
+        check_choice(TAKE, take=take)
+        self.corrector = IQNCorrector(model, seed=seed, points=points, any_radius=any_radius)
+        self.take = take
+        self.reco = reco
+        self.gen = gen
+        self.pt_min = pt_min
+        self.eta_max = eta_max
+        self.skim = skim
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that its results depend on, besides the events."""
+        settings = {**vars(self), "hash": self.corrector.card["hash"]}
+        return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
+
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        dataset = str(events.metadata.get("dataset", "events"))
+        if self.reco not in events.fields:
+            msg = f"reco jets: expected a collection {self.reco}, found none"
+            raise ValueError(msg)
+        weights = event_weights(events)
+        filler = filling.Filler(dataset, np.ones(len(events)) if weights is None else weights)
+        reco = flatten_jets(events[self.reco])
+        if self.take == "draw":
+            made = self.corrector.draw_table(reco, events)
+        else:
+            made = self.corrector.correct_table(reco, tau=TAKE[self.take]).columns()
+        values = np.stack([made[name] for name in VARIABLES], axis=1)
+        levels = {"reco": reco, "corrected": reco._replace(values=values)}
+        if self.gen is not None and self.gen in events.fields:
+            levels["gen"] = gen = flatten_jets(events[self.gen])
+            of_gen, of_reco = match_tables(gen, reco, self.corrector.card["jets"]["cone"])
+            pairs = gen.values[of_gen], gen.event[of_gen]
+            for level in ("reco", "corrected"):
+                filler.fill_response(level, [(pairs[0], levels[level].values[of_reco, PT], pairs[1])])
+        cutflow: dict[str, Any] = {"events": len(events), "reco_jets": len(reco.values)}
+        for level, jets in levels.items():
+            n_selected = filler.fill_jets(level, [jets], pt_min=self.pt_min, eta_max=self.eta_max)
+            cutflow[f"{level}_jets_selected"] = n_selected
+        files = [] if self.skim is None else [self._write(self.skim, events, reco, made)]
+        return {"sums": filler.sums, "cutflow": {dataset: cutflow}, "files": files}
+
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
+        hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS)
+        return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _write(self, skim: Skim, events: ak.Array, reco: JetTable, columns: dict[str, Any]) -> str:
+        corrector = self.corrector
+        about = {
+            "version": __version__,
+            "model": corrector.model,
+            "take": self.take,
+            "bundle_hash": corrector.card["hash"],
+        }
+        values = np.stack([*columns.values()], axis=1)
+        jets = reco._replace(values=values, columns=tuple(columns))
+        return str(skim.write(events, reco, [jets], about, index="jetIdx"))

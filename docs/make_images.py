@@ -1,6 +1,6 @@
-"""The pictures of the README, from files that no bundle was trained on.
+"""The pictures of README and documentation, from files that no bundle was trained on.
 
-    python docs/make_images.py --ttbar FILES --qcd FILES
+    python docs/make_images.py [--ttbar FILES] [--qcd FILES] [--flat FILES]
 
 NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them. A report's picture is
 that of `docs/closure/cms-delphes-ak4.html` in Chromium, where this is installed.
@@ -26,9 +26,9 @@ WIDTH = 1520  # pixels
 WINDOW = (1160, 1560)  # of the browser
 
 
-def fold(dataset: str, files: list[str], folder: Path) -> Path:
-    """The folder of the plots of a fold."""
-    code = cli.main(["fold", *(f"{dataset}={file}" for file in files), *SAYS, "--output", str(folder)])
+def plots(command: str, dataset: str, files: list[str], folder: Path) -> Path:
+    """The folder of the plots of a command."""
+    code = cli.main([command, *(f"{dataset}={file}" for file in files), *SAYS, "--output", str(folder)])
     if code != cli.EXIT_OK:
         raise SystemExit(code)
     return folder / "plots"
@@ -60,15 +60,20 @@ def photograph(page: Path, output: Path, browser: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--ttbar", nargs="+", required=True)
-    parser.add_argument("--qcd", nargs="+", required=True)
+    for name in ("--ttbar", "--qcd", "--flat"):
+        parser.add_argument(name, nargs="+", default=[])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        ttbar = fold("ttbar", arguments.ttbar, Path(name) / "ttbar")
-        qcd = fold("qcd", arguments.qcd, Path(name) / "qcd")
-        side_by_side([ttbar / "pt.png", ttbar / "mass.png"], IMAGES / "ttbar.png")
-        side_by_side([qcd / "njet.png", qcd / "dijet_dphi.png"], IMAGES / "events.png")
-        side_by_side([qcd / "response_slices.png"], IMAGES / "response.png")
+        if arguments.ttbar:
+            ttbar = plots("fold", "ttbar", arguments.ttbar, Path(name) / "ttbar")
+            side_by_side([ttbar / "pt.png", ttbar / "mass.png"], IMAGES / "ttbar.png")
+        if arguments.qcd:
+            qcd = plots("fold", "qcd", arguments.qcd, Path(name) / "qcd")
+            side_by_side([qcd / "njet.png", qcd / "dijet_dphi.png"], IMAGES / "events.png")
+            side_by_side([qcd / "response_slices.png"], IMAGES / "response.png")
+        if arguments.flat:
+            flat = plots("correct", "Flat QCD", arguments.flat, Path(name) / "flat")
+            side_by_side([flat / "response.png"], IMAGES / "correction.png")
     browser = shutil.which("chromium")
     if browser is None:
         print("no chromium: the picture of the report stays as it was")

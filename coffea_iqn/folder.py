@@ -561,8 +561,7 @@ class IQNFolder:
             warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
     def _one_thread(self, emulator: Emulator) -> Emulator:
-        on_torch = self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled
-        if on_torch or self.raw_pt_min is not None:  # else torch is not imported at all
+        if self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled:  # else torch is not imported
             import torch
 
             # workers are many: torch must not start a thread per core in each of them

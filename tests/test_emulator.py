@@ -190,7 +190,7 @@ def test_each_quantile_is_given_the_variables_before_it(exact):
     emulator, pairs = exact
     gen, tau = pairs.x[:50], uniforms(50)
     drawn = emulator.sample(gen, tau)
-    np.testing.assert_allclose(emulator.quantile(gen, tau, drawn)[:, :3], drawn[:, :3], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(emulator.quantile(gen, tau, drawn)[:, :3], drawn[:, :3], rtol=3e-4, atol=1e-4)
     np.testing.assert_allclose(emulator.quantile(gen, tau, drawn)[:, 3], drawn[:, 3], rtol=1e-3, atol=1e-3)
     other_mass = drawn * np.array([1, 1, 1, 2], dtype=np.float32)
     np.testing.assert_allclose(emulator.quantile(gen, tau, other_mass)[:, 3], drawn[:, 3], rtol=2e-2, atol=2e-2)

@@ -144,7 +144,7 @@ def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
     assert loaded(FLAT.format(hidden=hidden, more="", names=())) == []
     for code, hint in (
         ("from coffea_iqn import IQNFolder", "[all]"),
-        ("bundle.load('cms-delphes-ak4').cdf(jets, jets)", "[train]"),
+        ("bundle.load('cms-delphes-ak4').on('cpu')", "[train]"),
         ("bundle.load('cms-delphes-ak4').prepared(device='auto')", "[train]"),
     ):
         with pytest.raises(

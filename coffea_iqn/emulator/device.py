@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 from array_api_compat import array_namespace
+from array_api_compat import torch as xtorch
 from torch import Tensor
 
+from coffea_iqn.emulator.functions import Functions
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
-from coffea_iqn.iqn.device import BLOCK, in_blocks
+from coffea_iqn.iqn.device import BLOCK, in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
-from coffea_iqn.iqn.networks import AcceptanceNetwork, AutoregressiveNetwork, Member, OriginNetwork
-from coffea_iqn.jets.features import PT
 from coffea_iqn.numerics.uniforms import (
     DROPPED,
     HALF,
@@ -35,8 +35,8 @@ from coffea_iqn.numerics.uniforms import (
 BLOCK_ON_GPU = 2**20  # jets at a time: a thousand small kernels each, in about 2 GB
 
 
-@dataclass(frozen=True, eq=False)
-class Resident:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Resident(Functions):
     """An emulator's networks and variables on a device: what comes in and what goes out are tensors there.
 
     Attributes
@@ -44,29 +44,28 @@ class Resident:
     device: where.
     network, variables, acceptance, origin: as of `emulator.Emulator`.
 
-    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), float32; context is (N, 68) or None. Unmatched jets are
-    none of its business, nor whether two jets come out within a radius of each other: both depend on whole events.
+    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), of single precision, or double where networks are; context
+    is (N, 68) or None. Unmatched jets are none of its business, nor whether two jets come out within a radius of each
+    other: both depend on whole events.
     """
 
     device: torch.device
-    network: Member
-    variables: Variables
-    acceptance: AcceptanceNetwork | None
-    origin: OriginNetwork | None
 
     @classmethod
-    def of(cls, emulator: Any, device: torch.device) -> Resident:
-        """The parts of an emulator, brought to a device."""
+    def of(cls, emulator: Any, device: torch.device, *, double: bool = False) -> Resident:
+        """The parts of an emulator, brought to a device; networks and what they see in single precision, or double."""
+        dtype = torch.float64 if double else torch.float32
 
         def there(part: Any) -> Any:
             if isinstance(part, Variables):
-                return part.on(device)
+                return part.on(xtorch, dtype, device)
             part = part.module if isinstance(part, Network) else part
             # a module moves itself, which the emulator's own must not; on the CPU the two share their weights
-            return part if part is None or device.type == "cpu" else deepcopy(part).to(device)
+            alone = part is None or (device.type == "cpu" and not double)
+            return part if alone else deepcopy(part).to(device=device, dtype=dtype)
 
-        names = [field.name for field in fields(cls) if field.name != "device"]
-        return cls(device, *(there(getattr(emulator, name)) for name in names))
+        names = [field.name for field in fields(Functions)]
+        return cls(device=device, **{name: there(getattr(emulator, name)) for name in names})
 
     def sample(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
@@ -120,11 +119,6 @@ class Resident:
         """How many jets to take at a time."""
         return BLOCK if self.device.type == "cpu" else BLOCK_ON_GPU
 
-    def inputs(self, gen: Tensor, context: Tensor | None) -> Tensor:
-        """What the quantile and the acceptance network see of gen jets."""
-        inputs: Tensor = self.variables.network_inputs(gen, context)
-        return inputs if self.origin is None else self.origin.with_origin(inputs)
-
     def answer(
         self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
     ) -> Tensor:
@@ -132,65 +126,16 @@ class Resident:
         inputs = self.inputs(gen, context)
         drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, gen=gen, raw_pt_min=threshold))
         reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
-        return torch.cat([reco, self._efficiency(gen, inputs, threshold)[:, None]], dim=1) if with_efficiency else reco
-
-    def efficiency(self, gen: Tensor, context: Tensor | None = None, *, threshold: float) -> Tensor:
-        """What `Emulator.efficiency` gives above a threshold [GeV], (N,)."""
-        return self._efficiency(gen, self.inputs(gen, context), threshold)
-
-    def _efficiency(self, gen: Tensor, inputs: Tensor, threshold: float) -> Tensor:
-        """P(a reco jet is matched, above a threshold [GeV]), (N,), of what the networks see of gen jets."""
-        if self.acceptance is None:
-            return torch.ones(len(gen), device=self.device)
-        v = self.variables
-        p: Tensor = torch.sigmoid(self.acceptance(inputs)) * v.within_reach(gen)
-        if threshold > v.raw_pt_min:
-            none = inputs[:, :0]
-            asked, _ = v.bounds(0, none, gen, threshold)
-            assert isinstance(self.network, AutoregressiveNetwork)
-            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
-            p = p * (1.0 - below)
-        return p
-
-    def median_pt(self, gen: Tensor, context: Tensor | None = None, *, threshold: float) -> Tensor:
-        """The median pt [GeV] of a reco jet above a threshold, both before the scale, (N,)."""
-        assert isinstance(self.network, AutoregressiveNetwork)
-        inputs = self.inputs(gen, context)
-        none, v = inputs[:, :0], self.variables
-        half = torch.full_like(gen[:, PT], 0.5)
-        median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, gen, threshold))
-        raw_pt: Tensor = v.raw_pt(median, gen).clamp(min=threshold)
-        return raw_pt
-
-    def quantiles(
-        self, gen: Tensor, tau: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float
-    ) -> Tensor:
-        """What `Emulator.quantile` gives above a threshold [GeV], (N, 4)."""
-        network, v = self.network, self.variables
-        assert isinstance(network, AutoregressiveNetwork)
-        inputs, (y, _) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
-        columns = []
-        for k in range(y.shape[1]):
-            q = network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
-            one_changed = y.clone()
-            one_changed[:, k] = q
-            columns.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
-        return torch.stack(columns, dim=1)
-
-    def levels_and_log_densities(
-        self, gen: Tensor, reco: Tensor, context: Tensor | None = None, *, threshold: float
-    ) -> Tensor:
-        """The levels of reco jets above a threshold [GeV] and the log-densities of their targets, (N, 8)."""
-        inputs = self.inputs(gen, context)
-        y, bounds = self.variables.encode_within(reco, gen, threshold)
-        return torch.cat(self.network.levels_and_log_densities(y, inputs, bounds), dim=1)
+        return (
+            torch.cat([reco, self.efficiency_of(gen, inputs, threshold)[:, None]], dim=1) if with_efficiency else reco
+        )
 
     def _in_blocks(
         self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
         check_jets(gen, tau, context, other_is="tau", n=self.network.n_targets)
         answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
-        made: Tensor = in_blocks(answer, gen, tau, context, rows=self.block)
+        made: Tensor = in_blocks_of_torch(answer, gen, tau, context, rows=self.block)
         return made
 
 

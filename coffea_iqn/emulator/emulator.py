@@ -10,14 +10,15 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.emulator import compiled, summaries
+from coffea_iqn.emulator.functions import Functions
+from coffea_iqn.emulator.marginals import Marginal, doubles
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.emulator.unmatched import Unmatched
-from coffea_iqn.iqn.device import find_device, in_blocks
+from coffea_iqn.iqn.device import find_device, in_blocks, in_blocks_of_torch
 from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
-from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, MASSLESS, PT, SCALES
-from coffea_iqn.jets.targets import encode
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PT, SCALES, VARIABLES
+from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.numerics.dense import singles
 
 BACKENDS = ("auto", "numba", "torch")
@@ -117,7 +118,7 @@ class Emulator:
         *,
         raw_pt_min: float | None = None,
         within_atom: Floats | None = None,
-    ) -> Floats:
+    ) -> Doubles:
         """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
 
         Each column is a conditional distribution function, given the gen jet and the variables before it; of
@@ -135,14 +136,14 @@ class Emulator:
         check_jets(gen, reco, context, other_is="reco jets")
         massless = reco[:, MASS] < MASSLESS
         as_zero = np.where(massless[:, np.newaxis] & (np.arange(reco.shape[1]) == MASS), 0, reco)
-        levels = self._densities(gen, as_zero, context, raw_pt_min)[0]
+        levels = self._evaluate("levels", gen, as_zero, context, raw_pt_min=raw_pt_min)
         if within_atom is not None:
             levels[:, MASS] *= np.where(massless, within_atom, 1.0)
         return levels
 
     def quantile(
         self, gen: Floats, tau: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
-    ) -> Floats:
+    ) -> Doubles:
         """The conditional quantiles at levels tau (N, 4) of each variable of reco jets, given those before it.
 
         The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the gen jet
@@ -151,28 +152,71 @@ class Emulator:
 
         Returns
         -------
-        (N, 4), float32: pt [GeV], eta, phi [rad], mass [GeV].
+        (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         """
         check_jets(gen, tau, context, other_is="tau")
         check_jets(gen, reco, context, other_is="reco jets")
-        on = self.on("cpu")
-        chain = partial(on.quantiles, threshold=on.variables.threshold(raw_pt_min))
-        return _with_torch(chain, gen, tau.astype(np.float32, copy=False), reco, context, on=on)
+        return self._evaluate("quantiles", gen, tau, reco, context, raw_pt_min=raw_pt_min)
 
     def log_density(
-        self, gen: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
-    ) -> Floats:
+        self,
+        gen: Floats,
+        reco: Floats,
+        context: Floats | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        acceptance: bool = False,
+        each: bool = False,
+    ) -> Doubles:
         """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
 
-        Of jets lighter than `features.MASSLESS`, where a bundle knows them for massless, it is that of pt', eta' and
-        phi' times P(mass' = 0), in 1/GeV.
+        Parameters
+        ----------
+        gen, reco, context, raw_pt_min: as of `cdf`.
+        acceptance: whether to add the logarithm of the efficiency: what then integrates to the efficiency is the
+            density of being found, as this jet.
+        each: whether to give the terms that this is the sum of, (N, 4): those of pt', of eta' given pt', and so on;
+            with acceptance, (N, 5), the efficiency last.
+
+        A mass that is an atom counts with the logarithm of its probability, so that the density is in 1/GeV: where a
+        bundle knows them for massless, that of jets lighter than `features.MASSLESS`; elsewhere that of zero, as which
+        masses below zero are drawn. A jet that cannot be, beyond a bound, has −infinity.
 
         Raises
         ------
-        NotImplementedError: when the network's quantiles may cross.
+        ValueError: as of `sample`, also for reco jets.
+        NotImplementedError: when the network's quantiles may cross, or its targets are no residuals.
         """
-        _, log_density = self._densities(gen, reco, context, raw_pt_min)
-        return np.asarray(log_density.sum(axis=1) + self._log_jacobian(gen, reco))
+        check_jets(gen, reco, context, other_is="reco jets")
+        terms = self._evaluate("log_densities", gen, reco, context, raw_pt_min=raw_pt_min)
+        if acceptance:
+            p = self._evaluate("efficiency", gen, context, raw_pt_min=raw_pt_min)
+            with np.errstate(divide="ignore"):
+                terms = np.concatenate([terms, np.log(p)[:, np.newaxis]], axis=1)
+        return terms if each else np.asarray(terms.sum(axis=1))
+
+    def marginal(self, variable: str, *, points: int = 256, raw_pt_min: float | None = None) -> Marginal:
+        """The law of one variable of the reco jet, whatever the others are, with cdf, quantile and log_density.
+
+        Parameters
+        ----------
+        variable: "pt", "eta", "phi" or "mass".
+        points: at which the law given the variables before it is averaged over these, by a lattice of their levels;
+            that of pt is exact where the detector has no jet scale, which makes pt depend on eta.
+        raw_pt_min: as of `sample`.
+
+        Raises
+        ------
+        ValueError: when there is no such variable, or no point.
+        NotImplementedError: when the network's quantiles may cross, or its targets are no residuals.
+        """
+        if variable not in VARIABLES or points < 1:
+            msg = f"marginal: expected one of {', '.join(VARIABLES)} and points from 1 on, got {variable!r}, {points}"
+            raise ValueError(msg)
+        if not self.network.exact:
+            msg = f"marginal: expected a network that has a density, got {self.network.type}"
+            raise NotImplementedError(msg)
+        return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
 
     def efficiency(self, gen: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
         """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance.
@@ -180,15 +224,31 @@ class Emulator:
         With a raw_pt_min, as of `sample`, P(matched, and above it).
         """
         check_jets(gen, gen, context, other_is="gen jets")
-        on = self.on("cpu")
-        return _with_torch(partial(on.efficiency, threshold=on.variables.threshold(raw_pt_min)), gen, context, on=on)
+        return self._evaluate("efficiency", gen, context, raw_pt_min=raw_pt_min).astype(np.float32, copy=False)
 
-    def on(self, device: str) -> Any:
+    def _evaluate(self, name: str, *arrays: Floats | None, raw_pt_min: float | None) -> Doubles:
+        """One of our `Functions` of arrays: by numpy in double precision, or by torch for networks that need it."""
+        threshold = self.variables.threshold(raw_pt_min)
+        if not self.network.exact:
+            on = self.on("cpu")
+            single = (None if array is None else array.astype(np.float32, copy=False) for array in arrays)
+            return _with_torch(partial(getattr(on, name), threshold=threshold), *single, on=on)
+        with np.errstate(divide="ignore"):  # the logarithm of a probability may be that of zero
+            return np.asarray(
+                in_blocks(partial(getattr(self._functions, name), threshold=threshold), *doubles(*arrays))
+            )
+
+    @cached_property
+    def _functions(self) -> Functions:
+        return Functions.of_arrays(self)
+
+    def on(self, device: str, *, double: bool = False) -> Any:
         """Networks and variables on a device, a `device.Resident`, for jets that are there as tensors; made once.
 
         Parameters
         ----------
         device: as of `sample`.
+        double: whether in double precision, for densities and their derivatives.
 
         Raises
         ------
@@ -197,9 +257,9 @@ class Emulator:
         where = find_device(device)
         from coffea_iqn.emulator.device import Resident  # and with it torch, which a fold on the CPU does without
 
-        if where not in self._residents:
-            self._residents[where] = Resident.of(self, where)
-        return self._residents[where]
+        if (where, double) not in self._residents:
+            self._residents[where, double] = Resident.of(self, where, double=double)
+        return self._residents[where, double]
 
     @cached_property
     def _residents(self) -> dict[Any, Any]:
@@ -242,35 +302,6 @@ class Emulator:
     @cached_property
     def _models(self) -> dict[tuple[str, ...], compiled.Model]:
         return {}
-
-    def _densities(
-        self, gen: Floats, reco: Floats, context: Floats | None, raw_pt_min: float | None
-    ) -> tuple[Floats, Floats]:
-        """Levels and log-densities of the standardised targets, (N, 4) each."""
-        check_jets(gen, reco, context, other_is="reco jets")
-        on = self.on("cpu")
-        chain = partial(on.levels_and_log_densities, threshold=on.variables.threshold(raw_pt_min))
-        both = _with_torch(chain, gen, reco, context, on=on)
-        return both[:, :N_TARGETS], both[:, N_TARGETS:]
-
-    def _log_jacobian(self, gen: Floats, reco: Floats) -> Floats:
-        """Log |∂(standardised targets) / ∂(pt', eta', phi', mass')| of residual targets, (N,); without an atom's."""
-        v = self.variables
-        reco, gen = reco.astype(np.float64), gen.astype(np.float64)
-        raw = SCALES[v.scale].undo(reco)
-        step = reco.copy()
-        step[:, PT] *= 1.0 + 1e-6
-        shift = (SCALES[v.scale].undo(step)[:, PT] - raw[:, PT]) / (1e-6 * reco[:, PT])
-        # pt' -> raw pt -> log raw pt; mass' -> raw mass -> log(raw mass + 2), the scale being fixed by pt' and eta'
-        jacobian = np.tile(-np.log(v.target_scale.scale[:N_TARGETS]), (len(gen), 1))
-        jacobian[:, PT] += np.log(shift / raw[:, PT])
-        jacobian[:, MASS] += np.log(raw[:, PT] / reco[:, PT] / (raw[:, MASS] + MASS_OFFSET))
-        if v.compression is not None:
-            size = v.compression.size(gen)
-            jacobian -= 0.5 * np.log(size**2 + encode(v.table, raw, gen) ** 2)
-        if v.table[MASS].atom:
-            jacobian[reco[:, MASS] < MASSLESS, MASS] = 0.0
-        return np.asarray(jacobian.sum(axis=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -357,5 +388,5 @@ def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -
         # a copy, for arrays that others may only read
         return np.asarray(function(*(torch.tensor(block, device=on.device) for block in blocks)).cpu().numpy())
 
-    made: Floats = in_blocks(there, *arrays, rows=on.block)
+    made: Floats = in_blocks_of_torch(there, *arrays, rows=on.block)
     return made

@@ -11,7 +11,19 @@ from array_api_compat import array_namespace, device
 from coffea_iqn.iqn.network import BELOW_BOUND, N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS, select
-from coffea_iqn.jets.features import ETA, INPUTS, MASS, MASSLESS, PHI, PT, SCALES, Columns, Compression, wrap_phi
+from coffea_iqn.jets.features import (
+    ETA,
+    INPUTS,
+    MASS,
+    MASSLESS,
+    PHI,
+    PT,
+    SCALES,
+    Columns,
+    Compression,
+    log_mass,
+    wrap_phi,
+)
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, Target, decode, encode
 
@@ -50,24 +62,29 @@ class Variables:
         """All that is drawn of a jet."""
         return (*TARGETS[self.targets], *(MORE[name] for name in self.more))
 
-    def on(self, device: Any) -> Variables:
-        """The same for tensors on a device."""
-        scales = {name: getattr(self, name).on(device) for name in ("input_scale", "target_scale")}
-        return replace(self, **scales, compression=None if self.compression is None else self.compression.on(device))
+    def on(self, xp: Any, dtype: Any, device: Any) -> Variables:
+        """The same for arrays of a namespace, torch's or numpy's, on a device; what networks see has this precision."""
+        scales = {name: getattr(self, name).on(xp, dtype, device) for name in ("input_scale", "target_scale")}
+        compression = None if self.compression is None else self.compression.on(xp, device)
+        return replace(self, **scales, compression=compression)
+
+    def _as_seen(self, values: Columns) -> Any:
+        """Numbers in the precision of the networks, which is that of the standardisations."""
+        return array_namespace(values).astype(values, self.target_scale.mean.dtype, copy=False)
 
     def threshold(self, raw_pt_min: float | None) -> float:
         """The one asked for, but no lower than that of the training sample."""
         return self.raw_pt_min if raw_pt_min is None else max(raw_pt_min, self.raw_pt_min)
 
     def network_inputs(self, gen: Columns, context: Columns | None) -> Any:
-        """What a network sees of gen jets (N, 4) and their context (N, 68) or None: (N, n), float32."""
+        """What a network sees of gen jets (N, 4) and their context (N, 68) or None: (N, n)."""
         xp = array_namespace(gen)
-        inputs = xp.astype(self.input_scale.apply(INPUTS[self.inputs](gen)), xp.float32, copy=False)
+        inputs = self._as_seen(self.input_scale.apply(INPUTS[self.inputs](gen)))
         if not self.context:
             return inputs
         if context is None:
-            context = xp.zeros((len(gen), N_COLUMNS), dtype=xp.float32, device=device(gen))
-        return xp.concat([inputs, *select(context, self.context)], axis=1)
+            context = xp.zeros((len(gen), N_COLUMNS), dtype=inputs.dtype, device=device(gen))
+        return xp.concat([inputs, *select(self._as_seen(context), self.context)], axis=1)
 
     def column_of(self, level: str) -> int:
         """The column of `network_inputs` that is 1 where a level of context is known, or −1."""
@@ -77,10 +94,10 @@ class Variables:
         return len(self.input_scale.mean) + sum(WIDTHS[name] for name in known) - 1
 
     def encode(self, reco: Columns, gen: Columns) -> Any:
-        """The standardised targets (N, n) of reco jets, the first n columns of the table, and gen jets, float32."""
+        """The standardised targets (N, n) of reco jets, the first n columns of the table, and gen jets."""
         xp = array_namespace(gen)
         reco, gen = xp.astype(reco, xp.float64), xp.astype(gen, xp.float64)
-        return self._encode_raw(SCALES[self.scale].undo(reco), gen)
+        return self.encode_raw(SCALES[self.scale].undo(reco), gen)
 
     def learnt(self, raw: Columns, gen: Columns) -> Any:
         """What a network learns of reco jets before the scale, as of `encode`, but for the standardisation."""
@@ -94,14 +111,33 @@ class Variables:
             else array_namespace(gen).concat([four, targets[:, N_TARGETS:]], axis=1)
         )
 
-    def _encode_raw(self, raw: Columns, gen: Columns) -> Any:
-        xp, targets = array_namespace(gen), self.learnt(raw, gen)
-        return xp.astype(self.target_scale.first(targets.shape[1]).apply(targets), xp.float32)
+    def encode_raw(self, raw: Columns, gen: Columns) -> Any:
+        """`encode` of reco jets before the scale."""
+        targets = self.learnt(raw, gen)
+        return self._as_seen(self.target_scale.first(targets.shape[1]).apply(targets))
+
+    def log_slopes(self, raw: Columns, gen: Columns) -> Any:
+        """Log |∂y / ∂y'| of each standardised target y and its variable y' before the scale, (N, 4).
+
+        Raises
+        ------
+        NotImplementedError: when the targets are no residuals.
+        """
+        if self.targets == "ratio":
+            msg = "density: expected targets that are residuals, got 'ratio', of which it is not known"
+            raise NotImplementedError(msg)
+        xp = array_namespace(gen)
+        flat = xp.zeros_like(raw[:, PT])
+        slopes = xp.stack([-xp.log(raw[:, PT]), flat, flat, -log_mass(raw[:, MASS])], axis=1)
+        if self.compression is not None:
+            size = self.compression.size(gen)
+            slopes = slopes - 0.5 * xp.log(size**2 + encode(self.table, raw, gen) ** 2)
+        return slopes - xp.log(self.target_scale.first(N_TARGETS).scale)
 
     def decode(self, drawn: Columns, gen: Columns, *, raw_pt_min: float) -> Any:
-        """Reco jets (N, n), float32, of standardised targets (N, n); the inverse of `encode`."""
+        """Reco jets (N, n) of standardised targets (N, n); the inverse of `encode`."""
         xp, support = array_namespace(gen), self.support.drawn_in()
-        raw = self._decode_raw(drawn, gen)
+        raw = self.decode_raw(drawn, gen)
         # rounding must not carry a jet across a bound, however large the typical sizes of unusual gen jets are
         raw[:, PT] = raw[:, PT].clip(raw_pt_min)
         d_eta = (raw[:, ETA] - gen[:, ETA]).clip(-support.cone, support.cone)
@@ -112,15 +148,16 @@ class Variables:
         for k, target in enumerate(self.table[N_TARGETS:], N_TARGETS):
             column = raw[:, k].clip(*target.support)
             raw[:, k] = xp.floor(column).clip(max=target.support[1] - 1.0) if target.kind in WHOLE else column
-        return xp.astype(SCALES[self.scale].apply(raw), xp.float32, copy=False)
+        return self._as_seen(SCALES[self.scale].apply(raw))
 
     def raw_pt(self, target: Columns, gen: Columns) -> Any:
         """The pt [GeV] before the scale of a standardised target of pt, (N,)."""
         xp = array_namespace(gen)
         others = xp.zeros((len(gen), N_TARGETS - 1), dtype=target.dtype, device=device(gen))
-        return self._decode_raw(xp.concat([target[:, None], others], axis=1), gen)[:, PT]
+        return self.decode_raw(xp.concat([target[:, None], others], axis=1), gen)[:, PT]
 
-    def _decode_raw(self, drawn: Columns, gen: Columns) -> Any:
+    def decode_raw(self, drawn: Columns, gen: Columns) -> Any:
+        """The inverse of `encode_raw`, wherever it lies."""
         targets = self.target_scale.first(drawn.shape[1]).invert(drawn)
         if self.compression is not None:
             four, others = self.compression.invert(targets[:, :N_TARGETS], gen), targets[:, N_TARGETS:]
@@ -139,13 +176,13 @@ class Variables:
 
         Returns
         -------
-        two arrays (N,) float32, `NO_BOUND` where there is no least mass: one below zero counts as zero.
+        two arrays (N,), `NO_BOUND` where there is no least mass: one below zero counts as zero.
         """
         xp, support = array_namespace(gen), self.support.drawn_in()
         if k >= N_TARGETS:
             return self._bounds_beside(k, gen)
         padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
-        raw = self._decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
+        raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
         scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
         nearest = (abs_eta - support.cone).clip(0.0)  # to the centre of the detector
         noise = scale.noise(nearest)  # greatest there
@@ -168,7 +205,7 @@ class Variables:
             left = xp.sqrt(((energy / scale.factor(raw)) ** 2 - momentum**2).clip(0.0))
             low[:, MASS] = 0.0
             high[:, MASS] = xp.minimum(support.mass_over_pt_max * raw[:, PT], left)
-        ends = [self._encode_raw(edge, gen)[:, k] for edge in (low, high)]
+        ends = [self.encode_raw(edge, gen)[:, k] for edge in (low, high)]
         least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
         if k == PT:
             least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
@@ -184,8 +221,7 @@ class Variables:
             if np.isfinite(value):
                 known = target.encode(xp.full_like(gen[:, PT], value), gen)
                 ends[which] = narrower(ends[which], (known - scale.mean[k]) / scale.scale[k])
-        least, most = (xp.astype(end, xp.float32) for end in ends)
-        return least, most
+        return self._as_seen(ends[0]), self._as_seen(ends[1])
 
     def encode_within(self, reco: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
         """`encode` and `all_bounds` of reco jets; lighter ones than `features.MASSLESS` come where an atom lies."""
@@ -193,8 +229,8 @@ class Variables:
         bounds = self.all_bounds(targets, gen, raw_pt_min)
         if self.table[MASS].atom:
             xp, least = array_namespace(gen), bounds[0][:, MASS]
-            heavier = xp.maximum(targets[:, MASS], least)
-            targets[:, MASS] = xp.where(reco[:, MASS] < MASSLESS, least - BELOW_BOUND, heavier)
+            mass = xp.where(reco[:, MASS] < MASSLESS, least - BELOW_BOUND, xp.maximum(targets[:, MASS], least))
+            targets = xp.concat([targets[:, :MASS], mass[:, None], targets[:, MASS + 1 :]], axis=1)
         return targets, bounds
 
     def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:

@@ -15,24 +15,29 @@ ROWS = 32
 
 
 def in_blocks(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> Any:
-    """`function` of the rows of those arrays, or tensors, that are not None, so many at a time, without gradients."""
+    """`function` of the rows of those arrays, or tensors, that are not None, so many at a time."""
     given = [array for array in arrays if array is not None]
     xp, n_rows = array_namespace(*given), len(given[0])
     if n_rows == 0:
         one_row = [xp.ones((1, *array.shape[1:]), dtype=array.dtype, device=device(array)) for array in given]
         return in_blocks(function, *one_row)[:0]
+    out = []
+    for start in range(0, n_rows, rows):
+        blocks = [array[start : start + rows] for array in given]
+        n = len(blocks[0])
+        padding = -n % ROWS
+        if padding:
+            blocks = [xp.concat([block, xp.repeat(block[-1:], padding, axis=0)]) for block in blocks]
+        out.append(function(*blocks)[:n])
+    return array_namespace(out[0]).concat(out)
+
+
+def in_blocks_of_torch(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> Any:
+    """`in_blocks` of a function that asks networks of torch, without gradients."""
     import torch
 
-    out = []
     with torch.inference_mode():
-        for start in range(0, n_rows, rows):
-            blocks = [array[start : start + rows] for array in given]
-            n = len(blocks[0])
-            padding = -n % ROWS
-            if padding:
-                blocks = [xp.concat([block, xp.repeat(block[-1:], padding, axis=0)]) for block in blocks]
-            out.append(function(*blocks)[:n])
-    return array_namespace(out[0]).concat(out)
+        return in_blocks(function, *arrays, rows=rows)
 
 
 def check_device(name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.iqn.compiled import LawModel, compile_law, count, draw
-from coffea_iqn.iqn.device import in_blocks
+from coffea_iqn.iqn.device import in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.numerics.arrays import Floats, Ints
@@ -43,7 +43,7 @@ class Law:
         """How many ys each x has, (N,), from x (N, n) and levels u (N,)."""
         law = self.compiled if compiled else None
         if law is None:
-            return np.asarray(in_blocks(self._count, x, u))
+            return np.asarray(in_blocks_of_torch(self._count, x, u))
         numbers = np.empty(len(x), dtype=np.int64)
         count(law, x, singles(u), numbers)
         return numbers
@@ -52,7 +52,7 @@ class Law:
         """A y of each x, (M, n targets), from x (M, n) and levels tau (M, n targets)."""
         law = self.compiled if compiled else None
         if law is None:
-            return np.asarray(in_blocks(self._sample, x, tau))
+            return np.asarray(in_blocks_of_torch(self._sample, x, tau))
         targets = np.empty(tau.shape, dtype=np.float32)
         draw(law, x, tau, targets)
         return targets.astype(np.float64)

@@ -19,11 +19,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from coffea_iqn.iqn.network import BELOW_BOUND, KINDS, LEAST_INSIDE, LOG_LIKELY_MIN, LOGIT_KNOTS, N_TARGETS, STEP_MIN
-from coffea_iqn.iqn.splines import inverse, positive, spline
-
-Bounds = tuple[Tensor, Tensor]
-"""The least and the greatest value that a target of each row can have, (N,) each, or of all targets, (N, n) each."""
+from coffea_iqn.iqn.arrays import with_origin
+from coffea_iqn.iqn.conditional import Bounds, Conditional, probability_between
+from coffea_iqn.iqn.network import KINDS, LOGIT_KNOTS, N_TARGETS
+from coffea_iqn.iqn.splines import inverse
 
 BoundsOf = Callable[[int, Tensor], Bounds]
 """The bounds of target k given the targets before it, (N, k)."""
@@ -263,15 +262,7 @@ class IQNx1(PinballNetwork):
 
 TAILS = (-2.9, -2.4, 2.4, 2.9)  # of a standardised target: about five and eight half widths
 RARE = -4.0  # logit of an atom before training
-LEAST_LEVEL = 2.0**-24
 LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
-
-
-def _inside(z_low: Tensor, z_high: Tensor) -> Tensor:
-    """The probability between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
-    upper = torch.where(z_low + z_high > 0.0, -1.0, 1.0)
-    one, other = torch.sigmoid(upper * z_low), torch.sigmoid(upper * z_high)
-    return (upper * (other - one)).clamp(min=LEAST_INSIDE)
 
 
 class SplineIQN(AutoregressiveNetwork):
@@ -320,24 +311,14 @@ class SplineIQN(AutoregressiveNetwork):
                 weight.mul_(0.1)
                 bias.copy_(torch.cat([start, torch.tensor([RARE] if k in self.atoms else [])]))
 
-    def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
-        curve, atom = self._curve(k, x, drawn)  # one evaluation for both the bounds and the quantile
-        if bounds is None:
-            return spline(torch.logit(tau), self.knots, *curve)[0]
-        if atom is not None:
-            p = torch.sigmoid(atom)
-            y = self._between(((tau - p) / (1.0 - p)).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
-            return torch.where(tau < p, bounds[0] - BELOW_BOUND, y)
-        return self._between(tau, curve, bounds)
+    def conditional(self, k: int, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Conditional:
+        """The law of target k; arguments as of `quantile`."""
+        out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K), and a column more for an atom
+        return Conditional.of(out, self.knots, atom=k in self.atoms, bounds=bounds)
 
-    def _between(self, tau: Tensor, curve: tuple[Tensor, Tensor], bounds: Bounds) -> Tensor:
-        """The quantiles of a law that is cut off at bounds."""
-        z_low, z_high = inverse(torch.stack(bounds, dim=1), self.knots, *curve)[0].T
-        inside = _inside(z_low, z_high)
-        # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
-        below, above = torch.sigmoid(z_low) + tau * inside, torch.sigmoid(-z_high) + (1.0 - tau) * inside
-        y, _ = spline(torch.log(below) - torch.log(above), self.knots, *curve)
-        return torch.clamp(y, *bounds)  # rounding
+    def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
+        quantiles: Tensor = self.conditional(k, x, drawn, bounds).quantile(tau)
+        return quantiles
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del generator
@@ -360,20 +341,20 @@ class SplineIQN(AutoregressiveNetwork):
             edges = y.new_tensor(TAILS if weight else ())
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
-            curve, atom = self._curve(k, x, y[:, :k])
+            knots, *curve, atom, _ = self.conditional(k, x, y[:, :k])
             rest = torch.ones_like(y_k)  # 1 where y is no atom
             if atom is not None:
                 rest = (y_k >= low).to(y_k.dtype)
                 total = total + functional.binary_cross_entropy_with_logits(atom, 1.0 - rest)
                 y_k = torch.maximum(y_k, low)
             at = torch.cat([torch.stack([low, *within.T, high], dim=1), y_k[:, None]], dim=1)
-            z, slope = inverse(at, self.knots, *curve)
+            z, slope = inverse(at, knots, *curve)
             ends, z_y = z[:, :-1], z[:, -1]
-            inside = torch.log(_inside(ends[:, 0], ends[:, -1]))
+            inside = torch.log(probability_between(ends[:, 0], ends[:, -1]))
             log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
             total = total - (rest * (log_density - inside)).mean()
             if weight:
-                log_p = torch.log(_inside(ends[:, :-1], ends[:, 1:])) - inside[:, None]
+                log_p = torch.log(probability_between(ends[:, :-1], ends[:, 1:])) - inside[:, None]
                 where = torch.bucketize(y_k.contiguous(), edges)
                 total = total - weight * (rest * log_p.gather(1, where[:, None])[:, 0]).mean()
         return total
@@ -381,36 +362,7 @@ class SplineIQN(AutoregressiveNetwork):
     def density(
         self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None
     ) -> tuple[Tensor, Tensor]:
-        low, high = bounds or (y, y)
-        curve, atom = self._curve(k, x, drawn)
-        is_atom = y < low
-        if atom is not None:
-            y = torch.maximum(y, low)
-        z, slope = inverse(torch.stack([y, low, high], dim=1), self.knots, *curve)
-        at, z_low, z_high = z.T
-        log_density = functional.logsigmoid(at) + functional.logsigmoid(-at) - torch.log(slope[:, 0])
-        if bounds is None:
-            return torch.sigmoid(at), log_density
-        inside, upper = _inside(z_low, z_high), z_low + z_high > 0.0
-        below = torch.where(upper, torch.sigmoid(-z_low) - torch.sigmoid(-at), torch.sigmoid(at) - torch.sigmoid(z_low))
-        log_density = torch.where((low <= y) & (y <= high), log_density - torch.log(inside), -torch.inf)
-        level = (below / inside).clamp(0.0, 1.0)
-        if atom is None:
-            return level, log_density
-        p = torch.sigmoid(atom)
-        level = torch.where(is_atom, p, p + (1.0 - p) * level)
-        log_p, log_rest = functional.logsigmoid(atom), functional.logsigmoid(-atom)
-        return level, torch.where(is_atom, log_p, log_rest + log_density)
-
-    def _curve(self, k: int, x: Tensor, drawn: Tensor) -> tuple[tuple[Tensor, Tensor], Tensor | None]:
-        """Quantiles at the knots, ascending, and slopes as of `splines.spline`, (N, K) each; an atom's logit, (N,)."""
-        out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K)
-        n_knots = len(self.knots)
-        steps = positive(out[:, 1:n_knots]) + STEP_MIN
-        rise = functional.pad(steps, (1, 0)).cumsum(dim=1)
-        middle = rise[:, n_knots // 2 - 1 : n_knots // 2 + 1].mean(dim=1, keepdim=True)
-        values = out[:, :1] + rise - middle
-        return (values, out[:, n_knots : 2 * n_knots]), out[:, -1] if k in self.atoms else None
+        return self.conditional(k, x, drawn, bounds).density(y)
 
 
 class AcceptanceNetwork(nn.Module):
@@ -483,12 +435,8 @@ class OriginNetwork(nn.Module):
 
     def with_origin(self, x: Tensor) -> Tensor:
         """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1); 0 where moot."""
-        likely = functional.log_softmax(self(x), dim=1).clamp(min=LOG_LIKELY_MIN)
-        own = x[:, : self.n_inputs - self.n_event]
-        told = 1.0 - 2.0 * likely / LOG_LIKELY_MIN
-        if self.moot >= 0:
-            told = torch.where(x[:, self.moot, None] == 1.0, 0.0, told)
-        return torch.cat([own, told], dim=1)
+        seen: Tensor = with_origin(x, self(x), self.n_event, self.moot)
+        return seen
 
 
 class NumberNetwork(nn.Module):

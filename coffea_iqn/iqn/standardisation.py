@@ -34,8 +34,6 @@ class Standardisation(NamedTuple):
         """That of the first n columns."""
         return self if n == len(self.mean) else Standardisation(self.mean[:n], self.scale[:n])
 
-    def on(self, device: Any) -> Standardisation:
-        """The same for tensors on a device."""
-        import torch
-
-        return Standardisation(*(torch.as_tensor(numbers, device=device) for numbers in self))
+    def on(self, xp: Any, dtype: Any, device: Any) -> Standardisation:
+        """The same for arrays of a namespace, a precision and a device."""
+        return Standardisation(*(xp.asarray(numbers, dtype=dtype, device=device) for numbers in self))

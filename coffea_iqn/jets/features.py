@@ -137,6 +137,11 @@ class JetScale(NamedTuple):
         raw_pt = 0.5 * (xp.sqrt(noise * noise + 4.0 * reco[:, PT] ** 2) - noise)
         return _scaled(reco, raw_pt / reco[:, PT])
 
+    def log_slope(self, reco: Columns, raw: Columns) -> Columns:
+        """Log ∂(raw pt) / ∂pt of jets (N, 4) and what `undo` makes of them, at fixed eta, (N,)."""
+        noise = self.noise(array_namespace(reco).abs(reco[:, ETA]))
+        return array_namespace(reco).log(2.0 * reco[:, PT] / (2.0 * raw[:, PT] + noise))
+
     def noise(self, abs_eta: Columns) -> Columns:
         """(a − b |η|)² [GeV]: the scale adds less than half of it to pt."""
         return (self.constant - self.slope * abs_eta) ** 2
@@ -191,11 +196,9 @@ class Compression(NamedTuple):
         log_size = variables @ xp.astype(self.coefficients, variables.dtype)
         return 2.0 * xp.exp(log_size.clip(-MAX_LOG, MAX_LOG))
 
-    def on(self, device: Any) -> Compression:
-        """The same for tensors on a device."""
-        import torch
-
-        return Compression(torch.as_tensor(self.coefficients, device=device))
+    def on(self, xp: Any, device: Any) -> Compression:
+        """The same for arrays of a namespace on a device."""
+        return Compression(xp.asarray(self.coefficients, device=device))
 
 
 def _size_variables(gen: Columns) -> Columns:

@@ -1,0 +1,155 @@
+"""What an emulator says of jets as functions: levels, quantiles, densities, efficiencies; without drawing anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from array_api_compat import array_namespace, device
+from array_api_compat import numpy as xnp
+
+from coffea_iqn.emulator.preprocessing import Variables, check_jets
+from coffea_iqn.iqn.arrays import ArrayNetwork
+from coffea_iqn.iqn.conditional import sigmoid
+from coffea_iqn.jets.features import MASS, MASSLESS, PT, SCALES
+
+Columns = Any  # arrays of numpy, or tensors of torch
+EDGE = 3e-5  # of a standardised target: so far beyond a bound single precision may carry a jet that lies at it
+
+
+@dataclass(frozen=True, eq=False)
+class Functions:
+    """An emulator's networks and variables where the jets are: one formula for numpy's arrays and torch's tensors.
+
+    Attributes
+    ----------
+    network, variables, acceptance, origin: as of `emulator.Emulator`, made for arrays of this kind and precision.
+
+    Arguments are as of the emulator's methods; thresholds are numbers [GeV].
+    """
+
+    network: Any
+    variables: Variables
+    acceptance: Any
+    origin: Any
+
+    @classmethod
+    def of_arrays(cls, emulator: Any) -> Functions:
+        """Those of an emulator whose network is exact, for arrays of numpy, in double precision."""
+        networks = (emulator.network, emulator.acceptance, emulator.origin)
+        quantiles, *others = (None if network is None else ArrayNetwork(network) for network in networks)
+        return cls(quantiles, emulator.variables.on(xnp, np.float64, "cpu"), *others)
+
+    def log_density(
+        self,
+        gen: Columns,
+        reco: Columns,
+        context: Columns | None = None,
+        *,
+        raw_pt_min: float | None = None,
+        acceptance: bool = False,
+    ) -> Columns:
+        """As of `Emulator.log_density`, (N,); of tensors it can be differentiated by gen and reco jets.
+
+        For that ask for double precision, `emulator.on("cpu", double=True)`: of tensors in single precision little
+        is left of a derivative's digits where a density is steep.
+        """
+        check_jets(gen, reco, context, other_is="reco jets")
+        xp, threshold = array_namespace(gen), self.variables.threshold(raw_pt_min)
+        density = xp.sum(self.log_densities(gen, reco, context, threshold=threshold), axis=1)
+        return density + xp.log(self.efficiency(gen, context, threshold=threshold)) if acceptance else density
+
+    def inputs(self, gen: Columns, context: Columns | None) -> Columns:
+        """What the quantile and the acceptance network see of gen jets."""
+        inputs = self.variables.network_inputs(gen, context)
+        return inputs if self.origin is None else self.origin.with_origin(inputs)
+
+    def efficiency(self, gen: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """P(a reco jet is matched, above a threshold), (N,)."""
+        return self.efficiency_of(gen, self.inputs(gen, context), threshold)
+
+    def efficiency_of(self, gen: Columns, inputs: Columns, threshold: float) -> Columns:
+        """`efficiency`, from what the networks see of gen jets."""
+        if self.acceptance is None:
+            return array_namespace(gen).ones(len(gen), dtype=inputs.dtype, device=device(gen))
+        v = self.variables
+        p = sigmoid(self.acceptance(inputs)) * v.within_reach(gen)
+        if threshold > v.raw_pt_min:
+            none = inputs[:, :0]
+            asked, _ = v.bounds(0, none, gen, threshold)
+            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
+            p = p * (1.0 - below)
+        return p
+
+    def median_pt(self, gen: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """The median pt [GeV] of a reco jet above a threshold, both before the scale, (N,)."""
+        xp, v, inputs = array_namespace(gen), self.variables, self.inputs(gen, context)
+        none, half = inputs[:, :0], xp.full_like(inputs[:, 0], 0.5)
+        median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, gen, threshold))
+        return v.raw_pt(median, gen).clip(threshold)
+
+    def quantiles(
+        self, gen: Columns, tau: Columns, reco: Columns, context: Columns | None = None, *, threshold: float
+    ) -> Columns:
+        """What `Emulator.quantile` gives above a threshold, (N, 4)."""
+        xp, v = array_namespace(gen), self.variables
+        inputs, (y, _) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
+        columns = []
+        for k in range(y.shape[1]):
+            q = self.network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
+            one_changed = xp.concat([y[:, :k], q[:, None], y[:, k + 1 :]], axis=1)
+            columns.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
+        return xp.stack(columns, axis=1)
+
+    def levels(self, gen: Columns, reco: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """What `Emulator.cdf` gives above a threshold, (N, 4)."""
+        return self._of_targets(gen, reco, context, threshold)[0]
+
+    def log_densities(
+        self, gen: Columns, reco: Columns, context: Columns | None = None, *, threshold: float
+    ) -> Columns:
+        """The terms of `Emulator.log_density` above a threshold, (N, 4)."""
+        xp, v = array_namespace(gen), self.variables
+        levels, of_targets = self._of_targets(gen, reco, context, threshold)
+        gen, reco = xp.astype(gen, xp.float64, copy=False), xp.astype(reco, xp.float64, copy=False)
+        scale = SCALES[v.scale]
+        raw = scale.undo(reco)
+        terms = of_targets + v.log_slopes(raw, gen)
+        pt, mass = terms[:, PT] + scale.log_slope(reco, raw), terms[:, MASS] + xp.log(raw[:, PT] / reco[:, PT])
+        mass = at_atom(v, reco[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
+        return xp.concat([pt[:, None], terms[:, PT + 1 : MASS], mass[:, None]], axis=1)
+
+    def _of_targets(
+        self, gen: Columns, reco: Columns, context: Columns | None, threshold: float
+    ) -> tuple[Columns, Columns]:
+        """Levels and log-densities of standardised targets, (N, 4) each."""
+        xp, v = array_namespace(gen), self.variables
+        inputs, (y, (least, most)) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
+        y = at_edges(y, least, most)
+        both = [
+            self.network.density(k, y[:, k], inputs, y[:, :k], (least[:, k], most[:, k])) for k in range(y.shape[1])
+        ]
+        levels, log_densities = (xp.stack(columns, axis=1) for columns in zip(*both, strict=True))
+        return levels, log_densities
+
+
+def at_edges(y: Columns, least: Columns, most: Columns) -> Columns:
+    """Standardised targets, those just beyond a bound brought to it: single precision rounds jets that lie there."""
+    xp = array_namespace(y)
+    y = xp.where(y > least - EDGE, xp.maximum(y, least), y)
+    return xp.where(y < most + EDGE, xp.minimum(y, most), y)
+
+
+def at_atom(v: Variables, mass: Columns, level: Columns, log_p: Columns, log_density: Columns) -> Columns:
+    """The log-density of masses [GeV], (N,), or, where they are an atom, the logarithm of its probability.
+
+    Parameters
+    ----------
+    v: the variables: an atom of their own has log_p; without one a mass below zero is drawn as zero, up to its level.
+    mass, level, log_p, log_density: (N,) each.
+    """
+    xp = array_namespace(mass)
+    if v.table[MASS].atom:
+        return xp.where(mass < MASSLESS, log_p, log_density)
+    return xp.where(mass <= 0.0, xp.log(level), log_density)

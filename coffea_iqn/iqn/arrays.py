@@ -1,0 +1,72 @@
+"""Networks as functions of numpy's arrays in double precision, without torch: what their modules are for tensors."""
+
+from __future__ import annotations
+
+import numpy as np
+from array_api_compat import array_namespace, is_torch_array
+
+from coffea_iqn.iqn.conditional import Bounds, Conditional
+from coffea_iqn.iqn.network import LOG_LIKELY_MIN, LOGIT_KNOTS, Network
+from coffea_iqn.iqn.splines import Array
+from coffea_iqn.numerics.arrays import Doubles
+
+KNOTS = np.float32(LOGIT_KNOTS).astype(np.float64)  # rounded as those of modules are
+
+
+class ArrayNetwork:
+    """An acceptance network, an origin network or a `SplineIQN`.
+
+    Parameters
+    ----------
+    network: which.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._of = network.description
+        self._slope = network.slope
+        names = [f"nets.{k}" for k in range(network.n_targets)] if network.exact else ["net"]
+        self._layers = [[(w.T.astype(np.float64), b.astype(np.float64)) for w, b in network.layers(n)] for n in names]
+
+    def _feed_forward(self, k: int, x: Doubles) -> Doubles:
+        *hidden, (weight, bias) = self._layers[k]
+        for inner_weight, inner_bias in hidden:
+            x = x @ inner_weight + inner_bias
+            x = np.maximum(x, self._slope * x)
+        return x @ weight + bias
+
+    def __call__(self, x: Doubles) -> Doubles:
+        """Logits (N,) of x (N, n_inputs), of an acceptance network."""
+        return self._feed_forward(0, x)[:, 0]
+
+    def with_origin(self, x: Doubles) -> Doubles:
+        """As of `networks.OriginNetwork`."""
+        return np.asarray(with_origin(x, self._feed_forward(0, x), self._of["n_event"], self._of["moot"]))
+
+    def conditional(self, k: int, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Conditional:
+        """As of `networks.SplineIQN`."""
+        out = self._feed_forward(k, np.concatenate([x, drawn], axis=1))
+        return Conditional.of(out, KNOTS, atom=k in self._of["atoms"], bounds=bounds)
+
+    def quantile(self, k: int, tau: Doubles, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Doubles:
+        """As of `networks.SplineIQN`."""
+        return np.asarray(self.conditional(k, x, drawn, bounds).quantile(tau))
+
+    def density(
+        self, k: int, y: Doubles, x: Doubles, drawn: Doubles, bounds: Bounds | None = None
+    ) -> tuple[Doubles, Doubles]:
+        """As of `networks.SplineIQN`."""
+        return self.conditional(k, x, drawn, bounds).density(y)
+
+
+def with_origin(x: Array, logits: Array, n_event: int, moot: int) -> Array:
+    """What `networks.OriginNetwork.with_origin` makes of x and of its logits."""
+    xp = array_namespace(x)
+    if is_torch_array(logits):
+        likely = xp.log_softmax(logits, dim=1)
+    else:
+        less = logits - logits.max(axis=1, keepdims=True)
+        likely = less - np.log(np.exp(less).sum(axis=1, keepdims=True))
+    told = 1.0 - 2.0 * likely.clip(LOG_LIKELY_MIN) / LOG_LIKELY_MIN
+    if moot >= 0:
+        told = xp.where(x[:, moot, None] == 1.0, xp.zeros_like(told), told)
+    return xp.concat([x[:, : x.shape[1] - n_event], told], axis=1)

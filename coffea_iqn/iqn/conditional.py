@@ -1,0 +1,120 @@
+"""The law of one target given x and the targets before it, as a network of a `SplineIQN` gives it.
+
+One formula for torch's tensors, in training and on devices, and for numpy's arrays, which `iqn.arrays` makes.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from array_api_compat import array_namespace, is_torch_array
+
+from coffea_iqn.iqn.network import BELOW_BOUND, LEAST_INSIDE, STEP_MIN
+from coffea_iqn.iqn.splines import Array, inverse, positive, spline
+
+LEAST_LEVEL = 2.0**-24
+
+Bounds = tuple[Array, Array]
+"""The least and the greatest value that a target of each row can have, (N,) each, or of all targets, (N, n) each."""
+
+
+class Conditional(NamedTuple):
+    """The law of one target of each row: a monotone quantile spline over the logit of the level, cut off at bounds.
+
+    Attributes
+    ----------
+    knots: logits of levels, (K,).
+    values, slopes: as of `splines.spline`, (N, K) each.
+    atom: the logit of the probability to be exactly at the least bound, (N,); None for a law without.
+    bounds: (N,) each; None for none.
+    """
+
+    knots: Array
+    values: Array
+    slopes: Array
+    atom: Array | None
+    bounds: Bounds | None
+
+    @classmethod
+    def of(cls, out: Array, knots: Array, *, atom: bool, bounds: Bounds | None = None) -> Conditional:
+        """The law that a network's outputs (N, 2 K) mean, or, with an atom, (N, 2 K + 1)."""
+        xp, n_knots = array_namespace(out), len(knots)
+        steps = positive(out[:, 1:n_knots]) + STEP_MIN
+        rise = xp.cumulative_sum(xp.concat([xp.zeros_like(out[:, :1]), steps], axis=1), axis=1)
+        middle = xp.mean(rise[:, n_knots // 2 - 1 : n_knots // 2 + 1], axis=1, keepdims=True)
+        values = out[:, :1] + rise - middle
+        return cls(knots, values, out[:, n_knots : 2 * n_knots], out[:, -1] if atom else None, bounds)
+
+    def quantile(self, tau: Array) -> Array:
+        """The quantiles at levels in (0, 1), (N,); of an atom `BELOW_BOUND` below the least bound."""
+        if self.bounds is None:
+            return spline(logit(tau), self.knots, self.values, self.slopes)[0]
+        if self.atom is None:
+            return self._between(tau, self.bounds)
+        xp, p = array_namespace(tau), sigmoid(self.atom)
+        y = self._between(((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), self.bounds)
+        return xp.where(tau < p, self.bounds[0] - BELOW_BOUND, y)
+
+    def _between(self, tau: Array, bounds: Bounds) -> Array:
+        """The quantiles of a law that is cut off at bounds."""
+        xp = array_namespace(tau)
+        z_low, z_high = inverse(xp.stack(bounds, axis=1), self.knots, self.values, self.slopes)[0].T
+        inside = probability_between(z_low, z_high)
+        # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
+        below, above = sigmoid(z_low) + tau * inside, sigmoid(-z_high) + (1.0 - tau) * inside
+        y, _ = spline(xp.log(below) - xp.log(above), self.knots, self.values, self.slopes)
+        return xp.minimum(xp.maximum(y, bounds[0]), bounds[1])  # rounding
+
+    def density(self, y: Array) -> tuple[Array, Array]:
+        """The level of y, (N,), F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
+
+        Beyond a bound 0 or 1, and −infinity. Of an atom they are its probability, and the logarithm of that.
+        """
+        xp = array_namespace(y)
+        low, high = self.bounds or (y, y)
+        is_atom = y < low
+        if self.atom is not None:
+            y = xp.maximum(y, low)
+        z, slope = inverse(xp.stack([y, low, high], axis=1), self.knots, self.values, self.slopes)
+        at, z_low, z_high = z.T
+        log_density = log_sigmoid(at) + log_sigmoid(-at) - xp.log(slope[:, 0])
+        if self.bounds is None:
+            return sigmoid(at), log_density
+        inside, upper = probability_between(z_low, z_high), z_low + z_high > 0.0
+        below = xp.where(upper, sigmoid(-z_low) - sigmoid(-at), sigmoid(at) - sigmoid(z_low))
+        nowhere = xp.full_like(y, -xp.inf)
+        log_density = xp.where((low <= y) & (y <= high), log_density - xp.log(inside), nowhere)
+        level = (below / inside).clip(0.0, 1.0)
+        if self.atom is None:
+            return level, log_density
+        p = sigmoid(self.atom)
+        level = xp.where(is_atom, p, p + (1.0 - p) * level)
+        return level, xp.where(is_atom, log_sigmoid(self.atom), log_sigmoid(-self.atom) + log_density)
+
+
+def probability_between(z_low: Array, z_high: Array) -> Array:
+    """The probability between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
+    upper = 1.0 - 2.0 * (z_low + z_high > 0.0)
+    one, other = sigmoid(upper * z_low), sigmoid(upper * z_high)
+    return (upper * (other - one)).clip(LEAST_INSIDE)
+
+
+def sigmoid(z: Array) -> Array:
+    """1 / (1 + e^−z)."""
+    xp = array_namespace(z)
+    if is_torch_array(z):
+        return xp.sigmoid(z)
+    small = xp.exp(-xp.abs(z))
+    return xp.where(z >= 0.0, 1.0, small) / (1.0 + small)
+
+
+def log_sigmoid(z: Array) -> Array:
+    """The logarithm of `sigmoid`, of which nothing rounds away."""
+    xp = array_namespace(z)
+    return z.clip(max=0.0) - xp.log1p(xp.exp(-xp.abs(z)))
+
+
+def logit(tau: Array) -> Array:
+    """The inverse of `sigmoid`."""
+    xp = array_namespace(tau)
+    return xp.logit(tau) if is_torch_array(tau) else xp.log(tau) - xp.log1p(-tau)

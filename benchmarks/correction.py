@@ -24,7 +24,7 @@ from correctionlib import schemav2
 from rich.console import Console
 from rich.table import Table
 
-from coffea_iqn import IQNCorrector, running
+from coffea_iqn import IQNCorrector, bundle, running
 from coffea_iqn.closure import median_table
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets.features import ETA, MASS, PT, VARIABLES
@@ -100,7 +100,7 @@ def figures(corrected: Any, reco: Any, gen: Any) -> dict[str, Any]:
         "corrected": {name: list(row.predicted) for name, row in table.items()},
         "uncorrected": {name: list(row.gen) for name, row in table.items()},
         "bias": float(np.median(ratio)) - 1.0,
-        "greatest bias": float(in_bins.ravel()[np.nanargmax(np.abs(in_bins))]),
+        "greatest bias": float(max(in_bins[np.isfinite(in_bins)], key=abs, default=np.nan)),
     }
 
 
@@ -121,6 +121,8 @@ def main() -> None:
     parser.add_argument("models", nargs="+")
     parser.add_argument("--files", nargs="+", required=True, help="NAME=PATH[,PATH...], each a sample")
     parser.add_argument("--train", nargs="+", required=True, help="files of which the binned correction is made")
+    parser.add_argument("--likely", help="a bundle that folds: the gen jets of greatest p(reco | gen) as well")
+    parser.add_argument("--max-jets", type=int, default=1_000_000, help="of a sample, the first ones")
     parser.add_argument("--radius", type=float, default=0.4)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
@@ -130,10 +132,12 @@ def main() -> None:
     for item in arguments.files:
         name, _, paths = item.rpartition("=")
         pairs = read(paths.split(","), arguments.radius, PT_MIN)
-        pairs = JetPairs(*(column[pairs.matched] for column in pairs))
+        pairs = JetPairs(*(column[pairs.matched][: arguments.max_jets] for column in pairs))
         ways = {"binned": by_bins(of_bins, pairs.x, pairs.y)}
         for model in arguments.models:
             ways[Path(model).name] = IQNCorrector(model).correct_flat(pairs.x, pairs.context).values
+        if arguments.likely:
+            ways[f"likely {arguments.likely}"] = bundle.load(arguments.likely).most_likely(pairs.x)
         results[name] = {way: figures(corrected, pairs.x, pairs.y) for way, corrected in ways.items()}
         show(f"{name}: {len(pairs.x):,} jets", results[name])
         if arguments.output is not None:

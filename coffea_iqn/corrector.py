@@ -67,7 +67,8 @@ class IQNCorrector:
 
     What a reco jet says of its gen jet depends on how many gen jets of which pt there were: p(gen | reco) ∝
     p(reco | gen) p(gen), with the spectrum of the training files. A sample of another spectrum is corrected wrongly by
-    as much as `docs/correction.md` measures; `IQNFolder.most_likely` asks p(reco | gen) alone.
+    as much as `docs/correction.md` measures; `Emulator.most_likely` asks p(reco | gen)
+    alone.
 
     Jets come out in the order and number in which they went in. A jet without a gen jet (noise, pile-up) is corrected
     as if it had one: `purity` says how likely that is.

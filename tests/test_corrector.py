@@ -9,7 +9,7 @@ import pytest
 import uproot
 import vector
 
-from coffea_iqn import IQNCorrector, IQNFolder
+from coffea_iqn import IQNCorrector, IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.closure import median_table
 from coffea_iqn.data import CORRECTIONS, sample_path
@@ -241,3 +241,17 @@ def test_figures_of_a_correction(tmp_path):
     with undrawn():
         assert run("correct", sample_path("qcd_ak4.root"), "--output", tmp_path / "out") == 0
     assert {"pt", "mass", "response"} <= {plot.stem for plot in (tmp_path / "out" / "plots").glob("*.png")}
+
+
+def test_no_gen_jet_near_the_most_likely_one_is_likelier():
+    pairs, _ = collect(["qcd_ak4.root"], direction="correct", pt_min=20.0)
+    reco, gen = (column[pairs.matched][:60].astype(np.float64) for column in (pairs.x, pairs.y))
+    emulator = bundle.load("cms-delphes-ak4-fast")
+    best = emulator.most_likely(reco.astype(np.float32))
+    most = emulator.log_density(best, reco)
+    assert np.all(most >= emulator.log_density(reco, reco) - 1e-6)
+    assert np.mean(most > emulator.log_density(gen, reco)) > 0.97
+    steps = np.random.default_rng(1).normal(0.0, 1.0, (10, *best.shape)) * [0.02, 0.004, 0.004, 0.02]
+    near = best * [1.0, 0.0, 0.0, 1.0] * (1.0 + steps) + [0.0, 1.0, 1.0, 0.0] * (best + steps)
+    likelier = [emulator.log_density(one, reco) > most + 0.02 for one in near]
+    assert np.mean(likelier) < 0.01

@@ -30,7 +30,8 @@ TAKES = {
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--process --set --detector --label --reference-label": TEXT,
-        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device --direction --take": ONE_OF,
+        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
+        "--direction --take": ONE_OF,
         "--name --share --select --identity --more": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,

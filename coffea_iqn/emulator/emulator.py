@@ -218,6 +218,28 @@ class Emulator:
             raise NotImplementedError(msg)
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
 
+    def most_likely(self, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Doubles:
+        """The gen jet of which each reco jet (N, 4) is most likely: the maximum of p(reco | gen) over gen, (N, 4).
+
+        The maximum likelihood estimate, which depends on no spectrum of gen jets, where the median of p(gen | reco)
+        does (`IQNCorrector`); it scatters more. About a thousand times as slow as a draw: it follows the gradient of
+        `log_density` with torch. Context is what is known of the gen jets, commonly nothing; arguments as of `cdf`.
+
+        Raises
+        ------
+        ValueError: as of `sample`.
+        NotImplementedError: when the network's quantiles may cross.
+        """
+        check_jets(reco, reco, context, other_is="reco jets")
+        if not self.network.exact:
+            msg = f"most_likely: expected a network that has a density, got {self.network.type}"
+            raise NotImplementedError(msg)
+        from coffea_iqn.emulator.likelihood import most_likely
+
+        on, threshold = self.on("cpu", double=True), self.variables.threshold(raw_pt_min)
+        # not in `_with_torch`, which does without gradients
+        return np.asarray(in_blocks(partial(most_likely, on, threshold), *doubles(reco, context), rows=on.block))
+
     def efficiency(self, gen: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
         """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance.
 

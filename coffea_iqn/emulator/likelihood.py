@@ -1,4 +1,4 @@
-"""The gen jet of which a reco jet is most likely: the maximum of p(reco | gen) over gen jets, which no spectrum enters."""
+"""The gen jet of which a reco jet is most likely: the maximum of p(reco | gen) over gen, which no spectrum enters."""
 
 from __future__ import annotations
 

@@ -401,8 +401,10 @@ def members(model: str | Path) -> dict[str, str]:
     return {f"ENS{k}": str(one) for k, one in enumerate(found)}
 
 
-def save(emulator: Emulator, path: str | Path) -> str:
+def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()) -> str:
     """Write an emulator as a bundle, under a temporary name first, and return its hash.
+
+    ensemble: members of its own, which become bundles in a folder of this one.
 
     Raises
     ------
@@ -418,6 +420,8 @@ def save(emulator: Emulator, path: str | Path) -> str:
     temporary.mkdir(parents=True)
     (temporary / WEIGHTS).write_bytes(weights)
     (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    for k, member in enumerate(ensemble):
+        save(member, temporary / MEMBERS_FOLDER / str(k))
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return str(content["hash"])

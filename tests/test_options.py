@@ -32,7 +32,7 @@ TAKES = {
         "--process --set --detector --label --reference-label": TEXT,
         "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--direction --take": ONE_OF,
-        "--name --share --select --identity --more": ONE_OF,
+        "--name --share --select --identity --more --variations --ensemble": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
         "--timeout --minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,

@@ -32,15 +32,26 @@ ALLOWED = {
     "emulator": {"iqn", "jets", "numerics"},
     "events": {"jets", "numerics"},
     "files": {"events", "jets", "numerics", "ranges"},
+    "variations": {"emulator", "jets", "numerics", "ranges"},
     "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics", "ranges"},
-    "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "ranges"},
+    "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "ranges", "variations"},
     "corrector": {"bundle", "data", "emulator", "events", "folder", "jets", "numerics", "ranges"},
     "histograms": {"files", "jets", "numerics"},
     "running": {"files", "numerics"},
     "plotting": {"closure", "files", "numerics"},
     "generation": {"files", "jets", "numerics", "ranges"},
     "training": {"emulator", "files", "iqn", "jets", "numerics", "ranges"},
-    "validation": {"closure", "emulator", "files", "jets", "numerics", "plotting", "ranges", "training"},
+    "validation": {
+        "closure",
+        "emulator",
+        "files",
+        "jets",
+        "numerics",
+        "plotting",
+        "ranges",
+        "training",
+        "variations",
+    },
 }
 
 

@@ -25,14 +25,15 @@ from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, check_choice
+from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.optimise import Check
-from coffea_iqn.training.pairs import TrainingSample
+from coffea_iqn.training.pairs import TrainingSample, bootstrapped
 from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
+ENSEMBLE = Range(least=2, most=100, whole=True)
 AUTO, FOUND = "auto", "found in the data"
 KNOWN_OF_RECO = ("neighbours", "event")  # levels of context that reco jets have; of these the first unless asked
 PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
@@ -128,6 +129,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="cpu",
         help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
     )
+    parser.add_argument(
+        "--ensemble",
+        type=ENSEMBLE,
+        default=0,
+        metavar="N",
+        help="train N members more, each on the events drawn anew (bootstrap), whose spread is the uncertainty of the "
+        "training: fold --variations ens (default: none)",
+    )
     parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = parser.add_argument_group("settings of the recipe", "Defaults are those of the recipe 'default'.")
     for name, setting in SETTINGS.items():
@@ -164,6 +173,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    if arguments.ensemble and arguments.teacher is not None:
+        msg = "ensemble: expected no --teacher with it, whose pupils share its jets, got one"
+        raise ValueError(msg)
     settings, device = _settings(arguments), find_device(arguments.device)
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
@@ -206,42 +218,49 @@ def _train(arguments: argparse.Namespace) -> None:
         settings = _with_edge(settings, arguments, sample)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
+    members = []
     try:
         with _TrainingProgress(settings, arguments=arguments) as progress:
             if teacher is None:
-                emulator = emulators.train(
-                    pairs, settings, unmatched, checkpoint=checkpoint, watch=progress.watch, device=str(device)
-                )
+                options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
+                emulator = emulators.train(pairs, settings, unmatched, checkpoint=checkpoint, **options)
             else:
                 emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, watch=progress.watch)
+            for k in range(arguments.ensemble):
+                progress.member = f"member {k + 1} of {arguments.ensemble}, "
+                jets, others = bootstrapped(sample, settings.seed, k)
+                own = replace(settings, seed=settings.seed + 1 + k)
+                members.append(emulators.train(jets, own, others, checkpoint=checkpoint / f"member{k}", **options))
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
     pt, abs_eta = pairs.x[pairs.matched, 0], np.abs(pairs.x[pairs.matched, 1])
-    emulator.card.update(
-        detector=arguments.detector,
-        direction=direction,
-        jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
-        domain={
-            f"{x}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
-            f"{x}_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
-        },
-    )
-    if arguments.energy is not None:
-        emulator.card["energy"] = arguments.energy  # TeV
-    emulator.card["training"] |= {
-        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
-        "events": sum(s.n_events for sources in datasets.values() for s in sources),
-        "gen_pt_min": arguments.gen_pt_min,
-        "split": arguments.split,
-        "versions": versions(),
-    }
-    digest = bundle.save(emulator, output)
+    for made in (emulator, *members):
+        made.card.update(
+            detector=arguments.detector,
+            direction=direction,
+            jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
+            domain={
+                f"{x}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
+                f"{x}_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
+            },
+        )
+        if arguments.energy is not None:
+            made.card["energy"] = arguments.energy  # TeV
+        made.card["training"] |= {
+            "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+            "events": sum(s.n_events for sources in datasets.values() for s in sources),
+            "gen_pt_min": arguments.gen_pt_min,
+            "split": arguments.split,
+            "versions": versions(),
+        }
+    digest = bundle.save(emulator, output, members)
     shutil.rmtree(checkpoint)
     report = emulator.card["training"]
     say(
         f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss']['quantiles']:.5f}"
+        + (f", and {len(members)} members" if members else "")
     )
 
 
@@ -287,11 +306,12 @@ class _TrainingProgress(Bars):
             TimeRemainingColumn(),
         )
         super().__init__(*columns, arguments=arguments)
-        self.tasks: dict[tuple[str, int], Any] = {}
+        self.tasks: dict[str, Any] = {}
+        self.member = ""  # of an ensemble, where one is trained
 
     def watch(self, check: Check) -> None:
         if self.visible:
-            key = (check.phase, check.stage)
+            key = f"{self._name(check)} {check.stage}"
             if key not in self.tasks:
                 self.tasks[key] = self.progress.add_task(self._name(check), total=1.0, loss=np.nan, best=np.nan)
             self.progress.update(self.tasks[key], completed=check.done, loss=check.loss, best=check.best)
@@ -300,7 +320,7 @@ class _TrainingProgress(Bars):
 
     def _name(self, check: Check) -> str:
         stages = self.settings.stages
-        return check.phase if stages == 1 else f"{check.phase}, stage {check.stage} of {stages}"
+        return self.member + (check.phase if stages == 1 else f"{check.phase}, stage {check.stage} of {stages}")
 
 
 def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:

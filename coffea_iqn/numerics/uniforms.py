@@ -30,6 +30,7 @@ STREAM_NEAR = 3  # unmatched jets near a gen jet
 STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
 STREAM_APART = 5  # jets drawn again, where two came out within a radius of each other
 STREAM_CORRECT = 6  # gen jets drawn for reco jets
+STREAM_BOOTSTRAP = 7  # how often a member of an ensemble has an event
 STREAMS = 16  # from this one on, streams are of further levels than the first four
 
 ROUNDS = 10

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
 
 
 class JetPairs(NamedTuple):
@@ -71,3 +74,39 @@ class TrainingSample(NamedTuple):
 
     pairs: JetPairs
     unmatched: UnmatchedJets
+
+
+AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(k or fewer) of Poisson's law of mean 1
+
+
+def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSample:
+    """The sample that a member of an ensemble learns from: every event so many times as Poisson's law of mean 1 says.
+
+    What shares a lot stays together: an event, or a file. How often it is there depends on seed, member and lot alone.
+    """
+    pairs, unmatched = sample
+
+    def times(lot: Floats) -> Ints:
+        number, zero = lot.astype(np.float32).view(np.uint32), np.zeros(len(lot), dtype=np.uint32)
+        u = levels(event_keys(seed, "bootstrap", zero, zero, number), member, stream=STREAM_BOOTSTRAP)[:, 0]
+        return np.searchsorted(AT_MOST, u, side="right")
+
+    def again(rows: Ints, n: Ints) -> tuple[Ints, Ints]:
+        """Of what belongs to rows, each there n times: which to take, and the rows it then belongs to."""
+        taken = np.repeat(np.arange(len(rows)), n[rows])
+        return taken, (np.cumsum(n) - n)[rows[taken]] + places(n[rows])
+
+    n_jets, n_events = times(pairs.lot), times(unmatched.lot)
+    (near, near_row), (far, far_event) = again(unmatched.near_row, n_jets), again(unmatched.far_event, n_events)
+    of_events: dict[str, Any] = {
+        name: getattr(unmatched, name).repeat(n_events, axis=0) for name in ("events", "frames", "lot", "sample")
+    }
+    jets: dict[str, Any] = {
+        "near": unmatched.near[near],
+        "near_row": near_row,
+        "far": unmatched.far[far],
+        "far_event": far_event,
+    }
+    return TrainingSample(
+        JetPairs(*(column.repeat(n_jets, axis=0) for column in pairs)), unmatched._replace(**jets, **of_events)
+    )

@@ -1,0 +1,380 @@
+"""Systematic variations: the same levels, another detector."""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+from coffea.nanoevents.methods import vector as coffea_vector
+
+from coffea_iqn import IQNFolder, bundle
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import skims
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.files.trees import iterate
+from coffea_iqn.jets.features import PT
+from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.fold import BelowThresholdWarning
+from coffea_iqn.training.pairs import TrainingSample, bootstrapped
+from coffea_iqn.validation.distortions import spoil
+from coffea_iqn.variations import FOLDED, SPOILINGS, VARIATIONS, Asked, asked_of, morphed
+from conftest import TINY, context_of, make_pairs, make_unmatched, one_error, open_events, run, undrawn
+
+AK4, FAST = "cms-delphes-ak4", "cms-delphes-ak4-fast"
+QCD = sample_path("qcd_ak4.root")
+FIELDS = ("pt", "eta", "phi", "mass", "genJetIdx")
+
+
+def growing(pt, eta, slope):
+    """A size that falls with pt and grows with |eta|."""
+    return slope * (1.0 + abs(eta)) / (1.0 + pt / 100.0)
+
+
+def equal(one, other, fields=FIELDS):
+    return all(ak.array_equal(one[name], other[name]) for name in fields)
+
+
+def fold_all(fileset=None, *, chunksize=100_000, **options):
+    runner = processor.Runner(processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
+    return runner(fileset or {"qcd": [str(QCD)]}, IQNFoldProcessor(**options), treename="Events")
+
+
+@pytest.fixture(scope="module")
+def events():
+    return open_events("qcd_ak4.root", entry_stop=1500, metadata={"dataset": "qcd"})
+
+
+@pytest.fixture(scope="module")
+def nominal(events):
+    return IQNFolder(AK4)(events.GenJet, events)
+
+
+def test_scale_and_mass_scale_change_the_nominal_jets_and_nothing_else(events, nominal):
+    jets = IQNFolder(AK4, variations=["jes=0.02", "JMS"])(events.GenJet, events)
+    assert equal(jets, nominal)
+    for side, factor in (("up", 1.02), ("down", 0.98)):
+        shifted, heavier = jets.JES[side], jets.JMS[side]
+        assert equal(shifted, nominal, ("eta", "phi", "genJetIdx"))
+        assert equal(heavier, nominal, ("pt", "eta", "phi", "genJetIdx"))
+        for name in ("pt", "mass"):
+            np.testing.assert_allclose(ak.flatten(shifted[name]), factor * ak.flatten(nominal[name]), rtol=3e-7)
+        by_hand = ak.flatten(nominal.mass) * (1.01 if side == "up" else 0.99)
+        np.testing.assert_allclose(ak.flatten(heavier.mass), by_hand, rtol=3e-7)
+
+
+def test_varied_jets_are_as_those_of_coffea(events):
+    """`jets.JES.up` is jets, as CorrectedJetsFactory makes them: vectors, with all fields that the nominal ones have."""
+    jets = IQNFolder(AK4, variations=["jes", "jer"])(events.GenJet, events)
+    assert {"JES", "JER"} <= set(jets.fields)
+    assert jets.JES.layout.purelist_parameter("__record__") == "JetSystematic"
+    up = jets["JER"].up
+    assert isinstance(up, coffea_vector.PtEtaPhiMLorentzVectorArray)
+    assert set(up.fields) == set(jets.fields) - {"JES", "JER"}
+    two = jets[ak.num(jets) > 1].JES.up
+    before = jets[ak.num(jets) > 1]
+    np.testing.assert_allclose((two[:, 0] + two[:, 1]).mass, 1.01 * (before[:, 0] + before[:, 1]).mass, rtol=1e-3)
+    assert ak.array_equal(up.matched_gen.pt, jets.matched_gen.pt)
+    three = IQNFolder(AK4, variations=["jes"], replicas=3)(events.GenJet, events)
+    assert ak.all(three.JES.down.pt < three.pt, axis=None)
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_resolution_stretches_the_response_about_its_median(events, backend):
+    """About the quantile at level ½ that the emulator itself gives, to the power that was asked for."""
+    few = events[:300]
+    folder = IQNFolder(AK4, variations=["jer=0.25"], backend=backend)
+    jets = folder(few.GenJet, few)
+    flat = {name: ak.to_numpy(ak.flatten(jets[name])) for name in FIELDS}
+    matched = flat["genJetIdx"] >= 0
+    counts = ak.to_numpy(ak.num(few.GenJet))
+    row = (np.repeat(np.cumsum(counts) - counts, ak.num(jets)) + flat["genJetIdx"])[matched]
+    gen = np.stack([ak.to_numpy(ak.flatten(few.GenJet[name])) for name in FIELDS[:4]], axis=1).astype(np.float32)[row]
+    reco = np.stack([flat[name][matched] for name in FIELDS[:4]], axis=1)
+    context = context_of(few.GenJet, few)[row]
+    median = folder.emulator.quantile(gen, np.full_like(gen, 0.5), reco, context)[:, PT]
+    for side, power in (("up", 1.25), ("down", 0.75)):
+        varied = ak.to_numpy(ak.flatten(jets.JER[side].pt))
+        expected = median * (reco[:, 0] / median) ** power
+        np.testing.assert_allclose(varied[matched], expected, rtol=2e-4)
+        np.testing.assert_array_equal(varied[~matched], flat["pt"][~matched])  # of which there is no response
+        masses = ak.to_numpy(ak.flatten(jets.JER[side].mass))
+        np.testing.assert_allclose(masses * flat["pt"], flat["mass"] * varied, rtol=1e-5)
+    assert (~matched).any()
+
+
+def test_efficiency_finds_more_or_fewer_of_the_same_jets(events):
+    folder = IQNFolder(AK4, variations=["eff=0.05"], unmatched=False)
+    varied = folder.varied(events.GenJet, events)
+    found = {name: set(zip(*_places(jets), strict=True)) for name, jets in varied.items()}
+    assert found["EFF_down"] < found["nominal"] < found["EFF_up"]
+    n_gen = int(ak.sum(ak.num(events.GenJet)))
+    for side in ("up", "down"):
+        assert 0.02 < abs(len(found[f"EFF_{side}"]) - len(found["nominal"])) / n_gen < 0.055  # less where it is 0 or 1
+    whole = IQNFolder(AK4, variations=["eff=0.99"], unmatched=False).varied(events.GenJet, events)
+    assert ak.all(abs(ak.flatten(whole["EFF_up"].eta)) < 5.3)  # beyond the detector nothing is found
+    assert len(set(zip(*_places(whole["EFF_down"]), strict=True))) < 0.02 * n_gen
+    with pytest.raises(ValueError, match=r"expected those of the same jets, got eff=0.05: IQNFolder.varied has"):
+        folder(events.GenJet, events)
+
+
+def _places(jets):
+    event = ak.broadcast_arrays(np.arange(len(jets)), jets.pt)[0]
+    return ak.to_numpy(ak.flatten(event)).tolist(), ak.to_numpy(ak.flatten(jets.genJetIdx)).tolist()
+
+
+def test_another_bundle_draws_what_it_draws_by_itself(events, nominal):
+    varied = IQNFolder(AK4, variations=[f"model={FAST}", "eff"]).varied(events.GenJet, events)
+    assert list(varied) == ["nominal", "EFF_up", "EFF_down", FAST]
+    assert equal(varied["nominal"], nominal)
+    assert equal(varied[FAST], IQNFolder(FAST)(events.GenJet, events))
+
+
+def test_jets_of_each_systematic_are_sorted_by_their_own_pt(events):
+    folder = IQNFolder(AK4, variations={"jer": 0.5, "jes": functools.partial(growing, slope=0.2)})
+    varied = folder.varied(events.GenJet, events)
+    assert list(varied) == list(folder.systematics)
+    assert all(ak.all(jets.pt[:, :-1] >= jets.pt[:, 1:], axis=None) for jets in varied.values())
+    assert ak.any(varied["JER_up"].genJetIdx != varied["nominal"].genJetIdx)
+    shift = ak.sum(varied["JES_up"].pt, axis=1) / ak.sum(varied["nominal"].pt, axis=1)
+    assert ak.max(shift) > 1.3  # forward and soft
+    assert ak.min(shift) > 1.05
+
+
+def test_varied_and_nominal_jets_move_together(events):
+    """Numbers of jets above 30 GeV, up less nominal: at levels of their own they would scatter far more."""
+    folders = [IQNFolder(AK4, seed=seed, variations=["jer"]) for seed in range(8)]
+    varied = [folder.varied(events.GenJet, events) for folder in folders]
+    counts = np.array([[ak.sum(jets[name].pt > 30, axis=None) for name in ("nominal", "JER_up")] for jets in varied])
+    together = (counts[:, 1] - counts[:, 0]).var(ddof=1)
+    apart = (np.roll(counts[:, 1], 1) - counts[:, 0]).var(ddof=1)
+    assert together < 0.25 * apart
+
+
+VARIED = {"jes": functools.partial(growing, slope=0.01), "jer": 0.1, "eff": 0.02, "model": FAST}
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return fold_all(variations=VARIED)
+
+
+@pytest.mark.parametrize("replicas", [1, 2])
+def test_chunks_do_not_show_in_varied_histograms(whole, replicas):
+    whole = whole if replicas == 1 else fold_all(variations=VARIED, replicas=2)
+    chunks = fold_all(variations=VARIED, replicas=replicas, chunksize=700)
+    assert chunks["cutflow"] == whole["cutflow"]
+    for name, histogram in whole["hists"].items():
+        assert histogram == chunks["hists"][name], name
+
+
+def test_histograms_have_an_axis_of_systematics_where_they_are_asked_for(whole):
+    without = fold_all()["hists"]
+    names = ["nominal", "JES_up", "JES_down", "JER_up", "JER_down", "EFF_up", "EFF_down", FAST]
+    for name, histogram in whole["hists"].items():
+        axis = histogram.axes["systematic"]
+        assert list(axis) == names
+        assert axis.traits.growth
+        assert histogram[{"systematic": "nominal"}] == without[name]
+        for level in ("gen", "truth"):
+            assert histogram[{"level": level}].sum(flow=True) == without[name][{"level": level}].sum(flow=True)
+    flow = whole["cutflow"]["qcd"]
+    for name in names[1:]:
+        here = {"dataset": "qcd", "level": "reco", "systematic": name}
+        assert whole["hists"]["pt"][here].sum(flow=True).value == flow[f"reco_jets_selected_{name}"]
+        assert whole["hists"]["response"][here].sum(flow=True).value > 8000
+
+
+def test_varied_histograms_are_those_of_varied_jets(whole):
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    for name, jets in IQNFolder(AK4, variations=VARIED).varied(events.GenJet, events).items():
+        jets = jets[(jets.pt > 20) & (abs(jets.eta) < 5)]
+        here = {"dataset": "qcd", "level": "reco", "systematic": name}
+        leading = ak.to_numpy(ak.drop_none(ak.firsts(jets.pt)))
+        for column, values in (("mass", ak.to_numpy(ak.flatten(jets.mass))), ("leading_pt", leading)):
+            histogram = whole["hists"][column][here]
+            np.testing.assert_array_equal(histogram.values(), np.histogram(values, histogram.axes[0].edges)[0])
+
+
+@pytest.mark.parametrize("kind", ["root", "parquet"])
+def test_skims_have_branches_of_varied_jets(kind, tmp_path):
+    options = {"variations": ["jes", "jer"], "replicas": 2 if kind == "root" else 1}
+    out = [fold_all(skim=Skim(tmp_path / str(n), kind, "Jet"), chunksize=n, **options)["files"] for n in (1100, 10_000)]
+    (merged,) = skims.merge(map(Path, out[0]), tmp_path / f"merged.{kind}")
+    content, other = (next(iterate(path)) for path in (merged.path, Path(out[1][0])))
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    jets = IQNFolder(AK4, **options)(events.GenJet, events)
+    jets = jets if jets.ndim == 2 else ak.flatten(jets, axis=1)
+    for variation, side in (("JES", "up"), ("JES", "down"), ("JER", "up"), ("JER", "down")):
+        for field in ("pt", "mass"):
+            branch = f"Jet_{field}_{variation.lower()}{side.capitalize()}"
+            assert ak.array_equal(content[branch], other[branch])
+            assert ak.array_equal(content[branch], jets[variation][side][field], check_parameters=False)
+    with pytest.raises(ValueError, match=r"^skim: expected variations of the same jets, .* got eff=0.01$"):
+        IQNFoldProcessor(skim=Skim(tmp_path), variations=["jes", "eff"])
+
+
+def test_a_fold_from_the_shell(tmp_path, capsys):
+    words = ["--variations", "jes", "EFF=0.02", f"model={FAST}", "--output", tmp_path / "out"]
+    with undrawn():
+        assert run("fold", f"qcd={QCD}", *words) == 0
+    assert "reco jets selected EFF down" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["variations"] == ["jes=0.01", "eff=0.02", f"model={FAST}"]
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        totals = {name: file[f"qcd/reco/{name}pt"].values(flow=True).sum() for name in ("", "JES_up/", f"{FAST}/")}
+        assert "qcd/gen/JES_up" not in file
+    flow = summary["datasets"]["qcd"]
+    assert totals == {
+        "": flow["reco_jets_selected"],
+        "JES_up/": flow["reco_jets_selected_JES_up"],
+        f"{FAST}/": flow[f"reco_jets_selected_{FAST}"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["jec"], "--variations: expected one of jes, jer, jms, eff, model, ens, got 'jec'"),
+        (["pt-smeared"], "--variations: expected one of jes, jer, jms, eff, model, ens, got 'pt-smeared'"),
+        (["jes=1"], "--variations: expected jes of a finite number of at least 0 and below 1, got 1.0"),
+        (["jer=-0.1"], "--variations: expected jer of a finite number of at least 0 and below 1, got -0.1"),
+        (["eff=much"], "--variations: expected eff of a finite number of at least 0 and below 1, got 'much'"),
+        (["model"], "--variations: expected model of a bundle's name or path, got None"),
+        (["jes", "jes=0.02"], "variations: expected each once, got jes 2 times"),
+        (["model=cms-delphes-ak5"], "expected a bundle of radius 0.4 as cms-delphes-ak4, got cms-delphes-ak5 of 0.5"),
+        (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle of train --ensemble, or a folder of two bundles"),
+        (["eff", "--no-acceptance"], "variations: expected acceptance True with eff, got False"),
+        (["eff", "--skim", "root"], "skim: expected variations of the same jets"),
+    ],
+)
+def test_bad_variations_are_told_in_a_line(words, line, tmp_path, capsys):
+    try:
+        code = run("fold", QCD, "--variations", *words, "--output", tmp_path / "out")
+    except SystemExit as stop:
+        code = stop.code
+    assert code == 2
+    assert line in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [1.5, np.nan, -0.1])
+def test_functions_give_sizes_in_their_range(size, events):
+    few = events[:20]
+    folder = IQNFolder(AK4, variations={"jes": lambda pt, eta: np.where(pt > pt.max() - 1, size, 0.01)})
+    with pytest.raises(ValueError, match=r"^variations: jes: expected a finite number .*, got (1.5|nan|-0.1)$"):
+        folder(few.GenJet, few)
+
+
+def test_jets_that_a_variation_would_bring_up_have_to_be_there():
+    IQNFoldProcessor(variations=["jes=0.5"])
+    for variations in (["jes=0.6"], {"jes": functools.partial(growing, slope=0.9)}):
+        with pytest.warns(BelowThresholdWarning, match=r"expected above 12.7 GeV, .* got 20: jets that it brings up"):
+            IQNFoldProcessor(variations=variations)
+
+
+def test_what_is_varied_tells_kept_chunks_apart():
+    asked = [
+        ["jes"],
+        ["jes=0.02"],
+        ["jer"],
+        {"jes": functools.partial(growing, slope=0.01)},
+        {"jes": functools.partial(growing, slope=0.02)},
+        [f"model={FAST}"],
+        [],
+    ]
+    identities = [IQNFoldProcessor(variations=one).identity for one in asked]
+    assert len(set(identities)) == len(asked)
+    assert [IQNFoldProcessor(variations=one).identity for one in asked] == identities
+    assert repr(asked_of({"JES": 0.02})) == repr(asked_of(["jes=0.02"])) == "(jes=0.02,)"
+    assert Asked("eff").size == VARIATIONS["EFF"].size
+
+
+def test_jets_of_one_detector_become_those_of_another(events):
+    """Those that one emulated come out as the other emulates them at the same levels; of one and itself they stay."""
+    source, target = bundle.load(AK4), bundle.load(FAST)
+    gen = np.stack([ak.to_numpy(ak.flatten(events.GenJet[name])) for name in FIELDS[:4]], axis=1).astype(np.float32)
+    context = context_of(events.GenJet, events)
+    hard = (gen[:, PT] > 25) & (abs(gen[:, 1]) < 4.5)
+    gen, context = gen[hard], context[hard]
+    tau = np.random.default_rng(0).uniform(0.02, 0.98, gen.shape).astype(np.float32)
+    reco, other = (emulator.sample(gen, tau, context) for emulator in (source, target))
+    heavy = reco[:, 3] > 1.0  # whose level is not that of an atom
+    same = morphed(gen, reco, source, source, context)
+    np.testing.assert_allclose(same[heavy], reco[heavy], rtol=2e-3, atol=2e-3)
+    moved = morphed(gen, reco, source, target, context)
+    assert np.abs(np.log(other[:, PT] / reco[:, PT])).mean() > 3 * np.abs(np.log(moved[:, PT] / other[:, PT])).mean()
+    np.testing.assert_allclose(moved[heavy], other[heavy], rtol=5e-3, atol=5e-3)
+
+
+def test_spoilings_are_entries_of_the_one_table(events):
+    assert set(FOLDED) | set(SPOILINGS) == set(VARIATIONS)
+    assert not set(FOLDED) & set(SPOILINGS)
+    gen = np.stack([ak.to_numpy(ak.flatten(events.GenJet[name])) for name in FIELDS[:4]], axis=1).astype(np.float32)
+    tau = np.full_like(gen, 0.3)
+    emulator = bundle.load(AK4)
+    heavier = spoil(emulator, "mass-shifted").sample(gen, tau)
+    np.testing.assert_allclose(heavier[:, 3], 1.01 * emulator.sample(gen, tau)[:, 3], rtol=3e-7)
+
+
+def test_members_of_an_ensemble_have_every_event_as_often_as_poisson_says():
+    pairs = make_pairs(4000)
+    sample = TrainingSample(pairs, make_unmatched(pairs))
+    one, again, other = (bootstrapped(sample, seed, member) for seed, member in ((1, 0), (1, 0), (1, 1)))
+    np.testing.assert_array_equal(one.pairs.x, again.pairs.x)
+    times = {float(lot): n for lot, n in zip(*np.unique(one.pairs.lot, return_counts=True), strict=True)}
+    numbers = np.array([times.get(float(lot), 0) for lot in pairs.lot])
+    assert numbers.mean() == pytest.approx(1.0, abs=0.06)
+    assert numbers.var() == pytest.approx(1.0, abs=0.12)
+    others = np.array([np.sum(other.pairs.lot == lot) for lot in pairs.lot[:500]])
+    assert abs(np.corrcoef(numbers[:500], others)[0, 1]) < 0.15
+    # whatever order they come in
+    order = np.random.default_rng(0).permutation(4000)
+    mixed = TrainingSample(type(pairs)(*(column[order] for column in pairs)), sample.unmatched)
+    np.testing.assert_array_equal(np.sort(bootstrapped(mixed, 1, 0).pairs.lot), np.sort(one.pairs.lot))
+
+
+def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
+    pairs = make_pairs(2000)
+    unmatched = make_unmatched(pairs)
+    mine, jets = bootstrapped(TrainingSample(pairs, unmatched), 3, 0)
+    # in these samples events and gen jets are one to one
+    np.testing.assert_array_equal(jets.lot, mine.lot)
+    for of, row, lots, new in (
+        (unmatched.near, unmatched.near_row, pairs.lot, (jets.near, jets.near_row, mine.lot)),
+        (unmatched.far, unmatched.far_event, unmatched.lot, (jets.far, jets.far_event, jets.lot)),
+    ):
+        lot_of = {jet.tobytes(): lots[r] for jet, r in zip(of, row, strict=True)}
+        new_of, new_row, new_lots = new
+        assert [lot_of[jet.tobytes()] for jet in new_of] == new_lots[new_row].tolist()
+        copies = np.array([np.sum(new_lots == lots[r]) for r in row])
+        assert len(new_of) == copies.sum()
+        assert len(np.unique(new_row)) == len(new_row)  # a jet for each copy, not all of them to one
+
+
+def test_an_ensemble_is_trained_and_folded(tmp_path):
+    made = tmp_path / "made"
+    words = ["--steps", TINY["steps"], "--check-every", 20, "--stages", 1, "--hidden", 8, 8, "--energy", 13]
+    assert run("train", f"qcd={QCD}", *words, "--ensemble", 2, "--output", made) == 0
+    assert list(tmp_path.iterdir()) == [made]
+    cards = [bundle.load(path).card for path in (made, *bundle.members(made).values())]
+    assert len({card["hash"] for card in cards}) == 3
+    assert cards[0]["jets"] == cards[1]["jets"]
+    out = fold_all(model=made, variations=["ens"])
+    assert list(out["hists"]["pt"].axes["systematic"]) == ["nominal", "ENS0", "ENS1"]
+    here = {"dataset": "qcd", "level": "reco"}
+    sums = [out["hists"]["pt"][here | {"systematic": name}].values() for name in ("nominal", "ENS0", "ENS1")]
+    assert all(total.sum() > 1000 for total in sums)
+    assert (sums[1] != sums[2]).any()
+    assert IQNFolder(AK4, variations=[f"ens={made}"]).systematics == ("nominal", "ENS0", "ENS1")
+
+
+def test_pupils_of_a_teacher_make_no_ensemble(tmp_path, capsys):
+    assert run("train", QCD, "--teacher", FAST, "--ensemble", 2, "--output", tmp_path / "made") == 2
+    assert "ensemble: expected no --teacher with it" in one_error(capsys)

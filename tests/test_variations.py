@@ -10,8 +10,8 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+import vector
 from coffea import processor
-from coffea.nanoevents.methods import vector as coffea_vector
 
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.data import sample_path
@@ -70,12 +70,13 @@ def test_scale_and_mass_scale_change_the_nominal_jets_and_nothing_else(events, n
 
 
 def test_varied_jets_are_as_those_of_coffea(events):
-    """`jets.JES.up` is jets, as CorrectedJetsFactory makes them: vectors, with all fields that the nominal ones have."""
+    """`jets.JES.up` is jets, as CorrectedJetsFactory makes them: vectors, with all fields of the nominal ones."""
     jets = IQNFolder(AK4, variations=["jes", "jer"])(events.GenJet, events)
     assert {"JES", "JER"} <= set(jets.fields)
     assert jets.JES.layout.purelist_parameter("__record__") == "JetSystematic"
     up = jets["JER"].up
-    assert isinstance(up, coffea_vector.PtEtaPhiMLorentzVectorArray)
+    assert isinstance(up, vector.Lorentz)
+    assert type(up) is type(jets)
     assert set(up.fields) == set(jets.fields) - {"JES", "JER"}
     two = jets[ak.num(jets) > 1].JES.up
     before = jets[ak.num(jets) > 1]
@@ -137,14 +138,14 @@ def test_another_bundle_draws_what_it_draws_by_itself(events, nominal):
 
 
 def test_jets_of_each_systematic_are_sorted_by_their_own_pt(events):
-    folder = IQNFolder(AK4, variations={"jer": 0.5, "jes": functools.partial(growing, slope=0.2)})
+    folder = IQNFolder(AK4, variations={"jer": 0.5, "jes": functools.partial(growing, slope=0.15)})
     varied = folder.varied(events.GenJet, events)
     assert list(varied) == list(folder.systematics)
     assert all(ak.all(jets.pt[:, :-1] >= jets.pt[:, 1:], axis=None) for jets in varied.values())
     assert ak.any(varied["JER_up"].genJetIdx != varied["nominal"].genJetIdx)
     shift = ak.sum(varied["JES_up"].pt, axis=1) / ak.sum(varied["nominal"].pt, axis=1)
-    assert ak.max(shift) > 1.3  # forward and soft
-    assert ak.min(shift) > 1.05
+    assert ak.max(shift) > 1.25  # forward and soft
+    assert ak.min(shift) > 1.02
 
 
 def test_varied_and_nominal_jets_move_together(events):
@@ -193,8 +194,8 @@ def test_histograms_have_an_axis_of_systematics_where_they_are_asked_for(whole):
 
 def test_varied_histograms_are_those_of_varied_jets(whole):
     events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
-    for name, jets in IQNFolder(AK4, variations=VARIED).varied(events.GenJet, events).items():
-        jets = jets[(jets.pt > 20) & (abs(jets.eta) < 5)]
+    for name, varied in IQNFolder(AK4, variations=VARIED).varied(events.GenJet, events).items():
+        jets = varied[(varied.pt > 20) & (abs(varied.eta) < 5)]
         here = {"dataset": "qcd", "level": "reco", "systematic": name}
         leading = ak.to_numpy(ak.drop_none(ak.firsts(jets.pt)))
         for column, values in (("mass", ak.to_numpy(ak.flatten(jets.mass))), ("leading_pt", leading)):

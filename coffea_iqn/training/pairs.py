@@ -107,6 +107,5 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
         "far": unmatched.far[far],
         "far_event": far_event,
     }
-    return TrainingSample(
-        JetPairs(*(column.repeat(n_jets, axis=0) for column in pairs)), unmatched._replace(**jets, **of_events)
-    )
+    copies: dict[str, Any] = {name: column.repeat(n_jets, axis=0) for name, column in pairs._asdict().items()}
+    return TrainingSample(JetPairs(**copies), unmatched._replace(**jets, **of_events))

@@ -1,0 +1,142 @@
+"""What common quantile levels are worth: how much a varied histogram scatters over the nominal one, bin by bin.
+
+    python benchmarks/variations.py data/samples/qcd_ak4.root --output variations.json --figure docs/images/variations.png
+
+The same events are folded with several seeds, at common levels and, for the varied jets, at those of another seed. The
+ratio of varied to nominal then has a variance over the seeds in each bin; that of independent levels over that of
+common ones is what is gained: so many times more events would be needed without. And what variations cost in time,
+as ratios within this run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.folder import IQNFolder
+from coffea_iqn.plotting.panels import COLOURS, STYLE, header, make_log_x, make_panels
+from coffea_iqn.processors import IQNFoldProcessor
+
+ASKED = ("jes", "jer", "eff")
+SHOWN = {"pt": "Jet $p_T$ [GeV]", "njet": "Number of jets"}
+N_LEAST = 200  # jets or events of a bin
+TIMED = {"nominal": (), "jes": ("jes",), "jes jer": ("jes", "jer"), "jes jer eff": ASKED}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", help="NanoAOD-like")
+    parser.add_argument("--model", default="cms-delphes-ak4")
+    parser.add_argument("--seeds", type=int, default=40)
+    parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+
+    factory = NanoEventsFactory.from_root(
+        {arguments.file: "Events"}, schemaclass=NanoSchema, metadata={"dataset": "qcd"}
+    )
+    events = factory.events()
+    instances = [IQNFoldProcessor(arguments.model, seed=k, variations=ASKED) for k in range(arguments.seeds)]
+    every = [one.postprocess(one.process(events))["hists"] for one in instances]
+    gains = {name: of_histogram([hists[name] for hists in every]) for name in SHOWN}
+    results = {"model": arguments.model, "seeds": arguments.seeds, "gains": gains}
+    results["cost"] = cost(arguments.model, events)
+    arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+    print(table(results))
+    if arguments.figure:
+        draw(every, arguments.figure)
+
+
+def spectra(hists: list[Any], systematic: str) -> np.ndarray:
+    """Of each seed the emulated jets, (seeds, bins)."""
+    here = {"dataset": "qcd", "level": "reco", "systematic": systematic}
+    return np.array([one[here].values() for one in hists])
+
+
+def ratios(hists: list[Any], systematic: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Varied over nominal at common and at independent levels, (seeds, bins), and which bins have enough."""
+    nominal, varied = spectra(hists, "nominal"), spectra(hists, systematic)
+    enough = nominal.mean(axis=0) > N_LEAST
+    return varied[:, enough] / nominal[:, enough], np.roll(varied, 1, axis=0)[:, enough] / nominal[:, enough], enough
+
+
+def of_histogram(hists: list[Any]) -> dict[str, list[float]]:
+    """By systematic, in each bin with enough jets, the variance of independent levels over that of common ones."""
+    gains = {}
+    for systematic in list(hists[0].axes["systematic"])[1:]:
+        common, independent, _ = ratios(hists, systematic)
+        gains[systematic] = np.round(independent.var(axis=0, ddof=1) / common.var(axis=0, ddof=1), 1).tolist()
+    return gains
+
+
+def cost(model: str, events: Any, repeats: int = 7) -> dict[str, dict[str, float]]:
+    """The time of jets alone, and of jets and histograms, over that of the nominal ones: the least of several."""
+    gen = flatten_jets(events.GenJet)
+    made: dict[str, dict[str, float]] = {}
+    for name, asked in TIMED.items():
+        folder, instance = IQNFolder(model, variations=asked), IQNFoldProcessor(model, variations=asked)
+        least = [np.inf, np.inf]
+        for _ in range(repeats):
+            for k, work in enumerate(
+                (lambda f=folder: f.fold_table(events.GenJet, events, jets=gen), instance.process)
+            ):
+                started = time.perf_counter()
+                work() if k == 0 else work(events)
+                least[k] = min(least[k], time.perf_counter() - started)
+        made[name] = {"jets": least[0], "histograms": least[1]}
+    first = made["nominal"]
+    return {name: {key: round(value / first[key], 2) for key, value in one.items()} for name, one in made.items()}
+
+
+def table(results: dict[str, Any]) -> str:
+    lines = ["| variation | " + " | ".join(f"{name}, median of bins (least)" for name in SHOWN) + " |"]
+    lines.append("| --- " * (1 + len(SHOWN)) + "|")
+    for systematic in results["gains"]["pt"]:
+        of = [results["gains"][name][systematic] for name in SHOWN]
+        lines.append(f"| {systematic} | " + " | ".join(f"{np.median(g):.0f} ({min(g):.1f})" for g in of) + " |")
+    lines += ["", "| variations | time of jets | time of jets and histograms |", "| --- | --- | --- |"]
+    lines += [f"| {name} | {one['jets']} | {one['histograms']} |" for name, one in results["cost"].items()]
+    return "\n".join(lines)
+
+
+def draw(every: list[Any], path: Path, systematic: str = "JES_up") -> None:
+    """The ratio of every seed, at common and at independent levels."""
+    with plt.style.context(STYLE):
+        figure, panels = make_panels(1, len(SHOWN))
+        for panel, (name, label) in zip(panels[0], SHOWN.items(), strict=True):
+            hists = [one[name] for one in every]
+            common, independent, enough = ratios(hists, systematic)
+            edges = np.asarray(hists[0].axes[-1].edges)[: enough.sum() + 1]
+            for sets, colour, text in (
+                (independent, COLOURS[1], "Independent levels"),
+                (common, COLOURS[0], "Common levels"),
+            ):
+                spread = sets.std(axis=0, ddof=1)
+                style = {"fill": True, "color": colour, "alpha": 0.35, "linewidth": 0}
+                panel.stairs(
+                    sets.mean(axis=0) + spread, edges, baseline=sets.mean(axis=0) - spread, **style, label=text
+                )
+                panel.stairs(sets[0], edges, baseline=None, color=colour, linewidth=2)
+            panel.axhline(1.0, color="black", linewidth=1)
+            panel.set_xlabel(label)
+            panel.set_xlim(edges[0], edges[-1])
+            panel.set_ylabel(f"{systematic.replace('_', ' ')} / nominal")
+            panel.legend(loc="upper left", title=f"One seed, and the spread of {len(every)}", title_fontsize=18)
+            low, high = panel.get_ylim()
+            panel.set_ylim(low, high + 0.35 * (high - low))
+        make_log_x(panels[0, 0])
+        header(panels[0, 0], panels[0, -1], "QCD", "Delphes simulation", 13.0)
+        figure.savefig(path, dpi=55)
+
+
+if __name__ == "__main__":
+    main()

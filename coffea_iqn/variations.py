@@ -163,8 +163,8 @@ class Asked:
     Parameters
     ----------
     name: key of `VARIATIONS`, in capitals or not.
-    size: a number; a function of pt [GeV] and eta, (N,) each, to sizes, (N,); of another emulator where it is. None
-        for the default.
+    size: a number; a function of pt [GeV] and eta, (N,) each, to sizes, (N,), that pickles; of another emulator where
+        it is. None for the default. Sizes are those of nominal reco jets, of an efficiency those of gen jets.
 
     Raises
     ------
@@ -188,7 +188,13 @@ class Asked:
                 msg = f"variations: expected {name.lower()} of a bundle's name or path, got {size!r}"
                 raise ValueError(msg)
             size = None if size is None else str(size)
-        elif not callable(size):
+        elif callable(size):
+            try:
+                pickle.dumps(size)
+            except (pickle.PicklingError, AttributeError, TypeError) as error:
+                msg = f"variations: expected {name.lower()} of a function that pickles, as those of modules do: {error}"
+                raise ValueError(msg) from None
+        else:
             if isinstance(size, str):
                 with contextlib.suppress(ValueError):
                     size = float(size)

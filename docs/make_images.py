@@ -18,17 +18,19 @@ import numpy as np
 from PIL import Image
 
 from coffea_iqn import cli
+from coffea_iqn.data import sample_path
 
 IMAGES = Path(__file__).parent / "images"
 REPORT = Path(__file__).parent / "closure" / "cms-delphes-ak4.html"
 SAYS = ("--label", "Delphes simulation", "--energy", "13", "--reference-label", "Delphes")
+VARIED = ("jes=0.02", "jer=0.1", "eff=0.02")
 WIDTH = 1520  # pixels
 WINDOW = (1160, 1560)  # of the browser
 
 
-def plots(command: str, dataset: str, files: list[str], folder: Path) -> Path:
+def plots(command: str, dataset: str, files: list[str], folder: Path, *more: str) -> Path:
     """The folder of the plots of a command."""
-    code = cli.main([command, *(f"{dataset}={file}" for file in files), *SAYS, "--output", str(folder)])
+    code = cli.main([command, *(f"{dataset}={file}" for file in files), *SAYS, *more, "--output", str(folder)])
     if code != cli.EXIT_OK:
         raise SystemExit(code)
     return folder / "plots"
@@ -40,6 +42,13 @@ def side_by_side(paths: list[Path], output: Path) -> None:
     whole = Image.fromarray(np.concatenate(pictures, axis=1))
     height = round(whole.height * WIDTH / whole.width)
     whole.resize((WIDTH, height), Image.Resampling.LANCZOS).save(output, optimize=True)
+
+
+def vary(folder: Path) -> None:
+    """The picture of systematic variations, of a shipped sample."""
+    more = ("--replicas", "20", "--variations", *VARIED)
+    drawn = plots("fold", "qcd", [str(sample_path("qcd_ak4.root"))], folder, *more)
+    side_by_side([drawn / "pt.png", drawn / "njet.png"], IMAGES / "systematics.png")
 
 
 def photograph(page: Path, output: Path, browser: str) -> None:
@@ -74,6 +83,7 @@ def main() -> None:
         if arguments.flat:
             flat = plots("correct", "Flat QCD", arguments.flat, Path(name) / "flat")
             side_by_side([flat / "response.png"], IMAGES / "correction.png")
+        vary(Path(name) / "varied")
     browser = shutil.which("chromium")
     if browser is None:
         print("no chromium: the picture of the report stays as it was")

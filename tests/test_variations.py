@@ -32,6 +32,10 @@ QCD = sample_path("qcd_ak4.root")
 FIELDS = ("pt", "eta", "phi", "mass", "genJetIdx")
 
 
+def odd_at_most(pt, eta, size):
+    return np.where(pt == pt.max(), size, 0.01)
+
+
 def growing(pt, eta, slope):
     """A size that falls with pt and grows with |eta|."""
     return slope * (1.0 + abs(eta)) / (1.0 + pt / 100.0)
@@ -268,9 +272,14 @@ def test_bad_variations_are_told_in_a_line(words, line, tmp_path, capsys):
 @pytest.mark.parametrize("size", [1.5, np.nan, -0.1])
 def test_functions_give_sizes_in_their_range(size, events):
     few = events[:20]
-    folder = IQNFolder(AK4, variations={"jes": lambda pt, eta: np.where(pt > pt.max() - 1, size, 0.01)})
+    folder = IQNFolder(AK4, variations={"jes": functools.partial(odd_at_most, size=size)})
     with pytest.raises(ValueError, match=r"^variations: jes: expected a finite number .*, got (1.5|nan|-0.1)$"):
         folder(few.GenJet, few)
+
+
+def test_functions_that_do_not_pickle_are_refused_before_they_are_sent_anywhere():
+    with pytest.raises(ValueError, match=r"^variations: expected eff of a function that pickles, .*lambda"):
+        IQNFolder(AK4, variations={"eff": lambda pt, eta: 0.01})
 
 
 def test_jets_that_a_variation_would_bring_up_have_to_be_there():

@@ -487,7 +487,8 @@ class IQNFolder:
                     of_replicas[replica].append(found._replace(event=found.event + block.start, row=row))
             first_row += len(part.jets.values)
         if len(known.jets.values):
-            self._warn_of_what_lacks(told)
+            for model, folding in zip((self.model, *(where for _, where, _ in self.others)), foldings, strict=True):
+                _warn_of_what_lacks(model, folding.emulator.emulator, told)
             self._check_radius(gen, distances)
         columns = {folding.name: (*VARIABLES, *folding.emulator.emulator.variables.more) for folding in foldings}
         tables = {
@@ -550,16 +551,6 @@ class IQNFolder:
         collection = gen.layout.purelist_parameter("collection_name")
         radii.check(radius, distances, bundle.shipped_radii(), collection=collection, width=width)
 
-    def _warn_of_what_lacks(self, known: set[str]) -> None:
-        """Warn once a process of what a bundle could use and gen jets, of which these levels are known, lack."""
-        lacking = [level for level in self.emulator.variables.context if level not in known]
-        warned = f"{self.hash} {lacking}"
-        if lacking and warned not in _WARNED:
-            _WARNED.add(warned)
-            told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
-            msg = f"gen jets lack {', '.join(told)}, which {self.model} knows to use: folded as unknown"
-            warnings.warn(msg, MissingContextWarning, stacklevel=4)
-
     def _one_thread(self, emulator: Emulator) -> Emulator:
         if self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled:  # else torch is not imported
             import torch
@@ -585,6 +576,17 @@ class IQNFolder:
             )
             warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
         return n
+
+
+def _warn_of_what_lacks(model: str, emulator: Emulator, known: set[str]) -> None:
+    """Warn once a process of what a bundle could use and gen jets, of which these levels are known, lack."""
+    lacking = [level for level in emulator.variables.context if level not in known]
+    warned = f"{emulator.card['hash']} {lacking}"
+    if lacking and warned not in _WARNED:
+        _WARNED.add(warned)
+        told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
+        msg = f"gen jets lack {', '.join(told)}, which {model} knows to use: folded as unknown"
+        warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
 
 def _jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Asked] = ()) -> ak.Array:

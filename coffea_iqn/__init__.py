@@ -13,11 +13,12 @@ from coffea_iqn.numerics.caches import forget_stale
 if TYPE_CHECKING:
     from coffea_iqn.corrector import IQNCorrector
     from coffea_iqn.emulator.emulator import Emulator
+    from coffea_iqn.events.identity import event_uniforms
     from coffea_iqn.folder import IQNFolder
 
 __version__ = version("coffea-iqn")
 
-__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__"]
+__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms"]
 
 if (
     Path(__file__).parents[1] / "pyproject.toml"
@@ -28,6 +29,7 @@ _HOMES = {
     "Emulator": "coffea_iqn.emulator",
     "IQNCorrector": "coffea_iqn.corrector",
     "IQNFolder": "coffea_iqn.folder",
+    "event_uniforms": "coffea_iqn.events.identity",
 }
 
 

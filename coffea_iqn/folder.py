@@ -16,9 +16,11 @@ import vector
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator, Prepared
+from coffea_iqn.emulator.marginals import Marginal
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.events.names import Names
+from coffea_iqn.events.pairs import JaggedPairs, collection_of
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
@@ -458,11 +460,7 @@ class IQNFolder:
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
             raise ValueError(msg)
         warn_of_a_part(gen, events, len(jets.values), "gen jets")
-        valid = jets.valid()
-        n_invalid = int((~valid).sum())
-        if n_invalid and self.invalid == "raise":
-            msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
-            raise ValueError(msg)
+        valid = self._valid(jets)
         known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
         n_outside = self._outside_domain(known.jets.values)
         keys = identity_keys(events, self.seed, self.identity)
@@ -502,7 +500,7 @@ class IQNFolder:
         n_made = sum(len(table.place) for table in reco)
         n_matched = sum(int((table.place >= 0).sum()) for table in reco)
         n_lost = self.replicas * len(known.jets.values) - n_matched
-        counts = FoldCounts(len(valid), n_invalid, n_outside, n_lost, n_made - n_matched)
+        counts = FoldCounts(len(valid), int((~valid).sum()), n_outside, n_lost, n_made - n_matched)
         varied = {name: tables[name] for name in self.systematics[1:]}
         return Folded(known.jets, reco, counts, distances, least_keys(keys), varied)
 
@@ -524,6 +522,134 @@ class IQNFolder:
     def _of_jets(self) -> list[Asked]:
         """The variations of the same jets."""
         return [asked for asked in self.variations if asked.of == JETS]
+
+    def log_density(
+        self,
+        gen: ak.Array,
+        reco: ak.Array,
+        events: ak.Array,
+        *,
+        variable: str | None = None,
+        points: int = 256,
+        acceptance: bool = False,
+    ) -> ak.Array:
+        """Log p(reco jet | gen jet) of pairs, events × var, in 1/GeV² (and 1/rad), as of `Emulator.log_density`.
+
+        Parameters
+        ----------
+        gen, reco: gen jets and the reco jet of each, in lists of the same lengths: `reco.matched_gen, reco` of what a
+            folder makes. Where either is None the result is.
+        events: what they belong to, with all gen jets, for what is known of a gen jet depends on the others.
+        variable: "pt", "eta", "phi" or "mass", for the density of that alone, whatever the others are, as of
+            `Emulator.marginal`; None for that of all four.
+        points: as of `Emulator.marginal`.
+        acceptance: as of `Emulator.log_density`.
+
+        It is the law of a gen jet by itself, above the folder's raw_pt_min: nothing of jets drawn again because a harder
+        one is near, nor of unmatched jets.
+
+        Raises
+        ------
+        TypeError, ValueError: for what are no such pairs, no jets, or gen jets that are not as the events have them.
+        NotImplementedError: as of `Emulator.log_density`.
+        """
+        pairs, of_gen = self._pairs(gen, reco, events, "reco jets")
+        known: dict[str, Any] = {"acceptance": acceptance}
+        if variable is None:
+            of_pairs = self.emulator.log_density(of_gen[0], pairs.other, of_gen[1], raw_pt_min=self.raw_pt_min, **known)
+        else:
+            of_one, column = self._marginal(variable, points)
+            of_pairs = of_one.log_density(of_gen[0], pairs.other[:, column], of_gen[1], **known)
+        return pairs.jagged(of_pairs)
+
+    def cdf(
+        self, gen: ak.Array, reco: ak.Array, events: ak.Array, *, variable: str | None = None, points: int = 256
+    ) -> ak.Array:
+        """The quantile levels of reco jets, records with pt, eta, phi and mass, as of `Emulator.cdf`.
+
+        With a variable numbers, P(variable ≤ that of the reco jet | gen jet). Arguments and errors as of `log_density`.
+        """
+        pairs, of_gen = self._pairs(gen, reco, events, "reco jets")
+        if variable is None:
+            return pairs.jagged(
+                self.emulator.cdf(of_gen[0], pairs.other, of_gen[1], raw_pt_min=self.raw_pt_min)
+            )
+        of_one, column = self._marginal(variable, points)
+        return pairs.jagged(of_one.cdf(of_gen[0], pairs.other[:, column], of_gen[1]))
+
+    def quantile(
+        self,
+        gen: ak.Array,
+        tau: ak.Array,
+        events: ak.Array,
+        *,
+        reco: ak.Array | None = None,
+        variable: str | None = None,
+        points: int = 256,
+    ) -> ak.Array:
+        """The inverse of `cdf` at levels tau in (0, 1).
+
+        Parameters
+        ----------
+        gen, events, points: as of `log_density`.
+        tau: records with pt, eta, phi and mass, as `cdf` gives them, or, with a variable, numbers, events × var.
+        reco: without a variable the reco jets, for each quantile is given the variables before it, as of
+            `Emulator.quantile`.
+        variable: as of `log_density`.
+
+        Returns
+        -------
+        records with pt [GeV], eta, phi [rad] and mass [GeV], or numbers.
+        """
+        pairs, of_gen = self._pairs(gen, tau, events, "tau")
+        if variable is not None:
+            of_one, _ = self._marginal(variable, points)
+            return pairs.jagged(of_one.quantile(of_gen[0], pairs.other, of_gen[1]))
+        if reco is None:
+            msg = "quantile: expected reco jets, or a variable, got neither"
+            raise ValueError(msg)
+        given = JaggedPairs.of(gen, reco, other_is="reco jets")
+        if (given.there != pairs.there).any():
+            msg = "quantile: expected None for the same of tau and reco jets, got it for others"
+            raise ValueError(msg)
+        quantiles = self.emulator.quantile(of_gen[0], pairs.other, given.other, of_gen[1], raw_pt_min=self.raw_pt_min)
+        return pairs.jagged(quantiles)
+
+    def _pairs(
+        self, gen: ak.Array, other: ak.Array, events: ak.Array, other_is: str
+    ) -> tuple[JaggedPairs, tuple[Floats, Floats | None]]:
+        """Pairs in a row, and of each the gen jet, (N, 4), and its context, (N, 68), as in a fold of all gen jets."""
+        pairs = JaggedPairs.of(gen, other, other_is=other_is)
+        whole = collection_of(gen, events)
+        jets = flatten_jets(whole)
+        known = gen_events(whole, events, jets, self._valid(jets), self.names, radius=self._radius)
+        rows = pairs.rows(known.jets)
+        context = known.context()
+        if len(rows):
+            self._warn_of_what_lacks(set(known_levels(context, known.levels)))
+            self._check_radius(whole, radii.histogram(nearest_distance(context)))
+            self._outside_domain(known.jets.values[rows])
+        takes_context = bool(self.emulator.variables.context)
+        return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
+
+    def _marginal(self, variable: str, points: int) -> tuple[Marginal, int]:
+        """The law of one variable, and its column."""
+        made = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
+        return made, VARIABLES.index(variable)
+
+    def _valid(self, jets: JetTable) -> Bools:
+        """Which gen jets are jets, (N,).
+
+        Raises
+        ------
+        ValueError: when some are not, and are not to be dropped.
+        """
+        valid = jets.valid()
+        n_invalid = int((~valid).sum())
+        if n_invalid and self.invalid == "raise":
+            msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
+            raise ValueError(msg)
+        return valid
 
     @property
     def _radius(self) -> float | None:

@@ -183,7 +183,7 @@ def test_public_names():
 
 
 def test_names_of_the_package_are_frozen():
-    assert dir(coffea_iqn) == ["Emulator", "IQNCorrector", "IQNFolder", "__version__"]
+    assert dir(coffea_iqn) == ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms"]
     assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder"
     with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):
         coffea_iqn.IQNJet  # noqa: B018

@@ -10,8 +10,9 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.numerics.uniforms import Words, event_keys
+from coffea_iqn.jets.table import places
+from coffea_iqn.numerics.arrays import Doubles, Ints
+from coffea_iqn.numerics.uniforms import Words, event_keys, levels
 
 N_LEAST = 16
 KINDS = ("event", "file")  # by what events are known: run, luminosityBlock and event, or their file as well
@@ -40,11 +41,83 @@ def event_identity(events: ak.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArra
     return run.astype(np.uint32), block.astype(np.uint32), event.astype(np.uint64)
 
 
-def identity_keys(events: ak.Array, seed: int, kind: str = "event") -> Words:
+def event_uniforms(
+    events: ak.Array,
+    *,
+    stream: str,
+    seed: int = 0,
+    per: ak.Array | None = None,
+    n: int = 1,
+    identity: str = "event",
+) -> Any:
+    """Random numbers in (0, 1) that events, or objects in them, have whatever the chunk, file order or executor.
+
+    They depend on seed, stream, dataset, run, luminosityBlock and event, and on the place of an object in its
+    collection, alone: what selects other events, or none, changes no number.
+
+    Parameters
+    ----------
+    events: as a coffea processor gets them: NanoAOD's, PHYSLITE's or Delphes'.
+    stream: the name of a use, as "jer" or "trigger": those of two names are independent, and of all that
+        this library draws.
+    seed: any whole number, for another set of numbers.
+    per: a collection of the events, before any cut, for numbers of its objects; or, after cuts, the places that they had
+        before, `ak.local_index(events.Jet.pt)[kept]`; None for numbers of the events.
+    n: how many numbers each has; the first do not depend on it.
+    identity: as of `IQNFolder`: "file" tells events of files apart that number them alike.
+
+    Returns
+    -------
+    float32, multiples of 2^-23 plus 2^-24: an array (events,) of numpy, or lists of the lengths of per; with n above 1
+    another axis of that length at the end.
+
+    Raises
+    ------
+    TypeError: when per is no collection, or has missing values.
+    ValueError: when the stream has no name, n is below 1, per is a part of its collection, or the events have no
+        identity.
+    """
+    if not stream or n < 1:
+        msg = f"event_uniforms: expected the name of a stream and n from 1 on, got {stream!r} and {n}"
+        raise ValueError(msg)
+    keys = identity_keys(events, seed, identity, stream=stream)
+    if per is None:
+        made = levels(keys, 0, n=max(n, 4))[:, :n]
+        return made[:, 0] if n == 1 else made
+    counts, place = _places(events, per)
+    made = levels(np.repeat(keys, counts, axis=0), place, n=max(n, 4))[:, :n]
+    return ak.unflatten(made[:, 0] if n == 1 else made, counts)
+
+
+def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
+    """How many objects each event has, (events,), and the place of each in its collection, (N,)."""
+    given = isinstance(per, ak.Array) and per.ndim == 2 and not per.fields
+    if not isinstance(per, ak.Array) or not (per.fields or given) or len(per) != len(events):
+        msg = f"per: expected a list of objects, or of places, for each of {len(events)} events, got "
+        raise TypeError(msg + str(getattr(per, "type", type(per).__name__)))
+    if ak.any(ak.is_none(per, axis=0)) or ak.any(ak.is_none(per, axis=1)):
+        msg = "per: expected objects without missing values: drop them with ak.drop_none, and give the places"
+        raise TypeError(msg)
+    counts = np.asarray(ak.num(per, axis=1)).astype(np.int64)
+    if given:
+        place = np.asarray(ak.flatten(per))
+        if place.dtype.kind not in "iu" or (place.astype(np.int64) < 0).any():
+            msg = f"per: expected places, whole numbers from 0 on, got {place.dtype}"
+            raise TypeError(msg)
+        return counts, place.astype(np.int64)
+    name = per.layout.purelist_parameter("collection_name")
+    if name in events.fields and (np.asarray(ak.num(events[name], axis=1)) != counts).any():
+        msg = f"per: expected all of events.{name}, got a part: give the places that they had before the cut"
+        raise ValueError(msg)
+    return counts, places(counts)
+
+
+def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: str = "") -> Words:
     """The `uniforms.event_keys` of events, (events, 4), from what identifies them.
 
     NanoAOD and PHYSLITE events are known by dataset, run, luminosityBlock and event; Delphes events, which have no run,
-    by dataset, the uuid of their file and Event.Number. Of kind "file", all are known by that uuid as well.
+    by dataset, the uuid of their file and Event.Number. Of kind "file", all are known by that uuid as well. The stream
+    is that of `uniforms.event_keys`.
 
     Raises
     ------
@@ -59,10 +132,11 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event") -> Words:
         dataset = f"{dataset}\n{file_uuid(events)}"
     named = _named(events)
     if named is not None:
-        return event_keys(seed, dataset, *named)
+        return event_keys(seed, dataset, *named, stream=stream)
     event = _delphes_numbers(events)
     zero = np.zeros(len(event), dtype=np.uint32)
-    return event_keys(seed, dataset if kind == "file" else f"{dataset}\n{file_uuid(events)}", zero, zero, event)
+    dataset = dataset if kind == "file" else f"{dataset}\n{file_uuid(events)}"
+    return event_keys(seed, dataset, zero, zero, event, stream=stream)
 
 
 def least_keys(keys: Words) -> list[int]:

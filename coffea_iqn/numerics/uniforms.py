@@ -4,7 +4,7 @@ The levels come from Philox4x32-10 (J. K. Salmon, M. A. Moraes, R. O. Dror and D
 counter-based generator: a bijection of a 128-bit counter under a 64-bit key. Two rounds of it are chained,
 so that nothing of a jet's identity is lost to a hash:
 
-    event key  = philox(counter = (event, luminosityBlock, run), key = hash of (seed, dataset))
+    event key  = philox(counter = (event, luminosityBlock, run), key = hash of (seed, dataset, name of a stream))
     four words = philox(counter = (gen jet, replica, stream; half of the event key), key = the other half)
 
 Four words make the four levels of one jet. Chunk, executor, worker, file order and event slicing enter nowhere.
@@ -83,6 +83,8 @@ def event_keys(
     run: npt.ArrayLike,
     luminosity_block: npt.ArrayLike,
     event: npt.ArrayLike,
+    *,
+    stream: str = "",
 ) -> Words:
     """A 128-bit key for each event, (events, 4) uint32; different events of a dataset never share one.
 
@@ -92,8 +94,10 @@ def event_keys(
     dataset: name of the dataset; for files without run numbers, with the file's identity.
     run, luminosity_block: (events,), taken modulo 2^32.
     event: (events,), 64 bits.
+    stream: of other uses than ours, a name: its hash is another function than that of the keys without one.
     """
-    digest = hashlib.blake2b(f"{seed}\n{dataset}".encode(), digest_size=8).digest()
+    text, person = (repr((seed, dataset, stream)), b"stream") if stream else (f"{seed}\n{dataset}", b"")
+    digest = hashlib.blake2b(text.encode(), digest_size=8, person=person).digest()
     number = np.asarray(event).astype(np.uint64)
     counter = np.empty((len(number), 4), dtype=np.uint32)
     counter[:, 0] = number & LOW

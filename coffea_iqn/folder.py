@@ -530,7 +530,7 @@ class IQNFolder:
         events: ak.Array,
         *,
         variable: str | None = None,
-        points: int = 256,
+        points: int | None = None,
         acceptance: bool = False,
     ) -> ak.Array:
         """Log p(reco jet | gen jet) of pairs, events × var, in 1/GeV² (and 1/rad), as of `Emulator.log_density`.
@@ -563,7 +563,7 @@ class IQNFolder:
         return pairs.jagged(of_pairs)
 
     def cdf(
-        self, gen: ak.Array, reco: ak.Array, events: ak.Array, *, variable: str | None = None, points: int = 256
+        self, gen: ak.Array, reco: ak.Array, events: ak.Array, *, variable: str | None = None, points: int | None = None
     ) -> ak.Array:
         """The quantile levels of reco jets, records with pt, eta, phi and mass, as of `Emulator.cdf`.
 
@@ -585,7 +585,7 @@ class IQNFolder:
         *,
         reco: ak.Array | None = None,
         variable: str | None = None,
-        points: int = 256,
+        points: int | None = None,
     ) -> ak.Array:
         """The inverse of `cdf` at levels tau in (0, 1).
 
@@ -632,7 +632,7 @@ class IQNFolder:
         takes_context = bool(self.emulator.variables.context)
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
 
-    def _marginal(self, variable: str, points: int) -> tuple[Marginal, int]:
+    def _marginal(self, variable: str, points: int | None) -> tuple[Marginal, int]:
         """The law of one variable, and its column."""
         made = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
         return made, VARIABLES.index(variable)

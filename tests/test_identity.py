@@ -11,10 +11,11 @@ import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema
 
-from coffea_iqn import IQNFolder
+from coffea_iqn import IQNFolder, event_uniforms
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, open_events, run
@@ -111,3 +112,62 @@ def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):
             assert run("fold", *files, "--identity", identity, "--no-plots", "--output", tmp_path / identity) == 0
         assert ("EqualEventsWarning" in capsys.readouterr().err) == (identity == "event")
         assert json.loads((tmp_path / identity / "summary.json").read_text())["identity"] == identity
+
+
+@pytest.mark.parametrize("name", ["qcd_ak4.root", "delphes_1000.root"])
+def test_numbers_for_any_use_depend_on_neither_chunks_nor_cuts(name):
+    events = open_events(name, entry_stop=120)
+    jets = events.Jet
+    u = event_uniforms(events, stream="jer", per=jets)
+    assert ak.all(ak.num(u) == ak.num(jets))
+    assert u.type.content.content == ak.types.NumpyType("float32")
+    one_by_one = [event_uniforms(events[k : k + 7], stream="jer", per=jets[k : k + 7]) for k in range(0, 120, 7)]
+    assert ak.array_equal(ak.concatenate(one_by_one), u)
+    backwards = event_uniforms(events[::-1], stream="jer", per=jets[::-1])
+    assert ak.array_equal(backwards[::-1], u)
+    kept = (jets.pt if "pt" in jets.fields else jets.PT) > 40.0
+    assert 0 < ak.sum(kept) < ak.sum(ak.num(jets))
+    places = ak.local_index(kept)[kept]
+    assert ak.array_equal(event_uniforms(events, stream="jer", per=places), u[kept])
+    more = event_uniforms(events, stream="jer", per=jets, n=6)
+    assert ak.array_equal(more[:, :, 0], u)
+    assert len(set(np.asarray(ak.flatten(more, axis=None)))) > 0.99 * 6 * ak.sum(ak.num(jets))
+    of_events = event_uniforms(events, stream="trigger")
+    assert of_events.shape == (120,)
+    assert (event_uniforms(events[30:], stream="trigger", n=3)[:, 0] == of_events[30:]).all()
+
+
+def test_streams_seeds_and_ours_are_independent():
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    draws = {
+        name: event_uniforms(events, seed=seed, stream=stream, n=2)
+        for name, seed, stream in (("jer", 0, "jer"), ("jes", 0, "jes"), ("seed", 1, "jer"), ("split", 0, "e\njer"))
+    }
+    keys = identity_keys(events, 0)
+    draws["ours"] = levels(keys, 0)[:, :2]
+    # a dataset may be called what it likes: it never makes the keys of a stream
+    for dataset in ("qcd\njer", repr((0, "qcd", "jer")), "jer"):
+        named = event_keys(0, dataset, *(np.asarray(events[n]) for n in ("run", "luminosityBlock", "event")))
+        draws[dataset] = levels(named, 0)[:, :2]
+    columns = np.concatenate(list(draws.values()), axis=1)
+    off = np.abs(np.corrcoef(columns.T) - np.eye(columns.shape[1]))
+    assert off.max() < 5.0 / np.sqrt(len(events))
+    assert all((a == b).mean() < 0.01 for i, a in enumerate(columns.T) for b in columns.T[:i])
+
+
+def test_numbers_that_would_depend_on_a_cut_are_refused():
+    events = open_events("qcd_ak4.root", entry_stop=20)
+    hard = events.Jet[events.Jet.pt > 40.0]
+    for per, kind, message in (
+        (hard, ValueError, "per: expected all of events.Jet, got a part"),
+        (events.Jet[:5], TypeError, "per: expected a list of objects, or of places, for each of 20 events"),
+        (ak.flatten(events.Jet), TypeError, "per: expected a list of objects"),
+        (events.Jet.pt, TypeError, "per: expected places, whole numbers from 0 on, got float32"),
+        (ak.mask(events.Jet.pt, events.Jet.pt > 40.0), TypeError, "per: expected objects without missing values"),
+    ):
+        with pytest.raises(kind, match=message) as error:
+            event_uniforms(events, stream="jer", per=per)
+        assert "\n" not in str(error.value)
+    for use in ({"stream": ""}, {"stream": "jer", "n": 0}):
+        with pytest.raises(ValueError, match="expected the name of a stream and n from 1 on"):
+            event_uniforms(events, **use)

@@ -95,7 +95,7 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
     if not isinstance(per, ak.Array) or not (per.fields or given) or len(per) != len(events):
         msg = f"per: expected a list of objects, or of places, for each of {len(events)} events, got "
         raise TypeError(msg + str(getattr(per, "type", type(per).__name__)))
-    if ak.any(ak.is_none(per, axis=0)) or ak.any(ak.is_none(per, axis=1)):
+    if any(isinstance(kind, ak.types.OptionType) for kind in (per.type.content, per.type.content.content)):
         msg = "per: expected objects without missing values: drop them with ak.drop_none, and give the places"
         raise TypeError(msg)
     counts = np.asarray(ak.num(per, axis=1)).astype(np.int64)

@@ -45,17 +45,18 @@ class JaggedPairs(NamedTuple):
         if len(gen) != len(other) or ak.any(ak.num(gen, axis=1) != ak.num(other, axis=1)):
             msg = f"{other_is}: expected lists of the lengths of those of the gen jets, got others"
             raise ValueError(msg)
-        there = ~(ak.is_none(gen, axis=1) | ak.is_none(other, axis=1))
-        gen, other = (ak.drop_none(array[there], axis=1) for array in (gen, other))
-        if set(VARIABLES) <= set(other.fields):
-            columns = [np.asarray(ak.flatten(other[name])) for name in VARIABLES]
-            flat = np.stack(columns, axis=1)
-        elif other.fields:
-            flat = flatten_jets(other).values
+        flat, flat_other = ak.flatten(gen, axis=1), ak.flatten(other, axis=1)
+        there = ~(_is_none(flat) | _is_none(flat_other))
+        counts = np.asarray(ak.num(gen, axis=1)).astype(np.int64)
+        event = np.repeat(np.arange(len(counts)), counts)[there]
+        of_there = np.bincount(event, minlength=len(counts))
+        known, asked = (ak.unflatten(_some(array, there), of_there) for array in (flat, flat_other))
+        if set(VARIABLES) <= set(asked.fields):  # in the precision that they have
+            columns = [np.asarray(ak.flatten(asked[name])) for name in VARIABLES]
+            values = np.stack(columns, axis=1)
         else:
-            flat = np.asarray(ak.flatten(other))
-        counts = np.asarray(ak.num(there, axis=1)).astype(np.int64)
-        return cls(flatten_jets(gen), flat, np.asarray(ak.flatten(there)), counts)
+            values = flatten_jets(asked).values if asked.fields else np.asarray(ak.flatten(asked))
+        return cls(flatten_jets(known), values, there, counts)
 
     def rows(self, jets: JetTable) -> Ints:
         """The rows that the gen jets have in a table of all gen jets of the events, (N,): found by their four numbers.
@@ -88,6 +89,17 @@ class JaggedPairs(NamedTuple):
             index = np.where(self.there, np.cumsum(self.there) - 1, -1)
             content = ak.contents.IndexedOptionArray(ak.index.Index64(index), content)
         return ak.unflatten(ak.Array(content), self.counts)
+
+
+def _is_none(flat: ak.Array) -> Bools:
+    """Which are None, and not whether something in them is, which `ak.is_none` says of records."""
+    return flat.layout.mask_as_bool(valid_when=False) if flat.layout.is_option else np.zeros(len(flat), dtype=bool)
+
+
+def _some(flat: ak.Array, there: Bools) -> ak.Array:
+    """Those that are there, of a type without None."""
+    layout = flat.layout[there]
+    return ak.Array(layout.project() if layout.is_option else layout, behavior=flat.behavior)
 
 
 def collection_of(gen: ak.Array, events: ak.Array) -> ak.Array:

@@ -571,9 +571,7 @@ class IQNFolder:
         """
         pairs, of_gen = self._pairs(gen, reco, events, "reco jets")
         if variable is None:
-            return pairs.jagged(
-                self.emulator.cdf(of_gen[0], pairs.other, of_gen[1], raw_pt_min=self.raw_pt_min)
-            )
+            return pairs.jagged(self.emulator.cdf(of_gen[0], pairs.other, of_gen[1], raw_pt_min=self.raw_pt_min))
         of_one, column = self._marginal(variable, points)
         return pairs.jagged(of_one.cdf(of_gen[0], pairs.other[:, column], of_gen[1]))
 

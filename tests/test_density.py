@@ -176,7 +176,9 @@ def test_a_marginal_s_density_is_the_slope_of_its_cdf_and_its_quantile_the_inver
     assert np.median(off) < 1e-6
     assert np.sort(off)[-2] < 1e-3  # but where a knot is near
     with_efficiency = of_one.log_density(gen, values, acceptance=True)
-    np.testing.assert_allclose(with_efficiency - of_one.log_density(gen, values), np.log(law.efficiency(gen)), atol=1e-6)
+    np.testing.assert_allclose(
+        with_efficiency - of_one.log_density(gen, values), np.log(law.efficiency(gen)), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize(("variable", "points", "largest"), [("pt", 8, 3e-5), ("eta", 256, 3e-4), ("mass", 256, 5e-3)])
@@ -246,9 +248,7 @@ def test_densities_of_jagged_pairs_know_the_whole_collection(folded):
     assert ak.all(ak.is_none(found, axis=1) == ~matched)
     gen = flatten_jets(events.GenJet)
     rows = ak.flatten((reco.genJetIdx + np.cumsum(gen.counts) - gen.counts)[matched])
-    jets_of = np.stack(
-        [np.asarray(ak.flatten(reco[name][matched])) for name in VARIABLES], axis=1
-    )
+    jets_of = np.stack([np.asarray(ak.flatten(reco[name][matched])) for name in VARIABLES], axis=1)
     context = context_of(events.GenJet, events)
     expected = folder.emulator.log_density(gen.values[rows], jets_of, context[rows], acceptance=True)
     np.testing.assert_array_equal(ak.flatten(ak.drop_none(found)), expected)

@@ -195,9 +195,7 @@ class Emulator:
                 terms = np.concatenate([terms, np.log(p)[:, np.newaxis]], axis=1)
         return terms if each else np.asarray(terms.sum(axis=1))
 
-    def marginal(
-        self, variable: str, *, points: int | None = None, raw_pt_min: float | None = None
-    ) -> Marginal:
+    def marginal(self, variable: str, *, points: int | None = None, raw_pt_min: float | None = None) -> Marginal:
         """The law of one variable of the reco jet, whatever the others are, with cdf, quantile and log_density.
 
         Parameters

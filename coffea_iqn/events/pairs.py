@@ -75,7 +75,9 @@ class JaggedPairs(NamedTuple):
             rows = np.where(same & (rows < 0), at, rows)
         n_strange = int((rows < 0).sum())
         if n_strange:
-            msg = f"gen jets: expected jets of their collection as they are there, got {n_strange} of {len(rows)} others"
+            msg = (
+                f"gen jets: expected jets of their collection as they are there, got {n_strange} of {len(rows)} others"
+            )
             raise ValueError(msg)
         return rows
 

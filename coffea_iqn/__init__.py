@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from coffea_iqn.emulator.emulator import Emulator
     from coffea_iqn.events.identity import event_uniforms
     from coffea_iqn.folder import IQNFolder
+    from coffea_iqn.unfolding import response
 
 __version__ = version("coffea-iqn")
 
-__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms"]
+__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
 
 if (
     Path(__file__).parents[1] / "pyproject.toml"
@@ -30,6 +31,7 @@ _HOMES = {
     "IQNCorrector": "coffea_iqn.corrector",
     "IQNFolder": "coffea_iqn.folder",
     "event_uniforms": "coffea_iqn.events.identity",
+    "response": "coffea_iqn.unfolding",
 }
 
 

@@ -624,7 +624,7 @@ class IQNFolder:
         rows = pairs.rows(known.jets)
         context = known.context()
         if len(rows):
-            self._warn_of_what_lacks(set(known_levels(context, known.levels)))
+            _warn_of_what_lacks(self.model, self.emulator, set(known_levels(context, known.levels)))
             self._check_radius(whole, radii.histogram(nearest_distance(context)))
             self._outside_domain(known.jets.values[rows])
         takes_context = bool(self.emulator.variables.context)

@@ -65,6 +65,15 @@ class Conditional(NamedTuple):
         y, _ = spline(xp.log(below) - xp.log(above), self.knots, self.values, self.slopes)
         return xp.minimum(xp.maximum(y, bounds[0]), bounds[1])  # rounding
 
+    def levels(self, y: Array) -> Array:
+        """The levels of several values y of each row, (N, M), between bounds; at the least one that of an atom there."""
+        assert self.bounds is not None
+        ends = array_namespace(y).concat([*(bound[:, None] for bound in self.bounds), y], axis=1)
+        z, _ = inverse(ends, self.knots, self.values, self.slopes)
+        level, _ = _level_between(z[:, 2:], z[:, :1], z[:, 1:2])
+        p = 0.0 if self.atom is None else sigmoid(self.atom)[:, None]
+        return p + (1.0 - p) * level
+
     def density(self, y: Array) -> tuple[Array, Array]:
         """The level of y, (N,), F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
@@ -80,16 +89,21 @@ class Conditional(NamedTuple):
         log_density = log_sigmoid(at) + log_sigmoid(-at) - xp.log(slope[:, 0])
         if self.bounds is None:
             return sigmoid(at), log_density
-        inside, upper = probability_between(z_low, z_high), z_low + z_high > 0.0
-        below = xp.where(upper, sigmoid(-z_low) - sigmoid(-at), sigmoid(at) - sigmoid(z_low))
+        level, inside = _level_between(at, z_low, z_high)
         nowhere = xp.full_like(y, -xp.inf)
         log_density = xp.where((low <= y) & (y <= high), log_density - xp.log(inside), nowhere)
-        level = (below / inside).clip(0.0, 1.0)
         if self.atom is None:
             return level, log_density
         p = sigmoid(self.atom)
         level = xp.where(is_atom, p, p + (1.0 - p) * level)
         return level, xp.where(is_atom, log_sigmoid(self.atom), log_sigmoid(-self.atom) + log_density)
+
+
+def _level_between(at: Array, z_low: Array, z_high: Array) -> tuple[Array, Array]:
+    """The level, between two logits of levels, of one between them; and the probability between the two."""
+    xp, inside, upper = array_namespace(at), probability_between(z_low, z_high), z_low + z_high > 0.0
+    below = xp.where(upper, sigmoid(-z_low) - sigmoid(-at), sigmoid(at) - sigmoid(z_low))
+    return (below / inside).clip(0.0, 1.0), inside
 
 
 def probability_between(z_low: Array, z_high: Array) -> Array:

@@ -1,0 +1,214 @@
+"""Response matrices: how many jets of each gen bin are expected in each reco bin, from probabilities, not from draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import hist
+import numpy as np
+
+from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.events.identity import event_weights
+from coffea_iqn.folder import BLOCK, IQNFolder
+from coffea_iqn.histograms.binning import finder
+from coffea_iqn.jets.features import ETA, MASS, PT
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.numerics.exact_sums import Weights, add, merge
+from coffea_iqn.ranges import Range
+
+LABELS = {"pt": "jet $p_T$ [GeV]", "abs_eta": r"jet $|\eta|$", "mass": "jet mass [GeV]"}
+POINTS = Range(least=1, most=64, whole=True)
+Axes = Any  # an axis of hist, edges, or a pair of these
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """A response matrix as sums that no order changes: those of chunks, added, are those of all, to the last bit.
+
+    Attributes
+    ----------
+    gen, reco: axes, one or two each, with names.
+    sums: by limb, as of `exact_sums`, of weights and of their squares, (bins, 2).
+    """
+
+    gen: tuple[Any, ...]
+    reco: tuple[Any, ...]
+    sums: dict[int, Doubles]
+
+    def __add__(self, other: Response) -> Response:
+        if (self.gen, self.reco) != (other.gen, other.reco):
+            msg = f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}"
+            raise ValueError(msg)
+        limbs = sorted({*self.sums, *other.sums})
+        return Response(self.gen, self.reco, {k: self.sums.get(k, 0.0) + other.sums.get(k, 0.0) for k in limbs})
+
+    def _named(self) -> str:
+        return ", ".join(f"{axis.name} of {axis.size} bins" for axis in (*self.gen, *self.reco))
+
+    @property
+    def hist(self) -> hist.Hist:
+        """The matrix with weighted storage."""
+        made = hist.Hist(*self.gen, *self.reco, storage=hist.storage.Weight())
+        if self.sums:
+            value, variance = merge(self.sums).T
+            view = made.view(flow=True)
+            view.value, view.variance = value.reshape(view.shape), variance.reshape(view.shape)
+        return made
+
+
+def response(model: str | Path, gen: ak.Array, events: ak.Array, gen_axis: Axes, reco_axis: Axes, **how: Any) -> hist.Hist:
+    """The response matrix of gen jets: `response_sums` as a histogram."""
+    return response_sums(model, gen, events, gen_axis, reco_axis, **how).hist
+
+
+def response_sums(
+    model: str | Path,
+    gen: ak.Array,
+    events: ak.Array,
+    gen_axis: Axes,
+    reco_axis: Axes,
+    *,
+    weights: Doubles | None = None,
+    points: int = 4,
+    replicas: int = 10,
+    **options: Any,
+) -> Response:
+    """The counts that are expected of gen jets in bins of gen and reco jets.
+
+    Of each gen jet the probabilities of all reco bins are integrated from the bundle's conditional distribution
+    functions and its efficiency: no random number enters but for reco jets that match no gen jet.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one, whose network is a `SplineIQN`.
+    gen, events: jagged gen jets and their events, as of calling an `IQNFolder`.
+    gen_axis, reco_axis: an axis of hist with edges and flow bins, or edges, of the jet pt [GeV]; or a pair: of pt, and
+        of what its second one is named, "abs_eta" or "mass" [GeV].
+    weights: of the events, (events,); None for genWeight, where the file has it, else 1.
+    points: of the rule of Gauss and Legendre in each level that is integrated over.
+    replicas: draws of each event, of which the reco jets that match no gen jet are counted.
+    options: more of `IQNFolder`.
+
+    The names of axes begin with "gen" and "reco" where they have none. A gen jet that is lost is in the reco underflow,
+    of both axes; one that is found outside the reco bins is in the flow bins there. A reco jet that matches no gen jet
+    is in the gen underflow, of both axes, as is one of a gen jet below the gen bins. So the sums over reco bins are
+    the gen jets, and those over gen bins the reco jets, flow bins included. The variances are those of sums over
+    events, as of infinitely many `replicas`. Not in it: that a fold draws jets anew that come out within a radius.
+
+    Raises
+    ------
+    ValueError: for axes that are none of these, a network whose quantiles may cross, and all that a folder refuses.
+    """
+    POINTS.check(points=points)
+    reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
+    folder = IQNFolder(model, replicas=replicas, **options)
+    emulator = folder.emulator
+    if not emulator.network.exact:
+        msg = f"model {model}: expected a SplineIQN, got {emulator.network.type}, whose quantiles may cross"
+        raise ValueError(msg)
+    weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
+    weights = np.ones(len(events)) if weights is None else weights
+    if weights.shape != (len(events),):
+        msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
+        raise ValueError(msg)
+    from coffea_iqn.unfolding.probabilities import Cells  # and with it torch
+
+    edges = [np.asarray(axis.edges) for axis in reco_axes]
+    beside = _variable(reco_axes[1]) if len(reco_axes) == 2 else ""
+    threshold = emulator.variables.threshold(folder.raw_pt_min)
+    cells = Cells(emulator.on("cpu"), edges[0], beside, edges[-1] if beside else np.empty(0), threshold, points)
+    jets = flatten_jets(gen)
+    folded = folder.fold_table(gen, events, jets=jets)  # looks at the jets, and draws those that match none
+    known = gen_events(gen, events, jets, jets.valid(), folder.names, radius=folder.card["jets"]["radius"])
+    extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
+    n_reco = int(np.prod(extents[len(gen_axes) :]))
+    entries: list[Entries] = []
+    for block, part in known.blocks(BLOCK):
+        context = part.context() if emulator.variables.context else None
+        found = cells(part.jets.values, context).reshape(-1, n_reco)
+        if folder.acceptance:
+            efficiency = emulator.efficiency(part.jets.values, context, raw_pt_min=threshold).astype(np.float64)
+            found *= efficiency[:, None]
+            found[:, 0] += 1.0 - efficiency
+        jet, of_reco = np.nonzero(found)
+        of_gen = _bins(gen_axes, part.jets.values) * n_reco
+        entries.append((part.jets.event[jet] + block.start, of_gen[jet] + of_reco, found[jet, of_reco]))
+    for made in folded.reco:
+        alone = made.row == -1
+        places = _bins(reco_axes, made.values[alone])
+        entries.append((made.event[alone], places, np.full(len(places), 1.0 / replicas)))
+    return Response(gen_axes, reco_axes, _sums(entries, weights, int(np.prod(extents))))
+
+
+Entries = tuple[Ints, Ints, Doubles]
+"""Of entries the event, the bin and the expected number, (N,) each."""
+
+
+def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int, Doubles]:
+    """Sums of weights and of their squares, where entries of an event in a bin are one, for they are correlated."""
+    event, place, number = (np.concatenate(column) for column in zip(*entries, strict=True))
+    cells, of_cell = np.unique(event * n_bins + place, return_inverse=True)
+    expected = Weights.of(np.bincount(of_cell, number, len(cells)) * weights[cells // n_bins])
+    totals = np.zeros((len(expected.limbs), n_bins, 2))
+    add(totals, (cells % n_bins).astype(np.uint32)[None], np.arange(len(cells)), expected.parts)
+    return dict(zip(expected.limbs, totals, strict=True))
+
+
+def _bins(axes: Sequence[Any], jets: Floats) -> Ints:
+    """The bin of each jet (N, 4), of all axes together, flow bins included, (N,)."""
+    columns = {"pt": jets[:, PT], "abs_eta": np.abs(jets[:, ETA]), "mass": jets[:, MASS]}
+    place = np.zeros(len(jets), dtype=np.int64)
+    for axis in axes:
+        place = place * axis.extent + finder(axis)(columns[_variable(axis)])
+    return place
+
+
+def _variable(axis: Any) -> str:
+    """What an axis is of, by its name: "pt", "gen_pt" or just "gen"."""
+    name = str(axis.name).removeprefix("gen").removeprefix("reco").removeprefix("_")
+    return name or "pt"
+
+
+def _axes(given: Axes, side: str) -> tuple[Any, ...]:
+    """One or two axes of a side, named."""
+    several = isinstance(given, list | tuple) and not all(isinstance(one, Real) for one in given)
+    axes = tuple(_axis(one, side) for one in (given if several else [given]))
+    variables = [_variable(axis) for axis in axes]
+    if variables not in (["pt"], ["pt", "abs_eta"], ["pt", "mass"]):
+        msg = f"{side} axis: expected one of pt, or a pair named pt and abs_eta or mass, got {', '.join(variables)}"
+        raise ValueError(msg)
+    if len(axes) == 1 or axes[0].name != side:
+        return axes
+    return (_renamed(axes[0], f"{side}_pt"), axes[1])
+
+
+def _axis(given: Any, side: str) -> Any:
+    if not hasattr(given, "edges"):
+        edges = np.asarray(given, dtype=np.float64)
+        if edges.ndim != 1 or len(edges) < 2 or not (np.isfinite(edges).all() and (np.diff(edges) > 0.0).all()):
+            msg = f"{side} axis: expected edges that rise, one after the other, got {given!r}"
+            raise ValueError(msg)
+        given = hist.axis.Variable(edges)
+    try:
+        finder(given)
+    except TypeError as error:
+        msg = f"{side} {error}"
+        raise ValueError(msg) from None
+    variable = _variable(given)
+    if given.edges[0] < 0.0:
+        msg = f"{side} axis: expected edges of {variable} from 0 on, got {given.edges[0]:g}"
+        raise ValueError(msg)
+    return _renamed(given, side if given.name in ("", side) else f"{side}_{variable}")
+
+
+def _renamed(axis: Any, name: str) -> Any:
+    label = axis.label if axis.label not in ("", axis.name, "Axis 0") else ""
+    label = label or f"{'Gen' if name.startswith('gen') else 'Reco'} {LABELS.get(_variable(axis), '')}"
+    if isinstance(axis, hist.axis.Regular):
+        return hist.axis.Regular(axis.size, axis.edges[0], axis.edges[-1], name=name, label=label)
+    return hist.axis.Variable(axis.edges, name=name, label=label)

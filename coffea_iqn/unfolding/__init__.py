@@ -1,7 +1,18 @@
-"""What an unfolding takes of an emulator: response matrices without sampling noise, and what other tools read of them."""
+"""What an unfolding takes of an emulator: response matrices without sampling noise, and how others read them."""
 
 from __future__ import annotations
 
 from coffea_iqn.unfolding.matrix import Response, response, response_sums
+from coffea_iqn.unfolding.writing import Parts, parts, workspace, write_hepdata, write_root, write_workspace
 
-__all__ = ["Response", "response", "response_sums"]
+__all__ = [
+    "Parts",
+    "Response",
+    "parts",
+    "response",
+    "response_sums",
+    "workspace",
+    "write_hepdata",
+    "write_root",
+    "write_workspace",
+]

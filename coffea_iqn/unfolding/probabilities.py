@@ -86,7 +86,8 @@ class Cells:
         """The levels of the edges of pt at nodes of the level of eta: (N, edges, points)."""
         eta, cone = gen[:, ETA], self.on.variables.support.cone
         within = ((eta.abs() - cone).clamp(min=0.0), eta, eta.abs() + cone)  # the scale is monotone in |eta|
-        low, middle, high = (self._levels_of_pt(gen, x, self._first_targets(gen, at)) for at in within)
+        targets = torch.cat([self._first_targets(gen, at) for at in within], dim=1)
+        low, middle, high = self._levels_of_pt(gen, x, targets).chunk(3, dim=1)
         found = middle[:, :, None].repeat(1, 1, self.points)
         if SCALES[self.on.variables.scale] != UNSCALED:
             jet, edge = torch.nonzero((high - low).abs() > LEAST, as_tuple=True)

@@ -1,0 +1,187 @@
+"""A response matrix as others read it: TH2 of ROOT, a workspace of pyhf, tables of HEPData."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import hist
+import numpy as np
+import numpy.typing as npt
+import uproot
+
+from coffea_iqn.files.atomic import check_new, whole_file, whole_folder
+from coffea_iqn.files.output import write_json
+from coffea_iqn.numerics.arrays import Bools, Doubles
+
+
+class Parts(NamedTuple):
+    """What a response matrix says of the bins of G gen and M reco jets, those of a pair of axes in a row.
+
+    Attributes
+    ----------
+    inside: jets of gen bins in reco bins, (G, M).
+    outside: reco jets that no gen bin has, in reco bins, (M,).
+    lost: jets of gen bins that are in no reco bin, (G,).
+    variances: of the three.
+    """
+
+    inside: Doubles
+    outside: Doubles
+    lost: Doubles
+    variances: tuple[Doubles, Doubles, Doubles]
+
+    @property
+    def gen(self) -> Doubles:
+        """All jets of gen bins, (G,)."""
+        return np.asarray(self.inside.sum(axis=1) + self.lost)
+
+
+def parts(matrix: hist.Hist) -> Parts:
+    """The parts of a response matrix of one or two axes on each side."""
+    gen, reco = (_within(axes) for axes in _sides(matrix))
+    made = []
+    for flat in (matrix.values(flow=True), matrix.variances(flow=True)):
+        of = flat.reshape(len(gen), len(reco))
+        made.append((of[gen][:, reco], of[~gen][:, reco].sum(axis=0), of[gen][:, ~reco].sum(axis=1)))
+    return Parts(*made[0], made[1])
+
+
+def write_root(matrix: hist.Hist, path: str | Path, *, name: str = "response", force: bool = False) -> None:
+    """Write a TH2D, gen jets on x and reco jets on y, with flow bins: losses and what no gen bin has are there.
+
+    Of a pair of axes the bins are numbered from 0, those of the last axis first, and what is in any of their flow bins
+    is in the underflow.
+
+    Raises
+    ------
+    FileExistsError: when there is something already, unless told to replace it.
+    """
+    check_new(Path(path), force=force)
+    if matrix.ndim != 2:
+        matrix = _numbered(matrix)
+    with whole_file(Path(path)) as temporary, uproot.recreate(temporary) as file:
+        file[name] = matrix
+
+
+def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[str, Any]:
+    """A workspace of pyhf in which every gen bin has a signal strength: their fit unfolds.
+
+    The sample of a gen bin k is its row, and free is its normalisation mu_k, 1 for the gen jets of the matrix. What no
+    gen bin has is the sample "outside", which is fixed. The statistical uncertainty of the gen jets is left out.
+
+    Parameters
+    ----------
+    matrix: a response matrix.
+    observed: the counts in the reco bins, (M,); None for those that the matrix expects.
+
+    Raises
+    ------
+    ValueError: when a gen bin has no jets in any reco bin, or the counts are not those of the reco bins.
+    """
+    of = parts(matrix)
+    counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
+    if counts.shape != of.outside.shape or not (np.isfinite(counts).all() and (counts >= 0.0).all()):
+        msg = f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}"
+        raise ValueError(msg)
+    empty = np.flatnonzero(of.inside.sum(axis=1) <= 0.0)
+    if len(empty):
+        msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
+        raise ValueError(msg)
+    samples: list[dict[str, Any]] = [
+        {
+            "name": f"gen_{k}",
+            "data": row.tolist(),
+            "modifiers": [{"name": f"mu_{k}", "type": "normfactor", "data": None}],
+        }
+        for k, row in enumerate(of.inside)
+    ]
+    if of.outside.any():
+        samples.append({"name": "outside", "data": of.outside.tolist(), "modifiers": []})
+    return {
+        "version": "1.0.0",
+        "channels": [{"name": "reco", "samples": samples}],
+        "observations": [{"name": "reco", "data": counts.tolist()}],
+        "measurements": [{"name": "unfolding", "config": {"poi": "mu_0", "parameters": []}}],
+    }
+
+
+def write_workspace(
+    matrix: hist.Hist, path: str | Path, observed: npt.ArrayLike | None = None, *, force: bool = False
+) -> None:
+    """Write `workspace` as JSON; errors as of it and of `write_root`."""
+    made = workspace(matrix, observed)
+    check_new(Path(path), force=force)
+    with whole_file(Path(path)) as temporary:
+        write_json(made, temporary)
+
+
+def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -> None:
+    """Write a folder of HEPData's YAML: the matrix, what no gen bin has, and all jets of gen bins, in three tables.
+
+    Raises
+    ------
+    FileExistsError: when there is something already, unless told to replace it.
+    ValueError: when HEPData's own validation refuses the tables.
+    """
+    from hepdata_lib import Table, Uncertainty, Variable
+    from hepdata_validator.full_submission_validator import FullSubmissionValidator
+
+    check_new(Path(path), force=force)
+    of, (gen, reco) = parts(matrix), _sides(matrix)
+    content = {
+        "Response matrix": (matrix.axes, of.inside, of.variances[0], "Jets of gen bins that are expected in reco bins"),
+        "Outside": (reco, of.outside, of.variances[1], "Reco jets of no gen jet, or of one outside the gen bins"),
+        "Gen jets": (gen, of.gen, None, "All jets of gen bins, those that no reco bin has among them"),
+    }
+    with whole_folder(Path(path)) as folder:
+        for name, (axes, values, variances, description) in content.items():
+            table = Table(name)
+            table.description, table.location = description, "Response matrix of an emulated detector"
+            for axis, edges in zip(axes, _bins_of(axes), strict=True):
+                table.add_variable(Variable(axis.label.replace("$", ""), values=edges))
+            numbers = Variable("Jets", is_independent=False, is_binned=False, values=values.ravel().tolist())
+            if variances is not None:
+                spread = Uncertainty("gen jets, statistical")
+                spread.values = np.sqrt(variances).ravel().tolist()
+                numbers.add_uncertainty(spread)
+            table.add_variable(numbers)
+            table.write_output(str(folder))
+        validator = FullSubmissionValidator()
+        if not validator.validate(directory=str(folder)):
+            complaints = [str(one) for several in validator.get_messages().values() for one in several]
+            msg = f"HEPData: expected tables that are valid, got {'; '.join(complaints)}"
+            raise ValueError(msg)
+
+
+def _sides(matrix: hist.Hist) -> tuple[Sequence[Any], Sequence[Any]]:
+    half = matrix.ndim // 2
+    return tuple(matrix.axes)[:half], tuple(matrix.axes)[half:]
+
+
+def _within(axes: Sequence[Any]) -> Bools:
+    """Which bins of these axes, in a row, are no flow bins."""
+    inside = np.ones(1, dtype=bool)
+    for axis in axes:
+        of_axis = np.r_[False, np.ones(axis.size, dtype=bool), False]
+        inside = (inside[:, None] & of_axis).ravel()
+    return inside
+
+
+def _bins_of(axes: Sequence[Any]) -> list[list[tuple[float, float]]]:
+    """Of each axis the ends of every bin that all of them together have, the last axis first."""
+    of_each = [list(itertools.pairwise(axis.edges.tolist())) for axis in axes]
+    return [list(column) for column in zip(*itertools.product(*of_each), strict=True)]
+
+
+def _numbered(matrix: hist.Hist) -> hist.Hist:
+    """A matrix of pairs of axes with one on each side, whose bins are numbers."""
+    of, sizes = parts(matrix), [int(_within(axes).sum()) for axes in _sides(matrix)]
+    axes = [hist.axis.Integer(0, n, name=side, label=f"{side} bin") for n, side in zip(sizes, ("gen", "reco"), strict=True)]
+    flat = hist.Hist(*axes, storage=hist.storage.Weight())
+    view = flat.view(flow=True)
+    for field, (inside, outside, lost) in (("value", of[:3]), ("variance", of.variances)):
+        view[field][1:-1, 1:-1], view[field][0, 1:-1], view[field][1:-1, 0] = inside, outside, lost
+    return flat

@@ -37,6 +37,7 @@ ALLOWED = {
     "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "ranges", "variations"},
     "corrector": {"bundle", "data", "emulator", "events", "folder", "jets", "numerics", "ranges"},
     "histograms": {"files", "jets", "numerics"},
+    "unfolding": {"events", "files", "folder", "histograms", "iqn", "jets", "numerics", "ranges"},
     "running": {"files", "numerics"},
     "plotting": {"closure", "files", "numerics"},
     "generation": {"files", "jets", "numerics", "ranges"},
@@ -183,7 +184,8 @@ def test_public_names():
 
 
 def test_names_of_the_package_are_frozen():
-    assert dir(coffea_iqn) == ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms"]
+    public = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
+    assert dir(coffea_iqn) == public
     assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder"
     with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):
         coffea_iqn.IQNJet  # noqa: B018

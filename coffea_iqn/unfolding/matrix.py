@@ -61,7 +61,9 @@ class Response:
         return made
 
 
-def response(model: str | Path, gen: ak.Array, events: ak.Array, gen_axis: Axes, reco_axis: Axes, **how: Any) -> hist.Hist:
+def response(
+    model: str | Path, gen: ak.Array, events: ak.Array, gen_axis: Axes, reco_axis: Axes, **how: Any
+) -> hist.Hist:
     """The response matrix of gen jets: `response_sums` as a histogram."""
     return response_sums(model, gen, events, gen_axis, reco_axis, **how).hist
 

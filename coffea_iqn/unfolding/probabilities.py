@@ -160,9 +160,7 @@ class Cells:
         steps = ends.diff(dim=1).clamp(min=0.0)
         row, pt_bin = torch.nonzero(steps > LEAST, as_tuple=True)
         found = torch.zeros_like(steps)
-        found[row, pt_bin] = in_blocks(
-            self._within, gen[row], x[row], eta[row], ends[row, pt_bin], steps[row, pt_bin]
-        )
+        found[row, pt_bin] = in_blocks(self._within, gen[row], x[row], eta[row], ends[row, pt_bin], steps[row, pt_bin])
         return found
 
     def _within(self, gen: Tensor, x: Tensor, eta: Tensor, start: Tensor, step: Tensor) -> Tensor:

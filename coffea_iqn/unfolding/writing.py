@@ -69,8 +69,9 @@ def write_root(matrix: hist.Hist, path: str | Path, *, name: str = "response", f
 def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[str, Any]:
     """A workspace of pyhf in which every gen bin has a signal strength: their fit unfolds.
 
-    The sample of a gen bin k is its row, and free is its normalisation mu_k, 1 for the gen jets of the matrix. What no
-    gen bin has is the sample "outside", which is fixed. The statistical uncertainty of the gen jets is left out.
+    The sample of a gen bin, such as gen_07, is its row, and free is its normalisation, mu_07, 1 for the gen jets of
+    the matrix. What no gen bin has is the sample "outside", which is fixed. The statistical uncertainty of the gen jets
+    is left out.
 
     Parameters
     ----------
@@ -90,13 +91,15 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
         raise ValueError(msg)
+    digits = len(str(len(of.inside) - 1))  # equally many, for pyhf sorts parameters by their names
+    numbers = [f"{k:0{digits}d}" for k in range(len(of.inside))]
     samples: list[dict[str, Any]] = [
         {
             "name": f"gen_{k}",
             "data": row.tolist(),
             "modifiers": [{"name": f"mu_{k}", "type": "normfactor", "data": None}],
         }
-        for k, row in enumerate(of.inside)
+        for k, row in zip(numbers, of.inside, strict=True)
     ]
     if of.outside.any():
         samples.append({"name": "outside", "data": of.outside.tolist(), "modifiers": []})
@@ -104,7 +107,7 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
         "version": "1.0.0",
         "channels": [{"name": "reco", "samples": samples}],
         "observations": [{"name": "reco", "data": counts.tolist()}],
-        "measurements": [{"name": "unfolding", "config": {"poi": "mu_0", "parameters": []}}],
+        "measurements": [{"name": "unfolding", "config": {"poi": f"mu_{numbers[0]}", "parameters": []}}],
     }
 
 
@@ -140,14 +143,15 @@ def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -
         for name, (axes, values, variances, description) in content.items():
             table = Table(name)
             table.description, table.location = description, "Response matrix of an emulated detector"
+            some = np.flatnonzero(values)  # HEPData wants nothing of empty bins
             for axis, edges in zip(axes, _bins_of(axes), strict=True):
-                table.add_variable(Variable(axis.label.replace("$", ""), values=edges))
-            numbers = Variable("Jets", is_independent=False, is_binned=False, values=values.ravel().tolist())
+                table.add_variable(Variable(axis.label.replace("$", ""), values=[edges[k] for k in some]))
+            jets = Variable("Jets", is_independent=False, is_binned=False, values=values.ravel()[some].tolist())
             if variances is not None:
                 spread = Uncertainty("gen jets, statistical")
-                spread.values = np.sqrt(variances).ravel().tolist()
-                numbers.add_uncertainty(spread)
-            table.add_variable(numbers)
+                spread.values = np.sqrt(variances).ravel()[some].tolist()
+                jets.add_uncertainty(spread)
+            table.add_variable(jets)
             table.write_output(str(folder))
         validator = FullSubmissionValidator()
         if not validator.validate(directory=str(folder)):
@@ -179,7 +183,9 @@ def _bins_of(axes: Sequence[Any]) -> list[list[tuple[float, float]]]:
 def _numbered(matrix: hist.Hist) -> hist.Hist:
     """A matrix of pairs of axes with one on each side, whose bins are numbers."""
     of, sizes = parts(matrix), [int(_within(axes).sum()) for axes in _sides(matrix)]
-    axes = [hist.axis.Integer(0, n, name=side, label=f"{side} bin") for n, side in zip(sizes, ("gen", "reco"), strict=True)]
+    axes = [
+        hist.axis.Integer(0, n, name=side, label=f"{side} bin") for n, side in zip(sizes, ("gen", "reco"), strict=True)
+    ]
     flat = hist.Hist(*axes, storage=hist.storage.Weight())
     view = flat.view(flow=True)
     for field, (inside, outside, lost) in (("value", of[:3]), ("variance", of.variances)):

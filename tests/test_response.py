@@ -1,0 +1,270 @@
+"""Response matrices: what they must add up to, against draws, against Delphes, and as others read them."""
+
+from __future__ import annotations
+
+import json
+
+import awkward as ak
+import hist
+import numpy as np
+import pyhf
+import pytest
+import uproot
+import yaml
+
+from coffea_iqn import IQNFolder, bundle, response
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.matching import match_jets
+from coffea_iqn.unfolding import parts, response_sums, workspace, write_hepdata, write_root, write_workspace
+from coffea_iqn.unfolding.probabilities import Cells
+from conftest import context_of, open_events
+
+# pyhf's, of what it validates with
+pytestmark = pytest.mark.filterwarnings("ignore:jsonschema.RefResolver is deprecated:DeprecationWarning")
+MODEL = "cms-delphes-ak4"
+GEN, RECO = [15.0, 20, 26, 34, 45, 70], [15.0, 17, 20, 23, 26, 30, 35, 42, 52, 70]
+ABS_ETA, MASS = [0.0, 1.3, 2.5, 3.0, 5.0], [0.0, 3.0, 5.0, 8.0, 14.0]
+
+
+def pair(pt, name, edges):
+    return hist.axis.Variable(pt, name="pt"), hist.axis.Variable(edges, name=name)
+
+
+@pytest.fixture(scope="module")
+def qcd():
+    return open_events("qcd_ak4.root")[:2000]
+
+
+@pytest.fixture(scope="module")
+def matrix(qcd):
+    return response(MODEL, qcd.GenJet, qcd, GEN, RECO)
+
+
+def counted(events, gen_edges, reco_edges):
+    """The matrix of Delphes' own jets: pairs, with lost gen jets and unmatched reco jets in the underflows."""
+    gen, reco = (flatten_jets(jets) for jets in (events.GenJet, events.Jet))
+    directions = [column for jets in (gen, reco) for column in (*jets.values.T[[ETA, PHI]], jets.counts)]
+    match = match_jets(*directions, cone=0.25)
+    gen_bin, reco_bin = np.digitize(gen.values[:, PT], gen_edges), np.digitize(reco.values[:, PT], reco_edges)
+    found = np.zeros((len(gen_edges) + 1, len(reco_edges) + 1))
+    np.add.at(found, (gen_bin, np.where(match >= 0, reco_bin[match], 0)), 1.0)
+    alone = np.setdiff1d(np.arange(len(reco_bin)), match)
+    np.add.at(found[0], reco_bin[alone], 1.0)
+    return found
+
+
+def test_its_sums_are_the_gen_jets_and_the_reco_jets(qcd, matrix):
+    """Rows those that come in; columns those that folds give on average, whatever became of the others."""
+    assert [axis.name for axis in matrix.axes] == ["gen", "reco"]
+    assert matrix.axes[0].label.startswith("Gen jet")
+    values, pt = matrix.values(flow=True), ak.to_numpy(ak.flatten(qcd.GenJet.pt))
+    np.testing.assert_allclose(values.sum(axis=1)[1:], np.histogram(pt, [*GEN, np.inf])[0], rtol=1e-6)
+    n = 40
+    folded = IQNFolder(MODEL, seed=5, replicas=n).fold_table(qcd.GenJet, qcd)
+    reco = np.mean([np.histogram(jets.values[:, PT], [*RECO, np.inf])[0] for jets in folded.reco], axis=0)
+    expected = values.sum(axis=0)[1:]
+    # unmatched jets are of ten other draws of the same events, and jets that come out too near are drawn again
+    assert np.abs(reco - expected).max() < 5.0
+    assert np.abs((reco - expected) / np.sqrt(expected * (1 / n + 0.03))).max() < 4.0
+
+
+def test_the_lost_and_the_unmatched_are_in_underflows(qcd, matrix):
+    some = qcd[:200]
+    alone = response(MODEL, some.GenJet, some, GEN, RECO, acceptance=False).values(flow=True)
+    lost = matrix.values(flow=True)[1:, 0]
+    assert lost[0] > 50.0  # of 15 to 20 GeV
+    assert alone.sum() == pytest.approx(ak.sum(ak.num(some.GenJet)), rel=1e-6)
+    with_others = response(MODEL, some.GenJet, some, GEN, RECO, replicas=3).values(flow=True)
+    n_unmatched = with_others.sum() - alone.sum()
+    assert n_unmatched == pytest.approx(IQNFolder(MODEL, replicas=3).fold_table(some.GenJet, some).counts.unmatched / 3)
+    efficient = alone[1:].sum(axis=1)
+    np.testing.assert_allclose(with_others[1:].sum(axis=1), efficient, rtol=1e-6)  # rows have none of them
+    assert (with_others[1:, 1:] <= alone[1:, 1:] + 1e-9).all()
+
+
+def test_chunks_add_up_to_the_last_bit_whatever_the_weights():
+    events = open_events("qcdflat_ak4.root")[:700]
+    axes = pair(GEN, "abs_eta", ABS_ETA), pair(RECO, "abs_eta", ABS_ETA)
+    whole = response_sums("cms-delphes-ak4-fast", events.GenJet, events, *axes).hist
+    parts_of_it = [slice(0, 13), slice(13, 500), slice(500, 500), slice(500, 700)]
+    chunks = [response_sums("cms-delphes-ak4-fast", events.GenJet[k], events[k], *axes) for k in reversed(parts_of_it)]
+    added = chunks[0] + chunks[1] + (chunks[2] + chunks[3])
+    assert np.array_equal(added.hist.view(flow=True), whole.view(flow=True))
+    weights = np.asarray(events.genWeight, dtype=np.float64)
+    assert weights.max() / weights.min() > 1e6
+    jets_of = ak.to_numpy(ak.num(events.GenJet))
+    assert parts(whole).gen.sum() < np.sum(weights * jets_of)
+    assert whole.sum(flow=True).value > np.sum(weights * jets_of) * (1.0 - 1e-6)
+    with pytest.raises(ValueError, match="response: expected matrices of equal axes to add, got gen_pt of 5 bins"):
+        added + response_sums(MODEL, events.GenJet[:5], events[:5], GEN, RECO)
+
+
+def test_variances_are_those_of_events(qcd):
+    """Two equal jets of one event scatter together: their counts in a bin add before they are squared."""
+    events = qcd[ak.num(qcd.GenJet) > 0][:1]
+    one = response(MODEL, events.GenJet, events, [10, 1000], [10, 1000], weights=[3.0], unmatched=False)
+    assert one.variances(flow=True) == pytest.approx(one.values(flow=True) ** 2)
+
+
+@pytest.mark.parametrize(("beside", "edges"), [("", []), ("abs_eta", ABS_ETA), ("mass", MASS)])
+def test_probabilities_are_those_of_draws(shipped, beside, edges):
+    events = open_events("qcd_ak4.root" if shipped != "cms-delphes-ak5" else "qcd_ak5.root")[:120]
+    emulator, n = bundle.load(shipped), 4000
+    jets = flatten_jets(events.GenJet)
+    rows = np.flatnonzero(jets.values[:, PT] > 17.0)[:24]
+    gen, context = jets.values[rows], context_of(events.GenJet, events)[rows]
+    gen[0, ETA], gen[1, ETA], gen[2, ETA] = 0.01, -1.29, 2.51  # near edges, and near 0
+    points = 6 if beside == "mass" else 4
+    cells = Cells(emulator.on("cpu"), np.array(RECO), beside, np.array(edges), emulator.variables.raw_pt_min, points)
+    expected = cells(gen, context)
+    np.testing.assert_allclose(expected.sum(axis=(1, 2)), 1.0, atol=1e-6)
+    tau = np.random.default_rng(1).uniform(1e-6, 1.0 - 1e-6, (n * len(gen), 4)).astype(np.float32)
+    drawn = emulator.sample(np.repeat(gen, n, axis=0), tau, np.repeat(context, n, axis=0))
+    other = {"": np.zeros(len(drawn)), "abs_eta": np.abs(drawn[:, ETA]), "mass": drawn[:, 3]}[beside]
+    found = np.zeros_like(expected)
+    where = np.digitize(drawn[:, PT], RECO), np.digitize(other, edges) if beside else np.zeros(len(drawn), dtype=int)
+    np.add.at(found, (np.repeat(np.arange(len(gen)), n), *where), 1.0 / n)
+    error = np.sqrt(expected * (1.0 - expected) / n)
+    seen = n * expected > 20.0
+    assert seen.sum() > 80
+    assert np.abs(found - expected)[~seen].max() < 40.0 / n
+    pulls = ((found - expected)[seen] / error[seen]) ** 2
+    assert np.mean(pulls) < 1.4
+
+
+@pytest.mark.parametrize(("beside", "edges", "points"), [("abs_eta", ABS_ETA, 3), ("mass", MASS, 2)])
+def test_pairs_of_axes_add_up_to_one_axis_of_pt(qcd, beside, edges, points):
+    some = qcd[:150]
+    both = response(MODEL, some.GenJet, some, pair(GEN, beside, edges), pair(RECO, beside, edges), points=points)
+    assert [axis.name for axis in both.axes] == ["gen_pt", f"gen_{beside}", "reco_pt", f"reco_{beside}"]
+    one = response(MODEL, some.GenJet, some, GEN, RECO, points=points)
+    np.testing.assert_allclose(both.values(flow=True).sum(axis=(1, 3)), one.values(flow=True), rtol=1e-6, atol=1e-4)
+
+
+def test_it_is_the_matrix_of_delphes(qcd, matrix):
+    """Given the gen jets, a count scatters by p (1 − p) of each; their squares are about the variance."""
+    true, expected = counted(qcd, GEN, RECO), matrix.values(flow=True)
+    scatter = expected - matrix.variances(flow=True)
+    seen = scatter > 5.0
+    seen[0, 0] = False  # lost jets below the gen bins, few of which any analysis sees
+    assert seen.sum() > 25
+    pulls = (true - expected)[seen] ** 2 / scatter[seen]
+    assert pulls.mean() < 2.0
+    of_half = (true - 0.5 * expected)[seen] ** 2 / scatter[seen]
+    assert of_half.mean() > 10.0
+
+
+@pytest.mark.parametrize(
+    ("axes", "match"),
+    [
+        (([20, 15, 30], RECO), r"gen axis: expected edges that rise, one after the other, got \[20, 15, 30\]"),
+        ((GEN, [15, 15, 30]), "reco axis: expected edges that rise"),
+        ((GEN, [15]), "reco axis: expected edges that rise"),
+        ((GEN, [15, np.nan]), "reco axis: expected edges that rise"),
+        ((GEN, [-5, 15]), "reco axis: expected edges of pt from 0 on, got -5"),
+        (
+            (GEN, hist.axis.Variable(RECO, name="phi")),
+            "reco axis: expected one of pt, or a pair named pt and abs_eta or",
+        ),
+        ((GEN, hist.axis.StrCategory(["a"])), "reco axis: expected fixed edges and flow bins"),
+        ((GEN, hist.axis.Regular(5, 15, 50, overflow=False)), "reco axis: expected fixed edges and flow bins"),
+        (((GEN, MASS), RECO), "gen axis: expected one of pt, or a pair named pt and abs_eta or mass, got pt, pt"),
+        ((pair(GEN, "abs_eta", ABS_ETA), pair(RECO, "mass", MASS)[1]), "reco axis: expected one of pt"),
+    ],
+)
+def test_axes_of_something_else_are_refused_in_a_line(qcd, axes, match):
+    with pytest.raises(ValueError, match=match) as error:
+        response(MODEL, qcd.GenJet[:5], qcd[:5], *axes)
+    assert "\n" not in str(error.value)
+
+
+def test_what_else_is_wrong_is_refused_in_a_line(qcd, emulator, emulator_bundle):
+    few = qcd[:5]
+    with pytest.raises(ValueError, match="points: expected a whole number from 1 to 64, got 0"):
+        response(MODEL, few.GenJet, few, GEN, RECO, points=0)
+    with pytest.raises(ValueError, match="weights: expected one for each of the 5 events"):
+        response(MODEL, few.GenJet, few, GEN, RECO, weights=np.ones(4))
+    with pytest.raises(ValueError, match="nonsense"):
+        response("nonsense", few.GenJet, few, GEN, RECO)
+    if not emulator.network.exact:
+        with pytest.raises(ValueError, match="expected a SplineIQN, got IQN.*, whose quantiles may cross"):
+            response(emulator_bundle, few.GenJet, few, GEN, RECO)
+
+
+def test_root_has_it_with_its_flow_bins(matrix, tmp_path):
+    path = tmp_path / "new" / "response.root"
+    write_root(matrix, path)
+    with uproot.open(path) as file:
+        for of in ("values", "variances"):
+            assert np.array_equal(getattr(file["response"], of)(flow=True), getattr(matrix, of)(flow=True))
+    with pytest.raises(FileExistsError, match="--force replaces it"):
+        write_root(matrix, path)
+    write_root(matrix, path, name="other", force=True)
+    assert list(uproot.open(path)) == ["other;1"]
+
+
+def test_pairs_of_axes_are_numbered_in_root(qcd, tmp_path):
+    some = qcd[:60]
+    both = response(MODEL, some.GenJet, some, *(pair(edges, "abs_eta", ABS_ETA) for edges in (GEN, RECO)), points=1)
+    write_root(both, tmp_path / "response.root")
+    flat = uproot.open(tmp_path / "response.root")["response"].values(flow=True)
+    assert flat.shape == (5 * 4 + 2, 9 * 4 + 2)
+    inside = both.values()
+    assert flat[1 + 2 * 4 + 1, 1 + 3 * 4 + 1] == inside[2, 1, 3, 1] > 0.0
+    assert flat.sum() == pytest.approx(both.sum(flow=True).value - parts_outside_both(both))
+
+
+def parts_outside_both(matrix):
+    of = parts(matrix)
+    return matrix.sum(flow=True).value - of.inside.sum() - of.outside.sum() - of.lost.sum()
+
+
+def test_pyhf_unfolds_with_it(matrix, tmp_path):
+    """What is expected of twice the jets of one bin, and none of the gen jets of another, is found again."""
+    of, strengths = parts(matrix), np.array([1.0, 2.0, 1.0, 0.4, 1.0])
+    write_workspace(matrix, tmp_path / "workspace.json", strengths @ of.inside + of.outside)
+    made = pyhf.Workspace(json.loads((tmp_path / "workspace.json").read_text()))
+    model = made.model()
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-10))
+    np.testing.assert_allclose(pyhf.infer.mle.fit(made.data(model), model), strengths, rtol=1e-3)
+    np.testing.assert_allclose(workspace(matrix)["observations"][0]["data"], parts(matrix).inside.sum(0) + of.outside)
+
+
+def test_parameters_of_pyhf_come_in_the_order_of_bins(qcd):
+    few = qcd[:300]
+    of_many = response(MODEL, few.GenJet, few, np.linspace(15, 26, 12), RECO)
+    model = pyhf.Workspace(workspace(of_many)).model()
+    assert model.config.par_order == [f"mu_{k:02d}" for k in range(11)]
+    truth = 1.0 + np.arange(11)
+    expected = truth @ parts(of_many).inside + parts(of_many).outside
+    np.testing.assert_allclose(model.expected_actualdata(truth), expected)
+
+
+def test_workspaces_without_answers_are_refused(qcd, matrix, tmp_path):
+    few = qcd[:20]
+    with pytest.raises(ValueError, match="expected jets of every gen bin in some reco bin, got none of gen bin 1"):
+        workspace(response(MODEL, few.GenJet, few, [15, 30, 3000, 4000], [15, 30, 45]))
+    for wrong in ([1.0], -np.ones(9), [np.nan] * 9):
+        with pytest.raises(ValueError, match="observed: expected a count for each of the 9 reco bins"):
+            write_workspace(matrix, tmp_path / "workspace.json", wrong)
+    assert not list(tmp_path.iterdir())
+
+
+def test_hepdata_has_it_in_tables(matrix, tmp_path):
+    write_hepdata(matrix, tmp_path / "record")
+    read = {path.stem: yaml.safe_load(path.read_text()) for path in tmp_path.glob("record/[!s]*.yaml")}
+    assert set(read) == {"response_matrix", "outside", "gen_jets"}
+    of = parts(matrix)
+    for name, values in (("response_matrix", of.inside), ("outside", of.outside), ("gen_jets", of.gen)):
+        (jets,), axes = read[name]["dependent_variables"], read[name]["independent_variables"]
+        written = [one["value"] for one in jets["values"]]
+        np.testing.assert_allclose(written, values[values > 0.0], rtol=1e-4)
+        assert all(len(axis["values"]) == len(written) for axis in axes)
+    gen, reco = read["response_matrix"]["independent_variables"]
+    k = [(one["low"], two["low"]) for one, two in zip(gen["values"], reco["values"], strict=True)].index((20.0, 23.0))
+    assert read["response_matrix"]["dependent_variables"][0]["values"][k]["value"] == pytest.approx(
+        of.inside[1, 3], rel=1e-4
+    )
+    with pytest.raises(FileExistsError):
+        write_hepdata(matrix, tmp_path / "record")

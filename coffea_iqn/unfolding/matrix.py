@@ -1,4 +1,4 @@
-"""Response matrices: how many jets of each gen bin are expected in each reco bin, from probabilities, not from draws."""
+"""Response matrices: how many jets of each gen bin are expected in each reco bin, from probabilities, not draws."""
 
 from __future__ import annotations
 
@@ -44,8 +44,10 @@ class Response:
         if (self.gen, self.reco) != (other.gen, other.reco):
             msg = f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}"
             raise ValueError(msg)
-        limbs = sorted({*self.sums, *other.sums})
-        return Response(self.gen, self.reco, {k: self.sums.get(k, 0.0) + other.sums.get(k, 0.0) for k in limbs})
+        both = dict(self.sums)
+        for limb, sums in other.sums.items():
+            both[limb] = both.get(limb, 0.0) + sums
+        return Response(self.gen, self.reco, both)
 
     def _named(self) -> str:
         return ", ".join(f"{axis.name} of {axis.size} bins" for axis in (*self.gen, *self.reco))
@@ -118,8 +120,11 @@ def response_sums(
     if weights.shape != (len(events),):
         msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
         raise ValueError(msg)
-    from coffea_iqn.unfolding.probabilities import Cells  # and with it torch
+    import torch
 
+    from coffea_iqn.unfolding.probabilities import Cells
+
+    torch.set_num_threads(1)  # workers are many, as where a folder draws with it
     edges = [np.asarray(axis.edges) for axis in reco_axes]
     beside = _variable(reco_axes[1]) if len(reco_axes) == 2 else ""
     threshold = emulator.variables.threshold(folder.raw_pt_min)
@@ -163,7 +168,7 @@ def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int
 
 def _bins(axes: Sequence[Any], jets: Floats) -> Ints:
     """The bin of each jet (N, 4), of all axes together, flow bins included, (N,)."""
-    columns = {"pt": jets[:, PT], "abs_eta": np.abs(jets[:, ETA]), "mass": jets[:, MASS]}
+    columns = {"pt": jets[:, PT].copy(), "abs_eta": np.abs(jets[:, ETA]), "mass": jets[:, MASS].copy()}
     place = np.zeros(len(jets), dtype=np.int64)
     for axis in axes:
         place = place * axis.extent + finder(axis)(columns[_variable(axis)])
@@ -209,8 +214,9 @@ def _axis(given: Any, side: str) -> Any:
 
 
 def _renamed(axis: Any, name: str) -> Any:
-    label = axis.label if axis.label not in ("", axis.name, "Axis 0") else ""
-    label = label or f"{'Gen' if name.startswith('gen') else 'Reco'} {LABELS.get(_variable(axis), '')}"
+    label = axis.label
+    if label in ("", axis.name):
+        label = f"{name.partition('_')[0].capitalize()} {LABELS.get(_variable(axis), '')}"
     if isinstance(axis, hist.axis.Regular):
         return hist.axis.Regular(axis.size, axis.edges[0], axis.edges[-1], name=name, label=label)
     return hist.axis.Variable(axis.edges, name=name, label=label)

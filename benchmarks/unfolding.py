@@ -1,0 +1,181 @@
+"""Response matrices against Delphes' own, their noise against that of draws, and what unfolding with them covers.
+
+    python benchmarks/unfolding.py --matrix qcdflat_valid.root --data qcdflat_test.root
+
+NanoAOD-like files with gen and reco jets of R = 0.4 that the bundle was not trained on; of the first the gen jets make
+matrices, the second is compared with them and unfolded. Weights are left out: counts are counts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import pyhf
+from coffea.nanoevents import NanoEventsFactory
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn import IQNFolder, response
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.unfolding import parts, workspace
+
+GEN_EDGES, RECO_EDGES = np.round(np.geomspace(18, 1500, 14)), np.round(np.geomspace(18, 1600, 27))
+DRAWS = 60  # of each event
+EVENTS = 250  # of an experiment
+LEAST_SCATTER = 5.0  # jets in a bin, for a χ² to be one
+
+
+class Levels(NamedTuple):
+    """Gen and reco jets: bins of the pairs' pt, flow bins included, and their events."""
+
+    gen: Any
+    reco: Any
+    event: Any
+
+
+def pairs(gen: Any, reco: Any, match: Any) -> Levels:
+    """Of gen jets, and reco jets without one: lost jets and others are in underflows."""
+    alone = np.setdiff1d(np.arange(len(reco.values)), match)
+    gen_bin, reco_bin = np.digitize(gen.values[:, PT], GEN_EDGES), np.digitize(reco.values[:, PT], RECO_EDGES)
+    found = np.where(match >= 0, reco_bin[match], 0)
+    return Levels(
+        np.concatenate([gen_bin, np.zeros(len(alone), dtype=int)]),
+        np.concatenate([found, reco_bin[alone]]),
+        np.concatenate([gen.event, reco.event[alone]]),
+    )
+
+
+def counted(levels: Levels, weights: Any = None) -> Doubles:
+    """The matrix of pairs, flow bins included."""
+    matrix = np.zeros((len(GEN_EDGES) + 1, len(RECO_EDGES) + 1))
+    np.add.at(matrix, (levels.gen, levels.reco), 1.0 if weights is None else weights)
+    return matrix
+
+
+def delphes_pairs(events: Any) -> Levels:
+    gen, reco = (flatten_jets(jets) for jets in (events.GenJet, events.Jet))
+    directions = [column for jets in (gen, reco) for column in (*jets.values.T[[ETA, PHI]], jets.counts)]
+    return pairs(gen, reco, match_jets(*directions, cone=default_cone(0.4)))
+
+
+def drawn_matrices(model: str, events: Any, replicas: int) -> Doubles:
+    """The matrices that are counted in so many draws of each event, (replicas, gen bins, reco bins)."""
+    folded, found = IQNFolder(model, seed=7, replicas=replicas).fold_table(events.GenJet, events), []
+    for reco in folded.reco:
+        assert reco.row is not None
+        match, there = np.full(len(folded.gen.values), -1), np.flatnonzero(reco.row >= 0)
+        match[reco.row[there]] = there
+        found.append(counted(pairs(folded.gen, reco, match)))
+    return np.stack(found)
+
+
+def exact_matrix(model: str, events: Any, **options: Any) -> Any:
+    return response(model, events.GenJet, events, GEN_EDGES, RECO_EDGES, weights=np.ones(len(events)), **options)
+
+
+def fit(model: Any, counts: Any) -> tuple[Doubles, Doubles]:
+    """Strengths, and their uncertainties by the Fisher information."""
+    best = pyhf.infer.mle.fit([*counts, *model.config.auxdata], model)
+    expected = model.expected_actualdata(best)
+    rows = np.array([model.expected_actualdata(row) for row in np.eye(len(best))])
+    rows -= model.expected_actualdata(np.zeros(len(best)))
+    return best, np.sqrt(np.diag(np.linalg.inv((rows / expected) @ rows.T)))
+
+
+def coverage(matrix: Any, levels: Levels, n_events: int, share: float, whole: bool, n: int) -> tuple[float, float]:
+    """How often n experiments with a share of the data have the truth within the uncertainty, and its error.
+
+    whole: whether jets of an event come together, as in data; else each reco jet by itself, as the likelihood has it.
+    """
+    model, rng = pyhf.Workspace(workspace(matrix * share)).model(), np.random.default_rng(1)
+    true = counted(levels)[1:-1].sum(axis=1) / parts(matrix).gen
+    inside = (levels.reco > 0) & (levels.reco < len(RECO_EDGES))
+    reco, event = levels.reco[inside] - 1, levels.event[inside]
+    hits = []
+    for _ in range(n):
+        weights = rng.poisson(share, n_events)[event] if whole else rng.poisson(share, len(reco))
+        best, error = fit(model, np.bincount(reco, weights, len(RECO_EDGES) - 1))
+        hits.append(np.mean(np.abs(best - true) < error))
+    return float(np.mean(hits)), float(np.std(hits) / np.sqrt(n))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("matrix", "data"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--model", default="cms-delphes-ak4")
+    parser.add_argument("--experiments", type=int, default=200)
+    arguments = parser.parse_args()
+    ours, data = (
+        NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        for path in (arguments.matrix, arguments.data)
+    )
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
+    levels = delphes_pairs(data)
+    table = Table("figure", "value")
+
+    def seconds_of(function: Any, *given: Any, **options: Any) -> tuple[Any, float]:
+        function(arguments.model, data[:50], *given, **options)  # compiled, and read
+        start = time.process_time()
+        made = function(arguments.model, data, *given, **options)
+        return made, time.process_time() - start
+
+    # of the gen jets of the data themselves: what differs is the detector's chance, as it differs between draws
+    exact, seconds = seconds_of(exact_matrix)
+    expected, true = exact.values(flow=True), counted(levels)
+    drawn, of_draws = seconds_of(drawn_matrices, DRAWS)
+    scatter = drawn.var(axis=0, ddof=1)
+    unbiased = (DRAWS - 3) / (DRAWS - 1)  # the mean of one over a variance of so many
+    scatter[0, 0] = 0.0  # softer than all bins, at both levels
+    for name, mine, theirs, spread in (
+        ("all bins", expected, true, scatter),
+        ("reco spectrum", expected.sum(axis=0)[1:], true.sum(axis=0)[1:], drawn.sum(axis=1).var(axis=0, ddof=1)[1:]),
+        ("lost gen jets", expected[1:, 0], true[1:, 0], scatter[1:, 0]),
+    ):
+        enough = spread > LEAST_SCATTER
+        chi2 = unbiased * float(((theirs - mine)[enough] ** 2 / spread[enough]).sum())
+        table.add_row(f"χ² / bins against Delphes, {name}", f"{chi2:.0f} / {enough.sum()}")
+    for points in (1, 2, 4):
+        _, of_points = seconds_of(exact_matrix, points=points)
+        table.add_row(f"µs a gen jet, {points} points", f"{1e6 * of_points / ak.sum(ak.num(data.GenJet)):.0f}")
+
+    n_equal = max(1, round(DRAWS * seconds / of_draws))
+    others = np.stack([exact_matrix(arguments.model, data, seed=k).values(flow=True) for k in range(4)])
+    inside = np.zeros(expected.shape, dtype=bool)
+    inside[1:-1, 1:-1] = scatter[1:-1, 1:-1] > LEAST_SCATTER
+    of_gen_jets = exact.variances(flow=True)[inside].sum()
+    for n in (1, 10, n_equal):
+        noise = scatter[inside].sum() / n / of_gen_jets
+        table.add_row(f"variance of {n} draws over that of gen jets", f"{noise:.4f}")
+    table.add_row("variance of ours between seeds, in gen bins", f"{others.var(axis=0, ddof=1)[inside].sum():.1g}")
+
+    many = drawn.mean(axis=0)
+    error = np.sqrt(drawn.sum(axis=1).var(axis=0, ddof=1) / DRAWS)
+    apart = (many.sum(axis=0) - expected.sum(axis=0))[1:-1]
+    for k in range(4):
+        size, of_size = (100 * x / expected.sum(axis=0)[1 + k] for x in (apart[k], error[1 + k]))
+        where = f"{RECO_EDGES[k]:g} to {RECO_EDGES[k + 1]:g} GeV"
+        table.add_row(f"folds over matrix − 1, {where}", f"{size:+.2f} ± {of_size:.2f} %")
+
+    independent = exact_matrix(arguments.model, ours) * (len(data) / len(ours))  # what no gen bin has is not fitted
+    own = independent.copy()
+    own.view(flow=True).value = counted(delphes_pairs(ours)) * (len(data) / len(ours))
+    share = EVENTS / len(data)
+    for name, matrix in (("the emulator's matrix", independent), ("Delphes' counted matrix", own)):
+        for whole in (False, True):
+            value, error = coverage(matrix, levels, len(data), share, whole, arguments.experiments)
+            what = "whole events" if whole else "independent jets"
+            table.add_row(f"coverage, {name}, {what}", f"{100 * value:.1f} ± {100 * error:.1f} %")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

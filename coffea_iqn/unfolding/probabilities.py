@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from coffea_iqn.iqn.device import in_blocks
+from coffea_iqn.iqn.device import in_blocks, in_blocks_of_torch
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, UNSCALED
 from coffea_iqn.numerics.arrays import Doubles, Floats
 
@@ -52,7 +52,7 @@ class Cells:
             return self._of(gen, self.on.inputs(gen, context))
 
         tensors = [torch.tensor(array) for array in (gen, context) if array is not None]
-        return np.asarray(in_blocks(answer, *tensors, rows=ROWS).numpy())
+        return np.asarray(in_blocks_of_torch(answer, *tensors, rows=ROWS).numpy())
 
     def _of(self, gen: Tensor, x: Tensor) -> Tensor:
         below = self._below_pt(gen, x)  # (N, edges, points): U at nodes of v

@@ -261,6 +261,21 @@ def test_levels_between_bounds_are_those_of_the_quantiles(spline_network, low, h
         assert (log_density == -torch.inf).all()
 
 
+def test_levels_of_several_values_are_those_of_each():
+    """Between bounds, at them and beyond, with an atom at the least and without."""
+    torch.manual_seed(3)
+    network, x, drawn = SplineIQN(N_INPUTS, 4, atoms=[3]).eval(), torch.randn(50, N_INPUTS), torch.randn(50, 3)
+    low, high = ends(50, -0.7, 0.9)
+    values = torch.tensor([-0.7, -0.2, 0.4, 0.9, 2.0]).expand(50, -1)
+    for k in (1, 3):
+        together = network.levels_of(k, values, x, drawn[:, :k], (low, high))
+        for column in range(4):
+            alone, _ = network.density(k, values[:, column], x, drawn[:, :k], (low, high))
+            torch.testing.assert_close(together[:, column], alone, rtol=1e-5, atol=1e-6)
+        assert torch.equal(together[:, 4], together[:, 3])
+        assert (together.diff(dim=1) >= 0.0).all()
+
+
 def test_a_bounded_density_integrates_to_one(spline_network):
     network, y = spline_network.double(), torch.linspace(-0.4, 0.3, 20_001, dtype=torch.float64)
     context = torch.randn(1, N_INPUTS, dtype=torch.float64).expand(len(y), -1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import awkward as ak
 import hist
@@ -11,6 +12,7 @@ import pyhf
 import pytest
 import uproot
 import yaml
+from coffea.processor import accumulate
 
 from coffea_iqn import IQNFolder, bundle, response
 from coffea_iqn.events.collections import flatten_jets
@@ -95,6 +97,8 @@ def test_chunks_add_up_to_the_last_bit_whatever_the_weights():
     chunks = [response_sums("cms-delphes-ak4-fast", events.GenJet[k], events[k], *axes) for k in reversed(parts_of_it)]
     added = chunks[0] + chunks[1] + (chunks[2] + chunks[3])
     assert np.array_equal(added.hist.view(flow=True), whole.view(flow=True))
+    sent = pickle.loads(pickle.dumps(chunks))  # as from workers
+    assert np.array_equal(accumulate(sent).hist.view(flow=True), whole.view(flow=True))
     weights = np.asarray(events.genWeight, dtype=np.float64)
     assert weights.max() / weights.min() > 1e6
     jets_of = ak.to_numpy(ak.num(events.GenJet))
@@ -165,6 +169,7 @@ def test_it_is_the_matrix_of_delphes(qcd, matrix, drawn):
         (([20, 15, 30], RECO), r"gen axis: expected edges that rise, one after the other, got \[20, 15, 30\]"),
         ((GEN, [15, 15, 30]), "reco axis: expected edges that rise"),
         ((GEN, [15]), "reco axis: expected edges that rise"),
+        (("pt", RECO), "gen axis: expected edges that rise, one after the other, got 'pt'"),
         ((GEN, [15, np.nan]), "reco axis: expected edges that rise"),
         ((GEN, [-5, 15]), "reco axis: expected edges of pt from 0 on, got -5"),
         (

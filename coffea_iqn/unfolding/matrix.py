@@ -66,7 +66,7 @@ class Response:
 def response(
     model: str | Path, gen: ak.Array, events: ak.Array, gen_axis: Axes, reco_axis: Axes, **how: Any
 ) -> hist.Hist:
-    """The response matrix of gen jets: `response_sums` as a histogram."""
+    """The response matrix of gen jets as a histogram: `response_sums`, whose arguments and errors it has."""
     return response_sums(model, gen, events, gen_axis, reco_axis, **how).hist
 
 
@@ -196,7 +196,10 @@ def _axes(given: Axes, side: str) -> tuple[Any, ...]:
 
 def _axis(given: Any, side: str) -> Any:
     if not hasattr(given, "edges"):
-        edges = np.asarray(given, dtype=np.float64)
+        try:
+            edges = np.asarray(given, dtype=np.float64)
+        except (TypeError, ValueError):  # no numbers at all
+            edges = np.empty(0)
         if edges.ndim != 1 or len(edges) < 2 or not (np.isfinite(edges).all() and (np.diff(edges) > 0.0).all()):
             msg = f"{side} axis: expected edges that rise, one after the other, got {given!r}"
             raise ValueError(msg)

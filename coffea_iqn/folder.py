@@ -545,8 +545,8 @@ class IQNFolder:
         points: as of `Emulator.marginal`.
         acceptance: as of `Emulator.log_density`.
 
-        It is the law of a gen jet by itself, above the folder's raw_pt_min: nothing of jets drawn again because a harder
-        one is near, nor of unmatched jets.
+        It is the law of a gen jet by itself, above the folder's raw_pt_min: nothing of jets drawn again because a
+        harder one is near, nor of unmatched jets.
 
         Raises
         ------

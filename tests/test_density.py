@@ -155,9 +155,9 @@ def test_a_marginal_is_the_law_of_draws(law, variable):
         drawn = draws(law, gen, 1e-6)[:, k]
         some = np.unique(drawn.astype(np.float32))[:: n // 300].astype(np.float64)
         level = of_one.cdf(gen[: len(some)], some)
-        turned = (lambda phi: np.mod(phi - gen_jet[PHI] + np.pi, 2 * np.pi)) if k == PHI else np.asarray
-        drawn = np.sort(turned(drawn))
-        expected = np.searchsorted(drawn, turned(some) + 1e-7, side="right") / n
+        from_behind = (np.mod(phi - gen_jet[PHI] + np.pi, 2 * np.pi) if k == PHI else phi for phi in (drawn, some))
+        drawn, ends = from_behind
+        expected = np.searchsorted(np.sort(drawn), ends + 1e-7, side="right") / n
         away = some >= MASSLESS if k == MASS else np.ones(len(some), dtype=bool)
         assert np.abs(level - expected)[away].max() < 1.7 / np.sqrt(n) + 1e-3  # of Kolmogorov, p below 1 %
 
@@ -284,7 +284,7 @@ def test_pairs_that_are_none_are_refused(folded):
     gen, reco = reco[reco.genJetIdx >= 0].matched_gen, reco[reco.genJetIdx >= 0]
     shifted = ak.with_field(gen, gen.pt * 1.01, "pt")
     for arguments, kind, message in (
-        ((shifted, reco, events), ValueError, "gen jets: expected jets of their collection as they are there, got"),
+        ((shifted, reco, events), ValueError, "gen jets: expected those of their collection as they are there, got"),
         ((gen[:, :1], reco, events), ValueError, "reco jets: expected lists of the lengths of those of the gen jets"),
         ((gen, reco, events[["run", "event"]]), ValueError, "expected the collection GenJet that the gen jets are of"),
         ((gen, reco.pt, events), ValueError, "expected two arrays of one shape"),

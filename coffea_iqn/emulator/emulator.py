@@ -202,8 +202,8 @@ class Emulator:
         ----------
         variable: "pt", "eta", "phi" or "mass".
         points: at which the law given the variables before it is averaged over these, by a lattice of their levels;
-            that of pt is exact where the detector has no jet scale, which makes pt depend on eta. By default 8 for pt and
-            256 for the others, with which levels are off by up to 3e-5 (pt), 3e-4 (eta) and 5e-3 (phi, mass).
+            that of pt is exact where the detector has no jet scale, which makes pt depend on eta. By default 8 for pt
+            and 256 for the others, with which levels are off by up to 3e-5 (pt), 3e-4 (eta) and 5e-3 (phi, mass).
         raw_pt_min: as of `sample`.
 
         Raises
@@ -256,7 +256,8 @@ class Emulator:
         if not self.network.exact:
             on = self.on("cpu")
             single = (None if array is None else array.astype(np.float32, copy=False) for array in arrays)
-            return _with_torch(partial(getattr(on, name), threshold=threshold), *single, on=on)
+            found = _with_torch(partial(getattr(on, name), threshold=threshold), *single, on=on)
+            return found.astype(np.float64)
         with np.errstate(divide="ignore"):  # the logarithm of a probability may be that of zero
             return np.asarray(
                 in_blocks(partial(getattr(self._functions, name), threshold=threshold), *doubles(*arrays))

@@ -61,8 +61,8 @@ def event_uniforms(
     stream: the name of a use, as "jer" or "trigger": those of two names are independent, and of all that
         this library draws.
     seed: any whole number, for another set of numbers.
-    per: a collection of the events, before any cut, for numbers of its objects; or, after cuts, the places that they had
-        before, `ak.local_index(events.Jet.pt)[kept]`; None for numbers of the events.
+    per: a collection of the events, before any cut, for numbers of its objects; or, after cuts, the places that they
+        had before, `ak.local_index(events.Jet.pt)[kept]`; None for numbers of the events.
     n: how many numbers each has; the first do not depend on it.
     identity: as of `IQNFolder`: "file" tells events of files apart that number them alike.
 

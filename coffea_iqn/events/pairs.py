@@ -1,4 +1,4 @@
-"""Jagged pairs of a gen jet and what is asked of it, flat and back: for densities, which take neither lists nor None."""
+"""Jagged pairs of a gen jet and what is asked of it, flat and back, for densities, which know no lists and no None."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class JaggedPairs(NamedTuple):
         n_strange = int((rows < 0).sum())
         if n_strange:
             msg = (
-                f"gen jets: expected jets of their collection as they are there, got {n_strange} of {len(rows)} others"
+                f"gen jets: expected those of their collection as they are there, got {n_strange} others of {len(rows)}"
             )
             raise ValueError(msg)
         return rows

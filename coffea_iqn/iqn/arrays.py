@@ -10,7 +10,7 @@ from coffea_iqn.iqn.network import LOG_LIKELY_MIN, LOGIT_KNOTS, Network
 from coffea_iqn.iqn.splines import Array
 from coffea_iqn.numerics.arrays import Doubles
 
-KNOTS = np.float32(LOGIT_KNOTS).astype(np.float64)  # rounded as those of modules are
+KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32).astype(np.float64)  # rounded as those of modules are
 
 
 class ArrayNetwork:

@@ -133,7 +133,7 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
         both = closure.levels_among_draws(
             asked, lambda: np.tile(closure.residuals(gen, draw()), 2), draws=effort.draws, seed=effort.seed
         )
-        real_levels, second_levels = both[:, :4], both[:, 4:]
+        real_levels, second_levels = both[:, :4].astype(np.float64), both[:, 4:].astype(np.float64)
     return Copies(gen, real, emulated, second, median, real_levels, second_levels, pairs.sample[rows], exact)
 
 

@@ -63,11 +63,17 @@ def main() -> None:
         if variable == "mass":
             atom = np.exp(of_one.log_density(gen[some], np.zeros(len(some)), context[some]))
             massless = real[:, k] < MASSLESS
-            told = f"mass 0: {100 * massless.mean():.1f} ± {100 * massless.std() / np.sqrt(len(real)):.1f} % of Delphes',\n"
-            told += f"{100 * (drawn[:, k] == 0.0).mean():.1f} % of draws, {100 * atom.mean():.1f} % by the density"
-            ax.text(0.97, 0.5, told, transform=ax.transAxes, ha="right", fontsize=20)
+            error = massless.std() / np.sqrt(len(real))
+            told = f"Massless (an atom):\nDelphes {100 * massless.mean():.1f} ± {100 * error:.1f} %\n"
+            told += f"draws {100 * (drawn[:, k] == 0.0).mean():.1f} %\ndensity {100 * atom.mean():.1f} %"
+            ax.text(0.97, 0.3, told, transform=ax.transAxes, ha="right", fontsize=18)
             print(told)
-        ax.set(xlabel=label, ylabel="Density [1/GeV]", xlim=(edges[0], edges[-1]), ylim=(0.0, None))
+        ax.set(
+            xlabel=label,
+            ylabel="Density [1/GeV]",
+            xlim=(edges[0], edges[-1]),
+            ylim=(0.0, 1.5 * density.mean(axis=0).max()),
+        )
         where = f"{pts[0]:g} to {pts[1]:g} GeV, |η| {abs_etas[0]:g} to {abs_etas[1]:g}"
         ax.legend(title=f"Gen jets of {where}", fontsize=18, title_fontsize=18)
         print(variable, len(gen), "gen jets")

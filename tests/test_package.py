@@ -153,7 +153,11 @@ def test_flat_arrays_are_folded_where_nothing_but_the_core_is_installed():
         "boost_histogram",
     )
     hidden = f"sys.modules.update(dict.fromkeys({others}))"  # whose import then fails
-    assert loaded(FLAT.format(hidden=hidden, more="", names=())) == []
+    more = "law = bundle.load('cms-delphes-ak4'); again = law.quantile(jets, law.cdf(jets, reco), reco)\n"
+    more += "assert np.allclose(again, reco, rtol=1e-4)\n"
+    more += "assert np.isfinite(law.log_density(jets, reco, acceptance=True)).all()\n"
+    more += "assert np.isfinite(law.marginal('mass', points=8).log_density(jets, reco[:, 3])).all()"
+    assert loaded(FLAT.format(hidden=hidden, more=more, names=())) == []
     for code, hint in (
         ("from coffea_iqn import IQNFolder", "[all]"),
         ("bundle.load('cms-delphes-ak4').on('cpu')", "[train]"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from array_api_compat import array_namespace, is_torch_array
+from array_api_compat import array_namespace
 
 from coffea_iqn.iqn.conditional import Bounds, Conditional
 from coffea_iqn.iqn.network import LOG_LIKELY_MIN, LOGIT_KNOTS, Network
@@ -61,11 +61,11 @@ class ArrayNetwork:
 def with_origin(x: Array, logits: Array, n_event: int, moot: int) -> Array:
     """What `networks.OriginNetwork.with_origin` makes of x and of its logits."""
     xp = array_namespace(x)
-    if is_torch_array(logits):
-        likely = xp.log_softmax(logits, dim=1)
-    else:
+    if isinstance(logits, np.ndarray):
         less = logits - logits.max(axis=1, keepdims=True)
         likely = less - np.log(np.exp(less).sum(axis=1, keepdims=True))
+    else:
+        likely = xp.log_softmax(logits, dim=1)
     told = 1.0 - 2.0 * likely.clip(LOG_LIKELY_MIN) / LOG_LIKELY_MIN
     if moot >= 0:
         told = xp.where(x[:, moot, None] == 1.0, xp.zeros_like(told), told)

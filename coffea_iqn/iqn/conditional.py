@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from array_api_compat import array_namespace, is_torch_array
+import numpy as np
+from array_api_compat import array_namespace
 
 from coffea_iqn.iqn.network import BELOW_BOUND, LEAST_INSIDE, STEP_MIN
 from coffea_iqn.iqn.splines import Array, inverse, positive, spline
@@ -116,7 +117,7 @@ def probability_between(z_low: Array, z_high: Array) -> Array:
 def sigmoid(z: Array) -> Array:
     """1 / (1 + e^−z)."""
     xp = array_namespace(z)
-    if is_torch_array(z):
+    if not isinstance(z, np.ndarray):  # torch has its own
         return xp.sigmoid(z)
     small = xp.exp(-xp.abs(z))
     return xp.where(z >= 0.0, 1.0, small) / (1.0 + small)
@@ -131,4 +132,4 @@ def log_sigmoid(z: Array) -> Array:
 def logit(tau: Array) -> Array:
     """The inverse of `sigmoid`."""
     xp = array_namespace(tau)
-    return xp.logit(tau) if is_torch_array(tau) else xp.log(tau) - xp.log1p(-tau)
+    return xp.log(tau) - xp.log1p(-tau) if isinstance(tau, np.ndarray) else xp.logit(tau)

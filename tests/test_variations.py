@@ -20,6 +20,7 @@ from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import iterate
 from coffea_iqn.jets.features import PT
+from coffea_iqn.plotting import plot_spectrum, systematic_band
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import BelowThresholdWarning
 from coffea_iqn.training.pairs import TrainingSample, bootstrapped
@@ -207,6 +208,21 @@ def test_varied_histograms_are_those_of_varied_jets(whole):
         for column, values in (("mass", ak.to_numpy(ak.flatten(jets.mass))), ("leading_pt", leading)):
             histogram = whole["hists"][column][here]
             np.testing.assert_array_equal(histogram.values(), np.histogram(values, histogram.axes[0].edges)[0])
+
+
+def test_figures_have_a_band_of_variations(whole):
+    """Sources in quadrature, up and down apart; an ensemble counts by its spread, another bundle on its own side."""
+    nominal = np.array([100.0, 100.0])
+    varied = {"JES_up": nominal + 3, "JES_down": nominal - 6, "other": nominal + 4}
+    assert np.array(systematic_band(nominal, varied)).tolist() == [[6.0, 6.0], [5.0, 5.0]]
+    down, up = systematic_band(nominal, {f"ENS{k}": nominal + k for k in range(3)})
+    assert down.tolist() == up.tolist() == [1.0, 1.0]
+    texts = []
+    for hists in (whole["hists"], fold_all()["hists"]):
+        with undrawn():
+            legend = plot_spectrum(hists["njet"], dataset="qcd").axes[0].get_legend()
+        texts.append([text.get_text() for text in legend.get_texts()])
+    assert texts == [["Gen", "Emulated", "Truth", "Systematic"], ["Gen", "Emulated", "Truth"]]
 
 
 @pytest.mark.parametrize("kind", ["root", "parquet"])

@@ -13,7 +13,7 @@ from docutils import nodes
 from sphinx.roles import XRefRole
 from sphinx.util.nodes import make_refnode
 
-ITEMS = ("Parameters", "Attributes", "Raises")
+ITEMS = ("Parameters", "Attributes", "Raises", "Warns")
 SECTIONS = (*ITEMS, "Returns")
 NAMED = re.compile(r"([\w.*]+(?:, [\w.*]+)*): (.*)")
 CODE = re.compile(r"(`[^`]*`)")

@@ -1,0 +1,142 @@
+"""correctionlib, binned: median, resolution, efficiency and quantiles of the response in gen pt, |eta| and flavour.
+
+Any correctionlib with schema version 2 reads it. In a cell stands what the jets of the reference answer together: the
+quantiles of the mean of their laws, each jet counted once. Where a flavour has few jets, all flavours stand for it;
+where there are few at all, those of the next cell of lower pt, or else of lower |eta|.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn.exports import corrections as c
+from coffea_iqn.exports.reference import FLAVOURS, Z, Z_MAX, Reference, averaged
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.numerics.arrays import Bools, Floats
+
+PT_EDGES = (15, 17, 20, 23, 26, 30, 35, 40, 47, 55, 65, 80, 100, 130, 170, 230, 320, 450, 650, 1000, 3500)  # GeV
+ETA_EDGES = (0.0, 0.75, 1.5, 2.0, 2.5, 3.0, 4.0, 5.1)
+LEAST = 12  # jets of a cell
+STEPS = 32  # of the logit of the level, between which quantiles are linear
+ONE_SIGMA = 0.9944579  # logit of 0.73: the levels 0.16 and 0.84 are those of ± one standard deviation
+LOST = (
+    "It knows pt, |eta| and flavour of a gen jet, and no more of its context; it gives pt alone, so nothing of how pt, "
+    "eta, phi and mass go together; tails beyond the levels 1e-4 and 1 - 1e-4 are cut off, massless jets and reco jets "
+    "that match no gen jet left out. "
+)
+
+
+def content(name: str, jets: Reference, curves: Floats, efficiency: Floats | None, jet_type: str) -> dict[str, Any]:
+    """The corrections of a bundle, without a description.
+
+    Parameters
+    ----------
+    name: of the bundle.
+    jets: to average over.
+    curves, efficiency: of these jets, (N, 47), and (N,) or None.
+    jet_type: such as AK4.
+    """
+    edges = np.linspace(-Z_MAX, Z_MAX, STEPS + 1)
+    low, high = np.log(0.16 / 0.84), np.log(0.84 / 0.16)
+    median, resolution, quantile, found = ([] for _ in range(4))
+    for of_flavour in _cells(jets):
+        functions = [averaged(curves[rows]) for rows in of_flavour]
+        at = [[float(x) for x in function(np.array([low, 0.0, high]))] for function in functions]
+        median.append(_table([c.rounded(m) for _, m, _ in at]))
+        resolution.append(_table([c.rounded(0.5 * (up - down) / m) for down, m, up in at]))
+        quantile.append(_table([_lines(edges, function(edges)) for function in functions]))
+        if efficiency is not None:
+            found.append(_table([c.rounded(float(efficiency[rows].mean())) for rows in of_flavour]))
+
+    begin, end = c.prefix(name), jet_type
+    jet = ("JetPt", "JetEta", "JetFlavour")
+
+    def made(kind: str, inputs: tuple[str, ...], output: str, says: str, tables: list[Any]) -> dict[str, Any]:
+        data = c.with_abs_eta(c.by_flavour(tables))
+        return c.correction(f"{begin}_{kind}_{end}", inputs, output, says, c.with_logit("tau", data) if "tau" in inputs else data)
+
+    # coffea evaluates a resolution at pt after the response, and keeps the pt before it, the gen jet's, as ptRaw
+    raw = ("ptRaw", *jet[1:])
+    every = [
+        made("Median", jet, "response", "Median of reco pt over gen pt.", median),
+        made(
+            "PtResolution", raw, "resolution",
+            "Half the central 68 % width of reco pt over gen pt, over its median.", _renamed(resolution),
+        ),
+        c.correction(
+            f"{begin}_ScaleFactor_{end}",
+            ("JetEta", "systematic"),
+            "scale factor",
+            "The root of 2, with which stochastic smearing has the resolution itself.",
+            {"nodetype": "category", "input": "systematic", "content": [
+                {"key": key, "value": c.rounded(float(np.sqrt(2.0)))} for key in ("nom", "up", "down")]},
+        ),
+        made("Quantile", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.", quantile),
+    ]
+    if found:
+        every.append(made("Efficiency", jet, "probability", "P(a reco jet is matched to the gen jet).", found))
+    response = {
+        "name": f"{begin}_Response_{end}",
+        "description": "Median of reco pt over gen pt, as a compound correction of one.",
+        "inputs": every[0]["inputs"],
+        "output": every[0]["output"],
+        "inputs_update": [],
+        "input_op": "*",
+        "output_op": "*",
+        "stack": [every[0]["name"]],
+    }
+    return {"schema_version": 2, "corrections": every, "compound_corrections": [response]}
+
+
+def evaluate(corrections: Any, name: str, jets: Reference, jet_type: str) -> tuple[Floats, Floats | None]:
+    """`curves` and efficiencies of jets by the corrections."""
+    of_jets, found = c.arguments(jets), f"{c.prefix(name)}_Efficiency_{jet_type}"
+    quantile = corrections[f"{c.prefix(name)}_Quantile_{jet_type}"]
+    levels = 1.0 / (1.0 + np.exp(-Z))
+    columns = [np.log(quantile.evaluate(*of_jets, float(level))) for level in levels]
+    return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets) if found in list(corrections) else None
+
+
+def _cells(jets: Reference) -> list[list[Bools]]:
+    """For each flavour, and all together, the rows of each cell of pt and |eta|, those of |eta| next to each other."""
+    n_pt, n_eta = len(PT_EDGES) - 1, len(ETA_EDGES) - 1
+    p = np.searchsorted(PT_EDGES, jets.gen[:, PT], side="right") - 1
+    e = np.searchsorted(ETA_EDGES, np.abs(jets.gen[:, ETA]), side="right") - 1
+    every = np.ones(len(jets.gen), dtype=bool)
+
+    def cell(i: int, k: int, flavour: Bools) -> Bools:
+        rows = (p == i) & (e == k)
+        if (rows & flavour).sum() >= LEAST:
+            return rows & flavour
+        if rows.sum() >= LEAST:
+            return rows
+        if not i and not k:
+            msg = f"reference: expected {LEAST} central jets of {PT_EDGES[0]} to {PT_EDGES[1]} GeV, got {rows.sum()}"
+            raise ValueError(msg)
+        return cell(i - 1, k, flavour) if i else cell(i, k - 1, flavour)
+
+    flavours = [*(jets.flavour == number for number in range(len(FLAVOURS))), every]
+    return [[cell(i, k, flavour) for i in range(n_pt) for k in range(n_eta)] for flavour in flavours]
+
+
+def _table(contents: list[Any]) -> dict[str, Any]:
+    """Contents in cells of pt and |eta|, those beyond as the nearest."""
+    edges = [[float(edge) for edge in of_one] for of_one in (PT_EDGES, ETA_EDGES)]
+    return {"nodetype": "multibinning", "inputs": ["JetPt", "JetEta"], "edges": edges, "content": contents, "flow": "clamp"}
+
+
+def _renamed(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{**table, "inputs": ["ptRaw", "JetEta"]} for table in tables]
+
+
+def _lines(z: Floats, values: Floats) -> dict[str, Any]:
+    """Straight lines between values at equal steps of tau, by then a logit."""
+    slopes = np.diff(values) / np.diff(z)
+    pieces = [
+        {**c.formula("[0]+[1]*x", "tau"), "parameters": [c.rounded(y - slope * x), c.rounded(slope)]}
+        for x, y, slope in zip(z[:-1], values[:-1], slopes, strict=True)
+    ]
+    edges = {"n": len(pieces), "low": float(z[0]), "high": float(z[-1])}
+    return {"nodetype": "binning", "input": "tau", "edges": edges, "content": pieces, "flow": "clamp"}

@@ -1,0 +1,112 @@
+"""What both correctionlib formats share: names, inputs and nodes of schema version 2, and files of them.
+
+A response is applied to gen jets: it is the factor from gen pt to reco pt. Names and inputs are those that coffea's
+`CorrectionLibJECStack.from_file` asks for, with the bundle's name as `jec_tag` and `jer_tag`, "MC", and `jec_level`
+"Response".
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference
+from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.numerics.arrays import Floats
+
+SUFFIXES = (".json", ".json.gz")
+DIGITS = 7
+CODES = np.array([codes[0] for codes in FLAVOURS.values()] + [0])  # of places in FLAVOURS; the last is −1
+
+_DESCRIBED = {
+    "JetPt": ("real", "pt of the gen jet [GeV]"),
+    "ptRaw": ("real", "pt of the gen jet [GeV], under the name that coffea's factory keeps for pt before the response"),
+    "JetEta": ("real", "eta of the gen jet"),
+    "JetFlavour": ("int", "PDG code that labels the jet (NanoAOD's partonFlavour): 21, 1 to 5; 0 for unknown"),
+    "tau": ("real", "quantile level, within 1e-4 of 0 and 1 taken as 1e-4"),
+    "seed": ("real", "any number; others draw independently"),
+    "run": ("int", "of the event"),
+    "luminosityBlock": ("int", "of the event"),
+    "event": ("int", "of the event"),
+    "jet": ("int", "index of the gen jet in the event, before any cut"),
+    "systematic": ("string", "nom, up or down, all the same"),
+}
+
+
+def prefix(name: str) -> str:
+    """How the names of a bundle's corrections begin."""
+    return f"{name}_MC"
+
+
+def correction(name: str, inputs: Sequence[str], output: str, description: str, data: Any) -> dict[str, Any]:
+    """A correction."""
+    described = [
+        {"name": one, "type": _DESCRIBED[one][0], "description": _DESCRIBED[one][1]} for one in inputs
+    ]
+    return {
+        "name": name,
+        "version": 1,
+        "description": description,
+        "inputs": described,
+        "output": {"name": output, "type": "real"},
+        "data": data,
+    }
+
+
+def formula(expression: str, *variables: str) -> dict[str, Any]:
+    """A formula of variables x, y, z and t, or x[0], x[1] and so on."""
+    return {"nodetype": "formula", "expression": expression, "parser": "TFormula", "variables": list(variables)}
+
+
+def transformed(variable: str, rule: Any, content: Any) -> dict[str, Any]:
+    """What content gives with an input rewritten."""
+    return {"nodetype": "transform", "input": variable, "rule": rule, "content": content}
+
+
+def by_flavour(contents: Sequence[Any]) -> dict[str, Any]:
+    """One content for each of FLAVOURS, the last for jets of none."""
+    keys = [(code, content) for codes, content in zip(FLAVOURS.values(), contents, strict=False) for code in codes]
+    signed = [{"key": sign * code, "value": content} for code, content in keys for sign in (1, -1)]
+    return {"nodetype": "category", "input": "JetFlavour", "content": signed, "default": contents[-1]}
+
+
+def with_logit(variable: str, content: Any) -> dict[str, Any]:
+    """What content gives with a level rewritten to its logit, no farther from 0 than `Z_MAX`."""
+    least = f"{1.0 / (1.0 + np.exp(Z_MAX)):.6f}"
+    level = f"max({least},min(1-{least},x))"
+    return transformed(variable, formula(f"log({level}/(1-{level}))", variable), content)
+
+
+def with_abs_eta(content: Any) -> dict[str, Any]:
+    """What content gives with eta rewritten to its absolute value."""
+    return transformed("JetEta", formula("abs(x)", "JetEta"), content)
+
+
+def arguments(jets: Reference) -> tuple[Floats, ...]:
+    """JetPt, JetEta and JetFlavour of jets."""
+    return jets.gen[:, PT].astype(np.float64), jets.gen[:, ETA].astype(np.float64), CODES[jets.flavour]
+
+
+def rounded(value: float) -> float:
+    """A number of as many digits as a file keeps."""
+    return float(f"{value:.{DIGITS}g}")
+
+
+def evaluators(content: Mapping[str, Any]) -> Any:
+    """The corrections as correctionlib evaluates them, checked by its schema."""
+    from correctionlib import schemav2
+
+    return schemav2.CorrectionSet.model_validate(content).to_evaluator()
+
+
+def write(content: Mapping[str, Any], path: Path) -> None:
+    """Write corrections as JSON, or compressed, the same bytes each time."""
+    text = json.dumps(content, separators=(",", ":")).encode()
+    with whole_file(path) as temporary:
+        temporary.write_bytes(gzip.compress(text, mtime=0) if path.suffix == ".gz" else text)

@@ -1,0 +1,177 @@
+"""correctionlib with a network: from (event, jet) to a level by its hash, and from the level to the response, in one file.
+
+The node `lwtnn`, from correctionlib 2.9 on, evaluates dense layers (D. H. Guest et al., lwtnn). A small network learns
+from the bundle, in about a minute, the law of the response given pt, |eta| and flavour, the reference's jets taken
+together. What it gives are the coefficients of a quantile function that rises by construction::
+
+    log response = m + exp(s_0) z + sum_j exp(s_j) tanh((z - z_j) / w),     z = log(tau / (1 - tau))
+
+The level goes through the network beside the others: one unit a layer, of which the activation changes nothing. So the
+formula that comes last has all it needs.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from coffea_iqn.exports import corrections as c
+from coffea_iqn.exports.reference import FLAVOURS, Z, Reference
+from coffea_iqn.iqn.networks import mlp
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.training.optimise import Schedule, fit
+
+HIDDEN, SLOPE = (40, 40), 0.1
+BUMPS, WIDTH = (-6.5, -4.5, -3.0, -1.8, -0.6, 0.6, 1.8, 3.0, 4.5, 6.5), 1.2  # z_j and w
+N_CURVE = 2 + len(BUMPS)  # coefficients of a curve; the logit of the efficiency comes after them
+SCALES = {"JetPt": (-4.5, 0.8), "JetEta": (-2.0, 0.7)}  # offset and scale of log pt and |eta|
+SHIFT = 16.0  # keeps z above zero on its way
+N_LEVELS = 8  # of a jet in a batch
+LEAST_WEIGHT = 3e-3  # tau (1 - tau) below which levels no longer count for more
+BLIND = 0.3  # share of the jets whose flavour is not told, for those of unknown flavour
+SETTINGS = Schedule(steps=5000, batch_size=512, learning_rate=8e-3, weight_decay=0.0, check_every=500, seed=1)
+ENTROPY = ("seed", "run", "luminosityBlock", "event", "jet")  # what the random number of a jet depends on
+LOST = (
+    "It knows pt, |eta| and flavour of a gen jet, and no more of its context; it gives pt alone, so nothing of how pt, "
+    "eta, phi and mass go together; levels are cut off at 1e-4 and 1 - 1e-4; massless jets and reco jets that match no "
+    "gen jet are left out. "
+)
+
+
+class Compact(nn.Module):
+    """The small network: coefficients of the curve and logit of the efficiency, (N, 13), of jets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = mlp(len(SCALES) + len(FLAVOURS) + 1, N_CURVE + 1, HIDDEN, SLOPE)
+        self.register_buffer("bumps", torch.tensor(BUMPS), persistent=False)
+        self.bumps: Tensor
+        with torch.no_grad():
+            *_, bias = self.net.parameters()
+            bias[1:N_CURVE] = -4.0  # a resolution of some per cent
+
+    def log_response(self, out: Tensor, z: Tensor) -> Tensor:
+        """The curves of outputs (N, 13) at logits (N, levels)."""
+        steps = torch.exp(out[:, 1:N_CURVE])[:, None]  # (N, 1, 11)
+        shapes = torch.cat([z[..., None], torch.tanh((z[..., None] - self.bumps) / WIDTH)], dim=2)
+        return out[:, :1] + (steps * shapes).sum(dim=2)
+
+
+def learn(jets: Reference, curves: Floats, efficiency: Floats | None, settings: Schedule = SETTINGS) -> Compact:
+    """A network that knows what the jets of a reference answer, by the seed of the settings.
+
+    The pinball loss, averaged over the law of each jet instead of over draws of it; levels count alike in their logit.
+    """
+    z_of_curve = torch.from_numpy(Z)
+    between = torch.cat([torch.zeros(1), torch.sigmoid(0.5 * (z_of_curve[1:] + z_of_curve[:-1])), torch.ones(1)])
+    share = between.diff().to(torch.float32)  # of a jet's law that each point of its curve stands for
+    kinematics, known, law = _kinematics(jets), torch.from_numpy(_one_hot(jets)), torch.from_numpy(curves)
+    found = torch.from_numpy(np.ones(len(curves), dtype=np.float32) if efficiency is None else efficiency)
+
+    def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+        told = known[rows].clone()
+        blind = torch.rand(len(rows), generator=generator) < BLIND
+        told[blind] = torch.eye(len(FLAVOURS) + 1)[-1]
+        out = network.net(torch.cat([kinematics[rows], told], dim=1))
+        z = Z[-1] * (2.0 * torch.rand(len(rows), N_LEVELS, generator=generator) - 1.0)
+        tau = torch.sigmoid(z)
+        error = law[rows][:, None] - network.log_response(out, z)[..., None]  # (batch, levels, 47)
+        pinball = (torch.maximum(tau[..., None] * error, (tau[..., None] - 1.0) * error) * share).sum(dim=2)
+        weight = 1.0 / (tau * (1.0 - tau)).clamp(min=LEAST_WEIGHT)
+        return (weight * pinball).mean() + functional.binary_cross_entropy_with_logits(out[:, -1], found[rows])
+
+    def check() -> Tensor:
+        return loss(torch.arange(0, len(law), 7), torch.Generator().manual_seed(0))
+
+    def draw(n: int, generator: torch.Generator) -> Tensor:
+        return torch.randint(len(law), (n,), generator=generator)
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = Compact()
+    fit("compact", network, loss, check, draw, settings)
+    return network.eval()
+
+
+def content(name: str, network: Compact, jet_type: str, *, with_efficiency: bool) -> dict[str, Any]:
+    """The corrections of a network, without a description."""
+    begin, jet = c.prefix(name), ("JetPt", "JetEta", "JetFlavour")
+    shapes = [f"exp(x[{k + 2}])*tanh((x[{N_CURVE + 1}]{-at:+g})/{WIDTH:g})" for k, at in enumerate(BUMPS)]
+    response = f"exp(x[0]+exp(x[1])*x[{N_CURVE + 1}]+{'+'.join(shapes)})"
+
+    def tree(level: str, finalizer: str) -> dict[str, Any]:
+        by_flavour = c.by_flavour([_node(network, k, level, finalizer) for k in range(len(FLAVOURS) + 1)])
+        return c.transformed("JetPt", c.formula("log(x)", "JetPt"), c.with_abs_eta(by_flavour))
+
+    hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
+    every = [
+        c.correction(
+            f"{begin}_Quantile_{jet_type}", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.",
+            c.with_logit("tau", tree("tau", response)),
+        ),
+        c.correction(
+            f"{begin}_Draw_{jet_type}", (*jet, *ENTROPY), "response",
+            "Reco pt over gen pt, drawn: the quantile at a level that is a hash of seed, event and jet.",
+            c.transformed("seed", hashed, c.with_logit("seed", tree("seed", response))),
+        ),
+    ]  # fmt: skip
+    if with_efficiency:
+        level = {"nodetype": "transform", "input": "JetPt"}
+        del level
+        every.append(
+            c.correction(
+                f"{begin}_Efficiency_{jet_type}", (*jet, "tau"), "probability",
+                "P(a reco jet is matched to the gen jet), whatever tau is.",
+                tree("tau", f"1/(1+exp(-x[{N_CURVE}]))"),
+            )
+        )  # fmt: skip
+    return {"schema_version": 2, "corrections": every}
+
+
+def evaluate(corrections: Any, name: str, jets: Reference, jet_type: str) -> tuple[Floats, Floats | None]:
+    """`curves` and efficiencies of jets by the corrections."""
+    of_jets, begin = c.arguments(jets), c.prefix(name)
+    quantile, found = corrections[f"{begin}_Quantile_{jet_type}"], f"{begin}_Efficiency_{jet_type}"
+    columns = [np.log(quantile.evaluate(*of_jets, float(level))) for level in 1.0 / (1.0 + np.exp(-Z))]
+    known = found in list(corrections)
+    return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets, 0.5) if known else None
+
+
+def _kinematics(jets: Reference) -> Tensor:
+    """Log pt and |eta| of jets as the network takes them."""
+    columns = np.log(jets.gen[:, PT]), np.abs(jets.gen[:, ETA])
+    scaled = [(x + offset) * scale for x, (offset, scale) in zip(columns, SCALES.values(), strict=True)]
+    return torch.from_numpy(np.stack(scaled, axis=1).astype(np.float32))
+
+
+def _one_hot(jets: Reference) -> Floats:
+    """Which flavour jets have, the last column for none."""
+    return np.eye(len(FLAVOURS) + 1, dtype=np.float32)[jets.flavour]
+
+
+def _node(network: Compact, flavour: int, level: str, finalizer: str) -> dict[str, Any]:
+    """The node of the network for jets of a flavour, which is part of its first bias, with a unit more for the level."""
+    dense = [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in network.net if isinstance(m, nn.Linear)]
+    n = len(SCALES)
+    weight, bias = dense[0]
+    dense[0] = weight[:, :n], bias + weight[:, n + flavour]
+    layers = []
+    for k, (weight, bias) in enumerate(dense):
+        last = k == len(dense) - 1
+        rows = np.block([[weight, np.zeros((len(weight), 1))], [np.zeros((1, weight.shape[1])), np.ones((1, 1))]])
+        shift = SHIFT * ((k == 0) - last)
+        layers.append({
+            "architecture": "dense",
+            "weights": [c.rounded(x) for x in rows.ravel()],
+            "bias": [*(c.rounded(x) for x in bias), shift],
+            "activation": "linear" if last else {"function": "leakyrelu", "alpha": SLOPE},
+        })  # fmt: skip
+    named = [{"name": name, "offset": offset, "scale": scale} for name, (offset, scale) in SCALES.items()]
+    outputs = [f"y{number}" for number in range(N_CURVE + 2)]
+    opaque = {"inputs": [*named, {"name": level, "offset": 0.0, "scale": 1.0}], "layers": layers, "outputs": outputs}
+    return {"nodetype": "lwtnn", "opaque": opaque, "finalizer": c.formula(finalizer, *outputs)}

@@ -1,0 +1,198 @@
+"""Jets that an export averages over, what a bundle says of their response, and how near an export comes to it.
+
+What a bundle knows of a jet beside pt, |eta| and flavour (its mass, context, phase in a tower) a table has to average
+over: here over the gen jets of files. Each jet has its exact quantile function, so that no draw scatters what comes out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+
+from coffea_iqn.data import sample_path
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.files.inputs import SCHEMAS, inspect
+from coffea_iqn.jets.context import columns_of
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+
+SAMPLES = {0.4: ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root"), 0.5: ("qcd_ak5.root",)}
+GEN = "GenJet"
+FLAVOURS = {"gluon": (21,), "light": (1, 2, 3), "charm": (4,), "bottom": (5,)}  # |PDG code|s that label jets
+_OF_COLUMN = np.array([0, 1, 1, 2, 3, -1])  # columns of the level flavour to places in FLAVOURS; −1 for none
+HELD_OUT = 5  # one event in so many tells how good an export is, and is not averaged over
+
+Z_MAX = 9.2  # logit of the farthest levels, 1e-4 and 1 − 1e-4, between which exports know quantiles
+Z = np.linspace(-Z_MAX, Z_MAX, 47)  # the levels of `curves`
+GRID = 400  # points of a response at which distribution functions are averaged
+
+CELLS_PT = (15.0, 22.0, 35.0, 60.0, 120.0, 300.0, np.inf)  # GeV, other edges than a table's
+CELLS_ETA = (0.0, 1.3, 2.5, 3.1, 5.1)
+LEAST = 50  # jets of a cell that counts
+LEVELS = (0.025, 0.16, 0.5, 0.84, 0.975)
+
+
+class Reference(NamedTuple):
+    """Gen jets, and what is known of them.
+
+    Attributes
+    ----------
+    gen, context: (N, 4) and (N, 68), as an emulator takes them.
+    flavour: of each jet, its place in FLAVOURS, or −1, (N,).
+    held_out: which are not to be averaged over, (N,).
+    files: names of the files that they are from.
+    """
+
+    gen: Floats
+    context: Floats
+    flavour: Ints
+    held_out: Bools
+    files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, emulator: Emulator, files: Sequence[str] = ()) -> Reference:
+        """The gen jets of files that lie in an emulator's domain; by default of the shipped samples of its radius.
+
+        Raises
+        ------
+        ValueError: when there are no such samples.
+        """
+        radius = emulator.card.get("jets", {}).get("radius")
+        if not files and radius not in SAMPLES:
+            msg = f"reference: expected files with gen jets of radius {radius}, for none are shipped, got none"
+            raise ValueError(msg)
+        paths = list(files) or [str(sample_path(name)) for name in SAMPLES[radius]]
+        parts = [_read(path) for path in paths]
+        gen, context, event = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        domain = emulator.card.get("domain") or {}
+        low, high = domain.get("gen_pt", (0.0, np.inf))
+        inside = (gen[:, PT] > low) & (gen[:, PT] < high)
+        inside &= np.abs(gen[:, ETA]) < domain.get("gen_abs_eta", (0.0, np.inf))[1]
+        flavour = context[:, columns_of("flavour")]
+        place = np.where(flavour[:, -1] == 1.0, _OF_COLUMN[flavour.argmax(axis=1)], -1)
+        names = tuple(Path(path).name for path in paths)
+        return cls(gen[inside], context[inside], place[inside], event[inside] % HELD_OUT == 0, names)
+
+    def where(self, rows: Bools) -> Reference:
+        """Some of the jets."""
+        return self._replace(**{name: getattr(self, name)[rows] for name in self._fields if name != "files"})
+
+
+def _read(path: str) -> tuple[Floats, Floats, Ints]:
+    """Gen jets of a file, their context, and the number of the event of each."""
+    source = inspect(path, collections=[GEN])
+    events = NanoEventsFactory.from_root({path: source.tree}, schemaclass=SCHEMAS[source.layout]).events()
+    jets = flatten_jets(events[GEN])
+    valid = jets.valid()
+    of_events = gen_events(events[GEN], events, jets, valid)
+    return of_events.jets.values, of_events.context(), of_events.jets.event
+
+
+def curves(emulator: Emulator, jets: Reference) -> Floats:
+    """Log response, pt over gen pt, of jets at the levels whose logits are `Z`, (N, 47).
+
+    The exact conditional quantiles of pt; the detector's scale at the median of eta.
+    """
+    drawn, out = emulator.prepared(), np.empty((len(jets.gen), len(Z)), dtype=np.float32)
+    tau = np.full((len(jets.gen), emulator.network.n_targets), 0.5, dtype=np.float32)
+    for k, level in enumerate(logistic(Z)):
+        tau[:, PT] = level
+        out[:, k] = np.log(drawn.sample(jets.gen, tau, jets.context)[:, PT] / jets.gen[:, PT])
+    return np.maximum.accumulate(out, axis=1)  # rounding
+
+
+def averaged(of_jets: Floats) -> Callable[[Floats], Floats]:
+    """The quantile function of jets taken together: the inverse of the mean of their distribution functions.
+
+    Parameters
+    ----------
+    of_jets: `curves`, (N, 47).
+
+    Returns
+    -------
+    a function of logits of levels, that gives responses.
+    """
+    grid = np.linspace(of_jets.min(), of_jets.max(), GRID)
+    below = np.zeros(GRID)
+    for curve in of_jets:
+        below += logistic(np.interp(grid, curve, Z))
+    z = logit(below / len(of_jets))
+    return lambda at: np.exp(np.interp(at, z, grid))
+
+
+def logistic(z: Floats) -> Floats:
+    """The levels of logits."""
+    return np.asarray(1.0 / (1.0 + np.exp(-z)))
+
+
+def logit(level: Floats) -> Floats:
+    """The logits of levels."""
+    return np.asarray(np.log(level) - np.log1p(-level))
+
+
+class Closure(NamedTuple):
+    """By how much an export differs from its bundle on held-out jets, over cells of pt and |eta|, all and by flavour.
+
+    Attributes
+    ----------
+    jets, cells: how many.
+    quantiles: by level, root mean square and greatest of (export − bundle) / bundle of the response's quantiles.
+    efficiency: the same of export − bundle; None without efficiencies.
+    """
+
+    jets: int
+    cells: int
+    quantiles: dict[str, tuple[float, float]]
+    efficiency: tuple[float, float] | None
+
+    @classmethod
+    def of(
+        cls, jets: Reference, bundle: tuple[Floats, Floats | None], export: tuple[Floats, Floats | None]
+    ) -> Closure:
+        """From `curves` and efficiencies (N,), or None, of both."""
+        names = [f"{level:g}" for level in LEVELS]
+        z, found, efficiency = logit(np.array(LEVELS)), [], []
+        for rows in _cells(jets):
+            one, other = (averaged(of_jets[rows])(z) for of_jets, _ in (export, bundle))
+            found.append(one / other - 1.0)
+            if bundle[1] is not None and export[1] is not None:
+                efficiency.append(float(np.mean(export[1][rows]) - np.mean(bundle[1][rows])))
+        if not found:
+            msg = f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in all"
+            raise ValueError(msg)
+        columns = dict(zip(names, map(_summary, np.array(found).T), strict=True))
+        return cls(len(jets.gen), len(found), columns, _summary(np.array(efficiency)) if efficiency else None)
+
+    def lines(self) -> list[str]:
+        """What a command prints."""
+        cells = f"{self.cells} cells of {self.jets:,} held-out jets"
+        by_level = ", ".join(f"{level}: {rms:.2%} ({most:.2%})" for level, (rms, most) in self.quantiles.items())
+        told = [f"Closure      response quantiles, rms (greatest) relative difference in {cells}: {by_level}"]
+        if self.efficiency is not None:
+            told.append(f"             efficiency, rms (greatest) difference: {self.efficiency[0]:.2%} ({self.efficiency[1]:.2%})")
+        return told
+
+
+def _cells(jets: Reference) -> list[Bools]:
+    """Which jets are in each cell that has enough."""
+    pt, abs_eta = jets.gen[:, PT], np.abs(jets.gen[:, ETA])
+    which = np.searchsorted(CELLS_PT, pt), np.searchsorted(CELLS_ETA, abs_eta)
+    flavours: list[Any] = [jets.flavour == k for k in range(len(FLAVOURS))]
+    every = [
+        (which[0] == p) & (which[1] == e) & flavour
+        for p in range(1, len(CELLS_PT))
+        for e in range(1, len(CELLS_ETA))
+        for flavour in (True, *flavours)
+    ]
+    return [rows for rows in every if rows.sum() >= LEAST]
+
+
+def _summary(differences: Floats) -> tuple[float, float]:
+    """Root mean square and greatest, of four digits."""
+    rms, most = np.sqrt(np.mean(differences**2)), np.abs(differences).max()
+    return float(f"{rms:.4g}"), float(f"{most:.4g}")

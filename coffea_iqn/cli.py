@@ -22,6 +22,7 @@ COMMANDS = {
     "generate": "generate events with Pythia and write their gen jets",
     "train": "train a bundle on pairs of gen and reco jets",
     "validate": "measure how good a model is, on files that it was not trained on",
+    "export": "write a model in a format that other frameworks read: correctionlib, ONNX",
     "models": "list the shipped bundles",
     "completion": "print what completes commands and options in a shell",
 }

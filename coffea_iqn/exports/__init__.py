@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
+from coffea_iqn.exports.export import FORMATS, Exported, export
 
-
-
+__all__ = ["FORMATS", "Exported", "export"]

@@ -12,53 +12,48 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.exports import corrections as c
-from coffea_iqn.exports.reference import FLAVOURS, Z, Z_MAX, Reference, averaged
+from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, averaged, logit
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Floats
 
 PT_EDGES = (15, 17, 20, 23, 26, 30, 35, 40, 47, 55, 65, 80, 100, 130, 170, 230, 320, 450, 650, 1000, 3500)  # GeV
 ETA_EDGES = (0.0, 0.75, 1.5, 2.0, 2.5, 3.0, 4.0, 5.1)
 LEAST = 12  # jets of a cell
-STEPS = 32  # of the logit of the level, between which quantiles are linear
-ONE_SIGMA = 0.9944579  # logit of 0.73: the levels 0.16 and 0.84 are those of ± one standard deviation
-LOST = (
-    "It knows pt, |eta| and flavour of a gen jet, and no more of its context; it gives pt alone, so nothing of how pt, "
-    "eta, phi and mass go together; tails beyond the levels 1e-4 and 1 - 1e-4 are cut off, massless jets and reco jets "
-    "that match no gen jet left out. "
-)
+STEPS = 24  # of the logit of the level, between which quantiles are linear
 
 
-def content(name: str, jets: Reference, curves: Floats, efficiency: Floats | None, jet_type: str) -> dict[str, Any]:
+def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: Floats | None) -> dict[str, Any]:
     """The corrections of a bundle, without a description.
 
     Parameters
     ----------
-    name: of the bundle.
+    ends: how names of corrections begin and end, such as "cms-delphes-ak4_MC" and "AK4".
     jets: to average over.
     curves, efficiency: of these jets, (N, 47), and (N,) or None.
-    jet_type: such as AK4.
     """
     edges = np.linspace(-Z_MAX, Z_MAX, STEPS + 1)
-    low, high = np.log(0.16 / 0.84), np.log(0.84 / 0.16)
+    middle = logit(np.array([0.16, 0.5, 0.84]))
     median, resolution, quantile, found = ([] for _ in range(4))
     for of_flavour in _cells(jets):
         functions = [averaged(curves[rows]) for rows in of_flavour]
-        at = [[float(x) for x in function(np.array([low, 0.0, high]))] for function in functions]
+        at = [[float(x) for x in function(middle)] for function in functions]
         median.append(_table([c.rounded(m) for _, m, _ in at]))
         resolution.append(_table([c.rounded(0.5 * (up - down) / m) for down, m, up in at]))
         quantile.append(_table([_lines(edges, function(edges)) for function in functions]))
         if efficiency is not None:
             found.append(_table([c.rounded(float(efficiency[rows].mean())) for rows in of_flavour]))
 
-    begin, end = c.prefix(name), jet_type
+    begin, end = ends
     jet = ("JetPt", "JetEta", "JetFlavour")
 
     def made(kind: str, inputs: tuple[str, ...], output: str, says: str, tables: list[Any]) -> dict[str, Any]:
-        data = c.with_abs_eta(c.by_flavour(tables))
-        return c.correction(f"{begin}_{kind}_{end}", inputs, output, says, c.with_logit("tau", data) if "tau" in inputs else data)
+        return c.correction(f"{begin}_{kind}_{end}", inputs, output, says, c.with_abs_eta(c.by_flavour(tables)))
 
     # coffea evaluates a resolution at pt after the response, and keeps the pt before it, the gen jet's, as ptRaw
     raw = ("ptRaw", *jet[1:])
+    at_level = made("Quantile", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.", quantile)
+    at_level["data"] = c.with_logit("tau", at_level["data"])
+    at_level["generic_formulas"] = [c.formula("[0]+[1]*x", "tau")]
     every = [
         made("Median", jet, "response", "Median of reco pt over gen pt.", median),
         made(
@@ -73,7 +68,7 @@ def content(name: str, jets: Reference, curves: Floats, efficiency: Floats | Non
             {"nodetype": "category", "input": "systematic", "content": [
                 {"key": key, "value": c.rounded(float(np.sqrt(2.0)))} for key in ("nom", "up", "down")]},
         ),
-        made("Quantile", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.", quantile),
+        at_level,
     ]
     if found:
         every.append(made("Efficiency", jet, "probability", "P(a reco jet is matched to the gen jet).", found))
@@ -88,15 +83,6 @@ def content(name: str, jets: Reference, curves: Floats, efficiency: Floats | Non
         "stack": [every[0]["name"]],
     }
     return {"schema_version": 2, "corrections": every, "compound_corrections": [response]}
-
-
-def evaluate(corrections: Any, name: str, jets: Reference, jet_type: str) -> tuple[Floats, Floats | None]:
-    """`curves` and efficiencies of jets by the corrections."""
-    of_jets, found = c.arguments(jets), f"{c.prefix(name)}_Efficiency_{jet_type}"
-    quantile = corrections[f"{c.prefix(name)}_Quantile_{jet_type}"]
-    levels = 1.0 / (1.0 + np.exp(-Z))
-    columns = [np.log(quantile.evaluate(*of_jets, float(level))) for level in levels]
-    return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets) if found in list(corrections) else None
 
 
 def _cells(jets: Reference) -> list[list[Bools]]:
@@ -135,7 +121,7 @@ def _lines(z: Floats, values: Floats) -> dict[str, Any]:
     """Straight lines between values at equal steps of tau, by then a logit."""
     slopes = np.diff(values) / np.diff(z)
     pieces = [
-        {**c.formula("[0]+[1]*x", "tau"), "parameters": [c.rounded(y - slope * x), c.rounded(slope)]}
+        {"nodetype": "formularef", "index": 0, "parameters": [c.rounded(y - slope * x), c.rounded(slope)]}
         for x, y, slope in zip(z[:-1], values[:-1], slopes, strict=True)
     ]
     edges = {"n": len(pieces), "low": float(z[0]), "high": float(z[-1])}

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference
+from coffea_iqn.exports.reference import FLAVOURS, Z, Z_MAX, Reference, logistic
 from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
@@ -37,11 +37,6 @@ _DESCRIBED = {
     "jet": ("int", "index of the gen jet in the event, before any cut"),
     "systematic": ("string", "nom, up or down, all the same"),
 }
-
-
-def prefix(name: str) -> str:
-    """How the names of a bundle's corrections begin."""
-    return f"{name}_MC"
 
 
 def correction(name: str, inputs: Sequence[str], output: str, description: str, data: Any) -> dict[str, Any]:
@@ -88,14 +83,39 @@ def with_abs_eta(content: Any) -> dict[str, Any]:
     return transformed("JetEta", formula("abs(x)", "JetEta"), content)
 
 
-def arguments(jets: Reference) -> tuple[Floats, ...]:
-    """JetPt, JetEta and JetFlavour of jets."""
-    return jets.gen[:, PT].astype(np.float64), jets.gen[:, ETA].astype(np.float64), CODES[jets.flavour]
-
-
 def rounded(value: float) -> float:
     """A number of as many digits as a file keeps."""
     return float(f"{value:.{DIGITS}g}")
+
+
+def evaluate(corrections: Any, ends: tuple[str, str], jets: Reference) -> tuple[Floats, Floats | None]:
+    """`reference.curves` of jets, and their efficiencies, or None, by corrections whose names begin and end so."""
+    of_jets = jets.gen[:, PT].astype(np.float64), jets.gen[:, ETA].astype(np.float64), CODES[jets.flavour]
+    quantile, found = (f"{ends[0]}_{kind}_{ends[1]}" for kind in ("Quantile", "Efficiency"))
+    columns = [np.log(corrections[quantile].evaluate(*of_jets, float(level))) for level in logistic(Z)]
+    return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets) if found in list(corrections) else None
+
+
+def test_vector(content: Mapping[str, Any], corrections: Any, jets: Reference) -> dict[str, Any]:
+    """Of each correction inputs, by name, and what it gives of them: those of a few jets."""
+    n = len(jets.gen)
+    known = {
+        "JetPt": jets.gen[:, PT].astype(np.float64),
+        "ptRaw": jets.gen[:, PT].astype(np.float64),
+        "JetEta": jets.gen[:, ETA].astype(np.float64),
+        "JetFlavour": CODES[jets.flavour],
+        "tau": (np.arange(n) + 0.5) / n,
+        "seed": np.ones(n),
+        **dict.fromkeys(("run", "luminosityBlock"), np.ones(n, dtype=np.int64)),
+        **dict.fromkeys(("event", "jet"), np.arange(n)),
+    }
+    vector = {}
+    for one in content["corrections"]:
+        inputs = {described["name"]: known.get(described["name"], "nom") for described in one["inputs"]}
+        answer = np.asarray(corrections[one["name"]].evaluate(*inputs.values()))
+        listed = {name: value if isinstance(value, str) else value.tolist() for name, value in inputs.items()}
+        vector[one["name"]] = {"inputs": listed, "expected": answer.tolist()}
+    return vector
 
 
 def evaluators(content: Mapping[str, Any]) -> Any:

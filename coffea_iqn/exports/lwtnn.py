@@ -20,27 +20,22 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.exports import corrections as c
-from coffea_iqn.exports.reference import FLAVOURS, Z, Reference
+from coffea_iqn.exports.reference import FLAVOURS, Z, Reference, logistic
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.optimise import Schedule, fit
 
-HIDDEN, SLOPE = (40, 40), 0.1
+HIDDEN, SLOPE = (32, 32, 32), 0.1
 BUMPS, WIDTH = (-6.5, -4.5, -3.0, -1.8, -0.6, 0.6, 1.8, 3.0, 4.5, 6.5), 1.2  # z_j and w
 N_CURVE = 2 + len(BUMPS)  # coefficients of a curve; the logit of the efficiency comes after them
 SCALES = {"JetPt": (-4.5, 0.8), "JetEta": (-2.0, 0.7)}  # offset and scale of log pt and |eta|
 SHIFT = 16.0  # keeps z above zero on its way
-N_LEVELS = 8  # of a jet in a batch
-LEAST_WEIGHT = 3e-3  # tau (1 - tau) below which levels no longer count for more
+N_LEVELS = 2  # of a jet in a batch
+LEAST_WEIGHT = 5e-3  # tau (1 - tau) below which levels no longer count for more
 BLIND = 0.3  # share of the jets whose flavour is not told, for those of unknown flavour
-SETTINGS = Schedule(steps=5000, batch_size=512, learning_rate=8e-3, weight_decay=0.0, check_every=500, seed=1)
+SETTINGS = Schedule(steps=6000, batch_size=1024, learning_rate=1e-2, weight_decay=0.0, check_every=500, seed=1)
 ENTROPY = ("seed", "run", "luminosityBlock", "event", "jet")  # what the random number of a jet depends on
-LOST = (
-    "It knows pt, |eta| and flavour of a gen jet, and no more of its context; it gives pt alone, so nothing of how pt, "
-    "eta, phi and mass go together; levels are cut off at 1e-4 and 1 - 1e-4; massless jets and reco jets that match no "
-    "gen jet are left out. "
-)
 
 
 class Compact(nn.Module):
@@ -62,8 +57,8 @@ class Compact(nn.Module):
         return out[:, :1] + (steps * shapes).sum(dim=2)
 
 
-def learn(jets: Reference, curves: Floats, efficiency: Floats | None, settings: Schedule = SETTINGS) -> Compact:
-    """A network that knows what the jets of a reference answer, by the seed of the settings.
+def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact:
+    """A network that knows what the jets of a reference answer, by the seed of `SETTINGS`.
 
     The pinball loss, averaged over the law of each jet instead of over draws of it; levels count alike in their logit.
     """
@@ -92,54 +87,42 @@ def learn(jets: Reference, curves: Floats, efficiency: Floats | None, settings: 
         return torch.randint(len(law), (n,), generator=generator)
 
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(SETTINGS.seed)
         network = Compact()
-    fit("compact", network, loss, check, draw, settings)
+    fit("compact", network, loss, check, draw, SETTINGS)
     return network.eval()
 
 
-def content(name: str, network: Compact, jet_type: str, *, with_efficiency: bool) -> dict[str, Any]:
+def content(ends: tuple[str, str], network: Compact, *, with_efficiency: bool) -> dict[str, Any]:
     """The corrections of a network, without a description."""
-    begin, jet = c.prefix(name), ("JetPt", "JetEta", "JetFlavour")
+    (begin, end), jet = ends, ("JetPt", "JetEta", "JetFlavour")
     shapes = [f"exp(x[{k + 2}])*tanh((x[{N_CURVE + 1}]{-at:+g})/{WIDTH:g})" for k, at in enumerate(BUMPS)]
     response = f"exp(x[0]+exp(x[1])*x[{N_CURVE + 1}]+{'+'.join(shapes)})"
 
-    def tree(level: str, finalizer: str) -> dict[str, Any]:
+    def tree(level: str | None, finalizer: str) -> dict[str, Any]:
         by_flavour = c.by_flavour([_node(network, k, level, finalizer) for k in range(len(FLAVOURS) + 1)])
         return c.transformed("JetPt", c.formula("log(x)", "JetPt"), c.with_abs_eta(by_flavour))
 
     hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
     every = [
         c.correction(
-            f"{begin}_Quantile_{jet_type}", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.",
+            f"{begin}_Quantile_{end}", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.",
             c.with_logit("tau", tree("tau", response)),
         ),
         c.correction(
-            f"{begin}_Draw_{jet_type}", (*jet, *ENTROPY), "response",
+            f"{begin}_Draw_{end}", (*jet, *ENTROPY), "response",
             "Reco pt over gen pt, drawn: the quantile at a level that is a hash of seed, event and jet.",
             c.transformed("seed", hashed, c.with_logit("seed", tree("seed", response))),
         ),
     ]  # fmt: skip
     if with_efficiency:
-        level = {"nodetype": "transform", "input": "JetPt"}
-        del level
         every.append(
             c.correction(
-                f"{begin}_Efficiency_{jet_type}", (*jet, "tau"), "probability",
-                "P(a reco jet is matched to the gen jet), whatever tau is.",
-                tree("tau", f"1/(1+exp(-x[{N_CURVE}]))"),
+                f"{begin}_Efficiency_{end}", jet, "probability", "P(a reco jet is matched to the gen jet).",
+                tree(None, f"1/(1+exp(-x[{N_CURVE}]))"),
             )
         )  # fmt: skip
     return {"schema_version": 2, "corrections": every}
-
-
-def evaluate(corrections: Any, name: str, jets: Reference, jet_type: str) -> tuple[Floats, Floats | None]:
-    """`curves` and efficiencies of jets by the corrections."""
-    of_jets, begin = c.arguments(jets), c.prefix(name)
-    quantile, found = corrections[f"{begin}_Quantile_{jet_type}"], f"{begin}_Efficiency_{jet_type}"
-    columns = [np.log(quantile.evaluate(*of_jets, float(level))) for level in 1.0 / (1.0 + np.exp(-Z))]
-    known = found in list(corrections)
-    return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets, 0.5) if known else None
 
 
 def _kinematics(jets: Reference) -> Tensor:
@@ -154,24 +137,30 @@ def _one_hot(jets: Reference) -> Floats:
     return np.eye(len(FLAVOURS) + 1, dtype=np.float32)[jets.flavour]
 
 
-def _node(network: Compact, flavour: int, level: str, finalizer: str) -> dict[str, Any]:
-    """The node of the network for jets of a flavour, which is part of its first bias, with a unit more for the level."""
-    dense = [(m.weight.detach().double().numpy(), m.bias.detach().double().numpy()) for m in network.net if isinstance(m, nn.Linear)]
+def _node(network: Compact, flavour: int, level: str | None, finalizer: str) -> dict[str, Any]:
+    """The node of the network for jets of a flavour, which is part of its first bias; with a unit more for a level."""
+    dense = [tuple(p.detach().double().numpy() for p in m.parameters()) for m in network.net if isinstance(m, nn.Linear)]
     n = len(SCALES)
     weight, bias = dense[0]
     dense[0] = weight[:, :n], bias + weight[:, n + flavour]
     layers = []
     for k, (weight, bias) in enumerate(dense):
         last = k == len(dense) - 1
-        rows = np.block([[weight, np.zeros((len(weight), 1))], [np.zeros((1, weight.shape[1])), np.ones((1, 1))]])
-        shift = SHIFT * ((k == 0) - last)
-        layers.append({
-            "architecture": "dense",
-            "weights": [c.rounded(x) for x in rows.ravel()],
-            "bias": [*(c.rounded(x) for x in bias), shift],
-            "activation": "linear" if last else {"function": "leakyrelu", "alpha": SLOPE},
-        })  # fmt: skip
+        if level is not None:
+            weight = np.pad(weight, ((0, 1), (0, 1)))
+            weight[-1, -1] = 1.0
+            bias = np.append(bias, SHIFT * ((k == 0) - last))
+        layers.append(
+            {
+                "architecture": "dense",
+                "weights": [c.rounded(x) for x in weight.ravel()],
+                "bias": [c.rounded(x) for x in bias],
+                "activation": "linear" if last else {"function": "leakyrelu", "alpha": SLOPE},
+            }
+        )
     named = [{"name": name, "offset": offset, "scale": scale} for name, (offset, scale) in SCALES.items()]
-    outputs = [f"y{number}" for number in range(N_CURVE + 2)]
-    opaque = {"inputs": [*named, {"name": level, "offset": 0.0, "scale": 1.0}], "layers": layers, "outputs": outputs}
+    if level is not None:
+        named.append({"name": level, "offset": 0.0, "scale": 1.0})
+    outputs = [f"y{number}" for number in range(len(layers[-1]["bias"]))]
+    opaque = {"inputs": named, "layers": layers, "outputs": outputs}
     return {"nodetype": "lwtnn", "opaque": opaque, "finalizer": c.formula(finalizer, *outputs)}

@@ -1,0 +1,153 @@
+"""A bundle to a file of another format: the jets to average over, what comes out, and how near it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn import bundle
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.exports import corrections
+from coffea_iqn.exports.reference import HELD_OUT, Closure, Reference, curves
+from coffea_iqn.files.atomic import check_new, whole_file
+from coffea_iqn.jets.features import PT, VARIABLES
+from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.ranges import check_choice
+
+FORMATS = {"correctionlib": (".json", ".json.gz"), "correctionlib-lwtnn": (".json", ".json.gz"), "onnx": (".onnx",)}
+"""What a bundle can be exported to, and how names of such files end."""
+
+N_VECTOR, N_COMPARED = 6, 2000  # jets of a test vector, and of the closure of a graph
+LOST = (
+    "It knows pt, |eta| and flavour of a gen jet, and no more of its context. It gives pt alone, so nothing of how pt, "
+    "eta, phi and mass go together. Levels end at 1e-4 and 1 - 1e-4: tails beyond are cut off. Massless jets (an atom of "
+    "the mass) and reco jets that match no gen jet are left out."
+)
+LOST_BY_GRAPH = (
+    "It has no reco jets that match no gen jet, does not set jets apart that come out within a radius of each other, "
+    "and has single precision throughout."
+)
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes
+    ----------
+    path: of the file.
+    closure: how far it is from the bundle, as lines to print.
+    lost: what the bundle knows and the file does not.
+    """
+
+    path: Path
+    closure: list[str]
+    lost: str
+
+
+def export(
+    model: str | Path, to: str, output: str | Path, *, files: Sequence[str] = (), force: bool = False
+) -> Exported:
+    """Write a bundle as a file of another format.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one.
+    to: one of `FORMATS`.
+    output: path of the file.
+    files: with the gen jets to average over, as `Reference.of`; those of the shipped samples by default.
+    force: whether what is there may be replaced.
+
+    Raises
+    ------
+    ValueError: for an unknown format, bundle or suffix, or a bundle whose quantiles may cross.
+    FileExistsError: when there is something at the path.
+    """
+    check_choice(FORMATS, to=to)
+    path = Path(output)
+    if not path.name.endswith(FORMATS[to]):
+        msg = f"output {path}: expected a name that ends in {' or '.join(FORMATS[to])}, got {path.name}"
+        raise ValueError(msg)
+    check_new(path, force=force)
+    emulator = bundle.load(model)
+    if not emulator.network.exact:
+        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.network.type}"
+        raise ValueError(msg)
+    jets = Reference.of(emulator, files)
+    about = {"bundle": Path(model).name, "hash": emulator.card.get("hash")}
+    if to == "onnx":
+        return _graph(emulator, jets, path, about)
+    return _corrections(emulator, jets, path, about, with_network=to == "correctionlib-lwtnn")
+
+
+def _corrections(
+    emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any], *, with_network: bool
+) -> Exported:
+    """Write corrections: of the jets that are averaged over, and compared on those held out."""
+    law = curves(emulator, jets)
+    efficiency = None if emulator.acceptance is None else emulator.efficiency(jets.gen, jets.context)
+    radius = emulator.card.get("jets", {}).get("radius")
+    ends = f"{about['bundle']}_MC", "Jet" if radius is None else f"AK{10 * radius:g}"
+
+    def part(rows: Any) -> tuple[Reference, Floats, Floats | None]:
+        return jets.where(rows), law[rows], None if efficiency is None else efficiency[rows]
+
+    learn, check = part(~jets.held_out), part(jets.held_out)
+    if with_network:
+        from coffea_iqn.exports import lwtnn  # and with it torch
+
+        content = lwtnn.content(ends, lwtnn.learn(*learn), with_efficiency=efficiency is not None)
+    else:
+        from coffea_iqn.exports import binned
+
+        content = binned.content(ends, *learn)
+    made = corrections.evaluators(content)
+    closure = Closure.of(check[0], check[1:], corrections.evaluate(made, ends, check[0]))
+    few = check[0].where(np.linspace(0, len(check[1]) - 1, N_VECTOR).astype(int))
+    known = {**about, "closure": closure._asdict(), "test_vector": corrections.test_vector(content, made, few)}
+    low, high = (f"{edge:.0f}" for edge in (learn[0].gen[:, PT].min(), learn[0].gen[:, PT].max()))
+    says = (
+        f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
+        f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), with "
+        f"their context. {LOST}{'' if efficiency is not None else ' The bundle has no acceptance, so no efficiency.'}"
+    )
+    corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
+    return Exported(path, closure.lines(), LOST)
+
+
+def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any]) -> Exported:
+    """Write a graph, compared with the bundle jet by jet."""
+    import onnx
+
+    from coffea_iqn.exports import graphs
+
+    model, n = graphs.model(emulator), emulator.network.n_targets
+    few = jets.where(np.linspace(0, len(jets.gen) - 1, N_COMPARED).astype(int))
+    # levels that fill the cube evenly: multiples of the roots of primes
+    roots = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0][:n])
+    tau = ((np.arange(1, len(few.gen) + 1)[:, None] * roots) % 1.0).clip(1e-4, 1.0 - 1e-4).astype(np.float32)
+    given = few.gen, tau, few.context
+    wanted, found = emulator.respond(*given, backend="torch")
+    reco, *efficiency = graphs.evaluate(model, *given)
+    unit = np.where(np.isin(np.arange(n), (PT, VARIABLES.index("mass"))), np.maximum(np.abs(wanted), 1.0), 1.0)
+    off = np.abs(reco - wanted) / unit
+    closure = {name: (float(x.mean()), float(x.max())) for name, x in zip(VARIABLES, off.T, strict=False)}
+    if efficiency:
+        off = np.abs(efficiency[0][:, 0] - found)
+        closure["efficiency"] = float(off.mean()), float(off.max())
+    inputs = {name: x[:N_VECTOR].tolist() for name, x in zip(("gen", "tau", "context"), given, strict=True)}
+    vector = {"inputs": inputs, "expected": {"reco": wanted[:N_VECTOR].tolist()}}
+    if efficiency:
+        vector["expected"]["efficiency"] = found[:N_VECTOR, None].tolist()
+    says = f"p(reco jet | gen jet) of the coffea-iqn bundle {about['bundle']}. {graphs.__doc__.partition(chr(10))[2]}"
+    texts = {**about, "lost": LOST_BY_GRAPH, "closure": json.dumps(closure), "test_vector": json.dumps(vector)}
+    model.doc_string = f"{says}\n{LOST_BY_GRAPH}"
+    onnx.helper.set_model_props(model, {key: str(value) for key, value in texts.items()})
+    with whole_file(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+    differences = ", ".join(f"{name} {mean:.1e} ({most:.1e})" for name, (mean, most) in closure.items())
+    told = f"Closure      mean (greatest) difference of {len(few.gen):,} jets, of pt and mass over GeV or themselves: {differences}"
+    return Exported(path, [told], LOST_BY_GRAPH)

@@ -1,0 +1,154 @@
+"""ONNX: gen jets, levels and context to reco jets and efficiencies, for any framework that has an ONNX runtime.
+
+The graph holds all of the bundle but its unmatched jets: networks, variables and bounds. Inputs, single precision::
+
+    gen      (N, 4)   pt [GeV], eta, phi [rad], mass [GeV], pt above zero
+    tau      (N, n)   quantile levels in (0, 1), one for each of what is drawn: pt, eta, phi, mass
+    context  (N, 68)  as `jets.context.conditioning_variables` gives it; zeros for what is not known
+
+Outputs are reco (N, n), as `Emulator.sample` gives them, and efficiency (N, 1), as `Emulator.efficiency` does.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx.reference import ReferenceEvaluator
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.exports.tracing import Column, Graph, Namespace, Table, count
+from coffea_iqn.iqn.network import (
+    BELOW_BOUND,
+    LEAST_INSIDE,
+    LOG_LIKELY_MIN,
+    LOGIT_KNOTS,
+    SLOPE_MIN,
+    STEP_MIN,
+    Network,
+)
+from coffea_iqn.jets.context import N_COLUMNS
+from coffea_iqn.numerics.arrays import Floats
+
+KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
+LEAST_LEVEL = 2.0**-24
+LOST = "It draws no reco jets without a gen jet, and does not set jets apart that come out within a radius of each other. "
+Curve = tuple[Column, Column]
+
+
+def model(emulator: Emulator) -> onnx.ModelProto:
+    """The graph of an emulator."""
+    graph, v, network = Graph(), emulator.variables, emulator.network
+    n = network.n_targets
+    gen, tau, context = graph.input("gen", 4), graph.input("tau", n), graph.input("context", N_COLUMNS)
+    seen = v.network_inputs(gen, context)
+    if emulator.origin is not None:
+        seen = _with_origin(emulator.origin, seen)
+    drawn: list[Column] = []
+    bounds = partial(v.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+    for k in range(n):
+        out = _feed(network, f"nets.{k}", Table([*seen.columns, *drawn]))
+        drawn.append(_quantile(out, tau.columns[k], bounds(k, Table(drawn)), atom=k in network.description["atoms"]))
+    outputs = {"reco": (v.decode(Table(drawn), gen, raw_pt_min=v.raw_pt_min).joined(), n)}
+    if emulator.acceptance is not None:
+        found = _feed(emulator.acceptance, "net", seen).of("Sigmoid") * v.within_reach(gen)
+        outputs["efficiency"] = (found, 1)
+    made = graph.model({"gen": 4, "tau": n, "context": N_COLUMNS}, outputs)
+    onnx.checker.check_model(made, full_check=True)
+    return made
+
+
+def evaluate(graph: onnx.ModelProto, gen: Floats, tau: Floats, context: Floats) -> list[Floats]:
+    """Outputs of a graph by ONNX's own evaluator, which is slow and needs no runtime."""
+    given = {"gen": gen, "tau": tau, "context": context}
+    return [np.asarray(made) for made in ReferenceEvaluator(graph).run(None, given)]
+
+
+def _feed(network: Network, name: str, inputs: Table) -> Column:
+    """Outputs of dense layers with LeakyReLU between them, as `networks.mlp`."""
+    x, layers = inputs.joined(), network.layers(name)
+    for k, (weight, bias) in enumerate(layers):
+        x = x.graph.add("Gemm", x, weight, bias, transB=1)
+        if k < len(layers) - 1:
+            x = x.graph.add("LeakyRelu", x, alpha=network.slope)
+    return x
+
+
+def _with_origin(origin: Network, seen: Table) -> Table:
+    """As `networks.OriginNetwork.with_origin`."""
+    n = int(origin.description["n_samples"])
+    logit = _feed(origin, "net", seen)
+    likely = logit.graph.add("LogSoftmax", logit, axis=1).columns(n).clip(LOG_LIKELY_MIN, np.inf)
+    told = [1.0 - 2.0 * column / LOG_LIKELY_MIN for column in likely.columns]
+    moot = int(origin.description["moot"])
+    if moot >= 0:
+        told = [Namespace.where(seen.columns[moot] == 1.0, 0.0, column) for column in told]
+    return Table([*seen.columns[: origin.n_inputs - int(origin.description["n_event"])], *told])
+
+
+def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: bool) -> Column:
+    """As `networks.SplineIQN.quantile`, of what the network of a target gives."""
+    n = len(KNOTS)
+    steps = _positive(out.part(1, n)) + STEP_MIN
+    rise = out.graph.add("Concat", out.part(0, 1) * 0.0, out.graph.add("CumSum", steps, np.array(1)), axis=1)
+    middle = (rise.part(n // 2 - 1, n // 2) + rise.part(n // 2, n // 2 + 1)) * 0.5
+    curve = out.part(0, 1) + rise - middle, out.part(n, 2 * n)
+    if not atom:
+        return _between(tau, curve, bounds)
+    p = out.part(2 * n, 2 * n + 1).of("Sigmoid")
+    y = _between(((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
+    return Namespace.where(tau < p, bounds[0] - BELOW_BOUND, y)
+
+
+def _between(tau: Column, curve: Curve, bounds: tuple[Column, Column]) -> Column:
+    """The quantiles of a law that is cut off at bounds."""
+    low, high = (_inverse(bound, curve) for bound in bounds)
+    upper = Namespace.where(low + high > 0.0, -1.0, 1.0)
+    inside = (upper * ((upper * high).of("Sigmoid") - (upper * low).of("Sigmoid"))).clip(LEAST_INSIDE)
+    below, above = low.of("Sigmoid") + tau * inside, (-high).of("Sigmoid") + (1.0 - tau) * inside
+    y = _spline(Namespace.log(below) - Namespace.log(above), curve)
+    return Namespace.minimum(Namespace.maximum(y, bounds[0]), bounds[1])
+
+
+def _positive(x: Column) -> Column:
+    return (x + Namespace.sqrt(x * x + 4.0)) * 0.5
+
+
+class _Piece:
+    """The piece of a spline between two knots, and how it goes on beyond the ends."""
+
+    def __init__(self, curve: Curve, below: Column) -> None:
+        graph, low = below.graph, (count(below) - 1).clip(0, len(KNOTS) - 2)
+
+        def at(table: Any, place: Column) -> Column:
+            return graph.add("GatherElements", table, place, axis=1) if isinstance(table, Column) else graph.add("Gather", table, place)
+
+        self.x0, self.x1, self.y0, self.y1 = (at(table, low + k) for table in (KNOTS, curve[0]) for k in (0, 1))
+        self.d0, self.d1 = (_positive(at(curve[1], low + k)) + SLOPE_MIN for k in (0, 1))
+        self.width, self.height = self.x1 - self.x0, self.y1 - self.y0
+        self.s = self.height / self.width
+        self.bend = self.d0 + self.d1 - 2.0 * self.s
+
+
+def _spline(x: Column, curve: Curve) -> Column:
+    """As `splines.spline`."""
+    p = _Piece(curve, x.of("Greater", KNOTS[np.newaxis]))
+    t = ((x - p.x0) / p.width).clip(0.0, 1.0)
+    u = t * (1.0 - t)
+    y = p.y0 + p.height * (p.s * t * t + p.d0 * u) / (p.s + p.bend * u)
+    return y + p.d0 * (x - float(KNOTS[0])).clip(max=0.0) + p.d1 * (x - float(KNOTS[-1])).clip(0.0)
+
+
+def _inverse(y: Column, curve: Curve) -> Column:
+    """As `splines.inverse`."""
+    p = _Piece(curve, y.of("GreaterOrEqual", curve[0]))
+    rise = Namespace.minimum((y - p.y0).clip(0.0), p.height)
+    a = p.height * (p.s - p.d0) + rise * p.bend
+    b = p.height * p.d0 - rise * p.bend
+    c = -(p.s * rise)
+    t = 2.0 * c / (-b - Namespace.sqrt((b * b - 4.0 * a * c).clip(0.0)))
+    return p.x0 + p.width * t + (y - p.y0).clip(max=0.0) / p.d0 + (y - p.y1).clip(0.0) / p.d1
+
+

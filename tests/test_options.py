@@ -29,8 +29,8 @@ TAKES = {
     WORDS: taken
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
-        "--process --set --detector --label --reference-label": TEXT,
-        "--executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
+        "--process --set --detector --label --reference-label --reference": TEXT,
+        "--to --executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--direction --take": ONE_OF,
         "--name --share --select --identity --more --variations --ensemble": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
@@ -77,7 +77,7 @@ def all_options():
 def needed(command):
     """What the command cannot be without, as few words as will do."""
     required = [action for action in options_of(command) if action.required]
-    return [word for a in required for word in (*a.option_strings[-1:], "bash" if command == "completion" else "1")]
+    return [word for a in required for word in (*a.option_strings[-1:], next(iter(a.choices or "1")))]
 
 
 @pytest.mark.parametrize(("command", "option"), all_options())

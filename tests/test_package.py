@@ -42,6 +42,7 @@ ALLOWED = {
     "plotting": {"closure", "files", "numerics"},
     "generation": {"files", "jets", "numerics", "ranges"},
     "training": {"emulator", "files", "iqn", "jets", "numerics", "ranges"},
+    "exports": {"bundle", "data", "emulator", "events", "files", "iqn", "jets", "numerics", "ranges", "training"},
     "validation": {
         "closure",
         "emulator",

@@ -57,16 +57,22 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
     every = [
         made("Median", jet, "response", "Median of reco pt over gen pt.", median),
         made(
-            "PtResolution", raw, "resolution",
-            "Half the central 68 % width of reco pt over gen pt, over its median.", _renamed(resolution),
+            "PtResolution",
+            raw,
+            "resolution",
+            "Half the central 68 % width of reco pt over gen pt, over its median.",
+            _renamed(resolution),
         ),
         c.correction(
             f"{begin}_ScaleFactor_{end}",
             ("JetEta", "systematic"),
             "scale factor",
             "The root of 2, with which stochastic smearing has the resolution itself.",
-            {"nodetype": "category", "input": "systematic", "content": [
-                {"key": key, "value": c.rounded(float(np.sqrt(2.0)))} for key in ("nom", "up", "down")]},
+            {
+                "nodetype": "category",
+                "input": "systematic",
+                "content": [{"key": key, "value": c.rounded(float(np.sqrt(2.0)))} for key in ("nom", "up", "down")],
+            },
         ),
         at_level,
     ]
@@ -110,7 +116,13 @@ def _cells(jets: Reference) -> list[list[Bools]]:
 def _table(contents: list[Any]) -> dict[str, Any]:
     """Contents in cells of pt and |eta|, those beyond as the nearest."""
     edges = [[float(edge) for edge in of_one] for of_one in (PT_EDGES, ETA_EDGES)]
-    return {"nodetype": "multibinning", "inputs": ["JetPt", "JetEta"], "edges": edges, "content": contents, "flow": "clamp"}
+    return {
+        "nodetype": "multibinning",
+        "inputs": ["JetPt", "JetEta"],
+        "edges": edges,
+        "content": contents,
+        "flow": "clamp",
+    }
 
 
 def _renamed(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:

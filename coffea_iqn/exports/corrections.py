@@ -41,9 +41,7 @@ _DESCRIBED = {
 
 def correction(name: str, inputs: Sequence[str], output: str, description: str, data: Any) -> dict[str, Any]:
     """A correction."""
-    described = [
-        {"name": one, "type": _DESCRIBED[one][0], "description": _DESCRIBED[one][1]} for one in inputs
-    ]
+    described = [{"name": one, "type": _DESCRIBED[one][0], "description": _DESCRIBED[one][1]} for one in inputs]
     return {
         "name": name,
         "version": 1,

@@ -34,7 +34,10 @@ from coffea_iqn.numerics.arrays import Floats
 
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
 LEAST_LEVEL = 2.0**-24
-LOST = "It draws no reco jets without a gen jet, and does not set jets apart that come out within a radius of each other. "
+FARTHEST = 80.0  # logit of what is as good as 0 or 1, and no exponential of it overflows
+LOST = (
+    "It draws no reco jets without a gen jet, and does not set jets apart that come out within a radius of each other. "
+)
 Curve = tuple[Column, Column]
 
 
@@ -53,7 +56,7 @@ def model(emulator: Emulator) -> onnx.ModelProto:
         drawn.append(_quantile(out, tau.columns[k], bounds(k, Table(drawn)), atom=k in network.description["atoms"]))
     outputs = {"reco": (v.decode(Table(drawn), gen, raw_pt_min=v.raw_pt_min).joined(), n)}
     if emulator.acceptance is not None:
-        found = _feed(emulator.acceptance, "net", seen).of("Sigmoid") * v.within_reach(gen)
+        found = _sigmoid(_feed(emulator.acceptance, "net", seen)) * v.within_reach(gen)
         outputs["efficiency"] = (found, 1)
     made = graph.model({"gen": 4, "tau": n, "context": N_COLUMNS}, outputs)
     onnx.checker.check_model(made, full_check=True)
@@ -97,7 +100,7 @@ def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: 
     curve = out.part(0, 1) + rise - middle, out.part(n, 2 * n)
     if not atom:
         return _between(tau, curve, bounds)
-    p = out.part(2 * n, 2 * n + 1).of("Sigmoid")
+    p = _sigmoid(out.part(2 * n, 2 * n + 1))
     y = _between(((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
     return Namespace.where(tau < p, bounds[0] - BELOW_BOUND, y)
 
@@ -106,10 +109,14 @@ def _between(tau: Column, curve: Curve, bounds: tuple[Column, Column]) -> Column
     """The quantiles of a law that is cut off at bounds."""
     low, high = (_inverse(bound, curve) for bound in bounds)
     upper = Namespace.where(low + high > 0.0, -1.0, 1.0)
-    inside = (upper * ((upper * high).of("Sigmoid") - (upper * low).of("Sigmoid"))).clip(LEAST_INSIDE)
-    below, above = low.of("Sigmoid") + tau * inside, (-high).of("Sigmoid") + (1.0 - tau) * inside
+    inside = (upper * (_sigmoid(upper * high) - _sigmoid(upper * low))).clip(LEAST_INSIDE)
+    below, above = _sigmoid(low) + tau * inside, _sigmoid(-high) + (1.0 - tau) * inside
     y = _spline(Namespace.log(below) - Namespace.log(above), curve)
     return Namespace.minimum(Namespace.maximum(y, bounds[0]), bounds[1])
+
+
+def _sigmoid(x: Column) -> Column:
+    return x.clip(-FARTHEST, FARTHEST).of("Sigmoid")
 
 
 def _positive(x: Column) -> Column:
@@ -123,7 +130,11 @@ class _Piece:
         graph, low = below.graph, (count(below) - 1).clip(0, len(KNOTS) - 2)
 
         def at(table: Any, place: Column) -> Column:
-            return graph.add("GatherElements", table, place, axis=1) if isinstance(table, Column) else graph.add("Gather", table, place)
+            return (
+                graph.add("GatherElements", table, place, axis=1)
+                if isinstance(table, Column)
+                else graph.add("Gather", table, place)
+            )
 
         self.x0, self.x1, self.y0, self.y1 = (at(table, low + k) for table in (KNOTS, curve[0]) for k in (0, 1))
         self.d0, self.d1 = (_positive(at(curve[1], low + k)) + SLOPE_MIN for k in (0, 1))
@@ -150,5 +161,3 @@ def _inverse(y: Column, curve: Curve) -> Column:
     c = -(p.s * rise)
     t = 2.0 * c / (-b - Namespace.sqrt((b * b - 4.0 * a * c).clip(0.0)))
     return p.x0 + p.width * t + (y - p.y0).clip(max=0.0) / p.d0 + (y - p.y1).clip(0.0) / p.d1
-
-

@@ -139,7 +139,9 @@ def _one_hot(jets: Reference) -> Floats:
 
 def _node(network: Compact, flavour: int, level: str | None, finalizer: str) -> dict[str, Any]:
     """The node of the network for jets of a flavour, which is part of its first bias; with a unit more for a level."""
-    dense = [tuple(p.detach().double().numpy() for p in m.parameters()) for m in network.net if isinstance(m, nn.Linear)]
+    dense = [
+        tuple(p.detach().double().numpy() for p in m.parameters()) for m in network.net if isinstance(m, nn.Linear)
+    ]
     n = len(SCALES)
     weight, bias = dense[0]
     dense[0] = weight[:, :n], bias + weight[:, n + flavour]

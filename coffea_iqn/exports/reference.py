@@ -151,9 +151,7 @@ class Closure(NamedTuple):
     efficiency: tuple[float, float] | None
 
     @classmethod
-    def of(
-        cls, jets: Reference, bundle: tuple[Floats, Floats | None], export: tuple[Floats, Floats | None]
-    ) -> Closure:
+    def of(cls, jets: Reference, bundle: tuple[Floats, Floats | None], export: tuple[Floats, Floats | None]) -> Closure:
         """From `curves` and efficiencies (N,), or None, of both."""
         names = [f"{level:g}" for level in LEVELS]
         z, found, efficiency = logit(np.array(LEVELS)), [], []
@@ -174,7 +172,9 @@ class Closure(NamedTuple):
         by_level = ", ".join(f"{level}: {rms:.2%} ({most:.2%})" for level, (rms, most) in self.quantiles.items())
         told = [f"Closure      response quantiles, rms (greatest) relative difference in {cells}: {by_level}"]
         if self.efficiency is not None:
-            told.append(f"             efficiency, rms (greatest) difference: {self.efficiency[0]:.2%} ({self.efficiency[1]:.2%})")
+            told.append(
+                f"             efficiency, rms (greatest) difference: {self.efficiency[0]:.2%} ({self.efficiency[1]:.2%})"
+            )
         return told
 
 

@@ -39,9 +39,7 @@ class Graph:
         """What an operator gives of columns and constants."""
         return self.split(op, 1, *inputs, dtype=dtype, **attributes)[0]
 
-    def split(
-        self, op: str, n: int, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any
-    ) -> list[Column]:
+    def split(self, op: str, n: int, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any) -> list[Column]:
         """What an operator of so many outputs gives."""
         names = [one.name if isinstance(one, Column) else self._constant(np.asarray(one)) for one in inputs]
         key = (op, n, *names, *attributes.items())

@@ -18,7 +18,7 @@ from coffea.jetmet_tools import CorrectedJetsFactory, CorrectionLibJECStack
 from coffea_iqn import bundle
 from coffea_iqn.data import sample_path
 from coffea_iqn.exports import binned, corrections, export, graphs, lwtnn
-from coffea_iqn.exports.reference import Z, Closure, Reference, averaged, curves, logistic, logit
+from coffea_iqn.exports.reference import Closure, Reference, Z, averaged, curves, logistic, logit
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.training.optimise import Schedule
 from conftest import one_error, run

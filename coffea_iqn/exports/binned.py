@@ -99,7 +99,7 @@ def _cells(jets: Reference) -> list[list[Bools]]:
     every = np.ones(len(jets.gen), dtype=bool)
 
     def cell(i: int, k: int, flavour: Bools) -> Bools:
-        rows = (p == i) & (e == k)
+        rows: Bools = (p == i) & (e == k)
         if (rows & flavour).sum() >= LEAST:
             return rows & flavour
         if rows.sum() >= LEAST:

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.exports.reference import FLAVOURS, Z, Z_MAX, Reference, logistic
+from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, Z, logistic
 from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
 
-SUFFIXES = (".json", ".json.gz")
 DIGITS = 7
 CODES = np.array([codes[0] for codes in FLAVOURS.values()] + [0])  # of places in FLAVOURS; the last is −1
 

@@ -23,9 +23,9 @@ FORMATS = {"correctionlib": (".json", ".json.gz"), "correctionlib-lwtnn": (".jso
 
 N_VECTOR, N_COMPARED = 6, 2000  # jets of a test vector, and of the closure of a graph
 LOST = (
-    "It knows pt, |eta| and flavour of a gen jet, and no more of its context. It gives pt alone, so nothing of how pt, "
-    "eta, phi and mass go together. Levels end at 1e-4 and 1 - 1e-4: tails beyond are cut off. Massless jets (an atom of "
-    "the mass) and reco jets that match no gen jet are left out."
+    "It knows pt, |eta| and flavour of a gen jet, and no more of its context. It gives pt alone: neither eta, phi and "
+    "mass, with the atom of massless jets, nor how they go together. Levels end at 1e-4 and 1 - 1e-4, so tails beyond "
+    "are cut off. Reco jets that match no gen jet are left out."
 )
 LOST_BY_GRAPH = (
     "It has no reco jets that match no gen jet, does not set jets apart that come out within a radius of each other, "
@@ -109,13 +109,14 @@ def _corrections(
     few = check[0].where(np.linspace(0, len(check[1]) - 1, N_VECTOR).astype(int))
     known = {**about, "closure": closure._asdict(), "test_vector": corrections.test_vector(content, made, few)}
     low, high = (f"{edge:.0f}" for edge in (learn[0].gen[:, PT].min(), learn[0].gen[:, PT].max()))
+    lost = LOST if efficiency is not None else f"{LOST} The bundle has no acceptance, so there is no efficiency."
     says = (
         f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
-        f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), with "
-        f"their context. {LOST}{'' if efficiency is not None else ' The bundle has no acceptance, so no efficiency.'}"
+        f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), "
+        f"with their context. {lost}"
     )
     corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
-    return Exported(path, closure.lines(), LOST)
+    return Exported(path, closure.lines(), lost)
 
 
 def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any]) -> Exported:
@@ -149,5 +150,5 @@ def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
     differences = ", ".join(f"{name} {mean:.1e} ({most:.1e})" for name, (mean, most) in closure.items())
-    told = f"Closure      mean (greatest) difference of {len(few.gen):,} jets, of pt and mass over GeV or themselves: {differences}"
-    return Exported(path, [told], LOST_BY_GRAPH)
+    what = f"mean (greatest) difference of {len(few.gen):,} jets, of pt and mass relative above 1 GeV"
+    return Exported(path, [f"Closure      {what}: {differences}"], LOST_BY_GRAPH)

@@ -111,8 +111,8 @@ def _between(tau: Column, curve: Curve, bounds: tuple[Column, Column]) -> Column
     upper = Namespace.where(low + high > 0.0, -1.0, 1.0)
     inside = (upper * (_sigmoid(upper * high) - _sigmoid(upper * low))).clip(LEAST_INSIDE)
     below, above = _sigmoid(low) + tau * inside, _sigmoid(-high) + (1.0 - tau) * inside
-    y = _spline(Namespace.log(below) - Namespace.log(above), curve)
-    return Namespace.minimum(Namespace.maximum(y, bounds[0]), bounds[1])
+    y = _spline(below.of("Log") - above.of("Log"), curve)
+    return y.clip(*bounds)
 
 
 def _sigmoid(x: Column) -> Column:
@@ -120,7 +120,7 @@ def _sigmoid(x: Column) -> Column:
 
 
 def _positive(x: Column) -> Column:
-    return (x + Namespace.sqrt(x * x + 4.0)) * 0.5
+    return (x + (x * x + 4.0).of("Sqrt")) * 0.5
 
 
 class _Piece:
@@ -155,9 +155,9 @@ def _spline(x: Column, curve: Curve) -> Column:
 def _inverse(y: Column, curve: Curve) -> Column:
     """As `splines.inverse`."""
     p = _Piece(curve, y.of("GreaterOrEqual", curve[0]))
-    rise = Namespace.minimum((y - p.y0).clip(0.0), p.height)
+    rise = (y - p.y0).clip(0.0, p.height)
     a = p.height * (p.s - p.d0) + rise * p.bend
     b = p.height * p.d0 - rise * p.bend
     c = -(p.s * rise)
-    t = 2.0 * c / (-b - Namespace.sqrt((b * b - 4.0 * a * c).clip(0.0)))
+    t = 2.0 * c / (-b - (b * b - 4.0 * a * c).clip(0.0).of("Sqrt"))
     return p.x0 + p.width * t + (y - p.y0).clip(max=0.0) / p.d0 + (y - p.y1).clip(0.0) / p.d1

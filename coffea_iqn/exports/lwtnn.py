@@ -1,4 +1,4 @@
-"""correctionlib with a network: from (event, jet) to a level by its hash, and from the level to the response, in one file.
+"""correctionlib with a network: from event and jet to a level by their hash, and from the level to the response.
 
 The node `lwtnn`, from correctionlib 2.9 on, evaluates dense layers (D. H. Guest et al., lwtnn). A small network learns
 from the bundle, in about a minute, the law of the response given pt, |eta| and flavour, the reference's jets taken
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.exports import corrections as c
-from coffea_iqn.exports.reference import FLAVOURS, Z, Reference, logistic
+from coffea_iqn.exports.reference import FLAVOURS, Reference, Z
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
@@ -148,15 +148,15 @@ def _node(network: Compact, flavour: int, level: str | None, finalizer: str) -> 
     layers = []
     for k, (weight, bias) in enumerate(dense):
         last = k == len(dense) - 1
+        weights, biases = weight, bias
         if level is not None:
-            weight = np.pad(weight, ((0, 1), (0, 1)))
-            weight[-1, -1] = 1.0
-            bias = np.append(bias, SHIFT * ((k == 0) - last))
+            weights, biases = np.pad(weight, ((0, 1), (0, 1))), np.append(bias, SHIFT * ((k == 0) - last))
+            weights[-1, -1] = 1.0
         layers.append(
             {
                 "architecture": "dense",
-                "weights": [c.rounded(x) for x in weight.ravel()],
-                "bias": [c.rounded(x) for x in bias],
+                "weights": [c.rounded(x) for x in weights.ravel()],
+                "bias": [c.rounded(x) for x in biases],
                 "activation": "linear" if last else {"function": "leakyrelu", "alpha": SLOPE},
             }
         )

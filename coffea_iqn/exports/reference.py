@@ -1,7 +1,7 @@
 """Jets that an export averages over, what a bundle says of their response, and how near an export comes to it.
 
 What a bundle knows of a jet beside pt, |eta| and flavour (its mass, context, phase in a tower) a table has to average
-over: here over the gen jets of files. Each jet has its exact quantile function, so that no draw scatters what comes out.
+over: here over the gen jets of files. Each jet has its exact quantile function, so that no draw scatters the result.
 """
 
 from __future__ import annotations
@@ -172,9 +172,8 @@ class Closure(NamedTuple):
         by_level = ", ".join(f"{level}: {rms:.2%} ({most:.2%})" for level, (rms, most) in self.quantiles.items())
         told = [f"Closure      response quantiles, rms (greatest) relative difference in {cells}: {by_level}"]
         if self.efficiency is not None:
-            told.append(
-                f"             efficiency, rms (greatest) difference: {self.efficiency[0]:.2%} ({self.efficiency[1]:.2%})"
-            )
+            rms, most = self.efficiency
+            told.append(f"             efficiency, rms (greatest) difference: {rms:.2%} ({most:.2%})")
         return told
 
 

@@ -71,6 +71,30 @@ class Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
+def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Any]:
+    """The method of a column for an operator of two."""
+
+    def method(self: Column, other: Any) -> Any:
+        if isinstance(other, Table):
+            return NotImplemented
+        if isinstance(other, Column) and other.dtype == TRUTH:
+            other = other.graph.add("Cast", other, to=TensorProto.FLOAT)
+        return self.of(op, other, first=first)
+
+    return method
+
+
+def _each(op: str) -> Callable[..., Table]:
+    """The method of a table that is a column's of this name, of each column."""
+
+    def method(self: Table, other: Any) -> Table:
+        n = len(self.columns)
+        others = other.columns if isinstance(other, Table) else np.broadcast_to(other, n)
+        return Table([getattr(one, op)(two) for one, two in zip(self.columns, others, strict=True)])
+
+    return method
+
+
 class Column:
     """A tensor of a graph."""
 
@@ -90,23 +114,13 @@ class Column:
         made = TRUTH if op in COMPARISONS else mine.dtype
         return self.graph.add(op, *([mine, *given] if first else [*given, mine]), dtype=dtype or made)
 
-    def _binary(op: str, *, first: bool = True) -> Callable[..., Any]:  # type: ignore[misc]
-        def method(self: Column, other: Any) -> Any:
-            if isinstance(other, Table):
-                return NotImplemented
-            if isinstance(other, Column) and other.dtype == TRUTH:
-                other = other.graph.add("Cast", other, to=TensorProto.FLOAT)
-            return self.of(op, other, first=first)  # type: ignore[attr-defined]
-
-        return method
-
     __add__ = __radd__ = _binary("Add")
     __mul__ = __rmul__ = _binary("Mul")
     __sub__, __rsub__ = _binary("Sub"), _binary("Sub", first=False)
     __truediv__, __rtruediv__ = _binary("Div"), _binary("Div", first=False)
     __lt__, __gt__ = _binary("Less"), _binary("Greater")
     __le__, __ge__ = _binary("LessOrEqual"), _binary("GreaterOrEqual")
-    __eq__ = _binary("Equal")  # type: ignore[assignment]
+    __eq__ = _binary("Equal")
     __hash__ = object.__hash__
 
     def __neg__(self) -> Column:
@@ -119,9 +133,13 @@ class Column:
         return made
 
     def clip(self, min: Any = None, max: Any = None) -> Column:  # noqa: A002 # as numpy has it
-        """This, no less and no more than numbers."""
-        least = self if min is None or np.isneginf(min) else self.of("Max", min)
-        return least if max is None or np.isposinf(max) else least.of("Min", max)
+        """The same, no less and no more than others; None and what is infinite are no bounds."""
+
+        def bounds(other: Any) -> bool:
+            return isinstance(other, Column) or (other is not None and bool(np.isfinite(other)))
+
+        least = self.of("Max", min) if bounds(min) else self
+        return least.of("Min", max) if bounds(max) else least
 
     def columns(self, n: int) -> Table:
         """The columns of this, of which there are so many."""
@@ -157,14 +175,6 @@ class Table:
 
     def __setitem__(self, key: tuple[slice, int], column: Column | float) -> None:
         self.columns[key[1]] = self.columns[0].graph.namespace.zero + column
-
-    def _each(op: str) -> Callable[..., Table]:  # type: ignore[misc]
-        def method(self: Table, other: Any) -> Table:
-            n = len(self.columns)
-            others = other.columns if isinstance(other, Table) else np.broadcast_to(other, n)
-            return Table([getattr(one, op)(two) for one, two in zip(self.columns, others, strict=True)])
-
-        return method
 
     __add__, __sub__, __truediv__ = _each("__add__"), _each("__sub__"), _each("__truediv__")
     __mul__ = __rmul__ = _each("__mul__")

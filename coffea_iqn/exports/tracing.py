@@ -71,7 +71,7 @@ class Graph:
         return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
-def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Any]:
+def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Column]:
     """The method of a column for an operator of two."""
 
     def method(self: Column, other: Any) -> Any:
@@ -120,7 +120,7 @@ class Column:
     __truediv__, __rtruediv__ = _binary("Div"), _binary("Div", first=False)
     __lt__, __gt__ = _binary("Less"), _binary("Greater")
     __le__, __ge__ = _binary("LessOrEqual"), _binary("GreaterOrEqual")
-    __eq__ = _binary("Equal")
+    __eq__ = _binary("Equal")  # type: ignore[assignment]
     __hash__ = object.__hash__
 
     def __neg__(self) -> Column:

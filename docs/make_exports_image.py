@@ -19,7 +19,7 @@ from coffea_iqn import bundle
 from coffea_iqn.exports import corrections, export, graphs
 from coffea_iqn.exports.reference import CELLS_PT, LEVELS, Reference, averaged, curves, logit
 from coffea_iqn.jets.features import ETA, PT
-from coffea_iqn.plotting.panels import STYLE
+from coffea_iqn.plotting.panels import STYLE, make_log_x
 
 MODEL, ENDS = "cms-delphes-ak4", ("cms-delphes-ak4_MC", "AK4")
 IMAGE = Path(__file__).parent / "images" / "exports.png"
@@ -40,8 +40,9 @@ def draw_quantiles(panels, jets, law, found):
         for level, ratio in zip(LEVELS, ratios.T, strict=True):
             panel.plot(pt, 100.0 * (ratio - 1.0), marker="o", label=f"{level:g}")
         panel.axhline(0.0, color="0.6", zorder=0)
-        panel.set(xscale="log", ylim=(-5.5, 5.5), xlabel="Gen jet $p_T$ [GeV]")
-        panel.text(0.05, 0.06, name, transform=panel.transAxes)
+        panel.set(xscale="log", xlim=(15.0, 1000.0), ylim=(-5.5, 5.5), xlabel="Gen jet $p_T$ [GeV]")
+        make_log_x(panel)
+        panel.text(0.05, 0.92, name, transform=panel.transAxes)
 
 
 def main() -> None:
@@ -50,15 +51,15 @@ def main() -> None:
     jets = jets.where(jets.held_out)
     law = curves(emulator, jets)
     with tempfile.TemporaryDirectory() as folder, plt.style.context(STYLE):
-        figure, panels = plt.subplots(1, 5, figsize=(30, 7), layout="constrained")
+        figure, panels = plt.subplots(1, 5, figsize=(30, 7.5), layout="constrained")
         for k, to in enumerate(("correctionlib", "correctionlib-lwtnn")):
             made = export(MODEL, to, Path(folder) / f"{to}.json")
             print(*made.closure, sep="\n")
             found, _ = corrections.evaluate(correctionlib.CorrectionSet.from_file(str(made.path)), ENDS, jets)
             draw_quantiles(panels[2 * k : 2 * k + 2], jets, law, found)
             panels[2 * k].set_title(f"--to {to}", loc="left")
-        panels[0].set_ylabel("Response quantile over the bundle's $-$ 1 [%]")
-        panels[1].legend(title="Level", ncols=2, loc="upper right")
+        panels[0].set_ylabel("Export / bundle $-$ 1 [%]")
+        panels[3].legend(title="Level", ncols=2, loc="lower right")
         made = export(MODEL, "onnx", Path(folder) / "x.onnx")
         print(*made.closure, sep="\n")
         graph = onnx.load(made.path)

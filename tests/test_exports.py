@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 
@@ -77,6 +78,12 @@ def test_jets_together_have_the_quantiles_of_their_draws(answers):
     drawn = np.concatenate([np.interp(logit(u), Z, curve) for u, curve in zip(levels, some, strict=True)])
     at = np.array([0.025, 0.16, 0.5, 0.84, 0.975])
     np.testing.assert_allclose(averaged(some)(logit(at)), np.exp(np.quantile(drawn, at)), rtol=5e-3)
+
+
+def test_tables_need_no_node_of_a_newer_correctionlib(tables):
+    """Those that correctionlib reads from its version 2.4 on."""
+    kinds = set(re.findall(r'"nodetype": "(\w+)"', json.dumps(tables)))
+    assert kinds == {"binning", "category", "formula", "formularef", "multibinning", "transform"}
 
 
 def test_tables_are_near_the_bundle_on_jets_held_out(answers, tables):
@@ -268,6 +275,9 @@ def test_what_cannot_be_exported_is_said_in_a_line(tmp_path, capsys, monkeypatch
     assert "expected a name that ends in .onnx, got x.json" in one_error(capsys)
     with pytest.raises(ValueError, match=r"^to: expected one of correctionlib, .*, got 'pickle'"):
         export(FAST, "pickle", tmp_path / "x.pkl")
+    other_radius = ["--reference", sample_path("delphes_1000.root")]
+    assert run("export", FAST, "--to", "correctionlib", *other_radius, *out) == 2
+    assert "delphes_1000.root: expected gen jets of radius 0.4, as the model's, got " in one_error(capsys)
     emulator = bundle.load(FAST)
     crossing = {**emulator.network.description, "type": "IQNx4"}
     other = type(emulator)(type(emulator.network)(crossing, {}), emulator.variables, card=emulator.card)

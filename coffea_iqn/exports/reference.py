@@ -16,7 +16,8 @@ from coffea.nanoevents import NanoEventsFactory
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.collections import flatten_jets, gen_events
-from coffea_iqn.files.inputs import SCHEMAS, inspect
+from coffea_iqn.files.inputs import SCHEMAS, expand, first_jets, inspect
+from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
@@ -60,14 +61,14 @@ class Reference(NamedTuple):
 
         Raises
         ------
-        ValueError: when there are no such samples.
+        ValueError: when there are no such samples, or gen jets are of another radius; for files that cannot be read.
         """
         radius = emulator.card.get("jets", {}).get("radius")
         if not files and radius not in SAMPLES:
             msg = f"reference: expected files with gen jets of radius {radius}, for none are shipped, got none"
             raise ValueError(msg)
-        paths = list(files) or [str(sample_path(name)) for name in SAMPLES[radius]]
-        parts = [_read(path) for path in paths]
+        named = expand(files or [str(sample_path(name)) for name in SAMPLES[radius]])
+        parts = [_read(one.path, one.tree, radius) for one in named]
         gen, context, event = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         domain = emulator.card.get("domain") or {}
         low, high = domain.get("gen_pt", (0.0, np.inf))
@@ -75,7 +76,7 @@ class Reference(NamedTuple):
         inside &= np.abs(gen[:, ETA]) < domain.get("gen_abs_eta", (0.0, np.inf))[1]
         flavour = context[:, columns_of("flavour")]
         place = np.where(flavour[:, -1] == 1.0, _OF_COLUMN[flavour.argmax(axis=1)], -1)
-        names = tuple(Path(path).name for path in paths)
+        names = tuple(Path(one.path).name for one in named)
         return cls(gen[inside], context[inside], place[inside], event[inside] % HELD_OUT == 0, names)
 
     def where(self, rows: Bools) -> Reference:
@@ -83,13 +84,18 @@ class Reference(NamedTuple):
         return self._replace(**{name: getattr(self, name)[rows] for name in self._fields if name != "files"})
 
 
-def _read(path: str) -> tuple[Floats, Floats, Ints]:
-    """Gen jets of a file, their context, and the number of the event of each."""
-    source = inspect(path, collections=[GEN])
+def _read(path: str, tree: str | None, radius: float | None) -> tuple[Floats, Floats, Ints]:
+    """Gen jets of a file, of a radius, their context, and the number of the event of each."""
+    source = inspect(path, tree=tree, collections=[GEN])
+    if radius is not None:
+        distances, width = first_jets(source, GEN)
+        against = radii.objection(radius, distances, collection=GEN, width=width)
+        if against is not None:
+            msg = f"{path}: expected gen jets of radius {radius:g}, as the model's, got {against}"
+            raise ValueError(msg)
     events = NanoEventsFactory.from_root({path: source.tree}, schemaclass=SCHEMAS[source.layout]).events()
     jets = flatten_jets(events[GEN])
-    valid = jets.valid()
-    of_events = gen_events(events[GEN], events, jets, valid)
+    of_events = gen_events(events[GEN], events, jets, jets.valid(), radius=radius)
     return of_events.jets.values, of_events.context(), of_events.jets.event
 
 

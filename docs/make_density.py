@@ -40,9 +40,9 @@ def main() -> None:
     plt.style.use(mplhep.style.CMS)
     fig, axes = plt.subplots(1, 2, figsize=(20, 8))
     for ax, (variable, label, edges, pts, abs_etas) in zip(axes, PANELS, strict=True):
-        pt, abs_eta = pairs.gen[:, PT], abs(pairs.gen[:, ETA])
+        pt, abs_eta = pairs.x[:, PT], abs(pairs.x[:, ETA])
         alike = pairs.matched & (pts[0] < pt) & (pt < pts[1]) & (abs_etas[0] < abs_eta) & (abs_eta < abs_etas[1])
-        gen, real, context = (column[alike] for column in (pairs.gen, pairs.reco, pairs.context))
+        gen, real, context = (column[alike] for column in (pairs.x, pairs.y, pairs.context))
         k = ("pt", "mass").index(variable) * 3
         tau = rng.uniform(1e-6, 1.0 - 1e-6, gen.shape).astype(np.float32)
         drawn = emulator.sample(gen, tau, context)

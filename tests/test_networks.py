@@ -268,7 +268,7 @@ def test_levels_of_several_values_are_those_of_each():
     low, high = ends(50, -0.7, 0.9)
     values = torch.tensor([-0.7, -0.2, 0.4, 0.9, 2.0]).expand(50, -1)
     for k in (1, 3):
-        together = network.levels_of(k, values, x, drawn[:, :k], (low, high))
+        together = network.conditional(k, x, drawn[:, :k], (low, high)).levels(values)
         for column in range(4):
             alone, _ = network.density(k, values[:, column], x, drawn[:, :k], (low, high))
             torch.testing.assert_close(together[:, column], alone, rtol=1e-5, atol=1e-6)

@@ -67,7 +67,7 @@ class Conditional(NamedTuple):
         return xp.minimum(xp.maximum(y, bounds[0]), bounds[1])  # rounding
 
     def levels(self, y: Array) -> Array:
-        """The levels of several values y of each row, (N, M), between bounds; at the least one that of an atom there."""
+        """The levels of several values y of each row, (N, M), between bounds; at the least bound that of an atom."""
         assert self.bounds is not None
         ends = array_namespace(y).concat([*(bound[:, None] for bound in self.bounds), y], axis=1)
         z, _ = inverse(ends, self.knots, self.values, self.slopes)

@@ -133,8 +133,9 @@ def test_every_spoiling_is_known_and_has_no_cdf(many):
     emulator, gen, context, truth, _ = many
     with pytest.raises(ValueError, match=f"expected one of {', '.join(SPOILINGS)}, got 'nothing'"):
         spoil(emulator, "nothing")
-    with pytest.raises(NotImplementedError, match="spoilt: tails-cut"):
-        spoil(emulator, "tails-cut").cdf(gen, truth, context)
+    for density in ("cdf", "log_density"):
+        with pytest.raises(NotImplementedError, match="spoilt: tails-cut"):
+            getattr(spoil(emulator, "tails-cut"), density)(gen, truth, context)
 
 
 def test_network_without_cdf_is_asked_by_draws():

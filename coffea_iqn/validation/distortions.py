@@ -19,7 +19,7 @@ OWN = 0x5B011
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spoilt(Emulator):
-    """An emulator whose jets are wrong in one way, one of `SPOILINGS`; it has no cdf.
+    """An emulator whose jets are wrong in one way, one of `SPOILINGS`; it has no densities.
 
     What it changes at random is drawn from its generator, not from the quantile levels.
     """
@@ -39,8 +39,10 @@ class Spoilt(Emulator):
 
     def cdf(self, *_: Any, **__: Any) -> NoReturn:
         """None: that of the emulator is another one's."""
-        msg = f"cdf: expected an emulator as it was trained, got one spoilt: {self.how}"
+        msg = f"densities: expected an emulator as it was trained, got one spoilt: {self.how}"
         raise NotImplementedError(msg)
+
+    quantile = log_density = marginal = most_likely = cdf
 
 
 def spoil(emulator: Emulator, how: str, *, seed: int = 0) -> Spoilt:

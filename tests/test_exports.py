@@ -132,9 +132,11 @@ def test_coffea_smears_gen_jets_with_tables(answers, tables, tmp_path):
 
 def test_quantiles_of_the_network_rise_and_are_near_the_bundle(answers, network):
     jets, law, efficiency = answers
-    made = corrections.evaluators(lwtnn.content(ENDS, network, with_efficiency=True))
+    made = corrections.evaluators(lwtnn.content(ENDS, network, answers[0], with_efficiency=True))
     found = corrections.evaluate(made, ENDS, jets)
     assert np.diff(found[0], axis=1).min() > 0.0
+    quantile = made[f"{ENDS[0]}_Quantile_AK4"]
+    assert quantile.evaluate(1.0, 9.0, 21, 0.5) == quantile.evaluate(15.0, -5.3, 21, 0.5)  # as at the ends
     closure = Closure.of(jets, (law, efficiency), found)
     assert closure.quantiles["0.5"][0] < 0.03
     assert closure.quantiles["0.975"][0] < 0.08
@@ -163,7 +165,7 @@ def numpy_quantile(content, jets, tau):
 def test_the_network_in_correctionlib_is_that_of_numpy(answers, network):
     jets = answers[0].where(np.arange(0, len(answers[1]), 41))
     tau = (np.arange(len(jets.gen)) + 0.5) / len(jets.gen)
-    content = lwtnn.content(ENDS, network, with_efficiency=False)
+    content = lwtnn.content(ENDS, network, answers[0], with_efficiency=False)
     assert [one["name"].split("_")[-2] for one in content["corrections"]] == ["Quantile", "Draw"]
     made = corrections.evaluators(content)
     evaluated = made[f"{ENDS[0]}_Quantile_AK4"].evaluate(*inputs_of(jets), tau)
@@ -172,7 +174,7 @@ def test_the_network_in_correctionlib_is_that_of_numpy(answers, network):
 
 def test_a_draw_is_the_quantile_at_the_hash_of_a_jet_wherever_it_is_evaluated(answers, network):
     jets = answers[0].where(np.arange(500))
-    content = lwtnn.content(ENDS, network, with_efficiency=False)
+    content = lwtnn.content(ENDS, network, answers[0], with_efficiency=False)
     hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
     inputs = [{"name": name, "type": kind} for name, kind in ENTROPY.items()]
     one = {"name": "level", "version": 1, "inputs": inputs, "output": {"name": "u", "type": "real"}, "data": hashed}

@@ -46,8 +46,12 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
     begin, end = ends
     jet = ("JetPt", "JetEta", "JetFlavour")
 
+    abs_eta = c.formula("abs(x)", "JetEta")
+
     def made(kind: str, inputs: tuple[str, ...], output: str, says: str, tables: list[Any]) -> dict[str, Any]:
-        return c.correction(f"{begin}_{kind}_{end}", inputs, output, says, c.with_abs_eta(c.by_flavour(tables)))
+        return c.correction(
+            f"{begin}_{kind}_{end}", inputs, output, says, c.transformed("JetEta", abs_eta, c.by_flavour(tables))
+        )
 
     # coffea evaluates a resolution at pt after the response, and keeps the pt before it, the gen jet's, as ptRaw
     raw = ("ptRaw", *jet[1:])

@@ -75,11 +75,6 @@ def with_logit(variable: str, content: Any) -> dict[str, Any]:
     return transformed(variable, formula(f"log({level}/(1-{level}))", variable), content)
 
 
-def with_abs_eta(content: Any) -> dict[str, Any]:
-    """What content gives with eta rewritten to its absolute value."""
-    return transformed("JetEta", formula("abs(x)", "JetEta"), content)
-
-
 def rounded(value: float) -> float:
     """A number of as many digits as a file keeps."""
     return float(f"{value:.{DIGITS}g}")

@@ -99,7 +99,7 @@ def _corrections(
     if with_network:
         from coffea_iqn.exports import lwtnn  # and with it torch
 
-        content = lwtnn.content(ends, lwtnn.learn(*learn), with_efficiency=efficiency is not None)
+        content = lwtnn.content(ends, lwtnn.learn(*learn), learn[0], with_efficiency=efficiency is not None)
     else:
         from coffea_iqn.exports import binned
 
@@ -113,7 +113,7 @@ def _corrections(
     says = (
         f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
         f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), "
-        f"with their context. {lost}"
+        f"with their context. Gen jets beyond that pt are taken as at its ends. {lost}"
     )
     corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
     return Exported(path, closure.lines(), lost)

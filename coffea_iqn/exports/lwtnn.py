@@ -93,15 +93,26 @@ def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact
     return network.eval()
 
 
-def content(ends: tuple[str, str], network: Compact, *, with_efficiency: bool) -> dict[str, Any]:
-    """The corrections of a network, without a description."""
+def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_efficiency: bool) -> dict[str, Any]:
+    """The corrections of a network, without a description.
+
+    Parameters
+    ----------
+    ends: how names of corrections begin and end, as of `binned.content`.
+    network: what learnt.
+    jets: that it learnt of: what lies beyond their pt and |eta| is taken as at the ends.
+    with_efficiency: whether there is one.
+    """
+    low, high = float(jets.gen[:, PT].min()), float(jets.gen[:, PT].max())
+    log_pt = c.formula(f"log(max({low:.4f},min({high:.4f},x)))", "JetPt")
+    abs_eta = c.formula(f"min({np.abs(jets.gen[:, ETA]).max():.4f},abs(x))", "JetEta")
     (begin, end), jet = ends, ("JetPt", "JetEta", "JetFlavour")
     shapes = [f"exp(x[{k + 2}])*tanh((x[{N_CURVE + 1}]{-at:+g})/{WIDTH:g})" for k, at in enumerate(BUMPS)]
     response = f"exp(x[0]+exp(x[1])*x[{N_CURVE + 1}]+{'+'.join(shapes)})"
 
     def tree(level: str | None, finalizer: str) -> dict[str, Any]:
         by_flavour = c.by_flavour([_node(network, k, level, finalizer) for k in range(len(FLAVOURS) + 1)])
-        return c.transformed("JetPt", c.formula("log(x)", "JetPt"), c.with_abs_eta(by_flavour))
+        return c.transformed("JetPt", log_pt, c.transformed("JetEta", abs_eta, by_flavour))
 
     hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
     every = [

@@ -231,7 +231,7 @@ def test_a_graph_without_acceptance_has_no_efficiency(answers):
 @pytest.mark.parametrize(("to", "name"), [("correctionlib", "x.json.gz"), ("correctionlib-lwtnn", "x.json")])
 def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(lwtnn, "SETTINGS", Schedule(steps=100, batch_size=256, check_every=100))
-    assert run("export", FAST, "--to", to, "--reference", *FILES, "--output", tmp_path / name) == 0
+    assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name) == 0
     said = capsys.readouterr().out
     assert "Closure      response quantiles, rms (greatest) relative difference in " in said
     assert "Lost         It knows pt, |eta| and flavour of a gen jet" in said
@@ -239,7 +239,7 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
     data = (tmp_path / name).read_bytes()
     text = gzip.decompress(data) if name.endswith(".gz") else data
     description = json.loads(text)["description"]
-    assert "qcd_ak4_full.root, wzjets_ak4_full.root" in description
+    assert " gen jets of qcd_ak4_full.root (pt 15 to " in description
     known = json.loads(description.splitlines()[-1])
     assert known["hash"] == bundle.load(FAST).card["hash"]
     assert known["closure"]["cells"] > 5
@@ -248,14 +248,14 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
     for one, vector in known["test_vector"].items():
         given = [x if isinstance(x, str) else np.array(x) for x in vector["inputs"].values()]
         np.testing.assert_array_equal(made[one].evaluate(*given), vector["expected"])
-    assert run("export", FAST, "--to", to, "--reference", *FILES, "--output", tmp_path / name) == 2
+    assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name) == 2
     assert "--force replaces it" in one_error(capsys)
-    assert run("export", FAST, "--to", to, "--reference", *FILES, "--output", tmp_path / name, "--force", "-q") == 0
+    assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name, "--force", "-q") == 0
     assert (tmp_path / name).read_bytes() == data
 
 
 def test_the_command_writes_a_graph_with_closure_and_test_vector(tmp_path, capsys):
-    assert run("export", FAST, "--to", "onnx", "--reference", *FILES, "--output", tmp_path / "x.onnx") == 0
+    assert run("export", FAST, "--to", "onnx", "--reference", FILES[0], "--output", tmp_path / "x.onnx") == 0
     assert "Closure      mean (greatest) difference of 2,000 jets" in capsys.readouterr().out
     model = onnx.load(tmp_path / "x.onnx")
     known = {one.key: one.value for one in model.metadata_props}

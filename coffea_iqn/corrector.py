@@ -16,7 +16,7 @@ from coffea_iqn.data import CORRECTIONS
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.collections import flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
-from coffea_iqn.folder import OutsideDomainWarning, vectors, warn_of_a_part
+from coffea_iqn.folder import OutsideDomainWarning, check_level, vectors, warn_of_a_part
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.jets.features import ETA, PHI, PT, VARIABLES, wrap_phi
@@ -76,7 +76,8 @@ class IQNCorrector:
     Raises
     ------
     bundle.BundleError: when the bundle does not exist, cannot be read, or folds.
-    ValueError: when an option has no such value; when jets are of another radius than the bundle's, or not finite.
+    ValueError: when an option has no such value; when jets are gen jets by their collection's
+        name, of another radius than the bundle's, or not finite.
     """
 
     model: str | Path
@@ -192,6 +193,7 @@ class IQNCorrector:
             yield rows, shifts.reshape(n, self.points, len(VARIABLES))
 
     def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
+        check_level(jets, events, "reco")
         table = flatten_jets(jets)
         if events is not None:
             if len(events) != len(table.counts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -230,6 +231,7 @@ class Folded(NamedTuple):
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
 _WARNED: set[str] = set()
+OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # what collections of gen jets are called
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 
 
@@ -419,8 +421,9 @@ class IQNFolder:
         Raises
         ------
         TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
-        ValueError: when gen and events differ in length, jets are invalid (named with their count) or of another
-            radius than the bundle's, or this process finds no such device; for a variation of which jets there are.
+        ValueError: when gen and events differ in length, jets are invalid (named with their count), reco jets by their
+            collection's name, or of another radius than the bundle's, or this process finds no such device; for a
+            variation of which jets there are.
         """
         return self.fold(gen, events)[0]
 
@@ -459,6 +462,7 @@ class IQNFolder:
         if len(jets.counts) != len(events):
             msg = f"gen jets: expected one list for each of the {len(events)} events, got {len(jets.counts)}"
             raise ValueError(msg)
+        check_level(gen, events, "gen")
         warn_of_a_part(gen, events, len(jets.values), "gen jets")
         valid = self._valid(jets)
         known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
@@ -743,6 +747,25 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Ask
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
     made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
+
+
+def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
+    """Refuse jets of the other level, "gen" or "reco", where the name of their collection tells.
+
+    Raises
+    ------
+    ValueError: for gen jets where reco jets are meant; for others where gen jets are meant, in events that have some.
+    """
+    name = jets.layout.purelist_parameter("collection_name")
+    if name is None:
+        return
+    gen = [other for other in (() if events is None else events.fields) if OF_GEN.search(other) and "." not in other]
+    of_gen = OF_GEN.search(name) is not None
+    if of_gen == (level == "gen") or (level == "gen" and not gen):
+        return
+    advice = "an IQNFolder folds gen jets" if level == "reco" else f"the events have {gen[0]}; an IQNCorrector corrects"
+    msg = f"{level} jets: expected a collection of {level} level, got {name}: {advice}"
+    raise ValueError(msg)
 
 
 def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str) -> None:

@@ -15,6 +15,7 @@ from coffea_iqn.corrector import IQNCorrector
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights
 from coffea_iqn.files.skims import Skim
+from coffea_iqn.folder import check_level
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
@@ -87,6 +88,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise ValueError(msg)
         weights = event_weights(events)
         filler = filling.Filler(dataset, np.ones(len(events)) if weights is None else weights)
+        check_level(events[self.reco], events, "reco")
         reco = flatten_jets(events[self.reco])
         if self.take == "draw":
             made = self.corrector.draw_table(reco, events)

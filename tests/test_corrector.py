@@ -137,6 +137,15 @@ def test_what_is_no_jet_is_refused(corrector, nano_events):
         corrector.quantile(1.0, jets)
 
 
+def test_jets_of_the_other_level_are_refused(corrector, nano_events):
+    with pytest.raises(ValueError, match=r"^reco jets: expected a collection of reco level, got GenJet: an IQNFolder"):
+        corrector(nano_events.GenJet, nano_events)
+    with pytest.raises(
+        ValueError, match=r"^gen jets: expected a collection of gen level, got Jet: the events have Gen"
+    ):
+        IQNFolder("cms-delphes-ak4-fast")(nano_events.Jet, nano_events)
+
+
 def test_a_bundle_serves_its_direction_alone():
     with pytest.raises(BundleError, match=r"expected a bundle that takes reco jets \(direction 'correct'\)"):
         IQNCorrector("cms-delphes-ak4")

@@ -17,7 +17,6 @@ from coffea_iqn.numerics.arrays import Floats
 
 OPSET, IR_VERSION = 18, 9
 SINGLE, WHOLE, TRUTH = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)
-ELEMENT = {SINGLE: TensorProto.FLOAT, WHOLE: TensorProto.INT64}
 COMPARISONS = ("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal")
 
 
@@ -107,12 +106,12 @@ class Column:
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return self.graph.namespace
 
-    def of(self, op: str, *others: Any, dtype: np.dtype[Any] | None = None, first: bool = True) -> Column:
+    def of(self, op: str, *others: Any, first: bool = True) -> Column:
         """What an operator gives of this and others; numbers are taken as of this one's type."""
         mine = self.graph.add("Cast", self, to=TensorProto.FLOAT) if self.dtype == TRUTH else self
         given = [other if isinstance(other, Column) else np.asarray(other, dtype=mine.dtype) for other in others]
         made = TRUTH if op in COMPARISONS else mine.dtype
-        return self.graph.add(op, *([mine, *given] if first else [*given, mine]), dtype=dtype or made)
+        return self.graph.add(op, *([mine, *given] if first else [*given, mine]), dtype=made)
 
     __add__ = __radd__ = _binary("Add")
     __mul__ = __rmul__ = _binary("Mul")

@@ -121,18 +121,22 @@ def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, N_COLUMNS))
     reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)
     bare, efficiency = resident.respond(gen, tau)
-    assert {tensor.device.type for tensor in (reco, found, bare, efficiency)} == {"meta"}
+    median = resident.median_pt(gen, context, threshold=15.0)
+    assert {tensor.device.type for tensor in (reco, found, bare, efficiency, median)} == {"meta"}
     assert (reco.shape, found.shape, found.dtype) == ((n_jets, 4), (n_jets,), torch.bool)
+    assert median.shape == (n_jets,)
     assert all(not p.is_meta for p in emulator.network.module.parameters())
 
 
 @pytest.mark.parametrize("device", ["auto", *DEVICES])
 def test_folders_on_a_device(device):
     events = open_events("qcd_ak4.root", entry_stop=300)
-    usual = IQNFolder("cms-delphes-ak4", acceptance=False)(events.GenJet, events)
-    there = IQNFolder("cms-delphes-ak4", acceptance=False, device=device)(events.GenJet, events)
+    options = {"acceptance": False, "variations": ["jer"]}
+    usual = IQNFolder("cms-delphes-ak4", **options)(events.GenJet, events)
+    there = IQNFolder("cms-delphes-ak4", device=device, **options)(events.GenJet, events)
     for name in ("pt", "mass"):
-        np.testing.assert_allclose(ak.flatten(there[name]), ak.flatten(usual[name]), rtol=1e-4, atol=1e-4)
+        for a, b in ((there, usual), (there.JER.up, usual.JER.up)):
+            np.testing.assert_allclose(ak.flatten(a[name]), ak.flatten(b[name]), rtol=1e-4, atol=1e-4)
 
 
 def test_devices_that_are_none():

@@ -223,11 +223,11 @@ def _train(arguments: argparse.Namespace) -> None:
     members = []
     try:
         with _TrainingProgress(settings, arguments=arguments) as progress:
+            options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
             if teacher is None:
-                options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
                 emulator = emulators.train(pairs, settings, unmatched, checkpoint=checkpoint, **options)
             else:
-                emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, watch=progress.watch)
+                emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, **options)
             for k in range(arguments.ensemble):
                 progress.member = f"member {k + 1} of {arguments.ensemble}, "
                 jets, others = bootstrapped(sample, settings.seed, k)

@@ -48,6 +48,7 @@ def distil(
     *,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
+    device: str = "cpu",
 ) -> Emulator:
     """An emulator of smaller networks that draws as the teacher does.
 
@@ -57,7 +58,7 @@ def distil(
     pairs: gen jets, their context, and their reco jets.
     settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; then come
         two thirds as many on the reco jets, with twice the batch size and half the learning rate.
-    checkpoint, watch: as of `training.train`.
+    checkpoint, watch, device: as of `training.train`.
 
     Returns
     -------
@@ -75,10 +76,10 @@ def distil(
     if checkpoint is not None:
         claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    known = teacher.on("cpu")
+    known = teacher.on(device)
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
-    course = Course(settings.blind, settings.shares, "cpu", checkpoint, watch, budget)
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
     held_out = pairs.lot < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
@@ -103,7 +104,7 @@ def distil(
 
     def quantile_loss(inputs: Tensor, gen: Tensor, generator: torch.Generator) -> Tensor:
         seen, seen_by_teacher = described(origin, inputs), described(known.origin, inputs)
-        tau = torch.rand(len(inputs), network.n_targets, generator=generator).clamp(TINY, 1.0 - TINY)
+        tau = torch.rand(len(inputs), network.n_targets, generator=generator).clamp(TINY, 1.0 - TINY).to(inputs.device)
         with torch.no_grad():
             bounds_of = partial(known.variables.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
             y = known.network.sample(tau, seen_by_teacher, bounds_of)
@@ -134,7 +135,7 @@ def distil(
         fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     for part in (origin, network, gate):
         if part is not None:
-            part.eval()
+            part.to("cpu").eval()
     networks = {"network": network, "acceptance": gate, "origin": origin}
     made: dict[str, Any] = {name: module and Network.of(module) for name, module in networks.items()}
     return Emulator(variables=v, unmatched=teacher.unmatched, card=_card(teacher, pairs, settings, fits), **made)

@@ -151,7 +151,8 @@ def _learn_law(
         return functional.cross_entropy(number(inputs), numbers)
 
     def jets_loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
-        return jets.loss(inputs, target, (ends[0].expand_as(target), ends[1].expand_as(target)), generator)
+        least, most = (end.to(target.device).expand_as(target) for end in ends)
+        return jets.loss(inputs, target, (least, most), generator)
 
     def inputs_of(columns: Floats) -> Tensor:
         return torch.from_numpy(input_scale.apply(columns))

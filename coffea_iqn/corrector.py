@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,12 +13,13 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.data import CORRECTIONS
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_of_a_part
 from coffea_iqn.events.collections import flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
-from coffea_iqn.folder import OutsideDomainWarning, check_level, vectors, warn_of_a_part
+from coffea_iqn.folder import vectors
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
-from coffea_iqn.jets.features import ETA, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
 from coffea_iqn.numerics.lattice import lattice
@@ -204,31 +204,14 @@ class IQNCorrector:
 
     def _known(self, jets: JetTable) -> Singles:
         """What is known of reco jets, found fit to be corrected, (N, 68)."""
-        self._check(jets)
+        check_valid(jets, "reco jets")
+        outside_domain(jets.values, self.card, str(self.model), "reco")
         context = reco_events(jets).context()
         if not self.any_radius:
             distances = radii.histogram(nearest_distance(context))
             shipped = bundle.shipped_radii("correct")
             radii.check(self.card["jets"]["radius"], distances, shipped, what="reco jets")
         return context
-
-    def _check(self, jets: JetTable) -> None:
-        n_invalid = int((~jets.valid()).sum())
-        if n_invalid:
-            msg = f"reco jets: expected finite numbers and pt above 0, got {n_invalid} of {len(jets.values)} otherwise"
-            raise ValueError(msg)
-        domain = self.card.get("domain") or {}
-        if not domain:
-            return
-        (low, high), (_, outer) = domain["reco_pt"], domain["reco_abs_eta"]
-        pt, abs_eta = jets.values[:, PT], np.abs(jets.values[:, ETA])
-        n_outside = int(((pt < low) | (pt > high) | (abs_eta > outer)).sum())
-        if n_outside:
-            msg = (
-                f"{n_outside} of {len(pt)} reco jets are outside the domain of {self.model} (pt {low:g} to {high:g} "
-                f"GeV, |eta| below {outer:g}); they are corrected all the same"
-            )
-            warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
 
 
 def _jagged(table: JetTable, fields: dict[str, Any]) -> ak.Array:

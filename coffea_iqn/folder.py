@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
@@ -16,174 +14,41 @@ import vector
 
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
-from coffea_iqn.emulator.emulator import BACKENDS, Emulator, Prepared
+from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.emulator.marginals import Marginal
-from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
+from coffea_iqn.events.checks import (
+    MissingContextWarning,
+    OutsideDomainWarning,
+    PartOfEventWarning,
+    check_level,
+    check_valid,
+    outside_domain,
+    warn_of_a_part,
+    warn_of_what_lacks,
+)
+from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
+from coffea_iqn.folding import Folding
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
-from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
-from coffea_iqn.jets.matching import crowded
+from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, interleaved
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
-from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, SIDES, Asked, Draw, Size, asked_of
 
-APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
-MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
-
-
-@dataclass(frozen=True)
-class Folding:
-    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
-
-    radius: of the jets; None where the bundle does not say.
-    name: the systematic that its jets are.
-    found: variations of which gen jets are found.
-    with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
-    """
-
-    emulator: Prepared
-    acceptance: bool
-    unmatched: bool
-    raw_pt_min: float | None
-    radius: float | None
-    name: str = NOMINAL
-    found: tuple[Asked, ...] = ()
-    with_median: bool = False
-
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> dict[str, Drawn]:
-        """The reco jets of gen jets, by systematic.
-
-        Parameters
-        ----------
-        gen: the gen jets.
-        context: of them, (N, 68); None where the emulator takes none.
-        keys: `uniforms.event_keys` of the events, (events, 4).
-        replica: which of several independent draws.
-        """
-        jets = gen.jets
-        event, place = jets.event, jets.place
-        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
-        tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
-        reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
-        efficiencies = {self.name: efficiency}
-        for asked in self.found:
-            sides = asked.systematics.items()
-            efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
-        found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
-        if self.acceptance:
-            u = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
-            found = {name: u < one for name, one in efficiencies.items()}
-        return {
-            # what `_finish` draws again, it does in place
-            name: self._finish(
-                gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name
-            )
-            for name, one in found.items()
-        }
-
-    def _finish(
-        self,
-        gen: GenEvents,
-        reco: Floats,
-        found: Bools,
-        context: Floats | None,
-        keys: Words,
-        of_jets: Words,
-        replica: int,
-        name: str,
-    ) -> Drawn:
-        """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
-        event, place = gen.jets.event, gen.jets.place
-        if self.acceptance and self.radius is not None:
-            self._set_apart(gen, reco, found, context, of_jets, replica)
-        if self.with_median and name == self.name:
-            median = self.emulator.median_pt(gen.jets.values, reco[:, ETA], context, levels=gen.levels)
-            reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
-        made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
-        if not self.unmatched:
-            return made
-        four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
-        others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
-        # unmatched jets have none of the targets beside the four-momentum
-        beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
-        others = others._replace(values=np.concatenate([others.values, beside], axis=1))
-        return self._above_threshold(Drawn.joined([made, others]))
-
-    def _set_apart(
-        self, gen: GenEvents, reco: Floats, found: Bools, context: Floats | None, of_jets: Words, replica: int
-    ) -> None:
-        """Draw again, in place, reco jets within a radius of a harder one: no two jets of a clustering are so near.
-
-        What is so near to the last is lost: the harder one took its particles.
-        """
-        assert self.radius is not None
-        jets, n = gen.jets, self.emulator.emulator.network.n_targets
-        for attempt in range(APART):
-            rows = np.flatnonzero(crowded(self.radius, reco, found, jets.counts))
-            if not len(rows):
-                return
-            number = jets.place[rows] * APART + attempt
-            tau = levels(of_jets[rows], number, replica=replica, stream=STREAM_APART, n=n)
-            of_rows = None if context is None else context[rows]
-            reco[rows] = self.emulator.sample(jets.values[rows], tau, of_rows, levels=gen.levels)
-        found &= ~crowded(self.radius, reco, found, jets.counts)
-
-    def _draw_unmatched(
-        self,
-        gen: GenEvents,
-        event: Ints,
-        reco: Floats,
-        found: Bools,
-        context: Floats | None,
-        keys: Words,
-        of_jets: Words,
-        replica: int,
-    ) -> Drawn:
-        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model, jets = self.emulator.emulator.unmatched, gen.jets
-        assert model is not None
-
-        def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Floats:
-            number_of_jet = jets.place[rows] * MOST_UNMATCHED + number
-            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR)
-
-        def of_events(rows: Ints | slice, number: Ints | int) -> Floats:
-            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
-
-        how = self.emulator.all_compiled
-        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, compiled=how)
-        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, compiled=how)
-        events = np.concatenate([event[row], event_of_far])
-        none = np.full(len(events), -1)
-        return Drawn(np.concatenate([near, far]), events, none, none)
-
-    def _above_threshold(self, jets: Drawn) -> Drawn:
-        """The jets above raw_pt_min, where one is given."""
-        if self.raw_pt_min is None:
-            return jets
-        raw = SCALES[self.emulator.emulator.variables.scale].undo(jets.values.astype(np.float64))
-        return jets.where(raw[:, PT] > self.raw_pt_min)
-
-
+__all__ = [
+    "FoldCounts",
+    "Folded",
+    "IQNFolder",
+    "MissingContextWarning",
+    "OutsideDomainWarning",
+    "PartOfEventWarning",
+]
 INVALID = ("raise", "drop")
-
-
-class OutsideDomainWarning(UserWarning):
-    """Jets lie outside the range a bundle was trained for; they are folded, or corrected, all the same."""
-
-
-class MissingContextWarning(UserWarning):
-    """The gen jets lack something that a bundle knows to use; it folds them as jets of which that is unknown."""
-
-
-class PartOfEventWarning(UserWarning):
-    """Gen jets are a part of their collection, of which nobody says which: they get levels and neighbours of others."""
 
 
 class FoldCounts(NamedTuple):
@@ -230,8 +95,6 @@ class Folded(NamedTuple):
 
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
-_WARNED: set[str] = set()
-OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # what collections of gen jets are called
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 
 
@@ -464,9 +327,9 @@ class IQNFolder:
             raise ValueError(msg)
         check_level(gen, events, "gen")
         warn_of_a_part(gen, events, len(jets.values), "gen jets")
-        valid = self._valid(jets)
+        valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
         known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
-        n_outside = self._outside_domain(known.jets.values)
+        n_outside = outside_domain(known.jets.values, self.card, self.model, "gen")
         keys = identity_keys(events, self.seed, self.identity)
         foldings = self._foldings()
         takes_context = any(folding.emulator.emulator.variables.context for folding in foldings)
@@ -490,7 +353,7 @@ class IQNFolder:
             first_row += len(part.jets.values)
         if len(known.jets.values):
             for model, folding in zip((self.model, *(where for _, where, _ in self.others)), foldings, strict=True):
-                _warn_of_what_lacks(model, folding.emulator.emulator, told)
+                warn_of_what_lacks(model, folding.emulator.emulator.variables.context, told)
             self._check_radius(gen, distances)
         columns = {folding.name: (*VARIABLES, *folding.emulator.emulator.variables.more) for folding in foldings}
         tables = {
@@ -624,13 +487,14 @@ class IQNFolder:
         pairs = JaggedPairs.of(gen, other, other_is=other_is)
         whole = collection_of(gen, events)
         jets = flatten_jets(whole)
-        known = gen_events(whole, events, jets, self._valid(jets), self.names, radius=self._radius)
+        valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
+        known = gen_events(whole, events, jets, valid, self.names, radius=self._radius)
         rows = pairs.rows(known.jets)
         context = known.context()
         if len(rows):
-            _warn_of_what_lacks(self.model, self.emulator, set(known_levels(context, known.levels)))
+            warn_of_what_lacks(self.model, self.emulator.variables.context, known_levels(context, known.levels))
             self._check_radius(whole, radii.histogram(nearest_distance(context)))
-            self._outside_domain(known.jets.values[rows])
+            outside_domain(known.jets.values[rows], self.card, self.model, "gen")
         takes_context = bool(self.emulator.variables.context)
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
 
@@ -638,20 +502,6 @@ class IQNFolder:
         """The law of one variable, and its column."""
         made = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
         return made, VARIABLES.index(variable)
-
-    def _valid(self, jets: JetTable) -> Bools:
-        """Which gen jets are jets, (N,).
-
-        Raises
-        ------
-        ValueError: when some are not, and are not to be dropped.
-        """
-        valid = jets.valid()
-        n_invalid = int((~valid).sum())
-        if n_invalid and self.invalid == "raise":
-            msg = f"gen jets: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
-            raise ValueError(msg)
-        return valid
 
     @property
     def _radius(self) -> float | None:
@@ -688,34 +538,6 @@ class IQNFolder:
                 torch.set_num_threads(1)
         return emulator
 
-    def _outside_domain(self, values: Floats) -> int:
-        """How many jets lie outside the bundle's domain; warns of it once a process."""
-        domain = self.card.get("domain")
-        if domain is None:
-            return 0
-        (pt_min, pt_max), (eta_min, eta_max) = domain["gen_pt"], domain["gen_abs_eta"]
-        pt, abs_eta = values[:, PT], np.abs(values[:, ETA])
-        n = int(((pt < pt_min) | (pt > pt_max) | (abs_eta < eta_min) | (abs_eta > eta_max)).sum())
-        if n and self.hash not in _WARNED:
-            _WARNED.add(self.hash)
-            msg = (
-                f"{n} of {len(values)} gen jets are outside the domain of {self.model} "
-                f"(pt {pt_min:g} to {pt_max:g} GeV, |eta| {eta_min:g} to {eta_max:g}); they are folded all the same"
-            )
-            warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
-        return n
-
-
-def _warn_of_what_lacks(model: str, emulator: Emulator, known: set[str]) -> None:
-    """Warn once a process of what a bundle could use and gen jets, of which these levels are known, lack."""
-    lacking = [level for level in emulator.variables.context if level not in known]
-    warned = f"{emulator.card['hash']} {lacking}"
-    if lacking and warned not in _WARNED:
-        _WARNED.add(warned)
-        told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
-        msg = f"gen jets lack {', '.join(told)}, which {model} knows to use: folded as unknown"
-        warnings.warn(msg, MissingContextWarning, stacklevel=4)
-
 
 def _jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Asked] = ()) -> ak.Array:
     """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets."""
@@ -747,40 +569,6 @@ def _jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Ask
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
     made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
-
-
-def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
-    """Refuse jets of the other level, "gen" or "reco", where the name of their collection tells.
-
-    Raises
-    ------
-    ValueError: for gen jets where reco jets are meant; for others where gen jets are meant, in events that have some.
-    """
-    name = jets.layout.purelist_parameter("collection_name")
-    if name is None:
-        return
-    gen = [other for other in (() if events is None else events.fields) if OF_GEN.search(other) and "." not in other]
-    of_gen = OF_GEN.search(name) is not None
-    if of_gen == (level == "gen") or (level == "gen" and not gen):
-        return
-    advice = "an IQNFolder folds gen jets" if level == "reco" else f"the events have {gen[0]}; an IQNCorrector corrects"
-    msg = f"{level} jets: expected a collection of {level} level, got {name}: {advice}"
-    raise ValueError(msg)
-
-
-def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str) -> None:
-    """Warn once a process of jets, so many of what, that are a part of their collection."""
-    collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
-    if "genJetIdx" in jets.fields or collection not in events.fields or collection in _WARNED:
-        return
-    n_all = int(ak.sum(ak.num(events[collection], axis=1)))
-    if 0 < n_jets < n_all:
-        _WARNED.add(collection)
-        msg = (
-            f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field genJetIdx: "
-            "they are taken for the first of each event, and those cut for nobody's neighbours"
-        )
-        warnings.warn(msg, PartOfEventWarning, stacklevel=4)
 
 
 def vectors() -> tuple[str, Any]:

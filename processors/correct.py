@@ -12,10 +12,10 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
+from coffea_iqn.events.checks import check_level
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights
 from coffea_iqn.files.skims import Skim
-from coffea_iqn.folder import check_level
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES

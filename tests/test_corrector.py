@@ -13,7 +13,7 @@ from coffea_iqn import IQNCorrector, IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.closure import median_table
 from coffea_iqn.data import CORRECTIONS, sample_path
-from coffea_iqn.folder import PartOfEventWarning
+from coffea_iqn.events.checks import PartOfEventWarning
 from coffea_iqn.processors import IQNCorrectProcessor, PairsProcessor
 from conftest import collect, one_error, open_events, run, run_over, undrawn
 

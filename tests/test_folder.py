@@ -10,11 +10,11 @@ import pytest
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
-import coffea_iqn.folder
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
+from coffea_iqn.events import checks
+from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
 from coffea_iqn.events.identity import identity_keys
-from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, levels
 from coffea_iqn.training.emulators import train
@@ -255,7 +255,7 @@ def test_events_without_identity_are_refused(folder, nano_events):
 
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.OutsideDomainWarning")
 def test_jets_outside_the_domain_are_folded_counted_and_warned_of_once(folder, nano_events, monkeypatch):
-    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    monkeypatch.setattr(checks, "_WARNED", set())
     gen = nano_events.GenJet
     low, high = folder.card["domain"]["gen_pt"]
     n = int(ak.sum((gen.pt < low) | (gen.pt > high) | (abs(gen.eta) > folder.card["domain"]["gen_abs_eta"][1])))
@@ -301,7 +301,7 @@ def test_a_user_bundle_by_path(emulator_bundle, nano_events):
 
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.MissingContextWarning")
 def test_missing_context_is_warned_of_once(nano_events, monkeypatch):
-    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    monkeypatch.setattr(checks, "_WARNED", set())
     folder = IQNFolder("cms-delphes-ak5", any_radius=True)
     bare = nano_events.GenJet[["pt", "eta", "phi", "mass"]]
     with pytest.warns(MissingContextWarning, match="lack flavour, composition, which") as caught:
@@ -386,7 +386,7 @@ def test_gen_jets_of_a_part_are_the_matched_ones(nano_events):
 
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.PartOfEventWarning")
 def test_a_part_of_a_collection_is_warned_of_once(folder, nano_events, monkeypatch):
-    monkeypatch.setattr(coffea_iqn.folder, "_WARNED", set())
+    monkeypatch.setattr(checks, "_WARNED", set())
     gen = nano_events.GenJet
     hard = gen[gen.pt > 20.0]
     some = nano_events[:50]

@@ -11,10 +11,10 @@ from typing import Any
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, checked, text
 from coffea_iqn.commands.terminal import log, show_progress
+from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
-from coffea_iqn.folder import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS

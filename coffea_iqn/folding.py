@@ -1,0 +1,153 @@
+"""How the gen jets of events are folded: reco jets found or lost, apart from each other, and those of no gen jet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from coffea_iqn.emulator.emulator import Prepared
+from coffea_iqn.events.collections import GenEvents
+from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
+from coffea_iqn.jets.matching import crowded
+from coffea_iqn.jets.table import NOMINAL, Drawn
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.variations import Asked
+
+APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
+MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
+
+
+@dataclass(frozen=True)
+class Folding:
+    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
+
+    radius: of the jets; None where the bundle does not say.
+    name: the systematic that its jets are.
+    found: variations of which gen jets are found.
+    with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
+    """
+
+    emulator: Prepared
+    acceptance: bool
+    unmatched: bool
+    raw_pt_min: float | None
+    radius: float | None
+    name: str = NOMINAL
+    found: tuple[Asked, ...] = ()
+    with_median: bool = False
+
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> dict[str, Drawn]:
+        """The reco jets of gen jets, by systematic.
+
+        Parameters
+        ----------
+        gen: the gen jets.
+        context: of them, (N, 68); None where the emulator takes none.
+        keys: `uniforms.event_keys` of the events, (events, 4).
+        replica: which of several independent draws.
+        """
+        jets = gen.jets
+        event, place = jets.event, jets.place
+        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
+        tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
+        reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
+        efficiencies = {self.name: efficiency}
+        for asked in self.found:
+            sides = asked.systematics.items()
+            efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
+        found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
+        if self.acceptance:
+            u = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+            found = {name: u < one for name, one in efficiencies.items()}
+        return {
+            # what `_finish` draws again, it does in place
+            name: self._finish(
+                gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name
+            )
+            for name, one in found.items()
+        }
+
+    def _finish(
+        self,
+        gen: GenEvents,
+        reco: Floats,
+        found: Bools,
+        context: Floats | None,
+        keys: Words,
+        of_jets: Words,
+        replica: int,
+        name: str,
+    ) -> Drawn:
+        """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
+        event, place = gen.jets.event, gen.jets.place
+        if self.acceptance and self.radius is not None:
+            self._set_apart(gen, reco, found, context, of_jets, replica)
+        if self.with_median and name == self.name:
+            median = self.emulator.median_pt(gen.jets.values, reco[:, ETA], context, levels=gen.levels)
+            reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
+        made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
+        if not self.unmatched:
+            return made
+        four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
+        others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
+        # unmatched jets have none of the targets beside the four-momentum
+        beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
+        others = others._replace(values=np.concatenate([others.values, beside], axis=1))
+        return self._above_threshold(Drawn.joined([made, others]))
+
+    def _set_apart(
+        self, gen: GenEvents, reco: Floats, found: Bools, context: Floats | None, of_jets: Words, replica: int
+    ) -> None:
+        """Draw again, in place, reco jets within a radius of a harder one: no two jets of a clustering are so near.
+
+        What is so near to the last is lost: the harder one took its particles.
+        """
+        assert self.radius is not None
+        jets, n = gen.jets, self.emulator.emulator.network.n_targets
+        for attempt in range(APART):
+            rows = np.flatnonzero(crowded(self.radius, reco, found, jets.counts))
+            if not len(rows):
+                return
+            number = jets.place[rows] * APART + attempt
+            tau = levels(of_jets[rows], number, replica=replica, stream=STREAM_APART, n=n)
+            of_rows = None if context is None else context[rows]
+            reco[rows] = self.emulator.sample(jets.values[rows], tau, of_rows, levels=gen.levels)
+        found &= ~crowded(self.radius, reco, found, jets.counts)
+
+    def _draw_unmatched(
+        self,
+        gen: GenEvents,
+        event: Ints,
+        reco: Floats,
+        found: Bools,
+        context: Floats | None,
+        keys: Words,
+        of_jets: Words,
+        replica: int,
+    ) -> Drawn:
+        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
+        model, jets = self.emulator.emulator.unmatched, gen.jets
+        assert model is not None
+
+        def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Floats:
+            number_of_jet = jets.place[rows] * MOST_UNMATCHED + number
+            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR)
+
+        def of_events(rows: Ints | slice, number: Ints | int) -> Floats:
+            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
+
+        how = self.emulator.all_compiled
+        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, compiled=how)
+        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, compiled=how)
+        events = np.concatenate([event[row], event_of_far])
+        none = np.full(len(events), -1)
+        return Drawn(np.concatenate([near, far]), events, none, none)
+
+    def _above_threshold(self, jets: Drawn) -> Drawn:
+        """The jets above raw_pt_min, where one is given."""
+        if self.raw_pt_min is None:
+            return jets
+        raw = SCALES[self.emulator.emulator.variables.scale].undo(jets.values.astype(np.float64))
+        return jets.where(raw[:, PT] > self.raw_pt_min)

@@ -113,6 +113,7 @@ def test_all_of_a_training_is_on_its_device(training, monkeypatch):
     monkeypatch.setattr(batches, "fit", fit)
     monkeypatch.setattr(batches, "with_prompt", lambda *_: torch.arange(5))  # which looks at numbers
     monkeypatch.setattr(Emulator, "on", lambda self, device: Resident.of(self, torch.device(device)))
+
     # there are no numbers to come back
     def moved(module, device, **how):
         return to(module, device, **how) if str(device) == "meta" else module.to_empty(device=device)

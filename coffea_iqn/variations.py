@@ -22,11 +22,11 @@ from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exp, log
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import Range
 
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes
-LEAST = 2.0**-24  # a level in (0, 1) in single precision, and 1 less it
 
 
 class Draw(NamedTuple):
@@ -292,5 +292,5 @@ def morphed(
     -------
     reco jets (N, 4); those that source emulated come out as target emulates them at the same levels.
     """
-    tau = source.cdf(gen, reco, context, within_atom=within_atom).clip(LEAST, 1.0 - LEAST)
+    tau = source.cdf(gen, reco, context, within_atom=within_atom).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
     return target.sample(gen, tau, context)

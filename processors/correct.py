@@ -86,8 +86,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if self.reco not in events.fields:
             msg = f"reco jets: expected a collection {self.reco}, found none"
             raise ValueError(msg)
-        weights = event_weights(events)
-        filler = filling.Filler(dataset, np.ones(len(events)) if weights is None else weights)
+        filler = filling.Filler(dataset, event_weights(events))
         check_level(events[self.reco], events, "reco")
         reco = flatten_jets(events[self.reco])
         if self.take == "draw":

@@ -149,10 +149,6 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if self.gen not in events.fields:
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
             raise ValueError(msg)
-        weights = event_weights(events)
-        if weights is None:
-            weights = np.ones(len(events))
-
         gen_table = flatten_jets(events[self.gen])
         folded = self.folder.fold_table(events[self.gen], events, jets=gen_table)
         levels = {"gen": [folded.gen], "reco": folded.reco}
@@ -162,7 +158,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         files = []
         if self.skim is not None:
             files = [str(self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied))]
-        filler = filling.Filler(dataset, weights)
+        filler = filling.Filler(dataset, event_weights(events))
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
             n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)

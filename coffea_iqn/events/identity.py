@@ -192,10 +192,10 @@ def file_uuid(events: ak.Array) -> str:
     return str(getattr(getattr(factory, "file_handle", None), "uuid", ""))
 
 
-def event_weights(events: ak.Array) -> Doubles | None:
+def event_weights(events: ak.Array) -> Doubles:
     """GenWeight (NanoAOD), Event.Weight (Delphes) or the first of EventInfo.mcEventWeights (PHYSLITE), (events,).
 
-    None where the file has none of them.
+    Ones where the file has none of them.
     """
     if "genWeight" in events.fields:
         weight = events["genWeight"]
@@ -204,5 +204,5 @@ def event_weights(events: ak.Array) -> Doubles | None:
     elif "EventInfo" in events.fields and "mcEventWeights" in events["EventInfo"].fields:
         weight = events["EventInfo"]["mcEventWeights"][:, 0]
     else:
-        return None
+        return np.ones(len(events))
     return numbers(weight).astype(np.float64)

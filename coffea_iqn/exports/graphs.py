@@ -31,9 +31,9 @@ from coffea_iqn.iqn.network import (
 )
 from coffea_iqn.jets.context import N_COLUMNS
 from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
-LEAST_LEVEL = 2.0**-24
 FARTHEST = 80.0  # logit of what is as good as 0 or 1, and no exponential of it overflows
 LOST = (
     "It draws no reco jets without a gen jet, and does not set jets apart that come out within a radius of each other. "

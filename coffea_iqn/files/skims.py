@@ -121,9 +121,7 @@ class Skim:
         varied: Mapping[str, Sequence[JetTable]],
         index: str,
     ) -> dict[str, ak.Array]:
-        weights = event_weights(events)
-        weights = np.ones(len(events)) if weights is None else weights
-        k = len(reco)
+        weights, k = event_weights(events), len(reco)
         once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
         once |= {"genWeight": (weights / k).astype(np.float32)}
         kept = self._kept(events)

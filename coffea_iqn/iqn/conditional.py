@@ -12,8 +12,7 @@ from array_api_compat import array_namespace
 
 from coffea_iqn.iqn.network import BELOW_BOUND, LEAST_INSIDE, STEP_MIN
 from coffea_iqn.iqn.splines import Array, inverse, positive, spline
-
-LEAST_LEVEL = 2.0**-24
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 Bounds = tuple[Array, Array]
 """The least and the greatest value that a target of each row can have, (N,) each, or of all targets, (N, n) each."""

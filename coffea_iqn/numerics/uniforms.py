@@ -38,6 +38,7 @@ M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
 DROPPED, HALF, STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
+LEAST_LEVEL = 2.0**-24  # the least that is drawn; the greatest is 1 less it
 
 
 @kernel

@@ -116,7 +116,6 @@ def response_sums(
         msg = f"model {model}: expected a SplineIQN, got {emulator.network.type}, whose quantiles may cross"
         raise ValueError(msg)
     weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
-    weights = np.ones(len(events)) if weights is None else weights
     if weights.shape != (len(events),):
         msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
         raise ValueError(msg)

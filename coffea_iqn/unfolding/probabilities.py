@@ -18,9 +18,9 @@ from torch import Tensor
 from coffea_iqn.iqn.device import in_blocks, in_blocks_of_torch
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, UNSCALED
 from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 LEAST = 1e-7  # less than that single precision does not tell from nothing
-LEAST_LEVEL = 2.0**-24
 ROWS = 1024  # gen jets at a time: each has a row for every edge and node
 
 

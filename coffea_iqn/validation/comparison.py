@@ -26,10 +26,10 @@ from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import COUNT, GEV, SEED
 from coffea_iqn.training.pairs import JetPairs
 
-TINY = 2.0**-24
 REDRAWS = 100
 
 
@@ -143,7 +143,7 @@ def draw_above(
     """Emulated jets (N, 4) above a threshold [GeV]: exactly where the network can, else drawn again until they are."""
 
     def levels(n: int) -> Floats:
-        return generator.uniform(TINY, 1.0 - TINY, (n, emulator.network.n_targets)).astype(np.float32)
+        return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_targets)).astype(np.float32)
 
     if emulator.network.exact:
         return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)[:, :4]

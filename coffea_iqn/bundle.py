@@ -4,6 +4,8 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
 
     schema_version   integer; this library reads version 6, and what versions 4 and 5 say in other words
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
+    objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
+                     null, or no such key, where there is none
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
                      jet scale, standardisations, compression, levels of context, threshold, support
@@ -30,6 +32,7 @@ from safetensors.numpy import save as save_arrays
 
 from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Unmatched
 from coffea_iqn.files.atomic import is_taken
@@ -41,6 +44,8 @@ from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLE
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import MORE, TARGETS
 from coffea_iqn.numerics.arrays import Floats, Singles
+from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import check_choice
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
@@ -53,6 +58,7 @@ def describe(emulator: Emulator) -> dict[str, Any]:
     return {
         **{name: None if part is None else dict(part.description) for name, part in parts.items()},
         "unmatched": None if emulator.unmatched is None else _describe_unmatched(emulator.unmatched),
+        "objects": None if emulator.objects is None else _describe_objects(emulator.objects),
         "variables": _describe_variables(emulator.variables),
         "card": emulator.card,
     }
@@ -61,9 +67,9 @@ def describe(emulator: Emulator) -> dict[str, Any]:
 def weights_of(emulator: Emulator) -> dict[str, Singles]:
     """The weights of all networks of an emulator, by name."""
     networks = {"network": emulator.network, "acceptance": emulator.acceptance, "origin": emulator.origin}
-    if emulator.unmatched is not None:
-        for kind, law in emulator.unmatched.laws.items():
-            networks |= {f"unmatched.{kind}.number": law.number, f"unmatched.{kind}.jets": law.targets}
+    for part, model in (("unmatched", emulator.unmatched), ("objects", emulator.objects)):
+        for name, law in ({} if model is None else model.laws).items():
+            networks |= {f"{part}.{name}.number": law.number, f"{part}.{name}.jets": law.targets}
     return {
         f"{name}.{key}": np.ascontiguousarray(array)
         for name, network in networks.items()
@@ -103,8 +109,9 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     unmatched = None
     if content["unmatched"] is not None:
         unmatched = _unmatched(content["unmatched"], variables, arrays)
+    objects = None if content.get("objects") is None else _objects(content["objects"], variables, arrays)
     _check_card(content["card"])
-    return Emulator(network, variables, gate, origin, unmatched, dict(content["card"]))
+    return Emulator(network, variables, gate, origin, unmatched, objects, dict(content["card"]))
 
 
 def _network(name: str, types: Collection[str], description: Any, arrays: Arrays) -> Network:
@@ -223,17 +230,80 @@ def _plain(scale: Standardisation) -> dict[str, list[float]]:
 
 
 def _describe_unmatched(model: Unmatched) -> dict[str, Any]:
-    laws = {
-        kind: {
-            "number": dict(law.number.description),
-            "jets": dict(law.targets.description),
-            "input_scale": _plain(law.input_scale),
-            "target_scale": _plain(law.target_scale),
-            "bounds": law.bounds.tolist(),
-        }
-        for kind, law in model.laws.items()
-    }
+    laws = {kind: _describe_law(law) for kind, law in model.laws.items()}
     return {**laws, "context": list(model.context), "reach": model.reach, "raw_pt_min": model.raw_pt_min}
+
+
+def _describe_law(law: Law) -> dict[str, Any]:
+    return {
+        "number": None if law.number is None else dict(law.number.description),
+        "jets": None if law.targets is None else dict(law.targets.description),
+        "input_scale": _plain(law.input_scale),
+        "target_scale": _plain(law.target_scale),
+        "bounds": law.bounds.tolist(),
+    }
+
+
+def _describe_objects(model: Objects) -> dict[str, Any]:
+    return {
+        "laws": {name: _describe_law(law) for name, law in model.laws.items()},
+        "pt_min": list(model.pt_min),
+        "isolation": list(model.isolation),
+        "context": list(model.context),
+    }
+
+
+def _law(name: str, described: Any, arrays: Arrays, n_inputs: int, n_targets: int) -> Law:
+    """A law from its description and weights: of so many inputs, with a number, targets, or both."""
+    described = _object(name, described)
+    number = jets = None
+    if described["number"] is not None:
+        number = _network(f"{name}.number", ("NumberNetwork",), described["number"], arrays)
+        _check_inputs(name, number, n_inputs)
+    if described["jets"] is not None:
+        jets = _network(f"{name}.jets", MEMBERS, described["jets"], arrays)
+        _check_inputs(name, jets, n_inputs)
+        if jets.n_targets != n_targets:
+            msg = f"{name}: expected {n_targets} targets, got {jets.n_targets}"
+            raise ValueError(msg)
+    scales = (
+        _standardisation("input_scale", described, n_inputs),
+        _standardisation("target_scale", described, n_targets),
+    )
+    bounds = _array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)
+    if not (bounds[0] < bounds[1]).all():
+        msg = f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}"
+        raise ValueError(msg)
+    return Law(number, jets, *scales, bounds)
+
+
+def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
+    """The model of objects from its description and weights."""
+    content = _object("objects", content)
+    context, described = _levels(content["context"]), _object("objects laws", content["laws"])
+    of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
+    known = {JETS: (of_jets, 0), MISSING: (N_MISSING, 2)}
+    for kind in KINDS:
+        known |= {f"{kind.name}{what}": (n, 4) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
+    wanted = {*(kind.name for kind in KINDS), JETS, MISSING}
+    if not wanted <= set(described) <= set(known):
+        odd = min((wanted - set(described)) | (set(described) - set(known)))
+        msg = f"objects: expected laws of {', '.join(sorted(wanted))}, and of {', '.join(sorted(known))}, got {odd!r}"
+        raise ValueError(msg)
+    laws = {name: _law(f"objects.{name}", described[name], arrays, *known[name]) for name in described}
+    for name, law in laws.items():
+        if (law.number is None) != (name == MISSING) or (law.targets is None) != (name == JETS):
+            msg = f"objects {name}: expected other networks"
+            raise ValueError(msg)
+        if law.targets is not None:
+            atoms = law.targets.description.get("atoms", [])
+            _check_atoms(name, law.targets, [ISOLATION] if atoms and name != MISSING else [])
+    pt_min = tuple(_number("objects pt_min", one, above=0.0) for one in content["pt_min"])
+    isolation = tuple(content["isolation"])
+    if len(pt_min) != len(KINDS) or len(isolation) != len(KINDS) or not all(type(one) is str for one in isolation):
+        msg = f"objects: expected pt_min and isolation of {len(KINDS)} kinds, got {pt_min} and {isolation}"
+        raise ValueError(msg)
+    return Objects(laws, pt_min, isolation, variables.inputs, context)
 
 
 def _unmatched(content: Mapping[str, Any], variables: Variables, arrays: Arrays) -> Unmatched:
@@ -247,18 +317,11 @@ def _unmatched(content: Mapping[str, Any], variables: Variables, arrays: Arrays)
     laws = {}
     for kind, n in columns.items():
         name = f"unmatched.{kind}"
-        described = _object(name, content[kind])
-        number = _network(f"{name}.number", ("NumberNetwork",), described["number"], arrays)
-        jets = _network(f"{name}.jets", MEMBERS, described["jets"], arrays)
-        _check_atoms(name, jets, [])
-        for part in (number, jets):
-            _check_inputs(name, part, n)
-        scales = (_standardisation("input_scale", described, n), _standardisation("target_scale", described, N_TARGETS))
-        bounds = _array(f"{name} bounds", described["bounds"], (2, N_TARGETS)).astype(np.float32)
-        if not (bounds[0] < bounds[1]).all():
-            msg = f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}"
+        laws[kind] = law = _law(name, content[kind], arrays, n, N_TARGETS)
+        if law.number is None or law.targets is None:
+            msg = f"{name}: expected a number and jets, got none"
             raise ValueError(msg)
-        laws[kind] = Law(number, jets, *scales, bounds)
+        _check_atoms(name, law.targets, [])
     near, far = laws["near"], laws["far"]
     names = variables.inputs, variables.scale
     return Unmatched(near, far, *names, context, reach, raw_pt_min, variables.support)

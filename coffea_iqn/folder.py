@@ -30,13 +30,14 @@ from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
-from coffea_iqn.folding import Folding
+from coffea_iqn.folding import Beside, Folding
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, interleaved
-from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.objects.kinds import COLUMNS, Found
 from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, SIDES, Asked, Draw, Size, asked_of
 
@@ -83,6 +84,9 @@ class Folded(NamedTuple):
     distances: `radii.histogram` of the nearest neighbours of the gen jets.
     least_keys: `identity.least_keys` of the events.
     varied: by systematic, as reco; of variations of the same jets row by row those of reco, whatever their pt.
+    objects: of each replica electrons, muons and photons by the name of their kind, of whole events alone; their rows
+        and places are those of prompt particles in their events, or −1.
+    missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), likewise.
     """
 
     gen: JetTable
@@ -91,6 +95,8 @@ class Folded(NamedTuple):
     distances: Ints
     least_keys: list[int]
     varied: dict[str, list[JetTable]]
+    objects: list[dict[str, JetTable]]
+    missing: list[Doubles]
 
 
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
@@ -311,15 +317,22 @@ class IQNFolder:
             msg = f"variations: expected those of the same jets, got {others[0]}: IQNFolder.varied has the jets of each"
             raise ValueError(msg)
         made = self.fold_table(gen, events, jets=jets)
-        return _jagged(made, gen, jets, self._of_jets), made.counts
+        return self.jagged(made, gen, jets), made.counts
 
-    def fold_table(self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None) -> Folded:
+    def jagged(self, made: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
+        """What `fold_table` made of gen jets, which are flat as jets, as calling the folder gives it."""
+        return _jagged(made, gen, jets, self._of_jets)
+
+    def fold_table(
+        self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None, objects: bool = False
+    ) -> Folded:
         """As calling the folder, but flat, with all that is found out on the way.
 
         Parameters
         ----------
         gen, events: as of calling the folder.
         jets: the same gen jets as a table, `events.flatten_jets(gen)`, where the caller has it.
+        objects: whether to draw whole events, as `event_folder.EventFolder` does.
         """
         jets = flatten_jets(gen) if jets is None else jets
         if len(jets.counts) != len(events):
@@ -331,9 +344,10 @@ class IQNFolder:
         known = gen_events(gen, events, jets, valid, self.names, radius=self._radius)
         n_outside = outside_domain(known.jets.values, self.card, self.model, "gen")
         keys = identity_keys(events, self.seed, self.identity)
-        foldings = self._foldings()
-        takes_context = any(folding.emulator.emulator.variables.context for folding in foldings)
+        foldings = self._foldings(objects=objects)
+        takes_context = objects or any(folding.emulator.emulator.variables.context for folding in foldings)
         drawn: dict[str, list[list[Drawn]]] = {}
+        beside: list[list[Beside]] = [[] for _ in range(self.replicas)]
         told: set[str] = set()
         distances = np.zeros(radii.N_BINS, dtype=np.int64)
         blocks = list(known.blocks(BLOCK))
@@ -345,8 +359,11 @@ class IQNFolder:
             if not self.any_radius and (context is not None or block.start == 0):
                 distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
             for replica, folding in product(range(self.replicas), foldings):
-                known_to_it = context if folding.emulator.emulator.variables.context else None
-                for name, found in folding.draw(part, known_to_it, keys[block], replica).items():
+                of_jets, others = folding.draw(part, context, keys[block], replica)
+                if others is not None:
+                    moved = others.found._replace(event=others.found.event + block.start)
+                    beside[replica].append(others._replace(found=moved))
+                for name, found in of_jets.items():
                     row = np.where(found.row >= 0, found.row + first_row, -1)
                     of_replicas = drawn.setdefault(name, [[] for _ in range(self.replicas)])
                     of_replicas[replica].append(found._replace(event=found.event + block.start, row=row))
@@ -369,7 +386,12 @@ class IQNFolder:
         n_lost = self.replicas * len(known.jets.values) - n_matched
         counts = FoldCounts(len(valid), int((~valid).sum()), n_outside, n_lost, n_made - n_matched)
         varied = {name: tables[name] for name in self.systematics[1:]}
-        return Folded(known.jets, reco, counts, distances, least_keys(keys), varied)
+        of_kinds, missing = [], []
+        for made in beside if objects else []:
+            every = Found.joined([one.found for one in made]).drawn()
+            of_kinds.append({name: one.table(len(jets.counts), COLUMNS) for name, one in every.items()})
+            missing.append(np.concatenate([one.missing for one in made]))
+        return Folded(known.jets, reco, counts, distances, least_keys(keys), varied, of_kinds, missing)
 
     def _vary_jets(self, drawn: list[JetTable]) -> dict[str, list[JetTable]]:
         """The nominal jets, without the column of the median where there is one, and variations of them."""
@@ -507,7 +529,7 @@ class IQNFolder:
     def _radius(self) -> float | None:
         return _radius_of(self.emulator)
 
-    def _foldings(self) -> list[Folding]:
+    def _foldings(self, *, objects: bool = False) -> list[Folding]:
         """The nominal one, and those of other bundles."""
         # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
         raw_pt_min = None if self.unmatched else self.raw_pt_min
@@ -515,7 +537,9 @@ class IQNFolder:
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
             emulator = self._one_thread(bundle.load(model, expected_hash=known_hash))
             prepared = emulator.prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-            made.append(Folding(prepared, self.acceptance, self.unmatched, self.raw_pt_min, self._radius, name))
+            made.append(
+                Folding(prepared, self.acceptance, self.unmatched, self.raw_pt_min, self._radius, objects, name)
+            )
         found = tuple(asked for asked in self.variations if asked.of == FOUND)
         with_median = any(asked.name == "JER" for asked in self.variations)
         return [replace(made[0], found=found, with_median=with_median), *made[1:]]

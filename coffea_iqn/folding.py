@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Prepared
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
-from coffea_iqn.jets.matching import crowded
+from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.objects.kinds import REACH, Found
 from coffea_iqn.variations import Asked
 
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
+
+
+class Beside(NamedTuple):
+    """What is drawn of events beside their jets: objects, and missing momentum, pt [GeV] and phi [rad], (events, 2)."""
+
+    found: Found
+    missing: Doubles
 
 
 @dataclass(frozen=True)
@@ -24,6 +33,7 @@ class Folding:
     """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
 
     radius: of the jets; None where the bundle does not say.
+    objects: whether whole events are drawn, with electrons, muons, photons and missing momentum.
     name: the systematic that its jets are.
     found: variations of which gen jets are found.
     with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
@@ -34,17 +44,20 @@ class Folding:
     unmatched: bool
     raw_pt_min: float | None
     radius: float | None
+    objects: bool = False
     name: str = NOMINAL
     found: tuple[Asked, ...] = ()
     with_median: bool = False
 
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Words, replica: int) -> dict[str, Drawn]:
-        """The reco jets of gen jets, by systematic.
+    def draw(
+        self, gen: GenEvents, context: Floats | None, keys: Words, replica: int
+    ) -> tuple[dict[str, Drawn], Beside | None]:
+        """The reco jets of gen jets, by systematic, and what else the events have, where it is drawn.
 
         Parameters
         ----------
         gen: the gen jets.
-        context: of them, (N, 68); None where the emulator takes none.
+        context: of them, (N, 68); None where nothing takes any.
         keys: `uniforms.event_keys` of the events, (events, 4).
         replica: which of several independent draws.
         """
@@ -52,7 +65,8 @@ class Folding:
         event, place = jets.event, jets.place
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
-        reco, efficiency = self.emulator.respond(jets.values, tau, context, levels=gen.levels)
+        known = context if self.emulator.emulator.variables.context else None
+        reco, efficiency = self.emulator.respond(jets.values, tau, known, levels=gen.levels)
         efficiencies = {self.name: efficiency}
         for asked in self.found:
             sides = asked.systematics.items()
@@ -61,13 +75,41 @@ class Folding:
         if self.acceptance:
             u = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
             found = {name: u < one for name, one in efficiencies.items()}
-        return {
+        if self.objects:
+            return self._draw_event(gen, reco, found[self.name], context, keys, of_jets, replica)
+        made = {
             # what `_finish` draws again, it does in place
-            name: self._finish(
-                gen, reco if len(found) == 1 else reco.copy(), one, context, keys, of_jets, replica, name
-            )
+            name: self._finish(gen, reco if len(found) == 1 else reco.copy(), one, known, keys, of_jets, replica, name)
             for name, one in found.items()
         }
+        return made, None
+
+    def _draw_event(
+        self,
+        gen: GenEvents,
+        reco: Floats,
+        reconstructed: Bools,
+        context: Floats | None,
+        keys: Words,
+        of_jets: Words,
+        replica: int,
+    ) -> tuple[dict[str, Drawn], Beside]:
+        """Whole events, in the order in which the detector decides: objects, jets, unmatched jets, missing momentum."""
+        model, how = self.emulator.emulator.objects, self.emulator.all_compiled
+        assert model is not None
+        assert gen.prompt is not None
+        assert gen.missing is not None
+        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, keys, replica, compiled=how)
+        found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys, replica, compiled=how)
+        known = context if self.emulator.emulator.variables.context else None
+        jets = self._finish(gen, reco, found, known, keys, of_jets, replica, self.name)
+        ends, all_of_them = np.cumsum(objects.counts(len(keys))), np.ones(len(objects.event), dtype=bool)
+        # what a jet and an object within a radius of each other are made of is the same, and the object's
+        jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
+        four = jets.values[:, : len(VARIABLES)].astype(np.float64)
+        raw = jets._replace(values=SCALES[self.emulator.emulator.variables.scale].undo(four))
+        missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys, replica, compiled=how)
+        return {self.name: jets}, Beside(objects, missing)
 
     def _finish(
         self,

@@ -225,12 +225,15 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | 
     for name in (Names() if names is None else names).missing:
         if name in events.fields:
             vector = events[name]
-            if "mpx" in vector.fields:
-                return _truth_missing_momentum(vector)
-            pt = vector["pt"] if "pt" in vector.fields else vector["MET"]
-            phi = vector["phi"] if "phi" in vector.fields else vector["Phi"]
-            return np.stack([numbers(pt), numbers(phi)], axis=1).astype(np.float64)
+            return _truth_missing_momentum(vector) if "mpx" in vector.fields else pt_and_phi(vector)
     return None
+
+
+def pt_and_phi(missing: ak.Array) -> Doubles:
+    """Pt [GeV] and phi [rad] of missing momentum, NanoAOD's or Delphes', (events, 2)."""
+    pt = missing["pt"] if "pt" in missing.fields else missing["MET"]
+    phi = missing["phi"] if "phi" in missing.fields else missing["Phi"]
+    return np.stack([numbers(pt), numbers(phi)], axis=1).astype(np.float64)
 
 
 def _truth_missing_momentum(terms: ak.Array) -> Doubles:

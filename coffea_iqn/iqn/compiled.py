@@ -292,10 +292,11 @@ class LawModel(NamedTuple):
 
 
 def compile_law(law: Any) -> LawModel:
-    """The numbers of a `Law` whose targets are drawn by a `SplineIQN`."""
-    parts, n_rows = [*parts_of(law.targets), part_of(law.number)], law.number.n_inputs + law.targets.n_targets
-    engine = engine_of(parts, law.input_scale, law.target_scale, n_rows, law.targets.description["atoms"])
-    return LawModel(engine, law.bounds, int(law.number.description["most"]))
+    """The numbers of a `Law` whose targets, where it has any, are drawn by a `SplineIQN`."""
+    parts, atoms = ([], ()) if law.targets is None else (parts_of(law.targets), law.targets.description["atoms"])
+    n_rows = len(law.input_scale.mean) + len(law.target_scale.mean)
+    engine = engine_of([*parts, part_of(law.number)], law.input_scale, law.target_scale, n_rows, atoms)
+    return LawModel(engine, law.bounds, 0 if law.number is None else int(law.number.description["most"]))
 
 
 @kernel
@@ -336,8 +337,11 @@ def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, o
 
 
 @kernel
-def draw(law: LawModel, columns: Singles, tau: Singles, targets: Singles) -> None:
-    """The targets, (N, n targets), overwritten, given columns (N, n), at levels (N, n targets)."""
+def draw(law: LawModel, columns: Singles, tau: Singles, least: Singles, targets: Singles) -> None:
+    """The targets, (N, n targets), overwritten, given columns (N, n), at levels (N, n targets).
+
+    least: standardised, of the first target of each row, (N,); (0,) for its bound.
+    """
     rows = law.engine.rows
     tile, one, two = blank(rows), blank(rows), blank(rows)
     n_targets, n_columns = len(law.engine.target_mean), columns.shape[1]
@@ -351,6 +355,9 @@ def draw(law: LawModel, columns: Singles, tau: Singles, targets: Singles) -> Non
             low, high, row = law.bounds[0, k], law.bounds[1, k], tau_tile[k]
             for t in range(n):
                 work[0, t], work[1, t] = low, high
+            if k == 0 and len(least):
+                for t in range(n):
+                    work[0, t] = least[start + t]
             draw_target(law.engine, k, tile, n_columns + k, row, n, work, one, two)
         for t in range(n):
             for k in range(n_targets):

@@ -474,7 +474,7 @@ def conditioning_variables(
     if np.sum(counts) != n_jets:
         msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
         raise ValueError(msg)
-    values, kind, of_event = (None, None, None) if prompt is None else prompt
+    values, kind, of_event, charge = (None, None, None, None) if prompt is None else prompt
     n_prompt = 0 if kind is None else len(kind)
     if of_event is not None and np.sum(of_event) != n_prompt:
         msg = f"prompt particles: expected {n_prompt} in all, got {np.sum(of_event)}"
@@ -493,6 +493,7 @@ def conditioning_variables(
             _plain("prompt particles", values, np.float32, (n_prompt, 3)),
             _plain("kinds of prompt particles", kind, np.int64, (n_prompt,)),
             _plain("counts of prompt particles", of_event, np.int64, (n_events,)),
+            _plain("charges of prompt particles", charge, np.int64, (n_prompt,)),
         ),
     )
     return columns

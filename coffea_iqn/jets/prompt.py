@@ -33,17 +33,19 @@ class PromptParticles(NamedTuple):
     values: pt [GeV], eta, phi [rad], (M, 3) float32.
     kind: place of each in `CODES`, (M,).
     counts: how many each event has, (events,).
+    charge: of each, (M,).
     """
 
     values: Singles
     kind: Ints
     counts: Ints
+    charge: Ints
 
     def of_events(self, events: slice) -> PromptParticles:
         """Those of some consecutive events."""
         start, n = int(self.counts[: events.start].sum()), int(self.counts[events].sum())
         rows = slice(start, start + n)
-        return PromptParticles(self.values[rows], self.kind[rows], self.counts[events])
+        return PromptParticles(self.values[rows], self.kind[rows], self.counts[events], self.charge[rows])
 
 
 def kinds(pt: Floats, eta: Floats, code: npt.NDArray[Any]) -> Ints:
@@ -69,7 +71,9 @@ def chosen(
     keep = kind >= 0 if prompt is None else (kind >= 0) & prompt
     event = np.repeat(np.arange(len(counts)), counts)[keep]
     values = np.stack([pt[keep], eta[keep], phi[keep]], axis=1).astype(np.float32)
-    return PromptParticles(values, kind[keep], np.bincount(event, minlength=len(counts)).astype(np.int64))
+    of_event = np.bincount(event, minlength=len(counts)).astype(np.int64)
+    charge = np.where(kind[keep] < CODES.index(22), -np.sign(code[keep].astype(np.int64)), 0)
+    return PromptParticles(values, kind[keep], of_event, charge)
 
 
 @kernel

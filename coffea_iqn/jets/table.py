@@ -46,6 +46,12 @@ class JetTable(NamedTuple):
         row = None if self.row is None else self.row[keep]
         return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row, self.columns)
 
+    def rows(self, rows: Ints) -> JetTable:
+        """The jets in these rows, which rise, each with the place it had."""
+        keep = np.zeros(len(self.values), dtype=bool)
+        keep[rows] = True
+        return self.where(keep)
+
     def by_pt(self) -> JetTable:
         """The emulated jets by events, in each by pt, the greatest first, then by place."""
         assert self.row is not None

@@ -31,6 +31,11 @@ STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
 STREAM_APART = 5  # jets drawn again, where two came out within a radius of each other
 STREAM_CORRECT = 6  # gen jets drawn for reco jets
 STREAM_BOOTSTRAP = 7  # how often a member of an ensemble has an event
+STREAM_PARTICLE = 8  # what becomes of a prompt particle
+STREAM_OBJECT_NEAR = 9  # objects of no particle near a gen jet
+STREAM_OBJECT_FAR = 10  # the event's other objects
+STREAM_PROMPT_JET = 11  # whether a jet with prompt particles is reconstructed, given what became of these
+STREAM_MISSING = 12  # missing momentum
 STREAMS = 16  # from this one on, streams are of further levels than the first four
 
 ROUNDS = 10

@@ -101,6 +101,7 @@ TIMES = {
     "far number": 0.01,
     "far jets": 0.11,
 }
+SHORT = 0.05  # of that time, what any other network takes
 
 
 @dataclass
@@ -121,7 +122,7 @@ class Budget:
         if self.minutes is None:
             return None
         # a moment at least, where those before took longer than theirs
-        return max(self.minutes * TIMES[phase] / sum(TIMES[name] for name in self.phases), 1e-6)
+        return max(self.minutes * TIMES.get(phase, SHORT) / sum(TIMES.get(name, SHORT) for name in self.phases), 1e-6)
 
     def spend(self, phase: str, seconds: float) -> None:
         """Take what a phase took."""

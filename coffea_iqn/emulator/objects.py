@@ -1,0 +1,279 @@
+"""Electrons, muons, photons and missing momentum of an event, in the order in which a detector decides.
+
+First what becomes of prompt particles: found or not, and how each is measured. Then what else looks like one: objects
+that a gen jet makes, given what was found in it, and those of the event. A jet within ΔR 0.4 of an object is none any
+more, for both are made of the same particles; one whose prompt particles were not found has an efficiency of its own.
+Missing momentum comes last: the recoil of all that was emulated is known, and what is drawn is what is unclustered.
+
+Each of these is a `Law`. Flat arrays in and out; randomness enters as levels alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from coffea_iqn.emulator.unmatched import far_columns
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.jets.context import columns_of, encode, select
+from coffea_iqn.jets.features import INPUTS
+from coffea_iqn.jets.matching import any_within
+from coffea_iqn.jets.prompt import N_INSIDE, PromptParticles
+from coffea_iqn.jets.table import Drawn, JetTable, places
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
+from coffea_iqn.numerics.uniforms import (
+    STREAM_MISSING,
+    STREAM_OBJECT_FAR,
+    STREAM_OBJECT_NEAR,
+    STREAM_PARTICLE,
+    STREAM_PROMPT_JET,
+    Words,
+    levels,
+)
+from coffea_iqn.objects.columns import (
+    found_columns,
+    missing_columns,
+    missing_of,
+    objects_far,
+    objects_of,
+    particle_columns,
+)
+from coffea_iqn.objects.kinds import KINDS, REACH, Found
+
+CONTEXT = ("flavour", "composition", "prompt")  # levels of context that what a gen jet makes depends on
+ATTEMPTS = 8  # draws of an object that comes out near a gen jet, of which it is none
+MOST = 16  # objects of one kind and source; levels of them lie so far apart
+N_LEVELS = 5  # of an object: four targets, and the sign of its charge
+PARTICLE, NEAR, FAR, JETS, MISSING = "", " near", " far", "jets", "missing"  # what laws are called by, after a kind
+
+
+def jet_columns(
+    gen: Floats, found: Floats, context: Floats | None, *, inputs: str, levels_of_context: tuple[str, ...]
+) -> Singles:
+    """What a gen jet makes depends on, (N, n): itself, what was found in it, levels of its context last."""
+    if context is None:
+        context = encode(len(gen), {})
+    columns = [INPUTS[inputs](gen), found, *select(context, levels_of_context)]
+    return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
+
+
+def has_prompt(context: Floats) -> Bools:
+    """Which jets have a prompt particle in them, by their context (N, 68)."""
+    return np.asarray(context[:, columns_of("prompt").start + N_INSIDE] > 0.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The model of electrons, muons, photons and missing momentum.
+
+    Attributes
+    ----------
+    laws: by name: of each kind that of its particles ("Electron"), of what gen jets make ("Electron near") and of what
+        events make ("Electron far"), where the last two are not too rare to be known; of jets with prompt particles
+        that were not found ("jets"), whose number is 1 for a jet that is reconstructed; of "missing" momentum.
+    pt_min: least pt [GeV] of an object of each kind.
+    isolation: what the column of isolation is called of each kind, or "".
+    inputs: key of `features.INPUTS`.
+    context: levels of context that what a gen jet makes depends on.
+    """
+
+    laws: Mapping[str, Law]
+    pt_min: tuple[float, ...]
+    isolation: tuple[str, ...]
+    inputs: str
+    context: tuple[str, ...]
+
+    def draw(
+        self,
+        jets: JetTable,
+        particles: PromptParticles,
+        composition: Floats | None,
+        context: Floats | None,
+        missing: Floats | None,
+        keys: Words,
+        replica: int = 0,
+        *,
+        compiled: bool = True,
+    ) -> Found:
+        """The electrons, muons and photons of events.
+
+        Parameters
+        ----------
+        jets, particles: gen jets and prompt particles of the events.
+        composition, context: of the jets, as of `particle_columns` and `near_columns`.
+        missing: gen missing momentum, (events, 2), or None.
+        keys: of the events, (events, 4).
+        replica: which of several independent draws.
+        compiled: whether to draw with compiled code.
+        """
+        found = self._of_particles(jets, particles, composition, keys, replica, compiled)
+        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(keys)))
+        columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
+        parts = [found, self._near(jets, columns, keys, replica, compiled)]
+        if any(f"{kind.name}{FAR}" in self.laws for kind in KINDS):
+            parts.append(self._far(jets, missing, keys, replica, compiled))
+        return Found.joined(parts)
+
+    def _of_particles(
+        self,
+        jets: JetTable,
+        particles: PromptParticles,
+        composition: Floats | None,
+        keys: Words,
+        replica: int,
+        compiled: bool,
+    ) -> Found:
+        event, place = np.repeat(np.arange(len(keys)), particles.counts), places(particles.counts)
+        columns = particle_columns(particles, jets, composition)
+        u = levels(keys[event], place, replica=replica, stream=STREAM_PARTICLE, n=1 + N_LEVELS)
+        parts = []
+        for k, kind in enumerate(KINDS):
+            rows = np.flatnonzero(particles.kind == k)
+            law = self.laws[kind.name]
+            numbers = law.draw_numbers(columns[rows], u[rows, 0], compiled=compiled)
+            rows = rows[numbers > 0]
+            source = particles.values[rows]
+            values = self._draw(kind.name, k, columns[rows], u[rows, 1:], source, compiled)
+            charge = particles.charge[rows].astype(np.float64)
+            parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
+        return Found.joined(parts)
+
+    def _near(self, jets: JetTable, columns: Singles, keys: Words, replica: int, compiled: bool) -> Found:
+        event, parts = jets.event, []
+        for k, kind in enumerate(KINDS):
+            law = self.laws.get(f"{kind.name}{NEAR}")
+            if law is None:
+                continue
+            index = (jets.place * len(KINDS) + k) * MOST
+            u = levels(keys.take(event, axis=0), index, replica=replica, stream=STREAM_OBJECT_NEAR)[:, 0]
+            numbers = law.draw_numbers(columns, u, compiled=compiled)
+            rows = np.repeat(np.arange(len(numbers)), numbers)
+            tau = levels(
+                keys[event[rows]],
+                index[rows] + 1 + places(numbers),
+                replica=replica,
+                stream=STREAM_OBJECT_NEAR,
+                n=N_LEVELS,
+            )
+            source = jets.values[rows]
+            values = self._draw(f"{kind.name}{NEAR}", k, columns[rows], tau, source, compiled)
+            none = np.full(len(rows), -1)
+            parts.append(self._found(k, values, _sign(k, tau), event[rows], none, source[:, 0]))
+        return Found.joined(parts) if parts else _nothing()
+
+    def _far(self, jets: JetTable, missing: Floats | None, keys: Words, replica: int, compiled: bool) -> Found:
+        columns, frames = far_columns(jets.values, jets.counts, missing)
+        all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)
+        parts = []
+        for k, kind in enumerate(KINDS):
+            law = self.laws.get(f"{kind.name}{FAR}")
+            if law is None:
+                continue
+            first = k * MOST * (1 + ATTEMPTS)
+            u = levels(keys, first, replica=replica, stream=STREAM_OBJECT_FAR)[:, 0]
+            numbers = law.draw_numbers(columns, u, compiled=compiled)
+            rows = np.repeat(np.arange(len(numbers)), numbers)
+            at = first + 1 + places(numbers) * ATTEMPTS
+            values, charge = np.empty((len(rows), 4)), np.empty(len(rows))
+            again = np.arange(len(rows))
+            for attempt in range(ATTEMPTS):
+                of = rows[again]
+                tau = levels(keys[of], at[again] + attempt, replica=replica, stream=STREAM_OBJECT_FAR, n=N_LEVELS)
+                drawn = law.draw(columns[of], tau[:, :4], compiled=compiled)
+                values[again] = objects_far(drawn, frames.axis[of], frames.side[of])
+                charge[again] = _sign(k, tau)
+                again = again[any_within(REACH, values[again], of, jets.values, all_of_them, ends)]
+                if not len(again):
+                    break
+            values = self._above(k, values)
+            keep = np.ones(len(rows), dtype=bool)
+            keep[again] = False  # there is no place without gen jets
+            none = np.full(int(keep.sum()), -1)
+            parts.append(self._found(k, values[keep], charge[keep], rows[keep], none, np.zeros(len(none))))
+        return Found.joined(parts)
+
+    def _draw(self, name: str, k: int, columns: Singles, tau: Singles, source: Floats, compiled: bool) -> Doubles:
+        """Objects (M, 4) of sources, none below the least pt of their kind."""
+        least = np.log(self.pt_min[k] / source[:, 0].astype(np.float64))
+        targets = self.laws[name].draw(columns, np.ascontiguousarray(tau[:, :4]), least=least, compiled=compiled)
+        return self._above(k, objects_of(targets, source))
+
+    def _above(self, k: int, values: Doubles) -> Doubles:
+        values[:, 0] = np.maximum(values[:, 0], self.pt_min[k])  # rounding
+        return values
+
+    @staticmethod
+    def _found(k: int, values: Doubles, charge: Doubles, event: Ints, place: Ints, source_pt: Floats) -> Found:
+        of_all = np.concatenate([values, charge[:, np.newaxis]], axis=1)
+        return Found(of_all, np.full(len(values), k), event, place, source_pt.astype(np.float64))
+
+    def keep_jets(
+        self,
+        jets: JetTable,
+        found: Found,
+        context: Floats | None,
+        reconstructed: Bools,
+        keys: Words,
+        replica: int = 0,
+        *,
+        compiled: bool = True,
+    ) -> tuple[Bools, Bools]:
+        """Which gen jets have a reco jet given the objects, (N,), and which are taken, for they have an object in them.
+
+        Parameters
+        ----------
+        jets, found, context, keys, replica, compiled: as of `draw`, and what it gave.
+        reconstructed: which have one if nothing is known of objects, (N,).
+        """
+        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(keys)))
+        taken = in_jets[:, 3] > 0.0
+        kept = reconstructed & ~taken
+        if context is not None:
+            rows = np.flatnonzero(has_prompt(context) & ~taken)
+            columns = jet_columns(
+                jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels_of_context=self.context
+            )
+            of_rows = keys[jets.event[rows]]
+            u = levels(of_rows, jets.place[rows], replica=replica, stream=STREAM_PROMPT_JET)[:, 0]
+            kept[rows] = self.laws[JETS].draw_numbers(columns, u, compiled=compiled) > 0
+        return kept, taken
+
+    def missing(
+        self,
+        jets: JetTable,
+        taken: Bools,
+        raw: Drawn,
+        found: Found,
+        missing: Floats,
+        keys: Words,
+        replica: int = 0,
+        *,
+        compiled: bool = True,
+    ) -> Doubles:
+        """Missing momentum, pt [GeV] and phi [rad], (events, 2), given all objects.
+
+        Parameters
+        ----------
+        jets, taken, found, keys, replica, compiled: as of `keep_jets`, and what it gave.
+        raw: reco jets before the detector's scale, the rows of their gen jets with them.
+        missing: gen missing momentum, (events, 2).
+        """
+        columns, frame = missing_columns(
+            jets, taken, raw.values, raw.event, raw.row, found.values, found.event, found.source_pt, missing
+        )
+        tau = levels(keys, 0, replica=replica, stream=STREAM_MISSING)[:, :2]
+        return np.asarray(
+            missing_of(self.laws[MISSING].draw(columns, np.ascontiguousarray(tau), compiled=compiled), frame)
+        )
+
+
+def _sign(k: int, tau: Singles) -> Doubles:
+    """The charges of objects of no particle: of either sign alike."""
+    return np.where(tau[:, 4] < 0.5, -1.0, 1.0) if KINDS[k].charged else np.zeros(len(tau))
+
+
+def _nothing() -> Found:
+    none = np.zeros(0, dtype=np.int64)
+    return Found(np.zeros((0, 5)), none, none, none, np.zeros(0))

@@ -1,0 +1,151 @@
+"""EventFolder: events at gen level in, events with jets, electrons, muons, photons and missing momentum out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
+from coffea_iqn.folder import Folded, IQNFolder, vectors
+from coffea_iqn.jets.prompt import CODES, PromptParticles
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.objects.kinds import KINDS, Kind
+from coffea_iqn.variations import JETS
+
+PREFIX = "IQN"
+JET, MISSING = "Jet", "MET"
+
+
+class EventFolder:
+    """The detector as a function of events.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one, that was trained with objects.
+    gen: name of the collection of gen jets.
+    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations other than those of the same
+        jets are not for whole events.
+
+    Everything of an event is drawn in the order in which a detector decides (`emulator.objects`): what became of prompt
+    leptons and photons, what else looks like one, jets that have none of these in them, unmatched jets, and missing
+    momentum given all of that. A folder is small to pickle, and draws the same bits under any chunking and executor.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist or cannot be read.
+    ValueError: for a bundle without objects, or an option that is not for whole events.
+    """
+
+    def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
+        self.folder = IQNFolder(model, **options)
+        self.gen = gen
+        if self.folder.emulator.objects is None:
+            msg = f"model {self.folder.model}: expected a bundle with objects (train --objects), got one of jets alone"
+            raise ValueError(msg)
+        whole = {"acceptance": True, "unmatched": self.folder.emulator.unmatched is not None, "replicas": 1}
+        for name, wanted in (whole | {"raw_pt_min": None}).items():
+            got = getattr(self.folder, name)
+            if got != wanted:
+                msg = f"{name}: expected {wanted} for whole events, got {got}"
+                raise ValueError(msg)
+        others = [asked for asked in self.folder.variations if asked.of != JETS]
+        if others:
+            msg = f"variations: expected those of the same jets for whole events, got {others[0]}"
+            raise ValueError(msg)
+
+    def __repr__(self) -> str:
+        return f"EventFolder({self.folder!r})"
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The bundle's card."""
+        return self.folder.card
+
+    def fold_table(self, events: ak.Array) -> Folded:
+        """As calling the folder, but flat: `Folded.reco`, `objects` and `missing`."""
+        return self._fold(events, flatten_jets(events[self.gen]))
+
+    def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
+        for what, found in (
+            ("GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle", prompt_particles),
+            ("missing momentum (GenMET)", missing_momentum),
+        ):
+            if found(events, self.folder.names) is None:
+                msg = f"events: expected {what}, which whole events depend on, found none"
+                raise ValueError(msg)
+        return self.folder.fold_table(events[self.gen], events, jets=jets, objects=True)
+
+    def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
+        """Fold events.
+
+        Parameters
+        ----------
+        events: of NanoAOD or Delphes, with gen jets, prompt leptons and photons (`events.Names`), missing momentum,
+            and what names events: run, luminosityBlock and event.
+        as_nano: whether collections are called as NanoAOD calls them, Jet, Electron, Muon, Photon and MET, in place of
+            those that the events have: what an analysis of NanoAOD takes.
+
+        Returns
+        -------
+        the events, with IQNJet as `IQNFolder` gives it; IQNElectron, IQNMuon and IQNPhoton, sorted by pt, with pt, eta,
+        phi, mass, charge, pdgId, isolation as the bundle calls it, and matched_gen, the prompt particle or None;
+        and IQNMET with pt and phi.
+
+        Raises
+        ------
+        ValueError, TypeError: as of `IQNFolder`; for events without prompt particles or missing momentum.
+        """
+        jets = flatten_jets(events[self.gen])
+        folded = self._fold(events, jets)
+        particles = prompt_particles(events, self.folder.names)
+        assert particles is not None
+        model = self.folder.emulator.objects
+        assert model is not None
+        prefix = "" if as_nano else PREFIX
+        made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
+        for kind, isolation in zip(KINDS, model.isolation, strict=True):
+            made[kind.name] = _collection(kind, folded.objects[0][kind.name], isolation, particles)
+        made[MISSING] = _missing(*folded.missing[0].T)
+        for name, collection in made.items():
+            events = ak.with_field(events, collection, f"{prefix}{name}")
+        return events
+
+
+def _collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:
+    """The objects of a kind, events × var."""
+    with_name, behavior = vectors()
+    pt, eta, phi, relative, charge = table.values.T
+    fields: dict[str, Any] = {"pt": pt, "eta": eta, "phi": phi, "mass": np.full(len(pt), kind.mass, dtype=np.float32)}
+    code = np.full(len(pt), kind.code, dtype=np.int32)
+    fields["charge"] = charge.astype(np.int32)
+    fields["pdgId"] = np.where(charge > 0.0, -code, code) if kind.charged else code
+    if isolation:
+        fields[isolation] = relative
+    masses = np.array([one.mass for one in KINDS], dtype=np.float32)[particles.kind]
+    codes = np.array(CODES)[particles.kind]
+    of_gen = dict(zip(("pt", "eta", "phi"), particles.values.T, strict=True)) | {
+        "mass": masses,
+        "pdgId": np.where(particles.charge > 0, -codes, codes),
+    }
+    first = np.repeat(np.cumsum(particles.counts) - particles.counts, table.counts)
+    row = np.where(table.place >= 0, first + table.place, -1)
+    gen = ak.zip(of_gen, with_name=with_name, behavior=behavior)
+    fields["matched_gen"] = ak.Array(
+        ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), gen.layout), behavior=behavior
+    )
+    flat = ak.zip(fields, with_name=with_name, behavior=behavior, depth_limit=1)
+    return ak.unflatten(flat, table.counts)
+
+
+def _missing(pt: Any, phi: Any) -> ak.Array:
+    """Missing momentum as awkward has it: a vector of coffea's, or of vector itself without it."""
+    try:
+        from coffea.nanoevents.methods.nanoaod import behavior
+    except ImportError:
+        from vector.backends.awkward import behavior
+
+        return ak.zip({"pt": pt, "phi": phi}, with_name="Momentum2D", behavior=behavior)
+    return ak.zip({"pt": pt, "phi": phi}, with_name="MissingET", behavior=behavior)

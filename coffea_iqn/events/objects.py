@@ -1,0 +1,68 @@
+"""Electrons, muons and photons as files have them, at reco level."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import awkward as ak
+import numpy as np
+
+from coffea_iqn.events.collections import FIELDS
+from coffea_iqn.jets.matching import match_jets
+from coffea_iqn.jets.prompt import PromptParticles
+from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.objects.kinds import CONE, KINDS, Found
+
+# what isolation is called, by NanoAOD and Delphes: the transverse momentum around an object over its own
+ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
+CHARGE = ("charge", "Charge")
+
+
+def _first(known: Collection[str], fields: Collection[str]) -> str:
+    """The first of these names that there is, or ""."""
+    return next((name for name in known if name in fields), "")
+
+
+def isolation_of(objects: ak.Array) -> str:
+    """What the isolation of these objects is called, or "" where they have none."""
+    return _first(ISOLATION, objects.fields)
+
+
+def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
+    """The electrons, muons and photons of events, each with the prompt particle of its kind that it belongs to.
+
+    Nearest pairs first, each particle used at most once, within `kinds.CONE`; source_pt is the pt of the particle.
+
+    Raises
+    ------
+    ValueError: where the events lack a collection, or one of its fields.
+    """
+    of_event = np.repeat(np.arange(len(events)), particles.counts)
+    parts = []
+    for k, kind in enumerate(KINDS):
+        found = events[kind.name] if kind.name in events.fields else None
+        names = [_first(FIELDS[name], [] if found is None else found.fields) for name in ("pt", "eta", "phi")]
+        if found is None or not all(names):
+            msg = f"events: expected {kind.name} with pt, eta and phi, found {', '.join(sorted(events.fields))}"
+            raise ValueError(msg)
+        names += [isolation_of(found), _first(CHARGE, found.fields)]
+        counts = ak.to_numpy(ak.num(found[names[0]], axis=1)).astype(np.int64)
+        values = np.zeros((int(counts.sum()), len(names)))
+        for column, name in enumerate(names):
+            if name:
+                values[:, column] = ak.to_numpy(ak.flatten(found[name]))
+        rows = np.flatnonzero(particles.kind == k)
+        of_kind, source = particles.values[rows], np.full(len(values), -1)
+        n_of_kind = np.bincount(of_event[rows], minlength=len(events))
+        match = match_jets(of_kind[:, 1], of_kind[:, 2], n_of_kind, values[:, 1], values[:, 2], counts, cone=CONE)
+        source[match[match >= 0]] = rows[match >= 0]
+        pt = np.where(source >= 0, particles.values[:, 0].take(source, mode="clip"), 0.0) if len(rows) else source * 0.0
+        event = np.repeat(np.arange(len(events)), counts)
+        parts.append(Found(values, np.full(len(values), k), event, _place(source, particles.counts), pt))
+    return Found.joined(parts)
+
+
+def _place(row: Ints, counts: Ints) -> Ints:
+    """Of rows of particles the place in its event of each; −1 of −1."""
+    first = np.repeat(np.cumsum(counts) - counts, counts)
+    return np.where(row >= 0, row - first.take(row, mode="clip"), -1) if len(first) else row

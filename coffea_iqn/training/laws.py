@@ -1,0 +1,162 @@
+"""Samples to a `Law`: how many ys an x has, and what they are like, whatever they are of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.network import BELOW_BOUND, Network
+from coffea_iqn.iqn.networks import NumberNetwork, SplineIQN
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.training.batches import Course
+from coffea_iqn.training.optimise import Fitted
+from coffea_iqn.training.recipes import TrainingSettings, shorter
+
+WEIGHT_DECAY = 0.1  # at least: with less, so few are learnt by heart
+MOST = 6  # of one x; more are rarer than the uncertainty of six
+HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer than pairs of jets
+
+
+class LawSample(NamedTuple):
+    """Sources x, and what each has, y.
+
+    Attributes
+    ----------
+    columns, lot, sample: of the sources, (S, n), (S,), (S,); lot and sample as of `pairs.JetPairs`.
+    source: of each y, as a row of the sources, (M,).
+    targets: of the ys, (M, m).
+    least: of the first target of each y, (M,); −infinity for none.
+    context: the levels that are the columns' last.
+    """
+
+    columns: Floats
+    lot: Floats
+    sample: Ints
+    source: Ints
+    targets: Floats
+    least: Floats
+    context: tuple[str, ...] = ()
+
+    def split(self, holdout: float) -> tuple[LawSample, LawSample]:
+        """Sources and ys to learn from, and those held out."""
+        held_out = self.lot < holdout
+        return self.where(~held_out), self.where(held_out)
+
+    def numbers(self) -> Ints:
+        """How many ys each source has, (S,)."""
+        return np.bincount(self.source, minlength=len(self.columns))
+
+    def where(self, keep: Bools) -> LawSample:
+        """The sources where keep (S,) is true, with their ys."""
+        ys = keep[self.source]
+        place = np.cumsum(keep) - 1
+        return self._replace(
+            columns=self.columns[keep],
+            lot=self.lot[keep],
+            sample=self.sample[keep],
+            source=place[self.source[ys]],
+            targets=self.targets[ys],
+            least=self.least[ys],
+        )
+
+    def with_sample(self, which: int) -> LawSample:
+        """The same, of another training sample."""
+        return self._replace(sample=np.full_like(self.sample, which))
+
+    @classmethod
+    def joined(cls, parts: Sequence[LawSample]) -> LawSample:
+        """The sources and ys of several, one after the other."""
+        first = np.cumsum([0, *(len(part.columns) for part in parts)])
+        moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
+        *columns, contexts = zip(*moved, strict=True)
+        return cls(*(np.concatenate(column) for column in columns), contexts[0])
+
+
+def learn_law(
+    kind: str,
+    learn: LawSample,
+    check: LawSample,
+    settings: TrainingSettings,
+    course: Course,
+    bounds: Floats,
+    *,
+    hidden: tuple[int, ...] = HIDDEN,
+    atoms: Sequence[int] = (),
+    asks: tuple[str, ...] = ("number", "jets"),
+    weight_decay: float = WEIGHT_DECAY,
+) -> tuple[Law, dict[str, Fitted]]:
+    """Train the networks of a law; how each was fitted beside it.
+
+    Parameters
+    ----------
+    kind: what its phases are called after.
+    learn, check: to learn from, and held out.
+    settings, course: the recipe, and how networks are fitted.
+    bounds: of the targets, (2, m).
+    hidden, atoms: of the networks; targets of which some are at their least bound, exactly.
+    asks: what is learnt: the number, the targets ("jets"), or both.
+    weight_decay: at least.
+    """
+    known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
+    own = learn.columns.shape[1] - known
+    scale = Standardisation.of(learn.columns[:, :own])
+    input_scale = Standardisation(np.pad(scale.mean, (0, known)), np.pad(scale.scale, (0, known), constant_values=1.0))
+    target_scale = Standardisation.of(learn.targets)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        most = max(min(int(learn.numbers().max(initial=0)), MOST), 1)
+        number = NumberNetwork(learn.columns.shape[1], most=most, hidden=hidden)
+        jets = SplineIQN(learn.columns.shape[1], max(learn.targets.shape[1], 1), hidden=hidden, atoms=atoms)
+    standardised = target_scale.apply(bounds).astype(np.float32)
+    ends = [torch.from_numpy(end) for end in standardised]
+
+    def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
+        return functional.cross_entropy(number(inputs), numbers)
+
+    def jets_loss(inputs: Tensor, target: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
+        least, most = (end.to(target.device).expand_as(target) for end in ends)
+        least = torch.cat([torch.maximum(least[:, :1], first[:, None]), least[:, 1:]], dim=1)
+        return jets.loss(inputs, target, (least, most), generator)
+
+    def inputs_of(columns: Floats) -> Tensor:
+        return torch.from_numpy(input_scale.apply(columns))
+
+    def of_sources(part: LawSample) -> tuple[Tensor, ...]:
+        numbers = np.minimum(part.numbers(), number.most)
+        return inputs_of(part.columns), torch.from_numpy(numbers), torch.from_numpy(part.sample)
+
+    def of_jets(part: LawSample) -> tuple[Tensor, ...]:
+        targets = target_scale.apply(part.targets).astype(np.float32)
+        for k in atoms:  # where a `SplineIQN` takes them for such
+            targets[part.targets[:, k] <= bounds[0, k], k] = standardised[0, k] - BELOW_BOUND
+        first = np.maximum((part.least - target_scale.mean[0]) / target_scale.scale[0], standardised[0, 0])
+        sample = torch.from_numpy(part.sample[part.source])
+        known = torch.from_numpy(targets), torch.from_numpy(first.astype(np.float32))
+        return inputs_of(part.columns[part.source]), *known, sample
+
+    fits = {}
+    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, weight_decay))
+    for asked, module, loss, tensors in (
+        ("number", number, number_loss, of_sources),
+        ("jets", jets, jets_loss, of_jets),
+    ):
+        if asked in asks:
+            phase = f"{kind} {asked}"
+            fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
+            module.to("cpu").eval()
+    law = Law(
+        Network.of(number) if "number" in asks else None,
+        Network.of(jets) if "jets" in asks else None,
+        input_scale,
+        target_scale,
+        standardised,
+    )
+    return law, fits

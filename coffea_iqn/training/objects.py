@@ -1,0 +1,135 @@
+"""Electrons, muons, photons and missing momentum of files to the model of them, beside an emulator's jets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.jets.support import HEADROOM
+from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.objects.columns import ACROSS, ISOLATION
+from coffea_iqn.objects.kinds import CONE, KINDS, REACH
+from coffea_iqn.training.batches import Course
+from coffea_iqn.training.laws import LawSample, learn_law
+from coffea_iqn.training.optimise import Fitted
+from coffea_iqn.training.recipes import TrainingSettings
+
+RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of what they are like
+SMALL = 1000  # so few are learnt by small networks
+# angles of tracks are those of particles, but for rounding in files: so much is added that they have a density
+BLUR = 1e-4
+NARROW = 1e-6  # width of what has none
+SIZES = {PARTICLE: (48, 48), NEAR: (24, 24), FAR: (24, 24), JETS: (32, 32), MISSING: (64, 64)}
+SMALL_SIZES = (8,)
+
+
+class ObjectsSample(NamedTuple):
+    """What the laws of `emulator.objects.Objects` are trained on.
+
+    Attributes
+    ----------
+    laws: by their names; the least first target of objects that have a source is to be raised by log pt_min.
+    pt_min, isolation, inputs, context: as of `Objects`.
+    """
+
+    laws: dict[str, LawSample]
+    pt_min: tuple[float, ...]
+    isolation: tuple[str, ...]
+    inputs: str
+    context: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
+        """The samples of several chunks, one after the other."""
+        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
+        pt_min = tuple(min(of_kind) for of_kind in zip(*(part.pt_min for part in parts), strict=True))
+        return parts[0]._replace(laws=laws, pt_min=pt_min)
+
+
+def learn_objects(
+    sample: ObjectsSample, settings: TrainingSettings, course: Course
+) -> tuple[Objects, dict[str, Fitted]]:
+    """Train the model of objects.
+
+    Parameters
+    ----------
+    sample: the training sample, the part to be held out included.
+    settings, course: the recipe, and how networks are fitted.
+
+    Returns
+    -------
+    the model, and how each network was fitted.
+
+    Raises
+    ------
+    ValueError: when there is no object of a kind, or no jet with prompt particles, to learn from.
+    """
+    laws: dict[str, Law] = {}
+    fits: dict[str, Fitted] = {}
+    for name, of_law in sample.laws.items():
+        kind, what = _parts(name)
+        if what in (NEAR, FAR) and len(of_law.source) < RARE:
+            continue
+        if len(of_law.source) < RARE:
+            msg = f"objects: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
+            raise ValueError(msg)
+        prepared = of_law
+        if kind is not None:
+            prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
+        elif what == MISSING and settings.reflect:
+            prepared = _with_mirrored(of_law)
+        options: dict[str, Any] = {"hidden": SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES}
+        if kind is not None:
+            options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == 0.0).any() else ()
+        if what in (JETS, MISSING):
+            options["asks"] = ("number",) if what == JETS else ("jets",)
+        if what == MISSING:
+            options["weight_decay"] = 0.0
+        bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
+        laws[name], of_networks = learn_law(
+            name, *prepared.split(settings.holdout), settings, course, bounds, **options
+        )
+        fits |= of_networks
+    return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context), fits
+
+
+def _parts(name: str) -> tuple[int | None, str]:
+    """The kind that a law is of, and what it is of it."""
+    for k, kind in enumerate(KINDS):
+        if name.startswith(kind.name):
+            return k, name.removeprefix(kind.name)
+    return None, name
+
+
+def _blurred(sample: LawSample, seed: int) -> LawSample:
+    targets = sample.targets.copy()
+    targets[:, 1:3] += np.random.default_rng(seed).uniform(-BLUR, BLUR, (len(targets), 2))
+    return sample._replace(targets=targets)
+
+
+def _with_mirrored(sample: LawSample) -> LawSample:
+    """The events, and the same seen in a mirror along the recoil, which turns what lies across."""
+    columns, targets = sample.columns.copy(), sample.targets.copy()
+    columns[:, ACROSS] *= -1.0
+    targets[:, 1] *= -1.0
+    return LawSample.joined([sample, sample._replace(columns=columns, targets=targets)])
+
+
+def _bounds(what: str, targets: Floats, log_pt_min: float) -> Doubles:
+    """The least and the greatest of each target, (2, n): known, or extremes and some head-room."""
+    low, high = targets.min(axis=0, initial=np.inf), targets.max(axis=0, initial=-np.inf)
+    margin = np.maximum(HEADROOM * (high - low), NARROW)
+    bounds = np.stack([low - margin, high + margin])
+    if targets.shape[1] > ISOLATION:
+        bounds[0, ISOLATION] = low[ISOLATION]  # none, or the least there is
+        if what == FAR:
+            bounds[0, 0] = log_pt_min
+            bounds[:, 2] = -np.pi, np.pi
+        else:
+            reach = CONE if what == PARTICLE else REACH
+            bounds[:, 1:3] = np.clip(bounds[:, 1:3], -reach - BLUR, reach + BLUR)
+    return bounds

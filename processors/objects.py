@@ -1,0 +1,169 @@
+"""What the laws of electrons, muons, photons and missing momentum are trained on, from files, made by coffea."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import awkward as ak
+import numpy as np
+from coffea import processor
+
+from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
+from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.emulator.unmatched import far_columns
+from coffea_iqn.events.collections import flatten_jets, gen_events, pt_and_phi
+from coffea_iqn.events.identity import file_uuid, identity_keys
+from coffea_iqn.events.names import Names
+from coffea_iqn.events.objects import isolation_of, reco_objects
+from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
+from coffea_iqn.jets.matching import match_jets, nearest
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.arrays import Floats, Ints, Singles
+from coffea_iqn.numerics.uniforms import STREAM_SPLIT, levels
+from coffea_iqn.objects.columns import (
+    far_targets,
+    found_columns,
+    missing_columns,
+    missing_targets,
+    particle_columns,
+    relative_targets,
+)
+from coffea_iqn.objects.kinds import KINDS, REACH
+from coffea_iqn.processors.pairs import SPLIT_SEED
+from coffea_iqn.training.laws import LawSample
+from coffea_iqn.training.objects import ObjectsSample
+
+
+class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Samples of every law of `emulator.objects.Objects`.
+
+    Parameters
+    ----------
+    variables: of the emulator whose jets these objects go with.
+    cone: matching distance of its jets.
+    gen, reco, missing: names of the collections of jets, and of the reco missing momentum.
+    pt_min: least pt [GeV] of gen jets.
+    names: what the files call what they know at gen level, where it differs from `events.Names`.
+
+    The result of a run is an `objects.ObjectsSample`, in an order that depends on the fileset alone.
+    """
+
+    def __init__(
+        self,
+        variables: Variables,
+        *,
+        cone: float,
+        gen: str = "GenJet",
+        reco: str = "Jet",
+        missing: str = "MET",
+        pt_min: float = 10.0,
+        names: Mapping[str, str] | None = None,
+    ) -> None:
+        self.inputs, self.scale = variables.inputs, variables.scale
+        self.context = tuple(level for level in CONTEXT if level in variables.context)
+        self.cone = cone
+        self.gen, self.reco, self.met = gen, reco, missing
+        self.pt_min = pt_min
+        self.names = Names.of(names)
+
+    def process(self, events: ak.Array) -> dict[tuple[str, str, int], ObjectsSample]:
+        lacking = [name for name in (self.gen, self.reco, self.met) if name not in events.fields]
+        if lacking:
+            msg = f"collections: expected {self.gen}, {self.reco} and {self.met}, found no {' and no '.join(lacking)}"
+            raise ValueError(msg)
+        x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco])
+        keep = x.valid() & (x.values[:, PT] >= self.pt_min)
+        known = gen_events(events[self.gen], events, x, keep, self.names)
+        if known.prompt is None or known.missing is None:
+            lacks = "such particles" if known.prompt is None else "missing momentum"
+            msg = f"gen level: expected particles that tell prompt ones, and missing momentum, found no {lacks}"
+            raise ValueError(msg)
+        jets, particles, context = known.jets, known.prompt, known.context()
+        n_events = len(events)
+        lot = levels(identity_keys(events, SPLIT_SEED), 0, stream=STREAM_SPLIT)[:, 0]
+        of_event = np.repeat(np.arange(n_events), particles.counts)
+        objects = reco_objects(events, particles)
+        free = objects.place < 0
+        row, distance = nearest(objects.values, objects.event, jets.values, jets.counts)
+        near = free & (distance < REACH)
+        made = {}
+
+        # what becomes of particles; given that, what gen jets make; and events
+        columns = particle_columns(particles, jets, known.composition)
+        particle = (np.cumsum(particles.counts) - particles.counts)[objects.event] + objects.place
+        for k, kind in enumerate(KINDS):
+            of_kind, mine = np.flatnonzero(particles.kind == k), ~free & (objects.kind == k)
+            source, values = np.searchsorted(of_kind, particle[mine]), particles.values[of_kind]
+            made[kind.name] = _relative(columns[of_kind], lot[of_event[of_kind]], source, objects.values[mine], values)
+        of_particles = objects.where(~free)
+        in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(n_events))
+        columns = self._of_jets(jets.values, in_jets, context)
+        of_events, frames = far_columns(jets.values, jets.counts, known.missing)
+        for k, kind in enumerate(KINDS):
+            mine, others = near & (objects.kind == k), free & ~near & (objects.kind == k)
+            made[kind.name + NEAR] = _relative(
+                columns, lot[jets.event], row[mine], objects.values[mine], jets.values, self.context
+            )
+            event = objects.event[others]
+            targets = far_targets(objects.values[others], frames.axis[event], frames.side[event])
+            made[kind.name + FAR] = _sample(of_events, lot, event, targets)
+
+        # which jets with prompt particles are there, given what became of these
+        in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(n_events))
+        taken = in_jets[:, 3] > 0.0
+        of_y = _matched(jets, y, self.cone)
+        rows = np.flatnonzero(has_prompt(context) & ~taken)
+        kept = np.flatnonzero(np.isin(rows, of_y))
+        columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
+        made[JETS] = _sample(columns, lot[jets.event[rows]], kept, np.zeros((len(kept), 0)), self.context)
+
+        # missing momentum, given all of these
+        source_pt = objects.source_pt.copy()
+        source_pt[near] = jets.values[row[near], PT]
+        raw = SCALES[self.scale].undo(y.values.astype(np.float64))
+        columns, frame = missing_columns(
+            jets, taken, raw, y.event, of_y, objects.values, objects.event, source_pt, known.missing
+        )
+        targets = missing_targets(pt_and_phi(events[self.met]), frame)
+        made[MISSING] = _sample(columns, lot, np.arange(n_events), targets)
+        pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
+        isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
+        start = int(events.metadata.get("entrystart", 0))
+        key = (str(events.metadata["dataset"]), file_uuid(events), start)
+        return {key: ObjectsSample(made, pt_min, isolation, self.inputs, self.context)}
+
+    def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
+        return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
+
+    def postprocess(self, accumulator: dict[tuple[str, str, int], ObjectsSample]) -> Any:
+        names = sorted({name for name, _, _ in accumulator})
+        chunks = []
+        for (name, _, _), chunk in sorted(accumulator.items(), key=lambda item: item[0]):
+            laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
+            chunks.append(chunk._replace(laws=laws))
+        return ObjectsSample.joined(chunks)
+
+
+def _sample(columns: Floats, lot: Floats, source: Ints, targets: Floats, context: tuple[str, ...] = ()) -> LawSample:
+    none = np.full(len(source), -np.inf)
+    return LawSample(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, none, context)
+
+
+def _relative(
+    columns: Floats, lot: Floats, source: Ints, objects: Floats, of_sources: Floats, context: tuple[str, ...] = ()
+) -> LawSample:
+    """Objects as they lie to their sources; their first target is above the least pt over the source's."""
+    known = of_sources[source]
+    made = _sample(columns, lot, source, relative_targets(objects, known), context)
+    return made._replace(least=-np.log(known[:, PT].astype(np.float64)))
+
+
+def _matched(x: JetTable, y: JetTable, cone: float) -> Ints:
+    """Of each y the row of its x, or −1."""
+    match = match_jets(
+        x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=cone
+    )
+    of_y = np.full(len(y.values), -1)
+    of_y[match[match >= 0]] = np.flatnonzero(match >= 0)
+    return of_y

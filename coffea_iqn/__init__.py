@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __version__ = version("coffea-iqn")
 
-__all__ = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
+__all__ = ["Emulator", "EventFolder", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
 
 if (
     Path(__file__).parents[1] / "pyproject.toml"
@@ -28,6 +28,7 @@ if (
 
 _HOMES = {
     "Emulator": "coffea_iqn.emulator",
+    "EventFolder": "coffea_iqn.event_folder",
     "IQNCorrector": "coffea_iqn.corrector",
     "IQNFolder": "coffea_iqn.folder",
     "event_uniforms": "coffea_iqn.events.identity",

@@ -1,4 +1,4 @@
-"""What a judge of whole events looks at: the hardest jets of both levels, and what they are together."""
+"""What a judge of whole events looks at: jets and objects of both levels, and what they are together."""
 
 from __future__ import annotations
 
@@ -84,3 +84,47 @@ def _sums(values: Floats | npt.NDArray[np.bool_], counts: npt.NDArray[np.integer
     """The sum over the jets of each event, (events,)."""
     event = np.repeat(np.arange(len(counts)), counts)
     return np.asarray(np.bincount(event, weights=values, minlength=len(counts)), dtype=np.float64)
+
+
+N_OBJECTS = 2  # hardest of a kind that are looked at
+
+
+def object_features(
+    gen: tuple[Floats, npt.NDArray[np.integer]],
+    gen_event: npt.NDArray[np.integer],
+    reco: tuple[Floats, npt.NDArray[np.integer]],
+    reco_event: npt.NDArray[np.integer],
+    missing: tuple[Floats, Floats],
+    hardest_phi: Floats,
+) -> Floats:
+    """Features of events beside those of their jets, (events, 50), NaN where there is no such object.
+
+    Of each kind the two hardest at gen level (pt, eta, phi) and at reco level (these, and isolation), how many there
+    are at reco level; missing momentum at gen and at reco level, each by pt and by the angle to the hardest reco jet,
+    and the angle between both.
+
+    Parameters
+    ----------
+    gen, reco: objects of all events in a row, (M, 3 or more), and the kind of each, (M,).
+    gen_event, reco_event: of each.
+    missing: pt [GeV] and phi [rad] of both levels, (events, 2) each.
+    hardest_phi: of the hardest reco jet, (events,); NaN where there is none.
+    """
+    n_events, n_kinds = len(hardest_phi), 3
+    columns = []
+    for (values, kind), event, width in ((gen, gen_event, 3), (reco, reco_event, 4)):
+        for k in range(n_kinds):
+            mine = kind == k
+            own, of_event = values[mine][:, :width], event[mine]
+            order = np.lexsort((-own[:, 0], of_event))
+            own, of_event = own[order].astype(np.float64), of_event[order]
+            counts = np.bincount(of_event, minlength=n_events)
+            place = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+            out = np.full((n_events, N_OBJECTS, width), np.nan)
+            kept = place < N_OBJECTS
+            out[of_event[kept], place[kept]] = own[kept]
+            columns += [out.reshape(n_events, -1), counts[:, np.newaxis]]
+    (gen_pt, gen_phi), (pt, phi) = (level.T for level in missing)
+    angles = [wrapped(gen_phi - hardest_phi), wrapped(phi - hardest_phi), wrapped(phi - gen_phi)]
+    columns.append(np.stack([gen_pt, pt, *np.abs(angles)], axis=1))
+    return np.concatenate(columns, axis=1).astype(np.float32)

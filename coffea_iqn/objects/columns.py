@@ -17,10 +17,10 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 from coffea_iqn.objects.kinds import REACH
 
-N_PARTICLE, N_FOUND, N_MISSING = 21, 7, 19  # columns of what follows
+N_PARTICLE, N_FOUND, N_MISSING = 21, 7, 28  # columns of what follows
 FAR = 1.0  # ΔR from which a neighbour is as good as none
 LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down to this
-ACROSS = [4, 7, 10]  # columns of `missing_columns` that a mirror along the recoil turns
+ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
 ISOLATION = 3  # the column of objects
 MAX_LOG = 5.0  # of the ratio of two pt
 
@@ -223,7 +223,7 @@ def missing_columns(
     source_pt: Floats,
     missing: Floats,
 ) -> tuple[Singles, Doubles]:
-    """What missing momentum depends on, (events, 19), and the frame that it is measured in, (events, 4).
+    """What missing momentum depends on, (events, 28), and the frame that it is measured in, (events, 4).
 
     The recoil is what emulated objects have less of than what they come from: the sum of matched gen jets less their
     reco jets, of prompt particles less the objects found of them, less unmatched jets and objects of no particle. The
@@ -280,8 +280,10 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
     frame: Doubles,
 ) -> None:
     start = first = first_object = 0
+    hardest = np.empty(2, dtype=np.int64)
     for event in range(len(counts)):
         stop = start + counts[event]
+        hardest[:] = -1
         # of gen jets by what became of them, of matched and unmatched reco jets, and of objects: Σ pt, Σ px, Σ py
         sums = np.zeros((6, 3))
         n_unmatched = 0
@@ -295,6 +297,10 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
             group[2] += pt * sine
             if abs(gen[j, ETA]) > 2.5:
                 forward += pt
+            if hardest[0] < 0 or pt > gen[hardest[0], PT]:
+                hardest[1], hardest[0] = hardest[0], j
+            elif hardest[1] < 0 or pt > gen[hardest[1], PT]:
+                hardest[1] = j
         for j in range(first, ends[event]):
             sine, cosine = sine_and_cosine(reco[j, PHI])
             pt = reco[j, PT]
@@ -303,7 +309,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
             group[0] += pt
             group[1] += pt * cosine
             group[2] += pt * sine
-        object_pt = object_x = object_y = 0.0
+        object_pt = object_x = object_y = source = source_x = source_y = 0.0
         for i in range(first_object, object_ends[event]):
             sine, cosine = sine_and_cosine(objects[i, PHI])
             less = source_pt[i] - objects[i, PT]
@@ -311,9 +317,9 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
             object_x += less * cosine
             object_y += less * sine
             # of a jet that is taken, what is left beside the object's source
-            sums[2, 0] -= source_pt[i]
-            sums[2, 1] -= source_pt[i] * cosine
-            sums[2, 2] -= source_pt[i] * sine
+            source += source_pt[i]
+            source_x += source_pt[i] * cosine
+            source_y += source_pt[i] * sine
         x = sums[1, 1] - sums[3, 1] - sums[4, 1] + object_x
         y = sums[1, 2] - sums[3, 2] - sums[4, 2] + object_y
         size = math.sqrt(x * x + y * y)
@@ -321,6 +327,9 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         sine, cosine = sine_and_cosine(missing[event, 1])
         lost_x, lost_y = missing[event, 0] * cosine, missing[event, 0] * sine
         frame[event, 0], frame[event, 1] = lost_x + x, lost_y + y
+        # what is in no gen jet balances the event
+        soft_x = -(sums[0, 1] + sums[1, 1] + sums[2, 1] + lost_x)
+        soft_y = -(sums[0, 2] + sums[1, 2] + sums[2, 2] + lost_y)
         frame[event, 2], frame[event, 3] = along_x, along_y
         out = columns[event]
         out[0] = log(1.0 + size / 10.0)
@@ -328,6 +337,9 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         out[2] = log(1.0 + missing[event, 0] / 10.0)
         out[3] = (lost_x * along_x + lost_y * along_y) / 50.0
         out[4] = (lost_y * along_x - lost_x * along_y) / 50.0
+        sums[2, 0] -= source
+        sums[2, 1] -= source_x
+        sums[2, 2] -= source_y
         # what is lost, and what is left of what is taken, along the recoil and across
         for k, group in ((5, sums[0]), (8, sums[2])):
             out[k] = log(1.0 + max(group[0], 0.0) / 10.0)
@@ -341,6 +353,15 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         out[16] = n_unmatched
         out[17] = log(1.0 + object_pt / 20.0)
         out[18] = log(1.0 + forward / 20.0)
+        out[19] = log(1.0 + math.sqrt(soft_x * soft_x + soft_y * soft_y) / 10.0)
+        out[20] = (soft_x * along_x + soft_y * along_y) / 20.0
+        out[21] = (soft_y * along_x - soft_x * along_y) / 20.0
+        for k in range(2):
+            if hardest[k] >= 0:
+                sine, cosine = sine_and_cosine(np.float64(gen[hardest[k], PHI]))
+                out[22 + 3 * k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
+                out[23 + 3 * k] = cosine * along_x + sine * along_y
+                out[24 + 3 * k] = sine * along_x - cosine * along_y
         start, first, first_object = stop, ends[event], object_ends[event]
 
 

@@ -17,10 +17,8 @@ from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.training.batches import Course
-from coffea_iqn.training.optimise import Fitted
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.optimise import Fitted, Schedule
 
-WEIGHT_DECAY = 0.1  # at least: with less, so few are learnt by heart
 MOST = 6  # of one x; more are rarer than the uncertainty of six
 HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer than pairs of jets
 
@@ -84,14 +82,13 @@ def learn_law(
     kind: str,
     learn: LawSample,
     check: LawSample,
-    settings: TrainingSettings,
+    schedule: Schedule,
     course: Course,
     bounds: Floats,
     *,
     hidden: tuple[int, ...] = HIDDEN,
     atoms: Sequence[int] = (),
     asks: tuple[str, ...] = ("number", "jets"),
-    weight_decay: float = WEIGHT_DECAY,
 ) -> tuple[Law, dict[str, Fitted]]:
     """Train the networks of a law; how each was fitted beside it.
 
@@ -99,11 +96,10 @@ def learn_law(
     ----------
     kind: what its phases are called after.
     learn, check: to learn from, and held out.
-    settings, course: the recipe, and how networks are fitted.
+    schedule, course: how networks are fitted.
     bounds: of the targets, (2, m).
     hidden, atoms: of the networks; targets of which some are at their least bound, exactly.
     asks: what is learnt: the number, the targets ("jets"), or both.
-    weight_decay: at least.
     """
     known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
     own = learn.columns.shape[1] - known
@@ -111,9 +107,10 @@ def learn_law(
     input_scale = Standardisation(np.pad(scale.mean, (0, known)), np.pad(scale.scale, (0, known), constant_values=1.0))
     target_scale = Standardisation.of(learn.targets)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+        torch.manual_seed(schedule.seed)
         most = max(min(int(learn.numbers().max(initial=0)), MOST), 1)
         number = NumberNetwork(learn.columns.shape[1], most=most, hidden=hidden)
+        _start(number, learn.numbers())
         jets = SplineIQN(learn.columns.shape[1], max(learn.targets.shape[1], 1), hidden=hidden, atoms=atoms)
     standardised = target_scale.apply(bounds).astype(np.float32)
     ends = [torch.from_numpy(end) for end in standardised]
@@ -143,7 +140,6 @@ def learn_law(
         return inputs_of(part.columns[part.source]), *known, sample
 
     fits = {}
-    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, weight_decay))
     for asked, module, loss, tensors in (
         ("number", number, number_loss, of_sources),
         ("jets", jets, jets_loss, of_jets),
@@ -160,3 +156,12 @@ def learn_law(
         standardised,
     )
     return law, fits
+
+
+def _start(number: NumberNetwork, seen: Ints) -> None:
+    """Begin at how often each number is seen: what is rare would take most of a training to become so."""
+    often = np.bincount(np.minimum(seen, number.most), minlength=number.most + 1) + 0.5
+    with torch.no_grad():
+        *_, weight, bias = number.net.parameters()
+        weight.mul_(0.1)
+        bias.copy_(torch.from_numpy(np.log(often / often.sum())))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,15 +18,18 @@ from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import LawSample, learn_law
 from coffea_iqn.training.optimise import Fitted
-from coffea_iqn.training.recipes import TrainingSettings
+from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of what they are like
 SMALL = 1000  # so few are learnt by small networks
 # angles of tracks are those of particles, but for rounding in files: so much is added that they have a density
 BLUR = 1e-4
 NARROW = 1e-6  # width of what has none
-SIZES = {PARTICLE: (48, 48), NEAR: (24, 24), FAR: (24, 24), JETS: (32, 32), MISSING: (64, 64)}
+SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
+WEIGHT_DECAY = 0.3  # with less, so few objects are learnt by heart
+LOOKS = 40  # at the validation loss: what is so small is best before its end
+ROUND = 0.02  # thresholds are round numbers: of so much the least object may be above a whole number of GeV
 
 
 class ObjectsSample(NamedTuple):
@@ -68,6 +73,7 @@ def learn_objects(
     ------
     ValueError: when there is no object of a kind, or no jet with prompt particles, to learn from.
     """
+    sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     laws: dict[str, Law] = {}
     fits: dict[str, Fitted] = {}
     for name, of_law in sample.laws.items():
@@ -87,14 +93,22 @@ def learn_objects(
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == 0.0).any() else ()
         if what in (JETS, MISSING):
             options["asks"] = ("number",) if what == JETS else ("jets",)
-        if what == MISSING:
-            options["weight_decay"] = 0.0
+        schedule = shorter(settings, 3 if what == MISSING else 1)
+        if what != MISSING:
+            every, decay = max(schedule.steps // LOOKS, 1), max(settings.weight_decay, WEIGHT_DECAY)
+            schedule = replace(schedule, check_every=every, patience=LOOKS, weight_decay=decay)
         bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
         laws[name], of_networks = learn_law(
-            name, *prepared.split(settings.holdout), settings, course, bounds, **options
+            name, *prepared.split(settings.holdout), schedule, course, bounds, **options
         )
         fits |= of_networks
     return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context), fits
+
+
+def _threshold(least: float) -> float:
+    """The threshold [GeV] of objects whose least pt this is."""
+    whole = float(math.floor(least))
+    return whole if least <= (1.0 + ROUND) * whole else least
 
 
 def _parts(name: str) -> tuple[int | None, str]:

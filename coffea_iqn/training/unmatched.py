@@ -22,7 +22,9 @@ from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import LawSample, learn_law
 from coffea_iqn.training.optimise import Fitted
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
-from coffea_iqn.training.recipes import TrainingSettings
+from coffea_iqn.training.recipes import TrainingSettings, shorter
+
+WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
 
 
 def learn_unmatched(
@@ -60,11 +62,12 @@ def learn_unmatched(
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
         return None, {}
+    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
     laws: dict[str, Law] = {}
     fits: dict[str, Fitted] = {}
     for kind, (learn, check) in parts.items():
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
-        laws[kind], fits_of_law = learn_law(kind, learn, check, settings, course, bounds)
+        laws[kind], fits_of_law = learn_law(kind, learn, check, schedule, course, bounds)
         fits |= fits_of_law
     model = Unmatched(
         laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support

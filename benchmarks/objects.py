@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -155,8 +156,8 @@ def efficiencies(sides: list[Any]) -> list[dict[str, Any]]:
     """Of each kind, in cells, how many particles, and how many of them are found, real and emulated."""
     made = []
     for k, kind in enumerate(KINDS):
-        for pt in zip(PT_EDGES[:-1], PT_EDGES[1:], strict=True):
-            for eta in zip(ETA_EDGES[:-1], ETA_EDGES[1:], strict=True):
+        for pt in pairwise(PT_EDGES):
+            for eta in pairwise(ETA_EDGES):
                 rates = []
                 for side in sides:
                     inside = (side[:, 0] == k) & (side[:, 1] >= pt[0]) & (side[:, 1] < pt[1])

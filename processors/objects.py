@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -12,7 +12,7 @@ from coffea import processor
 from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import far_columns
-from coffea_iqn.events.collections import flatten_jets, gen_events, pt_and_phi
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, pt_and_phi
 from coffea_iqn.events.identity import file_uuid, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_objects
@@ -29,7 +29,7 @@ from coffea_iqn.objects.columns import (
     particle_columns,
     relative_targets,
 )
-from coffea_iqn.objects.kinds import KINDS, REACH
+from coffea_iqn.objects.kinds import KINDS, REACH, Found
 from coffea_iqn.processors.pairs import SPLIT_SEED
 from coffea_iqn.training.laws import LawSample
 from coffea_iqn.training.objects import ObjectsSample
@@ -72,66 +72,65 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if lacking:
             msg = f"collections: expected {self.gen}, {self.reco} and {self.met}, found no {' and no '.join(lacking)}"
             raise ValueError(msg)
-        x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco])
-        keep = x.valid() & (x.values[:, PT] >= self.pt_min)
-        known = gen_events(events[self.gen], events, x, keep, self.names)
+        x = flatten_jets(events[self.gen])
+        known = gen_events(events[self.gen], events, x, x.valid() & (x.values[:, PT] >= self.pt_min), self.names)
         if known.prompt is None or known.missing is None:
             lacks = "such particles" if known.prompt is None else "missing momentum"
             msg = f"gen level: expected particles that tell prompt ones, and missing momentum, found no {lacks}"
             raise ValueError(msg)
-        jets, particles, context = known.jets, known.prompt, known.context()
-        n_events = len(events)
+        objects = reco_objects(events, known.prompt)
+        row, distance = nearest(objects.values, objects.event, known.jets.values, known.jets.counts)
+        near = (objects.place < 0) & (distance < REACH)
         lot = levels(identity_keys(events, SPLIT_SEED), 0, stream=STREAM_SPLIT)[:, 0]
-        of_event = np.repeat(np.arange(n_events), particles.counts)
-        objects = reco_objects(events, particles)
-        free = objects.place < 0
-        row, distance = nearest(objects.values, objects.event, jets.values, jets.counts)
-        near = free & (distance < REACH)
-        made = {}
-
-        # what becomes of particles; given that, what gen jets make; and events
-        columns = particle_columns(particles, jets, known.composition)
-        particle = (np.cumsum(particles.counts) - particles.counts)[objects.event] + objects.place
-        for k, kind in enumerate(KINDS):
-            of_kind, mine = np.flatnonzero(particles.kind == k), ~free & (objects.kind == k)
-            source, values = np.searchsorted(of_kind, particle[mine]), particles.values[of_kind]
-            made[kind.name] = _relative(columns[of_kind], lot[of_event[of_kind]], source, objects.values[mine], values)
-        of_particles = objects.where(~free)
-        in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(n_events))
-        columns = self._of_jets(jets.values, in_jets, context)
-        of_events, frames = far_columns(jets.values, jets.counts, known.missing)
-        for k, kind in enumerate(KINDS):
-            mine, others = near & (objects.kind == k), free & ~near & (objects.kind == k)
-            made[kind.name + NEAR] = _relative(
-                columns, lot[jets.event], row[mine], objects.values[mine], jets.values, self.context
-            )
-            event = objects.event[others]
-            targets = far_targets(objects.values[others], frames.axis[event], frames.side[event])
-            made[kind.name + FAR] = _sample(of_events, lot, event, targets)
-
-        # which jets with prompt particles are there, given what became of these
-        in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(n_events))
-        taken = in_jets[:, 3] > 0.0
-        of_y = _matched(jets, y, self.cone)
-        rows = np.flatnonzero(has_prompt(context) & ~taken)
-        kept = np.flatnonzero(np.isin(rows, of_y))
-        columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
-        made[JETS] = _sample(columns, lot[jets.event[rows]], kept, np.zeros((len(kept), 0)), self.context)
-
-        # missing momentum, given all of these
-        source_pt = objects.source_pt.copy()
-        source_pt[near] = jets.values[row[near], PT]
-        raw = SCALES[self.scale].undo(y.values.astype(np.float64))
-        columns, frame = missing_columns(
-            jets, taken, raw, y.event, of_y, objects.values, objects.event, source_pt, known.missing
-        )
-        targets = missing_targets(pt_and_phi(events[self.met]), frame)
-        made[MISSING] = _sample(columns, lot, np.arange(n_events), targets)
+        chunk = _Chunk(known, known.context(), lot, objects, np.where(near, row, -1))
+        made = _of_particles(chunk) | self._of_no_particle(chunk)
+        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco]), pt_and_phi(events[self.met]))
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
         start = int(events.metadata.get("entrystart", 0))
         key = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key: ObjectsSample(made, pt_min, isolation, self.inputs, self.context)}
+
+    def _of_no_particle(self, chunk: _Chunk) -> dict[str, LawSample]:
+        """What gen jets make, given what was found of their particles, and what events make."""
+        jets, objects, lot = chunk.known.jets, chunk.objects, chunk.lot
+        of_particles = objects.where(objects.place >= 0)
+        in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(len(lot)))
+        columns = self._of_jets(jets.values, in_jets, chunk.context)
+        of_events, frames = far_columns(jets.values, jets.counts, chunk.known.missing)
+        made = {}
+        for k, kind in enumerate(KINDS):
+            mine = (objects.place < 0) & (objects.kind == k)
+            near, far = mine & (chunk.near >= 0), mine & (chunk.near < 0)
+            made[kind.name + NEAR] = _relative(
+                columns, lot[jets.event], chunk.near[near], objects.values[near], jets.values, self.context
+            )
+            event = objects.event[far]
+            targets = far_targets(objects.values[far], frames.axis[event], frames.side[event])
+            made[kind.name + FAR] = _sample(of_events, lot, event, targets)
+        return made
+
+    def _jets_and_missing(self, chunk: _Chunk, y: JetTable, missing: Floats) -> dict[str, LawSample]:
+        """Which jets with prompt particles are there, given what became of these; and missing momentum."""
+        jets, objects, context, lot = chunk.known.jets, chunk.objects, chunk.context, chunk.lot
+        particles = chunk.known.prompt
+        assert particles is not None
+        assert chunk.known.missing is not None
+        in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(len(lot)))
+        taken = in_jets[:, 3] > 0.0
+        of_y = _matched(jets, y, self.cone)
+        rows = np.flatnonzero(has_prompt(context) & ~taken)
+        kept = np.flatnonzero(np.isin(rows, of_y))
+        columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
+        made = {JETS: _sample(columns, lot[jets.event[rows]], kept, np.zeros((len(kept), 0)), self.context)}
+        near = np.flatnonzero(chunk.near >= 0)
+        source_pt = objects.source_pt.copy()
+        source_pt[near] = jets.values[chunk.near[near], PT]
+        raw = SCALES[self.scale].undo(y.values.astype(np.float64))
+        columns, frame = missing_columns(
+            jets, taken, raw, y.event, of_y, objects.values, objects.event, source_pt, chunk.known.missing
+        )
+        return made | {MISSING: _sample(columns, lot, np.arange(len(lot)), missing_targets(missing, frame))}
 
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
@@ -143,6 +142,37 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
             chunks.append(chunk._replace(laws=laws))
         return ObjectsSample.joined(chunks)
+
+
+class _Chunk(NamedTuple):
+    """What is known of the events of a chunk.
+
+    known, context: gen jets and what is known of them.
+    lot: of events, as of `pairs.JetPairs`.
+    objects: at reco level.
+    near: the row of the gen jet that an object of no particle is near, or −1, (M,).
+    """
+
+    known: GenEvents
+    context: Singles
+    lot: Floats
+    objects: Found
+    near: Ints
+
+
+def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
+    """What becomes of prompt particles."""
+    particles, objects = chunk.known.prompt, chunk.objects
+    assert particles is not None
+    columns = particle_columns(particles, chunk.known.jets, chunk.known.composition)
+    event = np.repeat(np.arange(len(chunk.lot)), particles.counts)
+    row = (np.cumsum(particles.counts) - particles.counts)[objects.event] + objects.place
+    made = {}
+    for k, kind in enumerate(KINDS):
+        of_kind, mine = np.flatnonzero(particles.kind == k), (objects.place >= 0) & (objects.kind == k)
+        source, values = np.searchsorted(of_kind, row[mine]), particles.values[of_kind]
+        made[kind.name] = _relative(columns[of_kind], chunk.lot[event[of_kind]], source, objects.values[mine], values)
+    return made
 
 
 def _sample(columns: Floats, lot: Floats, source: Ints, targets: Floats, context: tuple[str, ...] = ()) -> LawSample:

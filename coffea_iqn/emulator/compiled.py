@@ -304,6 +304,27 @@ def near_columns(sources: Sources) -> Singles:
     return columns
 
 
+@kernel
+def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) -> Singles:
+    """`objects.jet_columns` of gen jets, (N, n), with inputs "calorimeter"; levels are columns of the context."""
+    n_found = found.shape[1]
+    columns = np.empty((len(gen), jets.N_CALORIMETER + n_found + len(levels)), np.float32)
+    tile, gen_tile = blank(jets.N_CALORIMETER), blank(N_TARGETS)
+    for start in range(0, len(columns), TILE):
+        n = min(TILE, len(columns) - start)
+        take(gen, start, n, gen_tile)
+        jets.calorimeter_variables(gen_tile, n, tile)
+        for t in range(n):
+            row = columns[start + t]
+            for k in range(jets.N_CALORIMETER):
+                row[k] = tile[k, t]
+            for k in range(n_found):
+                row[jets.N_CALORIMETER + k] = found[start + t, k]
+            for k in range(len(levels)):
+                row[jets.N_CALORIMETER + n_found + k] = context[start + t, levels[k]]
+    return columns
+
+
 @part
 def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Singles, rows: Singles) -> None:
     """The columns of the gen jets start to start + n as rows of a tile; the two others are overwritten."""

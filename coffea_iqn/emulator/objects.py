@@ -15,14 +15,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from coffea_iqn.emulator.compiled import jet_columns as compiled_jet_columns
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.jets.compiled import columns_of_levels
 from coffea_iqn.jets.context import columns_of, encode, select
 from coffea_iqn.jets.features import INPUTS
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.prompt import N_INSIDE, PromptParticles
 from coffea_iqn.jets.table import Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
+from coffea_iqn.numerics.dense import singles
 from coffea_iqn.numerics.uniforms import (
     STREAM_MISSING,
     STREAM_OBJECT_FAR,
@@ -45,6 +48,7 @@ from coffea_iqn.objects.kinds import KINDS, REACH, Found
 CONTEXT = ("flavour", "composition", "prompt")  # levels of context that what a gen jet makes depends on
 ATTEMPTS = 8  # draws of an object that comes out near a gen jet, of which it is none
 MOST = 16  # objects of one kind and source; levels of them lie so far apart
+PLACES = 64  # levels of what one gen jet makes: the numbers of all kinds, then the objects of each
 N_LEVELS = 5  # of an object: four targets, and the sign of its charge
 PARTICLE, NEAR, FAR, JETS, MISSING = "", " near", " far", "jets", "missing"  # what laws are called by, after a kind
 
@@ -55,6 +59,9 @@ def jet_columns(
     """What a gen jet makes depends on, (N, n): itself, what was found in it, levels of its context last."""
     if context is None:
         context = encode(len(gen), {})
+    if inputs == "calorimeter":
+        known = columns_of_levels(levels_of_context)
+        return np.asarray(compiled_jet_columns(singles(gen), singles(found), singles(context), known))
     columns = [INPUTS[inputs](gen), found, *select(context, levels_of_context)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
@@ -142,17 +149,17 @@ class Objects:
 
     def _near(self, jets: JetTable, columns: Singles, keys: Words, replica: int, compiled: bool) -> Found:
         event, parts = jets.event, []
+        u = levels(keys.take(event, axis=0), jets.place * PLACES, replica=replica, stream=STREAM_OBJECT_NEAR)
         for k, kind in enumerate(KINDS):
             law = self.laws.get(f"{kind.name}{NEAR}")
             if law is None:
                 continue
-            index = (jets.place * len(KINDS) + k) * MOST
-            u = levels(keys.take(event, axis=0), index, replica=replica, stream=STREAM_OBJECT_NEAR)[:, 0]
-            numbers = law.draw_numbers(columns, u, compiled=compiled)
+            index = jets.place * PLACES + 1 + k * MOST
+            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
             rows = np.repeat(np.arange(len(numbers)), numbers)
             tau = levels(
                 keys[event[rows]],
-                index[rows] + 1 + places(numbers),
+                index[rows] + places(numbers),
                 replica=replica,
                 stream=STREAM_OBJECT_NEAR,
                 n=N_LEVELS,
@@ -167,15 +174,14 @@ class Objects:
         columns, frames = far_columns(jets.values, jets.counts, missing)
         all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)
         parts = []
+        u = levels(keys, 0, replica=replica, stream=STREAM_OBJECT_FAR)
         for k, kind in enumerate(KINDS):
             law = self.laws.get(f"{kind.name}{FAR}")
             if law is None:
                 continue
-            first = k * MOST * (1 + ATTEMPTS)
-            u = levels(keys, first, replica=replica, stream=STREAM_OBJECT_FAR)[:, 0]
-            numbers = law.draw_numbers(columns, u, compiled=compiled)
+            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
             rows = np.repeat(np.arange(len(numbers)), numbers)
-            at = first + 1 + places(numbers) * ATTEMPTS
+            at = 1 + (k * MOST + places(numbers)) * ATTEMPTS
             values, charge = np.empty((len(rows), 4)), np.empty(len(rows))
             again = np.arange(len(rows))
             for attempt in range(ATTEMPTS):

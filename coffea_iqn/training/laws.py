@@ -20,6 +20,7 @@ from coffea_iqn.training.batches import Course
 from coffea_iqn.training.optimise import Fitted, Schedule
 
 MOST = 6  # of one x; more are rarer than the uncertainty of six
+FAR_OFF, HALVINGS = 3.0, 40  # of the logit of a number: as far as it may be off, halved so often
 HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer than pairs of jets
 
 
@@ -148,6 +149,9 @@ def learn_law(
             phase = f"{kind} {asked}"
             fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
             module.to("cpu").eval()
+    if "number" in asks:
+        every = LawSample.joined([learn, check])
+        _level(number, inputs_of(every.columns), np.minimum(every.numbers(), number.most))
     law = Law(
         Network.of(number) if "number" in asks else None,
         Network.of(jets) if "jets" in asks else None,
@@ -165,3 +169,19 @@ def _start(number: NumberNetwork, seen: Ints) -> None:
         *_, weight, bias = number.net.parameters()
         weight.mul_(0.1)
         bias.copy_(torch.from_numpy(np.log(often / often.sum())))
+
+
+def _level(number: NumberNetwork, inputs: Tensor, seen: Ints) -> None:
+    """Make the sum of what is expected that of what is seen, by the bias of all numbers above 0.
+
+    The maximum of the likelihood has that; what is stopped before it, and averaged, does not quite.
+    """
+    *_, bias = number.net.parameters()
+    rising = torch.arange(number.most + 1)
+    with torch.no_grad():
+        logits, low, high = number(inputs).double(), -FAR_OFF, FAR_OFF
+        for _ in range(HALVINGS):
+            shift = (low + high) / 2.0
+            expected = ((logits + shift * (rising > 0)).softmax(dim=1) * rising).sum()
+            low, high = (low, shift) if expected > seen.sum() else (shift, high)
+        bias[1:] += shift

@@ -11,6 +11,8 @@ from pathlib import Path
 import awkward as ak
 import uproot
 
+OBJECTS = ("GenDressedLepton", "GenIsolatedPhoton", "Electron", "Muon", "Photon")
+DILEPTON = "dilepton"  # samples of this name keep events with two prompt leptons alone, of 5 GeV or more
 # for each sample: which folder, which file, how many events, which collections
 SAMPLES = {
     "qcd_ak4.root": (0, "qcd_valid.root", 5000, ("GenJet", "Jet")),
@@ -19,21 +21,28 @@ SAMPLES = {
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
     "qcd_ak4_full.root": (2, "qcd_valid.root", 2500, ("GenJet", "Jet")),
     "wwhad_ak5_particles.root": (3, "wwhad_valid.root", 120, ("GenJet", "Jet", "GenJetCands", "PFCands")),
+    "ttbar_ak4_full.root": (2, "ttbar_valid.root", 1500, ("GenJet", "Jet", *OBJECTS)),
+    "dilepton_ak4_full.root": (2, "wzjets_valid.root", 5000, ("GenJet", "Jet", *OBJECTS)),
     "wzjets_ak4_full.root": (2, "wzjets_valid.root", 1500, ("GenJet", "Jet", "GenDressedLepton", "GenIsolatedPhoton")),
 }
 SINGLES = ("run", "luminosityBlock", "event", "genWeight", "GenMET_pt", "GenMET_phi")
+OF_OBJECTS = ("MET_pt", "MET_phi")
 
 
 def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...]) -> None:
     """Copy the first events of a NanoAOD-like file, with some of its collections."""
     with uproot.open(source) as file:
         tree = file["Events"]
-        columns = {name: tree[name].array(entry_stop=n_events) for name in SINGLES if name in tree}
+        singles = (*SINGLES, *OF_OBJECTS) if set(OBJECTS) <= set(collections) else SINGLES
+        columns = {name: tree[name].array(entry_stop=n_events) for name in singles if name in tree}
         for collection in collections:
             prefix = f"{collection}_"
             names = tree.keys(filter_name=f"{collection}_*")
             fields = {name.removeprefix(prefix): tree[name].array(entry_stop=n_events) for name in names}
             columns[collection] = ak.zip(fields)
+    if output.name.startswith(DILEPTON):
+        two = ak.num(columns["GenDressedLepton"]) > 1
+        columns = {name: column[two] for name, column in columns.items()}
     with uproot.recreate(output, compression=uproot.LZMA(9)) as file:
         file.mktree("Events", {name: column.type.content for name, column in columns.items()}).extend(columns)
 

@@ -20,6 +20,7 @@ from coffea_iqn.objects.kinds import REACH
 N_PARTICLE, N_FOUND, N_MISSING = 21, 7, 28  # columns of what follows
 FAR = 1.0  # ΔR from which a neighbour is as good as none
 LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down to this
+COMPOSITION = slice(9, 13)  # columns of `particle_columns`
 ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
 ISOLATION = 3  # the column of objects
 MAX_LOG = 5.0  # of the ratio of two pt

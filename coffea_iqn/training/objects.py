@@ -13,7 +13,7 @@ from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Obje
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.objects.columns import ACROSS, ISOLATION
+from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import LawSample, learn_law
@@ -86,6 +86,8 @@ def learn_objects(
         prepared = of_law
         if kind is not None:
             prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
+        if what == PARTICLE:
+            prepared = LawSample.joined([prepared, _without_composition(prepared)])
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         options: dict[str, Any] = {"hidden": SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES}
@@ -123,6 +125,13 @@ def _blurred(sample: LawSample, seed: int) -> LawSample:
     targets = sample.targets.copy()
     targets[:, 1:3] += np.random.default_rng(seed).uniform(-BLUR, BLUR, (len(targets), 2))
     return sample._replace(targets=targets)
+
+
+def _without_composition(sample: LawSample) -> LawSample:
+    """The particles, as files that do not know of what jets are made have them."""
+    columns = sample.columns.copy()
+    columns[:, COMPOSITION] = 0.0
+    return sample._replace(columns=columns)
 
 
 def _with_mirrored(sample: LawSample) -> LawSample:

@@ -2,13 +2,14 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 6, and what versions 4 and 5 say in other words
+    schema_version   integer; this library reads version 7, and what versions 4 to 6 say in other words
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
                      null, or no such key, where there is none
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its two laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
-                     jet scale, standardisations, compression, levels of context, threshold, support
+                     jet scale, standardisations, compression, levels of context, threshold, support, columns
+                     (`targets.Column`)
     card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ where it corrects),
                      detector, training, closure
     hash             SHA-256 of the weights and of all of the above
@@ -33,19 +34,19 @@ from safetensors.numpy import save as save_arrays
 from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
-from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.emulator.unmatched import N_FAR, N_NEAR, Unmatched
+from coffea_iqn.emulator.preprocessing import Variables, ends_of
+from coffea_iqn.emulator.unmatched import N_BESIDE, N_FAR, N_NEAR, Unmatched
 from coffea_iqn.files.atomic import is_taken
 from coffea_iqn.iqn.distribution import Law
-from coffea_iqn.iqn.network import MEMBERS, N_TARGETS, Network, shapes_of
+from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS, Network, shapes_of
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
-from coffea_iqn.jets.targets import MORE, TARGETS
+from coffea_iqn.jets.targets import KINDS, TARGETS, Column, check_names
 from coffea_iqn.numerics.arrays import Floats, Singles
 from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
-from coffea_iqn.objects.kinds import KINDS
+from coffea_iqn.objects.kinds import KINDS as OBJECTS
 from coffea_iqn.ranges import check_choice
 
 GREATEST = 1e30  # numbers from here on are none of a detector's
@@ -101,7 +102,7 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     if network.n_targets != len(variables.table):
         msg = f"network: expected {len(variables.table)} targets, for such are the variables, got {network.n_targets}"
         raise ValueError(msg)
-    _check_atoms("network", network, [k for k, target in enumerate(variables.table) if target.atom])
+    _check_atoms("network", network, variables.atoms)
     known = (-1, *(variables.column_of(level) for level in variables.context))
     if origin is not None and origin.description["moot"] not in known:
         msg = f"origin: expected as moot −1 or the last column of a level, got {origin.description['moot']!r}"
@@ -143,13 +144,18 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
     if not isinstance(hidden, list):
         msg = f"{name}: expected a list of sizes of hidden layers, got {hidden!r}"
         raise TypeError(msg)
-    layers = [description["n_inputs"], *hidden]
+    nested = all(isinstance(sizes, list) for sizes in hidden)
+    of_each = hidden if nested and hidden else [hidden]
+    if nested and hidden and len(hidden) != description["n_targets"]:
+        msg = f"{name}: expected sizes of hidden layers for each of its targets, got {len(hidden)}"
+        raise ValueError(msg)
+    layers = [description["n_inputs"], *(size for sizes in of_each for size in sizes)]
     others = [description[key] for key in ("n_targets", "n_samples", "most") if key in description]
     for size, least in [*((size, 1) for size in layers + others), (description.get("n_event", 0), 0)]:
         if type(size) is not int or not least <= size <= n_weights:
             msg = f"{name}: expected sizes from {least} to {n_weights}, as there are so many weights, got {size!r}"
             raise ValueError(msg)
-    needed = sum(a * b for a, b in pairwise(layers))
+    needed = sum(a * b for sizes in of_each for a, b in pairwise([description["n_inputs"], *sizes]))
     if needed > n_weights:
         msg = f"{name}: expected layers of at most {n_weights} weights, as there are so many, got {needed}"
         raise ValueError(msg)
@@ -164,11 +170,12 @@ def _check_inputs(name: str, part: Any, n: int) -> None:
         raise ValueError(msg)
 
 
-def _check_atoms(name: str, network: Network, atoms: Sequence[int]) -> None:
-    got = network.description.get("atoms", [])
-    if got != atoms:
-        msg = f"{name}: expected atoms {atoms}, for such are the variables, got {got!r}"
-        raise ValueError(msg)
+def _check_atoms(name: str, network: Network, atoms: Mapping[str, Sequence[int]]) -> None:
+    for key, wanted in atoms.items():
+        got = network.description.get(key, [])
+        if got != wanted:
+            msg = f"{name}: expected {key} {wanted}, for such are the variables, got {got!r}"
+            raise ValueError(msg)
 
 
 def _check_card(card: Any) -> None:
@@ -219,8 +226,7 @@ def _describe_variables(variables: Variables) -> dict[str, Any]:
         "compression": None if compression is None else compression.coefficients.tolist(),
         "context": list(variables.context),
         "raw_pt_min": variables.raw_pt_min,
-        "more": list(variables.more),
-        "more_bounds": [list(ends) for ends in variables.more_bounds],
+        "columns": [column._asdict() for column in variables.columns],
         "support": variables.support._asdict(),
     }
 
@@ -253,16 +259,30 @@ def _describe_objects(model: Objects) -> dict[str, Any]:
     }
 
 
-def _law(name: str, described: Any, arrays: Arrays, n_inputs: int, n_targets: int) -> Law:
-    """A law from its description and weights: of so many inputs, with a number, targets, or both."""
+def _law(
+    name: str,
+    described: Any,
+    arrays: Arrays,
+    n_inputs: int,
+    n_targets: int,
+    ends: Mapping[str, Sequence[int]],
+    *,
+    asks: Collection[str] = ("number", "jets"),
+) -> Law:
+    """A law from its description and weights: what it asks, so many inputs and targets, and what may be at an end."""
     described = _object(name, described)
+    for part in ("number", "jets"):
+        if (described[part] is None) == (part in asks):
+            msg = f"{name}: expected {' and '.join(asks)}, got {'no' if part in asks else 'a'} network of {part}"
+            raise ValueError(msg)
     number = jets = None
-    if described["number"] is not None:
+    if "number" in asks:
         number = _network(f"{name}.number", ("NumberNetwork",), described["number"], arrays)
         _check_inputs(name, number, n_inputs)
-    if described["jets"] is not None:
+    if "jets" in asks:
         jets = _network(f"{name}.jets", MEMBERS, described["jets"], arrays)
         _check_inputs(name, jets, n_inputs)
+        _check_atoms(name, jets, ends)
         if jets.n_targets != n_targets:
             msg = f"{name}: expected {n_targets} targets, got {jets.n_targets}"
             raise ValueError(msg)
@@ -271,7 +291,8 @@ def _law(name: str, described: Any, arrays: Arrays, n_inputs: int, n_targets: in
         _standardisation("target_scale", described, n_targets),
     )
     bounds = _array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)
-    if not (bounds[0] < bounds[1]).all():
+    flags = np.isin(np.arange(n_targets), ends["flags"])  # which have one value beside the atom
+    if not (bounds[0] < bounds[1])[~flags].all() or not (bounds[0] <= bounds[1]).all():
         msg = f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}"
         raise ValueError(msg)
     return Law(number, jets, *scales, bounds)
@@ -282,26 +303,31 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     content = _object("objects", content)
     context, described = _levels(content["context"]), _object("objects laws", content["laws"])
     of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
-    known = {JETS: (of_jets, 0), MISSING: (N_MISSING, 2)}
-    for kind in KINDS:
-        known |= {f"{kind.name}{what}": (n, 4) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
-    wanted = {*(kind.name for kind in KINDS), JETS, MISSING}
+    # of each law how many inputs and targets, and what it asks
+    both, no_ends = ("number", "jets"), ends_of(())
+    known: dict[str, tuple[int, int, tuple[str, ...]]] = {
+        JETS: (of_jets, 0, both[:1]),
+        MISSING: (N_MISSING, 2, both[1:]),
+    }
+    for kind in OBJECTS:
+        known |= {f"{kind.name}{what}": (n, 4, both) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
+    wanted = {*(kind.name for kind in OBJECTS), JETS, MISSING}
     if not wanted <= set(described) <= set(known):
         odd = min((wanted - set(described)) | (set(described) - set(known)))
         msg = f"objects: expected laws of {', '.join(sorted(wanted))}, and of {', '.join(sorted(known))}, got {odd!r}"
         raise ValueError(msg)
-    laws = {name: _law(f"objects.{name}", described[name], arrays, *known[name]) for name in described}
-    for name, law in laws.items():
-        if (law.number is None) != (name == MISSING) or (law.targets is None) != (name == JETS):
-            msg = f"objects {name}: expected other networks"
-            raise ValueError(msg)
-        if law.targets is not None:
-            atoms = law.targets.description.get("atoms", [])
-            _check_atoms(name, law.targets, [ISOLATION] if atoms and name != MISSING else [])
+    laws = {}
+    for name, (n_inputs, n_targets, asks) in known.items():
+        if name in described:
+            of = _object(name, described[name])
+            # isolation may be exactly none, or nothing of the training sample was
+            isolated = n_targets > ISOLATION and _object(name, of["jets"]).get("atoms") == [ISOLATION]
+            ends = {**no_ends, "atoms": [ISOLATION]} if isolated else no_ends
+            laws[name] = _law(f"objects.{name}", of, arrays, n_inputs, n_targets, ends, asks=asks)
     pt_min = tuple(_number("objects pt_min", one, above=0.0) for one in content["pt_min"])
     isolation = tuple(content["isolation"])
-    if len(pt_min) != len(KINDS) or len(isolation) != len(KINDS) or not all(type(one) is str for one in isolation):
-        msg = f"objects: expected pt_min and isolation of {len(KINDS)} kinds, got {pt_min} and {isolation}"
+    if len(pt_min) != len(OBJECTS) or len(isolation) != len(OBJECTS) or not all(type(one) is str for one in isolation):
+        msg = f"objects: expected pt_min and isolation of {len(OBJECTS)} kinds, got {pt_min} and {isolation}"
         raise ValueError(msg)
     return Objects(laws, pt_min, isolation, variables.inputs, context)
 
@@ -312,19 +338,17 @@ def _unmatched(content: Mapping[str, Any], variables: Variables, arrays: Arrays)
     context = _levels(content["context"])
     reach = _number("unmatched reach", content["reach"], above=0.0)
     raw_pt_min = _number("unmatched raw_pt_min", content["raw_pt_min"], above=0.0)
-    n_inputs = len(variables.input_scale.mean)
-    columns = {"near": n_inputs + N_NEAR + sum(WIDTHS[level] for level in context), "far": N_FAR}
-    laws = {}
-    for kind, n in columns.items():
-        name = f"unmatched.{kind}"
-        laws[kind] = law = _law(name, content[kind], arrays, n, N_TARGETS)
-        if law.number is None or law.targets is None:
-            msg = f"{name}: expected a number and jets, got none"
-            raise ValueError(msg)
-        _check_atoms(name, law.targets, [])
-    near, far = laws["near"], laws["far"]
+    n_near = len(variables.input_scale.mean) + N_NEAR + sum(WIDTHS[level] for level in context)
+    near, far = (
+        _law(f"unmatched.{kind}", content[kind], arrays, n, N_TARGETS, ends_of(()))
+        for kind, n in (("near", n_near), ("far", N_FAR))
+    )
     names = variables.inputs, variables.scale
-    return Unmatched(near, far, *names, context, reach, raw_pt_min, variables.support)
+    columns = None
+    if variables.columns:
+        ends, n = ends_of(variables.columns), len(variables.columns)
+        columns = _law("unmatched.columns", content["columns"], arrays, N_BESIDE, n, ends, asks=("jets",))
+    return Unmatched(near, far, *names, context, reach, raw_pt_min, variables.support, columns)
 
 
 def _levels(names: Any) -> tuple[str, ...]:
@@ -349,14 +373,8 @@ def _variables(content: Mapping[str, Any]) -> Variables:
             msg = f"{key}: expected one of {', '.join(names)}, got {content[key]!r}"
             raise ValueError(msg)
     context = _levels(content["context"])
-    more = content["more"]
-    if not isinstance(more, list) or not all(name in list(MORE) for name in more) or len(set(more)) != len(more):
-        msg = f"more: expected of {', '.join(MORE)}, each once, got {more!r}"
-        raise ValueError(msg)
-    ends = _array("more_bounds", content["more_bounds"] or np.empty((0, 2)), (len(more), 2))
-    if not (ends[:, 0] < ends[:, 1]).all():
-        msg = f"more_bounds: expected the greatest above the least, got {ends.tolist()}"
-        raise ValueError(msg)
+    columns = tuple(_column(column) for column in content["columns"])
+    check_names([column.name for column in columns])
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = None
     if content["compression"] is not None:
@@ -366,14 +384,29 @@ def _variables(content: Mapping[str, Any]) -> Variables:
         targets=content["targets"],
         scale=content["scale"],
         input_scale=_standardisation("input_scale", content, n_inputs),
-        target_scale=_standardisation("target_scale", content, len(VARIABLES) + len(more)),
+        target_scale=_standardisation("target_scale", content, len(VARIABLES) + len(columns)),
         compression=compression,
         context=context,
         raw_pt_min=_number("raw_pt_min", content["raw_pt_min"], least=0.0),
         support=_support(content["support"]),
-        more=tuple(more),
-        more_bounds=tuple((float(low), float(high)) for low, high in ends),
+        columns=columns,
     )
+
+
+def _column(content: Any) -> Column:
+    """A column from its description."""
+    content = _object("column", content)
+    check_choice(KINDS, kind=content["kind"])
+    known = {name: _number(f"column {name}", content[name]) for name in ("low", "high", "mean")}
+    known["scale"] = _number("column scale", content["scale"], above=0.0)
+    known["unit"] = _number("column unit", content["unit"], least=0.0)
+    ends = {name: None if content[name] is None else _number(name, content[name]) for name in ("atom", "top")}
+    made = Column(content["name"], content["kind"], **known, **ends)
+    rising = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
+    if rising != [0.0, 1.0, 1.0] if made.kind == "flag" else any(b <= a for a, b in pairwise(rising)):
+        msg = f"column {made.name}: expected rising numbers, of a flag 0 and 1, got {rising}"
+        raise ValueError(msg)
+    return made
 
 
 def _support(content: Any) -> Support:
@@ -409,7 +442,7 @@ def _array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
     return array
 
 
-SCHEMA_VERSION, OLDEST_VERSION = 6, 4
+SCHEMA_VERSION, OLDEST_VERSION = 7, 4
 CARD, WEIGHTS = "model.json", "model.safetensors"
 MEMBERS_FOLDER = "members"  # of an ensemble, bundles in the folder of one
 MOST_CARD, MOST_WEIGHTS = 2**24, 2**30  # bytes
@@ -595,10 +628,14 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of `model.json` in the words of version 6.
+    """The content of `model.json` in the words of version 7.
 
     Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
-    had an atom.
+    had an atom; in version 6 nothing had one at its greatest value.
+
+    Raises
+    ------
+    ValueError: for columns of version 6, which had no atoms: they are to be learnt again.
     """
 
     def renamed(value: Any) -> Any:
@@ -612,7 +649,7 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
         if value.get("type") == "OriginNetwork":
             new = {"moot": -1, **new}
         if value.get("type") == "SplineIQN":
-            new = {"atoms": [], **new}
+            new = {**dict.fromkeys(ENDS, []), **new}
         return new
 
     if content["schema_version"] == SCHEMA_VERSION:
@@ -620,7 +657,12 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
     parts = ("network", "acceptance", "origin", "unmatched")
     variables = content["variables"]
     if isinstance(variables, dict):
-        variables = {"more": [], "more_bounds": [], **variables}
+        if variables.get("more"):
+            msg = (
+                f"expected a bundle of four variables, got one with {variables['more'][0]}, of before columns had atoms"
+            )
+            raise ValueError(msg)
+        variables = {"columns": [], **variables}
     return {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}
 
 

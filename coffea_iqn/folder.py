@@ -372,7 +372,7 @@ class IQNFolder:
             for model, folding in zip((self.model, *(where for _, where, _ in self.others)), foldings, strict=True):
                 warn_of_what_lacks(model, folding.emulator.emulator.variables.context, told)
             self._check_radius(gen, distances)
-        columns = {folding.name: (*VARIABLES, *folding.emulator.emulator.variables.more) for folding in foldings}
+        columns = {folding.name: folding.emulator.emulator.variables.names for folding in foldings}
         tables = {
             name: [
                 Drawn.joined(made).table(len(jets.counts), columns.get(name, columns[NOMINAL])) for made in drawn[name]

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Prepared
+from coffea_iqn.emulator.unmatched import ATTEMPTS, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
-from coffea_iqn.jets.table import NOMINAL, Drawn
+from coffea_iqn.jets.table import NOMINAL, Drawn, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
 from coffea_iqn.objects.kinds import REACH, Found
@@ -134,8 +135,8 @@ class Folding:
             return made
         four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
         others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
-        # unmatched jets have none of the targets beside the four-momentum
-        beside = np.full((len(others.event), reco.shape[1] - len(VARIABLES)), np.nan, dtype=np.float32)
+        # unmatched jets have no median
+        beside = np.full((len(others.event), reco.shape[1] - others.values.shape[1]), np.nan, dtype=np.float32)
         others = others._replace(values=np.concatenate([others.values, beside], axis=1))
         return self._above_threshold(Drawn.joined([made, others]))
 
@@ -170,22 +171,30 @@ class Folding:
         replica: int,
     ) -> Drawn:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model, jets = self.emulator.emulator.unmatched, gen.jets
+        model, jets, columns = self.emulator.emulator.unmatched, gen.jets, self.emulator.emulator.variables.columns
         assert model is not None
+        n = len(VARIABLES)
 
-        def of_gen_jets(rows: Ints | slice, number: Ints | int) -> Floats:
+        def of_gen_jets(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
             number_of_jet = jets.place[rows] * MOST_UNMATCHED + number
-            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR)
+            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR, n=n)
 
-        def of_events(rows: Ints | slice, number: Ints | int) -> Floats:
-            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR)
+        def of_events(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
+            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR, n=n)
 
         how = self.emulator.all_compiled
         near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, compiled=how)
         far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, compiled=how)
         events = np.concatenate([event[row], event_of_far])
-        none = np.full(len(events), -1)
-        return Drawn(np.concatenate([near, far]), events, none, none)
+        none, values = np.full(len(events), -1), np.concatenate([near, far])
+        if columns:
+            first, first_far = (1 + ATTEMPTS * places(np.bincount(source)) for source in (row, event_of_far))
+            m = n + len(columns)  # levels after those of the first draw of a jet
+            tau = np.concatenate([of_gen_jets(row, first, m), of_events(event_of_far, first_far, m)])[:, n:]
+            of_gen = of_near(found[row], None if context is None else context[row], len(far))
+            drawn = model.draw_columns(values, of_gen, tau, columns, compiled=how)
+            values = np.concatenate([values, drawn], axis=1, dtype=np.float32)
+        return Drawn(values, events, none, none)
 
     def _above_threshold(self, jets: Drawn) -> Drawn:
         """The jets above raw_pt_min, where one is given."""

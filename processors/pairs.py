@@ -17,7 +17,7 @@ from coffea_iqn.events.names import Names
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.jets.targets import MORE
+from coffea_iqn.jets.targets import check_names
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
@@ -39,7 +39,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     pt_min: least pt [GeV] of x; matching itself sees every jet.
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know of gen jets, where it differs from `events.Names`.
-    more: fields of y that are to be learnt beside the four-momentum, of `targets.MORE`.
+    columns: fields of y that are to be learnt beside the four-momentum.
 
     Raises
     ------
@@ -59,7 +59,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         pt_min: float = 10.0,
         split: str = "event",
         names: Mapping[str, str] | None = None,
-        more: Sequence[str] = (),
+        columns: Sequence[str] = (),
     ) -> None:
         check_choice(("event", "file"), split=split)
         check_choice(DIRECTIONS, direction=direction)
@@ -77,9 +77,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.pt_min = pt_min
         self.split = split
         self.names = Names.of(names)
-        for name in more:
-            check_choice(MORE, more=name)
-        self.more = tuple(more)
+        check_names(columns)
+        self.columns = tuple(columns)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
         missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
@@ -91,14 +90,9 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=self.cone
         )
         matched = match >= 0
-        lacking = [name for name in self.more if name not in events[self.y].fields]
-        if lacking:
-            msg = f"reco jets: expected {lacking[0]} of {self.y}, found {', '.join(events[self.y].fields)}"
-            raise ValueError(msg)
-        beside = [ak.to_numpy(ak.flatten(events[self.y][name])) for name in self.more]
-        known = np.concatenate([y.values, *(column[:, np.newaxis] for column in beside)], axis=1, dtype=np.float32)
-        pairs = np.full((len(x.values), known.shape[1]), np.nan, dtype=np.float32)
-        pairs[matched] = known[match[matched]]
+        y = y._replace(values=np.concatenate([y.values, *self._beside(events[self.y])], axis=1, dtype=np.float32))
+        pairs = np.full((len(x.values), y.values.shape[1]), np.nan, dtype=np.float32)
+        pairs[matched] = y.values[match[matched]]
 
         if self.split == "event":
             keys = identity_keys(events, SPLIT_SEED)
@@ -119,6 +113,20 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         start = int(events.metadata.get("entrystart", 0))
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
+
+    def _beside(self, y: ak.Array) -> list[Floats]:
+        """The further columns of ys, (M, 1) each."""
+        found = []
+        for name in self.columns:
+            if name not in y.fields:
+                msg = f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}"
+                raise ValueError(msg)
+            column = ak.flatten(y[name])
+            if not column.layout.is_numpy or column.layout.inner_shape:
+                msg = f"columns: expected a number for each {self.y}, got {name} of {column.type.content}"
+                raise ValueError(msg)
+            found.append(ak.to_numpy(column)[:, np.newaxis])
+        return found
 
     def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:
         """What is known of the jets x."""

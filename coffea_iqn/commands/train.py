@@ -16,19 +16,22 @@ from coffea_iqn import bundle, running
 from coffea_iqn.commands.common import add_file_options, datasets_of, device_name, open_executor
 from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
+from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.iqn.network import EXACT
-from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import WIDTHS, nearest_distance
+from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import default_cone
-from coffea_iqn.jets.targets import MORE, TARGETS
+from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
+from coffea_iqn.training.columns import extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import TrainingSample, bootstrapped
@@ -74,6 +77,7 @@ EXAMPLES = """examples:
   coffea-iqn train "nano_*.root" --recipe paper-iqnx4 --output theirs
   coffea-iqn train "delphes_*.root" --radius 0.5 --direction correct --output my-correction
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
+  coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
 
 An interrupted training goes on with the same command.
 """
@@ -86,6 +90,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_force_option(parser)
     parser.add_argument(
         "--teacher", type=text, metavar="MODEL", help="learn smaller, faster networks from those of a bundle"
+    )
+    parser.add_argument(
+        "--extend", type=text, metavar="MODEL", help="keep the jets of a bundle, and learn what is asked beside them"
+    )
+    parser.add_argument(
+        "--columns",
+        type=text,
+        nargs="+",
+        default=[],
+        metavar="FIELD",
+        help="fields of reco jets to draw beside the four-momentum, each given those before (default: none)",
     )
     parser.add_argument(
         "--direction",
@@ -158,9 +173,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="sizes of the hidden layers (default: 48 48, with --teacher 36 36, those of the paper for its recipes)",
     )
     settings.add_argument(
-        "--more", nargs="+", choices=MORE, help="fields of reco jets to draw beside the four-momentum (default: none)"
-    )
-    settings.add_argument(
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )
     parser.set_defaults(run=train)
@@ -175,14 +187,28 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    if arguments.ensemble and arguments.teacher is not None:
-        msg = "ensemble: expected no --teacher with it, whose pupils share its jets, got one"
+    for name in ("teacher", "extend"):
+        if arguments.ensemble and getattr(arguments, name) is not None:
+            msg = f"ensemble: expected no --{name} with it, whose bundles share its jets, got one"
+            raise ValueError(msg)
+    if arguments.extend is not None and (arguments.teacher is not None or not arguments.columns):
+        msg = f"extend: expected --columns, and no --teacher, got {arguments.columns or 'none'} and {arguments.teacher}"
         raise ValueError(msg)
     settings, device = _settings(arguments), find_device(arguments.device)
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
-    teacher = None if arguments.teacher is None else bundle.load(arguments.teacher, direction=direction)
+    if direction == "correct" and arguments.columns:
+        msg = f"columns: expected none with --direction correct, got {arguments.columns[0]}"
+        raise ValueError(msg)
+    teacher, base = (
+        None if model is None else bundle.load(model, direction=direction)
+        for model in (arguments.teacher, arguments.extend)
+    )
     output: Path = arguments.output
+    if base is not None:
+        arguments.radius, arguments.cone = (base.card["jets"][name] for name in ("radius", "cone"))
+    before = teacher or base
+    known = () if before is None else tuple(column.name for column in before.variables.columns)
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     pairs_of = PairsProcessor(
         gen=arguments.gen,
@@ -193,7 +219,7 @@ def _train(arguments: argparse.Namespace) -> None:
         pt_min=arguments.gen_pt_min,
         split=arguments.split,
         names=dict(arguments.names),
-        more=settings.more if teacher is None else teacher.variables.more,
+        columns=[*known, *arguments.columns],
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
@@ -207,7 +233,7 @@ def _train(arguments: argparse.Namespace) -> None:
             datasets,
             executor,
             collections=[arguments.gen, arguments.reco],
-            branches=[f"{arguments.reco}_{name}" for name in pairs_of.more],
+            branches=[f"{arguments.reco}_{name}" for name in pairs_of.columns],
             chunksize=arguments.chunksize,
             status=show_progress(arguments),
         )
@@ -216,7 +242,9 @@ def _train(arguments: argparse.Namespace) -> None:
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
-    if teacher is None:
+    if base is not None:
+        radii.check(arguments.radius, radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
+    if before is None:
         settings = _with_edge(settings, arguments, sample)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -224,26 +252,37 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         with _TrainingProgress(settings, arguments=arguments) as progress:
             options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
-            if teacher is None:
-                emulator = emulators.train(pairs, settings, unmatched, checkpoint=checkpoint, **options)
-            else:
-                emulator = distil(teacher, pairs, settings, checkpoint=checkpoint, **options)
+
+            def learn(sample: TrainingSample, settings: TrainingSettings, checkpoint: Path) -> Emulator:
+                if arguments.columns and base is None and settings.minutes is not None:
+                    settings = replace(settings, minutes=0.5 * settings.minutes)  # for either training
+                (pairs, unmatched), n = sample, len(VARIABLES) + len(known)
+                emulator, of_base = base, pairs._replace(y=pairs.y[:, :n])
+                if teacher is not None:
+                    emulator = distil(teacher, of_base, settings, checkpoint=checkpoint, **options)
+                elif emulator is None:
+                    emulator = emulators.train(of_base, settings, unmatched, checkpoint=checkpoint, **options)
+                if not arguments.columns:
+                    return emulator
+                asked = *sample, arguments.columns, settings
+                return extend(emulator, *asked, checkpoint=checkpoint / "columns", **options)
+
+            emulator = learn(sample, settings, checkpoint)
             for k in range(arguments.ensemble):
                 progress.member = f"member {k + 1} of {arguments.ensemble}, "
-                jets, others = bootstrapped(sample, settings.seed, k)
                 own = replace(settings, seed=settings.seed + 1 + k)
-                members.append(emulators.train(jets, own, others, checkpoint=checkpoint / f"member{k}", **options))
+                members.append(learn(bootstrapped(sample, settings.seed, k), own, checkpoint / f"member{k}"))
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
-    for made in (emulator, *members):
+    for made in () if base is not None else (emulator, *members):
         _describe(made.card, arguments, datasets, pairs.x[pairs.matched], cone)
     digest = bundle.save(emulator, output, members)
     shutil.rmtree(checkpoint)
-    report = emulator.card["training"]
+    report = emulator.card["training"] if base is None else emulator.card["extended"][-1]
     say(
         f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} {x} jets, {report['minutes']} minutes, "
-        f"validation loss {report['validation_loss']['quantiles']:.5f}"
+        f"validation loss {report['validation_loss']['quantiles' if base is None else 'columns']:.5f}"
         + (f", and {len(members)} members" if members else "")
     )
 
@@ -289,9 +328,6 @@ def _of_correction(settings: TrainingSettings) -> TrainingSettings:
     for level in settings.context:
         check_choice(KNOWN_OF_RECO, context=level)
     check_choice(("none",), scale=settings.scale)
-    if settings.more:
-        msg = f"more: expected nothing beside the four-momentum with --direction correct, got {settings.more[0]}"
-        raise ValueError(msg)
     return replace(settings, unmatched=False)
 
 
@@ -351,7 +387,7 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
     if (scale_given and threshold_given) or settings.network not in EXACT:
         return settings
     pairs, unmatched = sample
-    reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near, unmatched.far])
+    reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near[:, :4], unmatched.far[:, :4]])
     scale_known = scale_given or arguments.direction == "correct"
     edge = find_edge(reco, [settings.scale] if scale_known else None)
     if edge is None:
@@ -371,7 +407,5 @@ def _settings(arguments: argparse.Namespace) -> TrainingSettings:
         msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
         raise ValueError(msg)
     given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) not in (None, AUTO)}
-    given |= {
-        name: tuple(value) for name in ("context", "hidden", "more") if (value := getattr(arguments, name)) is not None
-    }
+    given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
     return replace(RECIPES[arguments.recipe], **given)

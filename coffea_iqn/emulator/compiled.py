@@ -39,7 +39,7 @@ LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
 SYMMETRIC = ("symmetric", "massless")  # forms of targets towards the beam
 UNBOUNDED = np.float32(-NO_BOUND)
-ACCEPTANCE, ORIGIN = N_TARGETS, N_TARGETS + 1  # among the networks, after those of the targets
+ACCEPTANCE, ORIGIN = 0, 1  # among the networks, after those of the targets
 
 
 class Model(NamedTuple):
@@ -56,6 +56,7 @@ class Model(NamedTuple):
     compressed, symmetric: whether targets are compressed, and towards the beam.
     pt_target: its bounds, (2,), as of `Support`.
     limits: the other bounds, and the detector's scale, whatever it is.
+    beside: `jets.compiled.numbers_of` what is drawn beside the four-momentum.
     """
 
     engine: Engine
@@ -68,13 +69,13 @@ class Model(NamedTuple):
     symmetric: bool
     pt_target: Singles
     limits: Limits
+    beside: Singles
 
 
 def serves(emulator: Any) -> bool:
     """Whether an emulator has a compiled form."""
     v = emulator.variables
-    four = v.inputs == "calorimeter" and v.targets in ("residual", *SYMMETRIC) and not v.more
-    return bool(emulator.network.compiled and four)
+    return bool(emulator.network.compiled and v.inputs == "calorimeter" and v.targets in ("residual", *SYMMETRIC))
 
 
 def compile_model(emulator: Any, known: Collection[str]) -> Model:
@@ -97,13 +98,14 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     n_samples = 0 if origin is None else int(origin.description["n_samples"])
     moot = -1 if origin is None else int(origin.description["moot"])
     seen = np.concatenate([always, *places(own), n_own + np.arange(n_samples)])
-    drawn = n_own + n_samples + np.arange(N_TARGETS)
+    n_targets = network.n_targets
+    drawn = n_own + n_samples + np.arange(n_targets)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
-    of_targets = parts_of(network, [np.concatenate([seen, drawn[:k]]) for k in range(N_TARGETS)])
-    parts, n_rows = [*of_targets, part_of(gate, seen), part_of(origin, inputs)], max(len(inputs), len(seen)) + N_TARGETS
+    of_targets = parts_of(network, [np.concatenate([seen, drawn[:k]]) for k in range(n_targets)])
+    parts, n_rows = [*of_targets, part_of(gate, seen), part_of(origin, inputs)], max(len(inputs), len(seen)) + n_targets
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
-        engine=engine_of(parts, v.input_scale, v.target_scale, n_rows, network.description["atoms"]),
+        engine=engine_of(parts, v.input_scale, v.target_scale, n_rows, network.description),
         columns=jets.columns_of_levels([level for level in v.context if level in known]),
         n_own=len(seen) - n_samples,
         n_samples=n_samples,
@@ -113,6 +115,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         symmetric=v.targets in SYMMETRIC,
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
+        beside=jets.numbers_of(v.columns),
     )
 
 
@@ -131,15 +134,15 @@ def draw(
     Parameters
     ----------
     model: of `compile_model`.
-    gen, tau: gen jets and levels, (N, 4); of fewer levels the targets that are left are 0.
+    gen, tau: gen jets, (N, 4), and levels, (N, n): of fewer than four the targets that are left are 0.
     context: (N, 68); (0, 68) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
-    reco: (N, 4), overwritten.
+    reco: (N, max(n, 4)), overwritten.
     efficiency: (N,), overwritten; (0,) where they are not wanted.
     """
     rows = model.engine.rows
     one, two, inputs, known = blank(rows), blank(rows), blank(rows), blank(rows)
-    gen_tile, tau_tile, size = blank(N_TARGETS), blank(N_TARGETS), blank(N_TARGETS)
+    gen_tile, tau_tile, size = blank(N_TARGETS), blank(reco.shape[1]), blank(N_TARGETS)
     base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
     n_known = model.n_own + model.n_samples
     for start in range(0, len(gen), TILE):
@@ -150,7 +153,7 @@ def draw(
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
         if len(efficiency):
-            out = feed_forward(known, n, model.engine.networks, ACCEPTANCE, one, two)
+            out = feed_forward(known, n, model.engine.networks, len(model.engine.atoms) + ACCEPTANCE, one, two)
             reach = model.limits.abs_eta + model.limits.cone
             for t in range(n):
                 efficiency[start + t] = logistic(out[0, t]) if base[jets.ABS_ETA, t] < reach else ZERO
@@ -161,14 +164,20 @@ def draw(
         for k in range(tau.shape[1], N_TARGETS):
             for t in range(n):
                 targets[k, t] = ZERO
-        for k in range(tau.shape[1]):
+        for k in range(min(tau.shape[1], N_TARGETS)):
             _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
             draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
+        for k in range(N_TARGETS, tau.shape[1]):
+            numbers = model.beside[k - N_TARGETS]
+            for t in range(n):
+                work[0, t], work[1, t] = numbers[jets.LEAST_Z], numbers[jets.MOST_Z]
+            draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
+            jets.decode_column(targets[k], n, numbers)
         jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
         for t in range(n):
-            for k in range(N_TARGETS):
+            for k in range(reco.shape[1]):
                 reco[start + t, k] = targets[k, t]
 
 
@@ -191,7 +200,7 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
             for t in range(n):
                 known[model.n_own + k, t] = ZERO
         return
-    logit = feed_forward(inputs, n, model.engine.networks, ORIGIN, one, two)
+    logit = feed_forward(inputs, n, model.engine.networks, len(model.engine.atoms) + ORIGIN, one, two)
     greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
     for t in range(n):
         greatest[t], total[t] = LEAST, ZERO

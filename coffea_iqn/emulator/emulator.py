@@ -31,7 +31,7 @@ class Emulator:
 
     Attributes
     ----------
-    network: the member of the IQN family that draws the four targets.
+    network: the member of the IQN family that draws the targets.
     variables: the way from jets to the network's inputs and targets, and back.
     acceptance: the network of P(reconstructed | gen); None keeps every jet.
     origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
@@ -382,7 +382,8 @@ class Prepared:
         self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
     ) -> tuple[Floats, Floats]:
         """Reco jets of as many targets as there are levels, and the first efficiencies, by compiled code."""
-        reco, found = np.empty((len(gen), N_TARGETS), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
+        n = max(tau.shape[1], N_TARGETS)
+        reco, found = np.empty((len(gen), n), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
         columns = np.empty((0, N_COLUMNS)) if context is None else context
         model = self.emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
         compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(self.threshold), reco, found)

@@ -150,6 +150,6 @@ def at_atom(v: Variables, mass: Columns, level: Columns, log_p: Columns, log_den
     mass, level, log_p, log_density: (N,) each.
     """
     xp = array_namespace(mass)
-    if v.table[MASS].atom:
+    if MASS in v.atoms["atoms"]:
         return xp.where(mass < MASSLESS, log_p, log_density)
     return xp.where(mass <= 0.0, xp.log(level), log_density)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from coffea_iqn.iqn.network import BELOW_BOUND, N_TARGETS, NO_BOUND
+from coffea_iqn.iqn.network import BELOW_BOUND, ENDS, N_TARGETS, NO_BOUND
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS, select
 from coffea_iqn.jets.features import (
@@ -25,7 +26,7 @@ from coffea_iqn.jets.features import (
     wrap_phi,
 )
 from coffea_iqn.jets.support import LEAST_PT, Support
-from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, Target, decode, encode
+from coffea_iqn.jets.targets import TARGETS, Column, Target, decode, encode
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +42,7 @@ class Variables:
     context: levels of `context` that the network takes; none of them adds no columns.
     raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
     support: where a matched reco jet can be.
-    more: keys of `targets.MORE`, what is drawn beside the four-momentum.
-    more_bounds: of each of these the least and the greatest standardised target, those of training and some head-room.
+    columns: what is drawn beside the four-momentum, standardised already: their target_scale changes nothing.
     """
 
     inputs: str
@@ -54,13 +54,29 @@ class Variables:
     compression: Compression | None = None
     context: tuple[str, ...] = ()
     raw_pt_min: float = 0.0
-    more: tuple[str, ...] = ()
-    more_bounds: tuple[tuple[float, float], ...] = ()
+    columns: tuple[Column, ...] = ()
 
     @property
-    def table(self) -> tuple[Target, ...]:
+    def table(self) -> tuple[Target | Column, ...]:
         """All that is drawn of a jet."""
-        return (*TARGETS[self.targets], *(MORE[name] for name in self.more))
+        return (*TARGETS[self.targets], *self.columns)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What fields of jets are called that have what is drawn."""
+        return tuple(target.name for target in self.table)
+
+    @property
+    def atoms(self) -> dict[str, list[int]]:
+        """Which targets may be exactly at an end, as the description of a `SplineIQN` says it."""
+        four = [k for k, target in enumerate(TARGETS[self.targets]) if target.atom]
+        of_columns = ends_of(self.columns)
+        return {name: [*four * (name == "atoms"), *(N_TARGETS + k for k in of_columns[name])] for name in ENDS}
+
+    def with_columns(self, columns: Sequence[Column]) -> Variables:
+        """The same with further columns."""
+        more = self.target_scale.and_more(len(columns))
+        return replace(self, columns=(*self.columns, *columns), target_scale=more)
 
     def on(self, xp: Any, dtype: Any, device: Any) -> Variables:
         """The same for arrays of a namespace, torch's or numpy's, on a device; what networks see has this precision."""
@@ -145,9 +161,6 @@ class Variables:
         d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
         raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
         raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])
-        for k, target in enumerate(self.table[N_TARGETS:], N_TARGETS):
-            column = raw[:, k].clip(*target.support)
-            raw[:, k] = xp.floor(column).clip(max=target.support[1] - 1.0) if target.kind in WHOLE else column
         return self._as_seen(SCALES[self.scale].apply(raw))
 
     def raw_pt(self, target: Columns, gen: Columns) -> Any:
@@ -180,7 +193,8 @@ class Variables:
         """
         xp, support = array_namespace(gen), self.support.drawn_in()
         if k >= N_TARGETS:
-            return self._bounds_beside(k, gen)
+            least, most = (self._as_seen(xp.full_like(gen[:, PT], end)) for end in self.columns[k - N_TARGETS].ends)
+            return least, most
         padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
         raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
         scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
@@ -209,28 +223,21 @@ class Variables:
         least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
         if k == PT:
             least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
-        elif k == MASS and not self.table[MASS].atom:
+        elif k == MASS and MASS not in self.atoms["atoms"]:
             least = xp.full_like(most, -NO_BOUND)
         return least, xp.maximum(least, most)
 
-    def _bounds_beside(self, k: int, gen: Columns) -> tuple[Any, Any]:
-        """Those of a target beside the four-momentum."""
-        xp, target, scale = array_namespace(gen), self.table[k], self.target_scale
-        ends = [xp.full_like(gen[:, PT], end) for end in self.more_bounds[k - N_TARGETS]]
-        for which, (value, narrower) in enumerate(zip(target.support, (xp.maximum, xp.minimum), strict=True)):
-            if np.isfinite(value):
-                known = target.encode(xp.full_like(gen[:, PT], value), gen)
-                ends[which] = narrower(ends[which], (known - scale.mean[k]) / scale.scale[k])
-        return self._as_seen(ends[0]), self._as_seen(ends[1])
-
     def encode_within(self, reco: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
-        """`encode` and `all_bounds` of reco jets; lighter ones than `features.MASSLESS` come where an atom lies."""
+        """`encode` and `all_bounds` of reco jets; those at an atom, as lighter ones than `MASSLESS`, come where it lies."""
         targets = self.encode(reco, gen)
         bounds = self.all_bounds(targets, gen, raw_pt_min)
-        if self.table[MASS].atom:
+        if MASS in self.atoms["atoms"]:
             xp, least = array_namespace(gen), bounds[0][:, MASS]
             mass = xp.where(reco[:, MASS] < MASSLESS, least - BELOW_BOUND, xp.maximum(targets[:, MASS], least))
             targets = xp.concat([targets[:, :MASS], mass[:, None], targets[:, MASS + 1 :]], axis=1)
+        if reco.shape[1] > N_TARGETS:
+            others = standardised(self.columns[: reco.shape[1] - N_TARGETS], reco[:, N_TARGETS:])
+            targets = array_namespace(gen).concat([targets[:, :N_TARGETS], self._as_seen(others)], axis=1)
         return targets, bounds
 
     def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
@@ -243,6 +250,28 @@ class Variables:
         """Which gen jets (N, 4) the detector can have a matched reco jet of, (N,) bool."""
         support = self.support.drawn_in()
         return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone
+
+
+def ends_of(columns: Sequence[Column]) -> dict[str, list[int]]:
+    """Which of some columns have atoms, as the description of a `SplineIQN` of them says it."""
+    has = {
+        "atoms": lambda c: c.atom is not None,
+        "tops": lambda c: c.top is not None,
+        "flags": lambda c: c.kind == "flag",
+    }
+    return {name: [k for k, column in enumerate(columns) if has[name](column)] for name in ENDS}
+
+
+def standardised(columns: Sequence[Column], values: Columns) -> Any:
+    """What a network learns of columns (N, n): atoms beyond the ends, counts come with their numbers added."""
+    xp, found = array_namespace(values), []
+    for k, column in enumerate(columns):
+        y, (low, high) = values[:, k], column.ends
+        z = column.encode(y, values)
+        if column.atom is not None:
+            z = xp.where(y < column.low, low - BELOW_BOUND, z)
+        found.append(z if column.top is None else xp.where(y > column.high, high + BELOW_BOUND, z))
+    return xp.stack(found, axis=1)
 
 
 def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: int = N_TARGETS) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import html
 from typing import Any
 
+from coffea_iqn.iqn.network import hidden_of
+
 LONGEST = 200  # characters of a value: a card is anybody's text
 
 
@@ -19,10 +21,12 @@ def facts(emulator: Any) -> dict[str, str]:
         if {f"{level}_pt", f"{level}_abs_eta"} <= set(domain):
             (low, high), (_, outer) = domain[f"{level}_pt"], domain[f"{level}_abs_eta"]
             found["domain"] = f"{level} pt {low:g} to {high:g} GeV, |η| below {outer:g}"
-    hidden = " × ".join(str(width) for width in network.description["hidden"])
+    hidden = " × ".join(str(width) for width in hidden_of(network.description["hidden"], 0))
     found["network"] = f"{network.type} {hidden}"
     parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
     found["beside it"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
+    if v.columns:
+        found["columns"] = ", ".join(column.name for column in v.columns)
     found["context"] = ", ".join(v.context) or "none"
     threshold = f"{v.raw_pt_min:g} GeV" if v.raw_pt_min > 0.0 else "none"
     found["detector"] = f"scale {v.scale}, threshold {threshold}"

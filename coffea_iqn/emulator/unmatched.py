@@ -12,7 +12,7 @@ arrays in and out; randomness enters as levels alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +22,12 @@ from coffea_iqn.emulator.compiled import Sources, count_near
 from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import columns_of_levels
-from coffea_iqn.jets.context import encode, select
+from coffea_iqn.jets.context import columns_of, encode, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.table import places
+from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
@@ -98,7 +99,7 @@ def _log_mass(raw: Floats) -> Floats:
 
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
 HARD = 20.0  # GeV, pt from which a jet counts as hard
-N_NEAR, N_FAR = 6, 15  # columns of `outcome` and `far_columns`
+N_NEAR, N_FAR, N_BESIDE = 6, 15, 11  # columns of `outcome`, `far_columns` and `beside`
 
 
 def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
@@ -147,6 +148,30 @@ def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floa
     known = np.zeros((len(counts), 2)) if missing is None else missing.astype(np.float64)
     _see_events(gen, counts, known, columns, axis, side)
     return columns, Frames(axis, side)
+
+
+def beside(jets: Floats, of_gen: Floats) -> Floats:
+    """What the columns of unmatched jets depend on, (M, 11).
+
+    Parameters
+    ----------
+    jets: (M, 4).
+    of_gen: `of_near` of the gen jets that they are near, (M, 8).
+    """
+    return np.stack([np.log(jets[:, PT]), np.abs(jets[:, ETA]), _log_mass(jets), *of_gen.T], axis=1, dtype=np.float32)
+
+
+def of_near(found: Bools, context: Floats | None, n_far: int) -> Floats:
+    """Of unmatched jets near a gen jet: that it is there, whether it was found, and its flavour; zeros for n_far others.
+
+    found, context: of the gen jets, (K,) and (K, 68), or None; (K + n_far, 8) comes back, the flavour last.
+    """
+    columns = np.zeros((len(found) + n_far, N_BESIDE - 3), dtype=np.float32)
+    near = columns[: len(found)]
+    near[:, 0], near[:, 1] = 1.0, found
+    if context is not None:
+        near[:, 2:] = context[:, columns_of("flavour")]
+    return columns
 
 
 @kernel
@@ -236,6 +261,7 @@ class Unmatched:
     reach: ΔR within which a jet is near a gen jet.
     raw_pt_min: least pt [GeV] of a jet, before the detector's scale.
     support: of the emulator; |eta| and energy are bounds of these jets as well.
+    columns: the law of the columns beside their four-momenta, given `beside`; None where the emulator draws none.
     """
 
     near: Law
@@ -246,10 +272,11 @@ class Unmatched:
     reach: float
     raw_pt_min: float
     support: Support
+    columns: Law | None = None
 
     @property
     def laws(self) -> dict[str, Law]:
-        return {"near": self.near, "far": self.far}
+        return {"near": self.near, "far": self.far} | ({} if self.columns is None else {"columns": self.columns})
 
     def draw_near(
         self,
@@ -334,6 +361,14 @@ class Unmatched:
             return columns.take(rows, axis=0)
 
         return self._draw(self.far, numbers, known, levels, decode, impossible, compiled)
+
+    def draw_columns(
+        self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column], *, compiled: bool = True
+    ) -> Floats:
+        """The columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen as of `beside`."""
+        assert self.columns is not None
+        z = self.columns.draw(beside(jets, of_gen), tau, compiled=compiled)
+        return np.stack([column.decode(z[:, k], z) for k, column in enumerate(columns)], axis=1)
 
     def _draw(
         self,

@@ -22,6 +22,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.exports.tracing import Column, Graph, Namespace, Table, count
 from coffea_iqn.iqn.network import (
     BELOW_BOUND,
+    ENDS,
     LEAST_INSIDE,
     LOG_LIKELY_MIN,
     LOGIT_KNOTS,
@@ -53,7 +54,12 @@ def model(emulator: Emulator) -> onnx.ModelProto:
     bounds = partial(v.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
     for k in range(n):
         out = _feed(network, f"nets.{k}", Table([*seen.columns, *drawn]))
-        drawn.append(_quantile(out, tau.columns[k], bounds(k, Table(drawn)), atom=k in network.description["atoms"]))
+        has_atom, has_top, is_flag = (k in network.description[name] for name in ENDS)
+        ends = bounds(k, Table(drawn))
+        if is_flag:
+            drawn.append(Namespace.where(tau.columns[k] < _sigmoid(out), ends[0] - BELOW_BOUND, ends[0]))
+        else:
+            drawn.append(_quantile(out, tau.columns[k], ends, atom=has_atom, top=has_top))
     outputs = {"reco": (v.decode(Table(drawn), gen, raw_pt_min=v.raw_pt_min).joined(), n)}
     if emulator.acceptance is not None:
         found = _sigmoid(_feed(emulator.acceptance, "net", seen)) * v.within_reach(gen)
@@ -91,18 +97,26 @@ def _with_origin(origin: Network, seen: Table) -> Table:
     return Table([*seen.columns[: origin.n_inputs - int(origin.description["n_event"])], *told])
 
 
-def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: bool) -> Column:
+def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: bool, top: bool) -> Column:
     """As `networks.SplineIQN.quantile`, of what the network of a target gives."""
     n = len(KNOTS)
     steps = _positive(out.part(1, n)) + STEP_MIN
     rise = out.graph.add("Concat", out.part(0, 1) * 0.0, out.graph.add("CumSum", steps, np.array(1)), axis=1)
     middle = (rise.part(n // 2 - 1, n // 2) + rise.part(n // 2, n // 2 + 1)) * 0.5
     curve = out.part(0, 1) + rise - middle, out.part(n, 2 * n)
-    if not atom:
+    if not atom and not top:
         return _between(tau, curve, bounds)
-    p = _sigmoid(out.part(2 * n, 2 * n + 1))
-    y = _between(((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
-    return Namespace.where(tau < p, bounds[0] - BELOW_BOUND, y)
+    level = tau
+    if atom:
+        p = _sigmoid(out.part(2 * n, 2 * n + 1))
+        level = ((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
+    if top:
+        rest = _sigmoid(-out.part(2 * n + atom, 2 * n + atom + 1))
+        y = _between((level / rest).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), curve, bounds)
+        y = Namespace.where(level < rest, y, bounds[1] + BELOW_BOUND)
+    else:
+        y = _between(level, curve, bounds)
+    return Namespace.where(tau < p, bounds[0] - BELOW_BOUND, y) if atom else y
 
 
 def _between(tau: Column, curve: Curve, bounds: tuple[Column, Column]) -> Column:

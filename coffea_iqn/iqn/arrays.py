@@ -45,7 +45,7 @@ class ArrayNetwork:
     def conditional(self, k: int, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Conditional:
         """As of `networks.SplineIQN`."""
         out = self._feed_forward(k, np.concatenate([x, drawn], axis=1))
-        return Conditional.of(out, KNOTS, atom=k in self._of["atoms"], bounds=bounds)
+        return Conditional.of(out, KNOTS, atom=k in self._of["atoms"], top=k in self._of["tops"], bounds=bounds)
 
     def quantile(self, k: int, tau: Doubles, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Doubles:
         """As of `networks.SplineIQN`."""

@@ -6,12 +6,12 @@ overwritten, they are different rows: else compiled code would take one jet at a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.iqn.network import BELOW_BOUND, LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
+from coffea_iqn.iqn.network import BELOW_BOUND, ENDS, LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
@@ -150,7 +150,8 @@ class Engine(NamedTuple):
     ----------
     networks: of the targets, and after them those of others that see the same inputs.
     knots: of the splines, (K,).
-    atoms: of each target, whether it may be exactly at its least bound, (n targets,).
+    atoms, tops, flags: of each target, whether it may be exactly at its least or at its greatest bound, and whether it
+        is nothing else, (n targets,).
     input_mean, input_scale, target_mean, target_scale: standardisations.
     rows: of a tile.
     """
@@ -158,6 +159,8 @@ class Engine(NamedTuple):
     networks: Networks
     knots: Singles
     atoms: Bools
+    tops: Bools
+    flags: Bools
     input_mean: Singles
     input_scale: Singles
     target_mean: Singles
@@ -170,13 +173,13 @@ def engine_of(
     input_scale: Standardisation,
     target_scale: Standardisation,
     n_rows: int,
-    atoms: Sequence[int],
+    description: Mapping[str, Any],
 ) -> Engine:
-    """The engine of networks, with tiles that hold so many rows, and all their layers."""
+    """The engine of networks, with tiles that hold so many rows, and all their layers; of the targets' description."""
     networks = pack(parts)
     rows = int(max(n_rows, networks.shapes.max(initial=0)))
-    has_atom = np.isin(np.arange(len(target_scale.mean)), atoms)
-    return Engine(networks, KNOTS, has_atom, *input_scale, *target_scale, rows)
+    ends = (np.isin(np.arange(len(target_scale.mean)), description[name]) for name in ENDS)
+    return Engine(networks, KNOTS, *ends, *input_scale, *target_scale, rows)
 
 
 def part_of(network: Network | None, inputs: Ints | None = None) -> Part:
@@ -251,23 +254,35 @@ def draw_target(
     one, two: (rows, tile), overwritten.
     """
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
-    knots = engine.knots
+    knots, to, flag = engine.knots, known[row], engine.flags[k]
     curve = feed_forward(known, n, engine.networks, k, one, two)
-    atom = curve[2 * len(knots) if engine.atoms[k] else 0]
+    atom = curve[2 * len(knots) if engine.atoms[k] and not flag else 0]
+    top = curve[2 * len(knots) + (1 if engine.atoms[k] else 0) if engine.tops[k] else 0]
     if engine.atoms[k]:
         for t in range(n):
             p = logistic(atom[t])
             level = (tau[t] - p) / (ONE - p)
             atom[t] = ONE if tau[t] < p else ZERO
             tau[t] = min(max(level, SINGLE_LEVEL), ONE - SINGLE_LEVEL)
-    ascend(curve, n, len(knots))
-    levels(low, curve, knots, n, bins, z_low)
-    levels(high, curve, knots, n, bins, z_high)
-    logits_between(tau, z_low, z_high, n, z)
-    quantiles(z, curve, knots, n, bins, z_low)
-    to = known[row]
-    for t in range(n):
-        to[t] = min(max(z_low[t], low[t]), high[t])  # rounding
+    if engine.tops[k]:
+        for t in range(n):
+            rest = logistic(-top[t])
+            top[t] = ZERO if tau[t] < rest else ONE
+            tau[t] = min(max(tau[t] / rest, SINGLE_LEVEL), ONE - SINGLE_LEVEL)
+    if flag:
+        for t in range(n):
+            to[t] = low[t]
+    else:
+        ascend(curve, n, len(knots))
+        levels(low, curve, knots, n, bins, z_low)
+        levels(high, curve, knots, n, bins, z_high)
+        logits_between(tau, z_low, z_high, n, z)
+        quantiles(z, curve, knots, n, bins, z_low)
+        for t in range(n):
+            to[t] = min(max(z_low[t], low[t]), high[t])  # rounding
+    if engine.tops[k]:
+        for t in range(n):
+            to[t] = high[t] + BELOW if top[t] == ONE else to[t]
     if engine.atoms[k]:
         for t in range(n):
             to[t] = low[t] - BELOW if atom[t] == ONE else to[t]
@@ -293,9 +308,11 @@ class LawModel(NamedTuple):
 
 def compile_law(law: Any) -> LawModel:
     """The numbers of a `Law` whose targets, where it has any, are drawn by a `SplineIQN`."""
-    parts, atoms = ([], ()) if law.targets is None else (parts_of(law.targets), law.targets.description["atoms"])
+    parts, ends = (
+        ([], dict.fromkeys(ENDS, ())) if law.targets is None else (parts_of(law.targets), law.targets.description)
+    )
     n_rows = len(law.input_scale.mean) + len(law.target_scale.mean)
-    engine = engine_of([*parts, part_of(law.number)], law.input_scale, law.target_scale, n_rows, atoms)
+    engine = engine_of([*parts, part_of(law.number)], law.input_scale, law.target_scale, n_rows, ends)
     return LawModel(engine, law.bounds, 0 if law.number is None else int(law.number.description["most"]))
 
 

@@ -24,9 +24,10 @@ class Conditional(NamedTuple):
     Attributes
     ----------
     knots: logits of levels, (K,).
-    values, slopes: as of `splines.spline`, (N, K) each.
+    values, slopes: as of `splines.spline`, (N, K) each; of a flag, which is its least bound where it is no atom, (N, 0).
     atom: the logit of the probability to be exactly at the least bound, (N,); None for a law without.
     bounds: (N,) each; None for none.
+    top: likewise of what is no atom to be exactly at the greatest bound.
     """
 
     knots: Array
@@ -34,26 +35,44 @@ class Conditional(NamedTuple):
     slopes: Array
     atom: Array | None
     bounds: Bounds | None
+    top: Array | None = None
 
     @classmethod
-    def of(cls, out: Array, knots: Array, *, atom: bool, bounds: Bounds | None = None) -> Conditional:
-        """The law that a network's outputs (N, 2 K) mean, or, with an atom, (N, 2 K + 1)."""
+    def of(
+        cls, out: Array, knots: Array, *, atom: bool, top: bool = False, bounds: Bounds | None = None
+    ) -> Conditional:
+        """The law that a network's outputs (N, 2 K) mean, one more for an atom and for a top; of a flag (N, 1)."""
         xp, n_knots = array_namespace(out), len(knots)
+        if out.shape[1] == 1:
+            return cls(knots, out[:, 1:], out[:, 1:], out[:, 0], bounds)
         steps = positive(out[:, 1:n_knots]) + STEP_MIN
         rise = xp.cumulative_sum(xp.concat([xp.zeros_like(out[:, :1]), steps], axis=1), axis=1)
         middle = xp.mean(rise[:, n_knots // 2 - 1 : n_knots // 2 + 1], axis=1, keepdims=True)
         values = out[:, :1] + rise - middle
-        return cls(knots, values, out[:, n_knots : 2 * n_knots], out[:, -1] if atom else None, bounds)
+        of_atom, of_top = out[:, 2 * n_knots] if atom else None, out[:, -1] if top else None
+        return cls(knots, values, out[:, n_knots : 2 * n_knots], of_atom, bounds, of_top)
+
+    @property
+    def is_flag(self) -> bool:
+        return bool(self.values.shape[1] == 0)
 
     def quantile(self, tau: Array) -> Array:
-        """The quantiles at levels in (0, 1), (N,); of an atom `BELOW_BOUND` below the least bound."""
+        """The quantiles at levels in (0, 1), (N,); of an atom `BELOW_BOUND` below the least bound, or above the top."""
         if self.bounds is None:
             return spline(logit(tau), self.knots, self.values, self.slopes)[0]
         if self.atom is None:
-            return self._between(tau, self.bounds)
+            return self._no_atom(tau, self.bounds)
         xp, p = array_namespace(tau), sigmoid(self.atom)
-        y = self._between(((tau - p) / (1.0 - p)).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL), self.bounds)
+        y = self.bounds[0] if self.is_flag else self._no_atom(_level((tau - p) / (1.0 - p)), self.bounds)
         return xp.where(tau < p, self.bounds[0] - BELOW_BOUND, y)
+
+    def _no_atom(self, tau: Array, bounds: Bounds) -> Array:
+        """The quantiles of what is no atom at the least bound."""
+        if self.top is None:
+            return self._between(tau, bounds)
+        rest = sigmoid(-self.top)
+        y = self._between(_level(tau / rest), bounds)
+        return array_namespace(tau).where(tau < rest, y, bounds[1] + BELOW_BOUND)
 
     def _between(self, tau: Array, bounds: Bounds) -> Array:
         """The quantiles of a law that is cut off at bounds."""
@@ -68,6 +87,7 @@ class Conditional(NamedTuple):
     def levels(self, y: Array) -> Array:
         """The levels of several values y of each row, (N, M), between bounds; at the least bound that of an atom."""
         assert self.bounds is not None
+        assert self.top is None
         ends = array_namespace(y).concat([*(bound[:, None] for bound in self.bounds), y], axis=1)
         z, _ = inverse(ends, self.knots, self.values, self.slopes)
         level, _ = _level_between(z[:, 2:], z[:, :1], z[:, 1:2])
@@ -77,13 +97,18 @@ class Conditional(NamedTuple):
     def density(self, y: Array) -> tuple[Array, Array]:
         """The level of y, (N,), F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
-        Beyond a bound 0 or 1, and −infinity. Of an atom they are its probability, and the logarithm of that.
+        Beyond a bound 0 or 1, and −infinity. Of an atom the last of its levels, and the logarithm of its probability.
         """
         xp = array_namespace(y)
         low, high = self.bounds or (y, y)
-        is_atom = y < low
+        is_atom, is_top = y < low, y > high
+        if self.is_flag:
+            zero, one = log_sigmoid(self.atom), log_sigmoid(-self.atom)
+            return xp.where(is_atom, sigmoid(self.atom), xp.ones_like(y)), xp.where(is_atom, zero, one)
         if self.atom is not None:
             y = xp.maximum(y, low)
+        if self.top is not None:
+            y = xp.minimum(y, high)
         z, slope = inverse(xp.stack([y, low, high], axis=1), self.knots, self.values, self.slopes)
         at, z_low, z_high = z.T
         log_density = log_sigmoid(at) + log_sigmoid(-at) - xp.log(slope[:, 0])
@@ -92,11 +117,19 @@ class Conditional(NamedTuple):
         level, inside = _level_between(at, z_low, z_high)
         nowhere = xp.full_like(y, -xp.inf)
         log_density = xp.where((low <= y) & (y <= high), log_density - xp.log(inside), nowhere)
+        if self.top is not None:
+            level = xp.where(is_top, xp.ones_like(y), sigmoid(-self.top) * level)
+            log_density = xp.where(is_top, log_sigmoid(self.top), log_sigmoid(-self.top) + log_density)
         if self.atom is None:
             return level, log_density
         p = sigmoid(self.atom)
         level = xp.where(is_atom, p, p + (1.0 - p) * level)
         return level, xp.where(is_atom, log_sigmoid(self.atom), log_sigmoid(-self.atom) + log_density)
+
+
+def _level(tau: Array) -> Array:
+    """A level as it may be drawn."""
+    return tau.clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
 
 
 def _level_between(at: Array, z_low: Array, z_high: Array) -> tuple[Array, Array]:

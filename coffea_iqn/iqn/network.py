@@ -20,10 +20,11 @@ NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients n
 LEAST_INSIDE = 1e-30  # probability to lie between two bounds, where it is too small for single precision
 LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
 LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)  # of a `SplineIQN`
-BELOW_BOUND = 1.0  # how far below its least bound a standardised target lies that is an atom
+BELOW_BOUND = 1.0  # how far below its least bound, or above its greatest, a standardised target lies that is an atom
 SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
 STEP_MIN = 1e-4  # least distance of the quantiles at two knots
 MEMBERS = ("IQNx4", "IQNx1", "SplineIQN")
+ENDS = ("atoms", "tops", "flags")  # targets that may be exactly at an end, as a `SplineIQN` says them
 EXACT = ("SplineIQN",)  # members that have a distribution function and a density
 COMPILED = ("SplineIQN",)  # members that `compiled` draws from
 
@@ -39,6 +40,17 @@ def _layers(name: str, n_inputs: int, n_outputs: int, hidden: Sequence[int]) -> 
     return found
 
 
+def hidden_of(hidden: Sequence[Any], k: int) -> Sequence[int]:
+    """The sizes of the hidden layers of the network of a target, from those of every one, or a list for each."""
+    sizes: Sequence[int] = hidden[k] if hidden and isinstance(hidden[0], Sequence) else hidden
+    return sizes
+
+
+def spline_outputs(d: Mapping[str, Any], k: int) -> int:
+    """How many numbers the network of a target of a `SplineIQN` gives."""
+    return 1 if k in d["flags"] else 2 * len(LOGIT_KNOTS) + (k in d["atoms"]) + (k in d["tops"])
+
+
 def _of_each_target(
     n_outputs: Callable[[Mapping[str, Any], int], int], n_more: int
 ) -> Callable[[Mapping[str, Any]], Shapes]:
@@ -46,7 +58,7 @@ def _of_each_target(
 
     def shapes(d: Mapping[str, Any]) -> Shapes:
         n_seen = [n_more + d["n_inputs"] + k for k in range(d["n_targets"])]
-        of_each = (_layers(f"nets.{k}", n, n_outputs(d, k), d["hidden"]) for k, n in enumerate(n_seen))
+        of_each = (_layers(f"nets.{k}", n, n_outputs(d, k), hidden_of(d["hidden"], k)) for k, n in enumerate(n_seen))
         return {name: shape for each in of_each for name, shape in each.items()}
 
     return shapes
@@ -70,9 +82,7 @@ _PINBALL, _PLAIN = ("n_targets", "hidden", "slope", "penalty"), ("hidden", "slop
 KINDS = {
     "IQNx4": Kind(_PINBALL, _of_each_target(lambda _, __: 1, 1)),
     "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets before, and which
-    "SplineIQN": Kind(
-        ("n_targets", "atoms", *_PLAIN), _of_each_target(lambda d, k: 2 * len(LOGIT_KNOTS) + (k in d["atoms"]), 0)
-    ),
+    "SplineIQN": Kind(("n_targets", *ENDS, *_PLAIN), _of_each_target(spline_outputs, 0)),
     "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),
     "OriginNetwork": Kind(("n_event", "n_samples", "moot", *_PLAIN), _of_all(lambda d: d["n_samples"])),
     "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),

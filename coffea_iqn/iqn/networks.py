@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from coffea_iqn.iqn.arrays import with_origin
 from coffea_iqn.iqn.conditional import Bounds, Conditional, probability_between
-from coffea_iqn.iqn.network import KINDS, LOGIT_KNOTS, N_TARGETS
+from coffea_iqn.iqn.network import ENDS, KINDS, LOGIT_KNOTS, N_TARGETS, hidden_of, spline_outputs
 from coffea_iqn.iqn.splines import inverse
 
 BoundsOf = Callable[[int, Tensor], Bounds]
@@ -110,8 +110,12 @@ class Member(nn.Module):
 def _describe(module: Any) -> dict[str, Any]:
     """Type and keywords of a network, as JSON takes them."""
     values = {name: getattr(module, name) for name in ("n_inputs", *KINDS[type(module).__name__].keywords)}
-    plain = {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
-    return {"type": type(module).__name__, **plain}
+    return {"type": type(module).__name__, **{name: _plain(value) for name, value in values.items()}}
+
+
+def _plain(value: Any) -> Any:
+    """The same with lists for tuples."""
+    return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 class AutoregressiveNetwork(Member):
@@ -276,10 +280,12 @@ class SplineIQN(AutoregressiveNetwork):
     Parameters
     ----------
     n_inputs, n_targets: columns of x and of y.
-    hidden: sizes of the hidden layers of the network of each target.
+    hidden: sizes of the hidden layers of the network of every target, or a list for each.
     slope: of LeakyReLU.
     atoms: targets of which some are exactly at the least bound, with a probability that a further output gives. They
         come, and are drawn, `BELOW_BOUND` below it, so that nothing is taken for one by rounding.
+    tops: likewise at the greatest bound, with a probability among what is no atom.
+    flags: atoms of which all that are none are at the least bound: that probability is all that a network gives.
     """
 
     def __init__(
@@ -287,19 +293,22 @@ class SplineIQN(AutoregressiveNetwork):
         n_inputs: int,
         n_targets: int = N_TARGETS,
         *,
-        hidden: tuple[int, ...] = (48, 48),
+        hidden: Sequence[Any] = (48, 48),
         slope: float = 0.1,
         atoms: Sequence[int] = (),
+        tops: Sequence[int] = (),
+        flags: Sequence[int] = (),
     ) -> None:
         super().__init__(n_inputs, n_targets)
-        self.atoms = tuple(atoms)
-        self.hidden = tuple(hidden)
+        self.atoms, self.tops, self.flags = tuple(atoms), tuple(tops), tuple(flags)
+        self.hidden = tuple(tuple(one) if isinstance(one, Sequence) else one for one in hidden)
         self.slope = slope
         self.register_buffer("knots", torch.tensor(LOGIT_KNOTS), persistent=False)
         self.knots: Tensor
-        n_knots = len(LOGIT_KNOTS)
+        n_knots, ends = len(LOGIT_KNOTS), {name: getattr(self, name) for name in ENDS}
         self.nets = nn.ModuleList(
-            mlp(n_inputs + k, 2 * n_knots + (k in self.atoms), self.hidden, slope) for k in range(n_targets)
+            mlp(n_inputs + k, spline_outputs(ends, k), tuple(hidden_of(self.hidden, k)), slope)
+            for k in range(n_targets)
         )
         with torch.no_grad():  # start near a logistic law of unit variance, whatever x
             steps = LOGISTIC_WIDTH * self.knots.diff()
@@ -309,12 +318,13 @@ class SplineIQN(AutoregressiveNetwork):
             for k, net in enumerate(self.nets):
                 *_, weight, bias = net.parameters()
                 weight.mul_(0.1)
-                bias.copy_(torch.cat([start, torch.tensor([RARE] if k in self.atoms else [])]))
+                if k not in self.flags:
+                    bias.copy_(torch.cat([start, torch.full((len(bias) - len(start),), RARE)]))
 
     def conditional(self, k: int, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Conditional:
         """The law of target k; arguments as of `quantile`."""
         out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K), and a column more for an atom
-        return Conditional.of(out, self.knots, atom=k in self.atoms, bounds=bounds)
+        return Conditional.of(out, self.knots, atom=k in self.atoms, top=k in self.tops, bounds=bounds)
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         quantiles: Tensor = self.conditional(k, x, drawn, bounds).quantile(tau)
@@ -341,12 +351,18 @@ class SplineIQN(AutoregressiveNetwork):
             edges = y.new_tensor(TAILS if weight else ())
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
-            knots, *curve, atom, _ = self.conditional(k, x, y[:, :k])
+            knots, *curve, atom, _, top = self.conditional(k, x, y[:, :k])
             rest = torch.ones_like(y_k)  # 1 where y is no atom
             if atom is not None:
                 rest = (y_k >= low).to(y_k.dtype)
                 total = total + functional.binary_cross_entropy_with_logits(atom, 1.0 - rest)
                 y_k = torch.maximum(y_k, low)
+            if k in self.flags:
+                continue
+            if top is not None:
+                at_top = (y_k > high).to(y_k.dtype)
+                total = total + functional.binary_cross_entropy_with_logits(top, at_top, weight=rest)
+                rest, y_k = rest * (1.0 - at_top), torch.minimum(y_k, high)
             at = torch.cat([torch.stack([low, *within.T, high], dim=1), y_k[:, None]], dim=1)
             z, slope = inverse(at, knots, *curve)
             ends, z_y = z[:, :-1], z[:, -1]

@@ -34,6 +34,10 @@ class Standardisation(NamedTuple):
         """That of the first n columns."""
         return self if n == len(self.mean) else Standardisation(self.mean[:n], self.scale[:n])
 
+    def and_more(self, n: int) -> Standardisation:
+        """The same for n columns more, which are left as they are."""
+        return Standardisation(np.pad(self.mean, (0, n)), np.pad(self.scale, (0, n), constant_values=1.0))
+
     def on(self, xp: Any, dtype: Any, device: Any) -> Standardisation:
         """The same for arrays of a namespace, a precision and a device."""
         return Standardisation(*(xp.asarray(numbers, dtype=dtype, device=device) for numbers in self))

@@ -21,6 +21,7 @@ from coffea_iqn.jets.features import (
     JetScale,
 )
 from coffea_iqn.jets.support import LEAST_PT, Support
+from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import part
 from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh, wrapped
@@ -242,6 +243,36 @@ def decode(
         d_eta[t] = new_eta
         d_phi[t] = wrapped(angle)
         d_log_m[t] = mass * factor
+
+
+LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, HAS_ATOM, ATOM, HAS_TOP, TOP = range(12)
+
+
+def numbers_of(columns: Sequence[Column]) -> Singles:
+    """What `decode_column` needs of columns, a row each, (n, 12)."""
+    rows = [
+        (*c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count")
+        + (c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0)
+        for c in columns
+    ]
+    return np.array(rows, dtype=np.float32).reshape(-1, 12)
+
+
+@part
+def decode_column(z: Singles, n: int, of: Singles) -> None:
+    """`Column.decode` of standardised numbers, (tile,), in place; of a row of `numbers_of`."""
+    for t in range(n):
+        y = min(max(z[t], of[LEAST_Z]), of[MOST_Z]) * of[SCALE] + of[MEAN]
+        if of[UNIT] > ZERO:
+            y = of[LOW] + of[UNIT] * (exp(y) - ONE)
+        y = min(max(y, of[LOW]), of[HIGH])
+        if of[IS_COUNT] > ZERO:
+            y = min(np.floor(y), of[HIGH] - ONE)
+        if of[HAS_ATOM] > ZERO and z[t] < of[LEAST_Z] - HALF:
+            y = of[ATOM]
+        if of[HAS_TOP] > ZERO and z[t] > of[MOST_Z] + HALF:
+            y = of[TOP]
+        z[t] = y
 
 
 @part

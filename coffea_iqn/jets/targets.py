@@ -1,7 +1,7 @@
 """What is drawn of a reco jet, as a table: a number a row, with the way to what a network learns of it, and back.
 
-The first four rows are the four-momentum, in one of several forms (`TARGETS`); `MORE` has what may be drawn beside it,
-after it, each given those before. A further one is a row there, and nothing else has to know.
+The first four rows are the four-momentum, in one of several forms (`TARGETS`). Others may follow, each given those
+before: any number that jets of a training sample have is a `Column`, made of its values there.
 """
 
 from __future__ import annotations
@@ -26,35 +26,27 @@ from coffea_iqn.jets.features import (
     paper_variables,
     wrap_phi,
 )
+from coffea_iqn.jets.support import HEADROOM
+from coffea_iqn.numerics.arrays import Floats
 
-KINDS = ("continuous", "fraction", "count", "flag")
-WHOLE = ("count", "flag")  # kinds that are whole numbers
+CLEAR = 0.5  # of a standardised number beyond an end, from which on it is an atom
 Way = Callable[[Columns, Columns], Any]
 
 
 class Target(NamedTuple):
-    """A number of a reco jet.
+    """A number of the four-momentum of a reco jet.
 
     Attributes
     ----------
     name: what a field of jets is called that has it.
-    unit: of it, or "".
-    label: in matplotlib's mathtext.
-    kind: "continuous"; "fraction", from 0 to 1; "count" or "flag", whole numbers, which a network learns with a number
-        from 0 to 1 added, and what is drawn is rounded down (L. Theis, A. van den Oord and M. Bethge, ICLR 2016).
     encode: from the number, (N,), and gen jets, (N, 4), to what a network learns before standardisation, (N,).
     decode: the inverse.
-    support: the least and the greatest value; of the four-momentum `Variables.bounds` knows more.
     atom: whether some are exactly at the least value, as the mass of jets of one massless constituent is zero.
     """
 
     name: str
-    unit: str
-    label: str
-    kind: str
     encode: Way
     decode: Way
-    support: tuple[float, float] = (-np.inf, np.inf)
     atom: bool = False
 
 
@@ -62,26 +54,21 @@ def _xp(column: Columns) -> Any:
     return array_namespace(column)
 
 
-def _unit(name: str) -> tuple[str, str, str, str]:
-    labels = {"pt": "$p_T$", "eta": r"$\eta$", "phi": r"$\phi$", "mass": "Mass"}
-    return name, {"pt": "GeV", "mass": "GeV", "phi": "rad"}.get(name, ""), labels[name], "continuous"
-
-
 # residuals are what Kronheim et al. (2024) name as the likely improvement on their ratios
 _PT = Target(
-    *_unit("pt"),
+    "pt",
     lambda y, gen: _xp(gen).log(y / gen[:, PT]),
     lambda t, gen: gen[:, PT] * _xp(gen).exp(t.clip(-MAX_LOG, MAX_LOG)),
 )
-_ETA = Target(*_unit("eta"), lambda y, gen: y - gen[:, ETA], lambda t, gen: gen[:, ETA] + t)
+_ETA = Target("eta", lambda y, gen: y - gen[:, ETA], lambda t, gen: gen[:, ETA] + t)
 _ETA_TO_BEAM = Target(  # both ends of the detector are then alike
-    *_unit("eta"),
+    "eta",
     lambda y, gen: (y - gen[:, ETA]) * beam_side(gen[:, ETA]),
     lambda t, gen: gen[:, ETA] + t * beam_side(gen[:, ETA]),
 )
-_PHI = Target(*_unit("phi"), lambda y, gen: wrap_phi(y - gen[:, PHI]), lambda t, gen: wrap_phi(gen[:, PHI] + t))
+_PHI = Target("phi", lambda y, gen: wrap_phi(y - gen[:, PHI]), lambda t, gen: wrap_phi(gen[:, PHI] + t))
 _MASS = Target(
-    *_unit("mass"),
+    "mass",
     lambda y, gen: log_mass(y) - log_mass(gen[:, MASS]),
     lambda t, gen: mass_from_log(log_mass(gen[:, MASS]) + t),
 )
@@ -96,7 +83,7 @@ def _ratio(name: str, k: int, there: Way, back: Callable[[Columns], Any]) -> Tar
     def decode(t: Columns, gen: Columns) -> Any:
         return back(t * (paper_variables(gen)[:, k] + RATIO_OFFSET) - RATIO_OFFSET)
 
-    return Target(*_unit(name), encode, decode)
+    return Target(name, encode, decode)
 
 
 TARGETS: dict[str, tuple[Target, ...]] = {
@@ -114,41 +101,130 @@ TARGETS: dict[str, tuple[Target, ...]] = {
 """The forms of the four-momentum."""
 
 
-def _count(name: str, label: str) -> Target:
-    return Target(
-        name,
-        "",
-        label,
-        "count",
-        lambda y, _: _xp(y).log(y + 1.0),
-        lambda t, _: _xp(t).exp(t.clip(-MAX_LOG, MAX_LOG)) - 1.0,
-        (0.0, 1000.0),
-    )
-
-
-def _itself(y: Columns, _: Columns) -> Any:
-    return y
-
-
-MORE: dict[str, Target] = {
-    target.name: target
-    for target in (
-        _count("nCharged", "Number of charged constituents"),
-        _count("nNeutral", "Number of neutral constituents"),
-        Target("chEF", "", "Charged energy fraction", "fraction", _itself, _itself, (0.0, 1.0)),
-        Target("btag", "", "b tag", "flag", _itself, _itself, (0.0, 2.0)),
-    )
+LABELS = {
+    "nCharged": "Number of charged constituents",
+    "nNeutral": "Number of neutral constituents",
+    "chEF": "Charged energy fraction",
+    "btag": "b tag",
+    "tau1": r"$\tau_1$",
+    "tau2": r"$\tau_2$",
+    "tau3": r"$\tau_3$",
 }
-"""What may be drawn beside the four-momentum, by name."""
+"""Of known columns."""
+
+KINDS = ("continuous", "fraction", "count", "flag")
+RARE = 0.01  # fraction of jets that are exactly at an end, from which on they are an atom
+SKEWED = 4.0  # times as far as the first percentile lies the last one from the median, where a logarithm is learnt
 
 
-def encode(targets: Sequence[Target], reco: Columns, gen: Columns) -> Any:
+class Column(NamedTuple):
+    """A further number of a reco jet, drawn after those before it, as a training sample has it; a row of the table too.
+
+    Attributes
+    ----------
+    name: what a field of jets is called that has it.
+    kind: "continuous"; "fraction", from 0 to 1; "count", whole numbers, which a network learns with a number from 0 to
+        1 added, and what is drawn is rounded down (L. Theis, A. van den Oord and M. Bethge, ICLR 2016); "flag", 0 or 1.
+    low, high: the least and the greatest value of what is no atom; of a count with its number added.
+    mean, scale: standardisation of what a network learns.
+    unit: of its logarithm, log(1 + (y − low) / unit); 0 where it learns y itself.
+    atom, top: values below low and above high that jets have exactly, or None. A flag is an atom, or its one value.
+    """
+
+    name: str
+    kind: str
+    low: float
+    high: float
+    mean: float
+    scale: float
+    unit: float = 0.0
+    atom: float | None = None
+    top: float | None = None
+
+    @classmethod
+    def of(cls, name: str, values: Floats) -> Column:
+        """The column of a training sample's values, (N,).
+
+        Raises
+        ------
+        ValueError: when they are not finite, or all the same.
+        """
+        values = np.asarray(values, dtype=np.float64)
+        if not np.isfinite(values).all() or values.min() == values.max():
+            what = "none that is finite" if not np.isfinite(values).any() else f"{values.min():g} to {values.max():g}"
+            msg = f"column {name}: expected finite values that differ, got {what} in {len(values)} jets"
+            raise ValueError(msg)
+        if np.isin(values, (0.0, 1.0)).all():
+            return cls(name, "flag", 1.0, 1.0, 1.0, 1.0, atom=0.0)
+        least, most = float(values.min()), float(values.max())
+        whole = bool((values == np.floor(values)).all())
+        atom = least if (values == least).mean() > RARE else None
+        top = most if not whole and (values == most).mean() > RARE else None
+        rest = values[(values != atom) & (values != top)]
+        low, high = float(rest.min()), float(rest.max())
+        margin = HEADROOM * (high - low)
+        if whole:
+            kind, high, unit = "count", high + 1.0 + np.ceil(margin), 1.0
+            rest = rest + 0.5
+        else:
+            kind = "fraction" if 0.0 <= least and most <= 1.0 else "continuous"
+            if atom is None:  # what has no negative values is taken to have none
+                low = 0.0 if least >= 0.0 else low - margin
+            if top is None:
+                high = min(high + margin, 1.0) if kind == "fraction" else high + margin
+            below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])
+            unit = float(middle - low) if above - middle > SKEWED * (middle - below) else 0.0
+        learnt = np.log1p((rest - low) / unit) if unit else rest
+        return cls(name, kind, low, high, float(learnt.mean()), float(learnt.std()) or 1.0, unit, atom, top)
+
+    @property
+    def label(self) -> str:
+        """In matplotlib's mathtext."""
+        return LABELS.get(self.name, self.name.replace("_", " "))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Low and high, standardised."""
+        low, high = (
+            float(np.log1p((end - self.low) / self.unit)) if self.unit else end for end in (self.low, self.high)
+        )
+        return (low - self.mean) / self.scale, (high - self.mean) / self.scale
+
+    def encode(self, y: Columns, _: Columns) -> Any:
+        """The standardised number, (N,), of atoms that of the end they are beyond."""
+        y = y.clip(self.low, self.high)
+        learnt = _xp(y).log(1.0 + (y - self.low) / self.unit) if self.unit else y
+        return (learnt - self.mean) / self.scale
+
+    def decode(self, z: Columns, _: Columns) -> Any:
+        """The inverse, which rounds down whole numbers."""
+        low, high = self.ends
+        learnt = z.clip(low, high) * self.scale + self.mean
+        y = self.low + self.unit * (_xp(z).exp(learnt) - 1.0) if self.unit else learnt
+        y = y.clip(self.low, self.high)
+        if self.kind == "count":
+            y = _xp(z).floor(y).clip(max=self.high - 1.0)
+        if self.atom is not None:
+            y = _xp(z).where(z < low - CLEAR, self.atom, y)
+        return y if self.top is None else _xp(z).where(z > high + CLEAR, self.top, y)
+
+
+def check_names(names: Sequence[Any]) -> None:
+    """Raise ValueError unless these can be fields of jets, each once."""
+    taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen"]
+    for k, name in enumerate(names):
+        if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
+            msg = f"columns: expected names of further fields of jets, each once, got {name!r}"
+            raise ValueError(msg)
+
+
+def encode(targets: Sequence[Target | Column], reco: Columns, gen: Columns) -> Any:
     """What a network learns of reco jets (N, n) whose columns are the first of these targets, (N, n)."""
     columns = [target.encode(reco[:, k], gen) for k, target in enumerate(targets[: reco.shape[1]])]
     return _xp(gen).stack(columns, axis=1)
 
 
-def decode(targets: Sequence[Target], values: Columns, gen: Columns) -> Any:
-    """The inverse of `encode`, whole numbers not yet rounded down."""
+def decode(targets: Sequence[Target | Column], values: Columns, gen: Columns) -> Any:
+    """The inverse of `encode`."""
     columns = [target.decode(values[:, k], gen) for k, target in enumerate(targets[: values.shape[1]])]
     return _xp(gen).stack(columns, axis=1)

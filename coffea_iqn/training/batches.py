@@ -95,6 +95,8 @@ TIMES = {
     "origin": 0.13,
     "quantiles": 0.40,
     "far tails": 0.35,
+    "columns": 0.5,
+    "columns of unmatched jets": 0.1,
     "acceptance": 0.18,
     "near number": 0.02,
     "near jets": 0.15,

@@ -72,7 +72,8 @@ def distil(
     if not teacher.network.exact:
         msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
         raise TypeError(msg)
-    v, pairs = teacher.variables, continuous(pairs, teacher.variables.more, settings.seed)
+    v = teacher.variables
+    pairs = pairs._replace(y=continuous(pairs.y, v.columns, settings.seed))
     if checkpoint is not None:
         claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
@@ -115,7 +116,7 @@ def distil(
         return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
-        weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.more))
+        weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.columns))
         return network.tail_loss(described(origin, inputs), target, (least, most), weights=weights)
 
     def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
@@ -170,8 +171,7 @@ def _students(
             sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples", "moot")}
             origin = OriginNetwork(old.n_inputs, **sizes, hidden=OF_ORIGIN)
         n_inputs, n_targets = teacher.network.n_inputs, teacher.network.n_targets
-        atoms = teacher.network.description["atoms"]
-        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN, atoms=atoms)
+        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN, **teacher.variables.atoms)
         gate = AcceptanceNetwork(n_inputs, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
 

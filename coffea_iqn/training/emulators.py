@@ -22,9 +22,9 @@ from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, bu
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression
-from coffea_iqn.jets.support import HEADROOM, Support
-from coffea_iqn.jets.targets import MORE, TARGETS, WHOLE, encode
-from coffea_iqn.numerics.arrays import Bools
+from coffea_iqn.jets.support import Support
+from coffea_iqn.jets.targets import TARGETS, Column, encode
+from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.training.batches import Budget, Course
 from coffea_iqn.training.optimise import Fitted, Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
@@ -67,8 +67,8 @@ def train(
         the threshold, or jets lie below it.
     FloatingPointError: when the loss is no longer finite.
     """
-    pairs = continuous(pairs, settings.more, settings.seed)
-    learn, check = _split(pairs, settings)
+    check_columns(pairs.y)
+    learn, check = split(pairs, settings)
     if checkpoint is not None:
         claim(checkpoint, [*pairs, *(unmatched or ())], settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
@@ -142,31 +142,25 @@ def train(
     return Emulator(variables=variables, unmatched=extra, card={"training": report}, **made)
 
 
-def continuous(pairs: JetPairs, more: Sequence[str], seed: int) -> JetPairs:
-    """The pairs, with a number from 0 to 1 added to what is whole of a reco jet.
-
-    Parameters
-    ----------
-    pairs: whose reco jets have the columns of the four-momentum, and those of `more`, keys of `targets.MORE`.
-    more, seed: on which alone the numbers depend.
-
-    Raises
-    ------
-    ValueError: when reco jets have other columns.
-    """
-    n_four = len(VARIABLES)
-    if pairs.y.shape[1] != n_four + len(more):
-        what = ", ".join((*VARIABLES, *more))
-        msg = f"pairs: expected reco jets with columns {what}, got {pairs.y.shape[1]} columns"
+def check_columns(reco: Floats, columns: Sequence[Column] = ()) -> None:
+    """Raise ValueError unless reco jets have the columns of the four-momentum, and these."""
+    if reco.shape[1] != len(VARIABLES) + len(columns):
+        what = ", ".join((*VARIABLES, *(column.name for column in columns)))
+        msg = f"pairs: expected reco jets with columns {what}, got {reco.shape[1]} columns"
         raise ValueError(msg)
-    reco, generator = pairs.y.astype(np.float32), np.random.default_rng(seed)
-    for k, name in enumerate(more, n_four):
-        if MORE[name].kind in WHOLE:
+
+
+def continuous(reco: Floats, columns: Sequence[Column], seed: int) -> Floats:
+    """Reco jets (N, n), with a number from 0 to 1, by the seed, added to what is a count of them."""
+    check_columns(reco, columns)
+    reco, generator = reco.astype(np.float32), np.random.default_rng(seed)
+    for k, column in enumerate(columns, len(VARIABLES)):
+        if column.kind == "count":
             reco[:, k] += generator.uniform(size=len(reco))
-    return pairs._replace(y=reco) if more else pairs
+    return reco
 
 
-def _split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
+def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
     """The pairs to learn from and those held out, found fit for the settings."""
     held_out = pairs.lot < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
@@ -204,7 +198,7 @@ def _networks(
             n_inputs = origin.n_outputs
         given |= {"n_inputs": n_inputs, "n_targets": len(variables.table)}
         if settings.network in EXACT:
-            given["atoms"] = [k for k, target in enumerate(variables.table) if target.atom]
+            given |= variables.atoms
         network = build({"type": settings.network, **given})
         if settings.raw_pt_min > 0.0 and settings.network not in EXACT:
             network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
@@ -238,14 +232,9 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     compression = Compression.of(four, gen) if settings.compress else None
     if compression is not None:
         four = compression.apply(four, gen)
-    beside = [MORE[name].encode(reco[:, k], gen) for k, name in enumerate(settings.more, len(VARIABLES))]
-    raw_targets = np.concatenate([four, *(column[:, np.newaxis] for column in beside)], axis=1)
-    target_scale = Standardisation.of(raw_targets)
+    target_scale = Standardisation.of(four)
     known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
-    pt_target = target_scale.apply(raw_targets)[:, PT]
-    of_more = target_scale.apply(raw_targets)[:, len(VARIABLES) :]
-    low, high = of_more.min(axis=0), of_more.max(axis=0)
-    more_bounds = np.stack([low - HEADROOM * (high - low), high + HEADROOM * (high - low)], axis=1).tolist()
+    pt_target = target_scale.apply(four)[:, PT]
     support = Support.of(gen, SCALES[settings.scale].undo(reco), reco, pt_target, **known)
     n_outside = int((~support.holds(gen, reco)).sum())
     if n_outside > MOST_OUTSIDE * len(gen):
@@ -262,8 +251,6 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         compression=compression,
         context=_context(pairs, settings),
         raw_pt_min=settings.raw_pt_min,
-        more=settings.more,
-        more_bounds=tuple((low, high) for low, high in more_bounds),
     )
 
 

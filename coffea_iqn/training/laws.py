@@ -104,8 +104,7 @@ def learn_law(
     """
     known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
     own = learn.columns.shape[1] - known
-    scale = Standardisation.of(learn.columns[:, :own])
-    input_scale = Standardisation(np.pad(scale.mean, (0, known)), np.pad(scale.scale, (0, known), constant_values=1.0))
+    input_scale = Standardisation.of(learn.columns[:, :own]).and_more(known)
     target_scale = Standardisation.of(learn.targets)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)

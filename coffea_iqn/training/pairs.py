@@ -19,8 +19,8 @@ class JetPairs(NamedTuple):
     ----------
     x: the jets that are known, (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]. Gen jets where an emulator folds,
         reco jets where it corrects.
-    y: the jet of the other level that is matched to each, (N, 4) float32; NaN where there is none. Columns of
-        `targets.MORE` may follow.
+    y: the jet of the other level that is matched to each, (N, 4) float32; NaN where there is none. Further
+        columns may follow.
     context: conditioning variables of each x, (N, 68) float32, as `context.encode` gives it.
     lot: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
@@ -48,9 +48,9 @@ class UnmatchedJets(NamedTuple):
 
     Attributes
     ----------
-    near: those near a gen jet, (M, 4), columns as of `JetPairs.y`.
+    near: those near a gen jet, (M, n), columns as of `JetPairs.y`.
     near_row: the gen jet of each, as a row of the pairs, (M,).
-    far: the others, (K, 4).
+    far: the others, (K, n).
     far_event: the event of each, as a row of the columns that follow, (K,).
     events: conditioning variables of every event, (events, 15), as `unmatched.far_columns` gives it.
     frames: `unmatched.Frames` of every event, axis and side, (events, 2).

@@ -9,7 +9,7 @@ from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.iqn.networks import MEMBERS
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES
-from coffea_iqn.jets.targets import MORE, TARGETS
+from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, PROBABILITY, Range, check_choice
 from coffea_iqn.training import optimise
 from coffea_iqn.training.optimise import Schedule
@@ -37,7 +37,6 @@ class TrainingSettings(Schedule):
     Attributes
     ----------
     network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `targets.TARGETS`.
-    more: keys of `targets.MORE`, to be drawn beside the four-momentum: further columns of the pairs, in their order.
     hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
         the member's own.
     compress: whether the targets' tails are compressed.
@@ -61,7 +60,6 @@ class TrainingSettings(Schedule):
     network: str = "SplineIQN"
     inputs: str = "calorimeter"
     targets: str = "massless"
-    more: tuple[str, ...] = ()
     hidden: tuple[int, ...] | None = None
     slope: float | None = None
     penalty: float | None = None
@@ -89,8 +87,6 @@ class TrainingSettings(Schedule):
             able = ", ".join(name for name, form in TARGETS.items() if not any(target.atom for target in form))
             msg = f"targets: expected one of {able} for {self.network}, which has no atoms, got {self.targets!r}"
             raise ValueError(msg)
-        for name in self.more:
-            check_choice(MORE, more=name)
         for level in self.context:
             check_choice(WIDTHS, context=level)
         for size in self.hidden or ():

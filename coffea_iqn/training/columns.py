@@ -1,0 +1,184 @@
+"""Further columns for an emulator that exists: what it has drawn until now stays as it is, to the last bit.
+
+The networks of a `SplineIQN` are one for each target, so those of further ones come after them: each sees what they see,
+all they draw, and the columns before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.preprocessing import ends_of, standardised
+from coffea_iqn.emulator.unmatched import beside, of_near
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.network import ENDS, Network, hidden_of
+from coffea_iqn.iqn.networks import SplineIQN
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.jets.features import VARIABLES
+from coffea_iqn.jets.targets import Column
+from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.training.batches import Budget, Course
+from coffea_iqn.training.emulators import claim, continuous, split, with_mirrored, with_targets
+from coffea_iqn.training.laws import HIDDEN
+from coffea_iqn.training.optimise import Fitted, Watch
+from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.unmatched import WEIGHT_DECAY
+
+OF_COLUMNS = (48, 48)  # sizes of the hidden layers
+
+
+def extend(
+    emulator: Emulator,
+    pairs: JetPairs,
+    unmatched: UnmatchedJets | None,
+    names: Sequence[str],
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+    device: str = "cpu",
+) -> Emulator:
+    """An emulator that draws further columns of its jets, and of its unmatched jets.
+
+    Parameters
+    ----------
+    emulator: with a `SplineIQN`; its networks, variables and card stay.
+    pairs, unmatched: whose reco jets have the columns that it draws, and these.
+    names: of the columns.
+    settings: schedule, hidden (48, 48 by default), shares, blind, reflect and holdout of them are used.
+    checkpoint, watch, device: as of `training.train`.
+
+    Returns
+    -------
+    the emulator, whose card has this training among "extended".
+
+    Raises
+    ------
+    TypeError: when its network is no `SplineIQN`.
+    ValueError: as of `training.train`; when a column does not vary or is not finite; when the emulator draws unmatched
+        jets, and there are none to learn from.
+    FloatingPointError: when a loss is no longer finite.
+    """
+    v, old = emulator.variables, emulator.network
+    if not old.exact:
+        msg = f"extend: expected a SplineIQN, got {old.type}"
+        raise TypeError(msg)
+    reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
+    columns = _columns(reco, names, len(v.table))
+    variables = v.with_columns(columns)
+    settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
+    if checkpoint is not None:
+        claim(checkpoint, [*pairs, *(unmatched or ())], settings, f"{emulator.card.get('hash')} {names}")
+    pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
+    learn, check = split(pairs, settings)
+    with_unmatched = emulator.unmatched is not None
+    budget = Budget(settings.minutes, ["columns", "columns of unmatched jets"][: 1 + with_unmatched])
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
+    known, n = emulator.on(device), len(v.table)
+    further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
+
+    def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
+        with torch.no_grad():
+            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
+        x = torch.cat([seen, target[:, :n]], dim=1)
+        return further.loss(x, target[:, n:], (least[:, n:], most[:, n:]), generator)
+
+    rows = (
+        with_targets(with_mirrored(learn) if settings.reflect else learn, variables),
+        with_targets(check, variables),
+    )
+    fits = {"columns": course.fit("columns", further, loss, *rows, settings, v.context)}
+    network = _appended(old, Network.of(further.to("cpu").eval()))
+    model = emulator.unmatched
+    if model is not None:
+        law, fits["columns of unmatched jets"] = _learn_unmatched(pairs, unmatched, variables.columns, settings, course)
+        model = replace(model, columns=law)
+    report = {
+        "columns": list(names),
+        "settings": asdict(settings),
+        "gen_jets": len(pairs.x),
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
+    }
+    card = {key: value for key, value in emulator.card.items() if key != "hash"}
+    card["extended"] = [*card.get("extended", []), report]
+    return replace(emulator, network=network, variables=variables, unmatched=model, card=card)
+
+
+def _columns(reco: Sequence[Floats], names: Sequence[str], first: int) -> list[Column]:
+    """The columns of reco jets from the first on, whether they match a gen jet or not."""
+    for jets in reco:
+        if jets.shape[1] != first + len(names):
+            wanted = f"{first} columns and {', '.join(names)}"
+            msg = f"pairs: expected reco jets with {wanted}, got {jets.shape[1]} columns"
+            raise ValueError(msg)
+    every = np.concatenate([jets[:, first:] for jets in reco])
+    return [Column.of(name, column) for name, column in zip(names, every.T, strict=True)]
+
+
+def _network(
+    n_inputs: int, columns: Sequence[Column], settings: TrainingSettings, hidden: tuple[int, ...]
+) -> SplineIQN:
+    """The network of columns before its training, by the seed alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        return SplineIQN(n_inputs, len(columns), hidden=hidden, **ends_of(columns))
+
+
+def _appended(network: Network, further: Network) -> Network:
+    """A `SplineIQN`, and the targets of another one that sees its inputs and its targets."""
+    n, m = network.n_targets, further.n_targets
+    of, of_further = network.description, further.description
+    ends = {name: [*of[name], *(n + k for k in of_further[name])] for name in ENDS}
+    sizes = [*(hidden_of(of["hidden"], k) for k in range(n)), *(hidden_of(of_further["hidden"], k) for k in range(m))]
+    arrays = dict(network.arrays)
+    for name, array in further.arrays.items():
+        _, k, layer = name.split(".", 2)
+        arrays[f"nets.{n + int(k)}.{layer}"] = array
+    return Network({**of, **ends, "n_targets": n + m, "hidden": [list(one) for one in sizes]}, arrays)
+
+
+def _learn_unmatched(
+    pairs: JetPairs,
+    jets: UnmatchedJets | None,
+    columns: Sequence[Column],
+    settings: TrainingSettings,
+    course: Course,
+) -> tuple[Law, Fitted]:
+    """The law of all columns of unmatched jets: of a few networks, so that those of before are learnt again."""
+    if jets is None or not len(jets.near) + len(jets.far):
+        msg = "extend: expected unmatched jets to learn the columns of, as the emulator draws some, got none"
+        raise ValueError(msg)
+    row, n = jets.near_row, len(VARIABLES)
+    reco = continuous(np.concatenate([jets.near, jets.far]), columns, settings.seed)
+    x = beside(reco[:, :n], of_near(pairs.matched[row], pairs.context[row], len(jets.far)))
+    known = WIDTHS["flavour"]
+    scale = Standardisation.of(x[:, :-known]).and_more(known)
+    lot = np.concatenate([pairs.lot[row], jets.lot[jets.far_event]])
+    sample = np.concatenate([pairs.sample[row], jets.sample[jets.far_event]])
+    network = _network(x.shape[1], columns, settings, HIDDEN)
+    bounds = np.array([column.ends for column in columns], dtype=np.float32).T
+    ends = [torch.from_numpy(end) for end in bounds]
+
+    def loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+        least, most = (end.to(target.device).expand_as(target) for end in ends)
+        return network.loss(inputs, target, (least, most), generator)
+
+    every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
+    held_out = lot < settings.holdout
+    learn, check = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
+    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
+    fitted = course.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
+    of = Standardisation.of(np.zeros((1, 0))).and_more(len(columns))
+    return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds), fitted

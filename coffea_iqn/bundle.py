@@ -397,11 +397,13 @@ def _column(content: Any) -> Column:
     """A column from its description."""
     content = _object("column", content)
     check_choice(KINDS, kind=content["kind"])
-    known = {name: _number(f"column {name}", content[name]) for name in ("low", "high", "mean")}
-    known["scale"] = _number("column scale", content["scale"], above=0.0)
-    known["unit"] = _number("column unit", content["unit"], least=0.0)
-    ends = {name: None if content[name] is None else _number(name, content[name]) for name in ("atom", "top")}
-    made = Column(content["name"], content["kind"], **known, **ends)
+    low, high, mean = (_number(f"column {name}", content[name]) for name in ("low", "high", "mean"))
+    scale, unit = (
+        _number("column scale", content["scale"], above=0.0),
+        _number("column unit", content["unit"], least=0.0),
+    )
+    atom, top = (content[name] if content[name] is None else _number(name, content[name]) for name in ("atom", "top"))
+    made = Column(content["name"], content["kind"], low, high, mean, scale, unit, atom, top)
     rising = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
     if rising != [0.0, 1.0, 1.0] if made.kind == "flag" else any(b <= a for a, b in pairwise(rising)):
         msg = f"column {made.name}: expected rising numbers, of a flag 0 and 1, got {rising}"
@@ -649,7 +651,7 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
         if value.get("type") == "OriginNetwork":
             new = {"moot": -1, **new}
         if value.get("type") == "SplineIQN":
-            new = {**dict.fromkeys(ENDS, []), **new}
+            new = {**{name: [] for name in ENDS}, **new}
         return new
 
     if content["schema_version"] == SCHEMA_VERSION:

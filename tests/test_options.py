@@ -29,10 +29,10 @@ TAKES = {
     WORDS: taken
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
-        "--process --set --detector --label --reference-label --reference": TEXT,
+        "--extend --columns --process --set --detector --label --reference-label --reference": TEXT,
         "--to --executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--direction --take": ONE_OF,
-        "--name --share --select --identity --more --variations --ensemble": ONE_OF,
+        "--name --share --select --identity --variations --ensemble": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
         "--timeout --minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,

@@ -1,83 +1,138 @@
-"""What is drawn of a jet beside its four-momentum: rows of a table, from files to files."""
+"""What is drawn of a jet beside its four-momentum: any number that jets of a sample have, from files to files."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import awkward as ak
 import numpy as np
 import pytest
-from array_api_compat import array_namespace
+import torch
 
 from coffea_iqn import IQNFolder, bundle, running
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.device import levels_on_device
+from coffea_iqn.emulator.preprocessing import standardised
+from coffea_iqn.exports import graphs
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.files.trees import iterate
-from coffea_iqn.jets.targets import KINDS, MORE, TARGETS, WHOLE, Target
+from coffea_iqn.iqn.networks import SplineIQN
+from coffea_iqn.jets.context import columns_of
+from coffea_iqn.jets.targets import TARGETS, Column
 from coffea_iqn.numerics.uniforms import levels
 from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.training import extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import TrainingSettings
-from conftest import open_events, run
+from conftest import one_error, open_events, run
 
-FULL = sample_path("qcd_ak4_full.root")
-SETTINGS = TrainingSettings(steps=400, check_every=200, hidden=(24, 24), batch_size=512, unmatched=False)
+FULL, BASE = sample_path("qcd_ak4_full.root"), "cms-delphes-ak4-fast"
+COLUMNS = ["btag", "nCharged", "chEF", "tau1"]
+SETTINGS = TrainingSettings(steps=400, check_every=200, hidden=(24, 24), batch_size=512)
+RNG = np.random.default_rng
 
 
-def pairs_with(more):
+@pytest.fixture(scope="module")
+def sample():
     source = inspect(str(FULL), collections=["GenJet", "Jet"])
     with running.open_executor("iterative", status=False) as executor:
-        sample = running.run(
-            PairsProcessor(more=more),
-            {"qcd": [source]},
-            executor,
-            collections=["GenJet", "Jet"],
-            branches=[f"Jet_{name}" for name in more],
-            status=False,
-        )
-    return sample.pairs
+        options = {"collections": ["GenJet", "Jet"], "branches": [f"Jet_{name}" for name in COLUMNS], "status": False}
+        return running.run(PairsProcessor(columns=COLUMNS), {"qcd": [source]}, executor, **options)
 
 
 @pytest.fixture(scope="module")
-def pairs():
-    return pairs_with(["nCharged", "chEF", "btag"])
+def made(sample):
+    return extend(bundle.load(BASE), *sample, COLUMNS, SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def made(pairs):
-    return train(pairs, TrainingSettings(**vars(SETTINGS) | {"more": ("nCharged", "chEF", "btag")}))
-
-
-@pytest.fixture
-def path(made, tmp_path):
-    made.card["jets"] = {"radius": 0.4, "cone": 0.25}
-    bundle.save(made, tmp_path / "more")
-    return tmp_path / "more"
+def path(made, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("bundles") / "more"
+    bundle.save(made, folder)
+    return folder
 
 
 def uniform(n, columns):
-    return np.random.default_rng(3).uniform(1e-4, 1 - 1e-4, (n, columns)).astype(np.float32)
+    return RNG(3).uniform(1e-4, 1 - 1e-4, (n, columns)).astype(np.float32)
 
 
-@pytest.mark.parametrize("target", [*MORE.values(), *TARGETS["residual"], *TARGETS["ratio"]], ids=lambda t: t.name)
-def test_every_row_of_the_table_is_whole(target):
-    assert target.kind in KINDS
-    assert target.label
+@pytest.mark.parametrize("target", [*TARGETS["residual"], *TARGETS["ratio"]], ids=lambda t: t.name)
+def test_targets_of_the_four_momentum_are_inverted(target):
     gen = np.array([[30.0, 1.0, 3.0, 4.0], [300.0, -4.0, -3.0, 0.0]])
-    low, high = target.support
-    values = np.clip(np.array([0.3, 0.9]), low, high)
+    values = np.array([0.3, 0.9])
     np.testing.assert_allclose(target.decode(target.encode(values, gen), gen), values, rtol=1e-9, atol=1e-9)
-    for end in (low, high):
-        if np.isfinite(end):
-            encoded = target.encode(np.full(2, end), gen)
-            assert np.isfinite(encoded).all()
+
+
+KINDS = {  # values of jets, and what is made of them: kind, atom, greatest value as an atom, whether of a logarithm
+    "flag": (lambda u: u < 0.1, ("flag", 0.0, None, False)),
+    "count": (lambda u: np.floor(20 * u), ("count", 0.0, None, True)),
+    "charge": (lambda u: np.where(u < 0.005, -3.0, np.floor(5 * u) - 2), ("count", None, None, True)),
+    "fraction": (lambda u: np.clip(1.3 * u - 0.1, 0.0, 1.0), ("fraction", 0.0, 1.0, False)),
+    "discriminant": (lambda u: np.where(u < 0.3, -1.0, u**2), ("continuous", -1.0, None, False)),
+    "skewed": (lambda u: np.expm1(-8 * np.log1p(-u)), ("continuous", None, None, True)),
+    "signed": (lambda u: 3 * u - 2, ("continuous", None, None, False)),
+}
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_column_is_what_its_values_are(name):
+    of, (kind, atom, top, log) = KINDS[name]
+    values = of(RNG(0).uniform(size=20_000)).astype(np.float64)
+    column = Column.of(name, values)
+    assert (column.kind, column.atom, column.top, column.unit > 0.0) == (kind, atom, top, log)
+    number = 0.999 * RNG(1).uniform(size=len(values)) if kind == "count" else 0.0
+    z = standardised([column], (values + number)[:, np.newaxis])[:, 0]
+    np.testing.assert_allclose(column.decode(z, z), values, rtol=1e-9, atol=1e-9)
+    low, high = column.ends
+    assert ((z < low) == (values == atom)).all()
+    assert ((z > high) == (values == top)).all()
+    far = column.decode(np.array([-1e9, 1e9]), z)  # however far a network's numbers lie
+    least = values.min() if atom is not None else column.low
+    assert ((far >= least) & (far <= (column.high if top is None else top))).all()
+    assert Column(**json.loads(json.dumps(column._asdict()))) == column
+
+
+@pytest.mark.parametrize("values", [[1.0, np.nan, 2.0], [np.nan], [3.0, 3.0]])
+def test_values_that_are_none_or_the_same_make_no_column(values):
+    with pytest.raises(ValueError, match="column odd: expected finite values that differ"):
+        Column.of("odd", np.array(values))
+
+
+def test_flags_and_atoms_at_both_ends_are_learnt_and_drawn_exactly():
+    """Of a known law: a flag whose rate depends on x, and a number that is often at either end."""
+    torch.manual_seed(0)
+    n, generator = 60_000, torch.Generator().manual_seed(1)
+    x = torch.randint(2, (n, 1), generator=generator).float()
+    u, v, w = torch.rand(3, n, generator=generator)
+    flag = torch.where(u < 0.02 + 0.6 * x[:, 0], 0.0, -1.0)
+    number = torch.where(v < 0.3, -1.0, torch.where(v > 0.9, 2.0, w))
+    y, low = torch.stack([flag, number], dim=1), torch.zeros(n, 2)
+    bounds = low, torch.tensor([[0.0, 1.0]]).expand(n, 2)
+    network = SplineIQN(1, 2, hidden=[[4], [8, 8]], atoms=[0, 1], tops=[1], flags=[0])
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.02)
+    for _ in range(150):
+        optimiser.zero_grad()
+        network.loss(x, y, bounds, generator).backward()
+        optimiser.step()
+    with torch.no_grad():
+        tau = torch.rand(n, 2, generator=generator)
+        drawn = network.sample(tau, x, lambda k, before: (low[:, k], bounds[1][:, k]))
+        again, log_p = network.levels_and_log_densities(drawn, x, bounds)
+    assert set(drawn[:, 0].tolist()) == {-1.0, 0.0}
+    for known in (0.0, 1.0):
+        some = x[:, 0] == known
+        assert (drawn[some, 0] == 0.0).double().mean().item() == pytest.approx(0.02 + 0.6 * known, abs=0.008)
+    for end, share in ((-1.0, 0.3), (2.0, 0.1)):
+        assert (drawn[:, 1] == end).double().mean().item() == pytest.approx(share, abs=0.01)
+        assert log_p[:, 1][drawn[:, 1] == end].exp().mean().item() == pytest.approx(share, abs=0.01)
+    rest = (drawn[:, 1] >= 0.0) & (drawn[:, 1] <= 1.0)
+    torch.testing.assert_close(again[rest, 1], tau[rest, 1], rtol=0, atol=2e-4)
 
 
 def test_further_levels_leave_the_first_four_alone_and_are_new():
-    torch = pytest.importorskip("torch")
-    keys = np.random.default_rng(0).integers(0, 2**32, (100, 4), dtype=np.uint32)
+    keys = RNG(0).integers(0, 2**32, (100, 4), dtype=np.uint32)
     place = np.arange(100)
     four, six, nine = (levels(keys, place, n=n) for n in (4, 6, 9))
     assert (six[:, :4] == four).all()
@@ -87,100 +142,168 @@ def test_further_levels_leave_the_first_four_alone_and_are_new():
     assert (there.numpy() == nine).all()
 
 
-def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, pairs):
-    true = pairs.y[pairs.matched]
-    gen, context = pairs.x[pairs.matched], pairs.context[pairs.matched]
-    drawn = made.sample(gen, uniform(len(gen), 7), context)
-    assert drawn.shape == (len(gen), 7)
-    for k, name in enumerate(made.variables.more, 4):
-        kind, (low, high) = MORE[name].kind, MORE[name].support
-        assert ((drawn[:, k] >= low) & (drawn[:, k] <= high)).all()
-        if kind in WHOLE:
-            assert (drawn[:, k] == np.floor(drawn[:, k])).all()
-        spread = true[:, k].std() / np.sqrt(len(true))
-        assert abs(drawn[:, k].mean() - true[:, k].mean()) < 8 * spread + 0.05 * true[:, k].mean(), name
-    assert set(np.unique(drawn[:, 6])) == {0.0, 1.0}
-    n_charged, known = drawn[:, 4], pairs.y[pairs.matched][:, 4]
-    hard = gen[:, 0] > np.median(gen[:, 0])  # more of them in harder jets, as in the sample
-    assert n_charged[hard].mean() > n_charged[~hard].mean() + 1
-    assert abs(n_charged[hard].mean() - known[hard].mean()) < 0.1 * known[hard].mean() + 0.5
+def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, sample):
+    matched = sample.pairs.matched
+    gen, context, true = sample.pairs.x[matched], sample.pairs.context[matched], sample.pairs.y[matched]
+    drawn = made.sample(gen, uniform(len(gen), 8), context)
+    assert made.variables.names[4:] == tuple(COLUMNS)
+    for k, column in enumerate(made.variables.columns, 4):
+        assert ((drawn[:, k] >= true[:, k].min()) & (drawn[:, k] <= column.high + (column.top is not None))).all()
+        for end in (column.atom, column.top):
+            if end is not None:
+                shares = [(jets[:, k] == end).mean() for jets in (drawn, true)]
+                assert shares[0] == pytest.approx(shares[1], abs=0.03), column.name
+        assert abs(drawn[:, k].mean() - true[:, k].mean()) < 0.1 * true[:, k].std(), column.name
+    assert set(np.unique(drawn[:, 4])) == {0.0, 1.0}
+    assert (drawn[:, 5] == np.floor(drawn[:, 5])).all()
+    is_b = context[:, columns_of("flavour")][:, 4] == 1.0
+    assert drawn[is_b, 4].mean() > 5 * drawn[~is_b, 4].mean()
+    assert ((drawn[:, 6] == 0.0) == (drawn[:, 5] == 0.0)).mean() > 0.95  # no charge, no charged energy
 
 
-def test_the_four_momentum_knows_nothing_of_what_is_drawn_after_it(made, pairs):
-    gen, tau = pairs.x[pairs.matched][:300], uniform(300, 7)
-    other = tau.copy()
-    other[:, 4:] = 1.0 - other[:, 4:]
-    one, two = made.sample(gen, tau), made.sample(gen, other)
-    assert (one[:, :4] == two[:, :4]).all()
-    assert (one[:, 4] != two[:, 4]).any()
-    levels_again = made.cdf(gen, one[:, :4])
-    assert (np.abs(levels_again - tau[:, :4]) < 2e-3).mean() > 0.97  # but for masses of zero
-    assert np.isfinite(made.log_density(gen, one[:, :4])).all()
-    with pytest.raises(ValueError, match=r"arrays of shapes \(N, 4\) and \(N, 7\)"):
+def test_the_four_momentum_stays_as_it_was(made, sample):
+    gen, tau, context = sample.pairs.x, uniform(len(sample.pairs.x), 8), sample.pairs.context
+    base = bundle.load(BASE)
+    one, two = made.sample(gen, tau, context), base.sample(gen, tau[:, :4], context)
+    assert (one[:, :4] == two).all()
+    assert (made.efficiency(gen, context) == base.efficiency(gen, context)).all()
+    assert (made.cdf(gen, two, context) == base.cdf(gen, two, context)).all()
+    with pytest.raises(ValueError, match=r"arrays of shapes \(N, 4\) and \(N, 8\)"):
         made.sample(gen, tau[:, :4])
 
 
-def test_from_files_to_files(path, tmp_path):
-    """A bundle on disk, a folder, and the command line, which nobody has told of what is drawn."""
-    events = open_events("qcd_ak4_full.root", entry_stop=300, metadata={"dataset": "qcd"})
-    reco = IQNFolder(path)(events.GenJet, events)
-    assert {"nCharged", "chEF", "btag", "genJetIdx"} <= set(reco.fields)
-    assert ak.all(reco.nCharged == np.floor(reco.nCharged), axis=None)
-    some = IQNFolder(path)(events[100:].GenJet, events[100:])
-    assert ak.array_equal(some.nCharged, reco[100:].nCharged)
+def test_backends_and_the_graph_agree(made, sample):
+    gen, tau, context = sample.pairs.x[:1000], uniform(1000, 8), sample.pairs.context[:1000]
+    one, two = (made.sample(gen, tau, context, backend=backend) for backend in ("numba", "torch"))
+    few = slice(0, 40)
+    three = graphs.evaluate(graphs.model(made), gen[few], tau[few], context[few])[0]
+    for other, rows in ((two, slice(None)), (three, few)):
+        assert (one[rows, 4:6] == other[:, 4:6]).mean() > 0.999  # where a count is rounded down, rounding may show
+        np.testing.assert_allclose(one[rows, 6:], other[:, 6:], atol=1e-4)
+
+
+def test_unmatched_jets_have_columns_and_chunks_change_nothing(path):
+    events = open_events("qcd_ak4_full.root", entry_stop=600, metadata={"dataset": "qcd"})
+    folder = IQNFolder(path)
+    reco = folder(events.GenJet, events)
+    base = IQNFolder(BASE)(events.GenJet, events)
+    assert all(ak.array_equal(reco[name], base[name]) for name in ("pt", "eta", "phi", "mass", "genJetIdx"))
+    assert {*COLUMNS, "genJetIdx", "matched_gen"} <= set(reco.fields)
+    of_none = reco[reco.genJetIdx < 0]
+    assert ak.sum(ak.num(of_none)) > 50
+    for name in COLUMNS:
+        assert np.isfinite(ak.to_numpy(ak.flatten(reco[name]))).all()
+    assert set(ak.to_numpy(ak.flatten(of_none.btag))) == {0.0, 1.0}
+    assert len(set(ak.to_numpy(ak.flatten(of_none.tau1)))) > 30
+    parts = [folder(events[part].GenJet, events[part]) for part in (slice(0, 77), slice(77, 600))]
+    for name in COLUMNS:
+        assert ak.array_equal(ak.concatenate([part[name] for part in parts]), reco[name])
+    with_torch = IQNFolder(path, backend="torch")(events.GenJet, events)
+    assert (ak.flatten(with_torch.nCharged) == ak.flatten(reco.nCharged)).to_numpy().mean() > 0.99
+
+
+def test_a_student_draws_what_its_teacher_does(made, sample):
+    settings = TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128)
+    student = distil(made, sample.pairs, settings)
+    assert student.variables.columns == made.variables.columns
+    drawn = student.sample(sample.pairs.x[:500], uniform(500, 8))
+    assert set(np.unique(drawn[:, 4])) <= {0.0, 1.0}
+
+
+def test_from_files_to_files(path, tmp_path, capsys):
+    """The command line extends a bundle, and folds, skims and validates what nobody has told it of."""
+    short = ("--steps", "30", "--check-every", "30", "--hidden", "8", "8")
+    twice = tmp_path / "twice"
+    assert run("train", f"qcd={FULL}", "--extend", path, "--columns", "nNeutral", *short, "--output", twice) == 0
+    made, before = bundle.load(twice), bundle.load(path)
+    assert made.variables.names[4:] == (*COLUMNS, "nNeutral")
+    assert [report["columns"] for report in made.card["extended"]] == [COLUMNS, ["nNeutral"]]
+    assert made.card["training"] == before.card["training"]
+    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 9)
+    assert (made.sample(gen, tau)[:, :8] == before.sample(gen, tau[:, :8])).all()
+
+    out = tmp_path / "out"
     assert (
-        run("fold", f"qcd={FULL}", "--model", path, "--skim", "root", "--no-plots", "--output", tmp_path / "out") == 0
+        run("fold", f"qcd={FULL}", "--model", twice, "--skim", "root", "--as", "Jet", "--no-plots", "--output", out)
+        == 0
     )
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    columns = next(iterate(tmp_path / "out" / summary["skim"][0]))
-    assert ak.all(columns["IQNJet_nCharged"][:300] == reco.nCharged, axis=None)
+    summary = json.loads((out / "summary.json").read_text())
+    columns = next(iterate(out / summary["skim"][0]))
+    assert all(np.isfinite(ak.to_numpy(ak.flatten(columns[f"Jet_{n}"]))).all() for n in (*COLUMNS, "nNeutral"))
+
+    report = tmp_path / "report"
+    assert run("validate", f"qcd={FULL}", "--model", twice, "--quick", "--threads", "1", "--output", report) == 0
+    numbers = json.loads((report / "metrics.json").read_text())["figures"]
+    assert list(numbers["truth"]["columns"]) == [*COLUMNS, "nNeutral"]
+    assert numbers["truth"]["columns"]["btag"]["ndf"] <= 2
+    assert 0.3 < numbers["null"]["columns"]["tau1"]["levels_chi2_per_ndf"] < 2.0
+    assert "nNeutral of emulated and true jets" in (report / "report.html").read_text(encoding="utf-8")
+    bare = ("validate", str(sample_path("qcd_ak4.root")), "--model", twice, "--quick", "--threads", "1")
+    assert run(*bare, "--output", tmp_path / "bare") == 0
+    content = json.loads((tmp_path / "bare" / "metrics.json").read_text())
+    assert "columns" in content["left_out"]
+    capsys.readouterr()
 
 
-def test_a_command_learns_them_folds_and_validates(tmp_path):
-    train_it = ("train", f"qcd={FULL}", "--more", "nCharged", "btag", "--steps", "60", "--hidden", "8", "8")
-    assert run(*train_it, "--output", tmp_path / "bundle") == 0
-    made = bundle.load(tmp_path / "bundle")
-    assert (made.variables.more, made.network.n_targets) == (("nCharged", "btag"), 6)
-    assert made.unmatched is not None
-    events = open_events("qcd_ak4_full.root", entry_stop=500, metadata={"dataset": "qcd"})
-    reco = IQNFolder(tmp_path / "bundle")(events.GenJet, events)
-    none = ak.flatten(reco.genJetIdx) < 0
-    assert ak.sum(none) > 0
-    assert (np.isnan(ak.to_numpy(ak.flatten(reco.btag))) == ak.to_numpy(none)).all()
-    validate = ("validate", f"qcd={FULL}", "--model", tmp_path / "bundle", "--output", tmp_path / "report")
-    assert run(*validate, "--quiet") == 0
+def test_a_new_training_learns_them_after_the_four_momentum(tmp_path):
+    train_it = ("train", f"qcd={FULL}", "--steps", "30", "--check-every", "30", "--hidden", "8", "8")
+    for name, asked in (("four", ()), ("six", ("--columns", "btag", "nCharged"))):
+        assert run(*train_it, *asked, "--output", tmp_path / name) == 0
+    four, six = bundle.load(tmp_path / "four"), bundle.load(tmp_path / "six")
+    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 6)
+    assert (six.sample(gen, tau)[:, :4] == four.sample(gen, tau[:, :4])).all()
+    assert six.unmatched.columns.targets.n_targets == 2
 
 
-def test_a_student_draws_what_its_teacher_does(made, pairs):
-    student = distil(made, pairs, TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128))
-    assert student.variables.more == made.variables.more
-    assert student.sample(pairs.x[:50], uniform(50, 7)).shape == (50, 7)
+WRONG = {
+    "--columns btag": "columns: expected names of further fields of jets, each once, got 'btag'",
+    "--columns colour": "columns: expected colour of Jet, found",
+    "--columns mass": "got 'mass'",
+    "--columns nNeutral nNeutral": "each once, got 'nNeutral'",
+    "": "extend: expected --columns, and no --teacher, got none and None",
+    "--columns nNeutral --teacher cms-delphes-ak4": "extend: expected --columns, and no --teacher",
+    "--columns nNeutral --ensemble 2": "ensemble: expected no --extend with it",
+    "--columns nNeutral --direction correct": "columns: expected none with --direction correct, got nNeutral",
+}
 
 
-def test_a_new_number_of_a_jet_is_a_row_of_the_table(monkeypatch):
-    """And nothing else: N-subjettiness, which the library knows of gen jets alone."""
-    monkeypatch.setitem(MORE, "tau1", Target("tau1", "", r"$\tau_1$", "continuous", _log, _exp, (0.0, 1.0)))
-    pairs = pairs_with(["tau1"])
-    emulator = train(pairs, TrainingSettings(**vars(SETTINGS) | {"more": ("tau1",), "steps": 60}))
-    drawn = emulator.sample(pairs.x[:500], uniform(500, 5))
-    assert ((drawn[:, 4] >= 0.0) & (drawn[:, 4] <= 1.0)).all()
-    assert drawn[:, 4].std() > 0.01
+@pytest.mark.parametrize("options", WRONG)
+def test_what_cannot_be_is_one_line(options, path, tmp_path, capsys):
+    code = run("train", f"qcd={FULL}", "--extend", path, *options.split(), "--output", tmp_path / "new", "--quiet")
+    assert code == 2
+    assert WRONG[options] in one_error(capsys)
 
 
-def _log(y, _):
-    return array_namespace(y).log(y + 0.01)
+def test_pairs_of_other_columns_are_refused(made, sample):
+    with pytest.raises(ValueError, match="columns pt, eta, phi, mass, got 8 columns"):
+        train(sample.pairs, SETTINGS)
+    with pytest.raises(ValueError, match="8 columns and nNeutral, got 8 columns"):
+        extend(made, *sample, ["nNeutral"], SETTINGS)
+    with pytest.raises(ValueError, match="expected unmatched jets to learn the columns of"):
+        extend(bundle.load(BASE), sample.pairs, None, COLUMNS, replace(SETTINGS, steps=1))
 
 
-def _exp(t, _):
-    return array_namespace(t).exp(t) - 0.01
+DAMAGES = {
+    "no such kind": (lambda c: c.update(kind="colour"), "kind: expected one of"),
+    "falling ends": (lambda c: c.update(low=5.0, high=3.0), "column nCharged: expected rising numbers"),
+    "atom inside": (lambda c: c.update(atom=4.0), "column nCharged: expected rising numbers"),
+    "no atom": (lambda c: c.update(atom=None), "expected atoms"),
+    "scale of zero": (lambda c: c.update(scale=0.0), "column scale: expected a number above 0"),
+    "name of another": (lambda c: c.update(name="pt"), "got 'pt'"),
+}
 
 
-def test_pairs_of_other_columns_are_refused(pairs, path, tmp_path):
-    with pytest.raises(ValueError, match="columns pt, eta, phi, mass, got 7 columns"):
-        train(pairs, SETTINGS)
-    with pytest.raises(ValueError, match="more: expected one of nCharged"):
-        PairsProcessor(more=["colour"])
-    content = json.loads((path / "model.json").read_text())
-    content["variables"]["more"] = ["nCharged"]
-    with pytest.raises(ValueError, match="expected"):
-        bundle.assemble(content, {})
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_column_is_refused(damage, made):
+    change, message = DAMAGES[damage]
+    content = json.loads(json.dumps(bundle.describe(made)))
+    change(content["variables"]["columns"][1])
+    with pytest.raises(ValueError, match=message):
+        bundle.assemble(content, bundle.weights_of(made))
+
+
+def test_columns_of_before_there_were_atoms_are_to_be_learnt_again(made):
+    content = {"schema_version": 6, **bundle.describe(made)}
+    content["variables"] = {**content["variables"], "more": ["btag"]}
+    with pytest.raises(ValueError, match="got one with btag, of before columns had atoms"):
+        bundle.migrated(content)

@@ -67,7 +67,7 @@ from coffea_iqn.closure.sizes import (
     rms_beyond,
     size_of_square,
 )
-from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginals
+from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginal_of_column, marginals
 
 __all__ = [
     "CELLS",
@@ -106,6 +106,7 @@ __all__ = [
     "kernel_distance",
     "ks_test",
     "levels_among_draws",
+    "marginal_of_column",
     "marginals",
     "mean_excess",
     "median_and_width",

@@ -85,6 +85,18 @@ def marginals(emulated: Floats, real: Floats) -> list[Marginal]:
             low = max(low, LIGHT)
         log = low > 0.0 and high / low > WIDE
         edges = np.geomspace(low, high, N_BINS + 1) if log else np.linspace(low, high, N_BINS + 1)
-        inside = (np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] for values in (drawn, column))
-        found.append(Marginal(edges, *(counts.astype(np.float64) for counts in inside)))
+        found.append(_marginal(drawn, column, edges))
     return found
+
+
+def marginal_of_column(emulated: Floats, real: Floats, *, whole: bool) -> Marginal:
+    """A further number of jets, (N,), in bins as of `marginals`, on a linear axis; of whole numbers a bin each."""
+    check_enough("spectra", len(real))
+    low, high = np.quantile(real, [0.0005, 0.9995])
+    edges = np.arange(np.floor(low), np.floor(high) + 2.0) - 0.5 if whole else np.linspace(low, high, N_BINS + 1)
+    return _marginal(emulated, real, edges)
+
+
+def _marginal(emulated: Floats, real: Floats, edges: Floats) -> Marginal:
+    inside = (np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] for values in (emulated, real))
+    return Marginal(edges, *(counts.astype(np.float64) for counts in inside))

@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -187,28 +188,13 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    for name in ("teacher", "extend"):
-        if arguments.ensemble and getattr(arguments, name) is not None:
-            msg = f"ensemble: expected no --{name} with it, whose bundles share its jets, got one"
-            raise ValueError(msg)
-    if arguments.extend is not None and (arguments.teacher is not None or not arguments.columns):
-        msg = f"extend: expected --columns, and no --teacher, got {arguments.columns or 'none'} and {arguments.teacher}"
-        raise ValueError(msg)
     settings, device = _settings(arguments), find_device(arguments.device)
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
-    if direction == "correct" and arguments.columns:
-        msg = f"columns: expected none with --direction correct, got {arguments.columns[0]}"
-        raise ValueError(msg)
-    teacher, base = (
-        None if model is None else bundle.load(model, direction=direction)
-        for model in (arguments.teacher, arguments.extend)
-    )
+    start = _start(arguments)
     output: Path = arguments.output
-    if base is not None:
-        arguments.radius, arguments.cone = (base.card["jets"][name] for name in ("radius", "cone"))
-    before = teacher or base
-    known = () if before is None else tuple(column.name for column in before.variables.columns)
+    if start.base is not None:
+        arguments.radius, arguments.cone = (start.base.card["jets"][name] for name in ("radius", "cone"))
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     pairs_of = PairsProcessor(
         gen=arguments.gen,
@@ -219,7 +205,7 @@ def _train(arguments: argparse.Namespace) -> None:
         pt_min=arguments.gen_pt_min,
         split=arguments.split,
         names=dict(arguments.names),
-        columns=[*known, *arguments.columns],
+        columns=[*start.columns, *arguments.columns],
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
@@ -242,9 +228,9 @@ def _train(arguments: argparse.Namespace) -> None:
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
-    if base is not None:
+    if start.base is not None:
         radii.check(arguments.radius, radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
-    if before is None:
+    elif start.teacher is None:
         settings = _with_edge(settings, arguments, sample)
     if arguments.restart:
         shutil.rmtree(checkpoint, ignore_errors=True)
@@ -252,21 +238,7 @@ def _train(arguments: argparse.Namespace) -> None:
     try:
         with _TrainingProgress(settings, arguments=arguments) as progress:
             options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
-
-            def learn(sample: TrainingSample, settings: TrainingSettings, checkpoint: Path) -> Emulator:
-                if arguments.columns and base is None and settings.minutes is not None:
-                    settings = replace(settings, minutes=0.5 * settings.minutes)  # for either training
-                (pairs, unmatched), n = sample, len(VARIABLES) + len(known)
-                emulator, of_base = base, pairs._replace(y=pairs.y[:, :n])
-                if teacher is not None:
-                    emulator = distil(teacher, of_base, settings, checkpoint=checkpoint, **options)
-                elif emulator is None:
-                    emulator = emulators.train(of_base, settings, unmatched, checkpoint=checkpoint, **options)
-                if not arguments.columns:
-                    return emulator
-                asked = *sample, arguments.columns, settings
-                return extend(emulator, *asked, checkpoint=checkpoint / "columns", **options)
-
+            learn = partial(_learn, start, arguments.columns, options)
             emulator = learn(sample, settings, checkpoint)
             for k in range(arguments.ensemble):
                 progress.member = f"member {k + 1} of {arguments.ensemble}, "
@@ -275,16 +247,73 @@ def _train(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
-    for made in () if base is not None else (emulator, *members):
+    for made in (emulator, *members):
         _describe(made.card, arguments, datasets, pairs.x[pairs.matched], cone)
     digest = bundle.save(emulator, output, members)
     shutil.rmtree(checkpoint)
-    report = emulator.card["training"] if base is None else emulator.card["extended"][-1]
+    report, phase = emulator.card["training"], "quantiles"
+    if start.base is not None:
+        report, phase = emulator.card["extended"][-1], "columns"
     say(
         f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} {x} jets, {report['minutes']} minutes, "
-        f"validation loss {report['validation_loss']['quantiles' if base is None else 'columns']:.5f}"
-        + (f", and {len(members)} members" if members else "")
+        f"validation loss {report['validation_loss'][phase]:.5f}" + (f", and {len(members)} members" if members else "")
     )
+
+
+class _Start(NamedTuple):
+    """What a training begins with: a bundle to learn from, one to extend, or neither."""
+
+    teacher: Emulator | None
+    base: Emulator | None
+
+    @property
+    def columns(self) -> list[str]:
+        """Fields of reco jets that it draws beside the four-momentum."""
+        before = self.teacher or self.base
+        return [] if before is None else [column.name for column in before.variables.columns]
+
+
+def _start(arguments: argparse.Namespace) -> _Start:
+    """The bundles to begin with.
+
+    Raises
+    ------
+    ValueError: for options that do not go together.
+    """
+    for name in ("teacher", "extend"):
+        if arguments.ensemble and getattr(arguments, name) is not None:
+            msg = f"ensemble: expected no --{name} with it, whose bundles share its jets, got one"
+            raise ValueError(msg)
+    if arguments.extend is not None and (arguments.teacher is not None or not arguments.columns):
+        msg = f"extend: expected --columns, and no --teacher, got {arguments.columns or 'none'} and {arguments.teacher}"
+        raise ValueError(msg)
+    if arguments.direction == "correct" and arguments.columns:
+        msg = f"columns: expected none with --direction correct, got {arguments.columns[0]}"
+        raise ValueError(msg)
+    models = arguments.teacher, arguments.extend
+    return _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
+
+
+def _learn(
+    start: _Start,
+    columns: Sequence[str],
+    options: Mapping[str, Any],
+    sample: TrainingSample,
+    settings: TrainingSettings,
+    checkpoint: Path,
+) -> Emulator:
+    """The emulator of a sample, and its columns after it."""
+    if columns and start.base is None and settings.minutes is not None:
+        settings = replace(settings, minutes=0.5 * settings.minutes)  # for either training
+    (pairs, unmatched), emulator = sample, start.base
+    before = pairs._replace(y=pairs.y[:, : len(VARIABLES) + len(start.columns)])
+    if start.teacher is not None:
+        emulator = distil(start.teacher, before, settings, checkpoint=checkpoint, **options)
+    elif emulator is None:
+        emulator = emulators.train(before, settings, unmatched, checkpoint=checkpoint, **options)
+    if not columns:
+        return emulator
+    return extend(emulator, *sample, columns, settings, checkpoint=checkpoint / "columns", **options)
 
 
 def _describe(
@@ -295,6 +324,17 @@ def _describe(
     cone: float,
 ) -> None:
     """What the card of a bundle says beside what its training does, from the jets that it was trained to take."""
+    about = {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
+    if "extended" in card:
+        card["extended"][-1] |= about
+    if arguments.extend is not None:
+        return
     level = bundle.DIRECTIONS[arguments.direction]
     card.update(
         detector=arguments.detector,
@@ -307,13 +347,7 @@ def _describe(
     )
     if arguments.energy is not None:
         card["energy"] = arguments.energy  # TeV
-    card["training"] |= {
-        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
-        "events": sum(s.n_events for sources in datasets.values() for s in sources),
-        "gen_pt_min": arguments.gen_pt_min,
-        "split": arguments.split,
-        "versions": versions(),
-    }
+    card["training"] |= about
 
 
 def _of_correction(settings: TrainingSettings) -> TrainingSettings:

@@ -139,6 +139,8 @@ def validate(arguments: argparse.Namespace) -> None:
             files={name: [source.path for source in sources] for name, sources in datasets.items()},
             events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
         )
+        if pairs.y.shape[1] < len(emulator.variables.names):
+            found.left_out["columns"] = f"files: expected all that the model draws of {arguments.reco}, found not"
         content = metrics.metrics(found, about)
         shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
         parts = sections(
@@ -147,6 +149,7 @@ def validate(arguments: argparse.Namespace) -> None:
             hists=hists[0] if hists else None,
             shown=shown,
             selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
+            labels={column.name: column.label for column in emulator.variables.columns},
             **captions(arguments, emulator.card, datasets),
         )
         (folder / "report.html").write_text(report.render(content, parts, others), encoding="utf-8")
@@ -199,10 +202,19 @@ def _pairs(
         cone=jets["cone"],
         pt_min=min(CELLS.pt[0], effort.gen_pt_min),
         names=dict(arguments.names),
+        columns=_columns(arguments, emulator, datasets),
     )
-    pairs, _ = _run(arguments, instance, datasets, executor)
+    branches = [f"{arguments.reco}_{name}" for name in instance.columns]
+    pairs, _ = _run(arguments, instance, datasets, executor, branches)
     assert isinstance(pairs, JetPairs)
     return pairs
+
+
+def _columns(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> list[str]:
+    """The columns that the emulator draws, where the files have all of them."""
+    there = {branch.rsplit("/", 1)[-1] for branch in next(iter(datasets.values()))[0].open().keys()}  # noqa: SIM118
+    names = [column.name for column in emulator.variables.columns]
+    return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & there for name in names) else []
 
 
 def _collections(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
@@ -224,12 +236,19 @@ def _fold(
     return dict(_run(arguments, instance, datasets, executor)["hists"])
 
 
-def _run(arguments: argparse.Namespace, instance: Any, datasets: Mapping[str, Sequence[Source]], executor: Any) -> Any:
+def _run(
+    arguments: argparse.Namespace,
+    instance: Any,
+    datasets: Mapping[str, Sequence[Source]],
+    executor: Any,
+    branches: Sequence[str] = (),
+) -> Any:
     return running.run(
         instance,
         datasets,
         executor,
         collections=[arguments.gen, arguments.reco],
+        branches=branches,
         chunksize=arguments.chunksize,
         maxchunks=max(len(sources) for sources in datasets.values()) if arguments.quick else None,
         status=False,

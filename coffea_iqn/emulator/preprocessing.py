@@ -67,7 +67,7 @@ class Variables:
         return tuple(target.name for target in self.table)
 
     @property
-    def atoms(self) -> dict[str, list[int]]:
+    def atoms(self) -> dict[str, Any]:
         """Which targets may be exactly at an end, as the description of a `SplineIQN` says it."""
         four = [k for k, target in enumerate(TARGETS[self.targets]) if target.atom]
         of_columns = ends_of(self.columns)
@@ -228,7 +228,7 @@ class Variables:
         return least, xp.maximum(least, most)
 
     def encode_within(self, reco: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
-        """`encode` and `all_bounds` of reco jets; those at an atom, as lighter ones than `MASSLESS`, come where it lies."""
+        """`encode` and `all_bounds` of reco jets; what is at an atom, as masses below `MASSLESS`, where it lies."""
         targets = self.encode(reco, gen)
         bounds = self.all_bounds(targets, gen, raw_pt_min)
         if MASS in self.atoms["atoms"]:
@@ -252,14 +252,11 @@ class Variables:
         return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone
 
 
-def ends_of(columns: Sequence[Column]) -> dict[str, list[int]]:
+def ends_of(columns: Sequence[Column]) -> dict[str, Any]:
     """Which of some columns have atoms, as the description of a `SplineIQN` of them says it."""
-    has = {
-        "atoms": lambda c: c.atom is not None,
-        "tops": lambda c: c.top is not None,
-        "flags": lambda c: c.kind == "flag",
-    }
-    return {name: [k for k, column in enumerate(columns) if has[name](column)] for name in ENDS}
+    every = enumerate(columns)
+    found = [(k, column.atom is not None, column.top is not None, column.kind == "flag") for k, column in every]
+    return {name: [k for k, *has in found if has[i]] for i, name in enumerate(ENDS)}
 
 
 def standardised(columns: Sequence[Column], values: Columns) -> Any:

@@ -162,7 +162,7 @@ def beside(jets: Floats, of_gen: Floats) -> Floats:
 
 
 def of_near(found: Bools, context: Floats | None, n_far: int) -> Floats:
-    """Of unmatched jets near a gen jet: that it is there, whether it was found, and its flavour; zeros for n_far others.
+    """Of gen jets near unmatched ones: that one is there, whether it was found, its flavour; zeros for n_far others.
 
     found, context: of the gen jets, (K,) and (K, 68), or None; (K + n_far, 8) comes back, the flavour last.
     """

@@ -178,8 +178,8 @@ def engine_of(
     """The engine of networks, with tiles that hold so many rows, and all their layers; of the targets' description."""
     networks = pack(parts)
     rows = int(max(n_rows, networks.shapes.max(initial=0)))
-    ends = (np.isin(np.arange(len(target_scale.mean)), description[name]) for name in ENDS)
-    return Engine(networks, KNOTS, *ends, *input_scale, *target_scale, rows)
+    atoms, tops, flags = (np.isin(np.arange(len(target_scale.mean)), description[name]) for name in ENDS)
+    return Engine(networks, KNOTS, atoms, tops, flags, *input_scale, *target_scale, rows)
 
 
 def part_of(network: Network | None, inputs: Ints | None = None) -> Part:

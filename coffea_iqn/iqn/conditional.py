@@ -24,7 +24,7 @@ class Conditional(NamedTuple):
     Attributes
     ----------
     knots: logits of levels, (K,).
-    values, slopes: as of `splines.spline`, (N, K) each; of a flag, which is its least bound where it is no atom, (N, 0).
+    values, slopes: as of `splines.spline`, (N, K) each; of a flag, at its least bound where it is no atom, (N, 0).
     atom: the logit of the probability to be exactly at the least bound, (N,); None for a law without.
     bounds: (N,) each; None for none.
     top: likewise of what is no atom to be exactly at the greatest bound.
@@ -103,6 +103,7 @@ class Conditional(NamedTuple):
         low, high = self.bounds or (y, y)
         is_atom, is_top = y < low, y > high
         if self.is_flag:
+            assert self.atom is not None
             zero, one = log_sigmoid(self.atom), log_sigmoid(-self.atom)
             return xp.where(is_atom, sigmoid(self.atom), xp.ones_like(y)), xp.where(is_atom, zero, one)
         if self.atom is not None:

@@ -250,12 +250,11 @@ LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, HAS_ATOM, ATOM, HAS_TOP
 
 def numbers_of(columns: Sequence[Column]) -> Singles:
     """What `decode_column` needs of columns, a row each, (n, 12)."""
-    rows = [
-        (*c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count")
-        + (c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0)
-        for c in columns
-    ]
-    return np.array(rows, dtype=np.float32).reshape(-1, 12)
+    numbers = np.zeros((len(columns), TOP + 1), dtype=np.float32)
+    for c, row in zip(columns, numbers, strict=True):
+        row[:HAS_ATOM] = *c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count"
+        row[HAS_ATOM:] = c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0
+    return numbers
 
 
 @part

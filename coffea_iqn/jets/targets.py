@@ -167,9 +167,9 @@ class Column(NamedTuple):
             kind, high, unit = "count", high + 1.0 + np.ceil(margin), 1.0
             rest = rest + 0.5
         else:
-            kind = "fraction" if 0.0 <= least and most <= 1.0 else "continuous"
-            if atom is None:  # what has no negative values is taken to have none
-                low = 0.0 if least >= 0.0 else low - margin
+            kind = "fraction" if least >= 0.0 and most <= 1.0 else "continuous"
+            if atom is None:
+                low = low - margin if least < 0.0 else 0.0  # what has no negative values is taken to have none
             if top is None:
                 high = min(high + margin, 1.0) if kind == "fraction" else high + margin
             below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])

@@ -38,22 +38,23 @@ LEVEL_BINS = 50
 
 
 @styled
-def plot_levels(levels: Floats, *, title: str, label: str = "Simulation") -> Shown:
+def plot_levels(levels: Floats, *, title: str, label: str = "Simulation", names: Sequence[str] = NAMES) -> Shown:
     """Quantile levels of true jets over what a flat distribution lets expect, and their χ².
 
     Parameters
     ----------
-    levels: of pt, eta, phi and mass, between 0 and 1, (N, 4).
+    levels: of pt, eta, phi and mass, or others, between 0 and 1, (N, 4), or (N, n).
     title, label: as said above.
+    names: what each is called.
 
     The grey band is the Poisson uncertainty of the expectation.
 
     Raises
     ------
-    ValueError: for other than four columns, and for no jets.
+    ValueError: for other than as many columns as names, and for no jets.
     """
-    if levels.ndim != 2 or levels.shape[1] != len(VARIABLES) or not len(levels):
-        msg = f"levels: expected (N, {len(VARIABLES)}) of at least one jet, got {levels.shape}"
+    if levels.ndim != 2 or levels.shape[1] != len(names) or not len(levels):
+        msg = f"levels: expected (N, {len(names)}) of at least one jet, got {levels.shape}"
         raise ValueError(msg)
     edges = np.linspace(0, 1, LEVEL_BINS + 1)
     counts, expected = np.stack([histogram(column, edges) for column in levels.T]), len(levels) / LEVEL_BINS
@@ -61,10 +62,10 @@ def plot_levels(levels: Floats, *, title: str, label: str = "Simulation") -> Sho
     noise = expected**-0.5
     half = 1.1 * float((np.abs(values - 1) + errors).max())
     ndf = LEVEL_BINS - 1
-    figure, panels = make_panels(2, 2, grid=True)
+    figure, panels = make_panels(-(-len(names) // 2), 2, grid=True)
     header(panels[0, 0], panels[0, 1], title, label)
     squares = ndf * uniformity(levels, bins=LEVEL_BINS)
-    for panel, name, value, error, chi2 in zip(panels.flat, NAMES, values, errors, squares, strict=True):
+    for panel, name, value, error, chi2 in zip(panels.flat, names, values, errors, squares, strict=False):
         panel.axhspan(1 - noise, 1 + noise, color=BAND, linewidth=0, zorder=0)
         panel.axhline(1, color=GREY, linewidth=1.5, zorder=1)
         panel.errorbar(middles(edges), value, error, fmt="o", color=BLUE, markersize=5, elinewidth=2, zorder=3)

@@ -22,6 +22,7 @@ from coffea_iqn.plotting.labels import (
     NOTHING,
     WRITTEN,
     Selection,
+    Variable,
     chi2_text,
     histogram,
     label_grid,
@@ -66,15 +67,17 @@ def plot_marginal(
     label: str = "Simulation",
     truth_label: str = "Truth",
     selection: Selection = EVERY,
+    axis: str = "",
 ) -> Shown:
     """One variable of emulated and true jets, their χ², and the ratio of emulated to true.
 
     Parameters
     ----------
     marginal: entries in bins; the first and the last hold what lies beyond.
-    variable: which it is: pt, eta, phi or mass.
+    variable: which it is: pt, eta, phi or mass, or of what axis is given any.
     title, label, truth_label: as said above.
     selection: which jets they are.
+    axis: what it is called, where it is none of the four.
 
     Bins of few entries are joined with their neighbours; χ² is that of the marginal's own. Entries are divided by the
     widths of the bins; of equal ones, by the number that were joined. The grey band is the uncertainty of the
@@ -84,7 +87,7 @@ def plot_marginal(
     ------
     ValueError: for another variable.
     """
-    written = WRITTEN[number_of(variable)]
+    written = Variable(axis, axis, "unit", "") if axis else WRITTEN[number_of(variable)]
     edges, emulated, truth = (part.astype(np.float64) for part in marginal)
     widths = np.diff(edges)
     uniform = bool(np.allclose(widths, widths[0]))

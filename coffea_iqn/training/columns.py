@@ -1,7 +1,7 @@
 """Further columns for an emulator that exists: what it has drawn until now stays as it is, to the last bit.
 
-The networks of a `SplineIQN` are one for each target, so those of further ones come after them: each sees what they see,
-all they draw, and the columns before it.
+A `SplineIQN` has a network for each target, so those of further ones come after them: each sees what they see, all they
+draw, and the columns before it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch

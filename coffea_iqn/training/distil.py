@@ -72,16 +72,15 @@ def distil(
     if not teacher.network.exact:
         msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
         raise TypeError(msg)
-    v = teacher.variables
-    pairs = pairs._replace(y=continuous(pairs.y, v.columns, settings.seed))
+    v, reco = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
+    pairs = pairs._replace(y=reco)
     if checkpoint is not None:
         claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    known = teacher.on(device)
+    known, held_out = teacher.on(device), pairs.lot < settings.holdout
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
     course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
-    held_out = pairs.lot < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
     def fitted(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -31,6 +32,8 @@ from coffea_iqn.ranges import COUNT, GEV, SEED
 from coffea_iqn.training.pairs import JetPairs
 
 REDRAWS = 100
+N_FOUR = 4  # columns of the four-momentum
+OF_COLUMNS, MOST_OF_COLUMNS = 0xC01, 100_000  # a seed beside that of all others; jets whose columns are looked at
 
 
 @dataclass(frozen=True)
@@ -141,10 +144,7 @@ def draw_above(
     emulator: Emulator, gen: Floats, context: Floats, raw_pt_min: float, generator: np.random.Generator
 ) -> Floats:
     """Emulated jets (N, 4) above a threshold [GeV]: exactly where the network can, else drawn again until they are."""
-
-    def levels(n: int) -> Floats:
-        return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_targets)).astype(np.float32)
-
+    levels = partial(_levels, emulator=emulator, generator=generator)
     if emulator.network.exact:
         return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)[:, :4]
     reco = emulator.sample(gen, levels(len(gen)), context)[:, :4]
@@ -155,6 +155,11 @@ def draw_above(
             break
         reco[low] = emulator.sample(gen[low], levels(len(low)), context[low])[:, :4]
     return reco
+
+
+def _levels(n: int, emulator: Emulator, generator: np.random.Generator) -> Floats:
+    """Levels of all that is drawn of so many jets."""
+    return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_targets)).astype(np.float32)
 
 
 def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
@@ -197,6 +202,8 @@ class Comparison:
     profile: Profile | None = None
     efficiency: OfCells | None = None
     spectra: dict[str, dict[str, Agreement]] = field(default_factory=dict)
+    columns: dict[str, Marginal] = field(default_factory=dict)
+    column_levels: Floats | None = None
 
 
 @dataclass
@@ -267,6 +274,9 @@ def validate(
     if emulator.acceptance is not None:
         step("efficiency")
         _compare_efficiency(found, emulator, pairs)
+    if emulator.variables.columns and pairs.y.shape[1] == len(emulator.variables.names):
+        step("columns")
+        _compare_columns(found, emulator, pairs)
     for number, name in enumerate(datasets if len(datasets) > 1 else ()):
         step(f"{name} on its own")
         found.by_dataset[name] = _compare_briefly(found, name, copies.of_sample(number))
@@ -358,6 +368,28 @@ def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) 
     drawn = np.random.default_rng(found.effort.seed).uniform(size=len(probability)) < probability
     for into, who in ((found.truth, pairs.matched), (found.null, drawn)):
         into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, probability, who, pairs.x)
+
+
+def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
+    """What is drawn beside the four-momentum: spectra, and where true jets lie among draws; the null is a draw."""
+    generator = np.random.default_rng([found.effort.seed, OF_COLUMNS])
+    rows = np.flatnonzero(_selected(emulator, pairs, found.effort))
+    rows = np.sort(generator.choice(rows, min(len(rows), found.effort.max_jets, MOST_OF_COLUMNS), replace=False))
+    gen, real, context = pairs.x[rows], pairs.y[rows, N_FOUR:], pairs.context[rows]
+
+    def draw() -> Floats:
+        tau = _levels(len(gen), emulator, generator)
+        return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)[:, N_FOUR:]
+
+    emulated = draw()
+    for into, other in ((found.truth, real), (found.null, draw())):
+        for k, column in enumerate(emulator.variables.columns):
+            whole = column.kind in ("count", "flag")
+            sides = emulated[:, k], other[:, k]
+            made = found.attempt(f"spectrum of {column.name}", closure.marginal_of_column, *sides, whole=whole)
+            into.columns |= {} if made is None else {column.name: made}
+        among = closure.levels_among_draws(other, draw, draws=found.effort.draws, seed=found.effort.seed)
+        into.column_levels = found.attempt("quantile levels of columns", _enough, among)
 
 
 def compare_spectra(

@@ -146,6 +146,12 @@ def figures(found: Comparison) -> dict[str, Any]:
     out |= {name: of._asdict() for name in ("correlations", "profile") if (of := getattr(found, name)) is not None}
     if found.efficiency is not None:
         out["efficiency"] = {"axes": "emulated and real", **_of_cells(found.efficiency)}
+    if found.column_levels is not None:
+        levels = closure.uniformity(found.column_levels)
+        out["columns"] = {
+            name: {"chi2": one.agreement.chi2, "ndf": one.agreement.ndf, "levels_chi2_per_ndf": level}
+            for (name, one), level in zip(found.columns.items(), levels, strict=True)
+        }
     if found.spectra:
         out["histograms"] = {
             dataset: {name: {"chi2": one.chi2, "ndf": one.ndf} for name, one in agreements.items()}

@@ -64,6 +64,7 @@ def sections(
     energy: float | None = None,
     truth_label: str = "Truth",
     selection: plotting.Selection = plotting.EVERY,
+    labels: Mapping[str, str] | None = None,
 ) -> list[Section]:
     """What the page shows, without what jets were too few for.
 
@@ -75,6 +76,7 @@ def sections(
     shown: which of them have figures; the table has all.
     label, energy, truth_label, selection: what figures say of their origin, as of `plotting`; the selection is that of
         the fold.
+    labels: of columns, by name.
     """
     of = title if energy is None else f"{title}, {energy:g} TeV"
     says = {"title": of, "label": label, "truth_label": truth_label}
@@ -92,6 +94,7 @@ def sections(
         _distances(found, says),
         _medians(found),
         _joint(found, says),
+        _columns(found, says, of_pairs, labels or {}),
         _events(found, says, {name: hists[name] for name in shown} if hists else {}, of_folds),
     ]
     for section in made:
@@ -308,6 +311,30 @@ def _joint(found: Validation, says: Says) -> Section:
         section.figures["rank correlations of residuals: emulated, true, difference"] = figure
     if found.truth.profile is not None:
         section.figures["mass response against pt response"] = plotting.plot_profile(found.truth.profile, **says)
+    return section
+
+
+def _columns(found: Validation, says: Says, selection: plotting.Selection, labels: Mapping[str, str]) -> Section:
+    section = Section(
+        "columns",
+        "Columns beside the four-momentum",
+        f"What the emulator draws beside the four variables, for the same gen jets; and the place of true jets among "
+        f"{found.effort.draws} draws, each number on its own, ties at random: uniform where the emulator is right.",
+    )
+    truth, null = found.truth, found.null
+    if truth.column_levels is not None and null.column_levels is not None:
+        levels, of_null = (closure.uniformity(side) for side in (truth.column_levels, null.column_levels))
+        rows: list[Sequence[str]] = []
+        for k, (name, one) in enumerate(truth.columns.items()):
+            both = f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), f"{null.columns[name].agreement.per_bin:.2f}"
+            rows.append((name, *both, f"{levels[k]:.2f}", f"{of_null[k]:.2f}"))
+            section.figures[f"{name} of emulated and true jets"] = plotting.plot_marginal(
+                one, variable=name, selection=selection, axis=labels.get(name, name), **says
+            )
+        section.tables.append((("", "χ²/ndf", "bins", "null", "levels, χ²/ndf", "null"), rows))
+        section.figures["quantile levels of columns of true jets"] = plotting.plot_levels(
+            truth.column_levels, names=[labels.get(name, name) for name in truth.columns], **_alone(says)
+        )
     return section
 
 

@@ -375,6 +375,10 @@ def _variables(content: Mapping[str, Any]) -> Variables:
     context = _levels(content["context"])
     columns = tuple(_column(column) for column in content["columns"])
     check_names([column.name for column in columns])
+    for k, column in enumerate(columns):
+        if column.under not in [None, *(other.name for other in columns[:k])]:
+            msg = f"column {column.name}: expected it under one before, got {column.under!r}"
+            raise ValueError(msg)
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = None
     if content["compression"] is not None:
@@ -403,7 +407,7 @@ def _column(content: Any) -> Column:
         _number("column unit", content["unit"], least=0.0),
     )
     atom, top = (content[name] if content[name] is None else _number(name, content[name]) for name in ("atom", "top"))
-    made = Column(content["name"], content["kind"], low, high, mean, scale, unit, atom, top)
+    made = Column(content["name"], content["kind"], low, high, mean, scale, unit, atom, top, content["under"])
     rising = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
     if rising != [0.0, 1.0, 1.0] if made.kind == "flag" else any(b <= a for a, b in pairwise(rising)):
         msg = f"column {made.name}: expected rising numbers, of a flag 0 and 1, got {rising}"

@@ -29,7 +29,7 @@ from coffea_iqn.training.recipes import TrainingSettings
 from conftest import one_error, open_events, run
 
 FULL, BASE = sample_path("qcd_ak4_full.root"), "cms-delphes-ak4-fast"
-COLUMNS = ["btag", "nCharged", "chEF", "tau1"]
+COLUMNS = ["btag", "nCharged", "chEF", "tau1", "tau2"]
 SETTINGS = TrainingSettings(steps=400, check_every=200, hidden=(24, 24), batch_size=512)
 RNG = np.random.default_rng
 
@@ -145,7 +145,7 @@ def test_further_levels_leave_the_first_four_alone_and_are_new():
 def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, sample):
     matched = sample.pairs.matched
     gen, context, true = sample.pairs.x[matched], sample.pairs.context[matched], sample.pairs.y[matched]
-    drawn = made.sample(gen, uniform(len(gen), 8), context)
+    drawn = made.sample(gen, uniform(len(gen), 9), context)
     assert made.variables.names[4:] == tuple(COLUMNS)
     for k, column in enumerate(made.variables.columns, 4):
         assert ((drawn[:, k] >= true[:, k].min()) & (drawn[:, k] <= column.high + (column.top is not None))).all()
@@ -159,21 +159,24 @@ def test_what_is_drawn_is_of_its_kind_and_like_the_sample(made, sample):
     is_b = context[:, columns_of("flavour")][:, 4] == 1.0
     assert drawn[is_b, 4].mean() > 5 * drawn[~is_b, 4].mean()
     assert ((drawn[:, 6] == 0.0) == (drawn[:, 5] == 0.0)).mean() > 0.95  # no charge, no charged energy
+    assert [column.under for column in made.variables.columns] == [None, None, None, None, "tau1"]
+    assert (drawn[:, 8] <= drawn[:, 7]).all()  # exactly, as in the sample
+    assert (drawn[:, 8] == drawn[:, 7]).mean() < (true[:, 8] == true[:, 7]).mean() + 0.01
 
 
 def test_the_four_momentum_stays_as_it_was(made, sample):
-    gen, tau, context = sample.pairs.x, uniform(len(sample.pairs.x), 8), sample.pairs.context
+    gen, tau, context = sample.pairs.x, uniform(len(sample.pairs.x), 9), sample.pairs.context
     base = bundle.load(BASE)
     one, two = made.sample(gen, tau, context), base.sample(gen, tau[:, :4], context)
     assert (one[:, :4] == two).all()
     assert (made.efficiency(gen, context) == base.efficiency(gen, context)).all()
     assert (made.cdf(gen, two, context) == base.cdf(gen, two, context)).all()
-    with pytest.raises(ValueError, match=r"arrays of shapes \(N, 4\) and \(N, 8\)"):
+    with pytest.raises(ValueError, match=r"arrays of shapes \(N, 4\) and \(N, 9\)"):
         made.sample(gen, tau[:, :4])
 
 
 def test_backends_and_the_graph_agree(made, sample):
-    gen, tau, context = sample.pairs.x[:1000], uniform(1000, 8), sample.pairs.context[:1000]
+    gen, tau, context = sample.pairs.x[:1000], uniform(1000, 9), sample.pairs.context[:1000]
     one, two = (made.sample(gen, tau, context, backend=backend) for backend in ("numba", "torch"))
     few = slice(0, 40)
     three = graphs.evaluate(graphs.model(made), gen[few], tau[few], context[few])[0]
@@ -195,6 +198,7 @@ def test_unmatched_jets_have_columns_and_chunks_change_nothing(path):
         assert np.isfinite(ak.to_numpy(ak.flatten(reco[name]))).all()
     assert set(ak.to_numpy(ak.flatten(of_none.btag))) == {0.0, 1.0}
     assert len(set(ak.to_numpy(ak.flatten(of_none.tau1)))) > 30
+    assert ak.all(reco["tau2"] <= reco["tau1"], axis=None)  # as attributes tau2 is of vectors
     parts = [folder(events[part].GenJet, events[part]) for part in (slice(0, 77), slice(77, 600))]
     for name in COLUMNS:
         assert ak.array_equal(ak.concatenate([part[name] for part in parts]), reco[name])
@@ -206,7 +210,7 @@ def test_a_student_draws_what_its_teacher_does(made, sample):
     settings = TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128)
     student = distil(made, sample.pairs, settings)
     assert student.variables.columns == made.variables.columns
-    drawn = student.sample(sample.pairs.x[:500], uniform(500, 8))
+    drawn = student.sample(sample.pairs.x[:500], uniform(500, 9))
     assert set(np.unique(drawn[:, 4])) <= {0.0, 1.0}
 
 
@@ -219,8 +223,8 @@ def test_from_files_to_files(path, tmp_path, capsys):
     assert made.variables.names[4:] == (*COLUMNS, "nNeutral")
     assert [report["columns"] for report in made.card["extended"]] == [COLUMNS, ["nNeutral"]]
     assert made.card["training"] == before.card["training"]
-    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 9)
-    assert (made.sample(gen, tau)[:, :8] == before.sample(gen, tau[:, :8])).all()
+    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 10)
+    assert (made.sample(gen, tau)[:, :9] == before.sample(gen, tau[:, :9])).all()
 
     out = tmp_path / "out"
     assert (
@@ -275,9 +279,9 @@ def test_what_cannot_be_is_one_line(options, path, tmp_path, capsys):
 
 
 def test_pairs_of_other_columns_are_refused(made, sample):
-    with pytest.raises(ValueError, match="columns pt, eta, phi, mass, got 8 columns"):
+    with pytest.raises(ValueError, match="columns pt, eta, phi, mass, got 9 columns"):
         train(sample.pairs, SETTINGS)
-    with pytest.raises(ValueError, match="8 columns and nNeutral, got 8 columns"):
+    with pytest.raises(ValueError, match="9 columns and nNeutral, got 9 columns"):
         extend(made, *sample, ["nNeutral"], SETTINGS)
     with pytest.raises(ValueError, match="expected unmatched jets to learn the columns of"):
         extend(bundle.load(BASE), sample.pairs, None, COLUMNS, replace(SETTINGS, steps=1))
@@ -289,6 +293,7 @@ DAMAGES = {
     "atom inside": (lambda c: c.update(atom=4.0), "column nCharged: expected rising numbers"),
     "no atom": (lambda c: c.update(atom=None), "expected atoms"),
     "scale of zero": (lambda c: c.update(scale=0.0), "column scale: expected a number above 0"),
+    "under one after": (lambda c: c.update(under="chEF"), "column nCharged: expected it under one before"),
     "name of another": (lambda c: c.update(name="pt"), "got 'pt'"),
 }
 

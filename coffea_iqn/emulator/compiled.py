@@ -173,8 +173,14 @@ def draw(
             numbers = model.beside[k - N_TARGETS]
             for t in range(n):
                 work[0, t], work[1, t] = numbers[jets.LEAST_Z], numbers[jets.MOST_Z]
+            other = targets[max(int(numbers[jets.UNDER]), 0)]
+            if numbers[jets.UNDER] >= ZERO:
+                jets.bound_column(other, n, numbers, work[1])
             draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             jets.decode_column(targets[k], n, numbers)
+            if numbers[jets.UNDER] >= ZERO:
+                for t in range(n):
+                    targets[k, t] = min(targets[k, t], other[t])
         jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
         for t in range(n):
             for k in range(reco.shape[1]):

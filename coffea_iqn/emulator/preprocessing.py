@@ -161,6 +161,9 @@ class Variables:
         d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
         raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
         raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])
+        for k, column in enumerate(self.columns[: raw.shape[1] - N_TARGETS], N_TARGETS):
+            if column.under is not None:
+                raw[:, k] = xp.minimum(raw[:, k], raw[:, self.names.index(column.under)])
         return self._as_seen(SCALES[self.scale].apply(raw))
 
     def raw_pt(self, target: Columns, gen: Columns) -> Any:
@@ -193,8 +196,13 @@ class Variables:
         """
         xp, support = array_namespace(gen), self.support.drawn_in()
         if k >= N_TARGETS:
-            least, most = (self._as_seen(xp.full_like(gen[:, PT], end)) for end in self.columns[k - N_TARGETS].ends)
-            return least, most
+            column = self.columns[k - N_TARGETS]
+            least, most = (xp.full_like(gen[:, PT], end) for end in column.ends)
+            if column.under is not None:
+                other = self.names.index(column.under)
+                greatest = self.table[other].decode(drawn[:, other], gen)
+                most = xp.minimum(most, xp.astype(column.encode(greatest, gen), most.dtype))
+            return self._as_seen(least), self._as_seen(most)
         padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
         raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
         scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
@@ -257,6 +265,15 @@ def ends_of(columns: Sequence[Column]) -> dict[str, Any]:
     every = enumerate(columns)
     found = [(k, column.atom is not None, column.top is not None, column.kind == "flag") for k, column in every]
     return {name: [k for k, *has in found if has[i]] for i, name in enumerate(ENDS)}
+
+
+def decoded(columns: Sequence[Column], z: Columns) -> Any:
+    """The inverse of `standardised`, (N, n): counts without their numbers."""
+    found: dict[str, Any] = {}
+    for k, column in enumerate(columns):
+        y = column.decode(z[:, k], z)
+        found[column.name] = y if column.under is None else array_namespace(z).minimum(y, found[column.under])
+    return array_namespace(z).stack([*found.values()], axis=1)
 
 
 def standardised(columns: Sequence[Column], values: Columns) -> Any:

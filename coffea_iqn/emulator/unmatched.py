@@ -20,6 +20,7 @@ import numpy as np
 
 from coffea_iqn.emulator.compiled import Sources, count_near
 from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
+from coffea_iqn.emulator.preprocessing import decoded
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import columns_of_levels
 from coffea_iqn.jets.context import columns_of, encode, select
@@ -368,7 +369,7 @@ class Unmatched:
         """The columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen as of `beside`."""
         assert self.columns is not None
         z = self.columns.draw(beside(jets, of_gen), tau, compiled=compiled)
-        return np.stack([column.decode(z[:, k], z) for k, column in enumerate(columns)], axis=1)
+        return np.asarray(decoded(columns, z))
 
     def _draw(
         self,

@@ -245,16 +245,27 @@ def decode(
         d_log_m[t] = mass * factor
 
 
-LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, HAS_ATOM, ATOM, HAS_TOP, TOP = range(12)
+LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, UNDER, HAS_ATOM, ATOM, HAS_TOP, TOP = range(13)
 
 
 def numbers_of(columns: Sequence[Column]) -> Singles:
-    """What `decode_column` needs of columns, a row each, (n, 12)."""
+    """What `decode_column` and `bound_column` need of columns, a row each, (n, 13): of `under` its target, or −1."""
+    places: dict[str | None, int] = {None: -1} | {column.name: k for k, column in enumerate(columns, MASS + 1)}
     numbers = np.zeros((len(columns), TOP + 1), dtype=np.float32)
     for c, row in zip(columns, numbers, strict=True):
-        row[:HAS_ATOM] = *c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count"
+        row[:HAS_ATOM] = *c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count", places[c.under]
         row[HAS_ATOM:] = c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0
     return numbers
+
+
+@part
+def bound_column(other: Singles, n: int, of: Singles, high: Singles) -> None:
+    """The greatest standardised value of a column, (tile,), drawn in to that of the number that it is never above."""
+    for t in range(n):
+        y = min(max(other[t], of[LOW]), of[HIGH])
+        if of[UNIT] > ZERO:
+            y = log(ONE + (y - of[LOW]) / of[UNIT])
+        high[t] = min(high[t], (y - of[MEAN]) / of[SCALE])
 
 
 @part

@@ -129,6 +129,7 @@ class Column(NamedTuple):
     mean, scale: standardisation of what a network learns.
     unit: of its logarithm, log(1 + (y − low) / unit); 0 where it learns y itself.
     atom, top: values below low and above high that jets have exactly, or None. A flag is an atom, or its one value.
+    under: a column before it that it is never above, as N-subjettiness of one axis more, or None.
     """
 
     name: str
@@ -140,6 +141,7 @@ class Column(NamedTuple):
     unit: float = 0.0
     atom: float | None = None
     top: float | None = None
+    under: str | None = None
 
     @classmethod
     def of(cls, name: str, values: Floats) -> Column:

@@ -73,7 +73,7 @@ def extend(
         msg = f"extend: expected a SplineIQN, got {old.type}"
         raise TypeError(msg)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
-    columns = _columns(reco, names, len(v.table))
+    columns = _columns(reco, v.columns, names)
     variables = v.with_columns(columns)
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
     if checkpoint is not None:
@@ -115,15 +115,26 @@ def extend(
     return replace(emulator, network=network, variables=variables, unmatched=model, card=card)
 
 
-def _columns(reco: Sequence[Floats], names: Sequence[str], first: int) -> list[Column]:
-    """The columns of reco jets from the first on, whether they match a gen jet or not."""
+def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
+    """The last columns of reco jets, whether they match a gen jet or not."""
+    first, every = len(VARIABLES) + len(before), [*before]
     for jets in reco:
         if jets.shape[1] != first + len(names):
             wanted = f"{first} columns and {', '.join(names)}"
             msg = f"pairs: expected reco jets with {wanted}, got {jets.shape[1]} columns"
             raise ValueError(msg)
-    every = np.concatenate([jets[:, first:] for jets in reco])
-    return [Column.of(name, column) for name, column in zip(names, every.T, strict=True)]
+    values = np.concatenate([jets[:, len(VARIABLES) :] for jets in reco]).T
+    for k, name in enumerate(names, len(before)):
+        made = Column.of(name, values[k])
+        under = [one.name for one, y in zip(every, values, strict=False) if _never_above(made, values[k], one, y)]
+        every.append(made._replace(under=under[-1] if under else None))
+    return every[len(before) :]
+
+
+def _never_above(column: Column, y: Floats, other: Column, of_other: Floats) -> bool:
+    """Whether no jet has more of a column than of another one, where neither is of whole numbers."""
+    whole = {"count", "flag"} & {column.kind, other.kind}
+    return not whole and bool((y <= of_other).all())
 
 
 def _network(

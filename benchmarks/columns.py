@@ -1,0 +1,113 @@
+"""What a bundle draws beside the four-momentum, against Delphes.
+
+    python benchmarks/columns.py MODEL qcd=qcd_test.root ttbar=ttbar_test.root
+
+NanoAOD-like files with the columns of the bundle that it was not trained on. Of jets above 20 GeV with a gen jet above
+20 GeV: the rate of each flag by the gen jet's flavour, and the spectra; of all jets: b jets in an event.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import awkward as ak
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+
+from coffea_iqn import IQNFolder, bundle, closure, running
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.files.inputs import NanoSchema, inspect
+from coffea_iqn.jets.context import columns_of
+from coffea_iqn.jets.features import PT
+from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
+from coffea_iqn.processors import PairsProcessor
+
+DRAWS, PT_MIN = 10, 20.0
+FLAVOURS = {"b": slice(4, 5), "c": slice(3, 4), "light": slice(0, 3)}  # columns of the level flavour
+
+
+class Jets(NamedTuple):
+    """Gen jets with their true reco jets, draws of these, and the flavour each gen jet has."""
+
+    gen: Floats
+    context: Floats
+    real: Floats
+    draws: list[Floats]
+    flavour: dict[str, Bools]
+
+
+def jets_of(emulator: Emulator, path: str) -> Jets:
+    """The pairs of a file."""
+    names = emulator.variables.names[4:]
+    options = {"collections": ["GenJet", "Jet"], "branches": [f"Jet_{name}" for name in names], "status": False}
+    with running.open_executor("iterative", status=False) as executor:
+        found = running.run(PairsProcessor(columns=names), {"x": [inspect(path)]}, executor, **options)
+    pairs, rng = found.pairs, np.random.default_rng(5)
+    keep = pairs.matched & (pairs.x[:, PT] > PT_MIN)
+    gen, real, context = pairs.x[keep], pairs.y[keep], pairs.context[keep]
+
+    def draw() -> Floats:
+        tau = rng.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, real.shape).astype(np.float32)
+        return emulator.sample(gen, tau, context)
+
+    level = context[:, columns_of("flavour")]
+    return Jets(
+        gen, context, real, [draw() for _ in range(DRAWS)], {f: level[:, c].any(axis=1) for f, c in FLAVOURS.items()}
+    )
+
+
+def rates(jets: Jets, column: int, some: Bools, low: float = PT_MIN, high: float = np.inf) -> tuple[Floats, Floats]:
+    """Rate of a flag among some jets between two reco pt [GeV], of Delphes and drawn, each with its uncertainty."""
+
+    def rate(reco: Floats) -> Floats:
+        return reco[some & (reco[:, PT] > low) & (reco[:, PT] < high), column]
+
+    real, drawn = rate(jets.real), np.array([rate(draw).mean() for draw in jets.draws])
+    error = np.sqrt(real.mean() * (1.0 - real.mean()) / len(real))
+    return np.array([real.mean(), error]), np.array([drawn.mean(), drawn.std() / np.sqrt(DRAWS)])
+
+
+def above(reco: Floats, column: int) -> Floats:
+    return reco[reco[:, PT] > PT_MIN, column]
+
+
+def report(model: str, dataset: str, path: str) -> None:
+    """Print the comparison on a file."""
+    emulator = bundle.load(model)
+    jets = jets_of(emulator, path)
+    print(f"{dataset}: {len(jets.gen)} pairs")
+    for k, column in enumerate(emulator.variables.columns, 4):
+        if column.kind == "flag":
+            for flavour, some in jets.flavour.items():
+                (real, error), (drawn, of_draws) = (100.0 * side for side in rates(jets, k, some))
+                sides = f"{real:.2f} ± {error:.2f} %, drawn {drawn:.2f} ± {of_draws:.2f} %"
+                print(f"  {column.name} of {flavour}: {sides}, {(drawn - real) / np.hypot(error, of_draws):+.1f} σ")
+        whole = column.kind in ("count", "flag")
+        first, second = (above(draw, k) for draw in jets.draws[:2])
+        truth, null = (closure.marginal_of_column(first, x, whole=whole) for x in (above(jets.real, k), second))
+        own, of_null = truth.agreement, null.agreement
+        print(f"  {column.name}: χ²/ndf {own.per_bin:.2f} ({own.ndf}), null {of_null.per_bin:.2f}")
+    if "btag" in emulator.variables.names:
+        events = NanoEventsFactory.from_root(
+            {path: "Events"}, schemaclass=NanoSchema, metadata={"dataset": dataset}
+        ).events()
+        numbers = [_b_jets(jets) for jets in (events.Jet, IQNFolder(model)(events.GenJet, events))]
+        print(f"  events with 0, 1, ... b jets above 30 GeV: {numbers[0].tolist()}, folded {numbers[1].tolist()}")
+
+
+def _b_jets(jets: ak.Array) -> Floats:
+    return np.bincount(
+        ak.to_numpy(ak.num(jets[(jets.pt > 30.0) & (abs(jets.eta) < 2.4) & (jets.btag == 1)])), minlength=4
+    )
+
+
+def main() -> None:
+    model, *files = sys.argv[1:]
+    for file in files:
+        report(model, *file.split("=", 1))
+
+
+if __name__ == "__main__":
+    main()

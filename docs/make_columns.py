@@ -44,7 +44,12 @@ def main() -> None:
     of_all = (jets.real, *jets.draws)
     spectra = (
         (counts, [jet[:, at("nCharged")] for jet in of_all], np.arange(26) - 0.5, "Number of charged constituents"),
-        (ratios, [_subjettiness(*jet[:, [at("tau1"), at("tau2")]].T) for jet in of_all], np.linspace(0, 1, 41), r"$\tau_2 / \tau_1$"),
+        (
+            ratios,
+            [_subjettiness(*jet[:, [at("tau1"), at("tau2")]].T) for jet in of_all],
+            np.linspace(0, 1, 41),
+            r"$\tau_2 / \tau_1$",
+        ),
     )
     for axis, (real, *draws), edges, label in spectra:
         number, drawn = np.histogram(real, edges)[0], np.histogram(np.concatenate(draws), edges)[0] / len(draws)

@@ -123,7 +123,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 raise ValueError(msg)
             column = ak.flatten(y[name])
             if not column.layout.is_numpy or column.layout.inner_shape:
-                msg = f"columns: expected a number for each {self.y}, got {name} of {column.type.content}"
+                msg = f"columns: expected a number for each {self.y}, got lists or text in {name}"
                 raise ValueError(msg)
             found.append(ak.to_numpy(column)[:, np.newaxis])
         return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from coffea_iqn.processors.correct import IQNCorrectProcessor
 from coffea_iqn.processors.events import EventsProcessor
 from coffea_iqn.processors.fold import IQNFoldProcessor
+from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.processors.pairs import PairsProcessor
 
-__all__ = ["EventsProcessor", "IQNCorrectProcessor", "IQNFoldProcessor", "PairsProcessor"]
+__all__ = ["EventsProcessor", "IQNCorrectProcessor", "IQNFoldProcessor", "ObjectsProcessor", "PairsProcessor"]

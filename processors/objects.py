@@ -12,15 +12,14 @@ from coffea import processor
 from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import far_columns
-from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, pt_and_phi
-from coffea_iqn.events.identity import file_uuid, identity_keys
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
+from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.events.names import Names
-from coffea_iqn.events.objects import isolation_of, reco_objects
+from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
-from coffea_iqn.numerics.uniforms import STREAM_SPLIT, levels
 from coffea_iqn.objects.columns import (
     far_targets,
     found_columns,
@@ -30,7 +29,7 @@ from coffea_iqn.objects.columns import (
     relative_targets,
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
-from coffea_iqn.processors.pairs import SPLIT_SEED
+from coffea_iqn.processors.pairs import lots
 from coffea_iqn.training.laws import LawSample
 from coffea_iqn.training.objects import ObjectsSample
 
@@ -42,8 +41,9 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ----------
     variables: of the emulator whose jets these objects go with.
     cone: matching distance of its jets.
-    gen, reco, missing: names of the collections of jets, and of the reco missing momentum.
+    gen, reco: names of the collections of jets.
     pt_min: least pt [GeV] of gen jets.
+    split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know at gen level, where it differs from `events.Names`.
 
     The result of a run is an `objects.ObjectsSample`, in an order that depends on the fileset alone.
@@ -56,22 +56,19 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         cone: float,
         gen: str = "GenJet",
         reco: str = "Jet",
-        missing: str = "MET",
         pt_min: float = 10.0,
+        split: str = "event",
         names: Mapping[str, str] | None = None,
     ) -> None:
         self.inputs, self.scale = variables.inputs, variables.scale
         self.context = tuple(level for level in CONTEXT if level in variables.context)
         self.cone = cone
-        self.gen, self.reco, self.met = gen, reco, missing
+        self.gen, self.reco = gen, reco
         self.pt_min = pt_min
+        self.split = split
         self.names = Names.of(names)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], ObjectsSample]:
-        lacking = [name for name in (self.gen, self.reco, self.met) if name not in events.fields]
-        if lacking:
-            msg = f"collections: expected {self.gen}, {self.reco} and {self.met}, found no {' and no '.join(lacking)}"
-            raise ValueError(msg)
         x = flatten_jets(events[self.gen])
         known = gen_events(events[self.gen], events, x, x.valid() & (x.values[:, PT] >= self.pt_min), self.names)
         if known.prompt is None or known.missing is None:
@@ -81,10 +78,10 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         objects = reco_objects(events, known.prompt)
         row, distance = nearest(objects.values, objects.event, known.jets.values, known.jets.counts)
         near = (objects.place < 0) & (distance < REACH)
-        lot = levels(identity_keys(events, SPLIT_SEED), 0, stream=STREAM_SPLIT)[:, 0]
+        lot = lots(events, self.split)
         chunk = _Chunk(known, known.context(), lot, objects, np.where(near, row, -1))
         made = _of_particles(chunk) | self._of_no_particle(chunk)
-        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco]), pt_and_phi(events[self.met]))
+        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco]), reco_missing(events))
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
         start = int(events.metadata.get("entrystart", 0))

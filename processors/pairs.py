@@ -26,6 +26,17 @@ from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 SPLIT_SEED = 0
 
 
+def lots(events: ak.Array, split: str) -> Floats:
+    """A number in (0, 1) that what stays together shares, an "event" or a "file", (events,)."""
+    if split == "event":
+        keys = identity_keys(events, SPLIT_SEED)
+    else:
+        one = np.zeros(1, dtype=np.uint64)
+        key = event_keys(SPLIT_SEED, file_uuid(events), one, one, one)
+        keys = np.repeat(key, len(events), axis=0)
+    return levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
+
+
 class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """Jets of one level, x, the jet of the other level, y, of each that has one, and the ys that no x has.
 
@@ -94,14 +105,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         pairs = np.full((len(x.values), y.values.shape[1]), np.nan, dtype=np.float32)
         pairs[matched] = y.values[match[matched]]
 
-        if self.split == "event":
-            keys = identity_keys(events, SPLIT_SEED)
-        else:
-            one = np.zeros(1, dtype=np.uint64)
-            key = event_keys(SPLIT_SEED, file_uuid(events), one, one, one)
-            keys = np.repeat(key, len(events), axis=0)
-        lot = levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
-
+        lot = lots(events, self.split)
         valid = x.valid()
         keep = valid & (x.values[:, PT] >= self.pt_min)
         context = self._known(events, x, valid).context()[keep[valid]]

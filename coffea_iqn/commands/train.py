@@ -18,6 +18,8 @@ from coffea_iqn.commands.common import add_file_options, datasets_of, device_nam
 from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.objects import JETS, MISSING
+from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
@@ -29,11 +31,12 @@ from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.processors import ObjectsProcessor, PairsProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import extend
 from coffea_iqn.training.distil import distil
+from coffea_iqn.training.objects import RARE, ObjectsSample, with_objects
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import TrainingSample, bootstrapped
 from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
@@ -79,6 +82,7 @@ EXAMPLES = """examples:
   coffea-iqn train "delphes_*.root" --radius 0.5 --direction correct --output my-correction
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
   coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
+  coffea-iqn train nano.root --extend with-b-tags --objects --output whole-events
 
 An interrupted training goes on with the same command.
 """
@@ -102,6 +106,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="FIELD",
         help="fields of reco jets to draw beside the four-momentum, each given those before (default: none)",
+    )
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="learn electrons, muons, photons and missing momentum as well, for whole events (EventFolder)",
     )
     parser.add_argument(
         "--direction",
@@ -240,6 +249,9 @@ def _train(arguments: argparse.Namespace) -> None:
             options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
             learn = partial(_learn, start, arguments.columns, options)
             emulator = learn(sample, settings, checkpoint)
+            if arguments.objects:
+                objects = _objects(arguments, emulator, datasets, cone)
+                emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
             for k in range(arguments.ensemble):
                 progress.member = f"member {k + 1} of {arguments.ensemble}, "
                 own = replace(settings, seed=settings.seed + 1 + k)
@@ -253,9 +265,9 @@ def _train(arguments: argparse.Namespace) -> None:
     shutil.rmtree(checkpoint)
     report, phase = emulator.card["training"], "quantiles"
     if start.base is not None:
-        report, phase = emulator.card["extended"][-1], "columns"
+        report, phase = emulator.card["extended"][-1], "missing jets" if arguments.objects else "columns"
     say(
-        f"Bundle {output} ({digest[:12]}): {report['gen_jets']:,} {x} jets, {report['minutes']} minutes, "
+        f"Bundle {output} ({digest[:12]}): {len(pairs.x):,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss'][phase]:.5f}" + (f", and {len(members)} members" if members else "")
     )
 
@@ -284,11 +296,13 @@ def _start(arguments: argparse.Namespace) -> _Start:
         if arguments.ensemble and getattr(arguments, name) is not None:
             msg = f"ensemble: expected no --{name} with it, whose bundles share its jets, got one"
             raise ValueError(msg)
-    if arguments.extend is not None and (arguments.teacher is not None or not arguments.columns):
-        msg = f"extend: expected --columns, and no --teacher, got {arguments.columns or 'none'} and {arguments.teacher}"
+    beside = [*arguments.columns, *(["objects"] if arguments.objects else [])]
+    if arguments.extend is not None and (arguments.teacher is not None or not beside):
+        asked = beside or "none"
+        msg = f"extend: expected --columns or --objects, and no --teacher, got {asked} and {arguments.teacher}"
         raise ValueError(msg)
-    if arguments.direction == "correct" and arguments.columns:
-        msg = f"columns: expected none with --direction correct, got {arguments.columns[0]}"
+    if arguments.direction == "correct" and beside:
+        msg = f"direction correct: expected no --columns and no --objects with it, got {beside[0]}"
         raise ValueError(msg)
     models = arguments.teacher, arguments.extend
     return _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
@@ -314,6 +328,37 @@ def _learn(
     if not columns:
         return emulator
     return extend(emulator, *sample, columns, settings, checkpoint=checkpoint / "columns", **options)
+
+
+def _objects(
+    arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]], cone: float
+) -> ObjectsSample:
+    """What the laws of objects are trained on."""
+    samples = ObjectsProcessor(
+        emulator.variables,
+        cone=cone,
+        gen=arguments.gen,
+        reco=arguments.reco,
+        pt_min=arguments.gen_pt_min,
+        split=arguments.split,
+        names=dict(arguments.names),
+    )
+    with open_executor(arguments) as executor:
+        sample: ObjectsSample = running.run(
+            samples,
+            datasets,
+            executor,
+            collections=[arguments.gen, arguments.reco],
+            branches=OBJECT_BRANCHES,
+            chunksize=arguments.chunksize,
+            status=show_progress(arguments),
+        )
+    for name, law in sample.laws.items():
+        rare = (
+            "" if len(law.source) >= RARE or name.endswith((JETS, MISSING)) else ": too rare to learn, none are drawn"
+        )
+        say(f"objects, {name}: {len(law.source):,} of {len(law.columns):,}{rare}")
+    return sample
 
 
 def _describe(

@@ -7,15 +7,23 @@ from collections.abc import Collection
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.collections import FIELDS
+from coffea_iqn.events.collections import FIELDS, pt_and_phi
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.prompt import PromptParticles
-from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.objects.kinds import CONE, KINDS, Found
 
 # what isolation is called, by NanoAOD and Delphes: the transverse momentum around an object over its own
 ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
 CHARGE = ("charge", "Charge")
+MISSING = ("MET", "PuppiMET", "MissingET")  # missing momentum of reco level
+
+OBJECT_BRANCHES = tuple(
+    f"{kind.name}?{name}"
+    for kind in KINDS
+    for name in (*(name for names in FIELDS.values() for name in names), *ISOLATION, *CHARGE)
+) + tuple(pattern for name in MISSING for pattern in (f"{name}_pt", f"{name}_phi", f"{name}.*"))
+"""Patterns of the branches of objects and missing momentum, beside counters of collections."""
 
 
 def _first(known: Collection[str], fields: Collection[str]) -> str:
@@ -26,6 +34,20 @@ def _first(known: Collection[str], fields: Collection[str]) -> str:
 def isolation_of(objects: ak.Array) -> str:
     """What the isolation of these objects is called, or "" where they have none."""
     return _first(ISOLATION, objects.fields)
+
+
+def reco_missing(events: ak.Array) -> Doubles:
+    """Pt [GeV] and phi [rad] of the missing momentum at reco level, (events, 2).
+
+    Raises
+    ------
+    ValueError: where the events have none.
+    """
+    name = _first(MISSING, events.fields)
+    if not name:
+        msg = f"events: expected missing momentum ({', '.join(MISSING)}), found none"
+        raise ValueError(msg)
+    return pt_and_phi(events[name])
 
 
 def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:

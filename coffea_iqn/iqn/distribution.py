@@ -67,7 +67,7 @@ class Law:
 
     def _standardised_least(self, least: Floats) -> Singles:
         mean, scale = self.target_scale.mean[0], self.target_scale.scale[0]
-        return np.clip((least - mean) / scale, self.bounds[0, 0], self.bounds[1, 0]).astype(np.float32)
+        return np.asarray(np.clip((least - mean) / scale, self.bounds[0, 0], self.bounds[1, 0]), dtype=np.float32)
 
     def inputs(self, x: Floats) -> Any:
         """X as the networks of torch take it."""

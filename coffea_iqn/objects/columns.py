@@ -177,7 +177,7 @@ def relative_targets(objects: Floats, source: Floats) -> Doubles:
 
 
 @kernel
-def objects_of(targets: Doubles, source: Floats) -> Doubles:
+def objects_of(targets: Floats, source: Floats) -> Doubles:
     """The inverse of `relative_targets`."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
@@ -196,7 +196,7 @@ def far_targets(objects: Floats, axis: Floats, side: Floats) -> Doubles:
 
 
 @kernel
-def objects_far(targets: Doubles, axis: Doubles, side: Doubles) -> Doubles:
+def objects_far(targets: Floats, axis: Floats, side: Floats) -> Doubles:
     """The inverse of `far_targets`."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
@@ -242,7 +242,7 @@ def missing_columns(
     n_events = len(gen.counts)
     columns = np.zeros((n_events, N_MISSING), dtype=np.float32)
     frame = np.empty((n_events, 4))
-    of_gen = np.zeros(len(gen.values), dtype=np.int8)  # 0 lost, 1 matched, 2 taken
+    of_gen = np.zeros(len(gen.values), dtype=np.int64)  # 0 lost, 1 matched, 2 taken
     of_gen[taken] = 2
     of_gen[row[row >= 0]] = 1
     ends = np.cumsum(np.bincount(reco_event, minlength=n_events))
@@ -374,7 +374,7 @@ def missing_targets(missing: Floats, frame: Doubles) -> Doubles:
 
 
 @kernel
-def missing_of(targets: Doubles, frame: Doubles) -> Doubles:
+def missing_of(targets: Floats, frame: Floats) -> Doubles:
     """The inverse of `missing_targets`."""
     made = np.empty((len(frame), 2))
     for i in range(len(frame)):

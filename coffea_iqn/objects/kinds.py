@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -63,13 +63,14 @@ class Found(NamedTuple):
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:
         """The objects of several, event by event."""
-        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.argsort(columns[2], kind="stable")
         return cls(*(column[order] for column in columns))
 
     def where(self, keep: Bools) -> Found:
         """The objects where keep (M,) is true."""
-        return Found(*(column[keep] for column in self))
+        columns: list[Any] = [column[keep] for column in self]
+        return Found(*columns)
 
     def counts(self, n_events: int) -> Ints:
         """How many each event has, (events,)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -75,8 +75,8 @@ class LawSample(NamedTuple):
         """The sources and ys of several, one after the other."""
         first = np.cumsum([0, *(len(part.columns) for part in parts)])
         moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
-        *columns, contexts = zip(*moved, strict=True)
-        return cls(*(np.concatenate(column) for column in columns), contexts[0])
+        columns: list[Any] = [np.concatenate(column) for column in list(zip(*moved, strict=True))[:-1]]
+        return cls(*columns)._replace(context=parts[0].context)
 
 
 def learn_law(

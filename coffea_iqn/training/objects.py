@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import Budget, Course
+from coffea_iqn.training.emulators import claim
 from coffea_iqn.training.laws import LawSample, learn_law
-from coffea_iqn.training.optimise import Fitted
+from coffea_iqn.training.optimise import Fitted, Watch
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of what they are like
@@ -55,6 +58,56 @@ class ObjectsSample(NamedTuple):
         return parts[0]._replace(laws=laws, pt_min=pt_min)
 
 
+def with_objects(
+    emulator: Emulator,
+    sample: ObjectsSample,
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+    device: str = "cpu",
+) -> Emulator:
+    """An emulator of whole events: its jets as they are, and the model of objects.
+
+    Parameters
+    ----------
+    emulator: whose jets the sample was made for.
+    sample: of the laws.
+    settings: schedule, shares, blind, reflect and holdout of them are used.
+    checkpoint, watch, device: as of `training.train`.
+
+    Returns
+    -------
+    the emulator, whose card has this training among "extended".
+
+    Raises
+    ------
+    ValueError: as of `learn_objects`.
+    """
+    if checkpoint is not None:
+        columns = [column for law in sample.laws.values() for column in law[:6]]
+        claim(checkpoint, columns, settings, str(emulator.card.get("hash")))
+    learnt = [name for name, law in sample.laws.items() if len(law.source) >= RARE]
+    phases = [f"{name} {asked}" for name in learnt for asked in asked_of(name)]
+    course = Course(settings.blind, settings.shares, device, checkpoint, watch, Budget(settings.minutes, phases))
+    objects, fits = learn_objects(sample, settings, course)
+    report = {
+        "objects": {name: len(law.source) for name, law in sample.laws.items()},
+        "settings": asdict(settings),
+        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
+        "steps": {phase: fit.steps for phase, fit in fits.items()},
+        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
+    }
+    card = {key: value for key, value in emulator.card.items() if key != "hash"}
+    card["extended"] = [*card.get("extended", []), report]
+    return replace(emulator, objects=objects, card=card)
+
+
+def asked_of(name: str) -> tuple[str, ...]:
+    """What is learnt of the law of this name."""
+    return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
+
+
 def learn_objects(
     sample: ObjectsSample, settings: TrainingSettings, course: Course
 ) -> tuple[Objects, dict[str, Fitted]]:
@@ -90,11 +143,10 @@ def learn_objects(
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
-        options: dict[str, Any] = {"hidden": SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES}
+        hidden = SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES
+        options: dict[str, Any] = {"hidden": hidden, "asks": asked_of(name)}
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == 0.0).any() else ()
-        if what in (JETS, MISSING):
-            options["asks"] = ("number",) if what == JETS else ("jets",)
         schedule = shorter(settings, 3 if what == MISSING else 1)
         if what != MISSING:
             every, decay = max(schedule.steps // LOOKS, 1), max(settings.weight_decay, WEIGHT_DECAY)

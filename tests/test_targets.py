@@ -264,10 +264,10 @@ WRONG = {
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
     "--columns nNeutral nNeutral": "each once, got 'nNeutral'",
-    "": "extend: expected --columns, and no --teacher, got none and None",
+    "": "extend: expected --columns or --objects, and no --teacher, got none and None",
     "--columns nNeutral --teacher cms-delphes-ak4": "extend: expected --columns, and no --teacher",
     "--columns nNeutral --ensemble 2": "ensemble: expected no --extend with it",
-    "--columns nNeutral --direction correct": "columns: expected none with --direction correct, got nNeutral",
+    "--columns nNeutral --direction correct": "direction correct: expected no --columns and no --objects with it, got nNeutral",
 }
 
 

@@ -18,12 +18,19 @@ ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
 CHARGE = ("charge", "Charge")
 MISSING = ("MET", "PuppiMET", "MissingET")  # missing momentum of reco level
 
-OBJECT_BRANCHES = tuple(
-    f"{kind.name}?{name}"
-    for kind in KINDS
-    for name in (*(name for names in FIELDS.values() for name in names), *ISOLATION, *CHARGE)
-) + tuple(pattern for name in MISSING for pattern in (f"{name}_pt", f"{name}_phi", f"{name}.*"))
-"""Patterns of the branches of objects and missing momentum, beside counters of collections."""
+OBJECT_BRANCHES = (
+    *(f"n{kind.name}" for kind in KINDS),
+    *(
+        f"{kind.name}?{name}"
+        for kind in KINDS
+        for known in FIELDS
+        for name in FIELDS[known]
+        if kind.charged or known != "mass"  # coffea gives photons a mass of its own
+    ),
+    *(f"{kind.name}?{name}" for kind in KINDS for name in (*ISOLATION, *CHARGE)),
+    *(pattern for name in MISSING for pattern in (f"{name}_pt", f"{name}_phi", f"{name}.*")),
+)
+"""Patterns of the branches of objects and missing momentum, with the counters of their collections."""
 
 
 def _first(known: Collection[str], fields: Collection[str]) -> str:

@@ -9,10 +9,12 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
+from coffea_iqn.events.names import Names
 from coffea_iqn.folder import Folded, IQNFolder, vectors
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.objects.kinds import KINDS, Kind
+from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import JETS
 
 PREFIX = "IQN"
@@ -42,19 +44,7 @@ class EventFolder:
     def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
         self.folder = IQNFolder(model, **options)
         self.gen = gen
-        if self.folder.emulator.objects is None:
-            msg = f"model {self.folder.model}: expected a bundle with objects (train --objects), got one of jets alone"
-            raise ValueError(msg)
-        whole = {"acceptance": True, "unmatched": self.folder.emulator.unmatched is not None, "replicas": 1}
-        for name, wanted in (whole | {"raw_pt_min": None}).items():
-            got = getattr(self.folder, name)
-            if got != wanted:
-                msg = f"{name}: expected {wanted} for whole events, got {got}"
-                raise ValueError(msg)
-        others = [asked for asked in self.folder.variations if asked.of != JETS]
-        if others:
-            msg = f"variations: expected those of the same jets for whole events, got {others[0]}"
-            raise ValueError(msg)
+        check_whole(self.folder)
 
     def __repr__(self) -> str:
         return f"EventFolder({self.folder!r})"
@@ -69,13 +59,7 @@ class EventFolder:
         return self._fold(events, flatten_jets(events[self.gen]))
 
     def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
-        for what, found in (
-            ("GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle", prompt_particles),
-            ("missing momentum (GenMET)", missing_momentum),
-        ):
-            if found(events, self.folder.names) is None:
-                msg = f"events: expected {what}, which whole events depend on, found none"
-                raise ValueError(msg)
+        prompt_and_missing(events, self.folder.names)  # which have to be there
         return self.folder.fold_table(events[self.gen], events, jets=jets, objects=True)
 
     def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
@@ -91,8 +75,8 @@ class EventFolder:
         Returns
         -------
         the events, with IQNJet as `IQNFolder` gives it; IQNElectron, IQNMuon and IQNPhoton, sorted by pt, with pt, eta,
-        phi, mass, charge, pdgId, isolation as the bundle calls it, and matched_gen, the prompt particle or None;
-        and IQNMET with pt and phi.
+        phi, mass, charge, pdgId, isolation as the bundle calls it, genPartFlav, 1 for one of a prompt particle, else 0,
+        and matched_gen, that particle or None; and IQNMET with pt and phi.
 
         Raises
         ------
@@ -100,8 +84,7 @@ class EventFolder:
         """
         jets = flatten_jets(events[self.gen])
         folded = self._fold(events, jets)
-        particles = prompt_particles(events, self.folder.names)
-        assert particles is not None
+        particles, _ = prompt_and_missing(events, self.folder.names)
         model = self.folder.emulator.objects
         assert model is not None
         prefix = "" if as_nano else PREFIX
@@ -114,16 +97,44 @@ class EventFolder:
         return events
 
 
+def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
+    """Refuse a folder that cannot draw whole events, or more replicas of them than the caller takes."""
+    if folder.emulator.objects is None:
+        msg = f"model {folder.model}: expected a bundle with objects (train --objects), got one of jets alone"
+        raise ValueError(msg)
+    whole = {"acceptance": True, "unmatched": folder.emulator.unmatched is not None, "replicas": replicas}
+    for name, wanted in (whole | {"raw_pt_min": None}).items():
+        got = getattr(folder, name)
+        if got != wanted:
+            msg = f"{name}: expected {wanted} for whole events, got {got}"
+            raise ValueError(msg)
+    others = [asked for asked in folder.variations if asked.of != JETS]
+    if others:
+        msg = f"variations: expected those of the same jets for whole events, got {others[0]}"
+        raise ValueError(msg)
+
+
+def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles, Doubles]:
+    """What whole events depend on beside gen jets: prompt particles, and missing momentum (events, 2).
+
+    Raises
+    ------
+    ValueError: where the events do not have both.
+    """
+    particles, missing = prompt_particles(events, names), missing_momentum(events, names)
+    if particles is None or missing is None:
+        lacks = "missing momentum (GenMET)"
+        if particles is None:
+            lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
+        msg = f"events: expected {lacks}, which whole events depend on, found none"
+        raise ValueError(msg)
+    return particles, missing
+
+
 def _collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:
     """The objects of a kind, events × var."""
     with_name, behavior = vectors()
-    pt, eta, phi, relative, charge = table.values.T
-    fields: dict[str, Any] = {"pt": pt, "eta": eta, "phi": phi, "mass": np.full(len(pt), kind.mass, dtype=np.float32)}
-    code = np.full(len(pt), kind.code, dtype=np.int32)
-    fields["charge"] = charge.astype(np.int32)
-    fields["pdgId"] = np.where(charge > 0.0, -code, code) if kind.charged else code
-    if isolation:
-        fields[isolation] = relative
+    fields = fields_of(kind, table, isolation)
     masses = np.array([one.mass for one in KINDS], dtype=np.float32)[particles.kind]
     codes = np.array(CODES)[particles.kind]
     of_gen = dict(zip(("pt", "eta", "phi"), particles.values.T, strict=True)) | {

@@ -14,17 +14,20 @@ import numpy as np
 from coffea import processor
 
 from coffea_iqn import __version__, bundle
+from coffea_iqn.event_folder import check_whole, prompt_and_missing
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import equal_keys, event_weights
+from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim
-from coffea_iqn.folder import IQNFolder
+from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets
-from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.jets.table import JetTable, interleaved
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range
 from coffea_iqn.variations import JETS, Asked, Size
 
@@ -54,6 +57,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
     eta_max: greatest |eta| of the jets in the histograms, at every level.
     skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
+    objects: whether to fold whole events, as `EventFolder` does: electrons, muons, photons and missing momentum have
+        histograms beside those of gen and, where the files have Electron, Muon, Photon and MET, truth; skims have them.
 
     With variations the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
@@ -65,7 +70,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
     ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
-        than the bundle's; for a skim with variations of which jets there are.
+        than the bundle's; for a skim with variations of which jets there are; for whole events with variations, which
+        missing momentum would not follow, of a bundle without objects, or of events that `EventFolder` refuses.
 
     Warns
     -----
@@ -93,6 +99,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         identity: str = "event",
         skim: Skim | None = None,
         variations: Iterable[str | Asked] | Mapping[str, Size] = (),
+        objects: bool = False,
     ) -> None:
         GEV.check(pt_min=pt_min)
         ABS_ETA.check(eta_max=eta_max)
@@ -114,6 +121,12 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.pt_min = pt_min
         self.eta_max = eta_max
         self.skim = skim
+        self.objects = objects
+        if objects:
+            check_whole(self.folder, replicas=replicas)
+            for asked in self.folder.variations:
+                msg = f"variations: expected none with objects, for missing momentum does not follow them, got {asked}"
+                raise ValueError(msg)
         of_others = [asked for asked in self.folder.variations if asked.of != JETS]
         if skim is not None and of_others:
             msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"
@@ -150,19 +163,29 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
             raise ValueError(msg)
         gen_table = flatten_jets(events[self.gen])
-        folded = self.folder.fold_table(events[self.gen], events, jets=gen_table)
+        objects, missing = self._given(events) if self.objects else ({}, {})
+        folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
         levels = {"gen": [folded.gen], "reco": folded.reco}
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
+        if self.objects:
+            objects["reco"], missing["reco"] = folded.objects, folded.missing
 
         files = []
         if self.skim is not None:
-            files = [str(self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied))]
+            others = self._others(folded) if self.objects else None
+            path = self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied, others=others)
+            files = [str(path)]
         filler = filling.Filler(dataset, event_weights(events))
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
-            n_selected = filler.fill_jets(level, replicas, pt_min=self.pt_min, eta_max=self.eta_max)
+            n_selected = filler.fill_jets(
+                level, replicas, pt_min=self.pt_min, eta_max=self.eta_max, missing=missing.get(level, ())
+            )
             cutflow[f"{level}_jets_selected"] = n_selected
+            for kind in KINDS if level in objects else ():
+                of_kind = [one[kind.name] for one in objects[level]]
+                cutflow[f"{level}_{kind.name.lower()}s_selected"] = filler.fill_objects(level, kind, of_kind)
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
         for name, replicas in folded.varied.items():
             n_selected = filler.fill_jets("reco", replicas, pt_min=self.pt_min, eta_max=self.eta_max, systematic=name)
@@ -188,11 +211,38 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics)
+        axes = filling.WHOLE if self.objects else filling.AXES
+        hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # which is there once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
+            if self.objects:
+                _check_truth(hists, dataset)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _given(self, events: ak.Array) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
+        """Objects by kind, and missing momentum, that the events have, by level."""
+        particles, of_gen = prompt_and_missing(events, self.folder.names)
+        objects, missing = {"gen": [of_kinds(particles)]}, {"gen": [of_gen]}
+        if self.truth is not None and self.truth in events.fields:
+            if all(kind.name in events.fields for kind in KINDS):
+                true = reco_objects(events, particles).drawn()
+                objects["truth"] = [{name: one.table(len(events), COLUMNS) for name, one in true.items()}]
+            if any(name in events.fields for name in MISSING):
+                missing["truth"] = [reco_missing(events)]
+        return objects, missing
+
+    def _others(self, folded: Folded) -> dict[str, ak.Array]:
+        """What a skim has of whole events beside jets, by branch."""
+        model = self.folder.emulator.objects
+        assert model is not None
+        made: dict[str, ak.Array] = {}
+        for kind, isolation in zip(KINDS, model.isolation, strict=True):
+            table = interleaved([one[kind.name] for one in folded.objects])
+            fields = fields_of(kind, table, isolation)
+            made |= {f"{kind.name}_{name}": ak.unflatten(field, table.counts) for name, field in fields.items()}
+        missing = np.stack(folded.missing, axis=1).reshape(-1, 2).astype(np.float32)
+        return made | {"MET_pt": ak.Array(missing[:, 0]), "MET_phi": ak.Array(missing[:, 1])}
 
     def _warn_of_equal_events(self, dataset: str, of_files: Mapping[str, list[int]]) -> None:
         equal = equal_keys(of_files)
@@ -210,7 +260,19 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _about(self) -> dict[str, Any]:
         """What made the jets of a skim."""
         folder = self.folder
-        return {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, **folder.settings}
+        made_by = {"version": __version__, "model": folder.model, "bundle_hash": folder.hash}
+        return {**made_by, "objects": self.objects, **folder.settings}
+
+
+def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:
+    """Refuse to show true objects of some events beside emulated ones of all."""
+    for name, what in (("nelectron", "Electron, Muon and Photon"), ("met_pt", " or ".join(MISSING))):
+        of_all, true = (
+            hists[name][{"dataset": dataset, "level": level}].sum(flow=True).variance for level in ("gen", "truth")
+        )
+        if true and not np.isclose(true, of_all, atol=0.0):
+            msg = f"{dataset}: expected {what} in all files of the dataset or in none; truth=None leaves them out"
+            raise ValueError(msg)
 
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:

@@ -17,7 +17,7 @@ from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import add_file_options, captions, datasets_of, device_name
 from coffea_iqn.commands.options import checked, text
 from coffea_iqn.commands.terminal import console, fitting, say
-from coffea_iqn.events.identity import KINDS
+from coffea_iqn.events import identity, objects
 from coffea_iqn.files.atomic import at_work, check_new, plain_names, whole_folder
 from coffea_iqn.files.inputs import Source, equal_events, first_jets
 from coffea_iqn.files.output import versions, write_json
@@ -41,6 +41,7 @@ EXAMPLES = """examples:
   coffea-iqn fold delphes.root --model cms-delphes-ak5 --output folded
   coffea-iqn fold nano.root --variations jes jer=0.05 eff --output folded
   coffea-iqn fold nano.root --skim root --as Jet --keep "GenJet_*" --output folded
+  coffea-iqn fold nano.root --objects --output folded
 """
 
 
@@ -55,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--identity",
-        choices=KINDS,
+        choices=identity.KINDS,
         help="know events by run, luminosityBlock and event, or by their file as well, for files of a dataset that "
         "number their events alike (default: event, and an error where files do)",
     )
@@ -77,6 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "but for rounding (default: %(default)s)",
     )
     parser.add_argument("--no-acceptance", action="store_true", help="one reco jet for every gen jet, and no others")
+    parser.add_argument(
+        "--objects",
+        action="store_true",
+        help="fold whole events: electrons, muons, photons and missing momentum as well, with a model that has them, "
+        "of files that tell prompt leptons and photons and missing momentum at gen level (default: jets alone)",
+    )
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
     parser.add_argument(
         "--variations",
@@ -152,10 +159,12 @@ def _fold(arguments: argparse.Namespace) -> None:
         pt_min=arguments.pt_min,
         skim=skim,
         variations=arguments.variations,
+        objects=arguments.objects,
     )
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
-        patterns = branch_patterns(arguments.keep)
+        true = objects.OBJECT_BRANCHES if arguments.objects and truth else []
+        patterns = branch_patterns([*arguments.keep, *true])
         out, seconds, compiled, n_before = chunks.run(
             arguments, instance, datasets, collections, branches=patterns, skipped=skipped
         )
@@ -167,6 +176,7 @@ def _fold(arguments: argparse.Namespace) -> None:
         summary = {
             "model": model,
             "bundle_hash": instance.folder.hash,
+            "objects": arguments.objects,
             **instance.folder.settings,
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},

@@ -10,8 +10,9 @@ import numpy as np
 from coffea_iqn.events.collections import FIELDS, pt_and_phi
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.prompt import PromptParticles
+from coffea_iqn.jets.table import Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
-from coffea_iqn.objects.kinds import CONE, KINDS, Found
+from coffea_iqn.objects.kinds import COLUMNS, CONE, KINDS, Found
 
 # what isolation is called, by NanoAOD and Delphes: the transverse momentum around an object over its own
 ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
@@ -55,6 +56,17 @@ def reco_missing(events: ak.Array) -> Doubles:
         msg = f"events: expected missing momentum ({', '.join(MISSING)}), found none"
         raise ValueError(msg)
     return pt_and_phi(events[name])
+
+
+def of_kinds(particles: PromptParticles) -> dict[str, JetTable]:
+    """The particles of each kind, by its name, with their pt, eta and phi."""
+    event, place = np.repeat(np.arange(len(particles.counts)), particles.counts), places(particles.counts)
+    made = {}
+    for k, kind in enumerate(KINDS):
+        rows = np.flatnonzero(particles.kind == k)
+        drawn = Drawn(particles.values[rows], event[rows], place[rows], place[rows])
+        made[kind.name] = drawn.table(len(particles.counts), COLUMNS[:3])
+    return made
 
 
 def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:

@@ -38,10 +38,14 @@ class InputError(ValueError):
 
 
 class NanoSchema(NanoAODSchema):  # type: ignore[misc]
-    """NanoAODSchema without a warning for each cross-reference a reduced file lacks; `IQNJet` are vectors."""
+    """NanoAODSchema without a warning for each cross-reference a reduced file lacks; `IQNJet` and such are vectors."""
 
     warn_missing_crossrefs = False
-    mixins: ClassVar = {**NanoAODSchema.mixins, "IQNJet": "PtEtaPhiMCollection"}
+    mixins: ClassVar = {
+        **NanoAODSchema.mixins,
+        **dict.fromkeys(("IQNJet", "IQNElectron", "IQNMuon", "IQNPhoton"), "PtEtaPhiMCollection"),
+        "IQNMET": "MissingET",
+    }
 
 
 SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHYSLITE": PHYSLITESchema}

@@ -42,11 +42,13 @@ class Skim:
     Files have NanoAOD's layout: run, luminosityBlock, event, genWeight, the jets as `nIQNJet`, `IQNJet_pt`, `_eta`,
     `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and what is kept. Delphes events have run 1, a luminosityBlock made
     of the uuid of their file, and Event.Number. With replicas every event is there once for each, with a part
-    of its genWeight, and `iqnReplica` says which. A collection of the input that has the emulated jets' name gives way
-    to them, with the branches that point into it. Emulated jets named Jet come with the gen jets that were folded, as
-    `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with `GenPart_inFile`, false, unless branches of GenPart are kept: to
-    coffea's NanoAODSchema a file without GenPart is data, whose jets have no `matched_gen`. A file is named after
-    dataset, input and range of events, and written atomically: a task done again writes the same file again.
+    of its genWeight, and `iqnReplica` says which. Other collections of whole events are called as the jets are, such as
+    `IQNElectron` and `IQNMET`, or `Electron` and `MET` beside `Jet`; mass and charge of a `Photon` are left to coffea. A
+    collection of the input that has the name of an emulated one gives way to it, with the branches that point into it.
+    Emulated jets named Jet come with the gen jets that were folded, as `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with
+    `GenPart_inFile`, false, unless branches of GenPart are kept: to coffea's NanoAODSchema a file without GenPart is
+    data, whose jets have no `matched_gen`. A file is named after dataset, input and range of events, and written
+    atomically: a task done again writes the same file again.
 
     Raises
     ------
@@ -77,6 +79,7 @@ class Skim:
         about: Mapping[str, Any],
         varied: Mapping[str, Sequence[JetTable]] | None = None,
         index: str = "genJetIdx",
+        others: Mapping[str, ak.Array] | None = None,
     ) -> Path:
         """Write the file of a chunk.
 
@@ -88,6 +91,7 @@ class Skim:
         about: what made them, kept in the file.
         varied: by systematic, variations of the same jets, as reco: their pt and mass become `IQNJet_pt_jesUp`, ...
         index: what the place of the jet that each is made of is called.
+        others: by branch, `Electron_pt`, `MET_pt`, ..., what else was emulated of whole events; of replicas as events.
 
         Returns
         -------
@@ -108,7 +112,7 @@ class Skim:
         part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
-        columns = self._columns(events, gen, reco, varied or {}, index)
+        columns = self._columns(events, gen, reco, varied or {}, index, others or {})
         with written(path, content) as file:
             file.extend(columns)
         return path
@@ -120,11 +124,15 @@ class Skim:
         reco: Sequence[JetTable],
         varied: Mapping[str, Sequence[JetTable]],
         index: str,
+        others: Mapping[str, ak.Array],
     ) -> dict[str, ak.Array]:
         weights, k = event_weights(events), len(reco)
         once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
         once |= {"genWeight": (weights / k).astype(np.float32)}
-        kept = self._kept(events)
+        prefix = self.collection.removesuffix(NANOAOD_JET)
+        beside = {f"{prefix}{branch}": array for branch, array in others.items()}
+        beside = {name: array for name, array in beside.items() if name not in NanoAODSchema.full_like_items}
+        kept = self._kept(events, {self.collection, *(branch.partition("_")[0] for branch in beside)})
         once |= self._what_jets_point_to(gen, kept) | kept
         columns = {name: ak.Array(array) for name, array in once.items()}
         if k > 1:
@@ -138,7 +146,8 @@ class Skim:
             source, _, side = systematic.rpartition("_")
             values = interleaved(tables).values
             fields |= {f"{n}_{source.lower()}{side.capitalize()}": values[:, FIELDS[n]] for n in ("pt", "mass")}
-        return columns | {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
+        columns |= {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
+        return columns | beside
 
     def _what_jets_point_to(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """The branches without which coffea does not know the gen jets of jets that are named as in NanoAOD."""
@@ -153,11 +162,10 @@ class Skim:
             columns["GenPart_inFile"] = ak.Array(np.zeros(len(gen.counts), dtype=bool))
         return columns
 
-    def _kept(self, events: ak.Array) -> dict[str, ak.Array]:
-        """The branches of the input that are wanted."""
-        name = self.collection
-        ours = {*IDENTITY[""], "genWeight", "iqnReplica", name}
-        pointing = f"_{name[0].lower()}{name[1:]}Idx"
+    def _kept(self, events: ak.Array, emulated: set[str]) -> dict[str, ak.Array]:
+        """The branches of the input that are wanted, beside emulated collections."""
+        ours = {*IDENTITY[""], "genWeight", "iqnReplica", *emulated}
+        pointing = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in emulated)
         kept: dict[str, ak.Array] = {}
         found: set[str] = set()
         plain = ak.Array(events.layout)  # a vector's behavior refuses a collection of which only a part is read
@@ -165,7 +173,7 @@ class Skim:
             matching = {pattern for pattern in self.keep if fnmatchcase(branch, pattern)}
             if not matching:
                 continue
-            if branch in ours or collection == name or branch.endswith(pointing):
+            if branch in ours or collection in emulated or branch.endswith(pointing):
                 found |= matching
                 continue
             array = plain[branch] if collection is None else plain[collection][branch[len(collection) + 1 :]]

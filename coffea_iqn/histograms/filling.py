@@ -7,7 +7,7 @@ there are systematic variations, before these `systematic` (growing), nominal fi
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import hist
@@ -15,14 +15,16 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.histograms.binning import Binning
-from coffea_iqn.histograms.observables import observables
+from coffea_iqn.histograms.observables import observables, separations
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
+from coffea_iqn.objects.kinds import KINDS, Kind
 
 LEVELS = ("gen", "reco", "truth")
 PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: of the jets that count, unless asked otherwise
+OBJECT_PT_MIN = 10.0  # GeV: of the electrons, muons and photons that count
 
 # fmt: off
 PT_EDGES = [20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50, 57, 64, 74, 84, 97, 114, 133, 153, 174, 196, 220, 245, 272,
@@ -62,10 +64,35 @@ AXES: dict[str, tuple[Any, ...]] = {
 """The variables of each histogram; an axis has the name of the column that fills it."""
 
 
+def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
+    name, edges = kind.name.lower(), [10, 12, 14, 16, 18, *PT_EDGES]
+    return {
+        f"{name}_pt": (hist.axis.Variable(edges, name=f"{name}_pt", label=f"{kind.name} $p_T$ [GeV]"),),
+        f"{name}_eta": (hist.axis.Regular(30, -3, 3, name=f"{name}_eta", label=rf"{kind.name} $\eta$"),),
+        f"n{name}": (hist.axis.Integer(0, 8, name=f"n{name}", label=f"Number of {name}s"),),
+    }
+
+
+WHOLE: dict[str, tuple[Any, ...]] = {
+    **AXES,
+    **{name: axes for kind in KINDS for name, axes in _of_kind(kind).items()},
+    "met_pt": (hist.axis.Variable([*range(0, 50, 5), *PT_EDGES[10:]], name="met_pt", label="Missing $p_T$ [GeV]"),),
+    "met_phi": (hist.axis.Regular(32, -np.pi, np.pi, name="met_phi", label=r"$\phi$ of missing $p_T$ [rad]"),),
+    "met_dphi": (
+        hist.axis.Regular(32, 0, np.pi, name="met_dphi", label=r"Missing $p_T$ to leading jet $|\Delta\phi|$ [rad]"),
+    ),
+    "ht_met": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht_met", label="$H_T$ + missing $p_T$ [GeV]"),),
+}
+"""Those of whole events: of electrons, muons, photons and missing momentum as well."""
+
+
 def book(
-    datasets: Sequence[str] = (), systematics: Sequence[str] = (NOMINAL,), levels: Sequence[str] = LEVELS
+    datasets: Sequence[str] = (),
+    systematics: Sequence[str] = (NOMINAL,),
+    levels: Sequence[str] = LEVELS,
+    axes: Mapping[str, tuple[Any, ...]] = AXES,
 ) -> dict[str, hist.Hist]:
-    """Empty histograms, by name, with weighted storage, with bins for the datasets to begin with.
+    """Empty histograms of these axes, by name, with weighted storage, with bins for the datasets to begin with.
 
     Where systematics are more than the nominal one there is an axis of them.
     """
@@ -73,7 +100,7 @@ def book(
     level = hist.axis.StrCategory(levels, name="level", label="Level")
     varied = hist.axis.StrCategory(systematics, growth=True, name="systematic", label="Systematic")
     first = (dataset, level, varied) if len(systematics) > 1 else (dataset, level)
-    return {name: hist.Hist(*first, *axes, storage=hist.storage.Weight()) for name, axes in AXES.items()}
+    return {name: hist.Hist(*first, *of_it, storage=hist.storage.Weight()) for name, of_it in axes.items()}
 
 
 Entries = tuple[Ints, dict[str, npt.NDArray[Any]]]
@@ -118,7 +145,14 @@ class Filler:
         return sums
 
     def fill_jets(
-        self, level: str, replicas: Sequence[JetTable], *, pt_min: float, eta_max: float, systematic: str = NOMINAL
+        self,
+        level: str,
+        replicas: Sequence[JetTable],
+        *,
+        pt_min: float,
+        eta_max: float,
+        systematic: str = NOMINAL,
+        missing: Sequence[Doubles] = (),
     ) -> int:
         """Fill the spectra of one level: one entry a jet, and one an event.
 
@@ -129,6 +163,7 @@ class Filler:
         pt_min: least pt [GeV] of the jets that count.
         eta_max: greatest |eta| of the jets that count.
         systematic: that the jets are.
+        missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), of whole events.
 
         Returns
         -------
@@ -136,16 +171,28 @@ class Filler:
         """
         n_selected = 0
         ends = [np.cumsum(jets.counts) for jets in replicas]
+        of_replicas: Sequence[Doubles | None] = missing or [None] * len(replicas)
         for start in range(0, len(self.event_weights), BLOCK):
             events = slice(start, start + BLOCK)
             found = []
-            for jets, end in zip(replicas, ends, strict=True):
+            for jets, end, of_events in zip(replicas, ends, of_replicas, strict=True):
                 rows = slice(end[start] - jets.counts[start], end[events][-1])
-                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max))
-            for of_replicas in zip(*found, strict=True):
-                self._fill((level, systematic), of_replicas, start)
+                beside = None if of_events is None else of_events[events]
+                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max, beside))
+            for entries in zip(*found, strict=True):
+                self._fill((level, systematic), entries, start)
             n_selected += sum(len(event) for (event, _), *_ in found)
         return n_selected
+
+    def fill_objects(self, level: str, kind: Kind, replicas: Sequence[JetTable]) -> int:
+        """Fill pt, eta and number of the objects of a kind; returns how many count, of all replicas together."""
+        name, n_events = kind.name.lower(), len(self.event_weights)
+        kept = [table.where(table.values[:, PT] > OBJECT_PT_MIN) for table in replicas]
+        columns = [np.ascontiguousarray(table.values[:, [PT, ETA]].T) for table in kept]
+        of_objects = [{f"{name}_pt": pt, f"{name}_eta": eta} for pt, eta in columns]
+        self._fill((level, NOMINAL), [(t.event, entries) for t, entries in zip(kept, of_objects, strict=True)])
+        self._fill((level, NOMINAL), [(np.arange(n_events), {f"n{name}": table.counts}) for table in kept])
+        return sum(len(table.values) for table in kept)
 
     def fill_response(
         self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]], *, systematic: str = NOMINAL
@@ -186,19 +233,26 @@ def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def _binning(columns: tuple[str, ...]) -> Binning:
     """The bins of the histograms that have all their variables among the columns."""
     there = set(columns)
-    return Binning({name: axes for name, axes in AXES.items() if {axis.name for axis in axes} <= there})
+    return Binning({name: axes for name, axes in WHOLE.items() if {axis.name for axis in axes} <= there})
 
 
-def _entries(values: Floats, counts: Ints, pt_min: float, eta_max: float) -> tuple[Entries, ...]:
+def _entries(
+    values: Floats, counts: Ints, pt_min: float, eta_max: float, missing: Doubles | None
+) -> tuple[Entries, ...]:
     """What histograms are filled with: the jets that count, all events, those with a jet, those with two."""
     thresholds = list(COUNTED.values())
     of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
     pt, eta, phi, mass = of.jets
     dijet = {"dijet_mass": of.dijet_mass, "dijet_deta": of.dijet_deta, "dijet_dphi": of.dijet_dphi}
+    of_events, of_some = dict(zip(COUNTED, of.n_jets, strict=True)), {"ht": of.ht, "leading_pt": of.leading_pt}
+    if missing is not None:
+        met, met_phi = np.ascontiguousarray(missing.T)
+        of_events |= {"met_pt": met, "met_phi": met_phi}
+        of_some |= {"ht_met": of.ht + met[of.some], "met_dphi": separations(of.leading_phi, met_phi[of.some])}
     return (
         (of.event, {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "abs_eta": np.abs(eta)}),
-        (np.arange(len(counts)), dict(zip(COUNTED, of.n_jets, strict=True))),
-        (of.some, {"ht": of.ht, "leading_pt": of.leading_pt}),
+        (np.arange(len(counts)), of_events),
+        (of.some, of_some),
         (of.two, {"second_pt": of.second_pt, **dijet}),
     )
 
@@ -209,18 +263,23 @@ def _response(gen: Floats, reco_pt: Floats, event: Ints) -> Entries:
 
 
 def to_hists(
-    sums: Sums, datasets: Iterable[str], systematics: Sequence[str] = (NOMINAL,), levels: Sequence[str] = LEVELS
+    sums: Sums,
+    datasets: Iterable[str],
+    systematics: Sequence[str] = (NOMINAL,),
+    levels: Sequence[str] = LEVELS,
+    axes: Mapping[str, tuple[Any, ...]] = AXES,
 ) -> dict[str, hist.Hist]:
     """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled.
 
     systematics: those that were filled, nominal first.
     levels: those that there are.
+    axes: of the histograms, `AXES` or `WHOLE`.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():
         limbs.setdefault((name, dataset, level, systematic), {})[limb] = part
     names = sorted({*datasets, *(dataset for _, dataset, *_ in limbs)})
-    hists = book(names, systematics, levels)
+    hists = book(names, systematics, levels, axes)
     views = {name: histogram.view(flow=True) for name, histogram in hists.items()}
     for (name, dataset, level, systematic), parts in limbs.items():
         view = views[name][names.index(dataset), levels.index(level)]

@@ -28,7 +28,7 @@ class Observables(NamedTuple):
     event: which event each belongs to, (N,).
     n_jets: how many of an event's jets are above each of some thresholds, (thresholds, events).
     some: the events with a jet that counts, (S,).
-    ht, leading_pt: of those, the sum of pt and the greatest pt [GeV], (S,).
+    ht, leading_pt, leading_phi: of those, the sum of pt [GeV], and pt and phi [rad] of the hardest jet, (S,).
     two: the events with two jets that count or more, (T,).
     second_pt, dijet_mass, dijet_deta, dijet_dphi: of those, of the two jets of greatest pt [GeV, rad], (T,).
     """
@@ -39,6 +39,7 @@ class Observables(NamedTuple):
     some: Ints
     ht: Doubles
     leading_pt: Doubles
+    leading_phi: Doubles
     two: Ints
     second_pt: Doubles
     dijet_mass: Doubles
@@ -81,7 +82,7 @@ def _observables(
     n_events = len(counts)
     jets, event = np.empty((4, len(values)), dtype=np.float32), np.empty(len(values), dtype=np.int64)
     n_jets = np.zeros((len(thresholds), n_events), dtype=np.int32)
-    some, ht, leading_pt = np.empty_like(counts), np.empty(n_events), np.empty(n_events)
+    some, of_some = np.empty_like(counts), np.empty((3, n_events))
     two, hardest = np.empty_like(counts), np.empty((n_events, 2), dtype=np.int64)
     n = n_some = n_two = end = 0
     for e in range(n_events):
@@ -106,13 +107,25 @@ def _observables(
             elif second < 0 or pt > values[second, PT]:
                 second = i
         if n > first:
-            some[n_some], ht[n_some], leading_pt[n_some] = e, sum_pt, values[leading, PT]
+            some[n_some], of_some[0, n_some] = e, sum_pt
+            of_some[1, n_some], of_some[2, n_some] = values[leading, PT], values[leading, PHI]
             n_some += 1
         if n > first + 1:
             two[n_two], hardest[n_two, 0], hardest[n_two, 1] = e, leading, second
             n_two += 1
-    of_some = some[:n_some], ht[:n_some], leading_pt[:n_some]
-    return (jets[:, :n], event[:n], n_jets, *of_some, two[:n_two], hardest[:n_two])
+    ht, leading_pt, leading_phi = of_some[0, :n_some], of_some[1, :n_some], of_some[2, :n_some]
+    jets, two = jets[:, :n], two[:n_two]
+    return jets, event[:n], n_jets, some[:n_some], ht, leading_pt, leading_phi, two, hardest[:n_two]
+
+
+@kernel
+def separations(phi: Doubles, other: Doubles) -> Doubles:
+    """|Δφ| [rad] of each two directions, (N,)."""
+    out = np.empty(len(phi))
+    for i in range(len(phi)):
+        d_phi = phi[i] - other[i]
+        out[i] = min(abs(wrapped(d_phi)), BELOW_PI)
+    return out
 
 
 @kernel

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.jets.prompt import CODES
-from coffea_iqn.jets.table import Drawn
+from coffea_iqn.jets.table import Drawn, JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
 COLUMNS = ("pt", "eta", "phi", "isolation", "charge")
@@ -40,6 +40,30 @@ KINDS = tuple(
 )
 CONE = 0.1  # ΔR below which an object belongs to a prompt particle of its kind
 REACH = 0.4  # ΔR within which an object of no particle belongs to a gen jet
+
+
+def fields_of(kind: Kind, table: JetTable, isolation: str) -> dict[str, Any]:
+    """What a collection has of objects of a kind, by NanoAOD's names, (M,) each.
+
+    genPartFlav is 1 for an object of a prompt particle, 0 for any other.
+
+    Parameters
+    ----------
+    table: of the objects, columns as of `kinds.COLUMNS`, whose places are those of prompt particles, or −1.
+    isolation: what that is called; "" leaves it out.
+    """
+    pt, eta, phi, relative, charge = np.ascontiguousarray(table.values.T)
+    code = np.full(len(pt), kind.code, dtype=np.int32)
+    fields = {
+        "pt": pt,
+        "eta": eta,
+        "phi": phi,
+        "mass": np.full(len(pt), kind.mass, dtype=np.float32),
+        "charge": charge.astype(np.int32),
+        "pdgId": np.where(charge > 0.0, -code, code) if kind.charged else code,
+        "genPartFlav": (table.place >= 0).astype(np.uint8),
+    }
+    return fields | ({isolation: relative} if isolation else {})
 
 
 class Found(NamedTuple):

@@ -43,7 +43,7 @@ class Skim:
     `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and what is kept. Delphes events have run 1, a luminosityBlock made
     of the uuid of their file, and Event.Number. With replicas every event is there once for each, with a part
     of its genWeight, and `iqnReplica` says which. Other collections of whole events are called as the jets are, such as
-    `IQNElectron` and `IQNMET`, or `Electron` and `MET` beside `Jet`; mass and charge of a `Photon` are left to coffea. A
+    `IQNElectron` and `IQNMET`, or `Electron` and `MET` beside `Jet`; mass and charge of a `Photon` are coffea's. A
     collection of the input that has the name of an emulated one gives way to it, with the branches that point into it.
     Emulated jets named Jet come with the gen jets that were folded, as `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with
     `GenPart_inFile`, false, unless branches of GenPart are kept: to coffea's NanoAODSchema a file without GenPart is

@@ -65,11 +65,12 @@ AXES: dict[str, tuple[Any, ...]] = {
 
 
 def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
-    name, edges = kind.name.lower(), [10, 12, 14, 16, 18, *PT_EDGES]
+    name, edges = kind.name.lower(), [OBJECT_PT_MIN, 12, 14, 16, 18, *PT_EDGES]
+    cut = f"$p_T$ > {OBJECT_PT_MIN:g} GeV"
     return {
         f"{name}_pt": (hist.axis.Variable(edges, name=f"{name}_pt", label=f"{kind.name} $p_T$ [GeV]"),),
-        f"{name}_eta": (hist.axis.Regular(30, -3, 3, name=f"{name}_eta", label=rf"{kind.name} $\eta$"),),
-        f"n{name}": (hist.axis.Integer(0, 8, name=f"n{name}", label=f"Number of {name}s"),),
+        f"{name}_eta": (hist.axis.Regular(30, -3, 3, name=f"{name}_eta", label=rf"{kind.name} $\eta$, {cut}"),),
+        f"n{name}": (hist.axis.Integer(0, 8, name=f"n{name}", label=f"Number of {name}s, {cut}"),),
     }
 
 

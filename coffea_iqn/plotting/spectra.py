@@ -54,7 +54,7 @@ MIN_OF_NUMBER = 9  # those of a bin of whole numbers
 MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # those of a slice of the response, and of a bin there
 _LEVELS = ("gen", "reco", "truth")
 _JETS = ("pt", "eta", "phi", "mass")  # one entry a jet; the other spectra have one an event, or one an object
-_OBJECTS = re.compile(r"n?(electron|muon|photon)(_|$)")
+_NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables that no jet is part of
 
 
 class Quantiles(NamedTuple):
@@ -148,7 +148,7 @@ def plot_spectrum(
         if varied:
             legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
         top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
-        note(top, "$p_T$ > 10 GeV" if _OBJECTS.match(axis.name) else selection.lines(axis.label))
+        note(top, "" if _NO_JETS.match(axis.name) else selection.lines(axis.label))
         per = _per(axis, unit_width if uniform else None, joined=len(kept) <= kept[-1])
         top.set_ylabel(_entries(axis, weighted=weighted) + per + (f"  [$10^{{{power}}}$]" if power else ""))
         limit(top, [scaled[name] for name in present], log=integer or not uniform)

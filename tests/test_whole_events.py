@@ -1,0 +1,227 @@
+"""Whole events: electrons, muons, photons and missing momentum in histograms, skims, and from the shell."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import awkward as ak
+import hist
+import loky
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+from coffea.nanoevents import NanoAODSchema
+
+from coffea_iqn import EventFolder
+from coffea_iqn.data import sample_path
+from coffea_iqn.files import skims
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.histograms import filling
+from coffea_iqn.objects.kinds import KINDS
+from coffea_iqn.processors import IQNFoldProcessor
+from conftest import one_error, open_events, run, undrawn
+
+FAST = "cms-delphes-ak4-fast"
+FILES = {process: [str(sample_path(f"{process}_ak4_whole.root"))] for process in ("ttbar", "wzjets")}
+NAMES = [kind.name for kind in KINDS]
+GEN = ["GenJet_*", "GenDressedLepton_*", "GenIsolatedPhoton_*", "GenMET_*"]
+
+
+def fold(fileset=FILES, *, executor=None, chunksize=100_000, **options):
+    runner = processor.Runner(
+        executor=executor or processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize
+    )
+    return runner(fileset, IQNFoldProcessor(FAST, objects=True, **options), treename="Events")
+
+
+def assert_same(a, b):
+    assert a["cutflow"] == b["cutflow"]
+    assert a["hists"] == b["hists"]
+
+
+def open_ttbar(**keywords):
+    return open_events("ttbar_ak4_whole.root", metadata={"dataset": "ttbar"}, **keywords)
+
+
+def assert_equal_fields(one, other, fields):
+    for field in fields:
+        assert ak.array_equal(one[field], other[field], check_parameters=False, dtype_exact=False), field
+
+
+@pytest.fixture(scope="module")
+def whole():
+    return fold()
+
+
+def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
+    assert whole["hists"].keys() == filling.WHOLE.keys()
+    events = EventFolder(FAST)(open_ttbar())
+    jets = {"gen": events.GenJet, "reco": events.IQNJet, "truth": events.Jet}
+    missing = {"gen": events.GenMET, "reco": events.IQNMET, "truth": events.MET}
+    gen = {"Photon": events.GenIsolatedPhoton}
+    gen |= {n: events.GenDressedLepton[abs(events.GenDressedLepton.pdgId) == c] for n, c in zip(NAMES, (11, 13))}
+    for level in ("gen", "reco", "truth"):
+        columns = {}
+        for name in NAMES:
+            objects = {"gen": gen[name], "reco": events[f"IQN{name}"], "truth": events[name]}[level]
+            objects = objects[objects.pt > 10]
+            plain = name.lower()
+            columns |= {f"{plain}_{field}": ak.flatten(objects[field]) for field in ("pt", "eta")}
+            columns |= {f"n{plain}": ak.num(objects.pt)}
+            assert whole["cutflow"]["ttbar"][f"{level}_{plain}s_selected"] == ak.count(objects.pt) > 0
+        met, phi = (np.asarray(missing[level][field], dtype=np.float64) for field in ("pt", "phi"))
+        columns |= {"met_pt": met, "met_phi": phi}
+        counted = jets[level][(jets[level].pt > 20) & (abs(jets[level].eta) < 5)]
+        some = ak.to_numpy(ak.num(counted) > 0)
+        counted = counted[some]
+        columns["ht_met"] = ak.to_numpy(ak.sum(ak.values_astype(counted.pt, np.float64), axis=1)) + met[some]
+        hardest = ak.firsts(counted[ak.argsort(counted.pt, ascending=False)]).phi
+        columns["met_dphi"] = abs((ak.to_numpy(hardest) - phi[some] + np.pi) % (2 * np.pi) - np.pi)
+        for name, column in columns.items():
+            found = whole["hists"][name][{"dataset": "ttbar", "level": level}]
+            expected = hist.Hist(*filling.WHOLE[name]).fill(ak.to_numpy(column)).view(flow=True)
+            assert np.abs(found.values(flow=True) - expected).sum() <= (2 if name in ("ht_met", "met_dphi") else 0), name
+
+
+def test_chunks_order_and_executors_do_not_show(whole):
+    assert_same(fold(dict(reversed(FILES.items())), chunksize=137), whole)
+    pool = loky.get_reusable_executor(max_workers=2)
+    executor = processor.FuturesExecutor(pool=pool, workers=2, retries=0)
+    assert_same(fold(executor=executor, chunksize=100), whole)
+    pool.shutdown(wait=True)
+
+
+def test_a_slice_of_events_is_drawn_as_it_is_among_all():
+    folder, events = EventFolder(FAST, seed=3), open_ttbar()
+    one, all_of_them = folder(events[37:113]), folder(events)[37:113]
+    for name in ("Jet", *NAMES, "MET"):
+        there = all_of_them[f"IQN{name}"]
+        assert_equal_fields(one[f"IQN{name}"], there, [field for field in there.fields if field != "matched_gen"])
+        if name in NAMES:
+            of_particle = one[f"IQN{name}"].genPartFlav == 1
+            assert ak.all(~ak.is_none(one[f"IQN{name}"].matched_gen, axis=1) == of_particle, axis=None)
+            assert ak.array_equal(one[f"IQN{name}"].matched_gen.pt, there.matched_gen.pt)
+
+
+def test_replicas_are_averaged(whole):
+    ttbar = {"ttbar": FILES["ttbar"]}
+    out = fold(ttbar, replicas=3)
+    assert_same(fold(ttbar, replicas=3, chunksize=137), out)
+    for name in ("nelectron", "met_pt"):
+        made, once = (of["hists"][name][{"dataset": "ttbar"}] for of in (out, whole))
+        assert made["reco", :].sum(flow=True).value == pytest.approx(280)
+        assert made["reco", :].sum(flow=True).variance < once["reco", :].sum(flow=True).variance
+        assert made["truth", :] == once["truth", :]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"model": "cms-delphes-ak5"}, "expected a bundle with objects (train --objects), got one of jets alone"),
+        ({"acceptance": False, "unmatched": False}, "acceptance: expected True for whole events, got False"),
+        ({"unmatched": False}, "unmatched: expected True for whole events, got False"),
+        ({"variations": ["jes"]}, "variations: expected none with objects"),
+    ],
+)
+def test_what_whole_events_cannot_be_drawn_with_is_refused(options, message):
+    with pytest.raises(ValueError, match=re.escape(message)):
+        IQNFoldProcessor(**({"model": FAST} | options), objects=True)
+
+
+def test_files_that_do_not_tell_what_whole_events_need_are_refused():
+    with pytest.raises(Exception, match="expected GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle, which"):
+        fold({"qcd": [str(sample_path("qcd_ak4.root"))]})
+    some = {"mixed": [*FILES["wzjets"], str(sample_path("wzjets_ak4_full.root"))]}
+    with pytest.raises(ValueError, match="mixed: expected Electron, Muon and Photon in all files of the dataset or in"):
+        fold(some)
+    out = fold({"gen": some["mixed"][1:]})  # without true objects, and with true jets
+    assert not out["hists"]["met_pt"][{"dataset": "gen", "level": "truth"}].sum(flow=True).value
+    assert out["hists"]["met_pt"][{"dataset": "gen", "level": "reco"}].sum(flow=True).value == 1500
+
+
+class LeptonAndJets(processor.ProcessorABC):
+    """An analysis of NanoAOD that knows nothing of emulated events."""
+
+    def process(self, events):
+        leptons = ak.concatenate([events.Electron, events.Muon], axis=1)
+        leptons = leptons[(leptons.pt > 25) & (abs(leptons.eta) < 2.4) & (leptons.relIso < 0.12)]
+        jets = events.Jet[(events.Jet.pt > 30) & (abs(events.Jet.eta) < 2.5)]
+        chosen = (ak.num(leptons) == 1) & (ak.num(jets) >= 3) & (events.MET.pt > 20)
+        lepton, met = leptons[chosen][:, 0], events.MET[chosen]
+        mt = np.sqrt(2 * lepton.pt * met.pt * (1 - np.cos(lepton.delta_phi(met))))
+        assert ak.all(abs((lepton + jets[chosen][:, 0]).charge) == 1)
+        return {"mt": hist.new.Reg(20, 0, 200, name="mt").Weight().fill(mt, weight=events.genWeight[chosen])}
+
+    def postprocess(self, accumulator):
+        return accumulator
+
+
+@pytest.mark.parametrize("kind", ["root", "parquet"])
+def test_an_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp_path):
+    skim = Skim(tmp_path / "parts", kind, "Jet", [*GEN, "Electron_*", "MET_*"])
+    out = fold({"ttbar": FILES["ttbar"]}, skim=skim, chunksize=137)
+    (made,) = skims.merge([Path(path) for path in out["files"]], tmp_path / "ttbar.root")
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=NanoSchema)
+    true, emulated = (
+        runner({"ttbar": [str(p)]}, LeptonAndJets(), treename="Events")["mt"].sum(flow=True).value
+        for p in (*FILES["ttbar"], made.path)
+    )
+    assert true > 30
+    assert 0 < abs(true - emulated) + 1 < 4 * np.sqrt(true)
+
+    with pytest.warns(RuntimeWarning, match="Missing cross-reference"):
+        found = NanoAODSchema_events(made.path)
+    expected = EventFolder(FAST)(open_ttbar(), as_nano=True)
+    for name in ("Jet", *NAMES, "MET", "GenDressedLepton", "GenIsolatedPhoton", "GenMET"):
+        fields = set(expected[name].fields) - {"matched_gen", "genJetIdxG"}
+        assert fields <= set(found[name].fields), name
+        if name == "MET":
+            np.testing.assert_array_equal(found.MET.pt, ak.values_astype(expected.MET.pt, np.float32))
+        else:
+            assert_equal_fields(found[name], expected[name], fields)
+    assert ak.array_equal(found.Jet.matched_gen.pt, expected.Jet.matched_gen.pt, check_parameters=False)
+    assert set(ak.flatten(found.Muon.genPartFlav)) == {0, 1}
+
+
+def NanoAODSchema_events(path):
+    from coffea.nanoevents import NanoEventsFactory
+
+    return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=NanoAODSchema).events()
+
+
+def test_replicas_of_whole_events_are_events_of_a_skim(tmp_path):
+    (path,) = fold({"ttbar": FILES["ttbar"]}, skim=Skim(tmp_path), replicas=2)["files"]
+    with uproot.open(path) as file:
+        columns = file["Events"].arrays(library="ak")
+    assert {f"IQN{name}_{field}" for name in NAMES for field in ("pt", "charge", "pdgId", "relIso", "mass")} | {
+        "IQNMET_pt",
+        "IQNMET_phi",
+    } <= set(columns.fields)
+    assert "Electron_pt" not in columns.fields
+    one = EventFolder(FAST)(open_ttbar())
+    assert columns["iqnReplica"].to_list() == [0, 1] * 280
+    assert ak.array_equal(columns["IQNMuon_pt"][::2], one.IQNMuon.pt, check_parameters=False)
+    np.testing.assert_array_equal(columns["IQNMET_pt"][::2], ak.values_astype(one.IQNMET.pt, np.float32))
+    assert not ak.array_equal(columns["IQNMuon_pt"][1::2], one.IQNMuon.pt, check_parameters=False)
+
+
+def test_whole_events_from_the_shell(tmp_path, capsys):
+    arguments = ["fold", f"ttbar={FILES['ttbar'][0]}", "--objects", "--model"]
+    with undrawn():
+        code = run(*arguments, FAST, "--skim", "root", "--as", "Jet", "--keep", "GenMET_*", "--output", tmp_path / "out")
+    assert code == 0
+    assert "reco muons selected" in capsys.readouterr().out
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert summary["objects"] is True
+    assert {"electron_pt.png", "nmuon.png", "met_pt.png", "ht_met.png", "pt.png"} <= set(summary["plots"])
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        assert file["ttbar/truth/nmuon"].values().sum() == file["ttbar/reco/met_pt"].values(flow=True).sum() == 280
+    (path,) = (tmp_path / "out" / "skim").iterdir()
+    with uproot.open(path) as file:
+        assert {"nElectron", "Muon_pdgId", "MET_pt", "GenMET_phi"} <= set(file["Events"].keys())
+    assert run(*arguments, "atlas-delphes-ak4", "--output", tmp_path / "none") == 2
+    assert "expected a bundle with objects" in one_error(capsys)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import uproot
 from coffea import processor
-from coffea.nanoevents import NanoAODSchema
+from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
 
 from coffea_iqn import EventFolder
 from coffea_iqn.data import sample_path
@@ -63,7 +63,10 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
     jets = {"gen": events.GenJet, "reco": events.IQNJet, "truth": events.Jet}
     missing = {"gen": events.GenMET, "reco": events.IQNMET, "truth": events.MET}
     gen = {"Photon": events.GenIsolatedPhoton}
-    gen |= {n: events.GenDressedLepton[abs(events.GenDressedLepton.pdgId) == c] for n, c in zip(NAMES, (11, 13))}
+    gen |= {
+        n: events.GenDressedLepton[abs(events.GenDressedLepton.pdgId) == c]
+        for n, c in zip(NAMES, (11, 13), strict=False)
+    }
     for level in ("gen", "reco", "truth"):
         columns = {}
         for name in NAMES:
@@ -84,7 +87,9 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
         for name, column in columns.items():
             found = whole["hists"][name][{"dataset": "ttbar", "level": level}]
             expected = hist.Hist(*filling.WHOLE[name]).fill(ak.to_numpy(column)).view(flow=True)
-            assert np.abs(found.values(flow=True) - expected).sum() <= (2 if name in ("ht_met", "met_dphi") else 0), name
+            assert np.abs(found.values(flow=True) - expected).sum() <= (2 if name in ("ht_met", "met_dphi") else 0), (
+                name
+            )
 
 
 def test_chunks_order_and_executors_do_not_show(whole):
@@ -135,7 +140,7 @@ def test_what_whole_events_cannot_be_drawn_with_is_refused(options, message):
 def test_files_that_do_not_tell_what_whole_events_need_are_refused():
     with pytest.raises(Exception, match="expected GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle, which"):
         fold({"qcd": [str(sample_path("qcd_ak4.root"))]})
-    some = {"mixed": [*FILES["wzjets"], str(sample_path("wzjets_ak4_full.root"))]}
+    some = {"mixed": [*FILES["ttbar"], str(sample_path("wzjets_ak4_full.root"))]}
     with pytest.raises(ValueError, match="mixed: expected Electron, Muon and Photon in all files of the dataset or in"):
         fold(some)
     out = fold({"gen": some["mixed"][1:]})  # without true objects, and with true jets
@@ -147,7 +152,7 @@ class LeptonAndJets(processor.ProcessorABC):
     """An analysis of NanoAOD that knows nothing of emulated events."""
 
     def process(self, events):
-        leptons = ak.concatenate([events.Electron, events.Muon], axis=1)
+        leptons = ak.with_name(ak.concatenate([events.Electron, events.Muon], axis=1), "PtEtaPhiMCandidate")
         leptons = leptons[(leptons.pt > 25) & (abs(leptons.eta) < 2.4) & (leptons.relIso < 0.12)]
         jets = events.Jet[(events.Jet.pt > 30) & (abs(events.Jet.eta) < 2.5)]
         chosen = (ak.num(leptons) == 1) & (ak.num(jets) >= 3) & (events.MET.pt > 20)
@@ -165,7 +170,7 @@ def test_an_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp_path):
     skim = Skim(tmp_path / "parts", kind, "Jet", [*GEN, "Electron_*", "MET_*"])
     out = fold({"ttbar": FILES["ttbar"]}, skim=skim, chunksize=137)
     (made,) = skims.merge([Path(path) for path in out["files"]], tmp_path / "ttbar.root")
-    runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=NanoSchema)
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False, retries=0), schema=NanoSchema)
     true, emulated = (
         runner({"ttbar": [str(p)]}, LeptonAndJets(), treename="Events")["mt"].sum(flow=True).value
         for p in (*FILES["ttbar"], made.path)
@@ -174,7 +179,7 @@ def test_an_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp_path):
     assert 0 < abs(true - emulated) + 1 < 4 * np.sqrt(true)
 
     with pytest.warns(RuntimeWarning, match="Missing cross-reference"):
-        found = NanoAODSchema_events(made.path)
+        found = NanoEventsFactory.from_root({str(made.path): "Events"}, schemaclass=NanoAODSchema).events()
     expected = EventFolder(FAST)(open_ttbar(), as_nano=True)
     for name in ("Jet", *NAMES, "MET", "GenDressedLepton", "GenIsolatedPhoton", "GenMET"):
         fields = set(expected[name].fields) - {"matched_gen", "genJetIdxG"}
@@ -182,15 +187,10 @@ def test_an_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp_path):
         if name == "MET":
             np.testing.assert_array_equal(found.MET.pt, ak.values_astype(expected.MET.pt, np.float32))
         else:
-            assert_equal_fields(found[name], expected[name], fields)
+            made_by_coffea = {"mass", "charge"} if name == "Photon" else {"charge"} if name == "Jet" else set()
+            assert_equal_fields(found[name], expected[name], fields - made_by_coffea)
     assert ak.array_equal(found.Jet.matched_gen.pt, expected.Jet.matched_gen.pt, check_parameters=False)
-    assert set(ak.flatten(found.Muon.genPartFlav)) == {0, 1}
-
-
-def NanoAODSchema_events(path):
-    from coffea.nanoevents import NanoEventsFactory
-
-    return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=NanoAODSchema).events()
+    assert {flavour for name in NAMES for flavour in ak.flatten(found[name].genPartFlav)} == {0, 1}
 
 
 def test_replicas_of_whole_events_are_events_of_a_skim(tmp_path):
@@ -212,7 +212,9 @@ def test_replicas_of_whole_events_are_events_of_a_skim(tmp_path):
 def test_whole_events_from_the_shell(tmp_path, capsys):
     arguments = ["fold", f"ttbar={FILES['ttbar'][0]}", "--objects", "--model"]
     with undrawn():
-        code = run(*arguments, FAST, "--skim", "root", "--as", "Jet", "--keep", "GenMET_*", "--output", tmp_path / "out")
+        code = run(
+            *arguments, FAST, "--skim", "root", "--as", "Jet", "--keep", "GenMET_*", "--output", tmp_path / "out"
+        )
     assert code == 0
     assert "reco muons selected" in capsys.readouterr().out
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())

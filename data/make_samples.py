@@ -37,7 +37,8 @@ def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...])
         columns = {name: tree[name].array(entry_stop=n_events) for name in singles if name in tree}
         for collection in collections:
             prefix = f"{collection}_"
-            names = tree.keys(filter_name=f"{collection}_*")
+            # coffea gives photons a mass of its own, and warns where a file has one
+            names = [name for name in tree.keys(filter_name=f"{collection}_*") if name != "Photon_mass"]
             fields = {name.removeprefix(prefix): tree[name].array(entry_stop=n_events) for name in names}
             columns[collection] = ak.zip(fields)
     if output.name.startswith(DILEPTON):

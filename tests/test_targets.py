@@ -267,7 +267,7 @@ WRONG = {
     "": "extend: expected --columns or --objects, and no --teacher, got none and None",
     "--columns nNeutral --teacher cms-delphes-ak4": "extend: expected --columns, and no --teacher",
     "--columns nNeutral --ensemble 2": "ensemble: expected no --extend with it",
-    "--columns nNeutral --direction correct": "direction correct: expected no --columns and no --objects with it, got nNeutral",
+    "--columns nNeutral --direction correct": "direction correct: expected no --columns and no --objects with it",
 }
 
 

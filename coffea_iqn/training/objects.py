@@ -152,9 +152,10 @@ def learn_objects(
             every, decay = max(schedule.steps // LOOKS, 1), max(settings.weight_decay, WEIGHT_DECAY)
             schedule = replace(schedule, check_every=every, patience=LOOKS, weight_decay=decay)
         bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
-        laws[name], of_networks = learn_law(
-            name, *prepared.split(settings.holdout), schedule, course, bounds, **options
-        )
+        learn, check = prepared.split(settings.holdout)
+        if not len(learn.source) or not len(check.source):  # so few are all needed
+            learn = check = prepared
+        laws[name], of_networks = learn_law(name, learn, check, schedule, course, bounds, **options)
         fits |= of_networks
     return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context), fits
 

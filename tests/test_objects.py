@@ -1,0 +1,250 @@
+"""Electrons, muons, photons and missing momentum: what they depend on, how they are drawn, and how they are learnt."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import awkward as ak
+import numpy as np
+import pytest
+
+from coffea_iqn import EventFolder, bundle
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR
+from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum, prompt_particles
+from coffea_iqn.events.objects import reco_objects
+from coffea_iqn.jets.prompt import PromptParticles
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.uniforms import event_keys
+from coffea_iqn.objects.columns import (
+    ACROSS,
+    far_targets,
+    found_columns,
+    missing_columns,
+    missing_of,
+    missing_targets,
+    objects_far,
+    objects_of,
+    particle_columns,
+    relative_targets,
+)
+from coffea_iqn.objects.kinds import KINDS, REACH
+from coffea_iqn.processors import ObjectsProcessor
+from coffea_iqn.training.laws import LawSample
+from coffea_iqn.training.objects import ObjectsSample, with_objects
+from coffea_iqn.training.recipes import RECIPES
+from conftest import open_events
+
+WHOLE = "cms-delphes-ak4"
+SAMPLES = ("ttbar_ak4_full.root", "dilepton_ak4_full.root")
+
+
+def turned(jets, angle):
+    """The same, turned around the beam."""
+    out = jets.copy()
+    out[:, 2] = (out[:, 2] + angle + np.pi) % (2.0 * np.pi) - np.pi
+    return out
+
+
+@pytest.fixture(scope="module")
+def events():
+    return open_events("ttbar_ak4_full.root", entry_stop=400)
+
+
+@pytest.fixture(scope="module")
+def folded(events):
+    return EventFolder(WHOLE, seed=3)(events)
+
+
+@pytest.fixture(scope="module")
+def sample(events):
+    whole = open_events("ttbar_ak4_full.root", metadata={"dataset": "ttbar"})
+    emulator = bundle.load(WHOLE)
+    made = ObjectsProcessor(emulator.variables, cone=emulator.card["jets"]["cone"])
+    return made.postprocess(made.process(whole))
+
+
+def some_objects(n=200, seed=1):
+    rng = np.random.default_rng(seed)
+    columns = rng.uniform(10, 90, n), rng.uniform(-2.5, 2.5, n), rng.uniform(-np.pi, np.pi, n), rng.uniform(0, 0.2, n)
+    return np.stack(columns, axis=1)
+
+
+def test_targets_have_an_inverse():
+    source, objects = some_objects(seed=1), some_objects(seed=2)
+    np.testing.assert_allclose(objects_of(relative_targets(objects, source), source), objects, rtol=1e-12, atol=1e-12)
+    axis, side = source[:, 2], np.where(source[:, 1] < 0.0, -1.0, 1.0)
+    np.testing.assert_allclose(
+        objects_far(far_targets(objects, axis, side), axis, side), objects, rtol=1e-12, atol=1e-12
+    )
+    frame = np.column_stack([source[:, :2], np.cos(axis), np.sin(axis)])
+    missing = objects[:, [0, 2]]
+    np.testing.assert_allclose(missing_of(missing_targets(missing, frame), frame), missing, rtol=1e-10)
+
+
+def test_a_particle_that_is_its_jet_and_one_beside_it():
+    jets = JetTable(np.array([[50.0, 0.5, 3.1, 5.0], [80.0, -2.0, 0.0, 9.0]], np.float32), np.array([2]), np.arange(2))
+    values = np.array([[48.0, 0.5, -3.1], [30.0, 0.6, -3.0]], np.float32)  # across φ = π, and near each other
+    particles = PromptParticles(values, np.array([0, 1]), np.array([2]), np.array([-1, 1]))
+    columns = particle_columns(particles, jets, np.array([[3.0, 2.0, 0.9], [9.0, 9.0, 0.5]]))
+    assert columns[:, 5].tolist() == [1.0, 1.0]
+    assert columns[0, 7] == pytest.approx(np.log(48.0 / 50.0), rel=1e-5)
+    assert columns[0, 9:13] == pytest.approx([np.log(4.0) / 2, np.log(3.0) / 2, 0.9, 1.0])
+    assert columns[0, 17:20].tolist() == [0.0, 1.0, 0.0]  # the nearest other particle is a muon
+    assert particle_columns(particles, jets, None)[0, 9:13].tolist() == [0.0, 0.0, 0.0, 0.0]
+    found = found_columns(jets, values[:1], np.array([0]), np.array([1]))
+    assert found[0, 0] == pytest.approx(48.0 / 50.0)
+    assert found[0, 3] == pytest.approx(np.log(2.0))
+    assert found[1, :4].tolist() == [0.0] * 4
+
+
+def recoil_of(gen, reco, objects, missing):
+    n = len(gen)
+    table = JetTable(gen.astype(np.float32), np.array([n]), np.arange(n))
+    none = np.zeros(len(objects), dtype=int)
+    return missing_columns(
+        table,
+        np.zeros(n, dtype=bool),
+        reco,
+        np.zeros(n, int),
+        np.arange(n),
+        objects,
+        none,
+        objects[:, 0] + 1.0,
+        missing,
+    )
+
+
+def test_missing_momentum_depends_on_no_direction_around_the_beam():
+    gen, reco, objects = some_objects(5, 1), some_objects(5, 2), some_objects(2, 3)
+    missing = np.array([[30.0, 0.4]])
+    columns, frame = recoil_of(gen, reco, objects, missing)
+    same, other = recoil_of(turned(gen, 1.0), turned(reco, 1.0), turned(objects, 1.0), missing + np.array([0.0, 1.0]))
+    np.testing.assert_allclose(columns, same, atol=2e-6)
+    np.testing.assert_allclose(np.hypot(*frame[0, :2]), np.hypot(*other[0, :2]), rtol=1e-5)
+    mirrored = [one * [1.0, 1.0, -1.0, 1.0] for one in (gen, reco, objects)]
+    across, _ = recoil_of(*mirrored, missing * [1.0, -1.0])
+    signs = np.ones(columns.shape[1])
+    signs[ACROSS] = -1.0
+    np.testing.assert_allclose(columns * signs, across, atol=2e-6)
+
+
+def test_missing_momentum_is_known_where_nothing_is_unclustered():
+    """With the recoil alone: gen jets of 50 GeV measured as 40 leave 10 GeV missing along each."""
+    gen = np.array([[50.0, 0.0, 0.3, 1.0]])
+    _, frame = recoil_of(gen, gen * [0.8, 1.0, 1.0, 1.0], some_objects(0), np.zeros((1, 2)))
+    np.testing.assert_allclose(missing_of(np.zeros((1, 2)), frame), [[10.0, 0.3]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_no_jet_is_made_of_what_an_object_is_made_of(name):
+    events = EventFolder(WHOLE)(open_events(name, entry_stop=500))
+    for kind in KINDS:
+        pairs = ak.cartesian({"jet": events.IQNJet, "object": events[f"IQN{kind.name}"]})
+        distances = ak.flatten(pairs.jet.delta_r(pairs.object))
+        assert len(distances) > 50 or kind.name == "Photon"
+        assert ak.all(distances > REACH - 1e-5)
+
+
+def test_objects_keep_what_is_known_of_them(folded, events):
+    for kind in KINDS:
+        objects = folded[f"IQN{kind.name}"]
+        flat = ak.flatten(objects)
+        assert ak.min(flat.pt) >= 10.0
+        assert ak.all(flat.relIso >= 0.0)
+        assert ak.all(objects.pt[:, :-1] >= objects.pt[:, 1:])
+        matched = flat[~ak.is_none(flat.matched_gen)]
+        assert set(np.abs(ak.to_numpy(flat.pdgId)).tolist()) <= {kind.code}
+        if kind.charged:
+            assert len(matched) > 30
+            assert 0.2 < ak.mean(flat.relIso == 0.0) < 0.8  # alone in their cone, exactly
+            assert ak.all(matched.pdgId == matched.matched_gen.pdgId)
+            assert ak.all(matched.delta_r(matched.matched_gen) < 0.12)
+    assert ak.all(np.isfinite(folded.IQNMET.pt))
+    # a particle is found at most once
+    gen = ak.flatten(folded.IQNElectron.matched_gen.pt[ak.num(folded.IQNElectron) > 1], axis=None)
+    assert len(set(ak.to_list(ak.drop_none(gen)))) == len(ak.drop_none(gen))
+
+
+def test_names_of_nanoaod_replace_those_of_the_file(events, folded):
+    nano = EventFolder(WHOLE, seed=3)(events, as_nano=True)
+    for name in ("Jet", "Electron", "Muon", "Photon", "MET"):
+        assert ak.all(nano[name].pt == folded[f"IQN{name}"].pt)
+    assert ak.all(np.hypot(nano.MET.px, nano.MET.py) - nano.MET.pt < 1e-3)
+    assert ak.all(folded.Electron.pt == events.Electron.pt)
+
+
+def test_compiled_code_and_torch_draw_the_same(events):
+    emulator = bundle.load(WHOLE)
+    known = gen_events(events.GenJet, events, flatten_jets(events.GenJet), flatten_jets(events.GenJet).valid())
+    number = np.arange(len(events), dtype=np.uint64)
+    keys = event_keys(0, "events", number * 0, number * 0, number)
+    made = [
+        emulator.objects.draw(
+            known.jets, known.prompt, known.composition, known.context(), known.missing, keys, compiled=compiled
+        )
+        for compiled in (True, False)
+    ]
+    assert made[0].event.tolist() == made[1].event.tolist()
+    np.testing.assert_allclose(made[0].values, made[1].values, rtol=1e-3, atol=1e-4)
+
+
+def test_what_is_drawn_is_like_delphes(sample):
+    """Efficiencies, and the mean and spread of missing momentum beside its frame, of events not trained on."""
+    model, rng = bundle.load(WHOLE).objects, np.random.default_rng(1)
+    for kind in ("Electron", "Muon"):
+        law, of = model.laws[kind], sample.laws[kind]
+        real = of.numbers()
+        drawn = law.draw_numbers(of.columns.astype(np.float32), rng.uniform(size=len(real)))
+        assert abs(drawn.mean() - real.mean()) < 4.0 * np.sqrt(0.5 / len(real))
+    of, law = sample.laws[MISSING], model.laws[MISSING]
+    drawn = law.draw(of.columns, rng.uniform(size=of.targets.shape).astype(np.float32))
+    spread = of.targets.std(axis=0)
+    np.testing.assert_allclose(drawn.mean(axis=0), of.targets.mean(axis=0), atol=5.0 * spread[0] / len(drawn) ** 0.5)
+    np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=0.12)
+
+
+def test_every_object_belongs_to_one_law(sample, events):
+    whole = open_events("ttbar_ak4_full.root")
+    objects = reco_objects(whole, prompt_particles(whole))
+    for k, kind in enumerate(KINDS):
+        n = sum(len(sample.laws[f"{kind.name}{what}"].source) for what in ("", NEAR, FAR))
+        assert n == (objects.kind == k).sum() == ak.sum(ak.num(whole[kind.name]))
+    assert len(sample.laws[MISSING].source) == len(whole)
+    assert 0 < sample.laws[JETS].numbers().mean() <= 1.0
+
+
+def test_training_makes_a_bundle_that_draws_events(sample, tmp_path, events):
+    few = replace(RECIPES["default"], steps=30, check_every=10, batch_size=256)
+    made = with_objects(bundle.load(WHOLE), sample, few, checkpoint=tmp_path / "training")
+    path = tmp_path / "bundle"
+    bundle.save(made, path)
+    again = bundle.load(path)
+    assert set(again.objects.laws) == set(made.objects.laws) >= {"Electron", "Muon", "Photon", JETS, MISSING}
+    assert all(10.0 <= least < 15.0 for least in again.objects.pt_min)  # of so few the least
+    before, after = (EventFolder(model)(events[:50]) for model in (WHOLE, path))
+    assert ak.any(before.IQNMET.pt != after.IQNMET.pt)
+    # numbers expected are those seen
+    law, of = again.objects.laws["Muon"], sample.laws["Muon"]
+    u = (np.arange(len(of.columns)) + 0.5) / len(of.columns)
+    drawn = law.draw_numbers(of.columns, np.random.default_rng(1).permutation(u))
+    assert drawn.sum() == pytest.approx(of.numbers().sum(), rel=0.1)
+
+
+def test_what_is_too_rare_is_not_learnt(sample):
+    none = LawSample.joined([sample.laws["Electron"]]).where(np.zeros(len(sample.laws["Electron"].columns), dtype=bool))
+    poor = ObjectsSample({**sample.laws, "Electron": none}, *sample[1:])
+    with pytest.raises(ValueError, match="expected at least 20 of Electron to learn from, got 0"):
+        with_objects(bundle.load(WHOLE), poor, replace(RECIPES["default"], steps=1))
+
+
+@pytest.mark.parametrize("lacking", ["GenMET", "GenIsolatedPhoton"])
+def test_events_that_lack_what_is_needed_are_refused(events, lacking):
+    poor = events[[name for name in events.fields if name != lacking]]
+    what = "missing momentum" if lacking == "GenMET" else "GenDressedLepton and GenIsolatedPhoton"
+    with pytest.raises(ValueError, match=what):
+        EventFolder(WHOLE)(poor)
+
+
+def test_gen_level_of_the_sample_is_whole(events):
+    assert missing_momentum(events).shape == (len(events), 2)
+    assert len(prompt_particles(events).kind) > 100

@@ -26,8 +26,10 @@ from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, open_events, run, undrawn
 
 FAST = "cms-delphes-ak4-fast"
-FILES = {process: [str(sample_path(f"{process}_ak4_whole.root"))] for process in ("ttbar", "wzjets")}
+FILES = {process: [str(sample_path(f"{process}_ak4_full.root"))] for process in ("ttbar", "dilepton")}
 NAMES = [kind.name for kind in KINDS]
+# of which coffea makes zeros, where a file has it too
+pytestmark = pytest.mark.filterwarnings("ignore:Branch Photon_mass already exists:RuntimeWarning")
 GEN = ["GenJet_*", "GenDressedLepton_*", "GenIsolatedPhoton_*", "GenMET_*"]
 
 
@@ -44,7 +46,7 @@ def assert_same(a, b):
 
 
 def open_ttbar(**keywords):
-    return open_events("ttbar_ak4_whole.root", metadata={"dataset": "ttbar"}, **keywords)
+    return open_events("ttbar_ak4_full.root", metadata={"dataset": "ttbar"}, **keywords)
 
 
 def assert_equal_fields(one, other, fields):
@@ -96,7 +98,7 @@ def test_chunks_order_and_executors_do_not_show(whole):
     assert_same(fold(dict(reversed(FILES.items())), chunksize=137), whole)
     pool = loky.get_reusable_executor(max_workers=2)
     executor = processor.FuturesExecutor(pool=pool, workers=2, retries=0)
-    assert_same(fold(executor=executor, chunksize=100), whole)
+    assert_same(fold(executor=executor, chunksize=600), whole)
     pool.shutdown(wait=True)
 
 
@@ -118,7 +120,7 @@ def test_replicas_are_averaged(whole):
     assert_same(fold(ttbar, replicas=3, chunksize=137), out)
     for name in ("nelectron", "met_pt"):
         made, once = (of["hists"][name][{"dataset": "ttbar"}] for of in (out, whole))
-        assert made["reco", :].sum(flow=True).value == pytest.approx(280)
+        assert made["reco", :].sum(flow=True).value == pytest.approx(1500)
         assert made["reco", :].sum(flow=True).variance < once["reco", :].sum(flow=True).variance
         assert made["truth", :] == once["truth", :]
 
@@ -175,7 +177,7 @@ def test_an_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp_path):
         runner({"ttbar": [str(p)]}, LeptonAndJets(), treename="Events")["mt"].sum(flow=True).value
         for p in (*FILES["ttbar"], made.path)
     )
-    assert true > 30
+    assert true > 150
     assert 0 < abs(true - emulated) + 1 < 4 * np.sqrt(true)
 
     with pytest.warns(RuntimeWarning, match="Missing cross-reference"):
@@ -203,7 +205,7 @@ def test_replicas_of_whole_events_are_events_of_a_skim(tmp_path):
     } <= set(columns.fields)
     assert "Electron_pt" not in columns.fields
     one = EventFolder(FAST)(open_ttbar())
-    assert columns["iqnReplica"].to_list() == [0, 1] * 280
+    assert columns["iqnReplica"].to_list() == [0, 1] * 1500
     assert ak.array_equal(columns["IQNMuon_pt"][::2], one.IQNMuon.pt, check_parameters=False)
     np.testing.assert_array_equal(columns["IQNMET_pt"][::2], ak.values_astype(one.IQNMET.pt, np.float32))
     assert not ak.array_equal(columns["IQNMuon_pt"][1::2], one.IQNMuon.pt, check_parameters=False)
@@ -221,7 +223,7 @@ def test_whole_events_from_the_shell(tmp_path, capsys):
     assert summary["objects"] is True
     assert {"electron_pt.png", "nmuon.png", "met_pt.png", "ht_met.png", "pt.png"} <= set(summary["plots"])
     with uproot.open(tmp_path / "out" / "histograms.root") as file:
-        assert file["ttbar/truth/nmuon"].values().sum() == file["ttbar/reco/met_pt"].values(flow=True).sum() == 280
+        assert file["ttbar/truth/nmuon"].values().sum() == file["ttbar/reco/met_pt"].values(flow=True).sum() == 1500
     (path,) = (tmp_path / "out" / "skim").iterdir()
     with uproot.open(path) as file:
         assert {"nElectron", "Muon_pdgId", "MET_pt", "GenMET_phi"} <= set(file["Events"].keys())

@@ -163,8 +163,8 @@ def _fold(arguments: argparse.Namespace) -> None:
     )
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
-        true = objects.OBJECT_BRANCHES if arguments.objects and truth else []
-        patterns = branch_patterns([*arguments.keep, *true])
+        true = objects.OBJECT_BRANCHES if arguments.objects and truth else ()
+        patterns = [*branch_patterns(arguments.keep), *true]
         out, seconds, compiled, n_before = chunks.run(
             arguments, instance, datasets, collections, branches=patterns, skipped=skipped
         )

@@ -1,8 +1,9 @@
 """The pictures of README and documentation, from files that no bundle was trained on.
 
-    python docs/make_images.py [--ttbar FILES] [--qcd FILES] [--flat FILES]
+    python docs/make_images.py [--ttbar FILES] [--qcd FILES] [--flat FILES] [--whole FILES]
 
-NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them. A report's picture is
+NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them; of ttbar with electrons, muons,
+photons and missing momentum after `--whole`. A report's picture is
 that of `docs/closure/cms-delphes-ak4.html` in Chromium, where this is installed.
 """
 
@@ -69,7 +70,7 @@ def photograph(page: Path, output: Path, browser: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name in ("--ttbar", "--qcd", "--flat"):
+    for name in ("--ttbar", "--qcd", "--flat", "--whole"):
         parser.add_argument(name, nargs="+", default=[])
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -83,6 +84,9 @@ def main() -> None:
         if arguments.flat:
             flat = plots("correct", "Flat QCD", arguments.flat, Path(name) / "flat")
             side_by_side([flat / "response.png"], IMAGES / "correction.png")
+        if arguments.whole:
+            whole = plots("fold", "ttbar", arguments.whole, Path(name) / "whole", "--objects")
+            side_by_side([whole / "muon_pt.png", whole / "met_pt.png"], IMAGES / "whole.png")
         vary(Path(name) / "varied")
     browser = shutil.which("chromium")
     if browser is None:

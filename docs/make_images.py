@@ -2,9 +2,9 @@
 
     python docs/make_images.py [--ttbar FILES] [--qcd FILES] [--flat FILES] [--whole FILES]
 
-NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them; of ttbar with electrons, muons,
-photons and missing momentum after `--whole`. A report's picture is
-that of `docs/closure/cms-delphes-ak4.html` in Chromium, where this is installed.
+NanoAOD-like files with gen and reco jets of R = 0.4, as `data/README.md` describes them; after `--whole` of ttbar, with
+electrons, muons, photons and missing momentum. A report's picture is that of `docs/closure/cms-delphes-ak4.html` in
+Chromium, where this is installed.
 """
 
 from __future__ import annotations

@@ -17,6 +17,11 @@ coffea-iqn train qcd="$atlas/qcd_train.root" qcdflat="$atlas/qcdflat_train.root"
   --detector "Delphes, ATLAS card, no pile-up, jet thresholds at 10 GeV" \
   --hidden 64 64 --steps 8000 --batch-size 2048 --check-every 500 --weight-decay 0.05 --output "$output/atlas-delphes-ak4" &
 wait
+mv "$output/cms-delphes-ak4" "$output/four"
+coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
+  wzjets="$full/wzjets_train.root" --share qcd=0.36 --share qcdflat=0.30 --share ttbar=0.20 --share wzjets=0.14 \
+  --extend "$output/four" --columns btag nCharged nNeutral chEF tau1 tau2 tau3 \
+  --hidden 64 64 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/cms-delphes-ak4"
 
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" qcd="$nano/qcd_train.root" qcdflat="$nano/qcdflat_train.root" ttbar="$nano/ttbar_train.root" \

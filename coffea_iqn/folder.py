@@ -283,9 +283,9 @@ class IQNFolder:
         Returns
         -------
         reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass,
-        what else the bundle draws (NaN where there is no gen jet), and genJetIdx, the place of each one's gen jet, or
-        −1; and matched_gen, that gen jet as it came in, or None. With variations there are, as of coffea's
-        `CorrectedJetsFactory`, JES.up and JES.down, jets as well, in the order of the nominal ones.
+        what else the bundle draws, and genJetIdx, the place of each one's gen jet, or −1; and matched_gen, that gen
+        jet as it came in, or None. With variations there are, as of coffea's `CorrectedJetsFactory`, JES.up and
+        JES.down, jets as well, in the order of the nominal ones.
 
         Raises
         ------

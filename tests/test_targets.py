@@ -131,6 +131,31 @@ def test_flags_and_atoms_at_both_ends_are_learnt_and_drawn_exactly():
     torch.testing.assert_close(again[rest, 1], tau[rest, 1], rtol=0, atol=2e-4)
 
 
+def test_whole_numbers_are_learnt_by_their_probabilities():
+    """However these step: a density of numbers with noise added would have to step as well."""
+    torch.manual_seed(0)
+    known = np.array([0.02, 0.5, 0.08, 0.4])
+    numbers = 1.0 + RNG(0).choice(4, 20_000, p=known)
+    numbers[:100] = 30.0  # so that a unit is little of the range
+    column = Column.of("n", numbers)
+    noisy = numbers + 0.999 * RNG(1).uniform(size=len(numbers))
+    z, x = (
+        torch.tensor(a, dtype=torch.float32) for a in (standardised([column], noisy[:, None]), numbers[:, None] * 0)
+    )
+    cell = [torch.tensor(column.encode(numbers + end, z), dtype=torch.float32) for end in (0.0, 1.0)]
+    low, high = (torch.full_like(z, end) for end in column.ends)
+    network = SplineIQN(1, 1, hidden=(4,))
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.03)
+    for _ in range(150):
+        optimiser.zero_grad()
+        network.tail_loss(x, z, (low, high), weights=(0.0,), cells={0: (cell[0], cell[1])}).backward()
+        optimiser.step()
+    with torch.no_grad():
+        drawn = network.sample(torch.rand(20_000, 1), x, lambda _, before: (low[:, 0], high[:, 0]))
+    shares = [(column.decode(drawn[:, 0], z) == n).double().mean().item() for n in (1, 2, 3, 4)]
+    np.testing.assert_allclose(shares, known, atol=0.015)
+
+
 def test_further_levels_leave_the_first_four_alone_and_are_new():
     keys = RNG(0).integers(0, 2**32, (100, 4), dtype=np.uint32)
     place = np.arange(100)

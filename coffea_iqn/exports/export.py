@@ -128,7 +128,7 @@ def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any
     model, n = graphs.model(emulator), emulator.network.n_targets
     few = jets.where(np.linspace(0, len(jets.gen) - 1, N_COMPARED).astype(int))
     # levels that fill the cube evenly: multiples of the roots of primes
-    roots = np.sqrt([2.0, 3.0, 5.0, 7.0, 11.0, 13.0, 17.0, 19.0][:n])
+    roots = np.sqrt([p for p in range(2, 20 * n) if all(p % q for q in range(2, p))][:n])
     tau = ((np.arange(1, len(few.gen) + 1)[:, None] * roots) % 1.0).clip(1e-4, 1.0 - 1e-4).astype(np.float32)
     given = few.gen, tau, few.context
     wanted, found = emulator.respond(*given, backend="torch")

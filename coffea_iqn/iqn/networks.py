@@ -334,7 +334,15 @@ class SplineIQN(AutoregressiveNetwork):
         del generator
         return self.tail_loss(x, y, bounds, weights=(0.0,) * self.n_targets)
 
-    def tail_loss(self, x: Tensor, y: Tensor, bounds: Bounds, *, weights: Sequence[float]) -> Tensor:
+    def tail_loss(
+        self,
+        x: Tensor,
+        y: Tensor,
+        bounds: Bounds,
+        *,
+        weights: Sequence[float],
+        cells: Mapping[int, Bounds] | None = None,
+    ) -> Tensor:
         """The training loss, and for each target a weight times the score of the tails.
 
         That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
@@ -345,6 +353,8 @@ class SplineIQN(AutoregressiveNetwork):
         ----------
         x, y, bounds: as of `loss`.
         weights: of the score of each target.
+        cells: of targets that are known no better than to lie between two values, these, (N,) each: whole numbers are
+            learnt by the probability between them, which a smooth law can have right however it steps.
         """
         total = y.new_zeros(())
         for k, weight in enumerate(weights):
@@ -363,11 +373,15 @@ class SplineIQN(AutoregressiveNetwork):
                 at_top = (y_k > high).to(y_k.dtype)
                 total = total + functional.binary_cross_entropy_with_logits(top, at_top, weight=rest)
                 rest, y_k = rest * (1.0 - at_top), torch.minimum(y_k, high)
-            at = torch.cat([torch.stack([low, *within.T, high], dim=1), y_k[:, None]], dim=1)
+            cell = (y_k,) if cells is None or k not in cells else cells[k]
+            at = torch.stack([low, *within.T, high, *cell], dim=1)
             z, slope = inverse(at, knots, *curve)
-            ends, z_y = z[:, :-1], z[:, -1]
+            ends, (z_y, *z_end) = z[:, : -len(cell)], z[:, -len(cell) :].T
             inside = torch.log(probability_between(ends[:, 0], ends[:, -1]))
-            log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
+            if z_end:
+                log_density = torch.log(probability_between(z_y, z_end[0]))
+            else:
+                log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
             total = total - (rest * (log_density - inside)).mean()
             if weight:
                 log_p = torch.log(probability_between(ends[:, :-1], ends[:, 1:])) - inside[:, None]

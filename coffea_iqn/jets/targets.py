@@ -123,8 +123,8 @@ class Column(NamedTuple):
     Attributes
     ----------
     name: what a field of jets is called that has it.
-    kind: "continuous"; "fraction", from 0 to 1; "count", whole numbers, which a network learns with a number from 0 to
-        1 added, and what is drawn is rounded down (L. Theis, A. van den Oord and M. Bethge, ICLR 2016); "flag", 0 or 1.
+    kind: "continuous"; "fraction", from 0 to 1; "count", whole numbers, those of a continuous law rounded down; "flag",
+        0 or 1.
     low, high: the least and the greatest value of what is no atom; of a count with its number added.
     mean, scale: standardisation of what a network learns.
     unit: of its logarithm, log(1 + (y − low) / unit); 0 where it learns y itself.

@@ -17,6 +17,7 @@ from torch import Tensor
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import ends_of, standardised
 from coffea_iqn.emulator.unmatched import beside, of_near
+from coffea_iqn.iqn.conditional import Bounds
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.network import ENDS, Network, hidden_of
 from coffea_iqn.iqn.networks import SplineIQN
@@ -26,7 +27,7 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import claim, continuous, split, with_mirrored, with_targets
+from coffea_iqn.training.emulators import MOST_OUTSIDE, claim, continuous, split, with_mirrored, with_targets
 from coffea_iqn.training.laws import HIDDEN
 from coffea_iqn.training.optimise import Fitted, Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
@@ -83,14 +84,15 @@ def extend(
     with_unmatched = emulator.unmatched is not None
     budget = Budget(settings.minutes, ["columns", "columns of unmatched jets"][: 1 + with_unmatched])
     course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
-    known, n = emulator.on(device), len(v.table)
+    known, n, no_tails = emulator.on(device), len(v.table), (0.0,) * len(columns)
     further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
 
-    def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
         with torch.no_grad():
             seen = inputs if known.origin is None else known.origin.with_origin(inputs)
         x = torch.cat([seen, target[:, :n]], dim=1)
-        return further.loss(x, target[:, n:], (least[:, n:], most[:, n:]), generator)
+        y, bounds = target[:, n:], (least[:, n:], most[:, n:])
+        return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
 
     rows = (
         with_targets(with_mirrored(learn) if settings.reflect else learn, variables),
@@ -132,9 +134,19 @@ def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[s
 
 
 def _never_above(column: Column, y: Floats, other: Column, of_other: Floats) -> bool:
-    """Whether no jet has more of a column than of another one, where neither is of whole numbers."""
-    whole = {"count", "flag"} & {column.kind, other.kind}
-    return not whole and bool((y <= of_other).all())
+    """Whether next to no jet has more of a column than of another one; of neither whole numbers, nor what has a top."""
+    able = column.top is None and not {"count", "flag"} & {column.kind, other.kind}
+    return able and bool((y > of_other).mean() < MOST_OUTSIDE)
+
+
+def _cells(columns: Sequence[Column], z: Tensor) -> dict[int, Bounds]:
+    """Between which standardised numbers those of counts lie, (N,) each, whatever was added to them."""
+    found = {}
+    for k, column in enumerate(columns):
+        if column.kind == "count":
+            number = column.decode(z[:, k].clamp(*column.ends), z)
+            found[k] = column.encode(number, z), column.encode(number + 1.0, z)
+    return found
 
 
 def _network(
@@ -181,9 +193,10 @@ def _learn_unmatched(
     bounds = np.array([column.ends for column in columns], dtype=np.float32).T
     ends = [torch.from_numpy(end) for end in bounds]
 
-    def loss(inputs: Tensor, target: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(inputs: Tensor, target: Tensor, _: torch.Generator) -> Tensor:
         least, most = (end.to(target.device).expand_as(target) for end in ends)
-        return network.loss(inputs, target, (least, most), generator)
+        no_tails = (0.0,) * len(columns)
+        return network.tail_loss(inputs, target, (least, most), weights=no_tails, cells=_cells(columns, target))
 
     every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
     held_out = lot < settings.holdout

@@ -41,7 +41,7 @@ from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.files.output import versions
 from coffea_iqn.files.reading import open_options
-from coffea_iqn.folding import Folding
+from coffea_iqn.folder.folding import Folding
 from coffea_iqn.histograms import filling
 from coffea_iqn.iqn.networks import IQNx4
 from coffea_iqn.numerics.uniforms import event_keys, levels

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from coffea_iqn.corrector import IQNCorrector
     from coffea_iqn.emulator.emulator import Emulator
     from coffea_iqn.events.identity import event_uniforms
-    from coffea_iqn.folder import IQNFolder
+    from coffea_iqn.folder import EventFolder, IQNFolder
     from coffea_iqn.unfolding import response
 
 __version__ = version("coffea-iqn")
@@ -28,7 +28,7 @@ if (
 
 _HOMES = {
     "Emulator": "coffea_iqn.emulator",
-    "EventFolder": "coffea_iqn.event_folder",
+    "EventFolder": "coffea_iqn.folder",
     "IQNCorrector": "coffea_iqn.corrector",
     "IQNFolder": "coffea_iqn.folder",
     "event_uniforms": "coffea_iqn.events.identity",

@@ -14,12 +14,12 @@ import numpy as np
 from coffea import processor
 
 from coffea_iqn import __version__, bundle
-from coffea_iqn.event_folder import check_whole, prompt_and_missing
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import equal_keys, event_weights
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.folder import Folded, IQNFolder
+from coffea_iqn.folder.events import check_whole, prompt_and_missing
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii

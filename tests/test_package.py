@@ -29,20 +29,20 @@ ALLOWED = {
     "closure": set(),
     "jets": {"numerics"},
     "iqn": {"numerics"},
-    "emulator": {"iqn", "jets", "numerics"},
-    "events": {"jets", "numerics"},
+    "objects": {"jets", "numerics"},
+    "emulator": {"iqn", "jets", "numerics", "objects"},
+    "events": {"jets", "numerics", "objects"},
     "files": {"events", "jets", "numerics", "ranges"},
     "variations": {"emulator", "jets", "numerics", "ranges"},
-    "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics", "ranges"},
-    "folding": {"emulator", "events", "jets", "numerics", "variations"},
-    "folder": {"bundle", "data", "emulator", "events", "folding", "iqn", "jets", "numerics", "ranges", "variations"},
+    "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics", "objects", "ranges"},
+    "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "objects", "ranges", "variations"},
     "corrector": {"bundle", "data", "emulator", "events", "folder", "jets", "numerics", "ranges"},
-    "histograms": {"files", "jets", "numerics"},
+    "histograms": {"files", "jets", "numerics", "objects"},
     "unfolding": {"events", "files", "folder", "histograms", "iqn", "jets", "numerics", "ranges"},
     "running": {"files", "numerics"},
     "plotting": {"closure", "files", "numerics"},
     "generation": {"files", "jets", "numerics", "ranges"},
-    "training": {"emulator", "files", "iqn", "jets", "numerics", "ranges"},
+    "training": {"emulator", "files", "iqn", "jets", "numerics", "objects", "ranges"},
     "exports": {"bundle", "data", "emulator", "events", "files", "iqn", "jets", "numerics", "ranges", "training"},
     "validation": {
         "closure",
@@ -192,7 +192,7 @@ def test_public_names():
 def test_names_of_the_package_are_frozen():
     public = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
     assert dir(coffea_iqn) == public
-    assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder"
+    assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder.jets"
     with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):
         coffea_iqn.IQNJet  # noqa: B018
 

@@ -22,7 +22,7 @@ from coffea_iqn.files.atomic import at_work, check_new, plain_names, whole_folde
 from coffea_iqn.files.inputs import Source, equal_events, first_jets
 from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import branch_patterns
-from coffea_iqn.folder import REPLICAS, SEED
+from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.histograms.root import write_histograms
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii

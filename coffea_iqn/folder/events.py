@@ -10,7 +10,7 @@ import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.names import Names
-from coffea_iqn.folder import Folded, IQNFolder, vectors
+from coffea_iqn.folder.jets import Folded, IQNFolder, vectors
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles

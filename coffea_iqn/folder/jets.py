@@ -1,4 +1,4 @@
-"""IQNFolder: jagged gen jets in, jagged reco jets out. The only place where awkward meets the emulator."""
+"""IQNFolder: jagged gen jets in, jagged reco jets out."""
 
 from __future__ import annotations
 
@@ -17,9 +17,6 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.emulator.marginals import Marginal
 from coffea_iqn.events.checks import (
-    MissingContextWarning,
-    OutsideDomainWarning,
-    PartOfEventWarning,
     check_level,
     check_valid,
     outside_domain,
@@ -30,7 +27,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
-from coffea_iqn.folding import Beside, Folding
+from coffea_iqn.folder.folding import Beside, Folding
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
@@ -41,14 +38,6 @@ from coffea_iqn.objects.kinds import COLUMNS, Found
 from coffea_iqn.ranges import GEV, Range, check_choice
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, SIDES, Asked, Draw, Size, asked_of
 
-__all__ = [
-    "FoldCounts",
-    "Folded",
-    "IQNFolder",
-    "MissingContextWarning",
-    "OutsideDomainWarning",
-    "PartOfEventWarning",
-]
 INVALID = ("raise", "drop")
 
 
@@ -332,7 +321,7 @@ class IQNFolder:
         ----------
         gen, events: as of calling the folder.
         jets: the same gen jets as a table, `events.flatten_jets(gen)`, where the caller has it.
-        objects: whether to draw whole events, as `event_folder.EventFolder` does.
+        objects: whether to draw whole events, as `EventFolder` does.
         """
         jets = flatten_jets(gen) if jets is None else jets
         if len(jets.counts) != len(events):

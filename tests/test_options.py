@@ -29,7 +29,7 @@ TAKES = {
     WORDS: taken
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
-        "--extend --columns --process --set --detector --label --reference-label --reference": TEXT,
+        "--extend --columns --process --lhe --hepmc --set --detector --label --reference-label --reference": TEXT,
         "--to --executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--direction --take": ONE_OF,
         "--name --share --select --identity --variations --ensemble": ONE_OF,

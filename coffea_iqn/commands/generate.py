@@ -1,8 +1,9 @@
-"""coffea-iqn generate: from a process to a file of gen jets."""
+"""coffea-iqn generate: from a process, or from events of others, to a file of gen jets."""
 
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from datetime import timedelta
 
@@ -24,19 +25,25 @@ EXAMPLES = """examples:
   coffea-iqn generate --process ttbar --events 10000 --output ttbar.root
   coffea-iqn generate --process qcd --pt-hat-min 100 --set "Beams:eCM = 13600" --events 10000 --output qcd.root
   coffea-iqn generate --process my.cmnd --events 10000 --seed 7 --workers 4 --output mine.root
+  coffea-iqn generate --lhe unweighted_events.lhe.gz --output showered.root
+  coffea-iqn generate --hepmc first.hepmc.gz second.hepmc.gz --output theirs.root
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What generate understands."""
-    parser.add_argument(
+    origin = parser.add_mutually_exclusive_group(required=True)
+    origin.add_argument(
         "--process",
         type=text,
-        required=True,
         metavar="PROCESS",
         help=f"{', '.join(PROCESSES)} (13 TeV proton-proton), or a file of Pythia's commands",
     )
-    parser.add_argument("--events", type=EVENTS, required=True, metavar="N")
+    origin.add_argument("--lhe", type=text, metavar="FILE", help="Les Houches events that Pythia showers; may be .gz")
+    origin.add_argument(
+        "--hepmc", type=text, nargs="+", default=[], metavar="FILE", help="whole events, HepMC3 or 2 in ascii; or .gz"
+    )
+    parser.add_argument("--events", type=EVENTS, metavar="N", help="how many (default: all of files)")
     parser.add_argument("--output", type=path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
     add_force_option(parser)
     parser.add_argument("--seed", type=SEEDS, default=1, help="of all that is random (default: %(default)s)")
@@ -77,15 +84,20 @@ def generate(arguments: argparse.Namespace) -> None:
         pt_hat_min=arguments.pt_hat_min,
         commands=tuple(arguments.set),
         substructure=arguments.substructure,
+        lhe=arguments.lhe,
+        hepmc=tuple(arguments.hepmc),
     )
     workers = loky.cpu_count() if arguments.workers is None else arguments.workers
     started = time.perf_counter()
     with _GeneratingProgress(settings, arguments) as progress:
         totals = generation.generate(settings, arguments.output, workers=workers, watch=progress.watch)
     rate = totals.events / (time.perf_counter() - started)
-    say(f"Events         {totals.events:,} of {settings.process}, {rate:,.0f} events/s")
+    say(f"Events         {totals.events:,} of {settings.name}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
-    say(f"Cross section  {totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb")
+    if totals.failed:
+        say(f"Not showered   {totals.failed:,} that Pythia failed with, which are left out")
+    known = math.isfinite(totals.cross_section)
+    say(f"Cross section  {f'{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb' if known else 'not in the files'}")
     say(f"Weights        {totals.sum_of_weights:.8g} in sum")
     say(f"File           {arguments.output}")
 
@@ -97,12 +109,13 @@ class _GeneratingProgress(Bars):
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
-            TextColumn("{task.completed:,.0f} of {task.total:,.0f} events  {task.fields[rate]}"),
+            TextColumn("{task.completed:,.0f}{task.fields[of]} events  {task.fields[rate]}"),
             TimeRemainingColumn(elapsed_when_finished=True),
         )
         super().__init__(*columns, arguments=arguments)
         self.n_events = settings.n_events
-        self.task = self.progress.add_task(settings.process, total=settings.n_events, rate="")
+        self.of = "" if settings.n_events is None else f" of {settings.n_events:,}"  # files do not say before they end
+        self.task = self.progress.add_task(settings.name, total=settings.n_events, rate="", of=self.of)
         self.begun: tuple[float, int] | None = None  # when there were first events, and how many
 
     def watch(self, n_done: int) -> None:
@@ -117,5 +130,6 @@ class _GeneratingProgress(Bars):
             return
         rate = n_since / seconds
         self.progress.update(self.task, rate=f"{rate:,.0f} events/s")
-        left = timedelta(seconds=round((self.n_events - n_done) / rate))
-        self.line(f"generate: {n_done:,} of {self.n_events:,} events, {rate:,.0f} events/s, {left} left")
+        seconds_left = None if self.n_events is None else (self.n_events - n_done) / rate
+        left = "" if seconds_left is None else f", {timedelta(seconds=round(seconds_left))} left"
+        self.line(f"generate: {n_done:,}{self.of} events, {rate:,.0f} events/s{left}")

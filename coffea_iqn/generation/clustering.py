@@ -121,7 +121,8 @@ def _directions(momentum: Floats) -> tuple[Floats, Floats, Floats]:
     """Pt, eta and phi."""
     px, py, pz = momentum[:, :3].T
     pt = np.hypot(px, py)
-    return pt, np.arcsinh(pz / pt), np.arctan2(py, px)
+    with np.errstate(divide="ignore"):  # eta is infinite along the beam, as of photons off electrons
+        return pt, np.arcsinh(pz / pt), np.arctan2(py, px)
 
 
 def _mass(momentum: Floats) -> Floats:

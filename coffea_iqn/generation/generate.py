@@ -1,35 +1,48 @@
-"""Blocks of events, each with its own seed, made in processes and written in their order."""
+"""Blocks of events, generated or from files, made in processes and written in their order."""
 
 from __future__ import annotations
 
 import signal
 import tempfile
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, wait
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from coffea_iqn.generation import hepmc, lhe
 from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
-from coffea_iqn.generation.pythia import cross_section, muted, next_particles, require, set_up, start
+from coffea_iqn.generation.hepmc import NoHistoryWarning
+from coffea_iqn.generation.listings import HEPMC, LES_HOUCHES, Listing, listings
+from coffea_iqn.generation.pythia import Particles, cross_section, muted, next_particles, require, set_up, start
 from coffea_iqn.generation.settings import Settings
 from coffea_iqn.generation.writing import COLLECTIONS, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
 
 BATCH = 100  # events in memory as Pythia records them: 16 MB
+RECORDS = 200  # events of HepMC that a process reads at a time: 50 MB of text
 AHEAD = 2  # blocks of each process that may wait for their turn to be written
 POLL_SECONDS = 0.5
-PACKAGES = ("coffea-iqn", "pythia8mc", "fastjet")
+
+WITHOUT_HISTORY = (
+    "{}: expected records with partons and the ancestors of leptons and photons, got some without: the output has "
+    "neither GenJet_partonFlavour nor prompt leptons and photons"
+)
+
+Made = Callable[[int], object]
 
 
 def generate(
     settings: Settings, output: Path, *, workers: int = 1, watch: Callable[[int], None] = lambda _: None
 ) -> Totals:
-    """Generate events and write them to a file, which is the same for any number of workers.
+    """Generate events, or take them from files, and write them to a file, the same for any number of workers.
 
     Parameters
     ----------
@@ -40,10 +53,12 @@ def generate(
 
     Raises
     ------
-    ValueError: for settings that Pythia does not know or does not start with, a missing extra, no workers.
+    ValueError: for settings that Pythia does not know or does not start with, a missing extra, no workers, files that
+        cannot be read.
     ChildProcessError: when a process ends of itself, as one does that the system kills.
     """
-    require()
+    packages = ["pythia8mc", "fastjet", *(["pyhepmc"] if settings.hepmc else [])]
+    require(packages)
     if workers < 1:
         msg = f"workers: expected 1 or more, got {workers}"
         raise ValueError(msg)
@@ -51,14 +66,30 @@ def generate(
         set_up(settings)  # mistakes show before processes start
     card = None if settings.card is None else settings.card.read_text(errors="replace")
     with written_whole(output, settings.seed) as writer:
-        for block in _in_order(settings, min(workers, settings.n_blocks), watch):
+        for block in _in_order(_jobs(settings), workers, watch):
+            if block.source == 0 and not writer.totals.events and set(block.collections) != set(COLLECTIONS):
+                warnings.warn(WITHOUT_HISTORY.format(settings.name), NoHistoryWarning, stacklevel=2)
             writer.extend(block)
-        made_by = {name: version(name) for name in PACKAGES}
-        writer.finish(asdict(settings) | {"card": card, "commands": settings.all_commands(), "versions": made_by})
+        made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
+        how = {"card": card, "commands": settings.all_commands(), "versions": made_by, "failed": writer.totals.failed}
+        writer.finish(asdict(settings) | how)
     return writer.totals
 
 
-def make_block(settings: Settings, number: int, made: Callable[[int], object] = lambda _: None) -> Block:
+def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
+    """What makes each block, in their order."""
+    if settings.hepmc:
+        for listing in listings(settings.hepmc, HEPMC, RECORDS, settings.n_events):
+            yield partial(read_block, settings, listing)
+    elif settings.lhe is not None:
+        for number, listing in enumerate(listings([settings.lhe], LES_HOUCHES, settings.block, settings.n_events)):
+            yield partial(shower_block, settings, number, listing)
+    else:
+        for number in range(settings.n_blocks):
+            yield partial(make_block, settings, number)
+
+
+def make_block(settings: Settings, number: int, made: Made = lambda _: None) -> Block:
     """Generate one block; `made` is told of each batch how many events it has."""
     n_events = settings.size(number)
     parts = []
@@ -66,18 +97,59 @@ def make_block(settings: Settings, number: int, made: Callable[[int], object] = 
         pythia = start(settings, number, said)
         for first in range(0, n_events, BATCH):
             particles = next_particles(pythia, min(BATCH, n_events - first), said)
-            jets = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
-            collections = dict(zip(COLLECTIONS, (jets, *prompt_particles(particles)), strict=True))
-            parts.append((particles.weight, collections, *missing_momentum(particles)))
-            made(len(particles.weight))
+            parts.append(_clustered(settings, particles, made))
         found = cross_section(pythia)
-    weight, collections_of_parts, pt, phi = zip(*parts, strict=True)
+    return _block(parts, number * settings.block + 1 + np.arange(n_events), found, number)
+
+
+def shower_block(settings: Settings, number: int, listing: Listing, made: Made = lambda _: None) -> Block:
+    """Shower Les Houches events; an event's number is its place in the file, from 1 on."""
+    found = lhe.cross_section(listing)
+    parts, places = [], []
+    with muted() as said, tempfile.TemporaryDirectory() as folder:
+        events = Path(folder) / "events.lhe"
+        events.write_bytes(listing.text)
+        pythia = start(settings, number, said, events)
+        for particles, place in lhe.showered(pythia, listing, BATCH, said):
+            parts.append(_clustered(settings, particles, made))
+            places.append(place)
+    place = np.concatenate(places)
+    return _block(parts, listing.place + 1 + place, found, listing.source, listing.n_events - len(place))
+
+
+def read_block(settings: Settings, listing: Listing, made: Made = lambda _: None) -> Block:
+    """Take events from records of HepMC; without history they say neither flavours nor what is prompt."""
+    with muted():
+        particles, number, found, is_known = hepmc.read(listing, set_up(settings).particleData)
+        block = _block([_clustered(settings, particles, made)], number, found, listing.source)
+    if is_known:
+        return block
+    counts, columns = block.collections["GenJet"]
+    columns = {name: column for name, column in columns.items() if name != "partonFlavour"}
+    return block._replace(collections={"GenJet": (counts, columns)})
+
+
+def _clustered(settings: Settings, particles: Particles, made: Made) -> tuple[Any, ...]:
+    """Weights, collections and missing momentum of some events."""
+    jets = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
+    collections = dict(zip(COLLECTIONS, (jets, *prompt_particles(particles)), strict=True))
+    made(len(particles.weight))
+    return particles.weight, collections, *missing_momentum(particles)
+
+
+def _block(
+    parts: Sequence[tuple[Any, ...]], number: Ints, found: tuple[float, float], source: int, n_failed: int = 0
+) -> Block:
+    """A block of the events that `_clustered` gives; the rest as of `Block`."""
+    weight, collections, pt, phi = zip(*parts, strict=True)
     return Block(
-        first=number * settings.block + 1,
+        number=number,
         weight=np.concatenate(weight),
-        collections={name: _joined([part[name] for part in collections_of_parts]) for name in COLLECTIONS},
+        collections={name: _joined([part[name] for part in collections]) for name in COLLECTIONS},
         missing=(np.concatenate(pt), np.concatenate(phi)),
         cross_section=found,
+        source=source,
+        n_failed=n_failed,
     )
 
 
@@ -87,20 +159,23 @@ def _joined(parts: Sequence[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:
     return np.concatenate(counts), {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
 
 
-def _in_order(settings: Settings, workers: int, watch: Callable[[int], None]) -> Iterator[Block]:
+def _in_order(
+    jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Callable[[int], None]
+) -> Iterator[Block]:
     """All blocks, made in processes, a few ahead of the one that is next."""
     import loky
 
+    first = list(islice(jobs, workers))  # no more processes than blocks
+    left = chain(first, jobs)
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / "done"
         done.touch()
-        pool = loky.ProcessPoolExecutor(max_workers=workers, initializer=_leave_interrupts_to_the_parent)
+        pool = loky.ProcessPoolExecutor(max_workers=max(len(first), 1), initializer=_leave_interrupts_to_the_parent)
         try:
             pending: deque[Any] = deque()
-            left = iter(range(settings.n_blocks))
             while True:
-                while len(pending) < AHEAD * workers and (number := next(left, None)) is not None:
-                    pending.append(pool.submit(_make_block_of_a_pool, settings, number, done))
+                while len(pending) < AHEAD * len(first) and (job := next(left, None)) is not None:
+                    pending.append(pool.submit(_run_in_a_pool, job, done))
                 if not pending:
                     break
                 while not wait([pending[0]], timeout=POLL_SECONDS).done:
@@ -114,10 +189,10 @@ def _in_order(settings: Settings, workers: int, watch: Callable[[int], None]) ->
             pool.shutdown(wait=True, kill_workers=True)
 
 
-def _make_block_of_a_pool(settings: Settings, number: int, done: Path) -> Block:
+def _run_in_a_pool(job: Callable[[Made], Block], done: Path) -> Block:
     """A block whose events leave a byte each in a file, so that the parent can count them."""
     with done.open("ab", buffering=0) as file:
-        return make_block(settings, number, lambda n: file.write(b"." * n))
+        return job(lambda n: file.write(b"." * n))
 
 
 def _leave_interrupts_to_the_parent() -> None:

@@ -7,7 +7,8 @@ import ctypes
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,19 +64,19 @@ class Particles(NamedTuple):
     prompt_code: Ints
 
 
-def require() -> None:
+def require(packages: Iterable[str]) -> None:
     """Look whether the extra is there.
 
     Raises
     ------
-    ValueError: when Pythia or FastJet is not installed.
+    ValueError: when a package of it is not installed.
     """
-    try:
-        import fastjet  # noqa: F401
-        import pythia8mc  # noqa: F401
-    except ImportError as error:
-        msg = f"generate: expected pythia8mc and fastjet: pip install 'coffea-iqn[generate]' ({error})"
-        raise ValueError(msg) from None
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError as error:
+            msg = f"generate: expected {', '.join(packages)}: pip install 'coffea-iqn[generate]' ({error})"
+            raise ValueError(msg) from None
 
 
 def set_up(settings: Settings) -> Any:
@@ -97,7 +98,7 @@ def set_up(settings: Settings) -> Any:
             msg = f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}"
             raise ValueError(msg)
     if pythia.mode("Beams:frameType") >= FROM_A_FILE:
-        msg = f"{settings.process}: expected events that Pythia generates, got Beams:frameType = 4, which reads a file"
+        msg = f"{settings.name}: expected events that Pythia generates, got Beams:frameType = 4: --lhe reads a file"
         raise ValueError(msg)
     return pythia
 
@@ -120,18 +121,25 @@ def _refuse(card: Path) -> None:
     raise ValueError(msg)
 
 
-def start(settings: Settings, block: int, said: Callable[[], str]) -> Any:
+def start(settings: Settings, block: int, said: Callable[[], str], events: Path | None = None) -> Any:
     """Make a Pythia and start it for a block of events; `said` tells what it printed.
+
+    Parameters
+    ----------
+    events: a file of Les Houches events; None where Pythia makes its own.
 
     Raises
     ------
     ValueError: when it does not start.
     """
     pythia = set_up(settings)
+    if events is not None:
+        pythia.settings.mode("Beams:frameType", FROM_A_FILE)
+        pythia.settings.word("Beams:LHEF", str(events))
     for command in ("Random:setSeed = on", f"Random:seed = {settings.pythia_seed(block)}"):
         pythia.readString(command)
     if not pythia.init():
-        msg = f"process {settings.process}: expected settings that Pythia starts with, got: {said()}"
+        msg = f"process {settings.name}: expected settings that Pythia starts with, got: {said()}"
         raise ValueError(msg)
     return pythia
 
@@ -147,34 +155,59 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
     if len(batch) < n_events:
         msg = f"Pythia: expected {n_events} events, got {len(batch)} in {ATTEMPTS * n_events:.0f} attempts: {said()}"
         raise ValueError(msg)
-    counts = ak.to_numpy(ak.num(batch.prt)).astype(np.int64)
-    flat = ak.flatten(batch.prt)
-    signed = ak.to_numpy(flat.id).astype(np.int64)
-    code, stable = np.abs(signed), ak.to_numpy(flat.status) > 0
-    momentum = np.stack([ak.to_numpy(flat.p[name]) for name in ("px", "py", "pz", "e")], axis=1)
-    event = np.repeat(np.arange(n_events), counts)
+    return particles_of(pythia, batch)
 
+
+def particles_of(pythia: Any, batch: ak.Array) -> Particles:
+    """What is needed of Pythia's events."""
+    flat = ak.flatten(batch.prt)
+    mother = ak.to_numpy(flat.mother1).astype(np.int64)
+    return needed(
+        pythia.particleData,
+        weight=ak.to_numpy(batch.info.weights[:, 0]).astype(np.float64),
+        counts=ak.to_numpy(ak.num(batch.prt)).astype(np.int64),
+        code=ak.to_numpy(flat.id).astype(np.int64),
+        stable=ak.to_numpy(flat.status) > 0,
+        momentum=np.stack([ak.to_numpy(flat.p[name]) for name in ("px", "py", "pz", "e")], axis=1),
+        mother=np.where(mother > 0, mother, -1),
+    )
+
+
+def needed(
+    data: Any, *, weight: Doubles, counts: Ints, code: Ints, stable: Bools, momentum: Doubles, mother: Ints
+) -> Particles:
+    """What is needed of whole records of events.
+
+    Parameters
+    ----------
+    data: Pythia's tables of particles.
+    weight: of each event, (events,).
+    counts: particles in each event, (events,).
+    code: of PDG, (particles,).
+    stable: which particles leave the event, (particles,).
+    momentum: px, py, pz, E [GeV], (particles, 4).
+    mother: the first mother of each, its place in the event, (particles,); −1 for none.
+    """
+    size, n_events = np.abs(code), len(counts)
+    event = np.repeat(np.arange(n_events), counts)
     # Pythia's tables are asked once for each kind of particle
-    kinds, kind = np.unique(code, return_inverse=True)
-    data = pythia.particleData
+    kinds, kind = np.unique(size, return_inverse=True)
     visible = np.array([data.isVisible(int(one)) for one in kinds], dtype=np.bool_)[kind]
     charged = np.array([data.chargeType(int(one)) != 0 for one in kinds], dtype=np.bool_)[kind]
     seen = np.flatnonzero(stable & visible)
-    parton = np.flatnonzero(((code >= 1) & (code <= HEAVIEST_QUARK)) | (code == GLUON))
-    mother = ak.to_numpy(flat.mother1).astype(np.int64)
-    candidate = stable & np.isin(code, CODES)
-    prompt = np.flatnonzero(without_hadrons(candidate, signed, np.where(mother > 0, mother, -1), counts))
+    parton = np.flatnonzero(((size >= 1) & (size <= HEAVIEST_QUARK)) | (size == GLUON))
+    prompt = np.flatnonzero(without_hadrons(stable & np.isin(size, CODES), code, mother, counts))
     return Particles(
-        weight=ak.to_numpy(batch.info.weights[:, 0]).astype(np.float64),
+        weight=weight,
         counts=np.bincount(event[seen], minlength=n_events),
         momentum=momentum[seen],
         charged=charged[seen],
         parton_counts=np.bincount(event[parton], minlength=n_events),
         parton_momentum=momentum[parton],
-        parton_code=code[parton].astype(np.int64),
+        parton_code=size[parton],
         prompt_counts=np.bincount(event[prompt], minlength=n_events),
         prompt_momentum=momentum[prompt],
-        prompt_code=signed[prompt],
+        prompt_code=code[prompt],
     )
 
 

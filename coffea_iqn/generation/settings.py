@@ -1,4 +1,4 @@
-"""Which events are generated: processes by name, cards, seeds."""
+"""Which events are generated: processes by name, cards, files of events, seeds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Settings:
     """Which events are generated, and what is kept of them.
 
     process: one of PROCESSES (13 TeV proton-proton, Monash), or the path of a file of Pythia's commands.
-    n_events: how many.
+    n_events: how many; None for all of files.
     seed: of all that is random; the luminosityBlock of the events.
     radius: of the anti-kt jets.
     pt_min: least pt of a jet [GeV].
@@ -50,14 +50,16 @@ class Settings:
     commands: more of Pythia's, such as "Beams:eCM = 13600", which are read last.
     substructure: whether to compute N-subjettiness.
     block: events that share a seed of Pythia.
+    lhe: the path of a file of Les Houches events that Pythia showers, instead of a process.
+    hepmc: paths of files of whole events, instead of a process.
 
     Raises
     ------
     ValueError: for what cannot be generated.
     """
 
-    process: str
-    n_events: int
+    process: str | None = None
+    n_events: int | None = None
     seed: int = 1
     radius: float = 0.4
     pt_min: float = 10.0
@@ -65,9 +67,24 @@ class Settings:
     commands: tuple[str, ...] = ()
     substructure: bool = False
     block: int = BLOCK
+    lhe: str | None = None
+    hepmc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.process not in PROCESSES and not Path(self.process).is_file():
+        if (self.process is not None) + (self.lhe is not None) + bool(self.hepmc) != 1:
+            msg = "events: expected one of a process, a file of Les Houches events and files of HepMC"
+            raise ValueError(msg)
+        for path in self.files:
+            if not Path(path).exists() or Path(path).is_dir():
+                msg = f"{path}: expected a file of events, found {'a folder' if Path(path).is_dir() else 'none'}"
+                raise FileNotFoundError(msg)
+        if self.files and self.pt_hat_min is not None:
+            msg = f"pt_hat_min: expected none where events come from files, got {self.pt_hat_min:g}"
+            raise ValueError(msg)
+        if self.process is not None and self.n_events is None:
+            msg = f"n_events: expected {EVENTS} of a process, got none"
+            raise ValueError(msg)
+        if self.process is not None and self.process not in PROCESSES and not Path(self.process).is_file():
             msg = (
                 f"process: expected one of {', '.join(PROCESSES)} or a file of Pythia's commands, got {self.process!r}"
             )
@@ -81,26 +98,44 @@ class Settings:
         GEV_ABOVE_ZERO.check(pt_min=self.pt_min, pt_hat_min=self.pt_hat_min)
 
     @property
+    def files(self) -> tuple[str, ...]:
+        """Paths of files that events come from."""
+        return self.hepmc if self.lhe is None else (self.lhe,)
+
+    @property
+    def name(self) -> str:
+        """Of where the events come from."""
+        return self.process or ", ".join(Path(path).name for path in self.files)
+
+    @property
     def n_blocks(self) -> int:
-        """Number of blocks."""
-        return -(-self.n_events // self.block)
+        """Number of blocks of a process; 0 where files tell."""
+        return -(-(self.n_events or 0) // self.block)
 
     def size(self, block: int) -> int:
-        """Events of a block; the last one may have less than the others."""
-        return min(self.block, self.n_events - block * self.block)
+        """Events of a block of a process; the last one may have less than the others."""
+        return min(self.block, (self.n_events or 0) - block * self.block)
 
     def pythia_seed(self, block: int) -> int:
-        """Pythia's seed for a block: another one for each block of each seed."""
+        """Pythia's seed for a block: another one for each block of each seed.
+
+        Raises
+        ------
+        ValueError: for a block that has none.
+        """
+        if block >= BLOCKS_PER_SEED:
+            msg = f"{self.name}: expected at most {BLOCKS_PER_SEED * self.block:,} events for a seed, got more"
+            raise ValueError(msg)
         return 1 + self.seed * BLOCKS_PER_SEED + block
 
     @property
     def card(self) -> Path | None:
-        """The file of Pythia's commands; None for a process by name."""
-        return None if self.process in PROCESSES else Path(self.process)
+        """The file of Pythia's commands; None for a process by name, or files."""
+        return None if self.process is None or self.process in PROCESSES else Path(self.process)
 
     def all_commands(self) -> list[str]:
         """Pythia's commands but for those of a card and the seed, in their order."""
-        process = PROCESSES.get(self.process)
+        process = PROCESSES.get(self.process or "")
         commands = [] if process is None else ["Beams:eCM = 13000", *process.commands]
         default = None if process is None else process.pt_hat_min
         pt_hat_min = default if self.pt_hat_min is None else self.pt_hat_min

@@ -33,22 +33,26 @@ WHOLE = dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8) | {"p
 
 
 class Block(NamedTuple):
-    """Some events with consecutive numbers.
+    """Some events, one after the other.
 
     Attributes
     ----------
-    first: number of the first one.
+    number: of each event, (events,).
     weight: of each event, (events,).
     collections: of `COLLECTIONS`, how many each event has, (events,), and columns of all in a row.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events,) each.
-    cross_section: and its statistical uncertainty [pb], as found with these events.
+    cross_section: and its statistical uncertainty [pb], as known after these events; NaN where it is not.
+    source: of what that is the cross section: the last word on a source counts, for all of its events.
+    n_failed: events that Pythia could not shower.
     """
 
-    first: int
+    number: Ints
     weight: Floats
     collections: dict[str, tuple[Ints, Columns]]
     missing: tuple[Floats, Floats]
     cross_section: tuple[float, float]
+    source: int
+    n_failed: int = 0
 
 
 class Totals(NamedTuple):
@@ -58,7 +62,9 @@ class Totals(NamedTuple):
     ----------
     events, gen_jets: how many.
     sum_of_weights, sum_of_squares: of the events' weights and of their squares.
-    cross_section, uncertainty: of the process, and its statistical uncertainty [pb].
+    cross_section, uncertainty: of the process, and its statistical uncertainty [pb]; NaN where a file does not say.
+    failed: events that Pythia could not shower, which are not there.
+    source, before: of the last block; events, cross section and uncertainty of all sources before it.
     """
 
     events: int = 0
@@ -67,19 +73,27 @@ class Totals(NamedTuple):
     sum_of_squares: float = 0.0
     cross_section: float = 0.0
     uncertainty: float = 0.0
+    failed: int = 0
+    source: int = -1
+    before: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def plus(self, block: Block) -> Totals:
-        """The totals with one more block, whose cross section counts as much as it has events."""
+        """The totals with one more block; the cross section of a source counts as much as it has events."""
         events = self.events + len(block.weight)
-        old, new = self.events / events, len(block.weight) / events
+        is_same = block.source == self.source
+        before = self.before if is_same else (self.events, self.cross_section, self.uncertainty)
+        old, new = before[0] / events, 1.0 - before[0] / events
         value, uncertainty = block.cross_section
         return Totals(
             events=events,
             gen_jets=self.gen_jets + int(block.collections["GenJet"][0].sum()),
             sum_of_weights=self.sum_of_weights + math.fsum(block.weight),
             sum_of_squares=self.sum_of_squares + math.fsum(block.weight**2),
-            cross_section=old * self.cross_section + new * value,
-            uncertainty=math.hypot(old * self.uncertainty, new * uncertainty),
+            cross_section=old * before[1] + new * value,
+            uncertainty=math.hypot(old * before[2], new * uncertainty),
+            failed=self.failed + block.n_failed,
+            source=block.source,
+            before=before,
         )
 
 
@@ -90,14 +104,22 @@ class Writer:
         self.file = file
         self.seed = seed
         self.totals = Totals()
+        self.types: dict[str, str] = {}
+        self.run, self.last = RUN, -1  # of the last event
 
     def extend(self, block: Block) -> None:
-        """Write one more block."""
-        n_events = len(block.weight)
+        """Write one more block; another run begins where numbers do not grow, so that no two events are the same.
+
+        Raises
+        ------
+        ValueError: for a block that knows more of its jets than the ones before, or less.
+        """
+        run = self.run + np.cumsum(np.diff(block.number, prepend=self.last) <= 0)
+        self.run, self.last = int(run[-1]), int(block.number[-1])
         values = {
-            "run": np.full(n_events, RUN),
-            "luminosityBlock": np.full(n_events, self.seed),
-            "event": np.arange(block.first, block.first + n_events),
+            "run": run,
+            "luminosityBlock": np.full(len(run), self.seed),
+            "event": block.number,
             "genWeight": block.weight,
             "GenMET_pt": block.missing[0],
             "GenMET_phi": block.missing[1],
@@ -108,8 +130,13 @@ class Writer:
             stored = {field: _stored(field, column) for field, column in fields.items()}
             types[name] = f"var * {{{', '.join(f'{field}: {column.dtype}' for field, column in stored.items())}}}"
             columns[name] = ak.zip({field: ak.unflatten(column, counts) for field, column in stored.items()})
-        if "Events" not in self.file:
+        if not self.types:
             self.file.mktree("Events", types)
+            self.types = types
+        if types != self.types:
+            names = {name for name in COLLECTIONS if types.get(name) != self.types.get(name)}
+            msg = f"event {self.last}: expected the partons and ancestors of all events, or of none, got {names}"
+            raise ValueError(msg)
         self.file["Events"].extend(columns)
         self.totals = self.totals.plus(block)
 
@@ -121,9 +148,10 @@ class Writer:
             "genEventCount": np.array([totals.events], dtype=np.int64),
             "genEventSumw": np.array([totals.sum_of_weights]),
             "genEventSumw2": np.array([totals.sum_of_squares]),
-            "crossSection": np.array([totals.cross_section]),
-            "crossSectionError": np.array([totals.uncertainty]),
         }
+        if math.isfinite(totals.cross_section):
+            runs["crossSection"] = np.array([totals.cross_section])
+            runs["crossSectionError"] = np.array([totals.uncertainty])
         self.file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
         self.file["generation"] = json.dumps(dict(settings))
 

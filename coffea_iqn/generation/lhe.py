@@ -1,0 +1,76 @@
+"""Les Houches events: what a file says of all of them, and what Pythia makes of each."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import awkward as ak
+import numpy as np
+
+from coffea_iqn.generation.listings import Listing
+from coffea_iqn.generation.pythia import Particles, particles_of
+from coffea_iqn.numerics.arrays import Ints
+
+AS_THEY_ARE = (3, 4)  # values of |IDWTUP|; with others Pythia takes and leaves events by their weights
+
+
+def cross_section(listing: Listing) -> tuple[float, float]:
+    """The sum of XSECUP of the processes, and of XERRUP in quadrature [pb]; NaN where the file does not know.
+
+    E. Boos et al., hep-ph/0109068; J. Alwall et al., Comput. Phys. Commun. 176 (2007) 300.
+
+    Raises
+    ------
+    ValueError: for a head that is none, or says that the events are yet to be unweighted.
+    """
+    found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
+    try:
+        first, *lines = (found[1] if found else b"").decode().replace("D", "E").strip().splitlines()
+        *_, strategy, n_processes = map(int, first.split()[:10][-2:])
+        values = np.array([line.split()[:2] for line in lines[:n_processes]], dtype=np.float64)
+        total, error = float(values[:, 0].sum()), float(np.hypot.reduce(values[:, 1]))
+    except (ValueError, IndexError):
+        msg = f"{listing.path}: expected <init> with a line of ten numbers and one of four for each process"
+        raise ValueError(msg) from None
+    if abs(strategy) not in AS_THEY_ARE:
+        msg = f"{listing.path}: expected weights that hold as they are, IDWTUP of ±3 or ±4, got {strategy}"
+        raise ValueError(msg)
+    return (total, error) if total else (math.nan, math.nan)
+
+
+def showered(
+    pythia: Any, listing: Listing, batch: int, said: Callable[[], str]
+) -> Iterator[tuple[Particles, Ints]]:
+    """Shower and hadronise each event of a file that Pythia was started with, once.
+
+    Yields
+    ------
+    Particles of up to `batch` events, and the place of each in the listing; what Pythia fails with is left out.
+
+    Raises
+    ------
+    ValueError: when Pythia cannot read an event, or fails with all.
+    """
+    done: list[Any] = []
+    places: list[int] = []
+    n_read = n_made = 0
+    while n_read < listing.n_events and not pythia.infoPython().atEndOfFile():
+        one = pythia.nextBatch(1, "none")
+        n_read = pythia.infoPython().nTried(0)  # two where it gave up the first one before its shower
+        if not ak.is_none(one, axis=0)[0]:
+            done.append(one)
+            places.append(n_read - 1)
+        if done and (len(done) == batch or n_read == listing.n_events):
+            yield particles_of(pythia, ak.drop_none(ak.concatenate(done), axis=0)), np.array(places)
+            n_made += len(done)
+            done, places = [], []
+    where = f"{listing.path}: events {listing.place + 1} to {listing.place + listing.n_events}"
+    if n_read < listing.n_events:
+        msg = f"{where}: expected {listing.n_events} that Pythia can read, got {n_read}: {said()}"
+        raise ValueError(msg)
+    if not n_made:
+        msg = f"{where}: expected some that Pythia can shower, got none: {said()}"
+        raise ValueError(msg)

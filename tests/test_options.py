@@ -60,9 +60,13 @@ def parser_of(command):
     return cli.parser(command)
 
 
-def options_of(command):
+def subparser_of(command):
     parsers = next(a for a in parser_of(command)._actions if isinstance(a, argparse._SubParsersAction))
-    return parsers.choices[command]._actions
+    return parsers.choices[command]
+
+
+def options_of(command):
+    return subparser_of(command)._actions
 
 
 def all_options():
@@ -74,9 +78,12 @@ def all_options():
     ]
 
 
-def needed(command):
-    """What the command cannot be without, as few words as will do."""
+def needed(command, option):
+    """What the command cannot be without beside an option, as few words as will do."""
     required = [action for action in options_of(command) if action.required]
+    for group in subparser_of(command)._mutually_exclusive_groups:
+        given = [name for action in group._group_actions for name in action.option_strings]
+        required += group._group_actions[: group.required and option not in given]
     return [word for a in required for word in (*a.option_strings[-1:], next(iter(a.choices or "1")))]
 
 
@@ -85,7 +92,7 @@ def test_every_option_takes_what_it_means_and_refuses_the_rest_in_a_line(command
     takes = OWN.get((command, option), TAKES.get(option))
     assert takes is not None, f"{option} is not in the table"
     for nonsense in NONSENSE:
-        words = [command, *needed(command), f"{option}={nonsense}"]
+        words = [command, *needed(command, option), f"{option}={nonsense}"]
         if nonsense in takes:
             parser_of(command).parse_args(words)
             continue

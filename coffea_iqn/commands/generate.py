@@ -96,8 +96,8 @@ def generate(arguments: argparse.Namespace) -> None:
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
     if totals.failed:
         say(f"Not showered   {totals.failed:,} that Pythia failed with, which are left out")
-    known = math.isfinite(totals.cross_section)
-    say(f"Cross section  {f'{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb' if known else 'not in the files'}")
+    found = f"{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb"
+    say(f"Cross section  {found if math.isfinite(totals.cross_section) else 'not in the files'}")
     say(f"Weights        {totals.sum_of_weights:.8g} in sum")
     say(f"File           {arguments.output}")
 

@@ -159,9 +159,7 @@ def _joined(parts: Sequence[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:
     return np.concatenate(counts), {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
 
 
-def _in_order(
-    jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Callable[[int], None]
-) -> Iterator[Block]:
+def _in_order(jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Callable[[int], None]) -> Iterator[Block]:
     """All blocks, made in processes, a few ahead of the one that is next."""
     import loky
 

@@ -54,7 +54,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
             record = pyhepmc.GenEventData()
             event.write_data(record)
             numbers.append(event.event_number)
-            weights.append(event.weights[0] if len(event.weights) else 1.0)
+            weights.append(event.weights[0] if len(event.weights) else None)
             records.append(record.particles)
             mothers.append(_mothers(record))
             found = event.cross_section
@@ -62,15 +62,16 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     if len(records) < listing.n_events:
         msg = f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}"
         raise ValueError(msg)
+    if None in weights and b"\nW " in listing.text.partition(b"\nE ")[2]:  # as of one that is not a number
+        msg = f"{where}: expected finite weights, got some that pyhepmc cannot read"
+        raise ValueError(msg)
     flat = np.concatenate(records)
     momentum = np.stack([flat[name] for name in ("px", "py", "pz", "e")], axis=1)
     code, stable, mother = flat["pid"].astype(np.int64), flat["status"] == STABLE, np.concatenate(mothers)
-    number, weight = np.array(numbers, dtype=np.int64), np.array(weights, dtype=np.float64)
+    number, weight = np.array(numbers, dtype=np.int64), np.array([1.0 if one is None else one for one in weights])
     counts = np.array([len(record) for record in records], dtype=np.int64)
     _check(listing.path, data, number, weight, counts, code, stable, momentum)
-    particles = needed(
-        data, weight=weight, counts=counts, code=code, stable=stable, momentum=momentum, mother=mother
-    )
+    particles = needed(data, weight=weight, counts=counts, code=code, stable=stable, momentum=momentum, mother=mother)
     known = len(particles.parton_code) > 0 and bool(np.all(mother[stable & np.isin(np.abs(code), CODES)] >= 0))
     return particles, number, cross_section, known
 

@@ -41,9 +41,7 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     return (total, error) if total else (math.nan, math.nan)
 
 
-def showered(
-    pythia: Any, listing: Listing, batch: int, said: Callable[[], str]
-) -> Iterator[tuple[Particles, Ints]]:
+def showered(pythia: Any, listing: Listing, batch: int, said: Callable[[], str]) -> Iterator[tuple[Particles, Ints]]:
     """Shower and hadronise each event of a file that Pythia was started with, once.
 
     Yields

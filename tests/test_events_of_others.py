@@ -1,0 +1,277 @@
+"""HepMC and Les Houches events to gen jets, as Pythia's own: the files are written here, from what Pythia makes."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+from dataclasses import replace
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+
+from coffea_iqn.generation import NoHistoryWarning, Settings, generate
+from coffea_iqn.generation.generate import make_block
+from coffea_iqn.generation.pythia import muted, start
+from conftest import one_error, run, undrawn
+
+pytest.importorskip("fastjet")
+pythia8mc = pytest.importorskip("pythia8mc")
+pyhepmc = pytest.importorskip("pyhepmc")
+
+TTBAR = Settings("ttbar", 6, seed=3, substructure=True)
+HARD = ("Beams:eCM = 13000", "PartonLevel:all = off", "Print:quiet = on")
+MUONS = ("WeakSingleBoson:ffbar2gmZ = on", "23:onMode = off", "23:onIfAny = 13", "PhaseSpace:mHatMin = 60")
+
+
+def record_of(pythia, number):
+    """One of Pythia's events as HepMC has it: particles, and vertices of all that have the same mothers."""
+    event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+    event.event_number = number
+    theirs = [pythia.event[i] for i in range(pythia.event.size())]
+    mine = [pyhepmc.GenParticle((p.px(), p.py(), p.pz(), p.e()), p.id(), p.statusHepMC()) for p in theirs]
+    vertices = []
+    for there, here in zip(theirs[1:], mine[1:], strict=True):
+        mothers = [mine[m] for m in there.motherList() if m > 0]
+        if not mothers:
+            continue
+        if mothers[0].end_vertex is None:
+            vertices.append(pyhepmc.GenVertex())
+            for mother in mothers:
+                vertices[-1].add_particle_in(mother)
+        mothers[0].end_vertex.add_particle_out(here)
+    event.add_tree(mine[1:3])
+    event.weights = [0.5 + number, 7.0]
+    found = pyhepmc.GenCrossSection()
+    event.cross_section = found
+    found.set_cross_section(800.0 + number, 20.0)
+    return event
+
+
+@pytest.fixture(scope="module")
+def theirs(tmp_path_factory):
+    """The same events as HepMC3, HepMC2 in MeV and compressed, and final particles alone."""
+    folder = tmp_path_factory.mktemp("hepmc")
+    with muted() as said:
+        pythia, records = start(TTBAR, 0, said), []
+        while len(records) < TTBAR.n_events:
+            if pythia.next():
+                records.append(record_of(pythia, 10 + len(records)))
+    pyhepmc.Setup.print_warnings = False  # that HepMC2 is old
+    write(folder / "gev.hepmc", records)
+    for record in records:
+        record.set_units(pyhepmc.Units.MEV, pyhepmc.Units.CM)
+    write(folder / "mev.hepmc2", records, format="HepMC2")
+    (folder / "mev.hepmc2.gz").write_bytes(gzip.compress((folder / "mev.hepmc2").read_bytes()))
+    finals = []
+    for record in records:
+        finals.append(pyhepmc.GenEvent(pyhepmc.Units.MEV, pyhepmc.Units.CM))
+        for p in record.particles:
+            if p.status == 1:
+                finals[-1].add_particle(pyhepmc.GenParticle(p.momentum, p.pid, p.status))
+    write(folder / "finals.hepmc", finals)
+    return folder
+
+
+def write(path, records, **options):
+    with pyhepmc.open(path, "w", **options) as file:
+        for record in records:
+            file.write(record)
+
+
+@pytest.fixture(scope="module")
+def ours():
+    return make_block(TTBAR, 0)
+
+
+def made_of(tmp_path, *files, **options):
+    output = tmp_path / "out.root"
+    generate(Settings(hepmc=tuple(map(str, files)), substructure=True, **options), output, workers=2)
+    with uproot.open(output) as file:
+        return file["Events"].arrays(), file["Runs"].arrays(library="np"), json.loads(file["generation"])
+
+
+@pytest.mark.parametrize("name", ["gev.hepmc", "mev.hepmc2.gz"])
+def test_records_give_what_pythia_gives(theirs, ours, tmp_path, name):
+    events, runs, how = made_of(tmp_path, theirs / name)
+    assert events.event.tolist() == list(range(10, 16))
+    assert events.genWeight.tolist() == [10.5, 11.5, 12.5, 13.5, 14.5, 15.5]
+    assert (runs["crossSection"].item(), runs["crossSectionError"].item()) == (815.0, 20.0)
+    assert "pyhepmc" in how["versions"]
+    for collection, (counts, columns) in ours.collections.items():
+        assert events[f"n{collection}"].tolist() == counts.tolist()
+        for field, column in columns.items():
+            there = ak.to_numpy(ak.flatten(events[f"{collection}_{field}"]))
+            np.testing.assert_allclose(there, column.astype(there.dtype), rtol=1e-5, atol=2e-5, err_msg=field)
+    assert ours.collections["GenDressedLepton"][0].sum() > 1
+    np.testing.assert_allclose(events.GenMET_pt, ours.missing[0], rtol=1e-5, atol=1e-5)
+
+
+def test_no_two_events_are_the_same(theirs, tmp_path):
+    both = tmp_path / "both.hepmc"
+    both.write_bytes(2 * (theirs / "gev.hepmc").read_bytes())
+    events, runs, _ = made_of(tmp_path, both, theirs / "mev.hepmc2", n_events=15, seed=4)
+    assert events.run.tolist() == 6 * [1] + 6 * [2] + 3 * [3]
+    assert events.event.tolist() == [10, 11, 12, 13, 14, 15, 10, 11, 12, 13, 14, 15, 10, 11, 12]
+    assert set(events.luminosityBlock.tolist()) == {4}
+    assert runs["crossSection"].item() == pytest.approx((6 * 815.0 + 6 * 815.0 + 3 * 812.0) / 15)
+    assert runs["crossSectionError"].item() == pytest.approx(np.hypot(np.hypot(6 * 20, 6 * 20), 3 * 20) / 15)
+
+
+def test_without_history_nothing_is_said_of_flavour(theirs, ours, tmp_path):
+    with pytest.warns(NoHistoryWarning, match="neither GenJet_partonFlavour nor prompt"):
+        events, runs, _ = made_of(tmp_path, theirs / "finals.hepmc")
+    assert not {"GenJet_partonFlavour", "nGenDressedLepton", "nGenIsolatedPhoton"} & set(events.fields)
+    assert events.nGenJet.tolist() == ours.collections["GenJet"][0].tolist()
+    assert "crossSection" not in runs
+
+
+def test_an_event_without_weights_weighs_one(theirs, tmp_path):
+    path = tmp_path / "unweighted.hepmc"
+    path.write_bytes(re.sub(rb"\n[WN] .*", b"", (theirs / "gev.hepmc").read_bytes()))
+    assert set(made_of(tmp_path, path)[0].genWeight.tolist()) == {1.0}
+
+
+WRONG = {
+    "unit": (rb"^U GEV", b"U TEV", "expected a line of units with each, as 'U GEV MM', got 0"),
+    "beginning": (rb"^HepMC::Asciiv3-START.*", b"", "expected a file of HepMC3 or HepMC2 in ascii, got another one"),
+    "end": (rb"^HepMC::Asciiv3-END.*", b"", "got one that stops before its end"),
+    "events": (rb"^E (?s:.)*(?=HepMC)", b"", "expected events, got a file of HepMC3 or HepMC2 in ascii without any"),
+    "line": (rb"^P 9 .*", b"P 9 nonsense", "expected 6 that pyhepmc can read, got 0"),
+    "stable": (rb" 1$", b" 2", "event 10: expected stable particles, of status 1, got none"),
+    "code": (rb"^(P \d+ \S+) 22 (.* 1)$", rb"\1 9900099 \2", "got 9900099: --set '9900099:new = ...' says what it is"),
+    "momentum": (rb"^(P \d+ \S+ \S+) \S+ (.* 1)$", rb"\1 nan \2", "event 10: expected finite momenta, got [nan"),
+    "weight": (rb"^W 1.*", b"W nan 1", "expected finite weights, got some that pyhepmc cannot read"),
+    "number": (rb"^E 10 ", b"E -2 ", "event -2: expected a number of 0 or more, got -2"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_records(theirs, tmp_path, capfd, what):
+    pattern, new, message = WRONG[what]
+    path = tmp_path / "wrong.hepmc"
+    path.write_bytes(re.sub(pattern, new, (theirs / "gev.hepmc").read_bytes(), flags=re.MULTILINE))
+    assert run("generate", "--hepmc", path, "--workers", 1, "--output", tmp_path / "out.root") == 2
+    error = one_error(capfd)
+    assert "wrong.hepmc" in error
+    assert message in error
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--hepmc", "none.hepmc"), "none.hepmc: expected a file of events, found none"),
+        (("--lhe", "."), ".: expected a file of events, found a folder"),
+        (("--lhe", "cut.lhe.gz"), "cut.lhe.gz: expected a compressed file that is whole"),
+        (("--lhe", "cut.lhe.gz", "--pt-hat-min", 5), "pt_hat_min: expected none where events come from files, got 5"),
+        (("--process", "qcd"), "n_events: expected a whole number from 1 to 10000000 of a process, got none"),
+    ],
+)
+def test_wrong_arguments(tmp_path, capsys, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cut.lhe.gz").write_bytes(gzip.compress(b"<LesHouchesEvents>")[:-9])
+    assert run("generate", *arguments, "--workers", 1, "--output", "out.root") == 2
+    assert message in one_error(capsys)
+    assert not (tmp_path / "out.root").exists()
+
+
+def les_houches(commands, n_events, *, strategy=3, weights=None):
+    """Hard processes of Pythia as a Les Houches file of text, with 500 ± 2 and 10 ± 1 pb of two processes."""
+    pythia = pythia8mc.Pythia("", False)
+    assert all(pythia.readString(command) for command in (*HARD, *commands))
+    assert pythia.init()
+    head = f"2212 2212 6500. 6500. 0 0 247000 247000 {strategy} 2\n500. 2. 1. 1\n1.0D+01 1. 1. 2\n"
+    text = f'<LesHouchesEvents version="3.0">\n<init>\n{head}</init>\n'
+    for weight in [1.0] * n_events if weights is None else weights:
+        assert pythia.next()
+        rows = [pythia.process[i] for i in range(3, pythia.process.size())]
+        text += f"<event>\n{len(rows)} 1 {weight} 91. 7.8e-3 0.118\n"
+        for p in rows:
+            status = {21: -1, 22: 2, 23: 1}[p.statusAbs()]
+            mothers = f"{max(p.mother1() - 2, 0)} {max(p.mother2() - 2, 0)} {p.col()} {p.acol()}"
+            momentum = " ".join(f"{x:.10e}" for x in (p.px(), p.py(), p.pz(), p.e(), p.m()))
+            text += f"{p.id()} {status} {mothers} {momentum} 0. 9.\n"
+        text += "</event>\n"
+    return text + "</LesHouchesEvents>\n"
+
+
+@pytest.fixture(scope="module")
+def muons():
+    return les_houches(MUONS, 8)
+
+
+def shower(path, output, *arguments):
+    assert run("generate", "--lhe", path, "--output", output, *arguments) == 0
+    with uproot.open(output) as file:
+        return file["Events"].arrays(), file["Runs"].arrays(library="np")
+
+
+def test_les_houches_events_are_showered_with_their_weights(tmp_path, capsys):
+    weights = [-500.0, 510.0, 1530.0]
+    path = tmp_path / "events.lhe.gz"
+    path.write_bytes(gzip.compress(les_houches(MUONS, 3, strategy=-4, weights=weights).encode()))
+    events, runs = shower(path, tmp_path / "out.root", "--workers", 1, "--seed", 5)
+    assert "Cross section  510 ± 2.2 pb" in capsys.readouterr().out
+    np.testing.assert_allclose(events.genWeight, weights)
+    assert (runs["crossSection"].item(), runs["crossSectionError"].item()) == (510.0, pytest.approx(5**0.5))
+    assert events.event.tolist() == [1, 2, 3]
+    assert set(events.luminosityBlock.tolist()) == {5}
+    assert set(abs(ak.flatten(events.GenDressedLepton_pdgId)).tolist()) == {13}
+    assert max(ak.flatten(events.GenJet_nCharged)) > 5  # hadronised
+
+
+def test_processes_do_not_show_and_a_seed_does(tmp_path, muons):
+    path = tmp_path / "events.lhe"
+    path.write_text(muons)
+    settings = Settings(lhe=str(path), block=3)
+    found = []
+    for name, how, workers in (("a", settings, 1), ("b", settings, 2), ("c", replace(settings, seed=2), 2)):
+        generate(how, tmp_path / name, workers=workers)
+        with uproot.open(tmp_path / name) as file:
+            found.append(file["Events"].arrays(filter_name=["event", "GenJet_*"]).to_list())
+    assert [event["event"] for event in found[0]] == list(range(1, 9))
+    assert found[0] == found[1]
+    assert found[0] != found[2]
+    generate(replace(settings, n_events=4), tmp_path / "few")
+    with uproot.open(tmp_path / "few") as file:
+        assert file["Events"].arrays(filter_name=["event", "GenJet_*"]).to_list() == found[0][:4]
+
+
+def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muons, capsys):
+    head, *events = muons.split("<event>\n")
+    rows = events[2].splitlines()
+    rows[4] = re.sub(r"^((?:\S+ ){6})\S+", r"\g<1>9.0e+05", rows[4])  # momentum from nothing
+    events[2] = "\n".join(rows) + "\n"
+    (tmp_path / "events.lhe").write_text("<event>\n".join([head, *events]))
+    found, runs = shower(tmp_path / "events.lhe", tmp_path / "out.root", "--workers", 1)
+    assert found.event.tolist() == [1, 2, 4, 5, 6, 7, 8]
+    assert runs["genEventCount"].item() == 7
+    assert "Not showered   1 that Pythia failed with, which are left out" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("247000 3 2", "247000 1 2", "expected weights that hold as they are, IDWTUP of ±3 or ±4, got 1"),
+        ("247000 3 2", "247000", "expected <init> with a line of ten numbers"),
+        ("</LesHouchesEvents>", "", "got one that stops before its end"),
+        ("1.0 91.", "nonsense", "expected 8 that Pythia can read, got 0"),
+    ],
+)
+def test_wrong_les_houches_events(tmp_path, muons, capfd, old, new, message):
+    path = tmp_path / "wrong.lhe"
+    path.write_text(muons.replace(old, new))
+    assert run("generate", "--lhe", path, "--workers", 1, "--output", tmp_path / "out.root") == 2
+    assert message in one_error(capfd)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_they_fold(theirs, tmp_path):
+    assert run("generate", "--hepmc", theirs / "gev.hepmc", "--workers", 1, "--output", tmp_path / "theirs.root") == 0
+    with undrawn():
+        assert run("fold", tmp_path / "theirs.root", "--output", tmp_path / "folded") == 0
+    summary = json.loads((tmp_path / "folded" / "summary.json").read_text())
+    assert summary["context"] == ["flavour", "neighbours", "composition", "prompt", "event", "flavours", "missing"]

@@ -15,7 +15,7 @@ import uproot
 from coffea_iqn.generation import NoHistoryWarning, Settings, generate
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, start
-from conftest import one_error, run, undrawn
+from conftest import one_error, run
 
 pytest.importorskip("fastjet")
 pythia8mc = pytest.importorskip("pythia8mc")
@@ -183,7 +183,7 @@ def les_houches(commands, n_events, *, strategy=3, weights=None):
     pythia = pythia8mc.Pythia("", False)
     assert all(pythia.readString(command) for command in (*HARD, *commands))
     assert pythia.init()
-    head = f"2212 2212 6500. 6500. 0 0 247000 247000 {strategy} 2\n500. 2. 1. 1\n1.0D+01 1. 1. 2\n"
+    head = f"2212 2212 6500. 6500. 0 0 247000 247000 {strategy} 2\n500. 2. 1. 1\n10. 1. 1. 2\n"
     text = f'<LesHouchesEvents version="3.0">\n<init>\n{head}</init>\n'
     for weight in [1.0] * n_events if weights is None else weights:
         assert pythia.next()
@@ -267,11 +267,3 @@ def test_wrong_les_houches_events(tmp_path, muons, capfd, old, new, message):
     assert run("generate", "--lhe", path, "--workers", 1, "--output", tmp_path / "out.root") == 2
     assert message in one_error(capfd)
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_they_fold(theirs, tmp_path):
-    assert run("generate", "--hepmc", theirs / "gev.hepmc", "--workers", 1, "--output", tmp_path / "theirs.root") == 0
-    with undrawn():
-        assert run("fold", tmp_path / "theirs.root", "--output", tmp_path / "folded") == 0
-    summary = json.loads((tmp_path / "folded" / "summary.json").read_text())
-    assert summary["context"] == ["flavour", "neighbours", "composition", "prompt", "event", "flavours", "missing"]

@@ -28,8 +28,8 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     """
     found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
     try:
-        first, *lines = (found[1] if found else b"").decode().replace("D", "E").strip().splitlines()
-        *_, strategy, n_processes = map(int, first.split()[:10][-2:])
+        first, *lines = (found[1] if found else b"").decode().strip().splitlines()
+        strategy, n_processes = map(int, first.split()[8:10])
         values = np.array([line.split()[:2] for line in lines[:n_processes]], dtype=np.float64)
         total, error = float(values[:, 0].sum()), float(np.hypot.reduce(values[:, 1]))
     except (ValueError, IndexError):

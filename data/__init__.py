@@ -5,7 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-BUNDLES = ("cms-delphes-ak4", "cms-delphes-ak5", "atlas-delphes-ak4", "cms-delphes-ak4-fast")
+BUNDLES = (
+    "cms-delphes-ak4",
+    "cms-delphes-ak5",
+    "atlas-delphes-ak4",
+    "cms-delphes-ak4-fast",
+    "cms-delphes-ak4-events",  # with electrons, muons, photons, missing momentum, and columns of jets
+)
 CORRECTIONS = ("cms-delphes-ak4-correct", "cms-delphes-ak5-correct")  # from reco jets to gen jets
 
 

@@ -26,6 +26,7 @@ SAMPLES = {
     "cms-delphes-ak4": ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root", "wzjets_ak4_full.root"),
     "cms-delphes-ak5": ("qcd_ak5.root", "delphes_1000.root"),
     "atlas-delphes-ak4": ("wzjets_ak4_full.root",),
+    "cms-delphes-ak4-events": ("ttbar_ak4_full.root",),
     "cms-delphes-ak4-fast": ("qcd_ak4.root",),
 }
 FOLDS = {

@@ -34,7 +34,7 @@ from coffea_iqn.training.objects import ObjectsSample, with_objects
 from coffea_iqn.training.recipes import RECIPES
 from conftest import open_events
 
-WHOLE = "cms-delphes-ak4"
+WHOLE = "cms-delphes-ak4-events"
 SAMPLES = ("ttbar_ak4_full.root", "dilepton_ak4_full.root")
 
 

@@ -185,12 +185,13 @@ def test_public_names():
         "EventsProcessor",
         "IQNCorrectProcessor",
         "IQNFoldProcessor",
+        "ObjectsProcessor",
         "PairsProcessor",
     ]
 
 
 def test_names_of_the_package_are_frozen():
-    public = ["Emulator", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
+    public = ["Emulator", "EventFolder", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
     assert dir(coffea_iqn) == public
     assert coffea_iqn.IQNFolder.__module__ == "coffea_iqn.folder.jets"
     with pytest.raises(AttributeError, match="has no attribute 'IQNJet'"):

@@ -161,7 +161,7 @@ def test_the_page_s_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp
     ]
     exec(analysis, space := {})
     skim = Skim(tmp_path / "parts", kind, "Jet", [*GEN, "Electron_*", "MET_*"])
-    out = fold({"ttbar": FILES["ttbar"]}, model="cms-delphes-ak4", skim=skim, chunksize=137)
+    out = fold({"ttbar": FILES["ttbar"]}, model="cms-delphes-ak4-events", skim=skim, chunksize=137)
     (made,) = skims.merge([Path(path) for path in out["files"]], tmp_path / "ttbar.root")
     runner = processor.Runner(executor=processor.IterativeExecutor(status=False, retries=0), schema=NanoSchema)
     true, emulated = (
@@ -173,7 +173,7 @@ def test_the_page_s_analysis_of_nanoaod_runs_on_a_skim_of_whole_events(kind, tmp
 
     with pytest.warns(RuntimeWarning, match="Missing cross-reference"):
         found = NanoEventsFactory.from_root({str(made.path): "Events"}, schemaclass=NanoAODSchema).events()
-    expected = EventFolder("cms-delphes-ak4")(open_ttbar(), as_nano=True)
+    expected = EventFolder("cms-delphes-ak4-events")(open_ttbar(), as_nano=True)
     for name in ("Jet", *NAMES, "MET", "GenDressedLepton", "GenIsolatedPhoton", "GenMET"):
         fields = set(expected[name].fields) - {"matched_gen", "genJetIdxG"}
         assert fields <= set(found[name].fields), name

@@ -31,7 +31,7 @@ from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, Asked
 
-DEFAULT = "cms-delphes-ak4"
+DEFAULT, WHOLE = "cms-delphes-ak4", "cms-delphes-ak4-events"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
 
 EXAMPLES = """examples:
@@ -52,7 +52,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=text,
-        help=f"a shipped bundle or a path (default: {DEFAULT}, or the one shipped bundle of the jets' radius)",
+        help=f"a shipped bundle or a path (default: {DEFAULT}, with --objects {WHOLE}, or the one shipped bundle of the "
+        "jets' radius)",
     )
     parser.add_argument(
         "--identity",
@@ -255,7 +256,8 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     ------
     ValueError: for jets of another radius, unless told to take them; names the file.
     """
-    model, shipped = arguments.model or DEFAULT, bundle.shipped_radii()
+    default = WHOLE if arguments.objects else DEFAULT
+    model, shipped = arguments.model or default, bundle.shipped_radii()
     if arguments.any_radius:
         return model
     radius = bundle.load(model).card.get("jets", {}).get("radius")

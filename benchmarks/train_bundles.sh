@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the shipped bundles of the CMS card for R = 0.4 and of the ATLAS card, and the corrections:
 #     benchmarks/train_bundles.sh NANO_AK4_FOLDER FULL_AK4_FOLDER ATLAS_AK4_FOLDER NANO_AK5_FOLDER OUTPUT_FOLDER
-# Half an hour on two cores. What each folder holds is in data/README.md, which says of the others how they were made.
+# An hour on two cores. What each folder holds is in data/README.md, which says of the others how they were made.
 set -euo pipefail
 export OMP_NUM_THREADS=1
 nano=$1 full=$2 atlas=$3 nano5=$4 output=$5
@@ -17,11 +17,16 @@ coffea-iqn train qcd="$atlas/qcd_train.root" qcdflat="$atlas/qcdflat_train.root"
   --detector "Delphes, ATLAS card, no pile-up, jet thresholds at 10 GeV" \
   --hidden 64 64 --steps 8000 --batch-size 2048 --check-every 500 --weight-decay 0.05 --output "$output/atlas-delphes-ak4" &
 wait
-mv "$output/cms-delphes-ak4" "$output/four"
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" --share qcd=0.36 --share qcdflat=0.30 --share ttbar=0.20 --share wzjets=0.14 \
-  --extend "$output/four" --columns btag nCharged nNeutral chEF tau1 tau2 tau3 \
-  --hidden 64 64 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/cms-delphes-ak4"
+  --extend "$output/cms-delphes-ak4" --columns btag nCharged nNeutral chEF tau1 tau2 tau3 \
+  --hidden 64 64 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/with-columns"
+objects() { # BUNDLE OUTPUT: whole events beside the jets of a bundle
+  coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
+    wzjets="$full/wzjets_train.root" --extend "$1" --objects --steps 9000 --batch-size 1024 --output "$2"
+}
+objects "$output/with-columns" "$output/cms-delphes-ak4-events"
+objects cms-delphes-ak4-fast "$output/cms-delphes-ak4-fast"
 
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" qcd="$nano/qcd_train.root" qcdflat="$nano/qcdflat_train.root" ttbar="$nano/ttbar_train.root" \

@@ -61,7 +61,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         names: Mapping[str, str] | None = None,
     ) -> None:
         self.inputs, self.scale = variables.inputs, variables.scale
-        self.context = tuple(level for level in CONTEXT if level in variables.context)
+        self.context = CONTEXT  # whatever the jets' networks know: a level that no file has says nothing
         self.cone = cone
         self.gen, self.reco = gen, reco
         self.pt_min = pt_min

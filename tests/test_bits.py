@@ -14,7 +14,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import IQNFolder
+from coffea_iqn import EventFolder, IQNFolder
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import iterate
@@ -29,6 +29,8 @@ SAMPLES = {
     "cms-delphes-ak4-events": ("ttbar_ak4_full.root",),
     "cms-delphes-ak4-fast": ("qcd_ak4.root",),
 }
+WHOLE = dict.fromkeys(("cms-delphes-ak4-fast", "cms-delphes-ak4-events"), "ttbar_ak4_full.root")
+OBJECTS = ("IQNJet", "IQNElectron", "IQNMuon", "IQNPhoton")
 FOLDS = {
     "as it is": {},
     "no unmatched jets": {"unmatched": False},
@@ -65,6 +67,12 @@ def fold_digest(model, events, options):
     return digest({name: reco[name] for name in ("pt", "eta", "phi", "mass", "genJetIdx")})
 
 
+def event_digest(model, events):
+    made = EventFolder(model)(events)
+    objects = {f"{name} {field}": made[name][field] for name in OBJECTS for field in ("pt", "eta", "phi")}
+    return digest(objects | {"MET pt": made.IQNMET.pt, "MET phi": made.IQNMET.phi})
+
+
 def processor_digests(model, sample, folder):
     """Of histograms and of a skim, of what a processor makes of a sample."""
     made = {}
@@ -95,6 +103,12 @@ def test_folded_jets_have_the_bits_they_had(recorded):
         assert fold_digest(*case) == recorded[name], name
 
 
+@pytest.mark.parametrize("model", WHOLE)
+def test_whole_events_have_the_bits_they_had(model, recorded):
+    events = open_events(WHOLE[model], entry_stop=N_EVENTS, metadata={"dataset": "bits"})
+    assert event_digest(model, events) == recorded[f"{model}, whole events"]
+
+
 @pytest.mark.parametrize("model", SAMPLES)
 def test_histograms_and_skims_have_the_bits_they_had(model, recorded, tmp_path):
     for sample in SAMPLES[model]:
@@ -107,6 +121,9 @@ if __name__ == "__main__":
 
     warnings.simplefilter("ignore")
     written = {name: fold_digest(*case) for name, *case in folds()}
+    for whole, of in WHOLE.items():
+        opened = open_events(of, entry_stop=N_EVENTS, metadata={"dataset": "bits"})
+        written[f"{whole}, whole events"] = event_digest(whole, opened)
     with tempfile.TemporaryDirectory() as temporary:
         for bundle_name, samples in SAMPLES.items():
             for sample_name in samples:

@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=text,
-        help=f"a shipped bundle or a path (default: {DEFAULT}, with --objects {WHOLE}, or the one shipped bundle of the "
+        help=f"a shipped bundle or a path (default: {DEFAULT}, with --objects {WHOLE}, or the shipped bundle of the "
         "jets' radius)",
     )
     parser.add_argument(

@@ -29,8 +29,6 @@ FAST = "cms-delphes-ak4-fast"
 FILES = {process: [str(sample_path(f"{process}_ak4_full.root"))] for process in ("ttbar", "dilepton")}
 DOCS = Path(__file__).parent.parent / "docs" / "events.md"
 NAMES = [kind.name for kind in KINDS]
-# of which coffea makes zeros, where a file has it too
-pytestmark = pytest.mark.filterwarnings("ignore:Branch Photon_mass already exists:RuntimeWarning")
 GEN = ["GenJet_*", "GenDressedLepton_*", "GenIsolatedPhoton_*", "GenMET_*"]
 
 

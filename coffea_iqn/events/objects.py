@@ -26,9 +26,9 @@ OBJECT_BRANCHES = (
         for kind in KINDS
         for known in FIELDS
         for name in FIELDS[known]
-        if kind.charged or known != "mass"  # coffea gives photons a mass of its own
+        if kind.charged or known != "mass"  # coffea gives photons a mass and a charge of its own
     ),
-    *(f"{kind.name}?{name}" for kind in KINDS for name in (*ISOLATION, *CHARGE)),
+    *(f"{kind.name}?{name}" for kind in KINDS for name in (*ISOLATION, *(CHARGE if kind.charged else ()))),
     *(pattern for name in MISSING for pattern in (f"{name}_pt", f"{name}_phi", f"{name}.*")),
 )
 """Patterns of the branches of objects and missing momentum, with the counters of their collections."""

@@ -74,7 +74,8 @@ class Emulator:
         Parameters
         ----------
         gen: gen jets (N, 4).
-        tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass.
+        tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for each of what is drawn
+            beside, where that is wanted.
         context: (N, 68) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
@@ -399,7 +400,7 @@ class Prepared:
             on = emulator.on(self.device)
             answer = partial(on.answer, threshold=threshold, with_efficiency=with_efficiency)
             both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
-            n = emulator.network.n_targets
+            n = tau.shape[1]
             return both[:, :n], both[:, n:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min

@@ -294,15 +294,16 @@ def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: i
     Parameters
     ----------
     gen: gen jets, (N, 4).
-    other: what comes with them, (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
+    other: what comes with them, (N, 4) or (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
     context: (N, 68), or None.
 
     Raises
     ------
     ValueError: for wrong shapes, masks, numbers that are not finite, pt not above zero, levels outside (0, 1).
     """
-    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or tuple(other.shape) != (len(gen), n):
-        shapes = "two arrays of one shape (N, 4)" if n == N_TARGETS else f"arrays of shapes (N, 4) and (N, {n})"
+    wanted = {(len(gen), N_TARGETS), (len(gen), n)}
+    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or tuple(other.shape) not in wanted:
+        shapes = f"two arrays of one shape (N, 4){f', or {other_is} (N, {n})' if n > N_TARGETS else ''}"
         msg = f"emulator: expected {shapes}, got {tuple(gen.shape)} and {tuple(other.shape)}"
         raise ValueError(msg)
     if context is not None and tuple(context.shape) != (len(gen), N_COLUMNS):

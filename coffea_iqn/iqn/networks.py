@@ -165,7 +165,7 @@ class AutoregressiveNetwork(Member):
 
     def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
         drawn = x[:, :0]  # (N, 0)
-        for k in range(self.n_targets):
+        for k in range(tau.shape[1]):  # of fewer levels the first targets
             q = self.quantile(k, tau[:, k], x, drawn, None if bounds is None else bounds(k, drawn))
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn

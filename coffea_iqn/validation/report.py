@@ -333,7 +333,7 @@ def _columns(found: Validation, says: Says, selection: plotting.Selection, label
             )
         section.tables.append((("", "χ²/ndf", "bins", "null", "levels, χ²/ndf", "null"), rows))
         section.figures["quantile levels of columns of true jets"] = plotting.plot_levels(
-            truth.column_levels, names=[labels.get(name, name) for name in truth.columns], **_alone(says)
+            truth.column_levels, names=[*truth.columns], **_alone(says)
         )
     return section
 

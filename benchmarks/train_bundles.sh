@@ -20,7 +20,7 @@ wait
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" --share qcd=0.36 --share qcdflat=0.30 --share ttbar=0.20 --share wzjets=0.14 \
   --extend "$output/cms-delphes-ak4" --columns btag nCharged nNeutral chEF tau1 tau2 tau3 \
-  --hidden 64 64 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/with-columns"
+  --hidden 64 64 --steps 10000 --batch-size 2048 --check-every 1000 --output "$output/with-columns"
 objects() { # BUNDLE OUTPUT: whole events beside the jets of a bundle
   coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
     wzjets="$full/wzjets_train.root" --extend "$1" --objects --steps 9000 --batch-size 1024 --output "$2"

@@ -17,8 +17,9 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 from coffea_iqn.objects.kinds import REACH
 
-N_PARTICLE, N_FOUND, N_MISSING = 21, 7, 28  # columns of what follows
+N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 28  # columns of what follows
 FAR = 1.0  # ΔR from which a neighbour is as good as none
+THRESHOLD = 10.0  # GeV, of most detectors' objects: smooth networks do not find steps by themselves
 LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down to this
 COMPOSITION = slice(9, 13)  # columns of `particle_columns`
 ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
@@ -27,14 +28,14 @@ MAX_LOG = 5.0  # of the ratio of two pt
 
 
 def particle_columns(particles: PromptParticles, jets: JetTable, composition: Floats | None) -> Singles:
-    """What becomes of prompt particles depends on, (M, 21): on themselves, and on what is near them.
+    """What becomes of prompt particles depends on, (M, 23): on themselves, and on what is near them.
 
     The logarithm of pt / 20 GeV; |eta|, and how far above 1.5, 2.4 and 2.5; whether it is in a gen jet, within ΔR 0.4,
     and of that jet ΔR, the logarithm of the particle's pt over the jet's, that of what else is in the jet over the
     particle's pt, and of its composition the logarithms of the numbers of charged and neutral particles, the charged
     energy fraction, and whether these are known; of the nearest other jet ΔR and the logarithm of pt over the
     particle's; the same of the nearest other prompt particle, and whether it is an electron, muon or photon; the
-    logarithm of the event's jets' summed pt; how many jets the event has.
+    logarithm of the event's jets' summed pt; how near pt is to a threshold of 10 GeV, within 1 GeV and above within 10.
 
     Parameters
     ----------
@@ -116,6 +117,8 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
                 row[16] = _log_ratio(np.float64(particles.values[nearest, 0]), pt) * (1.0 - row[15])
                 row[17 + particles.kind[nearest]] = 1.0
             row[20] = log(1.0 + sum_pt / 50.0)
+            row[21] = min(max(pt - THRESHOLD, -1.0), 1.0)
+            row[22] = min(max(pt / THRESHOLD - 1.0, 0.0), 1.0)
         first, first_jet = stop, stop_jet
 
 

@@ -1,0 +1,70 @@
+"""The analyses of `notebooks/two_analyses.ipynb` on files of your choice: cutflows emulated and of Delphes.
+
+    python benchmarks/analyses.py MODEL --top PATH[,PATH ...] --z PATH[,PATH ...] [--seeds 8]
+
+Each step's events, of Delphes and the mean of several draws, with the spread of one draw; and the difference of the
+last step. Delphes' events are one draw more, with as much spread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn import EventFolder
+from coffea_iqn.files.inputs import NanoSchema
+
+NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "two_analyses.ipynb"
+ANALYSES = {"top": "LeptonPlusJets", "z": "ZPlusJets"}
+
+
+def analyses() -> dict[str, Any]:
+    """The classes of the notebook, by name."""
+    cells = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
+    found: dict[str, Any] = {}
+    for source in (cell for cell in cells if cell.startswith("import awkward") or "class LeptonPlusJets" in cell):
+        exec(source, found)
+    return found
+
+
+def cutflow(analysis: Any, paths: list[str], folder: EventFolder | None) -> dict[str, int]:
+    """The events that are left after each step, of true objects, or of those that a folder draws."""
+    total: dict[str, int] = {}
+    for path in paths:
+        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        out = analysis().process(events if folder is None else folder(events, as_nano=True))
+        total = {step: total.get(step, 0) + n for step, n in out["cutflow"].items()}
+    return total
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model")
+    for name in ANALYSES:
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--seeds", type=int, default=8)
+    given = parser.parse_args()
+    folders = [EventFolder(given.model, seed=seed) for seed in range(given.seeds)]
+    console, classes = Console(width=100), analyses()
+    for option, name in ANALYSES.items():
+        paths = getattr(given, option).split(",")
+        real = cutflow(classes[name], paths, None)
+        drawn = [cutflow(classes[name], paths, folder) for folder in folders]
+        table = Table(name, "Delphes", "emulated", "spread", "difference in spreads")
+        for step, n in real.items():
+            of_draws = [one[step] for one in drawn]
+            mean, spread = np.mean(of_draws), np.std(of_draws, ddof=1)
+            pull = (mean - n) / (spread * np.sqrt(1.0 + 1.0 / len(drawn))) if spread else 0.0
+            table.add_row(step, f"{n:,}", f"{mean:,.1f}", f"{spread:.1f}", f"{pull:+.1f}")
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -30,8 +30,7 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 from coffea_iqn.processors.pairs import lots
-from coffea_iqn.training.laws import LawSample
-from coffea_iqn.training.objects import ObjectsSample
+from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
 class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]

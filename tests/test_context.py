@@ -173,7 +173,7 @@ def some_prompt(counts, seed=0):
     rng = np.random.default_rng(seed)
     n = sum(counts)
     values = np.stack([rng.uniform(5, 60, n), rng.normal(0, 1, n), rng.uniform(-3.1, 3.1, n)], axis=1)
-    return PromptParticles(values.astype(np.float32), rng.integers(0, 3, n), np.array(counts))
+    return PromptParticles(values.astype(np.float32), rng.integers(0, 3, n), np.array(counts), np.zeros(n, dtype=int))
 
 
 def test_prompt_particles_equal_slow_reference():

@@ -29,8 +29,8 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH
 from coffea_iqn.processors import ObjectsProcessor
-from coffea_iqn.training.laws import LawSample
-from coffea_iqn.training.objects import ObjectsSample, with_objects
+from coffea_iqn.training.objects import with_objects
+from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import RECIPES
 from conftest import open_events
 

@@ -36,9 +36,9 @@ from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_
 from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import extend
 from coffea_iqn.training.distil import distil
-from coffea_iqn.training.objects import RARE, ObjectsSample, with_objects
+from coffea_iqn.training.objects import RARE, with_objects
 from coffea_iqn.training.optimise import Check
-from coffea_iqn.training.pairs import TrainingSample, bootstrapped
+from coffea_iqn.training.pairs import ObjectsSample, TrainingSample, bootstrapped
 from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,68 +14,14 @@ from coffea_iqn.iqn.network import BELOW_BOUND, Network
 from coffea_iqn.iqn.networks import NumberNetwork, SplineIQN
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.optimise import Fitted, Schedule
+from coffea_iqn.training.pairs import LawSample
 
 MOST = 6  # of one x; more are rarer than the uncertainty of six
 FAR_OFF, HALVINGS = 3.0, 40  # of the logit of a number: as far as it may be off, halved so often
 HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer than pairs of jets
-
-
-class LawSample(NamedTuple):
-    """Sources x, and what each has, y.
-
-    Attributes
-    ----------
-    columns, lot, sample: of the sources, (S, n), (S,), (S,); lot and sample as of `pairs.JetPairs`.
-    source: of each y, as a row of the sources, (M,).
-    targets: of the ys, (M, m).
-    least: of the first target of each y, (M,); −infinity for none.
-    context: the levels that are the columns' last.
-    """
-
-    columns: Floats
-    lot: Floats
-    sample: Ints
-    source: Ints
-    targets: Floats
-    least: Floats
-    context: tuple[str, ...] = ()
-
-    def split(self, holdout: float) -> tuple[LawSample, LawSample]:
-        """Sources and ys to learn from, and those held out."""
-        held_out = self.lot < holdout
-        return self.where(~held_out), self.where(held_out)
-
-    def numbers(self) -> Ints:
-        """How many ys each source has, (S,)."""
-        return np.bincount(self.source, minlength=len(self.columns))
-
-    def where(self, keep: Bools) -> LawSample:
-        """The sources where keep (S,) is true, with their ys."""
-        ys = keep[self.source]
-        place = np.cumsum(keep) - 1
-        return self._replace(
-            columns=self.columns[keep],
-            lot=self.lot[keep],
-            sample=self.sample[keep],
-            source=place[self.source[ys]],
-            targets=self.targets[ys],
-            least=self.least[ys],
-        )
-
-    def with_sample(self, which: int) -> LawSample:
-        """The same, of another training sample."""
-        return self._replace(sample=np.full_like(self.sample, which))
-
-    @classmethod
-    def joined(cls, parts: Sequence[LawSample]) -> LawSample:
-        """The sources and ys of several, one after the other."""
-        first = np.cumsum([0, *(len(part.columns) for part in parts)])
-        moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
-        columns: list[Any] = [np.concatenate(column) for column in list(zip(*moved, strict=True))[:-1]]
-        return cls(*columns)._replace(context=parts[0].context)
 
 
 def learn_law(

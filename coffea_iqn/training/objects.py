@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +18,9 @@ from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.training.batches import Budget, Course
 from coffea_iqn.training.emulators import claim
-from coffea_iqn.training.laws import LawSample, learn_law
+from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Fitted, Watch
+from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of what they are like
@@ -33,29 +33,6 @@ SMALL_SIZES = (8,)
 WEIGHT_DECAY = 0.3  # with less, so few objects are learnt by heart
 LOOKS = 40  # at the validation loss: what is so small is best before its end
 ROUND = 0.02  # thresholds are round numbers: of so much the least object may be above a whole number of GeV
-
-
-class ObjectsSample(NamedTuple):
-    """What the laws of `emulator.objects.Objects` are trained on.
-
-    Attributes
-    ----------
-    laws: by their names; the least first target of objects that have a source is to be raised by log pt_min.
-    pt_min, isolation, inputs, context: as of `Objects`.
-    """
-
-    laws: dict[str, LawSample]
-    pt_min: tuple[float, ...]
-    isolation: tuple[str, ...]
-    inputs: str
-    context: tuple[str, ...]
-
-    @classmethod
-    def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
-        """The samples of several chunks, one after the other."""
-        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
-        pt_min = tuple(min(of_kind) for of_kind in zip(*(part.pt_min for part in parts), strict=True))
-        return parts[0]._replace(laws=laws, pt_min=pt_min)
 
 
 def with_objects(

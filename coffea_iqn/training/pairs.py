@@ -1,8 +1,9 @@
-"""What an emulator is trained on: pairs of jets, p(y | x) of which is learnt, and the ys that are in no pair."""
+"""What an emulator is trained on: pairs of jets, p(y | x) of which is learnt, ys in no pair, and samples of laws."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +75,84 @@ class TrainingSample(NamedTuple):
 
     pairs: JetPairs
     unmatched: UnmatchedJets
+
+
+class LawSample(NamedTuple):
+    """Sources x, and what each has, y.
+
+    Attributes
+    ----------
+    columns, lot, sample: of the sources, (S, n), (S,), (S,); lot and sample as of `pairs.JetPairs`.
+    source: of each y, as a row of the sources, (M,).
+    targets: of the ys, (M, m).
+    least: of the first target of each y, (M,); −infinity for none.
+    context: the levels that are the columns' last.
+    """
+
+    columns: Floats
+    lot: Floats
+    sample: Ints
+    source: Ints
+    targets: Floats
+    least: Floats
+    context: tuple[str, ...] = ()
+
+    def split(self, holdout: float) -> tuple[LawSample, LawSample]:
+        """Sources and ys to learn from, and those held out."""
+        held_out = self.lot < holdout
+        return self.where(~held_out), self.where(held_out)
+
+    def numbers(self) -> Ints:
+        """How many ys each source has, (S,)."""
+        return np.bincount(self.source, minlength=len(self.columns))
+
+    def where(self, keep: Bools) -> LawSample:
+        """The sources where keep (S,) is true, with their ys."""
+        ys = keep[self.source]
+        place = np.cumsum(keep) - 1
+        return self._replace(
+            columns=self.columns[keep],
+            lot=self.lot[keep],
+            sample=self.sample[keep],
+            source=place[self.source[ys]],
+            targets=self.targets[ys],
+            least=self.least[ys],
+        )
+
+    def with_sample(self, which: int) -> LawSample:
+        """The same, of another training sample."""
+        return self._replace(sample=np.full_like(self.sample, which))
+
+    @classmethod
+    def joined(cls, parts: Sequence[LawSample]) -> LawSample:
+        """The sources and ys of several, one after the other."""
+        first = np.cumsum([0, *(len(part.columns) for part in parts)])
+        moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
+        columns: list[Any] = [np.concatenate(column) for column in list(zip(*moved, strict=True))[:-1]]
+        return cls(*columns)._replace(context=parts[0].context)
+
+
+class ObjectsSample(NamedTuple):
+    """What the laws of `emulator.objects.Objects` are trained on.
+
+    Attributes
+    ----------
+    laws: by their names; the least first target of objects that have a source is to be raised by log pt_min.
+    pt_min, isolation, inputs, context: as of `Objects`.
+    """
+
+    laws: dict[str, LawSample]
+    pt_min: tuple[float, ...]
+    isolation: tuple[str, ...]
+    inputs: str
+    context: tuple[str, ...]
+
+    @classmethod
+    def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
+        """The samples of several chunks, one after the other."""
+        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
+        pt_min = tuple(min(of_kind) for of_kind in zip(*(part.pt_min for part in parts), strict=True))
+        return parts[0]._replace(laws=laws, pt_min=pt_min)
 
 
 AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(k or fewer) of Poisson's law of mean 1

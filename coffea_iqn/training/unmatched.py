@@ -19,9 +19,9 @@ from coffea_iqn.jets.features import MASS, PT, SCALES
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.batches import Course
-from coffea_iqn.training.laws import LawSample, learn_law
+from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Fitted
-from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart

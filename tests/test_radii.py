@@ -14,7 +14,10 @@ from coffea_iqn.processors import IQNFoldProcessor
 from conftest import context_of, one_error, open_events, run
 
 RADII = {"qcd_ak4.root": 0.4, "qcdflat_ak4.root": 0.4, "ttbar_ak4_genonly.root": 0.4, "qcd_ak5.root": 0.5}
-OF = {0.4: ["cms-delphes-ak4", "atlas-delphes-ak4", "cms-delphes-ak4-fast"], 0.5: ["cms-delphes-ak5"]}
+OF = {
+    0.4: ["cms-delphes-ak4", "atlas-delphes-ak4", "cms-delphes-ak4-fast", "cms-delphes-ak4-events"],
+    0.5: ["cms-delphes-ak5"],
+}
 
 
 @pytest.fixture(scope="module", params=RADII)
@@ -83,7 +86,7 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
         (
             "qcd_ak4.root",
             ["--model", "cms-delphes-ak5"],
-            "smaller ones: take cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast, or any_radius",
+            "smaller ones: take cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast or cms-delphes-ak4-events, or any_radius",
         ),
         ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, by its name of"),
         ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: take cms-delphes-ak5"),

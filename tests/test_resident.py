@@ -130,7 +130,7 @@ def test_a_fold_draws_at_the_levels_of_the_jets(device, shipped, keys):
     there = [torch.tensor(columns, device=device) for columns in (gen, keys, index)]
     reco, found = resident.fold(*there, replica=3, raw_pt_min=15.0)
     expected, efficiency = resident.respond(
-        there[0], torch.tensor(levels(keys, index, replica=3), device=device), raw_pt_min=15.0
+        there[0], torch.tensor(levels(keys, index, replica=3, n=reco.shape[1]), device=device), raw_pt_min=15.0
     )
     u = levels(keys, index, replica=3, stream=STREAM_ACCEPTANCE)[:, 0]
     np.testing.assert_array_equal(reco.cpu(), expected.cpu())
@@ -171,7 +171,8 @@ def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     bare, efficiency = resident.respond(gen, tau)
     median = resident.median_pt(gen, context, threshold=15.0)
     assert {tensor.device.type for tensor in (reco, found, bare, efficiency, median)} == {"meta"}
-    assert (reco.shape, found.shape, found.dtype) == ((n_jets, 4), (n_jets,), torch.bool)
+    n_targets = emulator.network.n_targets
+    assert (reco.shape, found.shape, found.dtype) == ((n_jets, n_targets), (n_jets,), torch.bool)
     assert median.shape == (n_jets,)
     assert all(not p.is_meta for p in emulator.network.module.parameters())
 

@@ -86,7 +86,7 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
         (
             "qcd_ak4.root",
             ["--model", "cms-delphes-ak5"],
-            "smaller ones: take cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast or cms-delphes-ak4-events, or",
+            "smaller ones: take cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast or cms-delphes-ak4-events",
         ),
         ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, by its name of"),
         ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: take cms-delphes-ak5"),

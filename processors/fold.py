@@ -124,9 +124,6 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.objects = objects
         if objects:
             check_whole(self.folder, replicas=replicas)
-            for asked in self.folder.variations:
-                msg = f"variations: expected none with objects, for missing momentum does not follow them, got {asked}"
-                raise ValueError(msg)
         of_others = [asked for asked in self.folder.variations if asked.of != JETS]
         if skim is not None and of_others:
             msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"

@@ -15,7 +15,6 @@ from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
-from coffea_iqn.variations import JETS
 
 PREFIX = "IQN"
 JET, MISSING = "Jet", "MET"
@@ -28,8 +27,8 @@ class EventFolder:
     ----------
     model: name of a shipped bundle, or the path of one, that was trained with objects.
     gen: name of the collection of gen jets.
-    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations other than those of the same
-        jets are not for whole events.
+    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations, which missing momentum would
+        not follow, are not for whole events.
 
     Everything of an event is drawn in the order in which a detector decides (`emulator.objects`): what became of prompt
     leptons and photons, what else looks like one, jets that have none of these in them, unmatched jets, and missing
@@ -108,9 +107,9 @@ def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
         if got != wanted:
             msg = f"{name}: expected {wanted} for whole events, got {got}"
             raise ValueError(msg)
-    others = [asked for asked in folder.variations if asked.of != JETS]
-    if others:
-        msg = f"variations: expected those of the same jets for whole events, got {others[0]}"
+    if folder.variations:
+        got = folder.variations[0]
+        msg = f"variations: expected none with objects, for missing momentum does not follow them, got {got}"
         raise ValueError(msg)
 
 

@@ -11,6 +11,7 @@ from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 from matplotlib.figure import Figure
 
 from coffea_iqn import IQNFolder, bundle, cli, plotting
+from coffea_iqn.commands import terminal
 from coffea_iqn.context import event, flavour, neighbours
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.emulator.unmatched import far_columns
@@ -27,8 +28,11 @@ coffea.util.coffea_console.quiet = True
 
 
 def run(*arguments):
-    """The command line, in this process."""
-    return cli.main([str(a) for a in arguments])
+    """The command line, in this process, which is as loud afterwards as before."""
+    try:
+        return cli.main([str(a) for a in arguments])
+    finally:
+        terminal.console.quiet = False
 
 
 def one_error(capsys):

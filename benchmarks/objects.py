@@ -123,7 +123,7 @@ def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:
             hardest = np.asarray(ak.fill_none(ak.firsts(made.Jet.phi), np.nan))
             of_objects = object_features(
                 (particles.values, particles.kind),
-                np.repeat(np.arange(len(events)), particles.counts),
+                particles.event,
                 (objects.values, objects.kind),
                 objects.event,
                 (missing_momentum(events), missing),

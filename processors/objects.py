@@ -16,8 +16,8 @@ from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
-from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
-from coffea_iqn.jets.matching import match_jets, nearest
+from coffea_iqn.jets.features import PT, SCALES
+from coffea_iqn.jets.matching import nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.objects.columns import (
@@ -29,6 +29,7 @@ from coffea_iqn.objects.columns import (
     relative_targets,
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
+from coffea_iqn.processors.fold import match_tables
 from coffea_iqn.processors.pairs import lots
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
@@ -45,7 +46,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     split: "event" or "file", what stays together when a part is held out for validation.
     names: what the files call what they know at gen level, where it differs from `events.Names`.
 
-    The result of a run is an `objects.ObjectsSample`, in an order that depends on the fileset alone.
+    The result of a run is a `pairs.ObjectsSample`, in an order that depends on the fileset alone.
     """
 
     def __init__(
@@ -109,12 +110,12 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _jets_and_missing(self, chunk: _Chunk, y: JetTable, missing: Floats) -> dict[str, LawSample]:
         """Which jets with prompt particles are there, given what became of these; and missing momentum."""
         jets, objects, context, lot = chunk.known.jets, chunk.objects, chunk.context, chunk.lot
-        particles = chunk.known.prompt
-        assert particles is not None
         assert chunk.known.missing is not None
         in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(len(lot)))
         taken = in_jets[:, 3] > 0.0
-        of_y = _matched(jets, y, self.cone)
+        of_x, of_match = match_tables(jets, y, self.cone)
+        of_y = np.full(len(y.values), -1)  # the row of its gen jet, of each reco jet
+        of_y[of_match] = of_x
         rows = np.flatnonzero(has_prompt(context) & ~taken)
         kept = np.flatnonzero(np.isin(rows, of_y))
         columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
@@ -161,7 +162,7 @@ def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
     particles, objects = chunk.known.prompt, chunk.objects
     assert particles is not None
     columns = particle_columns(particles, chunk.known.jets, chunk.known.composition)
-    event = np.repeat(np.arange(len(chunk.lot)), particles.counts)
+    event = particles.event
     row = (np.cumsum(particles.counts) - particles.counts)[objects.event] + objects.place
     made = {}
     for k, kind in enumerate(KINDS):
@@ -183,13 +184,3 @@ def _relative(
     known = of_sources[source]
     made = _sample(columns, lot, source, relative_targets(objects, known), context)
     return made._replace(least=-np.log(known[:, PT].astype(np.float64)))
-
-
-def _matched(x: JetTable, y: JetTable, cone: float) -> Ints:
-    """Of each y the row of its x, or −1."""
-    match = match_jets(
-        x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=cone
-    )
-    of_y = np.full(len(y.values), -1)
-    of_y[match[match >= 0]] = np.flatnonzero(match >= 0)
-    return of_y

@@ -132,7 +132,7 @@ class Objects:
         replica: int,
         compiled: bool,
     ) -> Found:
-        event, place = np.repeat(np.arange(len(keys)), particles.counts), places(particles.counts)
+        event, place = particles.event, places(particles.counts)
         columns = particle_columns(particles, jets, composition)
         u = levels(keys[event], place, replica=replica, stream=STREAM_PARTICLE, n=1 + N_LEVELS)
         parts = []

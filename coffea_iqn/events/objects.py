@@ -78,7 +78,7 @@ def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
     ------
     ValueError: where the events lack a collection, or one of its fields.
     """
-    of_event = np.repeat(np.arange(len(events)), particles.counts)
+    of_event = particles.event
     parts = []
     for k, kind in enumerate(KINDS):
         found = events[kind.name] if kind.name in events.fields else None

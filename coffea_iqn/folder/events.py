@@ -55,10 +55,10 @@ class EventFolder:
 
     def fold_table(self, events: ak.Array) -> Folded:
         """As calling the folder, but flat: `Folded.reco`, `objects` and `missing`."""
+        prompt_and_missing(events, self.folder.names)  # which have to be there
         return self._fold(events, flatten_jets(events[self.gen]))
 
     def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
-        prompt_and_missing(events, self.folder.names)  # which have to be there
         return self.folder.fold_table(events[self.gen], events, jets=jets, objects=True)
 
     def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
@@ -82,8 +82,8 @@ class EventFolder:
         ValueError, TypeError: as of `IQNFolder`; for events without prompt particles or missing momentum.
         """
         jets = flatten_jets(events[self.gen])
-        folded = self._fold(events, jets)
         particles, _ = prompt_and_missing(events, self.folder.names)
+        folded = self._fold(events, jets)
         model = self.folder.emulator.objects
         assert model is not None
         prefix = "" if as_nano else PREFIX

@@ -41,6 +41,11 @@ class PromptParticles(NamedTuple):
     counts: Ints
     charge: Ints
 
+    @property
+    def event(self) -> Ints:
+        """Which event each belongs to, (M,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
     def of_events(self, events: slice) -> PromptParticles:
         """Those of some consecutive events."""
         start, n = int(self.counts[: events.start].sum()), int(self.counts[events].sum())

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.jets.pseudojets import MOST_ETA, find_nearest, merge, start
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import arctan2, exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import wrapped
 
 CHARGED_LEPTONS = (11, 13, 15, 17)
 W, CHARGED_HIGGS = 24, 37
@@ -18,7 +19,6 @@ N_TAU = 3
 PARTS_OF_TAU = 16384  # N-subjettiness comes in steps of one over this, as in files that have it
 CLOSE, STEPS = 1e-4, 100  # an axis that moves by less in ΔR rests; most moves
 LEAST_DISTANCE = 1e-6  # ΔR from an axis to a particle on it, whose weight would be infinite
-MOST_ETA = 20.0
 
 
 class Constituents(NamedTuple):
@@ -86,7 +86,7 @@ def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, place = np.empty((most, 4)), np.empty((most, 3))  # of pseudojets; pt², rapidity and phi of each
+    momenta, place = np.empty((most, 4)), np.empty((most, 3))  # of pseudojets
     near, nearest = np.empty(most), np.empty(most, dtype=np.int64)
     axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
     first = 0
@@ -95,87 +95,20 @@ def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out
         particles = values[first : first + n]
         first += n
         for i in range(n):
-            _start(particles[i], momenta[i], place[i])
+            start(particles[i], momenta[i], place[i])
         left = n
         for i in range(n):
-            _find_nearest(i, left, place, near, nearest)
+            find_nearest(i, left, place, near, nearest, True)
         while left > 1:
             if left <= N_TAU and left < n:
                 for k in range(left):
                     axes[k, 0], axes[k, 1] = place[k, 1], place[k, 2]
                 out[jet, left - 1] = _tau(particles, axes[:left], sums) / (pt[jet] * radius)
-            _merge(left, momenta, place, near, nearest)
+            merge(left, momenta, place, near, nearest, True)
             left -= 1
         if n > 1:
             axes[0, 0], axes[0, 1] = place[0, 1], place[0, 2]
             out[jet, 0] = _tau(particles, axes[:1], sums) / (pt[jet] * radius)
-
-
-@part
-def _start(particle: Doubles, momentum: Doubles, place: Doubles) -> None:
-    pt, eta = particle[0], min(max(particle[1], -MOST_ETA), MOST_ETA)
-    sine, cosine = sine_and_cosine(particle[2])
-    grown = exp(eta)
-    pz = 0.5 * pt * (grown - 1.0 / grown)
-    momentum[0], momentum[1], momentum[2] = pt * cosine, pt * sine, pz
-    momentum[3] = math.sqrt(pt * pt + pz * pz + particle[3] * particle[3])
-    _see(momentum, place)
-
-
-@part
-def _see(momentum: Doubles, place: Doubles) -> None:
-    """Pt², rapidity and phi of a momentum."""
-    px, py, pz, energy = momentum[0], momentum[1], momentum[2], momentum[3]
-    place[0] = px * px + py * py
-    forward = energy + abs(pz)
-    rapidity = log(forward / math.sqrt(max(forward * (energy - abs(pz)), 1e-12 * forward * forward)))
-    place[1] = rapidity if pz > 0.0 else -rapidity
-    place[2] = arctan2(py, px)
-
-
-@part
-def _distance(i: int, j: int, place: Doubles) -> float:
-    """Between two pseudojets in the measure of k_T, min(pt²) ΔR²."""
-    d_y, d_phi = place[i, 1] - place[j, 1], wrapped(place[i, 2] - place[j, 2])
-    return float(min(place[i, 0], place[j, 0]) * (d_y * d_y + d_phi * d_phi))
-
-
-@part
-def _find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
-    """The pseudojet that is nearest to one by `_distance`."""
-    near[i], nearest[i] = np.inf, -1
-    for j in range(left):
-        if j != i:
-            distance = _distance(i, j, place)
-            if distance < near[i]:
-                near[i], nearest[i] = distance, j
-
-
-@part
-def _merge(left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: Ints) -> None:
-    """Put the two nearest of the first `left` pseudojets together, the last into the place that becomes free."""
-    one = 0
-    for i in range(1, left):
-        if near[i] < near[one]:
-            one = i
-    other = nearest[one]
-    one, other = min(one, other), max(one, other)
-    last = left - 1
-    for k in range(4):
-        momenta[one, k] += momenta[other, k]
-    _see(momenta[one], place[one])
-    for k in range(4):
-        momenta[other, k] = momenta[last, k]
-    for k in range(3):
-        place[other, k] = place[last, k]
-    near[other], nearest[other] = near[last], nearest[last]
-    for i in range(last):
-        if i == one or nearest[i] == one or nearest[i] == other or nearest[i] == last:
-            _find_nearest(i, last, place, near, nearest)
-        else:
-            distance = _distance(i, one, place)
-            if distance < near[i]:
-                near[i], nearest[i] = distance, one
 
 
 @part

@@ -60,6 +60,12 @@ class Range:
         return value
 
 
+def expect(holds: Any, message: str, error: type[Exception] = ValueError) -> None:
+    """Raise an error, whose message says "where: expected ..., got ...", unless something holds."""
+    if not holds:
+        raise error(message)
+
+
 def check_choice(known: Iterable[str], **values: Any) -> None:
     """Raise ValueError for a value that is none of those known, with the name that it is given by."""
     names = list(known)  # what cannot be hashed is none of them either

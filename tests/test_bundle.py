@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from coffea_iqn import bundle
-from coffea_iqn.bundle import CARD, WEIGHTS, BundleError
+from coffea_iqn.bundle import CARD, WEIGHTS, BundleError, disk
 from coffea_iqn.data import bundle_path
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
@@ -17,7 +17,7 @@ from conftest import TINY, make_pairs, make_unmatched
 
 
 def test_round_trip_to_the_bit(emulator, emulator_bundle):
-    bundle._CACHE.clear()
+    disk._CACHE.clear()
     again = bundle.load(emulator_bundle)
     gen = make_pairs(50).x
     tau = np.full(gen.shape, 0.3, dtype=np.float32)
@@ -68,7 +68,7 @@ def edit(path, change, *, rehash=True):
     change(content)
     if rehash:
         content.pop("hash", None)
-        content["hash"] = bundle._hash((path / WEIGHTS).read_bytes(), content)
+        content["hash"] = disk._hash((path / WEIGHTS).read_bytes(), content)
     (path / CARD).write_text(json.dumps(content))
 
 
@@ -195,7 +195,7 @@ def mutated(card, weights, rng):
         if not content:
             break
     content.pop("hash", None)
-    content["hash"] = bundle._hash(bytes(weights), content)
+    content["hash"] = disk._hash(bytes(weights), content)
     return json.dumps(content), bytes(weights)
 
 
@@ -210,7 +210,7 @@ def test_a_thousand_mutated_bundles_give_clear_errors_or_fold(small_bundle, tmp_
         changed_card, changed_weights = mutated(card, weights, rng)
         (tmp_path / CARD).write_text(changed_card)
         (tmp_path / WEIGHTS).write_bytes(changed_weights)
-        bundle._CACHE.clear()
+        disk._CACHE.clear()
         try:
             emulator = bundle.load(tmp_path)
         except BundleError as error:

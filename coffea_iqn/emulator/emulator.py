@@ -295,6 +295,11 @@ class Emulator:
         return {}
 
     @property
+    def networks(self) -> dict[str, Network | None]:
+        """Its own networks by name, without those of unmatched jets and objects."""
+        return {"network": self.network, "acceptance": self.acceptance, "origin": self.origin}
+
+    @property
     def is_compiled(self) -> bool:
         """Whether there is a compiled form, the backend "numba"."""
         return compiled.serves(self)

@@ -1,0 +1,52 @@
+"""An emulator on disk: a folder with `model.safetensors` (weights) and `model.json` (everything else).
+
+Nothing in a bundle is unpickled or executed. `model.json` holds::
+
+    schema_version   integer; this library reads version 7, and what versions 4 to 6 say in other words
+    network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
+    objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
+                     null, or no such key, where there is none
+    unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its laws in it; or null
+    variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
+                     jet scale, standardisations, compression, levels of context, threshold, support, columns
+                     (`targets.Column`)
+    card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ where it corrects),
+                     detector, training, closure
+    hash             SHA-256 of the weights and of all of the above
+"""
+
+from __future__ import annotations
+
+from coffea_iqn.bundle.checks import DIRECTIONS, direction_of
+from coffea_iqn.bundle.disk import (
+    CARD,
+    WEIGHTS,
+    BundleError,
+    check_place,
+    find,
+    load,
+    members,
+    read_card,
+    save,
+    shipped_radii,
+)
+from coffea_iqn.bundle.schema import assemble, describe, migrated, weights_of
+
+__all__ = [
+    "CARD",
+    "DIRECTIONS",
+    "WEIGHTS",
+    "BundleError",
+    "assemble",
+    "check_place",
+    "describe",
+    "direction_of",
+    "find",
+    "load",
+    "members",
+    "migrated",
+    "read_card",
+    "save",
+    "shipped_radii",
+    "weights_of",
+]

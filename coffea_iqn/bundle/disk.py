@@ -1,0 +1,189 @@
+"""Bundles on disk: found, written whole, and read once a process, their hash looked at."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from coffea_iqn.bundle.checks import DIRECTIONS, direction_of
+from coffea_iqn.bundle.schema import KEYS, OLDEST_VERSION, SCHEMA_VERSION, assemble, describe, migrated, weights_of
+from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.files.atomic import is_taken
+from coffea_iqn.ranges import expect
+
+CARD, WEIGHTS = "model.json", "model.safetensors"
+MEMBERS_FOLDER = "members"  # of an ensemble, bundles in the folder of one
+MOST_BYTES = {CARD: 2**24, WEIGHTS: 2**30}
+
+_CACHE: dict[str, Emulator] = {}
+
+
+class BundleError(ValueError):
+    """A bundle that does not exist, or cannot be read; the message says what was expected and what came."""
+
+
+_expect = functools.partial(expect, error=BundleError)
+
+
+def find(model: str | Path) -> Path:
+    """The folder of a bundle, from the name of a shipped one or a path.
+
+    Raises
+    ------
+    BundleError: when it is neither; names the shipped bundles.
+    """
+    shipped, path = (*BUNDLES, *CORRECTIONS), Path(model)
+    if str(model) in shipped:
+        return bundle_path(str(model))
+    known = f"the path of a bundle (a folder with {CARD}) or one of {', '.join(shipped)}"
+    _expect((path / CARD).is_file(), f"model {str(model)!r}: expected {known}")
+    return path.resolve()
+
+
+def members(model: str | Path) -> dict[str, str]:
+    """The members of an ensemble, as ENS0, ENS1, ..., and where each is.
+
+    Parameters
+    ----------
+    model: a bundle that was trained with members, or a folder of bundles.
+
+    Raises
+    ------
+    BundleError: when there are fewer than two.
+    """
+    path = bundle_path(str(model)) if str(model) in BUNDLES else Path(model)
+    folder = path / MEMBERS_FOLDER if (path / CARD).is_file() else path
+    found = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=lambda one: (len(one.name), one.name))
+    wanted = "expected a bundle of train --ensemble, or a folder of two bundles or more"
+    _expect(len(found) >= 2, f"ensemble {str(model)!r}: {wanted}, found {len(found)} in {folder}")
+    return {f"ENS{k}": str(one) for k, one in enumerate(found)}
+
+
+def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()) -> str:
+    """Write an emulator as a bundle, under a temporary name first, and return its hash.
+
+    ensemble: members of its own, which become bundles in a folder of this one.
+
+    Raises
+    ------
+    FileExistsError: when there is something at the path that is not a bundle.
+    """
+    path = Path(path)
+    check_place(path)
+    weights = save_arrays(weights_of(emulator))
+    content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **describe(emulator)}
+    content["hash"] = _hash(weights, content)
+    temporary = path.with_name(path.name + ".tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    (temporary / WEIGHTS).write_bytes(weights)
+    (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    for k, member in enumerate(ensemble):
+        save(member, temporary / MEMBERS_FOLDER / str(k))
+    shutil.rmtree(path, ignore_errors=True)
+    temporary.rename(path)
+    return str(content["hash"])
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place where there is what is not a bundle.
+
+    Raises
+    ------
+    FileExistsError: when there is something else, which a bundle would replace.
+    """
+    fits = not is_taken(path) or (path / CARD).is_file()
+    expect(fits, f"output {path}: expected a new folder or a bundle to replace, got something else", FileExistsError)
+
+
+def load(model: str | Path, *, expected_hash: str | None = None, direction: str = "fold") -> Emulator:
+    """The emulator in a bundle; with its hash known, read once a process.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one.
+    expected_hash: the content hash the caller knows it by, when it does.
+    direction: what it is to be for, one of `DIRECTIONS`.
+
+    Raises
+    ------
+    BundleError: one line that says what is wrong: a missing file or key, an unknown schema version, a shape,
+        weights or a card that do not fit the hash, another hash than expected, or a bundle of the other direction.
+    """
+    emulator = _CACHE[expected_hash] if expected_hash in _CACHE else _load(find(model), expected_hash)
+    found, wanted = direction_of(emulator.card), f"that takes {DIRECTIONS[direction]} jets (direction {direction!r})"
+    _expect(found == direction, f"model {str(model)!r}: expected a bundle {wanted}, got one of direction {found!r}")
+    return emulator
+
+
+def _load(path: Path, expected_hash: str | None) -> Emulator:
+    content, weights = read_card(path), _read(path, WEIGHTS)
+    digest, wanted = content["hash"], (expected_hash or content["hash"])[:12]
+    fits = expected_hash in {None, digest}
+    _expect(fits, f"bundle {path}: expected hash {wanted}, got {digest[:12]}: another bundle is at this path")
+    actual = _hash(weights, {k: v for k, v in content.items() if k != "hash"})
+    hashes = f"expected content hash {digest[:12]}, got {actual[:12]}"
+    _expect(actual == digest, f"bundle {path}: {hashes}: its files are damaged or were edited")
+    if digest in _CACHE:
+        return _CACHE[digest]
+    try:
+        emulator = assemble(migrated(content), load_arrays(weights))
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, SafetensorError) as error:
+        detail = f"expected the key {error}, found none" if isinstance(error, KeyError) else str(error)
+        msg = f"bundle {path}: {detail}".splitlines()[0]
+        raise BundleError(msg) from None
+    emulator.card["hash"] = digest
+    return _CACHE.setdefault(digest, emulator)
+
+
+@functools.cache
+def shipped_radii(direction: str = "fold") -> dict[str, float]:
+    """The radius of the jets of each shipped bundle of a direction."""
+    names = BUNDLES if direction == "fold" else CORRECTIONS
+    return {name: float(read_card(find(name))["card"]["jets"]["radius"]) for name in names}
+
+
+def read_card(path: Path) -> dict[str, Any]:
+    """The content of `model.json`, its keys and schema version checked, without the weights."""
+    written, where = _read(path, CARD), f"bundle {path}"
+    try:
+        content = json.loads(written.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        msg = f"{where}: {CARD} is not JSON: {error}"
+        raise BundleError(msg) from None
+    _expect(isinstance(content, dict), f"{where}: expected an object in {CARD}, got {type(content).__name__}")
+    version, digest = content.get("schema_version"), content.get("hash", "")
+    newer = isinstance(version, int) and version > SCHEMA_VERSION
+    versions = f"expected schema version {SCHEMA_VERSION} or lower, got {version}"
+    _expect(not newer, f"{where}: {versions}: a newer coffea-iqn wrote it")
+    missing = [*(key for key in KEYS if key not in content), None][0]
+    _expect(missing is None, f"{where}: expected the key {missing!r} in {CARD}, found none")
+    versions = f"{OLDEST_VERSION} to {SCHEMA_VERSION}, got {version!r}"
+    known = version in range(OLDEST_VERSION, SCHEMA_VERSION + 1)
+    _expect(known, f"{where}: expected schema version {versions}")
+    _expect(isinstance(digest, str), f"{where}: expected a string as hash, got {type(digest).__name__}")
+    return dict(content)
+
+
+def _read(path: Path, name: str) -> bytes:
+    """A file of a bundle, if it is one and not larger than a bundle's can be."""
+    file, most = path / name, MOST_BYTES[name]
+    _expect(file.is_file(), f"bundle {path}: expected a file {name}, found none")
+    size = file.stat().st_size
+    _expect(size <= most, f"bundle {path}: expected {name} of at most {most} bytes, got {size}")
+    return file.read_bytes()
+
+
+def _hash(weights: bytes, content: dict[str, Any]) -> str:
+    canonical = json.dumps(content, sort_keys=True, ensure_ascii=False).encode()
+    return hashlib.sha256(hashlib.sha256(weights).digest() + canonical).hexdigest()

@@ -1,0 +1,113 @@
+"""Networks and laws, as `model.json` describes them, with their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn.bundle.checks import an_object, array, number, standardisation
+from coffea_iqn.emulator.preprocessing import ends_of
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.network import MEMBERS, Network, shapes_of
+from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.numerics.arrays import Singles
+from coffea_iqn.ranges import expect
+
+Arrays = Mapping[str, Singles]
+Ends = Mapping[str, Sequence[int]]
+
+
+def plain(scale: Standardisation) -> dict[str, list[float]]:
+    """A standardisation as JSON takes it."""
+    return {name: column.tolist() for name, column in scale._asdict().items()}
+
+
+def network_of(name: str, types: Collection[str], description: Any, arrays: Arrays, n_inputs: int) -> Network:
+    """A network of one of these types from its description, with its weights, of so many inputs."""
+    description = an_object(name, description)
+    own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
+    kind = description.get("type")
+    expect(kind in list(types), f"{name} type: expected one of {', '.join(types)}, got {kind!r}")
+    _check_sizes(name, description, sum(array.size for array in own.values()))
+    shapes = shapes_of(description)
+    for key, shape in shapes.items():
+        expect(key in own, f"expected a tensor {name}.{key}, found none")
+        fits, got = own[key].shape == shape and own[key].dtype == np.float32, f"{own[key].shape} of {own[key].dtype}"
+        expect(fits, f"tensor {name}.{key}: expected shape {shape} of float32, got {got}")
+        expect(np.isfinite(own[key]).all(), f"tensor {name}.{key}: expected finite numbers, got others")
+    made = Network(description, {key: own[key] for key in shapes})
+    expect(
+        made.n_inputs == n_inputs,
+        f"{name}: expected {n_inputs} inputs, for such are the variables, got {made.n_inputs}",
+    )
+    return made
+
+
+def member_of(name: str, description: Any, arrays: Arrays, n_inputs: int, n_targets: int, ends: Ends) -> Network:
+    """A member of the family, of so many targets, of which these may be at an end."""
+    made = network_of(name, MEMBERS, description, arrays, n_inputs)
+    n = made.n_targets
+    expect(n == n_targets, f"{name}: expected {n_targets} targets, for such are the variables, got {n}")
+    for key, wanted in ends.items():
+        got = made.description.get(key, [])
+        expect(got == wanted, f"{name}: expected {key} {wanted}, for such are the variables, got {got!r}")
+    return made
+
+
+def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> None:
+    """Sizes must be those that so many weights allow, before shapes of such sizes are made."""
+    hidden = description.get("hidden", [])
+    expect(isinstance(hidden, list), f"{name}: expected a list of sizes of hidden layers, got {hidden!r}", TypeError)
+    nested = bool(hidden) and all(isinstance(sizes, list) for sizes in hidden)
+    if nested:
+        fits = len(hidden) == description["n_targets"]
+        expect(fits, f"{name}: expected sizes of hidden layers for each of its targets, got {len(hidden)}")
+        hidden = [size for sizes in hidden for size in sizes]
+    others = [description[key] for key in ("n_inputs", "n_targets", "n_samples", "most") if key in description]
+    for size, least in [*((size, 1) for size in [*hidden, *others]), (description.get("n_event", 0), 0)]:
+        wanted = f"sizes from {least} to {n_weights}, as there are so many weights"
+        expect(type(size) is int and least <= size <= n_weights, f"{name}: expected {wanted}, got {size!r}")
+    for key in description.keys() & {"slope", "penalty"}:
+        number(f"{name} {key}", description[key], least=0.0)
+
+
+def describe_law(law: Law) -> dict[str, Any]:
+    """A law but for its weights."""
+    return {
+        "number": None if law.number is None else dict(law.number.description),
+        "jets": None if law.targets is None else dict(law.targets.description),
+        "input_scale": plain(law.input_scale),
+        "target_scale": plain(law.target_scale),
+        "bounds": law.bounds.tolist(),
+    }
+
+
+def law_of(
+    name: str,
+    described: Any,
+    arrays: Arrays,
+    n_inputs: int,
+    n_targets: int,
+    ends: Ends | None = None,
+    *,
+    asks: Collection[str] = ("number", "jets"),
+) -> Law:
+    """A law from its description and weights: what it asks, so many inputs and targets, and what may be at an end."""
+    described, ends = an_object(name, described), ends or ends_of(())
+    for part in ("number", "jets"):
+        got = f"{'no' if part in asks else 'a'} network of {part}"
+        expect((described[part] is None) != (part in asks), f"{name}: expected {' and '.join(asks)}, got {got}")
+    made: dict[str, Network | None] = {"number": None, "jets": None}
+    if "number" in asks:
+        made["number"] = network_of(f"{name}.number", ("NumberNetwork",), described["number"], arrays, n_inputs)
+    if "jets" in asks:
+        made["jets"] = member_of(f"{name}.jets", described["jets"], arrays, n_inputs, n_targets, ends)
+    input_scale = standardisation("input_scale", described, n_inputs)
+    target_scale = standardisation("target_scale", described, n_targets)
+    bounds = array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)
+    flags = np.isin(np.arange(n_targets), ends["flags"])  # which have one value beside the atom
+    rising = (bounds[0] < bounds[1])[~flags].all() and (bounds[0] <= bounds[1]).all()
+    expect(rising, f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}")
+    return Law(made["number"], made["jets"], input_scale, target_scale, bounds)

@@ -1,0 +1,231 @@
+"""An emulator as names and numbers, and arrays; back again, with every number and name looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from coffea_iqn.bundle.checks import an_object, array, card, levels, number, rising, standardisation
+from coffea_iqn.bundle.networks import Arrays, describe_law, law_of, member_of, network_of, plain
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
+from coffea_iqn.emulator.preprocessing import Variables, ends_of
+from coffea_iqn.emulator.unmatched import N_BESIDE, N_FAR, N_NEAR, Unmatched
+from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
+from coffea_iqn.jets.support import Support
+from coffea_iqn.jets.targets import KINDS, TARGETS, Column, check_names
+from coffea_iqn.numerics.arrays import Singles
+from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
+from coffea_iqn.objects.kinds import KINDS as OBJECTS
+from coffea_iqn.ranges import check_choice, expect
+
+SCHEMA_VERSION, OLDEST_VERSION = 7, 4
+KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
+
+
+def describe(emulator: Emulator) -> dict[str, Any]:
+    """Everything of an emulator but its weights: names and numbers, as JSON takes them."""
+    v, unmatched, objects = emulator.variables, emulator.unmatched, emulator.objects
+    return {
+        **{name: network and dict(network.description) for name, network in emulator.networks.items()},
+        "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min"),
+        "objects": objects and {"laws": _laws(objects), **_plain(objects, "pt_min", "isolation", "context")},
+        "variables": {
+            **_plain(v, "inputs", "targets", "scale"),
+            "input_scale": plain(v.input_scale),
+            "target_scale": plain(v.target_scale),
+            "compression": v.compression and v.compression.coefficients.tolist(),
+            **_plain(v, "context", "raw_pt_min"),
+            "columns": [column._asdict() for column in v.columns],
+            "support": v.support._asdict(),
+        },
+        "card": emulator.card,
+    }
+
+
+def _laws(model: Unmatched | Objects) -> dict[str, Any]:
+    return {name: describe_law(law) for name, law in model.laws.items()}
+
+
+def _plain(of: Any, *names: str) -> dict[str, Any]:
+    return {name: getattr(of, name) for name in names}
+
+
+def weights_of(emulator: Emulator) -> dict[str, Singles]:
+    """The weights of all networks of an emulator, by name."""
+    networks = emulator.networks
+    for part, model in (("unmatched", emulator.unmatched), ("objects", emulator.objects)):
+        for name, law in ({} if model is None else model.laws).items():
+            networks |= {f"{part}.{name}.number": law.number, f"{part}.{name}.jets": law.targets}
+    return {
+        f"{name}.{key}": np.ascontiguousarray(array)
+        for name, network in networks.items()
+        if network is not None
+        for key, array in network.arrays.items()
+    }
+
+
+def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
+    """The emulator of a description and its weights.
+
+    Raises
+    ------
+    ValueError, KeyError, TypeError: an unknown name; a wrong type, shape or value.
+    """
+    variables = _variables(content["variables"])
+    gate, origin, unmatched, objects = (content.get(name) for name in ("acceptance", "origin", "unmatched", "objects"))
+    n_inputs = n_seen = variables.network_inputs(np.full((1, len(VARIABLES)), 30.0, dtype=np.float32), None).shape[1]
+    if origin is not None:
+        origin = network_of("origin", ("OriginNetwork",), origin, arrays, n_inputs)
+        n_seen, moot = origin.n_outputs, origin.description["moot"]
+        known = (-1, *(variables.column_of(level) for level in variables.context))
+        expect(moot in known, f"origin: expected as moot −1 or the last column of a level, got {moot!r}")
+    return Emulator(
+        member_of("network", content["network"], arrays, n_seen, len(variables.table), variables.atoms),
+        variables,
+        None if gate is None else network_of("acceptance", ("AcceptanceNetwork",), gate, arrays, n_seen),
+        origin,
+        None if unmatched is None else _unmatched(unmatched, variables, arrays),
+        None if objects is None else _objects(objects, variables, arrays),
+        card(content["card"]),
+    )
+
+
+def _variables(content: Any) -> Variables:
+    """Variables from their description."""
+    content = an_object("variables", content)
+    for key, names in (("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
+        check_choice(names, **{key: content[key]})
+    columns = tuple(_column(column) for column in content["columns"])
+    check_names([column.name for column in columns])
+    for k, column in enumerate(columns):
+        before = column.under in [None, *(other.name for other in columns[:k])]
+        expect(before, f"column {column.name}: expected it under one before, got {column.under!r}")
+    n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
+    compression = content["compression"]
+    return Variables(
+        inputs=content["inputs"],
+        targets=content["targets"],
+        scale=content["scale"],
+        input_scale=standardisation("input_scale", content, n_inputs),
+        target_scale=standardisation("target_scale", content, len(VARIABLES) + len(columns)),
+        compression=None if compression is None else Compression(array("compression", compression, COMPRESSION_SHAPE)),
+        context=levels(content["context"]),
+        raw_pt_min=number("raw_pt_min", content["raw_pt_min"], least=0.0),
+        support=_support(content["support"]),
+        columns=columns,
+    )
+
+
+def _column(content: Any) -> Column:
+    content = an_object("column", content)
+    check_choice(KINDS, kind=content["kind"])
+    limits: dict[str, dict[str, float]] = {"scale": {"above": 0.0}, "unit": {"least": 0.0}}
+    names = [*("low", "high", "mean", "scale", "unit"), *(end for end in ("atom", "top") if content[end] is not None)]
+    numbers = {name: number(f"column {name}", content[name], **limits.get(name, {})) for name in names}
+    made = Column(**{**content, **numbers})
+    ends = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
+    fits = ends == [0.0, 1.0, 1.0] if made.kind == "flag" else all(a < b for a, b in pairwise(ends))
+    expect(fits, f"column {made.name}: expected rising numbers, of a flag 0 and 1, got {ends}")
+    return made
+
+
+def _support(content: Any) -> Support:
+    content = an_object("support", content)
+    numbers = [name for name in Support._fields if name != "pt_target"]
+    known = {name: number(f"support {name}", content[name], above=0.0) for name in numbers}
+    return Support(pt_target=rising("support pt_target", content["pt_target"]), **known)
+
+
+def _unmatched(content: Any, variables: Variables, arrays: Arrays) -> Unmatched:
+    """The model of unmatched jets from its description and weights."""
+    content = an_object("unmatched", content)
+    context, columns = levels(content["context"]), None
+    n_near = len(variables.input_scale.mean) + N_NEAR + sum(WIDTHS[level] for level in context)
+    if variables.columns:
+        ends, n = ends_of(variables.columns), len(variables.columns)
+        columns = law_of("unmatched.columns", content["columns"], arrays, N_BESIDE, n, ends, asks=("jets",))
+    return Unmatched(
+        law_of("unmatched.near", content["near"], arrays, n_near, N_TARGETS),
+        law_of("unmatched.far", content["far"], arrays, N_FAR, N_TARGETS),
+        variables.inputs,
+        variables.scale,
+        context,
+        number("unmatched reach", content["reach"], above=0.0),
+        number("unmatched raw_pt_min", content["raw_pt_min"], above=0.0),
+        variables.support,
+        columns,
+    )
+
+
+def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
+    """The model of objects from its description and weights."""
+    content = an_object("objects", content)
+    context, described = levels(content["context"]), an_object("objects laws", content["laws"])
+    of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
+    # of each law how many inputs and targets, and what it asks
+    both = ("number", "jets")
+    known: dict[str, tuple[int, int, tuple[str, ...]]] = {
+        JETS: (of_jets, 0, both[:1]),
+        MISSING: (N_MISSING, 2, both[1:]),
+    }
+    for kind in OBJECTS:
+        known |= {f"{kind.name}{what}": (n, 4, both) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
+    wanted, got = {*(kind.name for kind in OBJECTS), JETS, MISSING}, set(described)
+    odd = min((wanted - got) | (got - set(known)), default=None)
+    names = f"of {', '.join(sorted(wanted))}, and of {', '.join(sorted(known))}"
+    expect(odd is None, f"objects: expected laws {names}, got {odd!r}")
+    laws = {}
+    for name, (n_inputs, n_targets, asks) in known.items():
+        if name in described:
+            of = an_object(name, described[name])
+            # isolation may be exactly none, or nothing of the training sample was
+            isolated = n_targets > ISOLATION and an_object(name, of["jets"]).get("atoms") == [ISOLATION]
+            ends = {**ends_of(()), "atoms": [ISOLATION] * isolated}
+            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, ends, asks=asks)
+    pt_min = tuple(number("objects pt_min", one, above=0.0) for one in content["pt_min"])
+    isolation, n = tuple(content["isolation"]), len(OBJECTS)
+    fits = len(pt_min) == len(isolation) == n and all(type(one) is str for one in isolation)
+    expect(fits, f"objects: expected pt_min and isolation of {n} kinds, got {pt_min} and {isolation}")
+    return Objects(laws, pt_min, isolation, variables.inputs, context)
+
+
+def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The content of `model.json` in the words of version 7.
+
+    Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
+    had an atom; in version 6 nothing had one at its greatest value.
+
+    Raises
+    ------
+    ValueError: for columns of version 6, which had no atoms: they are to be learnt again.
+    """
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, list):
+            return [renamed(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        new = {"n_inputs" if key == "n_context" else key: renamed(one) for key, one in value.items()}
+        if "n_context" in value and value.get("type") in MEMBERS:
+            new["n_targets"] = N_TARGETS
+        if value.get("type") == "OriginNetwork":
+            new = {"moot": -1, **new}
+        if value.get("type") == "SplineIQN":
+            new = {**{name: [] for name in ENDS}, **new}
+        return new
+
+    if content["schema_version"] == SCHEMA_VERSION:
+        return content
+    parts = ("network", "acceptance", "origin", "unmatched")
+    variables = content["variables"]
+    if isinstance(variables, dict):
+        more = [*(variables.get("more") or ()), None][0]
+        expect(more is None, f"expected a bundle of four variables, got one with {more}, of before columns had atoms")
+        variables = {"columns": [], **variables}
+    return {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}

@@ -12,6 +12,7 @@ from coffea_iqn.bundle.checks import an_object, array, card, levels, number, ris
 from coffea_iqn.bundle.networks import Arrays, describe_law, law_of, member_of, network_of, plain
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
+from coffea_iqn.emulator.particles import CELLS, LAWS, TAG, Particles
 from coffea_iqn.emulator.preprocessing import Variables, ends_of
 from coffea_iqn.emulator.unmatched import N_BESIDE, N_FAR, N_NEAR, Unmatched
 from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS
@@ -30,11 +31,12 @@ KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "varia
 
 def describe(emulator: Emulator) -> dict[str, Any]:
     """Everything of an emulator but its weights: names and numbers, as JSON takes them."""
-    v, unmatched, objects = emulator.variables, emulator.unmatched, emulator.objects
+    v, unmatched, objects, particles = emulator.variables, emulator.unmatched, emulator.objects, emulator.particles
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
         "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min"),
         "objects": objects and {"laws": _laws(objects), **_plain(objects, "pt_min", "isolation", "context")},
+        "particles": particles and {"laws": _laws(particles), **_plain(particles, "least", "radius")},
         "variables": {
             **_plain(v, "inputs", "targets", "scale"),
             "input_scale": plain(v.input_scale),
@@ -48,7 +50,7 @@ def describe(emulator: Emulator) -> dict[str, Any]:
     }
 
 
-def _laws(model: Unmatched | Objects) -> dict[str, Any]:
+def _laws(model: Unmatched | Objects | Particles) -> dict[str, Any]:
     return {name: describe_law(law) for name, law in model.laws.items()}
 
 
@@ -59,7 +61,8 @@ def _plain(of: Any, *names: str) -> dict[str, Any]:
 def weights_of(emulator: Emulator) -> dict[str, Singles]:
     """The weights of all networks of an emulator, by name."""
     networks = emulator.networks
-    for part, model in (("unmatched", emulator.unmatched), ("objects", emulator.objects)):
+    for part in ("unmatched", "objects", "particles"):
+        model = getattr(emulator, part)
         for name, law in ({} if model is None else model.laws).items():
             networks |= {f"{part}.{name}.number": law.number, f"{part}.{name}.jets": law.targets}
     return {
@@ -78,7 +81,8 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     ValueError, KeyError, TypeError: an unknown name; a wrong type, shape or value.
     """
     variables = _variables(content["variables"])
-    gate, origin, unmatched, objects = (content.get(name) for name in ("acceptance", "origin", "unmatched", "objects"))
+    gate, origin, unmatched = (content.get(name) for name in ("acceptance", "origin", "unmatched"))
+    objects, particles = (content.get(name) for name in ("objects", "particles"))  # which older bundles do not name
     n_inputs = n_seen = variables.network_inputs(np.full((1, len(VARIABLES)), 30.0, dtype=np.float32), None).shape[1]
     if origin is not None:
         origin = network_of("origin", ("OriginNetwork",), origin, arrays, n_inputs)
@@ -92,6 +96,7 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
         origin,
         None if unmatched is None else _unmatched(unmatched, variables, arrays),
         None if objects is None else _objects(objects, variables, arrays),
+        None if particles is None else _particles(particles, variables, arrays),
         card(content["card"]),
     )
 
@@ -193,6 +198,21 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     fits = len(pt_min) == len(isolation) == n and all(type(one) is str for one in isolation)
     expect(fits, f"objects: expected pt_min and isolation of {n} kinds, got {pt_min} and {isolation}")
     return Objects(laws, pt_min, isolation, variables.inputs, context)
+
+
+def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
+    """The model of the particles in jets from its description and weights."""
+    content = an_object("particles", content)
+    described, laws = an_object("particles laws", content["laws"]), {}
+    got = {TAG, *described}  # which is not known of every detector
+    expect(got == set(LAWS), f"particles: expected laws of {', '.join(LAWS)}, got {', '.join(described)}")
+    for name in described:
+        known = LAWS[name]
+        laws[name] = law_of(f"particles.{name}", described[name], arrays, known.inputs, known.targets, asks=known.asks)
+    least = tuple(number("particles least", one, above=0.0) for one in content["least"])
+    expect(len(least) == len(CELLS), f"particles: expected the least energy in {len(CELLS)} calorimeters, got {least}")
+    radius = number("particles radius", content["radius"], above=0.0)
+    return Particles(laws, (least[0], least[1]), radius, variables.scale)
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:

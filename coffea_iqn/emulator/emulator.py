@@ -13,6 +13,7 @@ from coffea_iqn.emulator import compiled, summaries
 from coffea_iqn.emulator.functions import Functions
 from coffea_iqn.emulator.marginals import POINTS, Marginal, doubles
 from coffea_iqn.emulator.objects import Objects
+from coffea_iqn.emulator.particles import Particles
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks, in_blocks_of_torch
@@ -38,6 +39,7 @@ class Emulator:
         None where there is one sample.
     unmatched: the model of reco jets that match no gen jet; None makes none.
     objects: the model of electrons, muons, photons and missing momentum; None where it makes none.
+    particles: the model of the particles in jets; None where there is none.
     card: what a user needs to know: jets, domain of validity, training, closure.
 
     An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
@@ -50,6 +52,7 @@ class Emulator:
     origin: Network | None = None
     unmatched: Unmatched | None = None
     objects: Objects | None = None
+    particles: Particles | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

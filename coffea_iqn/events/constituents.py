@@ -1,4 +1,4 @@
-"""The particles in gen jets, where a file has them: NanoGEN, PFNano and files like them."""
+"""The particles in jets, where a file has them: NanoGEN, PFNano and files like them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from coffea_iqn.events.names import Names
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.table import JetTable
 
+RECO = Names(constituents=("PFCands", "JetPFCands"), candidates=("PFCands",))  # what files call those of reco jets
 OF_JET = "jetIdx"  # the place of a particle's jet in its event
 PLACES = ("pFCandsIdx", "genCandsIdx")  # of the particle itself among all, where they are a collection of their own
 PARTICLE = ("pt", "eta", "phi", "pdgId")
@@ -30,7 +31,10 @@ def source_of_constituents(collections: Mapping[str, Collection[str]], names: Na
 
 
 def constituents_of(events: ak.Array, jets: JetTable, names: Names) -> Constituents | None:
-    """The particles in gen jets, those of the first jet first; None where the file does not have them."""
+    """The particles in jets, those of the first jet first; None where the file does not have them.
+
+    Of gen jets by the names that a file has for those, of reco jets by `RECO`.
+    """
     wanted = {*names.constituents, *names.candidates} & set(events.fields)
     source = source_of_constituents({name: events[name].fields for name in wanted}, names)
     if not source:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.jets.pseudojets import MOST_ETA, find_nearest, merge, start
+from coffea_iqn.jets.pseudojets import MOST_ETA, closest, find_nearest, merge, start
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
@@ -34,6 +34,18 @@ class Constituents(NamedTuple):
     values: Doubles
     code: Ints
     counts: Ints
+
+    @property
+    def jet(self) -> Ints:
+        """The row of the jet of each particle, (M,)."""
+        return np.repeat(np.arange(len(self.counts)), self.counts)
+
+    def rows(self, rows: Ints) -> Constituents:
+        """The particles of the jets in these rows, in their order."""
+        counts = self.counts[rows]
+        first = np.cumsum(self.counts) - self.counts
+        of = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
+        return Constituents(self.values[of], self.code[of], counts)
 
 
 def is_charged(code: npt.NDArray[Any]) -> Bools:
@@ -104,7 +116,7 @@ def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out
                 for k in range(left):
                     axes[k, 0], axes[k, 1] = place[k, 1], place[k, 2]
                 out[jet, left - 1] = _tau(particles, axes[:left], sums) / (pt[jet] * radius)
-            merge(left, momenta, place, near, nearest, True)
+            merge(closest(left, near), left, momenta, place, near, nearest, True)
             left -= 1
         if n > 1:
             axes[0, 0], axes[0, 1] = place[0, 1], place[0, 2]

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from coffea_iqn.jets.constituents import Constituents, subjettiness
-from coffea_iqn.jets.pseudojets import find_nearest, merge, see, start
+from coffea_iqn.jets.pseudojets import closest, find_nearest, merge, see, start
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log, wrapped
@@ -73,6 +73,26 @@ def shapes(constituents: Constituents, radius: float) -> Doubles:
     out[:, N_COMPILED : N_COMPILED + 3] = tau
     np.divide(tau[:, 1:], tau[:, :-1], out=out[:, N_COMPILED + 3 :], where=tau[:, :-1] > 0.0)
     return out
+
+
+def four_momenta(constituents: Constituents) -> Doubles:
+    """Pt, eta, phi and mass of the sum of the particles of each jet, (N, 4); of none 0."""
+    out = np.zeros((len(constituents.counts), 4))
+    _sums(np.ascontiguousarray(constituents.values, dtype=np.float64), constituents.counts, out)
+    return out
+
+
+@kernel
+def _sums(values: Doubles, counts: Ints, out: Doubles) -> None:
+    momenta, place, axis = np.empty((max(counts.max(), 1) if len(counts) else 1, 4)), np.empty(3), np.empty(3)
+    first = 0
+    for jet in range(len(counts)):
+        n = counts[jet]
+        for i in range(n):
+            start(values[first + i], momenta[i], place)
+        first += n
+        if n > 0:
+            _four_momentum(momenta[:n], axis, out[jet])
 
 
 @kernel
@@ -172,7 +192,7 @@ def _cluster(n: int, momenta: Doubles, place: Doubles, sides: Ints) -> None:
         find_nearest(i, n, place, near, nearest, False)
     for new in range(n, 2 * n - 1):
         left = 2 * n - new
-        one, other = merge(left, pseudojets, place, near, nearest, False)
+        one, other = merge(closest(left, near), left, pseudojets, place, near, nearest, False)
         sides[new, 0], sides[new, 1] = row[one], row[other]
         row[one], row[other] = new, row[left - 1]
         momenta[new] = pseudojets[one]

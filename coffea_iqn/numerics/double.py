@@ -130,3 +130,30 @@ def angles(y: Doubles, x: Doubles) -> Doubles:
     for i in range(len(y)):
         out[i] = arctan2(y[i], x[i])
     return out
+
+
+@kernel
+def logs(x: Doubles) -> Doubles:
+    """`log` of each, (N,)."""
+    out = np.empty(len(x))
+    for i in range(len(x)):
+        out[i] = log(x[i])
+    return out
+
+
+@kernel
+def exps(x: Doubles) -> Doubles:
+    """`exp` of each, (N,)."""
+    out = np.empty(len(x))
+    for i in range(len(x)):
+        out[i] = exp(x[i])
+    return out
+
+
+@kernel
+def sines_and_cosines(x: Doubles) -> tuple[Doubles, Doubles]:
+    """`sine_and_cosine` of each, (N,) both."""
+    sines, cosines = np.empty(len(x)), np.empty(len(x))
+    for i in range(len(x)):
+        sines[i], cosines[i] = sine_and_cosine(x[i])
+    return sines, cosines

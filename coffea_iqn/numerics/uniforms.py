@@ -36,6 +36,9 @@ STREAM_OBJECT_NEAR = 9  # objects of no particle near a gen jet
 STREAM_OBJECT_FAR = 10  # the event's other objects
 STREAM_PROMPT_JET = 11  # whether a jet with prompt particles is reconstructed, given what became of these
 STREAM_MISSING = 12  # missing momentum
+STREAM_CONSTITUENT = 13  # the track of a charged particle in a jet
+STREAM_CELL = 14  # what is left in a cell of a calorimeter beside the tracks of a jet
+STREAM_ENTERED = 15  # what enters a jet from outside
 STREAMS = 16  # from this one on, streams are of further levels than the first four
 
 ROUNDS = 10

@@ -155,6 +155,27 @@ class ObjectsSample(NamedTuple):
         return parts[0]._replace(laws=laws, pt_min=pt_min)
 
 
+class ParticlesSample(NamedTuple):
+    """What the laws of `emulator.particles.Particles` are trained on.
+
+    Attributes
+    ----------
+    laws: by their names; the least first target of what is left in a cell is to be raised by the log of its least energy.
+    radius: of the jets.
+    n_jets: how many pairs of jets they are from.
+    """
+
+    laws: dict[str, LawSample]
+    radius: float
+    n_jets: int
+
+    @classmethod
+    def joined(cls, parts: Sequence[ParticlesSample]) -> ParticlesSample:
+        """The samples of several chunks, one after the other."""
+        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
+        return parts[0]._replace(laws=laws, n_jets=sum(part.n_jets for part in parts))
+
+
 AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(k or fewer) of Poisson's law of mean 1
 
 

@@ -1,0 +1,333 @@
+"""The particles of reco jets, from those of gen jets, in the order in which a detector measures them.
+
+First which charged particles have a track, and which of these point elsewhere, for their particle began away from the
+beam; then the momentum of each track, the hardest of a cell first, for those in a cell share what the calorimeter makes
+of them; then what is left in each cell of the calorimeters beside its tracks: a photon, or a neutral hadron, somewhere
+in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T makes jets.
+
+Flat arrays in and out; randomness enters as levels alone. The problem is that of M. Touranakou et al., Mach. Learn.: Sci.
+Technol. 3 (2022) 035003.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.features import PHI, PT, SCALES, wrap_phi
+from coffea_iqn.jets.pseudojets import anti_kt
+from coffea_iqn.jets.shapes import four_momenta
+from coffea_iqn.jets.table import JetTable, places
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.double import exps, logs, sines_and_cosines
+from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
+from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER
+from coffea_iqn.particles.columns import (
+    DISPLACED,
+    LOST,
+    N_CELL,
+    N_CHARGED,
+    N_DECAY,
+    N_JET,
+    N_TAG,
+    N_TRACK,
+    SOFT,
+    Incoming,
+    Shared,
+    cell_columns,
+    both_lost,
+    charged_columns,
+    decays_of,
+    jet_columns,
+    rounds,
+    tag_columns,
+    track_columns,
+    with_mates,
+)
+
+TRACK, DIRECTION, DECAY, MOMENTUM = "track", "direction", "decay", "momentum"
+CELLS = {CRYSTAL: "photon", TOWER: "neutral hadron"}
+SHIFTED = {CRYSTAL: "photon shifted", TOWER: "neutral hadron shifted"}
+TAG = "b-tag"
+ENTERED = ("track entered", "photon entered", "neutral hadron entered")
+CODES = (211, 22, 130)  # of PDG: what enters, and what is left in cells
+
+
+class Known(NamedTuple):
+    """Of a law, how many inputs and targets it has, and what it asks."""
+
+    inputs: int
+    targets: int
+    asks: tuple[str, ...]
+
+
+LAWS = {
+    TRACK: Known(N_CHARGED, 0, ("number",)),
+    DIRECTION: Known(N_CHARGED, 1, ("jets",)),
+    DECAY: Known(N_DECAY, 0, ("number",)),
+    MOMENTUM: Known(N_TRACK, 1, ("jets",)),
+    **{name: Known(N_CELL, 1, ("number", "jets")) for name in CELLS.values()},
+    **{name: Known(N_CELL, 2, ("number", "jets")) for name in SHIFTED.values()},
+    **{name: Known(N_JET, 3, ("number", "jets")) for name in ENTERED},
+    TAG: Known(N_TAG, 0, ("number",)),
+}
+MOST = 4096  # particles, or cells, of one jet
+PLACES = 64  # that enter a jet, of a kind
+TAGS = 2**31  # levels of b-tags begin here, after those of what enters
+
+
+class Reconstructed(NamedTuple):
+    """Reco jets of events, and the particles in them.
+
+    Attributes
+    ----------
+    jets: after the detector's scale, the hardest of an event first; place and row are those of the gen jet that most of
+        its momentum is from, or −1 where that has a harder one.
+    tag: the b-tag of each, 0 or 1, (N,); None where that is not known.
+    particles: in each, the hardest first, massless, before that scale.
+    row: of each particle the row of the gen particle whose track it is, or −1, (K,).
+    """
+
+    jets: JetTable
+    tag: Ints | None
+    particles: Constituents
+    row: Ints
+
+
+@dataclass(frozen=True, eq=False)
+class Particles:
+    """The model of the particles in jets.
+
+    Attributes
+    ----------
+    laws: by name: "track", whose number is `columns.LOST`, `FOUND` or `DISPLACED`; "direction", the turn in phi of what
+        is displaced, with the sign of the charge; "decay", whose number is 0 for what decays behind all that measures;
+        "momentum", the logarithm of a track's pt over its particle's; what is left in cells, "photon" and "neutral
+        hadron", the logarithm of its energy over all there is, and "shifted" of both, whose number is 1 where that is
+        in another cell nearby, with the way there in widths of the cell; what enters, a
+        law of each kind, with log pt, ΔR to the jet's axis, and the angle around it; and, where it is known, "b-tag",
+        whose number is 1 for a jet with one.
+    least: least energy [GeV] of what is left in a cell, by calorimeter.
+    radius: of the jets.
+    scale: key of `features.SCALES`, what the detector does to jets.
+    """
+
+    laws: Mapping[str, Law]
+    least: tuple[float, float]
+    radius: float
+    scale: str
+
+    def draw(
+        self,
+        particles: Constituents,
+        jets: JetTable,
+        keys: Words,
+        parton: Ints | None = None,
+        replica: int = 0,
+        *,
+        raw_pt_min: float,
+        compiled: bool = True,
+    ) -> Reconstructed:
+        """The reco jets of events, made of particles.
+
+        Parameters
+        ----------
+        particles: of the gen jets.
+        jets: gen jets of the events.
+        keys: of the events, (events, 4).
+        parton: PDG code of the parton of each gen jet, (N,), or None.
+        replica: which of several independent draws.
+        raw_pt_min: least pt [GeV] of a reco jet before the detector's scale.
+        compiled: whether to draw with compiled code.
+
+        Raises
+        ------
+        ValueError: for a jet of more particles than levels are kept for.
+        """
+        if particles.counts.max(initial=0) > MOST:
+            msg = f"particles: expected at most {MOST} in a jet, got {particles.counts.max()}"
+            raise ValueError(msg)
+        incoming, of_jets = Incoming.of(particles, jets.values), keys[jets.event]
+        how = (of_jets, jets.place, replica, compiled)
+        parts = [*self._tracks(incoming, *how), self._entered(incoming, *how)]
+        values, code, source, row = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.lexsort((np.arange(len(source)), -values[:, PT], jets.event[source]))
+        made = _Part(values[order], code[order], source[order], row[order])
+        reco, particles_of, row = self._jets(made, jets, raw_pt_min)
+        return Reconstructed(reco, self._tags(reco, keys, parton, replica, compiled), particles_of, row)
+
+    def _jets(self, made: _Part, jets: JetTable, raw_pt_min: float) -> tuple[JetTable, Constituents, Ints]:
+        """What particles that were reconstructed, event by event, are clustered to."""
+        event, n_events = jets.event[made.source], len(jets.counts)
+        of, n_jets = anti_kt(made.values, np.bincount(event, minlength=n_events), self.radius, raw_pt_min)
+        inside = np.flatnonzero(of >= 0)
+        jet = (np.cumsum(n_jets) - n_jets)[event[inside]] + of[inside]
+        inside, jet = (column[np.argsort(jet, kind="stable")] for column in (inside, jet))
+        n = int(n_jets.sum())
+        particles = Constituents(made.values[inside], made.code[inside], np.bincount(jet, minlength=n))
+        values = SCALES[self.scale].apply(four_momenta(particles)).astype(np.float32)
+        owner = _owner(made.source[inside], made.values[inside, PT], particles.counts, len(jets.values))
+        place = np.where(owner >= 0, jets.place.take(owner, mode="clip") if len(jets.place) else owner, -1)
+        return JetTable(values, n_jets, place, owner), particles, made.row[inside]
+
+    def _tags(self, reco: JetTable, keys: Words, parton: Ints | None, replica: int, compiled: bool) -> Ints | None:
+        """The b-tags of reco jets."""
+        if TAG not in self.laws:
+            return None
+        assert reco.row is not None
+        known = None if parton is None else np.where(reco.row >= 0, parton.take(reco.row, mode="clip"), 0)
+        u = levels(keys[reco.event], TAGS + places(reco.counts), replica=replica, stream=STREAM_ENTERED)[:, 0]
+        columns = tag_columns(reco.values.astype(np.float64), known)
+        return self.laws[TAG].draw_numbers(columns, u, compiled=compiled)
+
+    def _tracks(self, incoming: Incoming, keys: Words, place: Ints, replica: int, compiled: bool) -> list[_Part]:
+        """Tracks, and what is left in cells beside them."""
+        values, codes, counts = incoming.particles
+        jet = incoming.particles.jet
+        charged, mate = charged_columns(incoming)
+        rows = np.flatnonzero(incoming.charge != 0)
+        index = place[jet[rows]] * MOST + places(counts)[rows]
+        tau = levels(keys[jet[rows]], index, replica=replica, stream=STREAM_CONSTITUENT)
+        status, last = np.full(len(codes), LOST), (mate[rows] >= 0) & (mate[rows] < rows)
+        for some in (~last, last):  # of two that may come from one the second knows of the first
+            of_some = with_mates(charged, rows[some], mate, status)
+            status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0], compiled=compiled)
+        has_track, momentum = status != LOST, np.zeros(len(codes), dtype=np.float32)
+        momentum[rows] = tau[:, 1]
+        decays = decays_of(incoming)
+        of_decay = jet[decays.first]
+        index = place[of_decay] * MOST + places(counts)[decays.first]
+        u = levels(keys[of_decay], index, replica=replica, stream=STREAM_CONSTITUENT)[:, 0]
+        measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u, compiled=compiled), 1) > 0
+        gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
+        shared, ratio = Shared.of(incoming, has_track, gone), np.ones(len(codes))
+        for of_round in rounds(incoming, has_track):
+            columns = track_columns(incoming, of_round, charged, shared)
+            drawn = self.laws[MOMENTUM].draw(columns, momentum[of_round, None], compiled=compiled)
+            ratio[of_round] = exps(np.ascontiguousarray(drawn[:, 0]))
+            shared = shared.with_tracks(incoming, of_round, ratio[of_round])
+        is_turned, turn = status[rows] == DISPLACED, np.zeros(len(codes))
+        turned, level = rows[is_turned], np.ascontiguousarray(tau[is_turned, 2:3])
+        drawn = self.laws[DIRECTION].draw(charged[turned], level, compiled=compiled)
+        turn[turned] = drawn[:, 0] * incoming.charge[turned]
+        tracks = np.flatnonzero(has_track)
+        momenta = values[tracks] * np.array([1.0, 1.0, 1.0, 0.0])
+        momenta[:, PT] *= ratio[tracks]
+        momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks])
+        found = _Part(momenta, incoming.track_codes()[tracks], jet[tracks], tracks)
+        return [found, *self._left(incoming, has_track, gone, shared, keys, place, replica, compiled)]
+
+    def _left(
+        self,
+        incoming: Incoming,
+        has_track: Bools,
+        gone: Bools,
+        shared: Shared,
+        keys: Words,
+        place: Ints,
+        replica: int,
+        compiled: bool,
+    ) -> list[_Part]:
+        """What is left in the cells beside tracks."""
+        hits = incoming.hits
+        columns = cell_columns(incoming, has_track, gone, shared)
+        every = shared.every + SOFT
+        index = place[hits.jet] * MOST + places(hits.counts)
+        tau = levels(keys[hits.jet], index, replica=replica, stream=STREAM_CELL, n=5)
+        parts = []
+        for which, name in CELLS.items():
+            law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
+            rows = rows[law.draw_numbers(columns[rows], tau[rows, 0], compiled=compiled) > 0]
+            least = logs(self.least[which] / every[rows])
+            level = np.ascontiguousarray(tau[rows, 1:2])
+            drawn = law.draw(columns[rows], level, least=least, compiled=compiled)
+            energy = np.maximum(exps(np.ascontiguousarray(drawn[:, 0])) * every[rows], self.least[which])  # rounding
+            # a calorimeter says in which cell a particle was, and nothing more
+            where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
+            law = self.laws[SHIFTED[which]]
+            some = np.flatnonzero(law.draw_numbers(columns[rows], tau[rows, 4], compiled=compiled))
+            shifted = rows[some]
+            turn = law.draw(columns[shifted], np.ascontiguousarray(tau[shifted, 2:4]), compiled=compiled)
+            where[some] = hits.centre[shifted] + turn * hits.width[shifted]
+            where[some, 1] = wrap_phi(where[some, 1])
+            grown = exps(np.ascontiguousarray(where[:, 0]))
+            pt = 2.0 * energy / (grown + 1.0 / grown)
+            momenta = np.stack([pt, *where.T, np.zeros(len(rows))], axis=1)
+            parts.append(_Part(momenta, np.full(len(rows), CODES[1 + which]), hits.jet[rows], np.full(len(rows), -1)))
+        return parts
+
+    def _entered(self, incoming: Incoming, keys: Words, place: Ints, replica: int, compiled: bool) -> _Part:
+        """What comes from none of a jet's particles."""
+        columns, jets = jet_columns(incoming), incoming.jets
+        u = levels(keys, place * MOST, replica=replica, stream=STREAM_ENTERED)
+        parts = []
+        for k, name in enumerate(ENTERED):
+            law = self.laws[name]
+            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
+            rows = np.repeat(np.arange(len(numbers)), numbers)
+            index = place[rows] * MOST + 1 + k * PLACES + places(numbers)
+            tau = levels(keys[rows], index, replica=replica, stream=STREAM_ENTERED)
+            drawn = law.draw(columns[rows], np.ascontiguousarray(tau[:, :3]), compiled=compiled)
+            code = np.full(len(rows), CODES[k])
+            if k == 0:
+                code = np.where(tau[:, 3] < 0.5, -code, code)
+            parts.append(_Part(around(drawn, jets[rows]), code, rows, np.full(len(rows), -1)))
+        return _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+class _Part(NamedTuple):
+    """Particles that were reconstructed: values (K, 4), PDG codes, and the rows of the gen jet and of the gen particle
+    that each is from, or −1, (K,)."""
+
+    values: Doubles
+    code: Ints
+    source: Ints
+    row: Ints
+
+
+@kernel
+def _owner(source: Ints, pt: Doubles, counts: Ints, n_gen: int) -> Ints:
+    """The row of the gen jet that most of each reco jet is from, (N,); −1 where a harder one is of that.
+
+    Parameters
+    ----------
+    source: the gen jet that each particle is from, (K,).
+    pt: of the particles.
+    counts: how many each reco jet has, (N,); the reco jets of a gen jet come the hardest first.
+    n_gen: how many gen jets there are.
+    """
+    owner, taken, shares = np.full(len(counts), -1), np.zeros(n_gen, np.bool_), np.zeros(n_gen)
+    first = 0
+    for jet in range(len(counts)):
+        best = -1
+        for i in range(first, first + counts[jet]):
+            shares[source[i]] += pt[i]
+        for i in range(first, first + counts[jet]):
+            if best < 0 or shares[source[i]] > shares[best]:
+                best = source[i]
+        for i in range(first, first + counts[jet]):
+            shares[source[i]] = 0.0
+        first += counts[jet]
+        if best >= 0 and not taken[best]:
+            owner[jet], taken[best] = best, True
+    return owner
+
+
+def around(targets: Floats, jets: Doubles) -> Doubles:
+    """Massless particles (K, 4) of their log pt, ΔR to the axes of jets (K, 4), and the angle around them, (K, 3)."""
+    log_pt, distance, angle = np.ascontiguousarray(targets.T)
+    sines, cosines = sines_and_cosines(angle)
+    eta, phi = jets[:, 1] + distance * cosines, wrap_phi(jets[:, 2] + distance * sines)
+    return np.stack([exps(log_pt), eta, phi, np.zeros(len(eta))], axis=1)
+
+
+def relative_to(values: Doubles, jets: Doubles) -> Doubles:
+    """The inverse of `around`, (K, 3)."""
+    d_eta, d_phi = values[:, 1] - jets[:, 1], wrap_phi(values[:, 2] - jets[:, 2])
+    return np.stack([np.log(values[:, 0]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta)], axis=1)

@@ -1,0 +1,187 @@
+"""Where particles meet the calorimeters: the cells of a detector, and tracks that bend on their way to them.
+
+The geometry is that of Delphes' CMS card (J. de Favereau et al., JHEP 02 (2014) 057; `delphes_card_CMS.tcl`): its field,
+the cylinder in which tracks bend, and the edges of its cells. Nothing of what the card does in them is here.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.features import TOWER_EDGES, TOWERS_IN_PHI
+from coffea_iqn.numerics.arrays import Doubles, Ints
+from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.double import HALF_TURN, QUARTER_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
+
+FIELD = 3.8  # tesla, along the beam
+RADIUS, HALF_LENGTH = 1.29, 3.0  # m, of the cylinder in which it is
+BEND = 0.299792458 * FIELD  # GeV/m: pt over this is the radius of a track
+MOST_ETA = 20.0
+
+PION, KAON, PROTON, ELECTRON, MUON, PHOTON, NEUTRAL, INVISIBLE = range(8)
+"""Species of gen particles: what a detector tells apart, or a mass does."""
+N_SPECIES = 7
+CHARGED = 5  # the first so many have a charge
+SPECIES = {211: PION, 321: KAON, 2212: PROTON, 11: ELECTRON, 13: MUON, 22: PHOTON} | dict.fromkeys((12, 14, 16), INVISIBLE)
+SPECIES |= dict.fromkeys((3112, 3222, 3312, 3334), PROTON)  # charged hyperons that live long enough
+MASSES = np.array([0.13957, 0.49368, 0.93827, 0.000511, 0.10566, 0.0, 0.497614])  # GeV, of species; a K_L for neutral ones
+
+CRYSTAL, TOWER = 0, 1  # calorimeters: of photons and electrons, and of hadrons
+NO_CELL = -1
+CRYSTAL_STEP = 0.0174  # in |eta|; a degree in phi
+CRYSTAL_EDGES = np.concatenate([CRYSTAL_STEP * np.arange(87), 1.4964 + CRYSTAL_STEP * np.arange(1, 85)])
+CRYSTALS_IN_PHI = 360
+EDGES = np.stack([CRYSTAL_EDGES, np.pad(TOWER_EDGES, (0, len(CRYSTAL_EDGES) - len(TOWER_EDGES)), mode="edge")])
+N_EDGES = np.array([len(CRYSTAL_EDGES), len(TOWER_EDGES)])
+_PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI])
+_PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI])
+IN_PHI = np.full((2, EDGES.shape[1]), CRYSTALS_IN_PHI)
+IN_PHI[TOWER, : len(TOWER_EDGES)] = _PHI_TOWERS[np.searchsorted(_PHI_EDGES, TOWER_EDGES + 1e-9, side="right")]
+PHI_CELLS = 512  # more than there are around the beam: a key counts cells in eta, then in phi
+
+
+def species_of(code: Ints) -> Ints:
+    """The species of particles of these PDG codes, (M,)."""
+    code = np.abs(code)
+    out = np.full(len(code), NEUTRAL)
+    for known, species in SPECIES.items():
+        out[code == known] = species
+    return out
+
+
+class Hits(NamedTuple):
+    """Where the particles of jets meet a calorimeter, and the cells that they meet.
+
+    Attributes
+    ----------
+    energy: of each particle [GeV], (M,).
+    cell: of each, a row of what follows, or −1 of one that meets none, (M,).
+    jet, calorimeter: of each cell, (C,).
+    low, width: edges of each cell: its least eta and phi, its widths in both, (C, 2).
+    counts: how many cells each jet has, (N,).
+    """
+
+    energy: Doubles
+    cell: Ints
+    jet: Ints
+    calorimeter: Ints
+    low: Doubles
+    width: Doubles
+    counts: Ints
+
+    @property
+    def centre(self) -> Doubles:
+        """Eta and phi of the middle of each cell, (C, 2)."""
+        return self.low + 0.5 * self.width
+
+
+def hits_of(particles: Constituents, species: Ints, charge: Ints) -> Hits:
+    """The cells that particles meet: those of a jet side by side, in the order in which its particles meet them.
+
+    Parameters
+    ----------
+    particles: of the jets; from the middle of the detector.
+    species, charge: of each particle, (M,).
+    """
+    n = len(species)
+    energy, cell = np.empty(n), np.empty(n, dtype=np.int64)
+    jet, calorimeter = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    low, width = np.empty((n, 2)), np.empty((n, 2))
+    counts = np.zeros(len(particles.counts), dtype=np.int64)
+    values = np.ascontiguousarray(particles.values, dtype=np.float64)
+    m = _meet(values, particles.counts, species, charge, energy, cell, jet, calorimeter, low, width, counts)
+    return Hits(energy, cell, jet[:m], calorimeter[:m], low[:m], width[:m], counts)
+
+
+@kernel
+def _meet(
+    values: Doubles,
+    of_jet: Ints,
+    species: Ints,
+    charge: Ints,
+    energy: Doubles,
+    cell: Ints,
+    jet: Ints,
+    calorimeter: Ints,
+    low: Doubles,
+    width: Doubles,
+    counts: Ints,
+) -> int:
+    """What `Hits` holds, overwritten; how many cells there are."""
+    keys = np.empty(len(species), dtype=np.int64)
+    first = n_cells = 0
+    for j in range(len(of_jet)):
+        start = n_cells
+        for i in range(first, first + of_jet[j]):
+            pt, eta, phi = values[i, 0], min(max(values[i, 1], -MOST_ETA), MOST_ETA), values[i, 2]
+            kind = species[i]
+            sinh = _sinh(eta)
+            mass = MASSES[kind] if kind < N_SPECIES else 0.0
+            energy[i] = math.sqrt(pt * pt * (1.0 + sinh * sinh) + mass * mass)
+            if kind in (MUON, INVISIBLE):
+                cell[i] = NO_CELL
+                continue
+            if charge[i] != 0:
+                eta, phi = _bent(pt, sinh, eta, phi, charge[i])
+            which = CRYSTAL if kind in (ELECTRON, PHOTON) else TOWER
+            in_eta = _row(abs(eta), which)
+            n_phi = IN_PHI[which, in_eta]
+            turn = wrapped(phi) / TURN + 0.5
+            in_phi = min(int(turn * n_phi), n_phi - 1)
+            key = ((which * 2 + (1 if eta < 0.0 else 0)) * EDGES.shape[1] + in_eta) * PHI_CELLS + in_phi
+            at = start
+            while at < n_cells and keys[at] != key:
+                at += 1
+            if at == n_cells:
+                n_cells += 1
+                keys[at], jet[at], calorimeter[at] = key, j, which
+                width[at, 0] = EDGES[which, in_eta + 1] - EDGES[which, in_eta]
+                width[at, 1] = TURN / n_phi
+                low[at, 0] = EDGES[which, in_eta] if eta >= 0.0 else -EDGES[which, in_eta + 1]
+                low[at, 1] = in_phi * width[at, 1] - HALF_TURN
+            cell[i] = at
+        counts[j] = n_cells - start
+        first += of_jet[j]
+    return n_cells
+
+
+@part
+def _sinh(eta: float) -> float:
+    grown = exp(eta)
+    return 0.5 * (grown - 1.0 / grown)
+
+
+@part
+def _row(abs_eta: float, which: int) -> int:
+    """The place of a cell in |eta|; beyond the last edge that of the last."""
+    low, high = 0, N_EDGES[which] - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if EDGES[which, middle] <= abs_eta:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
+@part
+def _bent(pt: float, sinh: float, eta: float, phi: float, charge: int) -> tuple[float, float]:
+    """Eta and phi at which a track from the middle leaves the field: a helix through the barrel, or an endcap."""
+    radius = pt / (BEND * abs(charge))
+    half = QUARTER_TURN  # half the turn at the barrel, where the track gets so far
+    at_barrel = RADIUS < 2.0 * radius
+    if at_barrel:
+        sine = RADIUS / (2.0 * radius)
+        half = arctan2(sine, math.sqrt(1.0 - sine * sine))
+    if not at_barrel or 2.0 * radius * half * abs(sinh) > HALF_LENGTH:
+        half = min(HALF_LENGTH / (2.0 * radius * max(abs(sinh), 1e-6)), 1e4)
+    sine, _ = sine_and_cosine(half)
+    chord, z = max(2.0 * radius * abs(sine), 1e-6), 2.0 * radius * half * sinh
+    slope = z / chord
+    there = log(abs(slope) + math.sqrt(slope * slope + 1.0))
+    turned = half if sine >= 0.0 else half + HALF_TURN
+    return (there if slope >= 0.0 else -there), wrapped(phi - turned * (1.0 if charge > 0 else -1.0))

@@ -1,0 +1,170 @@
+"""Which reconstructed particles come from which particles of a jet: tracks by direction, what is neutral by its cell."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
+from coffea_iqn.numerics.compiling import kernel
+from coffea_iqn.numerics.double import exp, log, wrapped
+from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER, Hits
+from coffea_iqn.particles.columns import DISPLACED, FOUND, LOST
+
+SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
+ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
+SAME = 3e-4  # angles of a track and its particle differ by what files round
+TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
+RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
+TRACK, RECO_PHOTON, RECO_NEUTRAL = range(3)
+"""Kinds of reconstructed particles."""
+
+
+class Origins(NamedTuple):
+    """Where the reconstructed particles of jets come from.
+
+    Attributes
+    ----------
+    status: of each gen particle, `LOST` of neutral ones, (M,).
+    track: of each, the row of its track, or −1, (M,).
+    left: of each cell the row of what is left in it, or −1, (C,).
+    shifted: whether that is in another cell nearby, for what it is from began away from the beam, (C,).
+    entered: rows of what comes from none of the jet's particles, (K,).
+    """
+
+    status: Ints
+    track: Ints
+    left: Ints
+    shifted: Bools
+    entered: Ints
+
+
+def kinds_of(code: Ints) -> Ints:
+    """The kind of reconstructed particles of these PDG codes, (M,)."""
+    code = np.abs(code)
+    return np.where(np.isin(code, (211, 11, 13)), TRACK, np.where(code == 22, RECO_PHOTON, RECO_NEUTRAL))
+
+
+def origins_of(
+    particles: Constituents, track_code: Ints, hits: Hits, reco: Constituents
+) -> Origins:
+    """Where reconstructed particles come from.
+
+    Parameters
+    ----------
+    particles: of gen jets.
+    track_code: the PDG code that a track of each would have, 0 of neutral ones, (M,).
+    hits: of the particles.
+    reco: what is reconstructed in the reco jet of each gen jet.
+    """
+    status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
+    left, used = np.full(len(hits.jet), -1), np.zeros(len(reco.code), dtype=np.int64)
+    _trace(
+        particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, hits.counts,
+        hits.calorimeter, hits.low, hits.width, kinds_of(reco.code), status, track, left, used,
+    )
+    first_left = left >= 0
+    _shift(
+        particles.counts, hits, track_code, status, reco.values, reco.counts, kinds_of(reco.code), left, used
+    )
+    return Origins(status, track, left, (left >= 0) & ~first_left, np.flatnonzero(used == 0))
+
+
+@kernel
+def _trace(
+    gen: Doubles,
+    gen_counts: Ints,
+    track_code: Ints,
+    reco: Doubles,
+    code: Ints,
+    reco_counts: Ints,
+    n_cells: Ints,
+    calorimeter: Ints,
+    low: Doubles,
+    width: Doubles,
+    kind: Ints,
+    status: Ints,
+    track: Ints,
+    left: Ints,
+    used: Ints,
+) -> None:
+    first = first_reco = first_cell = 0
+    for j in range(len(gen_counts)):
+        stop, stop_reco, stop_cell = first + gen_counts[j], first_reco + reco_counts[j], first_cell + n_cells[j]
+        for turned in range(2):
+            reach = TURNED if turned else SAME
+            for r in range(first_reco, stop_reco):
+                if used[r] or kind[r] != TRACK:
+                    continue
+                best, least = -1, np.inf
+                for i in range(first, stop):
+                    if status[i] != LOST or track_code[i] != code[r] or abs(gen[i, ETA] - reco[r, ETA]) > SAME:
+                        continue
+                    d_phi, ratio = abs(wrapped(gen[i, PHI] - reco[r, PHI])), abs(log(reco[r, PT] / gen[i, PT]))
+                    if d_phi > reach or (turned and ratio > RATIO):
+                        continue
+                    off = d_phi if turned else ratio
+                    if off < least:
+                        best, least = i, off
+                if best >= 0:
+                    status[best], track[best], used[r] = DISPLACED if turned else FOUND, r, 1
+        for r in range(first_reco, stop_reco):
+            if used[r] or kind[r] == TRACK:
+                continue
+            best, least = -1, SAME
+            for c in range(first_cell, stop_cell):
+                if left[c] >= 0 or (calorimeter[c] == CRYSTAL) != (kind[r] == RECO_PHOTON):
+                    continue
+                d_eta = abs(reco[r, ETA] - low[c, 0] - 0.5 * width[c, 0]) - 0.5 * width[c, 0]
+                d_phi = abs(wrapped(reco[r, PHI] - low[c, 1] - 0.5 * width[c, 1])) - 0.5 * width[c, 1]
+                off = max(d_eta, d_phi)
+                if off < least:
+                    best, least = c, off
+            if best >= 0:
+                left[best], used[r] = r, 1
+        first, first_reco, first_cell = stop, stop_reco, stop_cell
+
+
+@kernel
+def _shift(
+    gen_counts: Ints,
+    hits: Hits,
+    track_code: Ints,
+    status: Ints,
+    reco: Doubles,
+    reco_counts: Ints,
+    kind: Ints,
+    left: Ints,
+    used: Ints,
+) -> None:
+    """What is left and in no cell goes to one nearby where nothing is left, and should be, of about its energy."""
+    expected = np.zeros(len(left))
+    for i in range(len(status)):
+        if hits.cell[i] >= 0 and (track_code[i] == 0 or status[i] == LOST):
+            expected[hits.cell[i]] += hits.energy[i]
+    first_reco = first_cell = 0
+    for j in range(len(gen_counts)):
+        stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]
+        for r in range(first_reco, stop_reco):
+            if used[r] or kind[r] == TRACK:
+                continue
+            which = CRYSTAL if kind[r] == RECO_PHOTON else TOWER
+            grown = exp(reco[r, ETA])
+            energy = 0.5 * reco[r, PT] * (grown + 1.0 / grown)
+            best, least = -1, 1.0
+            for c in range(first_cell, stop_cell):
+                if left[c] >= 0 or hits.calorimeter[c] != which or expected[c] <= 0.0:
+                    continue
+                d_eta = reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]
+                d_phi = wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])
+                apart = math.sqrt(d_eta * d_eta + d_phi * d_phi) / SHIFT[which]
+                off = max(apart, abs(log(energy / expected[c])) / ALIKE[which])
+                if off < least:
+                    best, least = c, off
+            if best >= 0:
+                left[best], used[r] = r, 1
+        first_reco, first_cell = stop_reco, stop_cell

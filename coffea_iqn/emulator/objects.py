@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -119,7 +120,7 @@ class Objects:
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(keys)))
         columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
         parts = [found, self._near(jets, columns, keys, replica, compiled)]
-        if any(f"{kind.name}{FAR}" in self.laws for kind in KINDS):
+        if self._laws(FAR):
             parts.append(self._far(jets, missing, keys, replica, compiled))
         return Found.joined(parts)
 
@@ -136,83 +137,71 @@ class Objects:
         columns = particle_columns(particles, jets, composition)
         u = levels(keys[event], place, replica=replica, stream=STREAM_PARTICLE, n=1 + N_LEVELS)
         parts = []
-        for k, kind in enumerate(KINDS):
+        for k, law in self._laws(PARTICLE):
             rows = np.flatnonzero(particles.kind == k)
-            law = self.laws[kind.name]
-            numbers = law.draw_numbers(columns[rows], u[rows, 0], compiled=compiled)
-            rows = rows[numbers > 0]
-            source = particles.values[rows]
-            values = self._draw(kind.name, k, columns[rows], u[rows, 1:], source, compiled)
+            rows = rows[law.draw_numbers(columns[rows], u[rows, 0], compiled=compiled) > 0]
+            source, tau = particles.values[rows], np.ascontiguousarray(u[rows, 1:N_LEVELS])
+            least = self._least(k, source[:, 0])
+            values = objects_of(law.draw(columns[rows], tau, least=least, compiled=compiled), source)
             charge = particles.charge[rows].astype(np.float64)
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
         return Found.joined(parts)
 
     def _near(self, jets: JetTable, columns: Singles, keys: Words, replica: int, compiled: bool) -> Found:
-        event, parts = jets.event, []
-        u = levels(keys.take(event, axis=0), jets.place * PLACES, replica=replica, stream=STREAM_OBJECT_NEAR)
-        for k, kind in enumerate(KINDS):
-            law = self.laws.get(f"{kind.name}{NEAR}")
-            if law is None:
-                continue
-            index = jets.place * PLACES + 1 + k * MOST
-            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
-            rows = np.repeat(np.arange(len(numbers)), numbers)
-            tau = levels(
-                keys[event[rows]],
-                index[rows] + places(numbers),
-                replica=replica,
-                stream=STREAM_OBJECT_NEAR,
-                n=N_LEVELS,
-            )
-            source = jets.values[rows]
-            values = self._draw(f"{kind.name}{NEAR}", k, columns[rows], tau, source, compiled)
-            none = np.full(len(rows), -1)
-            parts.append(self._found(k, values, _sign(k, tau), event[rows], none, source[:, 0]))
-        return Found.joined(parts) if parts else _nothing()
+        def of_jets(k: int, source: Ints, place: Ints, _: int) -> Singles:
+            index = jets.place[source] * PLACES + 1 + k * MOST + place
+            return levels(keys[event[source]], index, replica=replica, stream=STREAM_OBJECT_NEAR, n=N_LEVELS)
 
-    def _far(self, jets: JetTable, missing: Floats | None, keys: Words, replica: int, compiled: bool) -> Found:
-        columns, frames = far_columns(jets.values, jets.counts, missing)
-        all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)
-        parts = []
-        u = levels(keys, 0, replica=replica, stream=STREAM_OBJECT_FAR)
-        for k, kind in enumerate(KINDS):
-            law = self.laws.get(f"{kind.name}{FAR}")
-            if law is None:
-                continue
-            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
-            rows = np.repeat(np.arange(len(numbers)), numbers)
-            at = 1 + (k * MOST + places(numbers)) * ATTEMPTS
-            values, charge = np.empty((len(rows), 4)), np.empty(len(rows))
-            again = np.arange(len(rows))
-            for attempt in range(ATTEMPTS):
-                of = rows[again]
-                tau = levels(keys[of], at[again] + attempt, replica=replica, stream=STREAM_OBJECT_FAR, n=N_LEVELS)
-                drawn = law.draw(columns[of], tau[:, :4], compiled=compiled)
-                values[again] = objects_far(drawn, frames.axis[of], frames.side[of])
-                charge[again] = _sign(k, tau)
-                again = again[any_within(REACH, values[again], of, jets.values, all_of_them, ends)]
-                if not len(again):
-                    break
-            values = self._above(k, values)
-            keep = np.ones(len(rows), dtype=bool)
-            keep[again] = False  # there is no place without gen jets
-            none = np.full(int(keep.sum()), -1)
-            parts.append(self._found(k, values[keep], charge[keep], rows[keep], none, np.zeros(len(none))))
+        def decode(targets: Floats, source: Ints) -> Floats:
+            return np.asarray(objects_of(targets, jets.values[source]))
+
+        event, pt, parts = jets.event, jets.values[:, 0], [_nothing()]
+        u = levels(keys.take(event, axis=0), jets.place * PLACES, replica=replica, stream=STREAM_OBJECT_NEAR)
+        for k, law in self._laws(NEAR):
+            source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k], compiled=compiled))
+            of, least = partial(of_jets, k), self._least(k, pt[source])
+            values, tau, _ = law.draw_each(source, columns[source], of, decode, least=least, compiled=compiled)
+            parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
         return Found.joined(parts)
 
-    def _draw(self, name: str, k: int, columns: Singles, tau: Singles, source: Floats, compiled: bool) -> Doubles:
-        """Objects (M, 4) of sources, none below the least pt of their kind."""
-        least = np.log(self.pt_min[k] / source[:, 0].astype(np.float64))
-        targets = self.laws[name].draw(columns, np.ascontiguousarray(tau[:, :4]), least=least, compiled=compiled)
-        return self._above(k, objects_of(targets, source))
+    def _far(self, jets: JetTable, missing: Floats | None, keys: Words, replica: int, compiled: bool) -> Found:
+        def of_events(k: int, event: Ints, place: Ints, attempt: int) -> Singles:
+            index = 1 + (k * MOST + place) * ATTEMPTS + attempt
+            return levels(keys[event], index, replica=replica, stream=STREAM_OBJECT_FAR, n=N_LEVELS)
 
-    def _above(self, k: int, values: Doubles) -> Doubles:
-        values[:, 0] = np.maximum(values[:, 0], self.pt_min[k])  # rounding
-        return values
+        def decode(targets: Floats, event: Ints) -> Floats:
+            return np.asarray(objects_far(targets, frames.axis[event], frames.side[event]))
 
-    @staticmethod
-    def _found(k: int, values: Doubles, charge: Doubles, event: Ints, place: Ints, source_pt: Floats) -> Found:
-        of_all = np.concatenate([values, charge[:, np.newaxis]], axis=1)
+        def impossible(values: Floats, event: Ints) -> Bools:
+            return np.asarray(any_within(REACH, values, event, jets.values, all_of_them, ends))
+
+        columns, frames = far_columns(jets.values, jets.counts, missing)
+        all_of_them, ends, parts = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts), []
+        u = levels(keys, 0, replica=replica, stream=STREAM_OBJECT_FAR)
+        for k, law in self._laws(FAR):
+            event = np.repeat(np.arange(len(keys)), law.draw_numbers(columns, u[:, k], compiled=compiled))
+            x, of = columns[event], partial(of_events, k)
+            values, tau, missed = law.draw_each(event, x, of, decode, impossible, attempts=ATTEMPTS, compiled=compiled)
+            there = np.isin(np.arange(len(event)), missed, invert=True)  # for some there is no place without gen jets
+            made = self._found(k, values, _sign(k, tau), event, None, np.zeros(len(event)))
+            parts.append(made.where(there))
+        return Found.joined(parts)
+
+    def _laws(self, what: str) -> list[tuple[int, Law]]:
+        """Those of this, of the kinds that have one."""
+        laws = ((k, self.laws.get(f"{kind.name}{what}")) for k, kind in enumerate(KINDS))
+        return [(k, law) for k, law in laws if law is not None]
+
+    def _least(self, k: int, pt: Floats) -> Doubles:
+        """The least first target of objects of a kind, of sources with these pt [GeV]."""
+        return np.asarray(np.log(self.pt_min[k] / pt.astype(np.float64)))
+
+    def _found(
+        self, k: int, values: Floats, charge: Doubles, event: Ints, place: Ints | None, source_pt: Floats
+    ) -> Found:
+        pt = np.maximum(values[:, :1], self.pt_min[k])  # rounding
+        of_all = np.concatenate([pt, values[:, 1:], charge[:, np.newaxis]], axis=1)
+        place = np.full(len(values), -1) if place is None else place
         return Found(of_all, np.full(len(values), k), event, place, source_pt.astype(np.float64))
 
     def keep_jets(

@@ -27,7 +27,6 @@ from coffea_iqn.jets.context import columns_of, encode, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
-from coffea_iqn.jets.table import places
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
@@ -322,8 +321,8 @@ class Unmatched:
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
             count_near(law, sources(gen, reco, found, context), singles(u), numbers)
-        event = np.repeat(np.arange(len(counts)), counts)
-        ends = np.cumsum(counts)
+        event, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
+        source = np.repeat(np.arange(len(gen)), numbers)
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_near(targets, gen.take(source, axis=0)))
@@ -331,7 +330,7 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
 
-        return self._draw(self.near, numbers, columns, levels, decode, impossible, compiled)
+        return self._draw(self.near, source, columns(source), levels, decode, impossible, compiled)
 
     def draw_far(
         self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels, *, compiled: bool = True
@@ -358,10 +357,8 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
 
-        def known(rows: Ints) -> Floats:
-            return columns.take(rows, axis=0)
-
-        return self._draw(self.far, numbers, known, levels, decode, impossible, compiled)
+        source = np.repeat(np.arange(len(columns)), numbers)
+        return self._draw(self.far, source, columns.take(source, axis=0), levels, decode, impossible, compiled)
 
     def draw_columns(
         self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column], *, compiled: bool = True
@@ -374,32 +371,25 @@ class Unmatched:
     def _draw(
         self,
         law: Law,
-        numbers: Ints,
-        columns: Callable[[Ints], Floats],
+        source: Ints,
+        x: Floats,
         levels: Levels,
         decode: Callable[[Floats, Ints], Floats],
         impossible: Callable[[Floats, Ints], Bools],
         compiled: bool,
     ) -> tuple[Floats, Ints]:
         """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
-        source, k = _each(numbers)
-        known, raw, rows = columns(source), np.empty((len(source), 4)), np.arange(len(source))
-        again: Ints | slice = slice(None)
         support = self.support.drawn_in()
         edges = support.abs_eta_max, support.energy_max, *SCALES[self.scale]
-        for attempt in range(ATTEMPTS):
-            of = source[again]
-            tau = levels(of, 1 + k[again] * ATTEMPTS + attempt)
-            raw[again] = drawn = decode(law.draw(known[again], tau, compiled=compiled), of)
-            missed = rows[again][beyond(drawn, *edges) | impossible(drawn, of)]
-            if not len(missed):
-                break
-            again = missed
+        raw, *_ = law.draw_each(
+            source,
+            x,
+            lambda of, place, attempt: levels(of, 1 + place * ATTEMPTS + attempt),
+            decode,
+            lambda raw, of: beyond(raw, *edges) | impossible(raw, of),
+            attempts=ATTEMPTS,
+            compiled=compiled,
+        )
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
         inside = ~beyond(raw, *edges)  # a jet near others to the last is kept, but none beyond the detector
         return SCALES[self.scale].apply(raw[inside]).astype(np.float32), source[inside]
-
-
-def _each(numbers: Ints) -> tuple[Ints, Ints]:
-    """Of each of so many jets a source: the row of its source, and which of its jets it is, from 0."""
-    return np.repeat(np.arange(len(numbers)), numbers), places(numbers)

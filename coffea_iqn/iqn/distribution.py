@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +13,7 @@ from coffea_iqn.iqn.compiled import LawModel, compile_law, count, draw
 from coffea_iqn.iqn.device import in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.standardisation import Standardisation
-from coffea_iqn.numerics.arrays import Floats, Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
 from coffea_iqn.numerics.dense import singles
 
 
@@ -64,6 +65,48 @@ class Law:
         targets = np.empty(tau.shape, dtype=np.float32)
         draw(law, x, tau, np.empty(0, dtype=np.float32) if standardised is None else standardised, targets)
         return targets.astype(np.float64)
+
+    def draw_each(
+        self,
+        source: Ints,
+        x: Floats,
+        levels: Callable[[Ints, Ints, int], Floats],
+        decode: Callable[[Floats, Ints], Floats],
+        impossible: Callable[[Floats, Ints], Bools] | None = None,
+        *,
+        least: Floats | None = None,
+        attempts: int = 1,
+        compiled: bool = True,
+    ) -> tuple[Floats, Floats, Ints]:
+        """The ys of sources, some of each; those that are impossible again, in so many attempts at most.
+
+        Parameters
+        ----------
+        source: of each y, in a row those of one source, (M,).
+        x, least: of each y, as of `draw`.
+        levels: of sources, which of its ys each is, and the attempt, from 0: (M, m), those of the targets first.
+        decode: ys of targets and sources.
+        impossible: which of some ys and their sources cannot be, (M,); None where all can.
+
+        Returns
+        -------
+        the ys, their levels, and the rows of those that were impossible to the last.
+        """
+        rows, n = np.arange(len(source)), len(self.target_scale.mean)
+        place = rows - np.searchsorted(source, source)
+        again: Any = slice(None)
+        for attempt in range(attempts):
+            of, first = source[again], None if least is None else least[again]
+            u = levels(of, place[again], attempt)
+            drawn = decode(self.draw(x[again], np.ascontiguousarray(u[:, :n]), least=first, compiled=compiled), of)
+            if attempt == 0:
+                values, tau = drawn, u
+            else:
+                values[again], tau[again] = drawn, u
+            again = rows[:0] if impossible is None else rows[again][impossible(drawn, of)]
+            if not len(again):
+                break
+        return values, tau, again
 
     def _standardised_least(self, least: Floats) -> Singles:
         mean, scale = self.target_scale.mean[0], self.target_scale.scale[0]

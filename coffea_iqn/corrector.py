@@ -16,7 +16,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_of_a_part
 from coffea_iqn.events.collections import flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
-from coffea_iqn.folder.jets import vectors
+from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
@@ -215,6 +215,5 @@ class IQNCorrector:
 
 
 def _jagged(table: JetTable, fields: dict[str, Any]) -> ak.Array:
-    with_name, behavior = vectors()
     columns = {name: np.ascontiguousarray(column) for name, column in fields.items()}
-    return ak.unflatten(ak.zip(columns, with_name=with_name, behavior=behavior), table.counts)
+    return ak.unflatten(vectors(columns), table.counts)

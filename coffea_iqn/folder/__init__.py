@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
 from coffea_iqn.folder.events import EventFolder
-from coffea_iqn.folder.jets import FoldCounts, Folded, IQNFolder
+from coffea_iqn.folder.jagged import FoldCounts, Folded
+from coffea_iqn.folder.jets import IQNFolder
 
 __all__ = [
     "EventFolder",

@@ -6,15 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.names import Names
-from coffea_iqn.folder.jets import Folded, IQNFolder, vectors
-from coffea_iqn.jets.prompt import CODES, PromptParticles
+from coffea_iqn.folder import jagged
+from coffea_iqn.folder.jagged import Folded
+from coffea_iqn.folder.jets import IQNFolder
+from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
+from coffea_iqn.objects.kinds import KINDS
+from coffea_iqn.ranges import expect
 
 PREFIX = "IQN"
 JET, MISSING = "Jet", "MET"
@@ -89,8 +91,9 @@ class EventFolder:
         prefix = "" if as_nano else PREFIX
         made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
-            made[kind.name] = _collection(kind, folded.objects[0][kind.name], isolation, particles)
-        made[MISSING] = _missing(*folded.missing[0].T)
+            made[kind.name] = jagged.collection(kind, folded.objects[0][kind.name], isolation, particles)
+        missing = dict(zip(("pt", "phi"), folded.missing[0].T, strict=True))
+        made[MISSING] = jagged.vectors(missing, "MissingET", "Momentum2D")
         for name, collection in made.items():
             events = ak.with_field(events, collection, f"{prefix}{name}")
         return events
@@ -98,19 +101,14 @@ class EventFolder:
 
 def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
     """Refuse a folder that cannot draw whole events, or more replicas of them than the caller takes."""
-    if folder.emulator.objects is None:
-        msg = f"model {folder.model}: expected a bundle with objects (train --objects), got one of jets alone"
-        raise ValueError(msg)
+    there = folder.emulator.objects is not None
+    expect(there, f"model {folder.model}: expected a bundle with objects (train --objects), got one of jets alone")
     whole = {"acceptance": True, "unmatched": folder.emulator.unmatched is not None, "replicas": replicas}
     for name, wanted in (whole | {"raw_pt_min": None}).items():
         got = getattr(folder, name)
-        if got != wanted:
-            msg = f"{name}: expected {wanted} for whole events, got {got}"
-            raise ValueError(msg)
-    if folder.variations:
-        got = folder.variations[0]
-        msg = f"variations: expected none with objects, for missing momentum does not follow them, got {got}"
-        raise ValueError(msg)
+        expect(got == wanted, f"{name}: expected {wanted} for whole events, got {got}")
+    varied, none = [*folder.variations], "none with objects, for missing momentum does not follow them"
+    expect(not varied, f"variations: expected {none}, got {', '.join(map(str, varied))}")
 
 
 def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles, Doubles]:
@@ -128,34 +126,3 @@ def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles,
         msg = f"events: expected {lacks}, which whole events depend on, found none"
         raise ValueError(msg)
     return particles, missing
-
-
-def _collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:
-    """The objects of a kind, events × var."""
-    with_name, behavior = vectors()
-    fields = fields_of(kind, table, isolation)
-    masses = np.array([one.mass for one in KINDS], dtype=np.float32)[particles.kind]
-    codes = np.array(CODES)[particles.kind]
-    of_gen = dict(zip(("pt", "eta", "phi"), particles.values.T, strict=True)) | {
-        "mass": masses,
-        "pdgId": np.where(particles.charge > 0, -codes, codes),
-    }
-    first = np.repeat(np.cumsum(particles.counts) - particles.counts, table.counts)
-    row = np.where(table.place >= 0, first + table.place, -1)
-    gen = ak.zip(of_gen, with_name=with_name, behavior=behavior)
-    fields["matched_gen"] = ak.Array(
-        ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), gen.layout), behavior=behavior
-    )
-    flat = ak.zip(fields, with_name=with_name, behavior=behavior, depth_limit=1)
-    return ak.unflatten(flat, table.counts)
-
-
-def _missing(pt: Any, phi: Any) -> ak.Array:
-    """Missing momentum as awkward has it: a vector of coffea's, or of vector itself without it."""
-    try:
-        from coffea.nanoevents.methods.nanoaod import behavior
-    except ImportError:
-        from vector.backends.awkward import behavior
-
-        return ak.zip({"pt": pt, "phi": phi}, with_name="Momentum2D", behavior=behavior)
-    return ak.zip({"pt": pt, "phi": phi}, with_name="MissingET", behavior=behavior)

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import product
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.emulator.emulator import Prepared
+from coffea_iqn.emulator.emulator import Emulator, Prepared
 from coffea_iqn.emulator.unmatched import ATTEMPTS, of_near
 from coffea_iqn.events.collections import GenEvents
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
 from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
-from coffea_iqn.jets.table import NOMINAL, Drawn, places
+from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
-from coffea_iqn.objects.kinds import REACH, Found
-from coffea_iqn.variations import Asked
+from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
+from coffea_iqn.variations import Asked, Draw
 
+BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
 
@@ -29,10 +35,31 @@ class Beside(NamedTuple):
     missing: Doubles
 
 
+class Block(NamedTuple):
+    """Gen jets of some events, and what their levels are keyed by.
+
+    Attributes
+    ----------
+    gen: the gen jets.
+    event: of each, (N,).
+    context: of them, (N, 68); None where nothing takes any.
+    keys, of_jets: `uniforms.event_keys` of the events, (events, 4), and of the jets, (N, 4).
+    replica: which of several independent draws.
+    """
+
+    gen: GenEvents
+    event: Ints
+    context: Floats | None
+    keys: Words
+    of_jets: Words
+    replica: int
+
+
 @dataclass(frozen=True)
 class Folding:
     """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
 
+    prepared: the emulator.
     radius: of the jets; None where the bundle does not say.
     objects: whether whole events are drawn, with electrons, muons, photons and missing momentum.
     name: the systematic that its jets are.
@@ -40,7 +67,7 @@ class Folding:
     with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
     """
 
-    emulator: Prepared
+    prepared: Prepared
     acceptance: bool
     unmatched: bool
     raw_pt_min: float | None
@@ -50,6 +77,11 @@ class Folding:
     found: tuple[Asked, ...] = ()
     with_median: bool = False
 
+    @property
+    def emulator(self) -> Emulator:
+        """Which draws."""
+        return self.prepared.emulator
+
     def draw(
         self, gen: GenEvents, context: Floats | None, keys: Words, replica: int
     ) -> tuple[dict[str, Drawn], Beside | None]:
@@ -57,134 +89,101 @@ class Folding:
 
         Parameters
         ----------
-        gen: the gen jets.
-        context: of them, (N, 68); None where nothing takes any.
-        keys: `uniforms.event_keys` of the events, (events, 4).
-        replica: which of several independent draws.
+        gen, context, keys, replica: as of a `Block`.
         """
-        jets = gen.jets
-        event, place = jets.event, jets.place
+        jets, event = gen.jets, gen.jets.event
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
-        tau = levels(of_jets, place, replica=replica, n=self.emulator.emulator.network.n_targets)
-        known = context if self.emulator.emulator.variables.context else None
-        reco, efficiency = self.emulator.respond(jets.values, tau, known, levels=gen.levels)
+        known = context if self.emulator.variables.context else None
+        block = Block(gen, event, known, keys, of_jets, replica)
+        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.network.n_targets)
+        reco, efficiency = self.prepared.respond(jets.values, tau, known, levels=gen.levels)
         efficiencies = {self.name: efficiency}
         for asked in self.found:
             sides = asked.systematics.items()
             efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
         found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
         if self.acceptance:
-            u = levels(of_jets, place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+            u = levels(of_jets, jets.place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
             found = {name: u < one for name, one in efficiencies.items()}
         if self.objects:
-            return self._draw_event(gen, reco, found[self.name], context, keys, of_jets, replica)
+            return self._draw_event(block, reco, found[self.name], context)
         made = {
             # what `_finish` draws again, it does in place
-            name: self._finish(gen, reco if len(found) == 1 else reco.copy(), one, known, keys, of_jets, replica, name)
+            name: self._finish(block, reco if len(found) == 1 else reco.copy(), one, name)
             for name, one in found.items()
         }
         return made, None
 
     def _draw_event(
-        self,
-        gen: GenEvents,
-        reco: Floats,
-        reconstructed: Bools,
-        context: Floats | None,
-        keys: Words,
-        of_jets: Words,
-        replica: int,
+        self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
     ) -> tuple[dict[str, Drawn], Beside]:
         """Whole events, in the order in which the detector decides: objects, jets, unmatched jets, missing momentum."""
-        model, how = self.emulator.emulator.objects, self.emulator.all_compiled
+        model, how, gen = self.emulator.objects, self.prepared.all_compiled, block.gen
         assert model is not None
         assert gen.prompt is not None
         assert gen.missing is not None
-        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, keys, replica, compiled=how)
-        found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys, replica, compiled=how)
-        known = context if self.emulator.emulator.variables.context else None
-        jets = self._finish(gen, reco, found, known, keys, of_jets, replica, self.name)
-        ends, all_of_them = np.cumsum(objects.counts(len(keys))), np.ones(len(objects.event), dtype=bool)
+        by = block.keys, block.replica
+        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, *by, compiled=how)
+        found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, *by, compiled=how)
+        jets = self._finish(block, reco, found, self.name)
+        ends, all_of_them = np.cumsum(objects.counts(len(block.keys))), np.ones(len(objects.event), dtype=bool)
         # what a jet and an object within a radius of each other are made of is the same, and the object's
         jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
-        four = jets.values[:, : len(VARIABLES)].astype(np.float64)
-        raw = jets._replace(values=SCALES[self.emulator.emulator.variables.scale].undo(four))
-        missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys, replica, compiled=how)
+        missing = model.missing(
+            gen.jets, taken, jets._replace(values=self._raw(jets)), objects, gen.missing, *by, compiled=how
+        )
         return {self.name: jets}, Beside(objects, missing)
 
-    def _finish(
-        self,
-        gen: GenEvents,
-        reco: Floats,
-        found: Bools,
-        context: Floats | None,
-        keys: Words,
-        of_jets: Words,
-        replica: int,
-        name: str,
-    ) -> Drawn:
+    def _finish(self, block: Block, reco: Floats, found: Bools, name: str) -> Drawn:
         """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
-        event, place = gen.jets.event, gen.jets.place
+        gen = block.gen
         if self.acceptance and self.radius is not None:
-            self._set_apart(gen, reco, found, context, of_jets, replica)
+            self._set_apart(block, reco, found, self.radius)
         if self.with_median and name == self.name:
-            median = self.emulator.median_pt(gen.jets.values, reco[:, ETA], context, levels=gen.levels)
+            median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=gen.levels)
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
-        made = Drawn(reco, event, place, np.arange(len(reco))).where(found)
+        made = Drawn(reco, block.event, gen.jets.place, np.arange(len(reco))).where(found)
         if not self.unmatched:
             return made
-        four = np.ascontiguousarray(reco[:, : len(VARIABLES)])
-        others = self._draw_unmatched(gen, event, four, found, context, keys, of_jets, replica)
+        others = self._draw_unmatched(block, np.ascontiguousarray(reco[:, : len(VARIABLES)]), found)
         # unmatched jets have no median
         beside = np.full((len(others.event), reco.shape[1] - others.values.shape[1]), np.nan, dtype=np.float32)
         others = others._replace(values=np.concatenate([others.values, beside], axis=1))
-        return self._above_threshold(Drawn.joined([made, others]))
+        made = Drawn.joined([made, others])
+        return made if self.raw_pt_min is None else made.where(self._raw(made)[:, PT] > self.raw_pt_min)
 
-    def _set_apart(
-        self, gen: GenEvents, reco: Floats, found: Bools, context: Floats | None, of_jets: Words, replica: int
-    ) -> None:
+    def _set_apart(self, block: Block, reco: Floats, found: Bools, radius: float) -> None:
         """Draw again, in place, reco jets within a radius of a harder one: no two jets of a clustering are so near.
 
         What is so near to the last is lost: the harder one took its particles.
         """
-        assert self.radius is not None
-        jets, n = gen.jets, self.emulator.emulator.network.n_targets
+        jets, n = block.gen.jets, self.emulator.network.n_targets
         for attempt in range(APART):
-            rows = np.flatnonzero(crowded(self.radius, reco, found, jets.counts))
+            rows = np.flatnonzero(crowded(radius, reco, found, jets.counts))
             if not len(rows):
                 return
             number = jets.place[rows] * APART + attempt
-            tau = levels(of_jets[rows], number, replica=replica, stream=STREAM_APART, n=n)
-            of_rows = None if context is None else context[rows]
-            reco[rows] = self.emulator.sample(jets.values[rows], tau, of_rows, levels=gen.levels)
-        found &= ~crowded(self.radius, reco, found, jets.counts)
+            tau = levels(block.of_jets[rows], number, replica=block.replica, stream=STREAM_APART, n=n)
+            of_rows = None if block.context is None else block.context[rows]
+            reco[rows] = self.prepared.sample(jets.values[rows], tau, of_rows, levels=block.gen.levels)
+        found &= ~crowded(radius, reco, found, jets.counts)
 
-    def _draw_unmatched(
-        self,
-        gen: GenEvents,
-        event: Ints,
-        reco: Floats,
-        found: Bools,
-        context: Floats | None,
-        keys: Words,
-        of_jets: Words,
-        replica: int,
-    ) -> Drawn:
+    def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model, jets, columns = self.emulator.emulator.unmatched, gen.jets, self.emulator.emulator.variables.columns
+        model, columns, how = self.emulator.unmatched, self.emulator.variables.columns, self.prepared.all_compiled
         assert model is not None
-        n = len(VARIABLES)
+        (gen, event, context, keys, of_jets, replica), n = block, len(VARIABLES)
 
         def of_gen_jets(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
-            number_of_jet = jets.place[rows] * MOST_UNMATCHED + number
+            number_of_jet = gen.jets.place[rows] * MOST_UNMATCHED + number
             return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR, n=n)
 
         def of_events(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
             return levels(keys[rows], number, replica=replica, stream=STREAM_FAR, n=n)
 
-        how = self.emulator.all_compiled
-        near, row = model.draw_near(jets.values, jets.counts, reco, found, context, of_gen_jets, compiled=how)
-        far, event_of_far = model.draw_far(jets.values, jets.counts, gen.missing, of_events, compiled=how)
+        jets = gen.jets.values, gen.jets.counts
+        near, row = model.draw_near(*jets, reco, found, context, of_gen_jets, compiled=how)
+        far, event_of_far = model.draw_far(*jets, gen.missing, of_events, compiled=how)
         events = np.concatenate([event[row], event_of_far])
         none, values = np.full(len(events), -1), np.concatenate([near, far])
         if columns:
@@ -196,9 +195,72 @@ class Folding:
             values = np.concatenate([values, drawn], axis=1, dtype=np.float32)
         return Drawn(values, events, none, none)
 
-    def _above_threshold(self, jets: Drawn) -> Drawn:
-        """The jets above raw_pt_min, where one is given."""
-        if self.raw_pt_min is None:
-            return jets
-        raw = SCALES[self.emulator.emulator.variables.scale].undo(jets.values.astype(np.float64))
-        return jets.where(raw[:, PT] > self.raw_pt_min)
+    def _raw(self, jets: Drawn) -> Any:
+        """The four-momenta of jets before the detector's scale, (M, 4)."""
+        four = jets.values[:, : len(VARIABLES)].astype(np.float64)
+        return SCALES[self.emulator.variables.scale].undo(four)
+
+
+def draw_events(
+    gen: GenEvents, foldings: Sequence[Folding], keys: Words, replicas: int, *, with_distances: bool
+) -> tuple[dict[str, list[JetTable]], list[dict[str, JetTable]], list[Doubles], set[str], Ints]:
+    """All that foldings, the nominal one first, draw of gen jets, some events at a time.
+
+    Parameters
+    ----------
+    gen, keys: as of a `Block`, of all events.
+    replicas: how many independent draws.
+    with_distances: whether to look at nearest neighbours.
+
+    Returns
+    -------
+    reco jets by systematic, of each replica; objects and missing, as of `Folded`; levels of context that the gen jets
+    have; `radii.histogram` of their nearest neighbours.
+    """
+    names, n_events = {folding.name: folding.emulator.variables.names for folding in foldings}, len(gen.jets.counts)
+    takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
+    drawn: dict[str, list[list[Drawn]]] = defaultdict(lambda: [[] for _ in range(replicas)])
+    beside: list[list[Beside]] = [[] for _ in range(replicas)]
+    told: set[str] = set()
+    distances = np.zeros(radii.N_BINS, dtype=np.int64)
+    blocks = list(gen.blocks(BLOCK))
+    buffer = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
+    first_row = 0
+    for block, part in blocks:
+        context = part.context(buffer) if takes_context else None
+        told |= set(() if context is None else known_levels(context, part.levels))
+        if with_distances and (context is not None or block.start == 0):
+            distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
+        for replica, folding in product(range(replicas), foldings):
+            of_jets, others = folding.draw(part, context, keys[block], replica)
+            if others is not None:
+                moved = others.found._replace(event=others.found.event + block.start)
+                beside[replica].append(others._replace(found=moved))
+            for name, found in of_jets.items():
+                row = np.where(found.row >= 0, found.row + first_row, -1)
+                drawn[name][replica].append(found._replace(event=found.event + block.start, row=row))
+        first_row += len(part.jets.values)
+    tables = {
+        name: [Drawn.joined(parts).table(n_events, names.get(name, names[NOMINAL])) for parts in of_replicas]
+        for name, of_replicas in drawn.items()
+    }
+    whole = [parts for parts in beside if parts]
+    of_kinds = [Found.joined([one.found for one in parts]).drawn() for parts in whole]
+    objects = [{name: one.table(n_events, COLUMNS) for name, one in kinds.items()} for kinds in of_kinds]
+    missing = [np.concatenate([one.missing for one in parts]) for parts in whole]
+    return tables, objects, missing, told, distances
+
+
+def vary_jets(drawn: Sequence[JetTable], variations: Iterable[Asked]) -> dict[str, list[JetTable]]:
+    """The nominal jets, without the column of the median where there is one, and variations of them."""
+    made: dict[str, list[JetTable]] = defaultdict(list)
+    for table in drawn:
+        n = len(table.columns)
+        median = table.values[:, n].astype(np.float64) if table.values.shape[1] > n else None
+        values = table.values if median is None else np.ascontiguousarray(table.values[:, :n])
+        made[NOMINAL].append(table._replace(values=values))
+        for asked in variations:
+            for name, sign in asked.systematics.items():
+                changed = asked.change(Draw(values, median), values, sign)
+                made[name].append(table._replace(values=changed))
+    return made

@@ -14,7 +14,8 @@ import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.identity import event_weights
-from coffea_iqn.folder.jets import BLOCK, IQNFolder
+from coffea_iqn.folder import IQNFolder
+from coffea_iqn.folder.folding import BLOCK
 from coffea_iqn.histograms.binning import finder
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints

@@ -1,0 +1,131 @@
+"""What is drawn, as awkward has it: jets, objects and missing momentum, vectors in lists, with where each is from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
+
+import awkward as ak
+import numpy as np
+import vector
+
+from coffea_iqn.jets.prompt import CODES, PromptParticles
+from coffea_iqn.jets.table import JetTable, interleaved
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
+from coffea_iqn.variations import SIDES, Asked
+
+
+class FoldCounts(NamedTuple):
+    """What became of the gen jets of a fold.
+
+    Attributes
+    ----------
+    gen_jets: gen jets that came in.
+    invalid: of these, dropped for a pt, eta, phi or mass that is not finite, or a pt not above zero.
+    outside_domain: folded although outside the bundle's domain.
+    not_accepted: not reconstructed.
+    unmatched: reco jets that belong to none of them.
+
+    With replicas, the last two are of all of them together.
+    """
+
+    gen_jets: int
+    invalid: int
+    outside_domain: int
+    not_accepted: int
+    unmatched: int
+
+
+class Folded(NamedTuple):
+    """What a fold gives.
+
+    Attributes
+    ----------
+    gen: the gen jets that were folded: all that came in but invalid ones.
+    reco: reco jets of each replica, whose rows are those of gen.
+    counts: what became of the gen jets.
+    distances: `radii.histogram` of the nearest neighbours of the gen jets.
+    least_keys: `identity.least_keys` of the events.
+    varied: by systematic, as reco; of variations of the same jets row by row those of reco, whatever their pt.
+    objects: of each replica electrons, muons and photons by the name of their kind, of whole events alone; their rows
+        and places are those of prompt particles in their events, or −1.
+    missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), likewise.
+    """
+
+    gen: JetTable
+    reco: list[JetTable]
+    counts: FoldCounts
+    distances: Ints
+    least_keys: list[int]
+    varied: dict[str, list[JetTable]]
+    objects: list[dict[str, JetTable]]
+    missing: list[Doubles]
+
+
+def vectors(fields: Mapping[str, Any], name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> ak.Array:
+    """Vectors of these fields: coffea's of this name, or without it those of vector itself."""
+    with_name, behavior = _named(name, bare)
+    return ak.zip(fields, with_name=with_name, behavior=behavior, depth_limit=1)
+
+
+def _named(name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> tuple[str, Any]:
+    try:
+        from coffea.nanoevents.methods.nanoaod import behavior
+    except ImportError:
+        from vector.backends.awkward import behavior
+
+        return bare, behavior
+    return name, behavior
+
+
+def _of(row: Ints, content: ak.Array) -> Any:
+    """Those of some rows, as an index: nothing is copied; None for −1."""
+    return ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), content.layout)
+
+
+def jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Asked] = ()) -> ak.Array:
+    """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets."""
+    k, n_events = len(folded.reco), len(jets.counts)
+    reco = interleaved(folded.reco)
+    assert reco.row is not None
+    if isinstance(gen, vector.Lorentz):
+        with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
+    else:
+        with_name, behavior = _named()
+    row = reco.row
+    if folded.gen is not jets:  # without those that were not valid
+        row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
+    of_gen = _of(row, ak.flatten(gen, axis=1))  # the gen jets as they are, so a reco jet keeps its own wherever it goes
+
+    def record(values: Floats, more: Mapping[str, Any]) -> ak.contents.RecordArray:
+        fields = dict(zip(reco.columns, np.ascontiguousarray(values.T), strict=True)) | {"genJetIdx": reco.place}
+        contents = {name: ak.contents.NumpyArray(field) for name, field in fields.items()}
+        contents |= {"matched_gen": of_gen, **more}
+        return ak.contents.RecordArray(
+            [*contents.values()], [*contents], length=len(row), parameters={"__record__": with_name}
+        )
+
+    varied = {}
+    for asked in of_jets:
+        sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
+        as_coffea = {"__record__": "JetSystematic"}  # of CorrectedJetsFactory
+        varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
+    made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
+    return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
+
+
+def collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:
+    """The objects of a kind, events × var."""
+    codes = np.array(CODES)[particles.kind]
+    of_gen = vectors(
+        {
+            **dict(zip(("pt", "eta", "phi"), particles.values.T, strict=True)),
+            "mass": np.array([one.mass for one in KINDS], dtype=np.float32)[particles.kind],
+            "pdgId": np.where(particles.charge > 0, -codes, codes),
+        }
+    )
+    first = np.repeat(np.cumsum(particles.counts) - particles.counts, table.counts)
+    row = np.where(table.place >= 0, first + table.place, -1)
+    matched = ak.Array(_of(row, of_gen), behavior=of_gen.behavior)
+    return ak.unflatten(vectors({**fields_of(kind, table, isolation), "matched_gen": matched}), table.counts)

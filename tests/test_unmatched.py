@@ -176,7 +176,7 @@ def test_number_and_kinematics_are_learnt():
     settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=(), batch_size=512)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
     course = Course(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
-    model, _ = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, course)
+    model = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, course)
     assert model is not None
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)

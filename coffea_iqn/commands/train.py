@@ -222,16 +222,7 @@ def _train(arguments: argparse.Namespace) -> None:
     if arguments.share:
         settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
     checkpoint = output.with_name(output.name + ".training")
-    with open_executor(arguments) as executor:
-        sample = running.run(
-            pairs_of,
-            datasets,
-            executor,
-            collections=[arguments.gen, arguments.reco],
-            branches=[f"{arguments.reco}_{name}" for name in pairs_of.columns],
-            chunksize=arguments.chunksize,
-            status=show_progress(arguments),
-        )
+    sample = _read(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
@@ -270,6 +261,22 @@ def _train(arguments: argparse.Namespace) -> None:
         f"Bundle {output} ({digest[:12]}): {len(pairs.x):,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss'][phase]:.5f}" + (f", and {len(members)} members" if members else "")
     )
+
+
+def _read(
+    arguments: argparse.Namespace, processor: Any, datasets: Mapping[str, Sequence[Source]], branches: Sequence[str]
+) -> Any:
+    """What a processor makes of the files."""
+    with open_executor(arguments) as executor:
+        return running.run(
+            processor,
+            datasets,
+            executor,
+            collections=[arguments.gen, arguments.reco],
+            branches=branches,
+            chunksize=arguments.chunksize,
+            status=show_progress(arguments),
+        )
 
 
 class _Start(NamedTuple):
@@ -343,16 +350,7 @@ def _objects(
         split=arguments.split,
         names=dict(arguments.names),
     )
-    with open_executor(arguments) as executor:
-        sample: ObjectsSample = running.run(
-            samples,
-            datasets,
-            executor,
-            collections=[arguments.gen, arguments.reco],
-            branches=OBJECT_BRANCHES,
-            chunksize=arguments.chunksize,
-            status=show_progress(arguments),
-        )
+    sample: ObjectsSample = _read(arguments, samples, datasets, OBJECT_BRANCHES)
     for name, law in sample.laws.items():
         rare = (
             "" if len(law.source) >= RARE or name.endswith((JETS, MISSING)) else ": too rare to learn, none are drawn"

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.iqn.network import Network
 from coffea_iqn.jets.context import NANOAOD, WIDTHS
 from coffea_iqn.jets.prompt import N_INSIDE
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
+from coffea_iqn.training.recipes import TrainingSettings
 
 # of a batch, beside it: jets with prompt particles, few but unlike all others. They are chosen for what a network is
 # shown of them, so that what it learns is what it would learn of more such jets.
@@ -144,6 +153,7 @@ class Course:
     device: where to compute, as torch names it.
     checkpoint, watch: as of `optimise.fit`.
     budget: of time.
+    fits: how each network was fitted, by its phase.
     """
 
     blind: float
@@ -152,6 +162,52 @@ class Course:
     checkpoint: Path | None
     watch: Watch | None
     budget: Budget = field(default_factory=Budget)
+    fits: dict[str, Fitted] = field(default_factory=dict)
+
+    @classmethod
+    def begin(
+        cls,
+        settings: TrainingSettings,
+        phases: Mapping[str, bool],
+        sample: Iterable[npt.ArrayLike],
+        checkpoint: Path | None,
+        watch: Watch | None,
+        device: str,
+        owner: str = "",
+    ) -> Course:
+        """A training that begins, or goes on from its checkpoint.
+
+        Parameters
+        ----------
+        settings: of it.
+        phases: what is to be fitted, and whether it is.
+        sample, owner: what a checkpoint belongs to beside the settings: all columns, and a bundle that is there before.
+        checkpoint, watch, device: as of `training.train`.
+
+        Raises
+        ------
+        ValueError: when the checkpoint belongs to another one.
+        """
+        if checkpoint is not None:
+            _claim(checkpoint, sample, settings, owner)
+        budget = Budget(settings.minutes, [phase for phase, comes in phases.items() if comes])
+        return cls(settings.blind, settings.shares, device, checkpoint, watch, budget)
+
+    def report(self, settings: TrainingSettings, **known: Any) -> dict[str, Any]:
+        """What a card says of this training."""
+        return {
+            **known,
+            "settings": asdict(settings),
+            "validation_loss": {phase: fit.loss for phase, fit in self.fits.items()},
+            "steps": {phase: fit.steps for phase, fit in self.fits.items()},
+            "minutes": round(sum(fit.seconds for fit in self.fits.values()) / 60.0, 2),
+        }
+
+    def extended(self, emulator: Emulator, settings: TrainingSettings, known: dict[str, Any], **parts: Any) -> Emulator:
+        """An emulator with further parts, whose card has this training among "extended"."""
+        card = {key: value for key, value in emulator.card.items() if key != "hash"}
+        card["extended"] = [*card.get("extended", []), self.report(settings, **known)]
+        return replace(emulator, card=card, **parts)
 
     def fit(
         self,
@@ -204,7 +260,32 @@ class Course:
             phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
         )
         self.budget.spend(phase, fitted.seconds)
+        self.fits[phase] = fitted
         return fitted
+
+
+def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, owner: str) -> None:
+    """Make the checkpoint folder, or make sure that it belongs to this training.
+
+    Raises
+    ------
+    ValueError: when it belongs to another one.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + owner.encode())
+    for column in columns:
+        digest.update(np.ascontiguousarray(column).tobytes())
+    file = checkpoint / "training.txt"
+    if not file.is_file():
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        file.write_text(digest.hexdigest() + "\n")
+    what = "expected one of this training, got one of other pairs or settings"
+    fits = file.read_text().strip() == digest.hexdigest()
+    expect(fits, f"checkpoint {checkpoint}: {what}; --restart forgets it")
+
+
+def learnt(**modules: nn.Module | None) -> dict[str, Any]:
+    """The networks of modules that were trained, by name, or None."""
+    return {name: module and Network.of(module.to("cpu").eval()) for name, module in modules.items()}
 
 
 def _seeded() -> torch.Generator:

@@ -7,7 +7,7 @@ draw, and the columns before it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,10 +26,10 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import MOST_OUTSIDE, claim, continuous, split, with_mirrored, with_targets
+from coffea_iqn.training.batches import Course
+from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, with_mirrored, with_targets
 from coffea_iqn.training.laws import HIDDEN
-from coffea_iqn.training.optimise import Fitted, Watch
+from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import WEIGHT_DECAY
@@ -77,13 +77,11 @@ def extend(
     columns = _columns(reco, v.columns, names)
     variables = v.with_columns(columns)
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
-    if checkpoint is not None:
-        claim(checkpoint, [*pairs, *(unmatched or ())], settings, f"{emulator.card.get('hash')} {names}")
+    phases = {"columns": True, "columns of unmatched jets": emulator.unmatched is not None}
+    owner, sample = f"{emulator.card.get('hash')} {names}", [*pairs, *(unmatched or ())]
+    course = Course.begin(settings, phases, sample, checkpoint, watch, device, owner)
     pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
     learn, check = split(pairs, settings)
-    with_unmatched = emulator.unmatched is not None
-    budget = Budget(settings.minutes, ["columns", "columns of unmatched jets"][: 1 + with_unmatched])
-    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
     known, n, no_tails = emulator.on(device), len(v.table), (0.0,) * len(columns)
     further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
 
@@ -98,23 +96,14 @@ def extend(
         with_targets(with_mirrored(learn) if settings.reflect else learn, variables),
         with_targets(check, variables),
     )
-    fits = {"columns": course.fit("columns", further, loss, *rows, settings, v.context)}
+    course.fit("columns", further, loss, *rows, settings, v.context)
     network = _appended(old, Network.of(further.to("cpu").eval()))
     model = emulator.unmatched
     if model is not None:
-        law, fits["columns of unmatched jets"] = _learn_unmatched(pairs, unmatched, variables.columns, settings, course)
-        model = replace(model, columns=law)
-    report = {
-        "columns": list(names),
-        "settings": asdict(settings),
-        "gen_jets": len(pairs.x),
-        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
-        "steps": {phase: fit.steps for phase, fit in fits.items()},
-        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
-    }
-    card = {key: value for key, value in emulator.card.items() if key != "hash"}
-    card["extended"] = [*card.get("extended", []), report]
-    return replace(emulator, network=network, variables=variables, unmatched=model, card=card)
+        model = replace(model, columns=_learn_unmatched(pairs, unmatched, variables.columns, settings, course))
+    known_of_it = {"columns": list(names), "gen_jets": len(pairs.x)}
+    parts = {"network": network, "variables": variables, "unmatched": model}
+    return course.extended(emulator, settings, known_of_it, **parts)
 
 
 def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
@@ -177,7 +166,7 @@ def _learn_unmatched(
     columns: Sequence[Column],
     settings: TrainingSettings,
     course: Course,
-) -> tuple[Law, Fitted]:
+) -> Law:
     """The law of all columns of unmatched jets: of a few networks, so that those of before are learnt again."""
     if jets is None or not len(jets.near) + len(jets.far):
         msg = "extend: expected unmatched jets to learn the columns of, as the emulator draws some, got none"
@@ -202,6 +191,6 @@ def _learn_unmatched(
     held_out = lot < settings.holdout
     learn, check = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
     schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
-    fitted = course.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
+    course.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
     of = Standardisation.of(np.zeros((1, 0))).and_more(len(columns))
-    return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds), fitted
+    return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds)

@@ -7,11 +7,10 @@ say too little: in the end they learn from the reco jets themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,13 +19,12 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.iqn.network import Network
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, SplineIQN
 from coffea_iqn.jets.features import PHI
 from coffea_iqn.numerics.arrays import Bools
-from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import claim, continuous, part_of, with_mirrored, with_targets
-from coffea_iqn.training.optimise import Fitted, Schedule, Watch
+from coffea_iqn.training.batches import Course, learnt
+from coffea_iqn.training.emulators import continuous, part_of, with_mirrored, with_targets
+from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
@@ -74,23 +72,20 @@ def distil(
         raise TypeError(msg)
     v, reco = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
     pairs = pairs._replace(y=reco)
-    if checkpoint is not None:
-        claim(checkpoint, pairs, settings, str(teacher.card.get("hash")))
     origin, network, gate = _students(teacher, settings)
-    known, held_out = teacher.on(device), pairs.lot < settings.holdout
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
-    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
-    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
+    course = Course.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
+    known, held_out = teacher.on(device), pairs.lot < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
-    def fitted(
+    def fit(
         phase: str,
         module: nn.Module,
         loss: Callable[..., Tensor],
         schedule: Schedule,
         rows: tuple[Rows, Rows] = (learn, check),
-    ) -> Fitted:
-        return course.fit(phase, module, loss, rows[0], rows[1], schedule, v.context, more_prompt=phase != "origin")
+    ) -> None:
+        course.fit(phase, module, loss, *rows, schedule, v.context, more_prompt=phase != "origin")
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -125,33 +120,18 @@ def distil(
         return functional.binary_cross_entropy_with_logits(gate(described(origin, inputs)), found)
 
     short = shorter(settings, 1)
-    fits = {}
     if origin is not None:
-        fits["origin"] = fitted("origin", origin, origin_loss, short)
-    fits["quantiles"] = fitted("quantiles", network, quantile_loss, settings)
+        fit("origin", origin, origin_loss, short)
+    fit("quantiles", network, quantile_loss, settings)
     last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
-    fits["far tails"] = fitted("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
+    fit("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
     if gate is not None:
-        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
-    for part in (origin, network, gate):
-        if part is not None:
-            part.to("cpu").eval()
-    networks = {"network": network, "acceptance": gate, "origin": origin}
-    made: dict[str, Any] = {name: module and Network.of(module) for name, module in networks.items()}
-    return Emulator(variables=v, unmatched=teacher.unmatched, card=_card(teacher, pairs, settings, fits), **made)
-
-
-def _card(teacher: Emulator, pairs: JetPairs, settings: TrainingSettings, fits: Mapping[str, Fitted]) -> dict[str, Any]:
-    """The teacher's card, with this training in place of its own."""
-    training = {
-        "teacher": {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")},
-        "settings": asdict(settings),
-        "gen_jets": len(pairs.x),
-        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
-        "steps": {phase: fit.steps for phase, fit in fits.items()},
-        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
-    }
-    return {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": training}
+        fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
+    taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
+    report = course.report(settings, teacher=taught_by, gen_jets=len(pairs.x))
+    card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": report}
+    networks = learnt(network=network, acceptance=gate, origin=origin)
+    return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)
 
 
 def _logit(levels: Tensor) -> Tensor:

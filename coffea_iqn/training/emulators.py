@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.iqn.network import EXACT, Network
+from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
@@ -25,8 +21,8 @@ from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compres
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats
-from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.optimise import Fitted, Schedule, Watch
+from coffea_iqn.training.batches import Course, learnt
+from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import learn_unmatched
@@ -69,8 +65,6 @@ def train(
     """
     check_columns(pairs.y)
     learn, check = split(pairs, settings)
-    if checkpoint is not None:
-        claim(checkpoint, [*pairs, *(unmatched or ())], settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
         learn = with_mirrored(learn)
@@ -79,20 +73,17 @@ def train(
     learns_unmatched = settings.unmatched and unmatched is not None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
-    budget = Budget(settings.minutes, [phase for phase, comes in to_come.items() if comes])
-    course = Course(settings.blind, settings.shares, device, checkpoint, watch, budget)
+    course = Course.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device)
 
-    def fitted(
+    def fit(
         phase: str,
         module: nn.Module,
         loss: Callable[..., Tensor],
         tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
         schedule: Schedule,
-    ) -> Fitted:
-        to_learn, to_check = (tensors(part, variables) for part in (learn, check))
-        return course.fit(
-            phase, module, loss, to_learn, to_check, schedule, variables.context, more_prompt=phase != "origin"
-        )
+    ) -> None:
+        rows = tensors(learn, variables), tensors(check, variables)
+        course.fit(phase, module, loss, *rows, schedule, variables.context, more_prompt=phase != "origin")
 
     def described(inputs: Tensor) -> Tensor:
         if origin is None:
@@ -115,31 +106,17 @@ def train(
     short = shorter(settings, 1, batch_size=4 * settings.batch_size)
     # decay of the weights keeps an efficiency from rising as steeply as it does at a threshold
     less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
-    fits = {}
     if origin is not None:
-        fits["origin"] = fitted("origin", origin, origin_loss, _with_sample, short)
-    fits["quantiles"] = fitted("quantiles", network, quantile_loss, with_targets, settings)
+        fit("origin", origin, origin_loss, _with_sample, short)
+    fit("quantiles", network, quantile_loss, with_targets, settings)
     if settings.acceptance:
-        fits["acceptance"] = fitted("acceptance", gate, acceptance_loss, _with_match, less_short)
-    extra = None
+        fit("acceptance", gate, acceptance_loss, _with_match, less_short)
+    model = None
     if settings.unmatched and unmatched is not None:
-        extra, fits_of_extra = learn_unmatched(pairs, unmatched, variables, settings, course)
-        fits |= fits_of_extra
-
-    for part in (network, gate, origin):
-        if part is not None:
-            part.to("cpu").eval()
-    report = {
-        "settings": asdict(settings),
-        "gen_jets": len(pairs.x),
-        **n_pairs,
-        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
-        "steps": {phase: fit.steps for phase, fit in fits.items()},
-        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
-    }
-    networks = {"network": network, "acceptance": gate if settings.acceptance else None, "origin": origin}
-    made: dict[str, Any] = {name: module and Network.of(module) for name, module in networks.items()}
-    return Emulator(variables=variables, unmatched=extra, card={"training": report}, **made)
+        model = learn_unmatched(pairs, unmatched, variables, settings, course)
+    networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
+    card = {"training": course.report(settings, gen_jets=len(pairs.x), **n_pairs)}
+    return Emulator(variables=variables, unmatched=model, card=card, **networks)
 
 
 def check_columns(reco: Floats, columns: Sequence[Column] = ()) -> None:
@@ -281,23 +258,3 @@ def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     """Network inputs (N, n) of all gen jets, 1 where one has a reco jet, (N,), and samples (N,)."""
     inputs, sample, _ = _with_sample(pairs, variables)
     return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample
-
-
-def claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, teacher: str = "") -> None:
-    """Make the checkpoint folder, or make sure that it belongs to this training.
-
-    Raises
-    ------
-    ValueError: when it belongs to another one.
-    """
-    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + teacher.encode())
-    for column in columns:
-        digest.update(np.ascontiguousarray(column).tobytes())
-    owner = checkpoint / "training.txt"
-    if not owner.is_file():
-        checkpoint.mkdir(parents=True, exist_ok=True)
-        owner.write_text(digest.hexdigest() + "\n")
-    elif owner.read_text().strip() != digest.hexdigest():
-        what = "expected one of this training, got one of other pairs or settings"
-        msg = f"checkpoint {checkpoint}: {what}; --restart forgets it"
-        raise ValueError(msg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,9 @@ from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
-from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import claim
+from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
-from coffea_iqn.training.optimise import Fitted, Watch
+from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
@@ -61,23 +60,13 @@ def with_objects(
     ------
     ValueError: as of `learn_objects`.
     """
-    if checkpoint is not None:
-        columns = [column for law in sample.laws.values() for column in law[:6]]
-        claim(checkpoint, columns, settings, str(emulator.card.get("hash")))
-    learnt = [name for name, law in sample.laws.items() if len(law.source) >= RARE]
-    phases = [f"{name} {asked}" for name in learnt for asked in asked_of(name)]
-    course = Course(settings.blind, settings.shares, device, checkpoint, watch, Budget(settings.minutes, phases))
-    objects, fits = learn_objects(sample, settings, course)
-    report = {
-        "objects": {name: len(law.source) for name, law in sample.laws.items()},
-        "settings": asdict(settings),
-        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
-        "steps": {phase: fit.steps for phase, fit in fits.items()},
-        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
-    }
-    card = {key: value for key, value in emulator.card.items() if key != "hash"}
-    card["extended"] = [*card.get("extended", []), report]
-    return replace(emulator, objects=objects, card=card)
+    columns = [column for law in sample.laws.values() for column in law[:6]]
+    n_of = {name: len(law.source) for name, law in sample.laws.items()}
+    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in asked_of(name)}
+    owner = str(emulator.card.get("hash"))
+    course = Course.begin(settings, phases, columns, checkpoint, watch, device, owner)
+    objects = learn_objects(sample, settings, course)
+    return course.extended(emulator, settings, {"objects": n_of}, objects=objects)
 
 
 def asked_of(name: str) -> tuple[str, ...]:
@@ -85,9 +74,7 @@ def asked_of(name: str) -> tuple[str, ...]:
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
-def learn_objects(
-    sample: ObjectsSample, settings: TrainingSettings, course: Course
-) -> tuple[Objects, dict[str, Fitted]]:
+def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Course) -> Objects:
     """Train the model of objects.
 
     Parameters
@@ -95,17 +82,12 @@ def learn_objects(
     sample: the training sample, the part to be held out included.
     settings, course: the recipe, and how networks are fitted.
 
-    Returns
-    -------
-    the model, and how each network was fitted.
-
     Raises
     ------
     ValueError: when there is no object of a kind, or no jet with prompt particles, to learn from.
     """
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     laws: dict[str, Law] = {}
-    fits: dict[str, Fitted] = {}
     for name, of_law in sample.laws.items():
         kind, what = _parts(name)
         if what in (NEAR, FAR) and len(of_law.source) < RARE:
@@ -132,9 +114,8 @@ def learn_objects(
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # so few are all needed
             learn = check = prepared
-        laws[name], of_networks = learn_law(name, learn, check, schedule, course, bounds, **options)
-        fits |= of_networks
-    return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context), fits
+        laws[name], _ = learn_law(name, learn, check, schedule, course, bounds, **options)
+    return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context)
 
 
 def _threshold(least: float) -> float:

@@ -20,7 +20,6 @@ from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
-from coffea_iqn.training.optimise import Fitted
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
@@ -33,7 +32,7 @@ def learn_unmatched(
     variables: Variables,
     settings: TrainingSettings,
     course: Course,
-) -> tuple[Unmatched | None, dict[str, Fitted]]:
+) -> Unmatched | None:
     """Train the model of unmatched jets.
 
     Parameters
@@ -45,7 +44,7 @@ def learn_unmatched(
 
     Returns
     -------
-    the model, or None where a kind of unmatched jets is too rare to learn from, and how each network was fitted.
+    the model, or None where a kind of unmatched jets is too rare to learn from.
     """
     near, far = (SCALES[variables.scale].undo(j.astype(np.float64)) for j in (jets.near, jets.far))
     raw_pt_min = settings.raw_pt_min
@@ -61,18 +60,15 @@ def learn_unmatched(
     samples["far"] = LawSample(jets.events, jets.lot, jets.sample, jets.far_event, targets, _no_least(far))
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
-        return None, {}
+        return None
     schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
     laws: dict[str, Law] = {}
-    fits: dict[str, Fitted] = {}
     for kind, (learn, check) in parts.items():
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
-        laws[kind], fits_of_law = learn_law(kind, learn, check, schedule, course, bounds)
-        fits |= fits_of_law
-    model = Unmatched(
+        laws[kind], _ = learn_law(kind, learn, check, schedule, course, bounds)
+    return Unmatched(
         laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
     )
-    return model, fits
 
 
 def _no_least(jets: Floats) -> Floats:

@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from coffea_iqn.corrector import IQNCorrector
     from coffea_iqn.emulator.emulator import Emulator
     from coffea_iqn.events.identity import event_uniforms
-    from coffea_iqn.folder import EventFolder, IQNFolder
+    from coffea_iqn.folder import ConstituentFolder, EventFolder, IQNFolder
     from coffea_iqn.unfolding import response
 
 __version__ = version("coffea-iqn")
 
-__all__ = ["Emulator", "EventFolder", "IQNCorrector", "IQNFolder", "__version__", "event_uniforms", "response"]
+__all__ = [
+    "ConstituentFolder",
+    "Emulator",
+    "EventFolder",
+    "IQNCorrector",
+    "IQNFolder",
+    "__version__",
+    "event_uniforms",
+    "response",
+]
 
 if (
     Path(__file__).parents[1] / "pyproject.toml"
@@ -28,6 +37,7 @@ if (
 
 _HOMES = {
     "Emulator": "coffea_iqn.emulator",
+    "ConstituentFolder": "coffea_iqn.folder",
     "EventFolder": "coffea_iqn.folder",
     "IQNCorrector": "coffea_iqn.corrector",
     "IQNFolder": "coffea_iqn.folder",

@@ -7,5 +7,13 @@ from coffea_iqn.processors.events import EventsProcessor
 from coffea_iqn.processors.fold import IQNFoldProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.processors.pairs import PairsProcessor
+from coffea_iqn.processors.particles import ParticlesProcessor
 
-__all__ = ["EventsProcessor", "IQNCorrectProcessor", "IQNFoldProcessor", "ObjectsProcessor", "PairsProcessor"]
+__all__ = [
+    "EventsProcessor",
+    "IQNCorrectProcessor",
+    "IQNFoldProcessor",
+    "ObjectsProcessor",
+    "PairsProcessor",
+    "ParticlesProcessor",
+]

@@ -14,21 +14,25 @@ import numpy as np
 from coffea import processor
 
 from coffea_iqn import __version__, bundle
+from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import equal_keys, event_weights
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.folder import Folded, IQNFolder
+from coffea_iqn.folder.constituents import candidates, check_particles, counts_of, fold_particles
 from coffea_iqn.folder.events import check_whole, prompt_and_missing
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets
-from coffea_iqn.jets.table import JetTable, interleaved
+from coffea_iqn.jets.shapes import shapes
+from coffea_iqn.jets.table import JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
-from coffea_iqn.ranges import GEV, Range
+from coffea_iqn.ranges import GEV, Range, expect
 from coffea_iqn.variations import JETS, Asked, Size
 
 
@@ -59,6 +63,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
     objects: whether to fold whole events, as `EventFolder` does: electrons, muons, photons and missing momentum have
         histograms beside those of gen and, where the files have Electron, Muon, Photon and MET, truth; skims have them.
+
+    particles: whether to make jets of particles, as `ConstituentFolder` does, of files with GenJetCands: what these say
+        of jets has histograms beside those of gen and, where the files have PFCands, truth; skims have the particles.
 
     With variations the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
@@ -100,6 +107,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         skim: Skim | None = None,
         variations: Iterable[str | Asked] | Mapping[str, Size] = (),
         objects: bool = False,
+        particles: bool = False,
     ) -> None:
         GEV.check(pt_min=pt_min)
         ABS_ETA.check(eta_max=eta_max)
@@ -122,8 +130,12 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.eta_max = eta_max
         self.skim = skim
         self.objects = objects
+        self.particles = particles
         if objects:
             check_whole(self.folder, replicas=replicas)
+        if particles:
+            expect(not objects, "objects: expected False with particles, which make jets alone, got True")
+            check_particles(self.folder)
         of_others = [asked for asked in self.folder.variations if asked.of != JETS]
         if skim is not None and of_others:
             msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"
@@ -161,16 +173,20 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise ValueError(msg)
         gen_table = flatten_jets(events[self.gen])
         objects, missing = self._given(events) if self.objects else ({}, {})
-        folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
+        made: list[Reconstructed] = []
+        if self.particles:
+            folded, made = fold_particles(self.folder, events[self.gen], events, gen_table)
+        else:
+            folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
         levels = {"gen": [folded.gen], "reco": folded.reco}
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth])]
         if self.objects:
-            objects["reco"], missing["reco"] = folded.objects, folded.missing
+            objects["reco"], missing["reco"] = [*folded.objects], [*folded.missing]
 
         files = []
         if self.skim is not None:
-            others = self._others(folded) if self.objects else None
+            others = self._others(folded) if self.objects else _candidates(made) if made else None
             path = self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied, others=others)
             files = [str(path)]
         filler = filling.Filler(dataset, event_weights(events))
@@ -183,6 +199,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             for kind in KINDS if level in objects else ():
                 of_kind = [one[kind.name] for one in objects[level]]
                 cutflow[f"{level}_{kind.name.lower()}s_selected"] = filler.fill_objects(level, kind, of_kind)
+        for level, of_level in self._shapes(events, levels, made).items():
+            filler.fill_shapes(level, of_level, pt_min=self.pt_min, eta_max=self.eta_max)
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
         for name, replicas in folded.varied.items():
             n_selected = filler.fill_jets("reco", replicas, pt_min=self.pt_min, eta_max=self.eta_max, systematic=name)
@@ -208,7 +226,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        axes = filling.WHOLE if self.objects else filling.AXES
+        axes = filling.WHOLE if self.objects else filling.PARTICLES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # which is there once, as nominal
@@ -228,6 +246,23 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             if any(name in events.fields for name in MISSING):
                 missing["truth"] = [reco_missing(events)]
         return objects, missing
+
+    def _shapes(
+        self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: list[Reconstructed]
+    ) -> dict[str, list[tuple[JetTable, Doubles]]]:
+        """By level the jets, and what particles say of them, where they do."""
+        if not made:
+            return {}
+        radius = self.folder.card["jets"]["radius"]
+        particles = {"gen": [constituents_of(events, levels["gen"][0], self.folder.names)]}
+        particles |= {"reco": [one.particles for one in made]}
+        if "truth" in levels:
+            particles["truth"] = [constituents_of(events, levels["truth"][0], RECO)]
+        return {
+            level: [(jets, shapes(of, radius)) for jets, of in zip(levels[level], replicas, strict=True) if of]
+            for level, replicas in particles.items()
+            if replicas[0] is not None
+        }
 
     def _others(self, folded: Folded) -> dict[str, ak.Array]:
         """What a skim has of whole events beside jets, by branch."""
@@ -258,7 +293,19 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """What made the jets of a skim."""
         folder = self.folder
         made_by = {"version": __version__, "model": folder.model, "bundle_hash": folder.hash}
-        return {**made_by, "objects": self.objects, **folder.settings}
+        return {**made_by, "objects": self.objects, "particles": self.particles, **folder.settings}
+
+
+def _candidates(made: list[Reconstructed]) -> dict[str, ak.Array]:
+    """What a skim has of the particles in jets, by branch, in the layout of PFNano."""
+    tables = [(candidates(one), counts_of(one)) for one in made]
+    k, counts = len(tables), np.stack([of for _, of in tables], axis=1).ravel()
+    event = np.concatenate([np.repeat(np.arange(len(of)) * k + i, of) for i, (_, of) in enumerate(tables)])
+    order = np.argsort(event, kind="stable")
+    fields = {name: np.concatenate([of[name] for of, _ in tables])[order] for name in tables[0][0]}
+    of_jets = {"JetPFCands_jetIdx": fields["jetIdx"], "JetPFCands_pFCandsIdx": places(counts).astype(np.int32)}
+    flat = {f"PFCands_{name}": field for name, field in fields.items()} | of_jets
+    return {name: ak.unflatten(field, counts) for name, field in flat.items()}
 
 
 def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:

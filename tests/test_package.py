@@ -30,7 +30,8 @@ ALLOWED = {
     "jets": {"numerics"},
     "iqn": {"numerics"},
     "objects": {"jets", "numerics"},
-    "emulator": {"iqn", "jets", "numerics", "objects"},
+    "particles": {"jets", "numerics"},
+    "emulator": {"iqn", "jets", "numerics", "objects", "particles"},
     "events": {"jets", "numerics", "objects"},
     "files": {"events", "jets", "numerics", "ranges"},
     "variations": {"emulator", "jets", "numerics", "ranges"},
@@ -42,7 +43,7 @@ ALLOWED = {
     "running": {"files", "numerics"},
     "plotting": {"closure", "files", "numerics"},
     "generation": {"files", "jets", "numerics", "ranges"},
-    "training": {"emulator", "files", "iqn", "jets", "numerics", "objects", "ranges"},
+    "training": {"emulator", "files", "iqn", "jets", "numerics", "objects", "particles", "ranges"},
     "exports": {"bundle", "data", "emulator", "events", "files", "iqn", "jets", "numerics", "ranges", "training"},
     "validation": {
         "closure",

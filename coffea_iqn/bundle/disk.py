@@ -44,7 +44,7 @@ def find(model: str | Path) -> Path:
     """
     shipped, path = (*BUNDLES, *CORRECTIONS), Path(model)
     if str(model) in shipped:
-        return bundle_path(str(model))
+        return Path(bundle_path(str(model)))
     known = f"the path of a bundle (a folder with {CARD}) or one of {', '.join(shipped)}"
     _expect((path / CARD).is_file(), f"model {str(model)!r}: expected {known}")
     return path.resolve()

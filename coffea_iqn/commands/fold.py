@@ -17,7 +17,9 @@ from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import add_file_options, captions, datasets_of, device_name
 from coffea_iqn.commands.options import checked, text
 from coffea_iqn.commands.terminal import console, fitting, say
-from coffea_iqn.events import identity, objects
+from coffea_iqn.events import identity
+from coffea_iqn.events.constituents import PARTICLE_BRANCHES
+from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import at_work, check_new, plain_names, whole_folder
 from coffea_iqn.files.inputs import Source, equal_events, first_jets
 from coffea_iqn.files.output import versions, write_json
@@ -31,7 +33,7 @@ from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, Asked
 
-DEFAULT, WHOLE = "cms-delphes-ak4", "cms-delphes-ak4-events"
+DEFAULT, WHOLE, OF_PARTICLES = "cms-delphes-ak4", "cms-delphes-ak4-events", "cms-delphes-ak5-particles"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
 
 EXAMPLES = """examples:
@@ -42,6 +44,7 @@ EXAMPLES = """examples:
   coffea-iqn fold nano.root --variations jes jer=0.05 eff --output folded
   coffea-iqn fold nano.root --skim root --as Jet --keep "GenJet_*" --output folded
   coffea-iqn fold nano.root --objects --output folded
+  coffea-iqn fold pfnano.root --particles --skim root --output folded
 """
 
 
@@ -52,8 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=text,
-        help=f"a shipped bundle or a path (default: {DEFAULT}, with --objects {WHOLE}, or the shipped bundle of the "
-        "jets' radius)",
+        help=f"a shipped bundle or a path (default: {DEFAULT}, with --objects {WHOLE}, with --particles "
+        f"{OF_PARTICLES}, or the shipped bundle of the jets' radius)",
     )
     parser.add_argument(
         "--identity",
@@ -84,6 +87,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="fold whole events: electrons, muons, photons and missing momentum as well, with a model that has them, "
         "of files that tell prompt leptons and photons and missing momentum at gen level (default: jets alone)",
+    )
+    parser.add_argument(
+        "--particles",
+        action="store_true",
+        help="make jets of particles, with a model that follows them, of files that tell the particles in gen jets "
+        "(GenJetCands) (default: jets alone)",
     )
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
     parser.add_argument(
@@ -161,10 +170,11 @@ def _fold(arguments: argparse.Namespace) -> None:
         skim=skim,
         variations=arguments.variations,
         objects=arguments.objects,
+        particles=arguments.particles,
     )
     collections = [arguments.gen] + ([truth] if truth else [])
     with whole_folder(arguments.output) as folder:
-        true = objects.OBJECT_BRANCHES if arguments.objects and truth else ()
+        true = (*OBJECT_BRANCHES * arguments.objects, *PARTICLE_BRANCHES * arguments.particles) if truth else ()
         patterns = [*branch_patterns(arguments.keep), *true]
         out, seconds, compiled, n_before = chunks.run(
             arguments, instance, datasets, collections, branches=patterns, skipped=skipped
@@ -178,6 +188,7 @@ def _fold(arguments: argparse.Namespace) -> None:
             "model": model,
             "bundle_hash": instance.folder.hash,
             "objects": arguments.objects,
+            "particles": arguments.particles,
             **instance.folder.settings,
             "context": [level for level in could_use if level in set.intersection(*in_files)],
             "files": {name: [s.path for s in sources] for name, sources in datasets.items()},
@@ -256,7 +267,7 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     ------
     ValueError: for jets of another radius, unless told to take them; names the file.
     """
-    default = WHOLE if arguments.objects else DEFAULT
+    default = WHOLE if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
     model, shipped = arguments.model or default, bundle.shipped_radii()
     if arguments.any_radius:
         return model

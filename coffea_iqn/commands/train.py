@@ -19,6 +19,7 @@ from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
+from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.inputs import Source
@@ -31,18 +32,20 @@ from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.processors import ObjectsProcessor, PairsProcessor
+from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.objects import RARE, with_objects
 from coffea_iqn.training.optimise import Check
-from coffea_iqn.training.pairs import ObjectsSample, TrainingSample, bootstrapped
+from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
+from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.recipes import HIDDEN, RANGES, RECIPES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
+BESIDE = ("objects", "particles")  # what may be learnt beside jets, their columns apart
 AUTO, FOUND = "auto", "found in the data"
 KNOWN_OF_RECO = ("neighbours", "event")  # levels of context that reco jets have; of these the first unless asked
 PT_TRUSTED = 15.0  # GeV: below, the thresholds of usual samples sculpt the response
@@ -83,6 +86,7 @@ EXAMPLES = """examples:
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
   coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
   coffea-iqn train nano.root --extend with-b-tags --objects --output whole-events
+  coffea-iqn train pfnano.root --radius 0.5 --extend cms-delphes-ak5 --particles --gen-pt-min 130 --output particles
 
 An interrupted training goes on with the same command.
 """
@@ -111,6 +115,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--objects",
         action="store_true",
         help="learn electrons, muons, photons and missing momentum as well, for whole events (EventFolder)",
+    )
+    parser.add_argument(
+        "--particles",
+        action="store_true",
+        help="learn what becomes of the particles in jets as well (ConstituentFolder), of files with GenJetCands and "
+        "PFCands; --gen-pt-min well above the threshold of the reco jets in the files",
     )
     parser.add_argument(
         "--direction",
@@ -243,6 +253,10 @@ def _train(arguments: argparse.Namespace) -> None:
             if arguments.objects:
                 objects = _objects(arguments, emulator, datasets, cone)
                 emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
+            if arguments.particles:
+                particles = _particles(arguments, datasets, cone)
+                where = checkpoint / "particles"
+                emulator = with_particles(emulator, particles, settings, checkpoint=where, **options)
             for k in range(arguments.ensemble):
                 progress.member = f"member {k + 1} of {arguments.ensemble}, "
                 own = replace(settings, seed=settings.seed + 1 + k)
@@ -250,15 +264,29 @@ def _train(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
-    for made in (emulator, *members):
-        _describe(made.card, arguments, datasets, pairs.x[pairs.matched], cone)
-    digest = bundle.save(emulator, output, members)
+    _save(arguments, (emulator, members), datasets, pairs, cone)
     shutil.rmtree(checkpoint)
+
+
+def _save(
+    arguments: argparse.Namespace,
+    made: tuple[Emulator, list[Emulator]],
+    datasets: Mapping[str, Sequence[Source]],
+    pairs: JetPairs,
+    cone: float,
+) -> None:
+    """Write an emulator and the members of its ensemble, and say what was learnt."""
+    emulator, members = made
+    for one in (emulator, *members):
+        _describe(one.card, arguments, datasets, pairs.x[pairs.matched], cone)
+    digest = bundle.save(emulator, arguments.output, members)
     report, phase = emulator.card["training"], "quantiles"
-    if start.base is not None:
-        report, phase = emulator.card["extended"][-1], "missing jets" if arguments.objects else "columns"
+    if arguments.extend is not None:
+        report = emulator.card["extended"][-1]
+        phase = next(reversed(report["validation_loss"]))
+    x = "gen" if arguments.direction == "fold" else "reco"
     say(
-        f"Bundle {output} ({digest[:12]}): {len(pairs.x):,} {x} jets, {report['minutes']} minutes, "
+        f"Bundle {arguments.output} ({digest[:12]}): {len(pairs.x):,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss'][phase]:.5f}" + (f", and {len(members)} members" if members else "")
     )
 
@@ -303,13 +331,14 @@ def _start(arguments: argparse.Namespace) -> _Start:
         if arguments.ensemble and getattr(arguments, name) is not None:
             msg = f"ensemble: expected no --{name} with it, whose bundles share its jets, got one"
             raise ValueError(msg)
-    beside = [*arguments.columns, *(["objects"] if arguments.objects else [])]
+    beside = [*arguments.columns, *(name for name in BESIDE if getattr(arguments, name))]
     if arguments.extend is not None and (arguments.teacher is not None or not beside):
         asked = beside or "none"
-        msg = f"extend: expected --columns or --objects, and no --teacher, got {asked} and {arguments.teacher}"
+        expected = "--columns, --objects or --particles, and no --teacher"
+        msg = f"extend: expected {expected}, got {asked} and {arguments.teacher}"
         raise ValueError(msg)
     if arguments.direction == "correct" and beside:
-        msg = f"direction correct: expected no --columns and no --objects with it, got {beside[0]}"
+        msg = f"direction correct: expected no --columns, --objects or --particles with it, got {beside[0]}"
         raise ValueError(msg)
     models = arguments.teacher, arguments.extend
     return _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
@@ -356,6 +385,23 @@ def _objects(
             "" if len(law.source) >= RARE or name.endswith((JETS, MISSING)) else ": too rare to learn, none are drawn"
         )
         say(f"objects, {name}: {len(law.source):,} of {len(law.columns):,}{rare}")
+    return sample
+
+
+def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], cone: float) -> ParticlesSample:
+    """What the laws of particles in jets are trained on."""
+    samples = ParticlesProcessor(
+        radius=arguments.radius,
+        cone=cone,
+        gen=arguments.gen,
+        reco=arguments.reco,
+        pt_min=arguments.gen_pt_min,
+        split=arguments.split,
+        names=dict(arguments.names),
+    )
+    sample: ParticlesSample = _read(arguments, samples, datasets, PARTICLE_BRANCHES)
+    for name, law in sample.laws.items():
+        say(f"particles, {name}: {len(law.source):,} of {len(law.columns):,}")
     return sample
 
 

@@ -3,15 +3,16 @@
 First which charged particles have a track, and which of these point elsewhere, for their particle began away from the
 beam; then the momentum of each track, the hardest of a cell first, for those in a cell share what the calorimeter makes
 of them; then what is left in each cell of the calorimeters beside its tracks: a photon, or a neutral hadron, somewhere
-in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T makes jets.
+in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T makes
+jets.
 
-Flat arrays in and out; randomness enters as levels alone. The problem is that of M. Touranakou et al., Mach. Learn.: Sci.
-Technol. 3 (2022) 035003.
+Flat arrays in and out; randomness enters as levels alone. The problem is that of M. Touranakou et al., Mach. Learn.:
+Sci. Technol. 3 (2022) 035003.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,7 +24,7 @@ from coffea_iqn.jets.features import PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, logs, sines_and_cosines
 from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
@@ -40,8 +41,8 @@ from coffea_iqn.particles.columns import (
     SOFT,
     Incoming,
     Shared,
-    cell_columns,
     both_lost,
+    cell_columns,
     charged_columns,
     decays_of,
     jet_columns,
@@ -79,6 +80,7 @@ LAWS = {
 }
 MOST = 4096  # particles, or cells, of one jet
 PLACES = 64  # that enter a jet, of a kind
+BLOCK = 4096  # events drawn at a time: memory that is used again costs less than fresh pages
 TAGS = 2**31  # levels of b-tags begin here, after those of what enters
 
 
@@ -98,6 +100,24 @@ class Reconstructed(NamedTuple):
     tag: Ints | None
     particles: Constituents
     row: Ints
+
+    def after(self, n_jets: int, n_particles: int) -> Reconstructed:
+        """The same, where so many gen jets and gen particles come before."""
+        of_jets, jets = self.jets.row, self.jets
+        assert of_jets is not None
+        moved = jets._replace(row=np.where(of_jets >= 0, of_jets + n_jets, -1))
+        return self._replace(jets=moved, row=np.where(self.row >= 0, self.row + n_particles, -1))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Reconstructed]) -> Reconstructed:
+        """The jets of several blocks of events, one after the other."""
+        if len(parts) == 1:
+            return parts[0]
+        tables, tags, particles, rows = zip(*parts, strict=True)
+        values, counts, place, row = (np.concatenate([table[k] for table in tables]) for k in range(4))
+        jets = JetTable(values, counts, place, row)
+        tag = None if tags[0] is None else np.concatenate(tags)
+        return cls(jets, tag, Constituents(*map(np.concatenate, zip(*particles, strict=True))), np.concatenate(rows))
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,6 +173,30 @@ class Particles:
         if particles.counts.max(initial=0) > MOST:
             msg = f"particles: expected at most {MOST} in a jet, got {particles.counts.max()}"
             raise ValueError(msg)
+        parts, first, first_particle = [], 0, 0
+        ends = np.cumsum(jets.counts)
+        for start in range(0, max(len(jets.counts), 1), BLOCK):
+            events = slice(start, start + BLOCK)
+            rows = slice(first, int(ends[events][-1]) if len(ends) else 0)
+            block = JetTable(jets.values[rows], jets.counts[events], jets.place[rows])
+            of_block = particles.rows(np.arange(rows.start, rows.stop))
+            known = None if parton is None else parton[rows]
+            made = self._draw(of_block, block, keys[events], known, replica, raw_pt_min, compiled)
+            parts.append(made.after(first, first_particle))
+            first, first_particle = rows.stop, first_particle + len(of_block.code)
+        return Reconstructed.joined(parts)
+
+    def _draw(
+        self,
+        particles: Constituents,
+        jets: JetTable,
+        keys: Words,
+        parton: Ints | None,
+        replica: int,
+        raw_pt_min: float,
+        compiled: bool,
+    ) -> Reconstructed:
+        """As `draw`, all events at a time."""
         incoming, of_jets = Incoming.of(particles, jets.values), keys[jets.event]
         how = (of_jets, jets.place, replica, compiled)
         parts = [*self._tracks(incoming, *how), self._entered(incoming, *how)]
@@ -282,8 +326,7 @@ class Particles:
 
 
 class _Part(NamedTuple):
-    """Particles that were reconstructed: values (K, 4), PDG codes, and the rows of the gen jet and of the gen particle
-    that each is from, or −1, (K,)."""
+    """What was reconstructed: values (K, 4), codes of PDG, and the rows of the gen jet and particle of each, (K,)."""
 
     values: Doubles
     code: Ints

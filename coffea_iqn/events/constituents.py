@@ -16,6 +16,10 @@ OF_JET = "jetIdx"  # the place of a particle's jet in its event
 PLACES = ("pFCandsIdx", "genCandsIdx")  # of the particle itself among all, where they are a collection of their own
 PARTICLE = ("pt", "eta", "phi", "pdgId")
 FIELDS = (OF_JET, *PLACES, *PARTICLE, "mass")
+PARTICLE_BRANCHES = tuple(
+    pattern for name in RECO.constituents for pattern in (f"n{name}", *(f"{name}_{field}" for field in FIELDS))
+)
+"""Patterns of the branches of the particles in reco jets."""
 
 
 def source_of_constituents(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:

@@ -1,13 +1,15 @@
-"""Events in, what the detector makes of them out: `IQNFolder` of their jets, `EventFolder` of all their objects."""
+"""Events in, what the detector makes of them out: their jets, all their objects, or the particles in their jets."""
 
 from __future__ import annotations
 
 from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
+from coffea_iqn.folder.constituents import ConstituentFolder
 from coffea_iqn.folder.events import EventFolder
 from coffea_iqn.folder.jagged import FoldCounts, Folded
 from coffea_iqn.folder.jets import IQNFolder
 
 __all__ = [
+    "ConstituentFolder",
     "EventFolder",
     "FoldCounts",
     "Folded",

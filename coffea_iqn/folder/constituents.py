@@ -3,22 +3,165 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.emulator.particles import Particles
-from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_of_a_part
-from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.emulator.particles import Reconstructed
+from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
-from coffea_iqn.events.identity import identity_keys, least_keys
-from coffea_iqn.folder.jets import FoldCounts, Folded, IQNFolder, vectors
-from coffea_iqn.iqn.device import check_device
-from coffea_iqn.jets import radii
-from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.context import nearest_distance
+from coffea_iqn.folder.jagged import Folded, vectors
+from coffea_iqn.folder.jets import IQNFolder
+from coffea_iqn.jets.constituents import composition, is_charged
+from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
-from coffea_iqn.jets.table import JetTable
+from coffea_iqn.jets.table import JetTable, places
+from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.ranges import expect
 
+PREFIX = "IQN"
 JET, PARTICLES = "Jet", "PFCands"
+SHAPES = {"tau1": "tau1", "tau2": "tau2", "tau3": "tau3", "soft-drop mass": "msoftdrop", "pTD": "ptD", "width": "width"}
+COLUMNS = (*VARIABLES, "btag", "nCharged", "nNeutral", "chEF", *SHAPES.values())
+"""What reco jets have: their four-momentum [GeV, rad] after the detector's scale, b-tag, and what particles say."""
+
+
+class ConstituentFolder:
+    """The detector as a function of the particles in jets.
+
+    Parameters
+    ----------
+    model: name of a shipped bundle, or the path of one, that was trained with particles.
+    gen: name of the collection of gen jets.
+    options: of `IQNFolder`; acceptance, unmatched, backend, device and variations are not for particles, which decide
+        by themselves what jets there are.
+
+    Every particle of a gen jet is followed through the detector (`emulator.particles`), and anti-k_T makes jets of what
+    is reconstructed of an event. A folder is small to pickle, and draws the same bits under any chunking and executor.
+
+    Raises
+    ------
+    bundle.BundleError: when the bundle does not exist or cannot be read.
+    ValueError: for a bundle without particles, or an option that is not for them.
+    """
+
+    def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
+        self.folder = IQNFolder(model, **options)
+        self.gen = gen
+        check_particles(self.folder)
+
+    def __repr__(self) -> str:
+        return f"ConstituentFolder({self.folder!r})"
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The bundle's card."""
+        return self.folder.card
+
+    def fold_table(self, events: ak.Array) -> tuple[Folded, list[Reconstructed]]:
+        """As calling the folder, but flat: `fold_particles`."""
+        return fold_particles(self.folder, events[self.gen], events, flatten_jets(events[self.gen]))
+
+    def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
+        """Fold events.
+
+        Parameters
+        ----------
+        events: with gen jets and the particles in them, GenJetCands with jetIdx, of NanoGEN, PFNano (where they are
+            places among GenCands) or `generate --particles`, and what names events: run, luminosityBlock and event.
+        as_nano: whether collections are called Jet and PFCands, in place of those that the events have.
+
+        Returns
+        -------
+        the events, with IQNJet as `IQNFolder` gives it, sorted by pt, with the `COLUMNS`, genJetIdx and matched_gen;
+        and IQNPFCands, with pt, eta, phi, mass, charge, pdgId and jetIdx, the place of the jet that each is in: those
+        of the first jet first, the hardest first, before the detector's scale of jets.
+
+        Raises
+        ------
+        ValueError, TypeError: as of `IQNFolder`; for events without the particles in gen jets, or with replicas.
+        """
+        n = self.folder.replicas
+        expect(n == 1, f"replicas: expected 1 where jets and particles are collections of events, got {n}")
+        jets = flatten_jets(events[self.gen])
+        folded, (made,) = fold_particles(self.folder, events[self.gen], events, jets)
+        prefix = "" if as_nano else PREFIX
+        events = ak.with_field(events, self.folder.jagged(folded, events[self.gen], jets), f"{prefix}{JET}")
+        flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
+        return ak.with_field(events, flat, f"{prefix}{PARTICLES}")
+
+
+def fold_particles(
+    folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: JetTable
+) -> tuple[Folded, list[Reconstructed]]:
+    """The reco jets of events, made of particles, and of each replica what there is in the jets.
+
+    Parameters
+    ----------
+    folder: of a bundle with particles.
+    gen, events: as of calling an `IQNFolder`; the events have the particles in the gen jets.
+    jets: the gen jets as a table.
+
+    Returns
+    -------
+    `Folded`, whose reco jets have the `COLUMNS`; and for each replica the same jets with their particles.
+
+    Raises
+    ------
+    ValueError: as of `IQNFolder`; for events without the particles in gen jets.
+    """
+    given = folder.given(gen, events, jets)
+    known, model, variables = given.known, folder.emulator.particles, folder.emulator.variables
+    particles = constituents_of(events, known.jets, folder.names)
+    assert model is not None
+    what = "expected GenJetCands with jetIdx, pt, eta, phi and pdgId (or their places among GenCands), found none"
+    expect(particles is not None, f"events: {what}")
+    assert particles is not None
+    parton = None if known.parton is None else known.parton.astype(np.int64)
+    raw_pt_min = variables.raw_pt_min if folder.raw_pt_min is None else folder.raw_pt_min
+    made = [
+        model.draw(particles, known.jets, given.keys, parton, replica, raw_pt_min=raw_pt_min)
+        for replica in range(folder.replicas)
+    ]
+    distances = folder.distances(gen, known.context())
+    return given.folded([with_shapes(one, model.radius) for one in made], distances), made
+
+
+def check_particles(folder: IQNFolder) -> None:
+    """Refuse a folder that cannot follow particles."""
+    there = folder.emulator.particles is not None
+    expect(there, f"model {folder.model}: expected a bundle with particles (train --particles), got one of jets alone")
+    as_they_are = {"acceptance": True, "backend": "auto", "device": "cpu", "variations": ()}
+    for name, wanted in (as_they_are | {"unmatched": folder.emulator.unmatched is not None}).items():
+        got = getattr(folder, name)
+        expect(got == wanted, f"{name}: expected {wanted or 'none'} for particles, got {got}")
+
+
+def with_shapes(made: Reconstructed, radius: float) -> JetTable:
+    """The reco jets with the `COLUMNS`; the b-tag of a detector of which it is not known is 0."""
+    of, jets = shapes(made.particles, radius), made.jets
+    tag = np.zeros(len(of)) if made.tag is None else made.tag
+    columns = [*jets.values.T, tag, *composition(made.particles).T, *(of[:, NAMES.index(name)] for name in SHAPES)]
+    return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS)
+
+
+def candidates(made: Reconstructed) -> dict[str, Any]:
+    """What PFCands have, (K,) each: those of the first jet first."""
+    values, code, counts = made.particles
+    pt, eta, phi, mass = values.T.astype(np.float32)
+    sign = np.where(np.isin(np.abs(code), (11, 13)), -1, 1) * np.sign(code)
+    return {
+        "pt": pt,
+        "eta": eta,
+        "phi": phi,
+        "mass": mass,
+        "charge": np.where(is_charged(code), sign, 0).astype(np.int32),
+        "pdgId": code.astype(np.int32),
+        "jetIdx": np.repeat(places(made.jets.counts), counts).astype(np.int32),
+    }
+
+
+def counts_of(made: Reconstructed) -> Ints:
+    """How many particles each event has in its jets, (events,)."""
+    return np.bincount(made.jets.event[made.particles.jet], minlength=len(made.jets.counts))

@@ -132,7 +132,7 @@ class Densities:
         context = known.context()
         if len(rows):
             warn_of_what_lacks(str(self.model), self.emulator.variables.context, known_levels(context, known.levels))
-            self._check_radius(whole, radii.histogram(nearest_distance(context)))
+            self.distances(whole, context)
             outside_domain(known.jets.values[rows], self.card, str(self.model), "gen")
         takes_context = bool(self.emulator.variables.context)
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
@@ -148,6 +148,12 @@ class Densities:
             return partial(getattr(self.emulator, name), raw_pt_min=self.raw_pt_min), ...
         law = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
         return getattr(law, name), (slice(None), VARIABLES.index(variable))
+
+    def distances(self, gen: ak.Array, context: Floats) -> Ints:
+        """`radii.histogram` of the nearest neighbours of gen jets, which have to be of the bundle's radius."""
+        distances = radii.histogram(nearest_distance(context))
+        self._check_radius(gen, distances)
+        return distances
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""

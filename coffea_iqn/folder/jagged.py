@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import vector
 
+from coffea_iqn.events.collections import GenEvents
+from coffea_iqn.events.identity import least_keys
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable, interleaved
-from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import SIDES, Asked
 
@@ -58,9 +62,35 @@ class Folded(NamedTuple):
     counts: FoldCounts
     distances: Ints
     least_keys: list[int]
-    varied: dict[str, list[JetTable]]
-    objects: list[dict[str, JetTable]]
-    missing: list[Doubles]
+    varied: Mapping[str, list[JetTable]] = MappingProxyType({})
+    objects: Sequence[dict[str, JetTable]] = ()
+    missing: Sequence[Doubles] = ()
+
+
+class Given(NamedTuple):
+    """The gen jets of a fold.
+
+    Attributes
+    ----------
+    known: those that are fit to be folded, with what is known of them.
+    valid: which these are of those that came in, (N,).
+    n_outside: how many are outside the bundle's domain.
+    keys: `uniforms.event_keys` of the events, (events, 4).
+    """
+
+    known: GenEvents
+    valid: Bools
+    n_outside: int
+    keys: Words
+
+    def folded(self, reco: list[JetTable], distances: Ints, **others: Any) -> Folded:
+        """What was made of them: reco jets of each replica, and others as of `Folded`."""
+        n_made = sum(len(table.place) for table in reco)
+        n_matched = sum(int((table.place >= 0).sum()) for table in reco)
+        n_lost = len(reco) * len(self.known.jets.values) - n_matched
+        n, n_invalid = len(self.valid), int((~self.valid).sum())
+        counts = FoldCounts(n, n_invalid, self.n_outside, n_lost, n_made - n_matched)
+        return Folded(self.known.jets, reco, counts, distances, least_keys(self.keys), **others)
 
 
 def vectors(fields: Mapping[str, Any], name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> ak.Array:

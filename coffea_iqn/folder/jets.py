@@ -15,11 +15,11 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import check_level, outside_domain, warn_of_a_part, warn_of_what_lacks
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
+from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities, radius_of
 from coffea_iqn.folder.folding import Folding, draw_events, vary_jets
-from coffea_iqn.folder.jagged import FoldCounts, Folded, jagged
+from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
@@ -222,16 +222,10 @@ class IQNFolder(Densities):
         objects: whether to draw whole events, as `EventFolder` does.
         """
         jets = flatten_jets(gen) if jets is None else jets
-        n, n_lists = len(events), len(jets.counts)
-        expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
-        check_level(gen, events, "gen")
-        warn_of_a_part(gen, events, len(jets.values), "gen jets")
-        known, valid = self._known(gen, events, jets)
-        n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
-        keys = identity_keys(events, self.seed, self.identity)
-        foldings = self._foldings(objects=objects)
+        given = self.given(gen, events, jets)
+        known, foldings = given.known, self._foldings(objects=objects)
         tables, of_kinds, missing, told, distances = draw_events(
-            known, foldings, keys, self.replicas, with_distances=not self.any_radius
+            known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
         if len(known.jets.values):
             for model, folding in zip(
@@ -240,12 +234,23 @@ class IQNFolder(Densities):
                 warn_of_what_lacks(model, folding.emulator.variables.context, told)
             self._check_radius(gen, distances)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
-        reco, varied = tables[NOMINAL], {name: tables[name] for name in self.systematics[1:]}
-        n_made = sum(len(table.place) for table in reco)
-        n_matched = sum(int((table.place >= 0).sum()) for table in reco)
-        n_lost = self.replicas * len(known.jets.values) - n_matched
-        counts = FoldCounts(len(valid), int((~valid).sum()), n_outside, n_lost, n_made - n_matched)
-        return Folded(known.jets, reco, counts, distances, least_keys(keys), varied, of_kinds, missing)
+        varied = {name: tables[name] for name in self.systematics[1:]}
+        return given.folded(tables[NOMINAL], distances, varied=varied, objects=of_kinds, missing=missing)
+
+    def given(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> Given:
+        """The gen jets of events, which are flat as jets, looked at.
+
+        Raises
+        ------
+        ValueError: as of calling the folder.
+        """
+        n, n_lists = len(events), len(jets.counts)
+        expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
+        check_level(gen, events, "gen")
+        warn_of_a_part(gen, events, len(jets.values), "gen jets")
+        known, valid = self._known(gen, events, jets)
+        n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
+        return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
     @property
     def _of_jets(self) -> list[Asked]:

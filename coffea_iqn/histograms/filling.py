@@ -17,6 +17,7 @@ import numpy.typing as npt
 from coffea_iqn.histograms.binning import Binning
 from coffea_iqn.histograms.observables import observables, separations
 from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.shapes import NAMES, RINGS
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
@@ -85,6 +86,32 @@ WHOLE: dict[str, tuple[Any, ...]] = {
     "ht_met": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht_met", label="$H_T$ + missing $p_T$ [GeV]"),),
 }
 """Those of whole events: of electrons, muons, photons and missing momentum as well."""
+
+
+PARTICLES: dict[str, tuple[Any, ...]] = {
+    **AXES,
+    "nconst": (hist.axis.Integer(0, 120, name="nconst", label="Number of particles in jet"),),
+    "ptd": (hist.axis.Regular(40, 0, 1, name="ptd", label=r"Jet $p_T^D$"),),
+    "width": (hist.axis.Regular(40, 0, 0.4, name="width", label="Jet width"),),
+    "tau21": (hist.axis.Regular(44, 0, 1.1, name="tau21", label=r"Jet $\tau_2 / \tau_1$"),),
+    "tau32": (hist.axis.Regular(44, 0, 1.1, name="tau32", label=r"Jet $\tau_3 / \tau_2$"),),
+    "msoftdrop": (hist.axis.Variable(MASS_EDGES, name="msoftdrop", label="Soft-drop mass [GeV]"),),
+    **{
+        f"flow{k}": (hist.axis.Regular(40, 0, 1, name=f"flow{k}", label=f"Jet momentum flow, ring {k}"),)
+        for k in range(1, RINGS + 1)
+    },
+}
+"""Those of the particles in jets as well."""
+SHAPES = {
+    "nconst": "multiplicity",
+    "ptd": "pTD",
+    "width": "width",
+    "tau21": "tau21",
+    "tau32": "tau32",
+    "msoftdrop": "soft-drop mass",
+    **{f"flow{k}": f"flow {k}" for k in range(1, RINGS + 1)},
+}
+"""Which of `shapes.NAMES` each of these histograms shows."""
 
 
 def book(
@@ -195,6 +222,17 @@ class Filler:
         self._fill((level, NOMINAL), [(np.arange(n_events), {f"n{name}": table.counts}) for table in kept])
         return sum(len(table.values) for table in kept)
 
+    def fill_shapes(
+        self, level: str, replicas: Sequence[tuple[JetTable, Doubles]], *, pt_min: float, eta_max: float
+    ) -> None:
+        """Fill what particles say of the jets that count: of each replica jets, and their `shapes.shapes`, (N, 20)."""
+        entries = []
+        for table, of in replicas:
+            counts = (table.values[:, PT] > pt_min) & (np.abs(table.values[:, ETA]) < eta_max)
+            columns = np.ascontiguousarray(of[counts].T)
+            entries.append((table.event[counts], {n: columns[NAMES.index(name)] for n, name in SHAPES.items()}))
+        self._fill((level, NOMINAL), entries)
+
     def fill_response(
         self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]], *, systematic: str = NOMINAL
     ) -> None:
@@ -234,7 +272,7 @@ def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def _binning(columns: tuple[str, ...]) -> Binning:
     """The bins of the histograms that have all their variables among the columns."""
     there = set(columns)
-    return Binning({name: axes for name, axes in WHOLE.items() if {axis.name for axis in axes} <= there})
+    return Binning({name: axes for name, axes in (WHOLE | PARTICLES).items() if {axis.name for axis in axes} <= there})
 
 
 def _entries(
@@ -274,7 +312,7 @@ def to_hists(
 
     systematics: those that were filled, nominal first.
     levels: those that there are.
-    axes: of the histograms, `AXES` or `WHOLE`.
+    axes: of the histograms, `AXES`, `WHOLE` or `PARTICLES`.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():

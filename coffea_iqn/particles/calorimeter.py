@@ -1,7 +1,7 @@
 """Where particles meet the calorimeters: the cells of a detector, and tracks that bend on their way to them.
 
-The geometry is that of Delphes' CMS card (J. de Favereau et al., JHEP 02 (2014) 057; `delphes_card_CMS.tcl`): its field,
-the cylinder in which tracks bend, and the edges of its cells. Nothing of what the card does in them is here.
+The geometry is that of Delphes' CMS card (J. de Favereau et al., JHEP 02 (2014) 057; `delphes_card_CMS.tcl`): its
+field, the cylinder in which tracks bend, and the edges of its cells. Nothing of what the card does in them is here.
 """
 
 from __future__ import annotations
@@ -26,9 +26,13 @@ PION, KAON, PROTON, ELECTRON, MUON, PHOTON, NEUTRAL, INVISIBLE = range(8)
 """Species of gen particles: what a detector tells apart, or a mass does."""
 N_SPECIES = 7
 CHARGED = 5  # the first so many have a charge
-SPECIES = {211: PION, 321: KAON, 2212: PROTON, 11: ELECTRON, 13: MUON, 22: PHOTON} | dict.fromkeys((12, 14, 16), INVISIBLE)
+SPECIES = {211: PION, 321: KAON, 2212: PROTON, 11: ELECTRON, 13: MUON, 22: PHOTON} | dict.fromkeys(
+    (12, 14, 16), INVISIBLE
+)
 SPECIES |= dict.fromkeys((3112, 3222, 3312, 3334), PROTON)  # charged hyperons that live long enough
-MASSES = np.array([0.13957, 0.49368, 0.93827, 0.000511, 0.10566, 0.0, 0.497614])  # GeV, of species; a K_L for neutral ones
+MASSES = np.array(
+    [0.13957, 0.49368, 0.93827, 0.000511, 0.10566, 0.0, 0.497614]
+)  # GeV, of species; a K_L for neutral ones
 
 CRYSTAL, TOWER = 0, 1  # calorimeters: of photons and electrons, and of hadrons
 NO_CELL = -1
@@ -126,7 +130,7 @@ def _meet(
                 cell[i] = NO_CELL
                 continue
             if charge[i] != 0:
-                eta, phi = _bent(pt, sinh, eta, phi, charge[i])
+                eta, phi = _bent(pt, sinh, phi, charge[i])
             which = CRYSTAL if kind in (ELECTRON, PHOTON) else TOWER
             in_eta = _row(abs(eta), which)
             n_phi = IN_PHI[which, in_eta]
@@ -169,11 +173,11 @@ def _row(abs_eta: float, which: int) -> int:
 
 
 @part
-def _bent(pt: float, sinh: float, eta: float, phi: float, charge: int) -> tuple[float, float]:
+def _bent(pt: float, sinh: float, phi: float, charge: int) -> tuple[float, float]:
     """Eta and phi at which a track from the middle leaves the field: a helix through the barrel, or an endcap."""
     radius = pt / (BEND * abs(charge))
     half = QUARTER_TURN  # half the turn at the barrel, where the track gets so far
-    at_barrel = RADIUS < 2.0 * radius
+    at_barrel = 2.0 * radius > RADIUS
     if at_barrel:
         sine = RADIUS / (2.0 * radius)
         half = arctan2(sine, math.sqrt(1.0 - sine * sine))

@@ -14,11 +14,10 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import exp, log, sine_and_cosine
 from coffea_iqn.particles.calorimeter import (
     CHARGED,
     ELECTRON,
-    KAON,
     MASSES,
     MUON,
     NO_CELL,
@@ -31,15 +30,19 @@ from coffea_iqn.particles.calorimeter import (
 )
 
 LOST, FOUND, DISPLACED = range(3)
-"""What becomes of a charged particle: no track, one with its direction, or one that has turned, for it began elsewhere."""
+"""What becomes of a charged particle: no track, one as it began, or one turned in phi, of what began elsewhere."""
 N_CHARGED, N_DECAY, N_TRACK, N_CELL, N_JET, N_TAG = 18, 9, 26, 15, 10, 10  # columns of what follows
 FLAVOURS = ((5,), (4,), (1, 2, 3), (21,))  # codes of PDG of partons that jets are known to come from
 EDGES = ((0.5, 0.05), (1.5, 0.05), (2.5, 0.05))  # |eta|, over which width, where detectors change
 K_SHORT, LAMBDA = 0.497611, 1.115683  # GeV: what decays to two charged particles away from the beam
 NEUTRAL_PION, NEUTRON, NEUTRON_MASS = 0.134977, 2112, 0.939565  # GeV; and a code of PDG
-V0_WIDTH, K_WIDTH, PION_WIDTH = 0.004, 0.006, 0.004  # GeV, of masses made of rounded momenta: two tracks, four photons, two
+V0_WIDTH, K_WIDTH, PION_WIDTH = (
+    0.004,
+    0.006,
+    0.004,
+)  # GeV, of masses made of rounded momenta: two tracks, four photons, two
 LEAST_PHOTON = 0.3  # GeV, of those that pairs are looked for among
-CANDIDATE = 0.15  # nearness from which two are taken for one
+CANDIDATE, SURE = 0.15, 0.5  # nearness from which two are looked at as from one, and are taken for it
 NEAR = slice(10, 13)  # columns of `charged_columns`: how near a mass is to those
 SOFT = 0.1  # GeV: energies are told apart down to this
 DEVIATION = 1.0  # GeV: excesses count in roots of energies from this on
@@ -79,7 +82,7 @@ class Incoming(NamedTuple):
         cell = self.hits.cell[rows]
         meet = cell != NO_CELL
         weights = (self.hits.energy[rows] if energy is None else energy)[meet]
-        return np.bincount(cell[meet], weights=weights, minlength=len(self.hits.jet))
+        return np.bincount(cell[meet], weights=weights, minlength=len(self.hits.jet)).astype(np.float64)
 
     def track_codes(self) -> Ints:
         """The PDG code that a track of each would have, 0 of neutral ones, (M,)."""
@@ -188,8 +191,8 @@ class Decays(NamedTuple):
     ----------
     of: the row of what each particle would be from, or −1, (M,).
     first: the row of the first photon of each, (D,).
-    columns: what becomes of each depends on, (D, 9): which it is, how near its mass is, the logarithms of its pt and its
-        momentum, |eta| of its first photon and nearness to `EDGES`, and its share of the jet's pt.
+    columns: what becomes of each depends on, (D, 9): which it is, how near its mass is, the logarithms of its pt and
+        its momentum, |eta| of its first photon and nearness to `EDGES`, and its share of the jet's pt.
     """
 
     of: Ints
@@ -293,7 +296,8 @@ def _momentum(particle: Doubles, out: Doubles) -> None:
 
 def both_lost(charged: Singles, mate: Ints, has_track: Bools) -> Bools:
     """Which particles have no track, nor has their mate, as what decays behind all that measures, (M,)."""
-    return (mate >= 0) & ~has_track & ~has_track[mate] & (charged[:, NEAR].max(axis=1) > 0.5)
+    near = charged[:, NEAR].max(axis=1) > SURE
+    return np.asarray((mate >= 0) & ~has_track & ~has_track[mate] & near)
 
 
 class Shared(NamedTuple):
@@ -323,8 +327,8 @@ class Shared(NamedTuple):
         """Before any track is drawn."""
         is_charged = incoming.charge != 0
         parts = (has_track, is_charged & ~has_track & ~gone, ~is_charged & ~gone, gone)
-        energies = [incoming.in_cells(np.flatnonzero(part)) for part in parts]
-        return cls(*energies, np.zeros_like(energies[0]), np.zeros_like(energies[0]))
+        found, lost, neutral, lacking = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
+        return cls(found, lost, neutral, lacking, np.zeros_like(found), np.zeros_like(found))
 
     def with_tracks(self, incoming: Incoming, rows: Ints, ratio: Doubles) -> Shared:
         """After tracks of particles in these rows were drawn, with so much of their momenta, (K,)."""
@@ -354,7 +358,8 @@ def track_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shar
     shared: what is in their cells.
     """
     out = np.zeros((len(rows), N_TRACK), dtype=np.float32)
-    _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, *shared, out)
+    known = (shared.found, shared.lost, shared.neutral, shared.drawn, shared.seen)
+    _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, *known, out)
     return out
 
 
@@ -367,7 +372,6 @@ def _see_tracks(
     found: Doubles,
     lost: Doubles,
     neutral: Doubles,
-    gone: Doubles,
     drawn: Doubles,
     seen: Doubles,
     out: Singles,

@@ -1,4 +1,4 @@
-"""Which reconstructed particles come from which particles of a jet: tracks by direction, what is neutral by its cell."""
+"""Which reconstructed particles come from which of a jet: tracks by direction, what is neutral by its cell."""
 
 from __future__ import annotations
 
@@ -49,9 +49,7 @@ def kinds_of(code: Ints) -> Ints:
     return np.where(np.isin(code, (211, 11, 13)), TRACK, np.where(code == 22, RECO_PHOTON, RECO_NEUTRAL))
 
 
-def origins_of(
-    particles: Constituents, track_code: Ints, hits: Hits, reco: Constituents
-) -> Origins:
+def origins_of(particles: Constituents, track_code: Ints, hits: Hits, reco: Constituents) -> Origins:
     """Where reconstructed particles come from.
 
     Parameters
@@ -64,13 +62,24 @@ def origins_of(
     status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
     left, used = np.full(len(hits.jet), -1), np.zeros(len(reco.code), dtype=np.int64)
     _trace(
-        particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, hits.counts,
-        hits.calorimeter, hits.low, hits.width, kinds_of(reco.code), status, track, left, used,
+        particles.values,
+        particles.counts,
+        track_code,
+        reco.values,
+        reco.code,
+        reco.counts,
+        hits.counts,
+        hits.calorimeter,
+        hits.low,
+        hits.width,
+        kinds_of(reco.code),
+        status,
+        track,
+        left,
+        used,
     )
     first_left = left >= 0
-    _shift(
-        particles.counts, hits, track_code, status, reco.values, reco.counts, kinds_of(reco.code), left, used
-    )
+    _shift(particles.counts, hits, track_code, status, reco.values, reco.counts, kinds_of(reco.code), left, used)
     return Origins(status, track, left, (left >= 0) & ~first_left, np.flatnonzero(used == 0))
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,7 +17,6 @@ from coffea_iqn.emulator.particles import (
     LAWS,
     MOMENTUM,
     SHIFTED,
-    TAG,
     TRACK,
     Particles,
     relative_to,
@@ -28,7 +27,7 @@ from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
 from coffea_iqn.jets.matching import nearest
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.particles.calorimeter import PHOTON
 from coffea_iqn.particles.columns import (
     DISPLACED,
@@ -36,8 +35,8 @@ from coffea_iqn.particles.columns import (
     SOFT,
     Incoming,
     Shared,
-    cell_columns,
     both_lost,
+    cell_columns,
     charged_columns,
     decays_of,
     jet_columns,
@@ -46,17 +45,16 @@ from coffea_iqn.particles.columns import (
     track_columns,
     with_mates,
 )
-from coffea_iqn.particles.matching import kinds_of, origins_of
-from coffea_iqn.training.batches import Budget, Course
-from coffea_iqn.training.emulators import claim
+from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
+from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
-from coffea_iqn.training.optimise import Fitted, Watch
+from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 from coffea_iqn.training.recipes import TrainingSettings
 
 RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
 RARE = 20  # so few ys of a law say nothing of what they are like
-TELLING = 1.0  # GeV: photons of so much are seen, where they are there
+TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are there; so many say whether they are
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
 SIZES = {TRACK: (32, 32), MOMENTUM: (32, 32), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
 SMALL = (16, 16)  # sizes of the hidden layers of other laws
@@ -88,63 +86,118 @@ def samples_of(
     of_x, of_y = pairs
     axes, in_reco = reco.values[of_y].astype(np.float64), reco_particles.rows(of_y)
     incoming = Incoming.of(particles.rows(of_x), jets.values[of_x])
-    hits, values, jet = incoming.hits, incoming.particles.values, incoming.particles.jet
-    origins = origins_of(incoming.particles, incoming.track_codes(), hits, in_reco)
-    charged, mate = charged_columns(incoming)
+    jet, values = incoming.particles.jet, incoming.particles.values
+    origins = origins_of(incoming.particles, incoming.track_codes(), incoming.hits, in_reco)
     inside = _distance(values[:, ETA], values[:, PHI], axes[jet]) < radius - RIM
-    rows = np.flatnonzero((incoming.charge != 0) & inside)
-    status = origins.status[rows]
-    made = {TRACK: law_sample(with_mates(charged, rows, mate, origins.status), lot[jet[rows]], np.repeat(np.arange(len(rows)), status))}
-    turned = rows[status == DISPLACED]
-    turn = wrap_phi(in_reco.values[origins.track[turned], PHI] - values[turned, PHI]) * incoming.charge[turned]
-    made[DIRECTION] = law_sample(charged[turned], lot[jet[turned]], np.arange(len(turned)), turn[:, None])
-    has_track = origins.status != LOST
-    ratio = np.ones(len(values))
-    ratio[has_track] = in_reco.values[origins.track[has_track], PT] / values[has_track, PT]
-    decays, left = decays_of(incoming), origins.left[hits.cell]
+    pair = _Pairs(incoming, in_reco, origins, axes, lot, inside, origins.status != LOST, radius)
+    charged, mate = charged_columns(incoming)
+    made, measured = _of_tracks(pair, charged, mate), np.ones(len(values), dtype=bool)
+    made[DECAY] = _of_decays(pair, measured)
+    gone = both_lost(charged, mate, pair.has_track) | ~measured
+    made[MOMENTUM], shared = _of_momenta(pair, charged, gone)
+    made |= _of_cells(pair, gone, shared)
+    # what is nearer to another gen jet is more likely of that
+    own = in_reco.jet
+    nearest_jet, _ = nearest(in_reco.values, jets.event[of_x][own], jets.values.astype(np.float64), jets.counts)
+    entered = origins.entered[nearest_jet[origins.entered] == of_x[own[origins.entered]]]
+    of_jets, kind = jet_columns(incoming), kinds_of(in_reco.code)
+    for k, name in enumerate(ENTERED):
+        mine = entered[kind[entered] == k]
+        made[name] = law_sample(of_jets, lot, own[mine], relative_to(in_reco.values[mine], incoming.jets[own[mine]]))
+    return made
+
+
+class _Pairs(NamedTuple):
+    """Gen jets with the reco jet of each.
+
+    Attributes
+    ----------
+    incoming: particles of the gen jets.
+    reco: particles of the reco jets.
+    origins: which of these come from which of those.
+    axes: of the reco jets, (N, 4).
+    lot: of each pair, (N,).
+    inside: which particles lie well within the reco jet, (M,).
+    has_track: which have a track, (M,).
+    radius: of the jets.
+    """
+
+    incoming: Incoming
+    reco: Constituents
+    origins: Origins
+    axes: Doubles
+    lot: Floats
+    inside: Bools
+    has_track: Bools
+    radius: float
+
+
+def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSample]:
+    """Which particles have a track, and how those turn that do."""
+    incoming, status, lot = pair.incoming, pair.origins.status, pair.lot[pair.incoming.particles.jet]
+    rows = np.flatnonzero((incoming.charge != 0) & pair.inside)
+    source = np.repeat(np.arange(len(rows)), status[rows])  # the number of a law is the status
+    turned = rows[status[rows] == DISPLACED]
+    before, after = incoming.particles.values[turned, PHI], pair.reco.values[pair.origins.track[turned], PHI]
+    turn = wrap_phi(after - before) * incoming.charge[turned]
+    return {
+        TRACK: law_sample(with_mates(charged, rows, mate, status), lot[rows], source),
+        DIRECTION: law_sample(charged[turned], lot[turned], np.arange(len(turned)), turn[:, None]),
+    }
+
+
+def _of_decays(pair: _Pairs, measured: Bools) -> LawSample:
+    """Which neutral decays were measured; measured, (M,), becomes false for the particles of others."""
+    incoming, hits = pair.incoming, pair.incoming.hits
+    decays, left = decays_of(incoming), pair.origins.left[hits.cell]
     # photons that are hard enough say whether what they would be from was measured
     tells = np.flatnonzero((decays.of >= 0) & (incoming.species == PHOTON) & (hits.energy > TELLING))
     n_seen, n_all, n_inside = (
         np.bincount(decays.of[tells], weights=weights, minlength=len(decays.first))
-        for weights in (left[tells] >= 0, np.ones(len(tells)), inside[tells])
+        for weights in (left[tells] >= 0, np.ones(len(tells)), pair.inside[tells])
     )
-    known = np.flatnonzero((n_all > 1) & (n_inside == n_all))
-    measured = np.append(n_seen > 0, True) | ~np.append(n_all > 1, False)
-    made[DECAY] = law_sample(decays.columns[known], lot[jet[decays.first[known]]], np.flatnonzero(measured[known]))
-    gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
-    shared, parts, order = Shared.of(incoming, has_track, gone), [], rounds(incoming, has_track)
-    for of_round in order:  # as they are drawn
+    seen = (n_seen > 0) | (n_all < ENOUGH)
+    measured[:] = (decays.of < 0) | np.append(seen, True)[decays.of]
+    known = np.flatnonzero((n_all >= ENOUGH) & (n_inside == n_all))
+    lot = pair.lot[incoming.particles.jet[decays.first[known]]]
+    return law_sample(decays.columns[known], lot, np.flatnonzero(seen[known]))
+
+
+def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools) -> tuple[LawSample, Shared]:
+    """The momenta of tracks; and what shares their cells after them."""
+    incoming, has_track = pair.incoming, pair.has_track
+    ratio = np.ones(len(has_track))
+    ratio[has_track] = pair.reco.values[pair.origins.track[has_track], PT] / incoming.particles.values[has_track, PT]
+    none = np.zeros(0, dtype=np.int64)
+    shared = Shared.of(incoming, has_track, gone)
+    rows, parts = [none], [track_columns(incoming, none, charged, shared)]
+    for of_round in rounds(incoming, has_track):  # as they are drawn
+        rows.append(of_round)
         parts.append(track_columns(incoming, of_round, charged, shared))
         shared = shared.with_tracks(incoming, of_round, ratio[of_round])
-    tracks = np.concatenate([np.zeros(0, dtype=np.int64), *order])
-    seen = np.concatenate(parts) if parts else track_columns(incoming, tracks, charged, shared)
-    of_tracks = np.flatnonzero(inside[tracks])
-    seen, tracks = seen[of_tracks], tracks[of_tracks]
-    made[MOMENTUM] = law_sample(seen, lot[jet[tracks]], np.arange(len(tracks)), np.log(ratio[tracks])[:, None])
-    columns, every = cell_columns(incoming, has_track, gone, shared), shared.every + SOFT
-    energy = in_reco.values[:, PT] * np.cosh(in_reco.values[:, ETA])
-    cell_inside = _distance(*hits.centre.T, axes[hits.jet]) < radius - RIM
+    tracks, columns = np.concatenate(rows), np.concatenate(parts)
+    known = np.flatnonzero(pair.inside[tracks])
+    tracks = tracks[known]
+    lot = pair.lot[incoming.particles.jet[tracks]]
+    return law_sample(columns[known], lot, np.arange(len(tracks)), np.log(ratio[tracks])[:, None]), shared
+
+
+def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
+    """What is left in cells beside tracks, and where."""
+    hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
+    columns, every = cell_columns(pair.incoming, pair.has_track, gone, shared), shared.every + SOFT
+    inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
+    energy, lot, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.lot[hits.jet], {}
     for which, name in CELLS.items():
-        cells = np.flatnonzero((hits.calorimeter == which) & cell_inside)
-        left = origins.left[cells]
-        source = np.flatnonzero(left >= 0)
-        targets = np.log(energy[left[source]] / every[cells[source]])[:, None]
-        least = -np.log(every[cells[source]])
-        made[name] = law_sample(columns[cells], lot[hits.jet[cells]], source, targets, least)
+        cells = np.flatnonzero((hits.calorimeter == which) & inside)
+        source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
+        targets = np.log(energy[origins.left[there]] / every[there])[:, None]
+        made[name] = law_sample(columns[cells], lot[cells], source, targets, -np.log(every[there]))
         moved = np.flatnonzero(origins.shifted[there])
-        way = in_reco.values[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
+        way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
         way[:, 1] = wrap_phi(way[:, 1])
-        way /= hits.width[there[moved]]
-        made[SHIFTED[which]] = law_sample(columns[there], lot[hits.jet[there]], moved, way)
-    of_jets, kind, own = jet_columns(incoming), kinds_of(in_reco.code), in_reco.jet
-    # what is nearer to another gen jet is more likely of that
-    nearest_jet, _ = nearest(in_reco.values, jets.event[of_x][own], jets.values.astype(np.float64), jets.counts)
-    entered = origins.entered[nearest_jet[origins.entered] == of_x[own[origins.entered]]]
-    for k, name in enumerate(ENTERED):
-        mine = entered[kind[entered] == k]
-        source = own[mine]
-        made[name] = law_sample(of_jets, lot, source, relative_to(in_reco.values[mine], incoming.jets[source]))
+        made[SHIFTED[which]] = law_sample(columns[there], lot[there], moved, way / hits.width[there[moved]])
     return made
 
 
@@ -153,7 +206,7 @@ def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
     return np.hypot(eta - axes[:, ETA], wrap_phi(phi - axes[:, PHI]))
 
 
-def tag_sample(jets: Floats, parton: Ints | None, tag: Ints, lot: Floats) -> LawSample:
+def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, lot: Floats) -> LawSample:
     """What the law of b-tags is learnt from: reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
     return law_sample(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))
 
@@ -193,13 +246,11 @@ def with_particles(
     ------
     ValueError: when there is too little of something to learn from.
     """
-    if checkpoint is not None:
-        columns = [column for law in sample.laws.values() for column in law[:6]]
-        claim(checkpoint, columns, settings, str(emulator.card.get("hash")))
-    phases = [f"{name} {asked}" for name in sample.laws for asked in LAWS[name].asks]
-    course = Course(0.0, settings.shares, device, checkpoint, watch, Budget(settings.minutes, phases))
+    columns = [column for law in sample.laws.values() for column in law[:6]]
+    phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
+    owner = str(emulator.card.get("hash"))
+    course = Course.begin(settings, phases, columns, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
-    fits: dict[str, Fitted] = {}
     least = [0.0] * len(CELLS)
     schedule = replace(settings, batch_size=BATCH * settings.batch_size)
     for name, of_law in sample.laws.items():
@@ -216,22 +267,12 @@ def with_particles(
             bounds[0, 1] = 0.0
             bounds[:, 2] = -np.pi, np.pi
         learn, check = prepared.split(settings.holdout)
-        laws[name], of_networks = learn_law(
+        laws[name], _ = learn_law(
             name, learn, check, schedule, course, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
         )
-        fits |= of_networks
-    report = {
-        "particles": {name: len(law.source) for name, law in sample.laws.items()},
-        "jets": sample.n_jets,
-        "settings": asdict(settings),
-        "validation_loss": {phase: fit.loss for phase, fit in fits.items()},
-        "steps": {phase: fit.steps for phase, fit in fits.items()},
-        "minutes": round(sum(fit.seconds for fit in fits.values()) / 60.0, 2),
-    }
-    card: dict[str, Any] = {key: value for key, value in emulator.card.items() if key != "hash"}
-    card["extended"] = [*card.get("extended", []), report]
     model = Particles(laws, (least[0], least[1]), sample.radius, emulator.variables.scale)
-    return replace(emulator, particles=model, card=card)
+    n_of = {name: len(law.source) for name, law in sample.laws.items()}
+    return course.extended(emulator, settings, {"particles": n_of, "jets": sample.n_jets}, particles=model)
 
 
 def _bounds(targets: Floats) -> Doubles:

@@ -189,10 +189,7 @@ def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, f
 def stages(model: str, path: str) -> dict[str, float]:
     """Nanoseconds a gen jet of each part of a fold of one chunk, each part on its own."""
     emulator = bundle.load(model)
-    folding, without = (
-        Folding(emulator.prepared(), True, unmatched, None, emulator.card["jets"]["radius"])
-        for unmatched in (True, False)
-    )
+    folding, without = (Folding(emulator.prepared(), True, unmatched, None) for unmatched in (True, False))
 
     def read() -> Any:
         events = NanoEventsFactory.from_root(

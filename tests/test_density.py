@@ -213,7 +213,7 @@ def test_the_atom_of_the_mass_is_as_large_as_the_fraction_drawn(law):
 def test_marginals_refuse_what_is_no_value_or_level(law):
     of_one, gen = law.marginal("pt", points=4), jets(5)
     for values, message in (
-        (np.ones(4), "for each of 5 gen jets, got shape"),
+        (np.ones(4), "for each of 5 jets x, got shape"),
         (np.ma.masked_less(np.arange(5.0), 2.0), "got a masked array"),
         (np.array([30.0, np.nan, 30.0, 30.0, 30.0]), "values: expected finite numbers, got 1 of 5"),
         (np.arange(5.0), "values: expected pt above 0, got 1 of 5"),
@@ -295,7 +295,7 @@ def test_pairs_that_are_none_are_refused(folded):
             folder.log_density(*arguments)
         assert "\n" not in str(error.value)
     bad = ak.with_field(reco, ak.where(reco.pt > 50.0, np.nan, reco.pt), "pt")
-    with pytest.raises(ValueError, match="reco jets: expected finite numbers, got"):
+    with pytest.raises(ValueError, match="jets y: expected finite numbers, got"):
         folder.cdf(gen, bad, events)
     with pytest.raises(ValueError, match="quantile: expected reco jets, or a variable, got neither"):
         folder.quantile(gen, folder.cdf(gen, reco, events), events)

@@ -112,7 +112,7 @@ def test_jets_that_are_none_are_refused(emulator, gen, how):
     for column, value, message in numbers:
         strange = gen.astype(np.float64)
         strange[7, column] = value
-        with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 300") as error:
+        with pytest.raises(ValueError, match=f"jets x: expected {message}, got 1 of 300") as error:
             asked(emulator, how, strange, uniforms(len(gen)))
         assert "\n" not in str(error.value)
 
@@ -129,7 +129,7 @@ def test_levels_that_are_none_are_refused(emulator, gen, how):
 @pytest.mark.parametrize("how", WAYS)
 def test_masked_arrays_are_refused(emulator, gen, how):
     tau = uniforms(len(gen))
-    with pytest.raises(ValueError, match="gen jets: expected an array without a mask"):
+    with pytest.raises(ValueError, match="jets x: expected an array without a mask"):
         asked(emulator, how, np.ma.masked_less(gen, 20.0), tau)
     if how in ("sample", "respond", "quantile"):
         with pytest.raises(ValueError, match="tau: expected an array without a mask"):
@@ -140,7 +140,7 @@ def test_reco_jets_and_context_that_are_none_are_refused(emulator, gen):
     reco = gen.copy()
     reco[3, 0] = 0.0
     for ask in (emulator.cdf, emulator.log_density, lambda *pair: emulator.quantile(gen, uniforms(len(gen)), reco)):
-        with pytest.raises(ValueError, match="reco jets: expected pt above 0, got 1 of 300"):
+        with pytest.raises(ValueError, match="jets y: expected pt above 0, got 1 of 300"):
             ask(gen, reco)
     context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
     context[5, 3] = np.nan

@@ -147,9 +147,9 @@ def test_tensors_that_are_no_jets_are_refused(device, shipped, keys):
         strange = gen.clone()
         strange[7, column] = bad
         for draw in (resident.sample, resident.respond):
-            with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 500"):
+            with pytest.raises(ValueError, match=f"jets x: expected {message}, got 1 of 500"):
                 draw(strange, tau)
-        with pytest.raises(ValueError, match=f"gen jets: expected {message}, got 1 of 500"):
+        with pytest.raises(ValueError, match=f"jets x: expected {message}, got 1 of 500"):
             resident.fold(strange, keys, index)
     for level in (0.0, 1.0, np.nan):
         tau[3, 1] = level

@@ -159,7 +159,7 @@ def test_every_scale_reaches_every_backend(scale):
 
 @pytest.mark.parametrize(("bound", "value"), [("cone", 0.01), ("abs_eta_max", 2.0), ("energy_max", 50.0)])
 def test_bounds_that_the_pairs_do_not_keep_are_refused(bound, value):
-    with pytest.raises(ValueError, match=r"training: expected reco jets within cone .* of .* beyond"):
+    with pytest.raises(ValueError, match=r"training: expected jets y within cone .* of .* beyond"):
         train(make_pairs(500), replace(RECIPES["default"], **TINY, **{bound: value}))
 
 

@@ -112,9 +112,7 @@ def test_a_network_whose_quantiles_may_cross_takes_no_threshold(pairs):
 
 
 def test_jets_below_the_threshold_are_refused(pairs):
-    with pytest.raises(
-        ValueError, match=r"raw_pt_min: expected matched reco jets above it, got \d+ of \d+ below 15 GeV"
-    ):
+    with pytest.raises(ValueError, match=r"raw_pt_min: expected matched jets y above it, got \d+ of \d+ below 15 GeV"):
         train(pairs, replace(SPLINE, raw_pt_min=15.0))
 
 
@@ -180,7 +178,7 @@ def test_every_network_has_a_step_however_little_time_there_is(pairs, unmatched,
 
 def test_nothing_to_train_on(pairs):
     lost = pairs._replace(y=np.full_like(pairs.y, np.nan))
-    with pytest.raises(ValueError, match="got 0 and 0 of 2000 gen jets"):
+    with pytest.raises(ValueError, match="got 0 and 0 of 2000 jets x"):
         train(lost, SHORT)
 
 

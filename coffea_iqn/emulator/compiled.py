@@ -122,33 +122,33 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
 @kernel
 def draw(
     model: Model,
-    gen: Singles,
+    x: Singles,
     tau: Singles,
     context: Singles,
     raw_pt_min: np.float32,
-    reco: Singles,
+    y: Singles,
     efficiency: Singles,
 ) -> None:
-    """Reco jets of gen jets, and their efficiencies.
+    """Jets y of jets x, and their efficiencies.
 
     Parameters
     ----------
     model: of `compile_model`.
-    gen, tau: gen jets, (N, 4), and levels, (N, n): of fewer than four the targets that are left are 0.
+    x, tau: jets x, (N, 4), and levels, (N, n): of fewer than four the targets that are left are 0.
     context: (N, 68); (0, 68) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
-    reco: (N, max(n, 4)), overwritten.
+    y: (N, max(n, 4)), overwritten.
     efficiency: (N,), overwritten; (0,) where they are not wanted.
     """
     rows = model.engine.rows
     one, two, inputs, known = blank(rows), blank(rows), blank(rows), blank(rows)
-    gen_tile, tau_tile, size = blank(N_TARGETS), blank(reco.shape[1]), blank(N_TARGETS)
+    x_tile, tau_tile, size = blank(N_TARGETS), blank(y.shape[1]), blank(N_TARGETS)
     base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
     n_known = model.n_own + model.n_samples
-    for start in range(0, len(gen), TILE):
-        n = min(TILE, len(gen) - start)
-        take(gen, start, n, gen_tile)
-        jets.calorimeter_variables(gen_tile, n, base)
+    for start in range(0, len(x), TILE):
+        n = min(TILE, len(x) - start)
+        take(x, start, n, x_tile)
+        jets.calorimeter_variables(x_tile, n, base)
         standardise(base, n, model.engine, inputs)
         gather(context, start, n, model.columns, jets.N_CALORIMETER, inputs)
         _know_origin(model, inputs, n, one, two, known)
@@ -165,7 +165,7 @@ def draw(
             for t in range(n):
                 targets[k, t] = ZERO
         for k in range(min(tau.shape[1], N_TARGETS)):
-            _bound(model, k, targets, gen_tile, base, n, raw_pt_min, size, work[0], work[1])
+            _bound(model, k, targets, x_tile, base, n, raw_pt_min, size, work[0], work[1])
             draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
@@ -181,10 +181,10 @@ def draw(
             if numbers[jets.UNDER] >= ZERO:
                 for t in range(n):
                     targets[k, t] = min(targets[k, t], other[t])
-        jets.decode(targets, gen_tile, base, n, raw_pt_min, model.symmetric, model.limits)
+        jets.decode(targets, x_tile, base, n, raw_pt_min, model.symmetric, model.limits)
         for t in range(n):
-            for k in range(reco.shape[1]):
-                reco[start + t, k] = targets[k, t]
+            for k in range(y.shape[1]):
+                y[start + t, k] = targets[k, t]
 
 
 @part
@@ -233,7 +233,7 @@ def _bound(
     model: Model,
     k: int,
     targets: Singles,
-    gen: Singles,
+    x: Singles,
     base: Singles,
     n: int,
     raw_pt_min: np.float32,
@@ -251,11 +251,11 @@ def _bound(
     if k == PT:
         jets.bound_pt(base, n, raw_pt_min, limits, low, high)
     elif k == ETA:
-        jets.bound_eta(gen, base, targets[PT], n, symmetric, limits, low, high)
+        jets.bound_eta(x, base, targets[PT], n, symmetric, limits, low, high)
     elif k == PHI:
         jets.bound_phi(targets[ETA], n, limits, low, high)
     else:
-        jets.bound_mass(gen, base, targets[PT], targets[ETA], n, symmetric, limits, low, high)
+        jets.bound_mass(x, base, targets[PT], targets[ETA], n, symmetric, limits, low, high)
     bounded = k != MASS or model.engine.atoms[MASS]
     if model.compressed:
         if bounded:

@@ -44,7 +44,7 @@ class Resident(Functions):
     device: where.
     network, variables, acceptance, origin: as of `emulator.Emulator`.
 
-    Gen jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), of single precision, or double where networks are; context
+    Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), of single precision, or double where networks are; context
     is (N, 68) or None. Unmatched jets are none of its business, nor whether two jets come out within a radius of each
     other: both depend on whole events.
     """
@@ -68,21 +68,21 @@ class Resident(Functions):
         return cls(device=device, **{name: there(getattr(emulator, name)) for name in names})
 
     def sample(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
+        self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> Tensor:
-        """One reco jet for each gen jet, (N, 4); arguments and errors as of `Emulator.sample`."""
-        return self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=False)
+        """One jet y for each jet x, (N, 4); arguments and errors as of `Emulator.sample`."""
+        return self._in_blocks(x, tau, context, raw_pt_min, with_efficiency=False)
 
     def respond(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
+        self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Reco jets (N, 4) and efficiencies (N,); arguments and errors as of `Emulator.respond`."""
-        both = self._in_blocks(gen, tau, context, raw_pt_min, with_efficiency=True)
+        """Jets y (N, 4) and efficiencies (N,); arguments and errors as of `Emulator.respond`."""
+        both = self._in_blocks(x, tau, context, raw_pt_min, with_efficiency=True)
         return both[:, :-1], both[:, -1]
 
     def fold(
         self,
-        gen: Tensor,
+        x: Tensor,
         keys: Tensor,
         index: Tensor,
         context: Tensor | None = None,
@@ -90,29 +90,29 @@ class Resident(Functions):
         replica: int = 0,
         raw_pt_min: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Reco jets of gen jets (N, 4), drawn at their own levels, and whether each is found, (N,) bool.
+        """Jets y of jets x (N, 4), drawn at their own levels, and whether each is found, (N,) bool.
 
         Parameters
         ----------
-        gen, context, raw_pt_min: as of `sample`.
+        x, context, raw_pt_min: as of `sample`.
         keys: the `uniforms.event_keys` of the event each jet belongs to, (N, 4), as integers.
-        index: of the gen jet in its event, before any cut, (N,).
+        index: of the jet x in its event, before any cut, (N,).
         replica: which of several independent draws.
 
         Raises
         ------
         ValueError: for what is no jet, and for keys or indices that are no integers, or not those of each jet.
         """
-        if tuple(keys.shape) != (len(gen), 4) or tuple(index.shape) != (len(gen),):
-            msg = f"keys, index: expected shapes {(len(gen), 4)} and {(len(gen),)}, got {tuple(keys.shape)} and "
+        if tuple(keys.shape) != (len(x), 4) or tuple(index.shape) != (len(x),):
+            msg = f"keys, index: expected shapes {(len(x), 4)} and {(len(x),)}, got {tuple(keys.shape)} and "
             msg += f"{tuple(index.shape)}"
             raise ValueError(msg)
         if not all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index)):
             msg = f"keys, index: expected integers, got {keys.dtype} and {index.dtype}"
             raise ValueError(msg)
         tau = levels_on_device(keys, index, replica=replica, n=self.network.n_targets)
-        reco, efficiency = self.respond(gen, tau, context, raw_pt_min=raw_pt_min)
-        return reco, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+        y, efficiency = self.respond(x, tau, context, raw_pt_min=raw_pt_min)
+        return y, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
 
     @property
     def block(self) -> int:
@@ -120,22 +120,20 @@ class Resident(Functions):
         return BLOCK if self.device.type == "cpu" else BLOCK_ON_GPU
 
     def answer(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
+        self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
     ) -> Tensor:
-        """Reco jets above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies."""
-        inputs = self.inputs(gen, context)
-        drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, gen=gen, raw_pt_min=threshold))
-        reco: Tensor = self.variables.decode(drawn, gen, raw_pt_min=threshold)
-        return (
-            torch.cat([reco, self.efficiency_of(gen, inputs, threshold)[:, None]], dim=1) if with_efficiency else reco
-        )
+        """Jets y above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies."""
+        inputs = self.inputs(x, context)
+        drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, x=x, raw_pt_min=threshold))
+        y: Tensor = self.variables.decode(drawn, x, raw_pt_min=threshold)
+        return torch.cat([y, self.efficiency_of(x, inputs, threshold)[:, None]], dim=1) if with_efficiency else y
 
     def _in_blocks(
-        self, gen: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
+        self, x: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
-        check_jets(gen, tau, context, other_is="tau", n=self.network.n_targets)
+        check_jets(x, tau, context, other_is="tau", n=self.network.n_targets)
         answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
-        made: Tensor = in_blocks_of_torch(answer, gen, tau, context, rows=self.block)
+        made: Tensor = in_blocks_of_torch(answer, x, tau, context, rows=self.block)
         return made
 
 

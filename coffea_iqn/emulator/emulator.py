@@ -1,4 +1,4 @@
-"""Conditional quantiles composed into p(reco jet | gen jet), and what draws from it."""
+"""Conditional quantiles composed into p(jet y | jet x), and what draws from it."""
 
 from __future__ import annotations
 
@@ -28,21 +28,23 @@ BACKENDS = ("auto", "numba", "torch")
 
 @dataclass(frozen=True, eq=False)
 class Emulator:
-    """The detector's answer to one gen jet at a time: p(reco | gen), and P(reconstructed | gen).
+    """The detector's answer to one jet x at a time: p(y | x), and P(reconstructed | x).
 
     Attributes
     ----------
     network: the member of the IQN family that draws the targets.
     variables: the way from jets to the network's inputs and targets, and back.
-    acceptance: the network of P(reconstructed | gen); None keeps every jet.
-    origin: the network of P(training sample | gen), whose answer the other two see in place of the event's columns;
+    acceptance: the network of P(reconstructed | x); None keeps every jet.
+    origin: the network of P(training sample | x), whose answer the other two see in place of the event's columns;
         None where there is one sample.
-    unmatched: the model of reco jets that match no gen jet; None makes none.
+    unmatched: the model of jets y that match no jet x; None makes none.
     objects: the model of electrons, muons, photons and missing momentum; None where it makes none.
     particles: the model of the particles in jets; None where there is none.
     card: what a user needs to know: jets, domain of validity, training, closure.
 
-    An emulator is deterministic: all randomness comes in as quantile levels. Gen jets are rows (pt [GeV], eta,
+    Of gen jets x it draws reco jets y; where it corrects, the other way round.
+
+    An emulator is deterministic: all randomness comes in as quantile levels. Jets are rows (pt [GeV], eta,
     phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 68), or None where nothing is known.
     """
 
@@ -63,7 +65,7 @@ class Emulator:
 
     def sample(
         self,
-        gen: Floats,
+        x: Floats,
         tau: Floats,
         context: Floats | None = None,
         *,
@@ -72,11 +74,11 @@ class Emulator:
         device: str = "cpu",
         levels: Sequence[str] | None = None,
     ) -> Floats:
-        """One reco jet for each gen jet, by the chain of conditional quantiles.
+        """One jet y for each jet x, by the chain of conditional quantiles.
 
         Parameters
         ----------
-        gen: gen jets (N, 4).
+        x: jets x (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for each of what is drawn
             beside, where that is wanted.
         context: (N, 68) or None.
@@ -89,7 +91,7 @@ class Emulator:
 
         Returns
         -------
-        reco jets (N, 4), float32, columns as gen.
+        jets y (N, 4), float32, columns as x.
 
         Raises
         ------
@@ -98,37 +100,33 @@ class Emulator:
         NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
         """
         return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).sample(
-            gen, tau, context, levels=levels
+            x, tau, context, levels=levels
         )
 
     def respond(
         self,
-        gen: Floats,
+        x: Floats,
         tau: Floats,
         context: Floats | None = None,
         *,
-        raw_pt_min: float | None = None,
-        backend: str = "auto",
-        device: str = "cpu",
         levels: Sequence[str] | None = None,
+        **prepared: Any,
     ) -> tuple[Floats, Floats]:
         """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
-        return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).respond(
-            gen, tau, context, levels=levels
-        )
+        return self.prepared(**prepared).respond(x, tau, context, levels=levels)
 
     def cdf(
         self,
-        gen: Floats,
-        reco: Floats,
+        x: Floats,
+        y: Floats,
         context: Floats | None = None,
         *,
         raw_pt_min: float | None = None,
         within_atom: Floats | None = None,
     ) -> Doubles:
-        """The levels at which `sample` gives these reco jets: its inverse, (N, 4); arguments as there.
+        """The levels at which `sample` gives these jets y: its inverse, (N, 4); arguments as there.
 
-        Each column is a conditional distribution function, given the gen jet and the variables before it; of
+        Each column is a conditional distribution function, given the jet x and the variables before it; of
         real jets they are uniform and independent when the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23
         (1952) 470).
 
@@ -140,46 +138,46 @@ class Emulator:
         ------
         NotImplementedError: when the network's quantiles may cross.
         """
-        check_jets(gen, reco, context, other_is="reco jets")
-        massless = reco[:, MASS] < MASSLESS
-        as_zero = np.where(massless[:, np.newaxis] & (np.arange(reco.shape[1]) == MASS), 0, reco)
-        levels = self._evaluate("levels", gen, as_zero, context, raw_pt_min=raw_pt_min)
+        check_jets(x, y, context, other_is="jets y")
+        massless = y[:, MASS] < MASSLESS
+        as_zero = np.where(massless[:, np.newaxis] & (np.arange(y.shape[1]) == MASS), 0, y)
+        levels = self._evaluate("levels", x, as_zero, context, raw_pt_min=raw_pt_min)
         if within_atom is not None:
             levels[:, MASS] *= np.where(massless, within_atom, 1.0)
         return levels
 
     def quantile(
-        self, gen: Floats, tau: Floats, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
+        self, x: Floats, tau: Floats, y: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
     ) -> Doubles:
-        """The conditional quantiles at levels tau (N, 4) of each variable of reco jets, given those before it.
+        """The conditional quantiles at levels tau (N, 4) of each variable of jets y, given those before it.
 
-        The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the gen jet
-        and the pt, eta and phi of reco (N, 4), whose mass does not enter; `sample` takes its own draws instead.
-        What the detector's scale makes of pt depends on the eta of reco.
+        The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the jet x
+        and the pt, eta and phi of y (N, 4), whose mass does not enter; `sample` takes its own draws instead.
+        What the detector's scale makes of pt depends on the eta of y.
 
         Returns
         -------
         (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
         """
-        check_jets(gen, tau, context, other_is="tau")
-        check_jets(gen, reco, context, other_is="reco jets")
-        return self._evaluate("quantiles", gen, tau, reco, context, raw_pt_min=raw_pt_min)
+        check_jets(x, tau, context, other_is="tau")
+        check_jets(x, y, context, other_is="jets y")
+        return self._evaluate("quantiles", x, tau, y, context, raw_pt_min=raw_pt_min)
 
     def log_density(
         self,
-        gen: Floats,
-        reco: Floats,
+        x: Floats,
+        y: Floats,
         context: Floats | None = None,
         *,
         raw_pt_min: float | None = None,
         acceptance: bool = False,
         each: bool = False,
     ) -> Doubles:
-        """Log p(pt', eta', phi', mass' | gen) of reco jets (N, 4), in 1/GeV² (and 1/rad), (N,).
+        """Log p(pt', eta', phi', mass' | x) of jets y (N, 4), in 1/GeV² (and 1/rad), (N,).
 
         Parameters
         ----------
-        gen, reco, context, raw_pt_min: as of `cdf`.
+        x, y, context, raw_pt_min: as of `cdf`.
         acceptance: whether to add the logarithm of the efficiency: what then integrates to the efficiency is the
             density of being found, as this jet.
         each: whether to give the terms that this is the sum of, (N, 4): those of pt', of eta' given pt', and so on;
@@ -191,19 +189,19 @@ class Emulator:
 
         Raises
         ------
-        ValueError: as of `sample`, also for reco jets.
+        ValueError: as of `sample`, also for jets y.
         NotImplementedError: when the network's quantiles may cross, or its targets are no residuals.
         """
-        check_jets(gen, reco, context, other_is="reco jets")
-        terms = self._evaluate("log_densities", gen, reco, context, raw_pt_min=raw_pt_min)
+        check_jets(x, y, context, other_is="jets y")
+        terms = self._evaluate("log_densities", x, y, context, raw_pt_min=raw_pt_min)
         if acceptance:
-            p = self._evaluate("efficiency", gen, context, raw_pt_min=raw_pt_min)
+            p = self._evaluate("efficiency", x, context, raw_pt_min=raw_pt_min)
             with np.errstate(divide="ignore"):
                 terms = np.concatenate([terms, np.log(p)[:, np.newaxis]], axis=1)
         return terms if each else np.asarray(terms.sum(axis=1))
 
     def marginal(self, variable: str, *, points: int | None = None, raw_pt_min: float | None = None) -> Marginal:
-        """The law of one variable of the reco jet, whatever the others are, with cdf, quantile and log_density.
+        """The law of one variable of the jet y, whatever the others are, with cdf, quantile and log_density.
 
         Parameters
         ----------
@@ -227,19 +225,19 @@ class Emulator:
         points = POINTS[variable] if points is None else points
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
 
-    def most_likely(self, reco: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Doubles:
-        """The gen jet of which each reco jet (N, 4) is most likely: the maximum of p(reco | gen) over gen, (N, 4).
+    def most_likely(self, y: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Doubles:
+        """The jet x of which each jet y (N, 4) is most likely: the maximum of p(y | x) over x, (N, 4).
 
-        The maximum likelihood estimate, which depends on no spectrum of gen jets, where the median of p(gen | reco)
+        The maximum likelihood estimate, which depends on no spectrum of jets x, where the median of p(x | y)
         does (`IQNCorrector`); it scatters more. About a thousand times as slow as a draw: it follows the gradient of
-        `log_density` with torch. Context is what is known of the gen jets, commonly nothing; arguments as of `cdf`.
+        `log_density` with torch. Context is what is known of the jets x, commonly nothing; arguments as of `cdf`.
 
         Raises
         ------
         ValueError: as of `sample`.
         NotImplementedError: when the network's quantiles may cross.
         """
-        check_jets(reco, reco, context, other_is="reco jets")
+        check_jets(y, y, context, other_is="jets y")
         if not self.network.exact:
             msg = f"most_likely: expected a network that has a density, got {self.network.type}"
             raise NotImplementedError(msg)
@@ -247,15 +245,15 @@ class Emulator:
 
         on, threshold = self.on("cpu", double=True), self.variables.threshold(raw_pt_min)
         # not in `_with_torch`, which does without gradients
-        return np.asarray(in_blocks(partial(most_likely, on, threshold), *doubles(reco, context), rows=on.block))
+        return np.asarray(in_blocks(partial(most_likely, on, threshold), *doubles(y, context), rows=on.block))
 
-    def efficiency(self, gen: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
-        """P(a reco jet is matched to the gen jet), (N,) float32, of gen jets (N, 4); ones without acceptance.
+    def efficiency(self, x: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
+        """P(a jet y is matched to the jet x), (N,) float32, of jets x (N, 4); ones without acceptance.
 
         With a raw_pt_min, as of `sample`, P(matched, and above it).
         """
-        check_jets(gen, gen, context, other_is="gen jets")
-        return self._evaluate("efficiency", gen, context, raw_pt_min=raw_pt_min).astype(np.float32, copy=False)
+        check_jets(x, x, context, other_is="jets x")
+        return self._evaluate("efficiency", x, context, raw_pt_min=raw_pt_min).astype(np.float32, copy=False)
 
     def _evaluate(self, name: str, *arrays: Floats | None, raw_pt_min: float | None) -> Doubles:
         """One of our `Functions` of arrays: by numpy in double precision, or by torch for networks that need it."""
@@ -296,6 +294,12 @@ class Emulator:
     @cached_property
     def _residents(self) -> dict[Any, Any]:
         return {}
+
+    @property
+    def radius(self) -> float | None:
+        """Of its jets; None where the card does not say."""
+        radius: float | None = self.card.get("jets", {}).get("radius")
+        return radius
 
     @property
     def networks(self) -> dict[str, Network | None]:
@@ -351,7 +355,7 @@ class Prepared:
     compiled: whether its jets are drawn by compiled code; else by torch.
     all_compiled: whether what surrounds its network, such as unmatched jets, is.
     device: where torch draws.
-    threshold: least pt [GeV] of a reco jet, before the detector's scale, or 0.
+    threshold: least pt [GeV] of a jet y, before the detector's scale, or 0.
     """
 
     emulator: Emulator
@@ -361,61 +365,61 @@ class Prepared:
     threshold: float
 
     def sample(
-        self, gen: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+        self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> Floats:
         """As of `Emulator.sample`."""
-        return self._draw(gen, tau, context, levels, with_efficiency=False)[0]
+        return self._draw(x, tau, context, levels, with_efficiency=False)[0]
 
     def respond(
-        self, gen: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+        self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> tuple[Floats, Floats]:
         """As of `Emulator.respond`."""
-        return self._draw(gen, tau, context, levels, with_efficiency=True)
+        return self._draw(x, tau, context, levels, with_efficiency=True)
 
     def median_pt(
-        self, gen: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
+        self, x: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> Floats:
-        """The median pt [GeV] of a reco jet at some eta (N,), (N,) float64: one evaluation of the first conditional."""
+        """The median pt [GeV] of a jet y at some eta (N,), (N,) float64: one evaluation of the first conditional."""
         scale = SCALES[self.emulator.variables.scale]
         if self.compiled:
-            drawn, _ = self._compiled(gen, np.full((len(gen), 1), 0.5), context, levels, 0)
+            drawn, _ = self._compiled(x, np.full((len(x), 1), 0.5), context, levels, 0)
             raw_pt = scale.undo(drawn.astype(np.float64))[:, PT]
         else:
             on = self.emulator.on(self.device)
-            raw_pt = _with_torch(partial(on.median_pt, threshold=self.threshold), gen, context, on=on)
-        jets = np.zeros((len(gen), N_TARGETS))
+            raw_pt = _with_torch(partial(on.median_pt, threshold=self.threshold), x, context, on=on)
+        jets = np.zeros((len(x), N_TARGETS))
         jets[:, PT], jets[:, ETA] = raw_pt, eta
         return np.asarray(scale.apply(jets)[:, PT])
 
     def _compiled(
-        self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
+        self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
     ) -> tuple[Floats, Floats]:
-        """Reco jets of as many targets as there are levels, and the first efficiencies, by compiled code."""
+        """Jets y of as many targets as there are levels, and the first efficiencies, by compiled code."""
         n = max(tau.shape[1], N_TARGETS)
-        reco, found = np.empty((len(gen), n), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
+        y, found = np.empty((len(x), n), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
         columns = np.empty((0, N_COLUMNS)) if context is None else context
         model = self.emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
-        compiled.draw(model, singles(gen), singles(tau), singles(columns), np.float32(self.threshold), reco, found)
-        return reco, found
+        compiled.draw(model, singles(x), singles(tau), singles(columns), np.float32(self.threshold), y, found)
+        return y, found
 
     def _draw(
-        self, gen: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
+        self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
-        """Reco jets and, where they are wanted, efficiencies."""
-        check_jets(gen, tau, context, other_is="tau", n=self.emulator.network.n_targets)
+        """Jets y and, where they are wanted, efficiencies."""
+        check_jets(x, tau, context, other_is="tau", n=self.emulator.network.n_targets)
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
             answer = partial(on.answer, threshold=threshold, with_efficiency=with_efficiency)
-            both = _with_torch(answer, gen, tau.astype(np.float32, copy=False), context, on=on)
+            both = _with_torch(answer, x, tau.astype(np.float32, copy=False), context, on=on)
             n = tau.shape[1]
             return both[:, :n], both[:, n:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
-        reco, found = self._compiled(gen, tau, context, levels, len(gen) if with_efficiency and own else 0)
+        y, found = self._compiled(x, tau, context, levels, len(x) if with_efficiency and own else 0)
         if with_efficiency and not own:
-            found = emulator.efficiency(gen, context, raw_pt_min=threshold)
-        return reco, found
+            found = emulator.efficiency(x, context, raw_pt_min=threshold)
+        return y, found
 
 
 def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -> Floats:

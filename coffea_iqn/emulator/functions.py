@@ -43,102 +43,98 @@ class Functions:
 
     def log_density(
         self,
-        gen: Columns,
-        reco: Columns,
+        x: Columns,
+        y: Columns,
         context: Columns | None = None,
         *,
         raw_pt_min: float | None = None,
         acceptance: bool = False,
     ) -> Columns:
-        """As of `Emulator.log_density`, (N,); of tensors it can be differentiated by gen and reco jets.
+        """As of `Emulator.log_density`, (N,); of tensors it can be differentiated by jets x and y.
 
         For that ask for double precision, `emulator.on("cpu", double=True)`: of tensors in single precision little
         is left of a derivative's digits where a density is steep.
         """
-        check_jets(gen, reco, context, other_is="reco jets")
-        xp, threshold = array_namespace(gen), self.variables.threshold(raw_pt_min)
-        density = xp.sum(self.log_densities(gen, reco, context, threshold=threshold), axis=1)
-        return density + xp.log(self.efficiency(gen, context, threshold=threshold)) if acceptance else density
+        check_jets(x, y, context, other_is="jets y")
+        xp, threshold = array_namespace(x), self.variables.threshold(raw_pt_min)
+        density = xp.sum(self.log_densities(x, y, context, threshold=threshold), axis=1)
+        return density + xp.log(self.efficiency(x, context, threshold=threshold)) if acceptance else density
 
-    def inputs(self, gen: Columns, context: Columns | None) -> Columns:
-        """What the quantile and the acceptance network see of gen jets."""
-        inputs = self.variables.network_inputs(gen, context)
+    def inputs(self, x: Columns, context: Columns | None) -> Columns:
+        """What the quantile and the acceptance network see of jets x."""
+        inputs = self.variables.network_inputs(x, context)
         return inputs if self.origin is None else self.origin.with_origin(inputs)
 
-    def efficiency(self, gen: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """P(a reco jet is matched, above a threshold), (N,)."""
-        return self.efficiency_of(gen, self.inputs(gen, context), threshold)
+    def efficiency(self, x: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """P(a jet y is matched, above a threshold), (N,)."""
+        return self.efficiency_of(x, self.inputs(x, context), threshold)
 
-    def efficiency_of(self, gen: Columns, inputs: Columns, threshold: float) -> Columns:
-        """`efficiency`, from what the networks see of gen jets."""
+    def efficiency_of(self, x: Columns, inputs: Columns, threshold: float) -> Columns:
+        """`efficiency`, from what the networks see of jets x."""
         if self.acceptance is None:
-            return array_namespace(gen).ones(len(gen), dtype=inputs.dtype, device=device(gen))
+            return array_namespace(x).ones(len(x), dtype=inputs.dtype, device=device(x))
         v = self.variables
-        p = sigmoid(self.acceptance(inputs)) * v.within_reach(gen)
+        p = sigmoid(self.acceptance(inputs)) * v.within_reach(x)
         if threshold > v.raw_pt_min:
             none = inputs[:, :0]
-            asked, _ = v.bounds(0, none, gen, threshold)
-            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, gen, v.raw_pt_min))
+            asked, _ = v.bounds(0, none, x, threshold)
+            below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, x, v.raw_pt_min))
             p = p * (1.0 - below)
         return p
 
-    def median_pt(self, gen: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """The median pt [GeV] of a reco jet above a threshold, both before the scale, (N,)."""
-        xp, v, inputs = array_namespace(gen), self.variables, self.inputs(gen, context)
+    def median_pt(self, x: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """The median pt [GeV] of a jet y above a threshold, both before the scale, (N,)."""
+        xp, v, inputs = array_namespace(x), self.variables, self.inputs(x, context)
         none, half = inputs[:, :0], xp.full_like(inputs[:, 0], 0.5)
-        median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, gen, threshold))
-        return v.raw_pt(median, gen).clip(threshold)
+        median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, x, threshold))
+        return v.raw_pt(median, x).clip(threshold)
 
     def quantiles(
-        self, gen: Columns, tau: Columns, reco: Columns, context: Columns | None = None, *, threshold: float
+        self, x: Columns, tau: Columns, y: Columns, context: Columns | None = None, *, threshold: float
     ) -> Columns:
         """What `Emulator.quantile` gives above a threshold, (N, 4)."""
-        xp, v = array_namespace(gen), self.variables
-        inputs, (y, _) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
+        xp, v = array_namespace(x), self.variables
+        inputs, (z, _) = self.inputs(x, context), v.encode_within(y, x, threshold)
         columns = []
-        for k in range(y.shape[1]):
-            q = self.network.quantile(k, tau[:, k], inputs, y[:, :k], v.bounds(k, y, gen, threshold))
-            one_changed = xp.concat([y[:, :k], q[:, None], y[:, k + 1 :]], axis=1)
-            columns.append(v.decode(one_changed, gen, raw_pt_min=threshold)[:, k])
+        for k in range(z.shape[1]):
+            q = self.network.quantile(k, tau[:, k], inputs, z[:, :k], v.bounds(k, z, x, threshold))
+            one_changed = xp.concat([z[:, :k], q[:, None], z[:, k + 1 :]], axis=1)
+            columns.append(v.decode(one_changed, x, raw_pt_min=threshold)[:, k])
         return xp.stack(columns, axis=1)
 
-    def levels(self, gen: Columns, reco: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+    def levels(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
         """What `Emulator.cdf` gives above a threshold, (N, 4)."""
-        return self._of_targets(gen, reco, context, threshold)[0]
+        return self._of_targets(x, y, context, threshold)[0]
 
-    def log_densities(
-        self, gen: Columns, reco: Columns, context: Columns | None = None, *, threshold: float
-    ) -> Columns:
+    def log_densities(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
         """The terms of `Emulator.log_density` above a threshold, (N, 4)."""
-        xp, v = array_namespace(gen), self.variables
-        levels, of_targets = self._of_targets(gen, reco, context, threshold)
-        gen, reco = xp.astype(gen, xp.float64, copy=False), xp.astype(reco, xp.float64, copy=False)
+        xp, v = array_namespace(x), self.variables
+        levels, of_targets = self._of_targets(x, y, context, threshold)
+        x, y = xp.astype(x, xp.float64, copy=False), xp.astype(y, xp.float64, copy=False)
         scale = SCALES[v.scale]
-        raw = scale.undo(reco)
-        terms = of_targets + v.log_slopes(raw, gen)
-        pt, mass = terms[:, PT] + scale.log_slope(reco, raw), terms[:, MASS] + xp.log(raw[:, PT] / reco[:, PT])
-        mass = at_atom(v, reco[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
+        raw = scale.undo(y)
+        terms = of_targets + v.log_slopes(raw, x)
+        pt, mass = terms[:, PT] + scale.log_slope(y, raw), terms[:, MASS] + xp.log(raw[:, PT] / y[:, PT])
+        mass = at_atom(v, y[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
         return xp.concat([pt[:, None], terms[:, PT + 1 : MASS], mass[:, None]], axis=1)
 
-    def _of_targets(
-        self, gen: Columns, reco: Columns, context: Columns | None, threshold: float
-    ) -> tuple[Columns, Columns]:
+    def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:
         """Levels and log-densities of standardised targets, (N, 4) each."""
-        xp, v = array_namespace(gen), self.variables
-        inputs, (y, (least, most)) = self.inputs(gen, context), v.encode_within(reco, gen, threshold)
-        y = at_edges(y, least, most)
+        xp, v = array_namespace(x), self.variables
+        inputs, (z, (least, most)) = self.inputs(x, context), v.encode_within(y, x, threshold)
+        z = at_edges(z, least, most)
         both = [
-            self.network.density(k, y[:, k], inputs, y[:, :k], (least[:, k], most[:, k])) for k in range(y.shape[1])
+            self.network.density(k, z[:, k], inputs, z[:, :k], (least[:, k], most[:, k])) for k in range(z.shape[1])
         ]
         levels, log_densities = (xp.stack(columns, axis=1) for columns in zip(*both, strict=True))
         return levels, log_densities
 
 
-def at_edges(y: Columns, least: Columns, most: Columns) -> Columns:
+def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:
     """Standardised targets, those just beyond a bound brought to it: single precision rounds jets that lie there."""
-    xp = array_namespace(y)
-    y = xp.where(y > least - EDGE, xp.maximum(y, least), y)
-    return xp.where(y < most + EDGE, xp.minimum(y, most), y)
+    xp = array_namespace(z)
+    z = xp.where(z > least - EDGE, xp.maximum(z, least), z)
+    return xp.where(z < most + EDGE, xp.minimum(z, most), z)
 
 
 def at_atom(v: Variables, mass: Columns, level: Columns, log_p: Columns, log_density: Columns) -> Columns:

@@ -1,4 +1,4 @@
-"""The gen jet of which a reco jet is most likely: the maximum of p(reco | gen) over gen, which no spectrum enters."""
+"""The jet x of which a jet y is most likely: the maximum of p(y | x) over x, which no spectrum enters."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ DECAYS = (0.8, 0.95)  # of the averages of gradients and of their squares
 
 
 def most_likely(functions: Resident, threshold: float, jets: Doubles, context: Doubles | None = None) -> Doubles:
-    """The best gen jets found by steps along the gradient from the best of some beginnings, (N, 4).
+    """The best jets x found by steps along the gradient from the best of some beginnings, (N, 4).
 
     Parameters
     ----------
     functions: of the emulator, in double precision.
     threshold: as of its functions [GeV].
-    jets: the reco jets, (N, 4).
-    context: what is known of the gen jets, (N, 68), or None.
+    jets: the jets y, (N, 4).
+    context: what is known of the jets x, (N, 68), or None.
 
     Steps are those of Adam (D. P. Kingma and J. Ba, arXiv:1412.6980), for each jet by itself, of falling length.
     """
-    reco = torch.tensor(jets)
+    y = torch.tensor(jets)
     known = None if context is None else torch.tensor(context)
 
-    def log_density(gen: Tensor) -> Tensor:
-        density: Tensor = functions.log_densities(gen, reco, known, threshold=threshold).sum(dim=1)
+    def log_density(x: Tensor) -> Tensor:
+        density: Tensor = functions.log_densities(x, y, known, threshold=threshold).sum(dim=1)
         return density
 
     with torch.no_grad():
-        beginnings = torch.stack([reco * reco.new_tensor([pt, 1.0, 1.0, mass]) for pt, mass in STARTS])
-        values = torch.stack([_finite(log_density(gen)) for gen in beginnings])
+        beginnings = torch.stack([y * y.new_tensor([pt, 1.0, 1.0, mass]) for pt, mass in STARTS])
+        values = torch.stack([_finite(log_density(x)) for x in beginnings])
         best_value, which = values.max(dim=0)
-        best = _to_place(beginnings[which, torch.arange(len(reco))])
-    place, reach = best.clone(), reco.new_tensor(REACH)
+        best = _to_place(beginnings[which, torch.arange(len(y))])
+    place, reach = best.clone(), y.new_tensor(REACH)
     mean, square = torch.zeros_like(place), torch.zeros_like(place)
     for step in range(1, STEPS + 1):
         place.requires_grad_(True)

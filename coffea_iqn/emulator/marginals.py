@@ -1,4 +1,4 @@
-"""The law of one variable of a reco jet, whatever the others are: an integral over the levels of those before it."""
+"""The law of one variable of a jet y, whatever the others are: an integral over the levels of those before it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, UNSCA
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 from coffea_iqn.numerics.lattice import lattice
 
-AT_ONCE = 4 * BLOCK  # gen jets times points
+AT_ONCE = 4 * BLOCK  # jets x times points
 POINTS = {"pt": 8, "eta": 256, "phi": 256, "mass": 256}  # by default: pt hardly knows eta, in which its scale differs
 TURNS = 3  # of an iteration that gains three digits each
 STEP = 1e-5  # relative, of a derivative in double precision
@@ -26,14 +26,14 @@ STEPS = 100  # more than any root takes
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """p(one variable of the reco jet | gen jet), of `Emulator.marginal`. Values are of that variable, (N,).
+    """p(one variable of the jet y | jet x), of `Emulator.marginal`. Values are of that variable, (N,).
 
     Attributes
     ----------
     on: the functions of the emulator.
     variable: "pt", "eta", "phi" or "mass".
     points: of the lattice of levels of the variables before, over which the law given those is averaged.
-    threshold: least pt [GeV] of a reco jet, before the detector's scale, or 0.
+    threshold: least pt [GeV] of a jet y, before the detector's scale, or 0.
     """
 
     on: Functions
@@ -42,52 +42,52 @@ class Marginal:
     threshold: float
 
     def log_density(
-        self, gen: Floats, values: Floats, context: Floats | None = None, *, acceptance: bool = False
+        self, x: Floats, values: Floats, context: Floats | None = None, *, acceptance: bool = False
     ) -> Doubles:
-        """Log p(value | gen), (N,), in 1/GeV or 1/rad; of a mass that is an atom the logarithm of its probability.
+        """Log p(value | x), (N,), in 1/GeV or 1/rad; of a mass that is an atom the logarithm of its probability.
 
         With acceptance, of the efficiency times the density.
         """
-        log_density = self._asked("values", gen, values, context)[:, 1]
+        log_density = self._asked("values", x, values, context)[:, 1]
         if not acceptance:
             return log_density
-        p = in_blocks(partial(self.on.efficiency, threshold=self.threshold), *doubles(gen, context))
+        p = in_blocks(partial(self.on.efficiency, threshold=self.threshold), *doubles(x, context))
         with np.errstate(divide="ignore"):
             return np.asarray(log_density + np.log(p))
 
-    def cdf(self, gen: Floats, values: Floats, context: Floats | None = None) -> Doubles:
-        """P(variable ≤ value | gen), (N,); that of phi begins behind the gen jet."""
-        return self._asked("values", gen, values, context)[:, 0]
+    def cdf(self, x: Floats, values: Floats, context: Floats | None = None) -> Doubles:
+        """P(variable ≤ value | x), (N,); that of phi begins behind the jet x."""
+        return self._asked("values", x, values, context)[:, 0]
 
-    def quantile(self, gen: Floats, tau: Floats, context: Floats | None = None) -> Doubles:
+    def quantile(self, x: Floats, tau: Floats, context: Floats | None = None) -> Doubles:
         """The inverse of `cdf` at levels tau in (0, 1), (N,): of an atom zero."""
-        return self._asked("tau", gen, tau, context)
+        return self._asked("tau", x, tau, context)
 
-    def _asked(self, name: str, gen: Floats, given: Floats, context: Floats | None) -> Doubles:
-        """What the laws of gen jets say of values, or levels, (N,), some jets at a time.
+    def _asked(self, name: str, x: Floats, given: Floats, context: Floats | None) -> Doubles:
+        """What the laws of jets x say of values, or levels, (N,), some jets at a time.
 
         Raises
         ------
         ValueError: for other shapes, masks, and what is no jet, no value or no level.
         """
         given = np.asanyarray(given)
-        if given.shape != (len(gen),) or np.ma.isMaskedArray(given):
+        if given.shape != (len(x),) or np.ma.isMaskedArray(given):
             got = "a masked array" if np.ma.isMaskedArray(given) else f"shape {given.shape}"
-            msg = f"{name}: expected an array of one for each of {len(gen)} gen jets, got {got}"
+            msg = f"{name}: expected an array of one for each of {len(x)} jets x, got {got}"
             raise ValueError(msg)
         if name == "tau":
-            check_jets(gen, given[:, np.newaxis], context, other_is=name, n=1)
+            check_jets(x, given[:, np.newaxis], context, other_is=name, n=1)
         else:
-            jets = np.array(gen, dtype=np.float64)
+            jets = np.array(x, dtype=np.float64)
             jets[:, VARIABLES.index(self.variable)] = given
-            check_jets(gen, jets, context, other_is=name)
+            check_jets(x, jets, context, other_is=name)
 
-        def answer(given: Doubles, gen: Doubles, context: Doubles | None = None) -> Doubles:
-            laws = _Laws.of(self, gen, context)
+        def answer(given: Doubles, x: Doubles, context: Doubles | None = None) -> Doubles:
+            laws = _Laws.of(self, x, context)
             return laws.quantiles(given) if name == "tau" else laws.levels_and_log_densities(given)
 
         rows = max(AT_ONCE // self.points // ROWS, 1) * ROWS
-        return np.asarray(in_blocks(answer, *doubles(given, gen, context), rows=rows))
+        return np.asarray(in_blocks(answer, *doubles(given, x, context), rows=rows))
 
 
 def doubles(*arrays: Floats | None) -> list[Doubles]:
@@ -96,16 +96,16 @@ def doubles(*arrays: Floats | None) -> list[Doubles]:
 
 
 class _Laws(NamedTuple):
-    """The laws of one variable of some gen jets, each at every point of a lattice, a row each.
+    """The laws of one variable of some jets x, each at every point of a lattice, a row each.
 
     Attributes
     ----------
     of_one: what is asked for.
-    points: how many rows a gen jet has.
+    points: how many rows a jet x has.
     k: which variable.
-    gen, inputs: of the rows, (rows, 4) and (rows, n).
+    x, inputs: of the rows, (rows, 4) and (rows, n).
     u: levels of the variables before, (rows, k); where the scale makes pt depend on eta, those of eta.
-    y: the standardised targets before, (rows, k).
+    z: the standardised targets before, (rows, k).
     law: of the variable, given those.
     falls: whether the target falls where the variable rises, (rows,).
     """
@@ -113,40 +113,40 @@ class _Laws(NamedTuple):
     of_one: Marginal
     points: int
     k: int
-    gen: Doubles
+    x: Doubles
     inputs: Doubles
     u: Doubles
-    y: Doubles
+    z: Doubles
     law: Conditional
     falls: Bools
 
     @classmethod
-    def of(cls, of_one: Marginal, gen: Doubles, context: Doubles | None) -> _Laws:
+    def of(cls, of_one: Marginal, x: Doubles, context: Doubles | None) -> _Laws:
         on, v, k = of_one.on, of_one.on.variables, VARIABLES.index(of_one.variable)
         points = 1 if k == PT and SCALES[v.scale] == UNSCALED else of_one.points  # then there is nothing before pt
-        u = np.tile(lattice(points, max(k, 1)), (len(gen), 1))
-        inputs = np.repeat(on.inputs(gen, context), points, axis=0)
-        gen = np.repeat(gen, points, axis=0)
-        y = inputs[:, :0]
+        u = np.tile(lattice(points, max(k, 1)), (len(x), 1))
+        inputs = np.repeat(on.inputs(x, context), points, axis=0)
+        x = np.repeat(x, points, axis=0)
+        z = inputs[:, :0]
         for i in range(k):
-            drawn = on.network.quantile(i, u[:, i], inputs, y, v.bounds(i, y, gen, of_one.threshold))
-            y = np.concatenate([y, drawn[:, np.newaxis]], axis=1)
-        law = on.network.conditional(k, inputs, y, v.bounds(k, y, gen, of_one.threshold))
-        beside = gen + 0.01 * (np.arange(N_TARGETS) == ETA)
-        falls = (v.encode_raw(beside, gen) < v.encode_raw(gen, gen))[:, k]
-        return cls(of_one, points, k, gen, inputs, u, y, law, falls & (k == ETA))
+            drawn = on.network.quantile(i, u[:, i], inputs, z, v.bounds(i, z, x, of_one.threshold))
+            z = np.concatenate([z, drawn[:, np.newaxis]], axis=1)
+        law = on.network.conditional(k, inputs, z, v.bounds(k, z, x, of_one.threshold))
+        beside = x + 0.01 * (np.arange(N_TARGETS) == ETA)
+        falls = (v.encode_raw(beside, x) < v.encode_raw(x, x))[:, k]
+        return cls(of_one, points, k, x, inputs, u, z, law, falls & (k == ETA))
 
     def levels_and_log_densities(self, values: Doubles) -> Doubles:
-        """Of one value of each gen jet, (n, 2)."""
+        """Of one value of each jet x, (n, 2)."""
         v, values = self.of_one.on.variables, np.repeat(values, self.points)
         raw, log_slope = self._before_scale(values)
-        y = v.encode_raw(raw, self.gen)[:, self.k]
+        z = v.encode_raw(raw, self.x)[:, self.k]
         assert self.law.bounds is not None
         least, most = self.law.bounds
         if self.law.atom is not None:
-            y = np.where(values < MASSLESS, least - BELOW_BOUND, np.maximum(y, least))
-        level, log_p = self.law.density(at_edges(y, least, most))
-        log_density = log_p + v.log_slopes(raw, self.gen)[:, self.k] + log_slope
+            z = np.where(values < MASSLESS, least - BELOW_BOUND, np.maximum(z, least))
+        level, log_p = self.law.density(at_edges(z, least, most))
+        log_density = log_p + v.log_slopes(raw, self.x)[:, self.k] + log_slope
         if self.k == MASS:
             log_density = at_atom(v, values, level, log_p, log_density)
         level = np.where(self.falls, 1.0 - level, level).reshape(-1, self.points)
@@ -157,7 +157,7 @@ class _Laws(NamedTuple):
         return np.stack([level.mean(axis=1), log_density], axis=1)
 
     def quantiles(self, tau: Doubles) -> Doubles:
-        """At one level of each gen jet, (n,): by Newton's method between the least and the greatest of the rows."""
+        """At one level of each jet x, (n,): by Newton's method between the least and the greatest of the rows."""
         of_rows = self._quantiles_of_rows(np.repeat(tau, self.points)).reshape(-1, self.points)
         low, high = of_rows.min(axis=1), of_rows.max(axis=1)
         least = np.zeros(len(tau))
@@ -177,28 +177,28 @@ class _Laws(NamedTuple):
         return np.where(is_zero, 0.0, wrap_phi(at) if self.k == PHI else at)
 
     def _quantiles_of_rows(self, tau: Doubles) -> Doubles:
-        """Of the law of each row, as values of the variable; phi unwound from the gen jet."""
+        """Of the law of each row, as values of the variable; phi unwound from the jet x."""
         v = self.of_one.on.variables
-        y = self.law.quantile(np.where(self.falls, 1.0 - tau, tau))[:, np.newaxis]
-        y = self._with_eta(y) if self.k == PT else np.concatenate([self.y, y], axis=1)
-        reco = SCALES[v.scale].apply(self._raw(y))
-        return self._unwound(reco[:, PHI]) if self.k == PHI else reco[:, self.k]
+        z = self.law.quantile(np.where(self.falls, 1.0 - tau, tau))[:, np.newaxis]
+        z = self._with_eta(z) if self.k == PT else np.concatenate([self.z, z], axis=1)
+        y = SCALES[v.scale].apply(self._raw(z))
+        return self._unwound(y[:, PHI]) if self.k == PHI else y[:, self.k]
 
     def _unwound(self, phi: Doubles) -> Doubles:
-        centre = self.gen[:, PHI]
+        centre = self.x[:, PHI]
         return np.asarray(centre + wrap_phi(phi - centre))
 
-    def _raw(self, y: Doubles) -> Doubles:
+    def _raw(self, z: Doubles) -> Doubles:
         """Jets before the scale, with these first standardised targets, (rows, 4)."""
-        rest = np.zeros((len(y), N_TARGETS - y.shape[1]))
-        return np.asarray(self.of_one.on.variables.decode_raw(np.concatenate([y, rest], axis=1), self.gen))
+        rest = np.zeros((len(z), N_TARGETS - z.shape[1]))
+        return np.asarray(self.of_one.on.variables.decode_raw(np.concatenate([z, rest], axis=1), self.x))
 
-    def _with_eta(self, y: Doubles) -> Doubles:
+    def _with_eta(self, z: Doubles) -> Doubles:
         """The first standardised target, (rows, 1), and the second at its level."""
         on = self.of_one.on
-        bounds = on.variables.bounds(ETA, y, self.gen, self.of_one.threshold)
-        eta = on.network.quantile(ETA, self.u[:, 0], self.inputs, y, bounds)
-        return np.concatenate([y, eta[:, np.newaxis]], axis=1)
+        bounds = on.variables.bounds(ETA, z, self.x, self.of_one.threshold)
+        eta = on.network.quantile(ETA, self.u[:, 0], self.inputs, z, bounds)
+        return np.concatenate([z, eta[:, np.newaxis]], axis=1)
 
     def _before_scale(self, values: Doubles) -> tuple[Doubles, Doubles]:
         """Jets before the scale whose variable has these values, and log |∂ raw / ∂ value|, (rows, 4) and (rows,)."""
@@ -209,16 +209,16 @@ class _Laws(NamedTuple):
                 return raw, np.zeros(len(values))
             ends = [self._raw_of_pt((1.0 + step) * values)[:, PT] for step in (-STEP, STEP)]
             return raw, np.log((ends[1] - ends[0]) / (2.0 * STEP * values))
-        raw = self._raw(self.y)
+        raw = self._raw(self.z)
         factor = scale.factor(raw) if self.k == MASS else np.ones(len(raw))
         raw[:, self.k] = values / factor
         return raw, -np.log(factor)
 
     def _raw_of_pt(self, pt: Doubles) -> Doubles:
         """Jets of this pt after a scale that knows eta, whose law knows pt before it: both, by iteration."""
-        v, raw = self.of_one.on.variables, np.where(np.arange(N_TARGETS) == PT, pt[:, np.newaxis], self.gen)
+        v, raw = self.of_one.on.variables, np.where(np.arange(N_TARGETS) == PT, pt[:, np.newaxis], self.x)
         scale = SCALES[v.scale]
         for _ in range(0 if scale == UNSCALED else TURNS):
-            y = v.encode_raw(scale.undo(raw), self.gen)[:, :1]
-            raw[:, ETA] = self._raw(self._with_eta(y))[:, ETA]
+            z = v.encode_raw(scale.undo(raw), self.x)[:, :1]
+            raw[:, ETA] = self._raw(self._with_eta(z))[:, ETA]
         return np.asarray(scale.undo(raw))

@@ -41,7 +41,7 @@ class Variables:
     compression: of the targets' tails; None leaves them.
     context: levels of `context` that the network takes; none of them adds no columns.
     raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
-    support: where a matched reco jet can be.
+    support: where a matched jet y can be.
     columns: what is drawn beside the four-momentum, standardised already: their target_scale changes nothing.
     """
 
@@ -92,14 +92,14 @@ class Variables:
         """The one asked for, but no lower than that of the training sample."""
         return self.raw_pt_min if raw_pt_min is None else max(raw_pt_min, self.raw_pt_min)
 
-    def network_inputs(self, gen: Columns, context: Columns | None) -> Any:
-        """What a network sees of gen jets (N, 4) and their context (N, 68) or None: (N, n)."""
-        xp = array_namespace(gen)
-        inputs = self._as_seen(self.input_scale.apply(INPUTS[self.inputs](gen)))
+    def network_inputs(self, x: Columns, context: Columns | None) -> Any:
+        """What a network sees of jets x (N, 4) and their context (N, 68) or None: (N, n)."""
+        xp = array_namespace(x)
+        inputs = self._as_seen(self.input_scale.apply(INPUTS[self.inputs](x)))
         if not self.context:
             return inputs
         if context is None:
-            context = xp.zeros((len(gen), N_COLUMNS), dtype=inputs.dtype, device=device(gen))
+            context = xp.zeros((len(x), N_COLUMNS), dtype=inputs.dtype, device=device(x))
         return xp.concat([inputs, *select(self._as_seen(context), self.context)], axis=1)
 
     def column_of(self, level: str) -> int:
@@ -109,31 +109,29 @@ class Variables:
         known = self.context[: self.context.index(level) + 1]
         return len(self.input_scale.mean) + sum(WIDTHS[name] for name in known) - 1
 
-    def encode(self, reco: Columns, gen: Columns) -> Any:
-        """The standardised targets (N, n) of reco jets, the first n columns of the table, and gen jets."""
-        xp = array_namespace(gen)
-        reco, gen = xp.astype(reco, xp.float64), xp.astype(gen, xp.float64)
-        return self.encode_raw(SCALES[self.scale].undo(reco), gen)
+    def encode(self, y: Columns, x: Columns) -> Any:
+        """The standardised targets (N, n) of jets y, the first n columns of the table, and jets x."""
+        xp = array_namespace(x)
+        y, x = xp.astype(y, xp.float64), xp.astype(x, xp.float64)
+        return self.encode_raw(SCALES[self.scale].undo(y), x)
 
-    def learnt(self, raw: Columns, gen: Columns) -> Any:
-        """What a network learns of reco jets before the scale, as of `encode`, but for the standardisation."""
-        targets = encode(self.table, raw, gen)
+    def learnt(self, raw: Columns, x: Columns) -> Any:
+        """What a network learns of jets y before the scale, as of `encode`, but for the standardisation."""
+        targets = encode(self.table, raw, x)
         if self.compression is None:
             return targets
-        four = self.compression.apply(targets[:, :N_TARGETS], gen)
+        four = self.compression.apply(targets[:, :N_TARGETS], x)
         return (
-            four
-            if targets.shape[1] == N_TARGETS
-            else array_namespace(gen).concat([four, targets[:, N_TARGETS:]], axis=1)
+            four if targets.shape[1] == N_TARGETS else array_namespace(x).concat([four, targets[:, N_TARGETS:]], axis=1)
         )
 
-    def encode_raw(self, raw: Columns, gen: Columns) -> Any:
-        """`encode` of reco jets before the scale."""
-        targets = self.learnt(raw, gen)
+    def encode_raw(self, raw: Columns, x: Columns) -> Any:
+        """`encode` of jets y before the scale."""
+        targets = self.learnt(raw, x)
         return self._as_seen(self.target_scale.first(targets.shape[1]).apply(targets))
 
-    def log_slopes(self, raw: Columns, gen: Columns) -> Any:
-        """Log |∂y / ∂y'| of each standardised target y and its variable y' before the scale, (N, 4).
+    def log_slopes(self, raw: Columns, x: Columns) -> Any:
+        """Log |∂z / ∂y'| of each standardised target z and its variable y' before the scale, (N, 4).
 
         Raises
         ------
@@ -142,74 +140,74 @@ class Variables:
         if self.targets == "ratio":
             msg = "density: expected targets that are residuals, got 'ratio', of which it is not known"
             raise NotImplementedError(msg)
-        xp = array_namespace(gen)
+        xp = array_namespace(x)
         flat = xp.zeros_like(raw[:, PT])
         slopes = xp.stack([-xp.log(raw[:, PT]), flat, flat, -log_mass(raw[:, MASS])], axis=1)
         if self.compression is not None:
-            size = self.compression.size(gen)
-            slopes = slopes - 0.5 * xp.log(size**2 + encode(self.table, raw, gen) ** 2)
+            size = self.compression.size(x)
+            slopes = slopes - 0.5 * xp.log(size**2 + encode(self.table, raw, x) ** 2)
         return slopes - xp.log(self.target_scale.first(N_TARGETS).scale)
 
-    def decode(self, drawn: Columns, gen: Columns, *, raw_pt_min: float) -> Any:
-        """Reco jets (N, n) of standardised targets (N, n); the inverse of `encode`."""
-        xp, support = array_namespace(gen), self.support.drawn_in()
-        raw = self.decode_raw(drawn, gen)
-        # rounding must not carry a jet across a bound, however large the typical sizes of unusual gen jets are
+    def decode(self, drawn: Columns, x: Columns, *, raw_pt_min: float) -> Any:
+        """Jets y (N, n) of standardised targets (N, n); the inverse of `encode`."""
+        xp, support = array_namespace(x), self.support.drawn_in()
+        raw = self.decode_raw(drawn, x)
+        # rounding must not carry a jet across a bound, however large the typical sizes of unusual jets x are
         raw[:, PT] = raw[:, PT].clip(raw_pt_min)
-        d_eta = (raw[:, ETA] - gen[:, ETA]).clip(-support.cone, support.cone)
+        d_eta = (raw[:, ETA] - x[:, ETA]).clip(-support.cone, support.cone)
         left = xp.sqrt((support.cone**2 - d_eta**2).clip(0.0))
-        d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - gen[:, PHI]), -left), left)
-        raw[:, ETA], raw[:, PHI] = gen[:, ETA] + d_eta, wrap_phi(gen[:, PHI] + d_phi)
+        d_phi = xp.minimum(xp.maximum(wrap_phi(raw[:, PHI] - x[:, PHI]), -left), left)
+        raw[:, ETA], raw[:, PHI] = x[:, ETA] + d_eta, wrap_phi(x[:, PHI] + d_phi)
         raw[:, MASS] = xp.minimum(raw[:, MASS], support.mass_over_pt_max * raw[:, PT])
         for k, column in enumerate(self.columns[: raw.shape[1] - N_TARGETS], N_TARGETS):
             if column.under is not None:
                 raw[:, k] = xp.minimum(raw[:, k], raw[:, self.names.index(column.under)])
         return self._as_seen(SCALES[self.scale].apply(raw))
 
-    def raw_pt(self, target: Columns, gen: Columns) -> Any:
+    def raw_pt(self, target: Columns, x: Columns) -> Any:
         """The pt [GeV] before the scale of a standardised target of pt, (N,)."""
-        xp = array_namespace(gen)
-        others = xp.zeros((len(gen), N_TARGETS - 1), dtype=target.dtype, device=device(gen))
-        return self.decode_raw(xp.concat([target[:, None], others], axis=1), gen)[:, PT]
+        xp = array_namespace(x)
+        others = xp.zeros((len(x), N_TARGETS - 1), dtype=target.dtype, device=device(x))
+        return self.decode_raw(xp.concat([target[:, None], others], axis=1), x)[:, PT]
 
-    def decode_raw(self, drawn: Columns, gen: Columns) -> Any:
+    def decode_raw(self, drawn: Columns, x: Columns) -> Any:
         """The inverse of `encode_raw`, wherever it lies."""
         targets = self.target_scale.first(drawn.shape[1]).invert(drawn)
         if self.compression is not None:
-            four, others = self.compression.invert(targets[:, :N_TARGETS], gen), targets[:, N_TARGETS:]
-            targets = array_namespace(gen).concat([four, others], axis=1) if others.shape[1] else four
-        return decode(self.table, targets, gen)
+            four, others = self.compression.invert(targets[:, :N_TARGETS], x), targets[:, N_TARGETS:]
+            targets = array_namespace(x).concat([four, others], axis=1) if others.shape[1] else four
+        return decode(self.table, targets, x)
 
-    def bounds(self, k: int, drawn: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
+    def bounds(self, k: int, drawn: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, Any]:
         """The least and the greatest value of a standardised target given those before it.
 
         Parameters
         ----------
         k: which target, from 0.
         drawn: the standardised targets 0 to k − 1, (N, k), or more.
-        gen: gen jets (N, 4).
+        x: jets x (N, 4).
         raw_pt_min: threshold [GeV], or 0.
 
         Returns
         -------
         two arrays (N,), `NO_BOUND` where there is no least mass: one below zero counts as zero.
         """
-        xp, support = array_namespace(gen), self.support.drawn_in()
+        xp, support = array_namespace(x), self.support.drawn_in()
         if k >= N_TARGETS:
             column = self.columns[k - N_TARGETS]
-            least, most = (xp.full_like(gen[:, PT], end) for end in column.ends)
+            least, most = (xp.full_like(x[:, PT], end) for end in column.ends)
             if column.under is not None:
                 other = self.names.index(column.under)
-                greatest = self.table[other].decode(drawn[:, other], gen)
-                most = xp.minimum(most, xp.astype(column.encode(greatest, gen), most.dtype))
+                greatest = self.table[other].decode(drawn[:, other], x)
+                most = xp.minimum(most, xp.astype(column.encode(greatest, x), most.dtype))
             return self._as_seen(least), self._as_seen(most)
-        padding = xp.zeros((len(gen), N_TARGETS - k), dtype=gen.dtype, device=device(gen))
-        raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], gen.dtype), padding], axis=1), gen)
-        scale, abs_eta = SCALES[self.scale], xp.abs(gen[:, ETA])
+        padding = xp.zeros((len(x), N_TARGETS - k), dtype=x.dtype, device=device(x))
+        raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], x.dtype), padding], axis=1), x)
+        scale, abs_eta = SCALES[self.scale], xp.abs(x[:, ETA])
         nearest = (abs_eta - support.cone).clip(0.0)  # to the centre of the detector
         noise = scale.noise(nearest)  # greatest there
         energy = support.energy_max
-        low, high = gen + 0.0, gen + 0.0  # jets whose variable k is at its bounds
+        low, high = x + 0.0, x + 0.0  # jets whose variable k is at its bounds
         if k == PT:
             low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, LEAST_PT))
             high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(LEAST_PT)
@@ -217,17 +215,17 @@ class Variables:
             pt = raw[:, PT] + 0.5 * noise
             edge = xp.acosh((energy / pt).clip(1.0)).clip(max=support.abs_eta_max)
             edge = xp.maximum(edge, nearest)  # where a jet can be nowhere it stays in its cone
-            low[:, ETA] = xp.maximum(gen[:, ETA] - support.cone, -edge)
-            high[:, ETA] = xp.minimum(gen[:, ETA] + support.cone, edge)
+            low[:, ETA] = xp.maximum(x[:, ETA] - support.cone, -edge)
+            high[:, ETA] = xp.minimum(x[:, ETA] + support.cone, edge)
         elif k == PHI:
-            left = xp.sqrt((support.cone**2 - (raw[:, ETA] - gen[:, ETA]) ** 2).clip(0.0))
-            low[:, PHI], high[:, PHI] = gen[:, PHI] - left, gen[:, PHI] + left
+            left = xp.sqrt((support.cone**2 - (raw[:, ETA] - x[:, ETA]) ** 2).clip(0.0))
+            low[:, PHI], high[:, PHI] = x[:, PHI] - left, x[:, PHI] + left
         else:
             momentum = raw[:, PT] * xp.cosh(raw[:, ETA])
             left = xp.sqrt(((energy / scale.factor(raw)) ** 2 - momentum**2).clip(0.0))
             low[:, MASS] = 0.0
             high[:, MASS] = xp.minimum(support.mass_over_pt_max * raw[:, PT], left)
-        ends = [self.encode_raw(edge, gen)[:, k] for edge in (low, high)]
+        ends = [self.encode_raw(edge, x)[:, k] for edge in (low, high)]
         least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
         if k == PT:
             least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
@@ -235,29 +233,29 @@ class Variables:
             least = xp.full_like(most, -NO_BOUND)
         return least, xp.maximum(least, most)
 
-    def encode_within(self, reco: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
-        """`encode` and `all_bounds` of reco jets; what is at an atom, as masses below `MASSLESS`, where it lies."""
-        targets = self.encode(reco, gen)
-        bounds = self.all_bounds(targets, gen, raw_pt_min)
+    def encode_within(self, y: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
+        """`encode` and `all_bounds` of jets y; what is at an atom, as masses below `MASSLESS`, where it lies."""
+        targets = self.encode(y, x)
+        bounds = self.all_bounds(targets, x, raw_pt_min)
         if MASS in self.atoms["atoms"]:
-            xp, least = array_namespace(gen), bounds[0][:, MASS]
-            mass = xp.where(reco[:, MASS] < MASSLESS, least - BELOW_BOUND, xp.maximum(targets[:, MASS], least))
+            xp, least = array_namespace(x), bounds[0][:, MASS]
+            mass = xp.where(y[:, MASS] < MASSLESS, least - BELOW_BOUND, xp.maximum(targets[:, MASS], least))
             targets = xp.concat([targets[:, :MASS], mass[:, None], targets[:, MASS + 1 :]], axis=1)
-        if reco.shape[1] > N_TARGETS:
-            others = standardised(self.columns[: reco.shape[1] - N_TARGETS], reco[:, N_TARGETS:])
-            targets = array_namespace(gen).concat([targets[:, :N_TARGETS], self._as_seen(others)], axis=1)
+        if y.shape[1] > N_TARGETS:
+            others = standardised(self.columns[: y.shape[1] - N_TARGETS], y[:, N_TARGETS:])
+            targets = array_namespace(x).concat([targets[:, :N_TARGETS], self._as_seen(others)], axis=1)
         return targets, bounds
 
-    def all_bounds(self, targets: Columns, gen: Columns, raw_pt_min: float) -> tuple[Any, Any]:
+    def all_bounds(self, targets: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, Any]:
         """`bounds` of standardised targets (N, n), each given those before it: (N, n) each."""
-        every = [self.bounds(k, targets, gen, raw_pt_min) for k in range(targets.shape[1])]
-        least, most = (array_namespace(gen).stack(columns, axis=1) for columns in zip(*every, strict=True))
+        every = [self.bounds(k, targets, x, raw_pt_min) for k in range(targets.shape[1])]
+        least, most = (array_namespace(x).stack(columns, axis=1) for columns in zip(*every, strict=True))
         return least, most
 
-    def within_reach(self, gen: Columns) -> Any:
-        """Which gen jets (N, 4) the detector can have a matched reco jet of, (N,) bool."""
+    def within_reach(self, x: Columns) -> Any:
+        """Which jets x (N, 4) the detector can have a matched jet y of, (N,) bool."""
         support = self.support.drawn_in()
-        return array_namespace(gen).abs(gen[:, ETA]) < support.abs_eta_max + support.cone
+        return array_namespace(x).abs(x[:, ETA]) < support.abs_eta_max + support.cone
 
 
 def ends_of(columns: Sequence[Column]) -> dict[str, Any]:
@@ -288,12 +286,12 @@ def standardised(columns: Sequence[Column], values: Columns) -> Any:
     return xp.stack(found, axis=1)
 
 
-def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: int = N_TARGETS) -> None:
+def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, n: int = N_TARGETS) -> None:
     """Look whether arrays, or tensors, are jets and levels before anything is drawn from them.
 
     Parameters
     ----------
-    gen: gen jets, (N, 4).
+    x: jets x, (N, 4).
     other: what comes with them, (N, 4) or (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
     context: (N, 68), or None.
 
@@ -301,15 +299,15 @@ def check_jets(gen: Any, other: Any, context: Any | None, *, other_is: str, n: i
     ------
     ValueError: for wrong shapes, masks, numbers that are not finite, pt not above zero, levels outside (0, 1).
     """
-    wanted = {(len(gen), N_TARGETS), (len(gen), n)}
-    if gen.ndim != 2 or gen.shape[1] != N_TARGETS or tuple(other.shape) not in wanted:
+    wanted = {(len(x), N_TARGETS), (len(x), n)}
+    if x.ndim != 2 or x.shape[1] != N_TARGETS or tuple(other.shape) not in wanted:
         shapes = f"two arrays of one shape (N, 4){f', or {other_is} (N, {n})' if n > N_TARGETS else ''}"
-        msg = f"emulator: expected {shapes}, got {tuple(gen.shape)} and {tuple(other.shape)}"
+        msg = f"emulator: expected {shapes}, got {tuple(x.shape)} and {tuple(other.shape)}"
         raise ValueError(msg)
-    if context is not None and tuple(context.shape) != (len(gen), N_COLUMNS):
-        msg = f"context: expected shape {(len(gen), N_COLUMNS)}, got {tuple(context.shape)}"
+    if context is not None and tuple(context.shape) != (len(x), N_COLUMNS):
+        msg = f"context: expected shape {(len(x), N_COLUMNS)}, got {tuple(context.shape)}"
         raise ValueError(msg)
-    for name, values in (("gen jets", gen), (other_is, other), ("context", context)):
+    for name, values in (("jets x", x), (other_is, other), ("context", context)):
         if np.ma.isMaskedArray(values):
             msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
             raise ValueError(msg)

@@ -89,7 +89,7 @@ def _corrections(
     """Write corrections: of the jets that are averaged over, and compared on those held out."""
     law = curves(emulator, jets)
     efficiency = None if emulator.acceptance is None else emulator.efficiency(jets.gen, jets.context)
-    radius = emulator.card.get("jets", {}).get("radius")
+    radius = emulator.radius
     ends = f"{about['bundle']}_MC", "Jet" if radius is None else f"AK{10 * radius:g}"
 
     def part(rows: Any) -> tuple[Reference, Floats, Floats | None]:

@@ -51,7 +51,7 @@ def model(emulator: Emulator) -> onnx.ModelProto:
     if emulator.origin is not None:
         seen = _with_origin(emulator.origin, seen)
     drawn: list[Column] = []
-    bounds = partial(v.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+    bounds = partial(v.bounds, x=gen, raw_pt_min=v.raw_pt_min)
     for k in range(n):
         out = _feed(network, f"nets.{k}", Table([*seen.columns, *drawn]))
         has_atom, has_top, is_flag = (k in network.description[name] for name in ENDS)

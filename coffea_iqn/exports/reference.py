@@ -63,7 +63,7 @@ class Reference(NamedTuple):
         ------
         ValueError: when there are no such samples, or gen jets are of another radius; for files that cannot be read.
         """
-        radius = emulator.card.get("jets", {}).get("radius")
+        radius: Any = emulator.radius
         if not files and radius not in SAMPLES:
             msg = f"reference: expected files with gen jets of radius {radius}, for none are shipped, got none"
             raise ValueError(msg)

@@ -140,7 +140,7 @@ class Densities:
     def _known(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> tuple[GenEvents, Bools]:
         """The gen jets that are fit to be folded, with what is known of them, and which these are."""
         valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
-        return gen_events(gen, events, jets, valid, self.names, radius=radius_of(self.emulator)), valid
+        return gen_events(gen, events, jets, valid, self.names, radius=self.emulator.radius), valid
 
     def _law(self, name: str, variable: str | None, points: int | None) -> tuple[Callable[..., Any], Any]:
         """A function of the emulator, or of the law of one variable, and the columns of reco jets that it takes."""
@@ -157,15 +157,9 @@ class Densities:
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
         """Refuse jets of another radius than the bundle's, where there is one and they tell."""
-        radius = radius_of(self.emulator)
+        radius = self.emulator.radius
         if self.any_radius or radius is None:
             return
         width = radii.of_widths(ak.to_numpy(ak.flatten(gen["DeltaPhi"]))) if "DeltaPhi" in gen.fields else None
         collection = gen.layout.purelist_parameter("collection_name")
         radii.check(radius, distances, bundle.shipped_radii(), collection=collection, width=width)
-
-
-def radius_of(emulator: Emulator) -> float | None:
-    """Of a bundle's jets; None where it does not say."""
-    radius: float | None = emulator.card.get("jets", {}).get("radius")
-    return radius

@@ -60,7 +60,6 @@ class Folding:
     """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
 
     prepared: the emulator.
-    radius: of the jets; None where the bundle does not say.
     objects: whether whole events are drawn, with electrons, muons, photons and missing momentum.
     name: the systematic that its jets are.
     found: variations of which gen jets are found.
@@ -71,7 +70,6 @@ class Folding:
     acceptance: bool
     unmatched: bool
     raw_pt_min: float | None
-    radius: float | None
     objects: bool = False
     name: str = NOMINAL
     found: tuple[Asked, ...] = ()
@@ -137,8 +135,8 @@ class Folding:
     def _finish(self, block: Block, reco: Floats, found: Bools, name: str) -> Drawn:
         """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
         gen = block.gen
-        if self.acceptance and self.radius is not None:
-            self._set_apart(block, reco, found, self.radius)
+        if self.acceptance and self.emulator.radius is not None:
+            self._set_apart(block, reco, found, self.emulator.radius)
         if self.with_median and name == self.name:
             median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=gen.levels)
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)

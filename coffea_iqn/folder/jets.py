@@ -17,7 +17,7 @@ from coffea_iqn.events.checks import check_level, outside_domain, warn_of_a_part
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
-from coffea_iqn.folder.densities import Densities, radius_of
+from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, draw_events, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device
@@ -265,10 +265,7 @@ class IQNFolder(Densities):
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
             emulator = self._one_thread(bundle.load(model, expected_hash=known_hash))
             prepared = emulator.prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-            radius = radius_of(self.emulator)
-            made.append(
-                Folding(prepared, self.acceptance, bool(self.unmatched), self.raw_pt_min, radius, objects, name)
-            )
+            made.append(Folding(prepared, self.acceptance, bool(self.unmatched), self.raw_pt_min, objects, name))
         found = tuple(asked for asked in self.variations if asked.of == FOUND)
         with_median = any(asked.name == "JER" for asked in self.variations)
         return [replace(made[0], found=found, with_median=with_median), *made[1:]]
@@ -292,7 +289,7 @@ def _others(model: str, emulator: Emulator, variations: Iterable[Asked]) -> tupl
             where = path if path in BUNDLES else str(bundle.find(path))
             other = bundle.load(where)
             for what, wanted, got in (
-                ("radius", radius_of(emulator), radius_of(other)),
+                ("radius", emulator.radius, other.radius),
                 ("unmatched jets", emulator.unmatched is not None, other.unmatched is not None),
             ):
                 wrong = f"expected a bundle of {what} {wanted} as {model}, got {path} of {got}"

@@ -1,8 +1,8 @@
-"""A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same gen jets.
+"""A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same jets x.
 
-Smaller networks fold faster. Taught by an emulator instead of by reco jets, they see as many draws as they like, and
+Smaller networks fold faster. Taught by an emulator instead of by jets y, they see as many draws as they like, and
 the exact density of each, so that what they learn is limited by their size alone. Of the far tails a teacher's draws
-say too little: in the end they learn from the reco jets themselves.
+say too little: in the end they learn from the jets y themselves.
 """
 
 from __future__ import annotations
@@ -53,9 +53,9 @@ def distil(
     Parameters
     ----------
     teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
-    pairs: gen jets, their context, and their reco jets.
+    pairs: jets x, their context, and their jets y.
     settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; then come
-        two thirds as many on the reco jets, with twice the batch size and half the learning rate.
+        two thirds as many on the jets y, with twice the batch size and half the learning rate.
     checkpoint, watch, device: as of `training.train`.
 
     Returns
@@ -70,8 +70,8 @@ def distil(
     if not teacher.network.exact:
         msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
         raise TypeError(msg)
-    v, reco = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
-    pairs = pairs._replace(y=reco)
+    v, y = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
+    pairs = pairs._replace(y=y)
     origin, network, gate = _students(teacher, settings)
     to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
     course = Course.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
@@ -91,19 +91,19 @@ def distil(
         with torch.no_grad():
             return inputs if by is None else by.with_origin(inputs)
 
-    def origin_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
+    def origin_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
         with torch.no_grad():
             likely = functional.softmax(known.origin(inputs), dim=1)
         return functional.cross_entropy(origin(inputs), likely)
 
-    def quantile_loss(inputs: Tensor, gen: Tensor, generator: torch.Generator) -> Tensor:
+    def quantile_loss(inputs: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         seen, seen_by_teacher = described(origin, inputs), described(known.origin, inputs)
         tau = torch.rand(len(inputs), network.n_targets, generator=generator).clamp(TINY, 1.0 - TINY).to(inputs.device)
         with torch.no_grad():
-            bounds_of = partial(known.variables.bounds, gen=gen, raw_pt_min=v.raw_pt_min)
+            bounds_of = partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min)
             y = known.network.sample(tau, seen_by_teacher, bounds_of)
-            bounds = known.variables.all_bounds(y, gen, v.raw_pt_min)
+            bounds = known.variables.all_bounds(y, x, v.raw_pt_min)
             levels, log_densities = known.network.levels_and_log_densities(y, seen_by_teacher, bounds)
         own_levels, own_log_densities = network.levels_and_log_densities(y, seen, bounds)
         divergence: Tensor = (log_densities - own_log_densities).sum(dim=1).mean()
@@ -113,7 +113,7 @@ def distil(
         weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.columns))
         return network.tail_loss(described(origin, inputs), target, (least, most), weights=weights)
 
-    def acceptance_loss(inputs: Tensor, _gen: Tensor, _: torch.Generator) -> Tensor:
+    def acceptance_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None
         with torch.no_grad():
             found = torch.sigmoid(known.acceptance(described(known.origin, inputs)))
@@ -162,10 +162,10 @@ def _jets(pairs: JetPairs, held_out: Bools, variables: Variables, settings: Trai
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
-    """Network inputs, gen jets and samples of some gen jets, half of them mirrored in phi if so asked."""
-    gen, context = pairs.x[part].copy(), pairs.context[part]
+    """Network inputs, jets x and samples of some jets x, half of them mirrored in phi if so asked."""
+    x, context = pairs.x[part].copy(), pairs.context[part]
     if reflect:
-        gen[::2, PHI] *= -1.0
+        x[::2, PHI] *= -1.0
     v = teacher.variables
-    columns = (v.network_inputs(gen, context), gen, pairs.sample[part])
+    columns = (v.network_inputs(x, context), x, pairs.sample[part])
     return tuple(torch.from_numpy(column) for column in columns)

@@ -47,7 +47,7 @@ def train(
     ----------
     pairs: the training sample, the part to be held out included.
     settings: the recipe.
-    unmatched: reco jets of the same events that match no gen jet; None for an emulator that makes none.
+    unmatched: jets y of the same events that match no jet x; None for an emulator that makes none.
     checkpoint: a folder for the state of an unfinished training, made when missing; a call with the same
         pairs and settings goes on from there, and ends with the weights of an uninterrupted one.
     watch: called at each look at the validation loss.
@@ -119,22 +119,22 @@ def train(
     return Emulator(variables=variables, unmatched=model, card=card, **networks)
 
 
-def check_columns(reco: Floats, columns: Sequence[Column] = ()) -> None:
-    """Raise ValueError unless reco jets have the columns of the four-momentum, and these."""
-    if reco.shape[1] != len(VARIABLES) + len(columns):
+def check_columns(y: Floats, columns: Sequence[Column] = ()) -> None:
+    """Raise ValueError unless jets y have the columns of the four-momentum, and these."""
+    if y.shape[1] != len(VARIABLES) + len(columns):
         what = ", ".join((*VARIABLES, *(column.name for column in columns)))
-        msg = f"pairs: expected reco jets with columns {what}, got {reco.shape[1]} columns"
+        msg = f"pairs: expected jets y with columns {what}, got {y.shape[1]} columns"
         raise ValueError(msg)
 
 
-def continuous(reco: Floats, columns: Sequence[Column], seed: int) -> Floats:
-    """Reco jets (N, n), with a number from 0 to 1, by the seed, added to what is a count of them."""
-    check_columns(reco, columns)
-    reco, generator = reco.astype(np.float32), np.random.default_rng(seed)
+def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
+    """Jets y (N, n), with a number from 0 to 1, by the seed, added to what is a count of them."""
+    check_columns(y, columns)
+    y, generator = y.astype(np.float32), np.random.default_rng(seed)
     for k, column in enumerate(columns, len(VARIABLES)):
         if column.kind == "count":
-            reco[:, k] += generator.uniform(size=len(reco))
-    return reco
+            y[:, k] += generator.uniform(size=len(y))
+    return y
 
 
 def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
@@ -142,14 +142,14 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
     held_out = pairs.lot < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     if n_learn == 0 or n_check == 0:
-        counts = f"got {n_learn} and {n_check} of {len(held_out)} gen jets"
+        counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
         msg = f"training: expected matched pairs to train and to validate on, {counts}"
         raise ValueError(msg)
-    reco = pairs.y[pairs.matched].astype(np.float64)
-    n_below = int((SCALES[settings.scale].undo(reco)[:, PT] < settings.raw_pt_min).sum())
-    if n_below > BELOW * len(reco):
-        what = f"got {n_below} of {len(reco)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
-        msg = f"raw_pt_min: expected matched reco jets above it, {what}"
+    y = pairs.y[pairs.matched].astype(np.float64)
+    n_below = int((SCALES[settings.scale].undo(y)[:, PT] < settings.raw_pt_min).sum())
+    if n_below > BELOW * len(y):
+        what = f"got {n_below} of {len(y)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
+        msg = f"raw_pt_min: expected matched jets y above it, {what}"
         raise ValueError(msg)
     n_samples = int(pairs.sample.max()) + 1
     if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
@@ -190,10 +190,10 @@ def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:
 
 def with_mirrored(pairs: JetPairs) -> JetPairs:
     """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
-    gen, reco = (jets.copy() for jets in (pairs.x, pairs.y))
-    for jets in (gen, reco):
+    x, y = (jets.copy() for jets in (pairs.x, pairs.y))
+    for jets in (x, y):
         jets[:, PHI] *= -1.0
-    both = zip(pairs, pairs._replace(x=gen, y=reco), strict=True)
+    both = zip(pairs, pairs._replace(x=x, y=y), strict=True)
     return JetPairs(*(np.concatenate(columns) for columns in both))
 
 
@@ -204,19 +204,19 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     ------
     ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
     """
-    gen, reco = (jets[pairs.matched].astype(np.float64) for jets in (pairs.x, pairs.y))
-    four = encode(TARGETS[settings.targets], SCALES[settings.scale].undo(reco)[:, : len(VARIABLES)], gen)
-    compression = Compression.of(four, gen) if settings.compress else None
+    x, y = (jets[pairs.matched].astype(np.float64) for jets in (pairs.x, pairs.y))
+    four = encode(TARGETS[settings.targets], SCALES[settings.scale].undo(y)[:, : len(VARIABLES)], x)
+    compression = Compression.of(four, x) if settings.compress else None
     if compression is not None:
-        four = compression.apply(four, gen)
+        four = compression.apply(four, x)
     target_scale = Standardisation.of(four)
     known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
     pt_target = target_scale.apply(four)[:, PT]
-    support = Support.of(gen, SCALES[settings.scale].undo(reco), reco, pt_target, **known)
-    n_outside = int((~support.holds(gen, reco)).sum())
-    if n_outside > MOST_OUTSIDE * len(gen):
+    support = Support.of(x, SCALES[settings.scale].undo(y), y, pt_target, **known)
+    n_outside = int((~support.holds(x, y)).sum())
+    if n_outside > MOST_OUTSIDE * len(x):
         bounds = f"cone {support.cone:g}, |eta| {support.abs_eta_max:g} and energy {support.energy_max:g} GeV"
-        msg = f"training: expected reco jets within {bounds}, got {n_outside} of {len(gen)} beyond"
+        msg = f"training: expected jets y within {bounds}, got {n_outside} of {len(x)} beyond"
         raise ValueError(msg)
     return Variables(
         inputs=settings.inputs,
@@ -248,13 +248,13 @@ def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
 
 
 def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n) of all gen jets, and the sample of each, (N,), twice: to learn, and to balance."""
+    """Network inputs (N, n) of all jets x, and the sample of each, (N,), twice: to learn, and to balance."""
     inputs = torch.from_numpy(variables.network_inputs(pairs.x, pairs.context))
     sample = torch.from_numpy(pairs.sample)
     return inputs, sample, sample
 
 
 def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n) of all gen jets, 1 where one has a reco jet, (N,), and samples (N,)."""
+    """Network inputs (N, n) of all jets x, 1 where one has a jet y, (N,), and samples (N,)."""
     inputs, sample, _ = _with_sample(pairs, variables)
     return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample

@@ -27,11 +27,11 @@ class Spoilt(Emulator):
     how: str = "pt-smeared"
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
-    def sample(self, gen: Floats, tau: Floats, context: Floats | None = None, **options: Any) -> Floats:
+    def sample(self, x: Floats, tau: Floats, context: Floats | None = None, **options: Any) -> Floats:
         """As of `Emulator.sample`, spoilt."""
 
         def draw(levels: Floats) -> Floats:
-            return Emulator.sample(self, gen, levels, context, **options)
+            return Emulator.sample(self, x, levels, context, **options)
 
         variation = VARIATIONS[self.how]
         assert variation.change is not None

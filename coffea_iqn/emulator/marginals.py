@@ -182,11 +182,8 @@ class _Laws(NamedTuple):
         z = self.law.quantile(np.where(self.falls, 1.0 - tau, tau))[:, np.newaxis]
         z = self._with_eta(z) if self.k == PT else np.concatenate([self.z, z], axis=1)
         y = SCALES[v.scale].apply(self._raw(z))
-        return self._unwound(y[:, PHI]) if self.k == PHI else y[:, self.k]
-
-    def _unwound(self, phi: Doubles) -> Doubles:
         centre = self.x[:, PHI]
-        return np.asarray(centre + wrap_phi(phi - centre))
+        return np.asarray(centre + wrap_phi(y[:, PHI] - centre) if self.k == PHI else y[:, self.k])
 
     def _raw(self, z: Doubles) -> Doubles:
         """Jets before the scale, with these first standardised targets, (rows, 4)."""

@@ -155,7 +155,8 @@ class Objects:
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(objects_of(targets, jets.values[source]))
 
-        event, pt, parts = jets.event, jets.values[:, 0], [_nothing()]
+        event, pt, none = jets.event, jets.values[:, 0], np.zeros(0, dtype=np.int64)
+        parts = [Found(np.zeros((0, 5)), none, none, none, np.zeros(0))]
         u = levels(keys.take(event, axis=0), jets.place * PLACES, replica=replica, stream=STREAM_OBJECT_NEAR)
         for k, law in self._laws(NEAR):
             source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k], compiled=compiled))
@@ -267,8 +268,3 @@ class Objects:
 def _sign(k: int, tau: Singles) -> Doubles:
     """The charges of objects of no particle: of either sign alike."""
     return np.where(tau[:, 4] < 0.5, -1.0, 1.0) if KINDS[k].charged else np.zeros(len(tau))
-
-
-def _nothing() -> Found:
-    none = np.zeros(0, dtype=np.int64)
-    return Found(np.zeros((0, 5)), none, none, none, np.zeros(0))

@@ -27,7 +27,7 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.batches import Course
-from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, with_mirrored, with_targets
+from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, target_rows
 from coffea_iqn.training.laws import HIDDEN
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
@@ -92,10 +92,7 @@ def extend(
         y, bounds = target[:, n:], (least[:, n:], most[:, n:])
         return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
 
-    rows = (
-        with_targets(with_mirrored(learn) if settings.reflect else learn, variables),
-        with_targets(check, variables),
-    )
+    rows = target_rows(learn, check, variables, settings)
     course.fit("columns", further, loss, *rows, settings, v.context)
     network = _appended(old, Network.of(further.to("cpu").eval()))
     model = emulator.unmatched

@@ -18,12 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, SplineIQN
 from coffea_iqn.jets.features import PHI
-from coffea_iqn.numerics.arrays import Bools
 from coffea_iqn.training.batches import Course, learnt
-from coffea_iqn.training.emulators import continuous, part_of, with_mirrored, with_targets
+from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings, shorter
@@ -123,8 +121,9 @@ def distil(
     if origin is not None:
         fit("origin", origin, origin_loss, short)
     fit("quantiles", network, quantile_loss, settings)
+    parts = part_of(pairs, ~held_out), part_of(pairs, held_out)
     last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
-    fit("far tails", network, tails_loss, last, _jets(pairs, held_out, v, settings))
+    fit("far tails", network, tails_loss, last, target_rows(*parts, v, settings))
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
@@ -153,12 +152,6 @@ def _students(
         network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN, **teacher.variables.atoms)
         gate = AcceptanceNetwork(n_inputs, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
-
-
-def _jets(pairs: JetPairs, held_out: Bools, variables: Variables, settings: TrainingSettings) -> tuple[Rows, Rows]:
-    """What `training.with_targets` gives of the pairs to learn from and of those held out."""
-    learn, check = part_of(pairs, ~held_out), part_of(pairs, held_out)
-    return with_targets(with_mirrored(learn) if settings.reflect else learn, variables), with_targets(check, variables)
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:

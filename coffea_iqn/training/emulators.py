@@ -247,6 +247,14 @@ def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(column) for column in columns)
 
 
+def target_rows(
+    learn: JetPairs, check: JetPairs, variables: Variables, settings: TrainingSettings
+) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    """`with_targets` of pairs to learn from, mirrored as well where settings say so, and of those held out."""
+    learn = with_mirrored(learn) if settings.reflect else learn
+    return with_targets(learn, variables), with_targets(check, variables)
+
+
 def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     """Network inputs (N, n) of all jets x, and the sample of each, (N,), twice: to learn, and to balance."""
     inputs = torch.from_numpy(variables.network_inputs(pairs.x, pairs.context))

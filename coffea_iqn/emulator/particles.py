@@ -20,7 +20,7 @@ import numpy as np
 
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import PHI, PT, SCALES, wrap_phi
+from coffea_iqn.jets.features import MASS, PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
@@ -28,7 +28,7 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, logs, sines_and_cosines
 from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
-from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER
+from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, PION, TOWER
 from coffea_iqn.particles.columns import (
     DISPLACED,
     LOST,
@@ -92,7 +92,7 @@ class Reconstructed(NamedTuple):
     jets: after the detector's scale, the hardest of an event first; place and row are those of the gen jet that most of
         its momentum is from, or −1 where that has a harder one.
     tag: the b-tag of each, 0 or 1, (N,); None where that is not known.
-    particles: in each, the hardest first, massless, before that scale.
+    particles: in each, the hardest first, before that scale; tracks have the masses of their particles, others none.
     row: of each particle the row of the gen particle whose track it is, or −1, (K,).
     """
 
@@ -250,7 +250,8 @@ class Particles:
         u = levels(keys[of_decay], index, replica=replica, stream=STREAM_CONSTITUENT)[:, 0]
         measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u, compiled=compiled), 1) > 0
         gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
-        shared, ratio = Shared.of(incoming, has_track, gone), np.ones(len(codes))
+        away = (status == DISPLACED) | (decays.of >= 0)
+        shared, ratio = Shared.of(incoming, has_track, gone, away), np.ones(len(codes))
         for of_round in rounds(incoming, has_track):
             columns = track_columns(incoming, of_round, charged, shared)
             drawn = self.laws[MOMENTUM].draw(columns, momentum[of_round, None], compiled=compiled)
@@ -261,7 +262,8 @@ class Particles:
         drawn = self.laws[DIRECTION].draw(charged[turned], level, compiled=compiled)
         turn[turned] = drawn[:, 0] * incoming.charge[turned]
         tracks = np.flatnonzero(has_track)
-        momenta = values[tracks] * np.array([1.0, 1.0, 1.0, 0.0])
+        momenta = values[tracks]
+        momenta[:, MASS] = MASSES[incoming.species[tracks]]  # which detectors do not see, but Delphes' jets have
         momenta[:, PT] *= ratio[tracks]
         momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks])
         found = _Part(momenta, incoming.track_codes()[tracks], jet[tracks], tracks)
@@ -321,7 +323,9 @@ class Particles:
             code = np.full(len(rows), CODES[k])
             if k == 0:
                 code = np.where(tau[:, 3] < 0.5, -code, code)
-            parts.append(_Part(around(drawn, jets[rows]), code, rows, np.full(len(rows), -1)))
+            momenta = around(drawn, jets[rows])
+            momenta[:, MASS] = MASSES[PION] if k == 0 else 0.0
+            parts.append(_Part(momenta, code, rows, np.full(len(rows), -1)))
         return _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 

@@ -18,12 +18,14 @@ from coffea_iqn.numerics.double import exp, log, sine_and_cosine
 from coffea_iqn.particles.calorimeter import (
     CHARGED,
     ELECTRON,
+    HALF_LENGTH,
     MASSES,
     MUON,
     NO_CELL,
     PHOTON,
     PION,
     PROTON,
+    RADIUS,
     Hits,
     hits_of,
     species_of,
@@ -31,10 +33,11 @@ from coffea_iqn.particles.calorimeter import (
 
 LOST, FOUND, DISPLACED = range(3)
 """What becomes of a charged particle: no track, one as it began, or one turned in phi, of what began elsewhere."""
-N_CHARGED, N_DECAY, N_TRACK, N_CELL, N_JET, N_TAG = 18, 9, 26, 15, 10, 10  # columns of what follows
+N_CHARGED, N_DECAY, N_TRACK, N_CELL, N_JET, N_TAG = 18, 9, 26, 16, 10, 10  # columns of what follows
 FLAVOURS = ((5,), (4,), (1, 2, 3), (21,))  # codes of PDG of partons that jets are known to come from
 EDGES = ((0.5, 0.05), (1.5, 0.05), (2.5, 0.05))  # |eta|, over which width, where detectors change
-K_SHORT, LAMBDA = 0.497611, 1.115683  # GeV: what decays to two charged particles away from the beam
+K_SHORT, LAMBDA = 0.497611, 1.115683  # GeV: what decays away from the beam
+K_LENGTH, LAMBDA_LENGTH = 0.026844, 0.0789  # m, cτ of both (Particle Data Group 2024)
 NEUTRAL_PION, NEUTRON, NEUTRON_MASS = 0.134977, 2112, 0.939565  # GeV; and a code of PDG
 V0_WIDTH, K_WIDTH, PION_WIDTH = (
     0.004,
@@ -95,8 +98,9 @@ def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
 
     The logarithm of pt; |eta|, and the nearness to `EDGES`; which species; how near the mass with another particle of
     the jet is to that of a K_S, or a Λ as its proton or its pion, which decay away from the beam, or behind all that
-    measures; the logarithms of the pt and the momentum of what the two would be from; and last, as `with_mates` fills
-    them, what became of the mate, the other of two that are nearest to such a mass with each other.
+    measures; the probability that this, if it is one, decays behind the field, and the logarithm of its momentum; and
+    last, as `with_mates` fills them, what became of the mate, the other of two that are nearest to such a mass with
+    each other.
     """
     particles, species, charge = incoming[:3]
     out = np.zeros((len(species), N_CHARGED), dtype=np.float32)
@@ -161,7 +165,8 @@ def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out
             row[10 if species[i] == species[k] else 11 if species[i] == PROTON else 12] = near
             one, other = momenta[i - first], momenta[k - first]
             x, y, z = one[0] + other[0], one[1] + other[1], one[2] + other[2]
-            row[13] = near * log(math.sqrt(x * x + y * y) + SOFT)
+            is_k = species[i] == species[k]
+            row[13] = near * _beyond(x, y, z, is_k)
             row[14] = near * log(math.sqrt(x * x + y * y + z * z) + SOFT)
         for i in range(first, stop):  # the two have to be each other's
             if charge[i] != 0 and mate[i] > i and mate[mate[i]] != i:
@@ -170,6 +175,14 @@ def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out
             if charge[i] != 0 and 0 <= mate[i] < i and mate[mate[i]] != i:
                 mate[i] = -1
         first = stop
+
+
+@part
+def _beyond(x: float, y: float, z: float, is_k: bool) -> float:
+    """The probability that a K_S, or else a Λ, of this momentum leaves the field before it decays."""
+    decays = K_SHORT / K_LENGTH if is_k else LAMBDA / LAMBDA_LENGTH
+    way = min(RADIUS / (math.sqrt(x * x + y * y) + 1e-6), HALF_LENGTH / (abs(z) + 1e-6))
+    return exp(-way * decays)
 
 
 @part
@@ -191,8 +204,9 @@ class Decays(NamedTuple):
     ----------
     of: the row of what each particle would be from, or −1, (M,).
     first: the row of the first photon of each, (D,).
-    columns: what becomes of each depends on, (D, 9): which it is, how near its mass is, the logarithms of its pt and
-        its momentum, |eta| of its first photon and nearness to `EDGES`, and its share of the jet's pt.
+    columns: what becomes of each depends on, (D, 9): which it is, how near its mass is, the probability that it decays
+        behind the field, the logarithm of its momentum, |eta| of its first photon and nearness to `EDGES`, and its
+        share of the jet's pt.
     """
 
     of: Ints
@@ -279,7 +293,7 @@ def _find_decays(
                 row, squared = columns[n_decays], x * x + y * y
                 row[0] = 1.0 if b >= n_pions else 0.0
                 row[1] = best[a]
-                row[2], row[3] = log(math.sqrt(squared) + SOFT), log(math.sqrt(squared + z * z) + SOFT)
+                row[2], row[3] = _beyond(x, y, z, b < n_pions), log(math.sqrt(squared + z * z) + SOFT)
                 _edges(values[pairs[a, 0], ETA], row, 4)
                 row[8] = math.sqrt(squared) / jets[j, PT]
                 n_decays += 1
@@ -307,6 +321,7 @@ class Shared(NamedTuple):
     ----------
     found, lost, neutral: of charged particles with a track, of those without, and of neutral particles.
     gone: of what began behind all that measures, it seems; it is in none of the others.
+    away: of what began away from the beam, and may be in another cell; it is in one of the others as well.
     drawn, seen: of the tracks that were drawn already, the energy of their particles, and their own.
     """
 
@@ -314,6 +329,7 @@ class Shared(NamedTuple):
     lost: Doubles
     neutral: Doubles
     gone: Doubles
+    away: Doubles
     drawn: Doubles
     seen: Doubles
 
@@ -323,12 +339,12 @@ class Shared(NamedTuple):
         return self.found + self.lost + self.neutral
 
     @classmethod
-    def of(cls, incoming: Incoming, has_track: Bools, gone: Bools) -> Shared:
+    def of(cls, incoming: Incoming, has_track: Bools, gone: Bools, away: Bools) -> Shared:
         """Before any track is drawn."""
         is_charged = incoming.charge != 0
-        parts = (has_track, is_charged & ~has_track & ~gone, ~is_charged & ~gone, gone)
-        found, lost, neutral, lacking = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
-        return cls(found, lost, neutral, lacking, np.zeros_like(found), np.zeros_like(found))
+        parts = (has_track, is_charged & ~has_track & ~gone, ~is_charged & ~gone, gone, away & ~gone)
+        found, *others = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
+        return cls(found, *others, np.zeros_like(found), np.zeros_like(found))
 
     def with_tracks(self, incoming: Incoming, rows: Ints, ratio: Doubles) -> Shared:
         """After tracks of particles in these rows were drawn, with so much of their momenta, (K,)."""
@@ -395,7 +411,7 @@ def _see_tracks(
 
 
 def cell_columns(incoming: Incoming, has_track: Bools, gone: Bools, shared: Shared) -> Singles:
-    """What is left in a cell beside its tracks depends on, (C, 15).
+    """What is left in a cell beside its tracks depends on, (C, 16).
 
     Parameters
     ----------
@@ -409,8 +425,8 @@ def cell_columns(incoming: Incoming, has_track: Bools, gone: Bools, shared: Shar
     np.maximum.at(hardest, hits.cell[rows], hits.energy[rows])
     tracks = hits.cell[np.flatnonzero(has_track & (hits.cell != NO_CELL))]
     numbers = np.stack([np.bincount(of, minlength=n_cells) for of in (hits.cell[rows], tracks)], axis=1)
-    found, lost, neutral, lacking, _, seen = shared
-    _see_cells(hits.low, hits.width, found, seen, lost, neutral, lacking, hardest, numbers, out)
+    found, lost, neutral, lacking, away, _, seen = shared
+    _see_cells(hits.low, hits.width, found, seen, lost, neutral, lacking, away, hardest, numbers, out)
     return out
 
 
@@ -423,6 +439,7 @@ def _see_cells(
     lost: Doubles,
     neutral: Doubles,
     gone: Doubles,
+    away: Doubles,
     hardest: Doubles,
     numbers: Ints,
     out: Singles,
@@ -441,6 +458,7 @@ def _see_cells(
         row[10] = log((hardest[c] + SOFT) / (neutral[c] + SOFT))
         row[11], row[12] = min(numbers[c, 0], 4), min(numbers[c, 1], 4)
         row[14] = log((gone[c] + SOFT) / (every + SOFT))
+        row[15] = log((away[c] + SOFT) / (every + SOFT))
         row[13] = (found[c] - seen[c]) / math.sqrt(every + DEVIATION)
 
 

@@ -92,9 +92,10 @@ def samples_of(
     pair = _Pairs(incoming, in_reco, origins, axes, lot, inside, origins.status != LOST, radius)
     charged, mate = charged_columns(incoming)
     made, measured = _of_tracks(pair, charged, mate), np.ones(len(values), dtype=bool)
-    made[DECAY] = _of_decays(pair, measured)
+    made[DECAY], of_decay = _of_decays(pair, measured)
     gone = both_lost(charged, mate, pair.has_track) | ~measured
-    made[MOMENTUM], shared = _of_momenta(pair, charged, gone)
+    away = of_decay | (origins.status == DISPLACED)
+    made[MOMENTUM], shared = _of_momenta(pair, charged, gone, away)
     made |= _of_cells(pair, gone, shared)
     # what is nearer to another gen jet is more likely of that
     own = in_reco.jet
@@ -146,8 +147,8 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
     }
 
 
-def _of_decays(pair: _Pairs, measured: Bools) -> LawSample:
-    """Which neutral decays were measured; measured, (M,), becomes false for the particles of others."""
+def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
+    """Which neutral decays were measured, and of which there are, (M,); measured becomes false for those of others."""
     incoming, hits = pair.incoming, pair.incoming.hits
     decays, left = decays_of(incoming), pair.origins.left[hits.cell]
     # photons that are hard enough say whether what they would be from was measured
@@ -160,16 +161,16 @@ def _of_decays(pair: _Pairs, measured: Bools) -> LawSample:
     measured[:] = (decays.of < 0) | np.append(seen, True)[decays.of]
     known = np.flatnonzero((n_all >= ENOUGH) & (n_inside == n_all))
     lot = pair.lot[incoming.particles.jet[decays.first[known]]]
-    return law_sample(decays.columns[known], lot, np.flatnonzero(seen[known]))
+    return law_sample(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
 
 
-def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools) -> tuple[LawSample, Shared]:
+def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[LawSample, Shared]:
     """The momenta of tracks; and what shares their cells after them."""
     incoming, has_track = pair.incoming, pair.has_track
     ratio = np.ones(len(has_track))
     ratio[has_track] = pair.reco.values[pair.origins.track[has_track], PT] / incoming.particles.values[has_track, PT]
     none = np.zeros(0, dtype=np.int64)
-    shared = Shared.of(incoming, has_track, gone)
+    shared = Shared.of(incoming, has_track, gone, away)
     rows, parts = [none], [track_columns(incoming, none, charged, shared)]
     for of_round in rounds(incoming, has_track):  # as they are drawn
         rows.append(of_round)

@@ -1,0 +1,167 @@
+"""Jets of particles by a variational autoencoder, to compare with: what `particles.py` trains and draws from.
+
+The network of M. Touranakou et al., Mach. Learn.: Sci. Technol. 3 (2022) 035003: the 50 hardest particles of a gen jet
+as (px, py, pz) through convolutions to a latent space, and from there by their mirror image to those of the reco jet.
+It is no part of the package: nothing but the comparison needs it.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.special import ndtri
+from torch import Tensor, nn
+
+from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.numerics.arrays import Floats, Singles
+
+PARTICLES, LATENT = 50, 20
+CHANNELS, WIDTHS = (32, 64, 128), (50, 46, 23, 19, 9, 5)  # convolutions of 5 particles without padding, halved twice
+DENSE = CHANNELS[-1] * WIDTHS[-1], 150
+SLOPE, DROPOUT = 0.1, 0.2
+BETA, OF_MASS, OF_PT = 1.0 / 9.0, 1.0, 0.1  # of the loss
+LEARNING_RATE, BATCH = 1e-4, 100
+HELD_OUT = 20  # one jet in so many chooses the epoch that is kept
+PT_MIN = 0.25  # GeV: softer particles that come out are none
+LEAST_MASS2 = 1e-4  # GeV²: where the root of the loss is cut off, for its slope is infinite at zero
+
+
+class Autoencoder(nn.Module):
+    """From standardised momenta (N, 3, 50) of gen jets to those of reco jets."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        one, two, three = CHANNELS
+
+        def after() -> list[nn.Module]:
+            return [nn.LeakyReLU(SLOPE), nn.Dropout(DROPOUT)]
+
+        self.encoder = nn.Sequential(
+            *(nn.Conv2d(1, one, (3, 5)), *after(), nn.AvgPool2d((1, 2))),
+            *(nn.Conv2d(one, two, (1, 5)), *after(), nn.AvgPool2d((1, 2))),
+            *(nn.Conv2d(two, three, (1, 5)), *after(), nn.Flatten()),
+            *(nn.Linear(*DENSE), *after(), nn.Linear(DENSE[1], 2 * LATENT)),
+        )
+        self.decoder = nn.Sequential(
+            *(nn.Linear(LATENT, DENSE[1]), *after(), nn.Linear(*DENSE[::-1]), *after()),
+            *(nn.Unflatten(1, (three, 1, WIDTHS[5])), nn.ConvTranspose2d(three, two, (1, 5)), *after()),
+            *(nn.Upsample((1, WIDTHS[3])), nn.ConvTranspose2d(two, one, (1, 5)), *after()),
+            *(nn.Upsample((1, WIDTHS[1])), nn.ConvTranspose2d(one, 1, (3, 5))),
+        )
+
+    def forward(self, gen: Tensor, normal: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Reco momenta (N, 3, 50), and mean and log variance of the latent law (N, 20), at normal numbers (N, 20)."""
+        mean, log_variance = self.encoder(gen[:, None]).chunk(2, dim=1)
+        return self.decoder(mean + torch.exp(0.5 * log_variance) * normal)[:, 0], mean, log_variance
+
+
+def loss(output: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """β KL + (1 − β)(Chamfer + (m − m̂)² + 0.1 (pT − p̂T)²), mean over jets; output and target in GeV, (N, 3, 50).
+
+    Chamfer: the squared distance of each particle to the nearest of the other side, summed over both sides.
+    """
+    with torch.no_grad():
+        distance = torch.cdist(output.mT, target.mT)
+        nearest, of_target = (distance.argmin(dim=k)[:, None].expand_as(output) for k in (2, 1))
+    chamfer = ((output - target.gather(2, nearest)).square() + (target - output.gather(2, of_target)).square()).sum((1, 2))
+    (pt, mass), (true_pt, true_mass) = (_pt_and_mass(side) for side in (output, target))
+    of_jet = OF_MASS * (mass - true_mass).square() + OF_PT * (pt - true_pt).square()
+    kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=1)
+    return (BETA * kl + (1.0 - BETA) * (chamfer + of_jet)).mean()
+
+
+def _pt_and_mass(momenta: Tensor) -> tuple[Tensor, Tensor]:
+    total, energy = momenta.sum(dim=2), (momenta.square().sum(dim=1) + 1e-12).sqrt().sum(dim=1)
+    mass2 = energy.square() - total.square().sum(dim=1)
+    return total[:, :2].norm(dim=1), mass2.clamp(min=LEAST_MASS2).sqrt()
+
+
+def momenta(jets: Constituents) -> Singles:
+    """Px, py, pz [GeV] of the 50 hardest particles, hardest first, and zeros where there are fewer, (N, 3, 50)."""
+    jet = np.repeat(np.arange(len(jets.counts)), jets.counts)
+    pt, eta, phi, _ = jets.values[np.lexsort((-jets.values[:, 0], jet))].T
+    place = np.arange(len(jet)) - (np.cumsum(jets.counts) - jets.counts)[jet]
+    hard = place < PARTICLES
+    out = np.zeros((len(jets.counts), 3, PARTICLES), dtype=np.float32)
+    cartesian = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)
+    out[jet[hard], :, place[hard]] = cartesian[hard]
+    return out
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained autoencoder.
+
+    Attributes
+    ----------
+    network: in evaluation mode.
+    centre, width: of the momenta of the reco particles it was trained on, (3, 1), which standardise both levels.
+    """
+
+    network: Autoencoder
+    centre: Tensor
+    width: Tensor
+
+    def draw(self, gen: Constituents, levels: Floats) -> Constituents:
+        """Reco particles of gen jets, massless and of no kind, at quantile levels (N, 20) of the latent variables."""
+        normal = torch.from_numpy(ndtri(levels.astype(np.float64)).astype(np.float32))
+        rows = []
+        with torch.inference_mode():
+            standardised = (torch.from_numpy(momenta(gen)) - self.centre) / self.width
+            for some, at in zip(standardised.split(BATCH), normal.split(BATCH), strict=True):
+                padding = BATCH - len(some)  # the bits of a jet are those of a whole batch
+                some, at = (nn.functional.pad(t, (0, 0) * (t.ndim - 1) + (0, padding)) for t in (some, at))
+                rows.append((self.network(some, at)[0] * self.width + self.centre)[: BATCH - padding])
+        px, py, pz = torch.cat(rows).double().numpy().transpose(1, 0, 2)
+        pt = np.hypot(px, py)
+        kept = pt > PT_MIN
+        values = np.stack([pt, np.arcsinh(pz / pt), np.arctan2(py, px), np.zeros_like(pt)], axis=2)[kept]
+        return Constituents(values, np.zeros(len(values), dtype=np.int64), kept.sum(axis=1))
+
+
+def train(
+    gen: Constituents, reco: Constituents, minutes: float, *, seed: int = 1, watch: Callable[[str], None] = print
+) -> Trained:
+    """Train on pairs of jets for so long; what is kept is the epoch with the least loss of jets held out."""
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    inputs, targets = (torch.from_numpy(momenta(side)) for side in (gen, reco))
+    there = targets.square().sum(dim=1, keepdim=True).expand_as(targets) > 0.0
+    of_each = [targets[:, k][there[:, k]] for k in range(3)]
+    centre = torch.stack([x.mean() for x in of_each])[:, None]
+    width = torch.stack([x.std() for x in of_each])[:, None]
+    inputs = (inputs - centre) / width
+    held = torch.arange(len(inputs)) % HELD_OUT == 0
+    checked, trained = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
+    network = Autoencoder()
+    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+
+    def of_batch(rows: Tensor) -> Tensor:
+        output, mean, log_variance = network(inputs[rows], torch.randn(len(rows), LATENT))
+        return loss(output * width + centre, targets[rows], mean, log_variance)
+
+    best, kept, started, epoch = np.inf, copy.deepcopy(network), time.process_time(), 0
+    while (spent := (time.process_time() - started) / 60.0) < minutes:
+        network.train()
+        losses = []
+        for rows in trained[torch.randperm(len(trained))].split(BATCH):
+            optimiser.zero_grad()
+            value = of_batch(rows)
+            value.backward()
+            optimiser.step()
+            losses.append(value.item())
+        network.eval()
+        with torch.inference_mode():
+            check = float(np.mean([of_batch(rows).item() for rows in checked.split(BATCH)]))
+        epoch += 1
+        if check < best:
+            best, kept = check, copy.deepcopy(network)
+        if epoch % 10 == 1:
+            watch(f"epoch {epoch}, {spent:.1f} minutes: loss {np.mean(losses):.1f}, held out {check:.1f}")
+    watch(f"{epoch} epochs of {len(trained)} jets, least loss of those held out {best:.1f}")
+    return Trained(kept.eval(), centre, width)

@@ -11,12 +11,15 @@ import copy
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
 from scipy.special import ndtri
 from torch import Tensor, nn
 
+from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.numerics.arrays import Floats, Singles
 
@@ -68,7 +71,9 @@ def loss(output: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor) -> 
     with torch.no_grad():
         distance = torch.cdist(output.mT, target.mT)
         nearest, of_target = (distance.argmin(dim=k)[:, None].expand_as(output) for k in (2, 1))
-    chamfer = ((output - target.gather(2, nearest)).square() + (target - output.gather(2, of_target)).square()).sum((1, 2))
+    chamfer = ((output - target.gather(2, nearest)).square() + (target - output.gather(2, of_target)).square()).sum(
+        (1, 2)
+    )
     (pt, mass), (true_pt, true_mass) = (_pt_and_mass(side) for side in (output, target))
     of_jet = OF_MASS * (mass - true_mass).square() + OF_PT * (pt - true_pt).square()
     kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=1)
@@ -107,17 +112,27 @@ class Trained:
     centre: Tensor
     width: Tensor
 
+    def save(self, path: Path) -> None:
+        with whole_file(path) as temporary:
+            save_file(self.network.state_dict() | {"centre": self.centre, "width": self.width}, temporary)
+
+    @classmethod
+    def load(cls, path: Path) -> Trained:
+        weights = load_file(path)
+        centre, width = weights.pop("centre"), weights.pop("width")
+        network = Autoencoder()
+        network.load_state_dict(weights)
+        return cls(network.eval(), centre, width)
+
     def draw(self, gen: Constituents, levels: Floats) -> Constituents:
         """Reco particles of gen jets, massless and of no kind, at quantile levels (N, 20) of the latent variables."""
-        normal = torch.from_numpy(ndtri(levels.astype(np.float64)).astype(np.float32))
-        rows = []
+        padding = -len(levels) % BATCH  # the bits of a jet are those of a whole batch
+        normal = np.pad(ndtri(levels.astype(np.float64)).astype(np.float32), ((0, padding), (0, 0)))
+        inputs = (torch.from_numpy(np.pad(momenta(gen), ((0, padding), (0, 0), (0, 0)))) - self.centre) / self.width
         with torch.inference_mode():
-            standardised = (torch.from_numpy(momenta(gen)) - self.centre) / self.width
-            for some, at in zip(standardised.split(BATCH), normal.split(BATCH), strict=True):
-                padding = BATCH - len(some)  # the bits of a jet are those of a whole batch
-                some, at = (nn.functional.pad(t, (0, 0) * (t.ndim - 1) + (0, padding)) for t in (some, at))
-                rows.append((self.network(some, at)[0] * self.width + self.centre)[: BATCH - padding])
-        px, py, pz = torch.cat(rows).double().numpy().transpose(1, 0, 2)
+            batches = zip(inputs.split(BATCH), torch.from_numpy(normal).split(BATCH), strict=True)
+            output = torch.cat([self.network(*batch)[0] for batch in batches])[: len(levels)]
+        px, py, pz = (output * self.width + self.centre).double().numpy().transpose(1, 0, 2)
         pt = np.hypot(px, py)
         kept = pt > PT_MIN
         values = np.stack([pt, np.arcsinh(pz / pt), np.arctan2(py, px), np.zeros_like(pt)], axis=2)[kept]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import ks_2samp
+from scipy.stats import entropy, ks_2samp, wasserstein_distance
 
 from coffea_iqn.closure import (
     EVENT_FEATURES,
@@ -12,6 +12,7 @@ from coffea_iqn.closure import (
     agreement,
     area_under_curve,
     correlations,
+    divergence,
     efficiency_deviation,
     efficiency_in_cells,
     event_features,
@@ -25,6 +26,7 @@ from coffea_iqn.closure import (
     mean_excess,
     median_and_width,
     median_table,
+    of_halves,
     outside,
     profile,
     residual_features,
@@ -34,6 +36,7 @@ from coffea_iqn.closure import (
     responses,
     rms_beyond,
     scale_deviation,
+    shape_features,
     smearing,
     tails,
     unevenness,
@@ -345,3 +348,47 @@ def test_features_of_events_equal_a_slow_reference():
     found = event_features(gen, counts, reco, reco_counts)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
     assert np.isfinite(found[:, EVENT_FEATURES.index("log pt'/pt 1")]).sum() > 0
+
+
+def test_halves_of_one_law_are_as_far_from_each_other():
+    rng = np.random.default_rng(5)
+    common = rng.normal(size=4000)  # what both copies have of their gen jet
+    a, b = common + rng.normal(size=(2, 4000))
+    for distance in (wasserstein_distance, divergence(a)):
+        assert of_halves(distance, b, a).ratio == pytest.approx(1.0, abs=0.15)
+        assert of_halves(distance, b + 0.8, a).ratio > 2.0
+
+
+def test_halves_of_jets_with_particles():
+    rng = np.random.default_rng(6)
+    counts = rng.poisson(5, (2, 2000))
+    emulated, real = (rng.exponential(size=n.sum()) for n in counts)
+    found = of_halves(wasserstein_distance, emulated, real, counts=tuple(counts), repeats=3)
+    assert found.ratio == pytest.approx(1.0, abs=0.5)
+    marked = np.repeat(np.arange(2000.0), counts[0]), np.repeat(np.arange(2000.0), counts[1])
+
+    def overlap(half, other):
+        return float(np.isin(half, other).any())
+
+    apart = of_halves(overlap, *marked, counts=tuple(counts), repeats=3)
+    assert not np.any(apart)  # no gen jet is on both sides
+
+
+def test_the_divergence_is_that_of_histograms():
+    rng = np.random.default_rng(7)
+    a, b = rng.normal(size=50_000), rng.normal(0.5, 1.0, size=50_000)
+    assert divergence(a)(a, a) == 0.0
+    assert divergence(a)(a, b) == pytest.approx(0.125, rel=0.1)  # δ² / 2 of two Gaussians
+    edges = np.linspace(*np.quantile(a, [0.0005, 0.9995]), 41)
+    inside = (np.histogram(side.clip(edges[0], edges[-1]), edges)[0] + 0.5 for side in (a, b))
+    assert divergence(a)(a, b) == pytest.approx(entropy(*inside))
+    assert np.isfinite(divergence(a)(a, b + 100.0))
+
+
+def test_a_judge_of_shapes_sees_what_four_momenta_do_not_tell(copies):
+    gen, a, b = copies
+    shape = np.random.default_rng(8).normal(size=(3, len(gen), 2))
+    of_gen, one, other = (np.concatenate(x, axis=1) for x in zip((gen, a, b), shape, strict=True))
+    assert judge(shape_features(of_gen, one), shape_features(of_gen, other)).auc < 0.53
+    other[:, 5] += 0.8 * of_gen[:, 4]
+    assert judge(shape_features(of_gen, one), shape_features(of_gen, other)).auc > 0.55

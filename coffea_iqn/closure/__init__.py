@@ -33,6 +33,7 @@ from coffea_iqn.closure.levels import (
     uniformity,
     uniformity_in_cells,
 )
+from coffea_iqn.closure.particles import Halves, divergence, of_halves, shape_features
 from coffea_iqn.closure.response import (
     Correlations,
     MedianRow,
@@ -82,6 +83,7 @@ __all__ = [
     "Cells",
     "Correlations",
     "Features",
+    "Halves",
     "Judgement",
     "KSTest",
     "Marginal",
@@ -97,6 +99,7 @@ __all__ = [
     "check_enough",
     "correlations",
     "density_deviation",
+    "divergence",
     "efficiency_deviation",
     "efficiency_in_cells",
     "event_features",
@@ -112,6 +115,7 @@ __all__ = [
     "median_and_width",
     "median_and_width_from",
     "median_table",
+    "of_halves",
     "outside",
     "profile",
     "residual_features",
@@ -121,6 +125,7 @@ __all__ = [
     "responses",
     "rms_beyond",
     "scale_deviation",
+    "shape_features",
     "size_of_square",
     "smearing",
     "tails",

@@ -142,7 +142,7 @@ class Trained:
 def train(
     gen: Constituents, reco: Constituents, minutes: float, *, seed: int = 1, watch: Callable[[str], None] = print
 ) -> Trained:
-    """Train on pairs of jets for so long; what is kept is the epoch with the least loss of jets held out."""
+    """Train on pairs of jets for so long, an epoch at least; what is kept is the epoch with the least loss of jets held out."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     inputs, targets = (torch.from_numpy(momenta(side)) for side in (gen, reco))
@@ -161,7 +161,7 @@ def train(
         return loss(output * width + centre, targets[rows], mean, log_variance)
 
     best, kept, started, epoch = np.inf, copy.deepcopy(network), time.process_time(), 0
-    while (spent := (time.process_time() - started) / 60.0) < minutes:
+    while epoch == 0 or (time.process_time() - started) / 60.0 < minutes:
         network.train()
         losses = []
         for rows in trained[torch.randperm(len(trained))].split(BATCH):
@@ -177,6 +177,7 @@ def train(
         if check < best:
             best, kept = check, copy.deepcopy(network)
         if epoch % 10 == 1:
+            spent = (time.process_time() - started) / 60.0
             watch(f"epoch {epoch}, {spent:.1f} minutes: loss {np.mean(losses):.1f}, held out {check:.1f}")
     watch(f"{epoch} epochs of {len(trained)} jets, least loss of those held out {best:.1f}")
     return Trained(kept.eval(), centre, width)

@@ -6,7 +6,7 @@ distances of `distances` take as well.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -38,7 +38,7 @@ def of_halves(
     emulated: Floats,
     real: Floats,
     *,
-    counts: tuple[Counts, Counts] | None = None,
+    counts: Sequence[Counts] | None = None,
     repeats: int = 20,
     seed: int = 0,
 ) -> Halves:
@@ -77,7 +77,8 @@ def divergence(like: Floats) -> Callable[[Floats, Floats], float]:
     Forty equal bins reach from the least to the greatest 0.05 % of it; what lies beyond is in the first and the
     last. Half an entry is added to each, so that samples of one law have a divergence of about (bins) / (entries).
     """
-    edges = np.linspace(*np.quantile(like, [0.0005, 0.9995]), N_BINS + 1)
+    low, high = np.quantile(like, [0.0005, 0.9995])
+    edges = np.linspace(low, high, N_BINS + 1)
 
     def of_samples(one: Floats, other: Floats) -> float:
         inside = (np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] + LEAST_COUNT for side in (one, other))

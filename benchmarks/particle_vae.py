@@ -63,10 +63,11 @@ class Autoencoder(nn.Module):
         return self.decoder(mean + torch.exp(0.5 * log_variance) * normal)[:, 0], mean, log_variance
 
 
-def loss(output: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """β KL + (1 − β)(Chamfer + (m − m̂)² + 0.1 (pT − p̂T)²), mean over jets; output and target in GeV, (N, 3, 50).
+def loss(output: Tensor, target: Tensor, centre: Tensor, width: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """β KL + (1 − β)(Chamfer + (m − m̂)² + 0.1 (pT − p̂T)²), mean over jets.
 
-    Chamfer: the squared distance of each particle to the nearest of the other side, summed over both sides.
+    Chamfer: the squared distance of each particle to the nearest of the other side, summed over both sides, of output
+    and target (N, 3, 50) as they are, standardised. Mass and pt: in GeV, with centre and width (3, 1).
     """
     with torch.no_grad():
         distance = torch.cdist(output.mT, target.mT)
@@ -74,7 +75,9 @@ def loss(output: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor) -> 
     chamfer = ((output - target.gather(2, nearest)).square() + (target - output.gather(2, of_target)).square()).sum(
         (1, 2)
     )
-    (pt, mass), (true_pt, true_mass) = (_pt_and_mass(side) for side in (output, target))
+    (pt, mass), (true_pt, true_mass) = (
+        _pt_and_mass(side) for side in (output * width + centre, target * width + centre)
+    )
     of_jet = OF_MASS * (mass - true_mass).square() + OF_PT * (pt - true_pt).square()
     kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=1)
     return (BETA * kl + (1.0 - BETA) * (chamfer + of_jet)).mean()
@@ -142,7 +145,7 @@ class Trained:
 def train(
     gen: Constituents, reco: Constituents, minutes: float, *, seed: int = 1, watch: Callable[[str], None] = print
 ) -> Trained:
-    """Train on pairs of jets for so long, an epoch at least; what is kept is the epoch with the least loss of jets held out."""
+    """Train on pairs of jets for so long, an epoch at least; kept is that with the least loss of jets held out."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     inputs, targets = (torch.from_numpy(momenta(side)) for side in (gen, reco))
@@ -150,7 +153,7 @@ def train(
     of_each = [targets[:, k][there[:, k]] for k in range(3)]
     centre = torch.stack([x.mean() for x in of_each])[:, None]
     width = torch.stack([x.std() for x in of_each])[:, None]
-    inputs = (inputs - centre) / width
+    inputs, targets = ((side - centre) / width for side in (inputs, targets))
     held = torch.arange(len(inputs)) % HELD_OUT == 0
     checked, trained = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
     network = Autoencoder()
@@ -158,7 +161,7 @@ def train(
 
     def of_batch(rows: Tensor) -> Tensor:
         output, mean, log_variance = network(inputs[rows], torch.randn(len(rows), LATENT))
-        return loss(output * width + centre, targets[rows], mean, log_variance)
+        return loss(output, targets[rows], centre, width, mean, log_variance)
 
     best, kept, started, epoch = np.inf, copy.deepcopy(network), time.process_time(), 0
     while epoch == 0 or (time.process_time() - started) / 60.0 < minutes:

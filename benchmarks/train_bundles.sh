@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Train the shipped bundles of the CMS card for R = 0.4 and of the ATLAS card, and the corrections:
-#     benchmarks/train_bundles.sh NANO_AK4_FOLDER FULL_AK4_FOLDER ATLAS_AK4_FOLDER NANO_AK5_FOLDER OUTPUT_FOLDER
+# Train the shipped bundles of the CMS card for R = 0.4 and of the ATLAS card, the corrections, and the particles of R = 0.5:
+#     benchmarks/train_bundles.sh NANO_AK4_FOLDER FULL_AK4_FOLDER ATLAS_AK4_FOLDER NANO_AK5_FOLDER PARTICLES_AK5_FOLDER OUTPUT_FOLDER
 # An hour on two cores. What each folder holds is in data/README.md, which says of the others how they were made.
 set -euo pipefail
 export OMP_NUM_THREADS=1
-nano=$1 full=$2 atlas=$3 nano5=$4 output=$5
+nano=$1 full=$2 atlas=$3 nano5=$4 particles=$5 output=$6
 cms="Delphes, CMS card, no pile-up, jet thresholds at 10 GeV"
 
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
@@ -36,3 +36,6 @@ coffea-iqn train qcd="$nano5/qcd_train.root" qcdflat="$nano5/qcdflat_train.root"
   wzjets="$nano5/wzjets_train.root" --direction correct --radius 0.5 --energy 13 --detector "$cms" \
   --hidden 48 48 --steps 10000 --batch-size 2048 --check-every 1000 --output "$output/cms-delphes-ak5-correct" &
 wait
+
+coffea-iqn train ww="$particles/wwhad_train.root" qcd="$particles/qcdhard_train.root" --radius 0.5 --gen-pt-min 130 \
+  --extend cms-delphes-ak5 --particles --steps 6000 --batch-size 1024 --check-every 300 --output "$output/cms-delphes-ak5-particles"

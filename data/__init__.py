@@ -11,6 +11,7 @@ BUNDLES = (
     "atlas-delphes-ak4",
     "cms-delphes-ak4-fast",
     "cms-delphes-ak4-events",  # with electrons, muons, photons, missing momentum, and columns of jets
+    "cms-delphes-ak5-particles",  # which follows the particles in jets
 )
 CORRECTIONS = ("cms-delphes-ak4-correct", "cms-delphes-ak5-correct")  # from reco jets to gen jets
 

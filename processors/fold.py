@@ -250,7 +250,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _shapes(
         self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: list[Reconstructed]
     ) -> dict[str, list[tuple[JetTable, Doubles]]]:
-        """By level the jets, and what particles say of them, where they do."""
+        """By level the jets, and what particles, taken as massless, say of them, where they do."""
         if not made:
             return {}
         radius = self.folder.card["jets"]["radius"]
@@ -259,7 +259,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if "truth" in levels:
             particles["truth"] = [constituents_of(events, levels["truth"][0], RECO)]
         return {
-            level: [(jets, shapes(of, radius)) for jets, of in zip(levels[level], replicas, strict=True) if of]
+            level: [(jets, shapes(of.massless, radius)) for jets, of in zip(levels[level], replicas, strict=True) if of]
             for level, replicas in particles.items()
             if replicas[0] is not None
         }

@@ -59,6 +59,14 @@ ALLOWED = {
 }
 
 
+def test_a_wheel_has_every_package():
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())
+    listed = set(project["tool"]["setuptools"]["packages"])
+    there = {"coffea_iqn", "coffea_iqn.data", "coffea_iqn.processors"}
+    there |= {f"coffea_iqn.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
+    assert listed == there
+
+
 def imports_of(paths):
     """Names of our packages that modules import."""
     found = set()

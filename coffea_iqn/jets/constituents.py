@@ -40,6 +40,11 @@ class Constituents(NamedTuple):
         """The row of the jet of each particle, (M,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
+    @property
+    def massless(self) -> Constituents:
+        """The same, of no mass: as files have reconstructed particles."""
+        return self._replace(values=self.values * np.array([1.0, 1.0, 1.0, 0.0]))
+
     def rows(self, rows: Ints) -> Constituents:
         """The particles of the jets in these rows, in their order."""
         counts = self.counts[rows]

@@ -343,8 +343,8 @@ class Shared(NamedTuple):
         """Before any track is drawn."""
         is_charged = incoming.charge != 0
         parts = (has_track, is_charged & ~has_track & ~gone, ~is_charged & ~gone, gone, away & ~gone)
-        found, *others = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
-        return cls(found, *others, np.zeros_like(found), np.zeros_like(found))
+        found, lost, neutral, lacking, moved = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
+        return cls(found, lost, neutral, lacking, moved, np.zeros_like(found), np.zeros_like(found))
 
     def with_tracks(self, incoming: Incoming, rows: Ints, ratio: Doubles) -> Shared:
         """After tracks of particles in these rows were drawn, with so much of their momenta, (K,)."""

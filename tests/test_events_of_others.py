@@ -21,7 +21,7 @@ pytest.importorskip("fastjet")
 pythia8mc = pytest.importorskip("pythia8mc")
 pyhepmc = pytest.importorskip("pyhepmc")
 
-TTBAR = Settings("ttbar", 6, seed=3, substructure=True)
+TTBAR = Settings("ttbar", 6, seed=3, substructure=True, particles=True)
 HARD = ("Beams:eCM = 13000", "PartonLevel:all = off", "Print:quiet = on")
 MUONS = ("WeakSingleBoson:ffbar2gmZ = on", "23:onMode = off", "23:onIfAny = 13", "PhaseSpace:mHatMin = 60")
 
@@ -88,7 +88,7 @@ def ours():
 
 def made_of(tmp_path, *files, **options):
     output = tmp_path / "out.root"
-    generate(Settings(hepmc=tuple(map(str, files)), substructure=True, **options), output, workers=2)
+    generate(Settings(hepmc=tuple(map(str, files)), substructure=True, particles=True, **options), output, workers=2)
     with uproot.open(output) as file:
         return file["Events"].arrays(), file["Runs"].arrays(library="np"), json.loads(file["generation"])
 
@@ -125,6 +125,7 @@ def test_without_history_nothing_is_said_of_flavour(theirs, ours, tmp_path):
         events, runs, _ = made_of(tmp_path, theirs / "finals.hepmc")
     assert not {"GenJet_partonFlavour", "nGenDressedLepton", "nGenIsolatedPhoton"} & set(events.fields)
     assert events.nGenJet.tolist() == ours.collections["GenJet"][0].tolist()
+    assert ak.flatten(events.GenJetCands_pdgId).tolist() == ours.collections["GenJetCands"][1]["pdgId"].tolist()
     assert "crossSection" not in runs
 
 
@@ -213,7 +214,7 @@ def test_les_houches_events_are_showered_with_their_weights(tmp_path, capsys):
     weights = [-500.0, 510.0, 1530.0]
     path = tmp_path / "events.lhe.gz"
     path.write_bytes(gzip.compress(les_houches(MUONS, 3, strategy=-4, weights=weights).encode()))
-    events, runs = shower(path, tmp_path / "out.root", "--workers", 1, "--seed", 5)
+    events, runs = shower(path, tmp_path / "out.root", "--workers", 1, "--seed", 5, "--particles")
     assert "Cross section  510 ± 2.2 pb" in capsys.readouterr().out
     np.testing.assert_allclose(events.genWeight, weights)
     assert (runs["crossSection"].item(), runs["crossSectionError"].item()) == (510.0, pytest.approx(5**0.5))
@@ -221,6 +222,7 @@ def test_les_houches_events_are_showered_with_their_weights(tmp_path, capsys):
     assert set(events.luminosityBlock.tolist()) == {5}
     assert set(abs(ak.flatten(events.GenDressedLepton_pdgId)).tolist()) == {13}
     assert max(ak.flatten(events.GenJet_nCharged)) > 5  # hadronised
+    assert events.nGenJetCands.tolist() == ak.sum(events.GenJet_nCharged + events.GenJet_nNeutral, axis=1).tolist()
 
 
 def test_processes_do_not_show_and_a_seed_does(tmp_path, muons):

@@ -11,19 +11,26 @@ import awkward as ak
 import numpy as np
 import pytest
 import uproot
+from coffea.nanoevents import NanoEventsFactory
 
 from coffea_iqn.commands import generate as command
 from coffea_iqn.data import sample_path
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.names import Names
+from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.generation import Settings
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, set_up, start
 from coffea_iqn.generation.writing import Totals, written_whole
+from coffea_iqn.jets.constituents import composition, subjettiness
+from coffea_iqn.jets.context import WIDTHS
 from conftest import one_error, run, undrawn
 
 fastjet = pytest.importorskip("fastjet")
 pytest.importorskip("pythia8mc")
 
-SETTINGS = Settings("qcd", 25, seed=7, block=10)
+SETTINGS = Settings("qcd", 25, seed=7, block=10, substructure=True, particles=True)
 
 
 def counts_of(block):
@@ -41,7 +48,7 @@ def made(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "Settings", partial(Settings, block=SETTINGS.block))
         arguments = ("--events", SETTINGS.n_events, "--seed", SETTINGS.seed, "--workers", 2, "--output", output)
-        assert run("generate", "--process", "qcd", *arguments) == 0
+        assert run("generate", "--process", "qcd", "--substructure", "--particles", *arguments) == 0
     assert [path.name for path in output.parent.iterdir()] == ["qcd.root"]
     return output
 
@@ -53,10 +60,11 @@ def blocks():
 
 
 def test_the_layout_is_that_of_the_samples(made):
-    with uproot.open(made) as file, uproot.open(sample_path("wzjets_ak4_full.root")) as sample:
-        types, known = (dict(tree["Events"].typenames()) for tree in (file, sample))
-    assert types == {name: known[name] for name in types}
-    assert {"GenJet_chEF", "GenDressedLepton_pdgId", "GenIsolatedPhoton_pt"} < set(types)
+    samples = (sample_path(name) for name in ("wzjets_ak4_full.root", "wwhad_ak5_particles.root"))
+    types, *known = (uproot.open({path: "Events"}).typenames() for path in (made, *samples))
+    assert types.pop("GenJetCands_mass") == "float[]"  # massless in the sample
+    assert types == {name: (known[0] | known[1])[name] for name in types}
+    assert {"GenJet_chEF", "GenDressedLepton_pdgId", "GenIsolatedPhoton_pt", "GenJetCands_pdgId"} < set(types)
 
 
 def test_events_have_numbers_and_jets_are_sorted(made):
@@ -79,6 +87,8 @@ def test_processes_do_not_show(made, blocks):
         here = np.concatenate([jets_of(block)[name] for block in blocks])
         there = ak.to_numpy(ak.flatten(events[f"GenJet_{name}"]))
         np.testing.assert_array_equal(there, here.astype(there.dtype), err_msg=name)
+    codes = np.concatenate([block.collections["GenJetCands"][1]["pdgId"] for block in blocks])
+    assert ak.flatten(events.GenJetCands_pdgId).tolist() == codes.tolist()
     np.testing.assert_array_equal(
         events.GenMET_pt, np.concatenate([block.missing[0] for block in blocks]).astype(np.float32)
     )
@@ -132,7 +142,8 @@ def slow_jets(event, radius):
         charged = [one for one in inside if one.isCharged()]
         fraction = round(sum(one.e() for one in charged) / jet.E() * 1024) / 1024
         n_charged, n_neutral = len(charged), len(inside) - len(charged)
-        yield jet.pt(), jet.eta(), jet.phi_std(), jet.m(), flavour, n_charged, n_neutral, fraction
+        of_jet = jet.pt(), jet.eta(), jet.phi_std(), jet.m(), flavour, n_charged, n_neutral, fraction
+        yield of_jet, [(p.pT(), p.eta(), p.phi(), p.m(), p.id()) for p in sorted(inside, key=lambda p: -p.pT())]
 
 
 def events_of(settings):
@@ -181,16 +192,23 @@ def test_prompt_particles_are_those_of_a_slow_loop(process, commands):
 
 @pytest.mark.parametrize(("process", "radius"), [("ttbar", 0.4), ("wzjets", 0.5)])
 def test_jets_are_those_of_a_slow_loop(process, radius):
-    settings = Settings(process, 6, radius=radius)
+    settings = Settings(process, 6, radius=radius, particles=True)
     block = make_block(settings, 0)
-    expected, missing = [], []
+    expected, inside, missing = [], [], []
     for event in events_of(settings):
-        expected.append(list(slow_jets(event, radius)))
+        jets = list(slow_jets(event, radius))
+        expected.append([of_jet for of_jet, _ in jets])
+        inside.append([(place, *p) for place, (_, particles) in enumerate(jets) for p in particles])
         invisible = [p for p in event if p.isFinal() and p.idAbs() in {12, 14, 16}]
         missing.append((sum(p.px() for p in invisible), sum(p.py() for p in invisible)))
     assert counts_of(block).tolist() == [len(jets) for jets in expected]
     values = np.stack(list(jets_of(block).values()), axis=1)
     np.testing.assert_allclose(values, np.concatenate(expected), rtol=1e-6, atol=1e-5)
+    n_inside, columns = block.collections["GenJetCands"]
+    assert n_inside.tolist() == [len(particles) for particles in inside]
+    assert list(columns) == ["jetIdx", "pt", "eta", "phi", "mass", "pdgId"]
+    values = np.stack(list(columns.values()), axis=1)
+    np.testing.assert_allclose(values, np.concatenate(inside), rtol=1e-6, atol=1e-4)
     pt, phi = block.missing
     np.testing.assert_allclose(np.stack([pt * np.cos(phi), pt * np.sin(phi)], axis=1), missing, atol=1e-3)
     assert pt.max() > 1.0
@@ -217,6 +235,33 @@ def test_jets_look_like_those_of_the_samples():
         assert abs(here[name].mean() - there[name].mean()) < 5.0 * error, name
 
 
+def test_particles_say_of_jets_what_the_file_says(made):
+    events = NanoEventsFactory.from_root({made: "Events"}, schemaclass=NanoSchema).events()
+    jets, flat = events.GenJet, flatten_jets(events.GenJet)
+    inside = constituents_of(events, flat, Names())
+    np.testing.assert_array_equal(inside.counts, ak.flatten(jets.nCharged).to_numpy() + ak.flatten(jets.nNeutral))
+    pt, eta, phi, mass = inside.values.T
+    momenta = pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta), np.hypot(pt * np.cosh(eta), mass)
+    px, py, pz, energy = (np.bincount(inside.jet, p) for p in momenta)
+    total = np.stack([np.hypot(px, py), np.arcsinh(pz / np.hypot(px, py)), np.arctan2(py, px)], axis=1)
+    np.testing.assert_allclose(total, flat.values[:, :3], rtol=1e-5, atol=1e-5)
+    squared = energy**2 - px**2 - py**2 - pz**2
+    np.testing.assert_allclose(np.sqrt(np.maximum(squared, 0.0)), flat.values[:, 3], rtol=1e-3, atol=0.02)
+    found, told = composition(inside), [ak.flatten(jets[name]) for name in ("nCharged", "nNeutral", "chEF")]
+    np.testing.assert_array_equal(found[:, :2].T, told[:2])
+    np.testing.assert_allclose(found[:, 2], told[2], atol=0.5 / 1024 + 1e-5)
+    tau = np.stack([ak.flatten(jets[f"tau{n}"]) for n in (1, 2, 3)], axis=1)
+    np.testing.assert_allclose(subjettiness(inside, flat.values[:, 0], SETTINGS.radius), tau, atol=1e-3)
+
+
+def test_particles_are_kept_where_they_are_asked_for(blocks):
+    usual = make_block(replace(SETTINGS, particles=False), 0)
+    assert set(blocks[0].collections) - set(usual.collections) == {"GenJetCands"}
+    for name, (_, columns) in usual.collections.items():
+        for field, column in columns.items():
+            np.testing.assert_array_equal(column, blocks[0].collections[name][1][field])
+
+
 def test_flat_events_carry_weights():
     block = make_block(Settings("qcdflat", 40), 0)
     assert 0.0 < block.weight.min() < 1e-3 * block.weight.max()
@@ -237,8 +282,9 @@ def test_substructure():
 
 
 def test_events_without_jets():
-    block = make_block(Settings("qcd", 3, pt_min=3000.0, substructure=True), 0)
+    block = make_block(Settings("qcd", 3, pt_min=3000.0, substructure=True, particles=True), 0)
     assert counts_of(block).tolist() == [0, 0, 0]
+    assert block.collections["GenJetCands"][0].tolist() == [0, 0, 0]
     assert len(jets_of(block)["tau1"]) == 0
 
 
@@ -332,4 +378,4 @@ def test_the_file_folds(made, tmp_path):
     summary = json.loads((tmp_path / "folded" / "summary.json").read_text())
     assert summary["datasets"]["qcd"]["events"] == SETTINGS.n_events
     assert summary["datasets"]["qcd"]["reco_jets_selected"] > 10
-    assert summary["context"] == ["flavour", "neighbours", "composition", "prompt", "event", "flavours", "missing"]
+    assert summary["context"] == list(WIDTHS)

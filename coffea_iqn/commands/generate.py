@@ -69,6 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="one of Pythia's, as 'Beams:eCM = 13600'; may be repeated",
     )
     parser.add_argument("--substructure", action="store_true", help="N-subjettiness of the jets as well")
+    parser.add_argument("--particles", action="store_true", help="the particles in the jets as well, as GenJetCands")
     parser.set_defaults(run=generate)
 
 
@@ -84,6 +85,7 @@ def generate(arguments: argparse.Namespace) -> None:
         pt_hat_min=arguments.pt_hat_min,
         commands=tuple(arguments.set),
         substructure=arguments.substructure,
+        particles=arguments.particles,
         lhe=arguments.lhe,
         hepmc=tuple(arguments.hepmc),
     )

@@ -25,7 +25,7 @@ Columns = dict[str, npt.NDArray[Any]]
 
 def make_jets(
     particles: Particles, radius: float, pt_min: float, *, substructure: bool = False
-) -> tuple[Ints, Columns]:
+) -> tuple[tuple[Ints, Columns], tuple[Ints, Columns]]:
     """Cluster anti-kt jets, hardest first.
 
     Parameters
@@ -43,6 +43,9 @@ def make_jets(
     for such a gluon, else 0;
     nCharged, nNeutral: constituents; chEF: the charged ones' fraction of the energy, in steps of 1/1024;
     tau1, tau2, tau3: see `jets.constituents.subjettiness`.
+
+    And the same of the particles in them, those of the first jet first, the hardest first: jetIdx, the place of the jet
+    in its event; pt [GeV], eta, phi [rad], mass [GeV]; pdgId.
     """
     import fastjet
 
@@ -74,13 +77,19 @@ def make_jets(
         "nNeutral": size - n_charged,
         "chEF": np.rint(charged_energy / momentum[:, 3] * PARTS_OF_CHEF) / PARTS_OF_CHEF,
     }
+    inside_momentum = particles.momentum[constituent]
+    values = np.stack([*_directions(inside_momentum), np.maximum(_mass(inside_momentum), 0.0)], axis=1)
     if substructure:
-        inside_momentum = particles.momentum[constituent]
-        values = np.stack([*_directions(inside_momentum), np.maximum(_mass(inside_momentum), 0.0)], axis=1)
         tau = subjettiness(Constituents(values, np.zeros(len(jet), dtype=np.int64), size), pt, radius)
         columns |= {f"tau{n + 1}": tau[:, n] for n in range(tau.shape[1])}
     order = np.lexsort((-pt, event))
-    return counts, {name: column[order] for name, column in columns.items()}
+    rank = np.argsort(order)[jet]  # of the jet that each particle is in, among all jets as they are sorted
+    within = np.lexsort((-values[:, 0], rank))
+    of_particles: Columns = {"jetIdx": places(counts)[rank[within]]}
+    of_particles |= dict(zip(("pt", "eta", "phi", "mass"), values[within].T, strict=True))
+    of_particles["pdgId"] = particles.code[constituent][within]
+    n_inside = np.bincount(event[jet], minlength=len(counts)).astype(np.int64)
+    return (counts, {name: column[order] for name, column in columns.items()}), (n_inside, of_particles)
 
 
 def prompt_particles(particles: Particles) -> tuple[tuple[Ints, Columns], tuple[Ints, Columns]]:

@@ -23,7 +23,7 @@ from coffea_iqn.generation.hepmc import NoHistoryWarning
 from coffea_iqn.generation.listings import HEPMC, LES_HOUCHES, Listing, listings
 from coffea_iqn.generation.pythia import Particles, cross_section, muted, next_particles, require, set_up, start
 from coffea_iqn.generation.settings import Settings
-from coffea_iqn.generation.writing import COLLECTIONS, Block, Totals, written_whole
+from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
 
 BATCH = 100  # events in memory as Pythia records them: 16 MB
@@ -67,7 +67,7 @@ def generate(
     card = None if settings.card is None else settings.card.read_text(errors="replace")
     with written_whole(output, settings.seed) as writer:
         for block in _in_order(_jobs(settings), workers, watch):
-            if block.source == 0 and not writer.totals.events and set(block.collections) != set(COLLECTIONS):
+            if block.source == 0 and not writer.totals.events and not set(PROMPT) <= set(block.collections):
                 warnings.warn(WITHOUT_HISTORY.format(settings.name), NoHistoryWarning, stacklevel=2)
             writer.extend(block)
         made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
@@ -124,15 +124,18 @@ def read_block(settings: Settings, listing: Listing, made: Made = lambda _: None
         block = _block([_clustered(settings, particles, made)], number, found, listing.source)
     if is_known:
         return block
-    counts, columns = block.collections["GenJet"]
+    known = {name: of_it for name, of_it in block.collections.items() if name not in PROMPT}
+    counts, columns = known[JETS]
     columns = {name: column for name, column in columns.items() if name != "partonFlavour"}
-    return block._replace(collections={"GenJet": (counts, columns)})
+    return block._replace(collections=known | {JETS: (counts, columns)})
 
 
 def _clustered(settings: Settings, particles: Particles, made: Made) -> tuple[Any, ...]:
     """Weights, collections and missing momentum of some events."""
-    jets = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
-    collections = dict(zip(COLLECTIONS, (jets, *prompt_particles(particles)), strict=True))
+    jets, inside = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
+    collections = {JETS: jets, **dict(zip(PROMPT, prompt_particles(particles), strict=True))}
+    if settings.particles:
+        collections[PARTICLES] = inside
     made(len(particles.weight))
     return particles.weight, collections, *missing_momentum(particles)
 
@@ -145,7 +148,7 @@ def _block(
     return Block(
         number=number,
         weight=np.concatenate(weight),
-        collections={name: _joined([part[name] for part in collections]) for name in COLLECTIONS},
+        collections={name: _joined([part[name] for part in collections]) for name in collections[0]},
         missing=(np.concatenate(pt), np.concatenate(phi)),
         cross_section=found,
         source=source,

@@ -44,6 +44,7 @@ class Particles(NamedTuple):
     counts: particles in each event, (events,): stable ones that are visible, thus all but neutrinos.
     momentum: px, py, pz, E [GeV], (particles, 4).
     charged: which of them have a charge, (particles,).
+    code: PDG code, (particles,).
     parton_counts: quarks and gluons in each event, at any stage of it, (events,).
     parton_momentum: as above, (partons, 4).
     parton_code: absolute PDG code, (partons,).
@@ -56,6 +57,7 @@ class Particles(NamedTuple):
     counts: Ints
     momentum: Doubles
     charged: Bools
+    code: Ints
     parton_counts: Ints
     parton_momentum: Doubles
     parton_code: Ints
@@ -202,6 +204,7 @@ def needed(
         counts=np.bincount(event[seen], minlength=n_events),
         momentum=momentum[seen],
         charged=charged[seen],
+        code=code[seen],
         parton_counts=np.bincount(event[parton], minlength=n_events),
         parton_momentum=momentum[parton],
         parton_code=size[parton],

@@ -49,6 +49,7 @@ class Settings:
     pt_hat_min: least pt of the hard process [GeV]; None for the process's own.
     commands: more of Pythia's, such as "Beams:eCM = 13600", which are read last.
     substructure: whether to compute N-subjettiness.
+    particles: whether to keep the particles in the jets.
     block: events that share a seed of Pythia.
     lhe: the path of a file of Les Houches events that Pythia showers, instead of a process.
     hepmc: paths of files of whole events, instead of a process.
@@ -66,6 +67,7 @@ class Settings:
     pt_hat_min: float | None = None
     commands: tuple[str, ...] = ()
     substructure: bool = False
+    particles: bool = False
     block: int = BLOCK
     lhe: str | None = None
     hepmc: tuple[str, ...] = ()

@@ -27,8 +27,9 @@ SINGLE = {
     "GenMET_pt": "float32",
     "GenMET_phi": "float32",
 }
-COLLECTIONS = ("GenJet", "GenDressedLepton", "GenIsolatedPhoton")
-WHOLE = dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8) | {"pdgId": np.int32}
+JETS, PROMPT, PARTICLES = "GenJet", ("GenDressedLepton", "GenIsolatedPhoton"), "GenJetCands"
+COLLECTIONS = (JETS, *PROMPT, PARTICLES)
+WHOLE = dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8) | {"pdgId": np.int32, "jetIdx": np.int16}
 """Fields of whole numbers, which stop at the greatest; all others are float32."""
 
 
@@ -86,7 +87,7 @@ class Totals(NamedTuple):
         value, uncertainty = block.cross_section
         return Totals(
             events=events,
-            gen_jets=self.gen_jets + int(block.collections["GenJet"][0].sum()),
+            gen_jets=self.gen_jets + int(block.collections[JETS][0].sum()),
             sum_of_weights=self.sum_of_weights + math.fsum(block.weight),
             sum_of_squares=self.sum_of_squares + math.fsum(block.weight**2),
             cross_section=old * before[1] + new * value,

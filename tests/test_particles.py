@@ -1,4 +1,4 @@
-"""Particles of jets: where they meet calorimeters, what becomes of them, jets of what is there, and how it is learnt."""
+"""Particles of jets: where they meet calorimeters, what becomes of them, jets of them, and how that is learnt."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def one_jet(*particles):
 
 
 def decay(mass, momentum, one, other, angle=1.0):
-    """Two particles (mass, code) that something of a mass and a momentum along x decays to, at an angle in its frame."""
+    """Two particles (mass, code) that something of a mass and a momentum along x decays to, at an angle."""
     energy = (mass**2 + one[0] ** 2 - other[0] ** 2) / (2.0 * mass)
     p = np.sqrt(energy**2 - one[0] ** 2)
     gamma, made = np.hypot(momentum, mass) / mass, []

@@ -279,7 +279,8 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
         known: dict[str, Any] = {"collection": arguments.gen, "width": width}
         why = radii.objection(radius, distances, **known)
         right = radii.fitting(shipped, distances, **known)
-        if why is not None and arguments.model is None and model == DEFAULT and len({shipped[name] for name in right}) == 1:
+        is_one = len({shipped[name] for name in right}) == 1
+        if why is not None and arguments.model is None and model == DEFAULT and is_one:
             model, radius = right[0], shipped[right[0]]
             say(f"Model        {model}, for the jets are none of the radius of {DEFAULT}: {why}")
             continue

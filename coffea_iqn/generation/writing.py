@@ -29,7 +29,11 @@ SINGLE = {
 }
 JETS, PROMPT, PARTICLES = "GenJet", ("GenDressedLepton", "GenIsolatedPhoton"), "GenJetCands"
 COLLECTIONS = (JETS, *PROMPT, PARTICLES)
-WHOLE = dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8) | {"pdgId": np.int32, "jetIdx": np.int16}
+WHOLE: dict[str, type[np.integer[Any]]] = {
+    **dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8),
+    "pdgId": np.int32,
+    "jetIdx": np.int16,
+}
 """Fields of whole numbers, which stop at the greatest; all others are float32."""
 
 

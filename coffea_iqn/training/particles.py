@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,14 +49,14 @@ from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
-from coffea_iqn.training.recipes import TrainingSettings
+from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
 RARE = 20  # so few ys of a law say nothing of what they are like
 TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are there; so many say whether they are
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
 SIZES = {TRACK: (32, 32), MOMENTUM: (32, 32), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
-SMALL = (16, 16)  # sizes of the hidden layers of other laws
+SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
 BATCH = 2  # batches of so many times what a recipe says: particles are many
 
 
@@ -253,7 +252,6 @@ def with_particles(
     course = Course.begin(settings, phases, columns, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
     least = [0.0] * len(CELLS)
-    schedule = replace(settings, batch_size=BATCH * settings.batch_size)
     for name, of_law in sample.laws.items():
         if len(of_law.source) < RARE:
             msg = f"particles: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
@@ -268,6 +266,7 @@ def with_particles(
             bounds[0, 1] = 0.0
             bounds[:, 2] = -np.pi, np.pi
         learn, check = prepared.split(settings.holdout)
+        schedule = shorter(settings, 3 if name in SIZES else 1, batch_size=BATCH * settings.batch_size)
         laws[name], _ = learn_law(
             name, learn, check, schedule, course, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
         )

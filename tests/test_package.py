@@ -228,6 +228,13 @@ def test_importing_prints_nothing_and_sets_nothing():
 
 
 @pytest.mark.skipif(not (ROOT.parent / "pyproject.toml").is_file(), reason="installed without the repository")
+def test_wheels_have_every_package():
+    built = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
+    there = {f"coffea_iqn.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
+    assert set(built) == {"coffea_iqn", "coffea_iqn.data", "coffea_iqn.processors"} | there
+
+
+@pytest.mark.skipif(not (ROOT.parent / "pyproject.toml").is_file(), reason="installed without the repository")
 def test_what_is_imported_is_declared():
     """Every package that modules import is a dependency, or one of an extra; llvmlite comes with numba."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]

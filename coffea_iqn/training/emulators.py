@@ -21,6 +21,7 @@ from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compres
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import Course, learnt
 from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
@@ -121,10 +122,10 @@ def train(
 
 def check_columns(y: Floats, columns: Sequence[Column] = ()) -> None:
     """Raise ValueError unless jets y have the columns of the four-momentum, and these."""
-    if y.shape[1] != len(VARIABLES) + len(columns):
-        what = ", ".join((*VARIABLES, *(column.name for column in columns)))
-        msg = f"pairs: expected jets y with columns {what}, got {y.shape[1]} columns"
-        raise ValueError(msg)
+    names = (*VARIABLES, *(column.name for column in columns))
+    expect(
+        y.shape[1] == len(names), f"pairs: expected jets y with columns {', '.join(names)}, got {y.shape[1]} columns"
+    )
 
 
 def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
@@ -141,20 +142,15 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
     """The pairs to learn from and those held out, found fit for the settings."""
     held_out = pairs.lot < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
-    if n_learn == 0 or n_check == 0:
-        counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
-        msg = f"training: expected matched pairs to train and to validate on, {counts}"
-        raise ValueError(msg)
+    counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
+    expect(n_learn and n_check, f"training: expected matched pairs to train and to validate on, {counts}")
     y = pairs.y[pairs.matched].astype(np.float64)
     n_below = int((SCALES[settings.scale].undo(y)[:, PT] < settings.raw_pt_min).sum())
-    if n_below > BELOW * len(y):
-        what = f"got {n_below} of {len(y)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
-        msg = f"raw_pt_min: expected matched jets y above it, {what}"
-        raise ValueError(msg)
-    n_samples = int(pairs.sample.max()) + 1
-    if settings.shares and (len(settings.shares) != n_samples or min(settings.shares) <= 0.0):
-        msg = f"shares: expected one above 0 for each of {n_samples} samples, got {settings.shares}"
-        raise ValueError(msg)
+    what = f"got {n_below} of {len(y)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
+    expect(n_below <= BELOW * len(y), f"raw_pt_min: expected matched jets y above it, {what}")
+    n_samples, shares = int(pairs.sample.max()) + 1, settings.shares
+    fit = not shares or (len(shares) == n_samples and min(shares) > 0.0)
+    expect(fit, f"shares: expected one above 0 for each of {n_samples} samples, got {shares}")
     return part_of(pairs, ~held_out), part_of(pairs, held_out)
 
 
@@ -177,10 +173,9 @@ def _networks(
         if settings.network in EXACT:
             given |= variables.atoms
         network = build({"type": settings.network, **given})
-        if settings.raw_pt_min > 0.0 and settings.network not in EXACT:
-            network_and_value = f"expected 0 for {settings.network}, got {settings.raw_pt_min:g}"
-            msg = f"raw_pt_min: {network_and_value}: its quantiles may cross, so it learns the sample as it was cut"
-            raise ValueError(msg)
+        got = f"got {settings.raw_pt_min:g}: its quantiles may cross, so it learns the sample as it was cut"
+        exact = settings.raw_pt_min <= 0.0 or settings.network in EXACT
+        expect(exact, f"raw_pt_min: expected 0 for {settings.network}, {got}")
         return network, AcceptanceNetwork(n_inputs), origin
 
 
@@ -214,10 +209,9 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     pt_target = target_scale.apply(four)[:, PT]
     support = Support.of(x, SCALES[settings.scale].undo(y), y, pt_target, **known)
     n_outside = int((~support.holds(x, y)).sum())
-    if n_outside > MOST_OUTSIDE * len(x):
-        bounds = f"cone {support.cone:g}, |eta| {support.abs_eta_max:g} and energy {support.energy_max:g} GeV"
-        msg = f"training: expected jets y within {bounds}, got {n_outside} of {len(x)} beyond"
-        raise ValueError(msg)
+    bounds = f"cone {support.cone:g}, |eta| {support.abs_eta_max:g} and energy {support.energy_max:g} GeV"
+    inside = n_outside <= MOST_OUTSIDE * len(x)
+    expect(inside, f"training: expected jets y within {bounds}, got {n_outside} of {len(x)} beyond")
     return Variables(
         inputs=settings.inputs,
         targets=settings.targets,

@@ -26,7 +26,7 @@ from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.double import exps, logs, sines_and_cosines
+from coffea_iqn.numerics.double import exps, sines_and_cosines
 from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
 from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, PION, TOWER
 from coffea_iqn.particles.columns import (
@@ -38,7 +38,6 @@ from coffea_iqn.particles.columns import (
     N_JET,
     N_TAG,
     N_TRACK,
-    SOFT,
     Incoming,
     Shared,
     both_lost,
@@ -46,6 +45,8 @@ from coffea_iqn.particles.columns import (
     charged_columns,
     decays_of,
     jet_columns,
+    left_of,
+    left_targets,
     rounds,
     tag_columns,
     track_columns,
@@ -129,7 +130,7 @@ class Particles:
     laws: by name: "track", whose number is `columns.LOST`, `FOUND` or `DISPLACED`; "direction", the turn in phi of what
         is displaced, with the sign of the charge; "decay", whose number is 0 for what decays behind all that measures;
         "momentum", the logarithm of a track's pt over its particle's; what is left in cells, "photon" and "neutral
-        hadron", the logarithm of its energy over all there is, and "shifted" of both, whose number is 1 where that is
+        hadron", its energy, as `columns.left_targets`, and "shifted" of both, whose number is 1 where that is
         in another cell nearby, with the way there in widths of the cell; what enters, a
         law of each kind, with log pt, ΔR to the jet's axis, and the angle around it; and, where it is known, "b-tag",
         whose number is 1 for a jet with one.
@@ -201,7 +202,7 @@ class Particles:
         how = (of_jets, jets.place, replica, compiled)
         parts = [*self._tracks(incoming, *how), self._entered(incoming, *how)]
         values, code, source, row = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((np.arange(len(source)), -values[:, PT], jets.event[source]))
+        order = np.argsort(jets.event[source], kind="stable")
         made = _Part(values[order], code[order], source[order], row[order])
         reco, particles_of, row = self._jets(made, jets, raw_pt_min)
         return Reconstructed(reco, self._tags(reco, keys, parton, replica, compiled), particles_of, row)
@@ -212,7 +213,8 @@ class Particles:
         of, n_jets = anti_kt(made.values, np.bincount(event, minlength=n_events), self.radius, raw_pt_min)
         inside = np.flatnonzero(of >= 0)
         jet = (np.cumsum(n_jets) - n_jets)[event[inside]] + of[inside]
-        inside, jet = (column[np.argsort(jet, kind="stable")] for column in (inside, jet))
+        order = np.lexsort((-made.values[inside, PT], jet))
+        inside, jet = inside[order], jet[order]
         n = int(n_jets.sum())
         particles = Constituents(made.values[inside], made.code[inside], np.bincount(jet, minlength=n))
         values = SCALES[self.scale].apply(four_momenta(particles)).astype(np.float32)
@@ -283,17 +285,15 @@ class Particles:
         """What is left in the cells beside tracks."""
         hits = incoming.hits
         columns = cell_columns(incoming, has_track, gone, shared)
-        every = shared.every + SOFT
         index = place[hits.jet] * MOST + places(hits.counts)
         tau = levels(keys[hits.jet], index, replica=replica, stream=STREAM_CELL, n=5)
         parts = []
         for which, name in CELLS.items():
             law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
             rows = rows[law.draw_numbers(columns[rows], tau[rows, 0], compiled=compiled) > 0]
-            least = logs(self.least[which] / every[rows])
-            level = np.ascontiguousarray(tau[rows, 1:2])
-            drawn = law.draw(columns[rows], level, least=least, compiled=compiled)
-            energy = np.maximum(exps(np.ascontiguousarray(drawn[:, 0])) * every[rows], self.least[which])  # rounding
+            there, level = columns[rows], np.ascontiguousarray(tau[rows, 1:2])
+            drawn = law.draw(there, level, least=left_targets(there, self.least[which]), compiled=compiled)
+            energy = np.maximum(left_of(there, drawn[:, 0]), self.least[which])  # rounding
             # a calorimeter says in which cell a particle was, and nothing more
             where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
             law = self.laws[SHIFTED[which]]

@@ -39,9 +39,7 @@ def see(momentum: Doubles, place: Doubles) -> None:
 @part
 def _distance(i: int, j: int, place: Doubles, kt: bool) -> float:
     """Between two pseudojets: min(pt²) ΔR² in the measure of k_T, else ΔR², that of Cambridge/Aachen."""
-    d_y, d_phi = place[i, 1] - place[j, 1], abs(place[i, 2] - place[j, 2])
-    d_phi = min(d_phi, TURN - d_phi)
-    squared = d_y * d_y + d_phi * d_phi
+    squared = _apart(place[i, 1] - place[j, 1], place[i, 2] - place[j, 2])
     return float(min(place[i, 0], place[j, 0]) * squared if kt else squared)
 
 
@@ -115,79 +113,98 @@ def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> t
     return jet, n_jets
 
 
-@part
-def _find_all_nearest(n: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
-    for i in range(n):
-        near[i], nearest[i] = np.inf, -1
-    for i in range(n):
-        for j in range(i):
-            distance = _distance(i, j, place, False)
-            if distance < near[i]:
-                near[i], nearest[i] = distance, j
-            if distance < near[j]:
-                near[j], nearest[j] = distance, i
-
-
 @kernel
-def _anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float, jet: Ints, n_jets: Ints) -> None:
+def _anti_kt(  # noqa: PLR0915 # in one loop, for what it holds are arrays of an event that are made once
+    particles: Doubles, counts: Ints, radius: float, pt_min: float, jet: Ints, n_jets: Ints
+) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, place, near = np.empty((most, 4)), np.empty((most, 3)), np.empty(most)
-    nearest, name, group = np.empty(most, np.int64), np.empty(most, np.int64), np.empty(most, np.int64)
-    found, squared, inverse = np.empty(most, np.int64), np.empty(most), np.empty(most)
-    squared_radius = radius * radius
+    momenta, place = np.empty((most, 4)), np.empty(3)
+    # of each pseudojet rapidity, phi, 1 / pt²; ΔR² to the nearest, which, and the measure of anti-k_T to it or the beam
+    y, phi, inverse = np.empty(most), np.empty(most), np.empty(most)
+    near, nearest, measure = np.empty(most), np.empty(most, np.int64), np.empty(most)
+    name, group = np.empty(most, np.int64), np.empty(most, np.int64)
+    found, squared = np.empty(most, np.int64), np.empty(most)
+    reach = radius * radius
     first = 0
     for event in range(len(counts)):
         n = counts[event]
         for i in range(n):
-            start(particles[first + i], momenta[i], place[i])
+            start(particles[first + i], momenta[i], place)
+            inverse[i], y[i], phi[i] = 1.0 / place[0], place[1], place[2]
             name[i] = group[i] = i
-            inverse[i] = 1.0 / place[i, 0]
-        _find_all_nearest(n, place, near, nearest)
+            near[i], nearest[i] = reach, -1
+            for j in range(i):
+                apart = _apart(y[i] - y[j], phi[i] - phi[j])
+                if apart < near[i]:
+                    near[i], nearest[i] = apart, j
+                if apart < near[j]:
+                    near[j], nearest[j] = apart, i
+        # what is nearest in the measure of anti-k_T is nearest in ΔR to the softer of the two
+        for i in range(n):
+            measure[i] = near[i] * (inverse[i] if nearest[i] < 0 else min(inverse[i], inverse[nearest[i]]))
         left, m = n, 0
         while left > 0:
-            # what is nearest in the measure of anti-k_T is nearest in ΔR to the softer of the two
-            one, least = 0, np.inf
-            for i in range(left):
-                measure = squared_radius * inverse[i]
-                if near[i] < squared_radius:
-                    measure = near[i] * min(inverse[i], inverse[nearest[i]])
-                if measure < least:
-                    one, least = i, measure
-            is_jet = near[one] >= squared_radius
-            last = left - 1
-            if is_jet:
-                if place[one, 0] >= pt_min * pt_min:
-                    found[m], squared[m] = name[one], place[one, 0]
+            one = 0
+            for i in range(1, left):
+                if measure[i] < measure[one]:
+                    one = i
+            last, other = left - 1, nearest[one]
+            if other < 0:
+                if pt_min * pt_min * inverse[one] <= 1.0:
+                    found[m], squared[m] = name[one], 1.0 / inverse[one]
                     m += 1
-                for k in range(4):
-                    momenta[one, k] = momenta[last, k]
-                for k in range(3):
-                    place[one, k] = place[last, k]
-                near[one], nearest[one], name[one] = near[last], nearest[last], name[last]
-                inverse[one] = inverse[last]
-                for i in range(last):
-                    if nearest[i] == one or nearest[i] == last:
-                        find_nearest(i, last, place, near, nearest, False)
+                gone = kept = one
             else:
-                kept, other = merge(one, left, momenta, place, near, nearest, False)
-                gone = name[other]
-                for i in range(n):
-                    if group[i] == gone:
-                        group[i] = name[kept]
-                name[other], inverse[other] = name[last], inverse[last]
-                inverse[kept] = 1.0 / place[kept, 0]
-            left -= 1
+                kept, gone = min(one, other), max(one, other)
+                for k in range(4):
+                    momenta[kept, k] += momenta[gone, k]
+                see(momenta[kept], place)
+                inverse[kept], y[kept], phi[kept] = 1.0 / place[0], place[1], place[2]
+                group[name[gone]] = name[kept]
+            for k in range(4):
+                momenta[gone, k] = momenta[last, k]
+            inverse[gone], y[gone], phi[gone], name[gone] = inverse[last], y[last], phi[last], name[last]
+            near[gone], nearest[gone], measure[gone] = near[last], nearest[last], measure[last]
+            left = last
+            for i in range(left):
+                if nearest[i] in (kept, gone) or (i == kept and other >= 0):
+                    near[i], nearest[i] = reach, -1
+                    for j in range(left):
+                        apart = _apart(y[i] - y[j], phi[i] - phi[j])
+                        if apart < near[i] and j != i:
+                            near[i], nearest[i] = apart, j
+                else:
+                    if nearest[i] == last:
+                        nearest[i] = gone
+                    if other < 0:
+                        continue
+                    apart = _apart(y[i] - y[kept], phi[i] - phi[kept])
+                    if apart >= near[i]:
+                        continue
+                    near[i], nearest[i] = apart, kept
+                measure[i] = near[i] * (inverse[i] if nearest[i] < 0 else min(inverse[i], inverse[nearest[i]]))
         for k in range(1, m):  # the hardest first
             i = k
             while i > 0 and squared[i - 1] < squared[i]:
                 squared[i - 1], squared[i] = squared[i], squared[i - 1]
                 found[i - 1], found[i] = found[i], found[i - 1]
                 i -= 1
-        for k in range(m):
-            for i in range(n):
-                if group[i] == found[k]:
-                    jet[first + i] = k
+        for i in range(n):
+            k = i
+            while group[k] != k:
+                k = group[k]
+            for place_of in range(m):
+                if found[place_of] == k:
+                    jet[first + i] = place_of
         n_jets[event] = m
         first += n
+
+
+@part
+def _apart(d_y: float, d_phi: float) -> float:
+    """ΔR² of a difference in rapidity and one in phi, of angles from −π to π."""
+    turned = abs(d_phi)
+    turned = min(turned, TURN - turned)
+    return d_y * d_y + turned * turned

@@ -14,7 +14,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import exp, log, sine_and_cosine
+from coffea_iqn.numerics.double import exp, exps, log, logs, sine_and_cosine
 from coffea_iqn.particles.calorimeter import (
     CHARGED,
     ELECTRON,
@@ -45,6 +45,7 @@ V0_WIDTH, K_WIDTH, PION_WIDTH = (
     0.004,
 )  # GeV, of masses made of rounded momenta: two tracks, four photons, two
 LEAST_PHOTON = 0.3  # GeV, of those that pairs are looked for among
+FAR_OFF = 7.0  # widths from which a mass is another one
 CANDIDATE, SURE = 0.15, 0.5  # nearness from which two are looked at as from one, and are taken for it
 NEAR = slice(10, 13)  # columns of `charged_columns`: how near a mass is to those
 SOFT = 0.1  # GeV: energies are told apart down to this
@@ -130,16 +131,17 @@ def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, best = np.empty((most, 3)), np.empty(most)
+    momenta, best, energies = np.empty((most, 3)), np.empty(most), np.empty(most)
     first = 0
     for j in range(len(counts)):
         stop = first + counts[j]
         for i in range(first, stop):
             if charge[i] == 0:
                 continue
-            row = out[i]
-            _momentum(values[i], momenta[i - first])
-            best[i - first] = 0.0
+            row, momentum, mass = out[i], momenta[i - first], MASSES[species[i]]
+            _momentum(values[i], momentum)
+            squared = momentum[0] * momentum[0] + momentum[1] * momentum[1] + momentum[2] * momentum[2]
+            best[i - first], energies[i - first] = 0.0, math.sqrt(squared + mass * mass)
             row[0] = log(values[i, PT])
             _edges(values[i, ETA], row, 1)
             row[5 + species[i]] = 1.0
@@ -153,7 +155,8 @@ def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out
                     continue
                 one, other = momenta[i - first], momenta[k - first]
                 wanted = K_SHORT if species[i] == species[k] else LAMBDA
-                near = _nearness(one, other, MASSES[species[i]], MASSES[species[k]], wanted, V0_WIDTH)
+                energy = energies[i - first] + energies[k - first]
+                near = _nearness(one, other, energy, wanted, V0_WIDTH)
                 if near > best[i - first]:
                     best[i - first], mate[i] = near, k
                 if near > best[k - first]:
@@ -186,13 +189,12 @@ def _beyond(x: float, y: float, z: float, is_k: bool) -> float:
 
 
 @part
-def _nearness(one: Doubles, other: Doubles, mass: float, other_mass: float, wanted: float, width: float) -> float:
-    """1 where two particles have a wanted mass together, 0 where they are far from it."""
-    a = one[0] * one[0] + one[1] * one[1] + one[2] * one[2]
-    b = other[0] * other[0] + other[1] * other[1] + other[2] * other[2]
-    energy = math.sqrt(a + mass * mass) * math.sqrt(b + other_mass * other_mass)
-    dot = one[0] * other[0] + one[1] * other[1] + one[2] * other[2]
-    squared = mass * mass + other_mass * other_mass + 2.0 * (energy - dot)
+def _nearness(one: Doubles, other: Doubles, energy: float, wanted: float, width: float) -> float:
+    """1 where two momenta of this energy together have a wanted mass, less the farther from it, and 0 far from it."""
+    x, y, z = one[0] + other[0], one[1] + other[1], one[2] + other[2]
+    squared = energy * energy - (x * x + y * y + z * z)
+    if abs(squared - wanted * wanted) > 2.0 * FAR_OFF * wanted * width:
+        return 0.0
     off = (math.sqrt(max(squared, 0.0)) - wanted) / width
     return 1.0 / (1.0 + off * off)
 
@@ -242,7 +244,7 @@ def _find_decays(
     for n in counts:
         most = max(most, n)
     # photons, then pairs of them, then neutrons: momenta, and rows of the first and the second particle
-    momenta, pions = np.empty((most, 3)), np.empty((most, 3))
+    momenta, pions, energies = np.empty((most, 3)), np.empty((most, 3)), np.empty(most)
     rows, pairs = np.empty(most, np.int64), np.empty((most, 2), np.int64)
     best, mate = np.empty(most), np.empty(most, np.int64)
     start = n_decays = 0
@@ -255,7 +257,7 @@ def _find_decays(
                 n += 1
         for a in range(n):
             for b in range(a):
-                near = _nearness(momenta[a], momenta[b], 0.0, 0.0, NEUTRAL_PION, PION_WIDTH)
+                near = _nearness(momenta[a], momenta[b], energy[rows[a]] + energy[rows[b]], NEUTRAL_PION, PION_WIDTH)
                 for one, other in ((a, b), (b, a)):
                     if near > max(best[one], CANDIDATE):
                         best[one], mate[one] = near, other
@@ -263,23 +265,26 @@ def _find_decays(
             b = mate[a]
             if b > a and mate[b] == a:
                 pairs[m, 0], pairs[m, 1] = rows[a], rows[b]
+                squared = NEUTRAL_PION * NEUTRAL_PION
                 for k in range(3):
                     pions[m, k] = momenta[a, k] + momenta[b, k]
+                    squared += pions[m, k] * pions[m, k]
+                energies[m] = math.sqrt(squared)
                 m += 1
         n_pions = m
         for i in range(start, stop):
             if is_neutron[i]:
                 _momentum(values[i], pions[m])
                 pairs[m, 0] = pairs[m, 1] = i
+                squared = pions[m, 0] * pions[m, 0] + pions[m, 1] * pions[m, 1] + pions[m, 2] * pions[m, 2]
+                energies[m] = math.sqrt(squared + NEUTRON_MASS * NEUTRON_MASS)
                 m += 1
         for a in range(m):
             best[a], mate[a] = 0.0, -1
         for a in range(m):
             for b in range(min(a, n_pions)):
-                mass, wanted, width = NEUTRAL_PION, K_SHORT, K_WIDTH
-                if a >= n_pions:
-                    mass, wanted, width = NEUTRON_MASS, LAMBDA, V0_WIDTH
-                near = _nearness(pions[a], pions[b], mass, NEUTRAL_PION, wanted, width)
+                wanted, width = (LAMBDA, V0_WIDTH) if a >= n_pions else (K_SHORT, K_WIDTH)
+                near = _nearness(pions[a], pions[b], energies[a] + energies[b], wanted, width)
                 for one, other in ((a, b), (b, a)):
                     if near > max(best[one], CANDIDATE):
                         best[one], mate[one] = near, other
@@ -460,6 +465,31 @@ def _see_cells(
         row[14] = log((gone[c] + SOFT) / (every + SOFT))
         row[15] = log((away[c] + SOFT) / (every + SOFT))
         row[13] = (found[c] - seen[c]) / math.sqrt(every + DEVIATION)
+
+
+def left_of(columns: Singles, targets: Floats) -> Doubles:
+    """Energies [GeV] of what is left in cells with these columns, (K,), of targets: the inverse of `left_targets`."""
+    excess, root = _excess(columns)
+    grown = exps(np.ascontiguousarray(targets, dtype=np.float64))
+    return excess + root * 0.5 * (grown - 1.0 / grown)
+
+
+def left_targets(columns: Singles, energy: Floats | float) -> Doubles:
+    """Targets (K,) of energies [GeV] of what is left in cells: above what tracks leave over, in roots of all there is.
+
+    The energy resolution of a calorimeter grows as the root of the energy. The area hyperbolic sine keeps what is far
+    from there near.
+    """
+    excess, root = _excess(columns)
+    x = (energy - excess) / root
+    size = np.abs(x)
+    return np.asarray(np.where(x < 0.0, -1.0, 1.0) * logs(size + np.sqrt(size * size + 1.0)))
+
+
+def _excess(columns: Singles) -> tuple[Doubles, Doubles]:
+    """Of cells, (K,) both: what tracks leave over, and the root of all there is, from their `cell_columns`."""
+    root = np.sqrt(exps(columns[:, 4].astype(np.float64)) - SOFT + DEVIATION)
+    return columns[:, 8].astype(np.float64) * root, root
 
 
 def jet_columns(incoming: Incoming) -> Singles:

@@ -160,8 +160,7 @@ class ParticlesSample(NamedTuple):
 
     Attributes
     ----------
-    laws: by their names; the least first target of what is left in a cell is to be raised by the log of its least
-        energy.
+    laws: by their names.
     radius: of the jets.
     n_jets: how many pairs of jets they are from.
     """

@@ -31,7 +31,6 @@ from coffea_iqn.particles.calorimeter import PHOTON
 from coffea_iqn.particles.columns import (
     DISPLACED,
     LOST,
-    SOFT,
     Incoming,
     Shared,
     both_lost,
@@ -39,6 +38,8 @@ from coffea_iqn.particles.columns import (
     charged_columns,
     decays_of,
     jet_columns,
+    left_of,
+    left_targets,
     rounds,
     tag_columns,
     track_columns,
@@ -55,7 +56,7 @@ RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, 
 RARE = 20  # so few ys of a law say nothing of what they are like
 TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are there; so many say whether they are
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
-SIZES = {TRACK: (32, 32), MOMENTUM: (32, 32), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
+SIZES = {TRACK: (32, 32), MOMENTUM: (40, 40), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
 SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
 BATCH = 2  # batches of so many times what a recipe says: particles are many
 
@@ -185,15 +186,15 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
 def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
     """What is left in cells beside tracks, and where."""
     hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
-    columns, every = cell_columns(pair.incoming, pair.has_track, gone, shared), shared.every + SOFT
+    columns = cell_columns(pair.incoming, pair.has_track, gone, shared)
     inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
     energy, lot, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.lot[hits.jet], {}
     for which, name in CELLS.items():
         cells = np.flatnonzero((hits.calorimeter == which) & inside)
         source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
-        targets = np.log(energy[origins.left[there]] / every[there])[:, None]
-        made[name] = law_sample(columns[cells], lot[cells], source, targets, -np.log(every[there]))
+        targets = left_targets(columns[there], energy[origins.left[there]])[:, None]
+        made[name] = law_sample(columns[cells], lot[cells], source, targets)
         moved = np.flatnonzero(origins.shifted[there])
         way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
         way[:, 1] = wrap_phi(way[:, 1])
@@ -211,12 +212,9 @@ def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, lot: Floats) -> La
     return law_sample(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))
 
 
-def law_sample(
-    columns: Floats, lot: Floats, source: Ints, targets: Floats | None = None, least: Floats | None = None
-) -> LawSample:
+def law_sample(columns: Floats, lot: Floats, source: Ints, targets: Floats | None = None) -> LawSample:
     """Sources with these columns, and the ys of some; of one training sample."""
-    targets = np.zeros((len(source), 0)) if targets is None else targets
-    least = np.full(len(source), -np.inf) if least is None else least
+    targets, least = np.zeros((len(source), 0)) if targets is None else targets, np.full(len(source), -np.inf)
     return LawSample(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, least)
 
 
@@ -246,10 +244,10 @@ def with_particles(
     ------
     ValueError: when there is too little of something to learn from.
     """
-    columns = [column for law in sample.laws.values() for column in law[:6]]
+    all_of_it = [column for law in sample.laws.values() for column in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
     owner = str(emulator.card.get("hash"))
-    course = Course.begin(settings, phases, columns, checkpoint, watch, device, owner)
+    course = Course.begin(settings, phases, all_of_it, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
     least = [0.0] * len(CELLS)
     for name, of_law in sample.laws.items():
@@ -259,8 +257,9 @@ def with_particles(
         prepared, bounds = of_law, _bounds(of_law.targets)
         for which, cell in CELLS.items():
             if name == cell:
-                least[which] = float((1.0 - ROUND) * np.exp((of_law.targets[:, 0] - of_law.least).min()))
-                prepared = of_law._replace(least=of_law.least + np.log(least[which]))
+                columns = of_law.columns[of_law.source]
+                least[which] = float((1.0 - ROUND) * left_of(columns, of_law.targets[:, 0]).min())
+                prepared = of_law._replace(least=left_targets(columns, least[which]))
                 bounds[0, 0] = min(bounds[0, 0], prepared.least.min())
         if name in ENTERED:
             bounds[0, 1] = 0.0

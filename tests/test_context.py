@@ -7,8 +7,8 @@ import pytest
 from coffea_iqn.context import event as event_columns
 from coffea_iqn.context import flavour, neighbours
 from coffea_iqn.data import sample_path
-from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
-from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.collections import flatten_jets, gen_events, levels_of, prompt_particles
+from coffea_iqn.events.constituents import RECO, constituents_of, of_collection
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets import context, prompt
@@ -425,6 +425,69 @@ def test_particles_may_be_a_collection_of_their_own():
     assert all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
     nothing = ak.zip({"GenJetCands": places}, depth_limit=1)
     assert constituents_of(nothing, jets, Names()) is None
+
+
+def referred(jets, seed):
+    """Made-up particles for all that Delphes' jets refer to, as they are in the jets, and strangers beside them."""
+    references = jets.Constituents.refs
+    counts, n = ak.num(references, axis=2), ak.sum(ak.num(references, axis=2))
+    rng = np.random.default_rng(seed)
+    columns = {"PT": rng.exponential(5.0, n), "Eta": rng.normal(0.0, 1.0, n), "Phi": rng.uniform(-3.0, 3.0, n)}
+    columns |= {"Mass": rng.uniform(0.0, 1.0, n), "PID": rng.choice([211, -321, 22, 130, -11], n)}
+    columns["Charge"] = np.where(np.isin(columns["PID"], (22, 130)), 0, np.sign(columns["PID"]))
+    columns["Charge"][columns["PID"] == -11] = 1
+    of_jets = {name: ak.unflatten(column, ak.flatten(counts)) for name, column in columns.items()}
+    inside = {name: ak.unflatten(column, ak.num(counts)) for name, column in of_jets.items()}
+    own = ak.flatten(ak.zip(inside | {"fUniqueID": references + (1 << 24)}, depth_limit=3), axis=2)
+    stranger = ak.zip({name: ak.zeros_like(own[name])[:, :1] for name in own.fields})  # nothing refers to it
+    values = np.stack([columns[name] for name in ("PT", "Eta", "Phi", "Mass")], axis=1)
+    return ak.concatenate([stranger, own[:, ::-1]], axis=1), Constituents(values, columns["PID"], ak.flatten(counts))
+
+
+@pytest.mark.parametrize("collection", ["GenJet", "GenJetAK4"])
+def test_jets_of_delphes_refer_to_their_particles(delphes_events, collection):
+    jets = delphes_events[collection]
+    particles, expected = referred(jets, 1)
+    np.testing.assert_array_equal(expected.counts, ak.flatten(jets.NCharged + jets.NNeutrals))
+    events, flat = ak.with_field(delphes_events, particles, "Particle"), flatten_jets(jets)
+    found = constituents_of(events, flat, Names(), collection)
+    assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert constituents_of(delphes_events, flat, Names(), collection) is None
+    # chunks and cuts do not show
+    few, hard = slice(30, 50), flat.values[:, 0] > 30.0
+    of_few = constituents_of(events[few], flatten_jets(jets[few]), Names(), collection)
+    rows = np.flatnonzero((flat.event >= few.start) & (flat.event < few.stop))
+    assert all(np.array_equal(a, b) for a, b in zip(of_few, found.rows(rows), strict=True))
+    of_hard = constituents_of(events, flat.where(hard), Names(), collection)
+    assert all(np.array_equal(a, b) for a, b in zip(of_hard, found.rows(np.flatnonzero(hard)), strict=True))
+    # the file's composition stays; what the card did not compute is made
+    known = gen_events(jets, events, flat, flat.valid(), radius=0.5)
+    np.testing.assert_array_equal(known.composition[:, 0], ak.flatten(jets.NCharged))
+    np.testing.assert_array_equal(known.n_subjettiness, subjettiness(found, flat.values[:, 0], 0.5))
+    assert known.n_subjettiness.any()
+    without = ak.without_field(jets, "NCharged")
+    made = gen_events(without, events, flat, flat.valid()).composition
+    np.testing.assert_array_equal(made, composition(found))
+    told = {name: events[name].fields for name in events.fields}
+    assert "substructure" in levels_of(jets.fields, told, of_collection(Names(), collection))
+    with pytest.raises(ValueError, match=rf"the \d+ particles of {collection}.Constituents in Particle, found"):
+        constituents_of(ak.with_field(events, particles[:, :-1], "Particle"), flat, Names(), collection)
+
+
+def test_reco_jets_of_delphes_refer_to_particle_flow(delphes_events):
+    particles, expected = referred(delphes_events.Jet, 2)
+    kinds = {"EFlowPhoton": particles.PID == 22, "EFlowNeutralHadron": particles.PID == 130}
+    events = ak.with_field(delphes_events, particles[particles.Charge != 0], "EFlowTrack")
+    for name, which in kinds.items():  # towers have neither codes nor masses
+        events = ak.with_field(events, particles[which][["fUniqueID", "PT", "Eta", "Phi"]], name)
+    jets = flatten_jets(delphes_events.Jet)
+    found = constituents_of(events, jets, RECO)
+    charged = np.isin(expected.code, (211, -321, -11))
+    np.testing.assert_array_equal(found.values, expected.values * np.where(charged[:, None], 1, [1, 1, 1, 0]))
+    np.testing.assert_array_equal(found.code, np.where(expected.code == -321, -211, expected.code))
+    others = flatten_jets(delphes_events.JetAK4)  # of which some have none of these particles
+    with pytest.raises(ValueError, match=r"JetAK4.Constituents in EFlowTrack, EFlowPhoton, EFlowNeutralHadron, found"):
+        constituents_of(events, others, RECO, "JetAK4")
 
 
 def test_n_subjettiness_is_that_of_fastjet():

@@ -27,7 +27,6 @@ TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
 PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
 GEV = 1e-3  # MeV
-GEN_JET = "GenJet"  # whose particles files have
 NO_PARTON = -1  # what ATLAS labels a jet of no parton
 # what the collections of prompt particles are to have: of NanoAOD, and of Delphes
 KINEMATICS = ("pt", "eta", "phi")
@@ -178,7 +177,8 @@ def gen_events(
     names: what the file calls these things.
     radius: of the jets, over which N-subjettiness is taken of their particles; None leaves it out.
 
-    Composition and N-subjettiness are the file's, or else made of the particles in the jets of `GenJet`.
+    Composition and N-subjettiness are the file's, or else, where it has none or zeros alone, made of the particles in
+    the jets.
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
@@ -187,12 +187,11 @@ def gen_events(
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
     of_particles, n_subjettiness = _beside(constituents), _n_subjettiness(jets, names, chosen)
-    collection = jets.layout.purelist_parameter("collection_name")
-    if collection in (None, GEN_JET) and (of_particles is None or n_subjettiness is None):
-        particles = constituents_of(events, kept, names)
+    if not (_told(of_particles) and _told(n_subjettiness)):
+        particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
         if particles is not None:
-            of_particles = composition(particles) if of_particles is None else of_particles
-            if n_subjettiness is None and radius is not None:
+            of_particles = of_particles if _told(of_particles) else composition(particles)
+            if radius is not None and not _told(n_subjettiness):
                 n_subjettiness = subjettiness(particles, kept.values[:, 0], radius)
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
@@ -218,6 +217,11 @@ def _n_subjettiness(jets: ak.Array, names: Names, chosen: slice | Bools) -> Doub
     if TAU_ARRAY[0] in jets.fields:
         return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]), dtype=np.float64)[chosen, :3]
     return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
+
+
+def _told(columns: Doubles | None) -> bool:
+    """Whether a file says something; what a card does not compute, Delphes zeroes."""
+    return columns is not None and bool(np.any(columns))
 
 
 def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | None:

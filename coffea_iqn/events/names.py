@@ -14,8 +14,8 @@ class Names:
     """What files call what they know of gen jets and events: of each, the first of these names that is there.
 
     missing is a collection, with pt (or MET) and phi; leptons and photons are those of prompt ones, of which particles
-    are the source in a file that has not both; constituents are particles in jets, or their places among candidates;
-    the others are fields of the gen jets, NanoAOD's name first.
+    are the source in a file that has not both; constituents are particles in jets, or their places among candidates, or
+    of Delphes the field of jets that refers to these; the others are fields of the gen jets, NanoAOD's name first.
     """
 
     flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
@@ -29,8 +29,8 @@ class Names:
     leptons: tuple[str, ...] = ("GenDressedLepton",)
     photons: tuple[str, ...] = ("GenIsolatedPhoton",)
     particles: tuple[str, ...] = ("GenPart", "Particle")
-    constituents: tuple[str, ...] = ("GenJetCands",)
-    candidates: tuple[str, ...] = ("GenCands",)
+    constituents: tuple[str, ...] = ("GenJetCands", "GenJet.Constituents")
+    candidates: tuple[str, ...] = ("GenCands", "Particle")
 
     @classmethod
     def of(cls, given: Mapping[str, str] | None) -> Names:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.collections import GEN_JET, flatten_jets
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.constituents import GEN_JET
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints

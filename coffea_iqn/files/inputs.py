@@ -18,6 +18,7 @@ from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
 from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, levels_of
 from coffea_iqn.events.constituents import FIELDS as OF_CONSTITUENTS
+from coffea_iqn.events.constituents import of_collection
 from coffea_iqn.events.identity import IDENTITY
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
@@ -140,7 +141,8 @@ def inspect(
         collection, _, of_it = branch.partition(separator)
         others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
-    return Source(path, name, layout, n_events, levels_of(jet_fields, others, names), names, jets, timeout)
+    known = levels_of(jet_fields, others, of_collection(names, *collections[:1] or [None]))
+    return Source(path, name, layout, n_events, known, names, jets, timeout)
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:

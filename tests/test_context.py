@@ -453,6 +453,7 @@ def test_jets_of_delphes_refer_to_their_particles(delphes_events, collection):
     found = constituents_of(events, flat, Names(), collection)
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert constituents_of(delphes_events, flat, Names(), collection) is None
+    assert constituents_of(events, flat, Names.of({"constituents": "none"}), collection) is None
     # chunks and cuts do not show
     few, hard = slice(30, 50), flat.values[:, 0] > 30.0
     of_few = constituents_of(events[few], flatten_jets(jets[few]), Names(), collection)

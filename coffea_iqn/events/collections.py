@@ -187,12 +187,13 @@ def gen_events(
         _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
     )
     of_particles, n_subjettiness = _beside(constituents), _n_subjettiness(jets, names, chosen)
-    if not (_told(of_particles) and _told(n_subjettiness)):
+    lacks_composition, lacks_tau = not _told(of_particles), radius is not None and not _told(n_subjettiness)
+    if lacks_composition or lacks_tau:
         particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
-        if particles is not None:
-            of_particles = of_particles if _told(of_particles) else composition(particles)
-            if radius is not None and not _told(n_subjettiness):
-                n_subjettiness = subjettiness(particles, kept.values[:, 0], radius)
+        if particles is not None and lacks_composition:
+            of_particles = composition(particles)
+        if particles is not None and radius is not None and lacks_tau:
+            n_subjettiness = subjettiness(particles, kept.values[:, 0], radius)
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
 

@@ -39,7 +39,10 @@ def of_collection(names: Names, collection: str | None) -> Names:
     None is that one.
     """
     usual = JET if names == RECO else GEN_JET
-    return names if collection in (None, usual) else replace(names, constituents=(f"{collection}.{REFERENCES}",))
+    if collection in (None, usual):
+        return names
+    refers = f"{usual}.{REFERENCES}" in names.constituents  # or else they were given
+    return replace(names, constituents=(f"{collection}.{REFERENCES}",) * refers)
 
 
 def source_of_constituents(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:

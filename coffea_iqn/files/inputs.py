@@ -141,7 +141,7 @@ def inspect(
         collection, _, of_it = branch.partition(separator)
         others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
-    known = levels_of(jet_fields, others, of_collection(names, *collections[:1] or [None]))
+    known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
     return Source(path, name, layout, n_events, known, names, jets, timeout)
 
 

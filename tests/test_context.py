@@ -11,6 +11,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events, levels_of, p
 from coffea_iqn.events.constituents import RECO, constituents_of, of_collection
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import inspect
+from coffea_iqn.folder import ConstituentFolder
 from coffea_iqn.jets import context, prompt
 from coffea_iqn.jets.constituents import Constituents, composition, subjettiness
 from coffea_iqn.jets.prompt import PromptParticles
@@ -432,7 +433,10 @@ def referred(jets, seed):
     references = jets.Constituents.refs
     counts, n = ak.num(references, axis=2), ak.sum(ak.num(references, axis=2))
     rng = np.random.default_rng(seed)
-    columns = {"PT": rng.exponential(5.0, n), "Eta": rng.normal(0.0, 1.0, n), "Phi": rng.uniform(-3.0, 3.0, n)}
+    pt, eta, phi = (np.repeat(ak.flatten(jets[name]), ak.flatten(counts)) for name in ("PT", "Eta", "Phi"))
+    share = rng.exponential(1.0, n) / np.repeat(ak.flatten(counts), ak.flatten(counts))
+    columns = {"PT": pt * share, "Eta": eta + rng.normal(0.0, 0.1, n), "Phi": phi + rng.normal(0.0, 0.1, n)}
+    columns = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
     columns |= {"Mass": rng.uniform(0.0, 1.0, n), "PID": rng.choice([211, -321, 22, 130, -11], n)}
     columns["Charge"] = np.where(np.isin(columns["PID"], (22, 130)), 0, np.sign(columns["PID"]))
     columns["Charge"][columns["PID"] == -11] = 1
@@ -473,6 +477,17 @@ def test_jets_of_delphes_refer_to_their_particles(delphes_events, collection):
     assert "substructure" in levels_of(jets.fields, told, of_collection(Names(), collection))
     with pytest.raises(ValueError, match=rf"the \d+ particles of {collection}.Constituents in Particle, found"):
         constituents_of(ak.with_field(events, particles[:, :-1], "Particle"), flat, Names(), collection)
+
+
+def test_particles_of_delphes_are_folded(delphes_events):
+    particles, expected = referred(delphes_events.GenJet, 1)
+    events = ak.with_field(delphes_events, particles, "Particle")
+    folder = ConstituentFolder("cms-delphes-ak5-particles")
+    found, few = folder(events), folder(events[30:50])
+    assert found.IQNPFCands[30:50].tolist() == few.IQNPFCands.tolist()
+    assert 0.4 < ak.sum(found.IQNPFCands.pt) / expected.values[:, 0].sum() < 1.1
+    with pytest.raises(ValueError, match="found none"):
+        folder(delphes_events)
 
 
 def test_reco_jets_of_delphes_refer_to_particle_flow(delphes_events):

@@ -254,10 +254,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if not made:
             return {}
         radius = self.folder.card["jets"]["radius"]
-        particles = {"gen": [constituents_of(events, levels["gen"][0], self.folder.names)]}
+        particles = {"gen": [constituents_of(events, levels["gen"][0], self.folder.names, self.gen)]}
         particles |= {"reco": [one.particles for one in made]}
         if "truth" in levels:
-            particles["truth"] = [constituents_of(events, levels["truth"][0], RECO)]
+            particles["truth"] = [constituents_of(events, levels["truth"][0], RECO, self.truth)]
         return {
             level: [(jets, shapes(of.massless, radius)) for jets, of in zip(levels[level], replicas, strict=True) if of]
             for level, replicas in particles.items()

@@ -60,7 +60,8 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         known = gen_events(events[self.gen], events, x, x.valid(), self.names)
         jets, there = known.jets, y.valid()
         y = y.where(there)
-        particles, reco = constituents_of(events, jets, self.names), constituents_of(events, y, RECO)
+        particles = constituents_of(events, jets, self.names, self.gen)
+        reco = constituents_of(events, y, RECO, self.reco)
         if particles is None or reco is None:
             lacks = f"in {self.gen if particles is None else self.reco}"
             msg = f"events: expected GenJetCands and PFCands with jetIdx, pt, eta, phi and pdgId, found none {lacks}"

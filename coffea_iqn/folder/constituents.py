@@ -113,9 +113,10 @@ def fold_particles(
     """
     given = folder.given(gen, events, jets)
     known, model, variables = given.known, folder.emulator.particles, folder.emulator.variables
-    particles = constituents_of(events, known.jets, folder.names)
+    particles = constituents_of(events, known.jets, folder.names, gen.layout.purelist_parameter("collection_name"))
     assert model is not None
-    what = "expected GenJetCands with jetIdx, pt, eta, phi and pdgId (or their places among GenCands), found none"
+    what = "expected GenJetCands with jetIdx, pt, eta, phi and pdgId (or their places among GenCands), or Delphes' "
+    what += "GenJet.Constituents with Particle, found none"
     expect(particles is not None, f"events: {what}")
     assert particles is not None
     parton = None if known.parton is None else known.parton.astype(np.int64)

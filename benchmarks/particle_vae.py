@@ -63,11 +63,10 @@ class Autoencoder(nn.Module):
         return self.decoder(mean + torch.exp(0.5 * log_variance) * normal)[:, 0], mean, log_variance
 
 
-def loss(output: Tensor, target: Tensor, centre: Tensor, width: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
-    """β KL + (1 − β)(Chamfer + (m − m̂)² + 0.1 (pT − p̂T)²), mean over jets.
+def loss(output: Tensor, target: Tensor, mean: Tensor, log_variance: Tensor) -> Tensor:
+    """β KL + (1 − β)(Chamfer + (m − m̂)² + 0.1 (pT − p̂T)²), mean over jets; output and target in GeV, (N, 3, 50).
 
-    Chamfer: the squared distance of each particle to the nearest of the other side, summed over both sides, of output
-    and target (N, 3, 50) as they are, standardised. Mass and pt: in GeV, with centre and width (3, 1).
+    Chamfer: the squared distance of each particle to the nearest of the other side, summed over both sides.
     """
     with torch.no_grad():
         distance = torch.cdist(output.mT, target.mT)
@@ -75,9 +74,7 @@ def loss(output: Tensor, target: Tensor, centre: Tensor, width: Tensor, mean: Te
     chamfer = ((output - target.gather(2, nearest)).square() + (target - output.gather(2, of_target)).square()).sum(
         (1, 2)
     )
-    (pt, mass), (true_pt, true_mass) = (
-        _pt_and_mass(side) for side in (output * width + centre, target * width + centre)
-    )
+    (pt, mass), (true_pt, true_mass) = (_pt_and_mass(side) for side in (output, target))
     of_jet = OF_MASS * (mass - true_mass).square() + OF_PT * (pt - true_pt).square()
     kl = 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).sum(dim=1)
     return (BETA * kl + (1.0 - BETA) * (chamfer + of_jet)).mean()
@@ -153,7 +150,7 @@ def train(
     of_each = [targets[:, k][there[:, k]] for k in range(3)]
     centre = torch.stack([x.mean() for x in of_each])[:, None]
     width = torch.stack([x.std() for x in of_each])[:, None]
-    inputs, targets = ((side - centre) / width for side in (inputs, targets))
+    inputs = (inputs - centre) / width
     held = torch.arange(len(inputs)) % HELD_OUT == 0
     checked, trained = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
     network = Autoencoder()
@@ -161,7 +158,7 @@ def train(
 
     def of_batch(rows: Tensor) -> Tensor:
         output, mean, log_variance = network(inputs[rows], torch.randn(len(rows), LATENT))
-        return loss(output, targets[rows], centre, width, mean, log_variance)
+        return loss(output * width + centre, targets[rows], mean, log_variance)
 
     best, kept, started, epoch = np.inf, copy.deepcopy(network), time.process_time(), 0
     while epoch == 0 or (time.process_time() - started) / 60.0 < minutes:

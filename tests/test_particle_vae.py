@@ -35,11 +35,10 @@ def test_the_loss_by_hand(vae):
     target[0, :, 0] = torch.tensor([3.0, 0.0, 4.0])
     output[0, :, 0] = torch.tensor([3.0, 4.0, 0.0])
     mean, log_variance = torch.full((1, 20), 0.5), torch.zeros(1, 20)
-    units = torch.zeros(3, 1), torch.full((3, 1), 10.0)
     chamfer = 25.0 + 25.0  # each is nearer to what is padded than to the other
-    expected = 0.5 * 0.25 * 20 / 9.0 + 8.0 / 9.0 * (chamfer + 0.1 * (50.0 - 30.0) ** 2)
-    assert float(vae["loss"](output, target, *units, mean, log_variance)) == pytest.approx(expected, rel=1e-3)
-    assert float(vae["loss"](target, target, *units, 0.0 * mean, log_variance)) == pytest.approx(0.0, abs=1e-3)
+    expected = 0.5 * 0.25 * 20 / 9.0 + 8.0 / 9.0 * (chamfer + 0.1 * (5.0 - 3.0) ** 2)
+    assert float(vae["loss"](output, target, mean, log_variance)) == pytest.approx(expected, rel=1e-3)
+    assert float(vae["loss"](target, target, 0.0 * mean, log_variance)) == pytest.approx(0.0, abs=1e-3)
 
 
 def test_what_goes_in_are_the_hardest_particles(vae):

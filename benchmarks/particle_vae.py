@@ -26,9 +26,9 @@ from coffea_iqn.numerics.arrays import Floats, Singles
 PARTICLES, LATENT = 50, 20
 CHANNELS, WIDTHS = (32, 64, 128), (50, 46, 23, 19, 9, 5)  # convolutions of 5 particles without padding, halved twice
 DENSE = CHANNELS[-1] * WIDTHS[-1], 150
-SLOPE, DROPOUT = 0.1, 0.2
+SLOPE = 0.1
 BETA, OF_MASS, OF_PT = 1.0 / 9.0, 1.0, 0.1  # of the loss
-LEARNING_RATE, BATCH = 1e-4, 100
+DROPOUT, LEARNING_RATE, BATCH = 0.2, 1e-4, 100
 HELD_OUT = 20  # one jet in so many chooses the epoch that is kept
 PT_MIN = 0.25  # GeV: softer particles that come out are none
 LEAST_MASS2 = 1e-4  # GeV²: where the root of the loss is cut off, for its slope is infinite at zero
@@ -37,12 +37,12 @@ LEAST_MASS2 = 1e-4  # GeV²: where the root of the loss is cut off, for its slop
 class Autoencoder(nn.Module):
     """From standardised momenta (N, 3, 50) of gen jets to those of reco jets."""
 
-    def __init__(self) -> None:
+    def __init__(self, dropout: float = DROPOUT) -> None:
         super().__init__()
         one, two, three = CHANNELS
 
         def after() -> list[nn.Module]:
-            return [nn.LeakyReLU(SLOPE), nn.Dropout(DROPOUT)]
+            return [nn.LeakyReLU(SLOPE), nn.Dropout(dropout)]
 
         self.encoder = nn.Sequential(
             *(nn.Conv2d(1, one, (3, 5)), *after(), nn.AvgPool2d((1, 2))),
@@ -140,7 +140,14 @@ class Trained:
 
 
 def train(
-    gen: Constituents, reco: Constituents, minutes: float, *, seed: int = 1, watch: Callable[[str], None] = print
+    gen: Constituents,
+    reco: Constituents,
+    minutes: float,
+    *,
+    dropout: float = DROPOUT,
+    learning_rate: float = LEARNING_RATE,
+    seed: int = 1,
+    watch: Callable[[str], None] = print,
 ) -> Trained:
     """Train on pairs of jets for so long, an epoch at least; kept is that with the least loss of jets held out."""
     torch.manual_seed(seed)
@@ -153,8 +160,8 @@ def train(
     inputs = (inputs - centre) / width
     held = torch.arange(len(inputs)) % HELD_OUT == 0
     checked, trained = held.nonzero()[:, 0], (~held).nonzero()[:, 0]
-    network = Autoencoder()
-    optimiser = torch.optim.Adam(network.parameters(), lr=LEARNING_RATE, fused=True)
+    network = Autoencoder(dropout)
+    optimiser = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
 
     def of_batch(rows: Tensor) -> Tensor:
         output, mean, log_variance = network(inputs[rows], torch.randn(len(rows), LATENT))

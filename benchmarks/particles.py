@@ -1,7 +1,7 @@
 """Jets of particles, emulated and Delphes': distances, judges and a figure.
 
     python benchmarks/particles.py --train wwhad_train.root qcdhard_train.root \
-        --test WW=wwhad_test.root QCD=qcdhard_test.root --vae vae.safetensors --figure particles.png
+        --test WW=wwhad_test.root QCD=qcdhard_test.root --vae VAE.safetensors --figure particles.png
 
 Files with the particles in gen and in reco jets of R = 0.5 (`data/README.md`); pairs within the cone of the matching.
 The autoencoder of `particle_vae.py` is trained on the first ones, with gen jets above 130 GeV, for so many minutes on
@@ -23,7 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from coffea.nanoevents import NanoEventsFactory
-from particle_vae import LATENT, Trained, train
+from particle_vae import DROPOUT, LATENT, LEARNING_RATE, Trained, train
 from scipy.stats import wasserstein_distance
 from torch import nn
 
@@ -306,14 +306,19 @@ def main() -> None:
     parser.add_argument("--train", nargs="+", required=True)
     parser.add_argument("--test", nargs="+", required=True, help="NAME=PATH[,PATH...]")
     parser.add_argument("--minutes", type=float, default=30.0, help="to train the autoencoder")
-    parser.add_argument("--vae", type=Path, required=True, help="where the autoencoder is kept; read if it is there")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help="of the autoencoder; the paper's by default")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="in the same way")
+    parser.add_argument("--vae", type=Path, nargs="+", required=True, help="where autoencoders are kept; read if there")
     parser.add_argument("--figure", type=Path, required=True, help="NAME is put before its ending")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    if not arguments.vae.is_file():
-        pairs = joined([read(path, TRAINED_FROM) for path in arguments.train])
-        train(pairs.gen, pairs.reco, arguments.minutes).save(arguments.vae)
-    emulators: dict[str, Draw] = {"VAE": autoencoder(Trained.load(arguments.vae))}
+    settings = {"dropout": arguments.dropout, "learning_rate": arguments.learning_rate}
+    emulators: dict[str, Draw] = {}
+    for to in arguments.vae:
+        if not to.is_file():
+            pairs = joined([read(path, TRAINED_FROM) for path in arguments.train])
+            train(pairs.gen, pairs.reco, arguments.minutes, **settings).save(to)
+        emulators[to.stem] = autoencoder(Trained.load(to))
     for item in arguments.test:
         sample, _, path = item.partition("=")
         pairs = joined([read(one, PT_MIN) for one in path.split(",")])

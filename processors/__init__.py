@@ -8,6 +8,7 @@ from coffea_iqn.processors.fold import IQNFoldProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.processors.pairs import PairsProcessor
 from coffea_iqn.processors.particles import ParticlesProcessor
+from coffea_iqn.processors.shapes import ShapesProcessor
 
 __all__ = [
     "EventsProcessor",
@@ -16,4 +17,5 @@ __all__ = [
     "ObjectsProcessor",
     "PairsProcessor",
     "ParticlesProcessor",
+    "ShapesProcessor",
 ]

@@ -78,6 +78,7 @@ def all_figures():
     yield plotting.plot_importance(judgement(5), features=("pt", "a$b_c", "very long name of it"), **TITLE)
     yield plotting.plot_correlations(closure.Correlations(matrix, matrix, 0.01), **NAMES)
     yield plotting.plot_profile(profile(), **NAMES)
+    yield plotting.plot_observables(dict.fromkeys(("tau21", "mass", "pTD", "flow 4"), marginal()), **NAMES)
     yield plotting.plot_efficiency(in_cells((2,), 0.5, 1), **NAMES)
 
 

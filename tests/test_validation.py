@@ -12,8 +12,10 @@ from coffea_iqn import bundle, closure, running
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.validate import _print_verdict
 from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.files.inputs import inspect
-from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.jets.shapes import NAMES
+from coffea_iqn.processors import PairsProcessor, ShapesProcessor
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from coffea_iqn.validation import metrics, report
@@ -23,6 +25,7 @@ from coffea_iqn.validation.comparison import (
     Comparison,
     Effort,
     Validation,
+    compare_particles,
     draw_above,
     draw_copies,
     validate,
@@ -31,9 +34,10 @@ from coffea_iqn.validation.distortions import spoil
 from coffea_iqn.validation.report import sections
 from coffea_iqn.validation.verdict import BY_KEY, CHECKS, judged
 from coffea_iqn.variations import SPOILINGS
-from conftest import CARD, TINY, make_pairs, undrawn
+from conftest import CARD, TINY, make_pairs, open_events, run, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
+OF_FOLDS = {"histograms", "judge_events", "particles", "judge_particles"}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
 
@@ -63,7 +67,7 @@ def shipped_found(pairs):
 
 def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
     lines, left_out = judged(shipped_found.truth, shipped_found.null)
-    assert {line.key for line in lines} == set(BY_KEY) - {"histograms", "judge_events"}  # pairs are no events
+    assert {line.key for line in lines} == set(BY_KEY) - OF_FOLDS  # pairs are no events
     assert [line.key for line in lines if line.passed is False] == []
     assert sum(line.passed is True for line in lines) > 15
     assert not shipped_found.left_out
@@ -317,7 +321,7 @@ def test_the_page_shows_another_model_beside(page):
     assert page.count("the &lt;other&gt;") >= len(CHECKS)
     assert "Measured on another sample or selection than this page: the &lt;other&gt;" in page
     failed = re.findall(r'data-label="the &lt;other&gt;">\s*[^<]*<strong class="fail">fail', page)
-    assert len(failed) == len(CHECKS) - 3  # no histograms, no events, no tails
+    assert len(failed) == len(CHECKS) - len(OF_FOLDS) - 1  # nor tails
 
 
 def test_metrics_are_read_back(shipped_found, tmp_path):
@@ -352,4 +356,84 @@ def test_bad_metrics_are_named(tmp_path, text, message):
 
 def test_checks_have_names_of_their_own_and_a_section(parts):
     assert len(BY_KEY) == len(CHECKS)
-    assert {check.section for check in CHECKS} <= {section.key for section in parts}
+    assert {check.section for check in CHECKS} - {"particles"} <= {section.key for section in parts}
+
+
+OF_PARTICLES = "cms-delphes-ak5-particles"
+
+
+@pytest.fixture(scope="module")
+def folded():
+    """Shapes of gen jets, of true ones, and of two folds, and how long one took."""
+    names = ("wwhad_ak5_particles.root", "qcdhard_ak5_particles.root")
+    sources = {name: [inspect(str(sample_path(name)), collections=["GenJet", "Jet"])] for name in names}
+    with running.open_executor("iterative", status=False) as executor:
+        options = {"collections": ["GenJet", "Jet"], "branches": PARTICLE_BRANCHES, "status": False}
+        return running.run(ShapesProcessor(OF_PARTICLES, seed=1), sources, executor, **options)
+
+
+def compared(*sides):
+    found = Validation(Comparison(), Comparison(), len(sides[0]), True, QUICKER)
+    compare_particles(found, *sides)
+    return found
+
+
+def test_particles_of_the_shipped_bundle_pass(folded):
+    found = compared(*folded)
+    lines, _ = judged(found.truth, found.null)
+    assert {line.key: line.passed for line in lines} == {"particles": True, "judge_particles": True}
+    figures = metrics.metrics(found, ABOUT)["figures"]["truth"]["particles"]
+    assert set(figures["observables"]) == set(NAMES) - {"phi"}
+    assert figures["microseconds"] > 0.0
+    with undrawn():
+        parts = sections(found, title="ww")
+    assert [part.key for part in parts] == ["judges", "particles"]
+    assert len(parts[1].figures) == 1
+    assert f"{len(folded[0]):,} jets" in parts[1].tables[1][0][0]
+
+
+def test_particles_that_are_wrong_are_found_out(folded):
+    gen, true, first, second, spent = folded
+    scale = np.ones(len(NAMES))
+    scale[NAMES.index("multiplicity")] = 1.2
+    found = compared(gen, true, first * scale, second * scale, spent)
+    lines, _ = judged(found.truth, found.null)
+    assert {line.key: (line.passed, line.measurable) for line in lines if line.key != "judge"} == {
+        "particles": (False, True),
+        "judge_particles": (False, True),
+    }
+    assert found.truth.particles.distances["tau21"] == compared(*folded).truth.particles.distances["tau21"]
+    assert found.truth.particles.shifts["multiplicity"].value > 0.2
+
+
+def test_jets_of_particles_are_those_of_the_same_gen_jets_in_any_chunk(folded):
+    instance = ShapesProcessor(OF_PARTICLES, seed=1, pt_min=150.0)
+
+    def process(start, stop):
+        metadata = {"dataset": "wwhad_ak5_particles.root", "entrystart": start}
+        some = {"entry_start": start, "entry_stop": stop, "metadata": metadata}
+        return instance.process(open_events("wwhad_ak5_particles.root", **some))
+
+    whole, parts = (instance.postprocess(of) for of in (process(0, 60), process(25, 60) | process(0, 25)))
+    for one, other, of_all in zip(whole, parts, folded, strict=True):
+        if not isinstance(one, float):
+            np.testing.assert_array_equal(one, other)
+            assert {row.tobytes() for row in one} <= {row.tobytes() for row in of_all}
+    pt, eta, phi = whole[0].T[:3]
+    assert pt.min() > 150.0 * 0.99
+    for reco in whole[1:4]:
+        assert np.hypot(reco[:, 1] - eta, np.remainder(reco[:, 2] - phi + np.pi, 2.0 * np.pi) - np.pi).max() < 0.36
+
+
+def test_a_validation_says_why_it_has_no_particles(tmp_path, capsys):
+    whys = {
+        "wwhad_ak5_particles": "halves: expected 1000 jets, got",
+        "qcd_ak5": "files: expected particles in GenJet",
+    }
+    for name, why in whys.items():
+        options = ["--model", OF_PARTICLES, "--quick", "--max-jets", 900, "--threads", 1, "--output", tmp_path / name]
+        with undrawn():
+            assert run("validate", sample_path(f"{name}.root"), *options) == 0
+        assert f"particles: {why}" in " ".join(capsys.readouterr().out.split())
+    with pytest.raises(ValueError, match="expected a bundle with particles"):
+        ShapesProcessor("cms-delphes-ak5")

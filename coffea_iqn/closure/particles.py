@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.closure.judges import residual_features
-from coffea_iqn.closure.sizes import MASS, Floats, check_enough
+from coffea_iqn.closure.sizes import MASS, Floats, Size, check_enough
 from coffea_iqn.closure.spectra import N_BINS
 
 LEAST_COUNT = 0.5  # in a bin: else one that stays empty on one side would rule all
@@ -31,6 +31,11 @@ class Halves(NamedTuple):
     def ratio(self) -> float:
         """Their ratio on average: 1 where emulated jets are as far from real ones as these from each other."""
         return float(self.real_emulated.mean() / self.real_real.mean())
+
+    @property
+    def size(self) -> Size:
+        """The ratio, with the spread of the null for its uncertainty."""
+        return Size(self.ratio, float(self.real_real.std() / self.real_real.mean()))
 
 
 def of_halves(

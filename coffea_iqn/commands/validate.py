@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -19,18 +19,30 @@ from coffea_iqn.commands.common import SAID, add_file_options, captions, dataset
 from coffea_iqn.commands.options import add_figure_options, checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
+from coffea_iqn.events.names import Names
 from coffea_iqn.files.atomic import whole_folder
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
+from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.plotting import Selection, save_all
-from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor
+from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import metrics, report
-from coffea_iqn.validation.comparison import N_STEPS, QUICK, Effort, compare_events, compare_spectra
+from coffea_iqn.validation.comparison import (
+    N_STEPS,
+    PARTICLES,
+    QUICK,
+    Effort,
+    Validation,
+    compare_events,
+    compare_particles,
+    compare_spectra,
+)
 from coffea_iqn.validation.comparison import validate as validate_pairs
 from coffea_iqn.validation.distortions import spoil
 from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
@@ -103,7 +115,8 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     effort = _effort(arguments)
-    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments) as steps:
+    follows = emulator.particles is not None and not arguments.spoil and _tells_particles(arguments, datasets)
+    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, follows=follows) as steps:
         with open_executor(arguments) as executor:
             steps.begin("reading jets")
             pairs = _pairs(arguments, emulator, datasets, executor, effort)
@@ -112,26 +125,20 @@ def validate(arguments: argparse.Namespace) -> None:
                 radii.check(
                     emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen
                 )
-            hists = []
-            for seed in () if arguments.spoil else (effort.seed, effort.seed + 1):
-                steps.begin(f"folding events, seed {seed}")
-                hists.append(_fold(arguments, datasets, executor, seed))
-            if not arguments.spoil:
-                steps.begin("folding events, for the judge")
-                of_events = EventsProcessor(arguments.model, **_collections(arguments, effort.seed))
-                events = _run(arguments, of_events, datasets, executor)
+            folds = None if arguments.spoil else _folds(arguments, datasets, executor, steps, follows=follows)
         name = Path(arguments.model).name
         if arguments.spoil:
             emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
         names = sorted(datasets)  # in this order the pairs number them
         found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
-        if hists:
-            compare_spectra(found, hists[0], hists[1], list(datasets))
-            steps.begin("judge of whole events")
-            compare_events(found, *events)
-        else:
+        if folds is None:
             left_out = ("histograms of events", "judge of whole events")
             found.left_out |= dict.fromkeys(left_out, "a spoilt model is not folded")
+        else:
+            _compare_folds(found, folds, datasets, steps)
+        if emulator.particles is not None and not follows:
+            of = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
+            found.left_out[PARTICLES] = "a spoilt model is not folded" if arguments.spoil else of
         steps.begin("drawing figures")
         about = metrics.About(
             model=name,
@@ -146,7 +153,7 @@ def validate(arguments: argparse.Namespace) -> None:
         parts = sections(
             found,
             title=about.model,
-            hists=hists[0] if hists else None,
+            hists=None if folds is None else folds.hists[0],
             shown=shown,
             selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
             labels={column.name: column.label for column in emulator.variables.columns},
@@ -210,9 +217,23 @@ def _pairs(
     return pairs
 
 
+def _tells_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> bool:
+    """Whether the files have the particles in gen jets, and those in reco jets."""
+    there = _branches(datasets)
+    return all(
+        any(f"{name}_{OF_JET}" in there for name in names.constituents)
+        for names in (Names.of(dict(arguments.names)), RECO)
+    )
+
+
+def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
+    """Names of branches that the first file has."""
+    return {branch.rsplit("/", 1)[-1] for branch in next(iter(datasets.values()))[0].open().keys()}  # noqa: SIM118
+
+
 def _columns(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> list[str]:
     """The columns that the emulator draws, where the files have all of them."""
-    there = {branch.rsplit("/", 1)[-1] for branch in next(iter(datasets.values()))[0].open().keys()}  # noqa: SIM118
+    there = _branches(datasets)
     names = [column.name for column in emulator.variables.columns]
     return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & there for name in names) else []
 
@@ -229,11 +250,53 @@ def _collections(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
     }
 
 
+class _Folds(NamedTuple):
+    """What folds of the files come to: histograms of two seeds, whole events, and jets of particles or None."""
+
+    hists: tuple[dict[str, Any], dict[str, Any]]
+    events: tuple[Floats, Floats, Floats]
+    particles: tuple[Floats, Floats, Floats, Floats, float] | None
+
+
+def _folds(
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    executor: Any,
+    steps: _Steps,
+    *,
+    follows: bool,
+) -> _Folds:
+    """Fold the files, and the particles in their jets where these are followed."""
+    seed = arguments.seed
+    first, second = (_fold(arguments, datasets, executor, steps, one) for one in (seed, seed + 1))
+    steps.begin("folding events, for the judge")
+    options = _collections(arguments, seed)
+    events = _run(arguments, EventsProcessor(arguments.model, **options), datasets, executor)
+    particles = None
+    if follows:
+        steps.begin("folding particles")
+        of_particles = ShapesProcessor(arguments.model, pt_min=arguments.gen_pt_min, **options)
+        particles = _run(arguments, of_particles, datasets, executor, PARTICLE_BRANCHES)
+    return _Folds((first, second), events, particles)
+
+
 def _fold(
-    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, seed: int
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, steps: _Steps, seed: int
 ) -> dict[str, Any]:
+    """Histograms of the files."""
+    steps.begin(f"folding events, seed {seed}")
     instance = IQNFoldProcessor(arguments.model, **_collections(arguments, seed))
     return dict(_run(arguments, instance, datasets, executor)["hists"])
+
+
+def _compare_folds(found: Validation, folds: _Folds, datasets: Mapping[str, Sequence[Source]], steps: _Steps) -> None:
+    """Add what the folds come to."""
+    compare_spectra(found, *folds.hists, datasets=list(datasets))
+    steps.begin("judge of whole events")
+    compare_events(found, *folds.events)
+    if folds.particles is not None:
+        steps.begin(PARTICLES)
+        compare_particles(found, *folds.particles)
 
 
 def _run(
@@ -279,10 +342,11 @@ def _shown(result: str) -> str:
 class _Steps(Bars):
     """A bar over the parts of the work."""
 
-    def __init__(self, n_datasets: int, arguments: argparse.Namespace) -> None:
+    def __init__(self, n_datasets: int, arguments: argparse.Namespace, *, follows: bool) -> None:
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         super().__init__(*columns, arguments=arguments, at_once=False)
-        self.task = self.progress.add_task("", total=N_READINGS + N_STEPS + n_datasets * (n_datasets > 1) + 1)
+        n_steps = N_READINGS + 2 * follows + N_STEPS + n_datasets * (n_datasets > 1) + 1
+        self.task = self.progress.add_task("", total=n_steps)
         self.begun = 0
 
     def begin(self, name: str) -> None:

@@ -15,6 +15,7 @@ from coffea_iqn.plotting.panels import Shown
 from coffea_iqn.plotting.response import (
     plot_efficiency,
     plot_marginal,
+    plot_observables,
     plot_profile,
     plot_scale_and_resolution,
     plot_tails,
@@ -46,6 +47,7 @@ __all__ = [
     "plot_levels",
     "plot_map",
     "plot_marginal",
+    "plot_observables",
     "plot_profile",
     "plot_response",
     "plot_response_slices",

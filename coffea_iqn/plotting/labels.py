@@ -80,6 +80,18 @@ WRITTEN = (
     Variable("mass", "Jet mass [GeV]", "GeV", "$m^{reco}/m^{gen}$"),
 )
 NAMES = tuple(written.name for written in WRITTEN)
+OBSERVABLES = {
+    "mass": "Jet mass [GeV]",
+    "multiplicity": "Number of particles in jet",
+    "tau21": r"Jet $\tau_2 / \tau_1$",
+    "soft-drop mass": "Soft-drop mass [GeV]",
+    "pTD": r"Jet $p_T^D$",
+    "flow 1": r"Momentum flow, $\Delta R < R/4$",
+    "flow 2": r"Momentum flow, $R/4 < \Delta R < R/2$",
+    "flow 3": r"Momentum flow, $R/2 < \Delta R < 3R/4$",
+    "flow 4": r"Momentum flow, $3R/4 < \Delta R < R$",
+}
+"""What particles say of jets, of `jets.shapes.NAMES`."""
 GEN_PT, ABS_ETA = "Gen $p_T$ [GeV]", r"Gen $|\eta|$"
 
 

@@ -8,6 +8,8 @@ jets. Uncertainties are statistical, and take emulated and true jets as independ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -20,6 +22,7 @@ from coffea_iqn.plotting.labels import (
     MIN_OF_BIN,
     NAMES,
     NOTHING,
+    OBSERVABLES,
     WRITTEN,
     Selection,
     Variable,
@@ -116,6 +119,36 @@ def plot_marginal(
     bottom.set_xlim(edges[0], edges[-1])
     if log_x:
         make_log_x(top, bottom)
+    return finish(figure)
+
+
+@styled
+def plot_observables(
+    found: Mapping[str, Marginal], *, title: str, label: str = "Simulation", truth_label: str = "Truth"
+) -> Shown:
+    """Several observables of emulated and true jets, three in a row, and their χ².
+
+    Parameters
+    ----------
+    found: entries in bins of equal width, by name, of `labels.OBSERVABLES`.
+    title, label, truth_label: as said above.
+    """
+    figure, panels = make_panels(-(-len(found) // 3), 3, grid=True, apart=True)
+    for panel in panels.flat[len(found) :]:
+        panel.remove()
+    header(panels[0, 0], panels[0, -1], title, label)
+    for panel, (name, marginal) in zip(panels.flat, found.items(), strict=False):
+        edges, emulated, truth = (part.astype(np.float64) for part in marginal)
+        levels = {"reco": (emulated, np.sqrt(emulated)), "truth": (truth, np.sqrt(truth))}
+        handles = draw_levels(panel, edges, middles(edges), levels)
+        limit(panel, list(levels.values()), log="mass" in name)
+        panel.set_xlim(edges[0], edges[-1])
+        panel.set_xlabel(OBSERVABLES[name])
+        note(panel, chi2_text(*marginal.agreement), at=(0.96, 0.95), ha="right", fontsize=18)
+    for panel in panels[:, 0]:
+        panel.set_ylabel("Jets")
+    entries = [handles["reco"], handles["truth"]]
+    panels[0, 0].legend(entries, ["Emulated", plain(truth_label)], loc="upper left", fontsize=18)
     return finish(figure)
 
 

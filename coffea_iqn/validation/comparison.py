@@ -30,6 +30,8 @@ from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import COUNT, GEV, SEED
 from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.validation import particles
+from coffea_iqn.validation.particles import OfParticles, compare_shapes
 
 REDRAWS = 100
 N_FOUR = 4  # columns of the four-momentum
@@ -174,8 +176,9 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     return keep
 
 
-WHOLE_EVENTS = "whole events"  # a judge beside those of `closure.JUDGES`
-FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()} | {WHOLE_EVENTS: closure.EVENT_FEATURES}
+WHOLE_EVENTS, PARTICLES = "whole events", "particles"  # judges beside those of `closure.JUDGES`
+FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()}
+FEATURES |= {WHOLE_EVENTS: closure.EVENT_FEATURES, PARTICLES: particles.FEATURES}
 N_STEPS = 16  # that `validate` tells of
 
 Result = TypeVar("Result")
@@ -204,6 +207,7 @@ class Comparison:
     spectra: dict[str, dict[str, Agreement]] = field(default_factory=dict)
     columns: dict[str, Marginal] = field(default_factory=dict)
     column_levels: Floats | None = None
+    particles: OfParticles | None = None
 
 
 @dataclass
@@ -422,13 +426,43 @@ def compare_events(found: Validation, true: Floats, first: Floats, second: Float
     found: where to add it.
     true, first, second: `closure.event_features` of the same events with true jets, and of two folds.
     """
-    rows = np.arange(len(true))
-    if len(rows) > found.effort.max_jets:
-        rows = np.sort(np.random.default_rng(found.effort.seed).choice(rows, found.effort.max_jets, replace=False))
+    rows = _some(len(true), found.effort)
     for into, other in ((found.truth, true), (found.null, second)):
         verdict = found.attempt("judge of whole events", _judge_sides, other[rows], first[rows], found.effort)
         if verdict is not None:
             into.judges[WHOLE_EVENTS] = verdict
+
+
+def compare_particles(
+    found: Validation, gen: Floats, true: Floats, first: Floats, second: Floats, microseconds: float
+) -> None:
+    """Add what particles say of jets, the judge of it, and the nulls of both.
+
+    Parameters
+    ----------
+    found: where to add it.
+    gen, true, first, second: `jets.shapes.shapes` of gen jets, of their true reco jets, and of those of two folds.
+    microseconds: that a gen jet took to fold.
+    """
+    effort, rows = found.effort, _some(len(gen), found.effort)
+    options = {"repeats": effort.wasserstein_repeats, "batches": effort.batches, "seed": effort.seed}
+    gen, first = gen[rows], first[rows]
+    for into, other in ((found.truth, true[rows]), (found.null, second[rows])):
+        into.particles = found.attempt(
+            PARTICLES, compare_shapes, gen, first, other, microseconds=microseconds, **options
+        )
+        sides = particles.features(gen, other), particles.features(gen, first)
+        verdict = found.attempt(f"judge of {PARTICLES}", _judge_sides, *sides, effort)
+        if verdict is not None:
+            into.judges[PARTICLES] = verdict
+
+
+def _some(n: int, effort: Effort) -> Ints:
+    """Rows of all of n, or of as many as are looked at."""
+    rows = np.arange(n)
+    if n > effort.max_jets:
+        rows = np.sort(np.random.default_rng(effort.seed).choice(rows, effort.max_jets, replace=False))
+    return rows
 
 
 def _content(histogram: Any, dataset: str, level: str) -> tuple[Floats, Floats]:

@@ -152,6 +152,14 @@ def figures(found: Comparison) -> dict[str, Any]:
             name: {"chi2": one.agreement.chi2, "ndf": one.agreement.ndf, "levels_chi2_per_ndf": level}
             for (name, one), level in zip(found.columns.items(), levels, strict=True)
         }
+    if found.particles is not None:
+        of, sizes = found.particles, ("frechet", "kernel")
+        out["particles"] = {"jets": of.n_jets, "microseconds": of.microseconds}
+        out["particles"] |= {name: getattr(of, name)._asdict() for name in sizes}
+        out["particles"]["observables"] = {
+            name: {"distance_over_null": size._asdict(), "shift_in_widths": of.shifts[name]._asdict()}
+            for name, size in of.distances.items()
+        }
     if found.spectra:
         out["histograms"] = {
             dataset: {name: {"chi2": one.chi2, "ndf": one.ndf} for name, one in agreements.items()}

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from coffea_iqn import closure
 from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Size
-from coffea_iqn.validation.comparison import WHOLE_EVENTS, Comparison
+from coffea_iqn.validation.comparison import PARTICLES, WHOLE_EVENTS, Comparison
 
 
 class Line(NamedTuple):
@@ -191,6 +191,10 @@ def _efficiency(found: Comparison) -> Size | None:
     return None if found.efficiency is None else closure.efficiency_deviation(found.efficiency)
 
 
+def _particles(found: Comparison) -> Size | None:
+    return None if found.particles is None else _worst(found.particles.distances.values())
+
+
 def _histograms(found: Comparison) -> Size | None:
     """The worst χ²/ndf, with the spread that χ² has by itself."""
     agreements = [one for histograms in found.spectra.values() for one in histograms.values()]
@@ -339,6 +343,16 @@ CHECKS = (
         perfect=0.5,
     ),
     Check(
+        "judge_particles",
+        "Judge, particles",
+        "on what the particles in jets say of them, given those of the gen jet, the AUC is {}",
+        0.52,
+        False,
+        "judges",
+        _judge(PARTICLES),
+        perfect=0.5,
+    ),
+    Check(
         "weights",
         "Tails of the judge's weights",
         "{} of the emulated jets have a density ratio beyond a factor of two, by that judge",
@@ -401,6 +415,16 @@ CHECKS = (
         False,
         "events",
         _efficiency,
+    ),
+    Check(
+        "particles",
+        "Particles in jets",
+        "an observable of particles is {} times as far from the true ones as these from each other (the worst of them)",
+        2.0,
+        False,
+        "particles",
+        _particles,
+        perfect=1.0,
     ),
     Check(
         "histograms",

@@ -53,7 +53,20 @@ MIN_ENTRIES = 30  # effective entries that a quantile needs
 MIN_OF_NUMBER = 9  # those of a bin of whole numbers
 MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # those of a slice of the response, and of a bin there
 _LEVELS = ("gen", "reco", "truth")
-_JETS = ("pt", "eta", "phi", "mass")  # one entry a jet; the other spectra have one an event, or one an object
+# one entry a jet; the other spectra have one an event, or one an object
+_JETS = (
+    "pt",
+    "eta",
+    "phi",
+    "mass",
+    "nconst",
+    "ptd",
+    "width",
+    "tau21",
+    "tau32",
+    "msoftdrop",
+    *(f"flow{k}" for k in range(1, 5)),
+)
 _NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables that no jet is part of
 
 

@@ -201,7 +201,7 @@ def test_tracks_are_those_of_particles(ww):
     assert 0.02 < turned.mean() < 0.2  # those that began away from the beam
     assert not (made.particles.code[track] == 22).any()
     model = bundle.load(MODEL).particles
-    for code, least in zip((22, 130), model.least, strict=True):
+    for code, (least, _) in zip((22, 130), model.least, strict=True):
         left = (made.particles.code == code) & ~track
         energy = made.particles.values[left, 0] * np.cosh(made.particles.values[left, 1])
         # what enters is not held to it, and rare

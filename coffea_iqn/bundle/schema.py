@@ -209,10 +209,11 @@ def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
     for name in described:
         known = LAWS[name]
         laws[name] = law_of(f"particles.{name}", described[name], arrays, known.inputs, known.targets, asks=known.asks)
-    least = tuple(number("particles least", one, above=0.0) for one in content["least"])
-    expect(len(least) == len(CELLS), f"particles: expected the least energy in {len(CELLS)} calorimeters, got {least}")
+    least = tuple(tuple(number("particles least", end, above=0.0) for end in one) for one in content["least"])
+    fits = [len(one) for one in least] == [2] * len(CELLS)
+    expect(fits, f"particles: expected two least energies in {len(CELLS)} calorimeters, got {least}")
     radius = number("particles radius", content["radius"], above=0.0)
-    return Particles(laws, (least[0], least[1]), radius, variables.scale)
+    return Particles(laws, tuple((one[0], one[1]) for one in least), radius, variables.scale)
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:

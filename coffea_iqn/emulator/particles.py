@@ -45,6 +45,7 @@ from coffea_iqn.particles.columns import (
     charged_columns,
     decays_of,
     jet_columns,
+    least_left,
     left_of,
     left_targets,
     rounds,
@@ -134,13 +135,13 @@ class Particles:
         in another cell nearby, with the way there in widths of the cell; what enters, a
         law of each kind, with log pt, ΔR to the jet's axis, and the angle around it; and, where it is known, "b-tag",
         whose number is 1 for a jet with one.
-    least: least energy [GeV] of what is left in a cell, by calorimeter.
+    least: least energy [GeV] of what is left in a cell, and that in roots of the energy of the cell, by calorimeter.
     radius: of the jets.
     scale: key of `features.SCALES`, what the detector does to jets.
     """
 
     laws: Mapping[str, Law]
-    least: tuple[float, float]
+    least: tuple[tuple[float, float], ...]
     radius: float
     scale: str
 
@@ -292,8 +293,9 @@ class Particles:
             law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
             rows = rows[law.draw_numbers(columns[rows], tau[rows, 0], compiled=compiled) > 0]
             there, level = columns[rows], np.ascontiguousarray(tau[rows, 1:2])
-            drawn = law.draw(there, level, least=left_targets(there, self.least[which]), compiled=compiled)
-            energy = np.maximum(left_of(there, drawn[:, 0]), self.least[which])  # rounding
+            least = least_left(there, self.least[which])
+            drawn = law.draw(there, level, least=left_targets(there, least), compiled=compiled)
+            energy = np.maximum(left_of(there, drawn[:, 0]), least)  # rounding
             # a calorimeter says in which cell a particle was, and nothing more
             where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
             law = self.laws[SHIFTED[which]]

@@ -486,6 +486,12 @@ def left_targets(columns: Singles, energy: Floats | float) -> Doubles:
     return np.asarray(np.where(x < 0.0, -1.0, 1.0) * logs(size + np.sqrt(size * size + 1.0)))
 
 
+def least_left(columns: Singles, least: tuple[float, float]) -> Doubles:
+    """The least energy [GeV] of what is left in cells, (K,): of any, and in roots of all there is."""
+    _, root = _excess(columns)
+    return np.maximum(least[0], least[1] * root)
+
+
 def _excess(columns: Singles) -> tuple[Doubles, Doubles]:
     """Of cells, (K,) both: what tracks leave over, and the root of all there is, from their `cell_columns`."""
     root = np.sqrt(exps(columns[:, 4].astype(np.float64)) - SOFT + DEVIATION)

@@ -11,12 +11,13 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.double import exp, log, wrapped
+from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER, Hits
 from coffea_iqn.particles.columns import DISPLACED, FOUND, LOST
 
 SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
 ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
+MOST = 6.0  # roots of the energy [GeV] of a cell: of so much more than there is, what is left is of something else
 SAME = 3e-4  # angles of a track and its particle differ by what files round
 TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
 RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
@@ -61,25 +62,17 @@ def origins_of(particles: Constituents, track_code: Ints, hits: Hits, reco: Cons
     """
     status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
     left, used = np.full(len(hits.jet), -1), np.zeros(len(reco.code), dtype=np.int64)
+    kind = kinds_of(reco.code)
     _trace(
-        particles.values,
-        particles.counts,
-        track_code,
-        reco.values,
-        reco.code,
-        reco.counts,
-        hits.counts,
-        hits.calorimeter,
-        hits.low,
-        hits.width,
-        kinds_of(reco.code),
-        status,
-        track,
-        left,
-        used,
+        particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, kind, status, track, used
     )
+    expected = np.zeros(len(left))
+    others = np.flatnonzero((hits.cell >= 0) & ((track_code == 0) | (status == LOST)))
+    np.add.at(expected, hits.cell[others], hits.energy[others])
+    energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
+    _leave(hits, expected, reco.values, energy, reco.counts, kind, left, used)
     first_left = left >= 0
-    _shift(particles.counts, hits, track_code, status, reco.values, reco.counts, kinds_of(reco.code), left, used)
+    _shift(hits, expected, reco.values, energy, reco.counts, kind, left, used)
     return Origins(status, track, left, (left >= 0) & ~first_left, np.flatnonzero(used == 0))
 
 
@@ -91,19 +84,15 @@ def _trace(
     reco: Doubles,
     code: Ints,
     reco_counts: Ints,
-    n_cells: Ints,
-    calorimeter: Ints,
-    low: Doubles,
-    width: Doubles,
     kind: Ints,
     status: Ints,
     track: Ints,
-    left: Ints,
     used: Ints,
 ) -> None:
-    first = first_reco = first_cell = 0
+    """The tracks of charged particles, first those of the same direction."""
+    first = first_reco = 0
     for j in range(len(gen_counts)):
-        stop, stop_reco, stop_cell = first + gen_counts[j], first_reco + reco_counts[j], first_cell + n_cells[j]
+        stop, stop_reco = first + gen_counts[j], first_reco + reco_counts[j]
         for turned in range(2):
             reach = TURNED if turned else SAME
             for r in range(first_reco, stop_reco):
@@ -121,49 +110,60 @@ def _trace(
                         best, least = i, off
                 if best >= 0:
                     status[best], track[best], used[r] = DISPLACED if turned else FOUND, r, 1
+        first, first_reco = stop, stop_reco
+
+
+@kernel
+def _leave(
+    hits: Hits,
+    expected: Doubles,
+    reco: Doubles,
+    energy: Doubles,
+    reco_counts: Ints,
+    kind: Ints,
+    left: Ints,
+    used: Ints,
+) -> None:
+    """What is left in the cell that it lies in, unless that is far more than there is."""
+    first_reco = first_cell = 0
+    for j in range(len(reco_counts)):
+        stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]
         for r in range(first_reco, stop_reco):
-            if used[r] or kind[r] == TRACK:
+            if kind[r] == TRACK:
                 continue
             best, least = -1, SAME
             for c in range(first_cell, stop_cell):
-                if left[c] >= 0 or (calorimeter[c] == CRYSTAL) != (kind[r] == RECO_PHOTON):
+                if left[c] >= 0 or (hits.calorimeter[c] == CRYSTAL) != (kind[r] == RECO_PHOTON):
                     continue
-                d_eta = abs(reco[r, ETA] - low[c, 0] - 0.5 * width[c, 0]) - 0.5 * width[c, 0]
-                d_phi = abs(wrapped(reco[r, PHI] - low[c, 1] - 0.5 * width[c, 1])) - 0.5 * width[c, 1]
+                d_eta = abs(reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]) - 0.5 * hits.width[c, 0]
+                d_phi = abs(wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])) - 0.5 * hits.width[c, 1]
                 off = max(d_eta, d_phi)
-                if off < least:
+                if off < least and energy[r] < expected[c] + MOST * math.sqrt(expected[c] + 1.0):
                     best, least = c, off
             if best >= 0:
                 left[best], used[r] = r, 1
-        first, first_reco, first_cell = stop, stop_reco, stop_cell
+        first_reco, first_cell = stop_reco, stop_cell
 
 
 @kernel
 def _shift(
-    gen_counts: Ints,
     hits: Hits,
-    track_code: Ints,
-    status: Ints,
+    expected: Doubles,
     reco: Doubles,
+    energy: Doubles,
     reco_counts: Ints,
     kind: Ints,
     left: Ints,
     used: Ints,
 ) -> None:
     """What is left and in no cell goes to one nearby where nothing is left, and should be, of about its energy."""
-    expected = np.zeros(len(left))
-    for i in range(len(status)):
-        if hits.cell[i] >= 0 and (track_code[i] == 0 or status[i] == LOST):
-            expected[hits.cell[i]] += hits.energy[i]
     first_reco = first_cell = 0
-    for j in range(len(gen_counts)):
+    for j in range(len(reco_counts)):
         stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]
         for r in range(first_reco, stop_reco):
             if used[r] or kind[r] == TRACK:
                 continue
             which = CRYSTAL if kind[r] == RECO_PHOTON else TOWER
-            grown = exp(reco[r, ETA])
-            energy = 0.5 * reco[r, PT] * (grown + 1.0 / grown)
             best, least = -1, 1.0
             for c in range(first_cell, stop_cell):
                 if left[c] >= 0 or hits.calorimeter[c] != which or expected[c] <= 0.0:
@@ -171,7 +171,7 @@ def _shift(
                 d_eta = reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]
                 d_phi = wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])
                 apart = math.sqrt(d_eta * d_eta + d_phi * d_phi) / SHIFT[which]
-                off = max(apart, abs(log(energy / expected[c])) / ALIKE[which])
+                off = max(apart, abs(log(energy[r] / expected[c])) / ALIKE[which])
                 if off < least:
                     best, least = c, off
             if best >= 0:

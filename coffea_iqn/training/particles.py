@@ -38,6 +38,7 @@ from coffea_iqn.particles.columns import (
     charged_columns,
     decays_of,
     jet_columns,
+    least_left,
     left_of,
     left_targets,
     rounds,
@@ -58,6 +59,7 @@ TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are the
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
 SIZES = {TRACK: (32, 32), MOMENTUM: (40, 40), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
 SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
+HARDLY = 1e-3  # so few of what is left in cells are below its least: cells that are not where they seem
 BATCH = 2  # batches of so many times what a recipe says: particles are many
 
 
@@ -249,7 +251,7 @@ def with_particles(
     owner = str(emulator.card.get("hash"))
     course = Course.begin(settings, phases, all_of_it, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
-    least = [0.0] * len(CELLS)
+    least = [(0.0, 0.0)] * len(CELLS)
     for name, of_law in sample.laws.items():
         if len(of_law.source) < RARE:
             msg = f"particles: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
@@ -257,9 +259,7 @@ def with_particles(
         prepared, bounds = of_law, _bounds(of_law.targets)
         for which, cell in CELLS.items():
             if name == cell:
-                columns = of_law.columns[of_law.source]
-                least[which] = float((1.0 - ROUND) * left_of(columns, of_law.targets[:, 0]).min())
-                prepared = of_law._replace(least=left_targets(columns, least[which]))
+                prepared, least[which] = _with_least(of_law)
                 bounds[0, 0] = min(bounds[0, 0], prepared.least.min())
         if name in ENTERED:
             bounds[0, 1] = 0.0
@@ -269,9 +269,23 @@ def with_particles(
         laws[name], _ = learn_law(
             name, learn, check, schedule, course, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
         )
-    model = Particles(laws, (least[0], least[1]), sample.radius, emulator.variables.scale)
+    model = Particles(laws, tuple(least), sample.radius, emulator.variables.scale)
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
     return course.extended(emulator, settings, {"particles": n_of, "jets": sample.n_jets}, particles=model)
+
+
+def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:
+    """What is left in cells, but what is hardly so, and the least of it as of `Particles.least`.
+
+    Detectors ask of what is left that it is significant: more than so many roots of the energy of the cell.
+    """
+    columns, targets = sample.columns[sample.source], sample.targets[:, 0]
+    energy = left_of(columns, targets)
+    roots = energy / least_left(columns, (0.0, 1.0))
+    least = float((1.0 - ROUND) * energy.min()), float(np.quantile(roots, HARDLY))
+    kept = roots >= least[1]
+    edge = left_targets(columns[kept], least_left(columns[kept], least))
+    return sample._replace(source=sample.source[kept], targets=sample.targets[kept], least=edge), least
 
 
 def _bounds(targets: Floats) -> Doubles:

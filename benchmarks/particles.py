@@ -272,7 +272,7 @@ def picture(true: Constituents, emulated: dict[str, Constituents], path: Path, t
         panel.set(xlabel=label, xlim=(low, high))
         if name.startswith("flow"):
             panel.set_yscale("log")
-        panel.legend(fontsize=18)
+    panels[1, 0].legend(fontsize=20)
     for panel in panels[:, 0]:
         panel.set_ylabel("Jets")
     header(panels[0, 0], panels[0, -1], title, "simulation", 13)

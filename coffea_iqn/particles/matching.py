@@ -17,7 +17,9 @@ from coffea_iqn.particles.columns import DISPLACED, FOUND, LOST
 
 SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
 ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
-MOST = 6.0  # roots of the energy [GeV] of a cell: of so much more than there is, what is left is of something else
+MOST = (
+    8.0  # roots of a cell's energy [GeV]: of so much more than should be left in it, what is left is of something else
+)
 SAME = 3e-4  # angles of a track and its particle differ by what files round
 TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
 RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
@@ -70,7 +72,10 @@ def origins_of(particles: Constituents, track_code: Ints, hits: Hits, reco: Cons
     others = np.flatnonzero((hits.cell >= 0) & ((track_code == 0) | (status == LOST)))
     np.add.at(expected, hits.cell[others], hits.energy[others])
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
-    _leave(hits, expected, reco.values, energy, reco.counts, kind, left, used)
+    every = np.zeros(len(left))
+    np.add.at(every, hits.cell[hits.cell >= 0], hits.energy[hits.cell >= 0])
+    limit = expected + MOST * np.sqrt(every + 1.0)
+    _leave(hits, limit, reco.values, energy, reco.counts, kind, left, used)
     first_left = left >= 0
     _shift(hits, expected, reco.values, energy, reco.counts, kind, left, used)
     return Origins(status, track, left, (left >= 0) & ~first_left, np.flatnonzero(used == 0))
@@ -116,7 +121,7 @@ def _trace(
 @kernel
 def _leave(
     hits: Hits,
-    expected: Doubles,
+    limit: Doubles,
     reco: Doubles,
     energy: Doubles,
     reco_counts: Ints,
@@ -138,7 +143,7 @@ def _leave(
                 d_eta = abs(reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]) - 0.5 * hits.width[c, 0]
                 d_phi = abs(wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])) - 0.5 * hits.width[c, 1]
                 off = max(d_eta, d_phi)
-                if off < least and energy[r] < expected[c] + MOST * math.sqrt(expected[c] + 1.0):
+                if off < least and energy[r] < limit[c]:
                     best, least = c, off
             if best >= 0:
                 left[best], used[r] = r, 1

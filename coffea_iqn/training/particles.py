@@ -59,7 +59,7 @@ TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are the
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
 SIZES = {TRACK: (32, 32), MOMENTUM: (40, 40), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
 SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
-HARDLY = 1e-3  # so few of what is left in cells are below its least: cells that are not where they seem
+HARDLY = 1e-2  # so few of what is left in cells are below its least: cells that are not where they seem
 BATCH = 2  # batches of so many times what a recipe says: particles are many
 
 

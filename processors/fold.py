@@ -131,10 +131,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.skim = skim
         self.objects = objects
         self.particles = particles
+        expect(not (objects and particles), "objects: expected False with particles, which make jets alone, got True")
         if objects:
             check_whole(self.folder, replicas=replicas)
         if particles:
-            expect(not objects, "objects: expected False with particles, which make jets alone, got True")
             check_particles(self.folder)
         of_others = [asked for asked in self.folder.variations if asked.of != JETS]
         if skim is not None and of_others:

@@ -15,6 +15,7 @@ from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
 from scipy.stats import wasserstein_distance
 
 from coffea_iqn import ConstituentFolder, bundle
+from coffea_iqn.bundle.schema import assemble, weights_of
 from coffea_iqn.closure import of_halves
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TRACK, around, relative_to
@@ -64,7 +65,7 @@ def decay(mass, momentum, one, other, angle=1.0):
 
 @pytest.fixture(scope="module", params=SAMPLES)
 def events(request):
-    return open_events(request.param, entry_stop=250, metadata={"dataset": request.param})
+    return open_events(request.param, metadata={"dataset": request.param})
 
 
 @pytest.fixture(scope="module")
@@ -316,7 +317,8 @@ def test_training_finds_what_there_is_to_learn(sample):
 
 def test_a_bundle_learns_particles(tmp_path):
     output = tmp_path / "learnt"
-    command = ["train", sample_path(SAMPLES[0]), "--radius", "0.5", "--gen-pt-min", "130", "--quiet"]
+    files = [f"{name}={sample_path(name)}" for name in SAMPLES]
+    command = ["train", *files, "--radius", "0.5", "--gen-pt-min", "110", "--quiet"]
     options = ["--extend", "cms-delphes-ak5", "--particles", "--steps", "20", "--check-every", "10"]
     assert run(*command, *options, "--output", output) == 0
     made, base = bundle.load(output), bundle.load("cms-delphes-ak5")
@@ -340,8 +342,10 @@ def test_a_bundle_of_particles_is_checked(tmp_path):
     content = json.loads(card.read_text())
     del content["particles"]["laws"]["momentum"]
     card.write_text(json.dumps(content))
-    with pytest.raises(bundle.BundleError, match=r"particles: expected laws of .*momentum"):
+    with pytest.raises(bundle.BundleError, match="its files are damaged or were edited"):
         bundle.load(tmp_path / "spoilt")
+    with pytest.raises(ValueError, match=r"particles: expected laws of .*momentum"):
+        assemble(content, weights_of(bundle.load(MODEL)))
 
 
 def test_what_cannot_be_followed_is_an_error(ww, capsys, tmp_path):

@@ -48,6 +48,7 @@ from coffea_iqn.particles.columns import (
     least_left,
     left_of,
     left_targets,
+    most_left,
     rounds,
     tag_columns,
     track_columns,
@@ -295,7 +296,7 @@ class Particles:
             there, level = columns[rows], np.ascontiguousarray(tau[rows, 1:2])
             least = least_left(there, self.least[which])
             drawn = law.draw(there, level, least=left_targets(there, least), compiled=compiled)
-            energy = np.maximum(left_of(there, drawn[:, 0]), least)  # rounding
+            energy = np.maximum(np.minimum(left_of(there, drawn[:, 0]), most_left(there)), least)
             # a calorimeter says in which cell a particle was, and nothing more
             where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
             law = self.laws[SHIFTED[which]]

@@ -49,6 +49,9 @@ FAR_OFF = 7.0  # widths from which a mass is another one
 CANDIDATE, SURE = 0.15, 0.5  # nearness from which two are looked at as from one, and are taken for it
 NEAR = slice(10, 13)  # columns of `charged_columns`: how near a mass is to those
 SOFT = 0.1  # GeV: energies are told apart down to this
+MOST = (
+    8.0  # roots of a cell's energy [GeV]: of so much more than should be left in it, what is left is of something else
+)
 DEVIATION = 1.0  # GeV: excesses count in roots of energies from this on
 
 
@@ -490,6 +493,14 @@ def least_left(columns: Singles, least: tuple[float, float]) -> Doubles:
     """The least energy [GeV] of what is left in cells, (K,): of any, and in roots of all there is."""
     _, root = _excess(columns)
     return np.maximum(least[0], least[1] * root)
+
+
+def most_left(columns: Singles) -> Doubles:
+    """The greatest energy [GeV] of what is left in cells, (K,): more is of something else (`matching.origins_of`)."""
+    _, root = _excess(columns)
+    every = exps(columns[:, 4].astype(np.float64))
+    parts = [every * exps(columns[:, k].astype(np.float64)) for k in (5, 6, 14)]  # neutral, lost and gone
+    return np.asarray(parts[0] + parts[1] + parts[2] + MOST * root)
 
 
 def _excess(columns: Singles) -> tuple[Doubles, Doubles]:

@@ -13,13 +13,10 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER, Hits
-from coffea_iqn.particles.columns import DISPLACED, FOUND, LOST
+from coffea_iqn.particles.columns import DEVIATION, DISPLACED, FOUND, LOST, MOST
 
 SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
 ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
-MOST = (
-    8.0  # roots of a cell's energy [GeV]: of so much more than should be left in it, what is left is of something else
-)
 SAME = 3e-4  # angles of a track and its particle differ by what files round
 TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
 RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
@@ -74,7 +71,7 @@ def origins_of(particles: Constituents, track_code: Ints, hits: Hits, reco: Cons
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
     every = np.zeros(len(left))
     np.add.at(every, hits.cell[hits.cell >= 0], hits.energy[hits.cell >= 0])
-    limit = expected + MOST * np.sqrt(every + 1.0)
+    limit = expected + MOST * np.sqrt(every + DEVIATION)
     _leave(hits, limit, reco.values, energy, reco.counts, kind, left, used)
     first_left = left >= 0
     _shift(hits, expected, reco.values, energy, reco.counts, kind, left, used)

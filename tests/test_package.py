@@ -188,6 +188,8 @@ def test_public_names():
         "IQNFoldProcessor",
         "ObjectsProcessor",
         "PairsProcessor",
+        "ParticlesProcessor",
+        "ShapesProcessor",
     ]
 
 

@@ -12,7 +12,8 @@ of emulated and true jets over that of true jets from each other (`closure.of_ha
 jets above 200 GeV at reco level; Kullback-Leibler divergences over theirs; the Fréchet and the kernel distance of the
 observables but for η and φ; and the areas under the curve of boosted trees and of a network over all particles, both
 told of the gen jet, beside those of two emulations of the same gen jets, the null. The last area is that of trees on
-the four-momenta of reco jets, after the detector's scale, and residuals, by which a bundle of jets alone is judged too.
+the four-momenta of reco jets, after the detector's scale and rounded as those in the files are, and residuals, by which
+a bundle of jets alone is judged too.
 """
 
 from __future__ import annotations
@@ -76,6 +77,7 @@ PANELS = {
 }
 
 OF_JETS = "trees on four-momenta, area"
+ANGLE_BITS, PT_BITS, MASS_BITS = 13, 12, 17  # of numbers of jets in the files
 DIVERGENCES = ("mass", "pt", "energy", "eta", "phi")
 WIDTH, SHARE, EPOCHS, BATCH = 64, 30.0, 20, 128  # of the network over particles, whose sums are of about so many
 
@@ -197,10 +199,20 @@ def area_of_jets(model: str, pairs: Pairs) -> tuple[float, float]:
     return judged_by_trees(pairs.jets, *drawn)
 
 
+def stored(jets: Floats) -> Floats:
+    """Jets as these files round them, which trees would find in hard ones: angles to 2^-13, pt and mass in bits."""
+    rounded = jets.astype(np.float64)
+    rounded[:, ETA:MASS] = np.rint(rounded[:, ETA:MASS] * 2.0**ANGLE_BITS) / 2.0**ANGLE_BITS
+    for column, bits in ((PT, PT_BITS), (MASS, MASS_BITS)):
+        mantissa, exponent = np.frexp(rounded[:, column])
+        rounded[:, column] = np.ldexp(np.rint(mantissa * 2.0**bits) / 2.0**bits, exponent)
+    return rounded
+
+
 def judged_by_trees(pairs: tuple[Floats, Floats], first: Floats, second: Floats) -> tuple[float, float]:
     """The area of trees on four-momenta and residuals, and its null, of the gen jets that have a reco jet in both."""
     there = (first[:, PT] > 0.0) & (second[:, PT] > 0.0)
-    gen, *reco = (jets[there].astype(np.float64) for jets in (*pairs, first, second))
+    gen, *reco = (jets[there].astype(np.float64) for jets in (*pairs, stored(first), stored(second)))
     true, *drawn = (residual_features(gen, jets) for jets in reco)
     return judge(true, drawn[0]).auc, judge(drawn[1], drawn[0]).auc
 

@@ -21,7 +21,7 @@ SAMPLES = {
     "ttbar_ak4_genonly.root": (0, "ttbar_valid.root", 2000, ("GenJet",)),
     "qcd_ak4_full.root": (2, "qcd_valid.root", 2500, ("GenJet", "Jet")),
     "wwhad_ak5_particles.root": (3, "wwhad_valid.root", 600, ("GenJet", "Jet", "GenJetCands", "PFCands")),
-    "qcdhard_ak5_particles.root": (3, "qcdhard_test.root", 400, ("GenJet", "Jet", "GenJetCands", "PFCands")),
+    "qcdhard_ak5_particles.root": (3, "qcdhard_test.root", 500, ("GenJet", "Jet", "GenJetCands", "PFCands")),
     "ttbar_ak4_full.root": (2, "ttbar_valid.root", 1500, ("GenJet", "Jet", *OBJECTS)),
     "dilepton_ak4_full.root": (2, "wzjets_valid.root", 5000, ("GenJet", "Jet", *OBJECTS)),
     "wzjets_ak4_full.root": (2, "wzjets_valid.root", 1500, ("GenJet", "Jet", "GenDressedLepton", "GenIsolatedPhoton")),

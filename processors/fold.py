@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
+import numpy.typing as npt
 from coffea import processor
 
 from coffea_iqn import __version__, bundle
@@ -298,14 +299,24 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
 def _candidates(made: list[Reconstructed]) -> dict[str, ak.Array]:
     """What a skim has of the particles in jets, by branch, in the layout of PFNano."""
-    tables = [(candidates(one), counts_of(one)) for one in made]
-    k, counts = len(tables), np.stack([of for _, of in tables], axis=1).ravel()
-    event = np.concatenate([np.repeat(np.arange(len(of)) * k + i, of) for i, (_, of) in enumerate(tables)])
+    particles, counts = _interleaved([candidates(one) for one in made], [counts_of(one) for one in made])
+    of_jets = [{"nConstituents": one.particles.counts.astype(np.int32)} for one in made]
+    jets, n_jets = _interleaved(of_jets, [one.jets.counts for one in made])
+    flat = {f"PFCands_{name}": field for name, field in particles.items()}
+    flat |= {"JetPFCands_jetIdx": particles["jetIdx"], "JetPFCands_pFCandsIdx": places(counts).astype(np.int32)}
+    columns = {name: ak.unflatten(field, counts) for name, field in flat.items()}
+    return columns | {f"Jet_{name}": ak.unflatten(field, n_jets) for name, field in jets.items()}
+
+
+def _interleaved(
+    fields: Sequence[Mapping[str, npt.NDArray[Any]]], counts: Sequence[Ints]
+) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
+    """Fields of several replicas of the same events, of each event those of the first replica, then of the next."""
+    k = len(fields)
+    event = np.concatenate([np.repeat(np.arange(len(n)) * k + i, n) for i, n in enumerate(counts)])
     order = np.argsort(event, kind="stable")
-    fields = {name: np.concatenate([of[name] for of, _ in tables])[order] for name in tables[0][0]}
-    of_jets = {"JetPFCands_jetIdx": fields["jetIdx"], "JetPFCands_pFCandsIdx": places(counts).astype(np.int32)}
-    flat = {f"PFCands_{name}": field for name, field in fields.items()} | of_jets
-    return {name: ak.unflatten(field, counts) for name, field in flat.items()}
+    joined = {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}
+    return joined, np.stack(counts, axis=1).ravel()
 
 
 def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:

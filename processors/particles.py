@@ -3,24 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 from coffea import processor
 
-from coffea_iqn.emulator.particles import TAG
+from coffea_iqn.emulator.particles import (
+    CELLS,
+    DECAY,
+    DIRECTION,
+    ENTERED,
+    MOMENTUM,
+    SHIFTED,
+    TAG,
+    TRACK,
+    relative_to,
+)
 from coffea_iqn.events.collections import flatten_jets, gen_events
-from coffea_iqn.events.constituents import RECO, constituents_of
+from coffea_iqn.events.constituents import B_TAG, RECO, constituents_of
 from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.events.names import Names
-from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
+from coffea_iqn.jets.matching import nearest
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
+from coffea_iqn.particles.calorimeter import PHOTON
+from coffea_iqn.particles.columns import (
+    DISPLACED,
+    LOST,
+    Incoming,
+    Shared,
+    both_lost,
+    cell_columns,
+    charged_columns,
+    decays_of,
+    jet_columns,
+    left_targets,
+    rounds,
+    tag_columns,
+    track_columns,
+    with_mates,
+)
+from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
 from coffea_iqn.processors.fold import match_tables
 from coffea_iqn.processors.pairs import lots
-from coffea_iqn.training.pairs import ParticlesSample
-from coffea_iqn.training.particles import samples_of, tag_sample
+from coffea_iqn.training.pairs import LawSample, ParticlesSample
 
-B_TAG = ("btag", "BTag")  # what files call it
+RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
+TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are there; so many say whether they are
 
 
 class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -86,3 +118,160 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
             laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
             chunks.append(chunk._replace(laws=laws))
         return ParticlesSample.joined(chunks)
+
+
+def samples_of(
+    particles: Constituents,
+    jets: JetTable,
+    reco_particles: Constituents,
+    reco: JetTable,
+    pairs: tuple[Ints, Ints],
+    lot: Floats,
+    radius: float,
+) -> dict[str, LawSample]:
+    """What the laws of particles are learnt from, but for the b-tag.
+
+    Only what lies well within a reco jet says whether a particle was reconstructed: what is at its rim may be in
+    another jet, or in none, and so may a whole prong.
+
+    Parameters
+    ----------
+    particles, jets: gen jets of events, all of them.
+    reco_particles, reco: likewise reco jets.
+    pairs: rows of gen jets to learn from, and of the reco jet of each.
+    lot: of each pair, as of `pairs.JetPairs`, (N,).
+    radius: of the jets.
+    """
+    of_x, of_y = pairs
+    axes, in_reco = reco.values[of_y].astype(np.float64), reco_particles.rows(of_y)
+    incoming = Incoming.of(particles.rows(of_x), jets.values[of_x])
+    jet, values = incoming.particles.jet, incoming.particles.values
+    origins = origins_of(incoming.particles, incoming.track_codes(), incoming.hits, in_reco)
+    inside = _distance(values[:, ETA], values[:, PHI], axes[jet]) < radius - RIM
+    pair = _Pairs(incoming, in_reco, origins, axes, lot, inside, origins.status != LOST, radius)
+    charged, mate = charged_columns(incoming)
+    made, measured = _of_tracks(pair, charged, mate), np.ones(len(values), dtype=bool)
+    made[DECAY], of_decay = _of_decays(pair, measured)
+    gone = both_lost(charged, mate, pair.has_track) | ~measured
+    away = of_decay | (origins.status == DISPLACED)
+    made[MOMENTUM], shared = _of_momenta(pair, charged, gone, away)
+    made |= _of_cells(pair, gone, shared)
+    # what is nearer to another gen jet is more likely of that
+    own = in_reco.jet
+    nearest_jet, _ = nearest(in_reco.values, jets.event[of_x][own], jets.values.astype(np.float64), jets.counts)
+    entered = origins.entered[nearest_jet[origins.entered] == of_x[own[origins.entered]]]
+    of_jets, kind = jet_columns(incoming), kinds_of(in_reco.code)
+    for k, name in enumerate(ENTERED):
+        mine = entered[kind[entered] == k]
+        made[name] = law_sample(of_jets, lot, own[mine], relative_to(in_reco.values[mine], incoming.jets[own[mine]]))
+    return made
+
+
+class _Pairs(NamedTuple):
+    """Gen jets with the reco jet of each.
+
+    Attributes
+    ----------
+    incoming: particles of the gen jets.
+    reco: particles of the reco jets.
+    origins: which of these come from which of those.
+    axes: of the reco jets, (N, 4).
+    lot: of each pair, (N,).
+    inside: which particles lie well within the reco jet, (M,).
+    has_track: which have a track, (M,).
+    radius: of the jets.
+    """
+
+    incoming: Incoming
+    reco: Constituents
+    origins: Origins
+    axes: Doubles
+    lot: Floats
+    inside: Bools
+    has_track: Bools
+    radius: float
+
+
+def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSample]:
+    """Which particles have a track, and how those turn that do."""
+    incoming, status, lot = pair.incoming, pair.origins.status, pair.lot[pair.incoming.particles.jet]
+    rows = np.flatnonzero((incoming.charge != 0) & pair.inside)
+    source = np.repeat(np.arange(len(rows)), status[rows])  # the number of a law is the status
+    turned = rows[status[rows] == DISPLACED]
+    before, after = incoming.particles.values[turned, PHI], pair.reco.values[pair.origins.track[turned], PHI]
+    turn = wrap_phi(after - before) * incoming.charge[turned]
+    return {
+        TRACK: law_sample(with_mates(charged, rows, mate, status), lot[rows], source),
+        DIRECTION: law_sample(charged[turned], lot[turned], np.arange(len(turned)), turn[:, None]),
+    }
+
+
+def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
+    """Which neutral decays were measured, and of which there are, (M,); measured becomes false for those of others."""
+    incoming, hits = pair.incoming, pair.incoming.hits
+    decays, left = decays_of(incoming), pair.origins.left[hits.cell]
+    # photons that are hard enough say whether what they would be from was measured
+    tells = np.flatnonzero((decays.of >= 0) & (incoming.species == PHOTON) & (hits.energy > TELLING))
+    n_seen, n_all, n_inside = (
+        np.bincount(decays.of[tells], weights=weights, minlength=len(decays.first))
+        for weights in (left[tells] >= 0, np.ones(len(tells)), pair.inside[tells])
+    )
+    seen = (n_seen > 0) | (n_all < ENOUGH)
+    measured[:] = (decays.of < 0) | np.append(seen, True)[decays.of]
+    known = np.flatnonzero((n_all >= ENOUGH) & (n_inside == n_all))
+    lot = pair.lot[incoming.particles.jet[decays.first[known]]]
+    return law_sample(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
+
+
+def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[LawSample, Shared]:
+    """The momenta of tracks; and what shares their cells after them."""
+    incoming, has_track = pair.incoming, pair.has_track
+    ratio = np.ones(len(has_track))
+    ratio[has_track] = pair.reco.values[pair.origins.track[has_track], PT] / incoming.particles.values[has_track, PT]
+    none = np.zeros(0, dtype=np.int64)
+    shared = Shared.of(incoming, has_track, gone, away)
+    rows, parts = [none], [track_columns(incoming, none, charged, shared)]
+    for of_round in rounds(incoming, has_track):  # as they are drawn
+        rows.append(of_round)
+        parts.append(track_columns(incoming, of_round, charged, shared))
+        shared = shared.with_tracks(incoming, of_round, ratio[of_round])
+    tracks, columns = np.concatenate(rows), np.concatenate(parts)
+    known = np.flatnonzero(pair.inside[tracks])
+    tracks = tracks[known]
+    lot = pair.lot[incoming.particles.jet[tracks]]
+    return law_sample(columns[known], lot, np.arange(len(tracks)), np.log(ratio[tracks])[:, None]), shared
+
+
+def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
+    """What is left in cells beside tracks, and where."""
+    hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
+    columns = cell_columns(pair.incoming, pair.has_track, gone, shared)
+    inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
+    energy, lot, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.lot[hits.jet], {}
+    for which, name in CELLS.items():
+        cells = np.flatnonzero((hits.calorimeter == which) & inside)
+        source = np.flatnonzero(origins.left[cells] >= 0)
+        there = cells[source]
+        targets = left_targets(columns[there], energy[origins.left[there]])[:, None]
+        made[name] = law_sample(columns[cells], lot[cells], source, targets)
+        moved = np.flatnonzero(origins.shifted[there])
+        way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
+        way[:, 1] = wrap_phi(way[:, 1])
+        made[SHIFTED[which]] = law_sample(columns[there], lot[there], moved, way / hits.width[there[moved]])
+    return made
+
+
+def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
+    """ΔR to the axes of jets (K, 4)."""
+    return np.hypot(eta - axes[:, ETA], wrap_phi(phi - axes[:, PHI]))
+
+
+def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, lot: Floats) -> LawSample:
+    """What the law of b-tags is learnt from: reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
+    return law_sample(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))
+
+
+def law_sample(columns: Floats, lot: Floats, source: Ints, targets: Floats | None = None) -> LawSample:
+    """Sources with these columns, and the ys of some; of one training sample."""
+    targets, least = np.zeros((len(source), 0)) if targets is None else targets, np.full(len(source), -np.inf)
+    return LawSample(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, least)

@@ -14,7 +14,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import EventFolder, IQNFolder
+from coffea_iqn import ConstituentFolder, EventFolder, IQNFolder
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import iterate
@@ -28,8 +28,10 @@ SAMPLES = {
     "atlas-delphes-ak4": ("wzjets_ak4_full.root",),
     "cms-delphes-ak4-events": ("ttbar_ak4_full.root",),
     "cms-delphes-ak4-fast": ("qcd_ak4.root",),
+    "cms-delphes-ak5-particles": ("qcd_ak5.root",),
 }
 WHOLE = dict.fromkeys(("cms-delphes-ak4-fast", "cms-delphes-ak4-events"), "ttbar_ak4_full.root")
+PARTICLES = {"cms-delphes-ak5-particles": "wwhad_ak5_particles.root"}
 OBJECTS = ("IQNJet", "IQNElectron", "IQNMuon", "IQNPhoton")
 FOLDS = {
     "as it is": {},
@@ -73,6 +75,14 @@ def event_digest(model, events):
     return digest(objects | {"MET pt": made.IQNMET.pt, "MET phi": made.IQNMET.phi})
 
 
+def particle_digest(model, events):
+    made = ConstituentFolder(model)(events)
+    jets = {
+        f"IQNJet {field}": made.IQNJet[field] for field in ("pt", "eta", "phi", "mass", "btag", "tau2", "msoftdrop")
+    }
+    return digest(jets | {f"IQNPFCands {field}": made.IQNPFCands[field] for field in ("pt", "eta", "phi", "pdgId")})
+
+
 def processor_digests(model, sample, folder):
     """Of histograms and of a skim, of what a processor makes of a sample."""
     made = {}
@@ -109,6 +119,12 @@ def test_whole_events_have_the_bits_they_had(model, recorded):
     assert event_digest(model, events) == recorded[f"{model}, whole events"]
 
 
+@pytest.mark.parametrize("model", PARTICLES)
+def test_particles_have_the_bits_they_had(model, recorded):
+    events = open_events(PARTICLES[model], metadata={"dataset": "bits"})
+    assert particle_digest(model, events) == recorded[f"{model}, particles"]
+
+
 @pytest.mark.parametrize("model", SAMPLES)
 def test_histograms_and_skims_have_the_bits_they_had(model, recorded, tmp_path):
     for sample in SAMPLES[model]:
@@ -124,6 +140,9 @@ if __name__ == "__main__":
     for whole, of in WHOLE.items():
         opened = open_events(of, entry_stop=N_EVENTS, metadata={"dataset": "bits"})
         written[f"{whole}, whole events"] = event_digest(whole, opened)
+    for model_of, of in PARTICLES.items():
+        opened = open_events(of, metadata={"dataset": "bits"})
+        written[f"{model_of}, particles"] = particle_digest(model_of, opened)
     with tempfile.TemporaryDirectory() as temporary:
         for bundle_name, samples in SAMPLES.items():
             for sample_name in samples:

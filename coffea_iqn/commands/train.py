@@ -19,7 +19,7 @@ from coffea_iqn.commands.options import add_force_option, assignment, path, text
 from coffea_iqn.commands.terminal import Bars, complain, say, show_progress
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
-from coffea_iqn.events.constituents import PARTICLE_BRANCHES
+from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.inputs import Source
@@ -399,7 +399,8 @@ def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[So
         split=arguments.split,
         names=dict(arguments.names),
     )
-    sample: ParticlesSample = _read(arguments, samples, datasets, PARTICLE_BRANCHES)
+    tags = [f"{arguments.reco}{dot}{name}" for dot in "_." for name in B_TAG]
+    sample: ParticlesSample = _read(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
     for name, law in sample.laws.items():
         say(f"particles, {name}: {len(law.source):,} of {len(law.columns):,}")
     return sample

@@ -25,6 +25,7 @@ OF_JET = "jetIdx"  # the place of a particle's jet in its event
 PLACES = ("pFCandsIdx", "genCandsIdx")  # of the particle itself among all, where they are a collection of their own
 PARTICLE = ("pt", "eta", "phi", "pdgId")
 FIELDS = (OF_JET, *PLACES, *PARTICLE, "mass")
+B_TAG = ("btag", "BTag")  # what files call that of reco jets
 PARTICLE_BRANCHES = tuple(
     pattern for name in RECO.constituents for pattern in (f"n{name}", *(f"{name}_{field}" for field in FIELDS))
 )

@@ -260,7 +260,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if "truth" in levels:
             particles["truth"] = [constituents_of(events, levels["truth"][0], RECO, self.truth)]
         return {
-            level: [(jets, shapes(of.massless, radius)) for jets, of in zip(levels[level], replicas, strict=True) if of]
+            level: [
+                (jets, shapes(of.massless, radius, triplets=False))
+                for jets, of in zip(levels[level], replicas, strict=True)
+                if of
+            ]
             for level, replicas in particles.items()
             if replicas[0] is not None
         }

@@ -108,3 +108,13 @@ def test_a_jet_has_the_same_shapes_in_other_company(jets):
 def test_particles_must_be_some(bad):
     with pytest.raises(ValueError, match="particles with pt > 0 and finite numbers"):
         shapes(Constituents(np.array([bad]), np.array([22]), np.array([1])), 0.5)
+
+
+def test_what_takes_long_may_be_left_out():
+    jets = Constituents(
+        np.array([[3.0, 0.1, 0.2, 0.0], [2.0, 0.0, 0.1, 0.0], [1.0, 0.2, 0.3, 0.0]]), np.full(3, 22), np.array([3])
+    )
+    whole, short = shapes(jets, 0.5)[0], shapes(jets, 0.5, triplets=False)[0]
+    left_out = np.isin(NAMES, ("C2", "D2"))
+    assert np.isnan(short[left_out]).all()
+    assert np.array_equal(whole[~left_out], short[~left_out])

@@ -141,7 +141,7 @@ def check_particles(folder: IQNFolder) -> None:
 
 def with_shapes(made: Reconstructed, radius: float) -> JetTable:
     """The reco jets with the `COLUMNS`, shapes of massless particles; a b-tag that is not known is 0."""
-    of, jets = shapes(made.particles.massless, radius), made.jets
+    of, jets = shapes(made.particles.massless, radius, triplets=False), made.jets
     tag = np.zeros(len(of)) if made.tag is None else made.tag
     columns = [*jets.values.T, tag, *composition(made.particles).T, *(of[:, NAMES.index(name)] for name in SHAPES)]
     return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS)

@@ -36,7 +36,7 @@ NAMES = (
 N_COMPILED = NAMES.index("tau1")
 
 
-def shapes(constituents: Constituents, radius: float) -> Doubles:
+def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) -> Doubles:
     """The `NAMES` of each jet, (N, 20); those that need more particles than a jet has are 0.
 
     pt, eta, phi, mass: of the sum of the particles [GeV, rad].
@@ -57,6 +57,7 @@ def shapes(constituents: Constituents, radius: float) -> Doubles:
     ----------
     constituents: of the jets.
     radius: of the jets.
+    triplets: whether to look at triplets of particles, which take longest; without, C2 and D2 are NaN.
 
     Raises
     ------
@@ -68,7 +69,9 @@ def shapes(constituents: Constituents, radius: float) -> Doubles:
         msg = f"shapes: expected particles with pt > 0 and finite numbers, got {values[np.argmax(bad)].tolist()}"
         raise ValueError(msg)
     out = np.zeros((len(constituents.counts), len(NAMES)))
-    _shapes(values, constituents.counts, float(radius), out)
+    _shapes(values, constituents.counts, float(radius), triplets, out)
+    if not triplets:
+        out[:, [NAMES.index("C2"), NAMES.index("D2")]] = np.nan
     tau = subjettiness(constituents, np.where(out[:, 0] > 0.0, out[:, 0], 1.0), radius)
     out[:, N_COMPILED : N_COMPILED + 3] = tau
     np.divide(tau[:, 1:], tau[:, :-1], out=out[:, N_COMPILED + 3 :], where=tau[:, :-1] > 0.0)
@@ -96,7 +99,7 @@ def _sums(values: Doubles, counts: Ints, out: Doubles) -> None:
 
 
 @kernel
-def _shapes(values: Doubles, counts: Ints, radius: float, out: Doubles) -> None:
+def _shapes(values: Doubles, counts: Ints, radius: float, triplets: bool, out: Doubles) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
@@ -112,7 +115,8 @@ def _shapes(values: Doubles, counts: Ints, radius: float, out: Doubles) -> None:
                 start(particles[i], momenta[i], place[i])
             _four_momentum(momenta[:n], axis, out[jet])
             _profile(particles, place, axis, radius, share, out[jet])
-            _correlations(n, place, share, distance, out[jet])
+            if triplets:
+                _correlations(n, place, share, distance, out[jet])
             _cluster(n, momenta, place, sides)
             _soft_drop(n, momenta, sides, out[jet])
 

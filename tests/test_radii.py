@@ -16,7 +16,7 @@ from conftest import context_of, one_error, open_events, run
 RADII = {"qcd_ak4.root": 0.4, "qcdflat_ak4.root": 0.4, "ttbar_ak4_genonly.root": 0.4, "qcd_ak5.root": 0.5}
 OF = {
     0.4: ["cms-delphes-ak4", "atlas-delphes-ak4", "cms-delphes-ak4-fast", "cms-delphes-ak4-events"],
-    0.5: ["cms-delphes-ak5"],
+    0.5: ["cms-delphes-ak5", "cms-delphes-ak5-particles"],
 }
 
 
@@ -82,7 +82,11 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("qcd_ak5.root", ["--model", "cms-delphes-ak4"], "larger ones: take cms-delphes-ak5, or any_radius"),
+        (
+            "qcd_ak5.root",
+            ["--model", "cms-delphes-ak4"],
+            "larger ones: take cms-delphes-ak5 or cms-delphes-ak5-particles, or any_radius",
+        ),
         (
             "qcd_ak4.root",
             ["--model", "cms-delphes-ak5"],

@@ -132,7 +132,7 @@ def test_the_density_ends_at_the_support(emulator):
 @pytest.mark.parametrize("model", BUNDLES)
 def test_no_jet_of_a_fold_leaves_detector_or_beam(model):
     """Unmatched jets among them."""
-    sample = sample_path("qcd_ak5.root" if model.endswith("ak5") else "qcd_ak4.root")
+    sample = sample_path("qcd_ak5.root" if "ak5" in model else "qcd_ak4.root")
     events = NanoEventsFactory.from_root({str(sample): "Events"}, schemaclass=NanoSchema).events()
     reco = ak.flatten(ak.flatten(IQNFolder(model, replicas=5)(events.GenJet, events)))
     support = IQNFolder(model).emulator.variables.support

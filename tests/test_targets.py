@@ -293,10 +293,10 @@ WRONG = {
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
     "--columns nNeutral nNeutral": "each once, got 'nNeutral'",
-    "": "extend: expected --columns or --objects, and no --teacher, got none and None",
-    "--columns nNeutral --teacher cms-delphes-ak4": "extend: expected --columns or --objects, and no --teacher",
+    "": "extend: expected --columns, --objects or --particles, and no --teacher, got none and None",
+    "--columns nNeutral --teacher cms-delphes-ak4": "expected --columns, --objects or --particles, and no --teacher",
     "--columns nNeutral --ensemble 2": "ensemble: expected no --extend with it",
-    "--columns nNeutral --direction correct": "direction correct: expected no --columns and no --objects with it",
+    "--columns nNeutral --direction correct": "correct: expected no --columns, --objects or --particles with it",
 }
 
 

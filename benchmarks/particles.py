@@ -45,7 +45,7 @@ from coffea_iqn.closure import (
     shape_features,
 )
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.folder.constituents import fold_particles
@@ -139,7 +139,7 @@ def read(path: str, pt_min: float, seed: int = SEED) -> Pairs:
     """The pairs of a file with gen jets above a pt [GeV]."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
-    inside = [constituents_of(events, gen, Names()), constituents_of(events, reco, Names(constituents=("PFCands",)))]
+    inside = [constituents_of(events, gen, Names()), constituents_of(events, reco, RECO)]
     match = matched(gen, reco)
     rows = np.flatnonzero((match >= 0) & (gen.values[:, PT] > pt_min))
     number = [np.asarray(events[name]) for name in ("run", "luminosityBlock", "event")]
@@ -173,7 +173,7 @@ def folded(model: str) -> Draw:
     def draw(pairs: Pairs, replica: int) -> Drawn:
         folder, particles, jets = IQNFolder(model, seed=SEED + replica), [], []
         for events, gen, rows in pairs.files:
-            _, (made,) = fold_particles(folder, events.GenJet, events, gen)
+            (made,) = fold_particles(folder, events.GenJet, events, gen).reco
             match = matched(gen, made.jets)[rows]
             there = made.particles.rows(match[match >= 0])
             counts = np.zeros(len(rows), dtype=np.int64)

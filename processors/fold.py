@@ -22,11 +22,12 @@ from coffea_iqn.events.identity import equal_keys, event_weights
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.folder import Folded, IQNFolder
-from coffea_iqn.folder.constituents import candidates, check_particles, counts_of, fold_particles
+from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
 from coffea_iqn.folder.events import check_whole, prompt_and_missing
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
+from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.shapes import shapes
@@ -174,9 +175,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise ValueError(msg)
         gen_table = flatten_jets(events[self.gen])
         objects, missing = self._given(events) if self.objects else ({}, {})
-        made: list[Reconstructed] = []
+        made: FoldedParticles | None = None
         if self.particles:
-            folded, made = fold_particles(self.folder, events[self.gen], events, gen_table)
+            made = fold_particles(self.folder, events[self.gen], events, gen_table)
+            folded = made.folded
         else:
             folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
         levels = {"gen": [folded.gen], "reco": folded.reco}
@@ -187,7 +189,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
         files = []
         if self.skim is not None:
-            others = self._others(folded) if self.objects else _candidates(made) if made else None
+            others = self._others(folded) if self.objects else _candidates(made.reco) if made else None
             path = self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied, others=others)
             files = [str(path)]
         filler = filling.Filler(dataset, event_weights(events))
@@ -200,7 +202,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             for kind in KINDS if level in objects else ():
                 of_kind = [one[kind.name] for one in objects[level]]
                 cutflow[f"{level}_{kind.name.lower()}s_selected"] = filler.fill_objects(level, kind, of_kind)
-        for level, of_level in self._shapes(events, levels, made).items():
+        for level, of_level in (self._shapes(events, levels, made) if made else {}).items():
             filler.fill_shapes(level, of_level, pt_min=self.pt_min, eta_max=self.eta_max)
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
         for name, replicas in folded.varied.items():
@@ -249,25 +251,17 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return objects, missing
 
     def _shapes(
-        self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: list[Reconstructed]
+        self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: FoldedParticles
     ) -> dict[str, list[tuple[JetTable, Doubles]]]:
         """By level the jets, and what particles, taken as massless, say of them, where they do."""
-        if not made:
-            return {}
         radius = self.folder.card["jets"]["radius"]
-        particles = {"gen": [constituents_of(events, levels["gen"][0], self.folder.names, self.gen)]}
-        particles |= {"reco": [one.particles for one in made]}
-        if "truth" in levels:
-            particles["truth"] = [constituents_of(events, levels["truth"][0], RECO, self.truth)]
-        return {
-            level: [
-                (jets, shapes(of.massless, radius, triplets=False))
-                for jets, of in zip(levels[level], replicas, strict=True)
-                if of
-            ]
-            for level, replicas in particles.items()
-            if replicas[0] is not None
-        }
+
+        def of(level: str, particles: Constituents) -> list[tuple[JetTable, Doubles]]:
+            return [(levels[level][0], shapes(particles.massless, radius, triplets=False))]
+
+        found = {"gen": of("gen", made.gen), "reco": list(zip(levels["reco"], made.shapes, strict=True))}
+        true = constituents_of(events, levels["truth"][0], RECO, self.truth) if "truth" in levels else None
+        return found if true is None else found | {"truth": of("truth", true)}
 
     def _others(self, folded: Folded) -> dict[str, ak.Array]:
         """What a skim has of whole events beside jets, by branch."""

@@ -30,7 +30,7 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import lots
+from coffea_iqn.processors.pairs import chunks_in_order, lots
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
@@ -104,7 +104,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             )
             event = objects.event[far]
             targets = far_targets(objects.values[far], frames.axis[event], frames.side[event])
-            made[kind.name + FAR] = _sample(of_events, lot, event, targets)
+            made[kind.name + FAR] = LawSample.of(of_events, lot, event, targets)
         return made
 
     def _jets_and_missing(self, chunk: _Chunk, y: JetTable, missing: Floats) -> dict[str, LawSample]:
@@ -119,7 +119,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         rows = np.flatnonzero(has_prompt(context) & ~taken)
         kept = np.flatnonzero(np.isin(rows, of_y))
         columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
-        made = {JETS: _sample(columns, lot[jets.event[rows]], kept, np.zeros((len(kept), 0)), self.context)}
+        made = {JETS: LawSample.of(columns, lot[jets.event[rows]], kept, context=self.context)}
         near = np.flatnonzero(chunk.near >= 0)
         source_pt = objects.source_pt.copy()
         source_pt[near] = jets.values[chunk.near[near], PT]
@@ -127,18 +127,13 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         columns, frame = missing_columns(
             jets, taken, raw, y.event, of_y, objects.values, objects.event, source_pt, chunk.known.missing
         )
-        return made | {MISSING: _sample(columns, lot, np.arange(len(lot)), missing_targets(missing, frame))}
+        return made | {MISSING: LawSample.of(columns, lot, np.arange(len(lot)), missing_targets(missing, frame))}
 
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
 
     def postprocess(self, accumulator: dict[tuple[str, str, int], ObjectsSample]) -> Any:
-        names = sorted({name for name, _, _ in accumulator})
-        chunks = []
-        for (name, _, _), chunk in sorted(accumulator.items(), key=lambda item: item[0]):
-            laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
-            chunks.append(chunk._replace(laws=laws))
-        return ObjectsSample.joined(chunks)
+        return ObjectsSample.joined(chunks_in_order(accumulator))
 
 
 class _Chunk(NamedTuple):
@@ -172,15 +167,10 @@ def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
     return made
 
 
-def _sample(columns: Floats, lot: Floats, source: Ints, targets: Floats, context: tuple[str, ...] = ()) -> LawSample:
-    none = np.full(len(source), -np.inf)
-    return LawSample(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, none, context)
-
-
 def _relative(
     columns: Floats, lot: Floats, source: Ints, objects: Floats, of_sources: Floats, context: tuple[str, ...] = ()
 ) -> LawSample:
     """Objects as they lie to their sources; their first target is above the least pt over the source's."""
     known = of_sources[source]
-    made = _sample(columns, lot, source, relative_targets(objects, known), context)
+    made = LawSample.of(columns, lot, source, relative_targets(objects, known), context)
     return made._replace(least=-np.log(known[:, PT].astype(np.float64)))

@@ -37,6 +37,16 @@ def lots(events: ak.Array, split: str) -> Floats:
     return levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
 
+def chunks_in_order(accumulator: Mapping[tuple[str, str, int], Any]) -> list[Any]:
+    """The samples of all chunks, in an order that depends on the fileset alone; each knows which dataset it is of."""
+    names = sorted({name for name, _, _ in accumulator})
+    chunks = []
+    for (name, _, _), chunk in sorted(accumulator.items(), key=lambda item: item[0]):
+        laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
+        chunks.append(chunk._replace(laws=laws))
+    return chunks
+
+
 class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     """Jets of one level, x, the jet of the other level, y, of each that has one, and the ys that no x has.
 

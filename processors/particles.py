@@ -48,7 +48,7 @@ from coffea_iqn.particles.columns import (
 )
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
 from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import lots
+from coffea_iqn.processors.pairs import chunks_in_order, lots
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 
 RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
@@ -112,12 +112,7 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return {key: ParticlesSample(laws, self.radius, len(of_x))}
 
     def postprocess(self, accumulator: dict[tuple[str, str, int], ParticlesSample]) -> Any:
-        names = sorted({name for name, _, _ in accumulator})
-        chunks = []
-        for (name, _, _), chunk in sorted(accumulator.items(), key=lambda item: item[0]):
-            laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
-            chunks.append(chunk._replace(laws=laws))
-        return ParticlesSample.joined(chunks)
+        return ParticlesSample.joined(chunks_in_order(accumulator))
 
 
 def samples_of(
@@ -146,7 +141,7 @@ def samples_of(
     axes, in_reco = reco.values[of_y].astype(np.float64), reco_particles.rows(of_y)
     incoming = Incoming.of(particles.rows(of_x), jets.values[of_x])
     jet, values = incoming.particles.jet, incoming.particles.values
-    origins = origins_of(incoming.particles, incoming.track_codes(), incoming.hits, in_reco)
+    origins = origins_of(incoming, in_reco)
     inside = _distance(values[:, ETA], values[:, PHI], axes[jet]) < radius - RIM
     pair = _Pairs(incoming, in_reco, origins, axes, lot, inside, origins.status != LOST, radius)
     charged, mate = charged_columns(incoming)
@@ -163,7 +158,7 @@ def samples_of(
     of_jets, kind = jet_columns(incoming), kinds_of(in_reco.code)
     for k, name in enumerate(ENTERED):
         mine = entered[kind[entered] == k]
-        made[name] = law_sample(of_jets, lot, own[mine], relative_to(in_reco.values[mine], incoming.jets[own[mine]]))
+        made[name] = LawSample.of(of_jets, lot, own[mine], relative_to(in_reco.values[mine], incoming.jets[own[mine]]))
     return made
 
 
@@ -201,8 +196,8 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
     before, after = incoming.particles.values[turned, PHI], pair.reco.values[pair.origins.track[turned], PHI]
     turn = wrap_phi(after - before) * incoming.charge[turned]
     return {
-        TRACK: law_sample(with_mates(charged, rows, mate, status), lot[rows], source),
-        DIRECTION: law_sample(charged[turned], lot[turned], np.arange(len(turned)), turn[:, None]),
+        TRACK: LawSample.of(with_mates(charged, rows, mate, status), lot[rows], source),
+        DIRECTION: LawSample.of(charged[turned], lot[turned], np.arange(len(turned)), turn[:, None]),
     }
 
 
@@ -220,7 +215,7 @@ def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
     measured[:] = (decays.of < 0) | np.append(seen, True)[decays.of]
     known = np.flatnonzero((n_all >= ENOUGH) & (n_inside == n_all))
     lot = pair.lot[incoming.particles.jet[decays.first[known]]]
-    return law_sample(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
+    return LawSample.of(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
 
 
 def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[LawSample, Shared]:
@@ -239,7 +234,7 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
     known = np.flatnonzero(pair.inside[tracks])
     tracks = tracks[known]
     lot = pair.lot[incoming.particles.jet[tracks]]
-    return law_sample(columns[known], lot, np.arange(len(tracks)), np.log(ratio[tracks])[:, None]), shared
+    return LawSample.of(columns[known], lot, np.arange(len(tracks)), np.log(ratio[tracks])[:, None]), shared
 
 
 def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
@@ -253,11 +248,11 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
         source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
         targets = left_targets(columns[there], energy[origins.left[there]])[:, None]
-        made[name] = law_sample(columns[cells], lot[cells], source, targets)
+        made[name] = LawSample.of(columns[cells], lot[cells], source, targets)
         moved = np.flatnonzero(origins.shifted[there])
         way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
         way[:, 1] = wrap_phi(way[:, 1])
-        made[SHIFTED[which]] = law_sample(columns[there], lot[there], moved, way / hits.width[there[moved]])
+        made[SHIFTED[which]] = LawSample.of(columns[there], lot[there], moved, way / hits.width[there[moved]])
     return made
 
 
@@ -268,10 +263,4 @@ def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
 
 def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, lot: Floats) -> LawSample:
     """What the law of b-tags is learnt from: reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
-    return law_sample(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))
-
-
-def law_sample(columns: Floats, lot: Floats, source: Ints, targets: Floats | None = None) -> LawSample:
-    """Sources with these columns, and the ys of some; of one training sample."""
-    targets, least = np.zeros((len(source), 0)) if targets is None else targets, np.full(len(source), -np.inf)
-    return LawSample(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, least)
+    return LawSample.of(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))

@@ -61,18 +61,16 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], list[Floats]]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth])
         truth = truth.where(truth.valid())
-        true = constituents_of(events, truth, RECO)
+        true = constituents_of(events, truth, RECO, self.truth)
         if true is None:
             msg = f"events: expected PFCands with jetIdx, pt, eta, phi and pdgId of {self.truth}, found none"
             raise ValueError(msg)
         levels = [(truth, true)]
         for folder in self.folders:
             started = time.thread_time()  # of the second: by then all is read and compiled
-            folded, (made,) = fold_particles(folder, events[self.gen], events, jets)
+            folded, of_gen, (made,), _ = fold_particles(folder, events[self.gen], events, jets)
             levels.append((made.jets, made.particles))
             seconds = time.thread_time() - started
-        of_gen = constituents_of(events, folded.gen, folder.names)
-        assert of_gen is not None
         card, gen = folder.card["jets"], folded.gen
         match = np.full((len(levels), len(gen.values)), -1)
         for found, (reco, _) in zip(match, levels, strict=True):

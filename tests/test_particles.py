@@ -108,7 +108,7 @@ def test_a_track_bends_as_a_circle_does_and_a_photon_does_not():
 
 def test_what_is_left_of_photons_and_hadrons_is_where_their_cells_are(events):
     incoming, reco = pairs_of(events)
-    origins = origins_of(incoming.particles, incoming.track_codes(), incoming.hits, reco)
+    origins = origins_of(incoming, reco)
     kind = kinds_of(reco.code)
     entered = np.bincount(kind[origins.entered], minlength=3) / np.bincount(kind, minlength=3)
     assert (entered < [0.02, 0.03, 0.12]).all()

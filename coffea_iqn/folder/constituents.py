@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -13,11 +13,11 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.folder.jagged import Folded, vectors
 from coffea_iqn.folder.jets import IQNFolder
-from coffea_iqn.jets.constituents import composition, is_charged
+from coffea_iqn.jets.constituents import Constituents, composition, is_charged
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.jets.table import JetTable, places
-from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.ranges import expect
 
 PREFIX = "IQN"
@@ -61,7 +61,8 @@ class ConstituentFolder:
 
     def fold_table(self, events: ak.Array) -> tuple[Folded, list[Reconstructed]]:
         """As calling the folder, but flat: `fold_particles`."""
-        return fold_particles(self.folder, events[self.gen], events, flatten_jets(events[self.gen]))
+        made = fold_particles(self.folder, events[self.gen], events, flatten_jets(events[self.gen]))
+        return made.folded, made.reco
 
     def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
         """Fold events.
@@ -85,27 +86,38 @@ class ConstituentFolder:
         n = self.folder.replicas
         expect(n == 1, f"replicas: expected 1 where jets and particles are collections of events, got {n}")
         jets = flatten_jets(events[self.gen])
-        folded, (made,) = fold_particles(self.folder, events[self.gen], events, jets)
+        folded, _, (made,), _ = fold_particles(self.folder, events[self.gen], events, jets)
         prefix = "" if as_nano else PREFIX
         events = ak.with_field(events, self.folder.jagged(folded, events[self.gen], jets), f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
         return ak.with_field(events, flat, f"{prefix}{PARTICLES}")
 
 
-def fold_particles(
-    folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: JetTable
-) -> tuple[Folded, list[Reconstructed]]:
-    """The reco jets of events, made of particles, and of each replica what there is in the jets.
+class FoldedParticles(NamedTuple):
+    """What a fold of particles gives.
+
+    Attributes
+    ----------
+    folded: as of jets; the reco jets have the `COLUMNS`.
+    gen: particles of the gen jets that were folded.
+    reco: of each replica the reco jets with their particles.
+    shapes: of each replica `shapes.shapes` of the reco jets, of massless particles, without C2 and D2, (N, 20).
+    """
+
+    folded: Folded
+    gen: Constituents
+    reco: list[Reconstructed]
+    shapes: list[Doubles]
+
+
+def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: JetTable) -> FoldedParticles:
+    """The reco jets of events, made of particles.
 
     Parameters
     ----------
     folder: of a bundle with particles.
     gen, events: as of calling an `IQNFolder`; the events have the particles in the gen jets.
     jets: the gen jets as a table.
-
-    Returns
-    -------
-    `Folded`, whose reco jets have the `COLUMNS`; and for each replica the same jets with their particles.
 
     Raises
     ------
@@ -125,8 +137,10 @@ def fold_particles(
         model.draw(particles, known.jets, given.keys, parton, replica, raw_pt_min=raw_pt_min)
         for replica in range(folder.replicas)
     ]
-    distances = folder.distances(gen, known.context())
-    return given.folded([with_shapes(one, model.radius) for one in made], distances), made
+    of_reco = [shapes(one.particles.massless, model.radius, triplets=False) for one in made]
+    reco = [with_shapes(*both) for both in zip(made, of_reco, strict=True)]
+    folded = given.folded(reco, folder.distances(gen, known.context()))
+    return FoldedParticles(folded, particles, made, of_reco)
 
 
 def check_particles(folder: IQNFolder) -> None:
@@ -139,9 +153,9 @@ def check_particles(folder: IQNFolder) -> None:
         expect(got == wanted, f"{name}: expected {wanted or 'none'} for particles, got {got}")
 
 
-def with_shapes(made: Reconstructed, radius: float) -> JetTable:
-    """The reco jets with the `COLUMNS`, shapes of massless particles; a b-tag that is not known is 0."""
-    of, jets = shapes(made.particles.massless, radius, triplets=False), made.jets
+def with_shapes(made: Reconstructed, of: Doubles) -> JetTable:
+    """The reco jets, of these `FoldedParticles.shapes`, with the `COLUMNS`; a b-tag that is not known is 0."""
+    jets = made.jets
     tag = np.zeros(len(of)) if made.tag is None else made.tag
     columns = [*jets.values.T, tag, *composition(made.particles).T, *(of[:, NAMES.index(name)] for name in SHAPES)]
     return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS)

@@ -13,7 +13,7 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER, Hits
-from coffea_iqn.particles.columns import DEVIATION, DISPLACED, FOUND, LOST, MOST
+from coffea_iqn.particles.columns import DEVIATION, DISPLACED, FOUND, LOST, MOST, Incoming
 
 SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
 ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
@@ -49,33 +49,29 @@ def kinds_of(code: Ints) -> Ints:
     return np.where(np.isin(code, (211, 11, 13)), TRACK, np.where(code == 22, RECO_PHOTON, RECO_NEUTRAL))
 
 
-def origins_of(particles: Constituents, track_code: Ints, hits: Hits, reco: Constituents) -> Origins:
+def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     """Where reconstructed particles come from.
 
     Parameters
     ----------
-    particles: of gen jets.
-    track_code: the PDG code that a track of each would have, 0 of neutral ones, (M,).
-    hits: of the particles.
+    incoming: particles of gen jets.
     reco: what is reconstructed in the reco jet of each gen jet.
     """
+    particles, hits, track_code = incoming.particles, incoming.hits, incoming.track_codes()
     status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
     left, used = np.full(len(hits.jet), -1), np.zeros(len(reco.code), dtype=np.int64)
     kind = kinds_of(reco.code)
     _trace(
         particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, kind, status, track, used
     )
-    expected = np.zeros(len(left))
-    others = np.flatnonzero((hits.cell >= 0) & ((track_code == 0) | (status == LOST)))
-    np.add.at(expected, hits.cell[others], hits.energy[others])
+    expected = incoming.in_cells(np.flatnonzero((track_code == 0) | (status == LOST)))
+    limit = expected + MOST * np.sqrt(incoming.in_cells(np.arange(len(status))) + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
-    every = np.zeros(len(left))
-    np.add.at(every, hits.cell[hits.cell >= 0], hits.energy[hits.cell >= 0])
-    limit = expected + MOST * np.sqrt(every + DEVIATION)
-    _leave(hits, limit, reco.values, energy, reco.counts, kind, left, used)
-    first_left = left >= 0
-    _shift(hits, expected, reco.values, energy, reco.counts, kind, left, used)
-    return Origins(status, track, left, (left >= 0) & ~first_left, np.flatnonzero(used == 0))
+    of_cells = (reco.values, energy, reco.counts, kind, left, used)
+    _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no names
+    in_own = left >= 0
+    _leave(hits, expected, limit, True, *of_cells)
+    return Origins(status, track, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))
 
 
 @kernel
@@ -118,39 +114,9 @@ def _trace(
 @kernel
 def _leave(
     hits: Hits,
-    limit: Doubles,
-    reco: Doubles,
-    energy: Doubles,
-    reco_counts: Ints,
-    kind: Ints,
-    left: Ints,
-    used: Ints,
-) -> None:
-    """What is left in the cell that it lies in, unless that is far more than there is."""
-    first_reco = first_cell = 0
-    for j in range(len(reco_counts)):
-        stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]
-        for r in range(first_reco, stop_reco):
-            if kind[r] == TRACK:
-                continue
-            best, least = -1, SAME
-            for c in range(first_cell, stop_cell):
-                if left[c] >= 0 or (hits.calorimeter[c] == CRYSTAL) != (kind[r] == RECO_PHOTON):
-                    continue
-                d_eta = abs(reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]) - 0.5 * hits.width[c, 0]
-                d_phi = abs(wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])) - 0.5 * hits.width[c, 1]
-                off = max(d_eta, d_phi)
-                if off < least and energy[r] < limit[c]:
-                    best, least = c, off
-            if best >= 0:
-                left[best], used[r] = r, 1
-        first_reco, first_cell = stop_reco, stop_cell
-
-
-@kernel
-def _shift(
-    hits: Hits,
     expected: Doubles,
+    limit: Doubles,
+    nearby: bool,
     reco: Doubles,
     energy: Doubles,
     reco_counts: Ints,
@@ -158,7 +124,10 @@ def _shift(
     left: Ints,
     used: Ints,
 ) -> None:
-    """What is left and in no cell goes to one nearby where nothing is left, and should be, of about its energy."""
+    """What is left in the cell that it lies in, unless that is more than a limit.
+
+    Or nearby: what is in none goes to a cell where nothing is left, and should be, of about its energy.
+    """
     first_reco = first_cell = 0
     for j in range(len(reco_counts)):
         stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]
@@ -166,14 +135,18 @@ def _shift(
             if used[r] or kind[r] == TRACK:
                 continue
             which = CRYSTAL if kind[r] == RECO_PHOTON else TOWER
-            best, least = -1, 1.0
+            best, least = -1, 1.0 if nearby else SAME
             for c in range(first_cell, stop_cell):
-                if left[c] >= 0 or hits.calorimeter[c] != which or expected[c] <= 0.0:
+                if left[c] >= 0 or hits.calorimeter[c] != which:
                     continue
-                d_eta = reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0]
-                d_phi = wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1])
-                apart = math.sqrt(d_eta * d_eta + d_phi * d_phi) / SHIFT[which]
-                off = max(apart, abs(log(energy[r] / expected[c])) / ALIKE[which])
+                if expected[c] <= 0.0 if nearby else energy[r] >= limit[c]:
+                    continue
+                d_eta = abs(reco[r, ETA] - hits.low[c, 0] - 0.5 * hits.width[c, 0])
+                d_phi = abs(wrapped(reco[r, PHI] - hits.low[c, 1] - 0.5 * hits.width[c, 1]))
+                off = max(d_eta - 0.5 * hits.width[c, 0], d_phi - 0.5 * hits.width[c, 1])
+                if nearby:
+                    apart = math.sqrt(d_eta * d_eta + d_phi * d_phi) / SHIFT[which]
+                    off = max(apart, abs(log(energy[r] / expected[c])) / ALIKE[which])
                 if off < least:
                     best, least = c, off
             if best >= 0:

@@ -16,7 +16,7 @@ from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.training.batches import Course
-from coffea_iqn.training.optimise import Fitted, Schedule
+from coffea_iqn.training.optimise import Schedule
 from coffea_iqn.training.pairs import LawSample
 
 MOST = 6  # of one x; more are rarer than the uncertainty of six
@@ -35,8 +35,8 @@ def learn_law(
     hidden: tuple[int, ...] = HIDDEN,
     atoms: Sequence[int] = (),
     asks: tuple[str, ...] = ("number", "jets"),
-) -> tuple[Law, dict[str, Fitted]]:
-    """Train the networks of a law; how each was fitted beside it.
+) -> Law:
+    """Train the networks of a law.
 
     Parameters
     ----------
@@ -84,26 +84,24 @@ def learn_law(
         known = torch.from_numpy(targets), torch.from_numpy(first.astype(np.float32))
         return inputs_of(part.columns[part.source]), *known, sample
 
-    fits = {}
     for asked, module, loss, tensors in (
         ("number", number, number_loss, of_sources),
         ("jets", jets, jets_loss, of_jets),
     ):
         if asked in asks:
             phase = f"{kind} {asked}"
-            fits[phase] = course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
+            course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
             module.to("cpu").eval()
     if "number" in asks:
         every = LawSample.joined([learn, check])
         _level(number, inputs_of(every.columns), np.minimum(every.numbers(), number.most))
-    law = Law(
+    return Law(
         Network.of(number) if "number" in asks else None,
         Network.of(jets) if "jets" in asks else None,
         input_scale,
         target_scale,
         standardised,
     )
-    return law, fits
 
 
 def _start(number: NumberNetwork, seen: Ints) -> None:

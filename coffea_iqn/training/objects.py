@@ -114,7 +114,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # so few are all needed
             learn = check = prepared
-        laws[name], _ = learn_law(name, learn, check, schedule, course, bounds, **options)
+        laws[name] = learn_law(name, learn, check, schedule, course, bounds, **options)
     return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context)
 
 

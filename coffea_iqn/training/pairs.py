@@ -97,6 +97,20 @@ class LawSample(NamedTuple):
     least: Floats
     context: tuple[str, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        columns: Floats,
+        lot: Floats,
+        source: Ints,
+        targets: Floats | None = None,
+        context: tuple[str, ...] = (),
+    ) -> LawSample:
+        """Sources of one training sample, and the ys of some, without targets where only their number is asked."""
+        targets = np.zeros((len(source), 0)) if targets is None else targets
+        none = np.full(len(source), -np.inf)
+        return cls(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, none, context)
+
     def split(self, holdout: float) -> tuple[LawSample, LawSample]:
         """Sources and ys to learn from, and those held out."""
         held_out = self.lot < holdout

@@ -83,7 +83,7 @@ def with_particles(
             bounds[:, 2] = -np.pi, np.pi
         learn, check = prepared.split(settings.holdout)
         schedule = shorter(settings, 3 if name in SIZES else 1, batch_size=BATCH * settings.batch_size)
-        laws[name], _ = learn_law(
+        laws[name] = learn_law(
             name, learn, check, schedule, course, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
         )
     model = Particles(laws, tuple(least), sample.radius, emulator.variables.scale)

@@ -65,7 +65,7 @@ def learn_unmatched(
     laws: dict[str, Law] = {}
     for kind, (learn, check) in parts.items():
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
-        laws[kind], _ = learn_law(kind, learn, check, schedule, course, bounds)
+        laws[kind] = learn_law(kind, learn, check, schedule, course, bounds)
     return Unmatched(
         laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
     )

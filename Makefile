@@ -34,7 +34,7 @@ clean:
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dask,export,generate,judge,unfold]" --group test --group lint --group build
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all,dask,export,generate,judge,members,unfold]" --group test --group lint --group build
 	touch $@
 
 $(VENV)/installed-docs: $(VENV)/installed

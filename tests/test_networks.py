@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from coffea_iqn.iqn.network import KINDS, NO_BOUND, Network, shapes_of
-from coffea_iqn.iqn.networks import MEMBERS, TYPES, IQNx4, PinballNetwork, SplineIQN, build, pinball_loss
+from coffea_iqn.iqn.members.adversarial import WassersteinGAN
+from coffea_iqn.iqn.members.flows import AutoregressiveFlow, SplineFlow
+from coffea_iqn.iqn.network import AUTOREGRESSIVE, JOINT, KINDS, MEMBERS, NO_BOUND, WITH_DENSITY, Network, shapes_of
+from coffea_iqn.iqn.networks import TYPES, IQNx4, SplineIQN, build, pinball_loss
 
 N_INPUTS = 3
 
@@ -22,11 +24,18 @@ def unbounded(n):
 
 def make(kind, n_targets=4):
     torch.manual_seed(0)
-    return MEMBERS[kind](N_INPUTS, n_targets)
+    made = build({"type": kind, "n_inputs": N_INPUTS, "n_targets": n_targets})
+    made.begin_training()
+    return made
 
 
-@pytest.fixture(params=list(MEMBERS))
+@pytest.fixture(params=AUTOREGRESSIVE)
 def network(request):
+    return make(request.param)
+
+
+@pytest.fixture(params=MEMBERS)
+def member(request):
     return make(request.param)
 
 
@@ -51,48 +60,51 @@ def test_later_levels_do_not_reach_earlier_targets(network):
     torch.testing.assert_close(network.sample(tau, context)[:, :2], network.sample(changed, context)[:, :2])
 
 
-def test_gradient_reaches_every_parameter(network):
-    loss = network.loss(*batch(64), torch.Generator().manual_seed(1))
-    loss.backward()
-    for name, parameter in network.named_parameters():
+def test_gradient_reaches_every_parameter(member):
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(20 if isinstance(member, WassersteinGAN) else 1):  # by lot of the generator, or of the critic
+        member.loss(*batch(64), generator).backward()
+    for name, parameter in member.named_parameters():
         assert parameter.grad is not None, name
         assert torch.isfinite(parameter.grad).all(), name
-        if not name.endswith(".bias"):
+        if not name.endswith("bias"):
             assert parameter.grad.abs().max() > 0, name
 
 
-def test_description_rebuilds_the_network(network):
-    again = build(network.description())
-    again.load_state_dict(network.state_dict())
-    tau, context = torch.rand(4, 4), torch.randn(4, N_INPUTS)
-    torch.testing.assert_close(again.sample(tau, context), network.sample(tau, context))
+def test_description_rebuilds_the_member(member):
+    again = build(member.description())
+    again.load_state_dict({name: member.state_dict()[name] for name in again.state_dict()})
+    tau, context = torch.rand(4, member.n_levels), torch.randn(4, N_INPUTS)
+    torch.testing.assert_close(again.sample(tau, context), member.sample(tau, context))
 
 
-def test_loss_is_a_function_of_its_generator(network):
+def test_loss_is_a_function_of_its_generator(member):
     same = batch(16)
-    first, second, other = (network.loss(*same, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
+    first, second, other = (member.loss(*same, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert first == second
-    assert (first != other) == isinstance(network, PinballNetwork)  # the only one that draws levels
+    by_likelihood = isinstance(member, (SplineIQN, SplineFlow, AutoregressiveFlow))
+    assert (first != other) == (not by_likelihood)  # which draw nothing
 
 
-def test_loss_without_gradients_is_finite(network):
+def test_loss_without_gradients_is_finite(member):
     with torch.no_grad():
-        assert torch.isfinite(network.loss(*batch(8), torch.Generator()))
+        assert torch.isfinite(member.loss(*batch(8), torch.Generator()))
 
 
-def test_a_trained_network_gives_the_quantiles_of_a_known_law(network):
+def test_a_trained_member_gives_a_known_law(member):
+    network, steps = member, 1500 if isinstance(member, WassersteinGAN) else 250
     torch.manual_seed(1)
     context = torch.randn(4096, N_INPUTS)
     target = context[:, :1] + torch.randn(4096, 4)
     optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
     generator = torch.Generator().manual_seed(0)
-    for _ in range(250):
+    for _ in range(steps):
         optimiser.zero_grad()
         rows = torch.randint(4096, (512,), generator=generator)
         network.loss(context[rows], target[rows], unbounded(512), generator).backward()
         optimiser.step()
     with torch.no_grad():
-        drawn = network.sample(torch.rand(20_000, 4), torch.zeros(20_000, N_INPUTS))
+        drawn = network.sample(torch.rand(20_000, network.n_levels), torch.zeros(20_000, N_INPUTS))
     assert drawn[:, 0].mean() == pytest.approx(0.0, abs=0.15)
     assert drawn[:, 0].std() == pytest.approx(1.0, abs=0.2)
 
@@ -137,26 +149,53 @@ OTHERS = {
 }
 
 
-@pytest.mark.parametrize("kind", TYPES)
+@pytest.mark.parametrize("kind", KINDS)
 def test_what_is_known_of_a_type_without_torch_is_what_its_module_has(kind):
-    assert set(TYPES) == set(KINDS)
     modules = [make(kind, n) for n in (1, 4, 6)] if kind in MEMBERS else [TYPES[kind](N_INPUTS, **OTHERS[kind])]
     for module in modules:
-        description = module.description()
-        assert shapes_of(description) == {name: tuple(t.shape) for name, t in module.state_dict().items()}
+        description, state = module.description(), module.state_dict()
+        known = shapes_of(description)
+        # beside them there may be what only the training needs
+        draws = [name for name, _ in build(description).named_parameters()]
+        assert known == {name: tuple(state[name].shape) for name in draws}
         again = Network(description, Network.of(module).arrays).module
         assert type(again) is type(module)
-        assert all(torch.equal(t, module.state_dict()[name]) for name, t in again.state_dict().items())
+        assert all(torch.equal(t, state[name]) for name, t in again.state_dict().items())
 
 
 @pytest.mark.parametrize("n_targets", [1, 6])
 @pytest.mark.parametrize("kind", MEMBERS)
 def test_a_member_draws_as_many_targets_as_it_was_made_for(kind, n_targets):
     member, x = make(kind, n_targets), torch.randn(50, N_INPUTS)
-    drawn = member.sample(torch.rand(50, n_targets), x)
+    drawn = member.sample(torch.rand(50, member.n_levels), x)
     assert drawn.shape == (50, n_targets)
     bounds = torch.full_like(drawn, -NO_BOUND), torch.full_like(drawn, NO_BOUND)
     assert torch.isfinite(member.loss(x, drawn.detach(), bounds, torch.Generator()))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in WITH_DENSITY if kind in JOINT])
+def test_a_joint_density_is_that_of_its_draws(kind):
+    """Levels invert a draw, and 1 = E[p(y) / q(y)] over draws of q, whatever p is, bounds included."""
+    torch.manual_seed(0)
+    member = make(kind).double()
+    with torch.no_grad():  # as bent as a trained one
+        for name, parameter in member.named_parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter) * (not name.endswith("bias")))
+    n = 4000
+    tau, x = torch.rand(n, 4, dtype=torch.float64), torch.randn(1, N_INPUTS, dtype=torch.float64).expand(n, -1)
+    low, high = torch.full((n, 4), -1.5, dtype=torch.float64), torch.full((n, 4), 2.0, dtype=torch.float64)
+    with torch.no_grad():
+        y = member.sample(tau, x, lambda k, _: (low[:, k], high[:, k]))
+        levels = member.levels(y, x, (low, high))
+        density = member.log_density(y, x, (low, high)).exp()
+    off = (levels - tau).abs().amax(dim=1)
+    assert off.quantile(0.99) < 1e-4  # but for the last of what a bound holds back
+    inside = ((y > low + 0.2) & (y < high - 0.2)).all(dim=1)
+    share = inside.double() / density  # uniform inside, its integral is the volume
+    assert share.mean() == pytest.approx((3.5 - 0.4) ** 4, rel=0.1)
+    outside = y.clone()
+    outside[:, 2] = 2.5
+    assert (member.log_density(outside, x, (low, high)) == -torch.inf).all()
 
 
 def test_levels_and_densities_of_all_targets_at_once_invert_the_draw(spline_network):
@@ -219,18 +258,18 @@ def ends(n, low, high, dtype=torch.float32):
 
 
 @pytest.mark.parametrize(("low", "high"), BOUNDS)
-def test_no_member_draws_beyond_its_bounds(network, low, high):
+def test_no_member_draws_beyond_its_bounds(member, low, high):
     n = 2000
-    tau = torch.rand(n, 4).clamp(2e-7, 1.0 - 2e-7)
-    drawn = network.sample(tau, torch.randn(n, N_INPUTS), lambda k, before: ends(n, low, high))
+    tau = torch.rand(n, member.n_levels).clamp(2e-7, 1.0 - 2e-7)
+    drawn = member.sample(tau, torch.randn(n, N_INPUTS), lambda k, before: ends(n, low, high))
     assert ((drawn >= low) & (drawn <= high)).all()
 
 
-def test_bounds_may_depend_on_what_was_drawn(network):
+def test_bounds_may_depend_on_what_was_drawn(member):
     def bounds(k, drawn):
         return (drawn[:, 0], drawn[:, 0] + 0.1) if k == 1 else ends(len(drawn), -NO_BOUND, NO_BOUND)
 
-    drawn = network.sample(torch.rand(500, 4), torch.randn(500, N_INPUTS), bounds)
+    drawn = member.sample(torch.rand(500, member.n_levels), torch.randn(500, N_INPUTS), bounds)
     assert ((drawn[:, 1] >= drawn[:, 0]) & (drawn[:, 1] <= drawn[:, 0] + 0.1)).all()
 
 

@@ -71,7 +71,7 @@ def imports_of(paths):
 
 @pytest.mark.parametrize("package", ALLOWED)
 def test_imports_go_one_way(package):
-    paths = [ROOT / f"{package}.py"] if (ROOT / f"{package}.py").is_file() else list((ROOT / package).glob("*.py"))
+    paths = [ROOT / f"{package}.py"] if (ROOT / f"{package}.py").is_file() else list((ROOT / package).rglob("*.py"))
     if package == "data":
         paths = [Path(sys.modules["coffea_iqn.data"].__file__)]
     assert paths
@@ -233,7 +233,7 @@ def test_importing_prints_nothing_and_sets_nothing():
 @pytest.mark.skipif(not (ROOT.parent / "pyproject.toml").is_file(), reason="installed without the repository")
 def test_wheels_have_every_package():
     built = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]
-    there = {f"coffea_iqn.{path.parent.name}" for path in ROOT.glob("*/__init__.py")}
+    there = {f"coffea_iqn.{'.'.join(path.parent.relative_to(ROOT).parts)}" for path in ROOT.glob("*/**/__init__.py")}
     assert set(built) == {"coffea_iqn", "coffea_iqn.data", "coffea_iqn.processors"} | there
 
 

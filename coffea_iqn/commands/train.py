@@ -25,7 +25,7 @@ from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.iqn.network import EXACT
+from coffea_iqn.iqn.network import BOUNDED
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import WIDTHS, nearest_distance
 from coffea_iqn.jets.features import ETA, INPUTS, PT, SCALES, VARIABLES
@@ -508,7 +508,7 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
     """The settings with scale and threshold of the detector: those that were not given, found in its jets."""
     scale_given, threshold_given = arguments.scale not in (None, AUTO), arguments.raw_pt_min is not None
     # quantiles that may cross cannot be cut off: such a network learns the sample as it is
-    if (scale_given and threshold_given) or settings.network not in EXACT:
+    if (scale_given and threshold_given) or settings.network not in BOUNDED:
         return settings
     pairs, unmatched = sample
     reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near[:, :4], unmatched.far[:, :4]])

@@ -110,7 +110,7 @@ class Resident(Functions):
         if not all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index)):
             msg = f"keys, index: expected integers, got {keys.dtype} and {index.dtype}"
             raise ValueError(msg)
-        tau = levels_on_device(keys, index, replica=replica, n=self.network.n_targets)
+        tau = levels_on_device(keys, index, replica=replica, n=self.network.n_levels)
         y, efficiency = self.respond(x, tau, context, raw_pt_min=raw_pt_min)
         return y, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
 
@@ -131,7 +131,7 @@ class Resident(Functions):
     def _in_blocks(
         self, x: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
-        check_jets(x, tau, context, other_is="tau", n=self.network.n_targets)
+        check_jets(x, tau, context, other_is="tau", widths=self.network.widths)
         answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
         made: Tensor = in_blocks_of_torch(answer, x, tau, context, rows=self.block)
         return made

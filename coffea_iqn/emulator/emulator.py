@@ -80,7 +80,7 @@ class Emulator:
         ----------
         x: jets x (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for each of what is drawn
-            beside, where that is wanted.
+            beside, where that is wanted. Of a member that draws all at once (N, network.n_levels).
         context: (N, 68) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
@@ -97,7 +97,7 @@ class Emulator:
         ------
         ValueError: when the shapes do not agree, an array is masked, a number is not finite, a pt is not above 0 or a
             level not in (0, 1); when the backend is unknown, or there is no such device.
-        NotImplementedError: for a threshold, when the network's quantiles may cross; for a backend it has not.
+        NotImplementedError: for another threshold, when the network is no SplineIQN; for a backend it has not.
         """
         return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).sample(
             x, tau, context, levels=levels
@@ -220,7 +220,7 @@ class Emulator:
             msg = f"marginal: expected one of {', '.join(VARIABLES)} and points from 1 on, got {variable!r}, {points}"
             raise ValueError(msg)
         if not self.network.exact:
-            msg = f"marginal: expected a network that has a density, got {self.network.type}"
+            msg = f"marginal: expected a SplineIQN, got {self.network.type}"
             raise NotImplementedError(msg)
         points = POINTS[variable] if points is None else points
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
@@ -238,7 +238,7 @@ class Emulator:
         NotImplementedError: when the network's quantiles may cross.
         """
         check_jets(y, y, context, other_is="jets y")
-        if not self.network.exact:
+        if not self.network.has_density:
             msg = f"most_likely: expected a network that has a density, got {self.network.type}"
             raise NotImplementedError(msg)
         from coffea_iqn.emulator.likelihood import most_likely
@@ -258,15 +258,24 @@ class Emulator:
     def _evaluate(self, name: str, *arrays: Floats | None, raw_pt_min: float | None) -> Doubles:
         """One of our `Functions` of arrays: by numpy in double precision, or by torch for networks that need it."""
         threshold = self.variables.threshold(raw_pt_min)
+        self._check_threshold(threshold)
         if not self.network.exact:
-            on = self.on("cpu")
-            single = (None if array is None else array.astype(np.float32, copy=False) for array in arrays)
-            found = _with_torch(partial(getattr(on, name), threshold=threshold), *single, on=on)
+            on, given = self.on("cpu", double=self.network.has_density), doubles(*arrays)
+            if not self.network.has_density:
+                given = [array.astype(np.float32) for array in given]
+            found = _with_torch(partial(getattr(on, name), threshold=threshold), *given, on=on)
             return found.astype(np.float64)
         with np.errstate(divide="ignore"):  # the logarithm of a probability may be that of zero
             return np.asarray(
                 in_blocks(partial(getattr(self._functions, name), threshold=threshold), *doubles(*arrays))
             )
+
+    def _check_threshold(self, threshold: float) -> None:
+        """Raise NotImplementedError for a threshold other than that of the training, unless the law can be cut off."""
+        if not self.network.exact and threshold != self.variables.raw_pt_min:
+            own = f"{self.variables.raw_pt_min:g} of the training"
+            msg = f"raw_pt_min: expected {own} for {self.network.type}, which cannot be cut off, got {threshold:g}"
+            raise NotImplementedError(msg)
 
     @cached_property
     def _functions(self) -> Functions:
@@ -325,6 +334,7 @@ class Emulator:
         if backend == "numba" and not self.is_compiled:
             msg = f"backend numba: expected a SplineIQN of residuals, got {self.network.type}"
             raise NotImplementedError(msg)
+        self._check_threshold(self.variables.threshold(raw_pt_min))
         on_cpu = device == "cpu" or find_device(device).type == "cpu"
         return Prepared(
             self,
@@ -406,13 +416,13 @@ class Prepared:
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
         """Jets y and, where they are wanted, efficiencies."""
-        check_jets(x, tau, context, other_is="tau", n=self.emulator.network.n_targets)
+        check_jets(x, tau, context, other_is="tau", widths=self.emulator.network.widths)
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
             answer = partial(on.answer, threshold=threshold, with_efficiency=with_efficiency)
             both = _with_torch(answer, x, tau.astype(np.float32, copy=False), context, on=on)
-            n = tau.shape[1]
+            n = min(tau.shape[1], emulator.network.n_targets)
             return both[:, :n], both[:, n:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min

@@ -120,14 +120,11 @@ class Functions:
 
     def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:
         """Levels and log-densities of standardised targets, (N, 4) each."""
-        xp, v = array_namespace(x), self.variables
+        v = self.variables
         inputs, (z, (least, most)) = self.inputs(x, context), v.encode_within(y, x, threshold)
         z = at_edges(z, least, most)
-        both = [
-            self.network.density(k, z[:, k], inputs, z[:, :k], (least[:, k], most[:, k])) for k in range(z.shape[1])
-        ]
-        levels, log_densities = (xp.stack(columns, axis=1) for columns in zip(*both, strict=True))
-        return levels, log_densities
+        both: tuple[Columns, Columns] = self.network.levels_and_log_densities(z, inputs, (least, most))
+        return both
 
 
 def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:

@@ -76,7 +76,7 @@ class Marginal:
             msg = f"{name}: expected an array of one for each of {len(x)} jets x, got {got}"
             raise ValueError(msg)
         if name == "tau":
-            check_jets(x, given[:, np.newaxis], context, other_is=name, n=1)
+            check_jets(x, given[:, np.newaxis], context, other_is=name, widths=(1,))
         else:
             jets = np.array(x, dtype=np.float64)
             jets[:, VARIABLES.index(self.variable)] = given

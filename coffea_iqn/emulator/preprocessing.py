@@ -286,22 +286,22 @@ def standardised(columns: Sequence[Column], values: Columns) -> Any:
     return xp.stack(found, axis=1)
 
 
-def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, n: int = N_TARGETS) -> None:
+def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, widths: Sequence[int] = (N_TARGETS,)) -> None:
     """Look whether arrays, or tensors, are jets and levels before anything is drawn from them.
 
     Parameters
     ----------
     x: jets x, (N, 4).
-    other: what comes with them, (N, 4) or (N, n): jets as well, or quantile levels, which `other_is` "tau" says.
+    other: what comes with them, (N, n), n one of widths: jets as well, or quantile levels, which `other_is` "tau" says.
     context: (N, 68), or None.
 
     Raises
     ------
     ValueError: for wrong shapes, masks, numbers that are not finite, pt not above zero, levels outside (0, 1).
     """
-    wanted = {(len(x), N_TARGETS), (len(x), n)}
-    if x.ndim != 2 or x.shape[1] != N_TARGETS or tuple(other.shape) not in wanted:
-        shapes = f"two arrays of one shape (N, 4){f', or {other_is} (N, {n})' if n > N_TARGETS else ''}"
+    if x.ndim != 2 or x.shape[1] != N_TARGETS or tuple(other.shape) not in [(len(x), n) for n in widths]:
+        others = "".join(f", or {other_is} (N, {n})" for n in dict.fromkeys(widths) if n != N_TARGETS)
+        shapes = f"two arrays of one shape (N, 4){others}" if N_TARGETS in widths else f"jets x (N, 4){others}"
         msg = f"emulator: expected {shapes}, got {tuple(x.shape)} and {tuple(other.shape)}"
         raise ValueError(msg)
     if context is not None and tuple(context.shape) != (len(x), N_COLUMNS):

@@ -93,7 +93,7 @@ class Folding:
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         known = context if self.emulator.variables.context else None
         block = Block(gen, event, known, keys, of_jets, replica)
-        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.network.n_targets)
+        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.network.n_levels)
         reco, efficiency = self.prepared.respond(jets.values, tau, known, levels=gen.levels)
         efficiencies = {self.name: efficiency}
         for asked in self.found:
@@ -155,7 +155,7 @@ class Folding:
 
         What is so near to the last is lost: the harder one took its particles.
         """
-        jets, n = block.gen.jets, self.emulator.network.n_targets
+        jets, n = block.gen.jets, self.emulator.network.n_levels
         for attempt in range(APART):
             rows = np.flatnonzero(crowded(radius, reco, found, jets.counts))
             if not len(rows):

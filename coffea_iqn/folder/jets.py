@@ -114,7 +114,9 @@ class IQNFolder(Densities):
             others=_others(model, emulator, variations),
         )
         network, fits = emulator.network, self.raw_pt_min is None or emulator.network.exact
-        expect(fits, f"raw_pt_min: expected None for {network.type}, whose quantiles may cross, got {self.raw_pt_min}")
+        expect(fits, f"raw_pt_min: expected None for {network.type}, which cannot be cut off, got {self.raw_pt_min}")
+        fits = network.autoregressive or all(asked.name != "JER" for asked in variations)
+        expect(fits, f"variations: expected none of JER for {network.type}, which has no median of pt alone, got one")
         fits = self.backend != "numba" or emulator.is_compiled
         expect(fits, f"backend: expected 'torch' or 'auto' for {network.type}, got 'numba'")
         fits = self.acceptance or all(asked.of != FOUND for asked in variations)

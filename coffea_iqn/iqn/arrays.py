@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from array_api_compat import array_namespace
 
-from coffea_iqn.iqn.conditional import Bounds, Conditional
+from coffea_iqn.iqn.conditional import Bounds, Conditional, each_given_those_before
 from coffea_iqn.iqn.network import LOG_LIKELY_MIN, LOGIT_KNOTS, Network
 from coffea_iqn.iqn.splines import Array
 from coffea_iqn.numerics.arrays import Doubles
@@ -56,6 +56,10 @@ class ArrayNetwork:
     ) -> tuple[Doubles, Doubles]:
         """As of `networks.SplineIQN`."""
         return self.conditional(k, x, drawn, bounds).density(y)
+
+    def levels_and_log_densities(self, y: Doubles, x: Doubles, bounds: Bounds | None = None) -> tuple[Doubles, Doubles]:
+        """As of `networks.SplineIQN`."""
+        return each_given_those_before(self.density, y, x, bounds)
 
 
 def with_origin(x: Array, logits: Array, n_event: int, moot: int) -> Array:

@@ -5,6 +5,7 @@ One formula for torch's tensors, in training and on devices, and for numpy's arr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -126,6 +127,18 @@ class Conditional(NamedTuple):
         p = sigmoid(self.atom)
         level = xp.where(is_atom, p, p + (1.0 - p) * level)
         return level, xp.where(is_atom, log_sigmoid(self.atom), log_sigmoid(-self.atom) + log_density)
+
+
+def each_given_those_before(
+    density: Callable[..., tuple[Array, Array]], y: Array, x: Array, bounds: Bounds | None
+) -> tuple[Array, Array]:
+    """Levels and log-densities of targets y (N, n), (N, n) each, from a `density` of target k given those before."""
+    both = [
+        density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
+        for k in range(y.shape[1])
+    ]
+    levels, log_densities = (array_namespace(y).stack(columns, axis=1) for columns in zip(*both, strict=True))
+    return levels, log_densities
 
 
 def _level(tau: Array) -> Array:

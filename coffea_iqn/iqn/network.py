@@ -23,9 +23,14 @@ LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6
 BELOW_BOUND = 1.0  # how far below its least bound, or above its greatest, a standardised target lies that is an atom
 SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
 STEP_MIN = 1e-4  # least distance of the quantiles at two knots
-MEMBERS = ("IQNx4", "IQNx1", "SplineIQN")
+AUTOREGRESSIVE = ("IQNx4", "IQNx1", "SplineIQN")  # members that draw one target after the other
+JOINT = ("SplineFlow", "AutoregressiveFlow", "FlowMatching", "DistilledFlow", "WassersteinGAN", "Autoencoder")
+MEMBERS = (*AUTOREGRESSIVE, *JOINT)
 ENDS = ("atoms", "tops", "flags")  # targets that may be exactly at an end, as a `SplineIQN` says them
-EXACT = ("SplineIQN",)  # members that have a distribution function and a density
+EXACT = ("SplineIQN",)  # members that have a distribution function of each target given those before
+WITH_DENSITY = (*EXACT, "SplineFlow", "AutoregressiveFlow", "FlowMatching")
+BOUNDED = (*EXACT, *JOINT)  # members that learn what lies between bounds, a threshold among them
+N_TIME = 3  # numbers in which a `FlowMatching` sees the time
 COMPILED = ("SplineIQN",)  # members that `compiled` draws from
 
 Shapes = dict[str, tuple[int, ...]]
@@ -72,17 +77,51 @@ def _of_all(
 
 
 class Kind(NamedTuple):
-    """A type of networks without its module: further entries of its description, and its arrays."""
+    """A type of networks without its module: further entries of its description, its arrays, and its levels."""
 
     keywords: tuple[str, ...]
     shapes: Callable[[Mapping[str, Any]], Shapes]
+    n_levels: Callable[[Mapping[str, Any]], int] = lambda d: int(d["n_targets"])
 
 
-_PINBALL, _PLAIN = ("n_targets", "hidden", "slope", "penalty"), ("hidden", "slope")
+def _of_joint(
+    n_more: Callable[[Mapping[str, Any]], int],
+    n_outputs: Callable[[Mapping[str, Any]], int] = lambda d: int(d["n_targets"]),
+) -> Any:
+    """One network of all targets, that sees so many numbers more."""
+    return _of_all(n_outputs, n_more)
+
+
+def _of_flow(n_outputs: Callable[[Mapping[str, Any]], int]) -> Any:
+    """A network for each transformation of a flow of zuko, that gives so many numbers for each target."""
+
+    def shapes(d: Mapping[str, Any]) -> Shapes:
+        n = d["n_targets"]
+        n_seen = d["n_inputs"] + n * (n > 1)  # one target alone has none beside it
+        of_each = (
+            _layers(f"flow.transform.transforms.{k}.hyper", n_seen, n * n_outputs(d), d["hidden"])
+            for k in range(d["transforms"])
+        )
+        return {name: shape for each in of_each for name, shape in each.items()}
+
+    return shapes
+
+
+_PINBALL, _PLAIN, _JOINT = ("n_targets", "hidden", "slope", "penalty"), ("hidden", "slope"), ("n_targets", "hidden")
 KINDS = {
     "IQNx4": Kind(_PINBALL, _of_each_target(lambda _, __: 1, 1)),
     "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets before, and which
     "SplineIQN": Kind(("n_targets", *ENDS, *_PLAIN), _of_each_target(spline_outputs, 0)),
+    "SplineFlow": Kind((*_JOINT, "transforms", "bins"), _of_flow(lambda d: 3 * d["bins"] - 1)),
+    "AutoregressiveFlow": Kind((*_JOINT, "transforms"), _of_flow(lambda _: 2)),
+    "FlowMatching": Kind((*_JOINT, "slope", "steps"), _of_joint(lambda d: d["n_targets"] + N_TIME)),
+    "DistilledFlow": Kind((*_JOINT, "slope"), _of_joint(lambda d: d["n_targets"])),
+    "WassersteinGAN": Kind((*_JOINT, "slope", "noise"), _of_joint(lambda d: d["noise"]), lambda d: int(d["noise"])),
+    "Autoencoder": Kind(
+        (*_JOINT, "slope", "latent"),
+        _of_joint(lambda d: d["latent"], lambda d: 2 * d["n_targets"]),
+        lambda d: int(d["latent"] + d["n_targets"]),
+    ),
     "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),
     "OriginNetwork": Kind(("n_event", "n_samples", "moot", *_PLAIN), _of_all(lambda d: d["n_samples"])),
     "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),
@@ -106,8 +145,10 @@ class Network:
     @classmethod
     def of(cls, module: Any) -> Network:
         """The network of a module of `networks`."""
-        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in module.state_dict().items()}
-        made = cls(module.description(), arrays)
+        description, state = module.description(), module.state_dict()
+        # what only the training needs stays behind, and what follows from the description
+        arrays = {name: state[name].detach().cpu().numpy() for name in shapes_of(description)}
+        made = cls(description, arrays)
         made.__dict__["module"] = module
         return made
 
@@ -119,7 +160,8 @@ class Network:
         from coffea_iqn.iqn.networks import build
 
         module = build(self.description)
-        module.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()})
+        arrays = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
+        module.load_state_dict(module.state_dict() | arrays)
         return module.eval()
 
     @property
@@ -143,9 +185,29 @@ class Network:
         return int(self.description["n_targets"])
 
     @property
+    def n_levels(self) -> int:
+        """How many levels a draw takes; of an autoregressive member as many as there are targets."""
+        return KINDS[self.type].n_levels(self.description)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Numbers of columns of levels that it draws from: an autoregressive member also its first targets alone."""
+        return (N_TARGETS, self.n_levels) if self.autoregressive else (self.n_levels,)
+
+    @property
+    def autoregressive(self) -> bool:
+        """Whether it draws one target after the other, each by a quantile function given those before."""
+        return self.type in AUTOREGRESSIVE
+
+    @property
     def exact(self) -> bool:
-        """Whether it has a distribution function and a density."""
+        """Whether it has a distribution function of each target given those before, and so can be cut off."""
         return self.type in EXACT
+
+    @property
+    def has_density(self) -> bool:
+        """Whether it has a density, and levels of what it draws."""
+        return self.type in WITH_DENSITY
 
     @property
     def compiled(self) -> bool:
@@ -178,7 +240,7 @@ def shapes_of(description: Mapping[str, Any]) -> Shapes:
     if kind not in list(KINDS):  # what cannot be hashed is none of them either
         msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
         raise ValueError(msg)
-    keywords, shapes = KINDS[str(kind)]
+    keywords, shapes, _ = KINDS[str(kind)]
     wanted = {"type", "n_inputs", *keywords}
     if set(description) != wanted:
         odd = min(set(description) ^ wanted)

@@ -20,8 +20,18 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.iqn.arrays import with_origin
-from coffea_iqn.iqn.conditional import Bounds, Conditional, probability_between
-from coffea_iqn.iqn.network import ENDS, KINDS, LOGIT_KNOTS, N_TARGETS, hidden_of, spline_outputs
+from coffea_iqn.iqn.conditional import Bounds, Conditional, each_given_those_before, probability_between
+from coffea_iqn.iqn.network import (
+    ENDS,
+    JOINT,
+    KINDS,
+    LOGIT_KNOTS,
+    MEMBERS,  # noqa: F401 public where it was
+    N_TARGETS,
+    WITH_DENSITY,
+    hidden_of,
+    spline_outputs,
+)
 from coffea_iqn.iqn.splines import inverse
 
 BoundsOf = Callable[[int, Tensor], Bounds]
@@ -63,8 +73,21 @@ class Member(nn.Module):
         self.n_inputs = n_inputs
         self.n_targets = n_targets
 
+    @property
+    def n_levels(self) -> int:
+        """How many levels a draw takes."""
+        return KINDS[type(self).__name__].n_levels(vars(self))
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """As of `network.Network`."""
+        return (self.n_levels,)
+
+    def begin_training(self) -> None:
+        """Make what only the training needs, as a critic."""
+
     def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
-        """Targets (N, n_targets) at levels tau in (0, 1), (N, n_targets), given x, (N, n_inputs).
+        """Targets (N, n_targets) at levels tau in (0, 1), (N, n_levels), given x, (N, n_inputs).
 
         bounds gives those of target k from the targets before it, (N, k); None for none.
         """
@@ -90,7 +113,8 @@ class Member(nn.Module):
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
         """`levels`, and the terms, one a target, that `log_density` is the sum of, (N, n_targets) each."""
-        raise NotImplementedError
+        msg = f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
+        raise NotImplementedError(msg)
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         """The training loss of a batch, a scalar.
@@ -124,6 +148,10 @@ class AutoregressiveNetwork(Member):
     One that has a `density` can be cut off at bounds exactly; any other keeps within them by giving the bound for what
     lies beyond.
     """
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        return (N_TARGETS, self.n_levels)
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         """The quantile of target k.
@@ -171,12 +199,7 @@ class AutoregressiveNetwork(Member):
         return drawn
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
-        both = [
-            self.density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
-            for k in range(y.shape[1])
-        ]
-        levels, log_densities = zip(*both, strict=True)
-        return torch.stack(levels, dim=1), torch.stack(log_densities, dim=1)
+        return each_given_those_before(self.density, y, x, bounds)
 
 
 class PinballNetwork(AutoregressiveNetwork):
@@ -490,9 +513,8 @@ class NumberNetwork(nn.Module):
         return logits
 
 
-MEMBERS: dict[str, type[Member]] = {"IQNx4": IQNx4, "IQNx1": IQNx1, "SplineIQN": SplineIQN}
-OTHERS: tuple[type[nn.Module], ...] = (AcceptanceNetwork, OriginNetwork, NumberNetwork)
-TYPES: dict[str, type[nn.Module]] = MEMBERS | {kind.__name__: kind for kind in OTHERS}
+_HERE: tuple[type[nn.Module], ...] = (IQNx4, IQNx1, SplineIQN, AcceptanceNetwork, OriginNetwork, NumberNetwork)
+TYPES: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in _HERE}
 
 
 def build(description: Mapping[str, Any]) -> Any:
@@ -504,11 +526,17 @@ def build(description: Mapping[str, Any]) -> Any:
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
-    if kind not in list(TYPES):  # what cannot be hashed is none of them either
-        msg = f"network type: expected one of {', '.join(TYPES)}, got {kind!r}"
+    if kind not in list(KINDS):  # what cannot be hashed is none of them either
+        msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
         raise ValueError(msg)
+    if kind in JOINT:
+        from coffea_iqn.iqn import members  # which nothing else needs
+
+        made: type[nn.Module] = members.module_of(str(kind))
+    else:
+        made = TYPES[str(kind)]
     try:
-        return TYPES[str(kind)](**keywords)
+        return made(**keywords)
     except TypeError as error:
         msg = f"network {kind}: {error}"
         raise ValueError(msg) from None

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
-from coffea_iqn.iqn.network import EXACT
+from coffea_iqn.iqn.network import BOUNDED, EXACT
 from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
@@ -173,9 +173,10 @@ def _networks(
         if settings.network in EXACT:
             given |= variables.atoms
         network = build({"type": settings.network, **given})
+        network.begin_training()
         got = f"got {settings.raw_pt_min:g}: its quantiles may cross, so it learns the sample as it was cut"
-        exact = settings.raw_pt_min <= 0.0 or settings.network in EXACT
-        expect(exact, f"raw_pt_min: expected 0 for {settings.network}, {got}")
+        fits = settings.raw_pt_min <= 0.0 or settings.network in BOUNDED
+        expect(fits, f"raw_pt_min: expected 0 for {settings.network}, {got}")
         return network, AcceptanceNetwork(n_inputs), origin
 
 

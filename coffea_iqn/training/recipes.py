@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from coffea_iqn.iqn.network import EXACT
-from coffea_iqn.iqn.networks import MEMBERS
+from coffea_iqn.iqn.network import EXACT, MEMBERS
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS
@@ -36,7 +35,7 @@ class TrainingSettings(Schedule):
 
     Attributes
     ----------
-    network, inputs, targets: keys of `networks.MEMBERS`, `features.INPUTS` and `targets.TARGETS`.
+    network, inputs, targets: one of `network.MEMBERS`, keys of `features.INPUTS` and `targets.TARGETS`.
     hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
         the member's own.
     compress: whether the targets' tails are compressed.

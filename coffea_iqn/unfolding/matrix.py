@@ -107,14 +107,14 @@ def response_sums(
 
     Raises
     ------
-    ValueError: for axes that are none of these, a network whose quantiles may cross, and all that a folder refuses.
+    ValueError: for axes that are none of these, a network that is no `SplineIQN`, and all that a folder refuses.
     """
     POINTS.check(points=points)
     reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
     folder = IQNFolder(model, replicas=replicas, **options)
     emulator = folder.emulator
     if not emulator.network.exact:
-        msg = f"model {model}: expected a SplineIQN, got {emulator.network.type}, whose quantiles may cross"
+        msg = f"model {model}: expected a SplineIQN, got {emulator.network.type}, which has no distribution function"
         raise ValueError(msg)
     weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(events),):

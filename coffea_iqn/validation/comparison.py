@@ -25,7 +25,7 @@ from coffea_iqn.closure import (
 )
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.jets.features import SCALES
+from coffea_iqn.jets.features import PHI, SCALES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import COUNT, GEV, SEED
@@ -34,6 +34,7 @@ from coffea_iqn.validation import particles
 from coffea_iqn.validation.particles import OfParticles, compare_shapes
 
 REDRAWS = 100
+MEDIAN_DRAWS = 15  # of each gen jet, for a median where the member has no quantiles
 N_FOUR = 4  # columns of the four-momentum
 OF_COLUMNS, MOST_OF_COLUMNS = 0xC01, 100_000  # a seed beside that of all others; jets whose columns are looked at
 
@@ -122,13 +123,16 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
         return draw_above(emulator, gen, context, effort.raw_pt_min, generator)
 
     emulated, second = draw(), draw()
-    half = np.full((len(gen), emulator.network.n_targets), 0.5, dtype=np.float32)
     # as jets are drawn: where one side has a threshold and the other has not, no emulator is right
-    raw_pt_min = effort.raw_pt_min if emulator.network.exact else None
-    median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)[:, :4]
+    network, raw_pt_min = emulator.network, effort.raw_pt_min if emulator.network.exact else None
+    if network.autoregressive:
+        half = np.full((len(gen), network.n_targets), 0.5, dtype=np.float32)
+        median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)[:, :4]
+    else:
+        median = _median_of([draw() for _ in range(MEDIAN_DRAWS)], gen)
     try:
         real_levels, second_levels = (
-            emulator.cdf(gen, jets, context, raw_pt_min=raw_pt_min, within_atom=generator.uniform(size=len(gen)))
+            emulator.cdf(gen, jets, context, raw_pt_min=effort.raw_pt_min, within_atom=generator.uniform(size=len(gen)))
             for jets in (real, second)
         )
         exact = True
@@ -140,6 +144,13 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
         )
         real_levels, second_levels = both[:, :4].astype(np.float64), both[:, 4:].astype(np.float64)
     return Copies(gen, real, emulated, second, median, real_levels, second_levels, pairs.sample[rows], exact)
+
+
+def _median_of(draws: Sequence[Floats], gen: Floats) -> Floats:
+    """The median of each variable of several draws (N, 4) of the same gen jets."""
+    together = np.stack(draws)
+    together[:, :, PHI] = gen[:, PHI] + wrap_phi(together[:, :, PHI] - gen[:, PHI])
+    return np.median(together, axis=0)
 
 
 def draw_above(
@@ -161,7 +172,7 @@ def draw_above(
 
 def _levels(n: int, emulator: Emulator, generator: np.random.Generator) -> Floats:
     """Levels of all that is drawn of so many jets."""
-    return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_targets)).astype(np.float32)
+    return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_levels)).astype(np.float32)
 
 
 def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:

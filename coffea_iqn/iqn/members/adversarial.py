@@ -1,0 +1,69 @@
+"""A generator that a critic trains: a Wasserstein network with a penalty on the critic's gradient."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
+from coffea_iqn.iqn.members.joint import JointMember, energy_score, normal
+from coffea_iqn.iqn.network import N_TARGETS
+from coffea_iqn.iqn.networks import mlp
+
+PENALTY = 10.0  # on (|gradient| − 1)²
+CRITIC_STEPS = 5  # to one of the generator
+
+
+class WassersteinGAN(JointMember):
+    """Targets of normal numbers by one network, which learns to please a critic that tells them from real ones.
+
+    M. Arjovsky, S. Chintala and L. Bottou, arXiv:1701.07875; I. Gulrajani et al., arXiv:1704.00028; of jets F. Blue et
+    al., EPJ Web Conf. 251 (2021) 03055.
+
+    Parameters
+    ----------
+    n_inputs, n_targets: columns of x and of y.
+    hidden, slope: of the generator; the critic, which only the training has, has the same.
+    noise: how many normal numbers it draws from, no fewer than targets.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        n_targets: int = N_TARGETS,
+        *,
+        hidden: tuple[int, ...] = (128, 128),
+        slope: float = 0.2,
+        noise: int = 8,
+    ) -> None:
+        super().__init__(n_inputs, n_targets, hidden=hidden)
+        self.slope, self.noise = slope, max(noise, n_targets)
+        self.net = mlp(n_inputs + self.noise, n_targets, self.hidden, slope)
+
+    def begin_training(self) -> None:
+        self.critic = mlp(self.n_inputs + self.n_targets, 1, self.hidden, self.slope)
+
+    def push(self, z: Tensor, x: Tensor) -> Tensor:
+        drawn: Tensor = z[:, : self.n_targets] + self.net(torch.cat([x, z], dim=1))
+        return drawn
+
+    def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The critic's loss, or in one of six steps, drawn by lot, the generator's; the energy score of held-out rows.
+
+        A lot instead of a count, so that a training that was interrupted goes on as it would have.
+        """
+        if not torch.is_grad_enabled():
+            return energy_score(self, u, x, generator)
+        z = normal(u, self.noise, generator)
+        if int(torch.randint(CRITIC_STEPS + 1, (1,), generator=generator)) == 0:
+            fixed = {name: parameter.detach() for name, parameter in self.critic.named_parameters()}
+            score: Tensor = functional_call(self.critic, fixed, (torch.cat([x, self.push(z, x)], dim=1),))
+            return -score.mean()
+        with torch.no_grad():
+            drawn = self.push(z, x)
+        real, emulated = (self.critic(torch.cat([x, side], dim=1)).mean() for side in (u, drawn))
+        part = torch.rand(len(u), 1, generator=generator).to(u)
+        middle = (part * u + (1.0 - part) * drawn).requires_grad_(True)
+        (slope,) = torch.autograd.grad(self.critic(torch.cat([x, middle], dim=1)).sum(), middle, create_graph=True)
+        loss: Tensor = emulated - real + PENALTY * (slope.norm(dim=1) - 1.0).square().mean()
+        return loss

@@ -1,0 +1,114 @@
+"""What draws all targets of a row at once: from normal numbers to numbers on the whole line, and between bounds.
+
+Bounds of a target that depend on those before it are built in exactly: number k of the line goes to between them by
+
+    y = u + (softplus(κ (low − u)) − softplus(κ (u − high))) / κ,
+
+which is u well inside, and ends at both. It is monotone and its inverse is known, so that a density stays one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from coffea_iqn.iqn.conditional import Bounds
+from coffea_iqn.iqn.network import N_TARGETS
+from coffea_iqn.iqn.networks import BoundsOf, Member
+
+KAPPA = 4.0  # a bound is felt from about 1 / κ on, in units of a standardised target
+AT_LEAST = 1e-6  # from a bound: what rounding brought there lies so far inside
+
+
+class JointMember(Member):
+    """A law of all targets at once.
+
+    Parameters
+    ----------
+    n_inputs, n_targets: columns of x and of y.
+    hidden: sizes of the hidden layers of its networks.
+    """
+
+    def __init__(self, n_inputs: int, n_targets: int = N_TARGETS, *, hidden: tuple[int, ...]) -> None:
+        super().__init__(n_inputs, n_targets)
+        self.hidden = tuple(hidden)
+
+    def push(self, z: Tensor, x: Tensor) -> Tensor:
+        """Numbers on the line, (N, n_targets), of standard normal ones, (N, n_levels), given x, (N, n_inputs)."""
+        raise NotImplementedError
+
+    def pull(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+        """The inverse of `push`, (N, n_targets), and the logarithm of |∂z / ∂u|, (N,); of those with a density."""
+        raise NotImplementedError
+
+    def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+        """The training loss of numbers on the line, (N, n_targets), given x, (N, n_inputs)."""
+        raise NotImplementedError
+
+    def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
+        u = self.push(torch.special.ndtri(tau), x)
+        if bounds is None:
+            return u
+        drawn = u[:, :0]
+        for k in range(u.shape[1]):
+            drawn = torch.cat([drawn, between(u[:, k], *bounds(k, drawn))[:, None]], dim=1)
+        return drawn
+
+    def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
+        return self.loss_on_line(on_line(y, *bounds)[0], x, generator)
+
+    def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
+        """As of `Member`: the sum of the terms is the log-density, one alone is none of its target."""
+        u, log_slopes = (y, torch.zeros_like(y)) if bounds is None else on_line(y, *bounds)
+        z, log_slope = self.pull(u, x)
+        terms = log_slopes + log_normal(z) + log_slope[:, None] / self.n_targets
+        levels = torch.special.ndtr(z)
+        if bounds is not None:
+            low, high = bounds
+            terms = torch.where((y >= low) & (y <= high), terms, -torch.inf)
+            levels = torch.where(y < low, 0.0, torch.where(y > high, 1.0, levels))
+        return levels, terms
+
+
+def log_normal(z: Tensor) -> Tensor:
+    """The logarithm of the density of a standard normal number."""
+    return -0.5 * (z.square() + torch.log(torch.tensor(2.0 * torch.pi, dtype=z.dtype, device=z.device)))
+
+
+def between(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Numbers on the line brought between bounds, (N,)."""
+    below, above = functional.softplus(KAPPA * (low - u)), functional.softplus(KAPPA * (u - high))
+    return torch.minimum(torch.maximum(u + (below - above) / KAPPA, low), high)
+
+
+def on_line(y: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `between`, and the logarithm of ∂u / ∂y, of any shape each."""
+    from_low, from_high = (KAPPA * edge.clamp(min=AT_LEAST) for edge in (y - low, high - y))
+    inside = torch.minimum(torch.maximum(y, low), high)
+    u = inside + (_log_one_minus_exp(from_low) - _log_one_minus_exp(from_high)) / KAPPA
+    return u, torch.log1p(1.0 / torch.expm1(from_low) + 1.0 / torch.expm1(from_high))
+
+
+def _log_one_minus_exp(a: Tensor) -> Tensor:
+    """Log(1 − e^−a) of a above 0."""
+    return torch.log(-torch.expm1(-a))
+
+
+def normal(like: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Standard normal numbers, (N, n), for the rows of a tensor."""
+    return torch.randn(len(like), n, generator=generator).to(like)
+
+
+def energy_score(member: Any, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
+    """The mean over rows of E|U − u| − E|U − U'| / 2, of which each has two draws U and U': least for the true law.
+
+    T. Gneiting and A. E. Raftery, J. Am. Stat. Assoc. 102 (2007) 359. What tells which state of a member without a
+    likelihood is best.
+    """
+    one, other = (member.push(normal(u, member.n_levels, generator), x) for _ in range(2))
+    away = 0.5 * ((one - u).norm(dim=1) + (other - u).norm(dim=1))
+    score: Tensor = (away - 0.5 * (one - other).norm(dim=1)).mean()
+    return score

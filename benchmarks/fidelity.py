@@ -49,21 +49,30 @@ CONTEXTS = {
 }
 
 
-def read_pairs(paths: list[str], radius: float, scale: str) -> tuple[Any, Any, Any]:
-    """Gen jets, reco jets and context of the paper's selection."""
+def read_pairs(paths: list[str], radius: float, scale: str, raw_pt_min: float = PT_MIN) -> tuple[Any, Any, Any]:
+    """Gen jets, reco jets and context of the paper's selection, or with another threshold of the latter."""
     processor = PairsProcessor(radius=radius, pt_min=PT_MIN)
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
     with running.open_executor("iterative", status=False) as executor:
         pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
     keep = pairs.matched
-    keep[keep] = SCALES[scale].undo(pairs.y[keep].astype(np.float64))[:, 0] > PT_MIN
+    keep[keep] = SCALES[scale].undo(pairs.y[keep].astype(np.float64))[:, 0] > raw_pt_min
     return pairs.x[keep], pairs.y[keep], pairs.context[keep]
 
 
-def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:
-    """Every figure of one emulator on one sample."""
+def measure(
+    emulator: Emulator,
+    gen: Any,
+    real: Any,
+    context: Any,
+    *,
+    seed: int,
+    threads: int,
+    raw_pt_min: float = PT_MIN,
+) -> dict[str, Any]:
+    """Every figure of one emulator on one sample of jets above a threshold [GeV]."""
     generator = np.random.default_rng(seed)
-    first, second = (draw_above(emulator, gen, context, PT_MIN, generator) for _ in range(2))
+    first, second = (draw_above(emulator, gen, context, raw_pt_min, generator) for _ in range(2))
     row: dict[str, Any] = {"jets": len(gen)}
     for name, features in (("AUC8", jet_features), ("AUCres", residual_features)):
         for prefix, other in (("", real), ("null ", second)):
@@ -71,7 +80,7 @@ def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int,
             row[prefix + name] = [round(verdict.auc, 4), round(verdict.uncertainty, 4)]
     try:
         within_atom = generator.uniform(size=len(gen))
-        levels = emulator.cdf(gen, real, context, raw_pt_min=PT_MIN, within_atom=within_atom)
+        levels = emulator.cdf(gen, real, context, raw_pt_min=raw_pt_min, within_atom=within_atom)
     except NotImplementedError:
         pass  # a network whose quantiles may cross has none
     else:
@@ -86,7 +95,8 @@ def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int,
     row["below -0.7"] = [float((r < -0.7).mean()) for r in responses]
     row["above 0.5"] = [float((r > 0.5).mean()) for r in responses]
     row["mass bias"] = float(np.median(first[:, 3]) / np.median(real[:, 3]) - 1.0)
-    row["raw pt below 20"] = int((SCALES["delphes-cms"].undo(first.astype(np.float64))[:, 0] < PT_MIN - 1e-4).sum())
+    below = SCALES["delphes-cms"].undo(first.astype(np.float64))[:, 0] < raw_pt_min - 1e-4
+    row[f"raw pt below {raw_pt_min:g}"] = int(below.sum())
     return row
 
 

@@ -20,7 +20,7 @@ def test_round_trip_to_the_bit(emulator, emulator_bundle):
     disk._CACHE.clear()
     again = bundle.load(emulator_bundle)
     gen = make_pairs(50).x
-    tau = np.full(gen.shape, 0.3, dtype=np.float32)
+    tau = np.full((50, emulator.network.widths[0]), 0.3, dtype=np.float32)
     np.testing.assert_array_equal(again.sample(gen, tau), emulator.sample(gen, tau))
     np.testing.assert_array_equal(again.efficiency(gen), emulator.efficiency(gen))
     assert again.card["jets"] == emulator.card["jets"]

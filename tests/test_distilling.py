@@ -8,6 +8,7 @@ import pytest
 from coffea_iqn import bundle
 from coffea_iqn.closure import unevenness
 from coffea_iqn.training.distil import distil
+from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from conftest import make_pairs
 
@@ -49,8 +50,20 @@ def test_its_card_names_the_teacher(taught, tmp_path):
     assert card["jets"] == teacher.card["jets"]
 
 
-def test_a_teacher_needs_a_density(emulator):
-    if emulator.network.exact:
-        pytest.skip("has one")
-    with pytest.raises(TypeError, match="teacher: expected a SplineIQN, which has a density, got IQNx"):
+def test_not_every_member_can_teach(emulator):
+    if emulator.network.type in ("SplineIQN", "FlowMatching"):
+        pytest.skip("it can")
+    with pytest.raises(TypeError, match="teacher: expected a SplineIQN or a FlowMatching, which can teach, got"):
         distil(emulator, make_pairs(100), SETTINGS)
+
+
+def test_one_step_learns_where_many_lead():
+    pairs = make_pairs(20_000)
+    settings = replace(RECIPES["flow-matching"], hidden=(32, 32), steps=500, check_every=100, acceptance=False)
+    teacher = train(pairs, settings)
+    student = distil(teacher, pairs, replace(settings, network="DistilledFlow"))
+    assert student.network.type == "DistilledFlow"
+    tau = np.random.default_rng(0).uniform(0.01, 0.99, (len(pairs.x), 4)).astype(np.float32)
+    one, other = (made.sample(pairs.x, tau, pairs.context)[:, 0] / pairs.x[:, 0] for made in (teacher, student))
+    assert np.corrcoef(one, other)[0, 1] > 0.95
+    assert one.std() == pytest.approx(other.std(), rel=0.1)

@@ -21,8 +21,10 @@ def gen():
     return make_pairs(300).x
 
 
-def uniforms(n):
-    return np.random.default_rng(3).uniform(0.001, 0.999, (n, 4)).astype(np.float32)
+def uniforms(n, emulator=None):
+    """Levels of so many jets, of as few targets as an emulator draws."""
+    width = 4 if emulator is None else emulator.network.widths[0]
+    return np.random.default_rng(3).uniform(0.001, 0.999, (n, width)).astype(np.float32)
 
 
 def test_an_emulator_shows_itself_in_a_line_and_in_a_table(emulator):
@@ -49,7 +51,7 @@ def test_a_card_cannot_write_into_a_page_and_may_lack_all(emulator):
 
 
 def test_sample_gives_jets(emulator, gen):
-    reco = emulator.sample(gen, uniforms(len(gen)))
+    reco = emulator.sample(gen, uniforms(len(gen), emulator))
     assert reco.shape == gen.shape
     assert reco.dtype == np.float32
     assert np.isfinite(reco).all()
@@ -60,14 +62,14 @@ def test_sample_gives_jets(emulator, gen):
 
 @pytest.mark.parametrize("n", [0, 1, 2, 7, 16, 17, 299])
 def test_a_jet_does_not_depend_on_its_batch(emulator, gen, n):
-    tau = uniforms(len(gen))
+    tau = uniforms(len(gen), emulator)
     np.testing.assert_array_equal(emulator.sample(gen[:n], tau[:n]), emulator.sample(gen, tau)[:n])
     np.testing.assert_array_equal(emulator.efficiency(gen[:n]), emulator.efficiency(gen)[:n])
 
 
 def test_blocks_do_not_show(emulator):
     gen = make_pairs(5000).x
-    tau = uniforms(len(gen))
+    tau = uniforms(len(gen), emulator)
     np.testing.assert_array_equal(emulator.sample(gen, tau)[4000:], emulator.sample(gen[4000:], tau[4000:]))
 
 
@@ -77,7 +79,10 @@ def within_bounds(emulator, reco):
 
 
 def test_levels_matter(emulator, gen):
-    low, high = (emulator.sample(gen, np.full(gen.shape, level, dtype=np.float32)) for level in (0.1, 0.9))
+    low, high = (
+        emulator.sample(gen, np.full((len(gen), emulator.network.widths[0]), level, dtype=np.float32))
+        for level in (0.1, 0.9)
+    )
     assert (low != high).all(axis=0).any()
 
 
@@ -89,8 +94,8 @@ def test_efficiency_is_a_probability(emulator, gen):
 
 
 def test_wrong_shapes_are_refused(emulator, gen):
-    with pytest.raises(ValueError, match=r"one shape \(N, 4\)"):
-        emulator.sample(gen, uniforms(len(gen))[:, :3])
+    with pytest.raises(ValueError, match=r"expected (two arrays of one shape|jets x) \(N, 4\)"):
+        emulator.sample(gen, uniforms(len(gen), emulator)[:, :3])
 
 
 def asked(emulator, how, gen, tau):
@@ -98,7 +103,7 @@ def asked(emulator, how, gen, tau):
     if how in ("cdf", "log_density"):
         return getattr(emulator, how)(gen, make_pairs(len(gen)).x)
     if how == "quantile":
-        return emulator.quantile(gen, tau, make_pairs(len(gen)).x)
+        return emulator.quantile(gen, tau[:, :4], make_pairs(len(gen)).x)
     return emulator.efficiency(gen) if how == "efficiency" else getattr(emulator, how)(gen, tau)
 
 
@@ -113,14 +118,14 @@ def test_jets_that_are_none_are_refused(emulator, gen, how):
         strange = gen.astype(np.float64)
         strange[7, column] = value
         with pytest.raises(ValueError, match=f"jets x: expected {message}, got 1 of 300") as error:
-            asked(emulator, how, strange, uniforms(len(gen)))
+            asked(emulator, how, strange, uniforms(len(gen), emulator))
         assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("how", ["sample", "respond", "quantile"])
 def test_levels_that_are_none_are_refused(emulator, gen, how):
     for level in (0.0, 1.0, -0.1, 1.1, 1.0 - 1e-9, np.nan, np.inf):
-        tau = uniforms(len(gen)).astype(np.float64)
+        tau = uniforms(len(gen), emulator).astype(np.float64)
         tau[7, 2] = level
         with pytest.raises(ValueError, match=r"tau: expected levels in \(0, 1\), got"):
             asked(emulator, how, gen, tau)
@@ -128,7 +133,7 @@ def test_levels_that_are_none_are_refused(emulator, gen, how):
 
 @pytest.mark.parametrize("how", WAYS)
 def test_masked_arrays_are_refused(emulator, gen, how):
-    tau = uniforms(len(gen))
+    tau = uniforms(len(gen), emulator)
     with pytest.raises(ValueError, match="jets x: expected an array without a mask"):
         asked(emulator, how, np.ma.masked_less(gen, 20.0), tau)
     if how in ("sample", "respond", "quantile"):
@@ -145,7 +150,7 @@ def test_reco_jets_and_context_that_are_none_are_refused(emulator, gen):
     context = np.zeros((len(gen), N_COLUMNS), dtype=np.float32)
     context[5, 3] = np.nan
     with pytest.raises(ValueError, match="context: expected finite numbers, got 1 of 300"):
-        emulator.sample(gen, uniforms(len(gen)), context)
+        emulator.sample(gen, uniforms(len(gen), emulator), context)
 
 
 @pytest.fixture(scope="module")
@@ -160,12 +165,15 @@ def exact():
 
 
 def test_arrays_that_may_not_be_written_are_read(emulator, gen):
-    tau = uniforms(len(gen))
+    tau = uniforms(len(gen), emulator)
     drawn = emulator.sample(gen, tau)
     for array in (gen, tau):
         array.setflags(write=False)
     np.testing.assert_array_equal(emulator.sample(gen, tau), drawn)
-    np.testing.assert_allclose(emulator.sample(gen.astype(np.float64), tau), drawn, rtol=1e-4, atol=1e-4)
+    # where a jet has all the energy there is, its mass is bounded by the difference of two large numbers
+    free = drawn[:, 0] * np.cosh(drawn[:, 1]) < 0.999 * emulator.variables.support.energy_max
+    again = emulator.sample(gen.astype(np.float64), tau)
+    np.testing.assert_allclose(again[free], drawn[free], rtol=1e-4, atol=1e-4)
 
 
 def test_unknown_and_missing_backends(emulator):
@@ -199,7 +207,7 @@ def test_each_quantile_is_given_the_variables_before_it(exact):
 def test_efficiency_above_a_threshold_is_the_fraction_drawn_above_it(exact):
     emulator, pairs = exact
     gen = np.repeat(pairs.x[:5], 20_000, axis=0)
-    raw = SCALES["delphes-cms"].undo(emulator.sample(gen, uniforms(len(gen))).astype(np.float64))[:, 0]
+    raw = SCALES["delphes-cms"].undo(emulator.sample(gen, uniforms(len(gen), emulator)).astype(np.float64))[:, 0]
     above = (raw > 20.0).reshape(5, -1).mean(axis=1)
     expected = emulator.efficiency(pairs.x[:5], raw_pt_min=20.0)
     np.testing.assert_allclose(emulator.efficiency(pairs.x[:5]) * above, expected, atol=0.015)

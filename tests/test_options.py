@@ -37,6 +37,7 @@ TAKES = {
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
         "--timeout --minutes --learning-rate --radius --cone --pt-hat-min --energy --eta-max": REAL,
         "--weight-decay --gen-pt-min --raw-pt-min --blind": REAL | {"0"},
+        "--momentum": {"0", "0.5"},
         "--holdout": {"0.5"},
     }.items()
     for WORDS in options.split()

@@ -67,7 +67,8 @@ def test_features_are_those_of_arrays(device):
 @pytest.mark.parametrize("device", DEVICES)
 def test_jets_are_those_of_the_cpu(emulator, device):
     pairs = make_pairs(3000)
-    tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, pairs.x.shape).astype(np.float32)
+    shape = len(pairs.x), emulator.network.widths[0]
+    tau = np.random.default_rng(1).uniform(1e-4, 1 - 1e-4, shape).astype(np.float32)
     reco, efficiency = emulator.respond(pairs.x, tau, pairs.context, backend="torch")
     there = [torch.tensor(columns, device=device) for columns in (pairs.x, tau, pairs.context)]
     reco_there, efficiency_there = emulator.on(device).respond(*there)
@@ -166,10 +167,11 @@ def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     """The device "meta" computes nothing, but refuses tensors of another one, as a GPU would."""
     monkeypatch.setattr(device_module, "check_jets", lambda *_, **__: None)  # which looks at numbers
     resident = Resident.of(emulator, torch.device("meta"))
-    gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in (4, 4, 4, N_COLUMNS))
+    sizes = (4, emulator.network.widths[0], 4, N_COLUMNS)
+    gen, tau, keys, context = (torch.ones((n_jets, n), device="meta") for n in sizes)
     reco, found = resident.fold(gen, keys.to(torch.int64), keys[:, 0].to(torch.int64), context)
     bare, efficiency = resident.respond(gen, tau)
-    median = resident.median_pt(gen, context, threshold=15.0)
+    median = resident.median_pt(gen, context, threshold=15.0) if emulator.network.autoregressive else efficiency
     assert {tensor.device.type for tensor in (reco, found, bare, efficiency, median)} == {"meta"}
     n_targets = emulator.network.n_targets
     assert (reco.shape, found.shape, found.dtype) == ((n_jets, n_targets), (n_jets,), torch.bool)

@@ -197,7 +197,7 @@ def test_what_else_is_wrong_is_refused_in_a_line(qcd, emulator, emulator_bundle)
     with pytest.raises(ValueError, match="nonsense"):
         response("nonsense", few.GenJet, few, GEN, RECO)
     if not emulator.network.exact:
-        with pytest.raises(ValueError, match=r"expected a SplineIQN, got IQN.*, which has no distribution function"):
+        with pytest.raises(ValueError, match=r"expected a SplineIQN, got .*, which has no distribution function"):
             response(emulator_bundle, few.GenJet, few, GEN, RECO)
 
 

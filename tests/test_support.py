@@ -23,9 +23,9 @@ from conftest import TINY, make_pairs
 LEVELS = (2.0**-24, 1e-4, 0.5, 1.0 - 1e-4, 1.0 - 2.0**-24)
 
 
-def every_level(n):
+def every_level(n, emulator):
     """Levels of n jets, most of them as near to 0 or 1 as single precision comes."""
-    return np.random.default_rng(2).choice(np.array(LEVELS, dtype=np.float32), (n, 4))
+    return np.random.default_rng(2).choice(np.array(LEVELS, dtype=np.float32), (n, emulator.network.widths[0]))
 
 
 def jets_all_over(n):
@@ -62,7 +62,7 @@ def test_no_draw_leaves_the_support(emulator):
         gen[:2000, PT], gen[:2000, MASS] = 12.0, 2.0
     for backend in backends(emulator):
         for context in (None, np.ones((len(gen), N_COLUMNS), dtype=np.float32)):
-            reco, efficiency = emulator.respond(gen, every_level(len(gen)), context, backend=backend)
+            reco, efficiency = emulator.respond(gen, every_level(len(gen), emulator), context, backend=backend)
             found = efficiency > 0.0
             check_inside(support, gen[found], reco[found])
             if emulator.acceptance is not None:  # of a gen jet farther out than a cone no reco jet can be
@@ -83,7 +83,7 @@ def test_jets_that_are_none_of_training_stay_in_their_cones(emulator):
         axis=1,
     ).astype(np.float32)
     for backend in backends(emulator):
-        reco = emulator.sample(gen, every_level(n), backend=backend)
+        reco = emulator.sample(gen, every_level(n, emulator), backend=backend)
         assert np.isfinite(reco).all()
         assert distances(gen.astype(np.float64), reco.astype(np.float64)).max() < emulator.variables.support.cone
 
@@ -96,7 +96,7 @@ def test_a_threshold_holds_as_well(emulator, raw_pt_min):
     gen = gen[gen[:, PT] > max(threshold / 2.0, 15.0)]
     scale = SCALES[emulator.variables.scale]
     for backend in backends(emulator):
-        reco = emulator.sample(gen, every_level(len(gen)), raw_pt_min=raw_pt_min, backend=backend)
+        reco = emulator.sample(gen, every_level(len(gen), emulator), raw_pt_min=raw_pt_min, backend=backend)
         assert (scale.undo(reco.astype(np.float64))[:, PT] > threshold * (1.0 - 1e-5)).all()
 
 

@@ -10,11 +10,12 @@ import numpy as np
 from coffea_iqn.bundle.checks import an_object, array, number, standardisation
 from coffea_iqn.emulator.preprocessing import ends_of
 from coffea_iqn.iqn.distribution import Law
-from coffea_iqn.iqn.network import MEMBERS, Network, shapes_of
+from coffea_iqn.iqn.network import AUTOREGRESSIVE, MEMBERS, Network, shapes_of
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.numerics.arrays import Singles
 from coffea_iqn.ranges import expect
 
+SIZES = ("n_inputs", "n_targets", "n_samples", "most", "transforms", "bins", "steps", "noise", "latent")
 Arrays = Mapping[str, Singles]
 Ends = Mapping[str, Sequence[int]]
 
@@ -45,9 +46,18 @@ def network_of(name: str, types: Collection[str], description: Any, arrays: Arra
     return made
 
 
-def member_of(name: str, description: Any, arrays: Arrays, n_inputs: int, n_targets: int, ends: Ends) -> Network:
+def member_of(
+    name: str,
+    description: Any,
+    arrays: Arrays,
+    n_inputs: int,
+    n_targets: int,
+    ends: Ends,
+    *,
+    types: Collection[str] = MEMBERS,
+) -> Network:
     """A member of the family, of so many targets, of which these may be at an end."""
-    made = network_of(name, MEMBERS, description, arrays, n_inputs)
+    made = network_of(name, types, description, arrays, n_inputs)
     n = made.n_targets
     expect(n == n_targets, f"{name}: expected {n_targets} targets, for such are the variables, got {n}")
     for key, wanted in ends.items():
@@ -65,10 +75,13 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
         fits = len(hidden) == description["n_targets"]
         expect(fits, f"{name}: expected sizes of hidden layers for each of its targets, got {len(hidden)}")
         hidden = [size for sizes in hidden for size in sizes]
-    others = [description[key] for key in ("n_inputs", "n_targets", "n_samples", "most") if key in description]
+    others = [description[key] for key in SIZES if key in description]
     for size, least in [*((size, 1) for size in [*hidden, *others]), (description.get("n_event", 0), 0)]:
         wanted = f"sizes from {least} to {n_weights}, as there are so many weights"
         expect(type(size) is int and least <= size <= n_weights, f"{name}: expected {wanted}, got {size!r}")
+    if "noise" in description:
+        fits, got = description["noise"] >= description["n_targets"], description["noise"]
+        expect(fits, f"{name}: expected noise of {description['n_targets']} numbers or more, as of targets, got {got}")
     for key in description.keys() & {"slope", "penalty"}:
         number(f"{name} {key}", description[key], least=0.0)
 
@@ -103,7 +116,8 @@ def law_of(
     if "number" in asks:
         made["number"] = network_of(f"{name}.number", ("NumberNetwork",), described["number"], arrays, n_inputs)
     if "jets" in asks:
-        made["jets"] = member_of(f"{name}.jets", described["jets"], arrays, n_inputs, n_targets, ends)
+        of_targets = described["jets"], arrays, n_inputs, n_targets, ends
+        made["jets"] = member_of(f"{name}.jets", *of_targets, types=AUTOREGRESSIVE)
     input_scale = standardisation("input_scale", described, n_inputs)
     target_scale = standardisation("target_scale", described, n_targets)
     bounds = array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)

@@ -67,6 +67,7 @@ SETTINGS = {
     "batch_size": Setting("jets a step"),
     "learning_rate": Setting("greatest, of the optimiser"),
     "weight_decay": Setting("of the optimiser"),
+    "momentum": Setting("decay of the optimiser's mean gradient"),
     "patience": Setting("looks at the validation loss without improvement that end a stage"),
     "check_every": Setting("steps between looks at the validation loss"),
     "holdout": Setting("fraction of the events, or files, held out to validate on"),

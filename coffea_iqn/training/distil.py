@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, SplineIQN
+from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, SplineIQN
 from coffea_iqn.jets.features import PHI
 from coffea_iqn.training.batches import Course, learnt
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
@@ -28,13 +28,9 @@ from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 Rows = tuple[Tensor, ...]
 
-TINY = 1e-6  # levels are drawn no nearer to 0 and 1
-# The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
-# of the distance of the levels do not, and tie the small network to the large one draw by draw.
-TIE = 0.5
 # of the score of the tails, in which some per cent of the jets are; the mass keeps to its likelihood
 TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
-HIDDEN, OF_ORIGIN, OF_ACCEPTANCE = (36, 36), (24, 24), (24, 24)  # sizes of hidden layers
+OF_ORIGIN, OF_ACCEPTANCE = (24, 24), (24, 24)  # sizes of hidden layers
 
 
 def distil(
@@ -50,10 +46,11 @@ def distil(
 
     Parameters
     ----------
-    teacher: with a `SplineIQN`, whose variables and unmatched jets the new emulator takes over.
+    teacher: with a `SplineIQN`, or a `FlowMatching` that one step is to imitate, whose variables and unmatched jets
+        the new emulator takes over.
     pairs: jets x, their context, and their jets y.
-    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; then come
-        two thirds as many on the jets y, with twice the batch size and half the learning rate.
+    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; for a
+        `SplineIQN` come then two thirds as many on the jets y, with twice the batch size and half the learning rate.
     checkpoint, watch, device: as of `training.train`.
 
     Returns
@@ -62,16 +59,18 @@ def distil(
 
     Raises
     ------
-    TypeError: when the teacher's network has no density.
+    TypeError: when the teacher's network can teach none.
     FloatingPointError: when a loss is no longer finite.
     """
-    if not teacher.network.exact:
-        msg = f"teacher: expected a SplineIQN, which has a density, got {teacher.network.type}"
-        raise TypeError(msg)
     v, y = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
     pairs = pairs._replace(y=y)
     origin, network, gate = _students(teacher, settings)
-    to_come = {"origin": origin is not None, "quantiles": True, "far tails": True, "acceptance": gate is not None}
+    to_come = {
+        "origin": origin is not None,
+        "quantiles": True,
+        "far tails": isinstance(network, SplineIQN),
+        "acceptance": gate is not None,
+    }
     course = Course.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
     known, held_out = teacher.on(device), pairs.lot < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
@@ -97,17 +96,11 @@ def distil(
 
     def quantile_loss(inputs: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         seen, seen_by_teacher = described(origin, inputs), described(known.origin, inputs)
-        tau = torch.rand(len(inputs), network.n_targets, generator=generator).clamp(TINY, 1.0 - TINY).to(inputs.device)
-        with torch.no_grad():
-            bounds_of = partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min)
-            y = known.network.sample(tau, seen_by_teacher, bounds_of)
-            bounds = known.variables.all_bounds(y, x, v.raw_pt_min)
-            levels, log_densities = known.network.levels_and_log_densities(y, seen_by_teacher, bounds)
-        own_levels, own_log_densities = network.levels_and_log_densities(y, seen, bounds)
-        divergence: Tensor = (log_densities - own_log_densities).sum(dim=1).mean()
-        return divergence + TIE * (_logit(own_levels) - _logit(levels)).square().sum(dim=1).mean()
+        bounds = partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min)
+        return network.imitation_loss(known.network, (seen, seen_by_teacher), bounds, generator)
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
+        assert isinstance(network, SplineIQN)
         weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.columns))
         return network.tail_loss(described(origin, inputs), target, (least, most), weights=weights)
 
@@ -121,9 +114,10 @@ def distil(
     if origin is not None:
         fit("origin", origin, origin_loss, short)
     fit("quantiles", network, quantile_loss, settings)
-    parts = part_of(pairs, ~held_out), part_of(pairs, held_out)
-    last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
-    fit("far tails", network, tails_loss, last, target_rows(*parts, v, settings))
+    if to_come["far tails"]:
+        parts = part_of(pairs, ~held_out), part_of(pairs, held_out)
+        last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
+        fit("far tails", network, tails_loss, last, target_rows(*parts, v, settings))
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
@@ -133,13 +127,9 @@ def distil(
     return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)
 
 
-def _logit(levels: Tensor) -> Tensor:
-    return torch.logit(levels, eps=TINY)
-
-
 def _students(
     teacher: Emulator, settings: TrainingSettings
-) -> tuple[OriginNetwork | None, SplineIQN, AcceptanceNetwork | None]:
+) -> tuple[OriginNetwork | None, Member, AcceptanceNetwork | None]:
     """The smaller networks before their training, by the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -148,9 +138,8 @@ def _students(
         if old is not None:
             sizes = {name: int(old.description[name]) for name in ("n_event", "n_samples", "moot")}
             origin = OriginNetwork(old.n_inputs, **sizes, hidden=OF_ORIGIN)
-        n_inputs, n_targets = teacher.network.n_inputs, teacher.network.n_targets
-        network = SplineIQN(n_inputs, n_targets, hidden=settings.hidden or HIDDEN, **teacher.variables.atoms)
-        gate = AcceptanceNetwork(n_inputs, hidden=OF_ACCEPTANCE)
+        network = teacher.network.module.student(settings.hidden)
+        gate = AcceptanceNetwork(network.n_inputs, hidden=OF_ACCEPTANCE)
         return origin, network, gate if teacher.acceptance is not None else None
 
 

@@ -25,6 +25,7 @@ RANGES = {
     "batch_size": Range(least=1, most=2**24, whole=True),
     "learning_rate": Range(above=0, most=10),
     "weight_decay": Range(least=0, most=10),
+    "momentum": Range(least=0, below=1),
     "average": Range(least=0, below=1),
     "stages": Range(least=1, most=1000, whole=True),
     "steps": COUNT,
@@ -44,7 +45,7 @@ class Schedule:
     ----------
     schedule: "stages" (AMSGrad, the rate divided by ten at each stage, each from the best state so far) or
         "cosine" (AdamW, clipped gradients, a rate that rises, then falls to zero).
-    batch_size, learning_rate, weight_decay: of the optimiser.
+    batch_size, learning_rate, weight_decay, momentum: of the optimiser.
     average: decay of the moving average of the weights, which then is what is validated and kept; 0 for none.
     stages, steps: how many stages, and at most how many steps in each.
     minutes: to train for in place of steps; the rate then falls with the time that has passed, so that weights depend
@@ -61,6 +62,7 @@ class Schedule:
     batch_size: int = 1024
     learning_rate: float = 2e-3
     weight_decay: float = 0.01
+    momentum: float = 0.9
     average: float = 0.999
     stages: int = 1
     steps: int = 24_000
@@ -195,11 +197,11 @@ def fit(
 
 
 def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
-    parameters, rate = module.parameters(), settings.learning_rate
+    parameters, rate, betas = module.parameters(), settings.learning_rate, (settings.momentum, 0.999)
     if settings.schedule == "stages":
-        return torch.optim.Adam(parameters, lr=rate, amsgrad=True, fused=True)
+        return torch.optim.Adam(parameters, lr=rate, betas=betas, amsgrad=True, fused=True)
     if settings.schedule == "cosine":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=settings.weight_decay, fused=True)
+        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)
     msg = f"schedule: expected 'stages' or 'cosine', got {settings.schedule!r}"
     raise ValueError(msg)
 

@@ -110,11 +110,18 @@ PAPER = TrainingSettings(
     steps=15_000,
     patience=10,
 )
+JOINT = TrainingSettings(targets="symmetric")  # which knows no atoms
 RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "paper-iqnx4": PAPER,
     "paper-iqnx1": replace(PAPER, network="IQNx1"),
     "residual-iqnx4": replace(PAPER, inputs="calorimeter", targets="symmetric"),
+    "spline-flow": replace(JOINT, network="SplineFlow", learning_rate=1e-3),
+    "autoregressive-flow": replace(JOINT, network="AutoregressiveFlow", learning_rate=1e-3),
+    "flow-matching": replace(JOINT, network="FlowMatching"),
+    "distilled-flow": replace(JOINT, network="DistilledFlow"),
+    "wasserstein-gan": replace(JOINT, network="WassersteinGAN", learning_rate=5e-4, weight_decay=0.0, momentum=0.0),
+    "autoencoder": replace(JOINT, network="Autoencoder"),
 }
 
 

@@ -24,7 +24,7 @@ class WassersteinGAN(JointMember):
     ----------
     n_inputs, n_targets: columns of x and of y.
     hidden, slope: of the generator; the critic, which only the training has, has the same.
-    noise: how many normal numbers it draws from, no fewer than targets.
+    noise: how many normal numbers it draws from, no fewer than targets; by default twice as many.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class WassersteinGAN(JointMember):
         *,
         hidden: tuple[int, ...] = (128, 128),
         slope: float = 0.2,
-        noise: int = 8,
+        noise: int | None = None,
     ) -> None:
         super().__init__(n_inputs, n_targets, hidden=hidden)
-        self.slope, self.noise = slope, max(noise, n_targets)
+        self.slope, self.noise = slope, 2 * n_targets if noise is None else noise
         self.net = mlp(n_inputs + self.noise, n_targets, self.hidden, slope)
 
     def begin_training(self) -> None:

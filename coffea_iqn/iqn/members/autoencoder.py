@@ -9,7 +9,7 @@ from coffea_iqn.iqn.members.joint import JointMember, log_normal, normal
 from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import mlp
 
-LEAST_LOG_WIDTH = -5.0  # of what a decoder says: narrower, and a likelihood would grow without end
+LOG_WIDTHS = -5.0, 2.0  # of what a decoder says: narrower, and a likelihood could grow without end
 
 
 class Autoencoder(JointMember):
@@ -43,7 +43,7 @@ class Autoencoder(JointMember):
     def decode(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """Means and logarithms of widths, (N, n_targets) each, of latent numbers (N, latent)."""
         mean, log_width = self.net(torch.cat([x, z], dim=1)).chunk(2, dim=1)
-        return mean, log_width.clamp(min=LEAST_LOG_WIDTH)
+        return mean, log_width.clamp(*LOG_WIDTHS)
 
     def push(self, z: Tensor, x: Tensor) -> Tensor:
         mean, log_width = self.decode(z[:, : self.latent], x)

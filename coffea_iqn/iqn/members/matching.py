@@ -6,6 +6,7 @@ Y. Lipman et al., arXiv:2210.02747; X. Liu, C. Gong and Q. Liu, arXiv:2209.03003
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,7 @@ from torch.nn import functional
 
 from coffea_iqn.iqn.members.joint import JointMember, energy_score, normal
 from coffea_iqn.iqn.network import N_TARGETS, N_TIME
-from coffea_iqn.iqn.networks import mlp
+from coffea_iqn.iqn.networks import BoundsOf, mlp
 
 
 class FlowMatching(JointMember):
@@ -89,6 +90,9 @@ class FlowMatching(JointMember):
             state = moved(tuple(a + 2.0 * b + 2.0 * c + d for a, b, c, d in every), h / 6.0)
         return state
 
+    def student(self, hidden: tuple[int, ...] | None) -> DistilledFlow:
+        return DistilledFlow(self.n_inputs, self.n_targets, hidden=hidden or self.hidden, slope=self.slope)
+
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         z, t = normal(u, self.n_targets, generator), torch.rand(len(u), generator=generator).to(u)
         way = u - z
@@ -123,12 +127,16 @@ class DistilledFlow(JointMember):
         """The energy score, by which it can also learn without a teacher."""
         return energy_score(self, u, x, generator)
 
-    def imitation_loss(self, teacher: FlowMatching, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The mean squared distance from where a teacher carries the same normal numbers."""
-        z = normal(x, self.n_targets, generator)
+    def imitation_loss(
+        self, teacher: Any, seen: tuple[Tensor, Tensor], bounds: BoundsOf, generator: torch.Generator
+    ) -> Tensor:
+        """The mean squared distance from where the teacher carries the same normal numbers."""
+        del bounds  # which the same map builds in
+        own, of_teacher = seen
+        z = normal(own, self.n_targets, generator)
         with torch.no_grad():
-            wanted = teacher.push(z, x)
-        return functional.mse_loss(self.push(z, x), wanted)
+            wanted = teacher.push(z, of_teacher)
+        return functional.mse_loss(self.push(z, own), wanted)
 
 
 def _seen(u: Tensor, t: Tensor, x: Tensor) -> Tensor:

@@ -83,3 +83,10 @@ def test_cones_of_the_usual_radii():
     assert default_cone(0.4) == 0.25
     assert default_cone(0.5) == 0.35
     assert default_cone(0.8) == pytest.approx(0.52)
+
+
+@pytest.mark.parametrize(("n_phi", "counts", "n_reco"), [(1, [2], [1]), (2, [3], [1]), (2, [2], [2]), (2, [2], [1, 0])])
+def test_lengths_that_do_not_agree_are_refused(n_phi, counts, n_reco):
+    zero = np.zeros(2)
+    with pytest.raises(ValueError, match="match_jets: expected jets as their numbers in events say"):
+        match_jets(zero, zero[:n_phi], np.array(counts), zero[:1], zero[:1], np.array(n_reco), cone=0.4)

@@ -45,6 +45,10 @@ def match_jets(
     -------
     for each gen jet the flat index of its reco jet, −1 where there is none, (N,).
 
+    Raises
+    ------
+    ValueError: when lengths do not agree.
+
     >>> gen_eta, reco_eta = np.array([0.0, 0.2]), np.array([0.15, 3.0])
     >>> zero = np.zeros(2)
     >>> match_jets(gen_eta, zero, np.array([2]), reco_eta, zero, np.array([2]), cone=0.4).tolist()
@@ -54,6 +58,13 @@ def match_jets(
         np.ascontiguousarray(c, dtype=np.float64) for c in (gen_eta, gen_phi, reco_eta, reco_phi)
     )
     counts, other_counts = (np.asarray(c, dtype=np.int64) for c in (gen_counts, reco_counts))
+    sizes = [len(counts), int(counts.sum()), int(other_counts.sum())]
+    every = zip(sizes, ([len(other_counts)], [len(eta), len(phi)], [len(other_eta), len(other_phi)]), strict=True)
+    got = [next((n for n in lengths if n != size), size) for size, lengths in every]
+    if sizes != got:
+        expected, found = (f"{n} events, {n_gen} gen jets and {n_reco} reco jets" for n, n_gen, n_reco in (sizes, got))
+        msg = f"match_jets: expected jets as their numbers in events say, {expected}, got {found}"
+        raise ValueError(msg)  # compiled code would read beyond the ends
     match: Ints = _match(eta, phi, other_eta, other_phi, counts, other_counts, cone**2)
     return match
 

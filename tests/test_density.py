@@ -48,6 +48,31 @@ def with_one(emulator, reco, k, values):
     return scale.apply(other) if k == ETA else other
 
 
+def test_what_draws_all_at_once_refuses_what_is_of_one_variable(emulator):
+    if emulator.network.autoregressive:
+        pytest.skip("it draws one after the other")
+    gen = jets(20)
+    tau = np.full((20, 4), 0.5)
+    for ask in (
+        lambda: emulator.quantile(gen, tau, gen),
+        lambda: emulator.log_density(gen, gen, each=True),
+        lambda: emulator.marginal("pt"),
+        lambda: emulator.sample(gen, tau, raw_pt_min=500.0),
+        lambda: emulator.efficiency(gen, raw_pt_min=500.0),
+    ):
+        with pytest.raises(NotImplementedError, match=f"expected .*{emulator.network.type}"):
+            ask()
+    if not emulator.network.has_density:
+        with pytest.raises(NotImplementedError, match="expected a member with a density, one of SplineIQN"):
+            emulator.log_density(gen, gen)
+        return
+    massless = gen.copy()
+    massless[::2, MASS] = 0.0
+    found = emulator.log_density(gen, massless)
+    assert np.isnan(found[::2]).all()
+    np.testing.assert_array_equal(found[1::2], emulator.log_density(gen, gen)[1::2])
+
+
 @pytest.mark.parametrize("model", BUNDLES)
 def test_arrays_and_tensors_go_through_one_formula(model):
     emulator, gen = bundle.load(model), jets(500)

@@ -142,7 +142,7 @@ class Emulator:
         massless = y[:, MASS] < MASSLESS
         as_zero = np.where(massless[:, np.newaxis] & (np.arange(y.shape[1]) == MASS), 0, y)
         levels = self._evaluate("levels", x, as_zero, context, raw_pt_min=raw_pt_min)
-        if within_atom is not None:
+        if within_atom is not None and self.network.exact:
             levels[:, MASS] *= np.where(massless, within_atom, 1.0)
         return levels
 
@@ -161,6 +161,7 @@ class Emulator:
         """
         check_jets(x, tau, context, other_is="tau")
         check_jets(x, y, context, other_is="jets y")
+        self._check_autoregressive("quantile")
         return self._evaluate("quantiles", x, tau, y, context, raw_pt_min=raw_pt_min)
 
     def log_density(
@@ -185,14 +186,17 @@ class Emulator:
 
         A mass that is an atom counts with the logarithm of its probability, so that the density is in 1/GeV: where a
         bundle knows them for massless, that of jets lighter than `features.MASSLESS`; elsewhere that of zero, as which
-        masses below zero are drawn. A jet that cannot be, beyond a bound, has −infinity.
+        masses below zero are drawn; a member that draws all at once cannot tell, and says NaN. A jet that cannot be,
+        beyond a bound, has −infinity.
 
         Raises
         ------
         ValueError: as of `sample`, also for jets y.
-        NotImplementedError: when the network's quantiles may cross, or its targets are no residuals.
+        NotImplementedError: when the network has no density, or none of each variable, or its targets are no residuals.
         """
         check_jets(x, y, context, other_is="jets y")
+        if each:
+            self._check_autoregressive("log_density of each")
         terms = self._evaluate("log_densities", x, y, context, raw_pt_min=raw_pt_min)
         if acceptance:
             p = self._evaluate("efficiency", x, context, raw_pt_min=raw_pt_min)
@@ -269,6 +273,12 @@ class Emulator:
             return np.asarray(
                 in_blocks(partial(getattr(self._functions, name), threshold=threshold), *doubles(*arrays))
             )
+
+    def _check_autoregressive(self, what: str) -> None:
+        """Raise NotImplementedError for a member that draws all of a jet at once."""
+        if not self.network.autoregressive:
+            msg = f"{what}: expected a member that draws one variable after the other, got {self.network.type}"
+            raise NotImplementedError(msg)
 
     def _check_threshold(self, threshold: float) -> None:
         """Raise NotImplementedError for a threshold other than that of the training, unless the law can be cut off."""

@@ -115,7 +115,10 @@ class Functions:
         raw = scale.undo(y)
         terms = of_targets + v.log_slopes(raw, x)
         pt, mass = terms[:, PT] + scale.log_slope(y, raw), terms[:, MASS] + xp.log(raw[:, PT] / y[:, PT])
-        mass = at_atom(v, y[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
+        if self.network.autoregressive:
+            mass = at_atom(v, y[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
+        else:  # of all that are drawn below zero there is no probability, and of zero alone no density
+            mass = xp.where(y[:, MASS] <= 0.0, xp.full_like(mass, xp.nan), mass)
         return xp.concat([pt[:, None], terms[:, PT + 1 : MASS], mass[:, None]], axis=1)
 
     def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:

@@ -21,6 +21,8 @@ class ArrayNetwork:
     network: which.
     """
 
+    autoregressive = True  # as of `networks.SplineIQN`
+
     def __init__(self, network: Network) -> None:
         self._of = network.description
         self._slope = network.slope

@@ -68,6 +68,8 @@ class Member(nn.Module):
 
     """
 
+    autoregressive = False  # whether it draws one target after the other, each given those before
+
     def __init__(self, n_inputs: int, n_targets: int = N_TARGETS) -> None:
         super().__init__()
         self.n_inputs = n_inputs
@@ -81,7 +83,7 @@ class Member(nn.Module):
     @property
     def widths(self) -> tuple[int, ...]:
         """As of `network.Network`."""
-        return (self.n_levels,)
+        return (N_TARGETS, self.n_levels) if self.autoregressive else (self.n_levels,)
 
     def begin_training(self) -> None:
         """Make what only the training needs, as a critic."""
@@ -113,8 +115,7 @@ class Member(nn.Module):
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
         """`levels`, and the terms, one a target, that `log_density` is the sum of, (N, n_targets) each."""
-        msg = f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
-        raise NotImplementedError(msg)
+        raise self.no_density
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         """The training loss of a batch, a scalar.
@@ -125,6 +126,12 @@ class Member(nn.Module):
         generator: source of whatever the member draws.
         """
         raise NotImplementedError
+
+    @property
+    def no_density(self) -> NotImplementedError:
+        """What to raise where there is none."""
+        msg = f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
+        return NotImplementedError(msg)
 
     def student(self, hidden: tuple[int, ...] | None) -> Member:
         """A member with fresh weights that can learn to draw as this one does, but faster.
@@ -181,9 +188,7 @@ class AutoregressiveNetwork(Member):
     lies beyond.
     """
 
-    @property
-    def widths(self) -> tuple[int, ...]:
-        return (N_TARGETS, self.n_levels)
+    autoregressive = True
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         """The quantile of target k.

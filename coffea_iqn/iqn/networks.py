@@ -115,7 +115,7 @@ class Member(nn.Module):
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
         """`levels`, and the terms, one a target, that `log_density` is the sum of, (N, n_targets) each."""
-        raise self.no_density
+        raise NotImplementedError(self.no_density)
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         """The training loss of a batch, a scalar.
@@ -128,10 +128,9 @@ class Member(nn.Module):
         raise NotImplementedError
 
     @property
-    def no_density(self) -> NotImplementedError:
-        """What to raise where there is none."""
-        msg = f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
-        return NotImplementedError(msg)
+    def no_density(self) -> str:
+        """What to say where there is none."""
+        return f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
 
     def student(self, hidden: tuple[int, ...] | None) -> Member:
         """A member with fresh weights that can learn to draw as this one does, but faster.

@@ -42,7 +42,7 @@ class JointMember(Member):
 
     def pull(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         """The inverse of `push`, (N, n_targets), and the logarithm of |∂z / ∂u|, (N,); of those with a density."""
-        raise self.no_density
+        raise NotImplementedError(self.no_density)
 
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
         """The training loss of numbers on the line, (N, n_targets), given x, (N, n_inputs)."""

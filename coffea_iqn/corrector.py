@@ -142,7 +142,8 @@ class IQNCorrector:
         """As `draw`, but flat: pt, eta, phi, mass and purity by name, (N,) each."""
         context = self._known(jets)
         keys = identity_keys(events, self.seed, self.identity)
-        tau = levels(keys.take(jets.event, axis=0), jets.place, stream=STREAM_CORRECT)
+        of_jets, n = keys.take(jets.event, axis=0), self.emulator.network.n_levels
+        tau = levels(of_jets, jets.place, stream=STREAM_CORRECT, n=n)
         drawn, purity = self.emulator.respond(jets.values, tau, context)
         return dict(zip(VARIABLES, drawn.T, strict=True)) | {"purity": purity}
 
@@ -182,7 +183,8 @@ class IQNCorrector:
 
     def _shifts(self, jets: Singles, context: Floats | None) -> Iterator[tuple[slice, Doubles]]:
         """Of a block of jets at a time the rows, and gen minus reco at all points of the lattice, (n, points, 4)."""
-        tau, sample = lattice(self.points, len(VARIABLES)).astype(np.float32), self.emulator.prepared().sample
+        emulator = self.emulator
+        tau, sample = lattice(self.points, emulator.network.n_levels).astype(np.float32), emulator.prepared().sample
         for start in range(0, len(jets), BLOCK):
             rows = slice(start, min(start + BLOCK, len(jets)))
             n = rows.stop - start

@@ -8,6 +8,7 @@ from coffea_iqn.closure import (
     EVENT_FEATURES,
     Cells,
     Marginal,
+    QuantileCells,
     TooFewJetsError,
     agreement,
     area_under_curve,
@@ -29,6 +30,7 @@ from coffea_iqn.closure import (
     of_halves,
     outside,
     profile,
+    quantile_deviation,
     residual_features,
     residuals,
     resolution_deviation,
@@ -392,3 +394,51 @@ def test_a_judge_of_shapes_sees_what_four_momenta_do_not_tell(copies):
     assert judge(shape_features(of_gen, one), shape_features(of_gen, other)).auc < 0.53
     other[:, 5] += 0.8 * of_gen[:, 4]
     assert judge(shape_features(of_gen, one), shape_features(of_gen, other)).auc > 0.55
+
+
+def test_cells_of_equal_probability_lie_within_each_other():
+    values = np.random.default_rng(9).normal(size=(12_000, 2)) @ [[1.0, 0.8], [0.0, 0.6]]
+    cells = QuantileCells.of(values, (5, 4))
+    place = cells.cell(values)
+    assert cells.n_cells == 20
+    assert np.bincount(place) == pytest.approx(np.full(20, 600), abs=1)
+    assert (np.bincount(QuantileCells.of(values[:, :1], (5,)).cell(values[:, :1]) * 20 + place) > 0).sum() == 20
+    for first in range(5):  # in each part of the first variable the second goes up with the cell
+        least = [values[place == 4 * first + k, 1] for k in range(4)]
+        assert all(low.max() < high.min() for low, high in zip(least, least[1:], strict=False))
+    with pytest.raises(ValueError, match=r"expected equal probabilities, got .* times the average"):
+        QuantileCells.of(values.round(), (1, 4))
+
+
+def test_quantile_deviation_is_that_of_every_two_events():
+    rng = np.random.default_rng(10)
+    event, real, emulated = rng.permutation(np.arange(90) // 3), rng.integers(0, 6, 90), rng.integers(0, 6, (90, 2))
+    counted = np.array([1, 4, 5])
+    one_hot = np.eye(6)[real] - np.eye(6)[emulated].mean(axis=1)
+    of_events = np.array([one_hot[event == e].sum(axis=0) for e in range(30)])[:, counted]
+    products = of_events @ of_events.T
+    expected = products[~np.eye(30, dtype=bool)].mean() * (30 / 90 * 6) ** 2 / 3
+    found = quantile_deviation(real, emulated, event, 6, counted=counted)
+    assert found.square == pytest.approx(expected)
+
+
+def test_a_sample_deviates_by_its_size_and_one_law_does_not():
+    rng = np.random.default_rng(11)
+    cells = QuantileCells.of(rng.normal(size=(400_000, 2)), (5, 4))
+    event = np.repeat(np.arange(1500), 2)
+    found = {"null": [], "sample": [], "shift": []}
+    for _ in range(60):
+        real = cells.cell(rng.normal(size=(1500, 2)).repeat(2, axis=0))  # two jets of an event are one
+        same, shifted = (cells.cell(rng.normal(mean, 1.0, (6000, 2))).reshape(3000, 2) for mean in (0.0, 0.1))
+        sample = cells.cell(rng.normal(size=(500, 2)))[rng.integers(0, 500, (3000, 2))]
+        for name, drawn in (("null", same), ("sample", sample), ("shift", shifted)):
+            found[name].append(quantile_deviation(real, drawn, event, 20))
+    many = cells.cell(rng.normal(0.1, 1.0, (400_000, 2)))
+    shift = 20 * ((np.bincount(many) / 400_000 - 0.05) ** 2).sum()
+    for name, expected in (("null", 0.0), ("sample", 19 / 500), ("shift", shift)):
+        squares = np.array([one.square for one in found[name]])
+        assert squares.mean() == pytest.approx(expected, abs=3.0 * squares.std() / 60**0.5), name
+    pulls = np.array([one.square / one.uncertainty for one in found["null"]])
+    assert 0.6 < pulls.std() < 1.2
+    assert np.mean([one.jets_at_least < 19 / shift for one in found["shift"]]) > 0.85
+    assert found["sample"][0].jets == pytest.approx(19 / found["sample"][0].square)

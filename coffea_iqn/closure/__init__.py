@@ -6,6 +6,7 @@ function gives the same for two emulations as for an emulation and real jets, wh
 
 from __future__ import annotations
 
+from coffea_iqn.closure.amplification import QuantileCells, QuantileDeviation, quantile_deviation
 from coffea_iqn.closure.distances import (
     KSTest,
     frechet_distance,
@@ -90,6 +91,8 @@ __all__ = [
     "MedianRow",
     "OfCells",
     "Profile",
+    "QuantileCells",
+    "QuantileDeviation",
     "Size",
     "Tails",
     "TooFewJetsError",
@@ -118,6 +121,7 @@ __all__ = [
     "of_halves",
     "outside",
     "profile",
+    "quantile_deviation",
     "residual_features",
     "residuals",
     "resolution_deviation",

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import entropy, ks_2samp, wasserstein_distance
@@ -405,7 +407,7 @@ def test_cells_of_equal_probability_lie_within_each_other():
     assert (np.bincount(QuantileCells.of(values[:, :1], (5,)).cell(values[:, :1]) * 20 + place) > 0).sum() == 20
     for first in range(5):  # in each part of the first variable the second goes up with the cell
         least = [values[place == 4 * first + k, 1] for k in range(4)]
-        assert all(low.max() < high.min() for low, high in zip(least, least[1:], strict=False))
+        assert all(low.max() < high.min() for low, high in pairwise(least))
     with pytest.raises(ValueError, match=r"expected equal probabilities, got .* times the average"):
         QuantileCells.of(values.round(), (1, 4))
 

@@ -191,8 +191,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         shown = []
         for n, of_n in of.items():
             found = mean(of_n, "emulated", name)
-            low, middle, high = ((found.n_cells - 1) / end / n if end else 0.0 for end in interval(found))
-            shown.append(f"{middle:.2g} ({high:.2g} to {low:.2g})" if low else f"> {middle:.2g}")
+            ratios = ((found.n_cells - 1) / end / n if end else 0.0 for end in interval(found))
+            low, middle, high = (f"{float(f'{ratio:.2g}'):g}" if ratio else "" for ratio in ratios)
+            shown.append(f"{middle} ({high} to {low})" if low else f"> {middle}")
         known = np.mean([row["given"][name] for row in of_n])
         lines.append(f"| {name} | " + " | ".join(shown) + f" | {known:.2f} |")
     return "\n".join(lines)
@@ -225,7 +226,7 @@ def figure(rows: list[dict[str, Any]], path: Path) -> None:
         above.plot(line, np.sqrt((found.n_cells - 1) / line), "k--", label="expected of N Delphes jets")
         below.axhline(1.0, color="black", linestyle="--")
         above.set(xscale="log", yscale="log")
-        above.set_title(name, fontsize=28)
+        above.set_title(name, fontsize=22)
         below.set(yscale="log", xlabel="Jets N")
     axes[0, 0].set_ylabel("Deviation of a cell, RMS")
     axes[1, 0].set_ylabel("N' / N")

@@ -21,6 +21,7 @@ COMMANDS = {
     "merge": "merge the files of a skim",
     "generate": "generate events with Pythia and write their gen jets",
     "train": "train a bundle on pairs of gen and reco jets",
+    "refine": "refine what a bundle draws by what tells it from true jets",
     "validate": "measure how good a model is, on files that it was not trained on",
     "export": "write a model in a format that other frameworks read: correctionlib, ONNX",
     "models": "list the shipped bundles",

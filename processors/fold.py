@@ -34,7 +34,7 @@ from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
-from coffea_iqn.ranges import GEV, Range, expect
+from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import JETS, Asked, Size
 
 
@@ -58,6 +58,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     gen: name of the gen jets' collection.
     truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
     seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity, variations: as of `IQNFolder`.
+    refinement: likewise, "draw" or "off": histograms know no weights of jets.
         With replicas, a histogram is filled with 1 / replicas of an event's weight, and its variance is that of sums
         over events: draws of one are correlated.
     pt_min: least pt [GeV] of the jets in the histograms, at every level.
@@ -89,6 +90,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         large part of it, numbers its events as another does.
     """
 
+    REFINEMENTS = ("draw", "off")
+
     def __init__(
         self,
         model: str | Path = "cms-delphes-ak4",
@@ -106,6 +109,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         eta_max: float = ETA_MAX,
         any_radius: bool = False,
         identity: str = "event",
+        refinement: str = "draw",
         skim: Skim | None = None,
         variations: Iterable[str | Asked] | Mapping[str, Size] = (),
         objects: bool = False,
@@ -113,6 +117,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ) -> None:
         GEV.check(pt_min=pt_min)
         ABS_ETA.check(eta_max=eta_max)
+        check_choice(self.REFINEMENTS, refinement=refinement)
         self.folder = IQNFolder(
             model,
             seed=seed,
@@ -124,6 +129,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             names=names,
             any_radius=any_radius,
             identity=identity,
+            refinement=refinement,
             variations=variations,
         )
         self.gen = gen

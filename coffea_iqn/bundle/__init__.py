@@ -7,6 +7,8 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
     objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
                      null, or no such key, where there is none
     particles        the model of the particles in jets (`particles.Particles`), its laws in it; or null, or no such key
+    ratio            the network that refines draws (`emulator.refinement`), with the greatest ratio and number of
+                     candidates; or null, or no such key, where they are not refined
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its laws in it; or null
     variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
                      jet scale, standardisations, compression, levels of context, threshold, support, columns

@@ -14,8 +14,9 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
 from coffea_iqn.emulator.particles import CELLS, LAWS, TAG, Particles
 from coffea_iqn.emulator.preprocessing import Variables, ends_of
+from coffea_iqn.emulator.refinement import Candidates
 from coffea_iqn.emulator.unmatched import N_BESIDE, N_FAR, N_NEAR, Unmatched
-from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS
+from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS, Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
@@ -82,23 +83,36 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     """
     variables = _variables(content["variables"])
     gate, origin, unmatched = (content.get(name) for name in ("acceptance", "origin", "unmatched"))
-    objects, particles = (content.get(name) for name in ("objects", "particles"))  # which older bundles do not name
+    # which older bundles do not name
+    objects, particles, ratio = (content.get(name) for name in ("objects", "particles", "ratio"))
     n_inputs = n_seen = variables.network_inputs(np.full((1, len(VARIABLES)), 30.0, dtype=np.float32), None).shape[1]
     if origin is not None:
         origin = network_of("origin", ("OriginNetwork",), origin, arrays, n_inputs)
         n_seen, moot = origin.n_outputs, origin.description["moot"]
         known = (-1, *(variables.column_of(level) for level in variables.context))
         expect(moot in known, f"origin: expected as moot −1 or the last column of a level, got {moot!r}")
+    network = member_of("network", content["network"], arrays, n_seen, len(variables.table), variables.atoms)
     return Emulator(
-        member_of("network", content["network"], arrays, n_seen, len(variables.table), variables.atoms),
+        network,
         variables,
         None if gate is None else network_of("acceptance", ("AcceptanceNetwork",), gate, arrays, n_seen),
         origin,
         None if unmatched is None else _unmatched(unmatched, variables, arrays),
         None if objects is None else _objects(objects, variables, arrays),
         None if particles is None else _particles(particles, variables, arrays),
+        None if ratio is None else _ratio(ratio, network, arrays),
         card(content["card"]),
     )
+
+
+def _ratio(content: Any, network: Network, arrays: Arrays) -> Network:
+    """The ratio network of what a member of the family draws."""
+    made = network_of("ratio", ("RatioNetwork",), content, arrays, network.n_inputs + N_TARGETS)
+    number("ratio bound", made.description["bound"], least=1.0)
+    candidates, most = made.description["candidates"], Candidates.most_of(network)
+    fits = type(candidates) is int and 1 <= candidates <= most
+    expect(fits, f"ratio candidates: expected a whole number from 1 to {most}, got {candidates!r}")
+    return made
 
 
 def _variables(content: Any) -> Variables:

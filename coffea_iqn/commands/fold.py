@@ -94,6 +94,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="make jets of particles, with a model that follows them, of files that tell the particles in gen jets "
         "(GenJetCands) (default: jets alone)",
     )
+    parser.add_argument(
+        "--refinement",
+        choices=IQNFoldProcessor.REFINEMENTS,
+        default="draw",
+        help="of a model that was refined, draw from the refined law, or as before (default: %(default)s)",
+    )
     parser.add_argument("--no-unmatched", action="store_true", help="no reco jets but those of gen jets")
     parser.add_argument(
         "--variations",
@@ -166,6 +172,7 @@ def _fold(arguments: argparse.Namespace) -> None:
         names=dict(arguments.names),
         any_radius=arguments.any_radius,
         identity=arguments.identity or "event",
+        refinement=arguments.refinement,
         pt_min=arguments.pt_min,
         skim=skim,
         variations=arguments.variations,

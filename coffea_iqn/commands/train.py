@@ -156,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--share",
         action="append",
-        type=_share,
+        type=share,
         default=[],
         metavar="DATASET=FRACTION",
         help="of a batch, one for every dataset (default: as many as it has jets)",
@@ -231,9 +231,9 @@ def _train(arguments: argparse.Namespace) -> None:
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     if arguments.share:
-        settings = replace(settings, shares=_shares(dict(arguments.share), sorted(datasets)))
+        settings = replace(settings, shares=shares_of(dict(arguments.share), sorted(datasets)))
     checkpoint = output.with_name(output.name + ".training")
-    sample = _read(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
+    sample = read_files(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
@@ -247,7 +247,7 @@ def _train(arguments: argparse.Namespace) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     members = []
     try:
-        with _TrainingProgress(settings, arguments=arguments) as progress:
+        with TrainingProgress(settings, arguments=arguments) as progress:
             options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
             learn = partial(_learn, start, arguments.columns, options)
             emulator = learn(sample, settings, checkpoint)
@@ -292,7 +292,7 @@ def _save(
     )
 
 
-def _read(
+def read_files(
     arguments: argparse.Namespace, processor: Any, datasets: Mapping[str, Sequence[Source]], branches: Sequence[str]
 ) -> Any:
     """What a processor makes of the files."""
@@ -380,7 +380,7 @@ def _objects(
         split=arguments.split,
         names=dict(arguments.names),
     )
-    sample: ObjectsSample = _read(arguments, samples, datasets, OBJECT_BRANCHES)
+    sample: ObjectsSample = read_files(arguments, samples, datasets, OBJECT_BRANCHES)
     for name, law in sample.laws.items():
         rare = (
             "" if len(law.source) >= RARE or name.endswith((JETS, MISSING)) else ": too rare to learn, none are drawn"
@@ -401,7 +401,7 @@ def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[So
         names=dict(arguments.names),
     )
     tags = [f"{arguments.reco}{dot}{name}" for dot in "_." for name in B_TAG]
-    sample: ParticlesSample = _read(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
+    sample: ParticlesSample = read_files(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
     for name, law in sample.laws.items():
         say(f"particles, {name}: {len(law.source):,} of {len(law.columns):,}")
     return sample
@@ -415,13 +415,7 @@ def _describe(
     cone: float,
 ) -> None:
     """What the card of a bundle says beside what its training does, from the jets that it was trained to take."""
-    about = {
-        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
-        "events": sum(s.n_events for sources in datasets.values() for s in sources),
-        "gen_pt_min": arguments.gen_pt_min,
-        "split": arguments.split,
-        "versions": versions(),
-    }
+    about = about_files(arguments, datasets)
     if "extended" in card:
         card["extended"][-1] |= about
     if arguments.extend is not None:
@@ -441,6 +435,17 @@ def _describe(
     card["training"] |= about
 
 
+def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
+    """What a card says of the files of a training, and of who did it."""
+    return {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
+
+
 def _of_correction(settings: TrainingSettings) -> TrainingSettings:
     """The settings of a correction: data know of a reco jet but its neighbours, and gen jets have no jet scale.
 
@@ -456,7 +461,7 @@ def _of_correction(settings: TrainingSettings) -> TrainingSettings:
     return replace(settings, unmatched=False)
 
 
-def _share(given: str) -> tuple[str, float]:
+def share(given: str) -> tuple[str, float]:
     """DATASET=FRACTION in two."""
     name, value = assignment(given)
     try:
@@ -466,7 +471,7 @@ def _share(given: str) -> tuple[str, float]:
         raise argparse.ArgumentTypeError(msg) from None
 
 
-class _TrainingProgress(Bars):
+class TrainingProgress(Bars):
     """A bar for each phase."""
 
     def __init__(self, settings: TrainingSettings, arguments: argparse.Namespace) -> None:
@@ -497,7 +502,7 @@ class _TrainingProgress(Bars):
         return self.member + (check.phase if stages == 1 else f"{check.phase}, stage {check.stage} of {stages}")
 
 
-def _shares(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+def shares_of(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
     """The share of each dataset, in the order of names, in which `PairsProcessor` numbers them."""
     if sorted(shares) != list(names):
         msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"

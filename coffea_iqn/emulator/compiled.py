@@ -39,7 +39,7 @@ LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
 SYMMETRIC = ("symmetric", "massless")  # forms of targets towards the beam
 UNBOUNDED = np.float32(-NO_BOUND)
-ACCEPTANCE, ORIGIN = 0, 1  # among the networks, after those of the targets
+ACCEPTANCE, ORIGIN, RATIO = 0, 1, 2  # among the networks, after those of the targets
 
 
 class Model(NamedTuple):
@@ -47,7 +47,7 @@ class Model(NamedTuple):
 
     Attributes
     ----------
-    engine: of the targets, then, without layers where the emulator lacks one, of acceptance and origin.
+    engine: of the targets, then, without layers where the emulator lacks one, of acceptance, origin and ratio.
     columns: of the context that the networks take and that is known, those of the event last.
     n_own: columns of the inputs that all networks take, and not only the origin's.
     n_samples: of the origin network.
@@ -57,6 +57,7 @@ class Model(NamedTuple):
     pt_target: its bounds, (2,), as of `Support`.
     limits: the other bounds, and the detector's scale, whatever it is.
     beside: `jets.compiled.numbers_of` what is drawn beside the four-momentum.
+    log_bound: of the ratio.
     """
 
     engine: Engine
@@ -70,6 +71,7 @@ class Model(NamedTuple):
     pt_target: Singles
     limits: Limits
     beside: Singles
+    log_bound: np.float32
 
 
 def serves(emulator: Any) -> bool:
@@ -102,7 +104,9 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     drawn = n_own + n_samples + np.arange(n_targets)
     inputs = np.concatenate([always, *places(own), *places(of_event)])
     of_targets = parts_of(network, [np.concatenate([seen, drawn[:k]]) for k in range(n_targets)])
-    parts, n_rows = [*of_targets, part_of(gate, seen), part_of(origin, inputs)], max(len(inputs), len(seen)) + n_targets
+    judged = np.concatenate([seen, drawn[:N_TARGETS]])
+    parts = [*of_targets, part_of(gate, seen), part_of(origin, inputs), part_of(emulator.ratio, judged)]
+    n_rows = max(len(inputs), len(seen)) + n_targets
     compression = np.zeros((10, N_TARGETS)) if v.compression is None else v.compression.coefficients
     return Model(
         engine=engine_of(parts, v.input_scale, v.target_scale, n_rows, network.description),
@@ -116,6 +120,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
         pt_target=np.array(v.support.pt_target, dtype=np.float32),
         limits=jets.limits_of(v.support, SCALES[v.scale]),
         beside=jets.numbers_of(v.columns),
+        log_bound=np.float32(0.0 if emulator.ratio is None else np.log(emulator.ratio.description["bound"])),
     )
 
 
@@ -128,8 +133,9 @@ def draw(
     raw_pt_min: np.float32,
     y: Singles,
     efficiency: Singles,
+    share: Singles,
 ) -> None:
-    """Jets y of jets x, and their efficiencies.
+    """Jets y of jets x, their efficiencies, and the ratios of their densities.
 
     Parameters
     ----------
@@ -138,12 +144,12 @@ def draw(
     context: (N, 68); (0, 68) where the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
     y: (N, max(n, 4)), overwritten.
-    efficiency: (N,), overwritten; (0,) where they are not wanted.
+    efficiency, share: (N,), overwritten, the latter with `Functions.share_of`; (0,) where they are not wanted.
     """
     rows = model.engine.rows
     one, two, inputs, known = blank(rows), blank(rows), blank(rows), blank(rows)
     x_tile, tau_tile, size = blank(N_TARGETS), blank(y.shape[1]), blank(N_TARGETS)
-    base, work = blank(jets.N_CALORIMETER), blank(N_WORK)
+    base, work, massless = blank(jets.N_CALORIMETER), blank(N_WORK), blank(1)[0]
     n_known = model.n_own + model.n_samples
     for start in range(0, len(x), TILE):
         n = min(TILE, len(x) - start)
@@ -165,7 +171,7 @@ def draw(
             for t in range(n):
                 targets[k, t] = ZERO
         for k in range(min(tau.shape[1], N_TARGETS)):
-            _bound(model, k, targets, x_tile, base, n, raw_pt_min, size, work[0], work[1])
+            _bound(model, k, targets, x_tile, base, n, raw_pt_min, size, work[0], work[1], massless)
             draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
@@ -181,6 +187,14 @@ def draw(
             if numbers[jets.UNDER] >= ZERO:
                 for t in range(n):
                     targets[k, t] = min(targets[k, t], other[t])
+        if len(share):
+            if not model.engine.atoms[MASS]:  # a mass below zero has come to be zero
+                mass = known[n_known + MASS]
+                for t in range(n):
+                    mass[t] = max(mass[t], massless[t])
+            out = feed_forward(known, n, model.engine.networks, len(model.engine.atoms) + RATIO, one, two)
+            for t in range(n):
+                share[start + t] = exp(min(out[0, t] - model.log_bound, ZERO))
         jets.decode(targets, x_tile, base, n, raw_pt_min, model.symmetric, model.limits)
         for t in range(n):
             for k in range(y.shape[1]):
@@ -240,8 +254,12 @@ def _bound(
     size: Singles,
     low: Singles,
     high: Singles,
+    massless: Singles,
 ) -> None:
-    """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded."""
+    """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded.
+
+    massless: overwritten with the target of a mass of zero, when it is the mass's turn.
+    """
     symmetric, limits, mean, scale = (
         model.symmetric,
         model.limits,
@@ -258,11 +276,13 @@ def _bound(
         jets.bound_mass(x, base, targets[PT], targets[ETA], n, symmetric, limits, low, high)
     bounded = k != MASS or model.engine.atoms[MASS]
     if model.compressed:
-        if bounded:
-            jets.compress(low, n, size[k])
+        jets.compress(low, n, size[k])
         jets.compress(high, n, size[k])
     for t in range(n):
         low[t], high[t] = (low[t] - mean) / scale, (high[t] - mean) / scale
+    if k == MASS:
+        for t in range(n):
+            massless[t] = low[t]
     if k == PT:
         for t in range(n):
             low[t], high[t] = max(low[t], model.pt_target[0]), min(high[t], model.pt_target[1])

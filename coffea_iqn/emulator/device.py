@@ -14,6 +14,7 @@ from torch import Tensor
 
 from coffea_iqn.emulator.functions import Functions
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
+from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.iqn.device import BLOCK, in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.numerics.uniforms import (
@@ -42,7 +43,8 @@ class Resident(Functions):
     Attributes
     ----------
     device: where.
-    network, variables, acceptance, origin: as of `emulator.Emulator`.
+    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`.
+    candidates: of a refined one, else None.
 
     Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), of single precision, or double where networks are; context
     is (N, 68) or None. Unmatched jets are none of its business, nor whether two jets come out within a radius of each
@@ -50,6 +52,7 @@ class Resident(Functions):
     """
 
     device: torch.device
+    candidates: Candidates | None = None
 
     @classmethod
     def of(cls, emulator: Any, device: torch.device, *, double: bool = False) -> Resident:
@@ -65,7 +68,8 @@ class Resident(Functions):
             return part if alone else deepcopy(part).to(device=device, dtype=dtype)
 
         names = [field.name for field in fields(Functions)]
-        return cls(device=device, **{name: there(getattr(emulator, name)) for name in names})
+        parts = {name: there(getattr(emulator, name)) for name in names}
+        return cls(device=device, candidates=emulator.candidates, **parts)
 
     def sample(
         self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
@@ -79,6 +83,11 @@ class Resident(Functions):
         """Jets y (N, 4) and efficiencies (N,); arguments and errors as of `Emulator.respond`."""
         both = self._in_blocks(x, tau, context, raw_pt_min, with_efficiency=True)
         return both[:, :-1], both[:, -1]
+
+    @property
+    def n_levels(self) -> int:
+        """As of `Emulator`."""
+        return int(self.network.n_levels if self.candidates is None else self.candidates.n_levels)
 
     def fold(
         self,
@@ -110,7 +119,7 @@ class Resident(Functions):
         if not all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index)):
             msg = f"keys, index: expected integers, got {keys.dtype} and {index.dtype}"
             raise ValueError(msg)
-        tau = levels_on_device(keys, index, replica=replica, n=self.network.n_levels)
+        tau = levels_on_device(keys, index, replica=replica, n=self.n_levels)
         y, efficiency = self.respond(x, tau, context, raw_pt_min=raw_pt_min)
         return y, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
 
@@ -122,18 +131,35 @@ class Resident(Functions):
     def answer(
         self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
     ) -> Tensor:
-        """Jets y above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies."""
+        """Jets y above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies.
+
+        Where there is a ratio network, levels are of one candidate, and the last column is its `share_of`.
+        """
         inputs = self.inputs(x, context)
         drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, x=x, raw_pt_min=threshold))
-        y: Tensor = self.variables.decode(drawn, x, raw_pt_min=threshold)
-        return torch.cat([y, self.efficiency_of(x, inputs, threshold)[:, None]], dim=1) if with_efficiency else y
+        columns = [self.variables.decode(drawn, x, raw_pt_min=threshold)]
+        if with_efficiency:
+            columns.append(self.efficiency_of(x, inputs, threshold)[:, None])
+        if self.ratio is not None:
+            columns.append(self.share_of(x, inputs, drawn)[:, None])
+        return torch.cat(columns, dim=1)
 
     def _in_blocks(
         self, x: Tensor, tau: Tensor, context: Tensor | None, raw_pt_min: float | None, *, with_efficiency: bool
     ) -> Tensor:
-        check_jets(x, tau, context, other_is="tau", widths=self.network.widths)
-        answer = partial(self.answer, threshold=self.variables.threshold(raw_pt_min), with_efficiency=with_efficiency)
-        made: Tensor = in_blocks_of_torch(answer, x, tau, context, rows=self.block)
+        of, threshold = self.candidates, self.variables.threshold(raw_pt_min)
+        check_jets(x, tau, context, other_is="tau", widths=self.network.widths if of is None else (of.n_levels,))
+
+        def draw(rows: Any, levels: Tensor, *, with_efficiency: bool = False) -> Tensor:
+            answer = partial(self.answer, threshold=threshold, with_efficiency=with_efficiency)
+            known = None if context is None else context[rows]
+            made: Tensor = in_blocks_of_torch(answer, x[rows], levels, known, rows=self.block)
+            return made
+
+        if of is None:
+            return draw(slice(None), tau, with_efficiency=with_efficiency)
+        first = draw(slice(None), of.levels(tau, 0), with_efficiency=with_efficiency)
+        made: Tensor = take(of, tau, first, draw)
         return made
 
 

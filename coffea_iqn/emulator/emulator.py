@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
 
 from coffea_iqn.emulator import compiled, summaries
-from coffea_iqn.emulator.functions import Functions
+from coffea_iqn.emulator.functions import Functions, check_unrefined
 from coffea_iqn.emulator.marginals import POINTS, Marginal, doubles
 from coffea_iqn.emulator.objects import Objects
 from coffea_iqn.emulator.particles import Particles
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
+from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks, in_blocks_of_torch
 from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PT, SCALES, VARIABLES
-from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.dense import singles
 
 BACKENDS = ("auto", "numba", "torch")
@@ -40,6 +41,8 @@ class Emulator:
     unmatched: the model of jets y that match no jet x; None makes none.
     objects: the model of electrons, muons, photons and missing momentum; None where it makes none.
     particles: the model of the particles in jets; None where there is none.
+    ratio: the network of log p(y | x), that of true jets, less that of what the network draws: by it draws are refined
+        (`refinement.take`); None where they are not.
     card: what a user needs to know: jets, domain of validity, training, closure.
 
     Of gen jets x it draws reco jets y; where it corrects, the other way round.
@@ -55,6 +58,7 @@ class Emulator:
     unmatched: Unmatched | None = None
     objects: Objects | None = None
     particles: Particles | None = None
+    ratio: Network | None = None
     card: dict[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:
@@ -80,7 +84,7 @@ class Emulator:
         ----------
         x: jets x (N, 4).
         tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for each of what is drawn
-            beside, where that is wanted. Of a member that draws all at once (N, network.n_levels).
+            beside, where that is wanted. Of a member that draws all at once, and of a refined emulator, (N, n_levels).
         context: (N, 68) or None.
         raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
             threshold of the training sample, below which nothing is known.
@@ -136,7 +140,7 @@ class Emulator:
 
         Raises
         ------
-        NotImplementedError: when the network's quantiles may cross.
+        NotImplementedError: when the network's quantiles may cross; here and below, where draws are refined.
         """
         check_jets(x, y, context, other_is="jets y")
         massless = y[:, MASS] < MASSLESS
@@ -226,6 +230,7 @@ class Emulator:
         if not self.network.exact:
             msg = f"marginal: expected a SplineIQN, got {self.network.type}"
             raise NotImplementedError(msg)
+        check_unrefined(self, "marginal")
         points = POINTS[variable] if points is None else points
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
 
@@ -245,6 +250,7 @@ class Emulator:
         if not self.network.has_density:
             msg = f"most_likely: expected a network that has a density, got {self.network.type}"
             raise NotImplementedError(msg)
+        check_unrefined(self, "most_likely")
         from coffea_iqn.emulator.likelihood import most_likely
 
         on, threshold = self.on("cpu", double=True), self.variables.threshold(raw_pt_min)
@@ -258,6 +264,46 @@ class Emulator:
         """
         check_jets(x, x, context, other_is="jets x")
         return self._evaluate("efficiency", x, context, raw_pt_min=raw_pt_min).astype(np.float32, copy=False)
+
+    def weights(self, x: Floats, y: Floats, context: Floats | None = None) -> Floats:
+        """Weights of jets y that the unrefined emulator drew, (N,) float32: their ratios, of mean 1 on held-out jets.
+
+        The mean over the jets y of one jet x may differ from 1; that of refined draws, which need no weight, does not.
+
+        Raises
+        ------
+        ValueError: as of `sample`, also for jets y; when the emulator has no ratio network.
+        """
+        check_jets(x, y, context, other_is="jets y", widths=(N_TARGETS, len(self.variables.table)))
+        if self.ratio is None:
+            msg = "weights: expected a refined emulator, got one without a ratio network"
+            raise ValueError(msg)
+        return self._evaluate("weights", x, y, context, raw_pt_min=None).astype(np.float32, copy=False)
+
+    @property
+    def candidates(self) -> Candidates | None:
+        """Of which refined draws are taken; None where there is no ratio network."""
+        return None if self.ratio is None else Candidates.of(self.network, self.ratio.description)
+
+    @property
+    def n_levels(self) -> int:
+        """How many levels a draw takes."""
+        return self.network.n_levels if self.candidates is None else self.candidates.n_levels
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """As of `Network`."""
+        return self.network.widths if self.candidates is None else (self.candidates.n_levels,)
+
+    @property
+    def exact(self) -> bool:
+        """Whether it has a distribution function of each target given those before."""
+        return self.network.exact and self.ratio is None
+
+    @cached_property
+    def unrefined(self) -> Emulator:
+        """The same without the ratio network: its draws are those of the network."""
+        return self if self.ratio is None else replace(self, ratio=None)
 
     def _evaluate(self, name: str, *arrays: Floats | None, raw_pt_min: float | None) -> Doubles:
         """One of our `Functions` of arrays: by numpy in double precision, or by torch for networks that need it."""
@@ -323,7 +369,8 @@ class Emulator:
     @property
     def networks(self) -> dict[str, Network | None]:
         """Its own networks by name, without those of unmatched jets and objects."""
-        return {"network": self.network, "acceptance": self.acceptance, "origin": self.origin}
+        names = ("network", "acceptance", "origin", "ratio")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def is_compiled(self) -> bool:
@@ -400,9 +447,10 @@ class Prepared:
         self, x: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> Floats:
         """The median pt [GeV] of a jet y at some eta (N,), (N,) float64: one evaluation of the first conditional."""
+        check_unrefined(self.emulator, "median pt")
         scale = SCALES[self.emulator.variables.scale]
         if self.compiled:
-            drawn, _ = self._compiled(x, np.full((len(x), 1), 0.5), context, levels, 0)
+            drawn, *_ = self._compiled(x, np.full((len(x), 1), 0.5), context, levels, 0)
             raw_pt = scale.undo(drawn.astype(np.float64))[:, PT]
         else:
             on = self.emulator.on(self.device)
@@ -413,33 +461,51 @@ class Prepared:
 
     def _compiled(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
-    ) -> tuple[Floats, Floats]:
-        """Jets y of as many targets as there are levels, and the first efficiencies, by compiled code."""
-        n = max(tau.shape[1], N_TARGETS)
-        y, found = np.empty((len(x), n), dtype=np.float32), np.empty(n_efficiencies, dtype=np.float32)
+    ) -> tuple[Floats, Floats, Floats]:
+        """Jets y of as many targets as there are levels, the first efficiencies, and ratios, by compiled code."""
+        n, n_shares = max(tau.shape[1], N_TARGETS), 0 if self.emulator.ratio is None else len(x)
+        y = np.empty((len(x), n), dtype=np.float32)
+        found, share = (np.empty(size, dtype=np.float32) for size in (n_efficiencies, n_shares))
         columns = np.empty((0, N_COLUMNS)) if context is None else context
         model = self.emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
-        compiled.draw(model, singles(x), singles(tau), singles(columns), np.float32(self.threshold), y, found)
-        return y, found
+        compiled.draw(model, singles(x), singles(tau), singles(columns), np.float32(self.threshold), y, found, share)
+        return y, found, share
 
     def _draw(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
         """Jets y and, where they are wanted, efficiencies."""
-        check_jets(x, tau, context, other_is="tau", widths=self.emulator.network.widths)
+        of = self.emulator.candidates
+        check_jets(x, tau, context, other_is="tau", widths=self.emulator.widths)
+        if of is None:
+            return self._draw_once(x, tau, context, levels, with_efficiency=with_efficiency)[:2]
+        first, found, share = self._draw_once(x, of.levels(tau, 0), context, levels, with_efficiency=with_efficiency)
+
+        def draw(rows: Ints, tau: Floats) -> Floats:
+            known = None if context is None else context[rows]
+            y, _, share = self._draw_once(x[rows], tau, known, levels, with_efficiency=False)
+            return np.concatenate([y, share[:, np.newaxis]], axis=1)
+
+        return take(of, tau, np.concatenate([first, share[:, np.newaxis]], axis=1), draw), found
+
+    def _draw_once(
+        self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
+    ) -> tuple[Floats, Floats, Floats]:
+        """Jets y as the network draws them, efficiencies where they are wanted, and ratios where there are any."""
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
             answer = partial(on.answer, threshold=threshold, with_efficiency=with_efficiency)
             both = _with_torch(answer, x, tau.astype(np.float32, copy=False), context, on=on)
             n = min(tau.shape[1], emulator.network.n_targets)
-            return both[:, :n], both[:, n:].ravel()
+            end = n + with_efficiency
+            return both[:, :n], both[:, n:end].ravel(), both[:, end:].ravel()
         # a threshold above that of the training sample is rare, and left to the reference
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
-        y, found = self._compiled(x, tau, context, levels, len(x) if with_efficiency and own else 0)
+        y, found, share = self._compiled(x, tau, context, levels, len(x) if with_efficiency and own else 0)
         if with_efficiency and not own:
             found = emulator.efficiency(x, context, raw_pt_min=threshold)
-        return y, found
+        return y, found, share
 
 
 def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from array_api_compat import numpy as xnp
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.iqn.arrays import ArrayNetwork
 from coffea_iqn.iqn.conditional import sigmoid
+from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.jets.features import MASS, MASSLESS, PT, SCALES
 
 Columns = Any  # arrays of numpy, or tensors of torch
@@ -24,7 +26,7 @@ class Functions:
 
     Attributes
     ----------
-    network, variables, acceptance, origin: as of `emulator.Emulator`, made for arrays of this kind and precision.
+    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`, made for arrays of this kind and precision.
 
     Arguments are as of the emulator's methods; thresholds are numbers [GeV].
     """
@@ -33,11 +35,12 @@ class Functions:
     variables: Variables
     acceptance: Any
     origin: Any
+    ratio: Any
 
     @classmethod
     def of_arrays(cls, emulator: Any) -> Functions:
         """Those of an emulator whose network is exact, for arrays of numpy, in double precision."""
-        networks = (emulator.network, emulator.acceptance, emulator.origin)
+        networks = (emulator.network, emulator.acceptance, emulator.origin, emulator.ratio)
         quantiles, *others = (None if network is None else ArrayNetwork(network) for network in networks)
         return cls(quantiles, emulator.variables.on(xnp, np.float64, "cpu"), *others)
 
@@ -76,14 +79,27 @@ class Functions:
         v = self.variables
         p = sigmoid(self.acceptance(inputs)) * v.within_reach(x)
         if threshold > v.raw_pt_min:
+            check_unrefined(self, "efficiency above a raw_pt_min")
             none = inputs[:, :0]
             asked, _ = v.bounds(0, none, x, threshold)
             below, _ = self.network.density(0, asked, inputs, none, v.bounds(0, none, x, v.raw_pt_min))
             p = p * (1.0 - below)
         return p
 
+    def weights(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
+        """What `Emulator.weights` gives of jets y drawn from above a threshold, (N,)."""
+        z, _ = self.variables.encode_within(y[:, :N_TARGETS], x, threshold)
+        return self.ratio.bound * self.share_of(x, self.inputs(x, context), z)
+
+    def share_of(self, x: Columns, inputs: Columns, z: Columns) -> Columns:
+        """The ratio of standardised targets as a fraction of its bound, at most 1, (N,), from what the networks see."""
+        xp = array_namespace(inputs)
+        log_ratio = self.ratio(xp.concat([inputs, self.variables.as_decoded(z, x)], axis=1))
+        return xp.exp((log_ratio - math.log(self.ratio.bound)).clip(max=0.0))
+
     def median_pt(self, x: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
         """The median pt [GeV] of a jet y above a threshold, both before the scale, (N,)."""
+        check_unrefined(self, "median pt")
         xp, v, inputs = array_namespace(x), self.variables, self.inputs(x, context)
         none, half = inputs[:, :0], xp.full_like(inputs[:, 0], 0.5)
         median = self.network.quantile(PT, half, inputs, none, v.bounds(PT, none, x, threshold))
@@ -93,6 +109,7 @@ class Functions:
         self, x: Columns, tau: Columns, y: Columns, context: Columns | None = None, *, threshold: float
     ) -> Columns:
         """What `Emulator.quantile` gives above a threshold, (N, 4)."""
+        check_unrefined(self, "quantile")
         xp, v = array_namespace(x), self.variables
         inputs, (z, _) = self.inputs(x, context), v.encode_within(y, x, threshold)
         columns = []
@@ -123,11 +140,19 @@ class Functions:
 
     def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:
         """Levels and log-densities of standardised targets, (N, 4) each."""
+        check_unrefined(self, "density")
         v = self.variables
         inputs, (z, (least, most)) = self.inputs(x, context), v.encode_within(y, x, threshold)
         z = at_edges(z, least, most)
         both: tuple[Columns, Columns] = self.network.levels_and_log_densities(z, inputs, (least, most))
         return both
+
+
+def check_unrefined(of: Any, what: str) -> None:
+    """Raise NotImplementedError for what is known of the law of an emulator's network, if its draws are refined."""
+    if of.ratio is not None:
+        msg = f"{what}: expected an emulator whose draws are not refined, for a refined law has no formula, got a refined one"
+        raise NotImplementedError(f"{msg}; Emulator.unrefined has it")
 
 
 def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:

@@ -252,6 +252,15 @@ class Variables:
         least, most = (array_namespace(x).stack(columns, axis=1) for columns in zip(*every, strict=True))
         return least, most
 
+    def as_decoded(self, z: Columns, x: Columns) -> Any:
+        """Standardised four-momenta (N, 4) of which a mass below zero, as which zero is drawn, is that of zero."""
+        if MASS in self.atoms["atoms"]:
+            return z[:, :N_TARGETS]
+        xp, massless = array_namespace(x), x + 0.0
+        massless[:, MASS] = 0.0
+        mass = xp.maximum(z[:, MASS], self.encode_raw(massless, x)[:, MASS])
+        return xp.concat([z[:, :MASS], mass[:, None]], axis=1)
+
     def within_reach(self, x: Columns) -> Any:
         """Which jets x (N, 4) the detector can have a matched jet y of, (N,) bool."""
         support = self.support.drawn_in()

@@ -73,8 +73,9 @@ def export(
         raise ValueError(msg)
     check_new(path, force=force)
     emulator = bundle.load(model)
-    if not emulator.network.exact:
-        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.network.type}"
+    if not emulator.exact:
+        got = f"{'a refined ' * (emulator.ratio is not None)}{emulator.network.type}"
+        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {got}"
         raise ValueError(msg)
     jets = Reference.of(emulator, files)
     about = {"bundle": Path(model).name, "hash": emulator.card.get("hash")}

@@ -31,11 +31,16 @@ class Densities:
     raw_pt_min: float | None
     names: Any
     any_radius: bool
+    refinement: str
 
     @property
     def emulator(self) -> Emulator:
-        """The emulator of this folder's bundle, read once a process."""
-        return bundle.load(self.model, expected_hash=self.hash)
+        """The emulator of this folder's bundle, read once a process; unrefined but where draws are refined."""
+        return self.as_drawn(bundle.load(self.model, expected_hash=self.hash))
+
+    def as_drawn(self, emulator: Emulator) -> Emulator:
+        """An emulator as it draws."""
+        return emulator if self.refinement == "draw" else emulator.unrefined
 
     @property
     def card(self) -> dict[str, Any]:

@@ -107,6 +107,8 @@ def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
     for name, wanted in (whole | {"raw_pt_min": None}).items():
         got = getattr(folder, name)
         expect(got == wanted, f"{name}: expected {wanted} for whole events, got {got}")
+    fits = folder.refinement != "weight"
+    expect(fits, "refinement: expected 'draw' or 'off' for whole events, which have no weights of jets, got 'weight'")
     varied, none = [*folder.variations], "none with objects, for missing momentum does not follow them"
     expect(not varied, f"variations: expected {none}, got {', '.join(map(str, varied))}")
 

@@ -25,6 +25,7 @@ from coffea_iqn.variations import Asked, Draw
 
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
+WEIGHT = "weight"  # the field of jets that has their weights
 MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
 
 
@@ -64,6 +65,7 @@ class Folding:
     name: the systematic that its jets are.
     found: variations of which gen jets are found.
     with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
+    weighing: whose weights of jets are a column more, those of unmatched ones 1; None for none.
     """
 
     prepared: Prepared
@@ -74,6 +76,12 @@ class Folding:
     name: str = NOMINAL
     found: tuple[Asked, ...] = ()
     with_median: bool = False
+    weighing: Emulator | None = None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What fields of its jets are called, the column of the median apart."""
+        return (*self.emulator.variables.names, *([WEIGHT] if self.weighing is not None else []))
 
     @property
     def emulator(self) -> Emulator:
@@ -93,7 +101,7 @@ class Folding:
         of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
         known = context if self.emulator.variables.context else None
         block = Block(gen, event, known, keys, of_jets, replica)
-        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.network.n_levels)
+        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.n_levels)
         reco, efficiency = self.prepared.respond(jets.values, tau, known, levels=gen.levels)
         efficiencies = {self.name: efficiency}
         for asked in self.found:
@@ -137,6 +145,9 @@ class Folding:
         gen = block.gen
         if self.acceptance and self.emulator.radius is not None:
             self._set_apart(block, reco, found, self.emulator.radius)
+        if self.weighing is not None:
+            weights = self.weighing.weights(gen.jets.values, reco, block.context)
+            reco = np.concatenate([reco, weights[:, np.newaxis]], axis=1)
         if self.with_median and name == self.name:
             median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=gen.levels)
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
@@ -145,7 +156,9 @@ class Folding:
             return made
         others = self._draw_unmatched(block, np.ascontiguousarray(reco[:, : len(VARIABLES)]), found)
         # unmatched jets have no median
-        beside = np.full((len(others.event), reco.shape[1] - others.values.shape[1]), np.nan, dtype=np.float32)
+        n_beside = reco.shape[1] - others.values.shape[1]
+        beside = np.full((len(others.event), n_beside), np.nan, dtype=np.float32)
+        beside[:, : self.weighing is not None] = 1.0
         others = others._replace(values=np.concatenate([others.values, beside], axis=1))
         made = Drawn.joined([made, others])
         return made if self.raw_pt_min is None else made.where(self._raw(made)[:, PT] > self.raw_pt_min)
@@ -155,7 +168,7 @@ class Folding:
 
         What is so near to the last is lost: the harder one took its particles.
         """
-        jets, n = block.gen.jets, self.emulator.network.n_levels
+        jets, n = block.gen.jets, self.emulator.n_levels
         for attempt in range(APART):
             rows = np.flatnonzero(crowded(radius, reco, found, jets.counts))
             if not len(rows):
@@ -215,7 +228,7 @@ def draw_events(
     reco jets by systematic, of each replica; objects and missing, as of `Folded`; levels of context that the gen jets
     have; `radii.histogram` of their nearest neighbours.
     """
-    names, n_events = {folding.name: folding.emulator.variables.names for folding in foldings}, len(gen.jets.counts)
+    names, n_events = {folding.name: folding.names for folding in foldings}, len(gen.jets.counts)
     takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
     drawn: dict[str, list[list[Drawn]]] = defaultdict(lambda: [[] for _ in range(replicas)])
     beside: list[list[Beside]] = [[] for _ in range(replicas)]

@@ -27,6 +27,7 @@ from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, Asked, asked_of
 
 INVALID = ("raise", "drop")
+REFINEMENTS = ("draw", "weight", "off")
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
 PLAIN = {"seed": int, "replicas": int, "acceptance": bool, "any_radius": bool}  # whatever of numpy is given
@@ -60,6 +61,9 @@ class IQNFolder(Densities):
     identity: "event", by run, luminosityBlock and event; "file", by the file as well, for files of one dataset that
         number their events alike, as private productions do: they would draw equal levels. Delphes events are always
         known by their file.
+    refinement: of a bundle that was refined (`coffea-iqn refine`), what is done with its ratios of densities of true and
+        of drawn jets: "draw", draw from the refined law; "weight", draw as before the refinement, and give jets a
+        field `weight`; "off", draw as before.
     variations: systematic variations to draw as well, at the same levels: names of `variations.VARIATIONS`,
         `["jes", "jer=0.05", "model=atlas-delphes-ak4"]`, or a mapping of them to sizes, which may be functions of pt
         [GeV] and eta.
@@ -86,6 +90,7 @@ class IQNFolder(Densities):
     names: Any = None
     any_radius: bool = False
     identity: str = "event"
+    refinement: str = "draw"
     variations: Any = ()
     hash: str = field(init=False)
     others: tuple[tuple[str, str, str], ...] = field(init=False)
@@ -93,6 +98,7 @@ class IQNFolder(Densities):
     def __post_init__(self) -> None:
         check_choice(BACKENDS, backend=self.backend)
         check_choice(INVALID, invalid=self.invalid)
+        check_choice(REFINEMENTS, refinement=self.refinement)
         check_choice(KINDS, identity=self.identity)
         SEED.check(seed=self.seed)
         REPLICAS.check(replicas=self.replicas)
@@ -102,7 +108,10 @@ class IQNFolder(Densities):
         expect(fits, f"device: expected cpu for backend 'numba', got {self.device!r}")
         # a shipped bundle goes by its name, for a worker may have the package elsewhere
         model = str(self.model) if str(self.model) in BUNDLES else str(bundle.find(self.model))
-        emulator, variations = bundle.load(model), asked_of(self.variations)
+        loaded, variations = bundle.load(model), asked_of(self.variations)
+        fits = self.refinement != "weight" or loaded.ratio is not None
+        expect(fits, f"refinement: expected 'draw' or 'off' for {model}, which was not refined, got 'weight'")
+        emulator = self.as_drawn(loaded)
         unmatched = (self.acceptance if self.unmatched is None else self.unmatched) and emulator.unmatched is not None
         self.__dict__.update(
             {name: kind(getattr(self, name)) for name, kind in PLAIN.items()},
@@ -115,8 +124,12 @@ class IQNFolder(Densities):
         )
         network, fits = emulator.network, self.raw_pt_min is None or emulator.network.exact
         expect(fits, f"raw_pt_min: expected None for {network.type}, which cannot be cut off, got {self.raw_pt_min}")
-        fits = network.autoregressive or all(asked.name != "JER" for asked in variations)
-        expect(fits, f"variations: expected none of JER for {network.type}, which has no median of pt alone, got one")
+        fits = (network.autoregressive and emulator.ratio is None) or all(asked.name != "JER" for asked in variations)
+        what = network.type if emulator.ratio is None else "refined draws"
+        expect(fits, f"variations: expected none of JER for {what}, of which there is no median of pt alone, got one")
+        fits = self.raw_pt_min is None or emulator.ratio is None or unmatched or not self.acceptance
+        got = f"got {self.raw_pt_min}: how many refined jets are above it is not known"
+        expect(fits, f"raw_pt_min: expected None without unmatched jets, {got}")
         fits = self.backend != "numba" or emulator.is_compiled
         expect(fits, f"backend: expected 'torch' or 'auto' for {network.type}, got 'numba'")
         fits = self.acceptance or all(asked.of != FOUND for asked in variations)
@@ -136,7 +149,8 @@ class IQNFolder(Densities):
         """What is to be told of a fold, beside the model."""
         names = ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
         varied = {"variations": [repr(asked) for asked in self.variations]} if self.variations else {}
-        return {name: getattr(self, name) for name in names} | varied
+        refined = {} if self.refinement == "draw" else {"refinement": self.refinement}
+        return {name: getattr(self, name) for name in names} | refined | varied
 
     def fold_flat(self, x: Floats, tau: Floats, context: Floats | None = None) -> Floats:
         """Reco jets at given quantile levels, without acceptance.
@@ -144,7 +158,8 @@ class IQNFolder(Densities):
         Parameters
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
-        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside.
+        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside; as of
+            `Emulator.sample`.
         context: conditioning variables of the jets, (N, 68), as `context.encode` gives it; None for nothing.
 
         Returns
@@ -265,9 +280,20 @@ class IQNFolder(Densities):
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         made = []
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
-            emulator = self._one_thread(bundle.load(model, expected_hash=known_hash))
+            loaded = bundle.load(model, expected_hash=known_hash)
+            emulator = self._one_thread(self.as_drawn(loaded))
             prepared = emulator.prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-            made.append(Folding(prepared, self.acceptance, bool(self.unmatched), self.raw_pt_min, objects, name))
+            made.append(
+                Folding(
+                    prepared,
+                    self.acceptance,
+                    bool(self.unmatched),
+                    self.raw_pt_min,
+                    objects,
+                    name,
+                    weighing=loaded if self.refinement == "weight" else None,
+                )
+            )
         found = tuple(asked for asked in self.variations if asked.of == FOUND)
         with_median = any(asked.name == "JER" for asked in self.variations)
         return [replace(made[0], found=found, with_median=with_median), *made[1:]]

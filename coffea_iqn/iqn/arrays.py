@@ -14,7 +14,7 @@ KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32).astype(np.float64)  # rounded as
 
 
 class ArrayNetwork:
-    """An acceptance network, an origin network or a `SplineIQN`.
+    """An acceptance, an origin or a ratio network, or a `SplineIQN`.
 
     Parameters
     ----------
@@ -37,8 +37,13 @@ class ArrayNetwork:
         return x @ weight + bias
 
     def __call__(self, x: Doubles) -> Doubles:
-        """Logits (N,) of x (N, n_inputs), of an acceptance network."""
+        """Logits (N,) of x (N, n_inputs), of an acceptance or a ratio network."""
         return self._feed_forward(0, x)[:, 0]
+
+    @property
+    def bound(self) -> float:
+        """Of a ratio network."""
+        return float(self._of["bound"])
 
     def with_origin(self, x: Doubles) -> Doubles:
         """As of `networks.OriginNetwork`."""

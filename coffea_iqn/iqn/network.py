@@ -125,6 +125,7 @@ KINDS = {
     "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),
     "OriginNetwork": Kind(("n_event", "n_samples", "moot", *_PLAIN), _of_all(lambda d: d["n_samples"])),
     "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),
+    "RatioNetwork": Kind(("bound", "candidates", *_PLAIN), _of_all(lambda _: 1)),
 }
 """The types of `networks`, whose modules a test ties to this."""
 

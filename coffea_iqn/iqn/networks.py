@@ -574,7 +574,54 @@ class NumberNetwork(nn.Module):
         return logits
 
 
-_HERE: tuple[type[nn.Module], ...] = (IQNx4, IQNx1, SplineIQN, AcceptanceNetwork, OriginNetwork, NumberNetwork)
+class RatioNetwork(nn.Module):
+    """Log p(y | x) / q(y | x), of a true law and one that is drawn from: the logit of P(true), trained by cross entropy.
+
+    S. Diefenbacher et al., JINST 15 (2020) P11004 (DCTRGAN), after K. Cranmer, J. Pavez and G. Louppe, arXiv:1506.02169.
+
+    Parameters
+    ----------
+    n_inputs: columns of x and of y, one after the other.
+    bound: greatest ratio; greater ones count as it.
+    candidates: how many ys are drawn at most for one that is taken.
+    """
+
+    def __init__(
+        self,
+        n_inputs: int,
+        *,
+        bound: float = 1.0,
+        candidates: int = 1,
+        hidden: tuple[int, ...] = (64, 64),
+        slope: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.n_inputs = n_inputs
+        self.bound = bound
+        self.candidates = candidates
+        self.hidden = tuple(hidden)
+        self.slope = slope
+        self.net = mlp(n_inputs, 1, self.hidden, slope)
+
+    def description(self) -> dict[str, Any]:
+        """The keywords that `build` needs to make this network again, weights aside."""
+        return _describe(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logarithms of ratios (N,) of x and y side by side, (N, n_inputs)."""
+        logit: Tensor = self.net(x)
+        return logit[:, 0]
+
+
+_HERE: tuple[type[nn.Module], ...] = (
+    IQNx4,
+    IQNx1,
+    SplineIQN,
+    AcceptanceNetwork,
+    OriginNetwork,
+    NumberNetwork,
+    RatioNetwork,
+)
 TYPES: dict[str, type[nn.Module]] = {kind.__name__: kind for kind in _HERE}
 
 

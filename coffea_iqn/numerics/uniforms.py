@@ -40,6 +40,7 @@ STREAM_CONSTITUENT = 13  # the track of a charged particle in a jet
 STREAM_CELL = 14  # what is left in a cell of a calorimeter beside the tracks of a jet
 STREAM_ENTERED = 15  # what enters a jet from outside
 STREAMS = 16  # from this one on, streams are of further levels than the first four
+MOST_LEVELS = 64  # of a use: further ones would be those of the next replica
 
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
@@ -142,7 +143,15 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
 
 
 def uses(replica: int, stream: int, n: int) -> list[int]:
-    """The second words of the counters of so many levels: each block of four after the first is a stream of its own."""
+    """The second words of the counters of so many levels: each block of four after the first is a stream of its own.
+
+    Raises
+    ------
+    ValueError: for more than `MOST_LEVELS`.
+    """
+    if n > MOST_LEVELS:
+        msg = f"levels: expected at most {MOST_LEVELS}, got {n}"
+        raise ValueError(msg)
     return [(replica << 8) | (block * STREAMS + stream) for block in range(-(-n // 4))]
 
 

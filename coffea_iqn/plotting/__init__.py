@@ -8,6 +8,7 @@ from coffea_iqn.plotting.diagnostics import (
     plot_ks,
     plot_levels,
     plot_map,
+    plot_reliability,
     plot_weights,
 )
 from coffea_iqn.plotting.labels import EVERY, Selection
@@ -49,6 +50,7 @@ __all__ = [
     "plot_marginal",
     "plot_observables",
     "plot_profile",
+    "plot_reliability",
     "plot_response",
     "plot_response_slices",
     "plot_scale_and_resolution",

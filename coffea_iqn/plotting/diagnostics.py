@@ -8,7 +8,7 @@ jets. Uncertainties are statistical, and take emulated and true jets as independ
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -209,6 +209,29 @@ def plot_weights(
     texts = [plain(truth_label), "Emulated", "Null", "$w$ = 1/2, 2"]
     entries = [handles["truth"], handles["reco"], grey, line]
     panel.legend(entries, texts, ncols=2, loc="upper right", frameon=True, framealpha=1, edgecolor="none")
+    return finish(figure)
+
+
+@styled
+def plot_reliability(tenths: Sequence[Mapping[str, float]], *, title: str, label: str = "Simulation") -> Shown:
+    """What a classifier says of the probability to be true, and what it is, of tenths of jets, by what it says.
+
+    Parameters
+    ----------
+    tenths: with what is "said", what is "found", and its "error", as of `training.refinement.reliability`.
+    title, label: as said above.
+    """
+    said, found, error = (np.array([tenth[name] for tenth in tenths]) for name in ("said", "found", "error"))
+    figure, ((panel,),) = make_panels(1, 1)
+    header(panel, panel, title, label)
+    half = 1.15 * float(max(np.abs(said - 0.5).max(), (np.abs(found - 0.5) + error).max()))
+    panel.plot([0.5 - half, 0.5 + half], [0.5 - half, 0.5 + half], color=GREY, linewidth=1.5, zorder=1)
+    panel.errorbar(said, found, error, fmt="o", color=BLUE, markersize=7, elinewidth=2, zorder=3)
+    panel.set_xlim(0.5 - half, 0.5 + half)
+    panel.set_ylim(0.5 - half, 0.5 + half)
+    panel.xaxis.set_major_locator(MaxNLocator(5))
+    panel.set_xlabel("P(truth) that the ratio says")
+    panel.set_ylabel("Fraction of true jets")
     return finish(figure)
 
 

@@ -64,14 +64,15 @@ def extend(
 
     Raises
     ------
-    TypeError: when its network is no `SplineIQN`.
+    TypeError: when its network is no `SplineIQN`, or its draws are refined.
     ValueError: as of `training.train`; when a column does not vary or is not finite; when the emulator draws unmatched
         jets, and there are none to learn from.
     FloatingPointError: when a loss is no longer finite.
     """
     v, old = emulator.variables, emulator.network
-    if not old.exact:
-        msg = f"extend: expected a SplineIQN, got {old.type}"
+    if not emulator.exact:
+        got = f"{'a refined ' * (emulator.ratio is not None)}{old.type}"
+        msg = f"extend: expected a SplineIQN, got {got}: columns come before the refinement, whose levels follow theirs"
         raise TypeError(msg)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
     columns = _columns(reco, v.columns, names)

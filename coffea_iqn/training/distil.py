@@ -62,6 +62,9 @@ def distil(
     TypeError: when the teacher's network can teach none.
     FloatingPointError: when a loss is no longer finite.
     """
+    if teacher.ratio is not None:
+        msg = f"teacher: expected a bundle that is not refined, got a refined {teacher.network.type}"
+        raise TypeError(msg)
     v, y = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
     pairs = pairs._replace(y=y)
     origin, network, gate = _students(teacher, settings)

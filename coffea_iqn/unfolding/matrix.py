@@ -113,8 +113,9 @@ def response_sums(
     reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
     folder = IQNFolder(model, replicas=replicas, **options)
     emulator = folder.emulator
-    if not emulator.network.exact:
-        msg = f"model {model}: expected a SplineIQN, got {emulator.network.type}, which has no distribution function"
+    if not emulator.exact:
+        got = f"{'a refined ' * (emulator.ratio is not None)}{emulator.network.type}"
+        msg = f"model {model}: expected a SplineIQN, got {got}, which has no distribution function"
         raise ValueError(msg)
     weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(events),):

@@ -125,7 +125,7 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
     emulated, second = draw(), draw()
     # as jets are drawn: where one side has a threshold and the other has not, no emulator is right
     network, raw_pt_min = emulator.network, effort.raw_pt_min if emulator.network.exact else None
-    if network.autoregressive:
+    if network.autoregressive and emulator.ratio is None:
         half = np.full((len(gen), network.n_targets), 0.5, dtype=np.float32)
         median = emulator.sample(gen, half, context, raw_pt_min=raw_pt_min)[:, :4]
     else:
@@ -172,7 +172,7 @@ def draw_above(
 
 def _levels(n: int, emulator: Emulator, generator: np.random.Generator) -> Floats:
     """Levels of all that is drawn of so many jets."""
-    return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.network.n_levels)).astype(np.float32)
+    return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.n_levels)).astype(np.float32)
 
 
 def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:

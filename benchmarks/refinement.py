@@ -1,0 +1,113 @@
+"""What a refinement gains, on files that neither bundle nor refinement was trained on.
+
+    python benchmarks/refinement.py REFINED [REFINED ...] --files FILES --radius 0.5 [--output FILE.json]
+
+For each refined bundle and sample, how well boosted trees tell emulated from real jets, on the paper's eight features
+(AUC8) and with residuals (AUCres), as it draws unrefined, refined, and by sampling-importance-resampling of four
+candidates alone (SIR 4); beside the null, two independent emulations, refined ones, of the same jets. Then the
+candidates that a draw takes, the effective fraction of unrefined jets that are weighted instead, and the time of a whole
+fold of events over that of an unrefined one, alternately, the median of several. Selection and context as of
+`fidelity.py`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from coffea.nanoevents import NanoEventsFactory
+from rich.console import Console
+from rich.table import Table
+
+from coffea_iqn import Emulator, IQNFolder, bundle
+from coffea_iqn.closure import jet_features, judge, residual_features
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.context import columns_of
+from coffea_iqn.validation.comparison import draw_above
+from fidelity import CONTEXTS, PT_MIN, read_pairs
+
+SIR = 4
+TURNS = 5
+
+
+def resampled(emulator: Emulator, gen: Any, context: Any, generator: np.random.Generator) -> Any:
+    """One of a few unrefined draws of each jet, in proportion to their weights."""
+    draws = np.stack([draw_above(emulator.unrefined, gen, context, PT_MIN, generator) for _ in range(SIR)])
+    weights = np.stack([emulator.weights(gen, one, context) for one in draws]).cumsum(axis=0)
+    which = (weights <= generator.uniform(size=len(gen)) * weights[-1]).sum(axis=0).clip(max=SIR - 1)
+    return draws[which, np.arange(len(gen))]
+
+
+def measure(emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, threads: int) -> dict[str, Any]:
+    """Every judge of one emulator on one sample."""
+    generator = np.random.default_rng(seed)
+    draw = partial(draw_above, gen=gen, context=context, raw_pt_min=PT_MIN, generator=generator)
+    unrefined, refined, second = draw(emulator.unrefined), draw(emulator), draw(emulator)
+    sides = {
+        "unrefined": (real, unrefined),
+        "refined": (real, refined),
+        f"SIR {SIR}": (real, resampled(emulator, gen, context, generator)),
+        "null": (second, refined),
+    }
+    row: dict[str, Any] = {"jets": len(gen)}
+    for name, features in (("AUC8", jet_features), ("AUCres", residual_features)):
+        for side, (one, other) in sides.items():
+            verdict = judge(features(gen, one), features(gen, other), threads=threads)
+            row[f"{name} {side}"] = [round(verdict.auc, 4), round(verdict.uncertainty, 4)]
+    weights = emulator.weights(gen, unrefined, context).astype(np.float64)
+    row["dilution"] = float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
+    row["candidates"] = emulator.card["refinement"]["draws_of_a_jet"]
+    return row
+
+
+def slower(model: str, path: str) -> float:
+    """The time of a fold of events over that of one that does not refine."""
+    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    seconds: dict[str, list[float]] = {"off": [], "draw": []}
+    for _ in range(TURNS + 1):  # the first time compiles
+        for how, times in seconds.items():
+            start = time.perf_counter()
+            IQNFolder(model, refinement=how)(events.GenJet, events)
+            times.append(time.perf_counter() - start)
+    off, draw = (float(np.median(times[1:])) for times in seconds.values())
+    return draw / off
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", help="refined bundles")
+    parser.add_argument("--files", nargs="+", required=True, help="PATH, or NAME=PATH")
+    parser.add_argument("--radius", type=float, default=0.4)
+    parser.add_argument("--context", choices=CONTEXTS, default="jet")
+    parser.add_argument("--scale", default="delphes-cms", help="of the detector, for the selection")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--output", type=Path)
+    arguments = parser.parse_args()
+
+    results: list[dict[str, Any]] = []
+    for item in arguments.files:
+        name, _, path = item.rpartition("=")
+        gen, real, full = read_pairs([path], arguments.radius, arguments.scale)
+        context = np.zeros_like(full)
+        for level in CONTEXTS[arguments.context]:
+            context[:, columns_of(level)] = full[:, columns_of(level)]
+        for model in arguments.models:
+            row = {"model": Path(model).name, "sample": name or Path(path).stem}
+            row |= measure(bundle.load(model), gen, real, context, seed=arguments.seed, threads=arguments.threads)
+            row["time"] = slower(model, path)
+            results.append(row)
+            table = Table(*row)
+            table.add_row(*(" ".join(map(str, v)) if isinstance(v, list) else f"{v}" for v in row.values()))
+            Console(width=220).print(table)
+            if arguments.output is not None:
+                arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

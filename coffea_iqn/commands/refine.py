@@ -1,0 +1,152 @@
+"""coffea-iqn refine: from a bundle and files to a bundle whose draws are refined."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from coffea_iqn import bundle
+from coffea_iqn.commands.common import add_file_options, datasets_of, device_name
+from coffea_iqn.commands.options import add_force_option, path, text
+from coffea_iqn.commands.terminal import complain, say
+from coffea_iqn.commands.train import SETTINGS, TrainingProgress, about_files, read_files, share, shares_of
+from coffea_iqn.files.atomic import at_work, check_new
+from coffea_iqn.iqn.device import find_device
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import nearest_distance
+from coffea_iqn.processors import PairsProcessor
+from coffea_iqn.ranges import GEV
+from coffea_iqn.training.recipes import HIDDEN, RANGES, TrainingSettings
+from coffea_iqn.training.refinement import DEFAULT, refine
+
+OWN = ("seed", "steps", "minutes", "batch_size", "learning_rate", "weight_decay", "patience", "check_every", "holdout")
+EXAMPLES = """examples:
+  coffea-iqn refine my-detector qcd=delphes_1.root ttbar=delphes_2.root --output refined
+  coffea-iqn refine cms-delphes-ak5 "nano_*.root" --minutes 10 --plots plots --output refined
+
+Files are best those that the bundle was trained on. An interrupted training goes on with the same command.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What refine understands."""
+    parser.add_argument("model", type=text, metavar="BUNDLE", help="a shipped bundle or a path")
+    add_file_options(parser)
+    parser.add_argument("--output", type=path, required=True, metavar="BUNDLE", help="the folder to write")
+    add_force_option(parser)
+    parser.add_argument("--plots", type=path, metavar="FOLDER", help="draw the reliability there (default: nowhere)")
+    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
+    parser.add_argument(
+        "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="least pt of gen jets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--split",
+        choices=("event", "file"),
+        default="event",
+        help="what stays together in the held-out part (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--share",
+        action="append",
+        type=share,
+        default=[],
+        metavar="DATASET=FRACTION",
+        help="of a batch, one for every dataset (default: as many as it has jets)",
+    )
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="cpu",
+        help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
+    )
+    parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
+    settings = parser.add_argument_group("settings of the training")
+    for name in OWN:
+        default = SETTINGS[name].default or getattr(DEFAULT, name)
+        says = "at most" if name == "steps" else SETTINGS[name].says
+        settings.add_argument(f"--{name.replace('_', '-')}", type=RANGES[name], help=f"{says} (default: {default})")
+    settings.add_argument(
+        "--hidden", type=HIDDEN, nargs="+", metavar="N", help="sizes of the hidden layers (default: 64 64)"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Refine a bundle by files."""
+    check_new(arguments.output, force=arguments.force)
+    bundle.check_place(arguments.output)
+    with at_work(arguments.output):
+        _refine(arguments)
+
+
+def _refine(arguments: argparse.Namespace) -> None:
+    output: Path = arguments.output
+    base, device = bundle.load(arguments.model), find_device(arguments.device)
+    jets = base.card["jets"]
+    datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
+    settings = _settings(arguments, sorted(datasets))
+    processor = PairsProcessor(
+        gen=arguments.gen,
+        reco=arguments.reco,
+        radius=jets["radius"],
+        cone=jets["cone"],
+        pt_min=arguments.gen_pt_min,
+        split=arguments.split,
+        names=dict(arguments.names),
+    )
+    pairs, _ = read_files(arguments, processor, datasets, [])
+    say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
+    radii.check(jets["radius"], radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
+    checkpoint = output.with_name(output.name + ".training")
+    if arguments.restart:
+        shutil.rmtree(checkpoint, ignore_errors=True)
+    try:
+        with TrainingProgress(settings, arguments=arguments) as progress:
+            made = refine(
+                base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device)
+            )
+    except KeyboardInterrupt:
+        complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
+        raise
+    report = made.card["refinement"]
+    report |= about_files(arguments, datasets)
+    digest = bundle.save(made, output)
+    shutil.rmtree(checkpoint)
+    gain, error = (1e5 * value for value in report["log_loss_gain"])
+    held_out = f"{report['held_out_pairs']:,} pairs held out"
+    if made.ratio is None:
+        complain(
+            f"coffea-iqn: not refined: true and drawn jets of {held_out} are not told apart (log-loss gained "
+            f"{gain:.1f} ± {error:.1f} e-5): {output} is {arguments.model} as it is"
+        )
+    else:
+        say(
+            f"Ratios of densities gain {gain:.1f} ± {error:.1f} e-5 of log-loss on {held_out}, log r shrunk to "
+            f"{report['shrinkage']:.0%}\n"
+            f"A draw takes {report['draws_of_a_jet']:.2f} candidates of at most {report['candidates']}; the ratio ends at "
+            f"{report['bound']:g}: {report['clipped']:.2%} clipped, of {report['none_taken']:.2%} of jets none taken\n"
+            f"As weights, they leave {report['dilution']:.1%} of the jets' number, and their mean of a jet scatters by "
+            f"{report['spread_of_mean_weight']:.1%}"
+        )
+    say(f"Bundle {output} ({digest[:12]}): {report['minutes']} minutes")
+    if arguments.plots is not None and made.ratio is not None:
+        from coffea_iqn import plotting
+
+        figure = plotting.plot_reliability(report["reliability"], title=output.name)
+        for file in plotting.save_all({"reliability": figure}, arguments.plots):
+            say(f"Plot   {file}")
+
+
+def _settings(arguments: argparse.Namespace, datasets: list[str]) -> TrainingSettings:
+    if arguments.steps is not None and arguments.minutes is not None:
+        msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
+        raise ValueError(msg)
+    given: dict[str, Any] = {name: value for name in OWN if (value := getattr(arguments, name)) is not None}
+    if arguments.hidden is not None:
+        given["hidden"] = tuple(arguments.hidden)
+    if arguments.share:
+        given["shares"] = shares_of(dict(arguments.share), datasets)
+    return replace(DEFAULT, **given)

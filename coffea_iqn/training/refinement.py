@@ -1,0 +1,214 @@
+"""What an emulator draws to what jets are: a classifier of true and drawn jets y of the same jets x refines it.
+
+Its logit is the logarithm of the ratio of their densities, by which draws are weighted, or taken (S. Diefenbacher et al.,
+JINST 15 (2020) P11004). It can only help: on jets held out it is shrunk towards a ratio of 1 as far as its likelihood
+there asks, and where it cannot tell them apart the emulator stays as it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.refinement import Candidates
+from coffea_iqn.iqn.device import BLOCK
+from coffea_iqn.iqn.network import N_TARGETS
+from coffea_iqn.iqn.networks import RatioNetwork
+from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.numerics.uniforms import LEAST_LEVEL
+from coffea_iqn.training.batches import Course, hidden, learnt
+from coffea_iqn.training.emulators import part_of, with_mirrored
+from coffea_iqn.training.optimise import Watch
+from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.recipes import TrainingSettings
+
+DEFAULT = TrainingSettings(steps=8_000, holdout=0.2)
+HIDDEN = (64, 64)
+SHRINKAGES = np.linspace(0.0, 1.0, 21)  # of log r
+SURE = 2.0  # standard errors by which likelihood has to be gained
+CLIPPED, LEFT = 1e-3, 1e-3  # of the true law what may be clipped, and of jets those of which no candidate is taken
+MOST_BOUND, MOST_CANDIDATES = 8.0, 12
+BINS = 10  # of the reliability
+OF_ONE, JETS_OF_ONE = 16, 5_000  # draws of one jet x, and how many of these, for the mean ratio
+
+
+class Ratios(NamedTuple):
+    """Logarithms of ratios of true and drawn jets y of the same jets x, (N,) each."""
+
+    true: Doubles
+    drawn: Doubles
+
+    def shrunk(self, s: float) -> Ratios:
+        """To s of them, and moved such that the mean ratio of drawn jets is 1."""
+        offset = -_log_mean_exp(s * self.drawn)
+        return Ratios(s * self.true + offset, s * self.drawn + offset)
+
+    def gains(self) -> Doubles:
+        """By how much the cross entropy of each pair is less than that of who cannot tell them apart, log 2, (N,)."""
+        return math.log(2.0) - 0.5 * (np.logaddexp(0.0, -self.true) + np.logaddexp(0.0, self.drawn))
+
+
+def refine(
+    emulator: Emulator,
+    pairs: JetPairs,
+    settings: TrainingSettings,
+    *,
+    checkpoint: Path | None = None,
+    watch: Watch | None = None,
+    device: str = "cpu",
+) -> Emulator:
+    """An emulator whose draws are refined.
+
+    Parameters
+    ----------
+    emulator: of any member; if its draws are refined already, that is learnt again.
+    pairs: jets x, their context and their jets y, the part to be held out included.
+    settings: schedule, hidden (64, 64 by default), shares, blind, reflect and holdout of them are used. One half of the
+        pairs held out tells which state of the network is best, the other one calibrates it.
+    checkpoint, watch, device: as of `training.train`.
+
+    Returns
+    -------
+    the emulator, whose card has this training as "refinement"; without a ratio network where that cannot tell true from
+    drawn jets.
+
+    Raises
+    ------
+    ValueError: when a part of the pairs has no matched jets; when a checkpoint belongs to another training.
+    FloatingPointError: when a loss is no longer finite.
+    """
+    emulator = emulator.unrefined
+    v, member = emulator.variables, emulator.network
+    parts = [pairs.lot >= settings.holdout, pairs.lot < 0.5 * settings.holdout]
+    parts.append(~(parts[0] | parts[1]))
+    course = Course.begin(
+        settings, {"ratio": True}, pairs, checkpoint, watch, device, f"{emulator.card.get('hash')} refined"
+    )
+    learn, check, calibrate = (_rows(part_of(pairs, part), emulator) for part in parts)
+    if settings.reflect:
+        learn = _rows(with_mirrored(part_of(pairs, parts[0])), emulator)
+    known = emulator.on(device)
+    n_levels = N_TARGETS if member.autoregressive else member.n_levels
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        network = RatioNetwork(member.n_inputs + N_TARGETS, hidden=settings.hidden or HIDDEN)
+        with torch.no_grad():
+            network.net[-1].weight.mul_(0.01)  # start near a ratio of 1
+
+    def judged(inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Logits of true and of drawn jets y, which are judged with what of the context they are drawn with."""
+        tau = torch.rand(len(x), n_levels, generator=generator).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL).to(x.device)
+        with torch.no_grad():
+            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
+            drawn = known.network.sample(tau, seen, partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min))
+            sides = [known.variables.as_decoded(side, x) for side in (z, drawn)]
+        both = torch.cat([torch.cat([seen, side], dim=1) for side in sides])
+        true_logit, drawn_logit = network(both).chunk(2)
+        return true_logit, drawn_logit
+
+    def loss(inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
+        true_logit, drawn_logit = judged(inputs, x, z, generator)
+        return 0.5 * (functional.softplus(-true_logit) + functional.softplus(drawn_logit)).mean()
+
+    course.fit("ratio", network, loss, learn, check, settings, v.context)
+    generator = torch.Generator().manual_seed(settings.seed)
+
+    def ratios(rows: tuple[Tensor, ...], repeat: int = 1) -> Ratios:
+        found = []
+        with torch.inference_mode():
+            for inputs, x, z in _blocks(rows[:-1], BLOCK // repeat):
+                shown = hidden(inputs, v.context, settings.blind, generator)
+                given = (t.repeat_interleave(repeat, dim=0).to(device) for t in (shown, x, z))
+                found.append(torch.stack(judged(*given, generator)).cpu().double().numpy())
+        return Ratios(*np.concatenate(found, axis=1))
+
+    of_check = ratios(calibrate)
+    gains = [of_check.shrunk(s).gains() for s in SHRINKAGES]
+    best = int(np.argmax([gain.mean() for gain in gains]))
+    gain, error = float(gains[best].mean()), float(gains[best].std() / math.sqrt(len(gains[best])))
+    s = float(SHRINKAGES[best]) if gain > SURE * error else 0.0
+    calibrated = of_check.shrunk(s)
+    about = {
+        "shrinkage": s,
+        "log_loss_gain": [gain, error],
+        "held_out_pairs": len(calibrated.true),
+        "reliability": reliability(calibrated),
+    }
+    card = {key: value for key, value in emulator.card.items() if key != "hash"}
+    if s == 0.0:
+        card["refinement"] = course.report(settings, gen_jets=len(pairs.x), **about)
+        return replace(emulator, card=card)
+    bound = bound_of(np.exp(calibrated.drawn))
+    weights = np.minimum(np.exp(calibrated.drawn), bound)
+    most = min(MOST_CANDIDATES, Candidates.most_of(member))
+    misses = float(1.0 - weights.mean() / bound)  # of a candidate
+    network.bound, network.candidates = bound, min(max(math.ceil(math.log(LEFT) / math.log(misses)), 2), most)
+    with torch.no_grad():
+        last = network.net[-1]
+        last.weight.mul_(s)
+        last.bias.mul_(s).sub_(_log_mean_exp(s * of_check.drawn))
+    few = tuple(t[:JETS_OF_ONE] for t in calibrate)
+    of_one = np.exp(ratios(few, OF_ONE).drawn).clip(max=bound).reshape(-1, OF_ONE)
+    spread = of_one.mean(axis=1).var(ddof=1) - (of_one.var(axis=1, ddof=1) / OF_ONE).mean()
+    about |= {
+        "bound": bound,
+        "candidates": network.candidates,
+        "clipped": float(1.0 - weights.sum() / np.exp(calibrated.drawn).sum()),
+        "none_taken": misses**network.candidates,
+        "draws_of_a_jet": float((1.0 - misses**network.candidates) / (1.0 - misses)),
+        "dilution": float(weights.sum() ** 2 / (len(weights) * (weights**2).sum())),
+        "spread_of_mean_weight": math.sqrt(max(float(spread), 0.0)),
+    }
+    card["refinement"] = course.report(settings, gen_jets=len(pairs.x), **about)
+    return replace(emulator, card=card, **learnt(ratio=network))
+
+
+def bound_of(ratios: Doubles) -> float:
+    """The greatest ratio to be told apart from greater ones: beyond it `CLIPPED` of the sum of these, (N,)."""
+    rising = np.sort(ratios)
+    above = rising[::-1].cumsum()[::-1] - rising * np.arange(len(rising), 0, -1)  # the sum of what clips at each
+    bound = float(rising[np.argmax(above <= CLIPPED * rising.sum())])
+    return min(max(math.ceil(100.0 * bound) / 100.0, 1.01), MOST_BOUND)
+
+
+def reliability(ratios: Ratios) -> list[dict[str, float]]:
+    """Of tenths of jets, by their probability to be true, what that says, what it is, and its error."""
+    log_ratios = np.concatenate(ratios)
+    is_true = np.repeat([1.0, 0.0], [len(side) for side in ratios])
+    said = 1.0 / (1.0 + np.exp(-log_ratios))
+    found = []
+    for rows in np.array_split(np.argsort(log_ratios, kind="stable"), BINS):
+        share = float(is_true[rows].mean())
+        error = math.sqrt(max(share * (1.0 - share), 0.25 / len(rows)) / len(rows))
+        found.append({"said": float(said[rows].mean()), "found": share, "error": error})
+    return found
+
+
+def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
+    """Network inputs, jets x, standardised four-momenta and samples of matched pairs in the support."""
+    v, pairs = emulator.variables, part_of(pairs, pairs.matched)
+    pairs = part_of(pairs, v.support.holds(pairs.x, pairs.y))
+    if not len(pairs.x):
+        msg = "refine: expected matched pairs to train, to validate and to calibrate on, got none for one of these"
+        raise ValueError(msg)
+    z, _ = v.encode_within(pairs.four_momenta, pairs.x, v.raw_pt_min)
+    columns = (v.network_inputs(pairs.x, pairs.context), pairs.x, z, pairs.sample)
+    return tuple(torch.from_numpy(column) for column in columns)
+
+
+def _blocks(tensors: tuple[Tensor, ...], rows: int) -> Iterator[Any]:
+    return zip(*(t.split(rows) for t in tensors), strict=True)
+
+
+def _log_mean_exp(values: Doubles) -> float:
+    return float(np.logaddexp.reduce(values) - math.log(len(values)))

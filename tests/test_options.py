@@ -31,7 +31,7 @@ TAKES = {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--extend --columns --process --lhe --hepmc --set --detector --label --reference-label --reference": TEXT,
         "--to --executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
-        "--direction --take": ONE_OF,
+        "--direction --take --refinement": ONE_OF,
         "--name --share --select --identity --variations --ensemble": ONE_OF,
         "--workers --chunksize --replicas --events --max-jets --threads": WHOLE,
         "--steps --stages --batch-size --patience --check-every --hidden": WHOLE,
@@ -53,6 +53,8 @@ OWN = {
     ("correct", "--seed"): {"0", "1"},
     ("generate", "--pt-min"): {"0.5", "1"},
     ("train", "--detector"): set(NONSENSE),
+    ("refine", "--seed"): {"0", "1"},
+    ("refine", "--plots"): TEXT,
 }
 
 

@@ -9,7 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 
-from coffea_iqn import EventFolder, IQNFolder, bundle, unfolding
+from coffea_iqn import EventFolder, IQNFolder, bundle, response
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.exports.export import export
@@ -35,7 +35,7 @@ def tilted(emulator, *, bound=BOUND, candidates=6):
     weight = np.zeros((1, n + N_TARGETS), dtype=np.float32)
     weight[0, [n, n + N_TARGETS - 1]] = TILT, -TILT
     network = RatioNetwork(n + N_TARGETS, bound=bound, candidates=candidates, hidden=())
-    arrays = {"net.0.weight": weight, "net.0.bias": np.full(1, -TILT**2, dtype=np.float32)}
+    arrays = {"net.0.weight": weight, "net.0.bias": np.full(1, -(TILT**2), dtype=np.float32)}
     return replace(emulator, ratio=Network(network.description(), arrays))
 
 
@@ -116,7 +116,9 @@ def test_compiled_draws_are_those_of_torch(refined):
     close = np.isclose(reco, of_torch, rtol=1e-3, atol=1e-3).all(axis=1)
     assert (~close).sum() <= 6  # another candidate, where rounding decides
     here = refined.on("cpu")
-    there, efficiency = here.respond(*(here.variables.target_scale.mean.new_tensor(a) for a in (pairs.x, tau, pairs.context)))
+    there, efficiency = here.respond(
+        *(here.variables.target_scale.mean.new_tensor(a) for a in (pairs.x, tau, pairs.context))
+    )
     np.testing.assert_array_equal(there.numpy(), of_torch)
     np.testing.assert_array_equal(efficiency.numpy(), found_of_torch)
 
@@ -154,7 +156,9 @@ def test_chunks_do_not_show_in_a_fold(refined_bundle):
     events = open_events("qcd_ak4.root", entry_stop=300)
     folder = IQNFolder(refined_bundle, seed=3)
     whole = folder(events.GenJet, events)
-    parts = ak.concatenate([folder(events[s].GenJet, events[s]) for s in (slice(0, 7), slice(7, 150), slice(150, None))])
+    parts = ak.concatenate(
+        [folder(events[s].GenJet, events[s]) for s in (slice(0, 7), slice(7, 150), slice(150, None))]
+    )
     for name in ("pt", "eta", "phi", "mass", "genJetIdx"):
         assert ak.all(whole[name] == parts[name])
     alone = IQNFolder(AK4, seed=3)(events.GenJet, events)
@@ -280,7 +284,7 @@ def test_what_is_not_known_of_a_refined_law_is_refused(refined, refined_bundle, 
         export(refined_bundle, "correctionlib", tmp_path / "x.json")
     events = open_events("qcd_ak4.root", entry_stop=5)
     with pytest.raises(ValueError, match="expected a SplineIQN, got a refined SplineIQN"):
-        unfolding.response_matrix(refined_bundle, events.GenJet, events)
+        response(refined_bundle, events.GenJet, events, [20, 50, 100], [20, 50, 100])
     for learn in (lambda s: distil(refined, pairs, s), lambda s: extend(refined, pairs, None, ["a"], s)):
         with pytest.raises(TypeError, match="got a refined SplineIQN"):
             learn(replace(RECIPES["default"], **TINY))
@@ -381,7 +385,7 @@ def test_command_line(tmp_path, capsys):
     if made.ratio is None:
         assert "not refined: true and drawn jets" in said.err
     else:
-        assert "A draw takes" in said.out
+        assert "candidates each, at most" in said.out
     assert run("refine", AK4, QCD, "--output", output, *few) == 2
     assert "expected" in one_error(capsys)
 
@@ -392,7 +396,7 @@ def test_a_command_refines_what_is_wrong(tmp_path, capsys):
     few = ("--steps", 150, "--check-every", 50, "--batch-size", 256, "--hidden", 16, "--learning-rate", 0.01)
     with undrawn():
         assert run("refine", "atlas-delphes-ak4", QCD, "--output", output, *few, "--plots", tmp_path / "plots") == 0
-    assert "A draw takes" in capsys.readouterr().out
+    assert "candidates each, at most" in capsys.readouterr().out
     assert (tmp_path / "plots" / "reliability.png").is_file()
     counts = {}
     for how in ("draw", "off"):

@@ -105,9 +105,7 @@ def _refine(arguments: argparse.Namespace) -> None:
         shutil.rmtree(checkpoint, ignore_errors=True)
     try:
         with TrainingProgress(settings, arguments=arguments) as progress:
-            made = refine(
-                base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device)
-            )
+            made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     except KeyboardInterrupt:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
@@ -123,21 +121,24 @@ def _refine(arguments: argparse.Namespace) -> None:
             f"{gain:.1f} ± {error:.1f} e-5): {output} is {arguments.model} as it is"
         )
     else:
+        shrunk = f"{report['shrinkage']:.0%}"
+        say(f"Log-loss     {gain:.1f} ± {error:.1f} e-5 gained on {held_out}, log r shrunk to {shrunk}")
         say(
-            f"Ratios of densities gain {gain:.1f} ± {error:.1f} e-5 of log-loss on {held_out}, log r shrunk to "
-            f"{report['shrinkage']:.0%}\n"
-            f"A draw takes {report['draws_of_a_jet']:.2f} candidates of at most {report['candidates']}; the ratio ends at "
-            f"{report['bound']:g}: {report['clipped']:.2%} clipped, of {report['none_taken']:.2%} of jets none taken\n"
-            f"As weights, they leave {report['dilution']:.1%} of the jets' number, and their mean of a jet scatters by "
+            f"Draws        {report['draws_of_a_jet']:.2f} candidates each, at most {report['candidates']}, of "
+            f"{report['none_taken']:.2%} of jets none taken; ratios end at {report['bound']:g}, "
+            f"{report['clipped']:.2%} clipped"
+        )
+        say(
+            f"Weights      {report['dilution']:.1%} of the number of jets is left; their mean of a jet scatters by "
             f"{report['spread_of_mean_weight']:.1%}"
         )
-    say(f"Bundle {output} ({digest[:12]}): {report['minutes']} minutes")
+    say(f"Bundle       {output} ({digest[:12]}): {report['minutes']} minutes")
     if arguments.plots is not None and made.ratio is not None:
         from coffea_iqn import plotting
 
         figure = plotting.plot_reliability(report["reliability"], title=output.name)
         for file in plotting.save_all({"reliability": figure}, arguments.plots):
-            say(f"Plot   {file}")
+            say(f"Plot         {file}")
 
 
 def _settings(arguments: argparse.Namespace, datasets: list[str]) -> TrainingSettings:

@@ -26,7 +26,7 @@ class Functions:
 
     Attributes
     ----------
-    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`, made for arrays of this kind and precision.
+    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`, for arrays of this kind and precision.
 
     Arguments are as of the emulator's methods; thresholds are numbers [GeV].
     """
@@ -151,8 +151,9 @@ class Functions:
 def check_unrefined(of: Any, what: str) -> None:
     """Raise NotImplementedError for what is known of the law of an emulator's network, if its draws are refined."""
     if of.ratio is not None:
-        msg = f"{what}: expected an emulator whose draws are not refined, for a refined law has no formula, got a refined one"
-        raise NotImplementedError(f"{msg}; Emulator.unrefined has it")
+        expected = "expected an emulator whose draws are not refined, for a refined law has no formula"
+        msg = f"{what}: {expected}, got a refined one; Emulator.unrefined has it"
+        raise NotImplementedError(msg)
 
 
 def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:

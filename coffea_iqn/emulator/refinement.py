@@ -78,8 +78,8 @@ def take(of: Candidates, tau: Columns, first: Columns, draw: Callable[[Any, Colu
     of: which there are.
     tau: levels, (N, n_levels).
     first: the first candidates, and in the last column their ratios over the greatest one, (N, m + 1).
-    draw: the candidates of some rows at levels (n rows, n): columns as of first, but for some that do not differ between
-        candidates, which may be missing before the last.
+    draw: the candidates of some rows at levels (n rows, n): columns as of first, but for those that candidates share,
+        which may be missing before the last.
 
     Returns
     -------

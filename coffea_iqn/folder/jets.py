@@ -61,9 +61,8 @@ class IQNFolder(Densities):
     identity: "event", by run, luminosityBlock and event; "file", by the file as well, for files of one dataset that
         number their events alike, as private productions do: they would draw equal levels. Delphes events are always
         known by their file.
-    refinement: of a bundle that was refined (`coffea-iqn refine`), what is done with its ratios of densities of true and
-        of drawn jets: "draw", draw from the refined law; "weight", draw as before the refinement, and give jets a
-        field `weight`; "off", draw as before.
+    refinement: of a bundle that was refined (`coffea-iqn refine`): "draw", draw from the refined law; "weight", draw as
+        before the refinement, and give jets a field `weight`; "off", draw as before.
     variations: systematic variations to draw as well, at the same levels: names of `variations.VARIATIONS`,
         `["jes", "jer=0.05", "model=atlas-delphes-ak4"]`, or a mapping of them to sizes, which may be functions of pt
         [GeV] and eta.

@@ -575,9 +575,9 @@ class NumberNetwork(nn.Module):
 
 
 class RatioNetwork(nn.Module):
-    """Log p(y | x) / q(y | x), of a true law and one that is drawn from: the logit of P(true), trained by cross entropy.
+    """Log p(y | x) / q(y | x), of a true law and one that is drawn from.
 
-    S. Diefenbacher et al., JINST 15 (2020) P11004 (DCTRGAN), after K. Cranmer, J. Pavez and G. Louppe, arXiv:1506.02169.
+    It is the logit of P(true), trained by cross entropy (S. Diefenbacher et al., JINST 15 (2020) P11004).
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
 """What an emulator draws to what jets are: a classifier of true and drawn jets y of the same jets x refines it.
 
-Its logit is the logarithm of the ratio of their densities, by which draws are weighted, or taken (S. Diefenbacher et al.,
-JINST 15 (2020) P11004). It can only help: on jets held out it is shrunk towards a ratio of 1 as far as its likelihood
-there asks, and where it cannot tell them apart the emulator stays as it is.
+Its logit is the logarithm of the ratio of their densities, by which draws are weighted, or taken (S. Diefenbacher
+et al., JINST 15 (2020) P11004). On jets held out it is shrunk towards a ratio of 1 as far as their likelihood asks, and
+where it cannot tell them apart the emulator stays as it is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,88 +89,97 @@ def refine(
     """
     emulator = emulator.unrefined
     v, member = emulator.variables, emulator.network
-    parts = [pairs.lot >= settings.holdout, pairs.lot < 0.5 * settings.holdout]
-    parts.append(~(parts[0] | parts[1]))
-    course = Course.begin(
-        settings, {"ratio": True}, pairs, checkpoint, watch, device, f"{emulator.card.get('hash')} refined"
-    )
-    learn, check, calibrate = (_rows(part_of(pairs, part), emulator) for part in parts)
-    if settings.reflect:
-        learn = _rows(with_mirrored(part_of(pairs, parts[0])), emulator)
-    known = emulator.on(device)
-    n_levels = N_TARGETS if member.autoregressive else member.n_levels
+    owner = f"{emulator.card.get('hash')} refined"
+    course = Course.begin(settings, {"ratio": True}, pairs, checkpoint, watch, device, owner)
+    ends = (0.5 * settings.holdout, settings.holdout)
+    learn, check, calibrate = (part_of(pairs, np.digitize(pairs.lot, ends) == k) for k in (2, 0, 1))
+    learn = with_mirrored(learn) if settings.reflect else learn
+    of_learn, of_check, of_calibrate = (_rows(part, emulator) for part in (learn, check, calibrate))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         network = RatioNetwork(member.n_inputs + N_TARGETS, hidden=settings.hidden or HIDDEN)
-        with torch.no_grad():
-            network.net[-1].weight.mul_(0.01)  # start near a ratio of 1
-
-    def judged(inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Logits of true and of drawn jets y, which are judged with what of the context they are drawn with."""
-        tau = torch.rand(len(x), n_levels, generator=generator).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL).to(x.device)
-        with torch.no_grad():
-            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
-            drawn = known.network.sample(tau, seen, partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min))
-            sides = [known.variables.as_decoded(side, x) for side in (z, drawn)]
-        both = torch.cat([torch.cat([seen, side], dim=1) for side in sides])
-        true_logit, drawn_logit = network(both).chunk(2)
-        return true_logit, drawn_logit
+    last: Any = network.net[-1]
+    with torch.no_grad():
+        last.weight.mul_(0.01)  # start near a ratio of 1
+    judge = _Judge(network, emulator.on(device), N_TARGETS if member.autoregressive else member.n_levels)
 
     def loss(inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
-        true_logit, drawn_logit = judged(inputs, x, z, generator)
-        return 0.5 * (functional.softplus(-true_logit) + functional.softplus(drawn_logit)).mean()
+        true, drawn = judge.log_ratios(inputs, x, z, generator)
+        return 0.5 * (functional.softplus(-true) + functional.softplus(drawn)).mean()
 
-    course.fit("ratio", network, loss, learn, check, settings, v.context)
+    course.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
     generator = torch.Generator().manual_seed(settings.seed)
-
-    def ratios(rows: tuple[Tensor, ...], repeat: int = 1) -> Ratios:
-        found = []
-        with torch.inference_mode():
-            for inputs, x, z in _blocks(rows[:-1], BLOCK // repeat):
-                shown = hidden(inputs, v.context, settings.blind, generator)
-                given = (t.repeat_interleave(repeat, dim=0).to(device) for t in (shown, x, z))
-                found.append(torch.stack(judged(*given, generator)).cpu().double().numpy())
-        return Ratios(*np.concatenate(found, axis=1))
-
-    of_check = ratios(calibrate)
-    gains = [of_check.shrunk(s).gains() for s in SHRINKAGES]
-    best = int(np.argmax([gain.mean() for gain in gains]))
-    gain, error = float(gains[best].mean()), float(gains[best].std() / math.sqrt(len(gains[best])))
-    s = float(SHRINKAGES[best]) if gain > SURE * error else 0.0
-    calibrated = of_check.shrunk(s)
-    about = {
-        "shrinkage": s,
-        "log_loss_gain": [gain, error],
-        "held_out_pairs": len(calibrated.true),
-        "reliability": reliability(calibrated),
-    }
+    inputs, x, z, _ = of_calibrate
+    shown = hidden(inputs, v.context, settings.blind, generator), x, z
+    found = judge.ratios(shown, generator)
+    about: dict[str, Any] = {"gen_jets": len(pairs.x), "held_out_pairs": len(found.true)}
+    s, *gain = shrinkage(found)
+    about |= {"shrinkage": s, "log_loss_gain": gain}
+    if s > 0.0:
+        calibrated = found.shrunk(s)
+        about |= candidates_of(np.exp(calibrated.drawn), min(MOST_CANDIDATES, Candidates.most_of(member)))
+        network.bound, network.candidates = about["bound"], about["candidates"]
+        with torch.no_grad():
+            last.weight.mul_(s)
+            last.bias.mul_(s).add_(float(calibrated.true[0] - s * found.true[0]))
+        few = [t[:: len(x) // JETS_OF_ONE + 1].repeat_interleave(OF_ONE, dim=0) for t in shown]
+        of_one = np.exp(judge.ratios(few, generator).drawn).clip(max=network.bound).reshape(-1, OF_ONE)
+        spread = of_one.mean(axis=1).var(ddof=1) - of_one.var(axis=1, ddof=1).mean() / OF_ONE
+        about |= {"spread_of_mean_weight": math.sqrt(max(float(spread), 0.0)), "reliability": reliability(calibrated)}
     card = {key: value for key, value in emulator.card.items() if key != "hash"}
-    if s == 0.0:
-        card["refinement"] = course.report(settings, gen_jets=len(pairs.x), **about)
-        return replace(emulator, card=card)
-    bound = bound_of(np.exp(calibrated.drawn))
-    weights = np.minimum(np.exp(calibrated.drawn), bound)
-    most = min(MOST_CANDIDATES, Candidates.most_of(member))
+    card["refinement"] = course.report(settings, **about)
+    return replace(emulator, card=card, **learnt(ratio=network if s > 0.0 else None))
+
+
+class _Judge(NamedTuple):
+    """A ratio network, an emulator where it computes, and how many levels a four-momentum of it takes."""
+
+    network: RatioNetwork
+    known: Any
+    n_levels: int
+
+    def log_ratios(self, inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Of true and of drawn jets y, (N,) each, judged with what of the context they are drawn with."""
+        known, v = self.known, self.known.variables
+        tau = torch.rand(len(x), self.n_levels, generator=generator).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL).to(x.device)
+        with torch.no_grad():
+            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
+            drawn = known.network.sample(tau, seen, partial(v.bounds, x=x, raw_pt_min=v.raw_pt_min))
+            sides = [torch.cat([seen, v.as_decoded(side, x)], dim=1) for side in (z, drawn)]
+        true, of_drawn = self.network(torch.cat(sides)).chunk(2)
+        return true, of_drawn
+
+    def ratios(self, rows: Sequence[Tensor], generator: torch.Generator) -> Ratios:
+        """The same of all rows, some at a time."""
+        with torch.inference_mode():
+            blocks = zip(*(torch.split(t.to(self.known.device), BLOCK) for t in rows), strict=True)
+            sides = [torch.stack(self.log_ratios(inputs, x, z, generator)) for inputs, x, z in blocks]
+            both = [side.cpu().double().numpy() for side in sides]
+        return Ratios(*np.concatenate(both, axis=1))
+
+
+def shrinkage(found: Ratios) -> tuple[float, float, float]:
+    """To which fraction log r is shrunk, 0 where that gains nothing for sure, the log-loss gained, and its error."""
+    every = [found.shrunk(s).gains() for s in SHRINKAGES]
+    best = int(np.argmax([gains.mean() for gains in every]))
+    gain, error = float(every[best].mean()), float(every[best].std() / math.sqrt(len(every[best])))
+    return (float(SHRINKAGES[best]) if gain > SURE * error else 0.0), gain, error
+
+
+def candidates_of(ratios: Doubles, most: int) -> dict[str, Any]:
+    """The bound of ratios of drawn jets, (N,), the number of candidates, at most so many, and what they come to."""
+    bound = bound_of(ratios)
+    weights = np.minimum(ratios, bound)
     misses = float(1.0 - weights.mean() / bound)  # of a candidate
-    network.bound, network.candidates = bound, min(max(math.ceil(math.log(LEFT) / math.log(misses)), 2), most)
-    with torch.no_grad():
-        last = network.net[-1]
-        last.weight.mul_(s)
-        last.bias.mul_(s).sub_(_log_mean_exp(s * of_check.drawn))
-    few = tuple(t[:JETS_OF_ONE] for t in calibrate)
-    of_one = np.exp(ratios(few, OF_ONE).drawn).clip(max=bound).reshape(-1, OF_ONE)
-    spread = of_one.mean(axis=1).var(ddof=1) - (of_one.var(axis=1, ddof=1) / OF_ONE).mean()
-    about |= {
+    candidates = min(max(math.ceil(math.log(LEFT) / math.log(misses)), 2), most)
+    return {
         "bound": bound,
-        "candidates": network.candidates,
-        "clipped": float(1.0 - weights.sum() / np.exp(calibrated.drawn).sum()),
-        "none_taken": misses**network.candidates,
-        "draws_of_a_jet": float((1.0 - misses**network.candidates) / (1.0 - misses)),
+        "candidates": candidates,
+        "clipped": float(1.0 - weights.sum() / ratios.sum()),
+        "none_taken": misses**candidates,
+        "draws_of_a_jet": (1.0 - misses**candidates) / (1.0 - misses),
         "dilution": float(weights.sum() ** 2 / (len(weights) * (weights**2).sum())),
-        "spread_of_mean_weight": math.sqrt(max(float(spread), 0.0)),
     }
-    card["refinement"] = course.report(settings, gen_jets=len(pairs.x), **about)
-    return replace(emulator, card=card, **learnt(ratio=network))
 
 
 def bound_of(ratios: Doubles) -> float:
@@ -204,10 +213,6 @@ def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
     z, _ = v.encode_within(pairs.four_momenta, pairs.x, v.raw_pt_min)
     columns = (v.network_inputs(pairs.x, pairs.context), pairs.x, z, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)
-
-
-def _blocks(tensors: tuple[Tensor, ...], rows: int) -> Iterator[Any]:
-    return zip(*(t.split(rows) for t in tensors), strict=True)
 
 
 def _log_mean_exp(values: Doubles) -> float:

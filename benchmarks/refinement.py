@@ -5,9 +5,10 @@
 For each refined bundle and sample, how well boosted trees tell emulated from real jets, on the paper's eight features
 (AUC8) and with residuals (AUCres), as it draws unrefined, refined, and by sampling-importance-resampling of four
 candidates alone (SIR 4); beside the null, two independent emulations, refined ones, of the same jets: the mean over
-several emulations, and its error from their spread, without what true jets scatter by. Then the candidates that a draw
-takes, the effective fraction of unrefined jets that are weighted instead, and the time of a whole fold of events over
-that of an unrefined one, alternately, the median of several. Selection and context as of `fidelity.py`.
+several emulations, and its error from their spread, without what true jets scatter by. Then the log-likelihood of true
+jets that is gained, in 10⁻⁴ a jet, which is what the distance of the laws (Kullback-Leibler) falls by; the candidates
+that a draw takes, the effective fraction of unrefined jets that are weighted instead, and the time of a whole fold of
+events over that of an unrefined one, alternately, the median of several. Selection and context as of `fidelity.py`.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,7 +33,7 @@ from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.validation.comparison import draw_above
 
-SIR = 4
+SIR, OF_ONE = 4, 16  # draws of a jet
 TURNS = 5
 
 
@@ -68,8 +70,17 @@ def measure(
         row[name] = [round(float(np.mean(aucs)), 4), round(float(np.std(aucs, ddof=1) / np.sqrt(repeats)), 4)]
     weights = emulator.weights(gen, unrefined, context).astype(np.float64)
     row["dilution"] = float(weights.sum() ** 2 / (len(weights) * (weights**2).sum()))
+    row["log p gained"] = gained(emulator, gen, real, context, draw)
     row["candidates"] = emulator.card["refinement"]["draws_of_a_jet"]
     return row
+
+
+def gained(emulator: Emulator, gen: Any, real: Any, context: Any, draw: Callable[[Emulator], Any]) -> list[float]:
+    """By how much log p(true jet | gen jet) rises, the mean in 1e-4, and its error: log r, less that of its mean."""
+    log_r = np.log(emulator.weights(gen, real, context).astype(np.float64))
+    means = np.mean([emulator.weights(gen, draw(emulator.unrefined), context) for _ in range(OF_ONE)], axis=0)
+    gains = 1e4 * (log_r - np.log(means))
+    return [round(float(gains.mean()), 2), round(float(gains.std() / np.sqrt(len(gains))), 2)]
 
 
 def slower(model: str, path: str) -> float:

@@ -146,6 +146,7 @@ OTHERS = {
     "AcceptanceNetwork": {},
     "OriginNetwork": {"n_event": 1, "n_samples": 3, "moot": 0},
     "NumberNetwork": {"most": 4},
+    "RatioNetwork": {"bound": 2.0, "candidates": 3},
 }
 
 

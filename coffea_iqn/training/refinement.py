@@ -35,6 +35,7 @@ from coffea_iqn.training.recipes import TrainingSettings
 DEFAULT = TrainingSettings(steps=8_000, holdout=0.2)
 HIDDEN = (64, 64)
 SHRINKAGES = np.linspace(0.0, 1.0, 21)  # of log r
+TURNS = 10  # of Newton's method
 SURE = 2.0  # standard errors by which likelihood has to be gained
 CLIPPED, LEFT = 1e-3, 1e-3  # of the true law what may be clipped, and of jets those of which no candidate is taken
 MOST_BOUND, MOST_CANDIDATES = 8.0, 12
@@ -49,8 +50,11 @@ class Ratios(NamedTuple):
     drawn: Doubles
 
     def shrunk(self, s: float) -> Ratios:
-        """To s of them, and moved such that the mean ratio of drawn jets is 1."""
-        offset = -_log_mean_exp(s * self.drawn)
+        """To s of them, and moved such that as many are said to be true as there are: where the log-loss is least."""
+        offset = 0.0
+        for _ in range(TURNS):
+            said = _sigmoid(s * np.stack(self) + offset)
+            offset -= float(np.clip((said.mean() - 0.5) / (said * (1.0 - said)).mean(), -1.0, 1.0))
         return Ratios(s * self.true + offset, s * self.drawn + offset)
 
     def gains(self) -> Doubles:
@@ -117,11 +121,14 @@ def refine(
     about |= {"shrinkage": s, "log_loss_gain": gain}
     if s > 0.0:
         calibrated = found.shrunk(s)
-        about |= candidates_of(np.exp(calibrated.drawn), min(MOST_CANDIDATES, Candidates.most_of(member)))
+        # of what the true law has where nothing is drawn the weights of drawn jets know nothing: their mean is 1
+        mean = float(np.exp(calibrated.drawn).mean())
+        about["never_drawn"] = max(1.0 - mean, 0.0)
+        about |= candidates_of(np.exp(calibrated.drawn) / mean, min(MOST_CANDIDATES, Candidates.most_of(member)))
         network.bound, network.candidates = about["bound"], about["candidates"]
         with torch.no_grad():
             last.weight.mul_(s)
-            last.bias.mul_(s).add_(float(calibrated.true[0] - s * found.true[0]))
+            last.bias.mul_(s).add_(float(calibrated.true[0] - s * found.true[0]) - math.log(mean))
         few = [t[:: len(x) // JETS_OF_ONE + 1].repeat_interleave(OF_ONE, dim=0) for t in shown]
         of_one = np.exp(judge.ratios(few, generator).drawn).clip(max=network.bound).reshape(-1, OF_ONE)
         spread = of_one.mean(axis=1).var(ddof=1) - of_one.var(axis=1, ddof=1).mean() / OF_ONE
@@ -194,7 +201,7 @@ def reliability(ratios: Ratios) -> list[dict[str, float]]:
     """Of tenths of jets, by their probability to be true, what that says, what it is, and its error."""
     log_ratios = np.concatenate(ratios)
     is_true = np.repeat([1.0, 0.0], [len(side) for side in ratios])
-    said = 1.0 / (1.0 + np.exp(-log_ratios))
+    said = _sigmoid(log_ratios)
     found = []
     for rows in np.array_split(np.argsort(log_ratios, kind="stable"), BINS):
         share = float(is_true[rows].mean())
@@ -215,5 +222,6 @@ def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
     return tuple(torch.from_numpy(column) for column in columns)
 
 
-def _log_mean_exp(values: Doubles) -> float:
-    return float(np.logaddexp.reduce(values) - math.log(len(values)))
+def _sigmoid(x: Doubles) -> Doubles:
+    """1 / (1 + e^−x), whatever x."""
+    return 0.5 + 0.5 * np.tanh(0.5 * x)

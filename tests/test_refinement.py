@@ -23,7 +23,7 @@ from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from coffea_iqn.training.refinement import DEFAULT, Ratios, bound_of, refine, reliability
 from coffea_iqn.validation.comparison import Effort, validate
-from conftest import CARD, TINY, make_pairs, make_unmatched, one_error, open_events, run, undrawn
+from conftest import CARD, TINY, make_pairs, make_unmatched, one_error, open_events, run, run_over, undrawn
 
 AK4, EVENTS, QCD = "cms-delphes-ak4", "cms-delphes-ak4-events", sample_path("qcd_ak4.root")
 TILT, BOUND = 0.4, 2.5  # of log r with the standardised targets of pt and of mass
@@ -167,6 +167,15 @@ def test_chunks_do_not_show_in_a_fold(refined_bundle):
     assert "refinement='off'" in repr(IQNFolder(refined_bundle, refinement="off"))
     both = ak.flatten(whole.pt[ak.num(whole) == ak.num(alone)] == alone.pt[ak.num(whole) == ak.num(alone)])
     assert 0.1 < ak.mean(both) < 0.9
+
+
+def test_histograms_do_not_depend_on_chunks(refined_bundle):
+    sums = [
+        run_over(IQNFoldProcessor(refined_bundle, truth=None), ["qcd_ak4.root"], chunksize=size)
+        for size in (700, 10**5)
+    ]
+    for name, histogram in sums[0]["hists"].items():
+        np.testing.assert_array_equal(histogram.values(flow=True), sums[1]["hists"][name].values(flow=True))
 
 
 def test_weights_are_a_field_of_jets_as_before_the_refinement(refined, refined_bundle):

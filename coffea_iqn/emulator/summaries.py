@@ -24,6 +24,7 @@ def facts(emulator: Any) -> dict[str, str]:
     hidden = " × ".join(str(width) for width in hidden_of(network.description["hidden"], 0))
     found["network"] = f"{network.type} {hidden}"
     parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
+    parts["refinement"] = emulator.ratio
     found["beside it"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
     if v.columns:
         found["columns"] = ", ".join(column.name for column in v.columns)

@@ -116,7 +116,8 @@ def refine(
     inputs, x, z, _ = of_calibrate
     shown = hidden(inputs, v.context, settings.blind, generator), x, z
     found = judge.ratios(shown, generator)
-    about: dict[str, Any] = {"gen_jets": len(pairs.x), "held_out_pairs": len(found.true)}
+    about: dict[str, Any] = {"refines": emulator.card.get("hash"), "gen_jets": len(pairs.x)}
+    about["held_out_pairs"] = len(found.true)
     s, *gain = shrinkage(found)
     about |= {"shrinkage": s, "log_loss_gain": gain}
     if s > 0.0:

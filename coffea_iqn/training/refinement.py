@@ -38,7 +38,7 @@ SHRINKAGES = np.linspace(0.0, 1.0, 21)  # of log r
 TURNS = 10  # of Newton's method
 SURE = 2.0  # standard errors by which likelihood has to be gained
 CLIPPED, LEFT = 1e-3, 1e-3  # of the true law what may be clipped, and of jets those of which no candidate is taken
-MOST_BOUND, MOST_CANDIDATES = 8.0, 12
+MOST_BOUND, MOST_CANDIDATES = 4.0, 12
 BINS = 10  # of the reliability
 OF_ONE, JETS_OF_ONE = 16, 5_000  # draws of one jet x, and how many of these, for the mean ratio
 

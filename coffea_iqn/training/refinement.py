@@ -26,7 +26,7 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.training.batches import Course, hidden, learnt
+from coffea_iqn.training.batches import Course, drawing, hidden, learnt
 from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs
@@ -113,12 +113,15 @@ def refine(
 
     course.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
     generator = torch.Generator().manual_seed(settings.seed)
-    inputs, x, z, _ = of_calibrate
+    rows = torch.arange(len(of_calibrate[0]))
+    if settings.shares:  # held out jets count as those of a batch
+        rows = drawing(of_calibrate[-1], settings.shares)(len(rows), generator)
+    inputs, x, z, _ = (t[rows] for t in of_calibrate)
     shown = hidden(inputs, v.context, settings.blind, generator), x, z
     found = judge.ratios(shown, generator)
     about: dict[str, Any] = {"refines": emulator.card.get("hash"), "gen_jets": len(pairs.x)}
-    about["held_out_pairs"] = len(found.true)
-    s, *gain = shrinkage(found)
+    about["held_out_pairs"] = len(rows.unique())
+    s, *gain = shrinkage(found, len(rows.unique()))
     about |= {"shrinkage": s, "log_loss_gain": gain}
     if s > 0.0:
         calibrated = found.shrunk(s)
@@ -166,11 +169,14 @@ class _Judge(NamedTuple):
         return Ratios(*np.concatenate(both, axis=1))
 
 
-def shrinkage(found: Ratios) -> tuple[float, float, float]:
-    """To which fraction log r is shrunk, 0 where that gains nothing for sure, the log-loss gained, and its error."""
+def shrinkage(found: Ratios, n_pairs: int) -> tuple[float, float, float]:
+    """To which fraction log r is shrunk, 0 where that gains nothing for sure, the log-loss gained, and its error.
+
+    n_pairs: how many pairs there are, of which some may have been taken several times.
+    """
     every = [found.shrunk(s).gains() for s in SHRINKAGES]
     best = int(np.argmax([gains.mean() for gains in every]))
-    gain, error = float(every[best].mean()), float(every[best].std() / math.sqrt(len(every[best])))
+    gain, error = float(every[best].mean()), float(every[best].std() / math.sqrt(n_pairs))
     return (float(SHRINKAGES[best]) if gain > SURE * error else 0.0), gain, error
 
 

@@ -128,6 +128,7 @@ def _refine(arguments: argparse.Namespace) -> None:
             f"{report['none_taken']:.2%} of jets none taken; ratios end at {report['bound']:g}, "
             f"{report['clipped']:.2%} clipped"
         )
+        say(f"Out of reach {report['never_drawn']:.2%} of true jets, for they lie where none is drawn")
         say(
             f"Weights      {report['dilution']:.1%} of the number of jets is left; their mean of a jet scatters by "
             f"{report['spread_of_mean_weight']:.1%}"

@@ -16,7 +16,7 @@ import numpy as np
 from coffea_iqn import bundle
 
 OUTPUT = Path(__file__).parent / "images" / "refinement.png"
-SIDES = {"unrefined": ("s", "#bd1f01"), "refined": ("o", "#3f90da"), "null": ("_", "black")}
+SIDES = {"unrefined": ("s", "#bd1f01"), "refined": ("o", "#3f90da"), "null": ("D", "black")}
 
 
 def main() -> None:
@@ -34,7 +34,7 @@ def main() -> None:
     place = np.arange(len(rows))
     for k, (side, (marker, colour)) in enumerate(SIDES.items()):
         value, error = np.array([row[f"AUCres {side}"] for row in rows]).T
-        style = {"fmt": marker, "color": colour, "markersize": 12, "elinewidth": 3, "label": side}
+        style = {"fmt": marker, "color": colour, "markersize": 10, "elinewidth": 3, "label": side}
         right.errorbar(place + 0.15 * (k - 1), value, error, **style)
     right.axhline(0.5, color="grey", linewidth=2, zorder=0)
     right.set_xticks(place, [f"{row['model']}\n{row['sample']}" for row in rows], fontsize=18)

@@ -120,8 +120,8 @@ def refine(
     shown = hidden(inputs, v.context, settings.blind, generator), x, z
     found = judge.ratios(shown, generator)
     about: dict[str, Any] = {"refines": emulator.card.get("hash"), "gen_jets": len(pairs.x)}
-    about["held_out_pairs"] = len(rows.unique())
-    s, *gain = shrinkage(found, len(rows.unique()))
+    about["held_out_pairs"] = n_pairs = len(np.unique(rows.numpy()))
+    s, *gain = shrinkage(found, n_pairs)
     about |= {"shrinkage": s, "log_loss_gain": gain}
     if s > 0.0:
         calibrated = found.shrunk(s)

@@ -372,16 +372,16 @@ def test_assignments_that_are_none_are_refused(capsys, option):
 
 def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
     arguments = ["train", QCD, "--output", tmp_path / "made", *SHORT_TRAINING]
-    original = train._TrainingProgress.watch
+    original = train.TrainingProgress.watch
 
     def interrupt(self, check):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train._TrainingProgress, "watch", interrupt)
+    monkeypatch.setattr(train.TrainingProgress, "watch", interrupt)
     assert run(*arguments) == 130
     assert "goes on from" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
-    monkeypatch.setattr(train._TrainingProgress, "watch", original)
+    monkeypatch.setattr(train.TrainingProgress, "watch", original)
     assert run(*arguments) == 0
     assert run("train", QCD, "--output", tmp_path / "whole", *SHORT_TRAINING) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole")]

@@ -5,8 +5,9 @@
 TRAIN and TEST are files of R = 0.4 with all that can be known of gen jets. Each member learns the four-momentum of reco
 jets in so many minutes of one core (calibrated: as many steps as take so long), and is judged on TEST by
 `fidelity.measure`: areas under the curve of two judges beside their nulls, uniformity of the quantile levels of real
-jets (by the distribution function where a member has a density, else among draws), the tails and the median mass; then
-jets a second on one thread. What is in the output already is not trained again, so that seeds and minutes may be added.
+jets (by the distribution function where a member has a density, else among draws), the tails and the median mass. What
+is in the output already is not trained again, so that seeds and minutes may be added. `--clock` times draws of all
+members in one run, in turns, on one thread; their weights do not matter for that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from fidelity import measure, read_pairs
 
 from coffea_iqn import plotting, running
@@ -50,7 +52,8 @@ MEMBERS: dict[str, TrainingSettings] = {
 }
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
 PROBE, LOOKS, DRAWS = 200, 20, 49
-AT_ONCE = 200_000  # jets, to time
+LINEAR = 0.01  # of an area under a curve, less 0.5
+FEW, AT_ONCE, TURNS = 5000, 100_000, 4  # jets to learn a clock of, jets to time, and how often
 
 
 def main() -> None:
@@ -63,10 +66,12 @@ def main() -> None:
     parser.add_argument("--members", nargs="+", choices=MEMBERS, default=list(MEMBERS))
     parser.add_argument("--jets", type=int, default=60_000, help="to judge, at most")
     parser.add_argument("--output", type=Path, required=True)
+    parser.add_argument("--clock", action="store_true")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
 
-    results = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
+    found = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {"rows": [], "clock": {}}
+    results = found["rows"]
     if arguments.train:
         pairs = _pairs(arguments.train, arguments.radius)
         gen, real, context = read_pairs(arguments.check, arguments.radius, CMS["scale"], THRESHOLD)
@@ -79,11 +84,15 @@ def main() -> None:
                         results.append(
                             {"member": name, "seed": seed, "asked": minutes} | _row(name, minutes, seed, pairs, jets)
                         )
-                        arguments.output.write_text(json.dumps(results, indent=1) + "\n")
+                        arguments.output.write_text(json.dumps(found, indent=1) + "\n")
                         print(json.dumps(results[-1]), flush=True)
-    print(table(results))
+        if arguments.clock:
+            few = JetPairs(*(column[:FEW] for column in pairs))
+            found["clock"] = clock(few, *jets[::2])
+            arguments.output.write_text(json.dumps(found, indent=1) + "\n")
+    print(table(results, found["clock"]))
     if arguments.figure is not None:
-        plotting.save(figure(results), arguments.figure)
+        plotting.save(figure(results, found["clock"]), arguments.figure)
 
 
 def _pairs(files: list[str], radius: float) -> JetPairs:
@@ -106,12 +115,13 @@ def _row(name: str, minutes: float, seed: int, pairs: JetPairs, jets: tuple[Any,
     row["parameters"] = sum(array.size for array in emulator.network.arrays.values())
     gen, real, context = jets
     row |= measure(emulator, gen, real, context, seed=seed, threads=1, raw_pt_min=THRESHOLD)
+    row.pop("PIT of cells", None)
     if "PIT" not in row:
         generator = np.random.default_rng(seed)
         drawn = lambda: residuals(gen, draw_above(emulator, gen, context, THRESHOLD, generator))  # noqa: E731
         among = levels_among_draws(residuals(gen, real), drawn, draws=DRAWS, seed=seed)
         row["PIT among draws"] = uniformity(among).round(2).tolist()
-    return row | {"jets a second": _speed(emulator, gen, context)}
+    return row
 
 
 def _trained(name: str, minutes: float, seed: int, pairs: JetPairs) -> tuple[Emulator, float]:
@@ -140,20 +150,22 @@ def _in_minutes(minutes: float, settings: TrainingSettings, of: Any) -> tuple[Em
     return made, time.process_time() - started
 
 
-def _speed(emulator: Emulator, gen: Any, context: Any) -> float:
-    """Jets a second, with all of their context known, on one thread; the best of three."""
-    import torch
-
+def clock(pairs: JetPairs, gen: Any, context: Any) -> dict[str, float]:
+    """Microseconds a jet, with all of its context known, on one thread: of each member the best of some turns."""
     torch.set_num_threads(1)
-    rows = np.arange(AT_ONCE) % len(gen)
-    tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (AT_ONCE, emulator.network.n_levels)).astype(np.float32)
-    x, known, times = gen[rows], context[rows], []
-    emulator.sample(x[:1000], tau[:1000], known[:1000])
-    for _ in range(3):
-        started = time.perf_counter()
-        emulator.sample(x, tau, known)
-        times.append(time.perf_counter() - started)
-    return round(AT_ONCE / min(times))
+    rows, times = np.arange(AT_ONCE) % len(gen), {name: float("inf") for name in MEMBERS}
+    x, known, emulators = gen[rows], context[rows], {}
+    for name, settings in MEMBERS.items():
+        own = replace(settings, steps=1, check_every=1, stages=1, acceptance=False, unmatched=False)
+        made = train(pairs, own)
+        emulators[name] = distil(made, pairs, own) if name == DISTILLED else made
+    for _ in range(TURNS):
+        for name, emulator in emulators.items():
+            tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, (AT_ONCE, emulator.n_levels)).astype(np.float32)
+            started = time.process_time()
+            emulator.sample(x, tau, known)
+            times[name] = min(times[name], 1e6 * (time.process_time() - started) / AT_ONCE)
+    return {name: round(value, 3) for name, value in times.items()}
 
 
 def _groups(results: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
@@ -166,8 +178,14 @@ def _groups(results: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[
     return found
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """A row for each member and time: mean and standard deviation over the seeds."""
+def _mean(rows: list[dict[str, Any]], figure: str) -> tuple[float, float]:
+    """Of an area under a curve the mean and the standard deviation over seeds; of one seed the judge's own error."""
+    values = [row[figure][0] for row in rows]
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(rows) > 1 else rows[0][figure][1]
+
+
+def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
+    """A row for each member and time."""
     names = (
         "member",
         "CPU minutes",
@@ -178,6 +196,7 @@ def table(results: list[dict[str, Any]]) -> str:
         "below −0.7, above 0.5",
         "mass",
         "µs a jet",
+        "seeds",
         "failed",
     )
     lines = ["| " + " | ".join(names) + " |", "| --- " * len(names) + "|"]
@@ -192,22 +211,19 @@ def table(results: list[dict[str, Any]]) -> str:
             f"{rows[0]['steps']}",
             f"{rows[0]['parameters']:,}",
         ]
-        for one in FIGURES:
-            values = [row[one][0] for row in rows]
-            cells.append(f"{np.mean(values):.4f} ± {np.std(values, ddof=min(1, len(rows) - 1)):.4f}")
+        cells += ["{:.4f} ± {:.4f}".format(*_mean(rows, one)) for one in FIGURES]
         levels = np.mean([row.get("PIT", row.get("PIT among draws")) for row in rows], axis=0)
         cells.append(" ".join(f"{v:.1f}" for v in levels) + ("" if "PIT" in rows[0] else " (draws)"))
         tails = (np.mean([np.divide(*row[tail][::-1]) for row in rows]) for tail in ("below -0.7", "above 0.5"))
         cells.append(" ".join(f"{v:.2f}" for v in tails))
         cells.append(f"{100.0 * np.mean([row['mass bias'] for row in rows]):+.1f} %")
-        cells += [f"{1e6 / np.mean([row['jets a second'] for row in rows]):.2f}", f"{n_failed}"]
+        cells += [f"{times[name]:.2f}" if name in times else "", f"{len(rows)}", f"{n_failed}"]
         lines.append("| " + " | ".join(cells) + " |")
-    seeds = sorted({row["seed"] for row in results})
     jets = next(row["jets"] for row in results if "jets" in row)
-    return "\n".join(lines) + f"\n\nJets: {jets:,}; seeds {', '.join(map(str, seeds))}."
+    return "\n".join(lines) + f"\n\nJets: {jets:,}."
 
 
-def figure(results: list[dict[str, Any]]) -> Any:
+def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:
     """Fidelity against cost."""
     import matplotlib.pyplot as plt
 
@@ -217,18 +233,17 @@ def figure(results: list[dict[str, Any]]) -> Any:
     for (name, asked), rows in _groups(results).items():
         if not rows:
             continue
-        excess = [row["AUCres"][0] for row in rows]
-        error = np.std(excess, ddof=min(1, len(rows) - 1))
-        colour, marker = f"C{names.index(name)}", "o" if asked == min(row["asked"] for row in results) else "s"
-        for panel, cost in zip(panels, ("jets a second", "parameters"), strict=True):
-            at = np.mean([1e6 / row[cost] if cost == "jets a second" else row[cost] for row in rows])
-            label = name if marker == "o" else None
-            panel.errorbar(at, np.mean(excess), yerr=error, fmt=marker, color=colour, label=label, capsize=3)
+        area, error = _mean(rows, "AUCres")
+        marker = "o" if asked == min(row["asked"] for row in results) else "s"
+        look = {"fmt": marker, "color": f"C{names.index(name)}", "capsize": 3, "label": name if marker == "o" else None}
+        for panel, cost in zip(panels, (times.get(name, np.nan), rows[0]["parameters"]), strict=True):
+            panel.errorbar(cost, area - 0.5, yerr=error, **look)
     for panel, label in zip(panels, ("time of a draw on one thread [µs a jet]", "parameters"), strict=True):
-        panel.axhspan(min(nulls), max(nulls), color="grey", alpha=0.3, lw=0)
+        panel.axhspan(min(nulls) - 0.5, max(nulls) - 0.5, color="grey", alpha=0.3, lw=0)
         panel.set(xscale="log", xlabel=label)
-    panels[0].set_ylabel("area under the curve of the judge of residuals")
-    panels[1].legend(fontsize=9)
+        panel.set_yscale("symlog", linthresh=LINEAR)
+    panels[0].set_ylabel("judge of residuals: area under the curve − 0.5")
+    made.legend(*panels[0].get_legend_handles_labels(), loc="outside right upper", fontsize=9)
     return made
 
 

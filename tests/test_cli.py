@@ -298,7 +298,7 @@ def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options):
 def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
     given = {
         "seed": 7, "steps": 20, "stages": 2, "batch_size": 64, "learning_rate": 0.01, "weight_decay": 0.2,
-        "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
+        "momentum": 0.8, "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
         "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
     }  # fmt: skip
     assert set(given) == set(train.SETTINGS) - {"minutes"}  # in place of steps

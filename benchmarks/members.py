@@ -19,6 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from fidelity import measure, read_pairs
@@ -52,6 +53,7 @@ MEMBERS: dict[str, TrainingSettings] = {
 }
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
 PROBE, LOOKS, DRAWS = 200, 20, 49
+MARKERS, COLOURS = "os^vDPX*<>", plt.get_cmap("tab10").colors  # of members; open after more minutes
 LINEAR = 0.01  # of an area under a curve, less 0.5
 FEW, AT_ONCE, TURNS = 5000, 100_000, 4  # jets to learn a clock of, jets to time, and how often
 
@@ -225,8 +227,6 @@ def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
 
 def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:
     """Fidelity against cost."""
-    import matplotlib.pyplot as plt
-
     made, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     names = list(dict.fromkeys(row["member"] for row in results))
     nulls = [row["null AUCres"][0] for row in results if "null AUCres" in row]
@@ -234,8 +234,9 @@ def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:
         if not rows:
             continue
         area, error = _mean(rows, "AUCres")
-        marker = "o" if asked == min(row["asked"] for row in results) else "s"
-        look = {"fmt": marker, "color": f"C{names.index(name)}", "capsize": 3, "label": name if marker == "o" else None}
+        first, k = asked == min(row["asked"] for row in results), names.index(name)
+        look = {"fmt": MARKERS[k], "color": COLOURS[k], "ms": 8, "capsize": 3, "label": name if first else None}
+        look |= {"mfc": COLOURS[k] if first else "none"}
         for panel, cost in zip(panels, (times.get(name, np.nan), rows[0]["parameters"]), strict=True):
             panel.errorbar(cost, area - 0.5, yerr=error, **look)
     for panel, label in zip(panels, ("time of a draw on one thread [µs a jet]", "parameters"), strict=True):

@@ -9,10 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from coffea_iqn import bundle
-from coffea_iqn.commands.common import add_file_options, datasets_of, device_name
+from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_force_option, path, text
 from coffea_iqn.commands.terminal import complain, say
-from coffea_iqn.commands.train import SETTINGS, TrainingProgress, about_files, read_files, share, shares_of
+from coffea_iqn.commands.train import (
+    SETTINGS,
+    TrainingProgress,
+    about_files,
+    add_sample_options,
+    read_files,
+    shares_of,
+)
 from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
@@ -38,31 +45,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=path, required=True, metavar="BUNDLE", help="the folder to write")
     add_force_option(parser)
     parser.add_argument("--plots", type=path, metavar="FOLDER", help="draw the reliability there (default: nowhere)")
-    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
+    add_sample_options(parser)
     parser.add_argument(
         "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="least pt of gen jets (default: %(default)s)"
     )
-    parser.add_argument(
-        "--split",
-        choices=("event", "file"),
-        default="event",
-        help="what stays together in the held-out part (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--share",
-        action="append",
-        type=share,
-        default=[],
-        metavar="DATASET=FRACTION",
-        help="of a batch, one for every dataset (default: as many as it has jets)",
-    )
-    parser.add_argument(
-        "--device",
-        type=device_name,
-        default="cpu",
-        help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
-    )
-    parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = parser.add_argument_group("settings of the training")
     for name in OWN:
         default = SETTINGS[name].default or getattr(DEFAULT, name)

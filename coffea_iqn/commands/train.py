@@ -130,7 +130,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fold gen jets to reco jets, or correct reco jets to gen jets (default: %(default)s)",
     )
     parser.add_argument("--recipe", choices=RECIPES, default="default", help="default: %(default)s")
-    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
     parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the jets (default: %(default)s)")
     parser.add_argument("--cone", type=CONE, help="matching distance (default: 0.25 for R = 0.4, 0.35 for 0.5)")
     parser.add_argument(
@@ -146,27 +145,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GEV",
         help="least pt of gen jets, or of the reco jets to correct (default: %(default)s)",
     )
-    parser.add_argument(
-        "--split",
-        choices=("event", "file"),
-        default="event",
-        help="what stays together in the held-out part (default: %(default)s)",
-    )
+    add_sample_options(parser)
     parser.add_argument("--detector", default="", help="a line for the card")
-    parser.add_argument(
-        "--share",
-        action="append",
-        type=share,
-        default=[],
-        metavar="DATASET=FRACTION",
-        help="of a batch, one for every dataset (default: as many as it has jets)",
-    )
-    parser.add_argument(
-        "--device",
-        type=device_name,
-        default="cpu",
-        help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
-    )
     parser.add_argument(
         "--ensemble",
         type=ENSEMBLE,
@@ -175,7 +155,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="train N members more, each on the events drawn anew (bootstrap), whose spread is the uncertainty of the "
         "training: fold --variations ens (default: none)",
     )
-    parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
     settings = parser.add_argument_group("settings of the recipe", "Defaults are those of the recipe 'default'.")
     for name, setting in SETTINGS.items():
         default = setting.default or getattr(RECIPES["default"], name)
@@ -197,6 +176,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--context", nargs="*", choices=WIDTHS, help="levels to learn from (default: all the files have)"
     )
     parser.set_defaults(run=train)
+
+
+def add_sample_options(parser: argparse.ArgumentParser) -> None:
+    """What every training understands of its sample and where it runs."""
+    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
+    parser.add_argument(
+        "--split",
+        choices=("event", "file"),
+        default="event",
+        help="what stays together in the held-out part (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--share",
+        action="append",
+        type=share,
+        default=[],
+        metavar="DATASET=FRACTION",
+        help="of a batch, one for every dataset (default: as many as it has jets)",
+    )
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="cpu",
+        help="where to compute: cpu, cuda (a GPU), cuda:N, or auto for a GPU where there is one (default: %(default)s)",
+    )
+    parser.add_argument("--restart", action="store_true", help="forget an interrupted training")
 
 
 def train(arguments: argparse.Namespace) -> None:

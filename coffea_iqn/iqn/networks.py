@@ -479,19 +479,26 @@ class SplineIQN(AutoregressiveNetwork):
         return divergence + TIE * away.square().sum(dim=1).mean()
 
 
-class AcceptanceNetwork(nn.Module):
-    """The logit of P(a gen jet has a reco jet | x), trained by cross entropy."""
+class DenseNetwork(nn.Module):
+    """One network of dense layers, that makes some numbers of its inputs."""
 
-    def __init__(self, n_inputs: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
+    def __init__(self, n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> None:
         super().__init__()
         self.n_inputs = n_inputs
         self.hidden = tuple(hidden)
         self.slope = slope
-        self.net = mlp(n_inputs, 1, self.hidden, slope)
+        self.net = mlp(n_inputs, n_outputs, self.hidden, slope)
 
     def description(self) -> dict[str, Any]:
         """The keywords that `build` needs to make this network again, weights aside."""
         return _describe(self)
+
+
+class AcceptanceNetwork(DenseNetwork):
+    """The logit of P(a gen jet has a reco jet | x), trained by cross entropy."""
+
+    def __init__(self, n_inputs: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
+        super().__init__(n_inputs, 1, hidden, slope)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N,) of x (N, n_inputs)."""
@@ -499,7 +506,7 @@ class AcceptanceNetwork(nn.Module):
         return logit[:, 0]
 
 
-class OriginNetwork(nn.Module):
+class OriginNetwork(DenseNetwork):
     """Log P(training sample | x), trained by cross entropy: what kind of process a jet may come from.
 
     The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | x) times the law of each.
@@ -524,23 +531,15 @@ class OriginNetwork(nn.Module):
         hidden: tuple[int, ...] = (48, 48),
         slope: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.n_inputs = n_inputs
+        super().__init__(n_inputs, n_samples, hidden, slope)
         self.n_event = n_event
         self.n_samples = n_samples
         self.moot = moot
-        self.hidden = tuple(hidden)
-        self.slope = slope
-        self.net = mlp(n_inputs, n_samples, self.hidden, slope)
 
     @property
     def n_outputs(self) -> int:
         """Columns of what `with_origin` gives."""
         return self.n_inputs - self.n_event + self.n_samples
-
-    def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, n_samples) of x (N, n_inputs)."""
@@ -553,20 +552,12 @@ class OriginNetwork(nn.Module):
         return seen
 
 
-class NumberNetwork(nn.Module):
+class NumberNetwork(DenseNetwork):
     """The logits of P(number | x), of 0 to `most`, trained by cross entropy."""
 
     def __init__(self, n_inputs: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
-        super().__init__()
-        self.n_inputs = n_inputs
+        super().__init__(n_inputs, most + 1, hidden, slope)
         self.most = most
-        self.hidden = tuple(hidden)
-        self.slope = slope
-        self.net = mlp(n_inputs, most + 1, self.hidden, slope)
-
-    def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, most + 1) of x (N, n_inputs)."""
@@ -574,7 +565,7 @@ class NumberNetwork(nn.Module):
         return logits
 
 
-class RatioNetwork(nn.Module):
+class RatioNetwork(DenseNetwork):
     """Log p(y | x) / q(y | x), of a true law and one that is drawn from.
 
     It is the logit of P(true), trained by cross entropy (S. Diefenbacher et al., JINST 15 (2020) P11004).
@@ -595,17 +586,9 @@ class RatioNetwork(nn.Module):
         hidden: tuple[int, ...] = (64, 64),
         slope: float = 0.1,
     ) -> None:
-        super().__init__()
-        self.n_inputs = n_inputs
+        super().__init__(n_inputs, 1, hidden, slope)
         self.bound = bound
         self.candidates = candidates
-        self.hidden = tuple(hidden)
-        self.slope = slope
-        self.net = mlp(n_inputs, 1, self.hidden, slope)
-
-    def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
-        return _describe(self)
 
     def forward(self, x: Tensor) -> Tensor:
         """Logarithms of ratios (N,) of x and y side by side, (N, n_inputs)."""

@@ -327,3 +327,12 @@ def test_a_bounded_density_integrates_to_one(spline_network):
 def test_members_whose_quantiles_may_cross_have_no_cdf():
     with pytest.raises(NotImplementedError, match="may cross"):
         IQNx4(N_INPUTS).density(0, torch.zeros(1), torch.zeros(1, N_INPUTS), torch.zeros(1, 0))
+
+
+@pytest.mark.parametrize("change", ["less", "more"])
+def test_arrays_other_than_those_of_the_description_are_refused(member, change):
+    of = Network.of(member)
+    first, *rest = of.arrays
+    arrays = {name: of.arrays[name] for name in rest} if change == "less" else {**of.arrays, "odd": of.arrays[first]}
+    with pytest.raises(ValueError, match="expected the arrays of its description"):
+        Network(of.description, arrays).module  # noqa: B018

@@ -6,7 +6,6 @@ import argparse
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from coffea_iqn import bundle
 from coffea_iqn.commands.common import add_file_options, datasets_of
@@ -17,6 +16,7 @@ from coffea_iqn.commands.train import (
     TrainingProgress,
     about_files,
     add_sample_options,
+    given_settings,
     read_files,
     shares_of,
 )
@@ -129,12 +129,7 @@ def _refine(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace, datasets: list[str]) -> TrainingSettings:
-    if arguments.steps is not None and arguments.minutes is not None:
-        msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
-        raise ValueError(msg)
-    given: dict[str, Any] = {name: value for name in OWN if (value := getattr(arguments, name)) is not None}
-    if arguments.hidden is not None:
-        given["hidden"] = tuple(arguments.hidden)
+    given = given_settings(arguments, OWN)
     if arguments.share:
         given["shares"] = shares_of(dict(arguments.share), datasets)
     return replace(DEFAULT, **given)

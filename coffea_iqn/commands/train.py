@@ -537,10 +537,22 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
     return replace(settings, scale=edge.scale, raw_pt_min=threshold)
 
 
-def _settings(arguments: argparse.Namespace) -> TrainingSettings:
+def given_settings(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Settings of these names, and sizes of hidden layers, that were given.
+
+    Raises
+    ------
+    ValueError: for steps and minutes together.
+    """
     if arguments.steps is not None and arguments.minutes is not None:
         msg = f"minutes: expected it or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
         raise ValueError(msg)
-    given = {name: value for name in SETTINGS if (value := getattr(arguments, name)) not in (None, AUTO)}
-    given |= {name: tuple(value) for name in ("context", "hidden") if (value := getattr(arguments, name)) is not None}
+    given = {name: value for name in names if (value := getattr(arguments, name)) not in (None, AUTO)}
+    return given if arguments.hidden is None else given | {"hidden": tuple(arguments.hidden)}
+
+
+def _settings(arguments: argparse.Namespace) -> TrainingSettings:
+    given = given_settings(arguments, SETTINGS)
+    if arguments.context is not None:
+        given["context"] = tuple(arguments.context)
     return replace(RECIPES[arguments.recipe], **given)

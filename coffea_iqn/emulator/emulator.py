@@ -296,6 +296,11 @@ class Emulator:
         return self.network.widths if self.candidates is None else (self.candidates.n_levels,)
 
     @property
+    def draws_by(self) -> str:
+        """The name of its member, as errors say it."""
+        return f"{'a refined ' * (self.ratio is not None)}{self.network.type}"
+
+    @property
     def exact(self) -> bool:
         """Whether it has a distribution function of each target given those before."""
         return self.network.exact and self.ratio is None

@@ -74,8 +74,7 @@ def export(
     check_new(path, force=force)
     emulator = bundle.load(model)
     if not emulator.exact:
-        got = f"{'a refined ' * (emulator.ratio is not None)}{emulator.network.type}"
-        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {got}"
+        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.draws_by}"
         raise ValueError(msg)
     jets = Reference.of(emulator, files)
     about = {"bundle": Path(model).name, "hash": emulator.card.get("hash")}

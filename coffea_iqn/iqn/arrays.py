@@ -21,10 +21,8 @@ class ArrayNetwork:
     network: which.
     """
 
-    autoregressive = True  # as of `networks.SplineIQN`
-
     def __init__(self, network: Network) -> None:
-        self._of = network.description
+        self._of, self.autoregressive = network.description, network.autoregressive
         self._slope = network.slope
         names = [f"nets.{k}" for k in range(network.n_targets)] if network.exact else ["net"]
         self._layers = [[(w.T.astype(np.float64), b.astype(np.float64)) for w, b in network.layers(n)] for n in names]

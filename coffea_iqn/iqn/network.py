@@ -162,7 +162,12 @@ class Network:
 
         module = build(self.description)
         arrays = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
-        module.load_state_dict(module.state_dict() | arrays)
+        missing, unexpected = module.load_state_dict(arrays, strict=False)
+        # what follows from the description is in no bundle; a weight that is missing would be a fresh one
+        wrong = [*unexpected, *(name for name in missing if name in shapes_of(self.description))]
+        if wrong:
+            msg = f"network {self.type}: expected the arrays of its description, got more or none of {wrong[0]}"
+            raise ValueError(msg)
         return module.eval()
 
     @property

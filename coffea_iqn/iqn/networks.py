@@ -22,6 +22,7 @@ from torch.nn import functional
 from coffea_iqn.iqn.arrays import with_origin
 from coffea_iqn.iqn.conditional import Bounds, Conditional, each_given_those_before, probability_between
 from coffea_iqn.iqn.network import (
+    AUTOREGRESSIVE,
     ENDS,
     JOINT,
     KINDS,
@@ -68,8 +69,6 @@ class Member(nn.Module):
 
     """
 
-    autoregressive = False  # whether it draws one target after the other, each given those before
-
     def __init__(self, n_inputs: int, n_targets: int = N_TARGETS) -> None:
         super().__init__()
         self.n_inputs = n_inputs
@@ -79,6 +78,11 @@ class Member(nn.Module):
     def n_levels(self) -> int:
         """How many levels a draw takes."""
         return KINDS[type(self).__name__].n_levels(vars(self))
+
+    @property
+    def autoregressive(self) -> bool:
+        """As of `network.Network`."""
+        return type(self).__name__ in AUTOREGRESSIVE
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -186,8 +190,6 @@ class AutoregressiveNetwork(Member):
     One that has a `density` can be cut off at bounds exactly; any other keeps within them by giving the bound for what
     lies beyond.
     """
-
-    autoregressive = True
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
         """The quantile of target k.

@@ -71,7 +71,7 @@ def extend(
     """
     v, old = emulator.variables, emulator.network
     if not emulator.exact:
-        got = f"{'a refined ' * (emulator.ratio is not None)}{old.type}"
+        got = emulator.draws_by
         msg = f"extend: expected a SplineIQN, got {got}: columns come before the refinement, whose levels follow theirs"
         raise TypeError(msg)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]

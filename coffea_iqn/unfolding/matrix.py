@@ -114,8 +114,7 @@ def response_sums(
     folder = IQNFolder(model, replicas=replicas, **options)
     emulator = folder.emulator
     if not emulator.exact:
-        got = f"{'a refined ' * (emulator.ratio is not None)}{emulator.network.type}"
-        msg = f"model {model}: expected a SplineIQN, got {got}, which has no distribution function"
+        msg = f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function"
         raise ValueError(msg)
     weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
     if weights.shape != (len(events),):

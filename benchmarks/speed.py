@@ -44,7 +44,7 @@ from coffea_iqn.files.output import versions
 from coffea_iqn.files.reading import open_options
 from coffea_iqn.folder.folding import Folding
 from coffea_iqn.histograms import filling
-from coffea_iqn.iqn.networks import IQNx4
+from coffea_iqn.iqn.members.pinball import IQNx4
 from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import emulated_pairs

@@ -42,7 +42,11 @@ MOVED = {
 ELSEWHERE = {
     "context.describe": "jets.context.conditioning_variables",
     "features.Standardisation": "iqn.standardisation.Standardisation",
-    "networks.QuantileNetwork": "iqn.networks.AutoregressiveNetwork",
+    "networks.QuantileNetwork": "iqn.members.member.AutoregressiveNetwork",
+    "networks.IQNx4": "iqn.members.pinball.IQNx4",
+    "networks.IQNx1": "iqn.members.pinball.IQNx1",
+    "networks.pinball_loss": "iqn.members.pinball.pinball_loss",
+    "networks.SplineIQN": "iqn.members.spline.SplineIQN",
     "uniforms.levels_on_device": "emulator.device.levels_on_device",
 }
 FORMS = {

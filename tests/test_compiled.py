@@ -15,8 +15,9 @@ import pytest
 import torch
 
 from coffea_iqn import bundle
+from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import Network
-from coffea_iqn.iqn.networks import SplineIQN, mlp
+from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.context import known_levels
 from coffea_iqn.numerics import single
 from coffea_iqn.numerics.caches import forget_stale

@@ -6,8 +6,10 @@ import torch
 
 from coffea_iqn.iqn.members.adversarial import WassersteinGAN
 from coffea_iqn.iqn.members.flows import AutoregressiveFlow, SplineFlow
+from coffea_iqn.iqn.members.pinball import IQNx4, pinball_loss
+from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import AUTOREGRESSIVE, JOINT, KINDS, MEMBERS, NO_BOUND, WITH_DENSITY, Network, shapes_of
-from coffea_iqn.iqn.networks import TYPES, IQNx4, SplineIQN, build, pinball_loss
+from coffea_iqn.iqn.networks import DENSE, build
 
 N_INPUTS = 3
 
@@ -152,7 +154,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_known_of_a_type_without_torch_is_what_its_module_has(kind):
-    modules = [make(kind, n) for n in (1, 4, 6)] if kind in MEMBERS else [TYPES[kind](N_INPUTS, **OTHERS[kind])]
+    modules = [make(kind, n) for n in (1, 4, 6)] if kind in MEMBERS else [DENSE[kind](N_INPUTS, **OTHERS[kind])]
     for module in modules:
         description, state = module.description(), module.state_dict()
         known = shapes_of(description)

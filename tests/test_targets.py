@@ -17,7 +17,7 @@ from coffea_iqn.emulator.preprocessing import standardised
 from coffea_iqn.exports import graphs
 from coffea_iqn.files.inputs import inspect
 from coffea_iqn.files.trees import iterate
-from coffea_iqn.iqn.networks import SplineIQN
+from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.targets import TARGETS, Column
 from coffea_iqn.numerics.uniforms import levels

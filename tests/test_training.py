@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from coffea_iqn.iqn.networks import IQNx4
+from coffea_iqn.iqn.members.pinball import IQNx4
 from coffea_iqn.jets.context import encode
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training import batches, optimise

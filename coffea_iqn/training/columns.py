@@ -19,8 +19,8 @@ from coffea_iqn.emulator.preprocessing import ends_of, standardised
 from coffea_iqn.emulator.unmatched import beside, of_near
 from coffea_iqn.iqn.conditional import Bounds
 from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import ENDS, Network, hidden_of
-from coffea_iqn.iqn.networks import SplineIQN
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES

@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, SplineIQN
+from coffea_iqn.iqn.members.member import Member
+from coffea_iqn.iqn.members.spline import SplineIQN
+from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
 from coffea_iqn.training.batches import Course, learnt
 from coffea_iqn.training.emulators import continuous, part_of, target_rows

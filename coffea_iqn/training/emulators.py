@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.preprocessing import Variables
+from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.network import BOUNDED, EXACT
-from coffea_iqn.iqn.networks import AcceptanceNetwork, Member, OriginNetwork, build
+from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression

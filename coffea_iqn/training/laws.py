@@ -10,8 +10,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import BELOW_BOUND, Network
-from coffea_iqn.iqn.networks import NumberNetwork, SplineIQN
+from coffea_iqn.iqn.networks import NumberNetwork
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints

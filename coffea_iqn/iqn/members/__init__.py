@@ -1,6 +1,12 @@
-"""Members beside the IQN family: flows, flow matching, adversarial networks and autoencoders, to compare it with.
+"""The members: what turns quantile levels and inputs into targets.
 
-Each draws all targets at once. Nothing imports them but `networks.build`; flows need the extra `members`.
+A member is a law p(y | x) of several targets: it draws them at given levels (`sample`), gives their levels and
+log-density (`levels`, `log_density`), where it has them, and knows its own training `loss`. Nothing outside this
+package asks which member it holds, or how many targets there are: `networks.build` makes one from its description.
+
+Autoregressive ones draw one target after the other, each given those before it: `IQNx4` and `IQNx1` of Kronheim et
+al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, and `SplineIQN`, the default. The others, flows, flow matching,
+adversarial networks and autoencoders, draw all at once; flows need the extra `members`.
 """
 
 from __future__ import annotations
@@ -9,6 +15,9 @@ from importlib import import_module
 from typing import Any
 
 MODULES = {
+    "IQNx4": "pinball",
+    "IQNx1": "pinball",
+    "SplineIQN": "spline",
     "SplineFlow": "flows",
     "AutoregressiveFlow": "flows",
     "FlowMatching": "matching",

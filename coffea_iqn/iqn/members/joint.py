@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from coffea_iqn.iqn.conditional import Bounds
+from coffea_iqn.iqn.members.member import BoundsOf, Member
 from coffea_iqn.iqn.network import N_TARGETS
-from coffea_iqn.iqn.networks import BoundsOf, Member
 
 KAPPA = 4.0  # a bound is felt from about 1 / κ on, in units of a standardised target
 AT_LEAST = 1e-6  # from a bound: what rounding brought there lies so far inside

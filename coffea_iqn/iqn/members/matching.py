@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from coffea_iqn.iqn.members.joint import JointMember, energy_score, normal
+from coffea_iqn.iqn.members.member import BoundsOf
 from coffea_iqn.iqn.network import N_TARGETS, N_TIME
-from coffea_iqn.iqn.networks import BoundsOf, mlp
+from coffea_iqn.iqn.networks import mlp
 
 
 class FlowMatching(JointMember):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.closure.response import MASS_OFFSET, wrapped
 from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, VARIABLES, Floats
 
@@ -38,6 +39,7 @@ def event_features(
     gen, gen_counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
     reco, reco_counts: the same of reco jets, of which those above 20 GeV count.
     """
+    gen, reco = without_rounding(gen), without_rounding(reco)
     hard = reco[:, PT] > PT_MIN
     reco_event = np.repeat(np.arange(len(reco_counts)), reco_counts)[hard]
     reco, reco_counts = reco[hard], np.bincount(reco_event, minlength=len(reco_counts))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
-from coffea_iqn.closure.response import MASS_OFFSET, wrapped
+from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
 from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, Floats, check_enough
 
 ROUNDS = 300  # more say nothing new of an emulator that is as bad
@@ -56,9 +56,16 @@ def outside(weights: Floats, factor: float = 2.0) -> tuple[float, float]:
 def jet_features(gen: Floats, reco: Floats) -> Floats:
     """The eight features of the paper's judge, the gen and the reco four-momentum, (N, 8).
 
-    Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073.
+    Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073. Masses are `without_rounding`.
     """
-    return np.concatenate([gen, reco], axis=1)
+    return np.concatenate([without_rounding(jets) for jets in (gen, reco)], axis=1)
+
+
+def without_rounding(jets: Floats) -> Floats:
+    """Jets (..., 4) whose masses are 0 where rounding in files made them something else: no judge is to see that."""
+    jets = np.array(jets)
+    jets[..., MASS][np.abs(jets[..., MASS]) < MASS_ROUNDING] = 0.0
+    return jets
 
 
 def residual_features(gen: Floats, reco: Floats) -> Floats:
@@ -66,7 +73,7 @@ def residual_features(gen: Floats, reco: Floats) -> Floats:
     d_phi = wrapped(reco[:, PHI] - gen[:, PHI])
     mass, gen_mass = (np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
     columns = [np.log(reco[:, PT] / gen[:, PT]), reco[:, ETA] - gen[:, ETA], d_phi, np.log(mass / gen_mass)]
-    return np.concatenate([gen, reco, np.stack(columns, axis=1)], axis=1)
+    return np.concatenate([jet_features(gen, reco), np.stack(columns, axis=1)], axis=1)
 
 
 class Features(NamedTuple):

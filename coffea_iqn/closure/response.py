@@ -28,6 +28,7 @@ from coffea_iqn.closure.sizes import (
     size_of_square,
 )
 
+MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
 LEAST_MASS = 1.0  # GeV: lighter gen jets have no mass response worth the name
 ONE_SIGMA = 0.6827

@@ -24,7 +24,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import NanoSchema
-from coffea_iqn.jets.constituents import Constituents, is_charged
+from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
 from coffea_iqn.jets.matching import default_cone, match_jets
 from coffea_iqn.numerics.arrays import Floats
@@ -83,7 +83,7 @@ def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:
         of_all = np.maximum(jets[:, MASS], 1.0)
         return np.asarray(np.sqrt(np.maximum(energy**2 - x**2 - y**2 - z**2, 0.0)) / of_all)
 
-    charged, photon = is_charged(inside.code), np.abs(inside.code) == PHOTON
+    charged, photon = charge_of(inside.code) != 0, np.abs(inside.code) == PHOTON
     neutral_hadron, of_all = ~charged & ~photon, total(pt)
     distance2 = (eta - jets[jet, ETA]) ** 2 + wrap_phi(phi - jets[jet, PHI]) ** 2
     hardest = np.zeros(len(inside.counts))

@@ -91,6 +91,14 @@ def test_area_under_curve_of_equal_scores_is_one_half():
     assert area_under_curve(np.ones(10), np.ones(20)) == 0.5
 
 
+def test_no_judge_sees_what_rounding_left_of_massless_jets():
+    gen = np.array([[50.0, 0.0, 1.0, 5.0]]).repeat(3, axis=0)
+    reco = np.column_stack([gen[:, :3], [3e-6, -2e-5, 0.000511]])  # two photons, an electron
+    for features in (jet_features, residual_features):
+        assert features(gen, reco)[:, 7].tolist() == [0.0, 0.0, 0.000511]
+    assert reco[0, 3] == 3e-6
+
+
 def test_residuals_wrap_in_phi():
     gen, reco = np.array([[50.0, 0.0, 3.1, 5.0]]), np.array([[50.0, 0.0, -3.1, 5.0]])
     assert residual_features(gen, reco)[0, 10] == pytest.approx(2 * np.pi - 6.2)

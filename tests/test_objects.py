@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import awkward as ak
@@ -17,8 +18,12 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.uniforms import event_keys
 from coffea_iqn.objects.columns import (
     ACROSS,
+    ISOLATION,
+    N_MISSING,
+    N_MISSING_BEFORE,
     far_targets,
     found_columns,
+    isolation_targets,
     missing_columns,
     missing_of,
     missing_targets,
@@ -71,11 +76,19 @@ def some_objects(n=200, seed=1):
 
 def test_targets_have_an_inverse():
     source, objects = some_objects(seed=1), some_objects(seed=2)
-    np.testing.assert_allclose(objects_of(relative_targets(objects, source), source), objects, rtol=1e-12, atol=1e-12)
+    objects[:50, ISOLATION] = 0.0
+    ends = (0.9 * (objects[50:, 0] * objects[50:, ISOLATION]).min(), objects[:, ISOLATION].max())
+    of_isolation = isolation_targets(objects[:, ISOLATION], objects[:, 0], ends)
+    assert set(of_isolation[:50]) == {-1.0}
+    assert 0.0 <= of_isolation[50:].min() < of_isolation.max() <= 1.0
+    relative = relative_targets(objects, source)
+    relative[:, ISOLATION] = of_isolation
+    np.testing.assert_allclose(objects_of(relative, source, *ends), objects, rtol=1e-12, atol=1e-12)
     axis, side = source[:, 2], np.where(source[:, 1] < 0.0, -1.0, 1.0)
-    np.testing.assert_allclose(
-        objects_far(far_targets(objects, axis, side), axis, side), objects, rtol=1e-12, atol=1e-12
-    )
+    far = far_targets(objects, axis, side)
+    np.testing.assert_allclose(objects_far(far, axis, side, 0.0, 0.0), objects, rtol=1e-12, atol=1e-12)
+    far[:, ISOLATION] = of_isolation
+    np.testing.assert_allclose(objects_far(far, axis, side, *ends), objects, rtol=1e-12, atol=1e-12)
     frame = np.column_stack([source[:, :2], np.cos(axis), np.sin(axis)])
     missing = objects[:, [0, 2]]
     np.testing.assert_allclose(missing_of(missing_targets(missing, frame), frame), missing, rtol=1e-10)
@@ -146,11 +159,16 @@ def test_no_jet_is_made_of_what_an_object_is_made_of(name):
 
 
 def test_objects_keep_what_is_known_of_them(folded, events):
+    model = bundle.load(WHOLE).objects
     for kind in KINDS:
         objects = folded[f"IQN{kind.name}"]
         flat = ak.flatten(objects)
         assert ak.min(flat.pt) >= 10.0
-        assert ak.all(flat.relIso >= 0.0)
+        least, most = model.isolation_ends[KINDS.index(kind)]
+        around = (flat.relIso * flat.pt)[flat.relIso > 0.0]
+        assert ak.all(around > 0.999 * least)  # the threshold of tracks and towers, 0.5 GeV
+        assert ak.all(flat.relIso <= most + 1e-6)
+        assert [round(least, 2), round(most, 2)] == [0.5, 0.25 if kind.name == "Muon" else 0.12]  # of the card
         assert ak.all(objects.pt[:, :-1] >= objects.pt[:, 1:])
         matched = flat[~ak.is_none(flat.matched_gen)]
         assert set(np.abs(ak.to_numpy(flat.pdgId)).tolist()) <= {kind.code}
@@ -201,6 +219,26 @@ def test_what_is_drawn_is_like_delphes(sample):
     spread = of.targets.std(axis=0)
     np.testing.assert_allclose(drawn.mean(axis=0), of.targets.mean(axis=0), atol=5.0 * spread[0] / len(drawn) ** 0.5)
     np.testing.assert_allclose(drawn.std(axis=0), spread, rtol=0.12)
+
+
+def test_a_bundle_that_draws_isolation_as_it_is_still_does(events, tmp_path):
+    """One of schema version 7, whose law of missing momentum knows fewer columns."""
+    new = bundle.load(WHOLE)
+    content = {**json.loads(json.dumps(bundle.describe(new))), "schema_version": 7}
+    del content["objects"]["isolation_ends"]
+    law = content["objects"]["laws"][MISSING]
+    law["jets"]["n_inputs"] = N_MISSING_BEFORE
+    law["input_scale"] = {name: of_inputs[:N_MISSING_BEFORE] for name, of_inputs in law["input_scale"].items()}
+    weights = bundle.weights_of(new)
+    for name, of_layer in weights.items():
+        if name.startswith(f"objects.{MISSING}") and name.endswith(".0.weight"):
+            weights[name] = np.delete(of_layer, np.s_[N_MISSING_BEFORE:N_MISSING], axis=1)
+    old = bundle.assemble(bundle.migrated(content), weights)
+    assert set(old.objects.isolation_ends) == {(0.0, 0.0)}
+    bundle.save(old, tmp_path / "old")  # in words of today
+    made = EventFolder(tmp_path / "old")(events[:100])
+    assert ak.all(ak.flatten(made.IQNMuon.relIso) >= 0.0)
+    assert ak.any(ak.flatten(made.IQNMuon.relIso) > 0.25)  # what is drawn is what the law says
 
 
 def test_every_object_belongs_to_one_law(sample, events):

@@ -106,6 +106,13 @@ def test_a_track_bends_as_a_circle_does_and_a_photon_does_not():
     )
 
 
+def test_a_track_has_the_charge_of_its_particle_whatever_the_sign_of_its_code():
+    codes = [211, -321, 11, -13, 3112, -3112, 3222, 3312, -3334, 2112, 22]  # Σ⁻ has a code above 0, as an electron
+    incoming = one_jet(*((3.0, 0.0, 0.5, code) for code in codes))
+    assert incoming.charge.tolist() == [1, -1, -1, 1, -1, 1, 1, -1, 1, 0, 0]
+    assert incoming.track_codes().tolist() == [211, -211, 11, -13, -211, 211, 211, -211, 211, 0, 0]
+
+
 def test_what_is_left_of_photons_and_hadrons_is_where_their_cells_are(events):
     incoming, reco = pairs_of(events)
     origins = origins_of(incoming, reco)

@@ -22,11 +22,11 @@ from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLE
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import KINDS, TARGETS, Column, check_names
 from coffea_iqn.numerics.arrays import Singles
-from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
+from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_MISSING_BEFORE, N_PARTICLE
 from coffea_iqn.objects.kinds import KINDS as OBJECTS
 from coffea_iqn.ranges import check_choice, expect
 
-SCHEMA_VERSION, OLDEST_VERSION = 7, 4
+SCHEMA_VERSION, OLDEST_VERSION = 8, 4
 KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
 
@@ -36,8 +36,8 @@ def describe(emulator: Emulator) -> dict[str, Any]:
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
         "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min"),
-        "objects": objects and {"laws": _laws(objects), **_plain(objects, "pt_min", "isolation", "context")},
-        "particles": particles and {"laws": _laws(particles), **_plain(particles, "least", "radius")},
+        "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "context"),
+        "particles": particles and _laws_of(particles, "least", "radius"),
         "variables": {
             **_plain(v, "inputs", "targets", "scale"),
             "input_scale": plain(v.input_scale),
@@ -53,6 +53,10 @@ def describe(emulator: Emulator) -> dict[str, Any]:
 
 def _laws(model: Unmatched | Objects | Particles) -> dict[str, Any]:
     return {name: describe_law(law) for name, law in model.laws.items()}
+
+
+def _laws_of(model: Objects | Particles, *names: str) -> dict[str, Any]:
+    return {"laws": _laws(model), **_plain(model, *names)}
 
 
 def _plain(of: Any, *names: str) -> dict[str, Any]:
@@ -188,10 +192,13 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     context, described = levels(content["context"]), an_object("objects laws", content["laws"])
     of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
     # of each law how many inputs and targets, and what it asks
-    both = ("number", "jets")
+    both, n_kinds = ("number", "jets"), len(OBJECTS)
+    ends = array("objects isolation_ends", content["isolation_ends"], (n_kinds, 2))
+    expect((ends >= 0.0).all(), f"objects isolation_ends: expected none below 0, got {ends.tolist()}")
+    n_missing = N_MISSING if ends.any() else N_MISSING_BEFORE
     known: dict[str, tuple[int, int, tuple[str, ...]]] = {
         JETS: (of_jets, 0, both[:1]),
-        MISSING: (N_MISSING, 2, both[1:]),
+        MISSING: (n_missing, 2, both[1:]),
     }
     for kind in OBJECTS:
         known |= {f"{kind.name}{what}": (n, 4, both) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
@@ -205,13 +212,13 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
             of = an_object(name, described[name])
             # isolation may be exactly none, or nothing of the training sample was
             isolated = n_targets > ISOLATION and an_object(name, of["jets"]).get("atoms") == [ISOLATION]
-            ends = {**ends_of(()), "atoms": [ISOLATION] * isolated}
-            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, ends, asks=asks)
+            exact = {**ends_of(()), "atoms": [ISOLATION] * isolated}
+            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=asks)
     pt_min = tuple(number("objects pt_min", one, above=0.0) for one in content["pt_min"])
-    isolation, n = tuple(content["isolation"]), len(OBJECTS)
-    fits = len(pt_min) == len(isolation) == n and all(type(one) is str for one in isolation)
-    expect(fits, f"objects: expected pt_min and isolation of {n} kinds, got {pt_min} and {isolation}")
-    return Objects(laws, pt_min, isolation, variables.inputs, context)
+    isolation = tuple(content["isolation"])
+    fits = len(pt_min) == len(isolation) == n_kinds and all(type(one) is str for one in isolation)
+    expect(fits, f"objects: expected pt_min and isolation of {n_kinds} kinds, got {pt_min} and {isolation}")
+    return Objects(laws, pt_min, isolation, tuple((a, b) for a, b in ends.tolist()), variables.inputs, context)
 
 
 def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
@@ -231,10 +238,10 @@ def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of `model.json` in the words of version 7.
+    """The content of `model.json` in the words of version 8.
 
     Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
-    had an atom; in version 6 nothing had one at its greatest value.
+    had an atom; in version 6 nothing had one at its greatest value; in version 7 isolation was drawn as it is.
 
     Raises
     ------
@@ -263,4 +270,8 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
         more = [*(variables.get("more") or ()), None][0]
         expect(more is None, f"expected a bundle of four variables, got one with {more}, of before columns had atoms")
         variables = {"columns": [], **variables}
-    return {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}
+    objects = content.get("objects")
+    if isinstance(objects, dict):
+        objects = {"isolation_ends": [[0.0, 0.0]] * len(OBJECTS), **objects}
+    made = {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}
+    return made if objects is None else {**made, "objects": objects}

@@ -83,6 +83,8 @@ class Objects:
         that were not found ("jets"), whose number is 1 for a jet that is reconstructed; of "missing" momentum.
     pt_min: least pt [GeV] of an object of each kind.
     isolation: what the column of isolation is called of each kind, or "".
+    isolation_ends: the least that is around an object of each kind where anything is [GeV], and the greatest isolation,
+        between which laws draw it, as of `isolation_targets`; 0 and 0 where they draw isolation itself.
     inputs: key of `features.INPUTS`.
     context: levels of context that what a gen jet makes depends on.
     """
@@ -90,6 +92,7 @@ class Objects:
     laws: Mapping[str, Law]
     pt_min: tuple[float, ...]
     isolation: tuple[str, ...]
+    isolation_ends: tuple[tuple[float, float], ...]
     inputs: str
     context: tuple[str, ...]
 
@@ -142,7 +145,8 @@ class Objects:
             rows = rows[law.draw_numbers(columns[rows], u[rows, 0], compiled=compiled) > 0]
             source, tau = particles.values[rows], np.ascontiguousarray(u[rows, 1:N_LEVELS])
             least = self._least(k, source[:, 0])
-            values = objects_of(law.draw(columns[rows], tau, least=least, compiled=compiled), source)
+            targets = law.draw(columns[rows], tau, least=least, compiled=compiled)
+            values = objects_of(targets, source, *self.isolation_ends[k])
             charge = particles.charge[rows].astype(np.float64)
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
         return Found.joined(parts)
@@ -152,8 +156,8 @@ class Objects:
             index = jets.place[source] * PLACES + 1 + k * MOST + place
             return levels(keys[event[source]], index, replica=replica, stream=STREAM_OBJECT_NEAR, n=N_LEVELS)
 
-        def decode(targets: Floats, source: Ints) -> Floats:
-            return np.asarray(objects_of(targets, jets.values[source]))
+        def decode(k: int, targets: Floats, source: Ints) -> Floats:
+            return np.asarray(objects_of(targets, jets.values[source], *self.isolation_ends[k]))
 
         event, pt, none = jets.event, jets.values[:, 0], np.zeros(0, dtype=np.int64)
         parts = [Found(np.zeros((0, 5)), none, none, none, np.zeros(0))]
@@ -161,7 +165,8 @@ class Objects:
         for k, law in self._laws(NEAR):
             source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k], compiled=compiled))
             of, least = partial(of_jets, k), self._least(k, pt[source])
-            values, tau, _ = law.draw_each(source, columns[source], of, decode, least=least, compiled=compiled)
+            back = partial(decode, k)
+            values, tau, _ = law.draw_each(source, columns[source], of, back, least=least, compiled=compiled)
             parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
         return Found.joined(parts)
 
@@ -170,8 +175,8 @@ class Objects:
             index = 1 + (k * MOST + place) * ATTEMPTS + attempt
             return levels(keys[event], index, replica=replica, stream=STREAM_OBJECT_FAR, n=N_LEVELS)
 
-        def decode(targets: Floats, event: Ints) -> Floats:
-            return np.asarray(objects_far(targets, frames.axis[event], frames.side[event]))
+        def decode(k: int, targets: Floats, event: Ints) -> Floats:
+            return np.asarray(objects_far(targets, frames.axis[event], frames.side[event], *self.isolation_ends[k]))
 
         def impossible(values: Floats, event: Ints) -> Bools:
             return np.asarray(any_within(REACH, values, event, jets.values, all_of_them, ends))
@@ -181,8 +186,8 @@ class Objects:
         u = levels(keys, 0, replica=replica, stream=STREAM_OBJECT_FAR)
         for k, law in self._laws(FAR):
             event = np.repeat(np.arange(len(keys)), law.draw_numbers(columns, u[:, k], compiled=compiled))
-            x, of = columns[event], partial(of_events, k)
-            values, tau, missed = law.draw_each(event, x, of, decode, impossible, attempts=ATTEMPTS, compiled=compiled)
+            x, of, back = columns[event], partial(of_events, k), partial(decode, k)
+            values, tau, missed = law.draw_each(event, x, of, back, impossible, attempts=ATTEMPTS, compiled=compiled)
             there = np.isin(np.arange(len(event)), missed, invert=True)  # for some there is no place without gen jets
             made = self._found(k, values, _sign(k, tau), event, None, np.zeros(len(event)))
             parts.append(made.where(there))
@@ -259,10 +264,9 @@ class Objects:
         columns, frame = missing_columns(
             jets, taken, raw.values, raw.event, raw.row, found.values, found.event, found.source_pt, missing
         )
-        tau = levels(keys, 0, replica=replica, stream=STREAM_MISSING)[:, :2]
-        return np.asarray(
-            missing_of(self.laws[MISSING].draw(columns, np.ascontiguousarray(tau), compiled=compiled), frame)
-        )
+        law, tau = self.laws[MISSING], levels(keys, 0, replica=replica, stream=STREAM_MISSING)[:, :2]
+        columns = np.ascontiguousarray(columns[:, : len(law.input_scale.mean)])  # a law of before knows the first
+        return np.asarray(missing_of(law.draw(columns, np.ascontiguousarray(tau), compiled=compiled), frame))
 
 
 def _sign(k: int, tau: Singles) -> Doubles:

@@ -13,7 +13,7 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.folder.jagged import Folded, vectors
 from coffea_iqn.folder.jets import IQNFolder
-from coffea_iqn.jets.constituents import Constituents, composition, is_charged
+from coffea_iqn.jets.constituents import Constituents, charge_of, composition
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.jets.table import JetTable, places
@@ -165,13 +165,12 @@ def candidates(made: Reconstructed) -> dict[str, Any]:
     """What PFCands have, (K,) each: those of the first jet first."""
     values, code, counts = made.particles
     pt, eta, phi, mass = values.T.astype(np.float32)
-    sign = np.where(np.isin(np.abs(code), (11, 13)), -1, 1) * np.sign(code)
     return {
         "pt": pt,
         "eta": eta,
         "phi": phi,
         "mass": mass,
-        "charge": np.where(is_charged(code), sign, 0).astype(np.int32),
+        "charge": charge_of(code).astype(np.int32),
         "pdgId": code.astype(np.int32),
         "jetIdx": np.repeat(places(made.jets.counts), counts).astype(np.int32),
     }

@@ -9,12 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.jets.pseudojets import MOST_ETA, closest, find_nearest, merge, start
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
 
 CHARGED_LEPTONS = (11, 13, 15, 17)
 W, CHARGED_HIGGS = 24, 37
+NUCLEI = 10**9  # above which codes are of nuclei
 N_TAU = 3
 PARTS_OF_TAU = 16384  # N-subjettiness comes in steps of one over this, as in files that have it
 CLOSE, STEPS = 1e-4, 100  # an axis that moves by less in ΔR rests; most moves
@@ -53,26 +54,30 @@ class Constituents(NamedTuple):
         return Constituents(self.values[of], self.code[of], counts)
 
 
-def is_charged(code: npt.NDArray[Any]) -> Bools:
-    """Which PDG codes are of charged particles: leptons, hadrons by their quarks, nuclei by their protons.
+def charge_of(code: npt.NDArray[Any]) -> Ints:
+    """The charges of particles of these PDG codes: leptons, hadrons by their quarks, nuclei by their protons.
 
-    >>> is_charged(np.array([211, -321, 2212, 11, 1000020040, 111, 130, 2112, 3122, 22, 12])).tolist()
-    [True, True, True, True, True, False, False, False, False, False, False]
+    A Σ⁻ has a code above 0, as a baryon, and so has an electron; a charged meson is positive where its code is.
+
+    >>> charge_of(np.array([211, -321, 2212, 3112, -3112, 11, 1000020040, 111, 130, 2112, 3122, 22, 12])).tolist()
+    [1, -1, 1, -1, 1, -1, 2, 0, 0, 0, 0, 0, 0]
     """
-    code = np.abs(code).astype(np.int64)
+    sign, code = np.sign(code).astype(np.int64), np.abs(code).astype(np.int64)
     first, second, third = ((code // place) % 10 for place in (1000, 100, 10))
     up = [2 - 3 * (quark % 2) for quark in (first, second, third)]  # charges in thirds: 2 of u, c, t, −1 of d, s, b
-    meson, baryon = up[1] - up[2] != 0, up[0] + up[1] + up[2] != 0
-    hadron = np.where(first == 0, meson, baryon) & (code > 100) & (second != 0) & (third != 0)
-    nucleus = (code // 10_000) % 1000 != 0
-    others = hadron | np.isin(code, (*CHARGED_LEPTONS, W, CHARGED_HIGGS))
-    return np.asarray(np.where(code > 10**9, nucleus, others), dtype=np.bool_)
+    charge = np.where(first == 0, np.abs(up[1] - up[2]), up[0] + up[1] + up[2]) // 3
+    charge[(code <= 100) | (second == 0) | (third == 0)] = 0
+    charge[np.isin(code, CHARGED_LEPTONS)] = -1
+    charge[np.isin(code, (W, CHARGED_HIGGS))] = 1
+    nuclei = code > NUCLEI
+    charge[nuclei] = code[nuclei] // 10_000 % 1000
+    return np.asarray(sign * charge)
 
 
 def composition(constituents: Constituents) -> Doubles:
     """Numbers of charged and neutral particles, and the charged fraction of the energy, (N, 3)."""
     values, code, counts = constituents
-    jet, charged = np.repeat(np.arange(len(counts)), counts), is_charged(code)
+    jet, charged = np.repeat(np.arange(len(counts)), counts), charge_of(code) != 0
     energy = np.sqrt((values[:, 0] * np.cosh(np.clip(values[:, 1], -MOST_ETA, MOST_ETA))) ** 2 + values[:, 3] ** 2)
     n_charged, of_charged, of_all = (
         np.bincount(jet, weights=weights, minlength=len(counts)) for weights in (charged, charged * energy, energy)

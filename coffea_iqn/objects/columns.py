@@ -9,7 +9,7 @@ import math
 
 import numpy as np
 
-from coffea_iqn.jets.features import ETA, PHI, PT, beam_side, wrap_phi
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, beam_side, wrap_phi
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
@@ -17,13 +17,17 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 from coffea_iqn.objects.kinds import REACH
 
-N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 28  # columns of what follows
+N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 35  # columns of what follows
+N_MISSING_BEFORE = 28  # the first of these, which bundles of schema version 7 know
 FAR = 1.0  # ΔR from which a neighbour is as good as none
 THRESHOLD = 10.0  # GeV, of most detectors' objects: smooth networks do not find steps by themselves
+SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV: so soft gen jets go with what is in none
+LITTLE = 0.01  # GeV: less missing momentum at gen level is what rounding left of none
 LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down to this
 COMPOSITION = slice(9, 13)  # columns of `particle_columns`
 ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
 ISOLATION = 3  # the column of objects
+NONE, ALONE = -1.0, -0.1  # the target of an isolation of exactly 0, and what is below of all that is none
 MAX_LOG = 5.0  # of the ratio of two pt
 
 
@@ -168,6 +172,8 @@ def _see_found(jets: Singles, n_jets: Ints, objects: Floats, kind: Ints, counts:
 def relative_targets(objects: Floats, source: Floats) -> Doubles:
     """(log pt over the source's, Δη away from its side of the beam, Δφ, isolation), (M, 4).
 
+    A law learns `isolation_targets` in place of the last.
+
     Parameters
     ----------
     objects: (M, 4): pt [GeV], eta, phi [rad], isolation.
@@ -179,16 +185,45 @@ def relative_targets(objects: Floats, source: Floats) -> Doubles:
     return np.stack([np.log(y[:, PT] / x[:, PT]), d_eta, d_phi, y[:, ISOLATION]], axis=1)
 
 
+def isolation_targets(isolation: Floats, pt: Floats, ends: tuple[float, float]) -> Doubles:
+    """Where what is around objects lies between the least and the greatest it can be, (M,); −1 where nothing is.
+
+    A detector sees no less than its threshold around an object, and takes none for isolated with more than a fraction
+    of its pt: from 0 at the one to 1 at the other, on a logarithmic scale.
+
+    Parameters
+    ----------
+    isolation, pt: of objects, (M,); what is around them over pt, and pt [GeV].
+    ends: the least around an object [GeV], and the greatest isolation.
+    """
+    least, most = ends
+    around = np.log(np.maximum(isolation * pt, least) / least)
+    span = np.log(np.maximum(most * pt / least, 1.0))
+    inside = np.divide(around, span, out=np.zeros_like(around), where=span > 0.0)
+    return np.where(isolation > 0.0, np.clip(inside, 0.0, 1.0), NONE)
+
+
+@part
+def _isolation(target: float, pt: float, least: float, most: float) -> float:
+    """The inverse of `isolation_targets`; of a least of 0 the target itself."""
+    if least == 0.0:
+        return max(target, 0.0)
+    if target < ALONE:
+        return 0.0
+    inside, span = min(max(target, 0.0), 1.0), log(max(most * pt / least, 1.0))
+    return min(least / pt * exp(inside * span), most)
+
+
 @kernel
-def objects_of(targets: Floats, source: Floats) -> Doubles:
-    """The inverse of `relative_targets`."""
+def objects_of(targets: Floats, source: Floats, least: float, most: float) -> Doubles:
+    """The inverse of `relative_targets`, of isolation between ends that of `isolation_targets`."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
         eta, phi = np.float64(source[i, ETA]), np.float64(source[i, PHI])
         made[i, PT] = np.float64(source[i, PT]) * exp(min(max(targets[i, 0], -20.0), 20.0))
         made[i, ETA] = eta + targets[i, 1] * (-1.0 if eta < 0.0 else 1.0)
         made[i, PHI] = _angle(phi + targets[i, 2])
-        made[i, ISOLATION] = max(targets[i, 3], 0.0)
+        made[i, ISOLATION] = _isolation(targets[i, 3], made[i, PT], least, most)
     return made
 
 
@@ -199,14 +234,14 @@ def far_targets(objects: Floats, axis: Floats, side: Floats) -> Doubles:
 
 
 @kernel
-def objects_far(targets: Floats, axis: Floats, side: Floats) -> Doubles:
-    """The inverse of `far_targets`."""
+def objects_far(targets: Floats, axis: Floats, side: Floats, least: float, most: float) -> Doubles:
+    """The inverse of `far_targets`, of isolation between ends that of `isolation_targets`."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
         made[i, PT] = exp(min(max(targets[i, 0], -20.0), 20.0))
         made[i, ETA] = targets[i, 1] * side[i]
         made[i, PHI] = _angle(axis[i] + targets[i, 2])
-        made[i, ISOLATION] = max(targets[i, 3], 0.0)
+        made[i, ISOLATION] = _isolation(targets[i, 3], made[i, PT], least, most)
     return made
 
 
@@ -227,7 +262,7 @@ def missing_columns(
     source_pt: Floats,
     missing: Floats,
 ) -> tuple[Singles, Doubles]:
-    """What missing momentum depends on, (events, 28), and the frame that it is measured in, (events, 4).
+    """What missing momentum depends on, (events, 35), and the frame that it is measured in, (events, 4).
 
     The recoil is what emulated objects have less of than what they come from: the sum of matched gen jets less their
     reco jets, of prompt particles less the objects found of them, less unmatched jets and objects of no particle. The
@@ -291,7 +326,8 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         # of gen jets by what became of them, of matched and unmatched reco jets, and of objects: Σ pt, Σ px, Σ py
         sums = np.zeros((6, 3))
         n_unmatched = 0
-        forward = 0.0
+        forward = mass = 0.0
+        n_of, n_forward = np.zeros(len(SOFT)), 0
         for j in range(start, stop):
             pt = np.float64(gen[j, PT])
             sine, cosine = sine_and_cosine(np.float64(gen[j, PHI]))
@@ -301,6 +337,12 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
             group[2] += pt * sine
             if abs(gen[j, ETA]) > 2.5:
                 forward += pt
+            n_forward += abs(gen[j, ETA]) > 3.0
+            mass += max(np.float64(gen[j, MASS]), 0.0)
+            for k in range(len(SOFT)):
+                if pt < SOFT[k]:
+                    n_of[k] += 1
+                    break
             if hardest[0] < 0 or pt > gen[hardest[0], PT]:
                 hardest[1], hardest[0] = hardest[0], j
             elif hardest[1] < 0 or pt > gen[hardest[1], PT]:
@@ -366,6 +408,12 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
                 out[22 + 3 * k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
                 out[23 + 3 * k] = cosine * along_x + sine * along_y
                 out[24 + 3 * k] = sine * along_x - cosine * along_y
+        # whether there is any at gen level: even a soft neutrino tells of a heavy quark
+        out[28] = 1.0 if missing[event, 0] > LITTLE else 0.0
+        # and how much of what is unclustered there may be
+        out[29], out[30] = n_forward / 2.0, log(1.0 + mass / 20.0)
+        for k in range(len(SOFT)):
+            out[31 + k] = n_of[k] / 2.0
         start, first, first_object = stop, ends[event], object_ends[event]
 
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
@@ -78,9 +78,7 @@ class Incoming(NamedTuple):
         values = np.ascontiguousarray(particles.values, dtype=np.float64)
         particles = particles._replace(values=values)
         species = species_of(particles.code)
-        charge = np.where(species < CHARGED, np.sign(particles.code), 0) * np.where(
-            (species == ELECTRON) | (species == MUON), -1, 1
-        )
+        charge = np.where(species < CHARGED, charge_of(particles.code), 0)
         hits = hits_of(particles, species, charge)
         return cls(particles, species, charge, hits, np.ascontiguousarray(jets, dtype=np.float64))
 

@@ -14,7 +14,7 @@ from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Obje
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION
+from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION, NONE, isolation_targets
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
@@ -26,6 +26,7 @@ RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of
 SMALL = 1000  # so few are learnt by small networks
 # angles of tracks are those of particles, but for rounding in files: so much is added that they have a density
 BLUR = 1e-4
+EDGE = 1e-3  # the ends of isolation are those of training, and this of them further out: files round
 NARROW = 1e-6  # width of what has none
 SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
@@ -88,6 +89,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
     """
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     laws: dict[str, Law] = {}
+    ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
     for name, of_law in sample.laws.items():
         kind, what = _parts(name)
         if what in (NEAR, FAR) and len(of_law.source) < RARE:
@@ -98,6 +100,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
         prepared = of_law
         if kind is not None:
             prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
+            prepared.targets[:, ISOLATION] = isolation_targets(of_law.targets[:, ISOLATION], _pt(of_law), ends[kind])
         if what == PARTICLE:
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
         elif what == MISSING and settings.reflect:
@@ -105,17 +108,36 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
         hidden = SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES
         options: dict[str, Any] = {"hidden": hidden, "asks": asked_of(name)}
         if kind is not None:
-            options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == 0.0).any() else ()
-        schedule = shorter(settings, 3 if what == MISSING else 1)
+            options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
+        decay = max(settings.weight_decay, WEIGHT_DECAY)
+        schedule = shorter(settings, 3 if what == MISSING else 1, weight_decay=decay)
         if what != MISSING:
-            every, decay = max(schedule.steps // LOOKS, 1), max(settings.weight_decay, WEIGHT_DECAY)
-            schedule = replace(schedule, check_every=every, patience=LOOKS, weight_decay=decay)
+            schedule = replace(schedule, check_every=max(schedule.steps // LOOKS, 1), patience=LOOKS)
         bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # so few are all needed
             learn = check = prepared
         laws[name] = learn_law(name, learn, check, schedule, course, bounds, **options)
-    return Objects(laws, sample.pt_min, sample.isolation, sample.inputs, sample.context)
+    return Objects(laws, sample.pt_min, sample.isolation, ends, sample.inputs, sample.context)
+
+
+def _pt(sample: LawSample) -> Doubles:
+    """The pt [GeV] of objects: their first target is its logarithm, less that of their source's where they have one."""
+    return np.asarray(np.exp(sample.targets[:, 0] - np.where(np.isfinite(sample.least), sample.least, 0.0)))
+
+
+def _ends_of_isolation(sample: ObjectsSample, kind: str) -> tuple[float, float]:
+    """The least around an object of a kind [GeV], and its greatest isolation."""
+    around, isolation = [], []
+    for what in (PARTICLE, NEAR, FAR):
+        of_law = sample.laws[kind + what]
+        own = of_law.targets[:, ISOLATION]
+        around.append((own * _pt(of_law))[own > 0.0])
+        isolation.append(own)
+    least = float(np.concatenate(around).min(initial=np.inf))
+    if not np.isfinite(least):  # nothing is ever near, or nothing is known of it
+        return NARROW, NARROW
+    return (1.0 - EDGE) * least, (1.0 + EDGE) * float(np.concatenate(isolation).max())
 
 
 def _threshold(least: float) -> float:
@@ -159,7 +181,7 @@ def _bounds(what: str, targets: Floats, log_pt_min: float) -> Doubles:
     margin = np.maximum(HEADROOM * (high - low), NARROW)
     bounds = np.stack([low - margin, high + margin])
     if targets.shape[1] > ISOLATION:
-        bounds[0, ISOLATION] = low[ISOLATION]  # none, or the least there is
+        bounds[:, ISOLATION] = 0.0, 1.0
         if what == FAR:
             bounds[0, 0] = log_pt_min
             bounds[:, 2] = -np.pi, np.pi

@@ -14,7 +14,7 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
                      jet scale, standardisations, compression, levels of context, threshold, support, columns
                      (`targets.Column`)
     card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ where it corrects),
-                     detector, training, closure
+                     detector, energy, training; what was learnt after it: extended, refinement
     hash             SHA-256 of the weights and of all of the above
 """
 

@@ -43,7 +43,7 @@ class Emulator:
     particles: the model of the particles in jets; None where there is none.
     ratio: the network of log p(y | x), that of true jets, less that of what the network draws: by it draws are refined
         (`refinement.take`); None where they are not.
-    card: what a user needs to know: jets, domain of validity, training, closure.
+    card: what a user needs to know: jets, domain of validity, training.
 
     Of gen jets x it draws reco jets y; where it corrects, the other way round.
 

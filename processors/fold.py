@@ -20,7 +20,7 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import equal_keys, event_weights
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
-from coffea_iqn.files.skims import Skim
+from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
 from coffea_iqn.folder.events import check_whole, prompt_and_missing
@@ -31,7 +31,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.shapes import shapes
-from coffea_iqn.jets.table import JetTable, interleaved, places
+from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
@@ -80,8 +80,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     bundle.BundleError: when the bundle does not exist or cannot be read.
     ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
-        than the bundle's; for a skim with variations of which jets there are; for whole events with variations, which
-        missing momentum would not follow, of a bundle without objects, or of events that `EventFolder` refuses.
+        than the bundle's; for a skim, or whole events, with variations of which jets there are; for whole events of a
+        bundle without objects, or of events that `EventFolder` refuses.
 
     Warns
     -----
@@ -207,12 +207,21 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cutflow[f"{level}_jets_selected"] = n_selected
             for kind in KINDS if level in objects else ():
                 of_kind = [one[kind.name] for one in objects[level]]
-                cutflow[f"{level}_{kind.name.lower()}s_selected"] = filler.fill_objects(level, kind, of_kind)
+                of = self.folder.systematics if level == "reco" else (NOMINAL,)
+                n_selected = filler.fill_objects(level, kind, of_kind, systematics=of)
+                cutflow[f"{level}_{kind.name.lower()}s_selected"] = n_selected
         for level, of_level in (self._shapes(events, levels, made) if made else {}).items():
             filler.fill_shapes(level, of_level, pt_min=self.pt_min, eta_max=self.eta_max)
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
         for name, replicas in folded.varied.items():
-            n_selected = filler.fill_jets("reco", replicas, pt_min=self.pt_min, eta_max=self.eta_max, systematic=name)
+            n_selected = filler.fill_jets(
+                "reco",
+                replicas,
+                pt_min=self.pt_min,
+                eta_max=self.eta_max,
+                systematic=name,
+                missing=folded.varied_missing.get(name, ()),
+            )
             cutflow[f"reco_jets_selected_{name}"] = n_selected
             pairs = [emulated_pairs(folded.gen, jets) for jets in replicas]
             filler.fill_response("reco", pairs, systematic=name)
@@ -278,8 +287,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             table = interleaved([one[kind.name] for one in folded.objects])
             fields = fields_of(kind, table, isolation)
             made |= {f"{kind.name}_{name}": ak.unflatten(field, table.counts) for name, field in fields.items()}
-        missing = np.stack(folded.missing, axis=1).reshape(-1, 2).astype(np.float32)
-        return made | {"MET_pt": ak.Array(missing[:, 0]), "MET_phi": ak.Array(missing[:, 1])}
+        for name, of_replicas in {NOMINAL: folded.missing, **folded.varied_missing}.items():
+            ending = "" if name == NOMINAL else f"_{ending_of(name)}"
+            missing = np.stack(of_replicas, axis=1).reshape(-1, 2).astype(np.float32)
+            made |= {f"MET_{field}{ending}": ak.Array(missing[:, k]) for k, field in enumerate(("pt", "phi"))}
+        return made
 
     def _warn_of_equal_events(self, dataset: str, of_files: Mapping[str, list[int]]) -> None:
         equal = equal_keys(of_files)

@@ -127,13 +127,48 @@ def test_replicas_are_averaged(whole):
         assert made["truth", :] == once["truth", :]
 
 
+def test_missing_momentum_follows_jets_that_vary():
+    given = open_ttbar(entry_stop=300)
+    varied, nominal = EventFolder(FAST, variations=["jes=0.05", "jer"])(given), EventFolder(FAST)(given)
+    jets, missing = varied.IQNJet, varied.IQNMET
+    assert_equal_fields(missing, nominal.IQNMET, ("pt", "phi"))
+    for source in ("JES", "JER"):
+        for side in ("up", "down"):
+            gained, made = jets[source][side], missing[source][side]
+            for along, of in (("px", np.cos), ("py", np.sin)):
+                shift = ak.sum((gained.pt - jets.pt) * of(jets.phi), axis=1)
+                np.testing.assert_allclose(getattr(made, along), getattr(missing, along) - shift, atol=1e-3)
+    assert ak.any(abs(missing.JES.up.pt - missing.pt) > 1.0)
+    none = ak.num(jets) == 0
+    np.testing.assert_allclose(missing.JER.up.pt[none], missing.pt[none])
+
+
+def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
+    ttbar = {"ttbar": FILES["ttbar"]}
+    out = fold(ttbar, variations=["jes=0.05"], skim=Skim(tmp_path), chunksize=700)
+    hists = out["hists"]
+    again = fold(ttbar, variations=["jes=0.05"], chunksize=137)
+    assert again["hists"] == hists
+    for name, histogram in hists.items():
+        nominal = histogram[{"dataset": "ttbar", "level": "reco", "systematic": "nominal"}]
+        assert nominal == whole["hists"][name][{"dataset": "ttbar", "level": "reco"}]
+    met, muons = (hists[name][{"dataset": "ttbar", "level": "reco"}] for name in ("met_pt", "muon_pt"))
+    assert met["JES_up", :] != met["nominal", :]
+    assert met["JES_up", :].sum(flow=True).value == 1500
+    assert muons["JES_up", :] == muons["nominal", :]
+    for file in out["files"]:
+        with uproot.open(file) as skim:
+            columns = skim["Events"].arrays(["IQNMET_pt", "IQNMET_pt_jesUp", "IQNMET_phi_jesDown", "IQNJet_pt_jesUp"])
+        assert ak.any(columns.IQNMET_pt_jesUp != columns.IQNMET_pt)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         ({"model": "cms-delphes-ak5"}, "expected a bundle with objects (train --objects), got one of jets alone"),
         ({"acceptance": False, "unmatched": False}, "acceptance: expected True for whole events, got False"),
         ({"unmatched": False}, "unmatched: expected True for whole events, got False"),
-        ({"variations": ["jes"]}, "variations: expected none with objects"),
+        ({"variations": ["jes", "eff"]}, "variations: expected those of the same jets for whole events, got eff=0.01"),
     ],
 )
 def test_what_whole_events_cannot_be_drawn_with_is_refused(options, message):

@@ -143,9 +143,8 @@ class Skim:
         fields = {name: jets.values[:, column] for column, name in enumerate(jets.columns)}
         fields[index] = jets.place.astype(np.int32)
         for systematic, tables in varied.items():
-            source, _, side = systematic.rpartition("_")
             values = interleaved(tables).values
-            fields |= {f"{n}_{source.lower()}{side.capitalize()}": values[:, FIELDS[n]] for n in ("pt", "mass")}
+            fields |= {f"{n}_{ending_of(systematic)}": values[:, FIELDS[n]] for n in ("pt", "mass")}
         columns |= {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
         return columns | beside
 
@@ -185,6 +184,12 @@ class Skim:
             msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"
             raise ValueError(msg)
         return kept
+
+
+def ending_of(systematic: str) -> str:
+    """What the branches of a systematic end with, as NanoAOD-tools call them: jesUp."""
+    source, _, side = systematic.rpartition("_")
+    return f"{source.lower()}{side.capitalize()}"
 
 
 def branch_patterns(keep: Sequence[str]) -> list[str]:

@@ -17,6 +17,7 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
+from coffea_iqn.variations import JETS
 
 PREFIX = "IQN"
 JET, MISSING = "Jet", "MET"
@@ -29,8 +30,8 @@ class EventFolder:
     ----------
     model: name of a shipped bundle, or the path of one, that was trained with objects.
     gen: name of the collection of gen jets.
-    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations, which missing momentum would
-        not follow, are not for whole events.
+    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations of which jets there are, are
+        not for whole events.
 
     Everything of an event is drawn in the order in which a detector decides (`emulator.objects`): what became of prompt
     leptons and photons, what else looks like one, jets that have none of these in them, unmatched jets, and missing
@@ -77,7 +78,8 @@ class EventFolder:
         -------
         the events, with IQNJet as `IQNFolder` gives it; IQNElectron, IQNMuon and IQNPhoton, sorted by pt, with pt, eta,
         phi, mass, charge, pdgId, isolation as the bundle calls it, genPartFlav, 1 for one of a prompt particle, else 0,
-        and matched_gen, that particle or None; and IQNMET with pt and phi.
+        and matched_gen, that particle or None; and IQNMET with pt and phi. With variations of jets IQNMET follows them:
+        IQNMET.JES.up, as of coffea's `CorrectedMETFactory`.
 
         Raises
         ------
@@ -92,8 +94,7 @@ class EventFolder:
         made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
             made[kind.name] = jagged.collection(kind, folded.objects[0][kind.name], isolation, particles)
-        missing = dict(zip(("pt", "phi"), folded.missing[0].T, strict=True))
-        made[MISSING] = jagged.vectors(missing, "MissingET", "Momentum2D")
+        made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
         for name, collection in made.items():
             events = ak.with_field(events, collection, f"{prefix}{name}")
         return events
@@ -109,8 +110,8 @@ def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
         expect(got == wanted, f"{name}: expected {wanted} for whole events, got {got}")
     fits = folder.refinement != "weight"
     expect(fits, "refinement: expected 'draw' or 'off' for whole events, which have no weights of jets, got 'weight'")
-    varied, none = [*folder.variations], "none with objects, for missing momentum does not follow them"
-    expect(not varied, f"variations: expected {none}, got {', '.join(map(str, varied))}")
+    others = [str(asked) for asked in folder.variations if asked.of != JETS]
+    expect(not others, f"variations: expected those of the same jets for whole events, got {', '.join(others)}")
 
 
 def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles, Doubles]:

@@ -20,6 +20,7 @@ from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.objects.columns import following_missing
 from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
 from coffea_iqn.variations import Asked, Draw
 
@@ -260,6 +261,14 @@ def draw_events(
     objects = [{name: one.table(n_events, COLUMNS) for name, one in kinds.items()} for kinds in of_kinds]
     missing = [np.concatenate([one.missing for one in parts]) for parts in whole]
     return tables, objects, missing, told, distances
+
+
+def follow_jets(missing: Sequence[Doubles], drawn: Sequence[JetTable], varied: Sequence[JetTable]) -> list[Doubles]:
+    """The missing momentum of each replica with jets as they were varied, row by row those drawn."""
+    return [
+        np.asarray(following_missing(of_it, jets.event, jets.values, others.values))
+        for of_it, jets, others in zip(missing, drawn, varied, strict=True)
+    ]
 
 
 def vary_jets(drawn: Sequence[JetTable], variations: Iterable[Asked]) -> dict[str, list[JetTable]]:

@@ -55,6 +55,7 @@ class Folded(NamedTuple):
     objects: of each replica electrons, muons and photons by the name of their kind, of whole events alone; their rows
         and places are those of prompt particles in their events, or −1.
     missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), likewise.
+    varied_missing: by systematic, as missing, which follows the jets.
     """
 
     gen: JetTable
@@ -65,6 +66,7 @@ class Folded(NamedTuple):
     varied: Mapping[str, list[JetTable]] = MappingProxyType({})
     objects: Sequence[dict[str, JetTable]] = ()
     missing: Sequence[Doubles] = ()
+    varied_missing: Mapping[str, Sequence[Doubles]] = MappingProxyType({})
 
 
 class Given(NamedTuple):
@@ -143,6 +145,20 @@ def jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Aske
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
     made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
+
+
+def missing_momentum(folded: Folded, of_jets: Iterable[Asked] = ()) -> ak.Array:
+    """The missing momentum of events, with that of variations of their jets."""
+
+    def of(missing: Doubles) -> ak.Array:
+        return vectors(dict(zip(("pt", "phi"), missing.T, strict=True)), "MissingET", "Momentum2D")
+
+    made = of(folded.missing[0])
+    for asked in of_jets:
+        sides = (of(folded.varied_missing[name][0]) for name in asked.systematics)
+        as_coffea = ak.zip(dict(zip(SIDES, sides, strict=True)), with_name="METSystematic", depth_limit=1)
+        made = ak.with_field(made, as_coffea, asked.name)  # of CorrectedMETFactory
+    return made
 
 
 def collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:

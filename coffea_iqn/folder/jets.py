@@ -18,7 +18,7 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
-from coffea_iqn.folder.folding import Folding, draw_events, vary_jets
+from coffea_iqn.folder.folding import Folding, draw_events, follow_jets, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device
 from coffea_iqn.jets.table import NOMINAL, JetTable
@@ -251,7 +251,9 @@ class IQNFolder(Densities):
             self._check_radius(gen, distances)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         varied = {name: tables[name] for name in self.systematics[1:]}
-        return given.folded(tables[NOMINAL], distances, varied=varied, objects=of_kinds, missing=missing)
+        follow = {name: follow_jets(missing, tables[NOMINAL], of_it) for name, of_it in varied.items() if missing}
+        beside = {"objects": of_kinds, "missing": missing, "varied_missing": follow}
+        return given.folded(tables[NOMINAL], distances, varied=varied, **beside)
 
     def given(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> Given:
         """The gen jets of events, which are flat as jets, looked at.

@@ -417,6 +417,32 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         start, first, first_object = stop, ends[event], object_ends[event]
 
 
+@kernel
+def following_missing(missing: Doubles, event: Ints, jets: Singles, varied: Singles) -> Doubles:
+    """Missing momentum, pt [GeV] and phi [rad], (events, 2), of events whose jets were measured otherwise.
+
+    What the sum of jets gains is missing no more, as corrections of jets are propagated (CMS, JINST 14 (2019) P07004).
+
+    Parameters
+    ----------
+    missing: with the jets as they were, (events, 2).
+    event, jets, varied: of all jets in a row: their events, (M,), and both measurements, (M, 4 or more).
+    """
+    made = np.empty(missing.shape)
+    for i in range(len(missing)):
+        sine, cosine = sine_and_cosine(missing[i, 1])
+        made[i, 0], made[i, 1] = missing[i, 0] * cosine, missing[i, 0] * sine
+    for j in range(len(event)):
+        for sign, measured in ((1.0, jets), (-1.0, varied)):
+            sine, cosine = sine_and_cosine(np.float64(measured[j, PHI]))
+            made[event[j], 0] += sign * measured[j, PT] * cosine
+            made[event[j], 1] += sign * measured[j, PT] * sine
+    for i in range(len(missing)):
+        x, y = made[i, 0], made[i, 1]
+        made[i, 0], made[i, 1] = math.sqrt(x * x + y * y), arctan2(y, x)
+    return made
+
+
 def missing_targets(missing: Floats, frame: Doubles) -> Doubles:
     """What missing momentum (events, 2), pt [GeV] and phi, has beside a frame, along its direction and across [GeV]."""
     pt, phi = missing[:, 0].astype(np.float64), missing[:, 1].astype(np.float64)

@@ -53,7 +53,7 @@ MEMBERS: dict[str, TrainingSettings] = {
 }
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
 PROBE, LOOKS, DRAWS = 200, 20, 49
-MARKERS, COLOURS = "os^vDPX*<>", plt.get_cmap("tab10").colors  # of members; open after fewer minutes
+MARKERS, COLOURS = "os^vDPX*<>", plt.get_cmap("tab10").colors  # of members
 LINEAR = 0.01  # of an area under a curve, less 0.5
 FEW, AT_ONCE, TURNS = 5000, 100_000, 4  # jets to learn a clock of, jets to time, and how often
 
@@ -229,14 +229,16 @@ def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:
     """Fidelity against cost."""
     made, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     names = list(dict.fromkeys(row["member"] for row in results))
+    minutes, named = sorted({row["asked"] for row in results}), set()
     nulls = [row["null AUCres"][0] for row in results if "null AUCres" in row]
     for (name, asked), rows in _groups(results).items():
         if not rows:
             continue
         area, error = _mean(rows, "AUCres")
-        longest, k = asked == max(row["asked"] for row in results), names.index(name)
-        look = {"fmt": MARKERS[k], "color": COLOURS[k], "ms": 8, "capsize": 3, "label": name if longest else None}
-        look |= {"mfc": COLOURS[k] if longest else "none"}
+        k, size = names.index(name), 4 + 3 * minutes.index(asked)  # the longer, the larger
+        look = {"fmt": MARKERS[k], "color": COLOURS[k], "mfc": "none", "ms": size, "capsize": 3}
+        look |= {"label": None if name in named else name}
+        named.add(name)
         for panel, cost in zip(panels, (times.get(name, np.nan), rows[0]["parameters"]), strict=True):
             panel.errorbar(cost, area - 0.5, yerr=error, **look)
     for panel, label in zip(panels, ("time of a draw on one thread [µs a jet]", "parameters"), strict=True):

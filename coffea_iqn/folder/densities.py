@@ -32,6 +32,7 @@ class Densities:
     names: Any
     any_radius: bool
     refinement: str
+    others: tuple[tuple[str, str, str], ...]
 
     @property
     def emulator(self) -> Emulator:
@@ -44,7 +45,7 @@ class Densities:
 
     @property
     def card(self) -> dict[str, Any]:
-        """The bundle's card: jets, domain, training, closure, hash."""
+        """The bundle's card: jets, domain, training, hash."""
         return self.emulator.card
 
     def log_density(
@@ -145,7 +146,9 @@ class Densities:
     def _known(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> tuple[GenEvents, Bools]:
         """The gen jets that are fit to be folded, with what is known of them, and which these are."""
         valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
-        return gen_events(gen, events, jets, valid, self.names, radius=self.emulator.radius), valid
+        # N-subjettiness made of particles takes longer than all else: where no network takes it, it is left out
+        wanted = self.others or "substructure" in self.emulator.variables.context
+        return gen_events(gen, events, jets, valid, self.names, radius=self.emulator.radius if wanted else None), valid
 
     def _law(self, name: str, variable: str | None, points: int | None) -> tuple[Callable[..., Any], Any]:
         """A function of the emulator, or of the law of one variable, and the columns of reco jets that it takes."""

@@ -111,62 +111,75 @@ def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out
     momenta, place = np.empty((most, 4)), np.empty((most, 3))  # of pseudojets
     near, nearest = np.empty(most), np.empty(most, dtype=np.int64)
     axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
+    # of particles pt, eta, phi, and the nearest axis: its distance, squared, in eta and in phi; and which it is
+    columns, which = np.empty((6, most)), np.empty(most, dtype=np.int64)
     first = 0
     for jet in range(len(counts)):
         n = counts[jet]
-        particles = values[first : first + n]
-        first += n
         for i in range(n):
-            start(particles[i], momenta[i], place[i])
+            start(values[first + i], momenta[i], place[i])
+            for k in range(3):
+                columns[k, i] = values[first + i, k]
+        first += n
         left = n
         for i in range(n):
-            find_nearest(i, left, place, near, nearest, True)
+            find_nearest(i, left, place, near, nearest)
         while left > 1:
             if left <= N_TAU and left < n:
                 for k in range(left):
                     axes[k, 0], axes[k, 1] = place[k, 1], place[k, 2]
-                out[jet, left - 1] = _tau(particles, axes[:left], sums) / (pt[jet] * radius)
-            merge(closest(left, near), left, momenta, place, near, nearest, True)
+                out[jet, left - 1] = _tau(n, columns, which, axes[:left], sums) / (pt[jet] * radius)
+            merge(closest(left, place, near, True), left, momenta, place, near, nearest)
             left -= 1
         if n > 1:
             axes[0, 0], axes[0, 1] = place[0, 1], place[0, 2]
-            out[jet, 0] = _tau(particles, axes[:1], sums) / (pt[jet] * radius)
+            out[jet, 0] = _tau(n, columns, which, axes[:1], sums) / (pt[jet] * radius)
 
 
 @part
-def _tau(particles: Doubles, axes: Doubles, sums: Doubles) -> float:
-    """Σ pt ΔR to the nearest axis [GeV], at the minimum to which the axes, (n, 2), overwritten, lead."""
+def _tau(n: int, columns: Doubles, which: Ints, axes: Doubles, sums: Doubles) -> float:
+    """Σ pt ΔR to the nearest axis [GeV], at the minimum to which the axes, (n axes, 2), overwritten, lead."""
+    pt, squared, d_eta, d_phi = columns[0], columns[3], columns[4], columns[5]
     for _ in range(STEPS):
+        _find_axes(n, columns, which, axes)
         for k in range(len(axes)):
             sums[k, 0] = sums[k, 1] = sums[k, 2] = 0.0
-        for particle in particles:
-            k, distance = _nearest_axis(particle, axes)
-            weight = particle[0] / max(distance, LEAST_DISTANCE)
-            sums[k, 0] += weight
-            sums[k, 1] += weight * (particle[1] - axes[k, 0])
-            sums[k, 2] += weight * wrapped(particle[2] - axes[k, 1])
+        for i in range(n):
+            squared[i] = pt[i] / max(math.sqrt(squared[i]), LEAST_DISTANCE)
+            d_eta[i] *= squared[i]
+            d_phi[i] *= squared[i]
+        for i in range(n):
+            k = which[i]
+            sums[k, 0] += squared[i]
+            sums[k, 1] += d_eta[i]
+            sums[k, 2] += d_phi[i]
         moved = 0.0
         for k in range(len(axes)):
             if sums[k, 0] > 0.0:
-                d_y, d_phi = sums[k, 1] / sums[k, 0], sums[k, 2] / sums[k, 0]
+                d_y, turned = sums[k, 1] / sums[k, 0], sums[k, 2] / sums[k, 0]
                 axes[k, 0] += d_y
-                axes[k, 1] = wrapped(axes[k, 1] + d_phi)
-                moved = max(moved, d_y * d_y + d_phi * d_phi)
+                axes[k, 1] = wrapped(axes[k, 1] + turned)
+                moved = max(moved, d_y * d_y + turned * turned)
         if moved < CLOSE * CLOSE:
             break
+    _find_axes(n, columns, which, axes)
     total = 0.0
-    for particle in particles:
-        total += particle[0] * _nearest_axis(particle, axes)[1]
+    for i in range(n):
+        total += pt[i] * math.sqrt(squared[i])
     return total
 
 
 @part
-def _nearest_axis(particle: Doubles, axes: Doubles) -> tuple[int, float]:
-    """Which axis, and ΔR to it."""
-    nearest, least = 0, np.inf
+def _find_axes(n: int, columns: Doubles, which: Ints, axes: Doubles) -> None:
+    """The nearest axis of each particle. Loops without branches over columns: several particles at a time."""
+    eta, phi, squared, d_eta, d_phi = columns[1], columns[2], columns[3], columns[4], columns[5]
     for k in range(len(axes)):
-        d_y, d_phi = particle[1] - axes[k, 0], wrapped(particle[2] - axes[k, 1])
-        squared = d_y * d_y + d_phi * d_phi
-        if squared < least:
-            nearest, least = k, squared
-    return nearest, math.sqrt(least)
+        of_eta, of_phi = axes[k, 0], axes[k, 1]
+        for i in range(n):
+            a, b = eta[i] - of_eta, wrapped(phi[i] - of_phi)
+            distance = a * a + b * b
+            nearer = k == 0 or distance < squared[i]
+            squared[i] = distance if nearer else squared[i]
+            d_eta[i] = a if nearer else d_eta[i]
+            d_phi[i] = b if nearer else d_phi[i]
+            which[i] = k if nearer else which[i]

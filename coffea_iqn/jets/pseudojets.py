@@ -37,37 +37,33 @@ def see(momentum: Doubles, place: Doubles) -> None:
 
 
 @part
-def _distance(i: int, j: int, place: Doubles, kt: bool) -> float:
-    """Between two pseudojets: min(pt²) ΔR² in the measure of k_T, else ΔR², that of Cambridge/Aachen."""
-    squared = _apart(place[i, 1] - place[j, 1], place[i, 2] - place[j, 2])
-    return float(min(place[i, 0], place[j, 0]) * squared if kt else squared)
-
-
-@part
-def find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints, kt: bool) -> None:
-    """The pseudojet that is nearest to one by `_distance`."""
+def find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
+    """The pseudojet that is nearest to one, and ΔR² to it."""
     near[i], nearest[i] = np.inf, -1
     for j in range(left):
         if j != i:
-            distance = _distance(i, j, place, kt)
-            if distance < near[i]:
-                near[i], nearest[i] = distance, j
+            squared = _apart(place[i, 1] - place[j, 1], place[i, 2] - place[j, 2])
+            if squared < near[i]:
+                near[i], nearest[i] = squared, j
 
 
 @part
-def closest(left: int, near: Doubles) -> int:
-    """Which of the first `left` pseudojets is nearest to its nearest."""
-    one = 0
-    for i in range(1, left):
-        if near[i] < near[one]:
-            one = i
+def closest(left: int, place: Doubles, near: Doubles, kt: bool) -> int:
+    """Which of the first `left` pseudojets is to be put together with its nearest: by ΔR², or min(pt²) ΔR² of k_T.
+
+    The softer of the two that are nearest by the latter has the other one nearest in ΔR: what were nearer yet would be
+    nearer by the measure as well (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
+    """
+    one, least = 0, np.inf
+    for i in range(left):
+        distance = near[i] * place[i, 0] if kt else near[i]
+        if distance < least:
+            one, least = i, distance
     return one
 
 
 @part
-def merge(
-    one: int, left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: Ints, kt: bool
-) -> tuple[int, int]:
+def merge(one: int, left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: Ints) -> tuple[int, int]:
     """Put one of the first `left` pseudojets and its nearest together, the last into the place that becomes free.
 
     Returns the place of both, and the one that the last one came into.
@@ -84,12 +80,14 @@ def merge(
         place[other, k] = place[last, k]
     near[other], nearest[other] = near[last], nearest[last]
     for i in range(last):
-        if i == one or nearest[i] == one or nearest[i] == other or nearest[i] == last:
-            find_nearest(i, last, place, near, nearest, kt)
+        if i == one or nearest[i] == one or nearest[i] == other:
+            find_nearest(i, last, place, near, nearest)
         else:
-            distance = _distance(i, one, place, kt)
-            if distance < near[i]:
-                near[i], nearest[i] = distance, one
+            if nearest[i] == last:
+                nearest[i] = other
+            squared = _apart(place[i, 1] - place[one, 1], place[i, 2] - place[one, 2])
+            if squared < near[i]:
+                near[i], nearest[i] = squared, one
     return one, other
 
 

@@ -193,10 +193,10 @@ def _cluster(n: int, momenta: Doubles, place: Doubles, sides: Ints) -> None:
     near, nearest, row = np.empty(n), np.empty(n, dtype=np.int64), np.arange(n)
     pseudojets = momenta[:n].copy()
     for i in range(n):
-        find_nearest(i, n, place, near, nearest, False)
+        find_nearest(i, n, place, near, nearest)
     for new in range(n, 2 * n - 1):
         left = 2 * n - new
-        one, other = merge(closest(left, near), left, pseudojets, place, near, nearest, False)
+        one, other = merge(closest(left, place, near, False), left, pseudojets, place, near, nearest)
         sides[new, 0], sides[new, 1] = row[one], row[other]
         row[one], row[other] = new, row[left - 1]
         momenta[new] = pseudojets[one]

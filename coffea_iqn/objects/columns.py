@@ -27,7 +27,7 @@ LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down t
 COMPOSITION = slice(9, 13)  # columns of `particle_columns`
 ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
 ISOLATION = 3  # the column of objects
-NONE, ALONE = -1.0, -0.1  # the target of an isolation of exactly 0, and what is below of all that is none
+NONE, ALONE = -1.0, -1e-3  # the target of an isolation of exactly 0, and what is below all others, but for rounding
 MAX_LOG = 5.0  # of the ratio of two pt
 
 

@@ -96,6 +96,8 @@ def test_no_judge_sees_what_rounding_left_of_massless_jets():
     reco = np.column_stack([gen[:, :3], [3e-6, -2e-5, 0.000511]])  # two photons, an electron
     for features in (jet_features, residual_features):
         assert features(gen, reco)[:, 7].tolist() == [0.0, 0.0, 0.000511]
+    massless = reco * [[1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 0.0], [1.0, 1.0, 1.0, 1.0]]
+    assert (residual_features(gen, reco) == residual_features(gen, massless)).all()
     assert reco[0, 3] == 3e-6
 
 

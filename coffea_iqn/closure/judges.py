@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy.stats import rankdata
 
 from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
-from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, Floats, check_enough
+from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, VARIABLES, Floats, check_enough
 
 ROUNDS = 300  # more say nothing new of an emulator that is as bad
 LEAST_PROBABILITY = 1e-6
@@ -70,10 +70,12 @@ def without_rounding(jets: Floats) -> Floats:
 
 def residual_features(gen: Floats, reco: Floats) -> Floats:
     """`jet_features` with log pt'/pt, Δη, Δφ and log((m' + 2)/(m + 2)), (N, 12): a far sharper judge."""
+    features = jet_features(gen, reco)
+    gen, reco = features[:, : len(VARIABLES)], features[:, len(VARIABLES) :]  # without rounding
     d_phi = wrapped(reco[:, PHI] - gen[:, PHI])
     mass, gen_mass = (np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
     columns = [np.log(reco[:, PT] / gen[:, PT]), reco[:, ETA] - gen[:, ETA], d_phi, np.log(mass / gen_mass)]
-    return np.concatenate([jet_features(gen, reco), np.stack(columns, axis=1)], axis=1)
+    return np.concatenate([features, np.stack(columns, axis=1)], axis=1)
 
 
 class Features(NamedTuple):

@@ -20,7 +20,7 @@ from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, draw_events, follow_jets, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
-from coffea_iqn.iqn.device import check_device
+from coffea_iqn.iqn.device import check_device, one_thread
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
@@ -301,11 +301,7 @@ class IQNFolder(Densities):
 
     def _one_thread(self, emulator: Emulator) -> Emulator:
         if self.backend == "torch" or self.device != "cpu" or not emulator.is_compiled:  # else torch is not imported
-            import torch
-
-            # workers are many: torch must not start a thread per core in each of them
-            if torch.get_num_threads() != 1:
-                torch.set_num_threads(1)
+            one_thread()
         return emulator
 
 

@@ -40,6 +40,14 @@ def in_blocks_of_torch(function: Callable[..., Any], *arrays: Any, rows: int = B
         return in_blocks(function, *arrays, rows=rows)
 
 
+def one_thread() -> None:
+    """Keep torch to one thread: workers are many, and it must not start one per core in each of them."""
+    import torch
+
+    if torch.get_num_threads() != 1:
+        torch.set_num_threads(1)
+
+
 def check_device(name: str) -> None:
     """Raise ValueError unless this is what a device may be called."""
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:

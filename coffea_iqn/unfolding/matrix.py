@@ -17,6 +17,7 @@ from coffea_iqn.events.identity import event_weights
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.folder.folding import BLOCK
 from coffea_iqn.histograms.binning import finder
+from coffea_iqn.iqn.device import one_thread
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, merge
@@ -120,11 +121,9 @@ def response_sums(
     if weights.shape != (len(events),):
         msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
         raise ValueError(msg)
-    import torch
-
     from coffea_iqn.unfolding.probabilities import Cells
 
-    torch.set_num_threads(1)  # workers are many, as where a folder draws with it
+    one_thread()
     edges = [np.asarray(axis.edges) for axis in reco_axes]
     beside = _variable(reco_axes[1]) if len(reco_axes) == 2 else ""
     threshold = emulator.variables.threshold(folder.raw_pt_min)

@@ -38,4 +38,4 @@ coffea-iqn train qcd="$nano5/qcd_train.root" qcdflat="$nano5/qcdflat_train.root"
 wait
 
 coffea-iqn train ww="$particles/wwhad_train.root" qcd="$particles/qcdhard_train.root" --radius 0.5 --gen-pt-min 130 \
-  --extend cms-delphes-ak5 --particles --steps 6000 --batch-size 1024 --check-every 300 --output "$output/cms-delphes-ak5-particles"
+  --extend cms-delphes-ak5 --particles --steps 15000 --batch-size 1024 --check-every 500 --output "$output/cms-delphes-ak5-particles"

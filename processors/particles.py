@@ -15,9 +15,11 @@ from coffea_iqn.emulator.particles import (
     DIRECTION,
     ENTERED,
     MOMENTUM,
+    SHARE,
     SHIFTED,
     TAG,
     TRACK,
+    axes_of,
     relative_to,
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events
@@ -29,23 +31,10 @@ from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
 from coffea_iqn.jets.matching import nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
-from coffea_iqn.particles.calorimeter import PHOTON
-from coffea_iqn.particles.columns import (
-    DISPLACED,
-    LOST,
-    Incoming,
-    Shared,
-    both_lost,
-    cell_columns,
-    charged_columns,
-    decays_of,
-    jet_columns,
-    left_targets,
-    rounds,
-    tag_columns,
-    track_columns,
-    with_mates,
-)
+from coffea_iqn.particles.calorimeter import NO_CELL, PHOTON
+from coffea_iqn.particles.cells import Left, Shared, cell_columns, left_targets, momentum_columns, rounds, share_columns
+from coffea_iqn.particles.columns import Incoming, jet_columns, tag_columns
+from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charged_columns, decays_of, with_mates
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
 from coffea_iqn.processors.fold import match_tables
 from coffea_iqn.processors.pairs import chunks_in_order, lots
@@ -149,16 +138,19 @@ def samples_of(
     made[DECAY], of_decay = _of_decays(pair, measured)
     gone = both_lost(charged, mate, pair.has_track) | ~measured
     away = of_decay | (origins.status == DISPLACED)
-    made[MOMENTUM], shared = _of_momenta(pair, charged, gone, away)
-    made |= _of_cells(pair, gone, shared)
+    of_momenta, shared = _of_momenta(pair, charged, gone, away)
+    made |= of_momenta | _of_cells(pair, gone, shared)
     # what is nearer to another gen jet is more likely of that
     own = in_reco.jet
     nearest_jet, _ = nearest(in_reco.values, jets.event[of_x][own], jets.values.astype(np.float64), jets.counts)
     entered = origins.entered[nearest_jet[origins.entered] == of_x[own[origins.entered]]]
     of_jets, kind = jet_columns(incoming), kinds_of(in_reco.code)
+    is_own = np.ones(len(own), dtype=bool)
+    is_own[origins.entered] = False
+    around = axes_of(in_reco.values[is_own], own[is_own], incoming.jets, radius)
     for k, name in enumerate(ENTERED):
         mine = entered[kind[entered] == k]
-        made[name] = LawSample.of(of_jets, lot, own[mine], relative_to(in_reco.values[mine], incoming.jets[own[mine]]))
+        made[name] = LawSample.of(of_jets, lot, own[mine], relative_to(in_reco.values[mine], around[own[mine]]))
     return made
 
 
@@ -192,12 +184,16 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
     incoming, status, lot = pair.incoming, pair.origins.status, pair.lot[pair.incoming.particles.jet]
     rows = np.flatnonzero((incoming.charge != 0) & pair.inside)
     source = np.repeat(np.arange(len(rows)), status[rows])  # the number of a law is the status
-    turned = rows[status[rows] == DISPLACED]
-    before, after = incoming.particles.values[turned, PHI], pair.reco.values[pair.origins.track[turned], PHI]
-    turn = wrap_phi(after - before) * incoming.charge[turned]
+    turned, values = rows[status[rows] == DISPLACED], incoming.particles.values
+    turn, tracks = np.zeros(len(status)), np.flatnonzero(pair.has_track)
+    after = pair.reco.values[pair.origins.track[tracks], PHI]
+    turn[tracks] = wrap_phi(after - values[tracks, PHI]) * incoming.charge[tracks]
+    turns = Turns.of(incoming, charged, turned, mate, status, turn)
+    targets = turns.targets(turn[turned])[:, None]
+    of_turns = LawSample.of(turns.columns, lot[turned], np.arange(len(turned)), targets)
     return {
         TRACK: LawSample.of(with_mates(charged, rows, mate, status), lot[rows], source),
-        DIRECTION: LawSample.of(charged[turned], lot[turned], np.arange(len(turned)), turn[:, None]),
+        DIRECTION: of_turns._replace(least=turns.least),
     }
 
 
@@ -218,29 +214,38 @@ def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
     return LawSample.of(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
 
 
-def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[LawSample, Shared]:
-    """The momenta of tracks; and what shares their cells after them."""
-    incoming, has_track = pair.incoming, pair.has_track
+def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[dict[str, LawSample], Shared]:
+    """The momenta of tracks, those of a cell together and each; and what shares their cells after them."""
+    incoming, has_track, cell = pair.incoming, pair.has_track, pair.incoming.hits.cell
     ratio = np.ones(len(has_track))
     ratio[has_track] = pair.reco.values[pair.origins.track[has_track], PT] / incoming.particles.values[has_track, PT]
-    none = np.zeros(0, dtype=np.int64)
-    shared = Shared.of(incoming, has_track, gone, away)
-    rows, parts = [none], [track_columns(incoming, none, charged, shared)]
-    for of_round in rounds(incoming, has_track):  # as they are drawn
-        rows.append(of_round)
-        parts.append(track_columns(incoming, of_round, charged, shared))
-        shared = shared.with_tracks(incoming, of_round, ratio[of_round])
-    tracks, columns = np.concatenate(rows), np.concatenate(parts)
-    known = np.flatnonzero(pair.inside[tracks])
-    tracks = tracks[known]
-    lot = pair.lot[incoming.particles.jet[tracks]]
-    return LawSample.of(columns[known], lot, np.arange(len(tracks)), np.log(ratio[tracks])[:, None]), shared
+    shared, tracks = Shared.of(incoming, has_track, gone, away), np.flatnonzero(has_track)
+    seen = incoming.in_cells(tracks, incoming.hits.energy[tracks] * ratio[tracks])
+    in_rounds = rounds(incoming, has_track)
+    hardest = in_rounds[0].rows if in_rounds else tracks
+    together, meets = ratio[hardest], cell[hardest] != NO_CELL
+    together[meets] = (seen / np.where(shared.found > 0.0, shared.found, 1.0))[cell[hardest[meets]]]
+    first = momentum_columns(incoming, hardest, charged, shared), hardest, np.log(together)
+    shared, none = shared.with_all(incoming, hardest, together), tracks[:0]
+    parts = [(share_columns(incoming, none, charged, shared), none, together[:0])]
+    for of_round in in_rounds:  # as they are drawn
+        among = of_round.rows[~of_round.last]
+        targets = Left.of(incoming, among, shared).targets(ratio[among])
+        parts.append((share_columns(incoming, among, charged, shared), among, targets))
+        shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
+    made = {}
+    for name, several in ((MOMENTUM, [first]), (SHARE, parts)):
+        columns, rows, targets = (np.concatenate(column) for column in zip(*several, strict=True))
+        known = np.flatnonzero(pair.inside[rows])
+        lot = pair.lot[incoming.particles.jet[rows[known]]]
+        made[name] = LawSample.of(columns[known], lot, np.arange(len(known)), targets[known, None])
+    return made, shared
 
 
 def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
     """What is left in cells beside tracks, and where."""
     hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
-    columns = cell_columns(pair.incoming, pair.has_track, gone, shared)
+    columns = cell_columns(pair.incoming, gone, shared)
     inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
     energy, lot, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.lot[hits.jet], {}
     for which, name in CELLS.items():

@@ -15,22 +15,24 @@ from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
 from scipy.stats import wasserstein_distance
 
 from coffea_iqn import ConstituentFolder, bundle
-from coffea_iqn.bundle.schema import assemble, weights_of
+from coffea_iqn.bundle.schema import assemble, migrated, weights_of
 from coffea_iqn.closure import of_halves
 from coffea_iqn.data import sample_path
-from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TRACK, around, relative_to
+from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TRACK, around, axes_of, relative_to
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.folder.constituents import COLUMNS
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import SCALES
+from coffea_iqn.jets.features import SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.numerics.uniforms import event_keys
 from coffea_iqn.particles.calorimeter import BEND, CRYSTAL, RADIUS, TOWER
-from coffea_iqn.particles.columns import NEAR, Incoming, both_lost, charged_columns, decays_of
+from coffea_iqn.particles.cells import Left, Shared
+from coffea_iqn.particles.columns import Incoming
+from coffea_iqn.particles.decays import DISPLACED, NEAR, SURE, TURNED, Turns, both_lost, charged_columns, decays_of
 from coffea_iqn.particles.matching import RECO_PHOTON, kinds_of, origins_of
 from coffea_iqn.processors import IQNFoldProcessor, ParticlesProcessor
 from coffea_iqn.processors.fold import match_tables
@@ -145,6 +147,66 @@ def test_two_tracks_of_one_decay_know_of_each_other(mass, pair, columns):
     assert not both_lost(charged, mate, np.array([True, False, True, True])).any()
 
 
+def test_a_neutral_hadron_beside_a_track_measured_too_low_is_found_in_its_cell():
+    incoming = one_jet((500.0, 0.04, 0.5, 211), (3.0, 0.3, 0.4, 22))
+    (cell,) = np.flatnonzero(incoming.hits.calorimeter == TOWER)
+    eta, phi = incoming.hits.centre[cell]
+    values = np.array([[250.0, 0.04, 0.5, 0.0], [240.0, eta, phi, 0.0]])  # a track, and what it leaves over
+    origins = origins_of(incoming, Constituents(values, np.array([211, 130]), np.array([2])))
+    assert origins.left[cell] == 1
+    assert len(origins.entered) == 0
+
+
+def test_two_displaced_tracks_of_one_decay_come_from_one_place():
+    incoming = one_jet(*decay(0.497611, 8.0, (0.13957, 211), (0.13957, -211)), (5.0, 0.1, 0.1, 211))
+    (columns, mate), pt = charged_columns(incoming), incoming.particles.values[:, 0]
+    assert list(mate) == [1, 0, -1]
+    status, turn = np.full(3, DISPLACED), np.array([0.05, 0.0, 0.0])
+    turns = Turns.of(incoming, columns, np.array([1, 2]), mate, status, turn)
+    assert np.allclose(
+        turns.of_targets(np.zeros(2)), [turn[0] * pt[0] / pt[1], 1.0]
+    )  # what the other asks for, or none
+    drawn = np.array([0.02, 0.3])
+    assert np.allclose(turns.of_targets(turns.targets(drawn)), drawn)
+    assert np.allclose(turns.of_targets(turns.least), TURNED)
+
+
+def test_displaced_tracks_of_one_decay_are_drawn_from_one_place(ww):
+    jets = flatten_jets(ww.GenJet)
+    gen = constituents_of(ww, jets, Names())
+    incoming = Incoming.of(gen, jets.values)
+    one = np.ones(len(ww), dtype=np.int64)
+    model, keys = bundle.load(MODEL).particles, event_keys(1, "x", one, one, np.arange(len(ww)))
+    made = model.draw(gen, jets, keys, raw_pt_min=10.0)
+    turn = np.zeros(len(gen.code))
+    has = made.row >= 0
+    rows, phi = made.row[has], made.particles.values[has, 2]
+    turn[rows] = np.abs(wrap_phi(phi - gen.values[rows, 2]))
+    columns, mate = charged_columns(incoming)
+    pairs = np.flatnonzero((mate > np.arange(len(mate))) & (turn > 0.0) & (turn[mate] > 0.0))
+    pairs = pairs[columns[pairs, NEAR].max(axis=1) > SURE]
+    assert len(pairs) > 50
+    apart = np.log(turn[pairs] * gen.values[pairs, 0] / (turn[mate[pairs]] * gen.values[mate[pairs], 0]))
+    assert np.quantile(np.abs(apart), 0.8) < 0.2  # where they are drawn one by one, 2
+
+
+def test_tracks_of_a_cell_share_what_it_measures():
+    incoming = one_jet((400.0, 0.04, 0.5, 211), (300.0, 0.05, 0.5, 211), (200.0, 0.06, 0.5, 321), (9.0, 0.04, 0.5, 13))
+    has_track, none = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
+    shared = Shared.of(incoming, has_track, none, none)
+    assert list(shared.tracks) == [3]  # and a muon that meets no cell
+    charged, _ = charged_columns(incoming)
+    tau = np.random.default_rng(1).random((4, 2)).astype(np.float32)
+    model = bundle.load(MODEL).particles
+    ratio, after = model._momenta(incoming, has_track, charged, shared, tau, compiled=True)
+    assert np.ptp(ratio) > 0.0
+    assert np.allclose(after.seen, after.together)  # the last has what is left
+    assert np.allclose(after.drawn, after.found)
+    some = np.array([0, 1])
+    left = Left.of(incoming, some, shared.with_all(incoming, np.array([0, 3]), np.array([0.9, 1.0])))
+    assert np.allclose(left.targets(left.of_targets(np.array([0.1, -0.2]))), [0.1, -0.2])
+
+
 def test_photons_of_one_neutral_decay_know_of_each_other():
     pions = decay(0.497611, 30.0, (0.134977, 111), (0.134977, 111), angle=1.3)
     photons = [
@@ -254,11 +316,17 @@ def test_emulated_jets_look_like_true_ones(events):
 
 def test_positions_around_a_jet_are_found_again():
     rng = np.random.default_rng(2)
-    jets = np.stack(
-        [rng.uniform(100, 300, 50), rng.uniform(-2, 2, 50), rng.uniform(-3.1, 3.1, 50), rng.uniform(5, 9, 50)], 1
-    )
+    axes = np.stack([rng.uniform(-2, 2, 50), rng.uniform(-3.1, 3.1, 50)], axis=1)
     targets = np.stack([rng.normal(1, 1, 50), rng.uniform(0, 0.5, 50), rng.uniform(-3.1, 3.1, 50)], axis=1)
-    assert np.allclose(relative_to(around(targets, jets), jets), targets)
+    assert np.allclose(relative_to(around(targets, axes), axes), targets)
+
+
+def test_the_axis_of_what_is_reconstructed_is_its_mean_by_pt():
+    jets = np.array([[100.0, 0.5, 3.1, 9.0], [90.0, -1.0, 0.0, 9.0]])
+    values = np.array([[30.0, 0.6, 3.1, 0.0], [10.0, 0.5, -3.1, 0.0], [50.0, 1.5, 3.1, 0.0]])  # the last is too far
+    axes = axes_of(values, np.array([0, 0, 0]), jets, 0.5)
+    across = 10.0 * (2.0 * np.pi - 6.2) / 40.0
+    assert np.allclose(axes, [[0.575, 3.1 + across], [-1.0, 0.0]])
 
 
 def test_names_of_nanoaod_and_of_gen_jets(ww, folded):
@@ -355,6 +423,8 @@ def test_a_bundle_of_particles_is_checked(tmp_path):
         bundle.load(tmp_path / "spoilt")
     with pytest.raises(ValueError, match=r"particles: expected laws of .*momentum"):
         assemble(content, weights_of(bundle.load(MODEL)))
+    with pytest.raises(ValueError, match="particles: expected those of schema version 9, to be learnt again by train"):
+        migrated({**content, "schema_version": 8})
 
 
 def test_what_cannot_be_followed_is_an_error(ww, capsys, tmp_path):

@@ -2,7 +2,7 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 8, and what versions 4 to 7 say in other words
+    schema_version   integer; this library reads version 9, and what versions 4 to 8 say in other words
     network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
     objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
                      null, or no such key, where there is none

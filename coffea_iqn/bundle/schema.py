@@ -26,7 +26,7 @@ from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_MISSING_
 from coffea_iqn.objects.kinds import KINDS as OBJECTS
 from coffea_iqn.ranges import check_choice, expect
 
-SCHEMA_VERSION, OLDEST_VERSION = 8, 4
+SCHEMA_VERSION, OLDEST_VERSION = 9, 4
 KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
 
@@ -238,14 +238,15 @@ def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of `model.json` in the words of version 8.
+    """The content of `model.json` in the words of version 9.
 
     Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
-    had an atom; in version 6 nothing had one at its greatest value; in version 7 isolation was drawn as it is.
+    had an atom; in version 6 nothing had one at its greatest value; in version 7 isolation was drawn as it is; in
+    version 8 tracks of a cell were drawn one by one.
 
     Raises
     ------
-    ValueError: for columns of version 6, which had no atoms: they are to be learnt again.
+    ValueError: for columns of version 6, which had no atoms, and particles of version 8: they are to be learnt again.
     """
 
     def renamed(value: Any) -> Any:
@@ -264,6 +265,8 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if content["schema_version"] == SCHEMA_VERSION:
         return content
+    particles = "particles: expected those of schema version 9, to be learnt again by train --particles, got older ones"
+    expect(content.get("particles") is None, particles)
     parts = ("network", "acceptance", "origin", "unmatched")
     variables = content["variables"]
     if isinstance(variables, dict):

@@ -1,10 +1,10 @@
 """The particles of reco jets, from those of gen jets, in the order in which a detector measures them.
 
 First which charged particles have a track, and which of these point elsewhere, for their particle began away from the
-beam; then the momentum of each track, the hardest of a cell first, for those in a cell share what the calorimeter makes
-of them; then what is left in each cell of the calorimeters beside its tracks: a photon, or a neutral hadron, somewhere
-in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T makes
-jets.
+beam; then the momentum of all tracks of a cell, for they share what the calorimeter makes of them, and that of each,
+the hardest first; then what is left in each cell of the calorimeters beside its tracks: a photon, or a neutral hadron,
+somewhere in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T
+makes jets.
 
 Flat arrays in and out; randomness enters as levels alone. The problem is that of M. Touranakou et al., Mach. Learn.:
 Sci. Technol. 3 (2022) 035003.
@@ -20,42 +20,46 @@ import numpy as np
 
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import MASS, PHI, PT, SCALES, wrap_phi
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, sines_and_cosines
 from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
-from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, PION, TOWER
-from coffea_iqn.particles.columns import (
-    DISPLACED,
-    LOST,
+from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, NO_CELL, PION, TOWER
+from coffea_iqn.particles.cells import (
     N_CELL,
-    N_CHARGED,
-    N_DECAY,
-    N_JET,
-    N_TAG,
-    N_TRACK,
-    Incoming,
+    N_MOMENTUM,
+    N_SHARE,
+    Left,
     Shared,
-    both_lost,
     cell_columns,
-    charged_columns,
-    decays_of,
-    jet_columns,
     least_left,
     left_of,
     left_targets,
+    momentum_columns,
     most_left,
     rounds,
-    tag_columns,
-    track_columns,
+    share_columns,
+)
+from coffea_iqn.particles.columns import N_JET, N_TAG, Incoming, jet_columns, tag_columns
+from coffea_iqn.particles.decays import (
+    DISPLACED,
+    LOST,
+    N_CHARGED,
+    N_DECAY,
+    N_TURN,
+    Turns,
+    both_lost,
+    charged_columns,
+    decays_of,
+    is_second,
     with_mates,
 )
 
-TRACK, DIRECTION, DECAY, MOMENTUM = "track", "direction", "decay", "momentum"
+TRACK, DIRECTION, DECAY, MOMENTUM, SHARE = "track", "direction", "decay", "momentum", "share"
 CELLS = {CRYSTAL: "photon", TOWER: "neutral hadron"}
 SHIFTED = {CRYSTAL: "photon shifted", TOWER: "neutral hadron shifted"}
 TAG = "b-tag"
@@ -73,9 +77,10 @@ class Known(NamedTuple):
 
 LAWS = {
     TRACK: Known(N_CHARGED, 0, ("number",)),
-    DIRECTION: Known(N_CHARGED, 1, ("jets",)),
+    DIRECTION: Known(N_TURN, 1, ("jets",)),
     DECAY: Known(N_DECAY, 0, ("number",)),
-    MOMENTUM: Known(N_TRACK, 1, ("jets",)),
+    MOMENTUM: Known(N_MOMENTUM, 1, ("jets",)),
+    SHARE: Known(N_SHARE, 1, ("jets",)),
     **{name: Known(N_CELL, 1, ("number", "jets")) for name in CELLS.values()},
     **{name: Known(N_CELL, 2, ("number", "jets")) for name in SHIFTED.values()},
     **{name: Known(N_JET, 3, ("number", "jets")) for name in ENTERED},
@@ -129,12 +134,14 @@ class Particles:
 
     Attributes
     ----------
-    laws: by name: "track", whose number is `columns.LOST`, `FOUND` or `DISPLACED`; "direction", the turn in phi of what
-        is displaced, with the sign of the charge; "decay", whose number is 0 for what decays behind all that measures;
-        "momentum", the logarithm of a track's pt over its particle's; what is left in cells, "photon" and "neutral
-        hadron", its energy, as `columns.left_targets`, and "shifted" of both, whose number is 1 where that is
+    laws: by name: "track", whose number is `decays.LOST`, `FOUND` or `DISPLACED`; "direction", the turn in phi of what
+        is displaced, with the sign of the charge, as `decays.Turns`; "decay", whose number is 0 for what decays behind
+        all that measures; "momentum", the logarithm of the energy of all tracks of a cell over that of their particles,
+        and "share", that of each but the last, as `cells.Left`; what is left in cells, "photon" and "neutral
+        hadron", its energy, as `cells.left_targets`, and "shifted" of both, whose number is 1 where that is
         in another cell nearby, with the way there in widths of the cell; what enters, a
-        law of each kind, with log pt, ΔR to the jet's axis, and the angle around it; and, where it is known, "b-tag",
+        law of each kind, with log pt, ΔR to the axis of what is reconstructed, `axes_of`, and the angle around it; and,
+        where it is known, "b-tag",
         whose number is 1 for a jet with one.
     least: least energy [GeV] of what is left in a cell, and that in roots of the energy of the cell, by calorimeter.
     radius: of the jets.
@@ -202,7 +209,9 @@ class Particles:
         """As `draw`, all events at a time."""
         incoming, of_jets = Incoming.of(particles, jets.values), keys[jets.event]
         how = (of_jets, jets.place, replica, compiled)
-        parts = [*self._tracks(incoming, *how), self._entered(incoming, *how)]
+        parts = self._tracks(incoming, *how)
+        values, _, source, _ = (np.concatenate(column) for column in zip(*parts, strict=True))
+        parts.append(self._entered(incoming, axes_of(values, source, incoming.jets, self.radius), *how))
         values, code, source, row = (np.concatenate(column) for column in zip(*parts, strict=True))
         order = np.argsort(jets.event[source], kind="stable")
         made = _Part(values[order], code[order], source[order], row[order])
@@ -217,9 +226,13 @@ class Particles:
         jet = (np.cumsum(n_jets) - n_jets)[event[inside]] + of[inside]
         order = np.lexsort((-made.values[inside, PT], jet))
         inside, jet = inside[order], jet[order]
-        n = int(n_jets.sum())
-        particles = Constituents(made.values[inside], made.code[inside], np.bincount(jet, minlength=n))
-        values = SCALES[self.scale].apply(four_momenta(particles)).astype(np.float32)
+        found = Constituents(made.values[inside], inside, np.bincount(jet, minlength=int(n_jets.sum())))
+        values = SCALES[self.scale].apply(four_momenta(found)).astype(np.float32)
+        # the scale depends on eta, and may make the second jet the hardest
+        hardest_first = np.lexsort((-values[:, PT], np.repeat(np.arange(n_events), n_jets)))
+        values, found = values[hardest_first], found.rows(hardest_first)
+        inside = found.code
+        particles = found._replace(code=made.code[inside])
         owner = _owner(made.source[inside], made.values[inside, PT], particles.counts, len(jets.values))
         place = np.where(owner >= 0, jets.place.take(owner, mode="clip") if len(jets.place) else owner, -1)
         return JetTable(values, n_jets, place, owner), particles, made.row[inside]
@@ -242,12 +255,12 @@ class Particles:
         rows = np.flatnonzero(incoming.charge != 0)
         index = place[jet[rows]] * MOST + places(counts)[rows]
         tau = levels(keys[jet[rows]], index, replica=replica, stream=STREAM_CONSTITUENT)
-        status, last = np.full(len(codes), LOST), (mate[rows] >= 0) & (mate[rows] < rows)
-        for some in (~last, last):  # of two that may come from one the second knows of the first
+        status, second = np.full(len(codes), LOST), is_second(mate, rows)
+        for some in (~second, second):  # of two that may come from one the second knows of the first
             of_some = with_mates(charged, rows[some], mate, status)
             status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0], compiled=compiled)
-        has_track, momentum = status != LOST, np.zeros(len(codes), dtype=np.float32)
-        momentum[rows] = tau[:, 1]
+        has_track, of_each = status != LOST, np.zeros((len(codes), 3), dtype=np.float32)
+        of_each[rows] = tau[:, 1:]  # levels of the momentum, the turn and the share
         decays = decays_of(incoming)
         of_decay = jet[decays.first]
         index = place[of_decay] * MOST + places(counts)[decays.first]
@@ -255,28 +268,52 @@ class Particles:
         measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u, compiled=compiled), 1) > 0
         gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
         away = (status == DISPLACED) | (decays.of >= 0)
-        shared, ratio = Shared.of(incoming, has_track, gone, away), np.ones(len(codes))
-        for of_round in rounds(incoming, has_track):
-            columns = track_columns(incoming, of_round, charged, shared)
-            drawn = self.laws[MOMENTUM].draw(columns, momentum[of_round, None], compiled=compiled)
-            ratio[of_round] = exps(np.ascontiguousarray(drawn[:, 0]))
-            shared = shared.with_tracks(incoming, of_round, ratio[of_round])
-        is_turned, turn = status[rows] == DISPLACED, np.zeros(len(codes))
-        turned, level = rows[is_turned], np.ascontiguousarray(tau[is_turned, 2:3])
-        drawn = self.laws[DIRECTION].draw(charged[turned], level, compiled=compiled)
-        turn[turned] = drawn[:, 0] * incoming.charge[turned]
+        shared = Shared.of(incoming, has_track, gone, away)
+        ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, [0, 2]], compiled)
+        turn = np.zeros(len(codes))
+        for some in (~second, second):
+            turned = rows[some & (status[rows] == DISPLACED)]
+            turns = Turns.of(incoming, charged, turned, mate, status, turn)
+            level = np.ascontiguousarray(of_each[turned, 1:2])
+            drawn = self.laws[DIRECTION].draw(turns.columns, level, least=turns.least, compiled=compiled)
+            turn[turned] = turns.of_targets(drawn[:, 0])
         tracks = np.flatnonzero(has_track)
         momenta = values[tracks]
         momenta[:, MASS] = MASSES[incoming.species[tracks]]  # which detectors do not see, but Delphes' jets have
         momenta[:, PT] *= ratio[tracks]
-        momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks])
+        momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks] * incoming.charge[tracks])
         found = _Part(momenta, incoming.track_codes()[tracks], jet[tracks], tracks)
-        return [found, *self._left(incoming, has_track, gone, shared, keys, place, replica, compiled)]
+        return [found, *self._left(incoming, gone, shared, keys, place, replica, compiled)]
+
+    def _momenta(
+        self, incoming: Incoming, has_track: Bools, charged: Singles, shared: Shared, tau: Floats, compiled: bool
+    ) -> tuple[Doubles, Shared]:
+        """Momenta of tracks over those of their particles, (M,), and what shares cells after them.
+
+        Tau are the levels of all tracks in the cell, that of the hardest, and of each alone, (M, 2).
+        """
+        ratio, in_rounds = np.ones(len(has_track)), rounds(incoming, has_track)
+        if not in_rounds:
+            return ratio, shared
+        hardest = in_rounds[0].rows
+        columns = momentum_columns(incoming, hardest, charged, shared)
+        drawn = self.laws[MOMENTUM].draw(columns, np.ascontiguousarray(tau[hardest, :1]), compiled=compiled)
+        ratio[hardest] = exps(np.ascontiguousarray(drawn[:, 0]))
+        shared = shared.with_all(incoming, hardest, ratio[hardest])
+        for of_round in in_rounds:
+            among, alone = of_round.rows[~of_round.last], of_round.rows[of_round.last]
+            columns = share_columns(incoming, among, charged, shared)
+            drawn = self.laws[SHARE].draw(columns, np.ascontiguousarray(tau[among, 1:]), compiled=compiled)
+            ratio[among] = Left.of(incoming, among, shared).of_targets(drawn[:, 0])
+            alone = alone[incoming.hits.cell[alone] != NO_CELL]
+            left = Left.of(incoming, alone, shared)
+            ratio[alone] = left.tracks / left.energy
+            shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
+        return ratio, shared
 
     def _left(
         self,
         incoming: Incoming,
-        has_track: Bools,
         gone: Bools,
         shared: Shared,
         keys: Words,
@@ -286,7 +323,7 @@ class Particles:
     ) -> list[_Part]:
         """What is left in the cells beside tracks."""
         hits = incoming.hits
-        columns = cell_columns(incoming, has_track, gone, shared)
+        columns = cell_columns(incoming, gone, shared)
         index = place[hits.jet] * MOST + places(hits.counts)
         tau = levels(keys[hits.jet], index, replica=replica, stream=STREAM_CELL, n=5)
         parts = []
@@ -311,9 +348,11 @@ class Particles:
             parts.append(_Part(momenta, np.full(len(rows), CODES[1 + which]), hits.jet[rows], np.full(len(rows), -1)))
         return parts
 
-    def _entered(self, incoming: Incoming, keys: Words, place: Ints, replica: int, compiled: bool) -> _Part:
-        """What comes from none of a jet's particles."""
-        columns, jets = jet_columns(incoming), incoming.jets
+    def _entered(
+        self, incoming: Incoming, axes: Doubles, keys: Words, place: Ints, replica: int, compiled: bool
+    ) -> _Part:
+        """What comes from none of a jet's particles, around the axes of what does."""
+        columns = jet_columns(incoming)
         u = levels(keys, place * MOST, replica=replica, stream=STREAM_ENTERED)
         parts = []
         for k, name in enumerate(ENTERED):
@@ -326,7 +365,7 @@ class Particles:
             code = np.full(len(rows), CODES[k])
             if k == 0:
                 code = np.where(tau[:, 3] < 0.5, -code, code)
-            momenta = around(drawn, jets[rows])
+            momenta = around(drawn, axes[rows])
             momenta[:, MASS] = MASSES[PION] if k == 0 else 0.0
             parts.append(_Part(momenta, code, rows, np.full(len(rows), -1)))
         return _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
@@ -369,15 +408,31 @@ def _owner(source: Ints, pt: Doubles, counts: Ints, n_gen: int) -> Ints:
     return owner
 
 
-def around(targets: Floats, jets: Doubles) -> Doubles:
-    """Massless particles (K, 4) of their log pt, ΔR to the axes of jets (K, 4), and the angle around them, (K, 3)."""
+def axes_of(values: Doubles, source: Ints, jets: Doubles, radius: float) -> Doubles:
+    """Eta and phi of what is reconstructed of jets (N, 4), (N, 2): means by pt of what is within a radius of them.
+
+    Parameters
+    ----------
+    values, source: of what is reconstructed, (K, 4), and of which jet it is, (K,).
+    jets, radius: whose axis it is where nothing of them is near.
+    """
+    axes = jets[:, ETA : PHI + 1]
+    away = np.stack([values[:, ETA] - axes[source, 0], wrap_phi(values[:, PHI] - axes[source, 1])], axis=1)
+    pt = np.where((away * away).sum(axis=1) < radius * radius, values[:, PT], 0.0)
+    sums = [np.bincount(source, weights=weights, minlength=len(jets)) for weights in (pt, *(pt * away.T))]
+    total = np.where(sums[0] > 0.0, sums[0], 1.0)
+    return np.stack([axes[:, 0] + sums[1] / total, wrap_phi(axes[:, 1] + sums[2] / total)], axis=1)
+
+
+def around(targets: Floats, axes: Doubles) -> Doubles:
+    """Massless particles (K, 4) of their log pt, ΔR to axes (K, 2), and the angle around them, (K, 3)."""
     log_pt, distance, angle = np.ascontiguousarray(targets.T)
     sines, cosines = sines_and_cosines(angle)
-    eta, phi = jets[:, 1] + distance * cosines, wrap_phi(jets[:, 2] + distance * sines)
+    eta, phi = axes[:, 0] + distance * cosines, wrap_phi(axes[:, 1] + distance * sines)
     return np.stack([exps(log_pt), eta, phi, np.zeros(len(eta))], axis=1)
 
 
-def relative_to(values: Doubles, jets: Doubles) -> Doubles:
+def relative_to(values: Doubles, axes: Doubles) -> Doubles:
     """The inverse of `around`, (K, 3)."""
-    d_eta, d_phi = values[:, 1] - jets[:, 1], wrap_phi(values[:, 2] - jets[:, 2])
+    d_eta, d_phi = values[:, ETA] - axes[:, 0], wrap_phi(values[:, PHI] - axes[:, 1])
     return np.stack([np.log(values[:, 0]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta)], axis=1)

@@ -13,12 +13,12 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.particles.calorimeter import CRYSTAL, TOWER, Hits
-from coffea_iqn.particles.columns import DEVIATION, DISPLACED, FOUND, LOST, MOST, Incoming
+from coffea_iqn.particles.cells import DEVIATION, MOST
+from coffea_iqn.particles.columns import Incoming
+from coffea_iqn.particles.decays import DISPLACED, FOUND, LOST, SAME, TURNED
 
 SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
 ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
-SAME = 3e-4  # angles of a track and its particle differ by what files round
-TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
 RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
 TRACK, RECO_PHOTON, RECO_NEUTRAL = range(3)
 """Kinds of reconstructed particles."""
@@ -64,8 +64,11 @@ def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     _trace(
         particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, kind, status, track, used
     )
+    every, tracks = incoming.in_cells(np.arange(len(status))), np.flatnonzero(status != LOST)
     expected = incoming.in_cells(np.flatnonzero((track_code == 0) | (status == LOST)))
-    limit = expected + MOST * np.sqrt(incoming.in_cells(np.arange(len(status))) + DEVIATION)
+    ratio = reco.values[track[tracks], PT] / particles.values[tracks, PT]
+    excess = every - incoming.in_cells(tracks, hits.energy[tracks] * ratio)
+    limit = np.maximum(expected, excess) + MOST * np.sqrt(every + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
     of_cells = (reco.values, energy, reco.counts, kind, left, used)
     _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no names

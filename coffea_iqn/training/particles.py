@@ -9,20 +9,18 @@ import numpy as np
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.particles import (
     CELLS,
+    DIRECTION,
     ENTERED,
     LAWS,
     MOMENTUM,
+    SHARE,
     TRACK,
     Particles,
 )
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.particles.columns import (
-    least_left,
-    left_of,
-    left_targets,
-)
+from coffea_iqn.particles.cells import least_left, left_of, left_targets
 from coffea_iqn.training.batches import Course
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
@@ -31,9 +29,9 @@ from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # so few ys of a law say nothing of what they are like
 ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
-SIZES = {TRACK: (32, 32), MOMENTUM: (40, 40), CELLS[0]: (32, 32), CELLS[1]: (32, 32)}
+SIZES = dict.fromkeys((TRACK, DIRECTION, SHARE), (32, 32)) | dict.fromkeys((MOMENTUM, *CELLS.values()), (40, 40))
 SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
-HARDLY = 1e-2  # so few of what is left in cells are below its least: cells that are not where they seem
+HARDLY = 5e-4  # so few of what is left in cells are below its least, which is lower in some directions than in others
 BATCH = 2  # batches of so many times what a recipe says: particles are many
 
 
@@ -78,6 +76,8 @@ def with_particles(
             if name == cell:
                 prepared, least[which] = _with_least(of_law)
                 bounds[0, 0] = min(bounds[0, 0], prepared.least.min())
+        if name == DIRECTION:
+            bounds[0, 0] = of_law.least.min()
         if name in ENTERED:
             bounds[0, 1] = 0.0
             bounds[:, 2] = -np.pi, np.pi

@@ -133,7 +133,7 @@ class Densities:
         """Pairs in a row, and of each the gen jet, (N, 4), and its context, (N, 68), as in a fold of all gen jets."""
         pairs = JaggedPairs.of(gen, other, other_is=other_is)
         whole = collection_of(gen, events)
-        known, _ = self._known(whole, events, flatten_jets(whole))
+        known, _ = self.known(whole, events, flatten_jets(whole))
         rows = pairs.rows(known.jets)
         context = known.context()
         if len(rows):
@@ -143,8 +143,18 @@ class Densities:
         takes_context = bool(self.emulator.variables.context)
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
 
-    def _known(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> tuple[GenEvents, Bools]:
-        """The gen jets that are fit to be folded, with what is known of them, and which these are."""
+    def known(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> tuple[GenEvents, Bools]:
+        """The gen jets that are fit to be folded, with what is known of them, and which these are.
+
+        Parameters
+        ----------
+        gen, events: jagged gen jets, and what they belong to.
+        jets: the gen jets from `flatten_jets`.
+
+        Raises
+        ------
+        ValueError: for jets that are not fit, unless they are to be dropped.
+        """
         valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
         # N-subjettiness made of particles takes longer than all else: where no network takes it, it is left out
         wanted = self.others or "substructure" in self.emulator.variables.context

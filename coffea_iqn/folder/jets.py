@@ -266,7 +266,7 @@ class IQNFolder(Densities):
         expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
         check_level(gen, events, "gen")
         warn_of_a_part(gen, events, len(jets.values), "gen jets")
-        known, valid = self._known(gen, events, jets)
+        known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 

@@ -12,7 +12,7 @@ import awkward as ak
 import hist
 import numpy as np
 
-from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.folder.folding import BLOCK
@@ -130,7 +130,7 @@ def response_sums(
     cells = Cells(emulator.on("cpu"), edges[0], beside, edges[-1] if beside else np.empty(0), threshold, points)
     jets = flatten_jets(gen)
     folded = folder.fold_table(gen, events, jets=jets)  # looks at the jets, and draws those that match none
-    known = gen_events(gen, events, jets, jets.valid(), folder.names, radius=folder.card["jets"]["radius"])
+    known, _ = folder.known(gen, events, jets)
     extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
     n_reco = int(np.prod(extents[len(gen_axes) :]))
     entries: list[Entries] = []

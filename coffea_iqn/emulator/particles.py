@@ -23,7 +23,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import four_momenta
-from coffea_iqn.jets.table import JetTable, places
+from coffea_iqn.jets.table import JetTable, hardest_first, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, sines_and_cosines
@@ -224,13 +224,14 @@ class Particles:
         of, n_jets = anti_kt(made.values, np.bincount(event, minlength=n_events), self.radius, raw_pt_min)
         inside = np.flatnonzero(of >= 0)
         jet = (np.cumsum(n_jets) - n_jets)[event[inside]] + of[inside]
-        order = np.lexsort((-made.values[inside, PT], jet))
-        inside, jet = inside[order], jet[order]
-        found = Constituents(made.values[inside], inside, np.bincount(jet, minlength=int(n_jets.sum())))
+        counts = np.bincount(jet, minlength=int(n_jets.sum()))
+        inside = inside[hardest_first(made.values[inside], jet, inside, counts)]
+        found = Constituents(made.values[inside], inside, counts)
         values = SCALES[self.scale].apply(four_momenta(found)).astype(np.float32)
         # the scale depends on eta, and may make the second jet the hardest
-        hardest_first = np.lexsort((-values[:, PT], np.repeat(np.arange(n_events), n_jets)))
-        values, found = values[hardest_first], found.rows(hardest_first)
+        event, place = np.repeat(np.arange(n_events), n_jets), np.arange(len(values))
+        order = hardest_first(values, event, place, n_jets)
+        values, found = values[order], found.rows(order)
         inside = found.code
         particles = found._replace(code=made.code[inside])
         owner = _owner(made.source[inside], made.values[inside, PT], particles.counts, len(jets.values))

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from coffea_iqn.jets.features import VARIABLES
-from coffea_iqn.numerics.arrays import Bools, Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 
 NOMINAL = "nominal"  # the systematic of jets that no variation changed
@@ -83,7 +83,7 @@ class Drawn(NamedTuple):
     def table(self, n_events: int, columns: tuple[str, ...] = VARIABLES) -> JetTable:
         """The same by events, in each by pt, the greatest first, then by place."""
         counts = np.bincount(self.event, minlength=n_events)
-        order = _hardest_first(self.values, self.event, self.place, counts)
+        order = hardest_first(self.values, self.event, self.place, counts)
         return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order], columns)
 
 
@@ -112,31 +112,31 @@ def interleaved(tables: Sequence[JetTable]) -> JetTable:
 
 
 @kernel
-def _hardest_first(jets: Singles, event: Ints, place: Ints, counts: Ints) -> Ints:
-    """The rows of jets in the order of events, in each by pt, the greatest first, then by place: (N,).
+def hardest_first(values: Floats, group: Ints, place: Ints, counts: Ints) -> Ints:
+    """The rows of jets, or particles, in the order of their groups, in each by pt, the greatest first, then by place.
 
     Parameters
     ----------
-    jets: (N, 4), the first column pt.
-    event: of each jet, (N,), in any order.
-    place: of its gen jet, (N,).
-    counts: how many jets each event has, (events,).
+    values: (N, n), the first column pt.
+    group: of each, such as its event, (N,), in any order.
+    place: of each, (N,).
+    counts: how many each group has, (groups,).
     """
-    rows = np.empty(len(jets), dtype=np.int64)
+    rows = np.empty(len(values), dtype=np.int64)
     first = np.cumsum(counts) - counts
     n_there = np.zeros(len(counts), dtype=np.int64)
-    for jet in range(len(jets)):
-        start = first[event[jet]]
-        at = start + n_there[event[jet]]
-        n_there[event[jet]] += 1
-        while at > start and _before(jets, place, jet, rows[at - 1]):
+    for row in range(len(values)):
+        start = first[group[row]]
+        at = start + n_there[group[row]]
+        n_there[group[row]] += 1
+        while at > start and _before(values, place, row, rows[at - 1]):
             rows[at] = rows[at - 1]
             at -= 1
-        rows[at] = jet
+        rows[at] = row
     return rows
 
 
 @part
-def _before(jets: Singles, place: Ints, one: int, other: int) -> bool:
-    pt, other_pt = jets[one, 0], jets[other, 0]
+def _before(values: Floats, place: Ints, one: int, other: int) -> bool:
+    pt, other_pt = values[one, 0], values[other, 0]
     return bool(pt > other_pt or (pt == other_pt and place[one] < place[other]))

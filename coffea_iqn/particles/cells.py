@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.table import hardest_first, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, log, logs
@@ -87,18 +87,20 @@ class Round(NamedTuple):
 def rounds(incoming: Incoming, has_track: Bools) -> list[Round]:
     """Particles with a track in rounds: in each cell the hardest first, one a round; what meets no cell is alone."""
     rows = np.flatnonzero(has_track)
-    cell, pt = incoming.hits.cell[rows], incoming.particles.values[rows, PT]
-    order = np.lexsort((rows, -pt, cell))
-    rows, cell = rows[order], cell[order]
-    new = np.flatnonzero(np.concatenate([[True], cell[1:] != cell[:-1]])) if len(rows) else np.zeros(0, dtype=np.int64)
-    of_cell = np.diff(np.append(new, len(rows)))
-    alone, place = cell == NO_CELL, np.arange(len(rows)) - np.repeat(new, of_cell)
-    place, last = np.where(alone, 0, place), alone | (place == np.repeat(of_cell, of_cell) - 1)
+    cell = incoming.hits.cell[rows]
+    meets, alone = rows[cell != NO_CELL], rows[cell == NO_CELL]
+    cell = cell[cell != NO_CELL]
+    counts = np.bincount(cell, minlength=len(incoming.hits.jet))
+    meets = meets[hardest_first(incoming.particles.values[meets], cell, meets, counts)]
+    place, of_cell = places(counts), np.repeat(counts, counts)
     made = []
-    for k in range(int(place.max(initial=-1)) + 1):
+    for k in range(int(counts.max(initial=min(len(alone), 1)))):
         some = np.flatnonzero(place == k)
-        some = some[np.argsort(rows[some])]
-        made.append(Round(rows[some], last[some]))
+        of_round, last = meets[some], of_cell[some] == k + 1
+        if k == 0:
+            of_round, last = np.concatenate([of_round, alone]), np.concatenate([last, np.ones(len(alone), dtype=bool)])
+        order = np.argsort(of_round)
+        made.append(Round(of_round[order], last[order]))
     return made
 
 

@@ -62,16 +62,29 @@ def charge_of(code: npt.NDArray[Any]) -> Ints:
     >>> charge_of(np.array([211, -321, 2212, 3112, -3112, 11, 1000020040, 111, 130, 2112, 3122, 22, 12])).tolist()
     [1, -1, 1, -1, 1, -1, 2, 0, 0, 0, 0, 0, 0]
     """
-    sign, code = np.sign(code).astype(np.int64), np.abs(code).astype(np.int64)
-    first, second, third = ((code // place) % 10 for place in (1000, 100, 10))
-    up = [2 - 3 * (quark % 2) for quark in (first, second, third)]  # charges in thirds: 2 of u, c, t, −1 of d, s, b
-    charge = np.where(first == 0, np.abs(up[1] - up[2]), up[0] + up[1] + up[2]) // 3
-    charge[(code <= 100) | (second == 0) | (third == 0)] = 0
-    charge[np.isin(code, CHARGED_LEPTONS)] = -1
-    charge[np.isin(code, (W, CHARGED_HIGGS))] = 1
-    nuclei = code > NUCLEI
-    charge[nuclei] = code[nuclei] // 10_000 % 1000
-    return np.asarray(sign * charge)
+    out = np.zeros(len(code), dtype=np.int64)
+    _charges(np.ascontiguousarray(code, dtype=np.int64), out)
+    return out
+
+
+@kernel
+def _charges(code: Ints, out: Ints) -> None:
+    for i in range(len(code)):
+        size = abs(code[i])
+        first, second, third = (size // 1000) % 10, (size // 100) % 10, (size // 10) % 10
+        if size > NUCLEI:
+            charge = size // 10_000 % 1000
+        elif size in CHARGED_LEPTONS:
+            charge = -1
+        elif size in (W, CHARGED_HIGGS):
+            charge = 1
+        elif size <= 100 or second == 0 or third == 0:
+            charge = 0
+        elif first == 0:  # a meson
+            charge = abs(second % 2 - third % 2)
+        else:  # of each quark 2/3, of d, s and b, whose codes are odd, 1 less
+            charge = 2 - first % 2 - second % 2 - third % 2
+        out[i] = charge if code[i] > 0 else -charge
 
 
 def composition(constituents: Constituents) -> Doubles:

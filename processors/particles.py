@@ -217,8 +217,7 @@ def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
 def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[dict[str, LawSample], Shared]:
     """The momenta of tracks, those of a cell together and each; and what shares their cells after them."""
     incoming, has_track, cell = pair.incoming, pair.has_track, pair.incoming.hits.cell
-    ratio = np.ones(len(has_track))
-    ratio[has_track] = pair.reco.values[pair.origins.track[has_track], PT] / incoming.particles.values[has_track, PT]
+    ratio = pair.origins.ratio
     shared, tracks = Shared.of(incoming, has_track, gone, away), np.flatnonzero(has_track)
     seen = incoming.in_cells(tracks, incoming.hits.energy[tracks] * ratio[tracks])
     in_rounds = rounds(incoming, has_track)

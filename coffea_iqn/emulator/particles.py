@@ -209,12 +209,11 @@ class Particles:
         """As `draw`, all events at a time."""
         incoming, of_jets = Incoming.of(particles, jets.values), keys[jets.event]
         how = (of_jets, jets.place, replica, compiled)
-        parts = self._tracks(incoming, *how)
-        values, _, source, _ = (np.concatenate(column) for column in zip(*parts, strict=True))
-        parts.append(self._entered(incoming, axes_of(values, source, incoming.jets, self.radius), *how))
-        values, code, source, row = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.argsort(jets.event[source], kind="stable")
-        made = _Part(values[order], code[order], source[order], row[order])
+        own = _Part.joined(self._tracks(incoming, *how))
+        axes = axes_of(own.values, own.source, incoming.jets, self.radius)
+        every = _Part.joined([own, self._entered(incoming, axes, *how)])
+        order = np.argsort(jets.event[every.source], kind="stable")
+        made = _Part(every.values[order], every.code[order], every.source[order], every.row[order])
         reco, particles_of, row = self._jets(made, jets, raw_pt_min)
         return Reconstructed(reco, self._tags(reco, keys, parton, replica, compiled), particles_of, row)
 
@@ -369,7 +368,7 @@ class Particles:
             momenta = around(drawn, axes[rows])
             momenta[:, MASS] = MASSES[PION] if k == 0 else 0.0
             parts.append(_Part(momenta, code, rows, np.full(len(rows), -1)))
-        return _Part(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        return _Part.joined(parts)
 
 
 class _Part(NamedTuple):
@@ -379,6 +378,11 @@ class _Part(NamedTuple):
     code: Ints
     source: Ints
     row: Ints
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Part]) -> _Part:
+        """Several, one after the other."""
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @kernel

@@ -241,9 +241,7 @@ def _find_decays(
         for a in range(n):
             for b in range(a):
                 near = _nearness(momenta[a], momenta[b], energy[rows[a]] + energy[rows[b]], NEUTRAL_PION, PION_WIDTH)
-                for one, other in ((a, b), (b, a)):
-                    if near > max(best[one], CANDIDATE):
-                        best[one], mate[one] = near, other
+                _nearest_of_both(a, b, near, best, mate)
         for a in range(n):
             b = mate[a]
             if b > a and mate[b] == a:
@@ -268,9 +266,7 @@ def _find_decays(
             for b in range(min(a, n_pions)):
                 wanted, width = (LAMBDA, V0_WIDTH) if a >= n_pions else (K_SHORT, K_WIDTH)
                 near = _nearness(pions[a], pions[b], energies[a] + energies[b], wanted, width)
-                for one, other in ((a, b), (b, a)):
-                    if near > max(best[one], CANDIDATE):
-                        best[one], mate[one] = near, other
+                _nearest_of_both(a, b, near, best, mate)
         for a in range(n_pions):
             b = mate[a]
             if b > a and mate[b] == a:
@@ -287,6 +283,14 @@ def _find_decays(
                 n_decays += 1
         start = stop
     return n_decays
+
+
+@part
+def _nearest_of_both(a: int, b: int, near: float, best: Doubles, mate: Ints) -> None:
+    """Each of two is the mate of the other, where none is nearer yet."""
+    for one, other in ((a, b), (b, a)):
+        if near > max(best[one], CANDIDATE):
+            best[one], mate[one] = near, other
 
 
 @part

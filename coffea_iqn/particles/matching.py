@@ -31,6 +31,7 @@ class Origins(NamedTuple):
     ----------
     status: of each gen particle, `LOST` of neutral ones, (M,).
     track: of each, the row of its track, or −1, (M,).
+    ratio: of each, the pt of its track over its own, 1 without one, (M,).
     left: of each cell the row of what is left in it, or −1, (C,).
     shifted: whether that is in another cell nearby, for what it is from began away from the beam, (C,).
     entered: rows of what comes from none of the jet's particles, (K,).
@@ -38,6 +39,7 @@ class Origins(NamedTuple):
 
     status: Ints
     track: Ints
+    ratio: Doubles
     left: Ints
     shifted: Bools
     entered: Ints
@@ -66,15 +68,16 @@ def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     )
     every, tracks = incoming.in_cells(np.arange(len(status))), np.flatnonzero(status != LOST)
     expected = incoming.in_cells(np.flatnonzero((track_code == 0) | (status == LOST)))
-    ratio = reco.values[track[tracks], PT] / particles.values[tracks, PT]
-    excess = every - incoming.in_cells(tracks, hits.energy[tracks] * ratio)
+    ratio = np.ones(len(status))
+    ratio[tracks] = reco.values[track[tracks], PT] / particles.values[tracks, PT]
+    excess = every - incoming.in_cells(tracks, hits.energy[tracks] * ratio[tracks])
     limit = np.maximum(expected, excess) + MOST * np.sqrt(every + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
     of_cells = (reco.values, energy, reco.counts, kind, left, used)
     _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no names
     in_own = left >= 0
     _leave(hits, expected, limit, True, *of_cells)
-    return Origins(status, track, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))
+    return Origins(status, track, ratio, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))
 
 
 @kernel

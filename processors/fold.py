@@ -184,7 +184,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         made: FoldedParticles | None = None
         if self.particles:
             made = fold_particles(self.folder, events[self.gen], events, gen_table)
-            folded = made.folded
+            folded = made.with_shapes()
         else:
             folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
         levels = {"gen": [folded.gen], "reco": folded.reco}

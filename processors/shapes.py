@@ -68,16 +68,17 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         levels = [(truth, true)]
         for folder in self.folders:
             started = time.thread_time()  # of the second: by then all is read and compiled
-            folded, of_gen, (made,), _ = fold_particles(folder, events[self.gen], events, jets)
+            folded = fold_particles(folder, events[self.gen], events, jets)
+            (made,) = folded.reco
             levels.append((made.jets, made.particles))
             seconds = time.thread_time() - started
-        card, gen = folder.card["jets"], folded.gen
+        card, gen = folder.card["jets"], folded.folded.gen
         match = np.full((len(levels), len(gen.values)), -1)
         for found, (reco, _) in zip(match, levels, strict=True):
             row, of_reco = match_tables(gen, reco, card["cone"])
             found[row] = of_reco
         rows = np.flatnonzero((match >= 0).all(axis=0) & (gen.values[:, PT] >= self.pt_min))
-        levels.insert(0, (gen, of_gen))
+        levels.insert(0, (gen, folded.gen))
         of_chunk = [
             shapes(particles.rows(some).massless, card["radius"])
             for (_, particles), some in zip(levels, (rows, *match[:, rows]), strict=True)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import awkward as ak
 import numpy as np
@@ -11,13 +13,13 @@ import numpy as np
 from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
-from coffea_iqn.folder.jagged import Folded, vectors
+from coffea_iqn.folder.jagged import Folded, jagged, vectors, when_asked
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.jets.table import JetTable, places
-from coffea_iqn.numerics.arrays import Doubles, Ints
+from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
 from coffea_iqn.ranges import expect
 
 PREFIX = "IQN"
@@ -62,7 +64,7 @@ class ConstituentFolder:
     def fold_table(self, events: ak.Array) -> tuple[Folded, list[Reconstructed]]:
         """As calling the folder, but flat: `fold_particles`."""
         made = fold_particles(self.folder, events[self.gen], events, flatten_jets(events[self.gen]))
-        return made.folded, made.reco
+        return made.with_shapes(), made.reco
 
     def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
         """Fold events.
@@ -77,7 +79,8 @@ class ConstituentFolder:
         -------
         the events, with IQNJet as `IQNFolder` gives it, sorted by pt, with the `COLUMNS`, genJetIdx and matched_gen;
         and IQNPFCands, with pt, eta, phi, mass, charge, pdgId and jetIdx, the place of the jet that each is in: those
-        of the first jet first, the hardest first, before the detector's scale of jets.
+        of the first jet first, the hardest first, before the detector's scale of jets. N-subjettiness, soft-drop
+        mass, pTD and width are awkward's virtual arrays: they are made, together, when one of them is looked at.
 
         Raises
         ------
@@ -85,29 +88,46 @@ class ConstituentFolder:
         """
         n = self.folder.replicas
         expect(n == 1, f"replicas: expected 1 where jets and particles are collections of events, got {n}")
-        jets = flatten_jets(events[self.gen])
-        folded, _, (made,), _ = fold_particles(self.folder, events[self.gen], events, jets)
+        gen = events[self.gen]
+        jets = flatten_jets(gen)
+        of_particles = fold_particles(self.folder, gen, events, jets)
+        (made,) = of_particles.reco
+        more = when_asked([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
         prefix = "" if as_nano else PREFIX
-        events = ak.with_field(events, self.folder.jagged(folded, events[self.gen], jets), f"{prefix}{JET}")
+        events = ak.with_field(events, jagged(of_particles.folded, gen, jets, more=more), f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
         return ak.with_field(events, flat, f"{prefix}{PARTICLES}")
 
 
-class FoldedParticles(NamedTuple):
+@dataclass(frozen=True)
+class FoldedParticles:
     """What a fold of particles gives.
 
     Attributes
     ----------
-    folded: as of jets; the reco jets have the `COLUMNS`.
+    folded: as of jets; the reco jets have those of the `COLUMNS` that are not `SHAPES`.
     gen: particles of the gen jets that were folded.
     reco: of each replica the reco jets with their particles.
-    shapes: of each replica `shapes.shapes` of the reco jets, of massless particles, without C2 and D2, (N, 20).
+    radius: of the jets.
     """
 
     folded: Folded
     gen: Constituents
     reco: list[Reconstructed]
-    shapes: list[Doubles]
+    radius: float
+
+    @cached_property
+    def shapes(self) -> list[Doubles]:
+        """Of each replica `shapes.shapes` of the reco jets, of massless particles, without C2 and D2, (N, 20)."""
+        return [shapes(one.particles.massless, self.radius, triplets=False) for one in self.reco]
+
+    def with_shapes(self) -> Folded:
+        """What was folded, with all of the `COLUMNS` of the reco jets."""
+        tables = [
+            table._replace(values=np.concatenate([table.values, columns_of(of)], axis=1), columns=COLUMNS)
+            for table, of in zip(self.folded.reco, self.shapes, strict=True)
+        ]
+        return self.folded._replace(reco=tables)
 
 
 def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: JetTable) -> FoldedParticles:
@@ -137,10 +157,8 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
         model.draw(particles, known.jets, given.keys, parton, replica, raw_pt_min=raw_pt_min)
         for replica in range(folder.replicas)
     ]
-    of_reco = [shapes(one.particles.massless, model.radius, triplets=False) for one in made]
-    reco = [with_shapes(*both) for both in zip(made, of_reco, strict=True)]
-    folded = given.folded(reco, folder.distances(gen, known.context()))
-    return FoldedParticles(folded, particles, made, of_reco)
+    folded = given.folded([with_columns(one) for one in made], folder.distances(gen, known.context()))
+    return FoldedParticles(folded, particles, made, model.radius)
 
 
 def check_particles(folder: IQNFolder) -> None:
@@ -153,12 +171,17 @@ def check_particles(folder: IQNFolder) -> None:
         expect(got == wanted, f"{name}: expected {wanted or 'none'} for particles, got {got}")
 
 
-def with_shapes(made: Reconstructed, of: Doubles) -> JetTable:
-    """The reco jets, of these `FoldedParticles.shapes`, with the `COLUMNS`; a b-tag that is not known is 0."""
+def with_columns(made: Reconstructed) -> JetTable:
+    """The reco jets, with those of the `COLUMNS` that are not `SHAPES`; a b-tag that is not known is 0."""
     jets = made.jets
-    tag = np.zeros(len(of)) if made.tag is None else made.tag
-    columns = [*jets.values.T, tag, *composition(made.particles).T, *(of[:, NAMES.index(name)] for name in SHAPES)]
-    return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS)
+    tag = np.zeros(len(jets.values)) if made.tag is None else made.tag
+    columns = [*jets.values.T, tag, *composition(made.particles).T]
+    return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS[: len(columns)])
+
+
+def columns_of(of: Doubles) -> Singles:
+    """Those of `shapes.shapes`, (N, 20), that reco jets have, (N, 6)."""
+    return of[:, [NAMES.index(name) for name in SHAPES]].astype(np.float32)
 
 
 def candidates(made: Reconstructed) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -14,7 +15,7 @@ from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.events.identity import least_keys
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable, interleaved
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import SIDES, Asked
@@ -111,13 +112,31 @@ def _named(name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> tu
     return name, behavior
 
 
+def when_asked(names: Sequence[str], n: int, make: Callable[[], Singles]) -> dict[str, ak.contents.Content]:
+    """Fields of n jets that are made, together, when the first of them is looked at: what make gives, (n, names)."""
+    make = cache(make)
+    of_field = [ak.forms.NumpyForm("float32", form_key=name) for name in names]
+    buffers = {f"{name}-data": lambda k=k: np.ascontiguousarray(make()[:, k]) for k, name in enumerate(names)}
+    record = ak.from_buffers(ak.forms.RecordForm(of_field, [*names]), n, buffers, highlevel=False)
+    return {name: record.content(name) for name in names}
+
+
 def _of(row: Ints, content: ak.Array) -> Any:
     """Those of some rows, as an index: nothing is copied; None for −1."""
     return ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), content.layout)
 
 
-def jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Asked] = ()) -> ak.Array:
-    """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets."""
+def jagged(
+    folded: Folded,
+    gen: ak.Array,
+    jets: JetTable,
+    of_jets: Iterable[Asked] = (),
+    more: Mapping[str, ak.contents.Content] = MappingProxyType({}),
+) -> ak.Array:
+    """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets.
+
+    More are further fields of the reco jets, flat.
+    """
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None
@@ -143,7 +162,7 @@ def jagged(folded: Folded, gen: ak.Array, jets: JetTable, of_jets: Iterable[Aske
         sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
         as_coffea = {"__record__": "JetSystematic"}  # of CorrectedJetsFactory
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
-    made = ak.unflatten(ak.Array(record(reco.values, varied), behavior=behavior), reco.counts)
+    made = ak.unflatten(ak.Array(record(reco.values, {**varied, **more}), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 

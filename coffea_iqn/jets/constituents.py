@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.jets.pseudojets import MOST_ETA, closest, find_nearest, merge, start
+from coffea_iqn.jets.pseudojets import KT, MOST_ETA, N_ROWS, PHI, Y, closest, find_neighbours, kinematics, merge, start
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
@@ -112,41 +112,60 @@ def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubl
     """
     out = np.zeros((len(pt), N_TAU))
     values = np.ascontiguousarray(constituents.values, dtype=np.float64)
-    _subjettiness(values, constituents.counts, np.asarray(pt, dtype=np.float64), float(radius), out)
-    return np.asarray(np.rint(out * PARTS_OF_TAU) / PARTS_OF_TAU)
+    _subjettiness(values, kinematics(values), constituents.counts, np.asarray(pt, dtype=np.float64), float(radius), out)
+    return out
 
 
 @kernel
-def _subjettiness(values: Doubles, counts: Ints, pt: Doubles, radius: float, out: Doubles) -> None:
+def _subjettiness(values: Doubles, of: Doubles, counts: Ints, pt: Doubles, radius: float, out: Doubles) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, place = np.empty((most, 4)), np.empty((most, 3))  # of pseudojets
-    near, nearest = np.empty(most), np.empty(most, dtype=np.int64)
-    axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
-    # of particles pt, eta, phi, and the nearest axis: its distance, squared, in eta and in phi; and which it is
+    state, nearest = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
     columns, which = np.empty((6, most)), np.empty(most, dtype=np.int64)
     first = 0
     for jet in range(len(counts)):
         n = counts[jet]
-        for i in range(n):
-            start(values[first + i], momenta[i], place[i])
-            for k in range(3):
-                columns[k, i] = values[first + i, k]
+        start(first, n, of, KT, state)
+        find_neighbours(n, np.inf, state, nearest)
+        find_tau(values[first : first + n], pt[jet] * radius, state, nearest, columns, which, out[jet])
         first += n
-        left = n
-        for i in range(n):
-            find_nearest(i, left, place, near, nearest)
-        while left > 1:
-            if left <= N_TAU and left < n:
-                for k in range(left):
-                    axes[k, 0], axes[k, 1] = place[k, 1], place[k, 2]
-                out[jet, left - 1] = _tau(n, columns, which, axes[:left], sums) / (pt[jet] * radius)
-            merge(closest(left, place, near, True), left, momenta, place, near, nearest)
-            left -= 1
-        if n > 1:
-            axes[0, 0], axes[0, 1] = place[0, 1], place[0, 2]
-            out[jet, 0] = _tau(n, columns, which, axes[:1], sums) / (pt[jet] * radius)
+
+
+@part
+def find_tau(
+    particles: Doubles,
+    scale: float,
+    state: Doubles,
+    nearest: Ints,
+    columns: Doubles,
+    which: Ints,
+    out: Doubles,
+) -> None:
+    """N-subjettiness of a jet, overwritten, from what k_T begins with, which is overwritten as well.
+
+    Parameters
+    ----------
+    particles: of the jet, (n, 4).
+    scale: pt times radius of the jet.
+    state, nearest: of the particles, as of `pseudojets`, of k_T.
+    columns, which: of particles pt, eta, phi, and the nearest axis: its distance, squared, in eta and in phi, (6, n);
+        and which it is, (n,): to write to.
+    out: (3,).
+    """
+    n = len(particles)
+    axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
+    for i in range(n):
+        for k in range(3):
+            columns[k, i] = particles[i, k]
+    for left in range(n, 0, -1):
+        if left <= N_TAU and left < n:
+            for k in range(left):
+                axes[k, 0], axes[k, 1] = state[Y, k], state[PHI, k]
+            tau = _tau(n, columns, which, axes[:left], sums) / scale
+            out[left - 1] = np.rint(tau * PARTS_OF_TAU) / PARTS_OF_TAU
+        if left > 1:
+            merge(closest(left, state), left, KT, np.inf, state, nearest)
 
 
 @part

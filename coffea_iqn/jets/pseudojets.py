@@ -11,84 +11,150 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import TURN, arctan2, exp, log, sine_and_cosine
 
 MOST_ETA = 20.0
+KT, CAMBRIDGE, ANTI_KT = 1, 0, -1  # powers of pt² that ΔR² is weighed by
+PX, PY, PZ, ENERGY, Y, PHI, WEIGHT, NEAR, APART, FROM_NEW = range(10)
+"""Rows of a state, (10, most), of the pseudojets that are left, in its first columns: four-momentum, rapidity and φ, a
+power of pt², and ΔR² to the nearest; the last two are where ΔR² to all others is written."""
+N_ROWS, N_KINEMATIC = 10, 6
+
+
+def kinematics(particles: Doubles) -> Doubles:
+    """Four-momentum, rapidity and φ, (6, M), of particles: pt, eta, phi and mass, (M, 4)."""
+    out = np.empty((N_KINEMATIC, len(particles)))
+    _kinematics(np.ascontiguousarray(particles.T, dtype=np.float64), out)
+    return out
+
+
+@kernel
+def _kinematics(of: Doubles, out: Doubles) -> None:
+    pt, eta, phi, mass = of[0], of[1], of[2], of[3]
+    px, py, pz, energy, y, turned = out[PX], out[PY], out[PZ], out[ENERGY], out[Y], out[PHI]
+    for i in range(len(pt)):  # loops without branches: several particles at a time
+        sine, cosine = sine_and_cosine(phi[i])
+        grown = exp(min(max(eta[i], -MOST_ETA), MOST_ETA))
+        px[i], py[i], pz[i] = pt[i] * cosine, pt[i] * sine, 0.5 * pt[i] * (grown - 1.0 / grown)
+    for i in range(len(pt)):
+        energy[i] = math.sqrt(pt[i] * pt[i] + pz[i] * pz[i] + mass[i] * mass[i])
+        y[i] = _rapidity(pz[i], energy[i])
+    for i in range(len(pt)):
+        turned[i] = arctan2(py[i], px[i])
 
 
 @part
-def start(particle: Doubles, momentum: Doubles, place: Doubles) -> None:
-    """The four-momentum of a particle (pt, eta, phi, mass), and what `see` says of it."""
-    pt, eta = particle[0], min(max(particle[1], -MOST_ETA), MOST_ETA)
-    sine, cosine = sine_and_cosine(particle[2])
-    grown = exp(eta)
-    pz = 0.5 * pt * (grown - 1.0 / grown)
-    momentum[0], momentum[1], momentum[2] = pt * cosine, pt * sine, pz
-    momentum[3] = math.sqrt(pt * pt + pz * pz + particle[3] * particle[3])
-    see(momentum, place)
-
-
-@part
-def see(momentum: Doubles, place: Doubles) -> None:
-    """Pt², rapidity and phi of a momentum."""
-    px, py, pz, energy = momentum[0], momentum[1], momentum[2], momentum[3]
-    place[0] = px * px + py * py
+def _rapidity(pz: float, energy: float) -> float:
     forward = energy + abs(pz)
     rapidity = log(forward / math.sqrt(max(forward * (energy - abs(pz)), 1e-12 * forward * forward)))
-    place[1] = rapidity if pz > 0.0 else -rapidity
-    place[2] = arctan2(py, px)
+    return rapidity if pz > 0.0 else -rapidity
 
 
 @part
-def find_nearest(i: int, left: int, place: Doubles, near: Doubles, nearest: Ints) -> None:
-    """The pseudojet that is nearest to one, and ΔR² to it."""
-    near[i], nearest[i] = np.inf, -1
-    for j in range(left):
-        if j != i:
-            squared = _apart(place[i, 1] - place[j, 1], place[i, 2] - place[j, 2])
-            if squared < near[i]:
-                near[i], nearest[i] = squared, j
+def start(first: int, n: int, of: Doubles, power: int, state: Doubles) -> None:
+    """Begin a state with n particles, from the first on, of these `kinematics`."""
+    for k in range(N_KINEMATIC):
+        for i in range(n):
+            state[k, i] = of[k, first + i]
+    for i in range(n):
+        weigh(i, power, state)
 
 
 @part
-def closest(left: int, place: Doubles, near: Doubles, kt: bool) -> int:
-    """Which of the first `left` pseudojets is to be put together with its nearest: by ΔR², or min(pt²) ΔR² of k_T.
+def see(i: int, state: Doubles) -> None:
+    """Rapidity and phi of a pseudojet, of its four-momentum."""
+    state[Y, i] = _rapidity(state[PZ, i], state[ENERGY, i])
+    state[PHI, i] = arctan2(state[PY, i], state[PX, i])
 
-    The softer of the two that are nearest by the latter has the other one nearest in ΔR: what were nearer yet would be
-    nearer by the measure as well (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
+
+@part
+def weigh(i: int, power: int, state: Doubles) -> None:
+    """The weight of a pseudojet."""
+    squared = state[PX, i] * state[PX, i] + state[PY, i] * state[PY, i]
+    state[WEIGHT, i] = squared if power == KT else 1.0 if power == CAMBRIDGE else 1.0 / squared
+
+
+@part
+def find_neighbours(n: int, reach: float, state: Doubles, nearest: Ints) -> None:
+    """The nearest to each of n pseudojets within a reach in ΔR², −1 where there is none."""
+    near, apart = state[NEAR], state[APART]
+    for i in range(n):
+        near[i], nearest[i] = reach, -1
+        _look_around(i, i, state, apart)
+        for j in range(i):
+            if apart[j] < near[i]:
+                near[i], nearest[i] = apart[j], j
+            if apart[j] < near[j]:
+                near[j], nearest[j] = apart[j], i
+
+
+@part
+def closest(left: int, state: Doubles) -> int:
+    """Which of the first `left` pseudojets is to be put together with its nearest: the least weight times ΔR² to it.
+
+    Of two the one of less weight has the other one nearest in ΔR: what were nearer yet would be nearer by the measure
+    as well (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
     """
+    weight, near = state[WEIGHT], state[NEAR]
     one, least = 0, np.inf
     for i in range(left):
-        distance = near[i] * place[i, 0] if kt else near[i]
+        distance = near[i] * weight[i]
         if distance < least:
             one, least = i, distance
     return one
 
 
 @part
-def merge(one: int, left: int, momenta: Doubles, place: Doubles, near: Doubles, nearest: Ints) -> tuple[int, int]:
+def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest: Ints) -> tuple[int, int]:
     """Put one of the first `left` pseudojets and its nearest together, the last into the place that becomes free.
 
-    Returns the place of both, and the one that the last one came into.
+    One that has none within reach is taken away. Returns the place of what both became, and the one that the last one
+    came into; of one that is taken away that alone, twice.
     """
-    other = nearest[one]
-    one, other = min(one, other), max(one, other)
-    last = left - 1
-    for k in range(4):
-        momenta[one, k] += momenta[other, k]
-    see(momenta[one], place[one])
-    for k in range(4):
-        momenta[other, k] = momenta[last, k]
-    for k in range(3):
-        place[other, k] = place[last, k]
-    near[other], nearest[other] = near[last], nearest[last]
+    other, last = nearest[one], left - 1
+    new = other >= 0
+    kept, gone = (min(one, other), max(one, other)) if new else (one, one)
+    if new:
+        for k in range(ENERGY + 1):
+            state[k, kept] += state[k, gone]
+        see(kept, state)
+        weigh(kept, power, state)
+    for k in range(APART):
+        state[k, gone] = state[k, last]
+    nearest[gone] = nearest[last]
+    near, from_new = state[NEAR], state[FROM_NEW]
+    if new:
+        _look_around(kept, last, state, from_new)
     for i in range(last):
-        if i == one or nearest[i] == one or nearest[i] == other:
-            find_nearest(i, last, place, near, nearest)
+        if new and i == kept:
+            _choose(i, last, reach, from_new, near, nearest)
+        elif nearest[i] == kept or nearest[i] == gone:
+            _look_around(i, last, state, state[APART])
+            _choose(i, last, reach, state[APART], near, nearest)
         else:
             if nearest[i] == last:
-                nearest[i] = other
-            squared = _apart(place[i, 1] - place[one, 1], place[i, 2] - place[one, 2])
-            if squared < near[i]:
-                near[i], nearest[i] = squared, one
-    return one, other
+                nearest[i] = gone
+            if new and from_new[i] < near[i]:
+                near[i], nearest[i] = from_new[i], kept
+    return kept, gone
+
+
+@part
+def _look_around(i: int, n: int, state: Doubles, apart: Doubles) -> None:
+    """ΔR² of a pseudojet and each of the first n: a loop without branches, several at a time."""
+    y, phi = state[Y], state[PHI]
+    of_y, of_phi = y[i], phi[i]
+    for j in range(n):
+        d_y, turned = y[j] - of_y, abs(phi[j] - of_phi)
+        turned = min(turned, TURN - turned)
+        apart[j] = d_y * d_y + turned * turned
+
+
+@part
+def _choose(i: int, n: int, reach: float, apart: Doubles, near: Doubles, nearest: Ints) -> None:
+    """The nearest of a pseudojet among the first n."""
+    least, which = reach, -1
+    for j in range(n):
+        if apart[j] < least and j != i:
+            least, which = apart[j], j
+    near[i], nearest[i] = least, which
 
 
 def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> tuple[Ints, Ints]:
@@ -107,82 +173,35 @@ def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> t
     has, (events,).
     """
     jet, n_jets = np.full(len(particles), -1), np.zeros(len(counts), dtype=np.int64)
-    _anti_kt(np.ascontiguousarray(particles, dtype=np.float64), counts, radius, pt_min, jet, n_jets)
+    _anti_kt(kinematics(particles), counts, radius, pt_min, jet, n_jets)
     return jet, n_jets
 
 
 @kernel
-def _anti_kt(  # noqa: PLR0915 # in one loop, for what it holds are arrays of an event that are made once
-    particles: Doubles, counts: Ints, radius: float, pt_min: float, jet: Ints, n_jets: Ints
-) -> None:
+def _anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float, jet: Ints, n_jets: Ints) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, place = np.empty((most, 4)), np.empty(3)
-    # of each pseudojet rapidity, phi, 1 / pt²; ΔR² to the nearest, which, and the measure of anti-k_T to it or the beam
-    y, phi, inverse = np.empty(most), np.empty(most), np.empty(most)
-    near, nearest, measure = np.empty(most), np.empty(most, np.int64), np.empty(most)
+    state, nearest = np.empty((N_ROWS, most)), np.empty(most, np.int64)
     name, group = np.empty(most, np.int64), np.empty(most, np.int64)
     found, squared = np.empty(most, np.int64), np.empty(most)
-    reach = radius * radius
+    weight, reach = state[WEIGHT], radius * radius
     first = 0
     for event in range(len(counts)):
         n = counts[event]
+        start(first, n, particles, ANTI_KT, state)
         for i in range(n):
-            start(particles[first + i], momenta[i], place)
-            inverse[i], y[i], phi[i] = 1.0 / place[0], place[1], place[2]
             name[i] = group[i] = i
-            near[i], nearest[i] = reach, -1
-            for j in range(i):
-                apart = _apart(y[i] - y[j], phi[i] - phi[j])
-                if apart < near[i]:
-                    near[i], nearest[i] = apart, j
-                if apart < near[j]:
-                    near[j], nearest[j] = apart, i
-        # what is nearest in the measure of anti-k_T is nearest in ΔR to the softer of the two
-        for i in range(n):
-            measure[i] = near[i] * (inverse[i] if nearest[i] < 0 else min(inverse[i], inverse[nearest[i]]))
-        left, m = n, 0
-        while left > 0:
-            one = 0
-            for i in range(1, left):
-                if measure[i] < measure[one]:
-                    one = i
-            last, other = left - 1, nearest[one]
-            if other < 0:
-                if pt_min * pt_min * inverse[one] <= 1.0:
-                    found[m], squared[m] = name[one], 1.0 / inverse[one]
-                    m += 1
-                gone = kept = one
-            else:
-                kept, gone = min(one, other), max(one, other)
-                for k in range(4):
-                    momenta[kept, k] += momenta[gone, k]
-                see(momenta[kept], place)
-                inverse[kept], y[kept], phi[kept] = 1.0 / place[0], place[1], place[2]
-                group[name[gone]] = name[kept]
-            for k in range(4):
-                momenta[gone, k] = momenta[last, k]
-            inverse[gone], y[gone], phi[gone], name[gone] = inverse[last], y[last], phi[last], name[last]
-            near[gone], nearest[gone], measure[gone] = near[last], nearest[last], measure[last]
-            left = last
-            for i in range(left):
-                if nearest[i] in (kept, gone) or (i == kept and other >= 0):
-                    near[i], nearest[i] = reach, -1
-                    for j in range(left):
-                        apart = _apart(y[i] - y[j], phi[i] - phi[j])
-                        if apart < near[i] and j != i:
-                            near[i], nearest[i] = apart, j
-                else:
-                    if nearest[i] == last:
-                        nearest[i] = gone
-                    if other < 0:
-                        continue
-                    apart = _apart(y[i] - y[kept], phi[i] - phi[kept])
-                    if apart >= near[i]:
-                        continue
-                    near[i], nearest[i] = apart, kept
-                measure[i] = near[i] * (inverse[i] if nearest[i] < 0 else min(inverse[i], inverse[nearest[i]]))
+        find_neighbours(n, reach, state, nearest)
+        m = 0
+        for left in range(n, 0, -1):
+            one = closest(left, state)
+            if nearest[one] < 0 and pt_min * pt_min * weight[one] <= 1.0:
+                found[m], squared[m] = name[one], 1.0 / weight[one]
+                m += 1
+            kept, gone = merge(one, left, ANTI_KT, reach, state, nearest)
+            group[name[gone]] = name[kept]
+            name[gone] = name[left - 1]
         for k in range(1, m):  # the hardest first
             i = k
             while i > 0 and squared[i - 1] < squared[i]:
@@ -193,16 +212,8 @@ def _anti_kt(  # noqa: PLR0915 # in one loop, for what it holds are arrays of an
             k = i
             while group[k] != k:
                 k = group[k]
-            for place_of in range(m):
-                if found[place_of] == k:
-                    jet[first + i] = place_of
+            for place in range(m):
+                if found[place] == k:
+                    jet[first + i] = place
         n_jets[event] = m
         first += n
-
-
-@part
-def _apart(d_y: float, d_phi: float) -> float:
-    """ΔR² of a difference in rapidity and one in phi, of angles from −π to π."""
-    turned = abs(d_phi)
-    turned = min(turned, TURN - turned)
-    return d_y * d_y + turned * turned

@@ -6,8 +6,21 @@ import math
 
 import numpy as np
 
-from coffea_iqn.jets.constituents import Constituents, subjettiness
-from coffea_iqn.jets.pseudojets import closest, find_nearest, merge, see, start
+from coffea_iqn.jets.constituents import Constituents, find_tau
+from coffea_iqn.jets.pseudojets import (
+    CAMBRIDGE,
+    KT,
+    N_ROWS,
+    PHI,
+    WEIGHT,
+    Y,
+    closest,
+    find_neighbours,
+    kinematics,
+    merge,
+    see,
+    start,
+)
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log, wrapped
@@ -33,7 +46,7 @@ NAMES = (
     "tau21",
     "tau32",
 )
-N_COMPILED = NAMES.index("tau1")
+TAU = NAMES.index("tau1")
 
 
 def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) -> Doubles:
@@ -69,68 +82,73 @@ def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) 
         msg = f"shapes: expected particles with pt > 0 and finite numbers, got {values[np.argmax(bad)].tolist()}"
         raise ValueError(msg)
     out = np.zeros((len(constituents.counts), len(NAMES)))
-    _shapes(values, constituents.counts, float(radius), triplets, out)
+    _shapes(values, kinematics(values), constituents.counts, float(radius), triplets, out)
     if not triplets:
         out[:, [NAMES.index("C2"), NAMES.index("D2")]] = np.nan
-    tau = subjettiness(constituents, np.where(out[:, 0] > 0.0, out[:, 0], 1.0), radius)
-    out[:, N_COMPILED : N_COMPILED + 3] = tau
-    np.divide(tau[:, 1:], tau[:, :-1], out=out[:, N_COMPILED + 3 :], where=tau[:, :-1] > 0.0)
+    tau = out[:, TAU : TAU + 3]
+    np.divide(tau[:, 1:], tau[:, :-1], out=out[:, TAU + 3 :], where=tau[:, :-1] > 0.0)
     return out
 
 
 def four_momenta(constituents: Constituents) -> Doubles:
     """Pt, eta, phi and mass of the sum of the particles of each jet, (N, 4); of none 0."""
     out = np.zeros((len(constituents.counts), 4))
-    _sums(np.ascontiguousarray(constituents.values, dtype=np.float64), constituents.counts, out)
+    _sums(kinematics(constituents.values), constituents.counts, out)
     return out
 
 
 @kernel
-def _sums(values: Doubles, counts: Ints, out: Doubles) -> None:
-    momenta, place, axis = np.empty((max(counts.max(), 1) if len(counts) else 1, 4)), np.empty(3), np.empty(3)
-    first = 0
+def _sums(of: Doubles, counts: Ints, out: Doubles) -> None:
+    state, first = np.empty((N_ROWS, 1)), 0
     for jet in range(len(counts)):
-        n = counts[jet]
-        for i in range(n):
-            start(values[first + i], momenta[i], place)
-        first += n
-        if n > 0:
-            _four_momentum(momenta[:n], axis, out[jet])
+        if counts[jet] > 0:
+            _four_momentum(of[:, first : first + counts[jet]], 0, state, out[jet])
+        first += counts[jet]
 
 
 @kernel
-def _shapes(values: Doubles, counts: Ints, radius: float, triplets: bool, out: Doubles) -> None:
+def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets: bool, out: Doubles) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, place, distance = np.empty((2 * most, 4)), np.empty((most, 3)), np.empty((most, most))
-    sides, share, axis = np.empty((2 * most, 2), dtype=np.int64), np.empty(most), np.empty(3)
+    place, nearest = np.empty((N_ROWS, most + 1)), np.empty(most, dtype=np.int64)  # the last place is that of the jet
+    state, near = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
+    momenta, sides, row = np.empty((2 * most, 4)), np.empty((2 * most, 2), np.int64), np.empty(most, dtype=np.int64)
+    share, distance = np.empty(most), np.empty((most, most))
+    columns, which = np.empty((6, most)), np.empty(most, dtype=np.int64)
     first = 0
     for jet in range(len(counts)):
         n = counts[jet]
         particles = values[first : first + n]
-        first += n
         if n > 0:
-            for i in range(n):
-                start(particles[i], momenta[i], place[i])
-            _four_momentum(momenta[:n], axis, out[jet])
-            _profile(particles, place, axis, radius, share, out[jet])
+            start(first, n, of, KT, place)
+            find_neighbours(n, np.inf, place, nearest)
+            _four_momentum(of[:, first : first + n], most, place, out[jet])
+            _profile(particles, place, most, radius, share, out[jet])
             if triplets:
                 _correlations(n, place, share, distance, out[jet])
-            _cluster(n, momenta, place, sides)
+            state[:, :n], near[:n] = place[:, :n], nearest[:n]
+            scale = (out[jet, 0] if out[jet, 0] > 0.0 else 1.0) * radius
+            find_tau(particles, scale, state, near, columns, which, out[jet, TAU : TAU + 3])
+            state[:, :n], near[:n] = place[:, :n], nearest[:n]
+            _cluster(n, state, near, row, momenta, sides)
             _soft_drop(n, momenta, sides, out[jet])
+        first += n
 
 
 @part
-def _four_momentum(momenta: Doubles, axis: Doubles, out: Doubles) -> None:
-    """Pt, eta, phi and mass of a sum, and what `see` says of it."""
-    total = np.zeros(4)
-    for momentum in momenta:
-        total += momentum
-    see(total, axis)
+def _four_momentum(of: Doubles, at: int, state: Doubles, out: Doubles) -> None:
+    """Pt, eta, phi and mass of a sum of particles of these `kinematics`, which is written to a place of a state."""
+    total = np.empty(4)
+    for k in range(4):
+        total[k] = 0.0
+        for i in range(of.shape[1]):
+            total[k] += of[k, i]
+        state[k, at] = total[k]
+    see(at, state)
     pt, pz = _pt(total), total[2]
     eta = log((math.sqrt(pt * pt + pz * pz) + abs(pz)) / pt)
-    out[0], out[1], out[2] = pt, eta if pz > 0.0 else -eta, axis[2]
+    out[0], out[1], out[2] = pt, eta if pz > 0.0 else -eta, state[PHI, at]
     out[3] = _mass(total)
 
 
@@ -146,21 +164,21 @@ def _mass(momentum: Doubles) -> float:
 
 
 @part
-def _distance(a: Doubles, b: Doubles) -> float:
+def _distance(place: Doubles, a: int, b: int) -> float:
     """ΔR of two places."""
-    d_y, d_phi = a[1] - b[1], wrapped(a[2] - b[2])
+    d_y, d_phi = place[Y, a] - place[Y, b], wrapped(place[PHI, a] - place[PHI, b])
     return math.sqrt(d_y * d_y + d_phi * d_phi)
 
 
 @part
-def _profile(particles: Doubles, place: Doubles, axis: Doubles, radius: float, share: Doubles, out: Doubles) -> None:
+def _profile(particles: Doubles, place: Doubles, axis: int, radius: float, share: Doubles, out: Doubles) -> None:
     """From the multiplicity to the width, momentum flow, and what each particle has of the sum of pt."""
     total = 0.0
     for particle in particles:
         total += particle[0]
     for i in range(len(particles)):
         share[i] = particles[i, 0] / total
-        distance = _distance(place[i], axis)
+        distance = _distance(place, i, axis)
         out[5] += share[i] * share[i]
         out[6] += share[i] * distance
         ring = int(RINGS * distance / radius)
@@ -176,7 +194,7 @@ def _correlations(n: int, place: Doubles, share: Doubles, distance: Doubles, out
     e2, e3 = 0.0, 0.0
     for i in range(n):
         for j in range(i):
-            distance[i, j] = _distance(place[i], place[j])
+            distance[i, j] = _distance(place, i, j)
             of_pair = share[i] * share[j] * distance[i, j]
             e2 += of_pair
             of_third = 0.0
@@ -188,18 +206,20 @@ def _correlations(n: int, place: Doubles, share: Doubles, distance: Doubles, out
 
 
 @part
-def _cluster(n: int, momenta: Doubles, place: Doubles, sides: Ints) -> None:
-    """Put all n particles together: from n on, momenta of pseudojets, and of which two each was made."""
-    near, nearest, row = np.empty(n), np.empty(n, dtype=np.int64), np.arange(n)
-    pseudojets = momenta[:n].copy()
+def _cluster(n: int, state: Doubles, nearest: Ints, row: Ints, momenta: Doubles, sides: Ints) -> None:
+    """Put all n particles of a state together: momenta of pseudojets, and of which two each from n on was made."""
     for i in range(n):
-        find_nearest(i, n, place, near, nearest)
+        row[i] = i
+        state[WEIGHT, i] = 1.0
+        for k in range(4):
+            momenta[i, k] = state[k, i]
     for new in range(n, 2 * n - 1):
         left = 2 * n - new
-        one, other = merge(closest(left, place, near, False), left, pseudojets, place, near, nearest)
+        one, other = merge(closest(left, state), left, CAMBRIDGE, np.inf, state, nearest)
         sides[new, 0], sides[new, 1] = row[one], row[other]
         row[one], row[other] = new, row[left - 1]
-        momenta[new] = pseudojets[one]
+        for k in range(4):
+            momenta[new, k] = state[k, one]
 
 
 @part

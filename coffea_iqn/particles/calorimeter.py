@@ -15,7 +15,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import TOWER_EDGES, TOWERS_IN_PHI
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import HALF_TURN, QUARTER_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 
 FIELD = 3.8  # tesla, along the beam
 RADIUS, HALF_LENGTH = 1.29, 3.0  # m, of the cylinder in which it is
@@ -92,22 +92,50 @@ def hits_of(particles: Constituents, species: Ints, charge: Ints) -> Hits:
     species, charge: of each particle, (M,).
     """
     n = len(species)
-    energy, cell = np.empty(n), np.empty(n, dtype=np.int64)
-    jet, calorimeter = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
+    mass = np.append(MASSES, 0.0)[species]
+    energy, places = np.empty(n), np.empty((2, n))
+    _reach(np.ascontiguousarray(particles.values.T, dtype=np.float64), mass, charge, energy, places)
+    cell, jet, calorimeter = np.empty((3, n), dtype=np.int64)
     low, width = np.empty((n, 2)), np.empty((n, 2))
     counts = np.zeros(len(particles.counts), dtype=np.int64)
-    values = np.ascontiguousarray(particles.values, dtype=np.float64)
-    m = _meet(values, particles.counts, species, charge, energy, cell, jet, calorimeter, low, width, counts)
+    m = _meet(places, particles.counts, species, cell, jet, calorimeter, low, width, counts)
     return Hits(energy, cell, jet[:m], calorimeter[:m], low[:m], width[:m], counts)
 
 
 @kernel
+def _reach(values: Doubles, mass: Doubles, charge: Ints, energy: Doubles, places: Doubles) -> None:
+    """The energy of particles, and eta and phi where they reach the calorimeters, (2, M): no branch, for speed.
+
+    Charged ones follow a helix from the middle, which leaves the field through the barrel, or an endcap.
+    """
+    pt, etas, phis = values[0], values[1], values[2]
+    eta_there, phi_there = places[0], places[1]
+    for i in range(len(pt)):
+        eta = min(max(etas[i], -MOST_ETA), MOST_ETA)
+        grown = exp(eta)
+        sinh = 0.5 * (grown - 1.0 / grown)
+        energy[i] = math.sqrt(pt[i] * pt[i] * (1.0 + sinh * sinh) + mass[i] * mass[i])
+        diameter = 2.0 * (pt[i] / (BEND * max(abs(charge[i]), 1)))
+        # half the turn at the barrel, where the track gets so far, and at an endcap
+        sine = min(RADIUS / diameter, 1.0)
+        at_barrel = arctan2(sine, math.sqrt(1.0 - sine * sine))
+        at_endcap = min(HALF_LENGTH / (diameter * max(abs(sinh), 1e-6)), 1e4)
+        is_barrel = (diameter > RADIUS) & (diameter * at_barrel * abs(sinh) <= HALF_LENGTH)
+        half = at_barrel if is_barrel else at_endcap
+        sine, _ = sine_and_cosine(half)
+        slope = diameter * half * sinh / max(diameter * abs(sine), 1e-6)
+        there = log(abs(slope) + math.sqrt(slope * slope + 1.0))
+        turned = half if sine >= 0.0 else half + HALF_TURN
+        bent = wrapped(phis[i] - (turned if charge[i] > 0 else -turned))
+        eta_there[i] = eta if charge[i] == 0 else there if slope >= 0.0 else -there
+        phi_there[i] = phis[i] if charge[i] == 0 else bent
+
+
+@kernel
 def _meet(
-    values: Doubles,
+    places: Doubles,
     of_jet: Ints,
     species: Ints,
-    charge: Ints,
-    energy: Doubles,
     cell: Ints,
     jet: Ints,
     calorimeter: Ints,
@@ -115,26 +143,20 @@ def _meet(
     width: Doubles,
     counts: Ints,
 ) -> int:
-    """What `Hits` holds, overwritten; how many cells there are."""
+    """What `Hits` holds of cells, overwritten; how many there are."""
     keys = np.empty(len(species), dtype=np.int64)
     first = n_cells = 0
     for j in range(len(of_jet)):
         start = n_cells
         for i in range(first, first + of_jet[j]):
-            pt, eta, phi = values[i, 0], min(max(values[i, 1], -MOST_ETA), MOST_ETA), values[i, 2]
-            kind = species[i]
-            sinh = _sinh(eta)
-            mass = MASSES[kind] if kind < N_SPECIES else 0.0
-            energy[i] = math.sqrt(pt * pt * (1.0 + sinh * sinh) + mass * mass)
+            kind, eta = species[i], places[0, i]
             if kind in (MUON, INVISIBLE):
                 cell[i] = NO_CELL
                 continue
-            if charge[i] != 0:
-                eta, phi = _bent(pt, sinh, phi, charge[i])
             which = CRYSTAL if kind in (ELECTRON, PHOTON) else TOWER
             in_eta = _row(abs(eta), which)
             n_phi = IN_PHI[which, in_eta]
-            turn = wrapped(phi) / TURN + 0.5
+            turn = wrapped(places[1, i]) / TURN + 0.5
             in_phi = min(int(turn * n_phi), n_phi - 1)
             key = ((which * 2 + (1 if eta < 0.0 else 0)) * EDGES.shape[1] + in_eta) * PHI_CELLS + in_phi
             at = start
@@ -154,12 +176,6 @@ def _meet(
 
 
 @part
-def _sinh(eta: float) -> float:
-    grown = exp(eta)
-    return 0.5 * (grown - 1.0 / grown)
-
-
-@part
 def _row(abs_eta: float, which: int) -> int:
     """The place of a cell in |eta|; beyond the last edge that of the last."""
     low, high = 0, N_EDGES[which] - 1
@@ -170,22 +186,3 @@ def _row(abs_eta: float, which: int) -> int:
         else:
             high = middle
     return low
-
-
-@part
-def _bent(pt: float, sinh: float, phi: float, charge: int) -> tuple[float, float]:
-    """Eta and phi at which a track from the middle leaves the field: a helix through the barrel, or an endcap."""
-    radius = pt / (BEND * abs(charge))
-    half = QUARTER_TURN  # half the turn at the barrel, where the track gets so far
-    at_barrel = 2.0 * radius > RADIUS
-    if at_barrel:
-        sine = RADIUS / (2.0 * radius)
-        half = arctan2(sine, math.sqrt(1.0 - sine * sine))
-    if not at_barrel or 2.0 * radius * half * abs(sinh) > HALF_LENGTH:
-        half = min(HALF_LENGTH / (2.0 * radius * max(abs(sinh), 1e-6)), 1e4)
-    sine, _ = sine_and_cosine(half)
-    chord, z = max(2.0 * radius * abs(sine), 1e-6), 2.0 * radius * half * sinh
-    slope = z / chord
-    there = log(abs(slope) + math.sqrt(slope * slope + 1.0))
-    turned = half if sine >= 0.0 else half + HALF_TURN
-    return (there if slope >= 0.0 else -there), wrapped(phi - turned * (1.0 if charge > 0 else -1.0))

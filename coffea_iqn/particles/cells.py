@@ -19,6 +19,7 @@ from coffea_iqn.particles.columns import SOFT, Incoming, edges
 from coffea_iqn.particles.decays import N_CHARGED
 
 N_MOMENTUM, N_SHARE, N_CELL = 24, 27, 16  # columns of what follows
+LOGARITHMS = (4, 5, 6, 7, 9, 10, 14, 15)  # which of a cell's columns are
 MOST = 8.0  # roots of a cell's energy [GeV]: with so much more than should be left in it, what is left is another's
 DEVIATION = 1.0  # GeV: excesses count in roots of energies from this on
 LEAST = 1e-6  # GeV: less than any particle has, where a number has to be above 0
@@ -207,22 +208,28 @@ def cell_columns(incoming: Incoming, gone: Bools, shared: Shared) -> Singles:
 
 @kernel
 def _see_cells(hits: Hits, shared: Shared, hardest: Doubles, neutrals: Ints, out: Singles) -> None:
-    for c in range(len(hits.jet)):
+    asked = np.empty((len(LOGARITHMS), len(out)))
+    for c in range(len(out)):
         row, eta = out[c], hits.low[c, 0] + 0.5 * hits.width[c, 0]
         every = shared.found[c] + shared.lost[c] + shared.neutral[c]
-        edges(eta, row, 0)
-        row[4] = log(every + SOFT)
-        row[5] = log((shared.neutral[c] + SOFT) / (every + SOFT))
-        row[6] = log((shared.lost[c] + SOFT) / (every + SOFT))
-        row[7] = log((shared.seen[c] + SOFT) / (every + SOFT))
         excess = every - shared.seen[c]
+        edges(eta, row, 0)
+        asked[0, c] = every + SOFT
+        asked[1, c] = (shared.neutral[c] + SOFT) / (every + SOFT)
+        asked[2, c] = (shared.lost[c] + SOFT) / (every + SOFT)
+        asked[3, c] = (shared.seen[c] + SOFT) / (every + SOFT)
         row[8] = excess / math.sqrt(every + DEVIATION)
-        row[9] = log(max(excess, 0.0) + SOFT)
-        row[10] = log((hardest[c] + SOFT) / (shared.neutral[c] + SOFT))
+        asked[4, c] = max(excess, 0.0) + SOFT
+        asked[5, c] = (hardest[c] + SOFT) / (shared.neutral[c] + SOFT)
         row[11], row[12] = min(neutrals[c], 4), min(shared.tracks[c], 4)
         row[13] = (shared.found[c] - shared.seen[c]) / math.sqrt(every + DEVIATION)
-        row[14] = log((shared.gone[c] + SOFT) / (every + SOFT))
-        row[15] = log((shared.away[c] + SOFT) / (every + SOFT))
+        asked[6, c] = (shared.gone[c] + SOFT) / (every + SOFT)
+        asked[7, c] = (shared.away[c] + SOFT) / (every + SOFT)
+    for k, column in enumerate(LOGARITHMS):
+        of = asked[k]
+        for c in range(len(of)):  # several cells at a time
+            of[c] = log(of[c])
+        out[:, column] = of
 
 
 def left_of(columns: Singles, targets: Floats) -> Doubles:

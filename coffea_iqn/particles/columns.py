@@ -11,6 +11,7 @@ import numpy as np
 
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.pseudojets import PZ, kinematics
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log
@@ -37,12 +38,14 @@ class Incoming(NamedTuple):
     Attributes
     ----------
     particles: of the jets.
+    momenta: px, py and pz [GeV] of each, (3, M).
     species, charge: of each particle, (M,).
     hits: where they meet calorimeters.
     jets: (N, 4).
     """
 
     particles: Constituents
+    momenta: Doubles
     species: Ints
     charge: Ints
     hits: Hits
@@ -56,7 +59,9 @@ class Incoming(NamedTuple):
         species = species_of(particles.code)
         charge = np.where(species < CHARGED, charge_of(particles.code), 0)
         hits = hits_of(particles, species, charge)
-        return cls(particles, species, charge, hits, np.ascontiguousarray(jets, dtype=np.float64))
+        return cls(
+            particles, kinematics(values)[: PZ + 1], species, charge, hits, np.ascontiguousarray(jets, dtype=np.float64)
+        )
 
     def in_cells(self, rows: Ints, energy: Doubles | None = None) -> Doubles:
         """Energy [GeV] of particles in these rows in each cell, (C,): their own, or as given, (K,)."""

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import exp, exps, log, logs, sine_and_cosine
+from coffea_iqn.numerics.double import exp, exps, log, logs
 from coffea_iqn.particles.calorimeter import (
     HALF_LENGTH,
     MASSES,
@@ -48,10 +48,11 @@ def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
     last, as `with_mates` fills them, what became of the mate, the other of two that are nearest to such a mass with
     each other.
     """
-    particles, species, charge = incoming[:3]
+    particles, species, charge = incoming.particles, incoming.species, incoming.charge
     out = np.zeros((len(species), N_CHARGED), dtype=np.float32)
     mate = np.full(len(species), -1)
-    _see_charged(particles.values, particles.counts, species, charge, out, mate)
+    log_pt = logs(np.ascontiguousarray(particles.values[:, PT]))
+    _see_charged(particles.values, incoming.momenta, log_pt, particles.counts, species, charge, out, mate)
     return out, mate
 
 
@@ -59,9 +60,14 @@ def with_mates(columns: Singles, rows: Ints, mate: Ints, status: Ints) -> Single
     """The `charged_columns` of particles in these rows, (K,), given what became, (M,), of mates that came before."""
     out = columns[rows]
     known = np.flatnonzero(is_second(mate, rows))
-    near = out[known, NEAR].max(axis=1)
+    near = nearness(out[known])
     out[known, N_CHARGED - 3 + status[mate[rows[known]]]] = near
     return out
+
+
+def nearness(columns: Singles) -> Singles:
+    """How near the mass of particles and their mates is to what is looked for, of `charged_columns`, (K,)."""
+    return np.maximum(np.maximum(columns[:, NEAR.start], columns[:, NEAR.start + 1]), columns[:, NEAR.start + 2])
 
 
 def is_second(mate: Ints, rows: Ints) -> Bools:
@@ -89,7 +95,7 @@ class Turns(NamedTuple):
         """Of particles in these rows, (K,), from the `charged_columns`, status and turn [rad] of all of them, (M,)."""
         charged, pt = with_mates(columns, rows, mate, status), incoming.particles.values[:, PT]
         other = mate[rows]
-        is_known = is_second(mate, rows) & (status[other] == DISPLACED) & (charged[:, NEAR].max(axis=1) > SURE)
+        is_known = is_second(mate, rows) & (status[other] == DISPLACED) & (nearness(charged) > SURE)
         asked = np.where(is_known, np.maximum(turn[other], SAME) * pt[other] / pt[rows], 1.0)
         reference = np.minimum(logs(asked), 0.0)
         known = np.stack([is_known, reference], axis=1).astype(np.float32)
@@ -110,7 +116,16 @@ class Turns(NamedTuple):
 
 
 @kernel
-def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out: Singles, mate: Ints) -> None:
+def _see_charged(
+    values: Doubles,
+    of: Doubles,
+    log_pt: Doubles,
+    counts: Ints,
+    species: Ints,
+    charge: Ints,
+    out: Singles,
+    mate: Ints,
+) -> None:
     most = 1
     for n in counts:
         most = max(most, n)
@@ -122,10 +137,11 @@ def _see_charged(values: Doubles, counts: Ints, species: Ints, charge: Ints, out
             if charge[i] == 0:
                 continue
             row, momentum, mass = out[i], momenta[i - first], MASSES[species[i]]
-            _momentum(values[i], momentum)
+            for k in range(3):
+                momentum[k] = of[k, i]
             squared = momentum[0] * momentum[0] + momentum[1] * momentum[1] + momentum[2] * momentum[2]
             best[i - first], energies[i - first] = 0.0, math.sqrt(squared + mass * mass)
-            row[0] = log(values[i, PT])
+            row[0] = log_pt[i]
             edges(values[i, ETA], row, 1)
             row[5 + species[i]] = 1.0
         for i in range(first, stop):
@@ -206,7 +222,16 @@ def decays_of(incoming: Incoming) -> Decays:
     columns = np.zeros((len(species) // 3 + 1, N_DECAY), dtype=np.float32)
     is_neutron = np.abs(particles.code) == NEUTRON
     n = _find_decays(
-        particles.values, particles.counts, species, is_neutron, incoming.hits.energy, incoming.jets, of, first, columns
+        particles.values,
+        incoming.momenta,
+        particles.counts,
+        species,
+        is_neutron,
+        incoming.hits.energy,
+        incoming.jets,
+        of,
+        first,
+        columns,
     )
     return Decays(of, first[:n], columns[:n])
 
@@ -214,6 +239,7 @@ def decays_of(incoming: Incoming) -> Decays:
 @kernel
 def _find_decays(
     values: Doubles,
+    momentum: Doubles,
     counts: Ints,
     species: Ints,
     is_neutron: Bools,
@@ -235,7 +261,8 @@ def _find_decays(
         stop, n, m = start + counts[j], 0, 0
         for i in range(start, stop):
             if species[i] == PHOTON and energy[i] > LEAST_PHOTON:
-                _momentum(values[i], momenta[n])
+                for k in range(3):
+                    momenta[n, k] = momentum[k, i]
                 rows[n], best[n], mate[n] = i, 0.0, -1
                 n += 1
         for a in range(n):
@@ -255,7 +282,8 @@ def _find_decays(
         n_pions = m
         for i in range(start, stop):
             if is_neutron[i]:
-                _momentum(values[i], pions[m])
+                for k in range(3):
+                    pions[m, k] = momentum[k, i]
                 pairs[m, 0] = pairs[m, 1] = i
                 squared = pions[m, 0] * pions[m, 0] + pions[m, 1] * pions[m, 1] + pions[m, 2] * pions[m, 2]
                 energies[m] = math.sqrt(squared + NEUTRON_MASS * NEUTRON_MASS)
@@ -293,14 +321,7 @@ def _nearest_of_both(a: int, b: int, near: float, best: Doubles, mate: Ints) -> 
             best[one], mate[one] = near, other
 
 
-@part
-def _momentum(particle: Doubles, out: Doubles) -> None:
-    sine, cosine = sine_and_cosine(particle[PHI])
-    grown = exp(particle[ETA])
-    out[0], out[1], out[2] = particle[PT] * cosine, particle[PT] * sine, 0.5 * particle[PT] * (grown - 1.0 / grown)
-
-
 def both_lost(charged: Singles, mate: Ints, has_track: Bools) -> Bools:
     """Which particles have no track, nor has their mate, as what decays behind all that measures, (M,)."""
-    near = charged[:, NEAR].max(axis=1) > SURE
+    near = nearness(charged) > SURE
     return np.asarray((mate >= 0) & ~has_track & ~has_track[mate] & near)

@@ -117,7 +117,7 @@ def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:
             found[first[of_particle.event] + of_particle.place] = True
             cells[k].append(np.column_stack([particles.kind, particles.values[:, :2], found]))
             free[k] += np.bincount(objects.kind[objects.place < 0], minlength=len(KINDS))
-            reco = flatten_jets(made.Jet)
+            reco = flatten_jets(made.Jet, "reco")
             missing = np.stack([np.asarray(made.MET.pt), np.asarray(made.MET.phi)], axis=1)
             of_jets = event_features(gen.values, gen.counts, reco.values, reco.counts)
             hardest = np.asarray(ak.fill_none(ak.firsts(made.Jet.phi), np.nan))

@@ -138,7 +138,7 @@ def matched(gen: JetTable, reco: JetTable) -> Ints:
 def read(path: str, pt_min: float, seed: int = SEED) -> Pairs:
     """The pairs of a file with gen jets above a pt [GeV]."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
-    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
+    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     inside = [constituents_of(events, gen, Names()), constituents_of(events, reco, RECO)]
     match = matched(gen, reco)
     rows = np.flatnonzero((match >= 0) & (gen.values[:, PT] > pt_min))

@@ -44,7 +44,7 @@ class Sample(NamedTuple):
 def read(path: str, radius: float) -> Sample:
     """The pairs of a file."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
-    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
+    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     known = gen_events(events.GenJet, events, gen, gen.valid(), radius=radius)
     inside = constituents_of(events, gen, Names())
     assert inside is not None

@@ -61,7 +61,7 @@ def counted(levels: Levels, weights: Any = None) -> Doubles:
 
 
 def delphes_pairs(events: Any) -> Levels:
-    gen, reco = (flatten_jets(jets) for jets in (events.GenJet, events.Jet))
+    gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     directions = [column for jets in (gen, reco) for column in (*jets.values.T[[ETA, PHI]], jets.counts)]
     return pairs(gen, reco, match_jets(*directions, cone=default_cone(0.4)))
 

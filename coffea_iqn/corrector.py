@@ -14,7 +14,7 @@ from coffea_iqn import bundle
 from coffea_iqn.data import CORRECTIONS
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_of_a_part
-from coffea_iqn.events.collections import flatten_jets, reco_events
+from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
@@ -109,7 +109,8 @@ class IQNCorrector:
 
         Parameters
         ----------
-        jets: jagged reco jets, events × var, all of their events, for their neighbours are among them.
+        jets: jagged reco jets, events × var, all of their events, for their neighbours are among them; of a part a
+            field jetIdx gives the places that they had in their events.
         events: what they belong to; of use to `draw` alone.
 
         Returns
@@ -196,12 +197,12 @@ class IQNCorrector:
 
     def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
         check_level(jets, events, "reco")
-        table = flatten_jets(jets)
+        table = flatten_jets(jets, "reco")
         if events is not None:
             if len(events) != len(table.counts):
                 msg = f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}"
                 raise ValueError(msg)
-            warn_of_a_part(jets, events, len(table.values), "reco jets")
+            warn_of_a_part(jets, events, len(table.values), "reco jets", INDEX["reco"])
         return table
 
     def _known(self, jets: JetTable) -> Singles:

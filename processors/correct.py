@@ -12,9 +12,9 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level
+from coffea_iqn.events.checks import check_level, warn_of_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.identity import event_weights
+from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
@@ -88,7 +88,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise ValueError(msg)
         filler = filling.Filler(dataset, event_weights(events))
         check_level(events[self.reco], events, "reco")
-        reco = flatten_jets(events[self.reco])
+        reco = flatten_jets(events[self.reco], "reco")
         if self.take == "draw":
             made = self.corrector.draw_table(reco, events)
         else:
@@ -106,9 +106,11 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             n_selected = filler.fill_jets(level, [jets], pt_min=self.pt_min, eta_max=self.eta_max)
             cutflow[f"{level}_jets_selected"] = n_selected
         files = [] if self.skim is None else [self._write(self.skim, events, reco, made)]
-        return {"sums": filler.sums, "cutflow": {dataset: cutflow}, "files": files}
+        weighted = {dataset: n_weighted(events)}
+        return {"sums": filler.sums, "weighted": weighted, "cutflow": {dataset: cutflow}, "files": files}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        warn_of_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}

@@ -38,7 +38,7 @@ class EventsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.truth = truth
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], list[Floats]]:
-        jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth])
+        jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
         folded = [folder.fold_table(events[self.gen], events, jets=jets) for folder in self.folders]
         reco = [truth, *(one.reco[0] for one in folded)]
         gen = folded[0].gen

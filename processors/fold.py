@@ -16,9 +16,10 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
+from coffea_iqn.events.checks import warn_of_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
-from coffea_iqn.events.identity import equal_keys, event_weights
+from coffea_iqn.events.identity import equal_keys, event_weights, n_weighted
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
@@ -189,7 +190,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             folded = self.folder.fold_table(events[self.gen], events, jets=gen_table, objects=self.objects)
         levels = {"gen": [folded.gen], "reco": folded.reco}
         if self.truth is not None and self.truth in events.fields:
-            levels["truth"] = [flatten_jets(events[self.truth])]
+            levels["truth"] = [flatten_jets(events[self.truth], "reco")]
         if self.objects:
             objects["reco"], missing["reco"] = [*folded.objects], [*folded.missing]
 
@@ -231,6 +232,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             filler.fill_response("truth", [(gen.values[of_gen], truth.values[of_truth, PT], gen.event[of_gen])])
         return {
             "sums": filler.sums,  # of which histograms are made at the end
+            "weighted": {dataset: n_weighted(events)},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
             "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
@@ -243,6 +245,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
+        warn_of_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.WHOLE if self.objects else filling.PARTICLES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)

@@ -81,7 +81,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         lot = lots(events, self.split)
         chunk = _Chunk(known, known.context(), lot, objects, np.where(near, row, -1))
         made = _of_particles(chunk) | self._of_no_particle(chunk)
-        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco]), reco_missing(events))
+        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco], "reco"), reco_missing(events))
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
         start = int(events.metadata.get("entrystart", 0))

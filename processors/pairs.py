@@ -11,7 +11,9 @@ from coffea import processor
 
 from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
+from coffea_iqn.events.checks import check_valid
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum, reco_events
+from coffea_iqn.events.columns import flat
 from coffea_iqn.events.identity import file_uuid, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.features import ETA, PHI, PT
@@ -20,7 +22,7 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import check_names
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
-from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice
+from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice, expect
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 
 SPLIT_SEED = 0
@@ -106,7 +108,9 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if missing:
             msg = f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}"
             raise ValueError(msg)
-        x, y = flatten_jets(events[self.x]), flatten_jets(events[self.y])
+        of_x, of_y = ("gen", "reco") if self.direction == "fold" else ("reco", "gen")
+        x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
+        check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
         match = match_jets(
             x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=self.cone
         )
@@ -123,7 +127,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         columns = JetPairs(x.values[keep], pairs[keep], context, lot[x.event][keep], sample)
         free = np.ones(len(y.values), dtype=bool)
         free[match[matched]] = False
-        unmatched = self._unmatched(events, x.where(keep), y.where(free & y.valid()), lot)
+        unmatched = self._unmatched(events, x.where(keep), y.where(free), lot)
         start = int(events.metadata.get("entrystart", 0))
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
@@ -135,11 +139,13 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             if name not in y.fields:
                 msg = f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}"
                 raise ValueError(msg)
-            column = ak.flatten(y[name])
-            if not column.layout.is_numpy or column.layout.inner_shape:
+            column = flat(y, name) if y[name].ndim == 2 else None
+            if column is None or column.dtype.kind not in "biuf":
                 msg = f"columns: expected a number for each {self.y}, got lists or text in {name}"
                 raise ValueError(msg)
-            found.append(ak.to_numpy(column)[:, np.newaxis])
+            n_bad = int((~np.isfinite(column)).sum())
+            expect(n_bad == 0, f"columns: expected finite numbers in {name} of {self.y}, got {n_bad} others")
+            found.append(column[:, np.newaxis])
         return found
 
     def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:

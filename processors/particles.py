@@ -77,7 +77,7 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.names = Names.of(names)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], ParticlesSample]:
-        x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco])
+        x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco], "reco")
         known = gen_events(events[self.gen], events, x, x.valid(), self.names)
         jets, there = known.jets, y.valid()
         y = y.where(there)

@@ -59,7 +59,7 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.truth = truth
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], list[Floats]]:
-        jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth])
+        jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
         truth = truth.where(truth.valid())
         true = constituents_of(events, truth, RECO, self.truth)
         if true is None:

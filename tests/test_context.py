@@ -434,7 +434,9 @@ def referred(jets, seed):
     counts, n = ak.num(references, axis=2), ak.sum(ak.num(references, axis=2))
     rng = np.random.default_rng(seed)
     pt, eta, phi = (np.repeat(ak.flatten(jets[name]), ak.flatten(counts)) for name in ("PT", "Eta", "Phi"))
-    share = rng.exponential(1.0, n) / np.repeat(ak.flatten(counts), ak.flatten(counts))
+    size = rng.exponential(1.0, n)
+    of_jet = np.repeat(np.arange(ak.sum(ak.num(counts))), ak.flatten(counts))
+    share = size / np.bincount(of_jet, weights=size)[of_jet]
     columns = {"PT": pt * share, "Eta": eta + rng.normal(0.0, 0.1, n), "Phi": phi + rng.normal(0.0, 0.1, n)}
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
     columns |= {"Mass": rng.uniform(0.0, 1.0, n), "PID": rng.choice([211, -321, 22, 130, -11], n)}

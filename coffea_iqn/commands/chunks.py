@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ from coffea_iqn import running
 from coffea_iqn.commands.common import SAID, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_force_option, path, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
-from coffea_iqn.files.atomic import plain_names
+from coffea_iqn.files.atomic import plain_names, unfinished
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import FORMATS
@@ -94,6 +95,27 @@ def folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".chunks")
 
 
+def kept(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
+    """Where the finished chunks of an output are as long as a block lasts, and after one that fails."""
+    return unfinished(folder_of(arguments.output), keep=arguments.checkpoints)
+
+
+def check_weights(datasets: Mapping[str, Sequence[Source]]) -> None:
+    """Refuse a dataset of which some files have weights of events: those of the others would count as 1.
+
+    Raises
+    ------
+    ValueError: for such a one.
+    """
+    for name, sources in datasets.items():
+        lacking = [source.path for source in sources if not source.has_weights]
+        if 0 < len(lacking) < len(sources):
+            msg = (
+                f"{name}: expected weights of events in all files of the dataset or in none, found none in {lacking[0]}"
+            )
+            raise ValueError(msg)
+
+
 def run(
     arguments: argparse.Namespace,
     instance: Any,
@@ -103,7 +125,13 @@ def run(
     branches: Sequence[str] = (),
     skipped: list[Skipped] | None = None,
 ) -> Ran:
-    """Run a processor for a command with an output, as of `running.run`; finished chunks outlive an interruption."""
+    """Run a processor for a command with an output, as of `running.run`; finished chunks outlive an interruption.
+
+    Raises
+    ------
+    ValueError: when some files of a dataset have weights of events.
+    """
+    check_weights(datasets)
     checkpoints = folder_of(arguments.output)
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     plain_names(datasets)  # which have to differ
@@ -127,9 +155,8 @@ def run(
                 ignored=SAID,
             )
         except BaseException:
-            if not arguments.checkpoints:
-                shutil.rmtree(checkpoints, ignore_errors=True)
-            if n_chunks := count_finished():
+            n_chunks = count_finished() if arguments.checkpoints else 0
+            if n_chunks:
                 complain(
                     f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: "
                     "the same command goes on from there"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def correct(arguments: argparse.Namespace) -> None:
     """Correct reco jets and write histograms, a summary and plots; gen jets are compared with where files have them."""
     check_new(arguments.output, force=arguments.force)
     bundle.find(arguments.model)
-    with at_work(arguments.output):
+    with at_work(arguments.output), chunks.kept(arguments):
         _correct(arguments)
 
 
@@ -100,7 +99,6 @@ def _correct(arguments: argparse.Namespace) -> None:
         write_json(summary, folder / "summary.json")
         if skim is not None:
             chunks.keep_skim(ran.out["files"], folder, arguments.output)
-    shutil.rmtree(chunks.folder_of(arguments.output), ignore_errors=True)
     for name, flow in ran.out["cutflow"].items():
         say(f"{name}: {flow['reco_jets']:,} reco jets of {flow['events']:,} events corrected with {arguments.model}")
     for what in ("histograms.root", "summary.json", *(["skim"] if skim else []), *(["plots"] if plots else [])):

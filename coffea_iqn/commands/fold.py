@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -135,7 +134,7 @@ def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary and plots."""
     check_new(arguments.output, force=arguments.force)
     _check_here(arguments)
-    with at_work(arguments.output):
+    with at_work(arguments.output), chunks.kept(arguments):
         before = _plots_of(arguments.output)
         _fold(arguments)
         for plot in before - _plots_of(arguments.output):  # of other datasets or axes: none of this fold's
@@ -213,7 +212,6 @@ def _fold(arguments: argparse.Namespace) -> None:
         write_json(summary, folder / "summary.json")
         if skim is not None:
             chunks.keep_skim(out["files"], folder, arguments.output)
-    shutil.rmtree(chunks.folder_of(arguments.output), ignore_errors=True)
     _print_cutflow(summary)
     _print_footnotes(summary, instance.folder.card.get("domain"), could_use)
     for one in skipped or ():

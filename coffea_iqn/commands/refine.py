@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from coffea_iqn.commands.train import (
     read_files,
     shares_of,
 )
-from coffea_iqn.files.atomic import at_work, check_new
+from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
@@ -64,11 +63,12 @@ def run(arguments: argparse.Namespace) -> None:
     """Refine a bundle by files."""
     check_new(arguments.output, force=arguments.force)
     bundle.check_place(arguments.output)
-    with at_work(arguments.output):
-        _refine(arguments)
+    checkpoint = arguments.output.with_name(arguments.output.name + ".training")
+    with at_work(arguments.output), unfinished(checkpoint, restart=arguments.restart):
+        _refine(arguments, checkpoint)
 
 
-def _refine(arguments: argparse.Namespace) -> None:
+def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     output: Path = arguments.output
     base, device = bundle.load(arguments.model), find_device(arguments.device)
     jets = base.card["jets"]
@@ -86,9 +86,6 @@ def _refine(arguments: argparse.Namespace) -> None:
     pairs, _ = read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
     radii.check(jets["radius"], radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
-    checkpoint = output.with_name(output.name + ".training")
-    if arguments.restart:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     try:
         with TrainingProgress(settings, arguments=arguments) as progress:
             made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
@@ -98,7 +95,6 @@ def _refine(arguments: argparse.Namespace) -> None:
     report = made.card["refinement"]
     report |= about_files(arguments, datasets)
     digest = bundle.save(made, output)
-    shutil.rmtree(checkpoint)
     gain, error = (1e5 * value for value in report["log_loss_gain"])
     held_out = f"{report['held_out_pairs']:,} pairs held out"
     if made.ratio is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
 from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
-from coffea_iqn.files.atomic import at_work, check_new
+from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
 from coffea_iqn.iqn.device import find_device
@@ -208,16 +207,16 @@ def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
     check_new(arguments.output, force=arguments.force)
     bundle.check_place(arguments.output)
-    with at_work(arguments.output):
-        _train(arguments)
+    checkpoint = arguments.output.with_name(arguments.output.name + ".training")
+    with at_work(arguments.output), unfinished(checkpoint, restart=arguments.restart):
+        _train(arguments, checkpoint)
 
 
-def _train(arguments: argparse.Namespace) -> None:
+def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     settings, device = _settings(arguments), find_device(arguments.device)
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
     start = _start(arguments)
-    output: Path = arguments.output
     if start.base is not None:
         arguments.radius, arguments.cone = (start.base.card["jets"][name] for name in ("radius", "cone"))
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
@@ -237,7 +236,6 @@ def _train(arguments: argparse.Namespace) -> None:
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     if arguments.share:
         settings = replace(settings, shares=shares_of(dict(arguments.share), sorted(datasets)))
-    checkpoint = output.with_name(output.name + ".training")
     sample = read_files(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
@@ -248,8 +246,6 @@ def _train(arguments: argparse.Namespace) -> None:
         radii.check(arguments.radius, radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
     elif start.teacher is None:
         settings = _with_edge(settings, arguments, sample)
-    if arguments.restart:
-        shutil.rmtree(checkpoint, ignore_errors=True)
     members = []
     try:
         with TrainingProgress(settings, arguments=arguments) as progress:
@@ -271,7 +267,6 @@ def _train(arguments: argparse.Namespace) -> None:
         complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
         raise
     _save(arguments, (emulator, members), datasets, pairs, cone)
-    shutil.rmtree(checkpoint)
 
 
 def _save(
@@ -300,7 +295,18 @@ def _save(
 def read_files(
     arguments: argparse.Namespace, processor: Any, datasets: Mapping[str, Sequence[Source]], branches: Sequence[str]
 ) -> Any:
-    """What a processor makes of the files."""
+    """What a processor makes of the files.
+
+    Raises
+    ------
+    ValueError: for a file that is there twice.
+    """
+    seen: dict[str, str] = {}
+    for source in (source for sources in datasets.values() for source in sources):
+        if source.uuid in seen:
+            msg = f"files: expected each once, got {source.path} and {seen[source.uuid]}, which are one, or copies"
+            raise ValueError(msg)
+        seen[source.uuid] = source.path
     with open_executor(arguments) as executor:
         return running.run(
             processor,

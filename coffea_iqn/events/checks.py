@@ -26,6 +26,10 @@ class MissingContextWarning(UserWarning):
     """The gen jets lack something that a bundle knows to use; it folds them as jets of which that is unknown."""
 
 
+class MixedWeightsWarning(UserWarning):
+    """Some files of a dataset have weights of events, and others have none: those of the others count as 1."""
+
+
 class PartOfEventWarning(UserWarning):
     """Gen jets are a part of their collection, of which nobody says which: they get levels and neighbours of others."""
 
@@ -74,6 +78,23 @@ def warn_of_what_lacks(model: str, wanted: Sequence[str], known: Collection[str]
         warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
 
+def warn_of_impossible(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
+    """Warn once a process of gen jets, n of so many, of which a file says what no jet has."""
+    if what not in _WARNED:
+        _WARNED.add(what)
+        such = ", ".join(f"{number:g}" for number in example)
+        msg = f"{n} of {n_jets} gen jets have {what} that no jet has, such as {such}: taken as unknown"
+        warnings.warn(msg, MissingContextWarning, stacklevel=5)
+
+
+def warn_of_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
+    """Warn of datasets, of each `identity.n_weighted`, of which some events alone have weights."""
+    for dataset, of in weighted.items():
+        if of.get("with", 0) and of.get("without", 0):
+            msg = f"{dataset}: expected weights of all events or of none, got {of['without']} without, which count as 1"
+            warnings.warn(msg, MixedWeightsWarning, stacklevel=4)
+
+
 def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     """Refuse jets of the other level, "gen" or "reco", where the name of their collection tells.
 
@@ -93,16 +114,16 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     raise ValueError(msg)
 
 
-def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str) -> None:
-    """Warn once a process of jets, so many of what, that are a part of their collection."""
+def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:
+    """Warn once a process of jets, so many of what, that are a part of their collection and have no such index."""
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
-    if "genJetIdx" in jets.fields or collection not in events.fields or collection in _WARNED:
+    if index in jets.fields or collection not in events.fields or collection in _WARNED:
         return
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))
     if 0 < n_jets < n_all:
         _WARNED.add(collection)
         msg = (
-            f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field genJetIdx: "
+            f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field {index}: "
             "they are taken for the first of each event, and those cut for nobody's neighbours"
         )
         warnings.warn(msg, PartOfEventWarning, stacklevel=4)

@@ -5,28 +5,32 @@ What identifies events and weighs them is in `identity`. In these two alone Nano
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.events.constituents import constituents_of, source_of_constituents
-from coffea_iqn.events.identity import numbers
+from coffea_iqn.events.checks import warn_of_impossible
+from coffea_iqn.events.columns import flat, has_option, numbers
+from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
-from coffea_iqn.jets.constituents import composition, subjettiness
+from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
 from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
 from coffea_iqn.numerics.double import angles
+from coffea_iqn.ranges import expect
 
+INDEX = {"gen": "genJetIdx", "reco": "jetIdx"}  # fields that give the place of jets before any cut
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
 # NanoAOD's name: what else it may be called, by Delphes and, in MeV, by PHYSLITE
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
 PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
 GEV = 1e-3  # MeV
+MOST_CODE = 2**31  # of PDG codes
 NO_PARTON = -1  # what ATLAS labels a jet of no parton
 # what the collections of prompt particles are to have: of NanoAOD, and of Delphes
 KINEMATICS = ("pt", "eta", "phi")
@@ -35,15 +39,21 @@ GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "P
 STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and flags of NanoAOD
 
 
-def flatten_jets(jets: ak.Array) -> JetTable:
+def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     """Jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
 
-    Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field `genJetIdx`, where the jets have one, gives
-    the index of each jet before any cut.
+    Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field that is called as `INDEX` says, where the
+    jets have one, gives the place of each jet in its event before any cut.
+
+    Parameters
+    ----------
+    jets: of one collection.
+    level: "gen" or "reco"; NanoAOD's reco jets have a `genJetIdx` that is no place of theirs.
 
     Raises
     ------
     TypeError: when the jets are not events × var records with these fields, or are option-typed (masked).
+    ValueError: when places are not whole numbers from 0 on, or two jets of an event have the same.
     """
     if type(jets).__module__.startswith("dask_awkward"):
         msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
@@ -61,7 +71,7 @@ def flatten_jets(jets: ak.Array) -> JetTable:
         msg = f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}"
         raise TypeError(msg)
     columns = [jets[name] for name in names]
-    if any(_has_option(column) for column in columns):
+    if any(has_option(column) for column in columns):
         msg = f"jets: expected jets without missing values, got type {columns[0].type}: drop them with ak.drop_none"
         raise TypeError(msg)
     counts = ak.to_numpy(ak.num(columns[0], axis=1)).astype(np.int64)
@@ -70,9 +80,22 @@ def flatten_jets(jets: ak.Array) -> JetTable:
         values[:, k] = ak.to_numpy(ak.flatten(column))
     if physlite:
         values[:, [0, 3]] *= GEV
-    given = "genJetIdx" in present
-    index = ak.to_numpy(ak.flatten(jets["genJetIdx"])).astype(np.int64) if given else places(counts)
+    index = _given_places(jets, INDEX[level], counts) if INDEX[level] in present else places(counts)
     return JetTable(values, counts, index)
+
+
+def _given_places(jets: ak.Array, field: str, counts: Ints) -> Ints:
+    """The places of jets before any cut, (N,), which levels are keyed by: two of one event would scatter together."""
+    index = flat(jets, field)
+    event = np.repeat(np.arange(len(counts)), counts)
+    expected = f"{field}: expected the places of the jets in their events before any cut (ak.local_index), got"
+    expect(index.dtype.kind in "iu", f"{expected} {index.dtype}", TypeError)
+    expect(not (index < 0).any(), f"{expected} {int((index < 0).sum())} below 0")
+    index = index.astype(np.int64)
+    order = np.lexsort((index, event))
+    n_same = int(((np.diff(index[order]) == 0) & (np.diff(event[order]) == 0)).sum())
+    expect(n_same == 0, f"{expected} {n_same} that another jet of the event has")
+    return index
 
 
 def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
@@ -178,22 +201,30 @@ def gen_events(
     radius: of the jets, over which N-subjettiness is taken of their particles; None leaves it out.
 
     Composition and N-subjettiness are the file's, or else, where it has none or zeros alone, made of the particles in
-    the jets.
+    the jets. What no jet has, as -1 in place of a number, is taken as unknown, and warned of.
+
+    Raises
+    ------
+    ValueError: for missing values, partons that are no whole numbers, particles that are not those of the jets, and
+        prompt particles without a momentum.
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
     chosen = slice(None) if kept is flat else keep
-    parton, *constituents = (
-        _field(jets, n, chosen) for n in (names.flavour, names.n_charged, names.n_neutral, names.charged_fraction)
-    )
-    of_particles, n_subjettiness = _beside(constituents), _n_subjettiness(jets, names, chosen)
+    parton = _partons(jets, names.flavour, chosen)
+    constituents = [_field(jets, n, chosen) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
+    of_particles = _possible(_beside(constituents), "composition", is_composition)
+    n_subjettiness = _possible(_n_subjettiness(jets, names, chosen), "N-subjettiness", is_subjettiness)
     lacks_composition, lacks_tau = not _told(of_particles), radius is not None and not _told(n_subjettiness)
     if lacks_composition or lacks_tau:
         particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
+        if particles is not None:
+            check_sums(particles, kept)
+            empty = particles.counts == 0
         if particles is not None and lacks_composition:
-            of_particles = composition(particles)
+            of_particles = np.where(empty[:, None], np.nan, composition(particles))
         if particles is not None and radius is not None and lacks_tau:
-            n_subjettiness = subjettiness(particles, kept.values[:, 0], radius)
+            n_subjettiness = np.where(empty[:, None], np.nan, subjettiness(particles, kept.values[:, 0], radius))
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
 
@@ -202,9 +233,33 @@ def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt
     """The first of these fields that the jets have, flat, of the chosen jets; or None."""
     for name in names:
         if name in jets.fields:
-            values = np.asarray(ak.flatten(jets[name]))[chosen]
+            values = flat(jets, name)[chosen]
             return np.where(values == NO_PARTON, 0, values) if name == "PartonTruthLabelID" else values
     return None
+
+
+def _partons(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> Ints | None:
+    """PDG codes of the partons of the chosen jets, (N,), or None."""
+    parton = _field(jets, names, chosen)
+    if parton is None or parton.dtype.kind in "iu":
+        return parton
+    n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
+    expect(
+        n_bad == 0, f"{' or '.join(names)}: expected PDG codes, got {n_bad} of {len(parton)} jets with other numbers"
+    )
+    return parton.astype(np.int64)
+
+
+def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], Bools]) -> Doubles | None:
+    """Columns (N, n), NaN where no jet is such; what kernels take as unknown."""
+    if columns is None:
+        return None
+    bad = np.flatnonzero(~possible(columns))
+    if len(bad) == 0:
+        return columns
+    warn_of_impossible(what, len(bad), len(columns), columns[bad[0]].tolist())
+    columns[bad] = np.nan
+    return columns
 
 
 def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
@@ -216,7 +271,7 @@ def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
 def _n_subjettiness(jets: ak.Array, names: Names, chosen: slice | Bools) -> Doubles | None:
     """τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
-        return np.asarray(ak.flatten(jets[TAU_ARRAY[0]]), dtype=np.float64)[chosen, :3]
+        return flat(jets, TAU_ARRAY[0])[chosen, :3].astype(np.float64)
     return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
 
 
@@ -238,7 +293,7 @@ def pt_and_phi(missing: ak.Array) -> Doubles:
     """Pt [GeV] and phi [rad] of missing momentum, NanoAOD's or Delphes', (events, 2)."""
     pt = missing["pt"] if "pt" in missing.fields else missing["MET"]
     phi = missing["phi"] if "phi" in missing.fields else missing["Phi"]
-    return np.stack([numbers(pt), numbers(phi)], axis=1).astype(np.float64)
+    return np.stack([numbers(pt, "missing pt"), numbers(phi, "missing phi")], axis=1).astype(np.float64)
 
 
 def _truth_missing_momentum(terms: ak.Array) -> Doubles:
@@ -264,18 +319,18 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
         n_of_each = [_counts(particles["pt"]) for particles in (leptons, photons)]
         event = np.concatenate([np.repeat(np.arange(len(events)), n) for n in n_of_each])
         order = np.argsort(event, kind="stable")
-        columns = [[np.asarray(ak.flatten(part[name])) for part in (leptons, photons)] for name in KINEMATICS]
-        columns.append([np.asarray(ak.flatten(leptons["pdgId"])), np.full(n_of_each[1].sum(), CODES[-1])])
+        columns = [[flat(part, name) for part in (leptons, photons)] for name in KINEMATICS]
+        columns.append([flat(leptons, "pdgId"), np.full(n_of_each[1].sum(), CODES[-1])])
         pt, eta, phi, code = (np.concatenate(both)[order] for both in columns)
         return chosen(pt, eta, phi, code, n_of_each[0] + n_of_each[1])
     particles = events[sources[0]]
     if "PID" in particles.fields:
-        pt, eta, phi, code, status, mother = (np.asarray(ak.flatten(particles[name])) for name in PARTICLE)
+        pt, eta, phi, code, status, mother = (flat(particles, name) for name in PARTICLE)
         counts = _counts(particles["PID"])
         stable = (status == STABLE) & np.isin(np.abs(code), CODES)
         prompt = without_hadrons(stable, code.astype(np.int64), mother.astype(np.int64), counts)
     else:
-        pt, eta, phi, _, code, status, flags = (np.asarray(ak.flatten(particles[name])) for name in GEN_PART)
+        pt, eta, phi, _, code, status, flags = (flat(particles, name) for name in GEN_PART)
         counts = _counts(particles["pdgId"])
         prompt = (status == STABLE) & (flags & (IS_PROMPT | IS_FROM_PROMPT_TAU) != 0)
     return chosen(pt, eta, phi, code, counts, prompt)
@@ -297,13 +352,3 @@ def _sources_of_prompt(collections: Mapping[str, Collection[str]], names: Names)
 
 def _counts(column: ak.Array) -> Ints:
     return np.asarray(ak.num(column, axis=1)).astype(np.int64)
-
-
-def _has_option(column: ak.Array) -> bool:
-    """Whether the type is optional at any depth."""
-    layout: Any = column.layout
-    while layout is not None:
-        if layout.is_option:
-            return True
-        layout = getattr(layout, "content", None)
-    return False

@@ -8,8 +8,10 @@ from dataclasses import replace
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.events.columns import flat, name_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.features import PHI, PT
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 
@@ -31,6 +33,7 @@ PARTICLE_BRANCHES = tuple(
 )
 """Patterns of the branches of the particles in reco jets."""
 UNIQUE_ID, REFERRED = "fUniqueID", ("PT", "Eta", "Phi")
+OFF, OFF_GEV, MOST_OFF = 0.1, 1.0, 0.05  # of a gen jet's pt, GeV, and of jets: so far particles may be from its sum
 ID_BITS = 24  # of TObject::fUniqueID; the others are of the process that wrote it
 
 
@@ -96,17 +99,48 @@ def constituents_of(
         inside = events[source[0]]
         particles = inside
         if len(source) == 2:
-            at = next(inside[name] for name in PLACES if name in inside.fields)
-            particles = events[source[1]][at]
+            particles = _at_places(inside, events[source[1]])
         event = np.repeat(np.arange(len(events)), np.asarray(ak.num(inside[OF_JET])))
-        of_jet = np.asarray(ak.flatten(inside[OF_JET])).astype(np.int64)
-        *columns, code = (np.asarray(ak.flatten(particles[name])) for name in PARTICLE)
-        mass = np.asarray(ak.flatten(particles["mass"])) if "mass" in particles.fields else np.zeros(len(code))
+        of_jet = flat(inside, OF_JET).astype(np.int64)
+        *columns, code = (flat(particles, name) for name in PARTICLE)
+        mass = flat(particles, "mass") if "mass" in particles.fields else np.zeros(len(code))
         values = np.stack([*columns, mass], axis=1, dtype=np.float64)
     row = _rows(jets, event, of_jet)
     order = np.argsort(row, kind="stable")[int((row < 0).sum()) :]  # without those of jets that are not there
     counts = np.bincount(row[order], minlength=len(jets.values)).astype(np.int64)
     return Constituents(values[order], code.astype(np.int64)[order], counts)
+
+
+def check_sums(particles: Constituents, jets: JetTable) -> None:
+    """Refuse particles that are not those in gen jets, or not all of them: of some jets their sum is another.
+
+    Raises
+    ------
+    ValueError: when the sums of more than one jet in twenty are off by a tenth of the pt and by a GeV.
+    """
+    pt, _, phi = particles.values.T[:3]
+    jet, sums = particles.jet, np.zeros((2, len(jets.values)))
+    for k, of_phi in enumerate((np.cos, np.sin)):
+        weights = np.bincount(jet, weights=pt * of_phi(phi), minlength=len(jets.values))
+        sums[k] = weights - jets.values[:, PT] * of_phi(jets.values[:, PHI])
+    n_off = int((~(np.hypot(*sums) < OFF * jets.values[:, PT] + OFF_GEV)).sum())
+    if n_off > MOST_OFF * len(jets.values):
+        advice = "jets that were cut or sorted need a field genJetIdx, the places that they had; particles come in GeV"
+        msg = (
+            f"gen jets: expected the sums of the particles in them, got {n_off} of {len(jets.values)} others: {advice}"
+        )
+        raise ValueError(msg)
+
+
+def _at_places(inside: ak.Array, particles: ak.Array) -> ak.Array:
+    """The particles at the places among all of them that those in jets say."""
+    field = next(name for name in PLACES if name in inside.fields)
+    n_bad = int(ak.sum((inside[field] < 0) | (inside[field] >= ak.num(particles["pt"]))))
+    if n_bad:
+        what = f"places of particles that {name_of(particles)} has"
+        msg = f"{name_of(inside)}.{field}: expected {what}, got {n_bad} others"
+        raise ValueError(msg)
+    return particles[inside[field]]
 
 
 def _referred(events: ak.Array, name: str, *candidates: str) -> tuple[Ints, Ints, Doubles, Ints]:
@@ -151,7 +185,7 @@ def _keys(event: Ints, unique_id: Sequence[int]) -> Ints:
 
 def _rows(jets: JetTable, event: Ints, place: Ints) -> Ints:
     """The row in a table of jets of those at places in events, (M,); −1 where there is none."""
-    slots = 1 + max(int(place.max(initial=0)), int(jets.place.max(initial=0)))
+    slots = 1 + int(jets.place.max(initial=0))
     table = np.full(len(jets.counts) * slots, -1, dtype=np.int64)
     table[jets.event * slots + jets.place] = np.arange(len(jets.place))
-    return np.where(place < 0, -1, table[event * slots + np.maximum(place, 0)])
+    return np.where((place < 0) | (place >= slots), -1, table[event * slots + np.clip(place, 0, slots - 1)])

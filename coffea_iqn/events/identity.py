@@ -10,10 +10,12 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.events.columns import numbers
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.uniforms import Words, event_keys, levels
 
+WEIGHTS = ("genWeight", "Event.Weight", "EventInfo.mcEventWeights")  # as files of NanoAOD, Delphes, PHYSLITE call them
 N_LEAST = 16
 KINDS = ("event", "file")  # by what events are known: run, luminosityBlock and event, or their file as well
 # record that holds them, "" for the event itself: names of run, luminosityBlock and event
@@ -165,22 +167,17 @@ def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:
     for record, names in IDENTITY.items():
         holder = events if not record else events[record] if record in events.fields else None
         if holder is not None and set(names) <= set(holder.fields):
-            return tuple(numbers(holder[name]) for name in names)
+            return tuple(numbers(holder[name], name) for name in names)
     return None
 
 
 def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
     if "Event" in events.fields and "Number" in events["Event"].fields:
-        return numbers(events["Event"]["Number"])
+        return numbers(events["Event"]["Number"], "Event.Number")
     msg = (
         "events: expected run, luminosityBlock and event, or Delphes' Event.Number, or PHYSLITE's EventInfo, found none"
     )
     raise ValueError(msg)
-
-
-def numbers(column: ak.Array) -> npt.NDArray[Any]:
-    """One number an event as numpy; Delphes wraps them in lists of one."""
-    return np.asarray(ak.flatten(column, axis=None) if column.ndim > 1 else column)
 
 
 def file_uuid(events: ak.Array) -> str:
@@ -197,12 +194,19 @@ def event_weights(events: ak.Array) -> Doubles:
 
     Ones where the file has none of them.
     """
-    if "genWeight" in events.fields:
-        weight = events["genWeight"]
-    elif "Event" in events.fields and "Weight" in events["Event"].fields:
-        weight = events["Event"]["Weight"]
-    elif "EventInfo" in events.fields and "mcEventWeights" in events["EventInfo"].fields:
-        weight = events["EventInfo"]["mcEventWeights"][:, 0]
-    else:
-        return np.ones(len(events))
-    return numbers(weight).astype(np.float64)
+    weight = _weights(events)
+    return np.ones(len(events)) if weight is None else numbers(weight, "weights of events").astype(np.float64)
+
+
+def n_weighted(events: ak.Array) -> dict[str, int]:
+    """How many events have weights, and how many come from files without."""
+    return {"without" if _weights(events) is None else "with": len(events)}
+
+
+def _weights(events: ak.Array) -> ak.Array | None:
+    for name in WEIGHTS:
+        record, _, field = name.rpartition(".")
+        holder = events if not record else events[record] if record in events.fields else None
+        if holder is not None and field in holder.fields:
+            return holder[field][:, 0] if field == "mcEventWeights" else holder[field]
+    return None

@@ -56,7 +56,7 @@ class JaggedPairs(NamedTuple):
             columns = [np.asarray(ak.flatten(asked[name])) for name in VARIABLES]
             values = np.stack(columns, axis=1)
         else:
-            values = flatten_jets(asked).values if asked.fields else np.asarray(ak.flatten(asked))
+            values = flatten_jets(asked, "reco").values if asked.fields else np.asarray(ak.flatten(asked))
         return cls(flatten_jets(known), values, there, counts)
 
     def rows(self, jets: JetTable) -> Ints:

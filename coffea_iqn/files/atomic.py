@@ -12,6 +12,8 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+OURS = ".coffea-iqn"  # marks a folder that may be removed, for it was made here
+
 
 def plain_name(name: str) -> str:
     """What of a name may be part of a file's: datasets of CMS are called `/QCD_Pt-20/Run3/NANOAODSIM`.
@@ -173,7 +175,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder whose files move to `path` when the block ends well, and vanish when it does not.
+    """A temporary folder beside `path`, whose files move there when the block ends well, and vanish when it does not.
 
     Raises
     ------
@@ -182,8 +184,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     if path.is_file():
         msg = f"output {path}: expected a folder, found a file"
         raise FileExistsError(msg)
-    temporary = path.with_name(path.name + ".partial")
-    shutil.rmtree(temporary, ignore_errors=True)
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     temporary.mkdir(parents=True)
     try:
         with _naming(path):
@@ -197,3 +198,33 @@ def whole_folder(path: Path) -> Iterator[Path]:
                     file.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def unfinished(folder: Path, *, keep: bool = True, restart: bool = False) -> Iterator[Path]:
+    """A folder for what is finished of an output before all of it is: it goes when the block ends well.
+
+    Parameters
+    ----------
+    folder: where; it may be there from before, with what this context left in it.
+    keep: whether it stays, with what is in it, when the block does not end well.
+    restart: whether what is there from before is removed first.
+
+    Raises
+    ------
+    FileExistsError: when there is something else.
+    """
+    if is_taken(folder) and not (folder / OURS).is_file():
+        msg = f"{folder}: expected nothing, or what an interrupted run left there, found something else: move it away"
+        raise FileExistsError(msg)
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / OURS).touch()
+    try:
+        yield folder
+    except BaseException:
+        if not keep or all(path.is_dir() or path.name == OURS for path in folder.rglob("*")):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

@@ -19,7 +19,7 @@ from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, levels_of
 from coffea_iqn.events.constituents import FIELDS as OF_CONSTITUENTS
 from coffea_iqn.events.constituents import of_collection
-from coffea_iqn.events.identity import IDENTITY
+from coffea_iqn.events.identity import IDENTITY, WEIGHTS
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
@@ -64,6 +64,8 @@ class Source:
     names: what it calls them.
     jets: its collections of jets.
     timeout: how long its server may take to answer [s], where it is on one.
+    uuid: of the file, which a copy of it has as well.
+    has_weights: whether its events have weights.
     """
 
     path: str
@@ -74,6 +76,8 @@ class Source:
     names: Names = field(default_factory=Names)
     jets: tuple[str, ...] = ()
     timeout: float = TIMEOUT
+    uuid: str = ""
+    has_weights: bool = False
 
     def open(self) -> Any:
         """Its tree, as uproot opens it."""
@@ -114,6 +118,7 @@ def inspect(
             branches = file[name].keys()
             n_events = file[name].num_entries
             empty = _empty_branches(file[name])
+            uuid = str(file.file.uuid)
     except InputError:
         raise
     except TimeoutError as error:
@@ -142,7 +147,7 @@ def inspect(
         others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
-    return Source(path, name, layout, n_events, known, names, jets, timeout)
+    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, not last.isdisjoint(WEIGHTS))
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:

@@ -15,6 +15,7 @@ import awkward as ak
 import numpy as np
 from coffea.nanoevents import NanoAODSchema
 
+from coffea_iqn.events.checks import OF_GEN
 from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
@@ -66,6 +67,11 @@ class Skim:
             raise ValueError(msg)
         if not JET_NAME.fullmatch(self.collection):
             msg = f"skim: expected a collection's name of letters and digits, such as IQNJet, got {self.collection!r}"
+            raise ValueError(msg)
+        if OF_GEN.search(self.collection):
+            msg = (
+                f"skim: expected a collection's name of reco jets, such as IQNJet, got {self.collection!r} of gen jets"
+            )
             raise ValueError(msg)
         # workers may run elsewhere, and what differs in nothing else must be equal
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))

@@ -12,7 +12,7 @@ import numpy as np
 
 from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.constituents import constituents_of
+from coffea_iqn.events.constituents import check_sums, constituents_of
 from coffea_iqn.folder.jagged import Folded, jagged, vectors, when_asked
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
@@ -151,6 +151,7 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
     what += "GenJet.Constituents with Particle, found none"
     expect(particles is not None, f"events: {what}")
     assert particles is not None
+    check_sums(particles, known.jets)
     parton = None if known.parton is None else known.parton.astype(np.int64)
     raw_pt_min = variables.raw_pt_min if folder.raw_pt_min is None else folder.raw_pt_min
     made = [

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
+import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.names import Names
@@ -119,7 +120,7 @@ def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles,
 
     Raises
     ------
-    ValueError: where the events do not have both.
+    ValueError: where the events do not have both, or missing momentum is none: not finite, or below 0.
     """
     particles, missing = prompt_particles(events, names), missing_momentum(events, names)
     if particles is None or missing is None:
@@ -128,4 +129,6 @@ def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles,
             lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
         msg = f"events: expected {lacks}, which whole events depend on, found none"
         raise ValueError(msg)
+    n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
+    expect(n_bad == 0, f"missing momentum: expected finite pt from 0 on and phi, got {n_bad} of {len(missing)} others")
     return particles, missing

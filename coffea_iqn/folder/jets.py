@@ -14,7 +14,7 @@ from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import check_level, outside_domain, warn_of_a_part, warn_of_what_lacks
-from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.collections import INDEX, flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
@@ -265,7 +265,7 @@ class IQNFolder(Densities):
         n, n_lists = len(events), len(jets.counts)
         expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
         check_level(gen, events, "gen")
-        warn_of_a_part(gen, events, len(jets.values), "gen jets")
+        warn_of_a_part(gen, events, len(jets.values), "gen jets", INDEX["gen"])
         known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.jets.pseudojets import KT, MOST_ETA, N_ROWS, PHI, Y, closest, find_neighbours, kinematics, merge, start
-from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
 
@@ -17,6 +17,8 @@ CHARGED_LEPTONS = (11, 13, 15, 17)
 W, CHARGED_HIGGS = 24, 37
 NUCLEI = 10**9  # above which codes are of nuclei
 N_TAU = 3
+# bounds of what files say: τ1 of Delphes' jets is up to 0.71, and τ3 up to 1.07 of τ2
+MOST_TAU, MOST_RATIO, ROUNDED = 2.0, 1.5, 0.01
 PARTS_OF_TAU = 16384  # N-subjettiness comes in steps of one over this, as in files that have it
 CLOSE, STEPS = 1e-4, 100  # an axis that moves by less in ΔR rests; most moves
 LEAST_DISTANCE = 1e-6  # ΔR from an axis to a particle on it, whose weight would be infinite
@@ -96,6 +98,19 @@ def composition(constituents: Constituents) -> Doubles:
         np.bincount(jet, weights=weights, minlength=len(counts)) for weights in (charged, charged * energy, energy)
     )
     return np.stack([n_charged, counts - n_charged, of_charged / np.where(of_all > 0.0, of_all, 1.0)], axis=1)
+
+
+def is_composition(columns: Doubles) -> Bools:
+    """Which numbers of charged and neutral particles and charged fractions a jet may have, of (N, 3): (N,)."""
+    charged, neutral, fraction = columns.T
+    return np.asarray((charged >= 0.0) & (neutral >= 0.0) & (fraction >= -ROUNDED) & (fraction <= 1.0 + ROUNDED))
+
+
+def is_subjettiness(tau: Doubles) -> Bools:
+    """Which τ1, τ2 and τ3 a jet may have, of (N, 3): (N,). A further axis adds little to a minimum, if anything."""
+    one, two, three = tau.T
+    falls = (two <= MOST_RATIO * one + ROUNDED) & (three <= MOST_RATIO * two + ROUNDED)
+    return np.asarray((one >= 0.0) & (two >= 0.0) & (three >= 0.0) & (one <= MOST_TAU) & falls)
 
 
 def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:

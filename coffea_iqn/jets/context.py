@@ -367,7 +367,7 @@ def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats
         row, jet_pt = first + i, made.pt[first + i]
         log_ratio = log(1.0 + pt / jet_pt)
         cosine = (made.px[first + i] * x + made.py[first + i] * y) / jet_pt
-        if _finite(log_missing + log_ratio + cosine):
+        if pt >= 0.0 and _finite(log_missing + log_ratio + cosine):
             out[row, 0] = log_missing
             out[row, 1] = log_ratio
             out[row, 2] = cosine

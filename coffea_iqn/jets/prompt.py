@@ -15,6 +15,7 @@ import numpy.typing as npt
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log, wrapped
+from coffea_iqn.ranges import expect
 
 CODES = (11, 13, 22)  # of PDG: electrons, muons, photons
 PT_MIN = (5.0, 5.0, 10.0)  # GeV, above which they are looked at
@@ -71,7 +72,15 @@ def chosen(
     pt, eta, phi, code: of all particles of the events in a row, (M,) each: GeV, rad, and PDG's code.
     counts: how many each event has, (events,).
     prompt: which of them are, (M,); None for all.
+
+    Raises
+    ------
+    ValueError: when an electron, muon or photon has no momentum: numbers that are not finite, or a pt below 0.
     """
+    bad = ~(np.isfinite(pt) & (pt >= 0.0) & np.isfinite(phi) & ~np.isnan(eta))  # along the beam eta may be infinite
+    if bad.any():
+        n_bad = int((bad & np.isin(np.abs(code), CODES) & (True if prompt is None else prompt)).sum())
+        expect(n_bad == 0, f"prompt electrons, muons and photons: expected finite momenta, got {n_bad} others")
     kind = kinds(pt, eta, code)
     keep = kind >= 0 if prompt is None else (kind >= 0) & prompt
     event = np.repeat(np.arange(len(counts)), counts)[keep]

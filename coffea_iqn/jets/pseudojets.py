@@ -125,14 +125,13 @@ def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest
     for i in range(last):
         if new and i == kept:
             _choose(i, last, reach, from_new, near, nearest)
+        elif new and from_new[i] < near[i]:  # nearer than what was nearest: nothing else is
+            near[i], nearest[i] = from_new[i], kept
         elif nearest[i] == kept or nearest[i] == gone:
             _look_around(i, last, state, state[APART])
             _choose(i, last, reach, state[APART], near, nearest)
-        else:
-            if nearest[i] == last:
-                nearest[i] = gone
-            if new and from_new[i] < near[i]:
-                near[i], nearest[i] = from_new[i], kept
+        elif nearest[i] == last:
+            nearest[i] = gone
     return kept, gone
 
 

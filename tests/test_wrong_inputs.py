@@ -1,0 +1,267 @@
+"""Inputs that are wrong, and would give wrong jets: each is refused in a line that says what is wrong, or warned of."""
+
+from __future__ import annotations
+
+import awkward as ak
+import numpy as np
+import pytest
+import uproot
+from coffea import processor
+
+from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder
+from coffea_iqn.data import sample_path
+from coffea_iqn.events import checks
+from coffea_iqn.events.checks import MissingContextWarning, MixedWeightsWarning
+from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from conftest import one_error, open_events, run
+
+pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
+AK4 = "cms-delphes-ak4"
+
+
+@pytest.fixture(scope="module")
+def ttbar():
+    return open_events("ttbar_ak4_full.root", entry_stop=60)
+
+
+@pytest.fixture(scope="module")
+def ww():
+    return open_events("wwhad_ak5_particles.root", entry_stop=30)
+
+
+@pytest.fixture
+def warned(monkeypatch):
+    """As a process that has warned of nothing yet."""
+    monkeypatch.setattr(checks, "_WARNED", set())
+
+
+def with_field(events, collection, field, values):
+    return ak.with_field(events, ak.with_field(events[collection], values, field), collection)
+
+
+def written(path, source, **changed):
+    """A copy of a sample as NanoAOD, with some branches changed; those that are None are left out."""
+    with uproot.open(sample_path(source)) as file:
+        arrays = file["Events"].arrays(entry_stop=200)
+    branches = {name: changed.get(name, arrays[name]) for name in {**dict.fromkeys(arrays.fields), **changed}}
+    collections = {name.partition("_")[0] for name in branches if "_" in name}
+    made = {}
+    for name in collections:
+        fields = {b.partition("_")[2]: branches[b] for b in branches if b.startswith(f"{name}_")}
+        made[name] = ak.zip({f: column for f, column in fields.items() if column is not None}, depth_limit=None)
+    made |= {
+        name: column
+        for name, column in branches.items()
+        if "_" not in name and name[1:] not in collections and column is not None
+    }
+    with uproot.recreate(path) as file:
+        file.mktree("Events", {name: column.type.content for name, column in made.items()})
+        file["Events"].extend(made)
+    return path
+
+
+# particles that are not those of the jets
+
+
+@pytest.mark.parametrize("how", ["cut", "sorted", "in MeV", "of other jets", "none"])
+def test_particles_that_are_not_those_of_the_jets_are_refused(ww, how):
+    jets, particles = ww.GenJet, ww.GenJetCands
+    events = {
+        "cut": lambda: ak.with_field(ww, jets[np.abs(jets.eta) < 1.0], "GenJet"),
+        "sorted": lambda: ak.with_field(ww, jets[ak.argsort(jets.pt)], "GenJet"),
+        "in MeV": lambda: with_field(ww, "GenJetCands", "pt", 1000.0 * particles.pt),
+        "of other jets": lambda: with_field(
+            ww, "GenJetCands", "jetIdx", ak.full_like(particles.jetIdx, 2**31 - 1, dtype=np.int64)
+        ),
+        "none": lambda: ak.with_field(ww, particles[particles.pt < 0.0], "GenJetCands"),
+    }[how]()
+    with pytest.raises(ValueError, match=r"gen jets: expected the sums of the particles in them, got \d+ of"):
+        ConstituentFolder("cms-delphes-ak5-particles")(events)
+    flat = flatten_jets(events.GenJet)
+    unknown = ak.with_field(events, events.GenJet[["pt", "eta", "phi", "mass"]], "GenJet")
+    with pytest.raises(ValueError, match="gen jets: expected the sums"):
+        gen_events(unknown.GenJet, unknown, flat, flat.valid(), radius=0.5)
+
+
+def test_jets_that_were_cut_have_their_particles_by_the_places_that_they_had(ww):
+    jets = ak.with_field(ww.GenJet, ak.local_index(ww.GenJet.pt), "genJetIdx")
+    events = ak.with_field(ww, jets[np.abs(jets.eta) < 1.0], "GenJet")
+    made = ConstituentFolder("cms-delphes-ak5-particles")(events).IQNJet
+    assert np.std(ak.flatten(made.pt / made.matched_gen.pt)[~ak.is_none(ak.flatten(made.matched_gen))]) < 0.2
+
+
+@pytest.mark.parametrize("place", [-1, 10_000])
+def test_particles_at_places_that_are_not_there_are_refused(ww, place):
+    at = ak.local_index(ww.GenJetCands.pt)
+    inside = ak.zip({"jetIdx": ww.GenJetCands.jetIdx, "genCandsIdx": ak.where(at == 0, place, at)})
+    events = ak.with_field(ak.with_field(ww, ww.GenJetCands, "GenCands"), inside, "GenJetCands")
+    with pytest.raises(ValueError, match=r"genCandsIdx: expected places of particles that .* has, got \d+ others"):
+        ConstituentFolder("cms-delphes-ak5-particles")(events)
+
+
+# places of jets
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        (lambda at: 0 * at, ValueError, r"got \d+ that another jet of the event has"),
+        (lambda at: at - 1, ValueError, r"got \d+ below 0"),
+        (lambda at: 1.0 * at, TypeError, "got float64"),
+        (lambda at: ak.mask(at, at > 0), ValueError, r"genJetIdx: expected no missing values, got \d+ of"),
+    ],
+)
+def test_places_of_gen_jets_that_are_none_are_refused(ttbar, given, error, message):
+    jets = ak.with_field(ttbar.GenJet, given(ak.local_index(ttbar.GenJet.pt)), "genJetIdx")
+    with pytest.raises(error, match=message):
+        IQNFolder(AK4)(jets, ttbar)
+
+
+def test_reco_jets_of_nanoaod_are_not_known_by_the_places_of_their_gen_jets(ttbar):
+    corrector = IQNCorrector(f"{AK4}-correct", any_radius=True)
+    jets = ak.with_field(ttbar.Jet, ak.values_astype(-ak.ones_like(ttbar.Jet.pt), np.int16), "genJetIdx")
+    made = corrector.draw(jets, ttbar)
+    assert ak.array_equal(made.pt, corrector.draw(ttbar.Jet, ttbar).pt)
+    kept = ak.with_field(jets, ak.local_index(jets.pt), "jetIdx")[:, 1:]
+    some = corrector.draw(kept, ttbar)  # other neighbours, but the same levels
+    assert np.corrcoef(*(ak.flatten(one.pt / jets[:, 1:].pt) for one in (some, made[:, 1:])))[0, 1] > 0.8
+
+
+# numbers in place of what is not known
+
+
+@pytest.mark.parametrize(
+    ("field", "number"), [("tau1", -1.0), ("tau2", -99.0), ("tau2", 1e30), ("chEF", -99.0), ("nCharged", -1)]
+)
+def test_numbers_that_no_jet_has_count_as_unknown(ttbar, warned, field, number):
+    jets = ttbar.GenJet
+    some = ak.local_index(jets.pt) == 2
+    odd = with_field(ttbar, "GenJet", field, ak.where(some, number, jets[field]))
+    with pytest.warns(MissingContextWarning, match=r"\d+ of \d+ gen jets have .* that no jet has"):
+        made = IQNFolder(AK4)(odd.GenJet, odd)
+    level = ("tau1", "tau2", "tau3") if field.startswith("tau") else ("nCharged", "nNeutral", "chEF")
+    unknown = ttbar
+    for name in level:
+        unknown = with_field(unknown, "GenJet", name, ak.where(some, np.nan, jets[name]))
+    assert ak.array_equal(made.pt, IQNFolder(AK4)(unknown.GenJet, unknown).pt)
+
+
+@pytest.mark.parametrize("number", [np.nan, 1e30, 4.5])
+def test_partons_that_are_no_codes_are_refused(ttbar, number):
+    odd = with_field(ttbar, "GenJet", "partonFlavour", ak.full_like(ttbar.GenJet.pt, number))
+    with pytest.raises(ValueError, match=r"partonFlavour .*: expected PDG codes, got"):
+        IQNFolder(AK4)(odd.GenJet, odd)
+    whole = with_field(ttbar, "GenJet", "partonFlavour", 1.0 * ttbar.GenJet.partonFlavour)
+    assert ak.array_equal(IQNFolder(AK4)(whole.GenJet, whole).pt, IQNFolder(AK4)(ttbar.GenJet, ttbar).pt)
+
+
+@pytest.mark.parametrize("field", ["partonFlavour", "chEF", "tau1"])
+def test_missing_values_are_refused_by_the_name_of_their_field(ttbar, field):
+    jets = ttbar.GenJet
+    odd = with_field(ttbar, "GenJet", field, ak.mask(jets[field], ak.local_index(jets.pt) > 0))
+    with pytest.raises(ValueError, match=rf"GenJet\.{field}: expected no missing values, got \d+ of \d+: drop them"):
+        IQNFolder(AK4)(odd.GenJet, odd)
+
+
+def test_missing_event_numbers_are_refused(ttbar):
+    odd = ak.with_field(ttbar, ak.mask(ttbar.event, ttbar.event % 2 == 0), "event")
+    with pytest.raises(ValueError, match=r"event: expected no missing values, got \d+ of 60"):
+        IQNFolder(AK4)(odd.GenJet, odd)
+
+
+@pytest.mark.parametrize(
+    ("collection", "field", "number"),
+    [
+        ("GenMET", "pt", np.nan),
+        ("GenMET", "pt", np.inf),
+        ("GenMET", "pt", -5.0),
+        ("GenMET", "phi", np.nan),
+        ("GenDressedLepton", "phi", np.nan),
+        ("GenDressedLepton", "eta", np.nan),
+        ("GenIsolatedPhoton", "phi", np.inf),
+        ("GenDressedLepton", "pt", np.nan),
+    ],
+)
+def test_momenta_that_are_none_are_refused_in_whole_events(ttbar, collection, field, number):
+    values = ttbar[collection][field]
+    odd = with_field(ttbar, collection, field, ak.full_like(values, number))
+    n = int(ak.count(values))
+    if n == 0:
+        pytest.skip(f"no {collection} in these events")
+    what = "missing momentum" if collection == "GenMET" else "prompt electrons, muons and photons"
+    with pytest.raises(ValueError, match=f"{what}: expected finite .* got"):
+        EventFolder(f"{AK4}-events")(odd)
+
+
+# files
+
+
+def test_reco_jets_without_a_momentum_do_not_train_as_lost_gen_jets(ttbar):
+    odd = with_field(ttbar, "Jet", "pt", ak.where(ttbar.Jet.pt < 25.0, np.nan, ttbar.Jet.pt))
+    for direction, level in (("fold", "reco"), ("correct", "gen")):
+        events = odd if direction == "fold" else with_field(ttbar, "GenJet", "mass", np.nan * ttbar.GenJet.mass)
+        with pytest.raises(ValueError, match=rf"{level} jets of .*: expected finite numbers and pt above 0, got"):
+            PairsProcessor(direction=direction).process(events)
+
+
+def test_columns_that_are_not_finite_do_not_train(ttbar):
+    odd = with_field(ttbar, "Jet", "btag", ak.where(ttbar.Jet.pt < 25.0, np.inf, ttbar.Jet.pt))
+    with pytest.raises(ValueError, match=r"columns: expected finite numbers in btag of Jet, got \d+ others"):
+        PairsProcessor(columns=["btag"]).process(odd)
+
+
+@pytest.mark.parametrize("of", [lambda pt: ak.singletons(ak.flatten(pt)), lambda pt: ak.Array(["text"] * ak.count(pt))])
+def test_columns_that_are_no_numbers_do_not_train(ttbar, of):
+    column = ak.unflatten(of(ttbar.Jet.pt), ak.num(ttbar.Jet.pt))
+    with pytest.raises(ValueError, match="columns: expected a number for each Jet, got lists or text in btag"):
+        PairsProcessor(columns=["btag"]).process(with_field(ttbar, "Jet", "btag", column))
+
+
+def test_a_file_and_its_copy_train_once(tmp_path, capsys):
+    for name in ("one", "copy"):
+        (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())
+    files = [f"{name}={tmp_path / name}.root" for name in ("one", "copy")]
+    assert run("train", *files, "--output", tmp_path / "made", "--steps", 2) == 2
+    assert "expected each once, got" in one_error(capsys)
+    assert not (tmp_path / "made.training").exists()
+
+
+def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, capsys):
+    weights = ak.Array(np.full(200, 1000.0, dtype=np.float32))
+    one = written(tmp_path / "weighted.root", "qcd_ak4.root", genWeight=weights)
+    other = written(tmp_path / "others.root", "qcd_ak4.root", genWeight=None)
+    files = [f"d={one}", f"d={other}"]
+    assert run("fold", *files, "--output", tmp_path / "out", "--no-plots", "--identity", "file") == 2
+    assert f"d: expected weights of events in all files of the dataset or in none, found none in {other}" in one_error(
+        capsys
+    )
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema)
+    with pytest.warns(MixedWeightsWarning, match="got 200 without"):
+        runner({"d": [str(one), str(other)]}, IQNFoldProcessor(identity="file"), treename="Events")
+    assert run("fold", f"d={one}", f"e={other}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
+
+
+# outputs
+
+
+@pytest.mark.parametrize("name", ["GenJet", "TruthJets", "GenJetAK8"])
+def test_reco_jets_are_not_written_as_gen_jets(tmp_path, capsys, name):
+    file = sample_path("qcd_ak4.root")
+    assert run("fold", file, "--output", tmp_path / "out", "--skim", "root", "--as", name) == 2
+    assert "expected a collection's name of reco jets" in one_error(capsys)
+
+
+@pytest.mark.parametrize(("command", "ending"), [("fold", "chunks"), ("correct", "chunks"), ("train", "training")])
+def test_a_folder_of_the_user_is_never_removed(tmp_path, capsys, command, ending):
+    theirs = tmp_path / f"out.{ending}" / "thesis.txt"
+    theirs.parent.mkdir()
+    theirs.write_text("mine")
+    (tmp_path / "out.partial").mkdir()
+    file = f"d={sample_path('qcd_ak4.root')}"
+    extra = ("--steps", 2) if command == "train" else ("--no-plots",)
+    assert run(command, file, "--output", tmp_path / "out", *extra) == 2
+    assert "expected nothing, or what an interrupted run left there" in one_error(capsys)
+    assert theirs.read_text() == "mine"
+    assert (tmp_path / "out.partial").is_dir()

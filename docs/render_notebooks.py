@@ -25,7 +25,10 @@ RENDERED = Path(__file__).parent / "rendered"
 WIDTH, COLOURS = 760, 64  # of a picture: some 20 kB
 WIDGET = "application/vnd.jupyter.widget-view+json"  # a progress bar, which only a kernel can show
 # colours of a terminal, and where things are on this machine
-LEFT_OUT = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[^\s'\"]*/site-packages/|[^\s'\"]*/notebook-of-[^\s/]*/")
+LEFT_OUT = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|[^\s'\"]*/site-packages/|[^\s'\"]*/notebook-of-[^\s/]*/|"
+    + re.escape(f"{NOTEBOOKS.parent}/")
+)
 
 
 def executed(path: Path) -> Any:
@@ -53,6 +56,8 @@ def markdown(notebook: Any, name: str) -> tuple[str, dict[str, bytes]]:
                 file = f"{name}_{len(pictures)}.png"
                 pictures[file] = _small(data["image/png"])
                 parts.append(f"![What the cell above draws]({file})")
+            elif "text/markdown" in data:
+                parts.append(str(data["text/markdown"]))
             elif "text/plain" in data and WIDGET not in data:
                 parts.append(_fenced(data["text/plain"]))
     return "\n\n".join(part for part in parts if part) + "\n", pictures

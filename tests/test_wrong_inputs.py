@@ -246,6 +246,13 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
 # outputs
 
 
+def test_a_report_is_not_replaced_unasked(tmp_path, capsys):
+    (tmp_path / "report.html").write_text("mine")
+    assert run("validate", sample_path("qcd_ak4.root"), "--quick", "--output", tmp_path) == 2
+    assert "expected a new path, got one where something is already: --force replaces it" in one_error(capsys)
+    assert (tmp_path / "report.html").read_text() == "mine"
+
+
 @pytest.mark.parametrize("name", ["GenJet", "TruthJets", "GenJetAK8"])
 def test_reco_jets_are_not_written_as_gen_jets(tmp_path, capsys, name):
     file = sample_path("qcd_ak4.root")

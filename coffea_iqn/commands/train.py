@@ -80,9 +80,9 @@ SETTINGS = {
 
 EXAMPLES = """examples:
   coffea-iqn train qcd=delphes_1.root ttbar=delphes_2.root --radius 0.5 --output my-detector
-  coffea-iqn train "delphes_*.root" --radius 0.5 --minutes 10 --output a-first-try
-  coffea-iqn train "nano_*.root" --recipe paper-iqnx4 --output theirs
-  coffea-iqn train "delphes_*.root" --radius 0.5 --direction correct --output my-correction
+  coffea-iqn train "qcd=delphes_*.root" --radius 0.5 --minutes 10 --output a-first-try
+  coffea-iqn train "qcd=nano_*.root" --recipe paper-iqnx4 --output theirs
+  coffea-iqn train "qcd=delphes_*.root" --radius 0.5 --direction correct --output my-correction
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
   coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
   coffea-iqn train nano.root --extend with-b-tags --objects --output whole-events

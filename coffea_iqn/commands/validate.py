@@ -16,12 +16,12 @@ from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
-from coffea_iqn.commands.options import add_figure_options, checked, path, text
+from coffea_iqn.commands.options import add_figure_options, add_force_option, checked, path, text
 from coffea_iqn.commands.terminal import Bars, console, say
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.atomic import whole_folder
+from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
@@ -103,12 +103,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
     )
     parser.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
-    parser.add_argument("--output", type=path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for the report, and its numbers")
+    add_force_option(parser)
     parser.set_defaults(run=validate)
 
 
 def validate(arguments: argparse.Namespace) -> None:
     """Measure a model on files and write a report."""
+    check_new(arguments.output, force=arguments.force)
     others = [metrics.read(file) for file in arguments.compare]
     emulator = bundle.load(arguments.model)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])

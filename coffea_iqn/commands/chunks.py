@@ -107,12 +107,23 @@ def check_weights(datasets: Mapping[str, Sequence[Source]]) -> None:
     ------
     ValueError: for such a one.
     """
+    check_all_or_none(datasets, "weights of events", lambda source: source.has_weights)
+
+
+def check_all_or_none(
+    datasets: Mapping[str, Sequence[Source]], what: str, has: Callable[[Source], bool], advice: str = ""
+) -> None:
+    """Refuse a dataset of which some files alone have something; the advice ends the message.
+
+    Raises
+    ------
+    ValueError: for such a one.
+    """
     for name, sources in datasets.items():
-        lacking = [source.path for source in sources if not source.has_weights]
+        lacking = [source.path for source in sources if not has(source)]
         if 0 < len(lacking) < len(sources):
-            msg = (
-                f"{name}: expected weights of events in all files of the dataset or in none, found none in {lacking[0]}"
-            )
+            where = f"in all files of the dataset or in none, found none in {lacking[0]}"
+            msg = f"{name}: expected {what} {where}{advice}"
             raise ValueError(msg)
 
 

@@ -234,14 +234,9 @@ def _truth(arguments: argparse.Namespace) -> str | None:
 
 def _check_truth(truth: str | None, datasets: Mapping[str, Sequence[Source]]) -> None:
     """True jets of some files would be compared with the emulated jets of all."""
-    for name, sources in datasets.items() if truth else ():
-        lacking = [source.path for source in sources if truth not in source.jets]
-        if 0 < len(lacking) < len(sources):
-            msg = (
-                f"{name}: expected a collection {truth} in all files of the dataset or in none, found none in "
-                f"{lacking[0]}; --truth none leaves it out"
-            )
-            raise ValueError(msg)
+    if truth:
+        what, advice = f"a collection {truth}", "; --truth none leaves it out"
+        chunks.check_all_or_none(datasets, what, lambda source: truth in source.jets, advice)
 
 
 def _check_here(arguments: argparse.Namespace) -> None:

@@ -16,10 +16,11 @@ from coffea_iqn.commands.train import (
     about_files,
     add_sample_options,
     given_settings,
+    kept,
     read_files,
     shares_of,
 )
-from coffea_iqn.files.atomic import at_work, check_new, unfinished
+from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
@@ -63,8 +64,7 @@ def run(arguments: argparse.Namespace) -> None:
     """Refine a bundle by files."""
     check_new(arguments.output, force=arguments.force)
     bundle.check_place(arguments.output)
-    checkpoint = arguments.output.with_name(arguments.output.name + ".training")
-    with at_work(arguments.output), unfinished(checkpoint, restart=arguments.restart):
+    with at_work(arguments.output), kept(arguments) as checkpoint:
         _refine(arguments, checkpoint)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -207,9 +208,14 @@ def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
     check_new(arguments.output, force=arguments.force)
     bundle.check_place(arguments.output)
-    checkpoint = arguments.output.with_name(arguments.output.name + ".training")
-    with at_work(arguments.output), unfinished(checkpoint, restart=arguments.restart):
+    with at_work(arguments.output), kept(arguments) as checkpoint:
         _train(arguments, checkpoint)
+
+
+def kept(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
+    """Where an unfinished training is as long as a block lasts, and after one that fails."""
+    output: Path = arguments.output
+    return unfinished(output.with_name(output.name + ".training"), restart=arguments.restart)
 
 
 def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:

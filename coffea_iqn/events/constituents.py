@@ -12,6 +12,7 @@ from coffea_iqn.events.columns import flat, name_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import PHI, PT
+from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 
@@ -118,12 +119,9 @@ def check_sums(particles: Constituents, jets: JetTable) -> None:
     ------
     ValueError: when the sums of more than one jet in twenty are off by a tenth of the pt and by a GeV.
     """
-    pt, _, phi = particles.values.T[:3]
-    jet, sums = particles.jet, np.zeros((2, len(jets.values)))
-    for k, of_phi in enumerate((np.cos, np.sin)):
-        weights = np.bincount(jet, weights=pt * of_phi(phi), minlength=len(jets.values))
-        sums[k] = weights - jets.values[:, PT] * of_phi(jets.values[:, PHI])
-    n_off = int((~(np.hypot(*sums) < OFF * jets.values[:, PT] + OFF_GEV)).sum())
+    sums, pt, phi = four_momenta(particles), jets.values[:, PT], jets.values[:, PHI]
+    x, y = (sums[:, PT] * of_phi(sums[:, PHI]) - pt * of_phi(phi) for of_phi in (np.cos, np.sin))
+    n_off = int((~(np.hypot(x, y) < OFF * pt + OFF_GEV)).sum())
     if n_off > MOST_OFF * len(jets.values):
         advice = "jets that were cut or sorted need a field genJetIdx, the places that they had; particles come in GeV"
         msg = (

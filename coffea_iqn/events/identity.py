@@ -165,10 +165,15 @@ def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | 
 def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:
     """Run, luminosityBlock and event where the events have them under some name, each (events,)."""
     for record, names in IDENTITY.items():
-        holder = events if not record else events[record] if record in events.fields else None
+        holder = _record(events, record)
         if holder is not None and set(names) <= set(holder.fields):
             return tuple(numbers(holder[name], name) for name in names)
     return None
+
+
+def _record(events: ak.Array, name: str) -> ak.Array | None:
+    """A record of the events, "" for the event itself; None where there is none."""
+    return events if not name else events[name] if name in events.fields else None
 
 
 def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
@@ -206,7 +211,7 @@ def n_weighted(events: ak.Array) -> dict[str, int]:
 def _weights(events: ak.Array) -> ak.Array | None:
     for name in WEIGHTS:
         record, _, field = name.rpartition(".")
-        holder = events if not record else events[record] if record in events.fields else None
+        holder = _record(events, record)
         if holder is not None and field in holder.fields:
             return holder[field][:, 0] if field == "mcEventWeights" else holder[field]
     return None

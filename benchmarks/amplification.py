@@ -150,7 +150,7 @@ def main() -> None:
             null = draw(emulator, truth.x, generator)[:, 0]
             row |= {"jets": n, "seed": seed, "truth": len(real), "given": given(drawn, grids)}
             sides = {"emulated": (real, drawn), "Delphes": (real, again), "null": (null, drawn)}
-            row |= {name: compare(*side, truth.lot, grids) for name, side in sides.items()}
+            row |= {name: compare(*side, truth.split_key, grids) for name, side in sides.items()}
             results.append(row)
             arguments.output.write_text(json.dumps(results, indent=1) + "\n")
             pulls = [round(one.square / one.uncertainty, 1) for one in row["null"].values()]

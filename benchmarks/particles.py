@@ -8,8 +8,8 @@ Files with the particles in gen and in reco jets of R = 0.5 (`data/README.md`); 
 The autoencoder of `particle_vae.py` is trained on the first ones, with gen jets above 130 GeV, for so many minutes on
 one core, or read where it was kept; the bundle with particles folds whole events, and its reco jet of a gen jet is
 found as the true one is. On the others, gen jets above 200 GeV, prints for each observable the Wasserstein-1 distance
-of emulated and true jets over that of true jets from each other (`closure.of_halves`), once for all pairs and once for
-jets above 200 GeV at reco level; Kullback-Leibler divergences over theirs; the Fréchet and the kernel distance of the
+of emulated and true jets over that of true jets from each other (`closure.split_half_distance`),
+once for all pairs and once for jets above 200 GeV at reco level; Kullback-Leibler divergences over theirs; the Fréchet and the kernel distance of the
 observables but for η and φ; and the areas under the curve of boosted trees and of a network over all particles, both
 told of the gen jet, beside those of two emulations of the same gen jets, the null. The last area is that of trees on
 the four-momenta of reco jets, after the detector's scale and rounded as those in the files are, and residuals, by which
@@ -39,10 +39,10 @@ from coffea_iqn.closure import (
     frechet_distance,
     judge,
     kernel_distance,
-    of_halves,
     residual_features,
     residuals,
     shape_features,
+    split_half_distance,
 )
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
@@ -246,12 +246,19 @@ def compare(pairs: Pairs, drawn: Drawn, second: Drawn) -> Comparison:
         of_particles = [np.where(a, jets.counts, 0) for a, jets in zip(above, (emulated, true), strict=True)]
         clouds = [cartesian(j.rows(np.flatnonzero(a))) for a, j in zip(above, (emulated, true), strict=True)]
         columns = {name: [v[name][a] for v, a in zip(values, above, strict=True)] for name in values[0]}
-        found = {name: of_halves(wasserstein_distance, *c, counts=of_jets).ratio for name, c in columns.items()}
+        found = {
+            name: split_half_distance(wasserstein_distance, *c, counts=of_jets).ratio for name, c in columns.items()
+        }
         for k, name in enumerate(("px", "py", "pz")):
-            of_cloud = of_halves(wasserstein_distance, *(c[k] for c in clouds), counts=of_particles, repeats=5)
+            of_cloud = split_half_distance(
+                wasserstein_distance, *(c[k] for c in clouds), counts=of_particles, repeats=5
+            )
             found[f"{name} of particles"] = of_cloud.ratio
         distances.append(found)
-        halves = {name: of_halves(divergence(columns[name][1]), *columns[name], counts=of_jets) for name in DIVERGENCES}
+        halves = {
+            name: split_half_distance(divergence(columns[name][1]), *columns[name], counts=of_jets)
+            for name in DIVERGENCES
+        }
         divergences.append({name: tuple(float(side.mean()) for side in h) for name, h in halves.items()})
         numbers.append([int(n.sum()) for n in of_jets[::-1]])
     there = np.flatnonzero((made[0][:, PT] > 0.0) & (made[2][:, PT] > 0.0))

@@ -161,9 +161,9 @@ def main() -> None:
     error = np.sqrt(drawn.sum(axis=1).var(axis=0, ddof=1) / DRAWS)
     apart = (many.sum(axis=0) - expected.sum(axis=0))[1:-1]
     for k in range(4):
-        size, of_size = (100 * x / expected.sum(axis=0)[1 + k] for x in (apart[k], error[1 + k]))
+        size, of_n = (100 * x / expected.sum(axis=0)[1 + k] for x in (apart[k], error[1 + k]))
         where = f"{RECO_EDGES[k]:g} to {RECO_EDGES[k + 1]:g} GeV"
-        table.add_row(f"folds over matrix − 1, {where}", f"{size:+.2f} ± {of_size:.2f} %")
+        table.add_row(f"folds over matrix − 1, {where}", f"{size:+.2f} ± {of_n:.2f} %")
 
     independent = exact_matrix(arguments.model, ours) * (len(data) / len(ours))  # what no gen bin has is not fitted
     own = independent.copy()

@@ -13,7 +13,7 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.data import CORRECTIONS
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_of_a_part
+from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_partial_collection
 from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.folder.jagged import vectors
@@ -202,7 +202,7 @@ class IQNCorrector:
             if len(events) != len(table.counts):
                 msg = f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}"
                 raise ValueError(msg)
-            warn_of_a_part(jets, events, len(table.values), "reco jets", INDEX["reco"])
+            warn_partial_collection(jets, events, len(table.values), "reco jets", INDEX["reco"])
         return table
 
     def _known(self, jets: JetTable) -> Singles:

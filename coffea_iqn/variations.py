@@ -157,7 +157,7 @@ Size = float | str | Callable[[Floats, Floats], Any] | None
 
 
 @dataclass(frozen=True, repr=False)
-class Asked:
+class RequestedVariation:
     """A variation that is asked for, of a size.
 
     Parameters
@@ -205,7 +205,7 @@ class Asked:
             object.__setattr__(self, key, value)
 
     @classmethod
-    def parse(cls, given: str) -> Asked:
+    def parse(cls, given: str) -> RequestedVariation:
         """From "jes" or "jes=0.02"."""
         name, equals, size = given.partition("=")
         if equals and not size:
@@ -247,21 +247,21 @@ class Asked:
         return change(nominal, sign * self.size_of(jets))
 
 
-def asked_of(given: Iterable[str | Asked] | Mapping[str, Size]) -> tuple[Asked, ...]:
+def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Size]) -> tuple[RequestedVariation, ...]:
     """The variations that are asked for: "jes", "jes=0.02", or by name with their sizes.
 
     Raises
     ------
-    ValueError: as of `Asked`, or where one is asked for twice.
+    ValueError: as of `RequestedVariation`, or where one is asked for twice.
 
-    >>> asked_of(["jes", "eff=0.02"]), asked_of({"JER": 0.05})
+    >>> parse_variations(["jes", "eff=0.02"]), parse_variations({"JER": 0.05})
     ((jes=0.01, eff=0.02), (jer=0.05,))
     """
     if isinstance(given, Mapping):
-        made = tuple(Asked(name, size) for name, size in given.items())
+        made = tuple(RequestedVariation(name, size) for name, size in given.items())
     else:
         each = [given] if isinstance(given, str) else given
-        made = tuple(one if isinstance(one, Asked) else Asked.parse(one) for one in each)
+        made = tuple(one if isinstance(one, RequestedVariation) else RequestedVariation.parse(one) for one in each)
     names = [one.name if one.name != "MODEL" else repr(one) for one in made]
     for name in names:
         if names.count(name) > 1:

@@ -12,7 +12,7 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level, warn_of_mixed_weights
+from coffea_iqn.events.checks import check_level, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.files.skims import Skim
@@ -110,7 +110,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return {"sums": filler.sums, "weighted": weighted, "cutflow": {dataset: cutflow}, "files": files}
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        warn_of_mixed_weights(accumulator["weighted"])
+        warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}

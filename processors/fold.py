@@ -16,7 +16,7 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import warn_of_mixed_weights
+from coffea_iqn.events.checks import warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import equal_keys, event_weights, n_weighted
@@ -36,7 +36,7 @@ from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
-from coffea_iqn.variations import JETS, Asked, Size
+from coffea_iqn.variations import JETS, RequestedVariation, Size
 
 
 class EqualEventsWarning(UserWarning):
@@ -112,7 +112,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         identity: str = "event",
         refinement: str = "draw",
         skim: Skim | None = None,
-        variations: Iterable[str | Asked] | Mapping[str, Size] = (),
+        variations: Iterable[str | RequestedVariation] | Mapping[str, Size] = (),
         objects: bool = False,
         particles: bool = False,
     ) -> None:
@@ -245,7 +245,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
-        warn_of_mixed_weights(accumulator["weighted"])
+        warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.WHOLE if self.objects else filling.PARTICLES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)

@@ -30,7 +30,7 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import chunks_in_order, lots
+from coffea_iqn.processors.pairs import chunks_in_order, split_keys
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
@@ -78,8 +78,8 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         objects = reco_objects(events, known.prompt)
         row, distance = nearest(objects.values, objects.event, known.jets.values, known.jets.counts)
         near = (objects.place < 0) & (distance < REACH)
-        lot = lots(events, self.split)
-        chunk = _Chunk(known, known.context(), lot, objects, np.where(near, row, -1))
+        split_key = split_keys(events, self.split)
+        chunk = _Chunk(known, known.context(), split_key, objects, np.where(near, row, -1))
         made = _of_particles(chunk) | self._of_no_particle(chunk)
         made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco], "reco"), reco_missing(events))
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
@@ -90,9 +90,9 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _of_no_particle(self, chunk: _Chunk) -> dict[str, LawSample]:
         """What gen jets make, given what was found of their particles, and what events make."""
-        jets, objects, lot = chunk.known.jets, chunk.objects, chunk.lot
+        jets, objects, split_key = chunk.known.jets, chunk.objects, chunk.split_key
         of_particles = objects.where(objects.place >= 0)
-        in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(len(lot)))
+        in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(len(split_key)))
         columns = self._of_jets(jets.values, in_jets, chunk.context)
         of_events, frames = far_columns(jets.values, jets.counts, chunk.known.missing)
         made = {}
@@ -100,18 +100,18 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             mine = (objects.place < 0) & (objects.kind == k)
             near, far = mine & (chunk.near >= 0), mine & (chunk.near < 0)
             made[kind.name + NEAR] = _relative(
-                columns, lot[jets.event], chunk.near[near], objects.values[near], jets.values, self.context
+                columns, split_key[jets.event], chunk.near[near], objects.values[near], jets.values, self.context
             )
             event = objects.event[far]
             targets = far_targets(objects.values[far], frames.axis[event], frames.side[event])
-            made[kind.name + FAR] = LawSample.of(of_events, lot, event, targets)
+            made[kind.name + FAR] = LawSample.of(of_events, split_key, event, targets)
         return made
 
     def _jets_and_missing(self, chunk: _Chunk, y: JetTable, missing: Floats) -> dict[str, LawSample]:
         """Which jets with prompt particles are there, given what became of these; and missing momentum."""
-        jets, objects, context, lot = chunk.known.jets, chunk.objects, chunk.context, chunk.lot
+        jets, objects, context, split_key = chunk.known.jets, chunk.objects, chunk.context, chunk.split_key
         assert chunk.known.missing is not None
-        in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(len(lot)))
+        in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(len(split_key)))
         taken = in_jets[:, 3] > 0.0
         of_x, of_match = match_tables(jets, y, self.cone)
         of_y = np.full(len(y.values), -1)  # the row of its gen jet, of each reco jet
@@ -119,7 +119,7 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         rows = np.flatnonzero(has_prompt(context) & ~taken)
         kept = np.flatnonzero(np.isin(rows, of_y))
         columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
-        made = {JETS: LawSample.of(columns, lot[jets.event[rows]], kept, context=self.context)}
+        made = {JETS: LawSample.of(columns, split_key[jets.event[rows]], kept, context=self.context)}
         near = np.flatnonzero(chunk.near >= 0)
         source_pt = objects.source_pt.copy()
         source_pt[near] = jets.values[chunk.near[near], PT]
@@ -127,7 +127,9 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         columns, frame = missing_columns(
             jets, taken, raw, y.event, of_y, objects.values, objects.event, source_pt, chunk.known.missing
         )
-        return made | {MISSING: LawSample.of(columns, lot, np.arange(len(lot)), missing_targets(missing, frame))}
+        return made | {
+            MISSING: LawSample.of(columns, split_key, np.arange(len(split_key)), missing_targets(missing, frame))
+        }
 
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
@@ -140,14 +142,14 @@ class _Chunk(NamedTuple):
     """What is known of the events of a chunk.
 
     known, context: gen jets and what is known of them.
-    lot: of events, as of `pairs.JetPairs`.
+    split_key: of events, as of `pairs.JetPairs`.
     objects: at reco level.
     near: the row of the gen jet that an object of no particle is near, or −1, (M,).
     """
 
     known: GenEvents
     context: Singles
-    lot: Floats
+    split_key: Floats
     objects: Found
     near: Ints
 
@@ -163,14 +165,16 @@ def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
     for k, kind in enumerate(KINDS):
         of_kind, mine = np.flatnonzero(particles.kind == k), (objects.place >= 0) & (objects.kind == k)
         source, values = np.searchsorted(of_kind, row[mine]), particles.values[of_kind]
-        made[kind.name] = _relative(columns[of_kind], chunk.lot[event[of_kind]], source, objects.values[mine], values)
+        made[kind.name] = _relative(
+            columns[of_kind], chunk.split_key[event[of_kind]], source, objects.values[mine], values
+        )
     return made
 
 
 def _relative(
-    columns: Floats, lot: Floats, source: Ints, objects: Floats, of_sources: Floats, context: tuple[str, ...] = ()
+    columns: Floats, split_key: Floats, source: Ints, objects: Floats, of_sources: Floats, context: tuple[str, ...] = ()
 ) -> LawSample:
     """Objects as they lie to their sources; their first target is above the least pt over the source's."""
     known = of_sources[source]
-    made = LawSample.of(columns, lot, source, relative_targets(objects, known), context)
+    made = LawSample.of(columns, split_key, source, relative_targets(objects, known), context)
     return made._replace(least=-np.log(known[:, PT].astype(np.float64)))

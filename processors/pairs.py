@@ -28,7 +28,7 @@ from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 SPLIT_SEED = 0
 
 
-def lots(events: ak.Array, split: str) -> Floats:
+def split_keys(events: ak.Array, split: str) -> Floats:
     """A number in (0, 1) that what stays together shares, an "event" or a "file", (events,)."""
     if split == "event":
         keys = identity_keys(events, SPLIT_SEED)
@@ -119,15 +119,15 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         pairs = np.full((len(x.values), y.values.shape[1]), np.nan, dtype=np.float32)
         pairs[matched] = y.values[match[matched]]
 
-        lot = lots(events, self.split)
+        split_key = split_keys(events, self.split)
         valid = x.valid()
         keep = valid & (x.values[:, PT] >= self.pt_min)
         context = self._known(events, x, valid).context()[keep[valid]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
-        columns = JetPairs(x.values[keep], pairs[keep], context, lot[x.event][keep], sample)
+        columns = JetPairs(x.values[keep], pairs[keep], context, split_key[x.event][keep], sample)
         free = np.ones(len(y.values), dtype=bool)
         free[match[matched]] = False
-        unmatched = self._unmatched(events, x.where(keep), y.where(free), lot)
+        unmatched = self._unmatched(events, x.where(keep), y.where(free), split_key)
         start = int(events.metadata.get("entrystart", 0))
         key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
         return {key_of_chunk: TrainingSample(columns, unmatched)}
@@ -154,7 +154,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             return reco_events(x.where(valid))
         return gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
 
-    def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, lot: Floats) -> UnmatchedJets:
+    def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, split_key: Floats) -> UnmatchedJets:
         """The ys in no pair, with the x or the event that each belongs to."""
         row, distance = nearest(y.values, y.event, x.values, x.counts)
         near = distance < self.reach
@@ -166,8 +166,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             far_event=y.event[~near],
             events=columns,
             frames=np.stack(frames, axis=1),
-            lot=lot,
-            sample=np.zeros(len(lot), dtype=np.int64),
+            split_key=split_key,
+            sample=np.zeros(len(split_key), dtype=np.int64),
             reach=self.reach,
         )
 

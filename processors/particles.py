@@ -37,7 +37,7 @@ from coffea_iqn.particles.columns import Incoming, jet_columns, tag_columns
 from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charged_columns, decays_of, with_mates
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
 from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import chunks_in_order, lots
+from coffea_iqn.processors.pairs import chunks_in_order, split_keys
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 
 RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
@@ -90,13 +90,13 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         of_x, of_y = match_tables(jets, y, self.cone)
         keep = jets.values[of_x, PT] >= self.pt_min
         of_x, of_y = of_x[keep], of_y[keep]
-        lot = lots(events, self.split)[jets.event[of_x]]
-        laws = samples_of(particles, jets, reco, y, (of_x, of_y), lot, self.radius)
+        split_key = split_keys(events, self.split)[jets.event[of_x]]
+        laws = samples_of(particles, jets, reco, y, (of_x, of_y), split_key, self.radius)
         tag = next((name for name in B_TAG if name in events[self.reco].fields), None)
         if tag is not None:
             tags = np.asarray(ak.flatten(events[self.reco][tag])).astype(np.int64)[there]
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
-            laws[TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, lot)
+            laws[TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
         key = (str(events.metadata["dataset"]), file_uuid(events), int(events.metadata.get("entrystart", 0)))
         return {key: ParticlesSample(laws, self.radius, len(of_x))}
 
@@ -110,7 +110,7 @@ def samples_of(
     reco_particles: Constituents,
     reco: JetTable,
     pairs: tuple[Ints, Ints],
-    lot: Floats,
+    split_key: Floats,
     radius: float,
 ) -> dict[str, LawSample]:
     """What the laws of particles are learnt from, but for the b-tag.
@@ -123,7 +123,7 @@ def samples_of(
     particles, jets: gen jets of events, all of them.
     reco_particles, reco: likewise reco jets.
     pairs: rows of gen jets to learn from, and of the reco jet of each.
-    lot: of each pair, as of `pairs.JetPairs`, (N,).
+    split_key: of each pair, as of `pairs.JetPairs`, (N,).
     radius: of the jets.
     """
     of_x, of_y = pairs
@@ -132,7 +132,7 @@ def samples_of(
     jet, values = incoming.particles.jet, incoming.particles.values
     origins = origins_of(incoming, in_reco)
     inside = _distance(values[:, ETA], values[:, PHI], axes[jet]) < radius - RIM
-    pair = _Pairs(incoming, in_reco, origins, axes, lot, inside, origins.status != LOST, radius)
+    pair = _Pairs(incoming, in_reco, origins, axes, split_key, inside, origins.status != LOST, radius)
     charged, mate = charged_columns(incoming)
     made, measured = _of_tracks(pair, charged, mate), np.ones(len(values), dtype=bool)
     made[DECAY], of_decay = _of_decays(pair, measured)
@@ -150,7 +150,7 @@ def samples_of(
     around = axes_of(in_reco.values[is_own], own[is_own], incoming.jets, radius)
     for k, name in enumerate(ENTERED):
         mine = entered[kind[entered] == k]
-        made[name] = LawSample.of(of_jets, lot, own[mine], relative_to(in_reco.values[mine], around[own[mine]]))
+        made[name] = LawSample.of(of_jets, split_key, own[mine], relative_to(in_reco.values[mine], around[own[mine]]))
     return made
 
 
@@ -163,7 +163,7 @@ class _Pairs(NamedTuple):
     reco: particles of the reco jets.
     origins: which of these come from which of those.
     axes: of the reco jets, (N, 4).
-    lot: of each pair, (N,).
+    split_key: of each pair, (N,).
     inside: which particles lie well within the reco jet, (M,).
     has_track: which have a track, (M,).
     radius: of the jets.
@@ -173,7 +173,7 @@ class _Pairs(NamedTuple):
     reco: Constituents
     origins: Origins
     axes: Doubles
-    lot: Floats
+    split_key: Floats
     inside: Bools
     has_track: Bools
     radius: float
@@ -181,7 +181,7 @@ class _Pairs(NamedTuple):
 
 def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSample]:
     """Which particles have a track, and how those turn that do."""
-    incoming, status, lot = pair.incoming, pair.origins.status, pair.lot[pair.incoming.particles.jet]
+    incoming, status, split_key = pair.incoming, pair.origins.status, pair.split_key[pair.incoming.particles.jet]
     rows = np.flatnonzero((incoming.charge != 0) & pair.inside)
     source = np.repeat(np.arange(len(rows)), status[rows])  # the number of a law is the status
     turned, values = rows[status[rows] == DISPLACED], incoming.particles.values
@@ -190,9 +190,9 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
     turn[tracks] = wrap_phi(after - values[tracks, PHI]) * incoming.charge[tracks]
     turns = Turns.of(incoming, charged, turned, mate, status, turn)
     targets = turns.targets(turn[turned])[:, None]
-    of_turns = LawSample.of(turns.columns, lot[turned], np.arange(len(turned)), targets)
+    of_turns = LawSample.of(turns.columns, split_key[turned], np.arange(len(turned)), targets)
     return {
-        TRACK: LawSample.of(with_mates(charged, rows, mate, status), lot[rows], source),
+        TRACK: LawSample.of(with_mates(charged, rows, mate, status), split_key[rows], source),
         DIRECTION: of_turns._replace(least=turns.least),
     }
 
@@ -210,8 +210,8 @@ def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
     seen = (n_seen > 0) | (n_all < ENOUGH)
     measured[:] = (decays.of < 0) | np.append(seen, True)[decays.of]
     known = np.flatnonzero((n_all >= ENOUGH) & (n_inside == n_all))
-    lot = pair.lot[incoming.particles.jet[decays.first[known]]]
-    return LawSample.of(decays.columns[known], lot, np.flatnonzero(seen[known])), decays.of >= 0
+    split_key = pair.split_key[incoming.particles.jet[decays.first[known]]]
+    return LawSample.of(decays.columns[known], split_key, np.flatnonzero(seen[known])), decays.of >= 0
 
 
 def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[dict[str, LawSample], Shared]:
@@ -236,8 +236,8 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
     for name, several in ((MOMENTUM, [first]), (SHARE, parts)):
         columns, rows, targets = (np.concatenate(column) for column in zip(*several, strict=True))
         known = np.flatnonzero(pair.inside[rows])
-        lot = pair.lot[incoming.particles.jet[rows[known]]]
-        made[name] = LawSample.of(columns[known], lot, np.arange(len(known)), targets[known, None])
+        split_key = pair.split_key[incoming.particles.jet[rows[known]]]
+        made[name] = LawSample.of(columns[known], split_key, np.arange(len(known)), targets[known, None])
     return made, shared
 
 
@@ -246,17 +246,17 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
     hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
     columns = cell_columns(pair.incoming, gone, shared)
     inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
-    energy, lot, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.lot[hits.jet], {}
+    energy, split_key, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.split_key[hits.jet], {}
     for which, name in CELLS.items():
         cells = np.flatnonzero((hits.calorimeter == which) & inside)
         source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
         targets = left_targets(columns[there], energy[origins.left[there]])[:, None]
-        made[name] = LawSample.of(columns[cells], lot[cells], source, targets)
+        made[name] = LawSample.of(columns[cells], split_key[cells], source, targets)
         moved = np.flatnonzero(origins.shifted[there])
         way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
         way[:, 1] = wrap_phi(way[:, 1])
-        made[SHIFTED[which]] = LawSample.of(columns[there], lot[there], moved, way / hits.width[there[moved]])
+        made[SHIFTED[which]] = LawSample.of(columns[there], split_key[there], moved, way / hits.width[there[moved]])
     return made
 
 
@@ -265,6 +265,6 @@ def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
     return np.hypot(eta - axes[:, ETA], wrap_phi(phi - axes[:, PHI]))
 
 
-def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, lot: Floats) -> LawSample:
+def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, split_key: Floats) -> LawSample:
     """What the law of b-tags is learnt from: reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
-    return LawSample.of(tag_columns(jets, parton), lot, np.flatnonzero(tag > 0))
+    return LawSample.of(tag_columns(jets, parton), split_key, np.flatnonzero(tag > 0))

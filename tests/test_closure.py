@@ -29,7 +29,8 @@ from coffea_iqn.closure import (
     mean_excess,
     median_and_width,
     median_table,
-    of_halves,
+    nonuniformity,
+    nonuniformity_in_cells,
     outside,
     profile,
     quantile_deviation,
@@ -42,9 +43,8 @@ from coffea_iqn.closure import (
     scale_deviation,
     shape_features,
     smearing,
+    split_half_distance,
     tails,
-    unevenness,
-    unevenness_of_cells,
     uniformity,
     uniformity_in_cells,
     wasserstein_in_cells,
@@ -188,13 +188,13 @@ def test_levels_of_uniform_numbers_are_even():
     levels[:, 1] **= 1.1
     assert uniformity(levels)[0] < 1.7
     assert uniformity(levels)[1] > 3.0
-    even, uneven = unevenness(levels)
+    even, uneven = nonuniformity(levels)
     assert even.value < 4 * even.uncertainty
     assert uneven.value == pytest.approx(0.1, abs=0.04)  # the density (1 / 1.1) x^(1 / 1.1 - 1)
     gen = make_pairs(40_000).x
     cells = uniformity_in_cells(levels, gen, cells=Cells((10, 20, 1000), (0, 2, 5)))
     assert cells.values.shape == (2, 2, 2)
-    even, uneven = unevenness_of_cells(cells)
+    even, uneven = nonuniformity_in_cells(cells)
     assert even.value < 2.5 * even.uncertainty
     assert uneven.value > 3.0 * uneven.uncertainty
 
@@ -369,22 +369,22 @@ def test_halves_of_one_law_are_as_far_from_each_other():
     common = rng.normal(size=4000)  # what both copies have of their gen jet
     a, b = common + rng.normal(size=(2, 4000))
     for distance in (wasserstein_distance, divergence(a)):
-        assert of_halves(distance, b, a).ratio == pytest.approx(1.0, abs=0.15)
-        assert of_halves(distance, b + 0.8, a).ratio > 2.0
+        assert split_half_distance(distance, b, a).ratio == pytest.approx(1.0, abs=0.15)
+        assert split_half_distance(distance, b + 0.8, a).ratio > 2.0
 
 
 def test_halves_of_jets_with_particles():
     rng = np.random.default_rng(6)
     counts = rng.poisson(5, (2, 2000))
     emulated, real = (rng.exponential(size=n.sum()) for n in counts)
-    found = of_halves(wasserstein_distance, emulated, real, counts=tuple(counts), repeats=3)
+    found = split_half_distance(wasserstein_distance, emulated, real, counts=tuple(counts), repeats=3)
     assert found.ratio == pytest.approx(1.0, abs=0.5)
     marked = np.repeat(np.arange(2000.0), counts[0]), np.repeat(np.arange(2000.0), counts[1])
 
     def overlap(half, other):
         return float(np.isin(half, other).any())
 
-    apart = of_halves(overlap, *marked, counts=tuple(counts), repeats=3)
+    apart = split_half_distance(overlap, *marked, counts=tuple(counts), repeats=3)
     assert not np.any(apart)  # no gen jet is on both sides
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from coffea_iqn import bundle
-from coffea_iqn.closure import unevenness
+from coffea_iqn.closure import nonuniformity
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
@@ -36,7 +36,7 @@ def test_a_small_emulator_draws_like_its_teacher(taught):
     tau = np.random.default_rng(0).uniform(1e-6, 1 - 1e-6, pairs.x.shape).astype(np.float32)
     drawn = teacher.sample(pairs.x, tau, pairs.context)
     levels = student.cdf(pairs.x, drawn, pairs.context)
-    assert all(size.value - 2 * size.uncertainty < 0.15 for size in unevenness(levels))
+    assert all(size.value - 2 * size.uncertainty < 0.15 for size in nonuniformity(levels))
     efficiencies = [of.efficiency(pairs.x, pairs.context) for of in taught]
     assert np.abs(efficiencies[0] - efficiencies[1]).mean() < 0.12
     assert n_weights(student) < n_weights(teacher) / 2

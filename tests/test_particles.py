@@ -16,7 +16,7 @@ from scipy.stats import wasserstein_distance
 
 from coffea_iqn import ConstituentFolder, bundle
 from coffea_iqn.bundle.schema import assemble, migrated, weights_of
-from coffea_iqn.closure import of_halves
+from coffea_iqn.closure import split_half_distance
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TRACK, around, axes_of, relative_to
 from coffea_iqn.events.collections import flatten_jets
@@ -311,7 +311,7 @@ def test_emulated_jets_look_like_true_ones(events):
     true = shapes(true.rows(np.flatnonzero(incoming.jets[:, 0] > 110.0)), 0.5)
     for name in ("multiplicity", "pTD", "tau21", "soft-drop mass", "width", "flow 1"):
         columns = [jets[: min(len(emulated), len(true)), NAMES.index(name)] for jets in (emulated, true)]
-        assert of_halves(wasserstein_distance, *columns).ratio < 2.0, name
+        assert split_half_distance(wasserstein_distance, *columns).ratio < 2.0, name
 
 
 def test_positions_around_a_jet_are_found_again():
@@ -408,7 +408,9 @@ def test_a_bundle_learns_particles(tmp_path):
 
 
 def test_too_few_to_learn_from_is_an_error(sample):
-    few = sample._replace(laws={name: law.where(np.arange(len(law.lot)) < 4) for name, law in sample.laws.items()})
+    few = sample._replace(
+        laws={name: law.where(np.arange(len(law.split_key)) < 4) for name, law in sample.laws.items()}
+    )
     with pytest.raises(ValueError, match="expected at least 20 of track to learn from, got"):
         with_particles(bundle.load("cms-delphes-ak5"), few, RECIPES["default"])
 

@@ -363,7 +363,7 @@ def test_the_same_command_gives_the_same_weights_and_takes_up_its_checkpoint(dra
     for name, array in one.ratio.arrays.items():
         np.testing.assert_array_equal(array, other.ratio.arrays[name])
     with pytest.raises(ValueError, match="expected matched pairs to train, to validate and to calibrate on"):
-        refine(emulator, at(POWER)._replace(lot=np.ones(len(pairs.x))), few)
+        refine(emulator, at(POWER)._replace(split_key=np.ones(len(pairs.x))), few)
 
 
 def test_numbers_of_ratios():

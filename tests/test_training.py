@@ -330,7 +330,7 @@ def test_levels_are_hidden_whole_and_as_often_as_said():
 
 def test_pairs_of_real_files():
     pairs, _ = collect(["qcd_ak4.root"], pt_min=20.0)
-    assert pairs.x.shape == pairs.y.shape == (*pairs.lot.shape, 4)
+    assert pairs.x.shape == pairs.y.shape == (*pairs.split_key.shape, 4)
     assert pairs.x[:, 0].min() >= 20.0
     assert 0.95 < pairs.matched.mean() < 1.0
     both = pairs.matched
@@ -350,7 +350,7 @@ def test_pairs_depend_neither_on_chunks_nor_on_the_order_of_files():
 
 def test_unmatched_jets_of_real_files():
     pairs, unmatched = collect(["qcd_ak4.root", "qcdflat_ak4.root"], chunksize=900)
-    assert len(unmatched.events) == len(unmatched.frames) == len(unmatched.lot) == 10_000
+    assert len(unmatched.events) == len(unmatched.frames) == len(unmatched.split_key) == 10_000
     assert set(unmatched.sample[unmatched.far_event]) == {0}
     n_reco = pairs.matched.sum() + len(unmatched.near) + len(unmatched.far)
     events = [open_events(name) for name in ("qcd_ak4.root", "qcdflat_ak4.root")]
@@ -358,14 +358,14 @@ def test_unmatched_jets_of_real_files():
     of_near = pairs.x[unmatched.near_row]
     d_phi = np.angle(np.exp(1j * (of_near[:, 2] - unmatched.near[:, 2])))
     assert np.hypot(of_near[:, 1] - unmatched.near[:, 1], d_phi).max() < unmatched.reach == 0.8
-    np.testing.assert_array_equal(np.unique(unmatched.lot), np.unique([*unmatched.lot, *pairs.lot]))
+    np.testing.assert_array_equal(np.unique(unmatched.split_key), np.unique([*unmatched.split_key, *pairs.split_key]))
 
 
 def test_splits_keep_events_or_files_together():
     by_event = collect(["qcd_ak4.root"]).pairs
-    held_out = (by_event.lot < 0.1).mean()
+    held_out = (by_event.split_key < 0.1).mean()
     assert held_out == pytest.approx(0.1, abs=0.02)
     by_file = collect(["qcd_ak4.root", "qcdflat_ak4.root"], split="file").pairs
-    assert len(np.unique(by_file.lot)) == 2
+    assert len(np.unique(by_file.split_key)) == 2
     with pytest.raises(ValueError, match="split: expected one of event, file, got 'jet'"):
         PairsProcessor(split="jet")

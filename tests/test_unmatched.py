@@ -12,7 +12,7 @@ from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.emulator.unmatched import REACH, Frames, far_columns, far_targets, jets_far, jets_near, near_targets
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.jets.matching import any_within, nearest
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from coffea_iqn.training.unmatched import learn_unmatched
@@ -175,8 +175,8 @@ def test_number_and_kinematics_are_learnt():
     pairs = make_pairs(20_000)
     settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=(), batch_size=512)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
-    course = Course(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
-    model = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, course)
+    run = TrainingRun(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
+    model = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, run)
     assert model is not None
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)

@@ -27,7 +27,7 @@ from coffea_iqn.validation.comparison import (
     Validation,
     compare_particles,
     draw_above,
-    draw_copies,
+    draw_paired_samples,
     validate,
 )
 from coffea_iqn.validation.distortions import spoil
@@ -128,7 +128,7 @@ def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
 
 def test_two_draws_of_a_spoilt_emulator_are_of_one_law(pairs):
     effort = replace(QUICKER, draws=1)
-    copies = draw_copies(spoil(bundle.load(BUNDLES[0]), "independent", seed=effort.seed), pairs, effort)
+    copies = draw_paired_samples(spoil(bundle.load(BUNDLES[0]), "independent", seed=effort.seed), pairs, effort)
     found = closure.correlations(*(closure.residuals(copies.gen, jets) for jets in (copies.emulated, copies.second)))
     assert found.worst.value < 4 * found.worst.uncertainty
 
@@ -151,7 +151,7 @@ def test_network_without_cdf_is_asked_by_draws():
     own = draw_above(emulator, pairs.x, pairs.context, 0.0, rng)
     of_its_own = pairs._replace(y=np.where(pairs.matched[:, None], own, np.nan).astype(np.float32))
     effort = replace(QUICKER, gen_pt_min=10.0, raw_pt_min=0.0)
-    own_copies, copies = (draw_copies(emulator, sample, effort) for sample in (of_its_own, pairs))
+    own_copies, copies = (draw_paired_samples(emulator, sample, effort) for sample in (of_its_own, pairs))
     assert not copies.exact
     for levels in (own_copies.real_levels, own_copies.second_levels, copies.second_levels):
         assert max(closure.uniformity(levels, bins=20)) < 3.0
@@ -169,7 +169,7 @@ def test_draws_of_a_network_without_threshold_lie_above_it():
 def test_jets_and_levels_of_a_bundle_without_threshold_lie_above_the_same_one(pairs):
     emulator = train(pairs, replace(RECIPES["default"], **TINY))
     assert emulator.variables.raw_pt_min == 0.0
-    copies = draw_copies(emulator, pairs, QUICKER)
+    copies = draw_paired_samples(emulator, pairs, QUICKER)
     assert copies.exact
     assert min(jets[:, 0].min() for jets in (copies.emulated, copies.second, copies.median)) > 20.0 - 1e-4
     assert max(closure.uniformity(copies.second_levels, bins=20)) < 3.0

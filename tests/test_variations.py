@@ -25,7 +25,7 @@ from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import BelowThresholdWarning
 from coffea_iqn.training.pairs import TrainingSample, bootstrapped
 from coffea_iqn.validation.distortions import spoil
-from coffea_iqn.variations import FOLDED, SPOILINGS, VARIATIONS, Asked, asked_of, morphed
+from coffea_iqn.variations import FOLDED, SPOILINGS, VARIATIONS, RequestedVariation, morphed, parse_variations
 from conftest import TINY, context_of, make_pairs, make_unmatched, one_error, open_events, run, undrawn
 
 AK4, FAST = "cms-delphes-ak4", "cms-delphes-ak4-fast"
@@ -320,8 +320,8 @@ def test_what_is_varied_tells_kept_chunks_apart():
     identities = [IQNFoldProcessor(variations=one).identity for one in asked]
     assert len(set(identities)) == len(asked)
     assert [IQNFoldProcessor(variations=one).identity for one in asked] == identities
-    assert repr(asked_of({"JES": 0.02})) == repr(asked_of(["jes=0.02"])) == "(jes=0.02,)"
-    assert Asked("eff").size == VARIATIONS["EFF"].size
+    assert repr(parse_variations({"JES": 0.02})) == repr(parse_variations(["jes=0.02"])) == "(jes=0.02,)"
+    assert RequestedVariation("eff").size == VARIATIONS["EFF"].size
 
 
 def test_jets_of_one_detector_become_those_of_another(events):
@@ -356,16 +356,18 @@ def test_members_of_an_ensemble_have_every_event_as_often_as_poisson_says():
     sample = TrainingSample(pairs, make_unmatched(pairs))
     one, again, other = (bootstrapped(sample, seed, member) for seed, member in ((1, 0), (1, 0), (1, 1)))
     np.testing.assert_array_equal(one.pairs.x, again.pairs.x)
-    times = {float(lot): n for lot, n in zip(*np.unique(one.pairs.lot, return_counts=True), strict=True)}
-    numbers = np.array([times.get(float(lot), 0) for lot in pairs.lot])
+    times = {
+        float(split_key): n for split_key, n in zip(*np.unique(one.pairs.split_key, return_counts=True), strict=True)
+    }
+    numbers = np.array([times.get(float(split_key), 0) for split_key in pairs.split_key])
     assert numbers.mean() == pytest.approx(1.0, abs=0.06)
     assert numbers.var() == pytest.approx(1.0, abs=0.12)
-    others = np.array([np.sum(other.pairs.lot == lot) for lot in pairs.lot[:500]])
+    others = np.array([np.sum(other.pairs.split_key == split_key) for split_key in pairs.split_key[:500]])
     assert abs(np.corrcoef(numbers[:500], others)[0, 1]) < 0.15
     # whatever order they come in
     order = np.random.default_rng(0).permutation(4000)
     mixed = TrainingSample(type(pairs)(*(column[order] for column in pairs)), sample.unmatched)
-    np.testing.assert_array_equal(np.sort(bootstrapped(mixed, 1, 0).pairs.lot), np.sort(one.pairs.lot))
+    np.testing.assert_array_equal(np.sort(bootstrapped(mixed, 1, 0).pairs.split_key), np.sort(one.pairs.split_key))
 
 
 def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
@@ -373,15 +375,15 @@ def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
     unmatched = make_unmatched(pairs)
     mine, jets = bootstrapped(TrainingSample(pairs, unmatched), 3, 0)
     # in these samples events and gen jets are one to one
-    np.testing.assert_array_equal(jets.lot, mine.lot)
-    for of, row, lots, new in (
-        (unmatched.near, unmatched.near_row, pairs.lot, (jets.near, jets.near_row, mine.lot)),
-        (unmatched.far, unmatched.far_event, unmatched.lot, (jets.far, jets.far_event, jets.lot)),
+    np.testing.assert_array_equal(jets.split_key, mine.split_key)
+    for of, row, split_keys, new in (
+        (unmatched.near, unmatched.near_row, pairs.split_key, (jets.near, jets.near_row, mine.split_key)),
+        (unmatched.far, unmatched.far_event, unmatched.split_key, (jets.far, jets.far_event, jets.split_key)),
     ):
-        lot_of = {jet.tobytes(): lots[r] for jet, r in zip(of, row, strict=True)}
-        new_of, new_row, new_lots = new
-        assert [lot_of[jet.tobytes()] for jet in new_of] == new_lots[new_row].tolist()
-        copies = np.array([np.sum(new_lots == lots[r]) for r in row])
+        key_of = {jet.tobytes(): split_keys[r] for jet, r in zip(of, row, strict=True)}
+        new_of, new_row, new_keys = new
+        assert [key_of[jet.tobytes()] for jet in new_of] == new_keys[new_row].tolist()
+        copies = np.array([np.sum(new_keys == split_keys[r]) for r in row])
         assert len(new_of) == copies.sum()
         assert len(np.unique(new_row)) == len(new_row)  # a jet for each copy, not all of them to one
 

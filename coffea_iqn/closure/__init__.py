@@ -16,6 +16,22 @@ from coffea_iqn.closure.distances import (
     wasserstein_in_cells,
 )
 from coffea_iqn.closure.efficiencies import binomial_errors, efficiency_deviation, efficiency_in_cells
+from coffea_iqn.closure.estimates import (
+    CELLS,
+    ETA,
+    MASS,
+    PHI,
+    PT,
+    VARIABLES,
+    Cells,
+    Estimate,
+    OfCells,
+    TooFewJetsError,
+    check_enough,
+    density_deviation,
+    estimate_of_square,
+    rms_beyond,
+)
 from coffea_iqn.closure.events import EVENT_FEATURES, event_features
 from coffea_iqn.closure.judges import (
     JUDGES,
@@ -29,12 +45,12 @@ from coffea_iqn.closure.judges import (
 )
 from coffea_iqn.closure.levels import (
     levels_among_draws,
-    unevenness,
-    unevenness_of_cells,
+    nonuniformity,
+    nonuniformity_in_cells,
     uniformity,
     uniformity_in_cells,
 )
-from coffea_iqn.closure.particles import Halves, divergence, of_halves, shape_features
+from coffea_iqn.closure.particles import SplitHalfDistance, divergence, shape_features, split_half_distance
 from coffea_iqn.closure.response import (
     Correlations,
     MedianRow,
@@ -53,22 +69,6 @@ from coffea_iqn.closure.response import (
     smearing,
     tails,
 )
-from coffea_iqn.closure.sizes import (
-    CELLS,
-    ETA,
-    MASS,
-    PHI,
-    PT,
-    VARIABLES,
-    Cells,
-    OfCells,
-    Size,
-    TooFewJetsError,
-    check_enough,
-    density_deviation,
-    rms_beyond,
-    size_of_square,
-)
 from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginal_of_column, marginals
 
 __all__ = [
@@ -83,8 +83,8 @@ __all__ = [
     "Agreement",
     "Cells",
     "Correlations",
+    "Estimate",
     "Features",
-    "Halves",
     "Judgement",
     "KSTest",
     "Marginal",
@@ -93,7 +93,7 @@ __all__ = [
     "Profile",
     "QuantileCells",
     "QuantileDeviation",
-    "Size",
+    "SplitHalfDistance",
     "Tails",
     "TooFewJetsError",
     "agreement",
@@ -105,6 +105,7 @@ __all__ = [
     "divergence",
     "efficiency_deviation",
     "efficiency_in_cells",
+    "estimate_of_square",
     "event_features",
     "frechet_distance",
     "jet_features",
@@ -118,7 +119,8 @@ __all__ = [
     "median_and_width",
     "median_and_width_from",
     "median_table",
-    "of_halves",
+    "nonuniformity",
+    "nonuniformity_in_cells",
     "outside",
     "profile",
     "quantile_deviation",
@@ -130,11 +132,9 @@ __all__ = [
     "rms_beyond",
     "scale_deviation",
     "shape_features",
-    "size_of_square",
     "smearing",
+    "split_half_distance",
     "tails",
-    "unevenness",
-    "unevenness_of_cells",
     "uniformity",
     "uniformity_in_cells",
     "wasserstein_in_cells",

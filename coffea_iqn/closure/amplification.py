@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from coffea_iqn.closure.sizes import Floats
+from coffea_iqn.closure.estimates import Floats
 
 Ints = npt.NDArray[np.integer]
 UNEVEN = 0.2  # by how much a cell may differ from the average in the sample that it was made of

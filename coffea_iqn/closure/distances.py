@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import sqrtm
 
+from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, Floats, OfCells, check_enough, in_cells
 from coffea_iqn.closure.response import MIN_IN_CELL, median_and_width
-from coffea_iqn.closure.sizes import CELLS, Cells, Floats, OfCells, Size, check_enough, in_cells
 
 SIZES = 10  # sample sizes from which the Fréchet distance is extrapolated
 KERNEL_BATCH = 5000
@@ -22,10 +22,10 @@ class KSTest(NamedTuple):
     real_emulated: Floats
 
     @property
-    def excess(self) -> Size:
+    def excess(self) -> Estimate:
         """By how much emulated jets are further from real ones than these from each other, on average."""
         difference = float(self.real_emulated.mean() - self.real_real.mean())
-        return Size(max(difference, 0.0), float(self.real_real.std()))
+        return Estimate(max(difference, 0.0), float(self.real_real.std()))
 
 
 def ks_test(emulated: Floats, real: Floats, *, repeats: int = 200, seed: int = 0) -> KSTest:
@@ -112,15 +112,15 @@ def _wasserstein(a: Floats, b: Floats) -> float:
     return float(np.abs(np.sort(a) - np.sort(b)).mean())
 
 
-def mean_excess(found: OfCells) -> list[Size]:
+def mean_excess(found: OfCells) -> list[Estimate]:
     """The Wasserstein distance beyond its null, mean over the cells, of each variable."""
     distance, null, spread = np.moveaxis(found.values[found.counted], -1, 0)
     excess = (distance - null).mean(axis=0)
     errors = np.sqrt((spread**2).sum(axis=0)) / len(distance)
-    return [Size(max(float(e), 0.0), float(s)) for e, s in zip(excess, errors, strict=True)]
+    return [Estimate(max(float(e), 0.0), float(s)) for e, s in zip(excess, errors, strict=True)]
 
 
-def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed: int = 0) -> Size:
+def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed: int = 0) -> Estimate:
     """The Fréchet physics distance of residuals (N, n), each standardised and its tails compressed.
 
     The distance of two Gaussians with the means and covariances of the samples, at `SIZES` sample sizes from N / 5
@@ -137,13 +137,13 @@ def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed:
     sizes = (1.0 / np.linspace(1.0 / (n / 5.0), 1.0 / (n / 1.25), SIZES)).astype(int)
     means = []
     for size in sizes:
-        of_size = [
+        of_n = [
             _gaussian_distance(*(side[generator.integers(0, n, size)] for side in (emulated, real)))
             for _ in range(batches)
         ]
-        means.append(np.mean(of_size))
+        means.append(np.mean(of_n))
     (_, value), covariance = np.polyfit(1.0 / sizes, means, 1, cov=True)
-    return Size(max(float(value), 0.0), float(np.sqrt(covariance[1, 1])))
+    return Estimate(max(float(value), 0.0), float(np.sqrt(covariance[1, 1])))
 
 
 def _gaussian_distance(a: Floats, b: Floats) -> float:
@@ -153,7 +153,7 @@ def _gaussian_distance(a: Floats, b: Floats) -> float:
     return float(mean @ mean + np.trace(cov_a + cov_b - 2.0 * np.real(root)))
 
 
-def kernel_distance(emulated: Floats, real: Floats, *, batches: int = 10, seed: int = 0) -> Size:
+def kernel_distance(emulated: Floats, real: Floats, *, batches: int = 10, seed: int = 0) -> Estimate:
     """The kernel physics distance of residuals (N, n), each standardised and its tails compressed.
 
     The squared maximum mean discrepancy with the kernel (x·y / n + 1)⁴, unbiased, median over batches of random jets,
@@ -174,7 +174,7 @@ def kernel_distance(emulated: Floats, real: Floats, *, batches: int = 10, seed: 
         same = sum((k.sum() - np.trace(k)) / (size * (size - 1.0)) for k in within)
         found.append(float(same - 2.0 * _kernel(a, b).mean()))
     low, middle, high = np.quantile(found, [0.16, 0.5, 0.84])
-    return Size(max(float(middle), 0.0), float((high - low) / 2.0 / np.sqrt(batches)))
+    return Estimate(max(float(middle), 0.0), float((high - low) / 2.0 / np.sqrt(batches)))
 
 
 def _kernel(a: Floats, b: Floats) -> Floats:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import CELLS, Cells, Flags, Floats, OfCells, Size, in_cells, rms_beyond
+from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, Flags, Floats, OfCells, in_cells, rms_beyond
 
 
 def efficiency_in_cells(
@@ -30,6 +30,6 @@ def binomial_errors(found: OfCells) -> Floats:
     return np.asarray(np.sqrt(expected * (1.0 - expected) / np.maximum(found.n_jets, 1)))
 
 
-def efficiency_deviation(found: OfCells) -> Size:
+def efficiency_deviation(found: OfCells) -> Estimate:
     """By how much emulated efficiencies differ from real ones, root mean square over cells, beyond statistics."""
     return rms_beyond(found.values[..., 0] - found.values[..., 1], binomial_errors(found))

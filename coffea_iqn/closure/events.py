@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.closure.estimates import ETA, MASS, PHI, PT, VARIABLES, Floats
 from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.closure.response import MASS_OFFSET, wrapped
-from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, VARIABLES, Floats
 
 N_HARDEST = 4
 N_SEARCHED = 8  # hardest reco jets among which that of a gen jet is looked for

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import rankdata
 
+from coffea_iqn.closure.estimates import ETA, MASS, PHI, PT, VARIABLES, Floats, check_enough
 from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
-from coffea_iqn.closure.sizes import ETA, MASS, PHI, PT, VARIABLES, Floats, check_enough
 
 ROUNDS = 300  # more say nothing new of an emulator that is as bad
 LEAST_PROBABILITY = 1e-6

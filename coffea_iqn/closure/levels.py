@@ -6,15 +6,15 @@ from collections.abc import Callable
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import (
+from coffea_iqn.closure.estimates import (
     CELLS,
     Cells,
+    Estimate,
     Floats,
     OfCells,
-    Size,
     density_deviation,
+    estimate_of_square,
     in_cells,
-    size_of_square,
     square_of_density,
 )
 
@@ -32,7 +32,7 @@ def uniformity(levels: Floats, *, bins: int = BINS) -> Floats:
     return np.asarray(((counts - expected) ** 2 / expected).sum(axis=1) / (bins - 1))
 
 
-def unevenness(levels: Floats, *, bins: int = BINS) -> list[Size]:
+def nonuniformity(levels: Floats, *, bins: int = BINS) -> list[Estimate]:
     """By how much the density of each column of levels (N, n) differs from 1: `sizes.density_deviation`."""
     return [density_deviation(value * (bins - 1), bins - 1, len(levels)) for value in uniformity(levels, bins=bins)]
 
@@ -44,13 +44,13 @@ def uniformity_in_cells(
     return in_cells(lambda inside: uniformity(levels[inside], bins=bins), gen, cells, min_jets)
 
 
-def unevenness_of_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Size]:
+def nonuniformity_in_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Estimate]:
     """By how much densities of levels differ from 1, root mean square over the cells, for each variable."""
     counted, ndf = found.counted, bins - 1
     n = found.n_jets[counted][:, None].astype(np.float64)
     squares, variances = square_of_density(found.values[counted] * ndf, ndf, n)
     errors = np.sqrt(variances.sum(axis=0)) / len(n)
-    return [size_of_square(float(s), float(e)) for s, e in zip(squares.mean(axis=0), errors, strict=True)]
+    return [estimate_of_square(float(s), float(e)) for s, e in zip(squares.mean(axis=0), errors, strict=True)]
 
 
 def levels_among_draws(real: Floats, draw: Callable[[], Floats], *, draws: int, seed: int = 0) -> Floats:

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough
 from coffea_iqn.closure.judges import residual_features
-from coffea_iqn.closure.sizes import MASS, Floats, Size, check_enough
 from coffea_iqn.closure.spectra import N_BINS
 
 LEAST_COUNT = 0.5  # in a bin: else one that stays empty on one side would rule all
@@ -21,7 +21,7 @@ LEAST_COUNT = 0.5  # in a bin: else one that stays empty on one side would rule 
 Counts = npt.NDArray[np.integer]
 
 
-class Halves(NamedTuple):
+class SplitHalfDistance(NamedTuple):
     """A distance of random halves, (repeats,): emulated from real jets, and real from real ones, the null."""
 
     real_emulated: Floats
@@ -33,12 +33,12 @@ class Halves(NamedTuple):
         return float(self.real_emulated.mean() / self.real_real.mean())
 
     @property
-    def size(self) -> Size:
+    def size(self) -> Estimate:
         """The ratio, with the spread of the null for its uncertainty."""
-        return Size(self.ratio, float(self.real_real.std() / self.real_real.mean()))
+        return Estimate(self.ratio, float(self.real_real.std() / self.real_real.mean()))
 
 
-def of_halves(
+def split_half_distance(
     distance: Callable[[Floats, Floats], float],
     emulated: Floats,
     real: Floats,
@@ -46,7 +46,7 @@ def of_halves(
     counts: Sequence[Counts] | None = None,
     repeats: int = 20,
     seed: int = 0,
-) -> Halves:
+) -> SplitHalfDistance:
     """A distance with its null: the test of `distances.ks_test` for any other one.
 
     One half of the real jets is compared with the other half, and with the emulated jets of the other half, so that
@@ -73,7 +73,7 @@ def of_halves(
         half = real[np.repeat(first, others)]
         found[0, k] = distance(half, emulated[np.repeat(~first, own)])
         found[1, k] = distance(half, real[np.repeat(~first, others)])
-    return Halves(*found)
+    return SplitHalfDistance(*found)
 
 
 def divergence(like: Floats) -> Callable[[Floats, Floats], float]:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import spearmanr
 
-from coffea_iqn.closure.sizes import (
+from coffea_iqn.closure.estimates import (
     CELLS,
     ETA,
     MASS,
@@ -17,15 +17,15 @@ from coffea_iqn.closure.sizes import (
     PT,
     VARIABLES,
     Cells,
+    Estimate,
     Floats,
     OfCells,
-    Size,
     TooFewJetsError,
     check_enough,
     each_cell,
+    estimate_of_square,
     in_cells,
     rms_beyond,
-    size_of_square,
 )
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
@@ -117,7 +117,7 @@ def response_in_cells(
     return in_cells(figure, gen, cells, min_jets)
 
 
-def scale_deviation(found: OfCells, variable: int) -> Size:
+def scale_deviation(found: OfCells, variable: int) -> Estimate:
     """By how much emulated medians differ from real ones, root mean square over cells, beyond statistics.
 
     Relative for pt and mass, in units of the width for the angles.
@@ -127,14 +127,14 @@ def scale_deviation(found: OfCells, variable: int) -> Size:
     return rms_beyond((drawn - median) / unit, np.hypot(drawn_error, error) / unit)
 
 
-def resolution_deviation(found: OfCells, variable: int) -> Size:
+def resolution_deviation(found: OfCells, variable: int) -> Estimate:
     """By how much emulated widths differ from real ones, relative, root mean square over cells, beyond statistics."""
     (_, _, drawn, drawn_error), (_, _, width, error) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
     ratio = drawn / width
     return rms_beyond(ratio - 1.0, ratio * np.hypot(drawn_error / drawn, error / width))
 
 
-def smearing(found: OfCells, variable: int) -> Size:
+def smearing(found: OfCells, variable: int) -> Estimate:
     """What is between the emulated and the real resolution: the root of |⟨σ'² − σ²⟩|, with weights 1 / variance.
 
     The smearing that one of them would need to be as wide as the other, where it is the same everywhere; resolutions
@@ -152,7 +152,7 @@ def smearing(found: OfCells, variable: int) -> Size:
         raise TooFewJetsError(msg)
     weight = 1.0 / variance[there]
     square = float(np.sum(weight * (drawn**2 - width**2)[there]) / weight.sum())
-    return size_of_square(abs(square), float(weight.sum() ** -0.5))
+    return estimate_of_square(abs(square), float(weight.sum() ** -0.5))
 
 
 class Tails(NamedTuple):
@@ -170,7 +170,7 @@ class Tails(NamedTuple):
     counts: npt.NDArray[np.int64]
 
     @property
-    def worst(self) -> Size:
+    def worst(self) -> Estimate:
         """The greatest of |emulated / real − 1| of the tails with at least 100 real jets, less twice its uncertainty.
 
         Raises
@@ -185,7 +185,7 @@ class Tails(NamedTuple):
         ratio = emulated[enough] / real[enough]
         error = np.sqrt(ratio**2 / real[enough] + np.maximum(emulated[enough], 1.0) / real[enough] ** 2)
         worst = int(np.argmax(np.abs(ratio - 1.0) - 2.0 * error))
-        return Size(float(abs(ratio[worst] - 1.0)), float(error[worst]))
+        return Estimate(float(abs(ratio[worst] - 1.0)), float(error[worst]))
 
 
 def tails(emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = MIN_IN_CELL) -> Tails:
@@ -252,10 +252,10 @@ class Correlations(NamedTuple):
     uncertainty: float
 
     @property
-    def worst(self) -> Size:
+    def worst(self) -> Estimate:
         """The greatest difference of an element, with the uncertainty of a difference."""
         difference = float(np.abs(self.emulated - self.real).max())
-        return Size(difference, self.uncertainty * float(np.sqrt(2.0)))
+        return Estimate(difference, self.uncertainty * float(np.sqrt(2.0)))
 
 
 def correlations(emulated: Floats, real: Floats) -> Correlations:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.closure.sizes import MASS, Floats, Size, check_enough, density_deviation
+from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough, density_deviation
 
 N_BINS = 40
 LIGHT = 0.5  # GeV: below are jets of single particles, down to the mass of the electron
@@ -61,7 +61,7 @@ class Marginal(NamedTuple):
         return agreement((self.emulated, self.emulated), (self.real, self.real))
 
     @property
-    def deviation(self) -> Size:
+    def deviation(self) -> Estimate:
         """By how much the emulated density differs from the real one, beyond statistics."""
         chi2, ndf = self.agreement
         return density_deviation(chi2, ndf, 0.5 * float(self.real.sum()))

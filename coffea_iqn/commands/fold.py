@@ -30,7 +30,7 @@ from coffea_iqn.jets import radii
 from coffea_iqn.plotting import Selection, plot_all, save_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
-from coffea_iqn.variations import FOLDED, VARIATIONS, Asked
+from coffea_iqn.variations import FOLDED, VARIATIONS, RequestedVariation
 
 DEFAULT, WHOLE, OF_PARTICLES = "cms-delphes-ak4", "cms-delphes-ak4-events", "cms-delphes-ak5-particles"
 DEFAULT_TRUTH = "Jet"  # left out where the files have none; one that was asked for is not
@@ -103,7 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variations",
         nargs="+",
-        type=checked(Asked.parse),
+        type=checked(RequestedVariation.parse),
         default=[],
         metavar="NAME[=SIZE]",
         help="systematic variations at the same quantile levels, after the files: "

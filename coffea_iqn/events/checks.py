@@ -67,7 +67,7 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
     return n
 
 
-def warn_of_what_lacks(model: str, wanted: Sequence[str], known: Collection[str]) -> None:
+def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[str]) -> None:
     """Warn once a process of levels of context that a bundle wants and gen jets, of which others are known, lack."""
     lacking = [level for level in wanted if level not in known]
     warned = f"{model} {lacking}"
@@ -78,7 +78,7 @@ def warn_of_what_lacks(model: str, wanted: Sequence[str], known: Collection[str]
         warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
 
-def warn_of_impossible(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
+def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
     """Warn once a process of gen jets, n of so many, of which a file says what no jet has."""
     if what not in _WARNED:
         _WARNED.add(what)
@@ -87,7 +87,7 @@ def warn_of_impossible(what: str, n: int, n_jets: int, example: Sequence[float])
         warnings.warn(msg, MissingContextWarning, stacklevel=5)
 
 
-def warn_of_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
+def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
     """Warn of datasets, of each `identity.n_weighted`, of which some events alone have weights."""
     for dataset, of in weighted.items():
         if of.get("with", 0) and of.get("without", 0):
@@ -114,7 +114,7 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     raise ValueError(msg)
 
 
-def warn_of_a_part(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:
+def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:
     """Warn once a process of jets, so many of what, that are a part of their collection and have no such index."""
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
     if index in jets.fields or collection not in events.fields or collection in _WARNED:

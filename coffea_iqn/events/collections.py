@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.events.checks import warn_of_impossible
+from coffea_iqn.events.checks import warn_impossible_values
 from coffea_iqn.events.columns import flat, has_option, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
 from coffea_iqn.events.names import Names
@@ -257,7 +257,7 @@ def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], 
     bad = np.flatnonzero(~possible(columns))
     if len(bad) == 0:
         return columns
-    warn_of_impossible(what, len(bad), len(columns), columns[bad[0]].tolist())
+    warn_impossible_values(what, len(bad), len(columns), columns[bad[0]].tolist())
     columns[bad] = np.nan
     return columns
 

@@ -13,7 +13,7 @@ import numpy as np
 from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
-from coffea_iqn.folder.jagged import Folded, jagged, vectors, when_asked
+from coffea_iqn.folder.jagged import Folded, jagged, lazy_fields, vectors
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
 from coffea_iqn.jets.features import VARIABLES
@@ -92,7 +92,7 @@ class ConstituentFolder:
         jets = flatten_jets(gen)
         of_particles = fold_particles(self.folder, gen, events, jets)
         (made,) = of_particles.reco
-        more = when_asked([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
+        more = lazy_fields([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
         prefix = "" if as_nano else PREFIX
         events = ak.with_field(events, jagged(of_particles.folded, gen, jets, more=more), f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))

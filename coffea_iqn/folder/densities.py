@@ -11,7 +11,7 @@ import awkward as ak
 
 from coffea_iqn import bundle
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.events.checks import check_valid, outside_domain, warn_of_what_lacks
+from coffea_iqn.events.checks import check_valid, outside_domain, warn_missing_context
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
 from coffea_iqn.jets import radii
@@ -137,7 +137,7 @@ class Densities:
         rows = pairs.rows(known.jets)
         context = known.context()
         if len(rows):
-            warn_of_what_lacks(str(self.model), self.emulator.variables.context, known_levels(context, known.levels))
+            warn_missing_context(str(self.model), self.emulator.variables.context, known_levels(context, known.levels))
             self.distances(whole, context)
             outside_domain(known.jets.values[rows], self.card, str(self.model), "gen")
         takes_context = bool(self.emulator.variables.context)

@@ -20,9 +20,9 @@ from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
-from coffea_iqn.objects.columns import following_missing
+from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
-from coffea_iqn.variations import Asked, Draw
+from coffea_iqn.variations import Draw, RequestedVariation
 
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
@@ -75,7 +75,7 @@ class Folding:
     raw_pt_min: float | None
     objects: bool = False
     name: str = NOMINAL
-    found: tuple[Asked, ...] = ()
+    found: tuple[RequestedVariation, ...] = ()
     with_median: bool = False
     weighing: Emulator | None = None
 
@@ -263,15 +263,17 @@ def draw_events(
     return tables, objects, missing, told, distances
 
 
-def follow_jets(missing: Sequence[Doubles], drawn: Sequence[JetTable], varied: Sequence[JetTable]) -> list[Doubles]:
+def propagate_to_met(
+    missing: Sequence[Doubles], drawn: Sequence[JetTable], varied: Sequence[JetTable]
+) -> list[Doubles]:
     """The missing momentum of each replica with jets as they were varied, row by row those drawn."""
     return [
-        np.asarray(following_missing(of_it, jets.event, jets.values, others.values))
+        np.asarray(propagated_met(of_it, jets.event, jets.values, others.values))
         for of_it, jets, others in zip(missing, drawn, varied, strict=True)
     ]
 
 
-def vary_jets(drawn: Sequence[JetTable], variations: Iterable[Asked]) -> dict[str, list[JetTable]]:
+def vary_jets(drawn: Sequence[JetTable], variations: Iterable[RequestedVariation]) -> dict[str, list[JetTable]]:
     """The nominal jets, without the column of the median where there is one, and variations of them."""
     made: dict[str, list[JetTable]] = defaultdict(list)
     for table in drawn:

@@ -18,7 +18,7 @@ from coffea_iqn.jets.table import JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
-from coffea_iqn.variations import SIDES, Asked
+from coffea_iqn.variations import SIDES, RequestedVariation
 
 
 class FoldCounts(NamedTuple):
@@ -112,7 +112,7 @@ def _named(name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> tu
     return name, behavior
 
 
-def when_asked(names: Sequence[str], n: int, make: Callable[[], Singles]) -> dict[str, ak.contents.Content]:
+def lazy_fields(names: Sequence[str], n: int, make: Callable[[], Singles]) -> dict[str, ak.contents.Content]:
     """Fields of n jets that are made, together, when the first of them is looked at: what make gives, (n, names)."""
     make = cache(make)
     of_field = [ak.forms.NumpyForm("float32", form_key=name) for name in names]
@@ -130,7 +130,7 @@ def jagged(
     folded: Folded,
     gen: ak.Array,
     jets: JetTable,
-    of_jets: Iterable[Asked] = (),
+    of_jets: Iterable[RequestedVariation] = (),
     more: Mapping[str, ak.contents.Content] = MappingProxyType({}),
 ) -> ak.Array:
     """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets.
@@ -166,7 +166,7 @@ def jagged(
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
-def missing_momentum(folded: Folded, of_jets: Iterable[Asked] = ()) -> ak.Array:
+def missing_momentum(folded: Folded, of_jets: Iterable[RequestedVariation] = ()) -> ak.Array:
     """The missing momentum of events, with that of variations of their jets."""
 
     def of(missing: Doubles) -> ak.Array:

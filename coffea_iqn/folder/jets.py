@@ -13,18 +13,18 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
-from coffea_iqn.events.checks import check_level, outside_domain, warn_of_a_part, warn_of_what_lacks
+from coffea_iqn.events.checks import check_level, outside_domain, warn_missing_context, warn_partial_collection
 from coffea_iqn.events.collections import INDEX, flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
-from coffea_iqn.folder.folding import Folding, draw_events, follow_jets, vary_jets
+from coffea_iqn.folder.folding import Folding, draw_events, propagate_to_met, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
-from coffea_iqn.variations import EMULATOR, FOUND, JETS, Asked, asked_of
+from coffea_iqn.variations import EMULATOR, FOUND, JETS, RequestedVariation, parse_variations
 
 INVALID = ("raise", "drop")
 REFINEMENTS = ("draw", "weight", "off")
@@ -107,7 +107,7 @@ class IQNFolder(Densities):
         expect(fits, f"device: expected cpu for backend 'numba', got {self.device!r}")
         # a shipped bundle goes by its name, for a worker may have the package elsewhere
         model = str(self.model) if str(self.model) in BUNDLES else str(bundle.find(self.model))
-        loaded, variations = bundle.load(model), asked_of(self.variations)
+        loaded, variations = bundle.load(model), parse_variations(self.variations)
         fits = self.refinement != "weight" or loaded.ratio is not None
         expect(fits, f"refinement: expected 'draw' or 'off' for {model}, which was not refined, got 'weight'")
         emulator = self.as_drawn(loaded)
@@ -247,11 +247,11 @@ class IQNFolder(Densities):
             for model, folding in zip(
                 (str(self.model), *(where for _, where, _ in self.others)), foldings, strict=True
             ):
-                warn_of_what_lacks(model, folding.emulator.variables.context, told)
+                warn_missing_context(model, folding.emulator.variables.context, told)
             self._check_radius(gen, distances)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         varied = {name: tables[name] for name in self.systematics[1:]}
-        follow = {name: follow_jets(missing, tables[NOMINAL], of_it) for name, of_it in varied.items() if missing}
+        follow = {name: propagate_to_met(missing, tables[NOMINAL], of_it) for name, of_it in varied.items() if missing}
         beside = {"objects": of_kinds, "missing": missing, "varied_missing": follow}
         return given.folded(tables[NOMINAL], distances, varied=varied, **beside)
 
@@ -265,13 +265,13 @@ class IQNFolder(Densities):
         n, n_lists = len(events), len(jets.counts)
         expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
         check_level(gen, events, "gen")
-        warn_of_a_part(gen, events, len(jets.values), "gen jets", INDEX["gen"])
+        warn_partial_collection(gen, events, len(jets.values), "gen jets", INDEX["gen"])
         known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
     @property
-    def _of_jets(self) -> list[Asked]:
+    def _of_jets(self) -> list[RequestedVariation]:
         """The variations of the same jets."""
         return [asked for asked in self.variations if asked.of == JETS]
 
@@ -305,7 +305,9 @@ class IQNFolder(Densities):
         return emulator
 
 
-def _others(model: str, emulator: Emulator, variations: Iterable[Asked]) -> tuple[tuple[str, str, str], ...]:
+def _others(
+    model: str, emulator: Emulator, variations: Iterable[RequestedVariation]
+) -> tuple[tuple[str, str, str], ...]:
     """The other bundles of variations: what each is called as a systematic, where it is, and its hash."""
     made: dict[str, tuple[str, str, str]] = {}
     for asked in (asked for asked in variations if asked.of == EMULATOR):

@@ -418,7 +418,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
 
 
 @kernel
-def following_missing(missing: Doubles, event: Ints, jets: Singles, varied: Singles) -> Doubles:
+def propagated_met(missing: Doubles, event: Ints, jets: Singles, varied: Singles) -> Doubles:
     """Missing momentum, pt [GeV] and phi [rad], (events, 2), of events whose jets were measured otherwise.
 
     What the sum of jets gains is missing no more, as corrections of jets are propagated (CMS, JINST 14 (2019) P07004).

@@ -143,7 +143,7 @@ class Budget:
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingRun:
     """A training under way: how each of its networks is fitted.
 
     Attributes
@@ -174,7 +174,7 @@ class Course:
         watch: Watch | None,
         device: str,
         owner: str = "",
-    ) -> Course:
+    ) -> TrainingRun:
         """A training that begins, or goes on from its checkpoint.
 
         Parameters

@@ -26,7 +26,7 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, target_rows
 from coffea_iqn.training.laws import HIDDEN
 from coffea_iqn.training.optimise import Watch
@@ -80,7 +80,7 @@ def extend(
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
     phases = {"columns": True, "columns of unmatched jets": emulator.unmatched is not None}
     owner, sample = f"{emulator.card.get('hash')} {names}", [*pairs, *(unmatched or ())]
-    course = Course.begin(settings, phases, sample, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, sample, checkpoint, watch, device, owner)
     pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
     learn, check = split(pairs, settings)
     known, n, no_tails = emulator.on(device), len(v.table), (0.0,) * len(columns)
@@ -94,14 +94,14 @@ def extend(
         return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
 
     rows = target_rows(learn, check, variables, settings)
-    course.fit("columns", further, loss, *rows, settings, v.context)
+    run.fit("columns", further, loss, *rows, settings, v.context)
     network = _appended(old, Network.of(further.to("cpu").eval()))
     model = emulator.unmatched
     if model is not None:
-        model = replace(model, columns=_learn_unmatched(pairs, unmatched, variables.columns, settings, course))
+        model = replace(model, columns=_learn_unmatched(pairs, unmatched, variables.columns, settings, run))
     known_of_it = {"columns": list(names), "gen_jets": len(pairs.x)}
     parts = {"network": network, "variables": variables, "unmatched": model}
-    return course.extended(emulator, settings, known_of_it, **parts)
+    return run.extended(emulator, settings, known_of_it, **parts)
 
 
 def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
@@ -163,7 +163,7 @@ def _learn_unmatched(
     jets: UnmatchedJets | None,
     columns: Sequence[Column],
     settings: TrainingSettings,
-    course: Course,
+    run: TrainingRun,
 ) -> Law:
     """The law of all columns of unmatched jets: of a few networks, so that those of before are learnt again."""
     if jets is None or not len(jets.near) + len(jets.far):
@@ -174,7 +174,7 @@ def _learn_unmatched(
     x = beside(reco[:, :n], of_near(pairs.matched[row], pairs.context[row], len(jets.far)))
     known = WIDTHS["flavour"]
     scale = Standardisation.of(x[:, :-known]).and_more(known)
-    lot = np.concatenate([pairs.lot[row], jets.lot[jets.far_event]])
+    split_key = np.concatenate([pairs.split_key[row], jets.split_key[jets.far_event]])
     sample = np.concatenate([pairs.sample[row], jets.sample[jets.far_event]])
     network = _network(x.shape[1], columns, settings, HIDDEN)
     bounds = np.array([column.ends for column in columns], dtype=np.float32).T
@@ -186,9 +186,9 @@ def _learn_unmatched(
         return network.tail_loss(inputs, target, (least, most), weights=no_tails, cells=_cells(columns, target))
 
     every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
-    held_out = lot < settings.holdout
+    held_out = split_key < settings.holdout
     learn, check = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
     schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
-    course.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
+    run.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
     of = Standardisation.of(np.zeros((1, 0))).and_more(len(columns))
     return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds)

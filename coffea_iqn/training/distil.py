@@ -22,7 +22,7 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
-from coffea_iqn.training.batches import Course, learnt
+from coffea_iqn.training.batches import TrainingRun, learnt
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs
@@ -76,8 +76,8 @@ def distil(
         "far tails": isinstance(network, SplineIQN),
         "acceptance": gate is not None,
     }
-    course = Course.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
-    known, held_out = teacher.on(device), pairs.lot < settings.holdout
+    run = TrainingRun.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
+    known, held_out = teacher.on(device), pairs.split_key < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
     def fit(
@@ -87,7 +87,7 @@ def distil(
         schedule: Schedule,
         rows: tuple[Rows, Rows] = (learn, check),
     ) -> None:
-        course.fit(phase, module, loss, *rows, schedule, v.context, more_prompt=phase != "origin")
+        run.fit(phase, module, loss, *rows, schedule, v.context, more_prompt=phase != "origin")
 
     def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
         with torch.no_grad():
@@ -126,7 +126,7 @@ def distil(
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
-    report = course.report(settings, teacher=taught_by, gen_jets=len(pairs.x))
+    report = run.report(settings, teacher=taught_by, gen_jets=len(pairs.x))
     card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)
     return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)

@@ -23,7 +23,7 @@ from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import Course, learnt
+from coffea_iqn.training.batches import TrainingRun, learnt
 from coffea_iqn.training.optimise import Schedule, Watch
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
@@ -75,7 +75,7 @@ def train(
     learns_unmatched = settings.unmatched and unmatched is not None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
-    course = Course.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device)
+    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device)
 
     def fit(
         phase: str,
@@ -85,7 +85,7 @@ def train(
         schedule: Schedule,
     ) -> None:
         rows = tensors(learn, variables), tensors(check, variables)
-        course.fit(phase, module, loss, *rows, schedule, variables.context, more_prompt=phase != "origin")
+        run.fit(phase, module, loss, *rows, schedule, variables.context, more_prompt=phase != "origin")
 
     def described(inputs: Tensor) -> Tensor:
         if origin is None:
@@ -115,9 +115,9 @@ def train(
         fit("acceptance", gate, acceptance_loss, _with_match, less_short)
     model = None
     if settings.unmatched and unmatched is not None:
-        model = learn_unmatched(pairs, unmatched, variables, settings, course)
+        model = learn_unmatched(pairs, unmatched, variables, settings, run)
     networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
-    card = {"training": course.report(settings, gen_jets=len(pairs.x), **n_pairs)}
+    card = {"training": run.report(settings, gen_jets=len(pairs.x), **n_pairs)}
     return Emulator(variables=variables, unmatched=model, card=card, **networks)
 
 
@@ -141,7 +141,7 @@ def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
 
 def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
     """The pairs to learn from and those held out, found fit for the settings."""
-    held_out = pairs.lot < settings.holdout
+    held_out = pairs.split_key < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
     expect(n_learn and n_check, f"training: expected matched pairs to train and to validate on, {counts}")

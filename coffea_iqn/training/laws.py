@@ -16,7 +16,7 @@ from coffea_iqn.iqn.networks import NumberNetwork
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.optimise import Schedule
 from coffea_iqn.training.pairs import LawSample
 
@@ -30,7 +30,7 @@ def learn_law(
     learn: LawSample,
     check: LawSample,
     schedule: Schedule,
-    course: Course,
+    run: TrainingRun,
     bounds: Floats,
     *,
     hidden: tuple[int, ...] = HIDDEN,
@@ -43,7 +43,7 @@ def learn_law(
     ----------
     kind: what its phases are called after.
     learn, check: to learn from, and held out.
-    schedule, course: how networks are fitted.
+    schedule, run: how networks are fitted.
     bounds: of the targets, (2, m).
     hidden, atoms: of the networks; targets of which some are at their least bound, exactly.
     asks: what is learnt: the number, the targets ("jets"), or both.
@@ -91,7 +91,7 @@ def learn_law(
     ):
         if asked in asks:
             phase = f"{kind} {asked}"
-            course.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
+            run.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
             module.to("cpu").eval()
     if "number" in asks:
         every = LawSample.joined([learn, check])

@@ -16,7 +16,7 @@ from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION, NONE, isolation_targets
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
@@ -63,25 +63,25 @@ def with_objects(
     """
     columns = [column for law in sample.laws.values() for column in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
-    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in asked_of(name)}
+    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in parse_variations(name)}
     owner = str(emulator.card.get("hash"))
-    course = Course.begin(settings, phases, columns, checkpoint, watch, device, owner)
-    objects = learn_objects(sample, settings, course)
-    return course.extended(emulator, settings, {"objects": n_of}, objects=objects)
+    run = TrainingRun.begin(settings, phases, columns, checkpoint, watch, device, owner)
+    objects = learn_objects(sample, settings, run)
+    return run.extended(emulator, settings, {"objects": n_of}, objects=objects)
 
 
-def asked_of(name: str) -> tuple[str, ...]:
+def parse_variations(name: str) -> tuple[str, ...]:
     """What is learnt of the law of this name."""
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
-def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Course) -> Objects:
+def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: TrainingRun) -> Objects:
     """Train the model of objects.
 
     Parameters
     ----------
     sample: the training sample, the part to be held out included.
-    settings, course: the recipe, and how networks are fitted.
+    settings, run: the recipe, and how networks are fitted.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         hidden = SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES
-        options: dict[str, Any] = {"hidden": hidden, "asks": asked_of(name)}
+        options: dict[str, Any] = {"hidden": hidden, "asks": parse_variations(name)}
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
         decay = max(settings.weight_decay, WEIGHT_DECAY)
@@ -117,7 +117,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, course: Cou
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # so few are all needed
             learn = check = prepared
-        laws[name] = learn_law(name, learn, check, schedule, course, bounds, **options)
+        laws[name] = learn_law(name, learn, check, schedule, run, bounds, **options)
     return Objects(laws, sample.pt_min, sample.isolation, ends, sample.inputs, sample.context)
 
 

@@ -23,14 +23,14 @@ class JetPairs(NamedTuple):
     y: the jet of the other level that is matched to each, (N, 4) float32; NaN where there is none. Further
         columns may follow.
     context: conditioning variables of each x, (N, 68) float32, as `context.encode` gives it.
-    lot: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
+    split_key: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
     sample: which of the training samples (datasets) each comes from, (N,), from 0.
     """
 
     x: Floats
     y: Floats
     context: Floats
-    lot: Floats
+    split_key: Floats
     sample: Ints
 
     @property
@@ -55,7 +55,7 @@ class UnmatchedJets(NamedTuple):
     far_event: the event of each, as a row of the columns that follow, (K,).
     events: conditioning variables of every event, (events, 15), as `unmatched.far_columns` gives it.
     frames: `unmatched.Frames` of every event, axis and side, (events, 2).
-    lot, sample: of every event, as of `JetPairs`, (events,).
+    split_key, sample: of every event, as of `JetPairs`, (events,).
     reach: ΔR within which a jet is near a gen jet.
     """
 
@@ -65,7 +65,7 @@ class UnmatchedJets(NamedTuple):
     far_event: Ints
     events: Floats
     frames: Floats
-    lot: Floats
+    split_key: Floats
     sample: Ints
     reach: float
 
@@ -82,7 +82,7 @@ class LawSample(NamedTuple):
 
     Attributes
     ----------
-    columns, lot, sample: of the sources, (S, n), (S,), (S,); lot and sample as of `pairs.JetPairs`.
+    columns, split_key, sample: of the sources, (S, n), (S,), (S,); split_key and sample as of `pairs.JetPairs`.
     source: of each y, as a row of the sources, (M,).
     targets: of the ys, (M, m).
     least: of the first target of each y, (M,); −infinity for none.
@@ -90,7 +90,7 @@ class LawSample(NamedTuple):
     """
 
     columns: Floats
-    lot: Floats
+    split_key: Floats
     sample: Ints
     source: Ints
     targets: Floats
@@ -101,7 +101,7 @@ class LawSample(NamedTuple):
     def of(
         cls,
         columns: Floats,
-        lot: Floats,
+        split_key: Floats,
         source: Ints,
         targets: Floats | None = None,
         context: tuple[str, ...] = (),
@@ -109,11 +109,11 @@ class LawSample(NamedTuple):
         """Sources of one training sample, and the ys of some, without targets where only their number is asked."""
         targets = np.zeros((len(source), 0)) if targets is None else targets
         none = np.full(len(source), -np.inf)
-        return cls(columns, lot, np.zeros(len(lot), dtype=np.int64), source, targets, none, context)
+        return cls(columns, split_key, np.zeros(len(split_key), dtype=np.int64), source, targets, none, context)
 
     def split(self, holdout: float) -> tuple[LawSample, LawSample]:
         """Sources and ys to learn from, and those held out."""
-        held_out = self.lot < holdout
+        held_out = self.split_key < holdout
         return self.where(~held_out), self.where(held_out)
 
     def numbers(self) -> Ints:
@@ -126,7 +126,7 @@ class LawSample(NamedTuple):
         place = np.cumsum(keep) - 1
         return self._replace(
             columns=self.columns[keep],
-            lot=self.lot[keep],
+            split_key=self.split_key[keep],
             sample=self.sample[keep],
             source=place[self.source[ys]],
             targets=self.targets[ys],
@@ -196,12 +196,13 @@ AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # 
 def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSample:
     """The sample that a member of an ensemble learns from: every event so many times as Poisson's law of mean 1 says.
 
-    What shares a lot stays together: an event, or a file. How often it is there depends on seed, member and lot alone.
+    Rows with the same split_key (an event or a file) stay together; their number of copies depends on seed, member and
+    split_key alone.
     """
     pairs, unmatched = sample
 
-    def times(lot: Floats) -> Ints:
-        number, zero = lot.astype(np.float32).view(np.uint32), np.zeros(len(lot), dtype=np.uint32)
+    def times(split_key: Floats) -> Ints:
+        number, zero = split_key.astype(np.float32).view(np.uint32), np.zeros(len(split_key), dtype=np.uint32)
         u = levels(event_keys(seed, "bootstrap", zero, zero, number), member, stream=STREAM_BOOTSTRAP)[:, 0]
         return np.searchsorted(AT_MOST, u, side="right")
 
@@ -210,10 +211,10 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
         taken = np.repeat(np.arange(len(rows)), n[rows])
         return taken, (np.cumsum(n) - n)[rows[taken]] + places(n[rows])
 
-    n_jets, n_events = times(pairs.lot), times(unmatched.lot)
+    n_jets, n_events = times(pairs.split_key), times(unmatched.split_key)
     (near, near_row), (far, far_event) = again(unmatched.near_row, n_jets), again(unmatched.far_event, n_events)
     of_events: dict[str, Any] = {
-        name: getattr(unmatched, name).repeat(n_events, axis=0) for name in ("events", "frames", "lot", "sample")
+        name: getattr(unmatched, name).repeat(n_events, axis=0) for name in ("events", "frames", "split_key", "sample")
     }
     jets: dict[str, Any] = {
         "near": unmatched.near[near],

@@ -21,7 +21,7 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.particles.cells import least_left, left_of, left_targets
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
@@ -64,7 +64,7 @@ def with_particles(
     all_of_it = [column for law in sample.laws.values() for column in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
     owner = str(emulator.card.get("hash"))
-    course = Course.begin(settings, phases, all_of_it, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, all_of_it, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
     least = [(0.0, 0.0)] * len(CELLS)
     for name, of_law in sample.laws.items():
@@ -84,11 +84,11 @@ def with_particles(
         learn, check = prepared.split(settings.holdout)
         schedule = shorter(settings, 3 if name in SIZES else 1, batch_size=BATCH * settings.batch_size)
         laws[name] = learn_law(
-            name, learn, check, schedule, course, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
+            name, learn, check, schedule, run, bounds, hidden=SIZES.get(name, SMALL), asks=LAWS[name].asks
         )
     model = Particles(laws, tuple(least), sample.radius, emulator.variables.scale)
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
-    return course.extended(emulator, settings, {"particles": n_of, "jets": sample.n_jets}, particles=model)
+    return run.extended(emulator, settings, {"particles": n_of, "jets": sample.n_jets}, particles=model)
 
 
 def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:

@@ -26,7 +26,7 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.training.batches import Course, drawing, hidden, learnt
+from coffea_iqn.training.batches import TrainingRun, drawing, hidden, learnt
 from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs
@@ -94,9 +94,9 @@ def refine(
     emulator = emulator.unrefined
     v, member = emulator.variables, emulator.network
     owner = f"{emulator.card.get('hash')} refined"
-    course = Course.begin(settings, {"ratio": True}, pairs, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, {"ratio": True}, pairs, checkpoint, watch, device, owner)
     ends = (0.5 * settings.holdout, settings.holdout)
-    learn, check, calibrate = (part_of(pairs, np.digitize(pairs.lot, ends) == k) for k in (2, 0, 1))
+    learn, check, calibrate = (part_of(pairs, np.digitize(pairs.split_key, ends) == k) for k in (2, 0, 1))
     learn = with_mirrored(learn) if settings.reflect else learn
     of_learn, of_check, of_calibrate = (_rows(part, emulator) for part in (learn, check, calibrate))
     with torch.random.fork_rng(devices=[]):
@@ -111,7 +111,7 @@ def refine(
         true, drawn = judge.log_ratios(inputs, x, z, generator)
         return 0.5 * (functional.softplus(-true) + functional.softplus(drawn)).mean()
 
-    course.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
+    run.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
     generator = torch.Generator().manual_seed(settings.seed)
     rows = torch.arange(len(of_calibrate[0]))
     if settings.shares:  # held out jets count as those of a batch
@@ -138,7 +138,7 @@ def refine(
         spread = of_one.mean(axis=1).var(ddof=1) - of_one.var(axis=1, ddof=1).mean() / OF_ONE
         about |= {"spread_of_mean_weight": math.sqrt(max(float(spread), 0.0)), "reliability": reliability(calibrated)}
     card = {key: value for key, value in emulator.card.items() if key != "hash"}
-    card["refinement"] = course.report(settings, **about)
+    card["refinement"] = run.report(settings, **about)
     return replace(emulator, card=card, **learnt(ratio=network if s > 0.0 else None))
 
 

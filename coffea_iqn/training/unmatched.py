@@ -18,7 +18,7 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.features import MASS, PT, SCALES
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import Course
+from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
@@ -31,7 +31,7 @@ def learn_unmatched(
     jets: UnmatchedJets,
     variables: Variables,
     settings: TrainingSettings,
-    course: Course,
+    run: TrainingRun,
 ) -> Unmatched | None:
     """Train the model of unmatched jets.
 
@@ -40,7 +40,7 @@ def learn_unmatched(
     pairs, jets: the training sample, the part to be held out included.
     variables: of the emulator: inputs, scale, levels of context.
     settings: the recipe.
-    course: how networks are fitted.
+    run: how networks are fitted.
 
     Returns
     -------
@@ -54,10 +54,10 @@ def learn_unmatched(
     of_gen_jets = near_columns(pairs.x, pairs.y, pairs.matched, pairs.context, inputs=variables.inputs, levels=context)
     targets = near_targets(near, pairs.x[jets.near_row].astype(np.float64))
     samples = {
-        "near": LawSample(of_gen_jets, pairs.lot, pairs.sample, jets.near_row, targets, _no_least(near), context)
+        "near": LawSample(of_gen_jets, pairs.split_key, pairs.sample, jets.near_row, targets, _no_least(near), context)
     }
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
-    samples["far"] = LawSample(jets.events, jets.lot, jets.sample, jets.far_event, targets, _no_least(far))
+    samples["far"] = LawSample(jets.events, jets.split_key, jets.sample, jets.far_event, targets, _no_least(far))
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
         return None
@@ -65,7 +65,7 @@ def learn_unmatched(
     laws: dict[str, Law] = {}
     for kind, (learn, check) in parts.items():
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
-        laws[kind] = learn_law(kind, learn, check, schedule, course, bounds)
+        laws[kind] = learn_law(kind, learn, check, schedule, run, bounds)
     return Unmatched(
         laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
     )

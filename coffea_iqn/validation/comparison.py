@@ -13,13 +13,13 @@ from coffea_iqn import closure
 from coffea_iqn.closure import (
     Agreement,
     Correlations,
+    Estimate,
     Judgement,
     KSTest,
     Marginal,
     MedianRow,
     OfCells,
     Profile,
-    Size,
     Tails,
     TooFewJetsError,
 )
@@ -76,7 +76,7 @@ class Effort:
 QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 4, "draws": 19}
 
 
-class Copies(NamedTuple):
+class PairedSamples(NamedTuple):
     """Gen jets, and three reco jets of each.
 
     Attributes
@@ -99,13 +99,13 @@ class Copies(NamedTuple):
     sample: Ints
     exact: bool
 
-    def of_sample(self, number: int) -> Copies:
+    def of_sample(self, number: int) -> PairedSamples:
         """Those of one dataset."""
         inside = self.sample == number
         return self._replace(**{name: getattr(self, name)[inside] for name in self._fields if name != "exact"})
 
 
-def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
+def draw_paired_samples(emulator: Emulator, pairs: JetPairs, effort: Effort) -> PairedSamples:
     """The pairs of a selection with emulations of their gen jets; errors as of `validate`."""
     generator = np.random.default_rng(effort.seed)
     rows = np.flatnonzero(_selected(emulator, pairs, effort))
@@ -143,7 +143,7 @@ def draw_copies(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Copies:
             asked, lambda: np.tile(closure.residuals(gen, draw()), 2), draws=effort.draws, seed=effort.seed
         )
         real_levels, second_levels = both[:, :4].astype(np.float64), both[:, 4:].astype(np.float64)
-    return Copies(gen, real, emulated, second, median, real_levels, second_levels, pairs.sample[rows], exact)
+    return PairedSamples(gen, real, emulated, second, median, real_levels, second_levels, pairs.sample[rows], exact)
 
 
 def _median_of(draws: Sequence[Floats], gen: Floats) -> Floats:
@@ -209,8 +209,8 @@ class Comparison:
     ks: list[KSTest] | None = None
     judges: dict[str, Judgement] = field(default_factory=dict)
     wasserstein: OfCells | None = None
-    frechet: Size | None = None
-    kernel: Size | None = None
+    frechet: Estimate | None = None
+    kernel: Estimate | None = None
     medians: list[MedianRow] | None = None
     correlations: Correlations | None = None
     profile: Profile | None = None
@@ -281,7 +281,7 @@ def validate(
     # below what it was trained on an emulator knows nothing
     effort = replace(effort, raw_pt_min=max(effort.raw_pt_min, emulator.variables.raw_pt_min))
     step("drawing jets")
-    copies = draw_copies(emulator, pairs, effort)
+    copies = draw_paired_samples(emulator, pairs, effort)
     found = Validation(Comparison(), Comparison(), len(copies.gen), copies.exact, effort)
     against_null = copies._replace(real=copies.second, real_levels=copies.second_levels)
     compare(found, found.truth, copies, boxes, step)
@@ -298,7 +298,7 @@ def validate(
     return found
 
 
-def compare(found: Validation, into: Comparison, copies: Copies, boxes: Sequence[Box], step: Step) -> None:
+def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: Sequence[Box], step: Step) -> None:
     """Fill a comparison with the figures of emulated against real jets."""
     gen, real, emulated, effort = copies.gen, copies.real, copies.emulated, found.effort
     real_responses, responses = (closure.responses(gen, jets) for jets in (real, emulated))
@@ -343,7 +343,7 @@ def compare(found: Validation, into: Comparison, copies: Copies, boxes: Sequence
             into.judges[name] = verdict
 
 
-def _compare_briefly(found: Validation, name: str, copies: Copies) -> Comparison:
+def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Comparison:
     """What is worth looking at in each dataset."""
     gen, both = copies.gen, (copies.emulated, copies.real)
     into = Comparison()
@@ -358,7 +358,7 @@ def _compare_briefly(found: Validation, name: str, copies: Copies) -> Comparison
     return into
 
 
-def _judge(name: str, copies: Copies, effort: Effort) -> Judgement:
+def _judge(name: str, copies: PairedSamples, effort: Effort) -> Judgement:
     real, emulated = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
     return _judge_sides(real, emulated, effort)
 

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.stats import wasserstein_distance
 
 from coffea_iqn import closure
-from coffea_iqn.closure import Marginal, Size
+from coffea_iqn.closure import Estimate, Marginal
 from coffea_iqn.jets.shapes import NAMES
 from coffea_iqn.numerics.arrays import Floats
 
@@ -33,11 +33,11 @@ class OfParticles(NamedTuple):
     """
 
     n_jets: int
-    distances: dict[str, Size]
-    shifts: dict[str, Size]
+    distances: dict[str, Estimate]
+    shifts: dict[str, Estimate]
     spectra: dict[str, Marginal]
-    frechet: Size
-    kernel: Size
+    frechet: Estimate
+    kernel: Estimate
     microseconds: float
 
 
@@ -50,16 +50,18 @@ def compare_shapes(
     ----------
     gen, emulated, real: `jets.shapes.shapes` of jets, row by row of the same gen jet, (N, 20) each.
     microseconds: as of `OfParticles`.
-    repeats, batches, seed: of `closure.of_halves`, and of the distances of all observables.
+    repeats, batches, seed: of `closure.split_half_distance`, and of the distances of all observables.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `closure.sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `closure.estimates.MIN_JETS` jets.
     """
     distances, shifts = {}, {}
     for name in OBSERVABLES:
         of_gen, drawn, true = (side[:, NAMES.index(name)] for side in (gen, emulated, real))
-        distances[name] = closure.of_halves(wasserstein_distance, drawn, true, repeats=repeats, seed=seed).size
+        distances[name] = closure.split_half_distance(
+            wasserstein_distance, drawn, true, repeats=repeats, seed=seed
+        ).size
         shifts[name] = _shift(drawn - true, true - of_gen)
     spectra = {
         name: closure.marginal_of_column(
@@ -75,11 +77,11 @@ def compare_shapes(
     return OfParticles(len(gen), distances, shifts, spectra, frechet, kernel, microseconds)
 
 
-def _shift(differences: Floats, residuals: Floats) -> Size:
+def _shift(differences: Floats, residuals: Floats) -> Estimate:
     """The median of the differences in half central 68 % widths of the residuals, with its sign."""
     median, error, *_ = closure.median_and_width(differences)
     width = closure.median_and_width(residuals)[2]
-    return Size(float(median / width), float(error / width))
+    return Estimate(float(median / width), float(error / width))
 
 
 def features(gen: Floats, jets: Floats) -> Floats:

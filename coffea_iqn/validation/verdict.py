@@ -8,7 +8,7 @@ from math import floor, log10
 from typing import Any, NamedTuple
 
 from coffea_iqn import closure
-from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Size
+from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Estimate
 from coffea_iqn.validation.comparison import PARTICLES, WHOLE_EVENTS, Comparison
 
 
@@ -28,8 +28,8 @@ class Line(NamedTuple):
     """
 
     key: str
-    value: Size
-    null: Size | None
+    value: Estimate
+    null: Estimate | None
     limit: float
     passed: bool | None
     measurable: bool = True
@@ -65,7 +65,7 @@ class Check:
     limit: float
     percent: bool
     section: str
-    measure: Callable[[Comparison], Size | None]
+    measure: Callable[[Comparison], Estimate | None]
     perfect: float = 0.0
 
     def text(self, value: float, uncertainty: float | None = None) -> str:
@@ -76,7 +76,7 @@ class Check:
         digits = max(0, 1 - floor(log10(factor * uncertainty)))
         return f"{factor * value:.{digits}f} ± {factor * uncertainty:.{digits}f}{unit}"
 
-    def passes(self, value: Size) -> bool | None:
+    def passes(self, value: Estimate) -> bool | None:
         """As of `Line.passed`."""
         if value.value - 2.0 * value.uncertainty > self.limit:
             return False
@@ -91,7 +91,7 @@ def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line
     lines = []
     left_out: dict[str, str] = {}
 
-    def measured(check: Check, name: str, found: Comparison) -> Size | None:
+    def measured(check: Check, name: str, found: Comparison) -> Estimate | None:
         try:
             return check.measure(found)
         except closure.TooFewJetsError as error:
@@ -108,99 +108,99 @@ def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line
     return lines, left_out
 
 
-def _worst(sizes: Iterable[Size]) -> Size:
+def _worst(sizes: Iterable[Estimate]) -> Estimate:
     """The one that is most clearly above zero."""
     return max(sizes, key=lambda size: (size.value - 2.0 * size.uncertainty, size.value))
 
 
-def _spectra(found: Comparison) -> Size | None:
+def _spectra(found: Comparison) -> Estimate | None:
     return None if found.marginals is None else _worst(one.deviation for one in found.marginals)
 
 
-def _boxes(found: Comparison) -> Size | None:
+def _boxes(found: Comparison) -> Estimate | None:
     return _worst(one.deviation for box in found.boxes.values() for one in box) if found.boxes else None
 
 
-def _scale(*variables: int) -> Callable[[Comparison], Size | None]:
-    def measure(found: Comparison) -> Size | None:
+def _scale(*variables: int) -> Callable[[Comparison], Estimate | None]:
+    def measure(found: Comparison) -> Estimate | None:
         cells = found.response
         return None if cells is None else _worst(closure.scale_deviation(cells, k) for k in variables)
 
     return measure
 
 
-def _resolution(*variables: int) -> Callable[[Comparison], Size | None]:
-    def measure(found: Comparison) -> Size | None:
+def _resolution(*variables: int) -> Callable[[Comparison], Estimate | None]:
+    def measure(found: Comparison) -> Estimate | None:
         cells = found.response
         return None if cells is None else _worst(closure.resolution_deviation(cells, k) for k in variables)
 
     return measure
 
 
-def _smearing(found: Comparison) -> Size | None:
+def _smearing(found: Comparison) -> Estimate | None:
     return None if found.response is None else closure.smearing(found.response, PT)
 
 
-def _tails(found: Comparison) -> Size | None:
+def _tails(found: Comparison) -> Estimate | None:
     return None if found.tails is None else found.tails.worst
 
 
-def _levels(found: Comparison) -> Size | None:
-    return None if found.levels is None else _worst(closure.unevenness(found.levels))
+def _levels(found: Comparison) -> Estimate | None:
+    return None if found.levels is None else _worst(closure.nonuniformity(found.levels))
 
 
-def _levels_in_cells(found: Comparison) -> Size | None:
-    return None if found.levels_in_cells is None else _worst(closure.unevenness_of_cells(found.levels_in_cells))
+def _levels_in_cells(found: Comparison) -> Estimate | None:
+    return None if found.levels_in_cells is None else _worst(closure.nonuniformity_in_cells(found.levels_in_cells))
 
 
-def _ks(found: Comparison) -> Size | None:
+def _ks(found: Comparison) -> Estimate | None:
     return None if found.ks is None else _worst(test.excess for test in found.ks)
 
 
-def _judge(name: str) -> Callable[[Comparison], Size | None]:
-    def measure(found: Comparison) -> Size | None:
+def _judge(name: str) -> Callable[[Comparison], Estimate | None]:
+    def measure(found: Comparison) -> Estimate | None:
         verdict = found.judges.get(name)
-        return None if verdict is None else Size(verdict.auc, verdict.uncertainty)
+        return None if verdict is None else Estimate(verdict.auc, verdict.uncertainty)
 
     return measure
 
 
-def _weights(found: Comparison) -> Size | None:
+def _weights(found: Comparison) -> Estimate | None:
     verdict = found.judges.get("residuals")
     if verdict is None:
         return None
     fraction = sum(closure.outside(verdict.weights[1]))
-    return Size(fraction, (fraction / len(verdict.emulated)) ** 0.5)
+    return Estimate(fraction, (fraction / len(verdict.emulated)) ** 0.5)
 
 
-def _wasserstein(found: Comparison) -> Size | None:
+def _wasserstein(found: Comparison) -> Estimate | None:
     return None if found.wasserstein is None else _worst(closure.mean_excess(found.wasserstein))
 
 
-def _medians(found: Comparison) -> Size | None:
+def _medians(found: Comparison) -> Estimate | None:
     if found.medians is None:
         return None
-    return Size(max(found.medians[k].ratio for k in (PT, MASS)), 0.0)
+    return Estimate(max(found.medians[k].ratio for k in (PT, MASS)), 0.0)
 
 
-def _correlations(found: Comparison) -> Size | None:
+def _correlations(found: Comparison) -> Estimate | None:
     return None if found.correlations is None else found.correlations.worst
 
 
-def _efficiency(found: Comparison) -> Size | None:
+def _efficiency(found: Comparison) -> Estimate | None:
     return None if found.efficiency is None else closure.efficiency_deviation(found.efficiency)
 
 
-def _particles(found: Comparison) -> Size | None:
+def _particles(found: Comparison) -> Estimate | None:
     return None if found.particles is None else _worst(found.particles.distances.values())
 
 
-def _histograms(found: Comparison) -> Size | None:
+def _histograms(found: Comparison) -> Estimate | None:
     """The worst χ²/ndf, with the spread that χ² has by itself."""
     agreements = [one for histograms in found.spectra.values() for one in histograms.values()]
     if not agreements:
         return None
-    return _worst(Size(one.per_bin, (2.0 / one.ndf) ** 0.5) for one in agreements)
+    return _worst(Estimate(one.per_bin, (2.0 / one.ndf) ** 0.5) for one in agreements)
 
 
 CHECKS = (

@@ -26,32 +26,32 @@ def check_enough(what: str, n: int, least: int = MIN_JETS) -> None:
 
     >>> check_enough("spectra", 999)
     Traceback (most recent call last):
-    coffea_iqn.closure.sizes.TooFewJetsError: spectra: expected 1000 jets, got 999
+    coffea_iqn.closure.estimates.TooFewJetsError: spectra: expected 1000 jets, got 999
     """
     if n < least:
         msg = f"{what}: expected {least} jets, got {n}"
         raise TooFewJetsError(msg)
 
 
-class Size(NamedTuple):
+class Estimate(NamedTuple):
     """The size of a deviation, never below zero, and its standard uncertainty."""
 
     value: float
     uncertainty: float
 
 
-def size_of_square(square: float, uncertainty: float) -> Size:
+def estimate_of_square(square: float, uncertainty: float) -> Estimate:
     """The size whose square was estimated, with that uncertainty; an estimate below zero is a size of zero.
 
-    >>> size_of_square(0.0009, 0.0007)
-    Size(value=0.03, uncertainty=0.01)
+    >>> estimate_of_square(0.0009, 0.0007)
+    Estimate(value=0.03, uncertainty=0.01)
     """
     value = float(np.sqrt(max(square, 0.0)))
     above = float(np.sqrt(max(square, 0.0) + uncertainty))
-    return Size(round(value, 12), round(above - value, 12))
+    return Estimate(round(value, 12), round(above - value, 12))
 
 
-def rms_beyond(deviations: Floats, uncertainties: Floats) -> Size:
+def rms_beyond(deviations: Floats, uncertainties: Floats) -> Estimate:
     """The root mean square of deviations, without what their statistical uncertainties add to it.
 
     The mean of d² − σ², with weights 1 / σ², is an unbiased estimate of the mean square of the true deviations; its
@@ -69,10 +69,10 @@ def rms_beyond(deviations: Floats, uncertainties: Floats) -> Size:
     weight = float(np.sum(1.0 / uncertainties[there] ** 2))
     square = float(np.sum(pulls2 - 1.0)) / weight
     variance = (2.0 * len(pulls2) + 4.0 * max(square, 0.0) * weight) / weight**2
-    return size_of_square(square, float(np.sqrt(variance)))
+    return estimate_of_square(square, float(np.sqrt(variance)))
 
 
-def density_deviation(chi2: float, ndf: float, n: float) -> Size:
+def density_deviation(chi2: float, ndf: float, n: float) -> Estimate:
     """The relative deviation of a binned density, root mean square over its entries, beyond statistics.
 
     Parameters
@@ -80,7 +80,7 @@ def density_deviation(chi2: float, ndf: float, n: float) -> Size:
     chi2, ndf, n: as of `square_of_density`.
     """
     square, variance = square_of_density(np.asarray(chi2), ndf, np.asarray(n))
-    return size_of_square(float(square), float(np.sqrt(variance)))
+    return estimate_of_square(float(square), float(np.sqrt(variance)))
 
 
 def square_of_density(chi2: Floats, ndf: float, n: Floats) -> tuple[Floats, Floats]:

@@ -11,9 +11,9 @@ found as the true one is. On the others, gen jets above 200 GeV, prints for each
 of emulated and true jets over that of true jets from each other (`closure.split_half_distance`),
 once for all pairs and once for jets above 200 GeV at reco level; Kullback-Leibler divergences over theirs; the Fréchet
 and the kernel distance of the observables but for η and φ; and the areas under the curve of boosted trees and of a
-network over all particles, both told of the gen jet, beside those of two emulations of the same gen jets, the null. The last area is that of trees on
-the four-momenta of reco jets, after the detector's scale and rounded as those in the files are, and residuals, by which
-a bundle of jets alone is judged too.
+network over all particles, both given the gen jet, beside those of two emulations of the same gen jets, the null. The
+last area is that of trees on the four-momenta of reco jets, after the detector's scale and rounded as those in the
+files are, and residuals, by which a bundle of jets alone is judged too.
 """
 
 from __future__ import annotations

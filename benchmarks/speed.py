@@ -45,7 +45,8 @@ from coffea_iqn.files.reading import open_options
 from coffea_iqn.folder.folding import Folding
 from coffea_iqn.histograms import filling
 from coffea_iqn.iqn.members.pinball import IQNx4
-from coffea_iqn.numerics.uniforms import event_keys, levels
+from coffea_iqn.jets.table import NOMINAL
+from coffea_iqn.numerics.uniforms import Keys, event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.processors.fold import emulated_pairs
 
@@ -204,10 +205,11 @@ def stages(model: str, path: str) -> dict[str, float]:
 
     events, known, _, keys = read()
     jets = known.jets
-    of_jets = keys[jets.event]
-    tau, context = levels(of_jets, jets.place), known.context()
+    keys = Keys(keys)
+    of_jets = keys.take(jets.event)
+    tau, context = of_jets.levels(jets.place), known.context()
     rows = np.empty_like(context)
-    made = folding.draw(known, context, keys, 0)
+    made = folding.draw(known, context, keys)[0][NOMINAL]
     reco = made.table(len(events))
 
     def fill() -> None:
@@ -221,10 +223,10 @@ def stages(model: str, path: str) -> dict[str, float]:
         {
             "reading": read,
             "context": lambda: known.context(rows),
-            "levels": lambda: levels(of_jets, jets.place),
+            "levels": lambda: of_jets.levels(jets.place),
             "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context, levels=known.levels),
-            "without unmatched jets": lambda: without.draw(known, context, keys, 0),
-            "with unmatched jets": lambda: folding.draw(known, context, keys, 0),
+            "without unmatched jets": lambda: without.draw(known, context, keys),
+            "with unmatched jets": lambda: folding.draw(known, context, keys),
             "assembling": lambda: made.table(len(events)),
             "filling": fill,
         }

@@ -15,7 +15,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events, missing_mome
 from coffea_iqn.events.objects import reco_objects
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.uniforms import event_keys
+from coffea_iqn.numerics.uniforms import Keys, event_keys
 from coffea_iqn.objects.columns import (
     ACROSS,
     ISOLATION,
@@ -195,12 +195,10 @@ def test_compiled_code_and_torch_draw_the_same(events):
     emulator = bundle.load(WHOLE)
     known = gen_events(events.GenJet, events, flatten_jets(events.GenJet), flatten_jets(events.GenJet).valid())
     number = np.arange(len(events), dtype=np.uint64)
-    keys = event_keys(0, "events", number * 0, number * 0, number)
+    keys = Keys(event_keys(0, "events", number * 0, number * 0, number))
     made = [
-        emulator.objects.draw(
-            known.jets, known.prompt, known.composition, known.context(), known.missing, keys, compiled=compiled
-        )
-        for compiled in (True, False)
+        model.draw(known.jets, known.prompt, known.composition, known.context(), known.missing, keys)
+        for model in (emulator.objects, emulator.objects.with_torch)
     ]
     assert made[0].event.tolist() == made[1].event.tolist()
     np.testing.assert_allclose(made[0].values, made[1].values, rtol=1e-3, atol=1e-4)

@@ -28,7 +28,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import SCALES, wrap_phi
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import NAMES, shapes
-from coffea_iqn.numerics.uniforms import event_keys
+from coffea_iqn.numerics.uniforms import Keys, event_keys
 from coffea_iqn.particles.calorimeter import BEND, CRYSTAL, RADIUS, TOWER
 from coffea_iqn.particles.cells import Left, Shared
 from coffea_iqn.particles.columns import Incoming
@@ -176,7 +176,7 @@ def test_displaced_tracks_of_one_decay_are_drawn_from_one_place(ww):
     gen = constituents_of(ww, jets, Names())
     incoming = Incoming.of(gen, jets.values)
     one = np.ones(len(ww), dtype=np.int64)
-    model, keys = bundle.load(MODEL).particles, event_keys(1, "x", one, one, np.arange(len(ww)))
+    model, keys = bundle.load(MODEL).particles, Keys(event_keys(1, "x", one, one, np.arange(len(ww))))
     made = model.draw(gen, jets, keys, raw_pt_min=10.0)
     turn = np.zeros(len(gen.code))
     has = made.row >= 0
@@ -198,7 +198,7 @@ def test_tracks_of_a_cell_share_what_it_measures():
     charged, _ = charged_columns(incoming)
     tau = np.random.default_rng(1).random((4, 2)).astype(np.float32)
     model = bundle.load(MODEL).particles
-    ratio, after = model._momenta(incoming, has_track, charged, shared, tau, compiled=True)
+    ratio, after = model._momenta(incoming, has_track, charged, shared, tau)
     assert np.ptp(ratio) > 0.0
     assert np.allclose(after.seen, after.together)  # the last has what is left
     assert np.allclose(after.drawn, after.found)
@@ -294,8 +294,9 @@ def test_what_is_drawn_does_not_depend_on_company(ww, folded):
 
 def test_compiled_laws_draw_what_torch_draws(ww):
     model, jets = bundle.load(MODEL).particles, flatten_jets(ww.GenJet[:20])
-    particles, keys = constituents_of(ww[:20], jets, Names()), event_keys(1, "x", [1] * 20, [1] * 20, np.arange(20))
-    one, other = (model.draw(particles, jets, keys, raw_pt_min=20.0, compiled=how) for how in (True, False))
+    particles = constituents_of(ww[:20], jets, Names())
+    keys = Keys(event_keys(1, "x", [1] * 20, [1] * 20, np.arange(20)))
+    one, other = (of.draw(particles, jets, keys, raw_pt_min=20.0) for of in (model, model.with_torch))
     same = one.jets.values.shape == other.jets.values.shape
     assert same
     # a level next to an edge may fall on either side of it
@@ -440,7 +441,7 @@ def test_what_cannot_be_followed_is_an_error(ww, capsys, tmp_path):
         ConstituentFolder(MODEL)(open_events("qcd_ak5.root", entry_stop=5))
     with pytest.raises(ValueError, match="objects: expected False with particles"):
         IQNFoldProcessor(MODEL, objects=True, particles=True)
-    jets, keys = flatten_jets(ww.GenJet[:1]), event_keys(1, "x", [1], [1], [1])
+    jets, keys = flatten_jets(ww.GenJet[:1]), Keys(event_keys(1, "x", [1], [1], [1]))
     many = Constituents(np.ones((MOST + 1, 4)), np.full(MOST + 1, 211), np.array([MOST + 1, 0]))
     with pytest.raises(ValueError, match=f"expected at most {MOST} in a jet"):
         bundle.load(MODEL).particles.draw(many, jets, keys, raw_pt_min=10.0)

@@ -401,7 +401,7 @@ class Emulator:
         return Prepared(
             self,
             compiled=backend != "torch" and on_cpu and self.is_compiled,
-            all_compiled=backend != "torch",
+            by_torch=backend == "torch",
             device=device,
             threshold=self.variables.threshold(raw_pt_min),
         )
@@ -425,16 +425,28 @@ class Prepared:
     ----------
     emulator: which.
     compiled: whether its jets are drawn by compiled code; else by torch.
-    all_compiled: whether what surrounds its network, such as unmatched jets, is.
+    by_torch: whether torch also draws unmatched jets and objects, which have compiled code on any device.
     device: where torch draws.
     threshold: least pt [GeV] of a jet y, before the detector's scale, or 0.
     """
 
     emulator: Emulator
     compiled: bool
-    all_compiled: bool
+    by_torch: bool
     device: str
     threshold: float
+
+    @cached_property
+    def unmatched(self) -> Unmatched | None:
+        """The model of unmatched jets, drawn as decided."""
+        model = self.emulator.unmatched
+        return model.with_torch if model is not None and self.by_torch else model
+
+    @cached_property
+    def objects(self) -> Objects | None:
+        """The model of objects, drawn as decided."""
+        model = self.emulator.objects
+        return model.with_torch if model is not None and self.by_torch else model
 
     def sample(
         self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None

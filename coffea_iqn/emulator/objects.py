@@ -11,7 +11,7 @@ Each of these is a `Law`. Flat arrays in and out; randomness enters as levels al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -33,8 +33,7 @@ from coffea_iqn.numerics.uniforms import (
     STREAM_OBJECT_NEAR,
     STREAM_PARTICLE,
     STREAM_PROMPT_JET,
-    Words,
-    levels,
+    Keys,
 )
 from coffea_iqn.objects.columns import (
     found_columns,
@@ -96,6 +95,11 @@ class Objects:
     inputs: str
     context: tuple[str, ...]
 
+    @property
+    def with_torch(self) -> Objects:
+        """The same model, drawn by torch."""
+        return replace(self, laws={name: law.with_torch for name, law in self.laws.items()})
+
     def draw(
         self,
         jets: JetTable,
@@ -103,10 +107,7 @@ class Objects:
         composition: Floats | None,
         context: Floats | None,
         missing: Floats | None,
-        keys: Words,
-        replica: int = 0,
-        *,
-        compiled: bool = True,
+        keys: Keys,
     ) -> Found:
         """The electrons, muons and photons of events.
 
@@ -115,65 +116,55 @@ class Objects:
         jets, particles: gen jets and prompt particles of the events.
         composition, context: of the jets, as of `particle_columns` and `near_columns`.
         missing: gen missing momentum, (events, 2), or None.
-        keys: of the events, (events, 4).
-        replica: which of several independent draws.
-        compiled: whether to draw with compiled code.
+        keys: of the events.
         """
-        found = self._of_particles(jets, particles, composition, keys, replica, compiled)
-        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(keys)))
+        found = self._of_particles(jets, particles, composition, keys)
+        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
         columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
-        parts = [found, self._near(jets, columns, keys, replica, compiled)]
+        parts = [found, self._near(jets, columns, keys)]
         if self._laws(FAR):
-            parts.append(self._far(jets, missing, keys, replica, compiled))
+            parts.append(self._far(jets, missing, keys))
         return Found.joined(parts)
 
     def _of_particles(
-        self,
-        jets: JetTable,
-        particles: PromptParticles,
-        composition: Floats | None,
-        keys: Words,
-        replica: int,
-        compiled: bool,
+        self, jets: JetTable, particles: PromptParticles, composition: Floats | None, keys: Keys
     ) -> Found:
         event, place = particles.event, places(particles.counts)
         columns = particle_columns(particles, jets, composition)
-        u = levels(keys[event], place, replica=replica, stream=STREAM_PARTICLE, n=1 + N_LEVELS)
+        u = keys.take(event).levels(place, STREAM_PARTICLE, 1 + N_LEVELS)
         parts = []
         for k, law in self._laws(PARTICLE):
             rows = np.flatnonzero(particles.kind == k)
-            rows = rows[law.draw_numbers(columns[rows], u[rows, 0], compiled=compiled) > 0]
-            source, tau = particles.values[rows], np.ascontiguousarray(u[rows, 1:N_LEVELS])
-            least = self._least(k, source[:, 0])
-            targets = law.draw(columns[rows], tau, least=least, compiled=compiled)
+            rows = rows[law.draw_numbers(columns[rows], u[rows, 0]) > 0]
+            source = particles.values[rows]
+            targets = law.draw(columns[rows], u[rows, 1:], least=self._least(k, source[:, 0]))
             values = objects_of(targets, source, *self.isolation_ends[k])
             charge = particles.charge[rows].astype(np.float64)
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
         return Found.joined(parts)
 
-    def _near(self, jets: JetTable, columns: Singles, keys: Words, replica: int, compiled: bool) -> Found:
+    def _near(self, jets: JetTable, columns: Singles, keys: Keys) -> Found:
         def of_jets(k: int, source: Ints, place: Ints, _: int) -> Singles:
             index = jets.place[source] * PLACES + 1 + k * MOST + place
-            return levels(keys[event[source]], index, replica=replica, stream=STREAM_OBJECT_NEAR, n=N_LEVELS)
+            return keys.take(event[source]).levels(index, STREAM_OBJECT_NEAR, N_LEVELS)
 
         def decode(k: int, targets: Floats, source: Ints) -> Floats:
             return np.asarray(objects_of(targets, jets.values[source], *self.isolation_ends[k]))
 
         event, pt, none = jets.event, jets.values[:, 0], np.zeros(0, dtype=np.int64)
         parts = [Found(np.zeros((0, 5)), none, none, none, np.zeros(0))]
-        u = levels(keys.take(event, axis=0), jets.place * PLACES, replica=replica, stream=STREAM_OBJECT_NEAR)
+        u = keys.take(event).levels(jets.place * PLACES, STREAM_OBJECT_NEAR)
         for k, law in self._laws(NEAR):
-            source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k], compiled=compiled))
-            of, least = partial(of_jets, k), self._least(k, pt[source])
-            back = partial(decode, k)
-            values, tau, _ = law.draw_each(source, columns[source], of, back, least=least, compiled=compiled)
+            source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k]))
+            of, back, least = partial(of_jets, k), partial(decode, k), self._least(k, pt[source])
+            values, tau, _ = law.draw_each(source, columns[source], of, back, least=least)
             parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
         return Found.joined(parts)
 
-    def _far(self, jets: JetTable, missing: Floats | None, keys: Words, replica: int, compiled: bool) -> Found:
+    def _far(self, jets: JetTable, missing: Floats | None, keys: Keys) -> Found:
         def of_events(k: int, event: Ints, place: Ints, attempt: int) -> Singles:
             index = 1 + (k * MOST + place) * ATTEMPTS + attempt
-            return levels(keys[event], index, replica=replica, stream=STREAM_OBJECT_FAR, n=N_LEVELS)
+            return keys.take(event).levels(index, STREAM_OBJECT_FAR, N_LEVELS)
 
         def decode(k: int, targets: Floats, event: Ints) -> Floats:
             return np.asarray(objects_far(targets, frames.axis[event], frames.side[event], *self.isolation_ends[k]))
@@ -183,11 +174,11 @@ class Objects:
 
         columns, frames = far_columns(jets.values, jets.counts, missing)
         all_of_them, ends, parts = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts), []
-        u = levels(keys, 0, replica=replica, stream=STREAM_OBJECT_FAR)
+        u = keys.levels(0, STREAM_OBJECT_FAR)
         for k, law in self._laws(FAR):
-            event = np.repeat(np.arange(len(keys)), law.draw_numbers(columns, u[:, k], compiled=compiled))
-            x, of, back = columns[event], partial(of_events, k), partial(decode, k)
-            values, tau, missed = law.draw_each(event, x, of, back, impossible, attempts=ATTEMPTS, compiled=compiled)
+            event = np.repeat(np.arange(len(columns)), law.draw_numbers(columns, u[:, k]))
+            of, back = partial(of_events, k), partial(decode, k)
+            values, tau, missed = law.draw_each(event, columns[event], of, back, impossible, attempts=ATTEMPTS)
             there = np.isin(np.arange(len(event)), missed, invert=True)  # for some there is no place without gen jets
             made = self._found(k, values, _sign(k, tau), event, None, np.zeros(len(event)))
             parts.append(made.where(there))
@@ -216,19 +207,17 @@ class Objects:
         found: Found,
         context: Floats | None,
         reconstructed: Bools,
-        keys: Words,
-        replica: int = 0,
-        *,
-        compiled: bool = True,
+        keys: Keys,
     ) -> tuple[Bools, Bools]:
         """Which gen jets have a reco jet given the objects, (N,), and which are taken, for they have an object in them.
 
         Parameters
         ----------
-        jets, found, context, keys, replica, compiled: as of `draw`, and what it gave.
+        jets, context, keys: see `draw`.
+        found: the objects that it gave.
         reconstructed: which have one if nothing is known of objects, (N,).
         """
-        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(keys)))
+        in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
         taken = in_jets[:, 3] > 0.0
         kept = reconstructed & ~taken
         if context is not None:
@@ -236,9 +225,8 @@ class Objects:
             columns = jet_columns(
                 jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels_of_context=self.context
             )
-            of_rows = keys[jets.event[rows]]
-            u = levels(of_rows, jets.place[rows], replica=replica, stream=STREAM_PROMPT_JET)[:, 0]
-            kept[rows] = self.laws[JETS].draw_numbers(columns, u, compiled=compiled) > 0
+            u = keys.take(jets.event[rows]).levels(jets.place[rows], STREAM_PROMPT_JET)[:, 0]
+            kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
         return kept, taken
 
     def missing(
@@ -248,25 +236,23 @@ class Objects:
         raw: Drawn,
         found: Found,
         missing: Floats,
-        keys: Words,
-        replica: int = 0,
-        *,
-        compiled: bool = True,
+        keys: Keys,
     ) -> Doubles:
         """Missing momentum, pt [GeV] and phi [rad], (events, 2), given all objects.
 
         Parameters
         ----------
-        jets, taken, found, keys, replica, compiled: as of `keep_jets`, and what it gave.
+        jets, found, keys: see `keep_jets`.
+        taken: the gen jets that it found taken, (N,).
         raw: reco jets before the detector's scale, the rows of their gen jets with them.
         missing: gen missing momentum, (events, 2).
         """
         columns, frame = missing_columns(
             jets, taken, raw.values, raw.event, raw.row, found.values, found.event, found.source_pt, missing
         )
-        law, tau = self.laws[MISSING], levels(keys, 0, replica=replica, stream=STREAM_MISSING)[:, :2]
+        law = self.laws[MISSING]
         columns = np.ascontiguousarray(columns[:, : len(law.input_scale.mean)])  # a law of before knows the first
-        return np.asarray(missing_of(law.draw(columns, np.ascontiguousarray(tau), compiled=compiled), frame))
+        return np.asarray(missing_of(law.draw(columns, keys.levels(0, STREAM_MISSING)), frame))
 
 
 def _sign(k: int, tau: Singles) -> Doubles:

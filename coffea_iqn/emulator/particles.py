@@ -13,7 +13,7 @@ Sci. Technol. 3 (2022) 035003.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from coffea_iqn.jets.table import JetTable, hardest_first, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, sines_and_cosines
-from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Words, levels
+from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Keys
 from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, NO_CELL, PION, TOWER
 from coffea_iqn.particles.cells import (
     N_CELL,
@@ -153,16 +153,13 @@ class Particles:
     radius: float
     scale: str
 
+    @property
+    def with_torch(self) -> Particles:
+        """The same model, drawn by torch."""
+        return replace(self, laws={name: law.with_torch for name, law in self.laws.items()})
+
     def draw(
-        self,
-        particles: Constituents,
-        jets: JetTable,
-        keys: Words,
-        parton: Ints | None = None,
-        replica: int = 0,
-        *,
-        raw_pt_min: float,
-        compiled: bool = True,
+        self, particles: Constituents, jets: JetTable, keys: Keys, parton: Ints | None = None, *, raw_pt_min: float
     ) -> Reconstructed:
         """The reco jets of events, made of particles.
 
@@ -170,11 +167,9 @@ class Particles:
         ----------
         particles: of the gen jets.
         jets: gen jets of the events.
-        keys: of the events, (events, 4).
+        keys: of the events.
         parton: PDG code of the parton of each gen jet, (N,), or None.
-        replica: which of several independent draws.
         raw_pt_min: least pt [GeV] of a reco jet before the detector's scale.
-        compiled: whether to draw with compiled code.
 
         Raises
         ------
@@ -191,31 +186,24 @@ class Particles:
             block = JetTable(jets.values[rows], jets.counts[events], jets.place[rows])
             of_block = particles.rows(np.arange(rows.start, rows.stop))
             known = None if parton is None else parton[rows]
-            made = self._draw(of_block, block, keys[events], known, replica, raw_pt_min, compiled)
+            of_events = keys._replace(words=keys.words[events])
+            made = self._draw(of_block, block, of_events, known, raw_pt_min)
             parts.append(made.after(first, first_particle))
             first, first_particle = rows.stop, first_particle + len(of_block.code)
         return Reconstructed.joined(parts)
 
     def _draw(
-        self,
-        particles: Constituents,
-        jets: JetTable,
-        keys: Words,
-        parton: Ints | None,
-        replica: int,
-        raw_pt_min: float,
-        compiled: bool,
+        self, particles: Constituents, jets: JetTable, keys: Keys, parton: Ints | None, raw_pt_min: float
     ) -> Reconstructed:
         """As `draw`, all events at a time."""
-        incoming, of_jets = Incoming.of(particles, jets.values), keys[jets.event]
-        how = (of_jets, jets.place, replica, compiled)
-        own = _Part.joined(self._tracks(incoming, *how))
+        incoming, of_jets = Incoming.of(particles, jets.values), keys.take(jets.event)
+        own = _Part.joined(self._tracks(incoming, of_jets, jets.place))
         axes = axes_of(own.values, own.source, incoming.jets, self.radius)
-        every = _Part.joined([own, self._entered(incoming, axes, *how)])
+        every = _Part.joined([own, self._entered(incoming, axes, of_jets, jets.place)])
         order = np.argsort(jets.event[every.source], kind="stable")
         made = _Part(every.values[order], every.code[order], every.source[order], every.row[order])
         reco, particles_of, row = self._jets(made, jets, raw_pt_min)
-        return Reconstructed(reco, self._tags(reco, keys, parton, replica, compiled), particles_of, row)
+        return Reconstructed(reco, self._tags(reco, keys, parton), particles_of, row)
 
     def _jets(self, made: _Part, jets: JetTable, raw_pt_min: float) -> tuple[JetTable, Constituents, Ints]:
         """What particles that were reconstructed, event by event, are clustered to."""
@@ -237,45 +225,43 @@ class Particles:
         place = np.where(owner >= 0, jets.place.take(owner, mode="clip") if len(jets.place) else owner, -1)
         return JetTable(values, n_jets, place, owner), particles, made.row[inside]
 
-    def _tags(self, reco: JetTable, keys: Words, parton: Ints | None, replica: int, compiled: bool) -> Ints | None:
+    def _tags(self, reco: JetTable, keys: Keys, parton: Ints | None) -> Ints | None:
         """The b-tags of reco jets."""
         if TAG not in self.laws:
             return None
         assert reco.row is not None
         known = None if parton is None else np.where(reco.row >= 0, parton.take(reco.row, mode="clip"), 0)
-        u = levels(keys[reco.event], TAGS + places(reco.counts), replica=replica, stream=STREAM_ENTERED)[:, 0]
-        columns = tag_columns(reco.values.astype(np.float64), known)
-        return self.laws[TAG].draw_numbers(columns, u, compiled=compiled)
+        u = keys.take(reco.event).levels(TAGS + places(reco.counts), STREAM_ENTERED)[:, 0]
+        return self.laws[TAG].draw_numbers(tag_columns(reco.values.astype(np.float64), known), u)
 
-    def _tracks(self, incoming: Incoming, keys: Words, place: Ints, replica: int, compiled: bool) -> list[_Part]:
+    def _tracks(self, incoming: Incoming, keys: Keys, place: Ints) -> list[_Part]:
         """Tracks, and what is left in cells beside them."""
         values, codes, counts = incoming.particles
         jet = incoming.particles.jet
         charged, mate = charged_columns(incoming)
         rows = np.flatnonzero(incoming.charge != 0)
         index = place[jet[rows]] * MOST + places(counts)[rows]
-        tau = levels(keys[jet[rows]], index, replica=replica, stream=STREAM_CONSTITUENT)
+        tau = keys.take(jet[rows]).levels(index, STREAM_CONSTITUENT)
         status, second = np.full(len(codes), LOST), is_second(mate, rows)
         for some in (~second, second):  # of two that may come from one the second knows of the first
             of_some = with_mates(charged, rows[some], mate, status)
-            status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0], compiled=compiled)
+            status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0])
         has_track, of_each = status != LOST, np.zeros((len(codes), 3), dtype=np.float32)
         of_each[rows] = tau[:, 1:]  # levels of the momentum, the turn and the share
         decays = decays_of(incoming)
         of_decay = jet[decays.first]
         index = place[of_decay] * MOST + places(counts)[decays.first]
-        u = levels(keys[of_decay], index, replica=replica, stream=STREAM_CONSTITUENT)[:, 0]
-        measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u, compiled=compiled), 1) > 0
+        u = keys.take(of_decay).levels(index, STREAM_CONSTITUENT)[:, 0]
+        measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u), 1) > 0
         gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
         away = (status == DISPLACED) | (decays.of >= 0)
         shared = Shared.of(incoming, has_track, gone, away)
-        ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, [0, 2]], compiled)
+        ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, [0, 2]])
         turn = np.zeros(len(codes))
         for some in (~second, second):
             turned = rows[some & (status[rows] == DISPLACED)]
             turns = Turns.of(incoming, charged, turned, mate, status, turn)
-            level = np.ascontiguousarray(of_each[turned, 1:2])
-            drawn = self.laws[DIRECTION].draw(turns.columns, level, least=turns.least, compiled=compiled)
+            drawn = self.laws[DIRECTION].draw(turns.columns, of_each[turned, 1:2], least=turns.least)
             turn[turned] = turns.of_targets(drawn[:, 0])
         tracks = np.flatnonzero(has_track)
         momenta = values[tracks]
@@ -283,10 +269,10 @@ class Particles:
         momenta[:, PT] *= ratio[tracks]
         momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks] * incoming.charge[tracks])
         found = _Part(momenta, incoming.track_codes()[tracks], jet[tracks], tracks)
-        return [found, *self._left(incoming, gone, shared, keys, place, replica, compiled)]
+        return [found, *self._left(incoming, gone, shared, keys, place)]
 
     def _momenta(
-        self, incoming: Incoming, has_track: Bools, charged: Singles, shared: Shared, tau: Floats, compiled: bool
+        self, incoming: Incoming, has_track: Bools, charged: Singles, shared: Shared, tau: Floats
     ) -> tuple[Doubles, Shared]:
         """Momenta of tracks over those of their particles, (M,), and what shares cells after them.
 
@@ -297,13 +283,13 @@ class Particles:
             return ratio, shared
         hardest = in_rounds[0].rows
         columns = momentum_columns(incoming, hardest, charged, shared)
-        drawn = self.laws[MOMENTUM].draw(columns, np.ascontiguousarray(tau[hardest, :1]), compiled=compiled)
+        drawn = self.laws[MOMENTUM].draw(columns, tau[hardest, :1])
         ratio[hardest] = exps(np.ascontiguousarray(drawn[:, 0]))
         shared = shared.with_all(incoming, hardest, ratio[hardest])
         for of_round in in_rounds:
             among, alone = of_round.rows[~of_round.last], of_round.rows[of_round.last]
             columns = share_columns(incoming, among, charged, shared)
-            drawn = self.laws[SHARE].draw(columns, np.ascontiguousarray(tau[among, 1:]), compiled=compiled)
+            drawn = self.laws[SHARE].draw(columns, tau[among, 1:])
             ratio[among] = Left.of(incoming, among, shared).of_targets(drawn[:, 0])
             alone = alone[incoming.hits.cell[alone] != NO_CELL]
             left = Left.of(incoming, alone, shared)
@@ -311,35 +297,26 @@ class Particles:
             shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
         return ratio, shared
 
-    def _left(
-        self,
-        incoming: Incoming,
-        gone: Bools,
-        shared: Shared,
-        keys: Words,
-        place: Ints,
-        replica: int,
-        compiled: bool,
-    ) -> list[_Part]:
+    def _left(self, incoming: Incoming, gone: Bools, shared: Shared, keys: Keys, place: Ints) -> list[_Part]:
         """What is left in the cells beside tracks."""
         hits = incoming.hits
         columns = cell_columns(incoming, gone, shared)
         index = place[hits.jet] * MOST + places(hits.counts)
-        tau = levels(keys[hits.jet], index, replica=replica, stream=STREAM_CELL, n=5)
+        tau = keys.take(hits.jet).levels(index, STREAM_CELL, 5)
         parts = []
         for which, name in CELLS.items():
             law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
-            rows = rows[law.draw_numbers(columns[rows], tau[rows, 0], compiled=compiled) > 0]
-            there, level = columns[rows], np.ascontiguousarray(tau[rows, 1:2])
+            rows = rows[law.draw_numbers(columns[rows], tau[rows, 0]) > 0]
+            there = columns[rows]
             least = least_left(there, self.least[which])
-            drawn = law.draw(there, level, least=left_targets(there, least), compiled=compiled)
+            drawn = law.draw(there, tau[rows, 1:], least=left_targets(there, least))
             energy = np.maximum(np.minimum(left_of(there, drawn[:, 0]), most_left(there)), least)
             # a calorimeter says in which cell a particle was, and nothing more
             where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
             law = self.laws[SHIFTED[which]]
-            some = np.flatnonzero(law.draw_numbers(columns[rows], tau[rows, 4], compiled=compiled))
+            some = np.flatnonzero(law.draw_numbers(columns[rows], tau[rows, 4]))
             shifted = rows[some]
-            turn = law.draw(columns[shifted], np.ascontiguousarray(tau[shifted, 2:4]), compiled=compiled)
+            turn = law.draw(columns[shifted], tau[shifted, 2:])
             where[some] = hits.centre[shifted] + turn * hits.width[shifted]
             where[some, 1] = wrap_phi(where[some, 1])
             grown = exps(np.ascontiguousarray(where[:, 0]))
@@ -348,20 +325,18 @@ class Particles:
             parts.append(_Part(momenta, np.full(len(rows), CODES[1 + which]), hits.jet[rows], np.full(len(rows), -1)))
         return parts
 
-    def _entered(
-        self, incoming: Incoming, axes: Doubles, keys: Words, place: Ints, replica: int, compiled: bool
-    ) -> _Part:
+    def _entered(self, incoming: Incoming, axes: Doubles, keys: Keys, place: Ints) -> _Part:
         """What comes from none of a jet's particles, around the axes of what does."""
         columns = jet_columns(incoming)
-        u = levels(keys, place * MOST, replica=replica, stream=STREAM_ENTERED)
+        u = keys.levels(place * MOST, STREAM_ENTERED)
         parts = []
         for k, name in enumerate(ENTERED):
             law = self.laws[name]
-            numbers = law.draw_numbers(columns, u[:, k], compiled=compiled)
+            numbers = law.draw_numbers(columns, u[:, k])
             rows = np.repeat(np.arange(len(numbers)), numbers)
             index = place[rows] * MOST + 1 + k * PLACES + places(numbers)
-            tau = levels(keys[rows], index, replica=replica, stream=STREAM_ENTERED)
-            drawn = law.draw(columns[rows], np.ascontiguousarray(tau[:, :3]), compiled=compiled)
+            tau = keys.take(rows).levels(index, STREAM_ENTERED)
+            drawn = law.draw(columns[rows], tau)
             code = np.full(len(rows), CODES[k])
             if k == 0:
                 code = np.where(tau[:, 3] < 0.5, -code, code)

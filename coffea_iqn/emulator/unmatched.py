@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -241,8 +241,9 @@ def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axe
         start = stop
 
 
-Levels = Callable[[Ints | slice, Ints | int], Floats]
-"""Four levels, (M, 4), by the rows of M sources and numbers, (M,) or one for all, that tell jets of a source apart."""
+Levels = Callable[[Ints, Ints | int], Floats]
+"""Four levels, (M, 4), as a function of the rows of M sources, and of numbers that tell jets of a source apart, (M,) or
+one for all."""
 
 REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
 CONTEXT = ("flavour", "neighbours", "composition", "prompt")  # levels of context that jets near a gen jet depend on
@@ -278,16 +279,14 @@ class Unmatched:
     def laws(self) -> dict[str, Law]:
         return {"near": self.near, "far": self.far} | ({} if self.columns is None else {"columns": self.columns})
 
+    @property
+    def with_torch(self) -> Unmatched:
+        """The same model, drawn by torch."""
+        columns = None if self.columns is None else self.columns.with_torch
+        return replace(self, near=self.near.with_torch, far=self.far.with_torch, columns=columns)
+
     def draw_near(
-        self,
-        gen: Floats,
-        counts: Ints,
-        reco: Floats,
-        found: Bools,
-        context: Floats | None,
-        levels: Levels,
-        *,
-        compiled: bool = True,
+        self, gen: Floats, counts: Ints, reco: Floats, found: Bools, context: Floats | None, levels: Levels
     ) -> tuple[Floats, Ints]:
         """Unmatched jets near gen jets, and none within a radius of the reco jet of one.
 
@@ -296,15 +295,14 @@ class Unmatched:
         gen, reco, found, context: as of `near_columns`.
         counts: gen jets in each event, (events,).
         levels: of gen jets; the numbers begin with 0.
-        compiled: whether to draw with compiled code, where the laws have a compiled form.
 
         Returns
         -------
         reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
-        law = self.near.compiled if compiled and self.inputs == "calorimeter" else None
-        u = levels(slice(0, len(gen)), 0)[:, 0]
+        law = self.near.compiled if self.inputs == "calorimeter" else None
+        u = levels(np.arange(len(gen)), 0)[:, 0]
 
         def columns(rows: Ints) -> Floats:
             of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
@@ -317,7 +315,7 @@ class Unmatched:
             return Sources(singles(gen), singles(reco), found, singles(context), columns_of_levels(self.context), small)
 
         if law is None:
-            numbers = self.near.draw_numbers(columns(np.arange(len(gen))), u, compiled=False)
+            numbers = self.near.with_torch.draw_numbers(columns(np.arange(len(gen))), u)
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
             count_near(law, sources(gen, reco, found, context), singles(u), numbers)
@@ -330,18 +328,15 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
 
-        return self._draw(self.near, source, columns(source), levels, decode, impossible, compiled)
+        return self._draw(self.near, source, columns(source), levels, decode, impossible)
 
-    def draw_far(
-        self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels, *, compiled: bool = True
-    ) -> tuple[Floats, Ints]:
+    def draw_far(self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels) -> tuple[Floats, Ints]:
         """The other unmatched jets, and none near a gen jet.
 
         Parameters
         ----------
         gen, counts, missing: as of `far_columns`.
         levels: of events; the numbers begin with 0.
-        compiled: whether to draw with compiled code, where the laws have a compiled form.
 
         Returns
         -------
@@ -349,7 +344,7 @@ class Unmatched:
         """
         columns, frames = far_columns(gen, counts, missing)
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
-        numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0], compiled=compiled)
+        numbers = self.far.draw_numbers(columns, levels(np.arange(len(columns)), 0)[:, 0])
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
@@ -358,15 +353,12 @@ class Unmatched:
             return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
 
         source = np.repeat(np.arange(len(columns)), numbers)
-        return self._draw(self.far, source, columns.take(source, axis=0), levels, decode, impossible, compiled)
+        return self._draw(self.far, source, columns.take(source, axis=0), levels, decode, impossible)
 
-    def draw_columns(
-        self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column], *, compiled: bool = True
-    ) -> Floats:
+    def draw_columns(self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column]) -> Floats:
         """The columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen as of `beside`."""
         assert self.columns is not None
-        z = self.columns.draw(beside(jets, of_gen), tau, compiled=compiled)
-        return np.asarray(decoded(columns, z))
+        return np.asarray(decoded(columns, self.columns.draw(beside(jets, of_gen), tau)))
 
     def _draw(
         self,
@@ -376,7 +368,6 @@ class Unmatched:
         levels: Levels,
         decode: Callable[[Floats, Ints], Floats],
         impossible: Callable[[Floats, Ints], Bools],
-        compiled: bool,
     ) -> tuple[Floats, Ints]:
         """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
         support = self.support.drawn_in()
@@ -388,7 +379,6 @@ class Unmatched:
             decode,
             lambda raw, of: beyond(raw, *edges) | impossible(raw, of),
             attempts=ATTEMPTS,
-            compiled=compiled,
         )
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
         inside = ~beyond(raw, *edges)  # a jet near others to the last is kept, but none beyond the detector

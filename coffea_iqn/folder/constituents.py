@@ -20,6 +20,7 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
+from coffea_iqn.numerics.uniforms import Keys
 from coffea_iqn.ranges import expect
 
 PREFIX = "IQN"
@@ -155,7 +156,7 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
     parton = None if known.parton is None else known.parton.astype(np.int64)
     raw_pt_min = variables.raw_pt_min if folder.raw_pt_min is None else folder.raw_pt_min
     made = [
-        model.draw(particles, known.jets, given.keys, parton, replica, raw_pt_min=raw_pt_min)
+        model.draw(particles, known.jets, Keys(given.keys, replica), parton, raw_pt_min=raw_pt_min)
         for replica in range(folder.replicas)
     ]
     folded = given.folded([with_columns(one) for one in made], folder.distances(gen, known.context()))

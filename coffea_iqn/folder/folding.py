@@ -19,7 +19,7 @@ from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
-from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Words, levels
+from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Keys, Words
 from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
 from coffea_iqn.variations import Draw, RequestedVariation
@@ -45,16 +45,14 @@ class Block(NamedTuple):
     gen: the gen jets.
     event: of each, (N,).
     context: of them, (N, 68); None where nothing takes any.
-    keys, of_jets: `uniforms.event_keys` of the events, (events, 4), and of the jets, (N, 4).
-    replica: which of several independent draws.
+    keys, of_jets: keys of the events, and of the event of each jet.
     """
 
     gen: GenEvents
     event: Ints
     context: Floats | None
-    keys: Words
-    of_jets: Words
-    replica: int
+    keys: Keys
+    of_jets: Keys
 
 
 @dataclass(frozen=True)
@@ -89,20 +87,17 @@ class Folding:
         """Which draws."""
         return self.prepared.emulator
 
-    def draw(
-        self, gen: GenEvents, context: Floats | None, keys: Words, replica: int
-    ) -> tuple[dict[str, Drawn], Beside | None]:
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Keys) -> tuple[dict[str, Drawn], Beside | None]:
         """The reco jets of gen jets, by systematic, and what else the events have, where it is drawn.
 
         Parameters
         ----------
-        gen, context, keys, replica: as of a `Block`.
+        gen, context, keys: as of a `Block`.
         """
-        jets, event = gen.jets, gen.jets.event
-        of_jets = keys.take(event, axis=0)  # as keys[event], in a tenth of the time
+        jets, event, of_jets = gen.jets, gen.jets.event, keys.take(gen.jets.event)
         known = context if self.emulator.variables.context else None
-        block = Block(gen, event, known, keys, of_jets, replica)
-        tau = levels(of_jets, jets.place, replica=replica, n=self.emulator.n_levels)
+        block = Block(gen, event, known, keys, of_jets)
+        tau = of_jets.levels(jets.place, n=self.emulator.n_levels)
         reco, efficiency = self.prepared.respond(jets.values, tau, known, levels=gen.levels)
         efficiencies = {self.name: efficiency}
         for asked in self.found:
@@ -110,7 +105,7 @@ class Folding:
             efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
         found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
         if self.acceptance:
-            u = levels(of_jets, jets.place, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0]
+            u = of_jets.levels(jets.place, STREAM_ACCEPTANCE)[:, 0]
             found = {name: u < one for name, one in efficiencies.items()}
         if self.objects:
             return self._draw_event(block, reco, found[self.name], context)
@@ -125,20 +120,18 @@ class Folding:
         self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
     ) -> tuple[dict[str, Drawn], Beside]:
         """Whole events, in the order in which the detector decides: objects, jets, unmatched jets, missing momentum."""
-        model, how, gen = self.emulator.objects, self.prepared.all_compiled, block.gen
+        model, gen, keys = self.prepared.objects, block.gen, block.keys
         assert model is not None
         assert gen.prompt is not None
         assert gen.missing is not None
-        by = block.keys, block.replica
-        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, *by, compiled=how)
-        found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, *by, compiled=how)
+        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, keys)
+        found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys)
         jets = self._finish(block, reco, found, self.name)
-        ends, all_of_them = np.cumsum(objects.counts(len(block.keys))), np.ones(len(objects.event), dtype=bool)
+        ends, all_of_them = np.cumsum(objects.counts(len(gen.jets.counts))), np.ones(len(objects.event), dtype=bool)
         # what a jet and an object within a radius of each other are made of is the same, and the object's
         jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
-        missing = model.missing(
-            gen.jets, taken, jets._replace(values=self._raw(jets)), objects, gen.missing, *by, compiled=how
-        )
+        raw = jets._replace(values=self._raw(jets))
+        missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys)
         return {self.name: jets}, Beside(objects, missing)
 
     def _finish(self, block: Block, reco: Floats, found: Bools, name: str) -> Drawn:
@@ -175,27 +168,26 @@ class Folding:
             if not len(rows):
                 return
             number = jets.place[rows] * APART + attempt
-            tau = levels(block.of_jets[rows], number, replica=block.replica, stream=STREAM_APART, n=n)
+            tau = block.of_jets.take(rows).levels(number, STREAM_APART, n)
             of_rows = None if block.context is None else block.context[rows]
             reco[rows] = self.prepared.sample(jets.values[rows], tau, of_rows, levels=block.gen.levels)
         found &= ~crowded(radius, reco, found, jets.counts)
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
         """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
-        model, columns, how = self.emulator.unmatched, self.emulator.variables.columns, self.prepared.all_compiled
+        model, columns = self.prepared.unmatched, self.emulator.variables.columns
         assert model is not None
-        (gen, event, context, keys, of_jets, replica), n = block, len(VARIABLES)
+        (gen, event, context, keys, of_jets), n = block, len(VARIABLES)
 
-        def of_gen_jets(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
-            number_of_jet = gen.jets.place[rows] * MOST_UNMATCHED + number
-            return levels(of_jets[rows], number_of_jet, replica=replica, stream=STREAM_NEAR, n=n)
+        def of_gen_jets(rows: Ints, number: Ints | int, n: int = n) -> Floats:
+            return of_jets.take(rows).levels(gen.jets.place[rows] * MOST_UNMATCHED + number, STREAM_NEAR, n)
 
-        def of_events(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
-            return levels(keys[rows], number, replica=replica, stream=STREAM_FAR, n=n)
+        def of_events(rows: Ints, number: Ints | int, n: int = n) -> Floats:
+            return keys.take(rows).levels(number, STREAM_FAR, n)
 
         jets = gen.jets.values, gen.jets.counts
-        near, row = model.draw_near(*jets, reco, found, context, of_gen_jets, compiled=how)
-        far, event_of_far = model.draw_far(*jets, gen.missing, of_events, compiled=how)
+        near, row = model.draw_near(*jets, reco, found, context, of_gen_jets)
+        far, event_of_far = model.draw_far(*jets, gen.missing, of_events)
         events = np.concatenate([event[row], event_of_far])
         none, values = np.full(len(events), -1), np.concatenate([near, far])
         if columns:
@@ -203,7 +195,7 @@ class Folding:
             m = n + len(columns)  # levels after those of the first draw of a jet
             tau = np.concatenate([of_gen_jets(row, first, m), of_events(event_of_far, first_far, m)])[:, n:]
             of_gen = of_near(found[row], None if context is None else context[row], len(far))
-            drawn = model.draw_columns(values, of_gen, tau, columns, compiled=how)
+            drawn = model.draw_columns(values, of_gen, tau, columns)
             values = np.concatenate([values, drawn], axis=1, dtype=np.float32)
         return Drawn(values, events, none, none)
 
@@ -220,7 +212,8 @@ def draw_events(
 
     Parameters
     ----------
-    gen, keys: as of a `Block`, of all events.
+    gen: the gen jets of all events.
+    keys: `uniforms.event_keys` of all events, (events, 4).
     replicas: how many independent draws.
     with_distances: whether to look at nearest neighbours.
 
@@ -244,7 +237,7 @@ def draw_events(
         if with_distances and (context is not None or block.start == 0):
             distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
         for replica, folding in product(range(replicas), foldings):
-            of_jets, others = folding.draw(part, context, keys[block], replica)
+            of_jets, others = folding.draw(part, context, Keys(keys[block], replica))
             if others is not None:
                 moved = others.found._replace(event=others.found.event + block.start)
                 beside[replica].append(others._replace(found=moved))

@@ -1,9 +1,9 @@
-"""Laws of rows of numbers, whatever they are of: how many there are, p(number | x), and what each is like, p(y | x)."""
+"""Conditional laws: how many ys a row x has, P(number | x), and the law of each, p(y | x)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -19,14 +19,15 @@ from coffea_iqn.numerics.dense import singles
 
 @dataclass(frozen=True, eq=False)
 class Law:
-    """How many ys an x has, and what they are like, between bounds.
+    """The number of ys of each x, and the conditional law of a y, within bounds.
 
     Attributes
     ----------
-    number: P(number | x); None where each x has one.
-    targets: the member of the family that draws the targets y; None where nothing but their number is asked.
+    number: network of P(number | x); None if every x has exactly one y.
+    targets: member of the family that draws the targets y; None if only the number is modelled.
     input_scale, target_scale: standardisations of x and y.
-    bounds: the least and the greatest of each standardised target, (2, n targets) float32.
+    bounds: lower and upper bounds of the standardised targets, (2, n targets) float32.
+    by_torch: draw with torch even if the law has a compiled form.
     """
 
     number: Network | None
@@ -34,36 +35,42 @@ class Law:
     input_scale: Standardisation
     target_scale: Standardisation
     bounds: Floats
+    by_torch: bool = False
 
     @cached_property
     def compiled(self) -> LawModel | None:
-        """The same, for compiled code; None where the member has no compiled form."""
-        return compile_law(self) if self.targets is None or self.targets.compiled else None
+        """The compiled form that draws; None if torch does, by choice or because the member has no compiled form."""
+        has_one = self.targets is None or self.targets.compiled
+        return compile_law(self) if has_one and not self.by_torch else None
 
-    def draw_numbers(self, x: Floats, u: Floats, *, compiled: bool = True) -> Ints:
-        """How many ys each x has, (N,), from x (N, n) and levels u (N,)."""
-        law = self.compiled if compiled else None
-        if law is None:
+    @property
+    def with_torch(self) -> Law:
+        """The same law, drawn by torch."""
+        return replace(self, by_torch=True)
+
+    def draw_numbers(self, x: Floats, u: Floats) -> Ints:
+        """Draw the number of ys of each x, (N,), from x (N, n) and levels u (N,)."""
+        if self.compiled is None:
             return np.asarray(in_blocks_of_torch(self._count, x, u))
         numbers = np.empty(len(x), dtype=np.int64)
-        count(law, x, singles(u), numbers)
+        count(self.compiled, x, singles(u), numbers)
         return numbers
 
-    def draw(self, x: Floats, tau: Floats, *, least: Floats | None = None, compiled: bool = True) -> Floats:
-        """A y of each x, (M, n targets), from x (M, n) and levels tau (M, n targets).
+    def draw(self, x: Floats, tau: Floats, *, least: Floats | None = None) -> Floats:
+        """Draw one y for each x, (M, n targets).
 
         Parameters
         ----------
-        x, tau: rows, and the levels of each.
-        least: of the first target of each, (M,), where that depends on x; None for its bound.
-        compiled: whether to draw with compiled code, where there is a compiled form.
+        x: (M, n).
+        tau: quantile levels, (M, n targets) or more columns, of which the first are used.
+        least: lower bound of the first target of each row, (M,), if it depends on x; None for that of the law.
         """
-        law = self.compiled if compiled else None
+        tau = np.ascontiguousarray(tau[:, : len(self.target_scale.mean)])
         standardised = None if least is None else self._standardised_least(least)
-        if law is None:
+        if self.compiled is None:
             return np.asarray(in_blocks_of_torch(self._sample, x, tau, standardised))
         targets = np.empty(tau.shape, dtype=np.float32)
-        draw(law, x, tau, np.empty(0, dtype=np.float32) if standardised is None else standardised, targets)
+        draw(self.compiled, x, tau, np.empty(0, dtype=np.float32) if standardised is None else standardised, targets)
         return targets.astype(np.float64)
 
     def draw_each(
@@ -76,29 +83,30 @@ class Law:
         *,
         least: Floats | None = None,
         attempts: int = 1,
-        compiled: bool = True,
     ) -> tuple[Floats, Floats, Ints]:
-        """The ys of sources, some of each; those that are impossible again, in so many attempts at most.
+        """Draw the ys of sources that may have several each; redraw those that are impossible.
 
         Parameters
         ----------
-        source: of each y, in a row those of one source, (M,).
-        x, least: of each y, as of `draw`.
-        levels: of sources, which of its ys each is, and the attempt, from 0: (M, m), those of the targets first.
-        decode: ys of targets and sources.
-        impossible: which of some ys and their sources cannot be, (M,); None where all can.
+        source: source of each y, (M,); the ys of one source are consecutive.
+        x, least: of each y, see `draw`.
+        levels: quantile levels, (M, m) with those of the targets first, as a function of sources, the place of each y
+            among those of its source, and the attempt, from 0.
+        decode: function of targets and sources that gives the ys.
+        impossible: function of ys and sources that flags the ys to redraw, (M,); None to accept all.
+        attempts: greatest number of draws of a y.
 
         Returns
         -------
-        the ys, their levels, and the rows of those that were impossible to the last.
+        the ys, their levels, and the rows that were still impossible after the last attempt.
         """
-        rows, n = np.arange(len(source)), len(self.target_scale.mean)
+        rows = np.arange(len(source))
         place = rows - np.searchsorted(source, source)
         again: Any = slice(None)
         for attempt in range(attempts):
             of, first = source[again], None if least is None else least[again]
             u = levels(of, place[again], attempt)
-            drawn = decode(self.draw(x[again], np.ascontiguousarray(u[:, :n]), least=first, compiled=compiled), of)
+            drawn = decode(self.draw(x[again], u, least=first), of)
             if attempt == 0:
                 values, tau = drawn, u
             else:
@@ -113,7 +121,7 @@ class Law:
         return np.asarray(np.clip((least - mean) / scale, self.bounds[0, 0], self.bounds[1, 0]), dtype=np.float32)
 
     def inputs(self, x: Floats) -> Any:
-        """X as the networks of torch take it."""
+        """Standardised x as a tensor, the input of the networks in torch."""
         import torch
 
         return torch.from_numpy(self.input_scale.apply(x))

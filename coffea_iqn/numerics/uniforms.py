@@ -13,7 +13,7 @@ Four words make the four levels of one jet. Chunk, executor, worker, file order 
 from __future__ import annotations
 
 import hashlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -140,6 +140,27 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
         blocks.append(np.empty((len(keys), 4), dtype=np.float32))
         _levels(keys, words, np.uint32(use), blocks[-1])
     return blocks[0] if n == 4 else np.concatenate(blocks, axis=1)[:, :n]
+
+
+class Keys(NamedTuple):
+    """Keys of rows, and the replica: with an index within each row and a stream they give quantile levels.
+
+    Attributes
+    ----------
+    words: `event_keys` of the event that each row belongs to, (N, 4).
+    replica: which of several independent draws, below 2^24.
+    """
+
+    words: Words
+    replica: int = 0
+
+    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Keys:
+        """The keys of some rows, (M,)."""
+        return Keys(self.words.take(rows, axis=0), self.replica)
+
+    def levels(self, index: npt.ArrayLike, stream: int = STREAM_JET, n: int = 4) -> Singles:
+        """See `levels`, (N, n)."""
+        return levels(self.words, index, replica=self.replica, stream=stream, n=n)
 
 
 def uses(replica: int, stream: int, n: int) -> list[int]:

@@ -1,4 +1,4 @@
-"""Notebooks run from a clean kernel, are stored without what comes out of them, and copied with it."""
+"""Notebooks are stored without outputs, and copied with them; the documentation's build runs them from a clean kernel."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -15,16 +14,6 @@ RENDERED = ROOT / "docs" / "rendered"
 
 pytestmark = pytest.mark.filterwarnings("default")  # Jupyter's own
 of_each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-
-
-@of_each
-def test_runs_from_a_clean_kernel(path, tmp_path):
-    notebook = nbformat.read(path, as_version=4)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    assert all(cell.execution_count for cell in cells)
-    shown = [output.get("data", {}) for cell in cells for output in cell.outputs]
-    assert any("image/png" in data for data in shown)
 
 
 @of_each

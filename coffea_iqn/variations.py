@@ -19,14 +19,17 @@ import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.jets.features import ETA, MASS, PT
-from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exp, log
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
+from coffea_iqn.objects.columns import propagated_met
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import Range
 
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes
+MISSING, OBJECTS = "missing", tuple(kind.name for kind in KINDS)  # in whole events
 
 
 class Draw(NamedTuple):
@@ -34,11 +37,12 @@ class Draw(NamedTuple):
 
     Attributes
     ----------
-    jets: reco jets (N, 4) or more columns; read, never written.
+    jets: reco jets (N, 4) or more columns, or objects (N, 3) or more; read, never written.
     median_pt: the median pt [GeV] of each one's gen jet at its eta, NaN where it has none, (N,).
     at: the reco jets of the same gen jets at other levels, (N, 4).
     tau: the levels of the jets, (N, 4).
     generator: of what is neither in the jets nor in the levels.
+    missing, event: missing momentum, pt [GeV] and phi [rad], (events, 2), and the event of each of the jets, (N,).
     """
 
     jets: Floats
@@ -46,6 +50,8 @@ class Draw(NamedTuple):
     at: Callable[[Floats], Floats] | None = None
     tau: Floats | None = None
     generator: np.random.Generator | None = None
+    missing: Doubles | None = None
+    event: Ints | None = None
 
 
 def _scaled(draw: Draw, by: Any) -> Floats:
@@ -88,6 +94,18 @@ def _more_found(efficiency: Floats, by: Any) -> Floats:
     return np.where(efficiency > 0.0, np.clip(efficiency + by, 0.0, 1.0), 0.0).astype(np.float32)
 
 
+def _pt_scaled(draw: Draw, by: Any) -> Floats:
+    return _times(draw.jets, 1.0 + by, (PT,))
+
+
+def _unclustered_scaled(draw: Draw, by: Any) -> Doubles:
+    """Missing momentum with 1 + by times the momentum that balances it together with jets and objects."""
+    assert draw.missing is not None
+    assert draw.event is not None
+    missing = draw.missing * np.array([1.0 + by, 1.0])
+    return np.asarray(propagated_met(missing, draw.event, draw.jets, _times(draw.jets, 1.0 - by, (PT,))))
+
+
 def _pt_smeared(draw: Draw, by: Any) -> Floats:
     assert draw.generator is not None
     return _times(draw.jets, 1.0 + by * draw.generator.standard_normal(len(draw.jets)).astype(np.float32), (PT,))
@@ -122,8 +140,8 @@ class Variation(NamedTuple):
 
     Attributes
     ----------
-    of: `JETS`, pt and mass of the same jets; `FOUND`, which gen jets are found; `EMULATOR`, what draws them; `WRONG`,
-        jets of a report.
+    of: `JETS`, pt and mass of the same jets; one of `OBJECTS`, pt of the same electrons, muons or photons; `MISSING`,
+        missing momentum; `FOUND`, which gen jets are found; `EMULATOR`, what draws them; `WRONG`, jets of a report.
     says: what it does, in a line.
     change: of a `Draw`, or of efficiencies (N,), and a relative size with its sign. None for another emulator.
     size: by default.
@@ -141,6 +159,10 @@ VARIATIONS = {
     "JES": Variation(JETS, "jet energy scale: pt and mass scaled (by default 0.01)", _scaled, 0.01),
     "JER": Variation(JETS, "jet energy resolution: the response stretched about its median (0.1)", _stretched, 0.1),
     "JMS": Variation(JETS, "jet mass scale (0.01)", _mass_scaled, 0.01),
+    "EES": Variation("Electron", "electron energy scale: pt scaled (0.01)", _pt_scaled, 0.01),
+    "MES": Variation("Muon", "muon energy scale (0.01)", _pt_scaled, 0.01),
+    "PES": Variation("Photon", "photon energy scale (0.01)", _pt_scaled, 0.01),
+    "UES": Variation(MISSING, "unclustered energy scale, in missing momentum (0.1)", _unclustered_scaled, 0.1),
     "EFF": Variation(FOUND, "probability of a gen jet to be found, absolute (0.01)", _more_found, 0.01),
     "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
     "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
@@ -151,6 +173,7 @@ VARIATIONS = {
 }
 """What may be varied, or made wrong, by name."""
 
+OF_THE_SAME = (JETS, *OBJECTS, MISSING)  # variations of the same jets and objects, neither more nor fewer of them
 FOLDED = [name for name, variation in VARIATIONS.items() if variation.of != WRONG]
 SPOILINGS = [name for name, variation in VARIATIONS.items() if variation.of == WRONG]
 Size = float | str | Callable[[Floats, Floats], Any] | None
@@ -189,6 +212,9 @@ class RequestedVariation:
                 raise ValueError(msg)
             size = None if size is None else str(size)
         elif callable(size):
+            if entry.of == MISSING:
+                msg = f"variations: expected {name.lower()} of a number, for it is not of jets, got a function"
+                raise ValueError(msg)
             try:
                 pickle.dumps(size)
             except (pickle.PicklingError, AttributeError, TypeError) as error:

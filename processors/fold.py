@@ -36,7 +36,7 @@ from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
-from coffea_iqn.variations import JETS, RequestedVariation, Size
+from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 
 
 class EqualEventsWarning(UserWarning):
@@ -143,9 +143,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         expect(not (objects and particles), "objects: expected False with particles, which make jets alone, got True")
         if objects:
             check_whole(self.folder, replicas=replicas)
+        else:
+            self.folder.check_jets_vary()
         if particles:
             check_particles(self.folder)
-        of_others = [asked for asked in self.folder.variations if asked.of != JETS]
+        of_others = [asked for asked in self.folder.variations if asked.of not in OF_THE_SAME]
         if skim is not None and of_others:
             msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"
             raise ValueError(msg)
@@ -197,7 +199,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         files = []
         if self.skim is not None:
             others = self._others(folded) if self.objects else _candidates(made.reco) if made else None
-            path = self.skim.write(events, gen_table, folded.reco, self._about(), folded.varied, others=others)
+            of_jets = [asked for asked in self.folder.variations if asked.of == JETS]
+            varied = {name: folded.varied[name] for asked in of_jets for name in asked.systematics}
+            path = self.skim.write(events, gen_table, folded.reco, self._about(), varied, others=others)
             files = [str(path)]
         filler = filling.Filler(dataset, event_weights(events))
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
@@ -208,8 +212,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cutflow[f"{level}_jets_selected"] = n_selected
             for kind in KINDS if level in objects else ():
                 of_kind = [one[kind.name] for one in objects[level]]
-                of = self.folder.systematics if level == "reco" else (NOMINAL,)
-                n_selected = filler.fill_objects(level, kind, of_kind, systematics=of)
+                n_selected = filler.fill_objects(level, kind, of_kind)
+                for name, of_it in folded.varied_objects.items() if level == "reco" else ():
+                    filler.fill_objects(level, kind, [one[kind.name] for one in of_it], systematic=name)
                 cutflow[f"{level}_{kind.name.lower()}s_selected"] = n_selected
         for level, of_level in (self._shapes(events, levels, made) if made else {}).items():
             filler.fill_shapes(level, of_level, pt_min=self.pt_min, eta_max=self.eta_max)
@@ -290,6 +295,11 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             table = interleaved([one[kind.name] for one in folded.objects])
             fields = fields_of(kind, table, isolation)
             made |= {f"{kind.name}_{name}": ak.unflatten(field, table.counts) for name, field in fields.items()}
+        for asked in self.folder.variations:
+            for name in asked.systematics if asked.of in OBJECTS else ():
+                varied = interleaved([one[asked.of] for one in folded.varied_objects[name]])
+                pt = ak.unflatten(np.ascontiguousarray(varied.values[:, PT]), varied.counts)
+                made[f"{asked.of}_pt_{ending_of(name)}"] = pt
         for name, of_replicas in {NOMINAL: folded.missing, **folded.varied_missing}.items():
             ending = "" if name == NOMINAL else f"_{ending_of(name)}"
             missing = np.stack(of_replicas, axis=1).reshape(-1, 2).astype(np.float32)

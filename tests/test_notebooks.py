@@ -1,4 +1,4 @@
-"""Notebooks are stored without outputs, and copied with them; the documentation's build runs them from a clean kernel."""
+"""Notebooks are stored without outputs, and copied with them; the build of the documentation runs them."""
 
 from __future__ import annotations
 

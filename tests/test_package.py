@@ -34,7 +34,7 @@ ALLOWED = {
     "emulator": {"iqn", "jets", "numerics", "objects", "particles"},
     "events": {"jets", "numerics", "objects", "ranges"},
     "files": {"events", "jets", "numerics", "ranges"},
-    "variations": {"emulator", "jets", "numerics", "ranges"},
+    "variations": {"emulator", "jets", "numerics", "objects", "ranges"},
     "bundle": {"data", "emulator", "files", "iqn", "jets", "numerics", "objects", "ranges"},
     "folder": {"bundle", "data", "emulator", "events", "iqn", "jets", "numerics", "objects", "ranges", "variations"},
     "corrector": {"bundle", "data", "emulator", "events", "folder", "jets", "numerics", "ranges"},

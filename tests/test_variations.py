@@ -264,8 +264,11 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["jec"], "--variations: expected one of jes, jer, jms, eff, model, ens, got 'jec'"),
-        (["pt-smeared"], "--variations: expected one of jes, jer, jms, eff, model, ens, got 'pt-smeared'"),
+        (["jec"], "--variations: expected one of jes, jer, jms, ees, mes, pes, ues, eff, model, ens, got 'jec'"),
+        (
+            ["pt-smeared"],
+            "--variations: expected one of jes, jer, jms, ees, mes, pes, ues, eff, model, ens, got 'pt-smeared'",
+        ),
         (["jes=1"], "--variations: expected jes of a finite number of at least 0 and below 1, got 1.0"),
         (["jer=-0.1"], "--variations: expected jer of a finite number of at least 0 and below 1, got -0.1"),
         (["eff=much"], "--variations: expected eff of a finite number of at least 0 and below 1, got 'much'"),
@@ -275,6 +278,10 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
         (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle of train --ensemble, or a folder of two bundles"),
         (["eff", "--no-acceptance"], "variations: expected acceptance True with eff, got False"),
         (["eff", "--skim", "root"], "skim: expected variations of the same jets"),
+        (
+            ["ees", "ues"],
+            "variations: expected those of jets where jets alone are folded, got ees=0.01, ues=0.1",
+        ),
     ],
 )
 def test_bad_variations_are_told_in_a_line(words, line, tmp_path, capsys):

@@ -21,6 +21,7 @@ from coffea_iqn.files import skims
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
+from coffea_iqn.jets.features import SCALES
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.processors import IQNFoldProcessor
 from conftest import one_error, open_events, run, undrawn
@@ -127,27 +128,51 @@ def test_replicas_are_averaged(whole):
         assert made["truth", :] == once["truth", :]
 
 
-def test_missing_momentum_follows_jets_that_vary():
+def test_missing_momentum_follows_what_varies():
     given = open_ttbar(entry_stop=300)
-    varied, nominal = EventFolder(FAST, variations=["jes=0.05", "jer"])(given), EventFolder(FAST)(given)
-    jets, missing = varied.IQNJet, varied.IQNMET
+    variations = {"JES": "Jet", "JER": "Jet", "EES": "Electron", "MES": "Muon", "PES": "Photon"}
+    sizes = dict.fromkeys(variations) | {"JES": 0.05}
+    varied, nominal = EventFolder(FAST, variations=sizes)(given), EventFolder(FAST)(given)
+    missing = varied.IQNMET
     assert_equal_fields(missing, nominal.IQNMET, ("pt", "phi"))
-    for source in ("JES", "JER"):
+    for source, name in variations.items():
+        objects = varied[f"IQN{name}"]
+        assert_equal_fields(objects, nominal[f"IQN{name}"], ("pt", "eta", "phi"))
         for side in ("up", "down"):
-            gained, made = jets[source][side], missing[source][side]
+            gained, made = objects[source][side], missing[source][side]
+            assert ak.sum(gained.pt != objects.pt) > 10
             for along, of in (("px", np.cos), ("py", np.sin)):
-                shift = ak.sum((gained.pt - jets.pt) * of(jets.phi), axis=1)
+                shift = ak.sum((gained.pt - objects.pt) * of(objects.phi), axis=1)
                 np.testing.assert_allclose(getattr(made, along), getattr(missing, along) - shift, atol=1e-3)
+    assert ak.all(abs(varied.IQNElectron.EES.up.pt / varied.IQNElectron.pt - 1.01) < 1e-6)
+    jets = varied.IQNJet
     assert ak.any(abs(missing.JES.up.pt - missing.pt) > 1.0)
     none = ak.num(jets) == 0
     np.testing.assert_allclose(missing.JER.up.pt[none], missing.pt[none])
 
 
+def test_unclustered_energy_is_what_balances_jets_objects_and_missing_momentum():
+    events = EventFolder(FAST, variations={"ues": 0.2})(open_ttbar(entry_stop=300))
+    missing, jets = events.IQNMET, events.IQNJet
+    flat = np.stack([ak.to_numpy(ak.flatten(jets[name])) for name in ("pt", "eta", "phi", "mass")], axis=1)
+    raw = ak.unflatten(SCALES["delphes-cms"].undo(flat.astype(np.float64))[:, 0], ak.num(jets))
+    for along, of in (("px", np.cos), ("py", np.sin)):
+        seen = ak.sum(raw * of(jets.phi), axis=1)
+        seen = seen + sum(ak.sum(events[f"IQN{name}"].pt * of(events[f"IQN{name}"].phi), axis=1) for name in NAMES)
+        unclustered = -(getattr(missing, along) + seen)
+        assert np.std(unclustered) > 5.0
+        for side, sign in (("up", 1.0), ("down", -1.0)):
+            shifted = getattr(missing, along) - sign * 0.2 * unclustered
+            np.testing.assert_allclose(getattr(missing.UES[side], along), shifted, atol=2e-3)
+    assert "UES" not in jets.fields
+
+
 def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
     ttbar = {"ttbar": FILES["ttbar"]}
-    out = fold(ttbar, variations=["jes=0.05"], skim=Skim(tmp_path), chunksize=700)
+    variations = ["jes=0.05", "ees=0.03", "ues"]
+    out = fold(ttbar, variations=variations, skim=Skim(tmp_path), chunksize=700)
     hists = out["hists"]
-    again = fold(ttbar, variations=["jes=0.05"], chunksize=137)
+    again = fold(ttbar, variations=variations, chunksize=137)
     assert again["hists"] == hists
     for name, histogram in hists.items():
         nominal = histogram[{"dataset": "ttbar", "level": "reco", "systematic": "nominal"}]
@@ -155,11 +180,18 @@ def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
     met, muons = (hists[name][{"dataset": "ttbar", "level": "reco"}] for name in ("met_pt", "muon_pt"))
     assert met["JES_up", :] != met["nominal", :]
     assert met["JES_up", :].sum(flow=True).value == 1500
-    assert muons["JES_up", :] == muons["nominal", :]
+    assert met["UES_up", :] != met["nominal", :] != met["EES_up", :]
+    assert muons["JES_up", :] == muons["nominal", :] == muons["EES_up", :]
+    electrons, jets = (hists[name][{"dataset": "ttbar", "level": "reco"}] for name in ("electron_pt", "pt"))
+    assert electrons["EES_up", :] != electrons["nominal", :] == electrons["UES_up", :] == electrons["JES_up", :]
+    assert jets["EES_up", :] == jets["nominal", :]
     for file in out["files"]:
         with uproot.open(file) as skim:
             columns = skim["Events"].arrays(["IQNMET_pt", "IQNMET_pt_jesUp", "IQNMET_phi_jesDown", "IQNJet_pt_jesUp"])
+            names = {*skim["Events"].keys(filter_name="*esUp")}
         assert ak.any(columns.IQNMET_pt_jesUp != columns.IQNMET_pt)
+        of_met = {f"IQNMET_{field}_{source}Up" for field in ("pt", "phi") for source in ("jes", "ees", "ues")}
+        assert names == of_met | {"IQNJet_pt_jesUp", "IQNJet_mass_jesUp", "IQNElectron_pt_eesUp"}
 
 
 @pytest.mark.parametrize(
@@ -169,6 +201,7 @@ def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
         ({"acceptance": False, "unmatched": False}, "acceptance: expected True for whole events, got False"),
         ({"unmatched": False}, "unmatched: expected True for whole events, got False"),
         ({"variations": ["jes", "eff"]}, "variations: expected those of the same jets for whole events, got eff=0.01"),
+        ({"variations": {"ues": abs}}, "variations: expected ues of a number, for it is not of jets, got a function"),
     ],
 )
 def test_what_whole_events_cannot_be_drawn_with_is_refused(options, message):

@@ -18,7 +18,7 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
-from coffea_iqn.variations import JETS
+from coffea_iqn.variations import OF_THE_SAME
 
 PREFIX = "IQN"
 JET, MISSING = "Jet", "MET"
@@ -79,8 +79,9 @@ class EventFolder:
         -------
         the events, with IQNJet as `IQNFolder` gives it; IQNElectron, IQNMuon and IQNPhoton, sorted by pt, with pt, eta,
         phi, mass, charge, pdgId, isolation as the bundle calls it, genPartFlav, 1 for one of a prompt particle, else 0,
-        and matched_gen, that particle or None; and IQNMET with pt and phi. With variations of jets IQNMET follows them:
-        IQNMET.JES.up, as of coffea's `CorrectedMETFactory`.
+        and matched_gen, that particle or None; and IQNMET with pt and phi. Variations of objects are fields of theirs,
+        IQNElectron.EES.up; IQNMET follows those of jets and objects, IQNMET.JES.up, as coffea's `CorrectedMETFactory`
+        calls it.
 
         Raises
         ------
@@ -94,7 +95,7 @@ class EventFolder:
         prefix = "" if as_nano else PREFIX
         made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
-            made[kind.name] = jagged.collection(kind, folded.objects[0][kind.name], isolation, particles)
+            made[kind.name] = jagged.collection(kind, folded, isolation, particles, self.folder.variations)
         made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
         for name, collection in made.items():
             events = ak.with_field(events, collection, f"{prefix}{name}")
@@ -111,7 +112,7 @@ def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
         expect(got == wanted, f"{name}: expected {wanted} for whole events, got {got}")
     fits = folder.refinement != "weight"
     expect(fits, "refinement: expected 'draw' or 'off' for whole events, which have no weights of jets, got 'weight'")
-    others = [str(asked) for asked in folder.variations if asked.of != JETS]
+    others = [str(asked) for asked in folder.variations if asked.of not in OF_THE_SAME]
     expect(not others, f"variations: expected those of the same jets for whole events, got {', '.join(others)}")
 
 

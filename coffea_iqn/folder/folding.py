@@ -15,14 +15,14 @@ from coffea_iqn.emulator.unmatched import ATTEMPTS, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
-from coffea_iqn.jets.features import ETA, PT, SCALES, VARIABLES
+from coffea_iqn.jets.features import ETA, PHI, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Keys, Words
 from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
-from coffea_iqn.variations import Draw, RequestedVariation
+from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation
 
 BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
 APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
@@ -256,14 +256,38 @@ def draw_events(
     return tables, objects, missing, told, distances
 
 
-def propagate_to_met(
-    missing: Sequence[Doubles], drawn: Sequence[JetTable], varied: Sequence[JetTable]
-) -> list[Doubles]:
-    """The missing momentum of each replica with jets as they were varied, row by row those drawn."""
-    return [
-        np.asarray(propagated_met(of_it, jets.event, jets.values, others.values))
-        for of_it, jets, others in zip(missing, drawn, varied, strict=True)
-    ]
+class Whole(NamedTuple):
+    """The reco level of events, once: jets, objects by kind, and missing momentum, pt [GeV] and phi, (events, 2)."""
+
+    jets: JetTable
+    objects: dict[str, JetTable]
+    missing: Doubles
+
+
+def vary_event(drawn: Whole, asked: RequestedVariation, sign: float, jets: JetTable, scale: str) -> Whole:
+    """Events of which one thing was measured otherwise; missing momentum follows.
+
+    Parameters
+    ----------
+    drawn: as they were drawn.
+    asked, sign: a variation of `OF_THE_SAME`, and its side.
+    jets: the jets with that variation, row by row those drawn.
+    scale: key of `features.SCALES`, what the detector does to jets.
+    """
+    if asked.of == MISSING:
+        four = SCALES[scale].undo(drawn.jets.values[:, : len(VARIABLES)].astype(np.float64))
+        tables = [drawn.jets, *drawn.objects.values()]
+        momenta = np.concatenate([of[:, : PHI + 1] for of in (four, *(table.values for table in tables[1:]))])
+        event = np.concatenate([table.event for table in tables])
+        missing = asked.change(Draw(momenta.astype(np.float32), missing=drawn.missing, event=event), momenta, sign)
+        return drawn._replace(missing=missing.astype(np.float64, copy=False))
+    before, after, objects = drawn.jets, jets, drawn.objects
+    if asked.of != JETS:
+        before = objects[asked.of]
+        after = before._replace(values=asked.change(Draw(before.values), before.values, sign))
+        objects = objects | {asked.of: after}
+    missing = propagated_met(drawn.missing, before.event, before.values, after.values)
+    return Whole(jets, objects, np.asarray(missing))
 
 
 def vary_jets(drawn: Sequence[JetTable], variations: Iterable[RequestedVariation]) -> dict[str, list[JetTable]]:

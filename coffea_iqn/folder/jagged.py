@@ -56,7 +56,8 @@ class Folded(NamedTuple):
     objects: of each replica electrons, muons and photons by the name of their kind, of whole events alone; their rows
         and places are those of prompt particles in their events, or −1.
     missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), likewise.
-    varied_missing: by systematic, as missing, which follows the jets.
+    varied_objects: by systematic of objects, as objects, in the order of these.
+    varied_missing: by systematic, as missing, which follows jets and objects.
     """
 
     gen: JetTable
@@ -67,6 +68,7 @@ class Folded(NamedTuple):
     varied: Mapping[str, list[JetTable]] = MappingProxyType({})
     objects: Sequence[dict[str, JetTable]] = ()
     missing: Sequence[Doubles] = ()
+    varied_objects: Mapping[str, Sequence[dict[str, JetTable]]] = MappingProxyType({})
     varied_missing: Mapping[str, Sequence[Doubles]] = MappingProxyType({})
 
 
@@ -166,22 +168,29 @@ def jagged(
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
-def missing_momentum(folded: Folded, of_jets: Iterable[RequestedVariation] = ()) -> ak.Array:
-    """The missing momentum of events, with that of variations of their jets."""
+def missing_momentum(folded: Folded, variations: Iterable[RequestedVariation] = ()) -> ak.Array:
+    """The missing momentum of events, with that of variations of their jets and objects."""
 
     def of(missing: Doubles) -> ak.Array:
         return vectors(dict(zip(("pt", "phi"), missing.T, strict=True)), "MissingET", "Momentum2D")
 
     made = of(folded.missing[0])
-    for asked in of_jets:
+    for asked in variations:
         sides = (of(folded.varied_missing[name][0]) for name in asked.systematics)
         as_coffea = ak.zip(dict(zip(SIDES, sides, strict=True)), with_name="METSystematic", depth_limit=1)
         made = ak.with_field(made, as_coffea, asked.name)  # of CorrectedMETFactory
     return made
 
 
-def collection(kind: Kind, table: JetTable, isolation: str, particles: PromptParticles) -> ak.Array:
-    """The objects of a kind, events × var."""
+def collection(
+    kind: Kind,
+    folded: Folded,
+    isolation: str,
+    particles: PromptParticles,
+    variations: Iterable[RequestedVariation] = (),
+) -> ak.Array:
+    """The objects of a kind, events × var, with variations of their pt."""
+    table = folded.objects[0][kind.name]
     codes = np.array(CODES)[particles.kind]
     of_gen = vectors(
         {
@@ -193,4 +202,13 @@ def collection(kind: Kind, table: JetTable, isolation: str, particles: PromptPar
     first = np.repeat(np.cumsum(particles.counts) - particles.counts, table.counts)
     row = np.where(table.place >= 0, first + table.place, -1)
     matched = ak.Array(_of(row, of_gen), behavior=of_gen.behavior)
-    return ak.unflatten(vectors({**fields_of(kind, table, isolation), "matched_gen": matched}), table.counts)
+
+    def of(table: JetTable) -> ak.Array:
+        return vectors({**fields_of(kind, table, isolation), "matched_gen": matched})
+
+    made = of(table)
+    for asked in variations:
+        if asked.of == kind.name:
+            sides = (of(folded.varied_objects[name][0][kind.name]) for name in asked.systematics)
+            made = ak.with_field(made, ak.zip(dict(zip(SIDES, sides, strict=True)), depth_limit=1), asked.name)
+    return ak.unflatten(made, table.counts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,13 @@ from coffea_iqn.events.collections import INDEX, flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
-from coffea_iqn.folder.folding import Folding, draw_events, propagate_to_met, vary_jets
+from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
-from coffea_iqn.variations import EMULATOR, FOUND, JETS, RequestedVariation, parse_variations
+from coffea_iqn.variations import EMULATOR, FOUND, JETS, MISSING, OBJECTS, RequestedVariation, parse_variations
 
 INVALID = ("raise", "drop")
 REFINEMENTS = ("draw", "weight", "off")
@@ -237,6 +237,8 @@ class IQNFolder(Densities):
         jets: the same gen jets as a table, `events.flatten_jets(gen)`, where the caller has it.
         objects: whether to draw whole events, as `EventFolder` does.
         """
+        if not objects:
+            self.check_jets_vary()
         jets = flatten_jets(gen) if jets is None else jets
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
@@ -250,10 +252,25 @@ class IQNFolder(Densities):
                 warn_missing_context(model, folding.emulator.variables.context, told)
             self._check_radius(gen, distances)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
-        varied = {name: tables[name] for name in self.systematics[1:]}
-        follow = {name: propagate_to_met(missing, tables[NOMINAL], of_it) for name, of_it in varied.items() if missing}
-        beside = {"objects": of_kinds, "missing": missing, "varied_missing": follow}
-        return given.folded(tables[NOMINAL], distances, varied=varied, **beside)
+        nominal = tables[NOMINAL]
+        varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
+        whole = self._varied(list(map(Whole, nominal, of_kinds, missing)), varied) if objects else {}
+        beside = {
+            "objects": of_kinds,
+            "missing": missing,
+            "varied_objects": {name: [one.objects for one in of_it] for name, of_it in whole.items()},
+            "varied_missing": {name: [one.missing for one in of_it] for name, of_it in whole.items()},
+        }
+        return given.folded(nominal, distances, varied=varied, **beside)
+
+    def _varied(self, drawn: Sequence[Whole], jets: Mapping[str, Sequence[JetTable]]) -> dict[str, list[Whole]]:
+        """Whole events of each systematic, of each replica, from those drawn and the jets of each systematic."""
+        scale = self.emulator.variables.scale
+        return {
+            name: [vary_event(one, asked, sign, of_it, scale) for one, of_it in zip(drawn, jets[name], strict=True)]
+            for asked in self.variations
+            for name, sign in asked.systematics.items()
+        }
 
     def given(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> Given:
         """The gen jets of events, which are flat as jets, looked at.
@@ -269,6 +286,12 @@ class IQNFolder(Densities):
         known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
+
+    def check_jets_vary(self) -> None:
+        """Raise ValueError for variations that whole events alone have."""
+        others = [str(asked) for asked in self.variations if asked.of in (*OBJECTS, MISSING)]
+        got = f"got {', '.join(others)}, which whole events have (EventFolder, --objects)"
+        expect(not others, f"variations: expected those of jets where jets alone are folded, {got}")
 
     @property
     def _of_jets(self) -> list[RequestedVariation]:

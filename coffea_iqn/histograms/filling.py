@@ -212,21 +212,15 @@ class Filler:
             n_selected += sum(len(event) for (event, _), *_ in found)
         return n_selected
 
-    def fill_objects(
-        self, level: str, kind: Kind, replicas: Sequence[JetTable], *, systematics: Sequence[str] = (NOMINAL,)
-    ) -> int:
-        """Fill pt, eta and number of the objects of a kind, whose jets alone differ between systematics.
-
-        Returns how many count, of all replicas together.
-        """
+    def fill_objects(self, level: str, kind: Kind, replicas: Sequence[JetTable], *, systematic: str = NOMINAL) -> int:
+        """Fill pt, eta and number of the objects of a kind; returns how many count, of all replicas together."""
         name, n_events = kind.name.lower(), len(self.event_weights)
         kept = [table.where(table.values[:, PT] > OBJECT_PT_MIN) for table in replicas]
         columns = [np.ascontiguousarray(table.values[:, [PT, ETA]].T) for table in kept]
         of_objects = [{f"{name}_pt": pt, f"{name}_eta": eta} for pt, eta in columns]
-        for systematic in systematics:
-            of = (level, systematic)
-            self._fill(of, [(t.event, entries) for t, entries in zip(kept, of_objects, strict=True)])
-            self._fill(of, [(np.arange(n_events), {f"n{name}": table.counts}) for table in kept])
+        of = (level, systematic)
+        self._fill(of, [(t.event, entries) for t, entries in zip(kept, of_objects, strict=True)])
+        self._fill(of, [(np.arange(n_events), {f"n{name}": table.counts}) for table in kept])
         return sum(len(table.values) for table in kept)
 
     def fill_shapes(

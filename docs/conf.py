@@ -70,7 +70,7 @@ html_theme_options = {
     "secondary_sidebar_items": ["page-toc"],
 }
 # pages without others beside them need no list of these
-alone = "index quickstart how_it_works closure performance limits command_line citing changelog"
+alone = "index quickstart how_it_works glossary closure performance limits command_line citing changelog"
 html_sidebars: dict[str, list[str]] = {page: [] for page in alone.split()}
 
 PAGES = ("closure", "cluster")  # folders of pages that stand alone

@@ -354,7 +354,7 @@ def test_train_takes_shares_and_names(tmp_path, capsys):
     assert run(*arguments, "--share", "one=0.7") == 2
     assert "share: expected one for each of one, two, got one" in one_error(capsys)
     assert run(*arguments, "--name", "colour=x") == 2
-    assert "names: expected of flavour" in one_error(capsys)
+    assert "names: expected one of flavour" in one_error(capsys)
     assert run(*arguments, "--share", "two=0.3", "--share", "one=0.7", "--name", "flavour=nowhere") == 0
     content = json.loads((tmp_path / "made" / "model.json").read_text())
     assert content["card"]["training"]["settings"]["shares"] == [0.7, 0.3]

@@ -138,11 +138,9 @@ def test_what_is_no_jet_is_refused(corrector, nano_events):
 
 
 def test_jets_of_the_other_level_are_refused(corrector, nano_events):
-    with pytest.raises(ValueError, match=r"^reco jets: expected a collection of reco level, got GenJet: an IQNFolder"):
+    with pytest.raises(ValueError, match=r"^reco jets: expected a reco-level collection, got GenJet: an IQNFolder"):
         corrector(nano_events.GenJet, nano_events)
-    with pytest.raises(
-        ValueError, match=r"^gen jets: expected a collection of gen level, got Jet: the events have Gen"
-    ):
+    with pytest.raises(ValueError, match=r"^gen jets: expected a gen-level collection, got Jet: the events have Gen"):
         IQNFolder("cms-delphes-ak4-fast")(nano_events.Jet, nano_events)
 
 

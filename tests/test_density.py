@@ -309,9 +309,9 @@ def test_pairs_that_are_none_are_refused(folded):
     gen, reco = reco[reco.genJetIdx >= 0].matched_gen, reco[reco.genJetIdx >= 0]
     shifted = ak.with_field(gen, gen.pt * 1.01, "pt")
     for arguments, kind, message in (
-        ((shifted, reco, events), ValueError, "gen jets: expected those of their collection as they are there, got"),
-        ((gen[:, :1], reco, events), ValueError, "reco jets: expected lists of the lengths of those of the gen jets"),
-        ((gen, reco, events[["run", "event"]]), ValueError, "expected the collection GenJet that the gen jets are of"),
+        ((shifted, reco, events), ValueError, "gen jets: expected unchanged jets of their collection, got"),
+        ((gen[:, :1], reco, events), ValueError, "reco jets: expected lists as long as those of the gen jets"),
+        ((gen, reco, events[["run", "event"]]), ValueError, "expected the gen jets' collection GenJet"),
         ((gen, reco.pt, events), ValueError, "expected two arrays of one shape"),
         ((gen, ak.flatten(reco), events), TypeError, "reco jets: expected an awkward array of events"),
         ((ak.mask(gen, np.arange(len(gen)) > 3), reco, events), TypeError, "gen jets: expected an awkward array of ev"),

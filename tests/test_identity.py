@@ -55,7 +55,7 @@ def test_a_file_is_a_part_of_an_event_s_key_where_asked_for():
     events = open_events("qcd_ak4.root", entry_stop=5)
     assert not (identity_keys(events, 1) == identity_keys(events, 1, "file")).any()
     bare = ak.Array({name: events[name].to_numpy() for name in ("run", "luminosityBlock", "event")})
-    with pytest.raises(ValueError, match="expected events that say which file they are of"):
+    with pytest.raises(ValueError, match="expected events with the uuid of their file"):
         identity_keys(bare, 1, "file")
     delphes = open_events("delphes_1000.root", entry_stop=5)
     assert (identity_keys(delphes, 1) == identity_keys(delphes, 1, "file")).all()
@@ -159,15 +159,15 @@ def test_numbers_that_would_depend_on_a_cut_are_refused():
     events = open_events("qcd_ak4.root", entry_stop=20)
     hard = events.Jet[events.Jet.pt > 40.0]
     for per, kind, message in (
-        (hard, ValueError, "per: expected all of events.Jet, got a part"),
-        (events.Jet[:5], TypeError, "per: expected a list of objects, or of places, for each of 20 events"),
+        (hard, ValueError, "per: expected all of events.Jet, got a subset"),
+        (events.Jet[:5], TypeError, "per: expected a list of objects, or of indices, for each of 20 events"),
         (ak.flatten(events.Jet), TypeError, "per: expected a list of objects"),
-        (events.Jet.pt, TypeError, "per: expected places, whole numbers from 0 on, got float32"),
+        (events.Jet.pt, TypeError, "per: expected indices, integers of at least 0, got float32"),
         (ak.mask(events.Jet.pt, events.Jet.pt > 40.0), TypeError, "per: expected objects without missing values"),
     ):
         with pytest.raises(kind, match=message) as error:
             event_uniforms(events, stream="jer", per=per)
         assert "\n" not in str(error.value)
     for use in ({"stream": ""}, {"stream": "jer", "n": 0}):
-        with pytest.raises(ValueError, match="expected the name of a stream and n from 1 on"):
+        with pytest.raises(ValueError, match="expected the name of a stream and n of at least 1"):
             event_uniforms(events, **use)

@@ -1,4 +1,4 @@
-"""What is taken of coffea's events: jets, their conditioning variables, identity and weights of events."""
+"""Input from coffea's events: jets, their conditioning variables, event identity and event weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is looked at of jets before they are folded or corrected, and what is warned of, once a process."""
+"""Checks of jets before they are folded or corrected, and the warnings that these checks issue."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Floats
 
-OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # what collections of gen jets are called
+OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
 _WARNED: set[str] = set()
 
 
 class OutsideDomainWarning(UserWarning):
-    """Jets lie outside the range a bundle was trained for; they are folded, or corrected, all the same."""
+    """Some jets lie outside the range a bundle was trained for; they are folded or corrected all the same."""
 
 
 class MissingContextWarning(UserWarning):
-    """The gen jets lack something that a bundle knows to use; it folds them as jets of which that is unknown."""
+    """Gen jets lack conditioning variables that a bundle can use; it treats these as unknown."""
 
 
 class MixedWeightsWarning(UserWarning):
-    """Some files of a dataset have weights of events, and others have none: those of the others count as 1."""
+    """Some files of a dataset have event weights and others have none; events without a weight count as 1."""
 
 
 class PartOfEventWarning(UserWarning):
-    """Gen jets are a part of their collection, of which nobody says which: they get levels and neighbours of others."""
+    """Jets are an unidentified subset of their collection: they may get the levels and neighbours of other jets."""
 
 
 def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
-    """Which of the jets, so called, are jets: finite, of a pt above zero, (N,).
+    """Return which jets are valid, that is finite with pt above zero, (N,); what names them in the error.
 
     Raises
     ------
-    ValueError: when some are not, and are not to be dropped.
+    ValueError: if some are invalid and drop is False.
     """
     valid = jets.valid()
     n_invalid = int((~valid).sum())
@@ -50,7 +50,7 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
 
 
 def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: str) -> int:
-    """How many jets (N, 4) of a level, "gen" or "reco", are outside a bundle's domain; warns of it."""
+    """Count the jets (N, 4) outside a bundle's domain and warn if there are any; level is "gen" or "reco"."""
     domain = card.get("domain") or {}
     if not domain:
         return 0
@@ -68,39 +68,39 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
 
 
 def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[str]) -> None:
-    """Warn once a process of levels of context that a bundle wants and gen jets, of which others are known, lack."""
+    """Warn once per process of context levels that a bundle can use (wanted) but that are not known."""
     lacking = [level for level in wanted if level not in known]
     warned = f"{model} {lacking}"
     if lacking and warned not in _WARNED:
         _WARNED.add(warned)
         told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
-        msg = f"gen jets lack {', '.join(told)}, which {model} knows to use: folded as unknown"
+        msg = f"gen jets lack {', '.join(told)}, which {model} can use: treated as unknown"
         warnings.warn(msg, MissingContextWarning, stacklevel=4)
 
 
 def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
-    """Warn once a process of gen jets, n of so many, of which a file says what no jet has."""
+    """Warn once per process that n of n_jets gen jets have impossible values of a quantity, such as the example."""
     if what not in _WARNED:
         _WARNED.add(what)
         such = ", ".join(f"{number:g}" for number in example)
-        msg = f"{n} of {n_jets} gen jets have {what} that no jet has, such as {such}: taken as unknown"
+        msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
         warnings.warn(msg, MissingContextWarning, stacklevel=5)
 
 
 def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
-    """Warn of datasets, of each `identity.n_weighted`, of which some events alone have weights."""
+    """Warn of datasets in which only some events have weights, given `identity.n_weighted` of each dataset."""
     for dataset, of in weighted.items():
         if of.get("with", 0) and of.get("without", 0):
-            msg = f"{dataset}: expected weights of all events or of none, got {of['without']} without, which count as 1"
+            msg = f"{dataset}: expected weights for all events or for none, got {of['without']} without: taken as 1"
             warnings.warn(msg, MixedWeightsWarning, stacklevel=4)
 
 
 def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
-    """Refuse jets of the other level, "gen" or "reco", where the name of their collection tells.
+    """Refuse jets of the wrong level ("gen" or "reco"), judging by the name of their collection.
 
     Raises
     ------
-    ValueError: for gen jets where reco jets are meant; for others where gen jets are meant, in events that have some.
+    ValueError: for gen jets if level is "reco"; for other jets if level is "gen" and the events have gen jets.
     """
     name = jets.layout.purelist_parameter("collection_name")
     if name is None:
@@ -110,12 +110,15 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     if of_gen == (level == "gen") or (level == "gen" and not gen):
         return
     advice = "an IQNFolder folds gen jets" if level == "reco" else f"the events have {gen[0]}; an IQNCorrector corrects"
-    msg = f"{level} jets: expected a collection of {level} level, got {name}: {advice}"
+    msg = f"{level} jets: expected a {level}-level collection, got {name}: {advice}"
     raise ValueError(msg)
 
 
 def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:
-    """Warn once a process of jets, so many of what, that are a part of their collection and have no such index."""
+    """Warn once per process and collection of jets that are a subset of their collection and lack the index field.
+
+    n_jets: how many jets there are; what: what the message calls them; index: name of the field with their index.
+    """
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
     if index in jets.fields or collection not in events.fields or collection in _WARNED:
         return
@@ -124,6 +127,6 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
         _WARNED.add(collection)
         msg = (
             f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field {index}: "
-            "they are taken for the first of each event, and those cut for nobody's neighbours"
+            "treated as the first jets of each event, and the others ignored as neighbours"
         )
         warnings.warn(msg, PartOfEventWarning, stacklevel=4)

@@ -1,6 +1,6 @@
-"""What is taken of coffea's events: jets as flat arrays, and their conditioning variables.
+"""Read jets as flat arrays, and their conditioning variables, from coffea's events.
 
-What identifies events and weighs them is in `identity`. In these two alone NanoAOD, Delphes and PHYSLITE differ.
+Identity and weights of events are in `identity`. Only these two modules distinguish NanoAOD, Delphes and PHYSLITE.
 """
 
 from __future__ import annotations
@@ -24,36 +24,37 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
 from coffea_iqn.numerics.double import angles
 from coffea_iqn.ranges import expect
 
-INDEX = {"gen": "genJetIdx", "reco": "jetIdx"}  # fields that give the place of jets before any cut
-TAU_ARRAY = ("Tau_5", "Tau[5]")  # Delphes' N-subjettiness, as coffea and as the file call it
-# NanoAOD's name: what else it may be called, by Delphes and, in MeV, by PHYSLITE
+INDEX = {"gen": "genJetIdx", "reco": "jetIdx"}  # fields with the index of a jet in its event before any cut
+TAU_ARRAY = ("Tau_5", "Tau[5]")  # names of Delphes' N-subjettiness in coffea and in the file
+# NanoAOD's name: names in NanoAOD, Delphes and, in MeV, PHYSLITE
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
-PHYSLITE = {"m", "_eventindex"}  # fields that coffea's schema gives a jet of PHYSLITE, and nobody else
-GEV = 1e-3  # MeV
-MOST_CODE = 2**31  # of PDG codes
-NO_PARTON = -1  # what ATLAS labels a jet of no parton
-# what the collections of prompt particles are to have: of NanoAOD, and of Delphes
+PHYSLITE = {"m", "_eventindex"}  # fields that only coffea's schema of PHYSLITE gives a jet
+GEV = 1e-3  # GeV per MeV
+MOST_CODE = 2**31  # PDG codes are smaller
+NO_PARTON = -1  # ATLAS' label of a jet without a parton
+# required fields of the collections of prompt particles, in NanoAOD and in Delphes
 KINEMATICS = ("pt", "eta", "phi")
-PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vector without a mass
+PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vectors without a mass
 GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "PID", "Status", "M1")
-STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and flags of NanoAOD
+STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and bits of NanoAOD's statusFlags
 
 
 def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
-    """Jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
+    """Convert jagged jets (events × var) with pt, eta, phi, mass (or Delphes' PT, Eta, Phi, Mass) to flat arrays.
 
-    Jets of PHYSLITE, with pt, eta, phi, m in MeV, come out in GeV. A field that is called as `INDEX` says, where the
-    jets have one, gives the place of each jet in its event before any cut.
+    Jets of PHYSLITE, with pt, eta, phi, m in MeV, are converted to GeV. If the jets have the field in `INDEX`, it gives
+    the index of each jet in its event before any cut.
 
     Parameters
     ----------
-    jets: of one collection.
-    level: "gen" or "reco"; NanoAOD's reco jets have a `genJetIdx` that is no place of theirs.
+    jets: jets of one collection.
+    level: "gen" or "reco": NanoAOD's reco jets have a `genJetIdx` that is not their own index.
 
     Raises
     ------
-    TypeError: when the jets are not events × var records with these fields, or are option-typed (masked).
-    ValueError: when places are not whole numbers from 0 on, or two jets of an event have the same.
+    TypeError: if the jets are not events × var records with these fields, are option-typed (masked), or have an index
+        that is no integer.
+    ValueError: if an index is negative, or two jets of an event have the same one.
     """
     if type(jets).__module__.startswith("dask_awkward"):
         msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
@@ -85,21 +86,21 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
 
 
 def _given_places(jets: ak.Array, field: str, counts: Ints) -> Ints:
-    """The places of jets before any cut, (N,), which levels are keyed by: two of one event would scatter together."""
+    """Return the index of each jet before any cut, (N,); equal indices in an event would give jets equal levels."""
     index = flat(jets, field)
     event = np.repeat(np.arange(len(counts)), counts)
-    expected = f"{field}: expected the places of the jets in their events before any cut (ak.local_index), got"
+    expected = f"{field}: expected the index of each jet in its event before any cut (ak.local_index), got"
     expect(index.dtype.kind in "iu", f"{expected} {index.dtype}", TypeError)
     expect(not (index < 0).any(), f"{expected} {int((index < 0).sum())} below 0")
     index = index.astype(np.int64)
     order = np.lexsort((index, event))
     n_same = int(((np.diff(index[order]) == 0) & (np.diff(event[order]) == 0)).sum())
-    expect(n_same == 0, f"{expected} {n_same} that another jet of the event has")
+    expect(n_same == 0, f"{expected} {n_same} shared with another jet of the event")
     return index
 
 
 def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
-    """The levels of context of jets with these fields, in events with these collections, each with its fields."""
+    """Return the context levels that files provide, given the fields of their jets and of each of their collections."""
     needed = {
         "flavour": (names.flavour,),
         "flavours": (names.flavour,),
@@ -120,14 +121,14 @@ def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[
 
 
 class GenEvents(NamedTuple):
-    """Gen jets of events in a row, and what the file says of them or None, as of `context.conditioning_variables`.
+    """Flat gen jets and the inputs of `context.conditioning_variables`, each None if the file does not have it.
 
     Attributes
     ----------
-    jets: those that are to be used; the others are nobody's neighbours.
-    parton, composition, n_subjettiness: of the jets, (N,), (N, 3), (N, 3).
-    missing: of the events, (events, 2).
-    prompt: electrons, muons and photons of the events.
+    jets: the selected gen jets; the others do not count as neighbours.
+    parton, composition, n_subjettiness: for each jet, (N,), (N, 3), (N, 3).
+    missing: for each event, (events, 2).
+    prompt: prompt electrons, muons and photons of the events.
     """
 
     jets: JetTable
@@ -139,13 +140,13 @@ class GenEvents(NamedTuple):
 
     @property
     def levels(self) -> tuple[str, ...]:
-        """The levels of context that these jets may have; they have none of the others."""
+        """Context levels that may be known for these jets; the others are unknown for all of them."""
         needed: dict[str, Any] = {"flavour": self.parton, "flavours": self.parton, "composition": self.composition}
         needed |= {"substructure": self.n_subjettiness, "missing": self.missing, "prompt": self.prompt}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
     def context(self, out: Singles | None = None) -> Singles:
-        """The conditioning variables of each jet, (N, 68); in rows of out, where they are given."""
+        """Return the conditioning variables of each jet, (N, 68), written to out if it is given."""
         return context.conditioning_variables(
             self.jets.values,
             self.jets.counts,
@@ -158,7 +159,7 @@ class GenEvents(NamedTuple):
         )
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
-        """The same, so many events at a time, each block with the events that are in it; at least one block."""
+        """Yield blocks of n_events events, each with the slice of its events; at least one block."""
         values, counts, place = self.jets[:3]
         stop = 0
         for first in range(0, max(len(counts), 1), n_events):
@@ -175,7 +176,7 @@ class GenEvents(NamedTuple):
 
 
 def reco_events(jets: JetTable) -> GenEvents:
-    """Reco jets of events, all of them, as what is to be corrected: nothing is known of them but the other ones."""
+    """Return all reco jets of events as input of a correction; their only context are the other jets."""
     return GenEvents(jets, None, None, None, None, None)
 
 
@@ -188,25 +189,25 @@ def gen_events(
     *,
     radius: float | None = None,
 ) -> GenEvents:
-    """Gen jets with what the file and the event know of them.
+    """Return gen jets with the inputs of their conditioning variables.
 
     Parameters
     ----------
-    jets: jagged gen jets, all of the event, for their neighbours are among them.
-    events: what they belong to, with GenMET (NanoAOD) or GenMissingET (Delphes), and prompt particles, where the file
-        has them.
-    flat: the same from `flatten_jets`.
-    keep: which jets are to be used, (N,).
-    names: what the file calls these things.
-    radius: of the jets, over which N-subjettiness is taken of their particles; None leaves it out.
+    jets: jagged gen jets, all jets of each event, since their neighbours are among them.
+    events: events of the jets, with GenMET (NanoAOD) or GenMissingET (Delphes) and prompt particles if the file has
+        them.
+    flat: the same jets from `flatten_jets`.
+    keep: which jets to use, (N,).
+    names: names of fields and collections in the file.
+    radius: jet radius, for the N-subjettiness computed from the particles in jets; None does not compute it.
 
-    Composition and N-subjettiness are the file's, or else, where it has none or zeros alone, made of the particles in
-    the jets. What no jet has, as -1 in place of a number, is taken as unknown, and warned of.
+    Composition and N-subjettiness come from the file or, if it has none or only zeros, are computed from the particles
+    in the jets. Impossible values, such as -1, are treated as unknown, with a warning.
 
     Raises
     ------
-    ValueError: for missing values, partons that are no whole numbers, particles that are not those of the jets, and
-        prompt particles without a momentum.
+    ValueError: for missing values, partons that are not integers, particles that are not those of the jets, and prompt
+        particles without a momentum.
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
@@ -230,7 +231,7 @@ def gen_events(
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:
-    """The first of these fields that the jets have, flat, of the chosen jets; or None."""
+    """Return the first of these fields that the jets have, flat, for the chosen jets; None if they have none."""
     for name in names:
         if name in jets.fields:
             values = flat(jets, name)[chosen]
@@ -239,7 +240,7 @@ def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt
 
 
 def _partons(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> Ints | None:
-    """PDG codes of the partons of the chosen jets, (N,), or None."""
+    """Return the PDG codes of the partons of the chosen jets, (N,), or None."""
     parton = _field(jets, names, chosen)
     if parton is None or parton.dtype.kind in "iu":
         return parton
@@ -251,7 +252,7 @@ def _partons(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> I
 
 
 def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], Bools]) -> Doubles | None:
-    """Columns (N, n), NaN where no jet is such; what kernels take as unknown."""
+    """Set rows of columns (N, n) with impossible values to NaN, which kernels treat as unknown, and warn of them."""
     if columns is None:
         return None
     bad = np.flatnonzero(~possible(columns))
@@ -263,25 +264,25 @@ def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], 
 
 
 def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
-    """Columns (N,) as one array (N, n), or None where one is missing."""
+    """Stack columns (N,) to one array (N, n); None if a column is missing."""
     there = [column for column in columns if column is not None]
     return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
 
 
 def _n_subjettiness(jets: ak.Array, names: Names, chosen: slice | Bools) -> Doubles | None:
-    """τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
+    """Return τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
         return flat(jets, TAU_ARRAY[0])[chosen, :3].astype(np.float64)
     return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
 
 
 def _told(columns: Doubles | None) -> bool:
-    """Whether a file says something; what a card does not compute, Delphes zeroes."""
+    """Whether a file has values other than zero, which Delphes writes for what its card does not compute."""
     return columns is not None and bool(np.any(columns))
 
 
 def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | None:
-    """Pt [GeV] and phi [rad] of the missing momentum at gen level, (events, 2); None where the file has none."""
+    """Return pt [GeV] and phi [rad] of the missing momentum at gen level, (events, 2); None if the file has none."""
     for name in (Names() if names is None else names).missing:
         if name in events.fields:
             vector = events[name]
@@ -290,24 +291,24 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | 
 
 
 def pt_and_phi(missing: ak.Array) -> Doubles:
-    """Pt [GeV] and phi [rad] of missing momentum, NanoAOD's or Delphes', (events, 2)."""
+    """Return pt [GeV] and phi [rad] of missing momentum in NanoAOD or Delphes, (events, 2)."""
     pt = missing["pt"] if "pt" in missing.fields else missing["MET"]
     phi = missing["phi"] if "phi" in missing.fields else missing["Phi"]
     return np.stack([numbers(pt, "missing pt"), numbers(phi, "missing phi")], axis=1).astype(np.float64)
 
 
 def _truth_missing_momentum(terms: ak.Array) -> Doubles:
-    """PHYSLITE's momentum of particles that do not interact, which is a term of several."""
+    """Return PHYSLITE's term of particles that do not interact, as pt [GeV] and phi [rad], (events, 2)."""
     term = terms[terms["name"] == "NonInt"]
     x, y = (GEV * np.asarray(ak.sum(term[name], axis=1), dtype=np.float64) for name in ("mpx", "mpy"))
     return np.stack([np.sqrt(x * x + y * y), angles(y, x)], axis=1)
 
 
 def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptParticles | None:
-    """Prompt electrons, muons and photons of the events; None where the file does not tell them.
+    """Return prompt electrons, muons and photons of the events; None if the file does not identify them.
 
-    NanoAOD's dressed leptons and isolated photons; where these are not both, of NanoAOD's particles the stable ones
-    whose flags say prompt, or of Delphes' particles those without a hadron among their ancestors.
+    These are NanoAOD's dressed leptons and isolated photons. If one of these collections is missing, they are NanoAOD's
+    stable particles with a prompt flag, or Delphes' stable particles without a hadron among their ancestors.
     """
     names = Names() if names is None else names
     wanted = {*names.leptons, *names.photons, *names.particles} & set(events.fields)
@@ -337,7 +338,10 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
 
 
 def _sources_of_prompt(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
-    """The collections, each with its fields, that tell prompt particles: leptons and photons, or particles, or none."""
+    """Return the collections with the prompt particles: leptons and photons, or all particles, or none.
+
+    collections: the fields of each collection.
+    """
 
     def first(known: tuple[str, ...], *needed: tuple[str, ...]) -> str | None:
         there = (name for name in known if name in collections)

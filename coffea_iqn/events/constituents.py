@@ -1,4 +1,4 @@
-"""The particles in jets, where a file has them: NanoGEN, PFNano, Delphes and files like them."""
+"""Read the particles in jets from files that have them: NanoGEN, PFNano, Delphes and similar files."""
 
 from __future__ import annotations
 
@@ -16,44 +16,46 @@ from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 
-GEN_JET, JET = "GenJet", "Jet"  # whose particles files have
-REFERENCES = "Constituents"  # of Delphes' jets to their particles, of each by its fUniqueID
-# Delphes' particle flow: tracks, which know more than a detector measures, and what stands for the others' codes
+GEN_JET, JET = "GenJet", "Jet"  # the usual collections of gen and reco jets
+REFERENCES = "Constituents"  # field of Delphes' jets that refers to their particles by fUniqueID
+# Delphes' particle flow: tracks, whose PDG codes tell more than a detector measures, and codes of the neutral objects
 TRACK, OTHERS = "EFlowTrack", {"EFlowPhoton": 22, "EFlowNeutralHadron": 130}
-PION, LEPTONS = 211, (11, 13)  # what a track is taken for, but for these
+PION, LEPTONS = 211, (11, 13)  # PDG codes: every track that is not one of these leptons counts as a pion
 RECO = Names(
     constituents=("PFCands", "JetPFCands", f"{JET}.{REFERENCES}"), candidates=("PFCands", TRACK, *OTHERS)
-)  # what files call those of reco jets
-OF_JET = "jetIdx"  # the place of a particle's jet in its event
-PLACES = ("pFCandsIdx", "genCandsIdx")  # of the particle itself among all, where they are a collection of their own
+)  # names for reco jets
+OF_JET = "jetIdx"  # index of the particle's jet in its event
+PLACES = ("pFCandsIdx", "genCandsIdx")  # index of the particle in a separate collection of all particles
 PARTICLE = ("pt", "eta", "phi", "pdgId")
 FIELDS = (OF_JET, *PLACES, *PARTICLE, "mass")
-B_TAG = ("btag", "BTag")  # what files call that of reco jets
+B_TAG = ("btag", "BTag")  # names of the b tag of reco jets
 PARTICLE_BRANCHES = tuple(
     pattern for name in RECO.constituents for pattern in (f"n{name}", *(f"{name}_{field}" for field in FIELDS))
 )
 """Patterns of the branches of the particles in reco jets."""
 UNIQUE_ID, REFERRED = "fUniqueID", ("PT", "Eta", "Phi")
-OFF, OFF_GEV, MOST_OFF = 0.1, 1.0, 0.05  # of a gen jet's pt, GeV, and of jets: so far particles may be from its sum
-ID_BITS = 24  # of TObject::fUniqueID; the others are of the process that wrote it
+# tolerance of sums of particles: fraction of the gen jet's pt plus GeV, and the fraction of jets that may be off
+OFF, OFF_GEV, MOST_OFF = 0.1, 1.0, 0.05
+ID_BITS = 24  # bits of TObject::fUniqueID that number the object; the others number the process that wrote it
 
 
 def of_collection(names: Names, collection: str | None) -> Names:
-    """Names of the particles in jets of any collection: of others than GenJet (by `RECO`, Jet) Delphes alone has them.
+    """Return the names of the particles in jets of a collection; None means GenJet, or Jet if names is `RECO`.
 
-    None is that one.
+    Only Delphes has particles in jets of other collections.
     """
     usual = JET if names == RECO else GEN_JET
     if collection in (None, usual):
         return names
-    refers = f"{usual}.{REFERENCES}" in names.constituents  # or else they were given
+    refers = f"{usual}.{REFERENCES}" in names.constituents  # otherwise the user set the name
     return replace(names, constituents=(f"{collection}.{REFERENCES}",) * refers)
 
 
 def source_of_constituents(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
-    """The collections, each with its fields, that tell the particles in jets: one, or places and particles, or none.
+    """Return the collections with the particles in jets, given the fields of each collection.
 
-    Of Delphes the field of the jets that refers to particles, and all collections that these may be in.
+    One collection of particles; or one of indices and one of particles; or, for Delphes, the jets' field of references
+    and all collections that they may refer to; or none.
     """
     for name in names.constituents:
         jets, _, references = name.partition(".")
@@ -73,21 +75,21 @@ def source_of_constituents(collections: Mapping[str, Collection[str]], names: Na
 def constituents_of(
     events: ak.Array, jets: JetTable, names: Names, collection: str | None = None
 ) -> Constituents | None:
-    """The particles in jets, those of the first jet first; None where the file does not have them.
+    """Return the particles in jets, in the order of the jets; None if the file does not have them.
 
-    Of gen jets by the names that a file has for those, of reco jets by `RECO`. Delphes' reco particles are those of its
-    particle flow: charged hadrons have a pion's code, but the mass with which they are in the jets, neutral ones K_L's.
+    Delphes' reco particles are those of its particle flow: charged hadrons have the code of a pion but the mass with
+    which they enter the jets, and neutral hadrons the code of K_L.
 
     Parameters
     ----------
-    events: that the jets belong to.
-    jets: some of a collection of theirs.
-    names: what the file calls things.
-    collection: which one; None for GenJet, or by `RECO` Jet.
+    events: events of the jets.
+    jets: jets of one collection, or a subset of them.
+    names: names in the file, `RECO` for reco jets.
+    collection: name of the jets' collection; None for GenJet, or Jet if names is `RECO`.
 
     Raises
     ------
-    ValueError: when Delphes' jets refer to particles that are not there.
+    ValueError: if Delphes' jets refer to particles that the file does not have.
     """
     names = of_collection(names, collection)
     wanted = {*(name.partition(".")[0] for name in names.constituents), *names.candidates} & set(events.fields)
@@ -113,38 +115,35 @@ def constituents_of(
 
 
 def check_sums(particles: Constituents, jets: JetTable) -> None:
-    """Refuse particles that are not those in gen jets, or not all of them: of some jets their sum is another.
+    """Check that gen jets are the sums of their particles.
 
     Raises
     ------
-    ValueError: when the sums of more than one jet in twenty are off by a tenth of the pt and by a GeV.
+    ValueError: if for more than 5 % of the jets the sum is off by a tenth of the jet's pt plus 1 GeV.
     """
     sums, pt, phi = four_momenta(particles), jets.values[:, PT], jets.values[:, PHI]
     x, y = (sums[:, PT] * of_phi(sums[:, PHI]) - pt * of_phi(phi) for of_phi in (np.cos, np.sin))
     n_off = int((~(np.hypot(x, y) < OFF * pt + OFF_GEV)).sum())
     if n_off > MOST_OFF * len(jets.values):
-        advice = "jets that were cut or sorted need a field genJetIdx, the places that they had; particles come in GeV"
-        msg = (
-            f"gen jets: expected the sums of the particles in them, got {n_off} of {len(jets.values)} others: {advice}"
-        )
+        advice = "jets that were cut or sorted need a field genJetIdx with their original index; particles are in GeV"
+        msg = f"gen jets: expected the sums of their particles, got {n_off} of {len(jets.values)} others: {advice}"
         raise ValueError(msg)
 
 
 def _at_places(inside: ak.Array, particles: ak.Array) -> ak.Array:
-    """The particles at the places among all of them that those in jets say."""
+    """Return the particles that the entries in jets point to."""
     field = next(name for name in PLACES if name in inside.fields)
     n_bad = int(ak.sum((inside[field] < 0) | (inside[field] >= ak.num(particles["pt"]))))
     if n_bad:
-        what = f"places of particles that {name_of(particles)} has"
-        msg = f"{name_of(inside)}.{field}: expected {what}, got {n_bad} others"
+        msg = f"{name_of(inside)}.{field}: expected indices into {name_of(particles)}, got {n_bad} out of range"
         raise ValueError(msg)
     return particles[inside[field]]
 
 
 def _referred(events: ak.Array, name: str, *candidates: str) -> tuple[Ints, Ints, Doubles, Ints]:
-    """What all of Delphes' jets refer to: event, place of the jet in it, (pt, eta, phi, mass) and PDG code, (M,) each.
+    """Return the particles in all of Delphes' jets: event, index of the jet, (pt, eta, phi, mass), PDG code, (M,) each.
 
-    Within an event ROOT gives every object that is referred to a number of its own, above 0.
+    Within an event, ROOT gives every object that is referred to a unique number above 0.
     """
     jets, _, field = name.partition(".")
     references = events[jets][field]["refs"]  # events × jets × particles
@@ -170,19 +169,19 @@ def _referred(events: ak.Array, name: str, *candidates: str) -> tuple[Ints, Ints
             code[here] = np.where(np.isin(np.abs(code[here]), LEPTONS), code[here], pion)
         found[here] = key[here] % (1 << ID_BITS) != 0
     if not found.all():
-        there = f"{', '.join(candidates)}, found {found.sum()} ('none' as the name of constituents does without)"
+        there = f"{', '.join(candidates)}, found {found.sum()} (set the name of constituents to 'none' to ignore them)"
         msg = f"events: expected the {len(found)} particles of {name} in {there}"
         raise ValueError(msg)
     return event, np.repeat(places(n_jets), n_inside), values, code
 
 
 def _keys(event: Ints, unique_id: Sequence[int]) -> Ints:
-    """One number for each object of all events, from what it is in its own."""
+    """Return an integer for each object that is unique over all events, from its number in its event."""
     return event.astype(np.int64) << ID_BITS | np.asarray(unique_id).astype(np.int64) & ((1 << ID_BITS) - 1)
 
 
 def _rows(jets: JetTable, event: Ints, place: Ints) -> Ints:
-    """The row in a table of jets of those at places in events, (M,); −1 where there is none."""
+    """Return the row in a table of jets of the jet at each place of each event, (M,); −1 if there is none."""
     slots = 1 + int(jets.place.max(initial=0))
     table = np.full(len(jets.counts) * slots, -1, dtype=np.int64)
     table[jets.event * slots + jets.place] = np.arange(len(jets.place))

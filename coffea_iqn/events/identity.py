@@ -1,4 +1,4 @@
-"""What identifies coffea's events, and what they weigh."""
+"""Identity and weights of coffea's events, and random numbers that depend on the identity alone."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.uniforms import Words, event_keys, levels
 
-WEIGHTS = ("genWeight", "Event.Weight", "EventInfo.mcEventWeights")  # as files of NanoAOD, Delphes, PHYSLITE call them
+WEIGHTS = ("genWeight", "Event.Weight", "EventInfo.mcEventWeights")  # names in NanoAOD, Delphes, PHYSLITE
 N_LEAST = 16
-KINDS = ("event", "file")  # by what events are known: run, luminosityBlock and event, or their file as well
-# record that holds them, "" for the event itself: names of run, luminosityBlock and event
+KINDS = ("event", "file")  # events are identified by run, luminosityBlock and event; "file": and by their file
+# record ("" for the event itself): names of run, luminosityBlock and event in it
 IDENTITY = {
     "": ("run", "luminosityBlock", "event"),  # NanoAOD
     "EventInfo": ("runNumber", "lumiBlock", "eventNumber"),  # PHYSLITE
@@ -26,13 +26,13 @@ IDENTITY = {
 
 
 def event_identity(events: ak.Array) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint32], npt.NDArray[np.uint64]]:
-    """Run, luminosityBlock and event, each (events,), as NanoAOD has them.
+    """Return run, luminosityBlock and event, each (events,), with NanoAOD's types.
 
-    Delphes events have run 1, a luminosityBlock that the uuid of their file makes, and Event.Number.
+    Delphes events get run 1, a luminosityBlock computed from the uuid of their file, and Event.Number.
 
     Raises
     ------
-    ValueError: when the events have none of these.
+    ValueError: if the events have none of these.
     """
     named = _named(events)
     if named is not None:
@@ -52,35 +52,35 @@ def event_uniforms(
     n: int = 1,
     identity: str = "event",
 ) -> Any:
-    """Random numbers in (0, 1) that events, or objects in them, have whatever the chunk, file order or executor.
+    """Return random numbers in (0, 1) for events or their objects, independent of chunks, file order and executor.
 
-    They depend on seed, stream, dataset, run, luminosityBlock and event, and on the place of an object in its
-    collection, alone: what selects other events, or none, changes no number.
+    They depend only on seed, stream, dataset, run, luminosityBlock, event and, for objects, on the index of the object
+    in its collection, so an event selection changes no number.
 
     Parameters
     ----------
-    events: as a coffea processor gets them: NanoAOD's, PHYSLITE's or Delphes'.
-    stream: the name of a use, as "jer" or "trigger": those of two names are independent, and of all that
-        this library draws.
-    seed: any whole number, for another set of numbers.
-    per: a collection of the events, before any cut, for numbers of its objects; or, after cuts, the places that they
-        had before, `ak.local_index(events.Jet.pt)[kept]`; None for numbers of the events.
-    n: how many numbers each has; the first do not depend on it.
-    identity: as of `IQNFolder`: "file" tells events of files apart that number them alike.
+    events: events as a coffea processor receives them, from NanoAOD, PHYSLITE or Delphes.
+    stream: name of a use, such as "jer" or "trigger". Different names give independent numbers, which are also
+        independent of all that this library draws.
+    seed: any integer; another seed gives another set of numbers.
+    per: a collection of the events, before any cut, for numbers of its objects; or, after cuts, the indices that the
+        objects had before, `ak.local_index(events.Jet.pt)[kept]`; None for numbers of the events.
+    n: how many numbers per event or object; the first ones do not depend on n.
+    identity: see `IQNFolder`: "file" distinguishes events of different files that have the same numbers.
 
     Returns
     -------
-    float32, multiples of 2^-23 plus 2^-24: an array (events,) of numpy, or lists of the lengths of per; with n above 1
-    another axis of that length at the end.
+    float32, multiples of 2^-23 plus 2^-24: a numpy array (events,), or lists of the lengths of per. With n above 1
+    there is a further axis of that length at the end.
 
     Raises
     ------
-    TypeError: when per is no collection, or has missing values.
-    ValueError: when the stream has no name, n is below 1, per is a part of its collection, or the events have no
+    TypeError: if per is no collection, or has missing values.
+    ValueError: if the stream has no name, n is below 1, per is a subset of its collection, or the events have no
         identity.
     """
     if not stream or n < 1:
-        msg = f"event_uniforms: expected the name of a stream and n from 1 on, got {stream!r} and {n}"
+        msg = f"event_uniforms: expected the name of a stream and n of at least 1, got {stream!r} and {n}"
         raise ValueError(msg)
     keys = identity_keys(events, seed, identity, stream=stream)
     if per is None:
@@ -92,44 +92,44 @@ def event_uniforms(
 
 
 def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
-    """How many objects each event has, (events,), and the place of each in its collection, (N,)."""
+    """Return the number of objects in each event, (events,), and the index of each in its collection, (N,)."""
     given = isinstance(per, ak.Array) and per.ndim == 2 and not per.fields
     if not isinstance(per, ak.Array) or not (per.fields or given) or len(per) != len(events):
-        msg = f"per: expected a list of objects, or of places, for each of {len(events)} events, got "
+        msg = f"per: expected a list of objects, or of indices, for each of {len(events)} events, got "
         raise TypeError(msg + str(getattr(per, "type", type(per).__name__)))
     if any(isinstance(kind, ak.types.OptionType) for kind in (per.type.content, per.type.content.content)):
-        msg = "per: expected objects without missing values: drop them with ak.drop_none, and give the places"
+        msg = "per: expected objects without missing values: drop them with ak.drop_none, and pass the indices"
         raise TypeError(msg)
     counts = np.asarray(ak.num(per, axis=1)).astype(np.int64)
     if given:
         place = np.asarray(ak.flatten(per))
         if place.dtype.kind not in "iu" or (place.astype(np.int64) < 0).any():
-            msg = f"per: expected places, whole numbers from 0 on, got {place.dtype}"
+            msg = f"per: expected indices, integers of at least 0, got {place.dtype}"
             raise TypeError(msg)
         return counts, place.astype(np.int64)
     name = per.layout.purelist_parameter("collection_name")
     if name in events.fields and (np.asarray(ak.num(events[name], axis=1)) != counts).any():
-        msg = f"per: expected all of events.{name}, got a part: give the places that they had before the cut"
+        msg = f"per: expected all of events.{name}, got a subset: pass the indices from before the cut"
         raise ValueError(msg)
     return counts, places(counts)
 
 
 def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: str = "") -> Words:
-    """The `uniforms.event_keys` of events, (events, 4), from what identifies them.
+    """Return the `uniforms.event_keys` of events, (events, 4), computed from their identity.
 
-    NanoAOD and PHYSLITE events are known by dataset, run, luminosityBlock and event; Delphes events, which have no run,
-    by dataset, the uuid of their file and Event.Number. Of kind "file", all are known by that uuid as well. The stream
-    is that of `uniforms.event_keys`.
+    NanoAOD and PHYSLITE events are identified by dataset, run, luminosityBlock and event; Delphes events, which have no
+    run, by dataset, the uuid of their file and Event.Number. Kind "file" adds that uuid for all events. The stream is
+    that of `uniforms.event_keys`.
 
     Raises
     ------
-    ValueError: when the events have none of these, or of kind "file" do not tell their file.
+    ValueError: if the events have none of these or, for kind "file", no uuid of their file.
     """
     metadata = events.metadata if hasattr(events, "metadata") else {}
     dataset = str(metadata.get("dataset", ""))
     if kind == "file":
         if not file_uuid(events):
-            msg = "identity: expected events that say which file they are of, for identity 'file', got none"
+            msg = "identity 'file': expected events with the uuid of their file, got events without"
             raise ValueError(msg)
         dataset = f"{dataset}\n{file_uuid(events)}"
     named = _named(events)
@@ -142,9 +142,9 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
 
 
 def least_keys(keys: Words) -> list[int]:
-    """The least of these keys (events, 4), by their first 64 bits.
+    """Return the smallest of these keys (events, 4), by their first 64 bits.
 
-    Keys are as good as random, so that equal events of two files are among the least of both.
+    Keys are effectively random, so events that two files share are likely among the smallest keys of both.
     """
     words = np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
     few = np.partition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else words
@@ -152,7 +152,7 @@ def least_keys(keys: Words) -> list[int]:
 
 
 def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | None:
-    """Two files whose `least_keys` have some in common, and how many; the same file twice for keys that it repeats."""
+    """Return two files with common `least_keys`, and how many are common; a file with repeated keys is named twice."""
     seen: dict[int, str] = {}
     found: list[tuple[str, str]] = []
     for name in sorted(of_files):
@@ -163,7 +163,7 @@ def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | 
 
 
 def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:
-    """Run, luminosityBlock and event where the events have them under some name, each (events,)."""
+    """Return run, luminosityBlock and event, each (events,), or None if the events do not have them."""
     for record, names in IDENTITY.items():
         holder = _record(events, record)
         if holder is not None and set(names) <= set(holder.fields):
@@ -172,7 +172,7 @@ def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:
 
 
 def _record(events: ak.Array, name: str) -> ak.Array | None:
-    """A record of the events, "" for the event itself; None where there is none."""
+    """Return a record of the events, "" for the event itself; None if there is none."""
     return events if not name else events[name] if name in events.fields else None
 
 
@@ -186,7 +186,7 @@ def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
 
 
 def file_uuid(events: ak.Array) -> str:
-    """The uuid of the file the events were read from, as the Runner or NanoEventsFactory gives it, or ''."""
+    """Return the uuid of the events' file from coffea's Runner or NanoEventsFactory, '' if unknown."""
     metadata = events.metadata if hasattr(events, "metadata") else {}
     if "fileuuid" in metadata:
         return str(metadata["fileuuid"])
@@ -195,16 +195,16 @@ def file_uuid(events: ak.Array) -> str:
 
 
 def event_weights(events: ak.Array) -> Doubles:
-    """GenWeight (NanoAOD), Event.Weight (Delphes) or the first of EventInfo.mcEventWeights (PHYSLITE), (events,).
+    """Return the weight of each event, (events,); ones if the file has no weights.
 
-    Ones where the file has none of them.
+    This is genWeight (NanoAOD), Event.Weight (Delphes) or the first of EventInfo.mcEventWeights (PHYSLITE).
     """
     weight = _weights(events)
     return np.ones(len(events)) if weight is None else numbers(weight, "weights of events").astype(np.float64)
 
 
 def n_weighted(events: ak.Array) -> dict[str, int]:
-    """How many events have weights, and how many come from files without."""
+    """Count the events with weights and the events of files without."""
     return {"without" if _weights(events) is None else "with": len(events)}
 
 

@@ -1,21 +1,21 @@
-"""What files call what they know of gen jets and events."""
+"""Names of the fields and collections that hold conditioning variables in files."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-# of `Names`, what is no field of a jet
+# attributes of `Names` that are collections, not fields of a jet
 COLLECTIONS = ("missing", "leptons", "photons", "particles", "constituents", "candidates")
 
 
 @dataclass(frozen=True)
 class Names:
-    """What files call what they know of gen jets and events: of each, the first of these names that is there.
+    """Names of fields and collections in files; the first one of each tuple that a file has is used.
 
-    missing is a collection, with pt (or MET) and phi; leptons and photons are those of prompt ones, of which particles
-    are the source in a file that has not both; constituents are particles in jets, or their places among candidates, or
-    of Delphes the field of jets that refers to these; the others are fields of the gen jets, NanoAOD's name first.
+    missing is a collection with pt (or MET) and phi. leptons and photons are collections of prompt ones; if one of the
+    two is missing, prompt ones are selected from particles. constituents are the particles in jets, their indices into
+    candidates, or Delphes' field of references to candidates. All others are fields of gen jets, NanoAOD's name first.
     """
 
     flavour: tuple[str, ...] = ("partonFlavour", "Flavor", "PartonTruthLabelID")
@@ -34,21 +34,21 @@ class Names:
 
     @classmethod
     def of(cls, given: Mapping[str, str] | None) -> Names:
-        """The usual names, but for some: `{"flavour": "hadronFlavour"}`.
+        """Return the default names with some replaced, e.g. `{"flavour": "hadronFlavour"}`.
 
         Raises
         ------
-        ValueError: for a key that is none of ours.
+        ValueError: for an unknown key.
         """
         known = [field.name for field in fields(cls)]
         unknown = [key for key in given or {} if key not in known]
         if unknown:
-            msg = f"names: expected of {', '.join(known)}, got {unknown[0]!r}"
+            msg = f"names: expected one of {', '.join(known)}, got {unknown[0]!r}"
             raise ValueError(msg)
         return cls(**{key: (name,) for key, name in (given or {}).items()})
 
     @property
     def of_jets(self) -> tuple[str, ...]:
-        """All names of fields of gen jets."""
+        """All names that are fields of gen jets."""
         columns = [getattr(self, field.name) for field in fields(self) if field.name not in COLLECTIONS]
         return tuple(name for names in columns for name in names)

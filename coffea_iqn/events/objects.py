@@ -1,4 +1,4 @@
-"""Electrons, muons and photons as files have them, at reco level."""
+"""Read reco electrons, muons, photons and missing momentum from coffea's events."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from coffea_iqn.jets.table import Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.objects.kinds import COLUMNS, CONE, KINDS, Found
 
-# what isolation is called, by NanoAOD and Delphes: the transverse momentum around an object over its own
+# names of the isolation in NanoAOD and Delphes: the transverse momentum around an object over its own
 ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
 CHARGE = ("charge", "Charge")
-MISSING = ("MET", "PuppiMET", "MissingET")  # missing momentum of reco level
+MISSING = ("MET", "PuppiMET", "MissingET")  # missing momentum at reco level
 
 OBJECT_BRANCHES = (
     *(f"n{kind.name}" for kind in KINDS),
@@ -26,7 +26,7 @@ OBJECT_BRANCHES = (
         for kind in KINDS
         for known in FIELDS
         for name in FIELDS[known]
-        if kind.charged or known != "mass"  # coffea gives photons a mass and a charge of its own
+        if kind.charged or known != "mass"  # coffea itself adds a mass and a charge to photons
     ),
     *(f"{kind.name}?{name}" for kind in KINDS for name in (*ISOLATION, *(CHARGE if kind.charged else ()))),
     *(pattern for name in MISSING for pattern in (f"{name}_pt", f"{name}_phi", f"{name}.*")),
@@ -35,21 +35,21 @@ OBJECT_BRANCHES = (
 
 
 def _first(known: Collection[str], fields: Collection[str]) -> str:
-    """The first of these names that there is, or ""."""
+    """Return the first of these names that is among the fields, or ""."""
     return next((name for name in known if name in fields), "")
 
 
 def isolation_of(objects: ak.Array) -> str:
-    """What the isolation of these objects is called, or "" where they have none."""
+    """Return the name of the isolation of these objects, or "" if they have none."""
     return _first(ISOLATION, objects.fields)
 
 
 def reco_missing(events: ak.Array) -> Doubles:
-    """Pt [GeV] and phi [rad] of the missing momentum at reco level, (events, 2).
+    """Return pt [GeV] and phi [rad] of the missing momentum at reco level, (events, 2).
 
     Raises
     ------
-    ValueError: where the events have none.
+    ValueError: if the events have none.
     """
     name = _first(MISSING, events.fields)
     if not name:
@@ -59,7 +59,7 @@ def reco_missing(events: ak.Array) -> Doubles:
 
 
 def of_kinds(particles: PromptParticles) -> dict[str, JetTable]:
-    """The particles of each kind, by its name, with their pt, eta and phi."""
+    """Split particles by the name of their kind, each a table with pt, eta and phi."""
     event, place = np.repeat(np.arange(len(particles.counts)), particles.counts), places(particles.counts)
     made = {}
     for k, kind in enumerate(KINDS):
@@ -70,13 +70,13 @@ def of_kinds(particles: PromptParticles) -> dict[str, JetTable]:
 
 
 def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
-    """The electrons, muons and photons of events, each with the prompt particle of its kind that it belongs to.
+    """Return the reco electrons, muons and photons of events, each matched to a prompt particle of its kind.
 
-    Nearest pairs first, each particle used at most once, within `kinds.CONE`; source_pt is the pt of the particle.
+    Nearest pairs are matched first within `kinds.CONE`, each particle at most once; source_pt is the particle's pt.
 
     Raises
     ------
-    ValueError: where the events lack a collection, or one of its fields.
+    ValueError: if the events lack a collection or one of its fields.
     """
     of_event = particles.event
     parts = []
@@ -104,6 +104,6 @@ def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
 
 
 def _place(row: Ints, counts: Ints) -> Ints:
-    """Of rows of particles the place in its event of each; −1 of −1."""
+    """Convert rows of particles to their index in the event; −1 stays −1."""
     first = np.repeat(np.cumsum(counts) - counts, counts)
     return np.where(row >= 0, row - first.take(row, mode="clip"), -1) if len(first) else row

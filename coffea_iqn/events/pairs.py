@@ -1,4 +1,4 @@
-"""Jagged pairs of a gen jet and what is asked of it, flat and back, for densities, which know no lists and no None."""
+"""Flatten jagged pairs of a gen jet and a reco jet (or a number) for densities, and make the results jagged again."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 
 
 class JaggedPairs(NamedTuple):
-    """Pairs of a gen jet and another jet, or numbers, in a row, and the lists that they come from.
+    """Flat pairs of a gen jet and a reco jet, levels or a number, and the structure of the lists they come from.
 
     Attributes
     ----------
-    gen: the gen jets of the pairs of which nothing is missing.
-    other: what each comes with, (N, 4), or (N,).
-    there: which pairs these are, of all in a row.
-    counts: pairs of each event, whatever is missing, (events,).
+    gen: the gen jets of complete pairs, that is without None.
+    other: the other element of each complete pair, (N, 4), or (N,).
+    there: which of all pairs are complete.
+    counts: number of all pairs in each event, (events,).
     """
 
     gen: JetTable
@@ -32,19 +32,19 @@ class JaggedPairs(NamedTuple):
 
     @classmethod
     def of(cls, gen: ak.Array, other: ak.Array, *, other_is: str) -> JaggedPairs:
-        """Gen jets, events × var, and reco jets, levels of each variable, or numbers, in lists of the same lengths.
+        """Pair gen jets, events × var, with reco jets, levels of each variable, or numbers, in lists of equal lengths.
 
         Raises
         ------
-        TypeError: for anything else than such lists; a jet may be None, a list may not.
-        ValueError: when the lengths differ.
+        TypeError: for anything but such lists; a jet may be None, a list may not.
+        ValueError: if the lengths differ.
         """
         for name, array in (("gen jets", gen), (other_is, other)):
             if not isinstance(array, ak.Array) or array.ndim != 2 or ak.any(ak.is_none(array, axis=0)):
                 msg = f"{name}: expected an awkward array of events × var, got {getattr(array, 'type', type(array))}"
                 raise TypeError(msg)
         if len(gen) != len(other) or ak.any(ak.num(gen, axis=1) != ak.num(other, axis=1)):
-            msg = f"{other_is}: expected lists of the lengths of those of the gen jets, got others"
+            msg = f"{other_is}: expected lists as long as those of the gen jets, got other lengths"
             raise ValueError(msg)
         flat, flat_other = ak.flatten(gen, axis=1), ak.flatten(other, axis=1)
         there = ~(_is_none(flat) | _is_none(flat_other))
@@ -52,7 +52,7 @@ class JaggedPairs(NamedTuple):
         event = np.repeat(np.arange(len(counts)), counts)[there]
         of_there = np.bincount(event, minlength=len(counts))
         known, asked = (ak.unflatten(_some(array, there), of_there) for array in (flat, flat_other))
-        if set(VARIABLES) <= set(asked.fields):  # in the precision that they have
+        if set(VARIABLES) <= set(asked.fields):  # in their own precision
             columns = [np.asarray(ak.flatten(asked[name])) for name in VARIABLES]
             values = np.stack(columns, axis=1)
         else:
@@ -60,11 +60,11 @@ class JaggedPairs(NamedTuple):
         return cls(flatten_jets(known), values, there, counts)
 
     def rows(self, jets: JetTable) -> Ints:
-        """The rows that the gen jets have in a table of all gen jets of the events, (N,): found by their four numbers.
+        """Find the gen jets in a table of all gen jets of the events by their four-momenta; return their rows, (N,).
 
         Raises
         ------
-        ValueError: when one is none of them.
+        ValueError: if one is not in the table.
         """
         values, event = self.gen.values, self.gen.event
         first, counts = np.cumsum(jets.counts) - jets.counts, jets.counts
@@ -76,14 +76,12 @@ class JaggedPairs(NamedTuple):
             rows = np.where(same & (rows < 0), at, rows)
         n_strange = int((rows < 0).sum())
         if n_strange:
-            msg = (
-                f"gen jets: expected those of their collection as they are there, got {n_strange} others of {len(rows)}"
-            )
+            msg = f"gen jets: expected unchanged jets of their collection, got {n_strange} of {len(rows)} not in it"
             raise ValueError(msg)
         return rows
 
     def jagged(self, values: Doubles) -> ak.Array:
-        """Numbers of the pairs, (N,), or (N, 4), as records of each variable, in lists; None where one is missing."""
+        """Put numbers of complete pairs, (N,), or (N, 4) as records, into lists, with None for incomplete pairs."""
         content: Any = ak.contents.NumpyArray(values)
         if values.ndim == 2:
             columns = [ak.contents.NumpyArray(column) for column in np.ascontiguousarray(values.T)]
@@ -95,25 +93,25 @@ class JaggedPairs(NamedTuple):
 
 
 def _is_none(flat: ak.Array) -> Bools:
-    """Which are None, and not whether something in them is, which `ak.is_none` says of records."""
+    """Return which elements are None themselves; `ak.is_none` would also look into the fields of records."""
     return flat.layout.mask_as_bool(valid_when=False) if flat.layout.is_option else np.zeros(len(flat), dtype=bool)
 
 
 def _some(flat: ak.Array, there: Bools) -> ak.Array:
-    """Those that are there, of a type without None."""
+    """Return the selected elements with a type that has no option."""
     layout = flat.layout[there]
     return ak.Array(layout.project() if layout.is_option else layout, behavior=flat.behavior)
 
 
 def collection_of(gen: ak.Array, events: ak.Array) -> ak.Array:
-    """All gen jets of events, of which some are given: for neighbours, of which a part has too few.
+    """Return the full collection that gen jets are from, which has all their neighbours.
 
     Raises
     ------
-    ValueError: when the events have no such collection.
+    ValueError: if the events do not have the collection.
     """
     name = gen.layout.purelist_parameter("collection_name") or GEN_JET
     if name not in events.fields:
-        msg = f"events: expected the collection {name} that the gen jets are of, found {', '.join(events.fields)}"
+        msg = f"events: expected the gen jets' collection {name}, found {', '.join(events.fields)}"
         raise ValueError(msg)
     return events[name]

@@ -1,4 +1,4 @@
-"""IQNCorrector: jagged reco jets in, the gen jets that they most likely came from out; p(gen | reco) of a bundle."""
+"""IQNCorrector: corrects jagged reco jets with a bundle's p(gen | reco), to the median gen jet, a mean, or a draw."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ from coffea_iqn.ranges import FRACTION, SEED, Range, check_choice
 
 POINTS = Range(least=5, most=10_000, whole=True)
 CENTRAL = (0.1587, 0.8413)  # levels that enclose 68 %
-BLOCK = 2048  # jets at a time: of each there are many points
+BLOCK = 2048  # jets at a time, each with many lattice points
 
 
 class Corrected(NamedTuple):
-    """Corrected jets, flat.
+    """Corrected jets as flat arrays.
 
     Attributes
     ----------
     values: pt [GeV], eta, phi [rad], mass [GeV] after the correction, (N, 4) float32.
-    uncertainty: half the width of the central 68 % of each, (N, 4) float32.
+    uncertainty: half the width of the central 68 % interval of each variable, (N, 4) float32.
     purity: P(there is a gen jet | reco jet), (N,) float32.
     """
 
@@ -46,7 +46,7 @@ class Corrected(NamedTuple):
     purity: Singles
 
     def columns(self) -> dict[str, Singles]:
-        """All of it by name: pt, eta, phi, mass, pt_unc, eta_unc, phi_unc, mass_unc and purity, (N,) each."""
+        """Return all columns by name: pt, eta, phi, mass, pt_unc, eta_unc, phi_unc, mass_unc and purity, (N,) each."""
         found = dict(zip(VARIABLES, self.values.T, strict=True))
         found |= {f"{name}_unc": column for name, column in zip(VARIABLES, self.uncertainty.T, strict=True)}
         return found | {"purity": self.purity}
@@ -54,30 +54,28 @@ class Corrected(NamedTuple):
 
 @dataclass(frozen=True)
 class IQNCorrector:
-    """The gen jets behind jagged reco jets, from the conditional distribution p(gen | reco) that a bundle learnt.
+    """Correct jagged reco jets to gen jets with the conditional distribution p(gen | reco) of a bundle.
 
     Parameters
     ----------
-    model: name of a shipped bundle that corrects, or the path of one (`coffea-iqn train --direction correct`).
-    seed: of the levels of `draw`.
-    points: of the lattice over which medians, means and quantiles of each variable by itself are taken. With 101, a
-        median of eta, phi or mass is within 0.03 of its uncertainty of that of thousands, and that of pt exact.
-    identity: as of `IQNFolder`, for `draw`.
-    any_radius: whether jets of another radius than the bundle's are corrected as well.
+    model: name of a shipped correction bundle, or path of one (`coffea-iqn train --direction correct`).
+    seed: seed of the levels of `draw`.
+    points: number of lattice points for medians, means and quantiles of each variable. With 101, medians of eta, phi
+        and mass are within 0.03 of their uncertainty of those with thousands of points; that of pt is exact.
+    identity: see `IQNFolder`; used by `draw`.
+    any_radius: whether to correct jets of another radius than the bundle's, too.
 
-    What a reco jet says of its gen jet depends on how many gen jets of which pt there were: p(gen | reco) ∝
-    p(reco | gen) p(gen), with the spectrum of the training files. A sample of another spectrum is corrected wrongly by
-    as much as `docs/correction.md` measures; `Emulator.most_likely` asks p(reco | gen)
-    alone.
+    p(gen | reco) ∝ p(reco | gen) p(gen) depends on the gen spectrum, here that of the training files. The bias for a
+    sample with another spectrum is measured in `docs/correction.md`; `Emulator.most_likely` uses p(reco | gen) alone.
 
-    Jets come out in the order and number in which they went in. A jet without a gen jet (noise, pile-up) is corrected
-    as if it had one: `purity` says how likely that is.
+    Jets keep their order and number. A jet without a gen jet (noise, pile-up) is corrected as if it had one: `purity`
+    is the probability that it has one.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist, cannot be read, or folds.
-    ValueError: when an option has no such value; when jets are gen jets by their collection's
-        name, of another radius than the bundle's, or not finite.
+    bundle.BundleError: if the bundle does not exist, cannot be read, or folds.
+    ValueError: if an option has an invalid value; if jets are gen jets by the name of their collection, have another
+        radius than the bundle, or are not finite.
     """
 
     model: str | Path
@@ -90,13 +88,13 @@ class IQNCorrector:
         SEED.check(seed=self.seed)
         POINTS.check(points=self.points)
         check_choice(KINDS, identity=self.identity)
-        if str(self.model) not in CORRECTIONS:  # those go by their names, for a worker may have them elsewhere
+        if str(self.model) not in CORRECTIONS:  # shipped ones keep their names: a worker may have them elsewhere
             object.__setattr__(self, "model", str(bundle.find(self.model)))
         object.__setattr__(self, "hash", self.emulator.card["hash"])
 
     @property
     def emulator(self) -> Emulator:
-        """What draws gen jets of reco jets, read once a process."""
+        """The emulator of p(gen | reco), read once per process."""
         return bundle.load(self.model, expected_hash=getattr(self, "hash", None), direction="correct")
 
     @property
@@ -105,13 +103,13 @@ class IQNCorrector:
         return self.emulator.card
 
     def __call__(self, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
-        """The median gen jet of each reco jet, each variable by itself.
+        """Correct jets to the median of p(gen | reco), for each variable separately.
 
         Parameters
         ----------
-        jets: jagged reco jets, events × var, all of their events, for their neighbours are among them; of a part a
-            field jetIdx gives the places that they had in their events.
-        events: what they belong to; of use to `draw` alone.
+        jets: jagged reco jets, events × var, all jets of each event, since their neighbours are among them; a subset
+            needs a field jetIdx with the index of each jet in its event.
+        events: events of the jets, to check them against; only `draw` requires them.
 
         Returns
         -------
@@ -121,26 +119,26 @@ class IQNCorrector:
         return self.quantile(0.5, jets, events)
 
     def quantile(self, tau: float, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
-        """The quantile at one level of each variable by itself; arguments and result as of calling the corrector."""
+        """Correct jets to the quantile at level tau of each variable separately; otherwise same as `__call__`."""
         FRACTION.check(tau=tau)
         table = self._table(jets, events)
         return _jagged(table, self.correct_table(table, tau=tau).columns())
 
     def mean(self, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
-        """The mean of each variable; arguments and result as of calling the corrector."""
+        """Correct jets to the mean of each variable; otherwise same as `__call__`."""
         table = self._table(jets, events)
         return _jagged(table, self.correct_table(table, tau=None).columns())
 
     def draw(self, jets: ak.Array, events: ak.Array) -> ak.Array:
-        """A gen jet drawn for each reco jet, at levels that depend on seed, event and place of the jet alone.
+        """Draw a gen jet for each reco jet, at levels that depend only on seed, event and index of the jet.
 
-        Arguments and result as of calling the corrector, without uncertainties.
+        Arguments and result are those of `__call__`, without uncertainties.
         """
         table = self._table(jets, events)
         return _jagged(table, self.draw_table(table, events))
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:
-        """As `draw`, but flat: pt, eta, phi, mass and purity by name, (N,) each."""
+        """Same as `draw` for flat jets: returns pt, eta, phi, mass and purity by name, (N,) each."""
         context = self._known(jets)
         keys = identity_keys(events, self.seed, self.identity)
         of_jets, n = keys.take(jets.event, axis=0), self.emulator.network.n_levels
@@ -149,33 +147,33 @@ class IQNCorrector:
         return dict(zip(VARIABLES, drawn.T, strict=True)) | {"purity": purity}
 
     def correct_table(self, jets: JetTable, *, tau: float | None = 0.5) -> Corrected:
-        """As calling the corrector, but flat.
+        """Same as `__call__` for flat jets.
 
         Parameters
         ----------
-        jets: reco jets, all of their events.
-        tau: the level of the quantiles; None for means.
+        jets: all reco jets of each event.
+        tau: level of the quantiles; None for means.
         """
         return self.correct_flat(jets.values, self._known(jets), tau=tau)
 
     def correct_flat(self, x: Floats, context: Floats | None = None, *, tau: float | None = 0.5) -> Corrected:
-        """Corrected jets of reco jets, whatever their events.
+        """Correct reco jets given as arrays, without their events.
 
         Parameters
         ----------
         x: reco jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
-        context: what is known of them, (N, 68), as `context.encode` gives it; None for nothing.
-        tau: the level of the quantiles; None for means.
+        context: their `context.conditioning_variables`, (N, 68); None if unknown.
+        tau: level of the quantiles; None for means.
 
         Raises
         ------
-        ValueError: as of `Emulator.sample`.
+        ValueError: see `Emulator.sample`.
         """
         x = np.asanyarray(x, dtype=np.float32)
-        purity = self.emulator.efficiency(x, context)  # which looks whether these are jets
+        purity = self.emulator.efficiency(x, context)  # which checks the jets, too
         values, uncertainty = np.empty_like(x), np.empty_like(x)
         for rows, shifts in self._shifts(x, context):
-            # each point stands for as much of the levels
+            # "hazen" since lattice points have equal weights
             low, high, middle = np.quantile(shifts, [*CENTRAL, 0.5 if tau is None else tau], axis=1, method="hazen")
             values[rows] = x[rows] + (shifts.mean(axis=1) if tau is None else middle)
             uncertainty[rows] = 0.5 * (high - low)
@@ -183,7 +181,7 @@ class IQNCorrector:
         return Corrected(values, uncertainty, purity)
 
     def _shifts(self, jets: Singles, context: Floats | None) -> Iterator[tuple[slice, Doubles]]:
-        """Of a block of jets at a time the rows, and gen minus reco at all points of the lattice, (n, points, 4)."""
+        """Yield the rows of each block of jets, and gen minus reco jets at all lattice points, (n, points, 4)."""
         emulator = self.emulator
         tau, sample = lattice(self.points, emulator.network.n_levels).astype(np.float32), emulator.prepared().sample
         for start in range(0, len(jets), BLOCK):
@@ -206,7 +204,7 @@ class IQNCorrector:
         return table
 
     def _known(self, jets: JetTable) -> Singles:
-        """What is known of reco jets, found fit to be corrected, (N, 68)."""
+        """Check reco jets and return their conditioning variables, (N, 68)."""
         check_valid(jets, "reco jets")
         outside_domain(jets.values, self.card, str(self.model), "reco")
         context = reco_events(jets).context()

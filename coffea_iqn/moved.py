@@ -1,4 +1,4 @@
-"""Modules by the names that they had before there were packages: what was public is importable from there as well."""
+"""Keep modules importable under their old names, from before the split into packages, with what was public in them."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ FORMS = {
     "jets_from_residuals": ("decode", "residual"),
     "symmetric_targets": ("encode", "symmetric"),
     "jets_from_symmetric": ("decode", "symmetric"),
-}  # of `features`: what `jets.targets` does with one form of the four-momentum
-LEVELS = ("flavour", "neighbours", "event")  # of `context`: the columns of one level
+}  # old functions of `features`: functions of `jets.targets` with one form of the four-momentum
+LEVELS = ("flavour", "neighbours", "event")  # old functions of `context`: columns of one context level
 
 
 def _there(path: str) -> Any:
@@ -66,7 +66,7 @@ def _there(path: str) -> Any:
 
 
 def _level(name: str, *jets: Any) -> Any:
-    """The columns of a level, but for the one that says whether it is known, of jets and counts, or of PDG codes."""
+    """Return the columns of a context level without its flag, from jets and counts, or from PDG codes for flavour."""
     xp, known = import_module("numpy"), {}
     if name == "flavour":
         known["parton"] = jets[0]
@@ -76,7 +76,7 @@ def _level(name: str, *jets: Any) -> Any:
 
 
 def _elsewhere(module: str, name: str) -> Any:
-    """What a module no longer has, from where it is now; looked up when asked for, as torch may come with it."""
+    """Look up a name that has left a module where it is now; only on access, because it may import torch."""
     if f"{module}.{name}" in ELSEWHERE:
         return _there(ELSEWHERE[f"{module}.{name}"])
     if module == "features" and name in FORMS:
@@ -89,7 +89,7 @@ def _elsewhere(module: str, name: str) -> Any:
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds a module under its old name: one that has all the names of where it is now."""
+    """Finds modules by their old names, and fills them with all names of the new module."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None

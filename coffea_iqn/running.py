@@ -1,4 +1,4 @@
-"""Run a coffea processor over files, on whichever executor; finished chunks and bad files survive what goes wrong."""
+"""Run a coffea processor over files on any executor, with checkpoints of finished chunks and skipping of bad files."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ log = logging.getLogger(__name__)
 
 
 class Skipped(NamedTuple):
-    """What a run went without.
+    """A chunk or file that a run skipped.
 
     Attributes
     ----------
-    path: of the file.
-    entries: first event and the one after the last; None where nobody knows, for the whole file cannot be read.
-    why: in one line.
+    path: path of the file.
+    entries: index of the first event, and of the one after the last; None if unknown, for a file that cannot be read.
+    why: reason, in one line.
     """
 
     path: str
@@ -48,20 +48,21 @@ class Skipped(NamedTuple):
 
     @property
     def n_events(self) -> int | None:
-        """How many events; None where nobody knows."""
+        """Number of events, None if unknown."""
         return None if self.entries is None else self.entries[1] - self.entries[0]
 
 
 class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
-    """A processor that may note the chunks another one fails on, and go on.
+    """A processor that wraps another one and can skip chunks on which it fails.
 
     Parameters
     ----------
-    instance: the other one, whose results are dictionaries.
-    skip: whether to go on; else the first such chunk ends the run. What is kept of a chunk is the same either way.
-    ignored: warnings that are not shown, whichever process a chunk is in: the caller says itself what they say.
+    instance: the wrapped processor, whose results are dictionaries.
+    skip: whether to skip failing chunks; otherwise the first one ends the run. Checkpoints are the same either way.
+    ignored: warnings to suppress in all processes, because the caller reports them itself.
 
-    A run gives `{"out": the result of the other one, "skipped": [Skipped, ...]}`; "out" is None when all was skipped.
+    A run returns `{"out": result of the wrapped processor, "skipped": [Skipped, ...]}`; "out" is None if all chunks
+    were skipped.
     """
 
     def __init__(self, instance: processor.ProcessorABC, *, skip: bool, ignored: Sequence[type[Warning]] = ()) -> None:
@@ -71,7 +72,7 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
 
     @property
     def identity(self) -> str:
-        """That of the other one: what its results depend on."""
+        """Identity of the wrapped processor: what its results depend on."""
         return str(self.instance.identity)
 
     def process(self, events: ak.Array) -> dict[str, Any]:
@@ -81,7 +82,7 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
                 for kind in self.ignored:
                     warnings.simplefilter("ignore", kind)
                 return {"out": self.instance.process(events), "skipped": []}
-        except Exception as error:  # damaged bytes make uproot raise whatever it trips over
+        except Exception as error:  # on damaged bytes uproot raises errors of many types
             if not self.skip:
                 raise
             entries = (int(metadata["entrystart"]), int(metadata["entrystop"]))
@@ -98,44 +99,45 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
 
 
 class Checkpoints(CheckpointerABC):  # type: ignore[misc]
-    """Results of finished chunks on a disk that all workers see; a later run takes them instead of working again.
+    """Stored results of finished chunks, on a disk that all workers share, which later runs use instead of recomputing.
 
     Parameters
     ----------
-    folder: where to keep them.
+    folder: folder of the results.
 
-    A result is known by the processor's `identity`, dataset, file, tree and range of events, so that none is taken for
-    that of another model, seed or setting. It appears when it is whole: a task that is killed, or done twice, leaves
-    nothing half written. Chunks that were skipped are not kept; one that wrote files counts while they are there.
+    The key of a result is the processor's `identity`, dataset, file, tree and range of events, so results of different
+    models, seeds or settings are never confused. Files are written atomically: a task that is killed, or runs twice,
+    leaves nothing half written. Skipped chunks are not stored; the result of a chunk that wrote files is only used
+    while these exist.
 
-    A file holds arrays and JSON, of which nothing is executed, says whose it is, and has a digest of all of it. One
-    that is damaged, of another chunk, or in another way not what was written is made again, and a line says so.
+    A file holds arrays and JSON, none of which is executed, the key, and a digest of its content. A file that is
+    damaged or belongs to another chunk is recomputed, and a warning is logged.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.resolve()
 
     def n_finished(self, processor_instance: Any) -> int:
-        """How many results of a processor, such as it is, there are."""
+        """Count the stored results of a processor with its present settings."""
         return len(list((self.folder / str(processor_instance.identity)).glob(f"*{SUFFIX}")))
 
     def load(self, metadata: Mapping[str, Any], processor_instance: Any) -> Any:
-        """The result of a chunk; None where there is none, or none that can be believed."""
+        """Return the stored result of a chunk; None if there is none or it is not valid."""
         whose = self._whose(metadata, processor_instance)
         path = self._path(whose)
         if not path.is_file():
             return None
         try:
             result = _read(path.read_bytes(), whose)
-        except Exception as error:  # noqa: BLE001 # damaged bytes raise whatever they are tripped over by
-            log.warning("%s: a finished chunk that is not as it was kept, and is made again: %s", path, error)
+        except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
+            log.warning("%s: stored result of a chunk is not valid and is computed again: %s", path, error)
             return None
         if not all(Path(file).is_file() for file in result.get("files", ())):
             return None
         return {"out": {"out": result, "skipped": []}, "processed": set()}
 
     def save(self, output: Any, metadata: Mapping[str, Any], processor_instance: Any) -> None:
-        """Keep the result of a chunk."""
+        """Store the result of a chunk."""
         if output["out"].get("skipped"):
             return
         whose = self._whose(metadata, processor_instance)
@@ -143,7 +145,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
             path.write_bytes(_written(output["out"]["out"], whose))
 
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
-        """The processor's identity, and the chunk."""
+        """Return the key of a result: the processor's identity, and the chunk."""
         keys = ("dataset", "filename", "fileuuid", "treename", "entrystart", "entrystop")
         return [str(processor_instance.identity), *(str(metadata[key]) for key in keys)]
 
@@ -153,7 +155,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
 
 def _written(result: Any, whose: Sequence[str]) -> bytes:
-    """A result as bytes: its arrays as safetensors, the rest as JSON, and a digest of both."""
+    """Serialise a result to bytes: arrays as safetensors, the rest as JSON, and a digest of both."""
     arrays: list[Array] = []
     content = json.dumps([whose, _plain(result, arrays)])
     kept = {"content": content, "digest": _digest(content, arrays)}
@@ -161,22 +163,22 @@ def _written(result: Any, whose: Sequence[str]) -> bytes:
 
 
 def _read(data: bytes, whose: Sequence[str]) -> Any:
-    """The result in bytes of `_written`.
+    """Return the result from bytes of `_written`.
 
     Raises
     ------
-    ValueError: when it is that of another chunk, or not as it was written; others, where the bytes are damaged.
+    ValueError: if it is of another chunk, or its digest is wrong; damaged bytes may raise other errors.
     """
     tensors = load(data)
     arrays = [tensors[str(k)] for k in range(len(tensors))]
     size = int.from_bytes(data[:8], "little")
     kept = json.loads(data[8 : 8 + size])["__metadata__"]
     if _digest(kept["content"], arrays) != kept["digest"]:
-        msg = "expected content of its digest, got another"
+        msg = "expected content that matches its digest, got other content"
         raise ValueError(msg)
     found, plain = json.loads(kept["content"])
     if found != list(whose):
-        msg = f"expected that of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}"
+        msg = f"expected the result of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}"
         raise ValueError(msg)
     return _unplain(plain, arrays)
 
@@ -189,7 +191,7 @@ def _digest(content: str, arrays: Sequence[Array]) -> str:
 
 
 def _plain(value: Any, arrays: list[Array]) -> Any:
-    """A result as JSON takes it, its arrays by their number."""
+    """Convert a result to JSON types; arrays are appended to the list and replaced by their index in it."""
     if isinstance(value, np.ndarray):
         arrays.append(np.ascontiguousarray(value))
         return {"array": len(arrays) - 1}
@@ -217,7 +219,7 @@ def _unplain(value: Any, arrays: Sequence[Array]) -> Any:
 
 
 EXECUTORS = ("iterative", "futures", "dask")
-# whose messages say all; those of others, which damaged bytes raise as well as mistakes in code, need their names
+# errors whose messages suffice; others, which damaged bytes or bugs raise, are shown with their type
 USER_ERRORS = ("ValueError", "TypeError", "OSError", "TimeoutError", "BundleError", "DeserializationError")
 LOST = ("FutureCancelledError", "CancelledError", "CommClosedError", "KilledWorker")
 QUOTES = "'\""
@@ -225,25 +227,25 @@ QUOTES = "'\""
 
 @contextlib.contextmanager
 def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, status: bool = True) -> Iterator[Any]:
-    """A coffea executor, and the pool or cluster behind it for as long as the context lasts.
+    """Open a coffea executor, with its pool or cluster, for the duration of the context.
 
     Parameters
     ----------
-    kind: "iterative", "futures" (processes of this machine) or "dask".
-    workers: processes, for futures and for a dask cluster of this machine.
-    scheduler: address of a running dask scheduler; without one, dask makes a cluster on this machine.
+    kind: "iterative", "futures" (processes on this machine) or "dask".
+    workers: number of processes, for futures and for a dask cluster on this machine.
+    scheduler: address of a running dask scheduler; without one, dask starts a cluster on this machine.
     status: whether to show progress.
 
     Raises
     ------
-    ValueError: when there is no such executor, or dask is not installed.
+    ValueError: if there is no such executor, or dask is not installed.
     """
     if kind == "iterative":
         yield processor.IterativeExecutor(status=status, retries=0)
     elif kind == "futures":
         import loky
 
-        # a pool of its own for each stage of a run would start its processes, with all imports, again
+        # a separate pool for each stage of a run would start processes, with all imports, again
         pool = loky.get_reusable_executor(max_workers=workers)
         try:
             yield processor.FuturesExecutor(pool=pool, workers=workers, status=status, retries=0)
@@ -256,7 +258,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
             msg = "executor dask: expected dask.distributed to be installed: pip install 'coffea-iqn[dask]'"
             raise ValueError(msg) from None
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_quiet("distributed"))  # a lost scheduler is an error of ours, in one line
+            stack.enter_context(_quiet("distributed"))  # `run` reports a lost scheduler in one line
             if scheduler is None:
                 cluster = LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
                 scheduler = stack.enter_context(cluster).scheduler_address
@@ -269,7 +271,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
 
 @contextlib.contextmanager
 def _quiet(package: str) -> Iterator[None]:
-    """Nothing from the loggers of a package, some of which have levels of their own."""
+    """Silence all loggers of a package, including those with their own log levels."""
     names = [name for name in logging.root.manager.loggerDict if name == package or name.startswith(f"{package}.")]
     before = {name: logging.getLogger(name).level for name in names}
     try:
@@ -302,19 +304,19 @@ def run(
     instance: the processor.
     datasets: files by name of dataset.
     executor: from `open_executor`.
-    collections: those the processor reads, so that other branches are not looked at.
-    branches: patterns of others that it reads.
-    chunksize: events a chunk.
-    maxchunks: of each dataset, where not all are wanted.
-    skipped: where to note chunks that fail; without it, the first one ends the run.
-    checkpoints: a folder for the results of finished chunks, which a later run takes; the processor needs an identity.
+    collections: collections that the processor reads; other branches are skipped.
+    branches: patterns of further branches that it reads.
+    chunksize: events per chunk.
+    maxchunks: maximum number of chunks of each dataset, None for all.
+    skipped: list to which failing chunks are added; without it, the first one ends the run.
+    checkpoints: folder for the results of finished chunks, which later runs use; the processor needs an identity.
     status: whether to show progress.
-    ignored: warnings of the processor that are not shown.
+    ignored: warnings of the processor to suppress.
 
     Raises
     ------
-    InputError: files of different layouts, or an error in a chunk, in one line that names the file.
-    ConnectionError: when the dask scheduler, or a worker again and again, is lost.
+    InputError: for files of different layouts, or an error in a chunk, in one line that names the file.
+    ConnectionError: if the dask scheduler is lost, or a worker repeatedly.
     """
     sources = [source for files in datasets.values() for source in files]
     layouts = sorted({source.layout for source in sources})
@@ -330,7 +332,7 @@ def run(
         checkpointer=None if checkpoints is None else Checkpoints(checkpoints),
     )
     fileset = {name: {"files": {s.path: s.tree for s in files}} for name, files in datasets.items()}
-    printed = io.StringIO()  # FuturesExecutor prints the traceback of what it also raises
+    printed = io.StringIO()  # FuturesExecutor both prints tracebacks and raises
     try:
         with contextlib.redirect_stderr(printed):
             found = runner(
@@ -359,14 +361,14 @@ def run(
 
 
 def nothing_left(skipped: Sequence[Skipped]) -> InputError:
-    """The error of a run that had to skip everything."""
+    """Return the error of a run that skipped everything."""
     first = skipped[0]
-    return InputError(f"files: expected one that can be read, got none; the first: {first.path}: {first.why}")
+    return InputError(f"files: expected a readable file, got none; first error: {first.path}: {first.why}")
 
 
 def _chunk_error(error: BaseException) -> str | None:
-    """File and cause of an error that coffea met in a chunk, in one line; None for any other error."""
-    # coffea wraps the cause in text, and text is all that comes back from another process
+    """Return file and cause of an error in a chunk, in one line; None for any other error."""
+    # coffea wraps the cause as text, and only text comes back from another process
     found = re.search(r"filename='([^']*)'.*The error was: (\w+)\((.*)\)\.$", str(error), re.DOTALL)
     if found is None:
         return None

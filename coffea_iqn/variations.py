@@ -1,7 +1,8 @@
-"""Systematic variations: the reco jets of another detector, or of an emulator made wrong, at the same quantile levels.
+"""Systematic variations: reco jets of another detector, or deliberately distorted ones, at the same quantile levels.
 
-A variation is a function of a draw, or of what draws. The levels stay, so varied and nominal jets differ by the
-variation and not by chance. `VARIATIONS` is the one table: of what a fold may vary, and what a validation must find.
+A variation changes drawn jets, efficiencies, or the emulator. The levels stay the same, so varied and nominal jets
+differ by the variation and not by chance. `VARIATIONS` lists all: those a fold may apply, and the distortions that a
+validation must detect.
 """
 
 from __future__ import annotations
@@ -28,21 +29,21 @@ from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import Range
 
 SIDES = {"up": 1.0, "down": -1.0}
-JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes
-MISSING, OBJECTS = "missing", tuple(kind.name for kind in KINDS)  # in whole events
+JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes, see `Variation`
+MISSING, OBJECTS = "missing", tuple(kind.name for kind in KINDS)  # the same, in whole events
 
 
 class Draw(NamedTuple):
-    """Jets as they were drawn, and what more is known of the draw.
+    """Drawn jets and the further inputs of variations.
 
     Attributes
     ----------
     jets: reco jets (N, 4) or more columns, or objects (N, 3) or more; read, never written.
-    median_pt: the median pt [GeV] of each one's gen jet at its eta, NaN where it has none, (N,).
-    at: the reco jets of the same gen jets at other levels, (N, 4).
+    median_pt: median reco pt [GeV] given the gen jet of each reco jet, NaN for jets without a gen jet, (N,).
+    at: function of levels (N, 4) that returns reco jets of the same gen jets, (N, 4).
     tau: the levels of the jets, (N, 4).
-    generator: of what is neither in the jets nor in the levels.
-    missing, event: missing momentum, pt [GeV] and phi [rad], (events, 2), and the event of each of the jets, (N,).
+    generator: for random numbers other than the levels.
+    missing, event: missing momentum, pt [GeV] and phi [rad], (events, 2), and the event of each jet, (N,).
     """
 
     jets: Floats
@@ -55,14 +56,14 @@ class Draw(NamedTuple):
 
 
 def _scaled(draw: Draw, by: Any) -> Floats:
-    """Pt and mass times 1 + by: the quantile function of pt, moved."""
+    """Multiply pt and mass by 1 + by."""
     return _times(draw.jets, 1.0 + by, (PT, MASS))
 
 
 def _stretched(draw: Draw, by: Any) -> Floats:
-    """Pt times (pt / median)^by, mass by the same: the quantile function of log pt, stretched about its median.
+    """Multiply pt and mass by (pt / median)^by, which stretches the quantile function of log pt about its median.
 
-    To first order y' = m + (1 + by) (y − m), but never below zero. A jet of no gen jet has no response, and stays.
+    To first order y' = m + (1 + by) (y − m), but never below zero. Jets without a gen jet are left unchanged.
     """
     assert draw.median_pt is not None
     by = np.array(np.broadcast_to(by, len(draw.jets)), dtype=np.float64)
@@ -73,7 +74,7 @@ def _stretched(draw: Draw, by: Any) -> Floats:
 def _power(pt: Doubles, median: Doubles, by: Doubles) -> Doubles:
     factor = np.ones(len(pt))
     for i in range(len(pt)):
-        if median[i] > 0.0:  # nor NaN
+        if median[i] > 0.0:  # false for NaN
             factor[i] = exp(by[i] * (log(pt[i]) - log(median[i])))
     return factor
 
@@ -90,7 +91,7 @@ def _times(jets: Floats, factor: Any, columns: Iterable[int]) -> Floats:
 
 
 def _more_found(efficiency: Floats, by: Any) -> Floats:
-    """P(reconstructed) + by, from 0 to 1; where the detector is not, nothing is found."""
+    """Add by to efficiencies, clipped to 0 to 1; zero outside the detector stays zero."""
     return np.where(efficiency > 0.0, np.clip(efficiency + by, 0.0, 1.0), 0.0).astype(np.float32)
 
 
@@ -112,19 +113,19 @@ def _pt_smeared(draw: Draw, by: Any) -> Floats:
 
 
 def _tails_cut(draw: Draw, by: Any) -> Floats:
-    """Within so many half widths of the median: phi, which would have to be unwound, is left as it is."""
+    """Clip pt, eta and mass to within `by` half widths of the median; phi, which is periodic, is left unchanged."""
     assert draw.at is not None
     reco = draw.jets.copy()
     levels = [NormalDist().cdf(z) for z in (-1.0, 0.0, 1.0)]
     low, median, high = (draw.at(np.full_like(draw.tau, level)) for level in levels)
     for k in (PT, ETA, MASS):
-        reach = by * np.abs(high[:, k] - low[:, k]) / 2.0  # eta of jets behind falls where their level rises
+        reach = by * np.abs(high[:, k] - low[:, k]) / 2.0  # at negative eta, quantiles of eta fall with the level
         reco[:, k] = np.clip(reco[:, k], median[:, k] - reach, median[:, k] + reach)
     return reco
 
 
 def _independent(draw: Draw, _: Any) -> Floats:
-    """Each variable from a draw of its own."""
+    """Draw each variable at independent levels, which removes their correlations."""
     assert draw.at is not None
     assert draw.tau is not None
     assert draw.generator is not None
@@ -140,12 +141,13 @@ class Variation(NamedTuple):
 
     Attributes
     ----------
-    of: `JETS`, pt and mass of the same jets; one of `OBJECTS`, pt of the same electrons, muons or photons; `MISSING`,
-        missing momentum; `FOUND`, which gen jets are found; `EMULATOR`, what draws them; `WRONG`, jets of a report.
-    says: what it does, in a line.
-    change: of a `Draw`, or of efficiencies (N,), and a relative size with its sign. None for another emulator.
-    size: by default.
-    sizes: it may have.
+    of: what it changes: `JETS` pt and mass of the same jets; one of `OBJECTS` pt of the same electrons, muons or
+        photons; `MISSING` missing momentum; `FOUND` the efficiency; `EMULATOR` the emulator; `WRONG` is a distortion
+        that only validation reports use.
+    says: description in one line.
+    change: function of a `Draw`, or of efficiencies (N,), and of a signed size. None for another emulator.
+    size: default size.
+    sizes: allowed sizes.
     """
 
     of: str
@@ -163,15 +165,15 @@ VARIATIONS = {
     "MES": Variation("Muon", "muon energy scale (0.01)", _pt_scaled, 0.01),
     "PES": Variation("Photon", "photon energy scale (0.01)", _pt_scaled, 0.01),
     "UES": Variation(MISSING, "unclustered energy scale, in missing momentum (0.1)", _unclustered_scaled, 0.1),
-    "EFF": Variation(FOUND, "probability of a gen jet to be found, absolute (0.01)", _more_found, 0.01),
+    "EFF": Variation(FOUND, "efficiency, P(reco jet | gen jet), shifted (0.01)", _more_found, 0.01),
     "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
     "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
     "pt-smeared": Variation(WRONG, "pt smeared at random", _pt_smeared, 0.02),
     "mass-shifted": Variation(WRONG, "mass scaled", _mass_scaled, 0.01),
-    "tails-cut": Variation(WRONG, "nothing beyond so many half widths", _tails_cut, 3.0),
-    "independent": Variation(WRONG, "each variable drawn on its own", _independent),
+    "tails-cut": Variation(WRONG, "tails cut off", _tails_cut, 3.0),
+    "independent": Variation(WRONG, "each variable drawn independently", _independent),
 }
-"""What may be varied, or made wrong, by name."""
+"""All variations and distortions by name."""
 
 OF_THE_SAME = (JETS, *OBJECTS, MISSING)  # variations of the same jets and objects, neither more nor fewer of them
 FOLDED = [name for name, variation in VARIATIONS.items() if variation.of != WRONG]
@@ -181,17 +183,18 @@ Size = float | str | Callable[[Floats, Floats], Any] | None
 
 @dataclass(frozen=True, repr=False)
 class RequestedVariation:
-    """A variation that is asked for, of a size.
+    """A requested variation and its size.
 
     Parameters
     ----------
-    name: key of `VARIATIONS`, in capitals or not.
-    size: a number; a function of pt [GeV] and eta, (N,) each, to sizes, (N,), that pickles; of another emulator where
-        it is. None for the default. Sizes are those of nominal reco jets, of an efficiency those of gen jets.
+    name: key of `VARIATIONS`, in upper or lower case.
+    size: a number; or a function that can be pickled, from pt [GeV] and eta, (N,) each, to sizes, (N,); for another
+        emulator its name or path; None for the default. A function gets pt and eta of nominal reco jets, or of gen jets
+        for an efficiency.
 
     Raises
     ------
-    ValueError: when there is no such variation, or it has no such size.
+    ValueError: if there is no such variation, or the size is not allowed.
     """
 
     name: str
@@ -208,7 +211,7 @@ class RequestedVariation:
             size = entry.size
         if entry.change is None:
             if not (isinstance(size, str | Path) and str(size)) and (size is not None or name == "MODEL"):
-                msg = f"variations: expected {name.lower()} of a bundle's name or path, got {size!r}"
+                msg = f"variations: expected {name.lower()} to be a bundle's name or path, got {size!r}"
                 raise ValueError(msg)
             size = None if size is None else str(size)
         elif callable(size):
@@ -218,21 +221,22 @@ class RequestedVariation:
             try:
                 pickle.dumps(size)
             except (pickle.PicklingError, AttributeError, TypeError) as error:
-                msg = f"variations: expected {name.lower()} of a function that pickles, as those of modules do: {error}"
+                what = f"{name.lower()} to be a function that can be pickled, such as one defined in a module"
+                msg = f"variations: expected {what}: {error}"
                 raise ValueError(msg) from None
         else:
             if isinstance(size, str):
                 with contextlib.suppress(ValueError):
                     size = float(size)
             if size not in entry.sizes:
-                msg = f"variations: expected {name.lower()} of {entry.sizes}, got {size!r}"
+                msg = f"variations: expected {name.lower()} to be {entry.sizes}, got {size!r}"
                 raise ValueError(msg)
         for key, value in (("name", name), ("size", size), ("of", entry.of)):
             object.__setattr__(self, key, value)
 
     @classmethod
     def parse(cls, given: str) -> RequestedVariation:
-        """From "jes" or "jes=0.02"."""
+        """Parse text such as "jes" or "jes=0.02"."""
         name, equals, size = given.partition("=")
         if equals and not size:
             msg = f"variations: expected NAME or NAME=SIZE, got {given!r}"
@@ -240,7 +244,7 @@ class RequestedVariation:
         return cls(name, size or None)
 
     def __repr__(self) -> str:
-        """Its name and size; a function by what it pickles to, so that equal texts are of equal variations."""
+        """Return name and size; a function by the hash of its pickle, so that equal texts mean equal variations."""
         size = self.size
         if callable(size):
             name = getattr(size, "__qualname__", type(size).__qualname__)
@@ -249,36 +253,36 @@ class RequestedVariation:
 
     @property
     def systematics(self) -> dict[str, float]:
-        """What histograms call its two sides, and their signs; nothing for another emulator."""
+        """Names of the up and down variations in histograms, and their signs; empty for another emulator."""
         return {} if self.of == EMULATOR else {f"{self.name}_{side}": sign for side, sign in SIDES.items()}
 
     def size_of(self, jets: Floats) -> Any:
-        """Of jets (N, 4), a number or (N,).
+        """Return the size for jets (N, 4): a number or (N,).
 
         Raises
         ------
-        ValueError: when a function gives sizes that it may not have.
+        ValueError: if a function returns sizes that are not allowed.
         """
         if not callable(self.size):
             return self.size
         sizes = np.broadcast_to(np.asarray(self.size(jets[:, PT], jets[:, ETA]), dtype=np.float64), len(jets))
-        for end in (sizes.min(), sizes.max()) if len(sizes) else ():  # NaN where one is
+        for end in (sizes.min(), sizes.max()) if len(sizes) else ():  # both are NaN if any size is
             VARIATIONS[self.name].sizes.check(**{f"variations: {self.name.lower()}": float(end)})
         return sizes
 
     def change(self, nominal: Draw | Floats, jets: Floats, sign: float) -> Floats:
-        """Jets, or efficiencies, of one side; jets (N, 4) are those whose pt and eta its size depends on."""
+        """Return varied jets or efficiencies for one sign; the size depends on pt and eta of the given jets (N, 4)."""
         change = VARIATIONS[self.name].change
         assert change is not None
         return change(nominal, sign * self.size_of(jets))
 
 
 def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Size]) -> tuple[RequestedVariation, ...]:
-    """The variations that are asked for: "jes", "jes=0.02", or by name with their sizes.
+    """Parse requested variations, given as text such as "jes=0.02" or as a mapping of names to sizes.
 
     Raises
     ------
-    ValueError: as of `RequestedVariation`, or where one is asked for twice.
+    ValueError: see `RequestedVariation`; also if a variation is requested twice.
 
     >>> parse_variations(["jes", "eff=0.02"]), parse_variations({"JER": 0.05})
     ((jes=0.01, eff=0.02), (jer=0.05,))
@@ -291,7 +295,7 @@ def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Si
     names = [one.name if one.name != "MODEL" else repr(one) for one in made]
     for name in names:
         if names.count(name) > 1:
-            msg = f"variations: expected each once, got {name.lower()} {names.count(name)} times"
+            msg = f"variations: expected each only once, got {name.lower()} {names.count(name)} times"
             raise ValueError(msg)
     return made
 
@@ -305,18 +309,18 @@ def morphed(
     *,
     within_atom: Floats | None = None,
 ) -> Floats:
-    """Reco jets of one detector as another has them: its quantiles at the levels of the jets in the first.
+    """Morph reco jets of one detector to another: find their levels in the first, return quantiles of the second.
 
     Parameters
     ----------
-    gen, context: gen jets (N, 4), and what is known of them, (N, 68) or None.
-    reco: the reco jet of each in the detector of source, (N, 4).
-    source, target: emulators of the two; the first one's quantiles must not cross.
-    within_atom: of jets without a mass, as of `Emulator.cdf`.
+    gen, context: gen jets (N, 4) and their conditioning variables, (N, 68) or None.
+    reco: reco jet of each gen jet in the detector of source, (N, 4).
+    source, target: emulators of the two detectors; quantiles of source must not cross.
+    within_atom: for jets without a mass, see `Emulator.cdf`.
 
     Returns
     -------
-    reco jets (N, 4); those that source emulated come out as target emulates them at the same levels.
+    reco jets (N, 4). Jets that source emulated become those that target emulates at the same levels.
     """
     tau = source.cdf(gen, reco, context, within_atom=within_atom).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
     return target.sample(gen, tau, context)

@@ -156,7 +156,7 @@ def test_what_is_not_as_it_was_kept_is_made_again(files, whole, tmp_path, counte
         caplog.clear()
         run(*arguments)
         assert len(counted) == 2, name  # this one, and the bad one
-        assert f"{kept[0]}: a finished chunk that is not as it was kept, and is made again: " in caplog.text, name
+        assert f"{kept[0]}: stored result of a chunk is not valid and is computed again: " in caplog.text, name
         counted.clear()
         run(*arguments)
         assert len(counted) == 1, name  # made again, it is believed

@@ -269,11 +269,11 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
             ["pt-smeared"],
             "--variations: expected one of jes, jer, jms, ees, mes, pes, ues, eff, model, ens, got 'pt-smeared'",
         ),
-        (["jes=1"], "--variations: expected jes of a finite number of at least 0 and below 1, got 1.0"),
-        (["jer=-0.1"], "--variations: expected jer of a finite number of at least 0 and below 1, got -0.1"),
-        (["eff=much"], "--variations: expected eff of a finite number of at least 0 and below 1, got 'much'"),
-        (["model"], "--variations: expected model of a bundle's name or path, got None"),
-        (["jes", "jes=0.02"], "variations: expected each once, got jes 2 times"),
+        (["jes=1"], "--variations: expected jes to be a finite number of at least 0 and below 1, got 1.0"),
+        (["jer=-0.1"], "--variations: expected jer to be a finite number of at least 0 and below 1, got -0.1"),
+        (["eff=much"], "--variations: expected eff to be a finite number of at least 0 and below 1, got 'much'"),
+        (["model"], "--variations: expected model to be a bundle's name or path, got None"),
+        (["jes", "jes=0.02"], "variations: expected each only once, got jes 2 times"),
         (["model=cms-delphes-ak5"], "expected a bundle of radius 0.4 as cms-delphes-ak4, got cms-delphes-ak5 of 0.5"),
         (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle of train --ensemble, or a folder of two bundles"),
         (["eff", "--no-acceptance"], "variations: expected acceptance True with eff, got False"),
@@ -303,7 +303,7 @@ def test_functions_give_sizes_in_their_range(size, events):
 
 
 def test_functions_that_do_not_pickle_are_refused_before_they_are_sent_anywhere():
-    with pytest.raises(ValueError, match=r"^variations: expected eff of a function that pickles, .*lambda"):
+    with pytest.raises(ValueError, match=r"^variations: expected eff to be a function that can be pickled, .*lambda"):
         IQNFolder(AK4, variations={"eff": lambda pt, eta: 0.01})
 
 

@@ -30,9 +30,7 @@ __all__ = [
     "response",
 ]
 
-if (
-    Path(__file__).parents[1] / "pyproject.toml"
-).is_file():  # a tree that is worked on, where modules change one by one
+if (Path(__file__).parents[1] / "pyproject.toml").is_file():  # a source tree, where modules change one by one
     forget_stale(Path(__file__).parent)
 
 _HOMES = {
@@ -47,7 +45,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # imported when first used: torch and coffea take seconds, which `coffea-iqn --help` need not
+    # imported on first use: importing torch and coffea takes seconds, and `coffea-iqn --help` needs neither
     if name in _HOMES:
         try:
             return getattr(import_module(_HOMES[name]), name)

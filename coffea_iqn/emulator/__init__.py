@@ -1,4 +1,4 @@
-"""p(reco jet | gen jet): networks and variables composed, compiled and with torch, and reco jets of no gen jet."""
+"""The emulator of p(reco jet | gen jet): networks, preprocessing, compiled and torch backends, unmatched reco jets."""
 
 from __future__ import annotations
 

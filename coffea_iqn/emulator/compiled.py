@@ -1,7 +1,7 @@
-"""The way of a tile of jets through an emulator, compiled: inputs, networks, reco jets, efficiencies.
+"""Compiled form of an emulator, which processes jets in tiles: inputs, networks, reco jets, efficiencies.
 
-`device.Resident`, with torch, is the reference, which this equals to rounding (a test holds it). Every jet goes
-through the same operations in the same order, whichever jets lie beside it.
+`device.Resident`, with torch, is the reference, with which this agrees up to rounding (tested). Every jet goes through
+the same operations in the same order, whichever other jets are in its tile.
 """
 
 from __future__ import annotations
@@ -37,27 +37,28 @@ from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
 LEAST_LOG = np.float32(LOG_LIKELY_MIN)
 LEAST = np.float32(-3e38)
-SYMMETRIC = ("symmetric", "massless")  # forms of targets towards the beam
+SYMMETRIC = ("symmetric", "massless")  # targets with the sign of Δη relative to the beam
 UNBOUNDED = np.float32(-NO_BOUND)
-ACCEPTANCE, ORIGIN, RATIO = 0, 1, 2  # among the networks, after those of the targets
+ACCEPTANCE, ORIGIN, RATIO = 0, 1, 2  # indices of networks, counted after those of the targets
 
 
 class Model(NamedTuple):
-    """An emulator's numbers, as compiled code takes them.
+    """An emulator's parameters for compiled code.
 
     Attributes
     ----------
-    engine: of the targets, then, without layers where the emulator lacks one, of acceptance, origin and ratio.
-    columns: of the context that the networks take and that is known, those of the event last.
-    n_own: columns of the inputs that all networks take, and not only the origin's.
-    n_samples: of the origin network.
-    moot: the input that is 1 where that network has nothing to tell, or −1.
-    coefficients: of the compression, (10, 4).
-    compressed, symmetric: whether targets are compressed, and towards the beam.
-    pt_target: its bounds, (2,), as of `Support`.
-    limits: the other bounds, and the detector's scale, whatever it is.
-    beside: `jets.compiled.numbers_of` what is drawn beside the four-momentum.
-    log_bound: of the ratio.
+    engine: networks of the targets, then of acceptance, origin and ratio, without layers if the emulator has none.
+    columns: context columns that are known and that the networks use, those of the event last.
+    n_own: number of input columns used by all networks, not only by the origin network.
+    n_samples: number of samples of the origin network.
+    moot: index of the input that is 1 where the origin network's output is set to zero, or −1.
+    coefficients: coefficients of the compression, (10, 4).
+    compressed: whether targets are compressed.
+    symmetric: whether the sign of Δη is relative to the beam.
+    pt_target: bounds of the target of pt, (2,), from `Support`.
+    limits: the other bounds, and the detector's scale.
+    beside: `jets.compiled.numbers_of` the variables drawn in addition to the four-momentum.
+    log_bound: logarithm of the bound of the ratio.
     """
 
     engine: Engine
@@ -81,9 +82,9 @@ def serves(emulator: Any) -> bool:
 
 
 def compile_model(emulator: Any, known: Collection[str]) -> Model:
-    """The numbers of an emulator, which `serves` is true of, for jets of which some levels of context are known.
+    """Return the parameters of an emulator for which `serves` is true, for jets with the known context levels.
 
-    The columns of the others are zeros, which add nothing: without them the bits are the same.
+    Columns of the other levels are left out: they are zero and add nothing, so results have the same bits.
     """
     network, v, origin, gate = emulator.network, emulator.variables, emulator.origin, emulator.acceptance
     of_event = [level for level in v.context if origin is not None and level in OF_EVENT]
@@ -92,7 +93,7 @@ def compile_model(emulator: Any, known: Collection[str]) -> Model:
     starts = {level: jets.N_CALORIMETER + end - WIDTHS[level] for level, end in zip(v.context, ends, strict=True)}
 
     def places(levels: Sequence[str]) -> list[Ints]:
-        """Where the columns of known levels are among all inputs."""
+        """Return the columns of known context levels among all inputs."""
         return [starts[level] + np.arange(WIDTHS[level]) for level in levels if level in known]
 
     always = np.arange(jets.N_CALORIMETER)
@@ -135,16 +136,16 @@ def draw(
     efficiency: Singles,
     share: Singles,
 ) -> None:
-    """Jets y of jets x, their efficiencies, and the ratios of their densities.
+    """Draw jets y of jets x; compute their efficiencies and density ratios.
 
     Parameters
     ----------
-    model: of `compile_model`.
-    x, tau: jets x, (N, 4), and levels, (N, n): of fewer than four the targets that are left are 0.
-    context: (N, 68); (0, 68) where the model takes none of its columns.
+    model: from `compile_model`.
+    x, tau: jets x, (N, 4), and levels, (N, n); with n below 4 the remaining targets are 0.
+    context: (N, 68), or (0, 68) if the model takes none of its columns.
     raw_pt_min: threshold [GeV], or 0.
     y: (N, max(n, 4)), overwritten.
-    efficiency, share: (N,), overwritten, the latter with `Functions.share_of`; (0,) where they are not wanted.
+    efficiency, share: (N,), overwritten, the latter with `Functions.share_of`; (0,) to skip them.
     """
     rows = model.engine.rows
     one, two, inputs, known = blank(rows), blank(rows), blank(rows), blank(rows)
@@ -166,7 +167,7 @@ def draw(
         take(tau, start, n, tau_tile)
         if model.compressed:
             jets.sizes(base, n, model.coefficients, size)
-        targets = tau_tile  # of which nothing is needed once a target is drawn
+        targets = tau_tile  # each level is overwritten by its target
         for k in range(tau.shape[1], N_TARGETS):
             for t in range(n):
                 targets[k, t] = ZERO
@@ -188,7 +189,7 @@ def draw(
                 for t in range(n):
                     targets[k, t] = min(targets[k, t], other[t])
         if len(share):
-            if not model.engine.atoms[MASS]:  # a mass below zero has come to be zero
+            if not model.engine.atoms[MASS]:  # masses below zero become zero
                 mass = known[n_known + MASS]
                 for t in range(n):
                     mass[t] = max(mass[t], massless[t])
@@ -203,14 +204,14 @@ def draw(
 
 @part
 def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singles, known: Singles) -> None:
-    """What the quantile networks see: `OriginNetwork.with_origin` of the inputs."""
+    """Write the inputs of the quantile networks, `OriginNetwork.with_origin` of all inputs, to known."""
     for k in range(model.n_own):
         row, to = inputs[k], known[k]
         for t in range(n):
             to[t] = row[t]
     if not model.n_samples:
         return
-    told = n  # of how many jets
+    told = n  # number of jets that use the origin network
     if model.moot >= 0:
         told = 0
         for t in range(n):
@@ -221,7 +222,7 @@ def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singl
                 known[model.n_own + k, t] = ZERO
         return
     logit = feed_forward(inputs, n, model.engine.networks, len(model.engine.atoms) + ORIGIN, one, two)
-    greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # not in use yet
+    greatest, total = known[model.n_own + model.n_samples], known[model.n_own + model.n_samples + 1]  # unused so far
     for t in range(n):
         greatest[t], total[t] = LEAST, ZERO
     for k in range(model.n_samples):
@@ -256,9 +257,9 @@ def _bound(
     high: Singles,
     massless: Singles,
 ) -> None:
-    """The bounds of a standardised target, (tile,) each, overwritten, from the targets before it, as decoded.
+    """Write the bounds of a standardised target to low and high, (tile,), from the decoded targets before it.
 
-    massless: overwritten with the target of a mass of zero, when it is the mass's turn.
+    massless: overwritten with the target of a mass of zero if k is the mass.
     """
     symmetric, limits, mean, scale = (
         model.symmetric,
@@ -294,12 +295,12 @@ def _bound(
 
 
 class Sources(NamedTuple):
-    """Gen jets that unmatched jets may be near.
+    """Gen jets near which unmatched jets may be drawn.
 
     Attributes
     ----------
-    gen, reco, found, context: as of `unmatched.near_columns`.
-    levels: columns of the context that the law knows.
+    gen, reco, found, context: see `unmatched.near_columns`.
+    levels: context columns that the law takes.
     small: the typical Δη and Δφ of a reco jet.
     """
 
@@ -313,7 +314,7 @@ class Sources(NamedTuple):
 
 @kernel
 def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> None:
-    """As `count`, of gen jets, whose columns are those of `near_columns`."""
+    """Same as `iqn.compiled.count` for gen jets with the columns of `near_columns`."""
     rows = law.engine.rows
     tile, one, two = blank(rows), blank(rows), blank(rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
@@ -326,7 +327,7 @@ def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> No
 
 @kernel
 def near_columns(sources: Sources) -> Singles:
-    """`unmatched.near_columns` of gen jets, (N, n)."""
+    """Return the `unmatched.near_columns` of gen jets, (N, n)."""
     n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + len(sources.levels)
     columns = np.empty((len(sources.gen), n_columns), np.float32)
     tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)
@@ -341,7 +342,7 @@ def near_columns(sources: Sources) -> Singles:
 
 @kernel
 def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) -> Singles:
-    """`objects.jet_columns` of gen jets, (N, n), with inputs "calorimeter"; levels are columns of the context."""
+    """Return `objects.jet_columns` of gen jets, (N, n), with inputs "calorimeter"; levels are context columns."""
     n_found = found.shape[1]
     columns = np.empty((len(gen), jets.N_CALORIMETER + n_found + len(levels)), np.float32)
     tile, gen_tile = blank(jets.N_CALORIMETER), blank(N_TARGETS)
@@ -362,7 +363,7 @@ def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) ->
 
 @part
 def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Singles, rows: Singles) -> None:
-    """The columns of the gen jets start to start + n as rows of a tile; the two others are overwritten."""
+    """Write the columns of gen jets start to start + n to rows of a tile; the other two tiles are overwritten."""
     first = jets.N_CALORIMETER
     take(sources.gen, start, n, gen_tile)
     take(sources.reco, start, n, reco_tile)

@@ -1,4 +1,4 @@
-"""An emulator where the jets are: networks, variables and levels as tensors on one device, a GPU among them."""
+"""An emulator on a device such as a GPU: networks, variables and levels as torch tensors."""
 
 from __future__ import annotations
 
@@ -33,22 +33,21 @@ from coffea_iqn.numerics.uniforms import (
     uses,
 )
 
-BLOCK_ON_GPU = 2**20  # jets at a time: a thousand small kernels each, in about 2 GB
+BLOCK_ON_GPU = 2**20  # jets at a time, in a thousand small kernels and about 2 GB
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Resident(Functions):
-    """An emulator's networks and variables on a device: what comes in and what goes out are tensors there.
+    """An emulator's networks and variables on a device; inputs and outputs are tensors on that device.
 
     Attributes
     ----------
-    device: where.
-    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`.
-    candidates: of a refined one, else None.
+    device: the device.
+    network, variables, acceptance, origin, ratio: see `emulator.Emulator`.
+    candidates: layout of the levels of refined draws, None without refinement.
 
-    Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), of single precision, or double where networks are; context
-    is (N, 68) or None. Unmatched jets are none of its business, nor whether two jets come out within a radius of each
-    other: both depend on whole events.
+    Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), in the precision of the networks; context is (N, 68) or None.
+    Unmatched jets, and overlaps of drawn jets within a radius, are not handled here because they need whole events.
     """
 
     device: torch.device
@@ -56,14 +55,14 @@ class Resident(Functions):
 
     @classmethod
     def of(cls, emulator: Any, device: torch.device, *, double: bool = False) -> Resident:
-        """The parts of an emulator, brought to a device; networks and what they see in single precision, or double."""
+        """Move the parts of an emulator to a device; networks and their inputs in single precision, or double."""
         dtype = torch.float64 if double else torch.float32
 
         def there(part: Any) -> Any:
             if isinstance(part, Variables):
                 return part.on(xtorch, dtype, device)
             part = part.module if isinstance(part, Network) else part
-            # a module moves itself, which the emulator's own must not; on the CPU the two share their weights
+            # `to` moves a module in place, so copy the emulator's; on the CPU the two share their weights
             alone = part is None or (device.type == "cpu" and not double)
             return part if alone else deepcopy(part).to(device=device, dtype=dtype)
 
@@ -74,19 +73,19 @@ class Resident(Functions):
     def sample(
         self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> Tensor:
-        """One jet y for each jet x, (N, 4); arguments and errors as of `Emulator.sample`."""
+        """Draw one jet y for each jet x, (N, 4); arguments and errors are those of `Emulator.sample`."""
         return self._in_blocks(x, tau, context, raw_pt_min, with_efficiency=False)
 
     def respond(
         self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, raw_pt_min: float | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Jets y (N, 4) and efficiencies (N,); arguments and errors as of `Emulator.respond`."""
+        """Return jets y (N, 4) and efficiencies (N,); arguments and errors are those of `Emulator.respond`."""
         both = self._in_blocks(x, tau, context, raw_pt_min, with_efficiency=True)
         return both[:, :-1], both[:, -1]
 
     @property
     def n_levels(self) -> int:
-        """As of `Emulator`."""
+        """Number of levels of a draw, see `Emulator`."""
         return int(self.network.n_levels if self.candidates is None else self.candidates.n_levels)
 
     def fold(
@@ -99,18 +98,18 @@ class Resident(Functions):
         replica: int = 0,
         raw_pt_min: float | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Jets y of jets x (N, 4), drawn at their own levels, and whether each is found, (N,) bool.
+        """Fold jets x (N, 4): return jets y, drawn at levels from keys and index, and whether each is found, (N,) bool.
 
         Parameters
         ----------
-        x, context, raw_pt_min: as of `sample`.
-        keys: the `uniforms.event_keys` of the event each jet belongs to, (N, 4), as integers.
-        index: of the jet x in its event, before any cut, (N,).
-        replica: which of several independent draws.
+        x, context, raw_pt_min: see `sample`.
+        keys: `uniforms.event_keys` of each jet's event, (N, 4), as integers.
+        index: index of each jet x in its event, before any cut, (N,).
+        replica: number of the independent draw.
 
         Raises
         ------
-        ValueError: for what is no jet, and for keys or indices that are no integers, or not those of each jet.
+        ValueError: for invalid jets, and for keys or indices that are not integers or have the wrong shape.
         """
         if tuple(keys.shape) != (len(x), 4) or tuple(index.shape) != (len(x),):
             msg = f"keys, index: expected shapes {(len(x), 4)} and {(len(x),)}, got {tuple(keys.shape)} and "
@@ -125,15 +124,15 @@ class Resident(Functions):
 
     @property
     def block(self) -> int:
-        """How many jets to take at a time."""
+        """Number of jets processed at a time."""
         return BLOCK if self.device.type == "cpu" else BLOCK_ON_GPU
 
     def answer(
         self, x: Tensor, tau: Tensor, context: Tensor | None = None, *, threshold: float, with_efficiency: bool
     ) -> Tensor:
-        """Jets y above a threshold [GeV], (N, 4), and, if so asked, a column more, of the efficiencies.
+        """Return jets y above a threshold [GeV], (N, 4); with_efficiency adds a column with the efficiencies.
 
-        Where there is a ratio network, levels are of one candidate, and the last column is its `share_of`.
+        If there is a ratio network, levels are those of one candidate, and the last column is its `share_of`.
         """
         inputs = self.inputs(x, context)
         drawn = self.network.sample(tau, inputs, partial(self.variables.bounds, x=x, raw_pt_min=threshold))
@@ -164,12 +163,12 @@ class Resident(Functions):
 
 
 def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET, n: int = 4) -> Tensor:
-    """What `levels` gives, bit for bit, where the tensors are: (N, n) float32.
+    """Return the same bits as `uniforms.levels` on the device of the tensors, (N, n) float32.
 
     Parameters
     ----------
-    keys, index: as of `levels`, of any integer type.
-    replica, stream, n: as of `levels`.
+    keys, index: see `uniforms.levels`, of any integer type.
+    replica, stream, n: see `uniforms.levels`.
     """
     low = int(LOW)
     key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
@@ -182,7 +181,7 @@ def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: i
 
 
 def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
-    """As `_block`, of words in 64-bit integers, whose products keep the 64 bits that they have."""
+    """Same as `uniforms._block` with words in 64-bit integers, whose products keep all 64 bits."""
     low, high = int(LOW), int(HIGH)
     (c0, c1, c2, c3), (k0, k1) = counter, key
     for _ in range(ROUNDS):

@@ -1,4 +1,4 @@
-"""What an emulator says of jets as functions: levels, quantiles, densities, efficiencies; without drawing anything."""
+"""Functions of an emulator other than drawing: levels, quantiles, densities, efficiencies, weights."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.jets.features import MASS, MASSLESS, PT, SCALES
 
 Columns = Any  # arrays of numpy, or tensors of torch
-EDGE = 3e-5  # of a standardised target: so far beyond a bound single precision may carry a jet that lies at it
+EDGE = 3e-5  # how far rounding to single precision may carry a standardised target beyond its bound
 
 
 @dataclass(frozen=True, eq=False)
 class Functions:
-    """An emulator's networks and variables where the jets are: one formula for numpy's arrays and torch's tensors.
+    """An emulator's networks and variables for one kind of arrays, numpy or torch, with the same formulas for both.
 
     Attributes
     ----------
-    network, variables, acceptance, origin, ratio: as of `emulator.Emulator`, for arrays of this kind and precision.
+    network, variables, acceptance, origin, ratio: see `emulator.Emulator`, for arrays of this kind and precision.
 
-    Arguments are as of the emulator's methods; thresholds are numbers [GeV].
+    Arguments are the same as in the emulator's methods; thresholds are numbers [GeV].
     """
 
     network: Any
@@ -39,7 +39,7 @@ class Functions:
 
     @classmethod
     def of_arrays(cls, emulator: Any) -> Functions:
-        """Those of an emulator whose network is exact, for arrays of numpy, in double precision."""
+        """Return the functions of an emulator with an exact network, for numpy arrays in double precision."""
         networks = (emulator.network, emulator.acceptance, emulator.origin, emulator.ratio)
         quantiles, *others = (None if network is None else ArrayNetwork(network) for network in networks)
         return cls(quantiles, emulator.variables.on(xnp, np.float64, "cpu"), *others)
@@ -53,10 +53,10 @@ class Functions:
         raw_pt_min: float | None = None,
         acceptance: bool = False,
     ) -> Columns:
-        """As of `Emulator.log_density`, (N,); of tensors it can be differentiated by jets x and y.
+        """Same as `Emulator.log_density`, (N,); for tensors it is differentiable with respect to jets x and y.
 
-        For that ask for double precision, `emulator.on("cpu", double=True)`: of tensors in single precision little
-        is left of a derivative's digits where a density is steep.
+        Derivatives need double precision, `emulator.on("cpu", double=True)`: in single precision they lose most of
+        their digits where the density is steep.
         """
         check_jets(x, y, context, other_is="jets y")
         xp, threshold = array_namespace(x), self.variables.threshold(raw_pt_min)
@@ -64,16 +64,16 @@ class Functions:
         return density + xp.log(self.efficiency(x, context, threshold=threshold)) if acceptance else density
 
     def inputs(self, x: Columns, context: Columns | None) -> Columns:
-        """What the quantile and the acceptance network see of jets x."""
+        """Return the inputs of the quantile and acceptance networks for jets x."""
         inputs = self.variables.network_inputs(x, context)
         return inputs if self.origin is None else self.origin.with_origin(inputs)
 
     def efficiency(self, x: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """P(a jet y is matched, above a threshold), (N,)."""
+        """Return P(a jet y above the threshold is matched to the jet x), (N,)."""
         return self.efficiency_of(x, self.inputs(x, context), threshold)
 
     def efficiency_of(self, x: Columns, inputs: Columns, threshold: float) -> Columns:
-        """`efficiency`, from what the networks see of jets x."""
+        """Same as `efficiency`, given the network inputs of jets x."""
         if self.acceptance is None:
             return array_namespace(x).ones(len(x), dtype=inputs.dtype, device=device(x))
         v = self.variables
@@ -87,18 +87,18 @@ class Functions:
         return p
 
     def weights(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """What `Emulator.weights` gives of jets y drawn from above a threshold, (N,)."""
+        """Same as `Emulator.weights` for jets y drawn above a threshold, (N,)."""
         z, _ = self.variables.encode_within(y[:, :N_TARGETS], x, threshold)
         return self.ratio.bound * self.share_of(x, self.inputs(x, context), z)
 
     def share_of(self, x: Columns, inputs: Columns, z: Columns) -> Columns:
-        """The ratio of standardised targets as a fraction of its bound, at most 1, (N,), from what the networks see."""
+        """Return the density ratio over its bound, at most 1, (N,), given network inputs and standardised targets."""
         xp = array_namespace(inputs)
         log_ratio = self.ratio(xp.concat([inputs, self.variables.as_decoded(z, x)], axis=1))
         return xp.exp((log_ratio - math.log(self.ratio.bound)).clip(max=0.0))
 
     def median_pt(self, x: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """The median pt [GeV] of a jet y above a threshold, both before the scale, (N,)."""
+        """Return the median pt [GeV] of jets y above a threshold, both before the scale, (N,)."""
         check_unrefined(self, "median pt")
         xp, v, inputs = array_namespace(x), self.variables, self.inputs(x, context)
         none, half = inputs[:, :0], xp.full_like(inputs[:, 0], 0.5)
@@ -108,7 +108,7 @@ class Functions:
     def quantiles(
         self, x: Columns, tau: Columns, y: Columns, context: Columns | None = None, *, threshold: float
     ) -> Columns:
-        """What `Emulator.quantile` gives above a threshold, (N, 4)."""
+        """Same as `Emulator.quantile` above a threshold, (N, 4)."""
         check_unrefined(self, "quantile")
         xp, v = array_namespace(x), self.variables
         inputs, (z, _) = self.inputs(x, context), v.encode_within(y, x, threshold)
@@ -120,11 +120,11 @@ class Functions:
         return xp.stack(columns, axis=1)
 
     def levels(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """What `Emulator.cdf` gives above a threshold, (N, 4)."""
+        """Same as `Emulator.cdf` above a threshold, (N, 4)."""
         return self._of_targets(x, y, context, threshold)[0]
 
     def log_densities(self, x: Columns, y: Columns, context: Columns | None = None, *, threshold: float) -> Columns:
-        """The terms of `Emulator.log_density` above a threshold, (N, 4)."""
+        """Return the terms of `Emulator.log_density` above a threshold, (N, 4)."""
         xp, v = array_namespace(x), self.variables
         levels, of_targets = self._of_targets(x, y, context, threshold)
         x, y = xp.astype(x, xp.float64, copy=False), xp.astype(y, xp.float64, copy=False)
@@ -134,12 +134,12 @@ class Functions:
         pt, mass = terms[:, PT] + scale.log_slope(y, raw), terms[:, MASS] + xp.log(raw[:, PT] / y[:, PT])
         if self.network.autoregressive:
             mass = at_atom(v, y[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
-        else:  # of all that are drawn below zero there is no probability, and of zero alone no density
+        else:  # masses drawn below zero become zero; such a member does not give the probability of that
             mass = xp.where(y[:, MASS] <= 0.0, xp.full_like(mass, xp.nan), mass)
         return xp.concat([pt[:, None], terms[:, PT + 1 : MASS], mass[:, None]], axis=1)
 
     def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:
-        """Levels and log-densities of standardised targets, (N, 4) each."""
+        """Return levels and log-densities of standardised targets, (N, 4) each."""
         check_unrefined(self, "density")
         v = self.variables
         inputs, (z, (least, most)) = self.inputs(x, context), v.encode_within(y, x, threshold)
@@ -149,26 +149,27 @@ class Functions:
 
 
 def check_unrefined(of: Any, what: str) -> None:
-    """Raise NotImplementedError for what is known of the law of an emulator's network, if its draws are refined."""
+    """Raise NotImplementedError if the draws of an emulator are refined; what names the function not available then."""
     if of.ratio is not None:
-        expected = "expected an emulator whose draws are not refined, for a refined law has no formula"
-        msg = f"{what}: {expected}, got a refined one; Emulator.unrefined has it"
+        expected = "expected an emulator whose draws are not refined, since a refined law has no formula"
+        msg = f"{what}: {expected}, got a refined one: use Emulator.unrefined"
         raise NotImplementedError(msg)
 
 
 def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:
-    """Standardised targets, those just beyond a bound brought to it: single precision rounds jets that lie there."""
+    """Move standardised targets that lie beyond a bound by no more than rounding onto the bound."""
     xp = array_namespace(z)
     z = xp.where(z > least - EDGE, xp.maximum(z, least), z)
     return xp.where(z < most + EDGE, xp.minimum(z, most), z)
 
 
 def at_atom(v: Variables, mass: Columns, level: Columns, log_p: Columns, log_density: Columns) -> Columns:
-    """The log-density of masses [GeV], (N,), or, where they are an atom, the logarithm of its probability.
+    """Return the log-density of masses [GeV], (N,), or at the atom the logarithm of its probability.
 
     Parameters
     ----------
-    v: the variables: an atom of their own has log_p; without one a mass below zero is drawn as zero, up to its level.
+    v: the variables. If they have an atom of the mass, its log-probability is log_p; otherwise masses drawn below zero
+        become zero, whose probability is the level of zero.
     mass, level, log_p, log_density: (N,) each.
     """
     xp = array_namespace(mass)

@@ -1,4 +1,4 @@
-"""The jet x of which a jet y is most likely: the maximum of p(y | x) over x, which no spectrum enters."""
+"""Maximum-likelihood jet x of a jet y: the maximum of p(y | x) over x, independent of the spectrum of jets x."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from coffea_iqn.emulator.device import Resident
 from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, wrap_phi
 from coffea_iqn.numerics.arrays import Doubles
 
-STARTS = tuple(product((0.75, 0.87, 1.0, 1.15, 1.35), (0.7, 1.0, 1.4)))  # factors of pt and mass to begin from
+STARTS = tuple(product((0.75, 0.87, 1.0, 1.15, 1.35), (0.7, 1.0, 1.4)))  # starting points: factors of pt and mass
 STEPS = 80
-REACH = (0.1, 0.02, 0.02, 0.2)  # of the first steps in log pt, eta, phi, log(mass + 2 GeV): about a resolution
-DECAYS = (0.8, 0.95)  # of the averages of gradients and of their squares
+REACH = (0.1, 0.02, 0.02, 0.2)  # first steps in log pt, eta, phi, log(mass + 2 GeV), about a resolution
+DECAYS = (0.8, 0.95)  # decay of the running averages of gradients and of their squares
 
 
 def most_likely(functions: Resident, threshold: float, jets: Doubles, context: Doubles | None = None) -> Doubles:
-    """The best jets x found by steps along the gradient from the best of some beginnings, (N, 4).
+    """Return the most likely jets x, (N, 4), by gradient ascent from the best of several starting points.
 
     Parameters
     ----------
-    functions: of the emulator, in double precision.
-    threshold: as of its functions [GeV].
+    functions: functions of the emulator, in double precision.
+    threshold: threshold of these functions [GeV].
     jets: the jets y, (N, 4).
-    context: what is known of the jets x, (N, 68), or None.
+    context: conditioning variables of the jets x, (N, 68), or None.
 
-    Steps are those of Adam (D. P. Kingma and J. Ba, arXiv:1412.6980), for each jet by itself, of falling length.
+    Steps are those of Adam (D. P. Kingma and J. Ba, arXiv:1412.6980), separately for each jet, of decreasing length.
     """
     y = torch.tensor(jets)
     known = None if context is None else torch.tensor(context)
@@ -58,7 +58,7 @@ def most_likely(functions: Resident, threshold: float, jets: Doubles, context: D
             square = DECAYS[1] * square + (1.0 - DECAYS[1]) * slope * slope
             rate = 0.5 * (1.0 + math.cos(math.pi * step / STEPS))
             ahead = mean / (1.0 - DECAYS[0] ** step) / ((square / (1.0 - DECAYS[1] ** step)).sqrt() + 1e-12)
-            # from where a jet cannot be there is no slope back
+            # where the density is zero there is no gradient: restart from the best point
             place = torch.where(torch.isfinite(value)[:, None], place, best) + rate * reach * ahead
     made = _to_jets(best).detach()
     made[:, PHI] = wrap_phi(made[:, PHI])
@@ -70,7 +70,7 @@ def _finite(value: Tensor) -> Tensor:
 
 
 def _to_place(jets: Tensor) -> Tensor:
-    """Log pt, eta, phi, log(mass + 2 GeV): any numbers are jets then, but for a mass."""
+    """Return log pt, eta, phi, log(mass + 2 GeV), so that any numbers are a valid jet (masses are clipped at zero)."""
     mass = torch.log(jets[:, MASS].clamp(min=0.0) + MASS_OFFSET)
     return torch.stack([jets[:, PT].log(), jets[:, ETA], jets[:, PHI], mass], dim=1)
 

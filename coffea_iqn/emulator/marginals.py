@@ -1,4 +1,4 @@
-"""The law of one variable of a jet y, whatever the others are: an integral over the levels of those before it."""
+"""Marginal law of one variable of a jet y: its conditional law, averaged over the levels of the variables before it."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, UNSCA
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 from coffea_iqn.numerics.lattice import lattice
 
-AT_ONCE = 4 * BLOCK  # jets x times points
-POINTS = {"pt": 8, "eta": 256, "phi": 256, "mass": 256}  # by default: pt hardly knows eta, in which its scale differs
-TURNS = 3  # of an iteration that gains three digits each
-STEP = 1e-5  # relative, of a derivative in double precision
-STEPS = 100  # more than any root takes
+AT_ONCE = 4 * BLOCK  # rows (jets x times points) at a time
+POINTS = {"pt": 8, "eta": 256, "phi": 256, "mass": 256}  # defaults; pt depends on eta only weakly, through its scale
+TURNS = 3  # iterations that each gain three digits
+STEP = 1e-5  # relative step of a numerical derivative in double precision
+STEPS = 100  # maximum of Newton steps, more than any root takes
 
 
 @dataclass(frozen=True, eq=False)
 class Marginal:
-    """p(one variable of the jet y | jet x), of `Emulator.marginal`. Values are of that variable, (N,).
+    """p(one variable of the jet y | jet x), from `Emulator.marginal`; values of the variable have shape (N,).
 
     Attributes
     ----------
     on: the functions of the emulator.
     variable: "pt", "eta", "phi" or "mass".
-    points: of the lattice of levels of the variables before, over which the law given those is averaged.
-    threshold: least pt [GeV] of a jet y, before the detector's scale, or 0.
+    points: number of lattice points in the levels of the variables before, over which the conditional law is averaged.
+    threshold: minimum pt [GeV] of a jet y, before the detector's scale, or 0.
     """
 
     on: Functions
@@ -44,9 +44,9 @@ class Marginal:
     def log_density(
         self, x: Floats, values: Floats, context: Floats | None = None, *, acceptance: bool = False
     ) -> Doubles:
-        """Log p(value | x), (N,), in 1/GeV or 1/rad; of a mass that is an atom the logarithm of its probability.
+        """Return log p(value | x), (N,), in 1/GeV or 1/rad; at an atom of the mass, the logarithm of its probability.
 
-        With acceptance, of the efficiency times the density.
+        With acceptance, the density is multiplied by the efficiency.
         """
         log_density = self._asked("values", x, values, context)[:, 1]
         if not acceptance:
@@ -56,24 +56,24 @@ class Marginal:
             return np.asarray(log_density + np.log(p))
 
     def cdf(self, x: Floats, values: Floats, context: Floats | None = None) -> Doubles:
-        """P(variable ≤ value | x), (N,); that of phi begins behind the jet x."""
+        """Return P(variable ≤ value | x), (N,); for phi, counted from the direction opposite to the jet x."""
         return self._asked("values", x, values, context)[:, 0]
 
     def quantile(self, x: Floats, tau: Floats, context: Floats | None = None) -> Doubles:
-        """The inverse of `cdf` at levels tau in (0, 1), (N,): of an atom zero."""
+        """Return the inverse of `cdf` at levels tau in (0, 1), (N,); zero within the atom of the mass."""
         return self._asked("tau", x, tau, context)
 
     def _asked(self, name: str, x: Floats, given: Floats, context: Floats | None) -> Doubles:
-        """What the laws of jets x say of values, or levels, (N,), some jets at a time.
+        """Return levels and log-densities of values, or quantiles at levels tau, (N,); computed in blocks of jets x.
 
         Raises
         ------
-        ValueError: for other shapes, masks, and what is no jet, no value or no level.
+        ValueError: for wrong shapes, masks, and invalid jets, values or levels.
         """
         given = np.asanyarray(given)
         if given.shape != (len(x),) or np.ma.isMaskedArray(given):
             got = "a masked array" if np.ma.isMaskedArray(given) else f"shape {given.shape}"
-            msg = f"{name}: expected an array of one for each of {len(x)} jets x, got {got}"
+            msg = f"{name}: expected an array with one number for each of {len(x)} jets x, got {got}"
             raise ValueError(msg)
         if name == "tau":
             check_jets(x, given[:, np.newaxis], context, other_is=name, widths=(1,))
@@ -91,23 +91,23 @@ class Marginal:
 
 
 def doubles(*arrays: Floats | None) -> list[Doubles]:
-    """Those that are not None, in double precision."""
+    """Convert the arrays that are not None to double precision."""
     return [np.asarray(array, dtype=np.float64) for array in arrays if array is not None]
 
 
 class _Laws(NamedTuple):
-    """The laws of one variable of some jets x, each at every point of a lattice, a row each.
+    """Conditional laws of one variable for some jets x, with one row for each jet x and lattice point.
 
     Attributes
     ----------
-    of_one: what is asked for.
-    points: how many rows a jet x has.
-    k: which variable.
-    x, inputs: of the rows, (rows, 4) and (rows, n).
-    u: levels of the variables before, (rows, k); where the scale makes pt depend on eta, those of eta.
-    z: the standardised targets before, (rows, k).
-    law: of the variable, given those.
-    falls: whether the target falls where the variable rises, (rows,).
+    of_one: the marginal to compute.
+    points: number of rows per jet x.
+    k: index of the variable.
+    x, inputs: jets x and network inputs of the rows, (rows, 4) and (rows, n).
+    u: levels of the variables before, (rows, k); for pt, if its scale depends on eta, levels of eta, (rows, 1).
+    z: standardised targets before the variable, (rows, k).
+    law: law of the variable given those.
+    falls: whether the target falls when the variable rises, (rows,).
     """
 
     of_one: Marginal
@@ -123,7 +123,7 @@ class _Laws(NamedTuple):
     @classmethod
     def of(cls, of_one: Marginal, x: Doubles, context: Doubles | None) -> _Laws:
         on, v, k = of_one.on, of_one.on.variables, VARIABLES.index(of_one.variable)
-        points = 1 if k == PT and SCALES[v.scale] == UNSCALED else of_one.points  # then there is nothing before pt
+        points = 1 if k == PT and SCALES[v.scale] == UNSCALED else of_one.points  # pt alone needs no lattice
         u = np.tile(lattice(points, max(k, 1)), (len(x), 1))
         inputs = np.repeat(on.inputs(x, context), points, axis=0)
         x = np.repeat(x, points, axis=0)
@@ -137,7 +137,7 @@ class _Laws(NamedTuple):
         return cls(of_one, points, k, x, inputs, u, z, law, falls & (k == ETA))
 
     def levels_and_log_densities(self, values: Doubles) -> Doubles:
-        """Of one value of each jet x, (n, 2)."""
+        """Return level and log-density at one value for each jet x, (n, 2)."""
         v, values = self.of_one.on.variables, np.repeat(values, self.points)
         raw, log_slope = self._before_scale(values)
         z = v.encode_raw(raw, self.x)[:, self.k]
@@ -157,7 +157,7 @@ class _Laws(NamedTuple):
         return np.stack([level.mean(axis=1), log_density], axis=1)
 
     def quantiles(self, tau: Doubles) -> Doubles:
-        """At one level of each jet x, (n,): by Newton's method between the least and the greatest of the rows."""
+        """Return quantiles at one level for each jet x, (n,), by Newton's method between the extremes of its rows."""
         of_rows = self._quantiles_of_rows(np.repeat(tau, self.points)).reshape(-1, self.points)
         low, high = of_rows.min(axis=1), of_rows.max(axis=1)
         least = np.zeros(len(tau))
@@ -177,7 +177,7 @@ class _Laws(NamedTuple):
         return np.where(is_zero, 0.0, wrap_phi(at) if self.k == PHI else at)
 
     def _quantiles_of_rows(self, tau: Doubles) -> Doubles:
-        """Of the law of each row, as values of the variable; phi unwound from the jet x."""
+        """Return the quantile of each row's law as a value of the variable; phi within π of the jet x, not wrapped."""
         v = self.of_one.on.variables
         z = self.law.quantile(np.where(self.falls, 1.0 - tau, tau))[:, np.newaxis]
         z = self._with_eta(z) if self.k == PT else np.concatenate([self.z, z], axis=1)
@@ -186,19 +186,19 @@ class _Laws(NamedTuple):
         return np.asarray(centre + wrap_phi(y[:, PHI] - centre) if self.k == PHI else y[:, self.k])
 
     def _raw(self, z: Doubles) -> Doubles:
-        """Jets before the scale, with these first standardised targets, (rows, 4)."""
+        """Decode jets before the scale, (rows, 4), from their first standardised targets; the others are zero."""
         rest = np.zeros((len(z), N_TARGETS - z.shape[1]))
         return np.asarray(self.of_one.on.variables.decode_raw(np.concatenate([z, rest], axis=1), self.x))
 
     def _with_eta(self, z: Doubles) -> Doubles:
-        """The first standardised target, (rows, 1), and the second at its level."""
+        """Append the standardised target of eta at its levels `u` to that of pt, (rows, 1)."""
         on = self.of_one.on
         bounds = on.variables.bounds(ETA, z, self.x, self.of_one.threshold)
         eta = on.network.quantile(ETA, self.u[:, 0], self.inputs, z, bounds)
         return np.concatenate([z, eta[:, np.newaxis]], axis=1)
 
     def _before_scale(self, values: Doubles) -> tuple[Doubles, Doubles]:
-        """Jets before the scale whose variable has these values, and log |∂ raw / ∂ value|, (rows, 4) and (rows,)."""
+        """Return jets before the scale with these values of the variable, (rows, 4), and log |∂raw/∂value|, (rows,)."""
         scale = SCALES[self.of_one.on.variables.scale]
         if self.k == PT:
             raw = self._raw_of_pt(values)
@@ -212,7 +212,7 @@ class _Laws(NamedTuple):
         return raw, -np.log(factor)
 
     def _raw_of_pt(self, pt: Doubles) -> Doubles:
-        """Jets of this pt after a scale that knows eta, whose law knows pt before it: both, by iteration."""
+        """Find jets before the scale that have this pt after it, iterating since scale depends on eta and eta on pt."""
         v, raw = self.of_one.on.variables, np.where(np.arange(N_TARGETS) == PT, pt[:, np.newaxis], self.x)
         scale = SCALES[v.scale]
         for _ in range(0 if scale == UNSCALED else TURNS):

@@ -1,4 +1,4 @@
-"""The way from jets to what a network sees, and from what it draws to jets."""
+"""Preprocessing: jets to network inputs and standardised targets, and drawn targets back to jets."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ from coffea_iqn.jets.targets import TARGETS, Column, Target, decode, encode
 
 @dataclass(frozen=True, eq=False)
 class Variables:
-    """The way from jets to what a network sees, and back; of numpy's arrays, or of tensors where `on` brought it.
+    """The map between jets and network inputs and targets, for numpy arrays, or for tensors after `on`.
 
     Attributes
     ----------
     inputs, targets: keys of `features.INPUTS` and `targets.TARGETS`.
-    scale: key of `features.SCALES`: undone before the targets are made, applied after they are drawn.
+    scale: key of `features.SCALES`, undone before targets are computed and applied after they are drawn.
     input_scale, target_scale: standardisations.
-    compression: of the targets' tails; None leaves them.
-    context: levels of `context` that the network takes; none of them adds no columns.
+    compression: compression of the targets' tails, or None.
+    context: context levels that the network takes as input.
     raw_pt_min: pt [GeV] before the scale below which the detector has no jets, or 0.
-    support: where a matched jet y can be.
-    columns: what is drawn beside the four-momentum, standardised already: their target_scale changes nothing.
+    support: region in which a matched jet y can lie.
+    columns: variables drawn in addition to the four-momentum, already standardised: target_scale is trivial for them.
     """
 
     inputs: str
@@ -58,42 +58,42 @@ class Variables:
 
     @property
     def table(self) -> tuple[Target | Column, ...]:
-        """All that is drawn of a jet."""
+        """All variables that are drawn."""
         return (*TARGETS[self.targets], *self.columns)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What fields of jets are called that have what is drawn."""
+        """Names of the variables that are drawn, as fields of jets."""
         return tuple(target.name for target in self.table)
 
     @property
     def atoms(self) -> dict[str, Any]:
-        """Which targets may be exactly at an end, as the description of a `SplineIQN` says it."""
+        """Which targets have atoms at an end of their range, in the format of a `SplineIQN`'s description."""
         four = [k for k, target in enumerate(TARGETS[self.targets]) if target.atom]
         of_columns = ends_of(self.columns)
         return {name: [*four * (name == "atoms"), *(N_TARGETS + k for k in of_columns[name])] for name in ENDS}
 
     def with_columns(self, columns: Sequence[Column]) -> Variables:
-        """The same with further columns."""
+        """Return the same variables with further columns."""
         more = self.target_scale.and_more(len(columns))
         return replace(self, columns=(*self.columns, *columns), target_scale=more)
 
     def on(self, xp: Any, dtype: Any, device: Any) -> Variables:
-        """The same for arrays of a namespace, torch's or numpy's, on a device; what networks see has this precision."""
+        """Return the same for arrays of a namespace (torch or numpy) on a device; network inputs have this dtype."""
         scales = {name: getattr(self, name).on(xp, dtype, device) for name in ("input_scale", "target_scale")}
         compression = None if self.compression is None else self.compression.on(xp, device)
         return replace(self, **scales, compression=compression)
 
     def _as_seen(self, values: Columns) -> Any:
-        """Numbers in the precision of the networks, which is that of the standardisations."""
+        """Cast numbers to the precision of the networks, which is that of the standardisations."""
         return array_namespace(values).astype(values, self.target_scale.mean.dtype, copy=False)
 
     def threshold(self, raw_pt_min: float | None) -> float:
-        """The one asked for, but no lower than that of the training sample."""
+        """Return the threshold to use [GeV]: the given one, but no lower than that of the training sample."""
         return self.raw_pt_min if raw_pt_min is None else max(raw_pt_min, self.raw_pt_min)
 
     def network_inputs(self, x: Columns, context: Columns | None) -> Any:
-        """What a network sees of jets x (N, 4) and their context (N, 68) or None: (N, n)."""
+        """Return the network inputs (N, n) for jets x (N, 4) and their context (N, 68) or None."""
         xp = array_namespace(x)
         inputs = self._as_seen(self.input_scale.apply(INPUTS[self.inputs](x)))
         if not self.context:
@@ -103,20 +103,20 @@ class Variables:
         return xp.concat([inputs, *select(self._as_seen(context), self.context)], axis=1)
 
     def column_of(self, level: str) -> int:
-        """The column of `network_inputs` that is 1 where a level of context is known, or −1."""
+        """Return the column of `network_inputs` that is 1 where a context level is known; −1 if it is no input."""
         if level not in self.context:
             return -1
         known = self.context[: self.context.index(level) + 1]
         return len(self.input_scale.mean) + sum(WIDTHS[name] for name in known) - 1
 
     def encode(self, y: Columns, x: Columns) -> Any:
-        """The standardised targets (N, n) of jets y, the first n columns of the table, and jets x."""
+        """Return standardised targets (N, n) of jets y, with the first n variables of the table, given jets x."""
         xp = array_namespace(x)
         y, x = xp.astype(y, xp.float64), xp.astype(x, xp.float64)
         return self.encode_raw(SCALES[self.scale].undo(y), x)
 
     def learnt(self, raw: Columns, x: Columns) -> Any:
-        """What a network learns of jets y before the scale, as of `encode`, but for the standardisation."""
+        """Return the targets of jets y before the scale, compressed but not yet standardised."""
         targets = encode(self.table, raw, x)
         if self.compression is None:
             return targets
@@ -126,19 +126,19 @@ class Variables:
         )
 
     def encode_raw(self, raw: Columns, x: Columns) -> Any:
-        """`encode` of jets y before the scale."""
+        """Same as `encode` for jets y before the scale."""
         targets = self.learnt(raw, x)
         return self._as_seen(self.target_scale.first(targets.shape[1]).apply(targets))
 
     def log_slopes(self, raw: Columns, x: Columns) -> Any:
-        """Log |∂z / ∂y'| of each standardised target z and its variable y' before the scale, (N, 4).
+        """Return log |∂z / ∂y'| for each standardised target z and its variable y' before the scale, (N, 4).
 
         Raises
         ------
-        NotImplementedError: when the targets are no residuals.
+        NotImplementedError: if the targets are not residuals.
         """
         if self.targets == "ratio":
-            msg = "density: expected targets that are residuals, got 'ratio', of which it is not known"
+            msg = "density: expected targets that are residuals, got 'ratio'"
             raise NotImplementedError(msg)
         xp = array_namespace(x)
         flat = xp.zeros_like(raw[:, PT])
@@ -149,10 +149,10 @@ class Variables:
         return slopes - xp.log(self.target_scale.first(N_TARGETS).scale)
 
     def decode(self, drawn: Columns, x: Columns, *, raw_pt_min: float) -> Any:
-        """Jets y (N, n) of standardised targets (N, n); the inverse of `encode`."""
+        """Return jets y (N, n) from standardised targets (N, n); the inverse of `encode`."""
         xp, support = array_namespace(x), self.support.drawn_in()
         raw = self.decode_raw(drawn, x)
-        # rounding must not carry a jet across a bound, however large the typical sizes of unusual jets x are
+        # clip: for unusual jets x with large typical sizes, rounding could carry a jet across a bound
         raw[:, PT] = raw[:, PT].clip(raw_pt_min)
         d_eta = (raw[:, ETA] - x[:, ETA]).clip(-support.cone, support.cone)
         left = xp.sqrt((support.cone**2 - d_eta**2).clip(0.0))
@@ -165,13 +165,13 @@ class Variables:
         return self._as_seen(SCALES[self.scale].apply(raw))
 
     def raw_pt(self, target: Columns, x: Columns) -> Any:
-        """The pt [GeV] before the scale of a standardised target of pt, (N,)."""
+        """Return the pt [GeV] before the scale from the standardised target of pt, (N,)."""
         xp = array_namespace(x)
         others = xp.zeros((len(x), N_TARGETS - 1), dtype=target.dtype, device=device(x))
         return self.decode_raw(xp.concat([target[:, None], others], axis=1), x)[:, PT]
 
     def decode_raw(self, drawn: Columns, x: Columns) -> Any:
-        """The inverse of `encode_raw`, wherever it lies."""
+        """Return the inverse of `encode_raw`, without applying bounds."""
         targets = self.target_scale.first(drawn.shape[1]).invert(drawn)
         if self.compression is not None:
             four, others = self.compression.invert(targets[:, :N_TARGETS], x), targets[:, N_TARGETS:]
@@ -179,18 +179,18 @@ class Variables:
         return decode(self.table, targets, x)
 
     def bounds(self, k: int, drawn: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, Any]:
-        """The least and the greatest value of a standardised target given those before it.
+        """Return the lower and upper bound of a standardised target given those before it.
 
         Parameters
         ----------
-        k: which target, from 0.
+        k: index of the target.
         drawn: the standardised targets 0 to k − 1, (N, k), or more.
         x: jets x (N, 4).
         raw_pt_min: threshold [GeV], or 0.
 
         Returns
         -------
-        two arrays (N,), `NO_BOUND` where there is no least mass: one below zero counts as zero.
+        two arrays (N,). A mass without an atom has the lower bound −`NO_BOUND`: masses below zero become zero.
         """
         xp, support = array_namespace(x), self.support.drawn_in()
         if k >= N_TARGETS:
@@ -204,17 +204,17 @@ class Variables:
         padding = xp.zeros((len(x), N_TARGETS - k), dtype=x.dtype, device=device(x))
         raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], x.dtype), padding], axis=1), x)
         scale, abs_eta = SCALES[self.scale], xp.abs(x[:, ETA])
-        nearest = (abs_eta - support.cone).clip(0.0)  # to the centre of the detector
+        nearest = (abs_eta - support.cone).clip(0.0)  # lowest |eta| of a jet y
         noise = scale.noise(nearest)  # greatest there
         energy = support.energy_max
-        low, high = x + 0.0, x + 0.0  # jets whose variable k is at its bounds
+        low, high = x + 0.0, x + 0.0  # jets with variable k at its bounds
         if k == PT:
             low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, LEAST_PT))
             high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(LEAST_PT)
         elif k == ETA:
             pt = raw[:, PT] + 0.5 * noise
             edge = xp.acosh((energy / pt).clip(1.0)).clip(max=support.abs_eta_max)
-            edge = xp.maximum(edge, nearest)  # where a jet can be nowhere it stays in its cone
+            edge = xp.maximum(edge, nearest)  # if no eta is allowed, stay in the cone
             low[:, ETA] = xp.maximum(x[:, ETA] - support.cone, -edge)
             high[:, ETA] = xp.minimum(x[:, ETA] + support.cone, edge)
         elif k == PHI:
@@ -226,7 +226,7 @@ class Variables:
             low[:, MASS] = 0.0
             high[:, MASS] = xp.minimum(support.mass_over_pt_max * raw[:, PT], left)
         ends = [self.encode_raw(edge, x)[:, k] for edge in (low, high)]
-        least, most = xp.minimum(*ends), xp.maximum(*ends)  # towards a beam they may change places
+        least, most = xp.minimum(*ends), xp.maximum(*ends)  # some targets reverse the sign of eta
         if k == PT:
             least, most = least.clip(support.pt_target[0]), most.clip(max=support.pt_target[1])
         elif k == MASS and MASS not in self.atoms["atoms"]:
@@ -234,7 +234,7 @@ class Variables:
         return least, xp.maximum(least, most)
 
     def encode_within(self, y: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
-        """`encode` and `all_bounds` of jets y; what is at an atom, as masses below `MASSLESS`, where it lies."""
+        """Return `encode` and `all_bounds` of jets y; values at an atom, such as masses below `MASSLESS`, lie on it."""
         targets = self.encode(y, x)
         bounds = self.all_bounds(targets, x, raw_pt_min)
         if MASS in self.atoms["atoms"]:
@@ -247,13 +247,13 @@ class Variables:
         return targets, bounds
 
     def all_bounds(self, targets: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, Any]:
-        """`bounds` of standardised targets (N, n), each given those before it: (N, n) each."""
+        """Return the `bounds` of all standardised targets (N, n), each given those before it, (N, n) each."""
         every = [self.bounds(k, targets, x, raw_pt_min) for k in range(targets.shape[1])]
         least, most = (array_namespace(x).stack(columns, axis=1) for columns in zip(*every, strict=True))
         return least, most
 
     def as_decoded(self, z: Columns, x: Columns) -> Any:
-        """Standardised four-momenta (N, 4) of which a mass below zero, as which zero is drawn, is that of zero."""
+        """Return standardised four-momenta (N, 4) with masses below zero replaced by zero, as `decode` does."""
         if MASS in self.atoms["atoms"]:
             return z[:, :N_TARGETS]
         xp, massless = array_namespace(x), x + 0.0
@@ -262,20 +262,20 @@ class Variables:
         return xp.concat([z[:, :MASS], mass[:, None]], axis=1)
 
     def within_reach(self, x: Columns) -> Any:
-        """Which jets x (N, 4) the detector can have a matched jet y of, (N,) bool."""
+        """Return which jets x (N, 4) can have a matched jet y in the detector, (N,) bool."""
         support = self.support.drawn_in()
         return array_namespace(x).abs(x[:, ETA]) < support.abs_eta_max + support.cone
 
 
 def ends_of(columns: Sequence[Column]) -> dict[str, Any]:
-    """Which of some columns have atoms, as the description of a `SplineIQN` of them says it."""
+    """Return which columns have atoms, in the format of a `SplineIQN`'s description."""
     every = enumerate(columns)
     found = [(k, column.atom is not None, column.top is not None, column.kind == "flag") for k, column in every]
     return {name: [k for k, *has in found if has[i]] for i, name in enumerate(ENDS)}
 
 
 def decoded(columns: Sequence[Column], z: Columns) -> Any:
-    """The inverse of `standardised`, (N, n): counts without their numbers."""
+    """Return the inverse of `standardised`, (N, n), without the random numbers added to counts."""
     found: dict[str, Any] = {}
     for k, column in enumerate(columns):
         y = column.decode(z[:, k], z)
@@ -284,7 +284,7 @@ def decoded(columns: Sequence[Column], z: Columns) -> Any:
 
 
 def standardised(columns: Sequence[Column], values: Columns) -> Any:
-    """What a network learns of columns (N, n): atoms beyond the ends, counts come with their numbers added."""
+    """Standardise columns (N, n): atoms are moved beyond the ends; counts must already have their random numbers."""
     xp, found = array_namespace(values), []
     for k, column in enumerate(columns):
         y, (low, high) = values[:, k], column.ends
@@ -296,12 +296,12 @@ def standardised(columns: Sequence[Column], values: Columns) -> Any:
 
 
 def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, widths: Sequence[int] = (N_TARGETS,)) -> None:
-    """Look whether arrays, or tensors, are jets and levels before anything is drawn from them.
+    """Check that arrays or tensors are valid jets and levels.
 
     Parameters
     ----------
     x: jets x, (N, 4).
-    other: what comes with them, (N, n), n one of widths: jets as well, or quantile levels, which `other_is` "tau" says.
+    other: second array, (N, n), with n one of widths: quantile levels if `other_is` "tau", otherwise jets.
     context: (N, 68), or None.
 
     Raises
@@ -318,24 +318,24 @@ def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, widths
         raise ValueError(msg)
     for name, values in (("jets x", x), (other_is, other), ("context", context)):
         if np.ma.isMaskedArray(values):
-            msg = f"{name}: expected an array without a mask, got a masked one: what is masked is to be dropped before"
+            msg = f"{name}: expected an array without a mask, got a masked array: drop masked entries first"
             raise ValueError(msg)
         if values is None or not len(values):
             continue
         xp = array_namespace(values)
-        # in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
+        # check in single precision, in which they are used: there 1 − 1e-9 is 1, and 1e-50 GeV is 0
         with np.errstate(over="ignore"):
             single = xp.astype(values, xp.float32, copy=False)
         if name == "tau":
-            if not (xp.min(single) > 0.0 and xp.max(single) < 1.0):  # nor NaN
+            if not (xp.min(single) > 0.0 and xp.max(single) < 1.0):  # or NaN
                 msg = f"tau: expected levels in (0, 1), got {float(xp.min(values))} to {float(xp.max(values))}"
                 raise ValueError(msg)
             continue
         finite = xp.isfinite(single)
         wrong = 0 if xp.all(finite) else int(xp.sum(xp.any(~finite, axis=1)))
         if wrong:
-            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows otherwise"
+            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows with inf or NaN"
             raise ValueError(msg)
         if name != "context" and not xp.min(single[:, PT]) > 0.0:
-            msg = f"{name}: expected pt above 0, got {int(xp.sum(single[:, PT] <= 0.0))} of {len(values)} otherwise"
+            msg = f"{name}: expected pt above 0, got {int(xp.sum(single[:, PT] <= 0.0))} of {len(values)} jets without"
             raise ValueError(msg)

@@ -1,9 +1,9 @@
-"""Refined draws: candidates of which one is taken, with a probability in proportion to a ratio of densities.
+"""Refined draws: choose one of several candidates with a probability proportional to a ratio of densities.
 
-Candidate j of a jet, whose ratio is r_j, is taken with probability r_j / b, b being the greatest ratio, and else the
-next one is looked at: rejection sampling, whose draws have the density of the candidates times r, normalised for each
-jet x. What none of K is taken of takes one of them in proportion to r_j (D. B. Rubin, in Bayesian Statistics 3, 1988,
-395: sampling-importance-resampling).
+Candidate j of a jet, with ratio r_j, is accepted with probability r_j / b, where b is the bound of the ratio; otherwise
+the next candidate is tried. This is rejection sampling: draws have the density of the candidates times r, normalised
+for each jet x. If none of K candidates is accepted, one of them is chosen with probability proportional to r_j
+(sampling-importance-resampling: D. B. Rubin, in Bayesian Statistics 3, 1988, 395).
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from coffea_iqn.iqn.network import N_TARGETS, Network
 from coffea_iqn.numerics.uniforms import MOST_LEVELS
 
 Columns = Any
-BLOCK = 4  # levels that come together
+BLOCK = 4  # levels are generated in blocks of four
 
 
 class Candidates(NamedTuple):
-    """Where among the levels of a refined draw those of its candidates are.
+    """Layout of the levels of a refined draw: which belong to which candidate.
 
     Attributes
     ----------
-    n: levels of a draw of the network: those of the first candidate, which come first.
-    own: how many of these every further candidate has of its own: of an autoregressive member those of the
-        four-momentum, for ratios do not depend on what is drawn after it. They begin a block of four.
-    most: greatest number of candidates, K; the last level decides which is taken.
+    n: number of levels of a draw of the network; the first n levels are those of the first candidate.
+    own: how many levels each further candidate has of its own. For an autoregressive member these are the levels of the
+        four-momentum, since ratios do not depend on variables drawn after it. They start a new block of four.
+    most: maximum number of candidates, K; the last level decides which one is chosen.
     """
 
     n: int
@@ -37,25 +37,25 @@ class Candidates(NamedTuple):
 
     @classmethod
     def of(cls, network: Network, ratio: Mapping[str, Any]) -> Candidates:
-        """Those of a network, by the description of the ratio network."""
+        """Return the layout for a network, given the description of the ratio network."""
         return cls(*_sizes(network), int(ratio["candidates"]))
 
     @classmethod
     def most_of(cls, network: Network) -> int:
-        """How many candidates there can be levels of."""
+        """Return the maximum number of candidates for which a draw can have levels."""
         n, own = _sizes(network)
         return 1 + (MOST_LEVELS - 1 - _whole(n)) // _whole(own)
 
     @property
     def n_levels(self) -> int:
-        """How many levels a draw takes."""
+        """Number of levels of a refined draw."""
         return self._start(self.most) + 1
 
     def _start(self, j: int) -> int:
         return _whole(self.n) + (j - 1) * _whole(self.own)
 
     def levels(self, tau: Columns, j: int, rows: Any = slice(None)) -> Columns:
-        """Those of candidate j of some rows, (n rows, n), from all levels, (N, n_levels)."""
+        """Return the levels of candidate j for some rows, (n rows, n), from all levels, (N, n_levels)."""
         if j == 0:
             return tau[:, : self.n][rows]
         own = tau[:, self._start(j) : self._start(j) + self.own][rows]
@@ -71,25 +71,25 @@ def _whole(n: int) -> int:
 
 
 def take(of: Candidates, tau: Columns, first: Columns, draw: Callable[[Any, Columns], Columns]) -> Columns:
-    """What is taken of the candidates of each jet.
+    """Choose a candidate for each jet.
 
     Parameters
     ----------
-    of: which there are.
+    of: layout of the levels.
     tau: levels, (N, n_levels).
-    first: the first candidates, and in the last column their ratios over the greatest one, (N, m + 1).
-    draw: the candidates of some rows at levels (n rows, n): columns as of first, but for those that candidates share,
-        which may be missing before the last.
+    first: the first candidates, with their ratios over the bound in the last column, (N, m + 1).
+    draw: function that draws candidates of some rows at levels (n rows, n). Its result has the columns of first, but
+        may lack those before the last that are the same for all candidates.
 
     Returns
     -------
-    (N, m): a jet whose first candidate is taken is that candidate.
+    (N, m): the chosen candidates.
     """
     xp = array_namespace(tau)
     u, made = tau[:, -1], xp.asarray(first[:, :-1], copy=True)
     shares = xp.zeros((len(tau), of.most), dtype=first.dtype, device=device(first))
     shares[:, 0] = first[:, -1]
-    # one level decides: the first candidate down to whose end of (0, 1) what is left reaches no more is taken
+    # one level u decides: the first candidate after which the probability of no acceptance is at most u is chosen
     left = 1.0 - first[:, -1]
     (rows,) = xp.nonzero(u < left)
     for j in range(1, of.most):

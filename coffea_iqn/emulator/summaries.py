@@ -1,4 +1,4 @@
-"""What an emulator is, in a line and in a table, for whoever looks at one in Python."""
+"""Short descriptions of an emulator for interactive Python: one line, or an HTML table."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from typing import Any
 
 from coffea_iqn.iqn.network import hidden_of
 
-LONGEST = 200  # characters of a value: a card is anybody's text
+LONGEST = 200  # maximum characters of a value: cards may hold any text
 
 
 def facts(emulator: Any) -> dict[str, str]:
-    """What there is to know at a glance of an `emulator.Emulator`, by its names; what its card lacks is left out."""
+    """Return the main facts about an `emulator.Emulator` by name, without those that its card lacks."""
     card, v, network = emulator.card, emulator.variables, emulator.network
     jets, domain, training = (card.get(name) or {} for name in ("jets", "domain", "training"))
     found: dict[str, str] = {}
     if "radius" in jets:
         found["jets"] = f"{jets.get('algorithm', 'jets')} R = {jets['radius']:g}"
-    for level in ("gen", "reco"):  # of the jets that it takes
+    for level in ("gen", "reco"):  # level of the input jets
         if {f"{level}_pt", f"{level}_abs_eta"} <= set(domain):
             (low, high), (_, outer) = domain[f"{level}_pt"], domain[f"{level}_abs_eta"]
             found["domain"] = f"{level} pt {low:g} to {high:g} GeV, |η| below {outer:g}"
@@ -25,7 +25,7 @@ def facts(emulator: Any) -> dict[str, str]:
     found["network"] = f"{network.type} {hidden}"
     parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
     parts["refinement"] = emulator.ratio
-    found["beside it"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
+    found["other parts"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
     if v.columns:
         found["columns"] = ", ".join(column.name for column in v.columns)
     found["context"] = ", ".join(v.context) or "none"
@@ -41,7 +41,7 @@ def facts(emulator: Any) -> dict[str, str]:
 
 
 def line(emulator: Any) -> str:
-    """An emulator in one line."""
+    """Describe an emulator in one line."""
     known = facts(emulator)
     told = [known[name] for name in ("jets", "domain", "network") if name in known]
     told += [f"hash {known['hash']}"] if "hash" in known else []
@@ -49,7 +49,7 @@ def line(emulator: Any) -> str:
 
 
 def table(emulator: Any) -> str:
-    """An emulator as an HTML table, for notebooks."""
+    """Describe an emulator as an HTML table, for notebooks."""
     rows = "".join(
         f'<tr><th style="text-align: left">{html.escape(name)}</th>'
         f'<td style="text-align: left">{html.escape(value)}</td></tr>'

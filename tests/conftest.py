@@ -28,7 +28,7 @@ coffea.util.coffea_console.quiet = True
 
 
 def run(*arguments):
-    """The command line, in this process, which is as loud afterwards as before."""
+    """Run the command line in this process, and undo its --quiet."""
     try:
         return cli.main([str(a) for a in arguments])
     finally:
@@ -36,7 +36,7 @@ def run(*arguments):
 
 
 def one_error(capsys):
-    """What a user sees of an error: one line on standard error."""
+    """Check that standard error has exactly one line, an error of the command line, and return it."""
     captured = capsys.readouterr()
     lines = captured.err.strip().splitlines()
     assert len(lines) == 1, lines
@@ -48,9 +48,9 @@ TINY = {"steps": 40, "check_every": 20, "stages": 1, "hidden": (8, 8)}
 
 
 def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
-    """Gen jets of two samples, and reco jets 2 % low with a resolution of 10 %; soft ones are often lost.
+    """Make gen jets of two samples, and reco jets with pt 2 % low and a resolution of 10 %; soft jets are often lost.
 
-    In the second sample, whose events have two jets each, masses are 20 % lower.
+    In the second sample, which has two jets per event, masses are 20 % lower.
     """
     rng = np.random.default_rng(seed)
     pt = 10.0 + rng.exponential(30.0, n)
@@ -66,14 +66,14 @@ def make_pairs(n: int = 2000, seed: int = 0) -> JetPairs:
         "neighbours": neighbours(gen, np.ones(n, dtype=int)),
         "event": event(gen, counts),
         "substructure": np.where(rng.uniform(size=n)[:, None] < 0.3, rng.uniform(size=(n, 3)), np.nan),
-        "prompt": np.eye(10)[np.minimum(rng.integers(0, 60, n), 9)],  # in some jets; of others 1 in the last column
+        "prompt": np.eye(10)[np.minimum(rng.integers(0, 60, n), 9)],  # 1 in the last column for most jets
     }
     level = rng.uniform(size=n).astype(np.float32)
     return JetPairs(gen.astype(np.float32), reco.astype(np.float32), encode(n, known), level, sample)
 
 
 def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
-    """Half of the lost gen jets have a reco jet at ΔR of 0.5; a fifth of the events, of one gen jet, one behind it."""
+    """Make unmatched jets: at ΔR = 0.5 from half of the lost gen jets, and opposite to the gen jet in 1/5 of events."""
     rng = np.random.default_rng(seed)
 
     def jets(n, eta, phi):
@@ -94,13 +94,13 @@ def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
 
 
 def _write_nothing(figure, to, **_):
-    """In place of `plotting.save`."""
+    """Replacement of `plotting.save`."""
     (to.write if hasattr(to, "write") else to.write_bytes)(b"a picture")
 
 
 @contextlib.contextmanager
 def undrawn():
-    """Figures that are made, but not drawn: most of their time goes there. `test_plotting` draws and saves them."""
+    """Make figures without rendering them, which takes most of the time; `test_plotting` renders and saves them."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Figure, "draw_without_rendering", lambda figure: None)
         for module in (plotting, saving):
@@ -116,7 +116,7 @@ CARD = {
 
 @pytest.fixture(scope="session", params=[*RECIPES, *BUNDLES])
 def emulator(request):
-    """An emulator of each recipe, trained for a moment, and each shipped one."""
+    """An emulator of each recipe, trained for a few steps, and each shipped one."""
     if request.param in BUNDLES:
         return bundle.load(request.param)
     pairs = make_pairs()
@@ -127,7 +127,7 @@ def emulator(request):
 
 @pytest.fixture
 def emulator_bundle(emulator, tmp_path):
-    """The path of each emulator's bundle."""
+    """Path of a bundle of each emulator."""
     path = tmp_path / "bundle"
     bundle.save(emulator, path)
     return path
@@ -135,7 +135,7 @@ def emulator_bundle(emulator, tmp_path):
 
 @pytest.fixture(params=BUNDLES)
 def shipped(request):
-    """The name of each shipped bundle."""
+    """Name of each shipped bundle."""
     return request.param
 
 
@@ -145,7 +145,7 @@ def folder():
 
 
 def open_events(name: str, **keywords):
-    """Events of a shipped sample."""
+    """Open the events of a shipped sample."""
     delphes = name.startswith("delphes")
     return NanoEventsFactory.from_root(
         {str(sample_path(name)): "Delphes" if delphes else "Events"},
@@ -165,17 +165,17 @@ def delphes_events():
 
 
 def context_of(jets, events, names=None):
-    """What is known of jagged jets, all of them valid."""
+    """Return the conditioning variables of jagged jets that are all valid."""
     flat = flatten_jets(jets)
     return gen_events(jets, events, flat, flat.valid(), names).context()
 
 
 def run_over(instance, files, chunksize=100_000):
-    """A processor over shipped samples, as one dataset."""
+    """Run a processor over shipped samples as one dataset."""
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=chunksize)
     return runner({"x": [str(sample_path(f)) for f in files]}, instance, treename="Events")
 
 
 def collect(files, chunksize=100_000, **options):
-    """Training pairs of shipped samples."""
+    """Collect the training pairs of shipped samples."""
     return run_over(PairsProcessor(**options), files, chunksize)

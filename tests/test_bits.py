@@ -1,6 +1,6 @@
-"""What is drawn, to the last bit: digests of folded jets, histograms and skims, which no change of code may change.
+"""Digests of all bits of folded jets, histograms and skims, which no change of code may change.
 
-`python tests/test_bits.py` writes them anew, where what is drawn was meant to change: other bundles, other samples.
+`python tests/test_bits.py` rewrites them after an intended change of the results, such as new bundles or samples.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ N_EVENTS = 1500
 
 
 def digest(arrays):
-    """Of arrays and lists of arrays, whatever makes them."""
+    """Return the digest of arrays and jagged arrays by name, independent of their layout."""
     found = hashlib.sha256()
     for name, array in sorted(arrays.items()):
         flat, depth = array, 0
@@ -84,7 +84,7 @@ def particle_digest(model, events):
 
 
 def processor_digests(model, sample, folder):
-    """Of histograms and of a skim, of what a processor makes of a sample."""
+    """Return the digests of histograms and skims from a processor run over a sample."""
     made = {}
     for name, replicas in {"": 1, ", two replicas": 2}.items():
         where = {"filename": sample, "treename": "Events", "entrystart": 0, "entrystop": N_EVENTS, "dataset": "bits"}

@@ -43,7 +43,7 @@ def test_jets_come_out_as_they_went_in(model):
 
 
 def test_corrected_jets_are_nearer_to_gen_jets_in_every_variable(model):
-    """On events that no bundle was trained on."""
+    """Uses events that no bundle was trained on."""
     radius = 0.4 if "ak4" in model else 0.5
     pairs, _ = collect([SAMPLES[model]], direction="correct", radius=radius, pt_min=20.0)
     reco, gen, context = (column[pairs.matched] for column in (pairs.x, pairs.y, pairs.context))
@@ -73,7 +73,7 @@ def test_quantiles_rise_and_means_lie_between(corrector, nano_events):
         assert ak.all(middle[name] <= high[name])
         assert ak.all(best[name] == middle[name])
     assert ak.all((mean.pt > low.pt) & (mean.pt < high.pt))
-    # half the central 68 % of a distribution that is nearly normal
+    # half the central 68 % interval of a nearly normal distribution
     width = ak.flatten((high.pt - low.pt) / best.pt_unc)
     assert np.median(width) == pytest.approx(2 * 0.8416, rel=0.05)
 
@@ -175,7 +175,7 @@ def test_training_of_a_correction(recipe, tmp_path, capsys):
     assert card["card"]["direction"] == "correct"
     assert card["card"]["domain"]["reco_pt"][0] == 15.0
     assert card["variables"]["context"] == ["neighbours"]
-    assert card["variables"]["raw_pt_min"] == 10.0  # that of gen jets
+    assert card["variables"]["raw_pt_min"] == 10.0  # threshold of gen jets
     assert card["unmatched"] is None
     corrector, events = IQNCorrector(tmp_path / "own", points=5), open_events("qcd_ak4.root")[:20]
     for made in (corrector(events.Jet), corrector.draw(events.Jet, events)):
@@ -223,7 +223,7 @@ def test_a_run_fills_histograms_of_three_levels_whatever_the_chunks():
 def test_spectra_of_draws_are_those_of_gen_jets():
     made = run_over(IQNCorrectProcessor(take="draw"), ["qcd_ak4.root"])["hists"]["mass"][{"dataset": "x"}]
     drawn, gen = (made[{"level": level}].values() for level in ("corrected", "gen"))
-    inside = slice(3, 11)  # where the threshold on reco jets takes few
+    inside = slice(3, 11)  # where the threshold of reco jets removes few
     assert drawn[inside].sum() == pytest.approx(gen[inside].sum(), rel=0.1)
     assert np.abs(drawn[inside] / gen[inside] - 1.0).max() < 0.2
 
@@ -243,7 +243,7 @@ def test_the_command(take, tmp_path, capsys):
     assert ak.all(columns["IQNJet_jetIdx"] == ak.local_index(columns["Jet_pt"]))
     assert ("IQNJet_pt_unc" in columns.fields) == (take == "median")
     assert not (tmp_path / "out.chunks").exists()
-    assert run(*command, "--output", out) == 2  # nothing that is there is replaced
+    assert run(*command, "--output", out) == 2  # existing output is not replaced
 
 
 def test_figures_of_a_correction(tmp_path):

@@ -1,4 +1,4 @@
-"""The emulator as a function: levels, quantiles and densities, of arrays, tensors and lists."""
+"""The emulator as a function: levels, quantiles and densities for arrays, tensors and jagged lists."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, VARIABLES
 from conftest import context_of, make_pairs, open_events
 
-FORMS = ("cms-delphes-ak4", "cms-delphes-ak4-fast")  # whose massless jets are told apart, and whose are not
+FORMS = ("cms-delphes-ak4", "cms-delphes-ak4-fast")  # with and without an atom of the mass
 
 
 @pytest.fixture(scope="module", params=FORMS)
@@ -26,7 +26,7 @@ def law(request):
 
 
 def jets(n, seed=0):
-    """Gen jets of the barrel and of both ends."""
+    """Make gen jets in the barrel and both endcaps."""
     rng = np.random.default_rng(seed)
     pt = 20.0 + rng.exponential(40.0, n)
     mass = pt * rng.uniform(0.08, 0.2, n)
@@ -34,13 +34,13 @@ def jets(n, seed=0):
 
 
 def draws(emulator, gen, low=0.02, seed=1):
-    """Reco jets between two levels."""
+    """Draw reco jets at levels from low to 1 - low."""
     tau = np.random.default_rng(seed).uniform(low, 1.0 - low, gen.shape).astype(np.float32)
     return emulator.sample(gen, tau).astype(np.float64)
 
 
 def with_one(emulator, reco, k, values):
-    """Reco jets with another variable k: of another eta the same jets before the scale."""
+    """Replace variable k of reco jets; eta is replaced before the scale, which depends on it."""
     scale, other = SCALES[emulator.variables.scale], reco.copy()
     if k == ETA:
         other = scale.undo(reco)
@@ -98,7 +98,7 @@ def test_quantile_and_cdf_are_inverse_far_into_both_tails(law):
     quantiles = law.quantile(gen, tau, reco)
     for k in range(4):
         again = law.cdf(gen, with_one(law, reco, k, quantiles[:, k]))[:, k]
-        inside = quantiles[:, MASS] >= MASSLESS if k == MASS else np.ones(len(gen), dtype=bool)  # what is no atom
+        inside = quantiles[:, MASS] >= MASSLESS if k == MASS else np.ones(len(gen), dtype=bool)  # outside the atom
         assert inside.sum() > 200
         assert np.abs(again - tau[:, k])[inside].max() < 1e-5
 
@@ -115,7 +115,7 @@ def test_each_conditional_density_integrates_to_one(law, k):
         values = np.where(k == PHI, gen_jet[PHI] + np.mod(values - gen_jet[PHI] + np.pi, 2 * np.pi) - np.pi, values)
         density = np.exp(law.log_density(gen, with_one(law, reco, k, values), each=True)[:, k])
         total = abs(np.trapezoid(density, values))
-        if k == MASS:  # the atom, and what a law without one has below
+        if k == MASS:  # the atom, or the probability below zero of a law without one
             total += law.cdf(gen[:1], with_one(law, reco, k, MASSLESS)[:1])[0, MASS]
         assert total == pytest.approx(1.0, abs=1e-4)
 
@@ -134,14 +134,14 @@ def test_gradients_are_finite_differences(law):
                 moved[which] = moved[which] + sign * step * (np.arange(4) == k)
                 ends.append(law.log_density(*moved, acceptance=True))
             slope = (ends[1] - ends[0]) / (2.0 * step)
-            # but for a jet that a step carries across a knot of a spline
+            # except for a jet that the step moves across a knot of a spline
             off = np.abs(gradient[:, k].numpy() - slope) / (1.0 + np.abs(slope))
             assert np.sort(off)[-2] < 1e-4, (which, k)
 
 
 def test_acceptance_is_the_logarithm_of_the_efficiency(law):
     gen = jets(50)
-    gen[7, ETA] = 6.0  # farther out than any reco jet of it
+    gen[7, ETA] = 6.0  # too far forward for any reco jet
     reco = draws(law, gen)
     terms = law.log_density(gen, reco, acceptance=True, each=True, raw_pt_min=14.0)
     with np.errstate(divide="ignore"):
@@ -153,7 +153,7 @@ def test_acceptance_is_the_logarithm_of_the_efficiency(law):
 
 
 def test_jets_drawn_at_the_very_edges_have_a_density(law):
-    """Single precision carries some of them a little across."""
+    """Single precision moves some of them slightly beyond the bound."""
     gen = jets(400)
     for k in range(4):
         for level in (1e-7, 1.0 - 1e-7):
@@ -184,7 +184,7 @@ def test_a_marginal_is_the_law_of_draws(law, variable):
         drawn, ends = from_behind
         expected = np.searchsorted(np.sort(drawn), ends + 1e-7, side="right") / n
         away = some >= MASSLESS if k == MASS else np.ones(len(some), dtype=bool)
-        assert np.abs(level - expected)[away].max() < 1.7 / np.sqrt(n) + 1e-3  # of Kolmogorov, p below 1 %
+        assert np.abs(level - expected)[away].max() < 1.7 / np.sqrt(n) + 1e-3  # Kolmogorov test with p below 1 %
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -199,7 +199,7 @@ def test_a_marginal_s_density_is_the_slope_of_its_cdf_and_its_quantile_the_inver
     slope = (ends[1] - ends[0]) / (2.0 * step)
     off = np.abs(np.exp(of_one.log_density(gen, values)) / slope - 1.0)
     assert np.median(off) < 1e-6
-    assert np.sort(off)[-2] < 1e-3  # but where a knot is near
+    assert np.sort(off)[-2] < 1e-3  # except near a knot
     with_efficiency = of_one.log_density(gen, values, acceptance=True)
     np.testing.assert_allclose(
         with_efficiency - of_one.log_density(gen, values), np.log(law.efficiency(gen)), atol=1e-6
@@ -277,11 +277,11 @@ def test_densities_of_jagged_pairs_know_the_whole_collection(folded):
     context = context_of(events.GenJet, events)
     expected = folder.emulator.log_density(gen.values[rows], jets_of, context[rows], acceptance=True)
     np.testing.assert_array_equal(ak.flatten(ak.drop_none(found)), expected)
-    # a cut on pairs, or fewer events, changes nothing
+    # neither a cut on pairs nor on events changes the others
     hard = reco[matched][reco[matched].pt > 25.0]
     cut = folder.log_density(hard.matched_gen, hard, events, acceptance=True)
     kept = ak.flatten(ak.drop_none(found)[reco[matched].pt > 25.0])
-    np.testing.assert_allclose(ak.flatten(cut), kept, rtol=1e-9)  # rows of other numbers round in other ways
+    np.testing.assert_allclose(ak.flatten(cut), kept, rtol=1e-9)  # rounding depends on the number of rows
     part = slice(50, 120)
     some = folder.log_density(reco[part].matched_gen, reco[part], events[part], acceptance=True)
     np.testing.assert_allclose(ak.flatten(ak.drop_none(some)), ak.flatten(ak.drop_none(found[part])), rtol=1e-9)

@@ -1,4 +1,4 @@
-"""HepMC and Les Houches events to gen jets, as Pythia's own: the files are written here, from what Pythia makes."""
+"""HepMC and Les Houches events give the same gen jets as Pythia's own; the files are written here from Pythia."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MUONS = ("WeakSingleBoson:ffbar2gmZ = on", "23:onMode = off", "23:onIfAny = 13",
 
 
 def record_of(pythia, number):
-    """One of Pythia's events as HepMC has it: particles, and vertices of all that have the same mothers."""
+    """Convert a Pythia event to HepMC: particles, and a vertex for all particles with the same mothers."""
     event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
     event.event_number = number
     theirs = [pythia.event[i] for i in range(pythia.event.size())]
@@ -52,14 +52,14 @@ def record_of(pythia, number):
 
 @pytest.fixture(scope="module")
 def theirs(tmp_path_factory):
-    """The same events as HepMC3, HepMC2 in MeV and compressed, and final particles alone."""
+    """The same events as HepMC3, as compressed HepMC2 in MeV, and with final particles only."""
     folder = tmp_path_factory.mktemp("hepmc")
     with muted() as said:
         pythia, records = start(TTBAR, 0, said), []
         while len(records) < TTBAR.n_events:
             if pythia.next():
                 records.append(record_of(pythia, 10 + len(records)))
-    pyhepmc.Setup.print_warnings = False  # that HepMC2 is old
+    pyhepmc.Setup.print_warnings = False  # HepMC2 is deprecated
     write(folder / "gev.hepmc", records)
     for record in records:
         record.set_units(pyhepmc.Units.MEV, pyhepmc.Units.CM)
@@ -180,7 +180,7 @@ def test_wrong_arguments(tmp_path, capsys, monkeypatch, arguments, message):
 
 
 def les_houches(commands, n_events, *, strategy=3, weights=None):
-    """Hard processes of Pythia as a Les Houches file of text, with 500 ± 2 and 10 ± 1 pb of two processes."""
+    """Write hard processes of Pythia as the text of a Les Houches file, with two processes of 500 ± 2 and 10 ± 1 pb."""
     pythia = pythia8mc.Pythia("", False)
     assert all(pythia.readString(command) for command in (*HARD, *commands))
     assert pythia.init()
@@ -245,7 +245,7 @@ def test_processes_do_not_show_and_a_seed_does(tmp_path, muons):
 def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muons, capsys):
     head, *events = muons.split("<event>\n")
     rows = events[2].splitlines()
-    rows[4] = re.sub(r"^((?:\S+ ){6})\S+", r"\g<1>9.0e+05", rows[4])  # momentum from nothing
+    rows[4] = re.sub(r"^((?:\S+ ){6})\S+", r"\g<1>9.0e+05", rows[4])  # momentum is not conserved
     events[2] = "\n".join(rows) + "\n"
     (tmp_path / "events.lhe").write_text("<event>\n".join([head, *events]))
     found, runs = shower(tmp_path / "events.lhe", tmp_path / "out.root", "--workers", 1)

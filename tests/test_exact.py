@@ -19,7 +19,7 @@ EVERY_AXIS = {axis.name: axis for axes in AXES.values() for axis in axes}
 
 
 def bin_sums(x, weights, event=None):
-    """The sums in the bins of AXIS, by limb."""
+    """Return the sums in the bins of AXIS, by limb."""
     bins = np.searchsorted(AXIS.edges, x, side="right").astype(np.uint32)[None]
     limbs, parts = Weights.of(weights)
     totals = np.zeros((len(limbs), AXIS.extent, 2))

@@ -29,7 +29,7 @@ def equal(a, b):
 
 
 def fold_slowly(folder, gen, events):
-    """Event by event and jet by jet, as a person would."""
+    """Fold event by event and jet by jet, as a simple reference."""
     keys = identity_keys(events, folder.seed)
     context = [context_of(gen[i : i + 1], events[i : i + 1]) for i in range(len(gen))]
     folded = []
@@ -102,7 +102,7 @@ def test_no_reco_jet_is_within_a_radius_of_another(backend):
         )
     )
     least = [ak.min(ak.flatten(pairs["0"].delta_r(pairs["1"]))) for pairs in (apart, together)]
-    assert least[1] < 0.3  # drawn one by one, without acceptance, they may be
+    assert least[1] < 0.3  # without acceptance they may overlap
     assert least[0] > 0.4 - 1e-6
 
 
@@ -128,7 +128,7 @@ def test_a_cut_collection_keeps_its_levels_with_genjetidx(nano_events):
     hard = gen.pt > 20
     cut = folder(gen[hard], nano_events)
     kept = whole[gen.pt[whole.genJetIdx] > 20]
-    # the same levels; the neighbours that were cut are no longer seen
+    # the same levels, but without the neighbours that were cut
     assert ak.all(ak.num(cut) >= 0)
     alone = ak.num(gen) == 1
     assert equal(cut[alone], kept[alone])
@@ -152,7 +152,7 @@ def test_delphes_events(delphes_events):
     reco = folder(delphes_events.GenJet, delphes_events)
     assert type(reco) is type(delphes_events.GenJet)
     assert equal(folder(delphes_events.GenJet[20:30], delphes_events[20:30]), reco[20:30])
-    # a collection the schema does not know has Delphes' own names and no vector behavior
+    # collections unknown to the schema have Delphes' own names and no vector behavior
     other = IQNFolder("cms-delphes-ak4")(delphes_events.GenJetAK4, delphes_events)
     assert isinstance(other, vector.Lorentz)
 
@@ -412,6 +412,6 @@ def test_unmatched_jets_are_there_as_lost_ones_are(nano_events):
 
 
 def test_arrays_of_dask_awkward_are_refused_in_one_line(folder, nano_events):
-    lazy = type("Array", (), {"__module__": "dask_awkward.lib.core"})()  # all that is looked at
+    lazy = type("Array", (), {"__module__": "dask_awkward.lib.core"})()  # only the module is checked
     with pytest.raises(TypeError, match=r'got one of dask-awkward: open the events with mode="virtual"$'):
         folder(lazy, nano_events)

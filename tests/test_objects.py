@@ -1,4 +1,4 @@
-"""Electrons, muons, photons and missing momentum: what they depend on, how they are drawn, and how they are learnt."""
+"""Electrons, muons, photons and missing momentum: conditioning variables, drawing, and training."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SAMPLES = ("ttbar_ak4_full.root", "dilepton_ak4_full.root")
 
 
 def turned(jets, angle):
-    """The same, turned around the beam."""
+    """Rotate jets around the beam."""
     out = jets.copy()
     out[:, 2] = (out[:, 2] + angle + np.pi) % (2.0 * np.pi) - np.pi
     return out
@@ -96,7 +96,7 @@ def test_targets_have_an_inverse():
 
 def test_a_particle_that_is_its_jet_and_one_beside_it():
     jets = JetTable(np.array([[50.0, 0.5, 3.1, 5.0], [80.0, -2.0, 0.0, 9.0]], np.float32), np.array([2]), np.arange(2))
-    values = np.array([[48.0, 0.5, -3.1], [30.0, 0.6, -3.0]], np.float32)  # across φ = π, and near each other
+    values = np.array([[48.0, 0.5, -3.1], [30.0, 0.6, -3.0]], np.float32)  # close to each other across φ = π
     particles = PromptParticles(values, np.array([0, 1]), np.array([2]), np.array([-1, 1]))
     columns = particle_columns(particles, jets, np.array([[3.0, 2.0, 0.9], [9.0, 9.0, 0.5]]))
     assert columns[:, 5].tolist() == [1.0, 1.0]
@@ -142,7 +142,7 @@ def test_missing_momentum_depends_on_no_direction_around_the_beam():
 
 
 def test_missing_momentum_is_known_where_nothing_is_unclustered():
-    """With the recoil alone: gen jets of 50 GeV measured as 40 leave 10 GeV missing along each."""
+    """Only recoil: gen jets of 50 GeV measured as 40 GeV leave 10 GeV missing along each."""
     gen = np.array([[50.0, 0.0, 0.3, 1.0]])
     _, frame = recoil_of(gen, gen * [0.8, 1.0, 1.0, 1.0], some_objects(0), np.zeros((1, 2)))
     np.testing.assert_allclose(missing_of(np.zeros((1, 2)), frame), [[10.0, 0.3]], rtol=1e-5)
@@ -166,19 +166,19 @@ def test_objects_keep_what_is_known_of_them(folded, events):
         assert ak.min(flat.pt) >= 10.0
         least, most = model.isolation_ends[KINDS.index(kind)]
         around = (flat.relIso * flat.pt)[flat.relIso > 0.0]
-        assert ak.all(around > 0.999 * least)  # the threshold of tracks and towers, 0.5 GeV
+        assert ak.all(around > 0.999 * least)  # threshold of tracks and towers, 0.5 GeV
         assert ak.all(flat.relIso <= most + 1e-6)
-        assert [round(least, 2), round(most, 2)] == [0.5, 0.25 if kind.name == "Muon" else 0.12]  # of the card
+        assert [round(least, 2), round(most, 2)] == [0.5, 0.25 if kind.name == "Muon" else 0.12]  # from the card
         assert ak.all(objects.pt[:, :-1] >= objects.pt[:, 1:])
         matched = flat[~ak.is_none(flat.matched_gen)]
         assert set(np.abs(ak.to_numpy(flat.pdgId)).tolist()) <= {kind.code}
         if kind.charged:
             assert len(matched) > 30
-            assert 0.2 < ak.mean(flat.relIso == 0.0) < 0.8  # alone in their cone, exactly
+            assert 0.2 < ak.mean(flat.relIso == 0.0) < 0.8  # exactly zero if alone in the cone
             assert ak.all(matched.pdgId == matched.matched_gen.pdgId)
             assert ak.all(matched.delta_r(matched.matched_gen) < 0.12)
     assert ak.all(np.isfinite(folded.IQNMET.pt))
-    # a particle is found at most once
+    # each particle is found at most once
     gen = ak.flatten(folded.IQNElectron.matched_gen.pt[ak.num(folded.IQNElectron) > 1], axis=None)
     assert len(set(ak.to_list(ak.drop_none(gen)))) == len(ak.drop_none(gen))
 
@@ -205,7 +205,7 @@ def test_compiled_code_and_torch_draw_the_same(events):
 
 
 def test_what_is_drawn_is_like_delphes(sample):
-    """Efficiencies, and the mean and spread of missing momentum beside its frame, of events not trained on."""
+    """Compare efficiencies, and mean and spread of missing momentum in its frame, for events not trained on."""
     model, rng = bundle.load(WHOLE).objects, np.random.default_rng(1)
     for kind in ("Electron", "Muon"):
         law, of = model.laws[kind], sample.laws[kind]
@@ -220,7 +220,7 @@ def test_what_is_drawn_is_like_delphes(sample):
 
 
 def test_a_bundle_that_draws_isolation_as_it_is_still_does(events, tmp_path):
-    """One of schema version 7, whose law of missing momentum knows fewer columns."""
+    """A bundle of schema version 7, whose law of missing momentum takes fewer columns."""
     new = bundle.load(WHOLE)
     content = {**json.loads(json.dumps(bundle.describe(new))), "schema_version": 7}
     del content["objects"]["isolation_ends"]
@@ -233,10 +233,10 @@ def test_a_bundle_that_draws_isolation_as_it_is_still_does(events, tmp_path):
             weights[name] = np.delete(of_layer, np.s_[N_MISSING_BEFORE:N_MISSING], axis=1)
     old = bundle.assemble(bundle.migrated(content), weights)
     assert set(old.objects.isolation_ends) == {(0.0, 0.0)}
-    bundle.save(old, tmp_path / "old")  # in words of today
+    bundle.save(old, tmp_path / "old")  # in the present schema
     made = EventFolder(tmp_path / "old")(events[:100])
     assert ak.all(ak.flatten(made.IQNMuon.relIso) >= 0.0)
-    assert ak.any(ak.flatten(made.IQNMuon.relIso) > 0.25)  # what is drawn is what the law says
+    assert ak.any(ak.flatten(made.IQNMuon.relIso) > 0.25)  # isolation is that of the law
 
 
 def test_every_object_belongs_to_one_law(sample, events):
@@ -256,10 +256,10 @@ def test_training_makes_a_bundle_that_draws_events(sample, tmp_path, events):
     bundle.save(made, path)
     again = bundle.load(path)
     assert set(again.objects.laws) == set(made.objects.laws) >= {"Electron", "Muon", "Photon", JETS, MISSING}
-    assert all(10.0 <= least < 15.0 for least in again.objects.pt_min)  # of so few the least
+    assert all(10.0 <= least < 15.0 for least in again.objects.pt_min)  # the smallest of few objects
     before, after = (EventFolder(model)(events[:50]) for model in (WHOLE, path))
     assert ak.any(before.IQNMET.pt != after.IQNMET.pt)
-    # numbers expected are those seen
+    # expected numbers equal observed ones
     law, of = again.objects.laws["Muon"], sample.laws["Muon"]
     u = (np.arange(len(of.columns)) + 0.5) / len(of.columns)
     drawn = law.draw_numbers(of.columns, np.random.default_rng(1).permutation(u))

@@ -1,4 +1,4 @@
-"""Particles of jets: where they meet calorimeters, what becomes of them, jets of them, and how that is learnt."""
+"""Particles in jets: propagation to calorimeters, reconstruction, clustering to jets, and training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ SCALE = SCALES["delphes-cms"]
 
 
 def one_jet(*particles):
-    """A jet of particles (pt, eta, phi, PDG code)."""
+    """Make a jet of particles (pt, eta, phi, PDG code)."""
     values = np.array([[pt, eta, phi, 0.0] for pt, eta, phi, _ in particles], dtype=np.float64)
     code = np.array([code for *_, code in particles])
     jet = np.array([[values[:, 0].sum(), values[0, 1], values[0, 2], 10.0]])
@@ -54,7 +54,7 @@ def one_jet(*particles):
 
 
 def decay(mass, momentum, one, other, angle=1.0):
-    """Two particles (mass, code) that something of a mass and a momentum along x decays to, at an angle."""
+    """Decay a particle of a mass and momentum along x to two particles (mass, code), at an angle."""
     energy = (mass**2 + one[0] ** 2 - other[0] ** 2) / (2.0 * mass)
     p = np.sqrt(energy**2 - one[0] ** 2)
     gamma, made = np.hypot(momentum, mass) / mass, []
@@ -87,7 +87,7 @@ def sample(ww):
 
 
 def pairs_of(events):
-    """Gen jets with their particles, and those of the reco jet of each: incoming, and reco."""
+    """Return incoming particles of gen jets, and the particles of their reco jets."""
     jets, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet)
     gen, true = constituents_of(events, jets, Names()), constituents_of(events, reco, RECO)
     of_gen, of_reco = match_tables(jets, reco, 0.35)
@@ -109,7 +109,7 @@ def test_a_track_bends_as_a_circle_does_and_a_photon_does_not():
 
 
 def test_a_track_has_the_charge_of_its_particle_whatever_the_sign_of_its_code():
-    codes = [211, -321, 11, -13, 3112, -3112, 3222, 3312, -3334, 2112, 22]  # Σ⁻ has a code above 0, as an electron
+    codes = [211, -321, 11, -13, 3112, -3112, 3222, 3312, -3334, 2112, 22]  # Σ⁻ and e⁻ have codes above 0
     incoming = one_jet(*((3.0, 0.0, 0.5, code) for code in codes))
     assert incoming.charge.tolist() == [1, -1, -1, 1, -1, 1, 1, -1, 1, 0, 0]
     assert incoming.track_codes().tolist() == [211, -211, 11, -13, -211, 211, 211, -211, 211, 0, 0]
@@ -124,7 +124,7 @@ def test_what_is_left_of_photons_and_hadrons_is_where_their_cells_are(events):
     there = np.flatnonzero((origins.left >= 0) & ~origins.shifted & (incoming.hits.calorimeter == CRYSTAL))
     assert (kind[origins.left[there]] == RECO_PHOTON).all()
     place = (reco.values[origins.left[there], 1:3] - incoming.hits.low[there]) / incoming.hits.width[there]
-    # a calorimeter tells a cell and no more: of what is uniform in it the mean is ½, the variance 1/12
+    # a calorimeter only gives the cell: uniform positions in it have mean ½ and variance 1/12
     assert np.allclose(place.mean(axis=0), 0.5, atol=4.0 / np.sqrt(12.0 * len(there)))
     assert np.allclose(place.var(axis=0), 1.0 / 12.0, rtol=0.06)
 
@@ -140,7 +140,7 @@ def test_two_tracks_of_one_decay_know_of_each_other(mass, pair, columns):
     near = charged[:, NEAR]
     assert near[[0, 1], columns].min() > 0.9
     assert near[2:].max() < 0.5
-    # the probability to leave the field before it decays, of γβcτ = 40 GeV / m · cτ
+    # probability of leaving the field before decaying, with γβcτ = 40 GeV / m · cτ
     length = {0.497611: 0.026844, 1.115683: 0.0789}[mass]
     assert charged[0, 13] == pytest.approx(near[0].max() * np.exp(-RADIUS * mass / (40.0 * length)), rel=2e-3)
     assert list(both_lost(charged, mate, np.array([False, False, True, False]))) == [True, True, False, False]
@@ -151,7 +151,7 @@ def test_a_neutral_hadron_beside_a_track_measured_too_low_is_found_in_its_cell()
     incoming = one_jet((500.0, 0.04, 0.5, 211), (3.0, 0.3, 0.4, 22))
     (cell,) = np.flatnonzero(incoming.hits.calorimeter == TOWER)
     eta, phi = incoming.hits.centre[cell]
-    values = np.array([[250.0, 0.04, 0.5, 0.0], [240.0, eta, phi, 0.0]])  # a track, and what it leaves over
+    values = np.array([[250.0, 0.04, 0.5, 0.0], [240.0, eta, phi, 0.0]])  # a track, and the energy left in its cell
     origins = origins_of(incoming, Constituents(values, np.array([211, 130]), np.array([2])))
     assert origins.left[cell] == 1
     assert len(origins.entered) == 0
@@ -165,7 +165,7 @@ def test_two_displaced_tracks_of_one_decay_come_from_one_place():
     turns = Turns.of(incoming, columns, np.array([1, 2]), mate, status, turn)
     assert np.allclose(
         turns.of_targets(np.zeros(2)), [turn[0] * pt[0] / pt[1], 1.0]
-    )  # what the other asks for, or none
+    )  # the turn that the mate implies, or none
     drawn = np.array([0.02, 0.3])
     assert np.allclose(turns.of_targets(turns.targets(drawn)), drawn)
     assert np.allclose(turns.of_targets(turns.least), TURNED)
@@ -187,20 +187,20 @@ def test_displaced_tracks_of_one_decay_are_drawn_from_one_place(ww):
     pairs = pairs[columns[pairs, NEAR].max(axis=1) > SURE]
     assert len(pairs) > 50
     apart = np.log(turn[pairs] * gen.values[pairs, 0] / (turn[mate[pairs]] * gen.values[mate[pairs], 0]))
-    assert np.quantile(np.abs(apart), 0.8) < 0.2  # where they are drawn one by one, 2
+    assert np.quantile(np.abs(apart), 0.8) < 0.2  # 2 if drawn independently
 
 
 def test_tracks_of_a_cell_share_what_it_measures():
     incoming = one_jet((400.0, 0.04, 0.5, 211), (300.0, 0.05, 0.5, 211), (200.0, 0.06, 0.5, 321), (9.0, 0.04, 0.5, 13))
     has_track, none = np.ones(4, dtype=bool), np.zeros(4, dtype=bool)
     shared = Shared.of(incoming, has_track, none, none)
-    assert list(shared.tracks) == [3]  # and a muon that meets no cell
+    assert list(shared.tracks) == [3]  # and a muon without a cell
     charged, _ = charged_columns(incoming)
     tau = np.random.default_rng(1).random((4, 2)).astype(np.float32)
     model = bundle.load(MODEL).particles
     ratio, after = model._momenta(incoming, has_track, charged, shared, tau)
     assert np.ptp(ratio) > 0.0
-    assert np.allclose(after.seen, after.together)  # the last has what is left
+    assert np.allclose(after.seen, after.together)  # the last one gets the rest
     assert np.allclose(after.drawn, after.found)
     some = np.array([0, 1])
     left = Left.of(incoming, some, shared.with_all(incoming, np.array([0, 3]), np.array([0.9, 1.0])))
@@ -268,13 +268,13 @@ def test_tracks_are_those_of_particles(ww):
     assert len(np.unique(rows)) == len(rows)  # one particle has one track
     assert np.array_equal(made.particles.values[track, 1], gen.values[rows, 1])
     turned = np.abs(made.particles.values[track, 2] - gen.values[rows, 2]) > 1e-9
-    assert 0.02 < turned.mean() < 0.2  # those that began away from the beam
+    assert 0.02 < turned.mean() < 0.2  # displaced tracks
     assert not (made.particles.code[track] == 22).any()
     model = bundle.load(MODEL).particles
     for code, (least, _) in zip((22, 130), model.least, strict=True):
         left = (made.particles.code == code) & ~track
         energy = made.particles.values[left, 0] * np.cosh(made.particles.values[left, 1])
-        # what enters is not held to it, and rare
+        # entering particles may be below the threshold, but are rare
         assert (energy > 0.999 * least).mean() > 0.98
 
 
@@ -299,7 +299,7 @@ def test_compiled_laws_draw_what_torch_draws(ww):
     one, other = (of.draw(particles, jets, keys, raw_pt_min=20.0) for of in (model, model.with_torch))
     same = one.jets.values.shape == other.jets.values.shape
     assert same
-    # a level next to an edge may fall on either side of it
+    # a level next to an edge may be on either side of it
     assert np.isclose(one.jets.values[:, 0], other.jets.values[:, 0], rtol=1e-3).mean() > 0.95
 
 
@@ -386,7 +386,7 @@ def test_training_finds_what_there_is_to_learn(sample):
     assert set(sample.laws) == set(LAWS)
     track, decays = sample.laws[TRACK], sample.laws[DECAY]
     assert 0.1 < (track.numbers() == 0).mean() < 0.35
-    # what decays late is not measured
+    # late decays are not measured
     late, gone = decays.columns[:, 2] > 0.5, decays.numbers() == 0
     assert gone[late].mean() > 1.3 * gone[~late].mean()
     near = track.columns[:, NEAR].max(axis=1) > 0.9

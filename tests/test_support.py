@@ -1,4 +1,4 @@
-"""Where reco jets can be: no draw of any emulator leaves it, by any backend, and its levels stay uniform."""
+"""Support of reco jets: no draw of any emulator or backend leaves it, and levels stay uniform."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ LEVELS = (2.0**-24, 1e-4, 0.5, 1.0 - 1e-4, 1.0 - 2.0**-24)
 
 
 def every_level(n, emulator):
-    """Levels of n jets, most of them as near to 0 or 1 as single precision comes."""
+    """Make levels of n jets, most of them as near to 0 or 1 as single precision allows."""
     return np.random.default_rng(2).choice(np.array(LEVELS, dtype=np.float32), (n, emulator.network.widths[0]))
 
 
 def jets_all_over(n):
-    """Gen jets (N, 4) in the whole detector and a little beyond, from the softest to the hardest there are."""
+    """Make gen jets (N, 4) in the whole detector and slightly beyond, from the softest to the hardest possible."""
     rng = np.random.default_rng(1)
     pt, eta = 10.0 * 400.0 ** rng.uniform(size=n), rng.uniform(-5.4, 5.4, n)
     pt = np.minimum(pt, 6500.0 / np.cosh(eta))
@@ -38,7 +38,7 @@ def jets_all_over(n):
 
 
 def usual_jets(emulator, n):
-    """Gen jets of the kind that an emulator was trained on: for a shipped one all there are."""
+    """Make gen jets like those an emulator was trained on; for a shipped one, all possible jets."""
     return jets_all_over(n) if emulator.card.get("detector") else make_pairs(n).x
 
 
@@ -57,7 +57,7 @@ def check_inside(support, gen, reco):
 
 def test_no_draw_leaves_the_support(emulator):
     gen, support = usual_jets(emulator, 20_000), emulator.variables.support
-    if emulator.card.get("detector"):  # where two backends could differ
+    if emulator.card.get("detector"):  # jets at the edge, where backends could differ
         gen[:2000, ETA] = (support.abs_eta_max + support.cone) * np.linspace(1 - 1e-4, 1 + 1e-4, 2000)
         gen[:2000, PT], gen[:2000, MASS] = 12.0, 2.0
     for backend in backends(emulator):
@@ -65,7 +65,7 @@ def test_no_draw_leaves_the_support(emulator):
             reco, efficiency = emulator.respond(gen, every_level(len(gen), emulator), context, backend=backend)
             found = efficiency > 0.0
             check_inside(support, gen[found], reco[found])
-            if emulator.acceptance is not None:  # of a gen jet farther out than a cone no reco jet can be
+            if emulator.acceptance is not None:  # gen jets more than a cone outside have no reco jet
                 inside = support.drawn_in()
                 assert (found == (np.abs(gen[:, ETA]) < inside.abs_eta_max + inside.cone)).all()
 
@@ -108,7 +108,7 @@ def test_levels_of_draws_are_those_drawn_at(emulator):
     for backend in backends(emulator):
         reco = emulator.sample(pairs.x, tau, pairs.context, backend=backend)
         far = np.abs(emulator.cdf(pairs.x, reco, pairs.context) - tau)
-        weighs = reco[:, MASS] > 0.01  # a mass below zero counts as zero
+        weighs = reco[:, MASS] > 0.01  # masses below zero become zero
         assert np.quantile(far[:, :MASS], 0.99) < 1e-4
         assert np.quantile(far[weighs, MASS], 0.99) < 1e-2
 
@@ -117,7 +117,7 @@ def test_the_density_ends_at_the_support(emulator):
     if not emulator.network.has_density:
         pytest.skip("it has none")
     gen = usual_jets(emulator, 200)
-    # where the scale is undone they are above the threshold, and none is as hard as a beam
+    # before the scale they are above the threshold, and below the beam energy
     usual = (np.abs(gen[:, ETA]) < 4.0) & (gen[:, PT] > 20.0) & (energies(gen) < 3000.0)
     gen = gen[usual & (gen[:, MASS] < emulator.variables.support.mass_over_pt_max * gen[:, PT])]
     reco = gen + np.float32([0.0, 0.0, 1e-3, 0.0])
@@ -131,7 +131,7 @@ def test_the_density_ends_at_the_support(emulator):
 
 @pytest.mark.parametrize("model", BUNDLES)
 def test_no_jet_of_a_fold_leaves_detector_or_beam(model):
-    """Unmatched jets among them."""
+    """Includes unmatched jets."""
     sample = sample_path("qcd_ak5.root" if "ak5" in model else "qcd_ak4.root")
     events = NanoEventsFactory.from_root({str(sample): "Events"}, schemaclass=NanoSchema).events()
     reco = ak.flatten(ak.flatten(IQNFolder(model, replicas=5)(events.GenJet, events)))
@@ -142,7 +142,7 @@ def test_no_jet_of_a_fold_leaves_detector_or_beam(model):
 
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_scale_reaches_every_backend(scale):
-    """A scale that one of them does not know would give jets without it."""
+    """A backend that lacks a scale would give unscaled jets."""
     pairs = make_pairs(3000)
     pairs = pairs._replace(sample=np.zeros_like(pairs.sample))  # one sample needs no origin network
     settings = replace(RECIPES["default"], **TINY, scale="delphes-cms", raw_pt_min=5.0, unmatched=False)
@@ -180,5 +180,5 @@ def test_shipped_bundles_know_the_support_of_their_jets(model):
     support, jets = folder.emulator.variables.support, folder.card["jets"]
     assert support.cone == jets["cone"]
     assert support.energy_max == 6500.0
-    assert support.abs_eta_max == 5.0 or model.startswith("atlas")  # by which it was trained without --eta-max
+    assert support.abs_eta_max == 5.0 or model.startswith("atlas")  # trained without --eta-max
     assert 5.0 <= support.abs_eta_max < 5.2

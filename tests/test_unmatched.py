@@ -1,4 +1,4 @@
-"""Reco jets that match no gen jet: the way to targets and back, their laws, and what a fold makes of them."""
+"""Reco jets that match no gen jet: their targets and the inverse, their laws, and their place in a fold."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def random_jets(n, seed=0):
 
 
 def random_levels(seed):
-    """Levels that depend on source and number alone, as those of a fold."""
+    """Make levels that depend only on source and number, as in a fold."""
     table = RNG(seed).uniform(1e-6, 1 - 1e-6, (20_000, 64, 4)).astype(np.float32)
     return lambda rows, numbers: table[rows, numbers]
 
@@ -110,7 +110,7 @@ def test_the_axis_is_opposite_to_what_is_seen():
 
 @pytest.fixture
 def drawn(emulator):
-    """Unmatched jets of each recipe's and bundle's model, with what they were drawn from."""
+    """Unmatched jets from the model of each recipe and bundle, with the inputs they were drawn from."""
     gen, counts = make_pairs(3000).x, np.repeat([0, 1, 2], [500, 1000, 1000])
     reco, found = gen.copy(), RNG(0).uniform(size=3000) < 0.8
     near, row = emulator.unmatched.draw_near(gen, counts, reco, found, None, random_levels(1))

@@ -1,4 +1,4 @@
-"""Systematic variations: the same levels, another detector."""
+"""Systematic variations: another detector at the same quantile levels."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def odd_at_most(pt, eta, size):
 
 
 def growing(pt, eta, slope):
-    """A size that falls with pt and grows with |eta|."""
+    """Return a size that falls with pt and grows with |eta|."""
     return slope * (1.0 + abs(eta)) / (1.0 + pt / 100.0)
 
 
@@ -75,7 +75,7 @@ def test_scale_and_mass_scale_change_the_nominal_jets_and_nothing_else(events, n
 
 
 def test_varied_jets_are_as_those_of_coffea(events):
-    """`jets.JES.up` is jets, as CorrectedJetsFactory makes them: vectors, with all fields of the nominal ones."""
+    """`jets.JES.up` are vectors with all fields of the nominal jets, as from coffea's CorrectedJetsFactory."""
     jets = IQNFolder(AK4, variations=["jes", "jer"])(events.GenJet, events)
     assert {"JES", "JER"} <= set(jets.fields)
     assert jets.JES.layout.purelist_parameter("__record__") == "JetSystematic"
@@ -94,7 +94,7 @@ def test_varied_jets_are_as_those_of_coffea(events):
 
 @pytest.mark.parametrize("backend", ["numba", "torch"])
 def test_resolution_stretches_the_response_about_its_median(events, backend):
-    """About the quantile at level ½ that the emulator itself gives, to the power that was asked for."""
+    """The median is the emulator's quantile at level ½, and the power is the requested one."""
     few = events[:300]
     folder = IQNFolder(AK4, variations=["jer=0.25"], backend=backend)
     jets = folder(few.GenJet, few)
@@ -110,7 +110,7 @@ def test_resolution_stretches_the_response_about_its_median(events, backend):
         varied = ak.to_numpy(ak.flatten(jets.JER[side].pt))
         expected = median * (reco[:, 0] / median) ** power
         np.testing.assert_allclose(varied[matched], expected, rtol=2e-4)
-        np.testing.assert_array_equal(varied[~matched], flat["pt"][~matched])  # of which there is no response
+        np.testing.assert_array_equal(varied[~matched], flat["pt"][~matched])  # these have no response
         masses = ak.to_numpy(ak.flatten(jets.JER[side].mass))
         np.testing.assert_allclose(masses * flat["pt"], flat["mass"] * varied, rtol=1e-5)
     assert (~matched).any()
@@ -123,9 +123,9 @@ def test_efficiency_finds_more_or_fewer_of_the_same_jets(events):
     assert found["EFF_down"] < found["nominal"] < found["EFF_up"]
     n_gen = int(ak.sum(ak.num(events.GenJet)))
     for side in ("up", "down"):
-        assert 0.02 < abs(len(found[f"EFF_{side}"]) - len(found["nominal"])) / n_gen < 0.055  # less where it is 0 or 1
+        assert 0.02 < abs(len(found[f"EFF_{side}"]) - len(found["nominal"])) / n_gen < 0.055  # less near 0 and 1
     whole = IQNFolder(AK4, variations=["eff=0.99"], unmatched=False).varied(events.GenJet, events)
-    assert ak.all(abs(ak.flatten(whole["EFF_up"].eta)) < 5.3)  # beyond the detector nothing is found
+    assert ak.all(abs(ak.flatten(whole["EFF_up"].eta)) < 5.3)  # nothing outside the detector
     assert len(set(zip(*_places(whole["EFF_down"]), strict=True))) < 0.02 * n_gen
     with pytest.raises(ValueError, match=r"expected those of the same jets, got eff=0.05: IQNFolder.varied has"):
         folder(events.GenJet, events)
@@ -156,7 +156,7 @@ def test_jets_of_each_systematic_are_sorted_by_their_own_pt(events):
 
 
 def test_varied_and_nominal_jets_move_together(events):
-    """Numbers of jets above 30 GeV, up less nominal: at levels of their own they would scatter far more."""
+    """Numbers of jets above 30 GeV, up minus nominal, which would scatter far more at independent levels."""
     folders = [IQNFolder(AK4, seed=seed, variations=["jer"]) for seed in range(8)]
     varied = [folder.varied(events.GenJet, events) for folder in folders]
     counts = np.array([[ak.sum(jets[name].pt > 30, axis=None) for name in ("nominal", "JER_up")] for jets in varied])
@@ -211,7 +211,7 @@ def test_varied_histograms_are_those_of_varied_jets(whole):
 
 
 def test_figures_have_a_band_of_variations(whole):
-    """Sources in quadrature, up and down apart; an ensemble counts by its spread, another bundle on its own side."""
+    """Sources add in quadrature, up and down separately; an ensemble as its spread, another bundle on one side."""
     nominal = np.array([100.0, 100.0])
     varied = {"JES_up": nominal + 3, "JES_down": nominal - 6, "other": nominal + 4}
     assert np.array(systematic_band(nominal, varied)).tolist() == [[6.0, 6.0], [5.0, 5.0]]
@@ -332,7 +332,7 @@ def test_what_is_varied_tells_kept_chunks_apart():
 
 
 def test_jets_of_one_detector_become_those_of_another(events):
-    """Those that one emulated come out as the other emulates them at the same levels; of one and itself they stay."""
+    """Jets that one emulated become those that the other emulates at the same levels; from one to itself they stay."""
     source, target = bundle.load(AK4), bundle.load(FAST)
     gen = np.stack([ak.to_numpy(ak.flatten(events.GenJet[name])) for name in FIELDS[:4]], axis=1).astype(np.float32)
     context = context_of(events.GenJet, events)
@@ -340,7 +340,7 @@ def test_jets_of_one_detector_become_those_of_another(events):
     gen, context = gen[hard], context[hard]
     tau = np.random.default_rng(0).uniform(0.02, 0.98, gen.shape).astype(np.float32)
     reco, other = (emulator.sample(gen, tau, context) for emulator in (source, target))
-    heavy = reco[:, 3] > 1.0  # whose level is not that of an atom
+    heavy = reco[:, 3] > 1.0  # masses outside the atom
     same = morphed(gen, reco, source, source, context)
     np.testing.assert_allclose(same[heavy], reco[heavy], rtol=2e-3, atol=2e-3)
     moved = morphed(gen, reco, source, target, context)
@@ -371,7 +371,7 @@ def test_members_of_an_ensemble_have_every_event_as_often_as_poisson_says():
     assert numbers.var() == pytest.approx(1.0, abs=0.12)
     others = np.array([np.sum(other.pairs.split_key == split_key) for split_key in pairs.split_key[:500]])
     assert abs(np.corrcoef(numbers[:500], others)[0, 1]) < 0.15
-    # whatever order they come in
+    # the order of pairs does not matter
     order = np.random.default_rng(0).permutation(4000)
     mixed = TrainingSample(type(pairs)(*(column[order] for column in pairs)), sample.unmatched)
     np.testing.assert_array_equal(np.sort(bootstrapped(mixed, 1, 0).pairs.split_key), np.sort(one.pairs.split_key))
@@ -381,7 +381,7 @@ def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
     pairs = make_pairs(2000)
     unmatched = make_unmatched(pairs)
     mine, jets = bootstrapped(TrainingSample(pairs, unmatched), 3, 0)
-    # in these samples events and gen jets are one to one
+    # these samples have one gen jet per event
     np.testing.assert_array_equal(jets.split_key, mine.split_key)
     for of, row, split_keys, new in (
         (unmatched.near, unmatched.near_row, pairs.split_key, (jets.near, jets.near_row, mine.split_key)),
@@ -392,7 +392,7 @@ def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
         assert [key_of[jet.tobytes()] for jet in new_of] == new_keys[new_row].tolist()
         copies = np.array([np.sum(new_keys == split_keys[r]) for r in row])
         assert len(new_of) == copies.sum()
-        assert len(np.unique(new_row)) == len(new_row)  # a jet for each copy, not all of them to one
+        assert len(np.unique(new_row)) == len(new_row)  # each copy has its own jet
 
 
 def test_an_ensemble_is_trained_and_folded(tmp_path):

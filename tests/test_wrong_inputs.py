@@ -1,4 +1,4 @@
-"""Inputs that are wrong, and would give wrong jets: each is refused in a line that says what is wrong, or warned of."""
+"""Wrong inputs that would give wrong jets: each raises an error in one line, or a warning."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def ww():
 
 @pytest.fixture
 def warned(monkeypatch):
-    """As a process that has warned of nothing yet."""
+    """Forget which warnings this process has already issued."""
     monkeypatch.setattr(checks, "_WARNED", set())
 
 
@@ -42,7 +42,7 @@ def with_field(events, collection, field, values):
 
 
 def written(path, source, **changed):
-    """A copy of a sample as NanoAOD, with some branches changed; those that are None are left out."""
+    """Write a copy of a sample as NanoAOD, with some branches changed, or left out if None."""
     with uproot.open(sample_path(source)) as file:
         arrays = file["Events"].arrays(entry_stop=200)
     branches = {name: changed.get(name, arrays[name]) for name in {**dict.fromkeys(arrays.fields), **changed}}
@@ -101,7 +101,7 @@ def test_particles_at_places_that_are_not_there_are_refused(ww, place):
         ConstituentFolder("cms-delphes-ak5-particles")(events)
 
 
-# places of jets
+# indices of jets
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_reco_jets_of_nanoaod_are_not_known_by_the_places_of_their_gen_jets(ttba
     assert np.corrcoef(*(ak.flatten(one.pt / jets[:, 1:].pt) for one in (some, made[:, 1:])))[0, 1] > 0.8
 
 
-# numbers in place of what is not known
+# placeholder numbers for unknown values
 
 
 @pytest.mark.parametrize(

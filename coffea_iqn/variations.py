@@ -165,12 +165,12 @@ VARIATIONS = {
     "MES": Variation("Muon", "muon energy scale (0.01)", _pt_scaled, 0.01),
     "PES": Variation("Photon", "photon energy scale (0.01)", _pt_scaled, 0.01),
     "UES": Variation(MISSING, "unclustered energy scale, in missing momentum (0.1)", _unclustered_scaled, 0.1),
-    "EFF": Variation(FOUND, "efficiency, P(reco jet | gen jet), shifted (0.01)", _more_found, 0.01),
+    "EFF": Variation(FOUND, "probability that a gen jet has a reco jet, absolute shift (0.01)", _more_found, 0.01),
     "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
     "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
     "pt-smeared": Variation(WRONG, "pt smeared at random", _pt_smeared, 0.02),
     "mass-shifted": Variation(WRONG, "mass scaled", _mass_scaled, 0.01),
-    "tails-cut": Variation(WRONG, "tails cut off", _tails_cut, 3.0),
+    "tails-cut": Variation(WRONG, "tails cut off beyond a number of half widths", _tails_cut, 3.0),
     "independent": Variation(WRONG, "each variable drawn independently", _independent),
 }
 """All variations and distortions by name."""

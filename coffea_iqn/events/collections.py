@@ -1,6 +1,6 @@
 """Read jets as flat arrays, and their conditioning variables, from coffea's events.
 
-Identity and weights of events are in `identity`. Only these two modules distinguish NanoAOD, Delphes and PHYSLITE.
+Identity and weights of events are in `identity`, the particles in jets in `constituents`.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def _keys(event: Ints, unique_id: Sequence[int]) -> Ints:
 
 
 def _rows(jets: JetTable, event: Ints, place: Ints) -> Ints:
-    """Return the row in a table of jets of the jet at each place of each event, (M,); −1 if there is none."""
+    """Return the row in a table of jets of the jet with each event and index, (M,); −1 if there is none."""
     slots = 1 + int(jets.place.max(initial=0))
     table = np.full(len(jets.counts) * slots, -1, dtype=np.int64)
     table[jets.event * slots + jets.place] = np.arange(len(jets.place))

@@ -1,4 +1,4 @@
-"""Identity and weights of coffea's events, and random numbers that depend on the identity alone."""
+"""Identity and weights of coffea's events, and random numbers computed from the identity."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def test_invalid_jets_are_named_with_their_count_or_dropped(tmp_path, capsys, va
     path = spoilt_sample(tmp_path, value)
     assert run("fold", path, "--executor", executor, "--output", tmp_path / "out") == 2
     line = one_error(capsys)
-    assert "got 1 of 22 jets otherwise" in line
+    assert "got 1 of 22 jets without" in line
     assert str(path) in line
     assert not (tmp_path / "out").exists()
     if executor == "iterative":

@@ -44,7 +44,7 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
     valid = jets.valid()
     n_invalid = int((~valid).sum())
     if n_invalid and not drop:
-        msg = f"{what}: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets otherwise"
+        msg = f"{what}: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets without"
         raise ValueError(msg)
     return valid
 

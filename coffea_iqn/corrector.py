@@ -13,7 +13,13 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.data import CORRECTIONS
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.events.checks import check_level, check_valid, outside_domain, warn_partial_collection
+from coffea_iqn.events.checks import (
+    check_level,
+    check_valid,
+    outside_domain,
+    warn_partial_collection,
+    warn_unchecked_collection,
+)
 from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.folder.jagged import vectors
@@ -109,7 +115,7 @@ class IQNCorrector:
         ----------
         jets: jagged reco jets, events × var, all jets of each event, since their neighbours are among them; a subset
             needs a field jetIdx with the index of each jet in its event.
-        events: events of the jets, to check them against; only `draw` requires them.
+        events: events of the jets, to check that these are all; only `draw` requires them.
 
         Returns
         -------
@@ -201,6 +207,8 @@ class IQNCorrector:
                 msg = f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}"
                 raise ValueError(msg)
             warn_partial_collection(jets, events, len(table.values), "reco jets", INDEX["reco"])
+        else:
+            warn_unchecked_collection(jets, "reco jets", INDEX["reco"])
         return table
 
     def _known(self, jets: JetTable) -> Singles:

@@ -120,8 +120,11 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         about = {
             "version": __version__,
             "model": corrector.model,
-            "take": self.take,
             "bundle_hash": corrector.card["hash"],
+            "take": self.take,
+            "reco": self.reco,
+            "points": corrector.points,
+            **({"seed": corrector.seed} if self.take == "draw" else {}),
         }
         values = np.stack([*columns.values()], axis=1)
         jets = reco._replace(values=values, columns=tuple(columns))

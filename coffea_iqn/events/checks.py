@@ -15,6 +15,11 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Floats
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
+# reconstructed objects of NanoAOD, PFNano and Delphes that have a momentum
+RECONSTRUCTED = re.compile(
+    r"(?!Gen|MET_Truth)((Corr\w*|Fat|Sub|SoftActivity)?Jet\w*|\w*Electron\w*|Muon\w*|(Fsr)?Photon\w*|(boosted)?Tau\w*"
+    r"|\w*MET\w*|MissingET|ScalarHT|SV|IsoTrack|TrigObj|PFCands|Tower|Track|EFlow\w*)"
+)
 _WARNED: set[str] = set()
 
 
@@ -32,6 +37,10 @@ class MixedWeightsWarning(UserWarning):
 
 class PartOfEventWarning(UserWarning):
     """Jets are an unidentified subset of their collection: they may get the levels and neighbours of other jets."""
+
+
+class NotEmulatedWarning(UserWarning):
+    """Objects that the detector simulation of the file reconstructed do not belong to the emulated ones."""
 
 
 def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
@@ -95,6 +104,27 @@ def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
             warnings.warn(msg, MixedWeightsWarning, stacklevel=4)
 
 
+def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Array:
+    """Return events without reconstructed objects other than those emulated; warn once per process of what is removed.
+
+    Taus, large-radius jets, other kinds of missing momentum, ... are those of another simulation of the same event:
+    beside emulated jets they would be independent of these.
+    """
+    others = [name for name in sorted(events.fields) if RECONSTRUCTED.fullmatch(name) and name not in emulated]
+    if not others:
+        return events
+    warned = f"removed {others}"
+    if warned not in _WARNED:
+        _WARNED.add(warned)
+        triggers = [name for name in ("HLT", "L1", "Flag") if name in events.fields]
+        msg = f"events: removed {', '.join(others)}, which are reconstructed in the file and not emulated"
+        msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
+        warnings.warn(msg, NotEmulatedWarning, stacklevel=4)
+    for name in others:
+        events = ak.without_field(events, name)
+    return events
+
+
 def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     """Refuse jets of the wrong level ("gen" or "reco"), judging by the name of their collection.
 
@@ -130,3 +160,16 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
             "treated as the first jets of each event, and the others ignored as neighbours"
         )
         warnings.warn(msg, PartOfEventWarning, stacklevel=4)
+
+
+def warn_unchecked_collection(jets: ak.Array, what: str, index: str) -> None:
+    """Warn once per process of jets of a collection without an index, whose events are not given either."""
+    collection = jets.layout.purelist_parameter("collection_name")
+    if collection is None or index in jets.fields or f"unchecked {collection}" in _WARNED:
+        return
+    _WARNED.add(f"unchecked {collection}")
+    msg = (
+        f"{what}: expected the events of {collection}, or a field {index}, got neither: the jets are taken for all of "
+        "each event, among which their neighbours are"
+    )
+    warnings.warn(msg, PartOfEventWarning, stacklevel=5)

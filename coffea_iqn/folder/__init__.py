@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
+from coffea_iqn.events.checks import MissingContextWarning, NotEmulatedWarning, OutsideDomainWarning, PartOfEventWarning
 from coffea_iqn.folder.constituents import ConstituentFolder
 from coffea_iqn.folder.events import EventFolder
 from coffea_iqn.folder.jagged import FoldCounts, Folded
@@ -15,6 +15,7 @@ __all__ = [
     "Folded",
     "IQNFolder",
     "MissingContextWarning",
+    "NotEmulatedWarning",
     "OutsideDomainWarning",
     "PartOfEventWarning",
 ]

@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.emulator.particles import Reconstructed
+from coffea_iqn.events.checks import without_reconstructed
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
 from coffea_iqn.folder.jagged import Folded, jagged, lazy_fields, vectors
@@ -74,7 +75,8 @@ class ConstituentFolder:
         ----------
         events: with gen jets and the particles in them, GenJetCands with jetIdx, of NanoGEN, PFNano (where they are
             places among GenCands) or `generate --particles`, and what names events: run, luminosityBlock and event.
-        as_nano: whether collections are called Jet and PFCands, in place of those that the events have.
+        as_nano: whether collections are called Jet and PFCands, in place of those that the events have. Other
+            reconstructed objects are removed, with a `NotEmulatedWarning`.
 
         Returns
         -------
@@ -95,6 +97,8 @@ class ConstituentFolder:
         (made,) = of_particles.reco
         more = lazy_fields([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
         prefix = "" if as_nano else PREFIX
+        if as_nano:
+            events = without_reconstructed(events, (JET, PARTICLES))
         events = ak.with_field(events, jagged(of_particles.folded, gen, jets, more=more), f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
         return ak.with_field(events, flat, f"{prefix}{PARTICLES}")

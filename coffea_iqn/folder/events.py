@@ -8,6 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.events.checks import without_reconstructed
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder import jagged
@@ -73,7 +74,8 @@ class EventFolder:
         events: of NanoAOD or Delphes, with gen jets, prompt leptons and photons (`events.Names`), missing momentum,
             and what names events: run, luminosityBlock and event.
         as_nano: whether collections are called as NanoAOD calls them, Jet, Electron, Muon, Photon and MET, in place of
-            those that the events have: what an analysis of NanoAOD takes.
+            those that the events have: what an analysis of NanoAOD takes. Other reconstructed objects are removed,
+            with a `NotEmulatedWarning`: they belong to another simulation of the same events.
 
         Returns
         -------
@@ -97,6 +99,8 @@ class EventFolder:
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
             made[kind.name] = jagged.collection(kind, folded, isolation, particles, self.folder.variations)
         made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
+        if as_nano:
+            events = without_reconstructed(events, made)
         for name, collection in made.items():
             events = ak.with_field(events, collection, f"{prefix}{name}")
         return events

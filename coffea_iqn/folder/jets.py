@@ -147,9 +147,10 @@ class IQNFolder(Densities):
     def settings(self) -> dict[str, Any]:
         """What is to be told of a fold, beside the model."""
         names = ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
+        renamed = {} if self.names == Names() else {"names": repr(self.names)}
         varied = {"variations": [repr(asked) for asked in self.variations]} if self.variations else {}
         refined = {} if self.refinement == "draw" else {"refinement": self.refinement}
-        return {name: getattr(self, name) for name in names} | refined | varied
+        return {name: getattr(self, name) for name in names} | refined | varied | renamed
 
     def fold_flat(self, x: Floats, tau: Floats, context: Floats | None = None) -> Floats:
         """Reco jets at given quantile levels, without acceptance.

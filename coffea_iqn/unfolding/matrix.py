@@ -21,7 +21,7 @@ from coffea_iqn.iqn.device import one_thread
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, merge
-from coffea_iqn.ranges import Range
+from coffea_iqn.ranges import Range, expect
 
 LABELS = {"pt": "jet $p_T$ [GeV]", "abs_eta": r"jet $|\eta|$", "mass": "jet mass [GeV]"}
 POINTS = Range(least=1, most=64, whole=True)
@@ -113,6 +113,8 @@ def response_sums(
     POINTS.check(points=points)
     reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
     folder = IQNFolder(model, replicas=replicas, **options)
+    got = f"got {', '.join(map(str, folder.variations))}: a bundle of its own has a matrix of its own"
+    expect(not folder.variations, f"variations: expected none for a response matrix, {got}")
     emulator = folder.emulator
     if not emulator.exact:
         msg = f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function"

@@ -322,7 +322,7 @@ def test_pairs_that_are_none_are_refused(folded):
     bad = ak.with_field(reco, ak.where(reco.pt > 50.0, np.nan, reco.pt), "pt")
     with pytest.raises(ValueError, match="jets y: expected finite numbers, got"):
         folder.cdf(gen, bad, events)
-    with pytest.raises(ValueError, match="quantile: expected reco jets, or a variable, got neither"):
+    with pytest.raises(ValueError, match="quantile: expected reco jets or a variable, got neither"):
         folder.quantile(gen, folder.cdf(gen, reco, events), events)
     none = folder.log_density(gen[:0], reco[:0], events[:0])
     assert len(none) == 0

@@ -127,7 +127,7 @@ def test_efficiency_finds_more_or_fewer_of_the_same_jets(events):
     whole = IQNFolder(AK4, variations=["eff=0.99"], unmatched=False).varied(events.GenJet, events)
     assert ak.all(abs(ak.flatten(whole["EFF_up"].eta)) < 5.3)  # nothing outside the detector
     assert len(set(zip(*_places(whole["EFF_down"]), strict=True))) < 0.02 * n_gen
-    with pytest.raises(ValueError, match=r"expected those of the same jets, got eff=0.05: IQNFolder.varied has"):
+    with pytest.raises(ValueError, match=r"expected only ones that keep the set of jets, got eff=0.05: use IQN"):
         folder(events.GenJet, events)
 
 
@@ -274,9 +274,9 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
         (["eff=much"], "--variations: expected eff to be a finite number of at least 0 and below 1, got 'much'"),
         (["model"], "--variations: expected model to be a bundle's name or path, got None"),
         (["jes", "jes=0.02"], "variations: expected each only once, got jes 2 times"),
-        (["model=cms-delphes-ak5"], "expected a bundle of radius 0.4 as cms-delphes-ak4, got cms-delphes-ak5 of 0.5"),
+        (["model=cms-delphes-ak5"], "a bundle with radius 0.4 like cms-delphes-ak4, got cms-delphes-ak5 with 0.5"),
         (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle of train --ensemble, or a folder of two bundles"),
-        (["eff", "--no-acceptance"], "variations: expected acceptance True with eff, got False"),
+        (["eff", "--no-acceptance"], "acceptance: expected True with the variation eff, got False"),
         (["eff", "--skim", "root"], "skim: expected variations of the same jets"),
         (
             ["ees", "ues"],

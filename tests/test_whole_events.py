@@ -197,10 +197,10 @@ def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"model": "cms-delphes-ak5"}, "expected a bundle with objects (train --objects), got one of jets alone"),
+        ({"model": "cms-delphes-ak5"}, "expected a bundle with objects (train --objects), got one of jets only"),
         ({"acceptance": False, "unmatched": False}, "acceptance: expected True for whole events, got False"),
         ({"unmatched": False}, "unmatched: expected True for whole events, got False"),
-        ({"variations": ["jes", "eff"]}, "variations: expected those of the same jets for whole events, got eff=0.01"),
+        ({"variations": ["jes", "eff"]}, "expected only ones that keep the set of jets for whole events, got eff=0.01"),
         ({"variations": {"ues": abs}}, "variations: expected ues of a number, for it is not of jets, got a function"),
     ],
 )

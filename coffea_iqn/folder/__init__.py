@@ -1,4 +1,4 @@
-"""Events in, what the detector makes of them out: their jets, all their objects, or the particles in their jets."""
+"""Fold gen-level events to detector level: their jets, all their objects, or the particles in their jets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ConstituentFolder: the particles of gen jets in, reco jets and the particles in them out."""
+"""ConstituentFolder: fold the particles of gen jets to reco jets and the particles in them."""
 
 from __future__ import annotations
 
@@ -28,26 +28,27 @@ PREFIX = "IQN"
 JET, PARTICLES = "Jet", "PFCands"
 SHAPES = {"tau1": "tau1", "tau2": "tau2", "tau3": "tau3", "soft-drop mass": "msoftdrop", "pTD": "ptD", "width": "width"}
 COLUMNS = (*VARIABLES, "btag", "nCharged", "nNeutral", "chEF", *SHAPES.values())
-"""What reco jets have: their four-momentum [GeV, rad] after the detector's scale, b-tag, and what particles say."""
+"""Columns of reco jets: four-momentum [GeV, rad] after the detector's jet scale, b-tag, composition and shapes."""
 
 
 class ConstituentFolder:
-    """The detector as a function of the particles in jets.
+    """Fold the particles in gen jets to reco jets with their particles.
 
     Parameters
     ----------
-    model: name of a shipped bundle, or the path of one, that was trained with particles.
-    gen: name of the collection of gen jets.
-    options: of `IQNFolder`; acceptance, unmatched, backend, device and variations are not for particles, which decide
-        by themselves what jets there are.
+    model: name of a shipped bundle or path of a bundle, trained with particles.
+    gen: name of the gen jet collection.
+    options: options of `IQNFolder`, except acceptance, unmatched, backend, device and variations: here the particles
+        alone determine the reco jets.
 
-    Every particle of a gen jet is followed through the detector (`emulator.particles`), and anti-k_T makes jets of what
-    is reconstructed of an event. A folder is small to pickle, and draws the same bits under any chunking and executor.
+    Every particle of a gen jet is followed through the detector (`emulator.particles`), and the reconstructed particles
+    of each event are clustered with anti-k_T. A folder is small to pickle, and draws the same bits under any chunking
+    and executor.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: for a bundle without particles, or an option that is not for them.
+    bundle.BundleError: if the bundle does not exist or cannot be read.
+    ValueError: if the bundle has no particles, or an option does not apply to particles.
     """
 
     def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
@@ -64,7 +65,7 @@ class ConstituentFolder:
         return self.folder.card
 
     def fold_table(self, events: ak.Array) -> tuple[Folded, list[Reconstructed]]:
-        """As calling the folder, but flat: `fold_particles`."""
+        """Same as calling the folder, but return flat tables and the particles of each replica: `fold_particles`."""
         made = fold_particles(self.folder, events[self.gen], events, flatten_jets(events[self.gen]))
         return made.with_shapes(), made.reco
 
@@ -73,24 +74,26 @@ class ConstituentFolder:
 
         Parameters
         ----------
-        events: with gen jets and the particles in them, GenJetCands with jetIdx, of NanoGEN, PFNano (where they are
-            places among GenCands) or `generate --particles`, and what names events: run, luminosityBlock and event.
-        as_nano: whether collections are called Jet and PFCands, in place of those that the events have. Other
+        events: events with gen jets, the particles in them, and the identifiers run, luminosityBlock and event. The
+            particles are GenJetCands with jetIdx, from NanoGEN, PFNano (where they refer to GenCands) or
+            `generate --particles`.
+        as_nano: whether to name the new collections Jet and PFCands, replacing those of the events. Other
             reconstructed objects are removed, with a `NotEmulatedWarning`.
 
         Returns
         -------
-        the events, with IQNJet as `IQNFolder` gives it, sorted by pt, with the `COLUMNS`, genJetIdx and matched_gen;
-        and IQNPFCands, with pt, eta, phi, mass, charge, pdgId and jetIdx, the place of the jet that each is in: those
-        of the first jet first, the hardest first, before the detector's scale of jets. N-subjettiness, soft-drop
-        mass, pTD and width are awkward's virtual arrays: they are made, together, when one of them is looked at.
+        the events with two new collections. IQNJet is as `IQNFolder` returns it, sorted by pt, with the `COLUMNS`,
+        genJetIdx and matched_gen. IQNPFCands has pt, eta, phi, mass, charge, pdgId and jetIdx, the index of the jet
+        that contains the particle; particles are ordered by jet, then by pt, and are not corrected by the detector's
+        jet scale. N-subjettiness, soft-drop mass, pTD and width are virtual arrays of awkward, all computed when one
+        of them is first accessed.
 
         Raises
         ------
-        ValueError, TypeError: as of `IQNFolder`; for events without the particles in gen jets, or with replicas.
+        ValueError, TypeError: see `IQNFolder`; also for events without particles in gen jets, or with replicas above 1.
         """
         n = self.folder.replicas
-        expect(n == 1, f"replicas: expected 1 where jets and particles are collections of events, got {n}")
+        expect(n == 1, f"replicas: expected 1 to add jets and particles to events, got {n}")
         gen = events[self.gen]
         jets = flatten_jets(gen)
         of_particles = fold_particles(self.folder, gen, events, jets)
@@ -106,14 +109,14 @@ class ConstituentFolder:
 
 @dataclass(frozen=True)
 class FoldedParticles:
-    """What a fold of particles gives.
+    """The result of folding particles.
 
     Attributes
     ----------
-    folded: as of jets; the reco jets have those of the `COLUMNS` that are not `SHAPES`.
+    folded: the result for jets; reco jets have the `COLUMNS` without the `SHAPES`.
     gen: particles of the gen jets that were folded.
-    reco: of each replica the reco jets with their particles.
-    radius: of the jets.
+    reco: reco jets with their particles, for each replica.
+    radius: jet radius.
     """
 
     folded: Folded
@@ -123,11 +126,11 @@ class FoldedParticles:
 
     @cached_property
     def shapes(self) -> list[Doubles]:
-        """Of each replica `shapes.shapes` of the reco jets, of massless particles, without C2 and D2, (N, 20)."""
+        """`shapes.shapes` of the reco jets of each replica, with massless particles and without C2 and D2, (N, 20)."""
         return [shapes(one.particles.massless, self.radius, triplets=False) for one in self.reco]
 
     def with_shapes(self) -> Folded:
-        """What was folded, with all of the `COLUMNS` of the reco jets."""
+        """Return the result for jets, whose reco jets have all of the `COLUMNS`."""
         tables = [
             table._replace(values=np.concatenate([table.values, columns_of(of)], axis=1), columns=COLUMNS)
             for table, of in zip(self.folded.reco, self.shapes, strict=True)
@@ -136,17 +139,17 @@ class FoldedParticles:
 
 
 def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: JetTable) -> FoldedParticles:
-    """The reco jets of events, made of particles.
+    """Fold the particles in gen jets, and cluster reco jets from the result.
 
     Parameters
     ----------
-    folder: of a bundle with particles.
-    gen, events: as of calling an `IQNFolder`; the events have the particles in the gen jets.
+    folder: folder of a bundle with particles.
+    gen, events: see `IQNFolder.__call__`; the events contain the particles in the gen jets.
     jets: the gen jets as a table.
 
     Raises
     ------
-    ValueError: as of `IQNFolder`; for events without the particles in gen jets.
+    ValueError: see `IQNFolder`; also for events without particles in gen jets.
     """
     given = folder.given(gen, events, jets)
     known, model, variables = given.known, folder.emulator.particles, folder.emulator.variables
@@ -168,9 +171,9 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
 
 
 def check_particles(folder: IQNFolder) -> None:
-    """Refuse a folder that cannot follow particles."""
+    """Raise an error if a folder cannot fold particles."""
     there = folder.emulator.particles is not None
-    expect(there, f"model {folder.model}: expected a bundle with particles (train --particles), got one of jets alone")
+    expect(there, f"model {folder.model}: expected a bundle with particles (train --particles), got one of jets only")
     as_they_are = {"acceptance": True, "backend": "auto", "device": "cpu", "variations": ()}
     for name, wanted in (as_they_are | {"unmatched": folder.emulator.unmatched is not None}).items():
         got = getattr(folder, name)
@@ -178,7 +181,7 @@ def check_particles(folder: IQNFolder) -> None:
 
 
 def with_columns(made: Reconstructed) -> JetTable:
-    """The reco jets, with those of the `COLUMNS` that are not `SHAPES`; a b-tag that is not known is 0."""
+    """Return the reco jets with the `COLUMNS` that are not `SHAPES`; without a b-tag model the b-tag is 0."""
     jets = made.jets
     tag = np.zeros(len(jets.values)) if made.tag is None else made.tag
     columns = [*jets.values.T, tag, *composition(made.particles).T]
@@ -186,12 +189,12 @@ def with_columns(made: Reconstructed) -> JetTable:
 
 
 def columns_of(of: Doubles) -> Singles:
-    """Those of `shapes.shapes`, (N, 20), that reco jets have, (N, 6)."""
+    """Select the `SHAPES`, (N, 6), from all of `shapes.shapes`, (N, 20)."""
     return of[:, [NAMES.index(name) for name in SHAPES]].astype(np.float32)
 
 
 def candidates(made: Reconstructed) -> dict[str, Any]:
-    """What PFCands have, (K,) each: those of the first jet first."""
+    """Return the fields of PFCands, (K,) each, ordered by jet."""
     values, code, counts = made.particles
     pt, eta, phi, mass = values.T.astype(np.float32)
     return {
@@ -206,5 +209,5 @@ def candidates(made: Reconstructed) -> dict[str, Any]:
 
 
 def counts_of(made: Reconstructed) -> Ints:
-    """How many particles each event has in its jets, (events,)."""
+    """Return the number of particles in the jets of each event, (events,)."""
     return np.bincount(made.jets.event[made.particles.jet], minlength=len(made.jets.counts))

@@ -1,4 +1,4 @@
-"""What a folder's bundle says of jagged pairs without drawing: densities, levels and quantiles of reco jets."""
+"""Densities, quantile levels and quantiles of reco jets in jagged pairs, without drawing."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from coffea_iqn.ranges import expect
 
 
 class Densities:
-    """A bundle, and what is asked of it of pairs of a gen jet and a reco jet; attributes as of `IQNFolder`."""
+    """The part of `IQNFolder` that evaluates p(reco jet | gen jet) for given pairs; attributes as in `IQNFolder`."""
 
     model: str | Path
     hash: str
@@ -36,11 +36,11 @@ class Densities:
 
     @property
     def emulator(self) -> Emulator:
-        """The emulator of this folder's bundle, read once a process; unrefined but where draws are refined."""
+        """The emulator of this folder's bundle, read once per process; unrefined unless refinement is "draw"."""
         return self.as_drawn(bundle.load(self.model, expected_hash=self.hash))
 
     def as_drawn(self, emulator: Emulator) -> Emulator:
-        """An emulator as it draws."""
+        """Return the emulator that this folder draws from: unrefined unless refinement is "draw"."""
         return emulator if self.refinement == "draw" else emulator.unrefined
 
     @property
@@ -58,25 +58,25 @@ class Densities:
         points: int | None = None,
         acceptance: bool = False,
     ) -> ak.Array:
-        """Log p(reco jet | gen jet) of pairs, events × var, in 1/GeV² (and 1/rad), as of `Emulator.log_density`.
+        """Return log p(reco jet | gen jet) of pairs, events × var, in 1/GeV² (and 1/rad); see `Emulator.log_density`.
 
         Parameters
         ----------
-        gen, reco: gen jets and the reco jet of each, in lists of the same lengths: `reco.matched_gen, reco` of what a
-            folder makes. Where either is None the result is.
-        events: what they belong to, with all gen jets, for what is known of a gen jet depends on the others.
-        variable: "pt", "eta", "phi" or "mass", for the density of that alone, whatever the others are, as of
-            `Emulator.marginal`; None for that of all four.
-        points: as of `Emulator.marginal`.
-        acceptance: as of `Emulator.log_density`.
+        gen, reco: gen jets and the reco jet of each, in lists of equal length, such as `reco.matched_gen, reco` from a
+            folder. If either jet of a pair is None, so is the result.
+        events: events of the gen jets, with all their gen jets: the context of a gen jet depends on the others.
+        variable: "pt", "eta", "phi" or "mass", for the marginal density of this variable, see `Emulator.marginal`;
+            None for the joint density of all four.
+        points: see `Emulator.marginal`.
+        acceptance: see `Emulator.log_density`.
 
-        It is the law of a gen jet by itself, above the folder's raw_pt_min: nothing of jets drawn again because a
-        harder one is near, nor of unmatched jets.
+        This is the law of a single gen jet, above the folder's raw_pt_min. It does not include the redrawing of reco
+        jets next to a harder one, nor unmatched jets.
 
         Raises
         ------
-        TypeError, ValueError: for what are no such pairs, no jets, or gen jets that are not as the events have them.
-        NotImplementedError: as of `Emulator.log_density`.
+        TypeError, ValueError: if gen and reco are not such pairs of jets, or the events lack one of the gen jets.
+        NotImplementedError: see `Emulator.log_density`.
         """
         pairs, (x, known) = self._pairs(gen, reco, events, "reco jets")
         law, columns = self._law("log_density", variable, points)
@@ -85,9 +85,10 @@ class Densities:
     def cdf(
         self, gen: ak.Array, reco: ak.Array, events: ak.Array, *, variable: str | None = None, points: int | None = None
     ) -> ak.Array:
-        """The quantile levels of reco jets, records with pt, eta, phi and mass, as of `Emulator.cdf`.
+        """Return the quantile levels of reco jets, as records with pt, eta, phi and mass; see `Emulator.cdf`.
 
-        With a variable numbers, P(variable ≤ that of the reco jet | gen jet). Arguments and errors as of `log_density`.
+        With a variable, return numbers: P(variable ≤ its value in the reco jet | gen jet). Arguments and errors: see
+        `log_density`.
         """
         pairs, (x, known) = self._pairs(gen, reco, events, "reco jets")
         law, columns = self._law("cdf", variable, points)
@@ -103,34 +104,35 @@ class Densities:
         variable: str | None = None,
         points: int | None = None,
     ) -> ak.Array:
-        """The inverse of `cdf` at levels tau in (0, 1).
+        """Return the quantiles at levels tau in (0, 1): the inverse of `cdf`.
 
         Parameters
         ----------
-        gen, events, points: as of `log_density`.
-        tau: records with pt, eta, phi and mass, as `cdf` gives them, or, with a variable, numbers, events × var.
-        reco: without a variable the reco jets, for each quantile is given the variables before it, as of
-            `Emulator.quantile`.
-        variable: as of `log_density`.
+        gen, events, points: see `log_density`.
+        tau: levels, events × var: records with pt, eta, phi and mass, as `cdf` returns them, or, with a variable,
+            numbers.
+        reco: reco jets, needed without a variable: each quantile is conditional on the preceding variables of the reco
+            jet, see `Emulator.quantile`.
+        variable: see `log_density`.
 
         Returns
         -------
-        records with pt [GeV], eta, phi [rad] and mass [GeV], or numbers.
+        records with pt [GeV], eta, phi [rad] and mass [GeV], or, with a variable, numbers.
         """
         pairs, (x, known) = self._pairs(gen, tau, events, "tau")
         law, _ = self._law("quantile", variable, points)
         if variable is not None:
             return pairs.jagged(law(x, pairs.other, known))
-        expect(reco is not None, "quantile: expected reco jets, or a variable, got neither")
+        expect(reco is not None, "quantile: expected reco jets or a variable, got neither")
         given = JaggedPairs.of(gen, reco, other_is="reco jets")
         both = (given.there == pairs.there).all()
-        expect(both, "quantile: expected None for the same of tau and reco jets, got it for others")
+        expect(both, "quantile: expected None at the same places in tau and reco jets, got different places")
         return pairs.jagged(law(x, pairs.other, given.other, known))
 
     def _pairs(
         self, gen: ak.Array, other: ak.Array, events: ak.Array, other_is: str
     ) -> tuple[JaggedPairs, tuple[Floats, Floats | None]]:
-        """Pairs in a row, and of each the gen jet, (N, 4), and its context, (N, 68), as in a fold of all gen jets."""
+        """Return the flat pairs, and the gen jet (N, 4) and context (N, 68) of each, as in a fold of all gen jets."""
         pairs = JaggedPairs.of(gen, other, other_is=other_is)
         whole = collection_of(gen, events)
         known, _ = self.known(whole, events, flatten_jets(whole))
@@ -144,37 +146,37 @@ class Densities:
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)
 
     def known(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> tuple[GenEvents, Bools]:
-        """The gen jets that are fit to be folded, with what is known of them, and which these are.
+        """Return the valid gen jets with their conditioning variables, and a mask of all gen jets that marks them.
 
         Parameters
         ----------
-        gen, events: jagged gen jets, and what they belong to.
-        jets: the gen jets from `flatten_jets`.
+        gen, events: jagged gen jets, and their events.
+        jets: the same gen jets, from `flatten_jets`.
 
         Raises
         ------
-        ValueError: for jets that are not fit, unless they are to be dropped.
+        ValueError: if there are invalid jets, unless the folder drops them.
         """
         valid = check_valid(jets, "gen jets", drop=self.invalid == "drop")
-        # N-subjettiness made of particles takes longer than all else: where no network takes it, it is left out
+        # N-subjettiness from particles takes longer than everything else: skip it if no network uses it
         wanted = self.others or "substructure" in self.emulator.variables.context
         return gen_events(gen, events, jets, valid, self.names, radius=self.emulator.radius if wanted else None), valid
 
     def _law(self, name: str, variable: str | None, points: int | None) -> tuple[Callable[..., Any], Any]:
-        """A function of the emulator, or of the law of one variable, and the columns of reco jets that it takes."""
+        """Return a function of the emulator, or of the law of one variable, and the columns of reco jets it takes."""
         if variable is None:
             return partial(getattr(self.emulator, name), raw_pt_min=self.raw_pt_min), ...
         law = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
         return getattr(law, name), (slice(None), VARIABLES.index(variable))
 
     def distances(self, gen: ak.Array, context: Floats) -> Ints:
-        """`radii.histogram` of the nearest neighbours of gen jets, which have to be of the bundle's radius."""
+        """Check the radius of gen jets, and return `radii.histogram` of their distances to the nearest neighbour."""
         distances = radii.histogram(nearest_distance(context))
         self._check_radius(gen, distances)
         return distances
 
     def _check_radius(self, gen: ak.Array, distances: Ints) -> None:
-        """Refuse jets of another radius than the bundle's, where there is one and they tell."""
+        """Raise an error if the jets can be seen to have another radius than the bundle's."""
         radius = self.emulator.radius
         if self.any_radius or radius is None:
             return

@@ -1,4 +1,4 @@
-"""EventFolder: events at gen level in, events with jets, electrons, muons, photons and missing momentum out."""
+"""EventFolder: fold gen-level events to reco jets, electrons, muons, photons and missing momentum."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ JET, MISSING = "Jet", "MET"
 
 
 class EventFolder:
-    """The detector as a function of events.
+    """Fold whole events: jets, electrons, muons, photons and missing momentum.
 
     Parameters
     ----------
-    model: name of a shipped bundle, or the path of one, that was trained with objects.
-    gen: name of the collection of gen jets.
-    options: of `IQNFolder`; replicas, acceptance, unmatched, raw_pt_min, and variations of which jets there are, are
-        not for whole events.
+    model: name of a shipped bundle or path of a bundle, trained with objects.
+    gen: name of the gen jet collection.
+    options: options of `IQNFolder`, except replicas, acceptance, unmatched, raw_pt_min, refinement="weight", and
+        variations that change which jets exist.
 
-    Everything of an event is drawn in the order in which a detector decides (`emulator.objects`): what became of prompt
-    leptons and photons, what else looks like one, jets that have none of these in them, unmatched jets, and missing
-    momentum given all of that. A folder is small to pickle, and draws the same bits under any chunking and executor.
+    An event is drawn in the order of a detector's reconstruction (`emulator.objects`): prompt leptons and photons,
+    misidentified ones, jets that contain none of these, unmatched jets, and missing momentum given all of them. A
+    folder is small to pickle, and draws the same bits under any chunking and executor.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: for a bundle without objects, or an option that is not for whole events.
+    bundle.BundleError: if the bundle does not exist or cannot be read.
+    ValueError: if the bundle has no objects, or an option does not apply to whole events.
     """
 
     def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
@@ -59,8 +59,8 @@ class EventFolder:
         return self.folder.card
 
     def fold_table(self, events: ak.Array) -> Folded:
-        """As calling the folder, but flat: `Folded.reco`, `objects` and `missing`."""
-        prompt_and_missing(events, self.folder.names)  # which have to be there
+        """Same as calling the folder, but return flat tables: `Folded.reco`, `objects` and `missing`."""
+        prompt_and_missing(events, self.folder.names)  # raises an error if they are absent
         return self._fold(events, flatten_jets(events[self.gen]))
 
     def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
@@ -71,23 +71,23 @@ class EventFolder:
 
         Parameters
         ----------
-        events: of NanoAOD or Delphes, with gen jets, prompt leptons and photons (`events.Names`), missing momentum,
-            and what names events: run, luminosityBlock and event.
-        as_nano: whether collections are called as NanoAOD calls them, Jet, Electron, Muon, Photon and MET, in place of
-            those that the events have: what an analysis of NanoAOD takes. Other reconstructed objects are removed,
-            with a `NotEmulatedWarning`: they belong to another simulation of the same events.
+        events: NanoAOD or Delphes events with gen jets, prompt leptons and photons (`events.Names`), missing momentum,
+            and the identifiers run, luminosityBlock and event.
+        as_nano: whether to use NanoAOD's collection names, Jet, Electron, Muon, Photon and MET, replacing those of the
+            events, as a NanoAOD analysis expects. Other reconstructed objects are removed, with a
+            `NotEmulatedWarning`: they belong to another simulation of the same events.
 
         Returns
         -------
-        the events, with IQNJet as `IQNFolder` gives it; IQNElectron, IQNMuon and IQNPhoton, sorted by pt, with pt, eta,
-        phi, mass, charge, pdgId, isolation as the bundle calls it, genPartFlav, 1 for one of a prompt particle, else 0,
-        and matched_gen, that particle or None; and IQNMET with pt and phi. Variations of objects are fields of theirs,
-        IQNElectron.EES.up; IQNMET follows those of jets and objects, IQNMET.JES.up, as coffea's `CorrectedMETFactory`
-        calls it.
+        the events with new collections. IQNJet is as `IQNFolder` returns it. IQNElectron, IQNMuon and IQNPhoton are
+        sorted by pt and have pt, eta, phi, mass, charge, pdgId, isolation under the bundle's name for it, genPartFlav
+        (1 for an object of a prompt particle, otherwise 0) and matched_gen, that particle or None. IQNMET has pt and
+        phi. Variations are fields, IQNElectron.EES.up; those of jets and objects are propagated to missing momentum:
+        IQNMET.JES.up, as in coffea's `CorrectedMETFactory`.
 
         Raises
         ------
-        ValueError, TypeError: as of `IQNFolder`; for events without prompt particles or missing momentum.
+        ValueError, TypeError: see `IQNFolder`; also for events without prompt particles or missing momentum.
         """
         jets = flatten_jets(events[self.gen])
         particles, _ = prompt_and_missing(events, self.folder.names)
@@ -107,33 +107,34 @@ class EventFolder:
 
 
 def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
-    """Refuse a folder that cannot draw whole events, or more replicas of them than the caller takes."""
+    """Raise an error if a folder cannot draw whole events, or draws a number of replicas other than expected."""
     there = folder.emulator.objects is not None
-    expect(there, f"model {folder.model}: expected a bundle with objects (train --objects), got one of jets alone")
+    expect(there, f"model {folder.model}: expected a bundle with objects (train --objects), got one of jets only")
     whole = {"acceptance": True, "unmatched": folder.emulator.unmatched is not None, "replicas": replicas}
     for name, wanted in (whole | {"raw_pt_min": None}).items():
         got = getattr(folder, name)
         expect(got == wanted, f"{name}: expected {wanted} for whole events, got {got}")
     fits = folder.refinement != "weight"
-    expect(fits, "refinement: expected 'draw' or 'off' for whole events, which have no weights of jets, got 'weight'")
+    expect(fits, "refinement: expected 'draw' or 'off' for whole events, which have no jet weights, got 'weight'")
     others = [str(asked) for asked in folder.variations if asked.of not in OF_THE_SAME]
-    expect(not others, f"variations: expected those of the same jets for whole events, got {', '.join(others)}")
+    got = ", ".join(others)
+    expect(not others, f"variations: expected only ones that keep the set of jets for whole events, got {got}")
 
 
 def prompt_and_missing(events: ak.Array, names: Names) -> tuple[PromptParticles, Doubles]:
-    """What whole events depend on beside gen jets: prompt particles, and missing momentum (events, 2).
+    """Return the prompt particles and the missing momentum (events, 2), the inputs of whole events next to gen jets.
 
     Raises
     ------
-    ValueError: where the events do not have both, or missing momentum is none: not finite, or below 0.
+    ValueError: if the events do not have both, or missing momentum is not finite or its pt is below 0.
     """
     particles, missing = prompt_particles(events, names), missing_momentum(events, names)
     if particles is None or missing is None:
         lacks = "missing momentum (GenMET)"
         if particles is None:
             lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
-        msg = f"events: expected {lacks}, which whole events depend on, found none"
+        msg = f"events: expected {lacks} to fold whole events, found none"
         raise ValueError(msg)
     n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
-    expect(n_bad == 0, f"missing momentum: expected finite pt from 0 on and phi, got {n_bad} of {len(missing)} others")
+    expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
     return particles, missing

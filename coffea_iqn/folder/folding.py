@@ -1,4 +1,4 @@
-"""How the gen jets of events are folded: reco jets found or lost, apart from each other, and those of no gen jet."""
+"""Fold gen jets on flat arrays: reco jets found or lost and kept apart from each other, and unmatched reco jets."""
 
 from __future__ import annotations
 
@@ -24,27 +24,27 @@ from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
 from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation
 
-BLOCK = 16384  # events folded at a time: memory that is used again costs less than fresh pages
-APART = 8  # draws of a reco jet that comes out where a harder one is, before it counts as lost
-WEIGHT = "weight"  # the field of jets that has their weights
-MOST_UNMATCHED = 256  # levels of a gen jet's unmatched jets lie so far apart
+BLOCK = 16384  # events folded at a time: reusing memory is cheaper than allocating fresh pages
+APART = 8  # redraws of a reco jet next to a harder one, before it counts as lost
+WEIGHT = "weight"  # name of the jet field with weights
+MOST_UNMATCHED = 256  # level indices reserved for the unmatched jets of one gen jet
 
 
 class Beside(NamedTuple):
-    """What is drawn of events beside their jets: objects, and missing momentum, pt [GeV] and phi [rad], (events, 2)."""
+    """The rest of whole events next to jets: objects, and missing momentum, pt [GeV] and phi [rad], (events, 2)."""
 
     found: Found
     missing: Doubles
 
 
 class Block(NamedTuple):
-    """Gen jets of some events, and what their levels are keyed by.
+    """Gen jets of a block of events, and the keys of their quantile levels.
 
     Attributes
     ----------
     gen: the gen jets.
-    event: of each, (N,).
-    context: of them, (N, 68); None where nothing takes any.
+    event: index of the event of each jet, (N,).
+    context: conditioning variables of the jets, (N, 68); None if no network uses them.
     keys, of_jets: keys of the events, and of the event of each jet.
     """
 
@@ -57,14 +57,15 @@ class Block(NamedTuple):
 
 @dataclass(frozen=True)
 class Folding:
-    """How gen jets are folded; acceptance, unmatched and raw_pt_min as of `IQNFolder`.
+    """How to fold gen jets with one emulator; for acceptance, unmatched and raw_pt_min see `IQNFolder`.
 
     prepared: the emulator.
-    objects: whether whole events are drawn, with electrons, muons, photons and missing momentum.
-    name: the systematic that its jets are.
-    found: variations of which gen jets are found.
-    with_median: whether jets have a column more, the median pt [GeV] of their gen jets at their eta, or NaN.
-    weighing: whose weights of jets are a column more, those of unmatched ones 1; None for none.
+    objects: whether to draw whole events, with electrons, muons, photons and missing momentum.
+    name: the systematic of the jets drawn, such as "nominal".
+    found: variations of the efficiency, which change the set of jets.
+    with_median: whether to add a column with the median pt [GeV] given the gen jet, at the eta of the reco jet; NaN for
+        unmatched jets.
+    weighing: refined emulator whose weights are added as a column, 1 for unmatched jets; None for no weights.
     """
 
     prepared: Prepared
@@ -79,20 +80,20 @@ class Folding:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What fields of its jets are called, the column of the median apart."""
+        """Field names of the jets, without the column of the median."""
         return (*self.emulator.variables.names, *([WEIGHT] if self.weighing is not None else []))
 
     @property
     def emulator(self) -> Emulator:
-        """Which draws."""
+        """The emulator that draws."""
         return self.prepared.emulator
 
     def draw(self, gen: GenEvents, context: Floats | None, keys: Keys) -> tuple[dict[str, Drawn], Beside | None]:
-        """The reco jets of gen jets, by systematic, and what else the events have, where it is drawn.
+        """Draw the reco jets of gen jets, by systematic, and the rest of the events, or None unless objects are drawn.
 
         Parameters
         ----------
-        gen, context, keys: as of a `Block`.
+        gen, context, keys: see `Block`.
         """
         jets, event, of_jets = gen.jets, gen.jets.event, keys.take(gen.jets.event)
         known = context if self.emulator.variables.context else None
@@ -110,7 +111,7 @@ class Folding:
         if self.objects:
             return self._draw_event(block, reco, found[self.name], context)
         made = {
-            # what `_finish` draws again, it does in place
+            # `_finish` redraws jets in place
             name: self._finish(block, reco if len(found) == 1 else reco.copy(), one, name)
             for name, one in found.items()
         }
@@ -119,7 +120,7 @@ class Folding:
     def _draw_event(
         self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
     ) -> tuple[dict[str, Drawn], Beside]:
-        """Whole events, in the order in which the detector decides: objects, jets, unmatched jets, missing momentum."""
+        """Draw whole events in the order of reconstruction: objects, jets, unmatched jets, missing momentum."""
         model, gen, keys = self.prepared.objects, block.gen, block.keys
         assert model is not None
         assert gen.prompt is not None
@@ -128,14 +129,14 @@ class Folding:
         found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys)
         jets = self._finish(block, reco, found, self.name)
         ends, all_of_them = np.cumsum(objects.counts(len(gen.jets.counts))), np.ones(len(objects.event), dtype=bool)
-        # what a jet and an object within a radius of each other are made of is the same, and the object's
+        # a jet and an object this close consist of the same particles, which belong to the object
         jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
         raw = jets._replace(values=self._raw(jets))
         missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys)
         return {self.name: jets}, Beside(objects, missing)
 
     def _finish(self, block: Block, reco: Floats, found: Bools, name: str) -> Drawn:
-        """Of the reco jets of all gen jets those that are found, apart from each other, and unmatched ones."""
+        """Keep the reco jets that are found, set them apart from each other, and add unmatched ones."""
         gen = block.gen
         if self.acceptance and self.emulator.radius is not None:
             self._set_apart(block, reco, found, self.emulator.radius)
@@ -158,9 +159,9 @@ class Folding:
         return made if self.raw_pt_min is None else made.where(self._raw(made)[:, PT] > self.raw_pt_min)
 
     def _set_apart(self, block: Block, reco: Floats, found: Bools, radius: float) -> None:
-        """Draw again, in place, reco jets within a radius of a harder one: no two jets of a clustering are so near.
+        """Redraw, in place, reco jets within a radius of a harder one: clustering never gives two jets that close.
 
-        What is so near to the last is lost: the harder one took its particles.
+        A jet that is still that close after the last redraw is lost: the harder jet took its particles.
         """
         jets, n = block.gen.jets, self.emulator.n_levels
         for attempt in range(APART):
@@ -174,7 +175,7 @@ class Folding:
         found &= ~crowded(radius, reco, found, jets.counts)
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
-        """Reco jets of no gen jet: near one of them, which may be lost or not, or from the event."""
+        """Draw reco jets that match no gen jet: near a gen jet, found or lost, and elsewhere in the event."""
         model, columns = self.prepared.unmatched, self.emulator.variables.columns
         assert model is not None
         (gen, event, context, keys, of_jets), n = block, len(VARIABLES)
@@ -192,7 +193,7 @@ class Folding:
         none, values = np.full(len(events), -1), np.concatenate([near, far])
         if columns:
             first, first_far = (1 + ATTEMPTS * places(np.bincount(source)) for source in (row, event_of_far))
-            m = n + len(columns)  # levels after those of the first draw of a jet
+            m = n + len(columns)  # the levels of the columns follow the four-momentum levels of a jet's first draw
             tau = np.concatenate([of_gen_jets(row, first, m), of_events(event_of_far, first_far, m)])[:, n:]
             of_gen = of_near(found[row], None if context is None else context[row], len(far))
             drawn = model.draw_columns(values, of_gen, tau, columns)
@@ -200,7 +201,7 @@ class Folding:
         return Drawn(values, events, none, none)
 
     def _raw(self, jets: Drawn) -> Any:
-        """The four-momenta of jets before the detector's scale, (M, 4)."""
+        """Return the four-momenta of jets before the detector's jet scale, (M, 4)."""
         four = jets.values[:, : len(VARIABLES)].astype(np.float64)
         return SCALES[self.emulator.variables.scale].undo(four)
 
@@ -208,19 +209,20 @@ class Folding:
 def draw_events(
     gen: GenEvents, foldings: Sequence[Folding], keys: Words, replicas: int, *, with_distances: bool
 ) -> tuple[dict[str, list[JetTable]], list[dict[str, JetTable]], list[Doubles], set[str], Ints]:
-    """All that foldings, the nominal one first, draw of gen jets, some events at a time.
+    """Draw everything that foldings give for gen jets, one block of events at a time.
 
     Parameters
     ----------
     gen: the gen jets of all events.
+    foldings: the nominal folding, then those of other bundles.
     keys: `uniforms.event_keys` of all events, (events, 4).
-    replicas: how many independent draws.
-    with_distances: whether to look at nearest neighbours.
+    replicas: number of independent draws.
+    with_distances: whether to histogram the distances of gen jets to their nearest neighbours.
 
     Returns
     -------
-    reco jets by systematic, of each replica; objects and missing, as of `Folded`; levels of context that the gen jets
-    have; `radii.histogram` of their nearest neighbours.
+    reco jets of each replica, by systematic; objects and missing momentum as in `Folded`; the context levels known for
+    the gen jets; `radii.histogram` of the distances.
     """
     names, n_events = {folding.name: folding.names for folding in foldings}, len(gen.jets.counts)
     takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
@@ -257,7 +259,7 @@ def draw_events(
 
 
 class Whole(NamedTuple):
-    """The reco level of events, once: jets, objects by kind, and missing momentum, pt [GeV] and phi, (events, 2)."""
+    """Reconstructed events: jets, objects by kind, and missing momentum, pt [GeV] and phi [rad], (events, 2)."""
 
     jets: JetTable
     objects: dict[str, JetTable]
@@ -265,14 +267,14 @@ class Whole(NamedTuple):
 
 
 def vary_event(drawn: Whole, asked: RequestedVariation, sign: float, jets: JetTable, scale: str) -> Whole:
-    """Events of which one thing was measured otherwise; missing momentum follows.
+    """Return events with one variation, propagated to missing momentum.
 
     Parameters
     ----------
-    drawn: as they were drawn.
+    drawn: the nominal events.
     asked, sign: a variation of `OF_THE_SAME`, and its side.
-    jets: the jets with that variation, row by row those drawn.
-    scale: key of `features.SCALES`, what the detector does to jets.
+    jets: the jets with that variation, in the order of the nominal ones.
+    scale: key of `features.SCALES`, the jet energy scale of the detector.
     """
     if asked.of == MISSING:
         four = SCALES[scale].undo(drawn.jets.values[:, : len(VARIABLES)].astype(np.float64))
@@ -291,7 +293,7 @@ def vary_event(drawn: Whole, asked: RequestedVariation, sign: float, jets: JetTa
 
 
 def vary_jets(drawn: Sequence[JetTable], variations: Iterable[RequestedVariation]) -> dict[str, list[JetTable]]:
-    """The nominal jets, without the column of the median where there is one, and variations of them."""
+    """Return the nominal jets, without the column of the median if present, and their variations, by systematic."""
     made: dict[str, list[JetTable]] = defaultdict(list)
     for table in drawn:
         n = len(table.columns)

@@ -1,4 +1,4 @@
-"""What is drawn, as awkward has it: jets, objects and missing momentum, vectors in lists, with where each is from."""
+"""Folding results as awkward arrays of vectors: jets, objects and missing momentum, with links to gen level."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from coffea_iqn.variations import SIDES, RequestedVariation
 
 
 class FoldCounts(NamedTuple):
-    """What became of the gen jets of a fold.
+    """Numbers of jets in a fold.
 
     Attributes
     ----------
-    gen_jets: gen jets that came in.
-    invalid: of these, dropped for a pt, eta, phi or mass that is not finite, or a pt not above zero.
-    outside_domain: folded although outside the bundle's domain.
-    not_accepted: not reconstructed.
-    unmatched: reco jets that belong to none of them.
+    gen_jets: gen jets in the input.
+    invalid: gen jets dropped because pt, eta, phi or mass is not finite, or pt is not above zero.
+    outside_domain: gen jets folded although they are outside the bundle's domain.
+    not_accepted: gen jets that were not reconstructed.
+    unmatched: reco jets that match no gen jet.
 
-    With replicas, the last two are of all of them together.
+    The last two are sums over replicas.
     """
 
     gen_jets: int
@@ -43,21 +43,22 @@ class FoldCounts(NamedTuple):
 
 
 class Folded(NamedTuple):
-    """What a fold gives.
+    """The result of a fold, as flat tables.
 
     Attributes
     ----------
-    gen: the gen jets that were folded: all that came in but invalid ones.
-    reco: reco jets of each replica, whose rows are those of gen.
-    counts: what became of the gen jets.
-    distances: `radii.histogram` of the nearest neighbours of the gen jets.
+    gen: the gen jets that were folded: those of the input without invalid ones.
+    reco: reco jets of each replica; their `row` refers to gen.
+    counts: numbers of jets.
+    distances: `radii.histogram` of the distances of gen jets to their nearest neighbours.
     least_keys: `identity.least_keys` of the events.
-    varied: by systematic, as reco; of variations of the same jets row by row those of reco, whatever their pt.
-    objects: of each replica electrons, muons and photons by the name of their kind, of whole events alone; their rows
-        and places are those of prompt particles in their events, or −1.
-    missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), likewise.
-    varied_objects: by systematic of objects, as objects, in the order of these.
-    varied_missing: by systematic, as missing, which follows jets and objects.
+    varied: reco jets of each replica, by systematic. Variations that keep the set of jets have the row order of reco,
+        whatever the varied pt.
+    objects: electrons, muons and photons of each replica, by name of the kind; empty unless whole events are drawn.
+        Their row and place are those of the prompt particle in its event, or −1.
+    missing: missing momentum of each replica, pt [GeV] and phi [rad], (events, 2); empty unless whole events are drawn.
+    varied_objects: objects of each replica, by systematic, in the order of the nominal ones.
+    varied_missing: missing momentum of each replica, by systematic; it follows varied jets and objects.
     """
 
     gen: JetTable
@@ -73,13 +74,13 @@ class Folded(NamedTuple):
 
 
 class Given(NamedTuple):
-    """The gen jets of a fold.
+    """The input of a fold, after checks.
 
     Attributes
     ----------
-    known: those that are fit to be folded, with what is known of them.
-    valid: which these are of those that came in, (N,).
-    n_outside: how many are outside the bundle's domain.
+    known: the valid gen jets, with their conditioning variables.
+    valid: which gen jets of the input are valid, (N,).
+    n_outside: number of gen jets outside the bundle's domain.
     keys: `uniforms.event_keys` of the events, (events, 4).
     """
 
@@ -89,7 +90,7 @@ class Given(NamedTuple):
     keys: Words
 
     def folded(self, reco: list[JetTable], distances: Ints, **others: Any) -> Folded:
-        """What was made of them: reco jets of each replica, and others as of `Folded`."""
+        """Return the result of the fold from the reco jets of each replica; others: further fields of `Folded`."""
         n_made = sum(len(table.place) for table in reco)
         n_matched = sum(int((table.place >= 0).sum()) for table in reco)
         n_lost = len(reco) * len(self.known.jets.values) - n_matched
@@ -99,7 +100,7 @@ class Given(NamedTuple):
 
 
 def vectors(fields: Mapping[str, Any], name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> ak.Array:
-    """Vectors of these fields: coffea's of this name, or without it those of vector itself."""
+    """Return vectors with these fields: coffea's type called name or, without coffea, vector's type called bare."""
     with_name, behavior = _named(name, bare)
     return ak.zip(fields, with_name=with_name, behavior=behavior, depth_limit=1)
 
@@ -115,7 +116,7 @@ def _named(name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> tu
 
 
 def lazy_fields(names: Sequence[str], n: int, make: Callable[[], Singles]) -> dict[str, ak.contents.Content]:
-    """Fields of n jets that are made, together, when the first of them is looked at: what make gives, (n, names)."""
+    """Return fields of n jets as virtual arrays: make() computes all of them, (n, names), at the first access."""
     make = cache(make)
     of_field = [ak.forms.NumpyForm("float32", form_key=name) for name in names]
     buffers = {f"{name}-data": lambda k=k: np.ascontiguousarray(make()[:, k]) for k, name in enumerate(names)}
@@ -124,7 +125,7 @@ def lazy_fields(names: Sequence[str], n: int, make: Callable[[], Singles]) -> di
 
 
 def _of(row: Ints, content: ak.Array) -> Any:
-    """Those of some rows, as an index: nothing is copied; None for −1."""
+    """Select rows of content by an index, without copying; None where row is −1."""
     return ak.contents.IndexedOptionArray.simplified(ak.index.Index64(row), content.layout)
 
 
@@ -135,9 +136,14 @@ def jagged(
     of_jets: Iterable[RequestedVariation] = (),
     more: Mapping[str, ak.contents.Content] = MappingProxyType({}),
 ) -> ak.Array:
-    """Reco jets as awkward has them, with the vector behavior of the gen jets, which came as gen, and flat as jets.
+    """Return the reco jets of a fold as an awkward array, with the vector behavior of the gen jets.
 
-    More are further fields of the reco jets, flat.
+    Parameters
+    ----------
+    folded: the result of the fold.
+    gen, jets: the gen jets in the input of the fold, jagged and as a table.
+    of_jets: variations to add as fields.
+    more: further fields of the reco jets, flat.
     """
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
@@ -147,9 +153,9 @@ def jagged(
     else:
         with_name, behavior = _named()
     row = reco.row
-    if folded.gen is not jets:  # without those that were not valid
+    if folded.gen is not jets:  # invalid gen jets were dropped
         row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
-    of_gen = _of(row, ak.flatten(gen, axis=1))  # the gen jets as they are, so a reco jet keeps its own wherever it goes
+    of_gen = _of(row, ak.flatten(gen, axis=1))  # the input gen jets themselves, so the link survives any selection
 
     def record(values: Floats, more: Mapping[str, Any]) -> ak.contents.RecordArray:
         fields = dict(zip(reco.columns, np.ascontiguousarray(values.T), strict=True)) | {"genJetIdx": reco.place}
@@ -162,14 +168,14 @@ def jagged(
     varied = {}
     for asked in of_jets:
         sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
-        as_coffea = {"__record__": "JetSystematic"}  # of CorrectedJetsFactory
+        as_coffea = {"__record__": "JetSystematic"}  # as in CorrectedJetsFactory
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)
     made = ak.unflatten(ak.Array(record(reco.values, {**varied, **more}), behavior=behavior), reco.counts)
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
 def missing_momentum(folded: Folded, variations: Iterable[RequestedVariation] = ()) -> ak.Array:
-    """The missing momentum of events, with that of variations of their jets and objects."""
+    """Return the missing momentum of events, with variations of jets, objects and unclustered energy as fields."""
 
     def of(missing: Doubles) -> ak.Array:
         return vectors(dict(zip(("pt", "phi"), missing.T, strict=True)), "MissingET", "Momentum2D")
@@ -178,7 +184,7 @@ def missing_momentum(folded: Folded, variations: Iterable[RequestedVariation] = 
     for asked in variations:
         sides = (of(folded.varied_missing[name][0]) for name in asked.systematics)
         as_coffea = ak.zip(dict(zip(SIDES, sides, strict=True)), with_name="METSystematic", depth_limit=1)
-        made = ak.with_field(made, as_coffea, asked.name)  # of CorrectedMETFactory
+        made = ak.with_field(made, as_coffea, asked.name)  # as in CorrectedMETFactory
     return made
 
 
@@ -189,7 +195,7 @@ def collection(
     particles: PromptParticles,
     variations: Iterable[RequestedVariation] = (),
 ) -> ak.Array:
-    """The objects of a kind, events × var, with variations of their pt."""
+    """Return the objects of one kind, events × var, each with its prompt particle, with variations as fields."""
     table = folded.objects[0][kind.name]
     codes = np.array(CODES)[particles.kind]
     of_gen = vectors(

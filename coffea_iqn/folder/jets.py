@@ -1,4 +1,4 @@
-"""IQNFolder: jagged gen jets in, jagged reco jets out."""
+"""IQNFolder: fold jagged gen jets to jagged reco jets."""
 
 from __future__ import annotations
 
@@ -30,50 +30,50 @@ INVALID = ("raise", "drop")
 REFINEMENTS = ("draw", "weight", "off")
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
-PLAIN = {"seed": int, "replicas": int, "acceptance": bool, "any_radius": bool}  # whatever of numpy is given
+PLAIN = {"seed": int, "replicas": int, "acceptance": bool, "any_radius": bool}  # converts numpy scalars
 
 
 @dataclass(frozen=True, repr=False)
 class IQNFolder(Densities):
-    """The detector as a function of jagged gen jets.
+    """Fold jagged gen jets to reco jets.
 
     Parameters
     ----------
-    model: name of a shipped bundle, or the path of one.
-    seed: of the quantile levels. Equal seeds give equal jets, whatever the chunk, executor or machine.
-    acceptance: whether gen jets may be lost, with the bundle's P(reconstructed | gen jet), and reco jets that come out
-        within a radius of a harder one are drawn again; False gives exactly one reco jet for every gen jet.
-    unmatched: whether reco jets that match no gen jet are added, with genJetIdx −1, where the bundle has a model of
-        them; None for as acceptance. They depend on all gen jets of an event: fold whole collections.
-    replicas: independent draws of each event. Above 1 the result has an axis more: events × replicas × var.
-    backend: what evaluates the network: "torch", the reference; "numba", which equals it to rounding and serves a
-        SplineIQN; "auto" for the fastest that the bundle's network has on the device.
-    device: where the network is: "cpu"; "cuda" or "cuda:N", a GPU, which draws the same jets but for rounding; "auto",
-        a GPU where a process finds one. Bits are the same everywhere on the CPU alone. What surrounds the network,
-        from context to unmatched jets, stays on the CPU.
-    invalid: "raise", or "drop" gen jets with a number that is not finite or a pt not above zero.
-    raw_pt_min: keep only reco jets above this pt [GeV], before the detector's scale: drawn from above it, and lost
-        with the probability to lie below; None for the threshold of the bundle.
-    names: what the files call what they know of gen jets, where it differs from `events.Names`:
+    model: name of a shipped bundle or path of a bundle.
+    seed: seed of the quantile levels. Equal seeds give equal jets, whatever the chunk, executor or machine.
+    acceptance: True: gen jets are lost with the bundle's inefficiency, 1 − P(reconstructed | gen jet), and reco jets
+        within a radius of a harder one are redrawn. False: every gen jet gives exactly one reco jet.
+    unmatched: whether to add reco jets that match no gen jet, with genJetIdx −1, if the bundle has a model of them;
+        None for the value of acceptance. They depend on all gen jets of an event, so fold whole collections.
+    replicas: number of independent draws of each event. Above 1 the result has another axis: events × replicas × var.
+    backend: "torch", the reference; "numba", compiled code for a SplineIQN, equal up to rounding; "auto", the fastest
+        one available for the bundle's network on the device.
+    device: device of the network: "cpu"; "cuda" or "cuda:N", a GPU, which draws the same jets up to rounding; "auto", a
+        GPU if the process finds one. Only on the CPU are the bits the same everywhere. The rest of the fold, from
+        context to unmatched jets, runs on the CPU.
+    invalid: "raise" an error for, or "drop", gen jets with pt, eta, phi or mass not finite or pt not above zero.
+    raw_pt_min: threshold on the reco pt [GeV] before the detector's jet scale: jets are drawn from above it, and lost
+        with the probability to be below it. None for the bundle's threshold.
+    names: field names of conditioning variables in the files, if they differ from `events.Names`:
         `{"flavour": "hadronFlavour"}`.
-    any_radius: whether gen jets of another radius than the bundle's are folded as well; else they are an error, where
-        their collection's name or their nearest neighbours tell.
-    identity: "event", by run, luminosityBlock and event; "file", by the file as well, for files of one dataset that
-        number their events alike, as private productions do: they would draw equal levels. Delphes events are always
-        known by their file.
-    refinement: of a bundle that was refined (`coffea-iqn refine`): "draw", draw from the refined law; "weight", draw as
-        before the refinement, and give jets a field `weight`; "off", draw as before.
-    variations: systematic variations to draw as well, at the same levels: names of `variations.VARIATIONS`,
-        `["jes", "jer=0.05", "model=atlas-delphes-ak4"]`, or a mapping of them to sizes, which may be functions of pt
+    any_radius: whether to fold gen jets of another radius than the bundle's; otherwise they are an error, if the
+        collection's name or the distances between jets reveal them.
+    identity: how events are identified for their levels: "event", by run, luminosityBlock and event; "file", by the
+        file as well, for datasets whose files repeat event numbers, such as private productions: these events would
+        draw equal levels. Delphes events are always identified by their file as well.
+    refinement: for a refined bundle (`coffea-iqn refine`): "draw" from the refined law; "weight", draw from the
+        unrefined law and add a field `weight`; "off", draw from the unrefined law.
+    variations: systematic variations to draw at the same levels: names from `variations.VARIATIONS`,
+        `["jes", "jer=0.05", "model=atlas-delphes-ak4"]`, or a mapping of names to sizes, which may be functions of pt
         [GeV] and eta.
 
-    A folder is immutable and small to pickle: it carries the bundle's name (or absolute path) and hash, and each
-    process that uses it reads the bundle once. Workers elsewhere must find the same bundle there.
+    A folder is immutable and small to pickle: it contains the bundle's name (or absolute path) and hash, and each
+    process reads the bundle once. Remote workers must find the same bundle under that name or path.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: when an option has no such value, or another bundle is of other jets.
+    bundle.BundleError: if the bundle does not exist or cannot be read.
+    ValueError: if an option has an invalid value, or the bundle of a variation is for other jets.
     """
 
     model: str | Path
@@ -105,7 +105,7 @@ class IQNFolder(Densities):
         check_device(self.device)
         fits = self.backend != "numba" or self.device == "cpu"
         expect(fits, f"device: expected cpu for backend 'numba', got {self.device!r}")
-        # a shipped bundle goes by its name, for a worker may have the package elsewhere
+        # keep the name of a shipped bundle: on a worker the package may be installed elsewhere
         model = str(self.model) if str(self.model) in BUNDLES else str(bundle.find(self.model))
         loaded, variations = bundle.load(model), parse_variations(self.variations)
         fits = self.refinement != "weight" or loaded.ratio is not None
@@ -125,18 +125,18 @@ class IQNFolder(Densities):
         expect(fits, f"raw_pt_min: expected None for {network.type}, which cannot be cut off, got {self.raw_pt_min}")
         fits = (network.autoregressive and emulator.ratio is None) or all(asked.name != "JER" for asked in variations)
         what = network.type if emulator.ratio is None else "refined draws"
-        expect(fits, f"variations: expected none of JER for {what}, of which there is no median of pt alone, got one")
+        expect(fits, f"variations: expected no JER for {what}, which have no median of pt alone, got one")
         fits = self.raw_pt_min is None or emulator.ratio is None or unmatched or not self.acceptance
-        got = f"got {self.raw_pt_min}: how many refined jets are above it is not known"
-        expect(fits, f"raw_pt_min: expected None without unmatched jets, {got}")
+        got = f"got {self.raw_pt_min}: the fraction of refined jets above it is unknown"
+        expect(fits, f"raw_pt_min: expected None for refined draws without unmatched jets, {got}")
         fits = self.backend != "numba" or emulator.is_compiled
         expect(fits, f"backend: expected 'torch' or 'auto' for {network.type}, got 'numba'")
         fits = self.acceptance or all(asked.of != FOUND for asked in variations)
-        expect(fits, "variations: expected acceptance True with eff, got False: every gen jet is found")
+        expect(fits, "acceptance: expected True with the variation eff, got False, with which every gen jet is found")
 
     @property
     def systematics(self) -> tuple[str, ...]:
-        """What is drawn, the nominal jets first: "nominal", "JES_up", "JES_down", ..., and other bundles by name."""
+        """Names of the systematics drawn: "nominal", "JES_up", "JES_down", ..., then other bundles by name."""
         sides = (name for asked in self.variations for name in asked.systematics)
         return (NOMINAL, *sides, *(name for name, *_ in self.others))
 
@@ -145,7 +145,7 @@ class IQNFolder(Densities):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is to be told of a fold, beside the model."""
+        """Settings of the fold other than the model, for `repr` and summaries."""
         names = ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
         renamed = {} if self.names == Names() else {"names": repr(self.names)}
         varied = {"variations": [repr(asked) for asked in self.variations]} if self.variations else {}
@@ -153,24 +153,24 @@ class IQNFolder(Densities):
         return {name: getattr(self, name) for name in names} | refined | varied | renamed
 
     def fold_flat(self, x: Floats, tau: Floats, context: Floats | None = None) -> Floats:
-        """Reco jets at given quantile levels, without acceptance.
+        """Return reco jets at given quantile levels, without acceptance.
 
         Parameters
         ----------
         x: gen jets (N, 4): pt [GeV], eta, phi [rad], mass [GeV].
-        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for what is drawn beside; as of
-            `Emulator.sample`.
-        context: conditioning variables of the jets, (N, 68), as `context.encode` gives it; None for nothing.
+        tau: levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; see `Emulator.sample` for further columns.
+        context: conditioning variables of the jets, (N, 68), from `context.encode`; None if none are known.
 
         Returns
         -------
-        reco jets (N, 4) float32, columns as x, and those of what is drawn beside.
+        reco jets (N, 4) float32, with the columns of x, and any further columns that the bundle draws.
 
         Raises
         ------
-        ValueError: as of `Emulator.sample`.
+        ValueError: see `Emulator.sample`.
         """
-        x, tau = np.asanyarray(x, dtype=np.float32), np.asanyarray(tau, dtype=np.float32)  # masks stay, to be refused
+        # asanyarray keeps masks, which are then rejected
+        x, tau = np.asanyarray(x, dtype=np.float32), np.asanyarray(tau, dtype=np.float32)
         return self._one_thread(self.emulator).sample(
             x, tau, context, raw_pt_min=self.raw_pt_min, backend=self.backend, device=self.device
         )
@@ -180,32 +180,32 @@ class IQNFolder(Densities):
 
         Parameters
         ----------
-        gen: jagged gen jets, events × var, with pt, eta, phi, mass, and what the bundle knows to use beside them:
-            flavour, numbers of constituents, N-subjettiness; neighbours are found here. To fold a part of a
-            collection, give its jets a field `genJetIdx` first (`ak.local_index(events.GenJet.pt)`): a jet is
-            known by its place before any cut.
-        events: the events they belong to: run, luminosityBlock and event, or Delphes' Event.Number, name the jets.
+        gen: jagged gen jets, events × var, with pt, eta, phi, mass, and the conditioning variables that the bundle uses
+            (flavour, numbers of constituents, N-subjettiness); neighbours are computed here. To fold only part of a
+            collection, first give its jets a field `genJetIdx` (`ak.local_index(events.GenJet.pt)`): a jet is
+            identified by its index before any cut.
+        events: the events of the jets, identified by run, luminosityBlock and event, or by Delphes' Event.Number.
 
         Returns
         -------
-        reco jets, events × var, sorted by pt, of the same vector behavior as gen, with pt, eta, phi, mass,
-        what else the bundle draws, and genJetIdx, the place of each one's gen jet, or −1; and matched_gen, that gen
-        jet as it came in, or None. With variations there are, as of coffea's `CorrectedJetsFactory`, JES.up and
-        JES.down, jets as well, in the order of the nominal ones.
+        reco jets, events × var, sorted by pt, with the vector behavior of gen: pt, eta, phi, mass, any further columns
+        that the bundle draws, genJetIdx (the index of the gen jet, or −1) and matched_gen (that gen jet, or None).
+        Variations are fields such as JES.up and JES.down, as in coffea's `CorrectedJetsFactory`: jets in the order of
+        the nominal ones.
 
         Raises
         ------
-        TypeError: when gen is not a jagged array of jets, or is option-typed (masked).
-        ValueError: when gen and events differ in length, jets are invalid (named with their count), reco jets by their
-            collection's name, or of another radius than the bundle's, or this process finds no such device; for a
-            variation of which jets there are.
+        TypeError: if gen is not a jagged array of jets, or is option-typed (masked).
+        ValueError: if gen and events differ in length; if jets are invalid, are reco jets by their collection's name,
+            or have another radius than the bundle's; if the device is not found; if a variation changes the set of
+            jets.
         """
         return self.fold(gen, events)[0]
 
     def varied(self, gen: ak.Array, events: ak.Array) -> dict[str, ak.Array]:
-        """As calling the folder, by systematic: the jets that an analysis takes in place of the nominal ones.
+        """Return the jets of each systematic, for an analysis to use in place of the nominal ones.
 
-        Each has jets of its own, sorted by their own pt.
+        Arguments are those of calling the folder. The jets of each systematic are sorted by their own pt.
         """
         jets = flatten_jets(gen)
         made = self.fold_table(gen, events, jets=jets)
@@ -216,26 +216,26 @@ class IQNFolder(Densities):
         }
 
     def fold(self, gen: ak.Array, events: ak.Array) -> tuple[ak.Array, FoldCounts]:
-        """As calling the folder, with the counts of what became of the gen jets."""
+        """Same as calling the folder, but also return the numbers of jets lost, dropped and unmatched."""
         jets, other = flatten_jets(gen), next((asked for asked in self.variations if asked.of != JETS), None)
-        got = f"got {other}: IQNFolder.varied has the jets of each"
-        expect(other is None, f"variations: expected those of the same jets, {got}")
+        got = f"got {other}: use IQNFolder.varied"
+        expect(other is None, f"variations: expected only ones that keep the set of jets, {got}")
         made = self.fold_table(gen, events, jets=jets)
         return self.jagged(made, gen, jets), made.counts
 
     def jagged(self, made: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
-        """What `fold_table` made of gen jets, which are flat as jets, as calling the folder gives it."""
+        """Convert the result of `fold_table` to what calling the folder returns; jets: the gen jets as a table."""
         return jagged(made, gen, jets, self._of_jets)
 
     def fold_table(
         self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None, objects: bool = False
     ) -> Folded:
-        """As calling the folder, but flat, with all that is found out on the way.
+        """Same as calling the folder, but return flat tables, with everything else that the fold computes.
 
         Parameters
         ----------
-        gen, events: as of calling the folder.
-        jets: the same gen jets as a table, `events.flatten_jets(gen)`, where the caller has it.
+        gen, events: see `__call__`.
+        jets: the same gen jets as a table, `events.flatten_jets(gen)`, if the caller has it.
         objects: whether to draw whole events, as `EventFolder` does.
         """
         if not objects:
@@ -274,11 +274,11 @@ class IQNFolder(Densities):
         }
 
     def given(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> Given:
-        """The gen jets of events, which are flat as jets, looked at.
+        """Check the gen jets of events, and return them with their conditioning variables; jets: gen as a table.
 
         Raises
         ------
-        ValueError: as of calling the folder.
+        ValueError: see `__call__`.
         """
         n, n_lists = len(events), len(jets.counts)
         expect(n == n_lists, f"gen jets: expected one list for each of the {n} events, got {n_lists}")
@@ -296,12 +296,12 @@ class IQNFolder(Densities):
 
     @property
     def _of_jets(self) -> list[RequestedVariation]:
-        """The variations of the same jets."""
+        """The variations that keep the set of jets."""
         return [asked for asked in self.variations if asked.of == JETS]
 
     def _foldings(self, *, objects: bool = False) -> list[Folding]:
-        """The nominal one, and those of other bundles."""
-        # whether a gen jet was found, if only below the threshold, decides which unmatched jets it has
+        """Return the nominal folding, then those of other bundles."""
+        # unmatched jets depend on whether the gen jet was found, even if below raw_pt_min
         raw_pt_min = None if self.unmatched else self.raw_pt_min
         made = []
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
@@ -332,7 +332,7 @@ class IQNFolder(Densities):
 def _others(
     model: str, emulator: Emulator, variations: Iterable[RequestedVariation]
 ) -> tuple[tuple[str, str, str], ...]:
-    """The other bundles of variations: what each is called as a systematic, where it is, and its hash."""
+    """Return the bundles that variations draw from: name of the systematic, name or path of the bundle, and hash."""
     made: dict[str, tuple[str, str, str]] = {}
     for asked in (asked for asked in variations if asked.of == EMULATOR):
         of = str(asked.size or model)
@@ -343,7 +343,7 @@ def _others(
                 ("radius", emulator.radius, other.radius),
                 ("unmatched jets", emulator.unmatched is not None, other.unmatched is not None),
             ):
-                wrong = f"expected a bundle of {what} {wanted} as {model}, got {path} of {got}"
+                wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
             expect(name not in made, f"variations: expected bundles of different names, got {name} twice")
             made[name] = (name, where, other.card["hash"])

@@ -210,7 +210,7 @@ def test_what_whole_events_cannot_be_drawn_with_is_refused(options, message):
 
 
 def test_files_that_do_not_tell_what_whole_events_need_are_refused():
-    with pytest.raises(Exception, match="expected GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle, which"):
+    with pytest.raises(Exception, match="expected GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle to"):
         fold({"qcd": [str(sample_path("qcd_ak4.root"))]})
     some = {"mixed": [*FILES["ttbar"], str(sample_path("wzjets_ak4_full.root"))]}
     with pytest.raises(ValueError, match="mixed: expected Electron, Muon and Photon in all files of the dataset or in"):

@@ -1,4 +1,4 @@
-"""The emulator of p(reco jet | gen jet): networks, preprocessing, compiled and torch backends, unmatched reco jets."""
+"""Emulators: p(reco jet | gen jet) with compiled code or torch, unmatched reco jets, other objects and particles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Conditional quantiles composed into p(jet y | jet x), and what draws from it."""
+"""Emulator: p(jet y | jet x) from conditional quantile networks, with sampling, densities and efficiencies."""
 
 from __future__ import annotations
 
@@ -29,26 +29,27 @@ BACKENDS = ("auto", "numba", "torch")
 
 @dataclass(frozen=True, eq=False)
 class Emulator:
-    """The detector's answer to one jet x at a time: p(y | x), and P(reconstructed | x).
+    """Emulate one jet y for each jet x: p(y | x) and P(reconstructed | x).
 
     Attributes
     ----------
-    network: the member of the IQN family that draws the targets.
-    variables: the way from jets to the network's inputs and targets, and back.
-    acceptance: the network of P(reconstructed | x); None keeps every jet.
-    origin: the network of P(training sample | x), whose answer the other two see in place of the event's columns;
-        None where there is one sample.
-    unmatched: the model of jets y that match no jet x; None makes none.
-    objects: the model of electrons, muons, photons and missing momentum; None where it makes none.
-    particles: the model of the particles in jets; None where there is none.
-    ratio: the network of log p(y | x), that of true jets, less that of what the network draws: by it draws are refined
-        (`refinement.take`); None where they are not.
-    card: what a user needs to know: jets, domain of validity, training.
+    network: member of the IQN family that draws the targets.
+    variables: conversion of jets to the network's inputs and targets, and back.
+    acceptance: network for P(reconstructed | x); None to keep every jet.
+    origin: network for P(training sample | x), whose output replaces the event's columns as input of network and
+        acceptance; None if there is one training sample.
+    unmatched: model of jets y that match no jet x; None for none.
+    objects: model of electrons, muons, photons and missing momentum; None for none.
+    particles: model of the particles in jets; None for none.
+    ratio: network for the log ratio of p(y | x) of true jets to that of the network's draws, used to refine draws
+        (`refinement.take`); None for unrefined draws.
+    card: description for users: jets, domain of validity, training.
 
-    Of gen jets x it draws reco jets y; where it corrects, the other way round.
+    A folding emulator draws reco jets y from gen jets x; a correcting emulator does the reverse.
 
-    An emulator is deterministic: all randomness comes in as quantile levels. Jets are rows (pt [GeV], eta,
-    phi [rad], mass [GeV]); context is what `context.encode` gives, (N, 68), or None where nothing is known.
+    An emulator is deterministic: all randomness enters as quantile levels. Jets are rows (pt [GeV], eta, phi [rad],
+    mass [GeV]); context holds their conditioning variables, (N, 68), from `context.encode`, or is None if none are
+    known.
     """
 
     network: Network
@@ -78,30 +79,32 @@ class Emulator:
         device: str = "cpu",
         levels: Sequence[str] | None = None,
     ) -> Floats:
-        """One jet y for each jet x, by the chain of conditional quantiles.
+        """Draw one jet y for each jet x, from the chain of conditional quantiles.
 
         Parameters
         ----------
         x: jets x (N, 4).
-        tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; a column more for each of what is drawn
-            beside, where that is wanted. Of a member that draws all at once, and of a refined emulator, (N, n_levels).
+        tau: quantile levels (N, 4) in (0, 1), in the order pt, eta, phi, mass; optionally another column for each
+            further column the emulator draws. For a member that draws all targets at once, and for a refined
+            emulator, (N, n_levels).
         context: (N, 68) or None.
-        raw_pt_min: draw from the jets above this pt [GeV], before the detector's scale, alone; by default the
-            threshold of the training sample, below which nothing is known.
-        backend: "torch", the reference; "numba", which equals it to rounding; or "auto" for the faster one that the
-            network has on this device.
-        device: "cpu"; "cuda" or "cuda:N" for a GPU; "auto" for a GPU where there is one.
-        levels: of context that these jets have, where they have none of the others: saves time.
+        raw_pt_min: draw only jets above this pt [GeV], before the detector's jet scale; by default the threshold of the
+            training sample, which contains no jets below it.
+        backend: "torch", the reference; "numba", equal up to rounding; "auto", the faster one available for the network
+            on this device.
+        device: "cpu"; "cuda" or "cuda:N" for a GPU; "auto" for a GPU if available.
+        levels: the context levels known for any of these jets; saves time if given.
 
         Returns
         -------
-        jets y (N, 4), float32, columns as x.
+        jets y (N, 4), float32, with the columns of x.
 
         Raises
         ------
-        ValueError: when the shapes do not agree, an array is masked, a number is not finite, a pt is not above 0 or a
-            level not in (0, 1); when the backend is unknown, or there is no such device.
-        NotImplementedError: for another threshold, when the network is no SplineIQN; for a backend it has not.
+        ValueError: if shapes do not match, an array is masked, a number is not finite, a pt is not above 0, a level is
+            not in (0, 1), the backend is unknown or the device does not exist.
+        NotImplementedError: for another threshold, unless the network is a SplineIQN; for a backend that does not
+            support the network.
         """
         return self.prepared(raw_pt_min=raw_pt_min, backend=backend, device=device).sample(
             x, tau, context, levels=levels
@@ -116,7 +119,7 @@ class Emulator:
         levels: Sequence[str] | None = None,
         **prepared: Any,
     ) -> tuple[Floats, Floats]:
-        """What `sample` and `efficiency` give for the same jets, (N, 4) and (N,); arguments as of `sample`."""
+        """Return both `sample` and `efficiency` of the same jets, (N, 4) and (N,); arguments as in `sample`."""
         return self.prepared(**prepared).respond(x, tau, context, levels=levels)
 
     def cdf(
@@ -128,19 +131,18 @@ class Emulator:
         raw_pt_min: float | None = None,
         within_atom: Floats | None = None,
     ) -> Doubles:
-        """The levels at which `sample` gives these jets y: its inverse, (N, 4); arguments as there.
+        """Return the levels at which `sample` gives these jets y, (N, 4): its inverse, with the same arguments.
 
-        Each column is a conditional distribution function, given the jet x and the variables before it; of
-        real jets they are uniform and independent when the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23
-        (1952) 470).
+        Each column is a conditional distribution function, given the jet x and the preceding variables. For real jets
+        they are uniform and independent if the emulator is right (M. Rosenblatt, Ann. Math. Stat. 23 (1952) 470).
 
-        A mass of zero is an atom, which many levels give: that of a jet lighter than `features.MASSLESS` is the last of
-        them, P(mass = 0), or the fraction within_atom (N,) of it. Uniform fractions make uniform levels
-        (A. E. Brockwell, Stat. Probab. Lett. 77 (2007) 1473).
+        A mass of zero is an atom, which a range of levels gives. For a jet lighter than `features.MASSLESS` the level
+        is the upper end of this range, P(mass = 0), or the fraction within_atom (N,) of it. Uniform fractions give
+        uniform levels (A. E. Brockwell, Stat. Probab. Lett. 77 (2007) 1473).
 
         Raises
         ------
-        NotImplementedError: when the network's quantiles may cross; here and below, where draws are refined.
+        NotImplementedError: if the network's quantiles may cross, or draws are refined; also in `quantile`.
         """
         check_jets(x, y, context, other_is="jets y")
         massless = y[:, MASS] < MASSLESS
@@ -153,11 +155,11 @@ class Emulator:
     def quantile(
         self, x: Floats, tau: Floats, y: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None
     ) -> Doubles:
-        """The conditional quantiles at levels tau (N, 4) of each variable of jets y, given those before it.
+        """Return the conditional quantile of each variable at levels tau (N, 4), given the preceding variables of y.
 
-        The inverse of `cdf`, one column at a time: that of the mass is the quantile of the mass given the jet x
-        and the pt, eta and phi of y (N, 4), whose mass does not enter; `sample` takes its own draws instead.
-        What the detector's scale makes of pt depends on the eta of y.
+        This is the inverse of `cdf`, one column at a time. The quantile of the mass, for example, is conditional on the
+        jet x and on pt, eta and phi of the jet y (N, 4), but not on its mass; `sample` instead conditions on the
+        variables it has drawn. Pt is after the detector's jet scale, at the eta of y.
 
         Returns
         -------
@@ -178,25 +180,26 @@ class Emulator:
         acceptance: bool = False,
         each: bool = False,
     ) -> Doubles:
-        """Log p(pt', eta', phi', mass' | x) of jets y (N, 4), in 1/GeV² (and 1/rad), (N,).
+        """Return log p(pt', eta', phi', mass' | x) of jets y (N, 4), in 1/GeV² (and 1/rad), (N,).
 
         Parameters
         ----------
-        x, y, context, raw_pt_min: as of `cdf`.
-        acceptance: whether to add the logarithm of the efficiency: what then integrates to the efficiency is the
-            density of being found, as this jet.
-        each: whether to give the terms that this is the sum of, (N, 4): those of pt', of eta' given pt', and so on;
-            with acceptance, (N, 5), the efficiency last.
+        x, y, context, raw_pt_min: see `cdf`.
+        acceptance: whether to add the log efficiency. The result is then the density for the jet to be found as y,
+            which integrates to the efficiency.
+        each: whether to return the terms of the sum, (N, 4): those of pt', of eta' given pt', and so on; with
+            acceptance (N, 5), the efficiency last.
 
-        A mass that is an atom counts with the logarithm of its probability, so that the density is in 1/GeV: where a
-        bundle knows them for massless, that of jets lighter than `features.MASSLESS`; elsewhere that of zero, as which
-        masses below zero are drawn; a member that draws all at once cannot tell, and says NaN. A jet that cannot be,
-        beyond a bound, has −infinity.
+        A mass that is an atom contributes the logarithm of its probability, so that the density is in 1/GeV. If the
+        bundle models massless jets, the atom is the jets lighter than `features.MASSLESS`; otherwise it is mass zero,
+        as which masses below zero are drawn. A member that draws all targets at once cannot tell, and gives NaN. A jet
+        beyond a bound has −infinity.
 
         Raises
         ------
-        ValueError: as of `sample`, also for jets y.
-        NotImplementedError: when the network has no density, or none of each variable, or its targets are no residuals.
+        ValueError: see `sample`; also for jets y.
+        NotImplementedError: if the network has no density, or none of each variable, its targets are not residuals, or
+            draws are refined.
         """
         check_jets(x, y, context, other_is="jets y")
         if each:
@@ -209,20 +212,20 @@ class Emulator:
         return terms if each else np.asarray(terms.sum(axis=1))
 
     def marginal(self, variable: str, *, points: int | None = None, raw_pt_min: float | None = None) -> Marginal:
-        """The law of one variable of the jet y, whatever the others are, with cdf, quantile and log_density.
+        """Return the marginal law of one variable of the jet y, with methods cdf, quantile and log_density.
 
         Parameters
         ----------
         variable: "pt", "eta", "phi" or "mass".
-        points: at which the law given the variables before it is averaged over these, by a lattice of their levels;
-            that of pt is exact where the detector has no jet scale, which makes pt depend on eta. By default 8 for pt
-            and 256 for the others, with which levels are off by up to 3e-5 (pt), 3e-4 (eta) and 5e-3 (phi, mass).
-        raw_pt_min: as of `sample`.
+        points: number of points of the lattice of levels with which the law is averaged over the other variables. The
+            default is 8 for pt and 256 for the others, with errors of the levels of up to 3e-5 (pt), 3e-4 (eta) and
+            5e-3 (phi, mass). The law of pt is exact if the detector has no jet scale, which makes pt depend on eta.
+        raw_pt_min: see `sample`.
 
         Raises
         ------
-        ValueError: when there is no such variable, or no point.
-        NotImplementedError: when the network's quantiles may cross, or its targets are no residuals.
+        ValueError: if the variable is unknown, or points is below 1.
+        NotImplementedError: if the network's quantiles may cross, its targets are not residuals, or draws are refined.
         """
         if variable not in VARIABLES or (points is not None and points < 1):
             msg = f"marginal: expected one of {', '.join(VARIABLES)} and points from 1 on, got {variable!r}, {points}"
@@ -235,44 +238,45 @@ class Emulator:
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
 
     def most_likely(self, y: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Doubles:
-        """The jet x of which each jet y (N, 4) is most likely: the maximum of p(y | x) over x, (N, 4).
+        """Return the jet x that maximises p(y | x) for each jet y (N, 4), (N, 4).
 
-        The maximum likelihood estimate, which depends on no spectrum of jets x, where the median of p(x | y)
-        does (`IQNCorrector`); it scatters more. About a thousand times as slow as a draw: it follows the gradient of
-        `log_density` with torch. Context is what is known of the jets x, commonly nothing; arguments as of `cdf`.
+        This maximum likelihood estimate does not depend on the spectrum of jets x, unlike the median of p(x | y)
+        (`IQNCorrector`), but it scatters more. It follows the gradient of `log_density` with torch, and is about a
+        thousand times slower than a draw. Context is that of the jets x, commonly None; arguments as in `cdf`.
 
         Raises
         ------
-        ValueError: as of `sample`.
-        NotImplementedError: when the network's quantiles may cross.
+        ValueError: see `sample`.
+        NotImplementedError: if the network has no density, or draws are refined.
         """
         check_jets(y, y, context, other_is="jets y")
         if not self.network.has_density:
-            msg = f"most_likely: expected a network that has a density, got {self.network.type}"
+            msg = f"most_likely: expected a network with a density, got {self.network.type}"
             raise NotImplementedError(msg)
         check_unrefined(self, "most_likely")
         from coffea_iqn.emulator.likelihood import most_likely
 
         on, threshold = self.on("cpu", double=True), self.variables.threshold(raw_pt_min)
-        # not in `_with_torch`, which does without gradients
+        # not with `_with_torch`, which computes no gradients
         return np.asarray(in_blocks(partial(most_likely, on, threshold), *doubles(y, context), rows=on.block))
 
     def efficiency(self, x: Floats, context: Floats | None = None, *, raw_pt_min: float | None = None) -> Floats:
-        """P(a jet y is matched to the jet x), (N,) float32, of jets x (N, 4); ones without acceptance.
+        """Return P(a jet y is matched to the jet x), (N,) float32, for jets x (N, 4); ones without acceptance.
 
-        With a raw_pt_min, as of `sample`, P(matched, and above it).
+        With a raw_pt_min (see `sample`), return P(matched and above it); this is not available if draws are refined.
         """
         check_jets(x, x, context, other_is="jets x")
         return self._evaluate("efficiency", x, context, raw_pt_min=raw_pt_min).astype(np.float32, copy=False)
 
     def weights(self, x: Floats, y: Floats, context: Floats | None = None) -> Floats:
-        """Weights of jets y that the unrefined emulator drew, (N,) float32: their ratios, of mean 1 on held-out jets.
+        """Return weights, (N,) float32, of jets y drawn by the unrefined emulator: density ratios to true jets.
 
-        The mean over the jets y of one jet x may differ from 1; that of refined draws, which need no weight, does not.
+        Their mean on held-out jets is 1. The mean over the jets y of one jet x may differ from 1. Refined draws need no
+        weights.
 
         Raises
         ------
-        ValueError: as of `sample`, also for jets y; when the emulator has no ratio network.
+        ValueError: see `sample`; also for jets y, and if the emulator has no ratio network.
         """
         check_jets(x, y, context, other_is="jets y", widths=(N_TARGETS, len(self.variables.table)))
         if self.ratio is None:
@@ -282,36 +286,36 @@ class Emulator:
 
     @property
     def candidates(self) -> Candidates | None:
-        """Of which refined draws are taken; None where there is no ratio network."""
+        """Layout of the candidates that refined draws are taken from; None without a ratio network."""
         return None if self.ratio is None else Candidates.of(self.network, self.ratio.description)
 
     @property
     def n_levels(self) -> int:
-        """How many levels a draw takes."""
+        """Number of quantile levels that a draw uses."""
         return self.network.n_levels if self.candidates is None else self.candidates.n_levels
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """As of `Network`."""
+        """Allowed numbers of quantile levels; see `Network.widths`."""
         return self.network.widths if self.candidates is None else (self.candidates.n_levels,)
 
     @property
     def draws_by(self) -> str:
-        """The name of its member, as errors say it."""
+        """Name of the member, for error messages."""
         return f"{'a refined ' * (self.ratio is not None)}{self.network.type}"
 
     @property
     def exact(self) -> bool:
-        """Whether it has a distribution function of each target given those before."""
+        """Whether each target has a distribution function given the preceding ones."""
         return self.network.exact and self.ratio is None
 
     @cached_property
     def unrefined(self) -> Emulator:
-        """The same without the ratio network: its draws are those of the network."""
+        """The same emulator without the ratio network."""
         return self if self.ratio is None else replace(self, ratio=None)
 
     def _evaluate(self, name: str, *arrays: Floats | None, raw_pt_min: float | None) -> Doubles:
-        """One of our `Functions` of arrays: by numpy in double precision, or by torch for networks that need it."""
+        """Evaluate one of the `Functions` of arrays: by numpy in double precision, or by torch if needed."""
         threshold = self.variables.threshold(raw_pt_min)
         self._check_threshold(threshold)
         if not self.network.exact:
@@ -320,19 +324,19 @@ class Emulator:
                 given = [array.astype(np.float32) for array in given]
             found = _with_torch(partial(getattr(on, name), threshold=threshold), *given, on=on)
             return found.astype(np.float64)
-        with np.errstate(divide="ignore"):  # the logarithm of a probability may be that of zero
+        with np.errstate(divide="ignore"):  # a probability may be zero
             return np.asarray(
                 in_blocks(partial(getattr(self._functions, name), threshold=threshold), *doubles(*arrays))
             )
 
     def _check_autoregressive(self, what: str) -> None:
-        """Raise NotImplementedError for a member that draws all of a jet at once."""
+        """Raise NotImplementedError for a member that draws all variables of a jet at once."""
         if not self.network.autoregressive:
             msg = f"{what}: expected a member that draws one variable after the other, got {self.network.type}"
             raise NotImplementedError(msg)
 
     def _check_threshold(self, threshold: float) -> None:
-        """Raise NotImplementedError for a threshold other than that of the training, unless the law can be cut off."""
+        """Raise NotImplementedError if the threshold is not that of the training and the law cannot be truncated."""
         if not self.network.exact and threshold != self.variables.raw_pt_min:
             own = f"{self.variables.raw_pt_min:g} of the training"
             msg = f"raw_pt_min: expected {own} for {self.network.type}, which cannot be cut off, got {threshold:g}"
@@ -343,19 +347,19 @@ class Emulator:
         return Functions.of_arrays(self)
 
     def on(self, device: str, *, double: bool = False) -> Any:
-        """Networks and variables on a device, a `device.Resident`, for jets that are there as tensors; made once.
+        """Return the networks and variables on a device, as a cached `device.Resident`, for jets as tensors there.
 
         Parameters
         ----------
-        device: as of `sample`.
-        double: whether in double precision, for densities and their derivatives.
+        device: see `sample`.
+        double: whether to use double precision, for densities and their derivatives.
 
         Raises
         ------
-        ValueError: when there is no such device.
+        ValueError: if the device does not exist.
         """
         where = find_device(device)
-        from coffea_iqn.emulator.device import Resident  # and with it torch, which a fold on the CPU does without
+        from coffea_iqn.emulator.device import Resident  # imports torch, which a fold on the CPU does not need
 
         if (where, double) not in self._residents:
             self._residents[where, double] = Resident.of(self, where, double=double)
@@ -367,28 +371,28 @@ class Emulator:
 
     @property
     def radius(self) -> float | None:
-        """Of its jets; None where the card does not say."""
+        """Jet radius; None if the card does not give it."""
         radius: float | None = self.card.get("jets", {}).get("radius")
         return radius
 
     @property
     def networks(self) -> dict[str, Network | None]:
-        """Its own networks by name, without those of unmatched jets and objects."""
+        """The emulator's own networks by name, without those of unmatched jets, objects and particles."""
         names = ("network", "acceptance", "origin", "ratio")
         return {name: getattr(self, name) for name in names}
 
     @property
     def is_compiled(self) -> bool:
-        """Whether there is a compiled form, the backend "numba"."""
+        """Whether the emulator has a compiled form, for backend "numba"."""
         return compiled.serves(self)
 
     def prepared(self, *, raw_pt_min: float | None = None, backend: str = "auto", device: str = "cpu") -> Prepared:
-        """The emulator with threshold, backend and device decided, as of `sample`.
+        """Return the emulator with a fixed threshold, backend and device; for the arguments see `sample`.
 
         Raises
         ------
-        ValueError: when the backend is unknown, or there is no such device.
-        NotImplementedError: for a backend that the network has not.
+        ValueError: if the backend is unknown, or the device does not exist.
+        NotImplementedError: if the backend does not support the network.
         """
         if backend not in BACKENDS:
             msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
@@ -407,7 +411,7 @@ class Emulator:
         )
 
     def compiled_for(self, known: tuple[str, ...]) -> compiled.Model:
-        """The compiled form for jets of which these levels of context may be known, made once."""
+        """Return the compiled form, cached, for jets with these context levels known."""
         if known not in self._models:
             self._models[known] = compiled.compile_model(self, known)
         return self._models[known]
@@ -419,15 +423,15 @@ class Emulator:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An emulator of which threshold, backend and device are decided: what draws jets.
+    """An emulator with a fixed threshold, backend and device.
 
     Attributes
     ----------
-    emulator: which.
-    compiled: whether its jets are drawn by compiled code; else by torch.
-    by_torch: whether torch also draws unmatched jets and objects, which have compiled code on any device.
-    device: where torch draws.
-    threshold: least pt [GeV] of a jet y, before the detector's scale, or 0.
+    emulator: the emulator.
+    compiled: whether compiled code draws the jets; otherwise torch does.
+    by_torch: whether torch also draws unmatched jets and objects; otherwise compiled code does, on any device.
+    device: device on which torch draws.
+    threshold: least pt [GeV] of a jet y, before the detector's jet scale, or 0.
     """
 
     emulator: Emulator
@@ -438,32 +442,32 @@ class Prepared:
 
     @cached_property
     def unmatched(self) -> Unmatched | None:
-        """The model of unmatched jets, drawn as decided."""
+        """The model of unmatched jets, drawn with the chosen backend."""
         model = self.emulator.unmatched
         return model.with_torch if model is not None and self.by_torch else model
 
     @cached_property
     def objects(self) -> Objects | None:
-        """The model of objects, drawn as decided."""
+        """The model of objects, drawn with the chosen backend."""
         model = self.emulator.objects
         return model.with_torch if model is not None and self.by_torch else model
 
     def sample(
         self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> Floats:
-        """As of `Emulator.sample`."""
+        """See `Emulator.sample`."""
         return self._draw(x, tau, context, levels, with_efficiency=False)[0]
 
     def respond(
         self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> tuple[Floats, Floats]:
-        """As of `Emulator.respond`."""
+        """See `Emulator.respond`."""
         return self._draw(x, tau, context, levels, with_efficiency=True)
 
     def median_pt(
         self, x: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
     ) -> Floats:
-        """The median pt [GeV] of a jet y at some eta (N,), (N,) float64: one evaluation of the first conditional."""
+        """Return the median pt [GeV] of jets y at eta (N,), (N,) float64: one evaluation of the first conditional."""
         check_unrefined(self.emulator, "median pt")
         scale = SCALES[self.emulator.variables.scale]
         if self.compiled:
@@ -479,7 +483,7 @@ class Prepared:
     def _compiled(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, n_efficiencies: int
     ) -> tuple[Floats, Floats, Floats]:
-        """Jets y of as many targets as there are levels, the first efficiencies, and ratios, by compiled code."""
+        """Return, from compiled code, jets y, the first n_efficiencies efficiencies, and ratios if refined."""
         n, n_shares = max(tau.shape[1], N_TARGETS), 0 if self.emulator.ratio is None else len(x)
         y = np.empty((len(x), n), dtype=np.float32)
         found, share = (np.empty(size, dtype=np.float32) for size in (n_efficiencies, n_shares))
@@ -491,7 +495,7 @@ class Prepared:
     def _draw(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats]:
-        """Jets y and, where they are wanted, efficiencies."""
+        """Return jets y and, if requested, efficiencies."""
         of = self.emulator.candidates
         check_jets(x, tau, context, other_is="tau", widths=self.emulator.widths)
         if of is None:
@@ -508,7 +512,7 @@ class Prepared:
     def _draw_once(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
     ) -> tuple[Floats, Floats, Floats]:
-        """Jets y as the network draws them, efficiencies where they are wanted, and ratios where there are any."""
+        """Return jets y as the network draws them, efficiencies if requested, and ratios if refined."""
         emulator, threshold = self.emulator, self.threshold
         if not self.compiled:
             on = emulator.on(self.device)
@@ -517,7 +521,7 @@ class Prepared:
             n = min(tau.shape[1], emulator.network.n_targets)
             end = n + with_efficiency
             return both[:, :n], both[:, n:end].ravel(), both[:, end:].ravel()
-        # a threshold above that of the training sample is rare, and left to the reference
+        # compiled code has efficiencies only for the threshold of the training sample; others are rare
         own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
         y, found, share = self._compiled(x, tau, context, levels, len(x) if with_efficiency and own else 0)
         if with_efficiency and not own:
@@ -526,11 +530,11 @@ class Prepared:
 
 
 def _with_torch(function: Callable[..., Any], *arrays: Floats | None, on: Any) -> Floats:
-    """A function of tensors where an emulator is, for arrays that are here, in blocks."""
+    """Evaluate a function of tensors on the device of a `Resident` (on), for numpy arrays, in blocks."""
     import torch
 
     def there(*blocks: Floats) -> Floats:
-        # a copy, for arrays that others may only read
+        # a copy: the blocks may be read-only, which tensors cannot be
         return np.asarray(function(*(torch.tensor(block, device=on.device) for block in blocks)).cpu().numpy())
 
     made: Floats = in_blocks_of_torch(there, *arrays, rows=on.block)

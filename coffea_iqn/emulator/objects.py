@@ -1,11 +1,11 @@
-"""Electrons, muons, photons and missing momentum of an event, in the order in which a detector decides.
+"""Electrons, muons, photons and missing momentum of an event, in the order of a detector's reconstruction.
 
-First what becomes of prompt particles: found or not, and how each is measured. Then what else looks like one: objects
-that a gen jet makes, given what was found in it, and those of the event. A jet within ΔR 0.4 of an object is none any
-more, for both are made of the same particles; one whose prompt particles were not found has an efficiency of its own.
-Missing momentum comes last: the recoil of all that was emulated is known, and what is drawn is what is unclustered.
+First, prompt particles: whether each is found, and how it is measured. Then objects that match no prompt particle:
+those from a gen jet, given what was found in it, and those from the rest of the event. A jet within ΔR 0.4 of an object
+is dropped, because both consist of the same particles; a jet whose prompt particles were not found has its own
+efficiency. Missing momentum comes last: the recoil of everything emulated is known, and the unclustered rest is drawn.
 
-Each of these is a `Law`. Flat arrays in and out; randomness enters as levels alone.
+Each step is a `Law`. Input and output are flat arrays; randomness enters only as quantile levels.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 
-CONTEXT = ("flavour", "composition", "prompt")  # levels of context that what a gen jet makes depends on
-ATTEMPTS = 8  # draws of an object that comes out near a gen jet, of which it is none
-MOST = 16  # objects of one kind and source; levels of them lie so far apart
-PLACES = 64  # levels of what one gen jet makes: the numbers of all kinds, then the objects of each
-N_LEVELS = 5  # of an object: four targets, and the sign of its charge
-PARTICLE, NEAR, FAR, JETS, MISSING = "", " near", " far", "jets", "missing"  # what laws are called by, after a kind
+CONTEXT = ("flavour", "composition", "prompt")  # context levels used for objects from gen jets
+ATTEMPTS = 8  # draws of a far object before it is given up, if it lies near a gen jet
+MOST = 16  # level indices reserved for the objects of one kind and source
+PLACES = 64  # level indices of one gen jet: the numbers of all kinds, then the objects of each kind
+N_LEVELS = 5  # levels of an object: four targets, and the sign of its charge
+PARTICLE, NEAR, FAR, JETS, MISSING = "", " near", " far", "jets", "missing"  # names of laws, after that of a kind
 
 
 def jet_columns(
     gen: Floats, found: Floats, context: Floats | None, *, inputs: str, levels_of_context: tuple[str, ...]
 ) -> Singles:
-    """What a gen jet makes depends on, (N, n): itself, what was found in it, levels of its context last."""
+    """Return the inputs of the laws for gen jets, (N, n): the jet, the objects found in it, and its context levels."""
     if context is None:
         context = encode(len(gen), {})
     if inputs == "calorimeter":
@@ -67,7 +67,7 @@ def jet_columns(
 
 
 def has_prompt(context: Floats) -> Bools:
-    """Which jets have a prompt particle in them, by their context (N, 68)."""
+    """Return which jets contain a prompt particle, (N,), from their context (N, 68)."""
     return np.asarray(context[:, columns_of("prompt").start + N_INSIDE] > 0.0)
 
 
@@ -77,15 +77,16 @@ class Objects:
 
     Attributes
     ----------
-    laws: by name: of each kind that of its particles ("Electron"), of what gen jets make ("Electron near") and of what
-        events make ("Electron far"), where the last two are not too rare to be known; of jets with prompt particles
-        that were not found ("jets"), whose number is 1 for a jet that is reconstructed; of "missing" momentum.
+    laws: laws by name. For each kind: objects from prompt particles ("Electron"), from gen jets ("Electron near") and
+        from the rest of the event ("Electron far"); the last two are absent if too rare to be learnt. Then "jets", the
+        law of jets with prompt particles that were not found, whose number is 1 if the jet is reconstructed; and
+        "missing", the law of missing momentum.
     pt_min: least pt [GeV] of an object of each kind.
-    isolation: what the column of isolation is called of each kind, or "".
-    isolation_ends: the least that is around an object of each kind where anything is [GeV], and the greatest isolation,
-        between which laws draw it, as of `isolation_targets`; 0 and 0 where they draw isolation itself.
+    isolation: name of the isolation column of each kind, or "".
+    isolation_ends: for each kind, the least nonzero pt sum around an object [GeV] and the greatest isolation; laws draw
+        isolation between these, see `isolation_targets`. 0 and 0 if they draw isolation itself.
     inputs: key of `features.INPUTS`.
-    context: levels of context that what a gen jet makes depends on.
+    context: context levels that the laws for gen jets depend on.
     """
 
     laws: Mapping[str, Law]
@@ -109,14 +110,14 @@ class Objects:
         missing: Floats | None,
         keys: Keys,
     ) -> Found:
-        """The electrons, muons and photons of events.
+        """Draw the electrons, muons and photons of events.
 
         Parameters
         ----------
         jets, particles: gen jets and prompt particles of the events.
-        composition, context: of the jets, as of `particle_columns` and `near_columns`.
+        composition, context: composition and context of the jets, see `particle_columns` and `jet_columns`.
         missing: gen missing momentum, (events, 2), or None.
-        keys: of the events.
+        keys: keys of the events.
         """
         found = self._of_particles(jets, particles, composition, keys)
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
@@ -179,24 +180,24 @@ class Objects:
             event = np.repeat(np.arange(len(columns)), law.draw_numbers(columns, u[:, k]))
             of, back = partial(of_events, k), partial(decode, k)
             values, tau, missed = law.draw_each(event, columns[event], of, back, impossible, attempts=ATTEMPTS)
-            there = np.isin(np.arange(len(event)), missed, invert=True)  # for some there is no place without gen jets
+            there = np.isin(np.arange(len(event)), missed, invert=True)  # some have no place away from all gen jets
             made = self._found(k, values, _sign(k, tau), event, None, np.zeros(len(event)))
             parts.append(made.where(there))
         return Found.joined(parts)
 
     def _laws(self, what: str) -> list[tuple[int, Law]]:
-        """Those of this, of the kinds that have one."""
+        """Return the laws of all kinds for one source (`PARTICLE`, `NEAR` or `FAR`), with the index of the kind."""
         laws = ((k, self.laws.get(f"{kind.name}{what}")) for k, kind in enumerate(KINDS))
         return [(k, law) for k, law in laws if law is not None]
 
     def _least(self, k: int, pt: Floats) -> Doubles:
-        """The least first target of objects of a kind, of sources with these pt [GeV]."""
+        """Return the lower bound of the first target, log(pt / source pt), for objects of kind k; pt: of sources."""
         return np.asarray(np.log(self.pt_min[k] / pt.astype(np.float64)))
 
     def _found(
         self, k: int, values: Floats, charge: Doubles, event: Ints, place: Ints | None, source_pt: Floats
     ) -> Found:
-        pt = np.maximum(values[:, :1], self.pt_min[k])  # rounding
+        pt = np.maximum(values[:, :1], self.pt_min[k])  # may be below by rounding
         of_all = np.concatenate([pt, values[:, 1:], charge[:, np.newaxis]], axis=1)
         place = np.full(len(values), -1) if place is None else place
         return Found(of_all, np.full(len(values), k), event, place, source_pt.astype(np.float64))
@@ -209,13 +210,13 @@ class Objects:
         reconstructed: Bools,
         keys: Keys,
     ) -> tuple[Bools, Bools]:
-        """Which gen jets have a reco jet given the objects, (N,), and which are taken, for they have an object in them.
+        """Return which gen jets have a reco jet given the objects, and which contain an object (taken), (N,) each.
 
         Parameters
         ----------
         jets, context, keys: see `draw`.
-        found: the objects that it gave.
-        reconstructed: which have one if nothing is known of objects, (N,).
+        found: the objects from `draw`.
+        reconstructed: which gen jets have a reco jet, regardless of objects, (N,).
         """
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
         taken = in_jets[:, 3] > 0.0
@@ -238,23 +239,24 @@ class Objects:
         missing: Floats,
         keys: Keys,
     ) -> Doubles:
-        """Missing momentum, pt [GeV] and phi [rad], (events, 2), given all objects.
+        """Draw missing momentum, pt [GeV] and phi [rad], (events, 2), given all jets and objects.
 
         Parameters
         ----------
         jets, found, keys: see `keep_jets`.
-        taken: the gen jets that it found taken, (N,).
-        raw: reco jets before the detector's scale, the rows of their gen jets with them.
+        taken: the gen jets that are taken, from `keep_jets`, (N,).
+        raw: reco jets before the detector's jet scale, with the rows of their gen jets.
         missing: gen missing momentum, (events, 2).
         """
         columns, frame = missing_columns(
             jets, taken, raw.values, raw.event, raw.row, found.values, found.event, found.source_pt, missing
         )
         law = self.laws[MISSING]
-        columns = np.ascontiguousarray(columns[:, : len(law.input_scale.mean)])  # a law of before knows the first
+        # laws of older bundles use only the first columns
+        columns = np.ascontiguousarray(columns[:, : len(law.input_scale.mean)])
         return np.asarray(missing_of(law.draw(columns, keys.levels(0, STREAM_MISSING)), frame))
 
 
 def _sign(k: int, tau: Singles) -> Doubles:
-    """The charges of objects of no particle: of either sign alike."""
+    """Return the charges of objects without a prompt particle: both signs are equally likely."""
     return np.where(tau[:, 4] < 0.5, -1.0, 1.0) if KINDS[k].charged else np.zeros(len(tau))

@@ -1,13 +1,16 @@
-"""The particles of reco jets, from those of gen jets, in the order in which a detector measures them.
+"""Emulate the particles of reco jets from those of gen jets, in the order in which a detector measures them.
 
-First which charged particles have a track, and which of these point elsewhere, for their particle began away from the
-beam; then the momentum of all tracks of a cell, for they share what the calorimeter makes of them, and that of each,
-the hardest first; then what is left in each cell of the calorimeters beside its tracks: a photon, or a neutral hadron,
-somewhere in the cell; then what comes from outside. Each of these is a `Law`. Of all that is there in an event anti-k_T
-makes jets.
+1. Tracks: which charged particles have one, and which of these are displaced, because the particle was produced away
+   from the beam.
+2. Momenta: first of all tracks in a calorimeter cell together, because they share its measurement, then of each track,
+   the hardest first.
+3. Neutral particles: a photon or a neutral hadron somewhere in a cell, for the energy left next to its tracks.
+4. Particles that enter from outside the gen jet.
 
-Flat arrays in and out; randomness enters as levels alone. The problem is that of M. Touranakou et al., Mach. Learn.:
-Sci. Technol. 3 (2022) 035003.
+Each step is a `Law`. All particles of an event are then clustered with anti-k_T.
+
+Input and output are flat arrays; randomness enters only as quantile levels. The problem is that of M. Touranakou et
+al., Mach. Learn.: Sci. Technol. 3 (2022) 035003.
 """
 
 from __future__ import annotations
@@ -64,11 +67,11 @@ CELLS = {CRYSTAL: "photon", TOWER: "neutral hadron"}
 SHIFTED = {CRYSTAL: "photon shifted", TOWER: "neutral hadron shifted"}
 TAG = "b-tag"
 ENTERED = ("track entered", "photon entered", "neutral hadron entered")
-CODES = (211, 22, 130)  # of PDG: what enters, and what is left in cells
+CODES = (211, 22, 130)  # PDG codes of particles that enter, and of those left in cells
 
 
 class Known(NamedTuple):
-    """Of a law, how many inputs and targets it has, and what it asks."""
+    """The numbers of inputs and targets of a law, and which of its networks it has: "number", "jets" (the targets)."""
 
     inputs: int
     targets: int
@@ -86,10 +89,10 @@ LAWS = {
     **{name: Known(N_JET, 3, ("number", "jets")) for name in ENTERED},
     TAG: Known(N_TAG, 0, ("number",)),
 }
-MOST = 4096  # particles, or cells, of one jet
-PLACES = 64  # that enter a jet, of a kind
-BLOCK = 4096  # events drawn at a time: memory that is used again costs less than fresh pages
-TAGS = 2**31  # levels of b-tags begin here, after those of what enters
+MOST = 4096  # greatest number of particles, or cells, of one jet
+PLACES = 64  # level indices reserved for the particles of one kind that enter a jet
+BLOCK = 4096  # events drawn at a time: reusing memory is cheaper than allocating fresh pages
+TAGS = 2**31  # first level index of b-tags, after those of particles that enter
 
 
 class Reconstructed(NamedTuple):
@@ -97,11 +100,12 @@ class Reconstructed(NamedTuple):
 
     Attributes
     ----------
-    jets: after the detector's scale, the hardest of an event first; place and row are those of the gen jet that most of
-        its momentum is from, or −1 where that has a harder one.
-    tag: the b-tag of each, 0 or 1, (N,); None where that is not known.
-    particles: in each, the hardest first, before that scale; tracks have the masses of their particles, others none.
-    row: of each particle the row of the gen particle whose track it is, or −1, (K,).
+    jets: reco jets after the detector's jet scale, the hardest of each event first. Place and row are those of the gen
+        jet from which most of the pt comes, or −1 if a harder reco jet has that gen jet.
+    tag: b-tag of each jet, 0 or 1, (N,); None without a law of b-tags.
+    particles: particles of each jet, the hardest first, before the jet scale; tracks have the masses of their
+        particles, others have none.
+    row: row of the gen particle of each track, −1 for other particles, (K,).
     """
 
     jets: JetTable
@@ -110,7 +114,7 @@ class Reconstructed(NamedTuple):
     row: Ints
 
     def after(self, n_jets: int, n_particles: int) -> Reconstructed:
-        """The same, where so many gen jets and gen particles come before."""
+        """Return the same jets with rows shifted by the numbers of preceding gen jets and gen particles."""
         of_jets, jets = self.jets.row, self.jets
         assert of_jets is not None
         moved = jets._replace(row=np.where(of_jets >= 0, of_jets + n_jets, -1))
@@ -118,7 +122,7 @@ class Reconstructed(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Reconstructed]) -> Reconstructed:
-        """The jets of several blocks of events, one after the other."""
+        """Concatenate the jets of blocks of events."""
         if len(parts) == 1:
             return parts[0]
         tables, tags, particles, rows = zip(*parts, strict=True)
@@ -134,18 +138,21 @@ class Particles:
 
     Attributes
     ----------
-    laws: by name: "track", whose number is `decays.LOST`, `FOUND` or `DISPLACED`; "direction", the turn in phi of what
-        is displaced, with the sign of the charge, as `decays.Turns`; "decay", whose number is 0 for what decays behind
-        all that measures; "momentum", the logarithm of the energy of all tracks of a cell over that of their particles,
-        and "share", that of each but the last, as `cells.Left`; what is left in cells, "photon" and "neutral
-        hadron", its energy, as `cells.left_targets`, and "shifted" of both, whose number is 1 where that is
-        in another cell nearby, with the way there in widths of the cell; what enters, a
-        law of each kind, with log pt, ΔR to the axis of what is reconstructed, `axes_of`, and the angle around it; and,
-        where it is known, "b-tag",
-        whose number is 1 for a jet with one.
-    least: least energy [GeV] of what is left in a cell, and that in roots of the energy of the cell, by calorimeter.
-    radius: of the jets.
-    scale: key of `features.SCALES`, what the detector does to jets.
+    laws: laws by name:
+        "track": the number is `decays.LOST`, `FOUND` or `DISPLACED`;
+        "direction": turn in phi of displaced tracks, with the sign of the charge, see `decays.Turns`;
+        "decay": the number is 0 for a neutral particle that decays beyond the calorimeters;
+        "momentum": log of the energy of all tracks in a cell over that of their particles;
+        "share": the same for each track but the last, see `cells.Left`;
+        "photon", "neutral hadron": energy left in a cell, see `cells.left_targets`;
+        "photon shifted", "neutral hadron shifted": the number is 1 if that is in another cell nearby, with the
+        displacement in cell widths;
+        "track entered", "photon entered", "neutral hadron entered": log pt, ΔR to the axis of the reconstructed
+        particles (`axes_of`), and the angle around it, of particles that enter;
+        "b-tag", optional: the number is 1 for a tagged jet.
+    least: least energy left in a cell, in GeV and in units of the root of the cell's energy, by calorimeter.
+    radius: jet radius.
+    scale: key of `features.SCALES`, the detector's jet scale.
     """
 
     laws: Mapping[str, Law]
@@ -161,19 +168,19 @@ class Particles:
     def draw(
         self, particles: Constituents, jets: JetTable, keys: Keys, parton: Ints | None = None, *, raw_pt_min: float
     ) -> Reconstructed:
-        """The reco jets of events, made of particles.
+        """Draw the particles of events, and cluster them to reco jets.
 
         Parameters
         ----------
-        particles: of the gen jets.
+        particles: particles of the gen jets.
         jets: gen jets of the events.
-        keys: of the events.
+        keys: keys of the events.
         parton: PDG code of the parton of each gen jet, (N,), or None.
-        raw_pt_min: least pt [GeV] of a reco jet before the detector's scale.
+        raw_pt_min: least pt [GeV] of a reco jet before the detector's jet scale.
 
         Raises
         ------
-        ValueError: for a jet of more particles than levels are kept for.
+        ValueError: if a jet has more than `MOST` particles.
         """
         if particles.counts.max(initial=0) > MOST:
             msg = f"particles: expected at most {MOST} in a jet, got {particles.counts.max()}"
@@ -195,7 +202,7 @@ class Particles:
     def _draw(
         self, particles: Constituents, jets: JetTable, keys: Keys, parton: Ints | None, raw_pt_min: float
     ) -> Reconstructed:
-        """As `draw`, all events at a time."""
+        """Same as `draw`, for one block of events."""
         incoming, of_jets = Incoming.of(particles, jets.values), keys.take(jets.event)
         own = _Part.joined(self._tracks(incoming, of_jets, jets.place))
         axes = axes_of(own.values, own.source, incoming.jets, self.radius)
@@ -206,7 +213,7 @@ class Particles:
         return Reconstructed(reco, self._tags(reco, keys, parton), particles_of, row)
 
     def _jets(self, made: _Part, jets: JetTable, raw_pt_min: float) -> tuple[JetTable, Constituents, Ints]:
-        """What particles that were reconstructed, event by event, are clustered to."""
+        """Cluster reconstructed particles, ordered by event; return the jets, their particles, and rows of these."""
         event, n_events = jets.event[made.source], len(jets.counts)
         of, n_jets = anti_kt(made.values, np.bincount(event, minlength=n_events), self.radius, raw_pt_min)
         inside = np.flatnonzero(of >= 0)
@@ -215,7 +222,7 @@ class Particles:
         inside = inside[hardest_first(made.values[inside], jet, inside, counts)]
         found = Constituents(made.values[inside], inside, counts)
         values = SCALES[self.scale].apply(four_momenta(found)).astype(np.float32)
-        # the scale depends on eta, and may make the second jet the hardest
+        # the jet scale depends on eta, so it can change the order in pt
         event, place = np.repeat(np.arange(n_events), n_jets), np.arange(len(values))
         order = hardest_first(values, event, place, n_jets)
         values, found = values[order], found.rows(order)
@@ -226,7 +233,7 @@ class Particles:
         return JetTable(values, n_jets, place, owner), particles, made.row[inside]
 
     def _tags(self, reco: JetTable, keys: Keys, parton: Ints | None) -> Ints | None:
-        """The b-tags of reco jets."""
+        """Draw the b-tags of reco jets."""
         if TAG not in self.laws:
             return None
         assert reco.row is not None
@@ -235,7 +242,7 @@ class Particles:
         return self.laws[TAG].draw_numbers(tag_columns(reco.values.astype(np.float64), known), u)
 
     def _tracks(self, incoming: Incoming, keys: Keys, place: Ints) -> list[_Part]:
-        """Tracks, and what is left in cells beside them."""
+        """Draw tracks, and the neutral particles left in cells next to them."""
         values, codes, counts = incoming.particles
         jet = incoming.particles.jet
         charged, mate = charged_columns(incoming)
@@ -243,7 +250,7 @@ class Particles:
         index = place[jet[rows]] * MOST + places(counts)[rows]
         tau = keys.take(jet[rows]).levels(index, STREAM_CONSTITUENT)
         status, second = np.full(len(codes), LOST), is_second(mate, rows)
-        for some in (~second, second):  # of two that may come from one the second knows of the first
+        for some in (~second, second):  # if two particles may come from one decay, the second depends on the first
             of_some = with_mates(charged, rows[some], mate, status)
             status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0])
         has_track, of_each = status != LOST, np.zeros((len(codes), 3), dtype=np.float32)
@@ -265,7 +272,7 @@ class Particles:
             turn[turned] = turns.of_targets(drawn[:, 0])
         tracks = np.flatnonzero(has_track)
         momenta = values[tracks]
-        momenta[:, MASS] = MASSES[incoming.species[tracks]]  # which detectors do not see, but Delphes' jets have
+        momenta[:, MASS] = MASSES[incoming.species[tracks]]  # not measured by detectors, but in Delphes' jets
         momenta[:, PT] *= ratio[tracks]
         momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks] * incoming.charge[tracks])
         found = _Part(momenta, incoming.track_codes()[tracks], jet[tracks], tracks)
@@ -274,9 +281,9 @@ class Particles:
     def _momenta(
         self, incoming: Incoming, has_track: Bools, charged: Singles, shared: Shared, tau: Floats
     ) -> tuple[Doubles, Shared]:
-        """Momenta of tracks over those of their particles, (M,), and what shares cells after them.
+        """Draw the momenta of tracks over those of their particles, (M,); return them and the updated cells.
 
-        Tau are the levels of all tracks in the cell, that of the hardest, and of each alone, (M, 2).
+        The columns of tau (M, 2) are levels for all tracks in the cell, used at the hardest, and for each track.
         """
         ratio, in_rounds = np.ones(len(has_track)), rounds(incoming, has_track)
         if not in_rounds:
@@ -298,7 +305,7 @@ class Particles:
         return ratio, shared
 
     def _left(self, incoming: Incoming, gone: Bools, shared: Shared, keys: Keys, place: Ints) -> list[_Part]:
-        """What is left in the cells beside tracks."""
+        """Draw the neutral particles left in cells next to tracks."""
         hits = incoming.hits
         columns = cell_columns(incoming, gone, shared)
         index = place[hits.jet] * MOST + places(hits.counts)
@@ -311,7 +318,7 @@ class Particles:
             least = least_left(there, self.least[which])
             drawn = law.draw(there, tau[rows, 1:], least=left_targets(there, least))
             energy = np.maximum(np.minimum(left_of(there, drawn[:, 0]), most_left(there)), least)
-            # a calorimeter says in which cell a particle was, and nothing more
+            # a calorimeter only measures which cell a particle hits
             where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
             law = self.laws[SHIFTED[which]]
             some = np.flatnonzero(law.draw_numbers(columns[rows], tau[rows, 4]))
@@ -326,7 +333,7 @@ class Particles:
         return parts
 
     def _entered(self, incoming: Incoming, axes: Doubles, keys: Keys, place: Ints) -> _Part:
-        """What comes from none of a jet's particles, around the axes of what does."""
+        """Draw particles that enter jets from outside, around the axes of the jets' own reconstructed particles."""
         columns = jet_columns(incoming)
         u = keys.levels(place * MOST, STREAM_ENTERED)
         parts = []
@@ -347,7 +354,7 @@ class Particles:
 
 
 class _Part(NamedTuple):
-    """What was reconstructed: values (K, 4), codes of PDG, and the rows of the gen jet and particle of each, (K,)."""
+    """Reconstructed particles: values (K, 4), PDG codes, and rows of their gen jets and gen particles, (K,) each."""
 
     values: Doubles
     code: Ints
@@ -356,20 +363,20 @@ class _Part(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[_Part]) -> _Part:
-        """Several, one after the other."""
+        """Concatenate parts."""
         return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
 @kernel
 def _owner(source: Ints, pt: Doubles, counts: Ints, n_gen: int) -> Ints:
-    """The row of the gen jet that most of each reco jet is from, (N,); −1 where a harder one is of that.
+    """Return the row of the gen jet from which most pt of each reco jet comes, (N,); −1 if a harder reco jet has it.
 
     Parameters
     ----------
-    source: the gen jet that each particle is from, (K,).
-    pt: of the particles.
-    counts: how many each reco jet has, (N,); the reco jets of a gen jet come the hardest first.
-    n_gen: how many gen jets there are.
+    source: row of the gen jet of each particle, (K,).
+    pt: pt of the particles, (K,).
+    counts: number of particles in each reco jet, (N,); the reco jets of a gen jet come the hardest first.
+    n_gen: number of gen jets.
     """
     owner, taken, shares = np.full(len(counts), -1), np.zeros(n_gen, np.bool_), np.zeros(n_gen)
     first = 0
@@ -389,12 +396,12 @@ def _owner(source: Ints, pt: Doubles, counts: Ints, n_gen: int) -> Ints:
 
 
 def axes_of(values: Doubles, source: Ints, jets: Doubles, radius: float) -> Doubles:
-    """Eta and phi of what is reconstructed of jets (N, 4), (N, 2): means by pt of what is within a radius of them.
+    """Return eta and phi, (N, 2), of the pt-weighted mean of the particles reconstructed within a radius of their jet.
 
     Parameters
     ----------
-    values, source: of what is reconstructed, (K, 4), and of which jet it is, (K,).
-    jets, radius: whose axis it is where nothing of them is near.
+    values, source: reconstructed particles, (K, 4), and the rows of their jets, (K,).
+    jets, radius: jets (N, 4), whose own axis is returned if no particle is near, and their radius.
     """
     axes = jets[:, ETA : PHI + 1]
     away = np.stack([values[:, ETA] - axes[source, 0], wrap_phi(values[:, PHI] - axes[source, 1])], axis=1)
@@ -405,7 +412,7 @@ def axes_of(values: Doubles, source: Ints, jets: Doubles, radius: float) -> Doub
 
 
 def around(targets: Floats, axes: Doubles) -> Doubles:
-    """Massless particles (K, 4) of their log pt, ΔR to axes (K, 2), and the angle around them, (K, 3)."""
+    """Return massless particles (K, 4) from axes (K, 2) and targets (K, 3): log pt, ΔR to the axis, angle around it."""
     log_pt, distance, angle = np.ascontiguousarray(targets.T)
     sines, cosines = sines_and_cosines(angle)
     eta, phi = axes[:, 0] + distance * cosines, wrap_phi(axes[:, 1] + distance * sines)
@@ -413,6 +420,6 @@ def around(targets: Floats, axes: Doubles) -> Doubles:
 
 
 def relative_to(values: Doubles, axes: Doubles) -> Doubles:
-    """The inverse of `around`, (K, 3)."""
+    """Invert `around`: return the targets (K, 3) of particles."""
     d_eta, d_phi = values[:, ETA] - axes[:, 0], wrap_phi(values[:, PHI] - axes[:, 1])
     return np.stack([np.log(values[:, 0]), np.hypot(d_eta, d_phi), np.arctan2(d_phi, d_eta)], axis=1)

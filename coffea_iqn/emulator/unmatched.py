@@ -1,12 +1,11 @@
-"""Reco jets that match no gen jet: how many an event has, and what they are like.
+"""Reco jets that match no gen jet: their number in each event, and their four-momenta.
 
-They are of two kinds. Those near a gen jet, within twice the jets' radius, are parts of it that were clustered on
-their own, or the jet itself, found outside the matching cone: they depend on the gen jet and on what became of it. The
-others are made of what is too soft for gen jets: they depend on the event, most on where its transverse momentum does
-not balance.
+There are two kinds. Near jets, within twice the jet radius of a gen jet, are parts of it that were clustered
+separately, or the jet itself, found outside the matching cone: they depend on the gen jet and on its reco jet. Far jets
+consist of particles too soft for gen jets: they depend on the event, most on its unbalanced transverse momentum.
 
-A `Law` is p(number | source) and p(jet | source), where a source is a gen jet or an event, as a row of columns. Flat
-arrays in and out; randomness enters as levels alone.
+A `Law` is p(number | source) and p(jet | source); a source is a gen jet or an event, given as a row of columns. Input
+and output are flat arrays; randomness enters only as quantile levels.
 """
 
 from __future__ import annotations
@@ -37,10 +36,10 @@ MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 
 
 class Frames(NamedTuple):
-    """What the jets of each event are measured from, (events,) each.
+    """Reference directions for the far jets of each event, (events,) each.
 
-    axis: phi [rad] of the transverse momentum that gen jets and missing momentum leave unbalanced.
-    side: the sign of eta of the hardest gen jet, −1 or 1.
+    axis: phi [rad] of the transverse momentum that balances gen jets and missing momentum.
+    side: sign of eta of the hardest gen jet, −1 or 1.
     """
 
     axis: Floats
@@ -48,9 +47,9 @@ class Frames(NamedTuple):
 
 
 def near_targets(raw: Floats, gen: Floats) -> Floats:
-    """(log pt, ΔR, angle around the gen jet, log mass over pt), (M, 4), of jets before the scale and their gen jets.
+    """Return (log pt, ΔR, angle around the gen jet, log mass over pt), (M, 4), of jets before the jet scale.
 
-    The angle begins at the direction towards the beam.
+    The angle is measured from the direction towards the beam.
     """
     d_eta = (raw[:, ETA] - gen[:, ETA]) * beam_side(gen[:, ETA])
     d_phi = wrap_phi(raw[:, PHI] - gen[:, PHI])
@@ -59,7 +58,7 @@ def near_targets(raw: Floats, gen: Floats) -> Floats:
 
 @kernel
 def jets_near(targets: Floats, gen: Floats) -> Floats:
-    """The inverse of `near_targets`."""
+    """Invert `near_targets`."""
     raw = np.empty(targets.shape)
     for jet in range(len(targets)):
         eta, phi = float(gen[jet, ETA]), float(gen[jet, PHI])
@@ -70,14 +69,14 @@ def jets_near(targets: Floats, gen: Floats) -> Floats:
 
 
 def far_targets(raw: Floats, frames: Frames) -> Floats:
-    """(log pt, eta on the side of the hardest gen jet, Δφ to the axis, log mass over pt), (M, 4)."""
+    """Return (log pt, eta signed by the side of the hardest gen jet, Δφ to the axis, log mass over pt), (M, 4)."""
     d_phi = wrap_phi(raw[:, PHI] - frames.axis)
     return np.stack([np.log(raw[:, PT]), raw[:, ETA] * frames.side, d_phi, _log_mass(raw)], axis=1)
 
 
 @kernel
 def jets_far(targets: Floats, frames: Frames) -> Floats:
-    """The inverse of `far_targets`."""
+    """Invert `far_targets`."""
     raw = np.empty(targets.shape)
     for jet in range(len(targets)):
         eta, phi = targets[jet, 1] * frames.side[jet], frames.axis[jet] + targets[jet, 2]
@@ -99,11 +98,11 @@ def _log_mass(raw: Floats) -> Floats:
 
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
 HARD = 20.0  # GeV, pt from which a jet counts as hard
-N_NEAR, N_FAR, N_BESIDE = 6, 15, 11  # columns of `outcome`, `far_columns` and `beside`
+N_NEAR, N_FAR, N_BESIDE = 6, 15, 11  # numbers of columns of `outcome`, `far_columns` and `beside`
 
 
 def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
-    """What became of gen jets (N, 4), as columns (N, 6): whether one was found, and its residuals where it was."""
+    """Return columns (N, 6) that describe the reco jets of gen jets (N, 4): whether found, and if so the residuals."""
     side = beam_side(gen[:, ETA])
     with np.errstate(invalid="ignore", divide="ignore"):
         residuals = [
@@ -120,14 +119,14 @@ def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
 def near_columns(
     gen: Floats, reco: Floats, found: Bools, context: Floats | None, *, inputs: str, levels: tuple[str, ...]
 ) -> Floats:
-    """What jets near gen jets depend on, (N, n): the gen jets, their `outcome`, levels of context last.
+    """Return the inputs of the law of near jets, (N, n): the gen jets, their `outcome`, and their context levels.
 
     Parameters
     ----------
-    gen, reco, found: (N, 4), (N, 4), (N,): gen jets, and the reco jet of each that was found.
-    context: (N, 68), as `context.encode` gives it, or None where nothing is known.
+    gen, reco, found: gen jets (N, 4), their reco jets (N, 4), and whether these were found (N,).
+    context: conditioning variables (N, 68) from `context.encode`, or None if none are known.
     inputs: key of `features.INPUTS`.
-    levels: of context.
+    levels: context levels to use.
     """
     if context is None:
         context = encode(len(gen), {})
@@ -136,12 +135,12 @@ def near_columns(
 
 
 def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floats, Frames]:
-    """What the other jets depend on, the event as its gen jets show it, (events, 15), and their frames.
+    """Return the inputs of the law of far jets, computed from the gen jets of each event, (events, 15), and the frames.
 
     Parameters
     ----------
-    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
-    missing: pt [GeV] and phi [rad] of the missing momentum of gen level, (events, 2); None where it is not known.
+    gen, counts: gen jets of all events, (N, 4), and the number of them in each event, (events,).
+    missing: pt [GeV] and phi [rad] of gen missing momentum, (events, 2); None if unknown.
     """
     columns = np.zeros((len(counts), N_FAR), dtype=np.float32)
     axis, side = np.empty(len(counts)), np.empty(len(counts))
@@ -151,20 +150,22 @@ def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floa
 
 
 def beside(jets: Floats, of_gen: Floats) -> Floats:
-    """What the columns of unmatched jets depend on, (M, 11).
+    """Return the inputs of the law of further columns of unmatched jets, (M, 11).
 
     Parameters
     ----------
-    jets: (M, 4).
-    of_gen: `of_near` of the gen jets that they are near, (M, 8).
+    jets: four-momenta of the unmatched jets, (M, 4).
+    of_gen: `of_near` of the gen jets near them, (M, 8).
     """
     return np.stack([np.log(jets[:, PT]), np.abs(jets[:, ETA]), _log_mass(jets), *of_gen.T], axis=1, dtype=np.float32)
 
 
 def of_near(found: Bools, context: Floats | None, n_far: int) -> Floats:
-    """Of gen jets near unmatched ones: that one is there, whether it was found, its flavour; zeros for n_far others.
+    """Return columns (K + n_far, 8) that describe the gen jets near unmatched jets; zeros for the n_far far jets.
 
-    found, context: of the gen jets, (K,) and (K, 68), or None; (K + n_far, 8) comes back, the flavour last.
+    The columns are 1, whether the gen jet was found, and its flavour.
+
+    found, context: whether each gen jet was found, (K,), and its context, (K, 68) or None.
     """
     columns = np.zeros((len(found) + n_far, N_BESIDE - 3), dtype=np.float32)
     near = columns[: len(found)]
@@ -176,7 +177,7 @@ def of_near(found: Bools, context: Floats | None, n_far: int) -> Floats:
 
 @kernel
 def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, slope: float) -> Bools:
-    """Which jets (M, 4), before a `features.JetScale`, lie beyond an |eta| or have more energy [GeV] than any can."""
+    """Return which jets (M, 4) before a `features.JetScale` exceed the greatest |eta| or, after it, energy [GeV]."""
     out = np.empty(len(raw), dtype=np.bool_)
     for jet in range(len(raw)):
         pt, abs_eta, mass = raw[jet, PT], abs(raw[jet, ETA]), raw[jet, MASS]
@@ -190,12 +191,12 @@ def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, 
 
 @kernel
 def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axes: Floats, sides: Floats) -> None:
-    """The rows of `far_columns`, of one event after the other; columns come as zeros."""
+    """Fill the rows of `far_columns`, axes and sides, event by event; columns are zeros on input."""
     hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets
     most = 0
     for n in counts:
         most = max(most, n)
-    x_of, y_of = np.empty(most), np.empty(most)  # directions of an event's jets
+    x_of, y_of = np.empty(most), np.empty(most)  # x and y of unit vectors along an event's jets
     start = 0
     for event in range(len(counts)):
         stop = start + counts[event]
@@ -242,12 +243,12 @@ def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axe
 
 
 Levels = Callable[[Ints, Ints | int], Floats]
-"""Four levels, (M, 4), as a function of the rows of M sources, and of numbers that tell jets of a source apart, (M,) or
-one for all."""
+"""Function that returns four quantile levels, (M, 4), from the rows of M sources and a number that distinguishes the
+draws of one source, (M,) or one for all."""
 
-REACH = 2.0  # in radii: an unmatched jet belongs to the nearest gen jet within this distance
-CONTEXT = ("flavour", "neighbours", "composition", "prompt")  # levels of context that jets near a gen jet depend on
-ATTEMPTS = 8  # draws of a jet that comes out where none can be; the last is kept in any case
+REACH = 2.0  # in jet radii: an unmatched jet belongs to the nearest gen jet within this distance
+CONTEXT = ("flavour", "neighbours", "composition", "prompt")  # context levels that near jets depend on
+ATTEMPTS = 8  # greatest number of draws of a jet
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,13 +257,13 @@ class Unmatched:
 
     Attributes
     ----------
-    near, far: the laws of jets near a gen jet, and of the others.
+    near, far: laws of jets near a gen jet, and of the others.
     inputs, scale: keys of `features.INPUTS` and `features.SCALES`.
-    context: levels of context that jets near a gen jet depend on.
+    context: context levels that near jets depend on.
     reach: ΔR within which a jet is near a gen jet.
-    raw_pt_min: least pt [GeV] of a jet, before the detector's scale.
-    support: of the emulator; |eta| and energy are bounds of these jets as well.
-    columns: the law of the columns beside their four-momenta, given `beside`; None where the emulator draws none.
+    raw_pt_min: least pt [GeV] of a jet, before the detector's jet scale.
+    support: support of the emulator; its bounds on |eta| and energy also apply to these jets.
+    columns: law of further columns next to the four-momenta, given `beside`; None if the emulator draws none.
     """
 
     near: Law
@@ -288,17 +289,17 @@ class Unmatched:
     def draw_near(
         self, gen: Floats, counts: Ints, reco: Floats, found: Bools, context: Floats | None, levels: Levels
     ) -> tuple[Floats, Ints]:
-        """Unmatched jets near gen jets, and none within a radius of the reco jet of one.
+        """Draw unmatched jets near gen jets; jets within a radius of a matched reco jet are redrawn.
 
         Parameters
         ----------
-        gen, reco, found, context: as of `near_columns`.
-        counts: gen jets in each event, (events,).
-        levels: of gen jets; the numbers begin with 0.
+        gen, reco, found, context: see `near_columns`.
+        counts: number of gen jets in each event, (events,).
+        levels: quantile levels of gen jets; number 0 is for the count of jets.
 
         Returns
         -------
-        reco jets (M, 4), float32, and the rows of the gen jets they are near, (M,).
+        reco jets (M, 4), float32, and the rows of the gen jets near them, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
         law = self.near.compiled if self.inputs == "calorimeter" else None
@@ -331,16 +332,16 @@ class Unmatched:
         return self._draw(self.near, source, columns(source), levels, decode, impossible)
 
     def draw_far(self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels) -> tuple[Floats, Ints]:
-        """The other unmatched jets, and none near a gen jet.
+        """Draw unmatched jets far from gen jets; jets near a gen jet are redrawn.
 
         Parameters
         ----------
-        gen, counts, missing: as of `far_columns`.
-        levels: of events; the numbers begin with 0.
+        gen, counts, missing: see `far_columns`.
+        levels: quantile levels of events; number 0 is for the count of jets.
 
         Returns
         -------
-        reco jets (M, 4), float32, and their events, (M,).
+        reco jets (M, 4), float32, and the indices of their events, (M,).
         """
         columns, frames = far_columns(gen, counts, missing)
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
@@ -356,7 +357,7 @@ class Unmatched:
         return self._draw(self.far, source, columns.take(source, axis=0), levels, decode, impossible)
 
     def draw_columns(self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column]) -> Floats:
-        """The columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen as of `beside`."""
+        """Draw the further columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen: see `beside`."""
         assert self.columns is not None
         return np.asarray(decoded(columns, self.columns.draw(beside(jets, of_gen), tau)))
 
@@ -369,7 +370,7 @@ class Unmatched:
         decode: Callable[[Floats, Ints], Floats],
         impossible: Callable[[Floats, Ints], Bools],
     ) -> tuple[Floats, Ints]:
-        """The jets of sources, (M, 4), and the source of each; those that are impossible again."""
+        """Draw the jets of sources, redrawing impossible ones; return the jets (M, 4) and the source of each."""
         support = self.support.drawn_in()
         edges = support.abs_eta_max, support.energy_max, *SCALES[self.scale]
         raw, *_ = law.draw_each(
@@ -381,5 +382,6 @@ class Unmatched:
             attempts=ATTEMPTS,
         )
         raw[:, PT] = np.maximum(raw[:, PT], self.raw_pt_min)
-        inside = ~beyond(raw, *edges)  # a jet near others to the last is kept, but none beyond the detector
+        # after the last draw, jets near others are kept, but not those beyond the detector
+        inside = ~beyond(raw, *edges)
         return SCALES[self.scale].apply(raw[inside]).astype(np.float32), source[inside]

@@ -151,10 +151,10 @@ class Folding:
             return made
         others = self._draw_unmatched(block, np.ascontiguousarray(reco[:, : len(VARIABLES)]), found)
         # unmatched jets have no median
-        n_beside = reco.shape[1] - others.values.shape[1]
-        beside = np.full((len(others.event), n_beside), np.nan, dtype=np.float32)
-        beside[:, : self.weighing is not None] = 1.0
-        others = others._replace(values=np.concatenate([others.values, beside], axis=1))
+        n_extra = reco.shape[1] - others.values.shape[1]
+        extra = np.full((len(others.event), n_extra), np.nan, dtype=np.float32)
+        extra[:, : self.weighing is not None] = 1.0
+        others = others._replace(values=np.concatenate([others.values, extra], axis=1))
         made = Drawn.joined([made, others])
         return made if self.raw_pt_min is None else made.where(self._raw(made)[:, PT] > self.raw_pt_min)
 
@@ -227,22 +227,22 @@ def draw_events(
     names, n_events = {folding.name: folding.names for folding in foldings}, len(gen.jets.counts)
     takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
     drawn: dict[str, list[list[Drawn]]] = defaultdict(lambda: [[] for _ in range(replicas)])
-    beside: list[list[Beside]] = [[] for _ in range(replicas)]
-    told: set[str] = set()
+    rest: list[list[Beside]] = [[] for _ in range(replicas)]
+    context_levels: set[str] = set()
     distances = np.zeros(radii.N_BINS, dtype=np.int64)
     blocks = list(gen.blocks(BLOCK))
     buffer = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
     first_row = 0
     for block, part in blocks:
         context = part.context(buffer) if takes_context else None
-        told |= set(() if context is None else known_levels(context, part.levels))
+        context_levels |= set(() if context is None else known_levels(context, part.levels))
         if with_distances and (context is not None or block.start == 0):
             distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
         for replica, folding in product(range(replicas), foldings):
             of_jets, others = folding.draw(part, context, Keys(keys[block], replica))
             if others is not None:
                 moved = others.found._replace(event=others.found.event + block.start)
-                beside[replica].append(others._replace(found=moved))
+                rest[replica].append(others._replace(found=moved))
             for name, found in of_jets.items():
                 row = np.where(found.row >= 0, found.row + first_row, -1)
                 drawn[name][replica].append(found._replace(event=found.event + block.start, row=row))
@@ -251,11 +251,11 @@ def draw_events(
         name: [Drawn.joined(parts).table(n_events, names.get(name, names[NOMINAL])) for parts in of_replicas]
         for name, of_replicas in drawn.items()
     }
-    whole = [parts for parts in beside if parts]
+    whole = [parts for parts in rest if parts]
     of_kinds = [Found.joined([one.found for one in parts]).drawn() for parts in whole]
     objects = [{name: one.table(n_events, COLUMNS) for name, one in kinds.items()} for kinds in of_kinds]
     missing = [np.concatenate([one.missing for one in parts]) for parts in whole]
-    return tables, objects, missing, told, distances
+    return tables, objects, missing, context_levels, distances
 
 
 class Whole(NamedTuple):

@@ -243,14 +243,14 @@ class IQNFolder(Densities):
         jets = flatten_jets(gen) if jets is None else jets
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
-        tables, of_kinds, missing, told, distances = draw_events(
+        tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
         if len(known.jets.values):
             for model, folding in zip(
                 (str(self.model), *(where for _, where, _ in self.others)), foldings, strict=True
             ):
-                warn_missing_context(model, folding.emulator.variables.context, told)
+                warn_missing_context(model, folding.emulator.variables.context, context_levels)
             self._check_radius(gen, distances)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         nominal = tables[NOMINAL]

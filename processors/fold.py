@@ -240,6 +240,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             "weighted": {dataset: n_weighted(events)},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
+            "least_pt": {dataset: folded.gen.values[:, PT].min(initial=np.inf, keepdims=True).tolist()},
             "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
             "files": files,
         }
@@ -248,6 +249,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
+        for dataset, least in accumulator["least_pt"].items() if self.folder.acceptance and not self.particles else ():
+            self.folder.check_threshold(min(least), accumulator["cutflow"][dataset]["gen_jets"])
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
         warn_mixed_weights(accumulator["weighted"])
@@ -263,7 +266,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _given(self, events: ak.Array) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
         """Objects by kind, and missing momentum, that the events have, by level."""
-        particles, of_gen = prompt_and_missing(events, self.folder.names)
+        particles, of_gen = prompt_and_missing(events, self.folder)
         objects, missing = {"gen": [of_kinds(particles)]}, {"gen": [of_gen]}
         if self.truth is not None and self.truth in events.fields:
             if all(kind.name in events.fields for kind in KINDS):

@@ -13,6 +13,7 @@ from coffea_iqn import IQNCorrector, IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.closure import median_table
 from coffea_iqn.data import CORRECTIONS, sample_path
+from coffea_iqn.events import checks
 from coffea_iqn.events.checks import PartOfEventWarning
 from coffea_iqn.processors import IQNCorrectProcessor, PairsProcessor
 from conftest import collect, one_error, open_events, run, run_over, undrawn
@@ -67,7 +68,7 @@ def test_half_of_the_gen_jets_lie_below_the_median_and_68_percent_within_the_unc
 def test_quantiles_rise_and_means_lie_between(corrector, nano_events):
     events = nano_events[:100]
     low, middle, high = (corrector.quantile(tau, events.Jet, events) for tau in (0.2, 0.5, 0.8))
-    best, mean = corrector(events.Jet), corrector.mean(events.Jet)
+    best, mean = corrector(events.Jet, events), corrector.mean(events.Jet, events)
     for name in ("pt", "eta", "mass"):
         assert ak.all(low[name] <= middle[name])
         assert ak.all(middle[name] <= high[name])
@@ -80,7 +81,7 @@ def test_quantiles_rise_and_means_lie_between(corrector, nano_events):
 
 def test_more_points_change_quantiles_little(nano_events):
     events = nano_events[:200]
-    few, many = (IQNCorrector(CORRECTIONS[0], points=n)(events.Jet) for n in (101, 1009))
+    few, many = (IQNCorrector(CORRECTIONS[0], points=n)(events.Jet, events) for n in (101, 1009))
     for name in NAMES:
         far = ak.flatten((few[name] - many[name]) / many[f"{name}_unc"])
         assert np.sqrt(np.mean(far**2)) < 0.06
@@ -105,7 +106,7 @@ def test_it_is_small_to_pickle_and_equal_to_its_copy(corrector):
 
 def test_no_jets(corrector, nano_events):
     none = nano_events.Jet[nano_events.Jet.pt < 0.0]
-    assert ak.sum(ak.num(corrector(none))) == 0
+    assert ak.sum(ak.num(corrector(none, nano_events))) == 0
     assert ak.sum(ak.num(corrector.draw(none[:5], nano_events[:5]))) == 0
 
 
@@ -116,13 +117,16 @@ def test_delphes_jets(delphes_events):
 
 def test_jets_of_another_radius_are_refused(nano_events):
     with pytest.raises(ValueError, match=r"^reco jets: expected jets of radius 0.5, .*take cms-delphes-ak4-correct"):
-        IQNCorrector("cms-delphes-ak5-correct", points=5)(nano_events.Jet)
-    IQNCorrector("cms-delphes-ak5-correct", points=5, any_radius=True)(nano_events.Jet[:5])
+        IQNCorrector("cms-delphes-ak5-correct", points=5)(nano_events.Jet, nano_events)
+    IQNCorrector("cms-delphes-ak5-correct", points=5, any_radius=True)(nano_events.Jet[:5], nano_events[:5])
 
 
-def test_a_part_of_a_collection_is_said(corrector, nano_events):
+def test_a_part_of_a_collection_is_said(corrector, nano_events, monkeypatch):
+    monkeypatch.setattr(checks, "_WARNED", set())
     with pytest.warns(PartOfEventWarning, match="reco jets: expected the"):
         corrector(nano_events.Jet[:, :1], nano_events)
+    with pytest.warns(PartOfEventWarning, match="expected the events of Jet, or a field jetIdx, got neither"):
+        corrector(nano_events.Jet[:, :1])
 
 
 def test_what_is_no_jet_is_refused(corrector, nano_events):
@@ -130,7 +134,7 @@ def test_what_is_no_jet_is_refused(corrector, nano_events):
     with pytest.raises(ValueError, match=r"^reco jets: expected finite numbers and pt above 0, got 1 of"):
         corrector(ak.zip({"pt": [[np.nan]], "eta": [[0.0]], "phi": [[0.0]], "mass": [[1.0]]}))
     with pytest.raises(TypeError, match="without missing values"):
-        corrector(ak.mask(jets, jets.pt > 30.0))
+        corrector(ak.mask(jets, jets.pt > 30.0), nano_events[:50])
     with pytest.raises(ValueError, match="expected one list for each of the 10 events"):
         corrector(jets, nano_events[:10])
     with pytest.raises(ValueError, match=r"^tau: expected"):
@@ -178,7 +182,7 @@ def test_training_of_a_correction(recipe, tmp_path, capsys):
     assert card["variables"]["raw_pt_min"] == 10.0  # threshold of gen jets
     assert card["unmatched"] is None
     corrector, events = IQNCorrector(tmp_path / "own", points=5), open_events("qcd_ak4.root")[:20]
-    for made in (corrector(events.Jet), corrector.draw(events.Jet, events)):
+    for made in (corrector(events.Jet, events), corrector.draw(events.Jet, events)):
         assert ak.all(made.pt >= 10.0)
 
 

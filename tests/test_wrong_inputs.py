@@ -8,11 +8,11 @@ import pytest
 import uproot
 from coffea import processor
 
-from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder
+from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, response
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import checks
-from coffea_iqn.events.checks import MissingContextWarning, MixedWeightsWarning
-from coffea_iqn.events.collections import flatten_jets, gen_events
+from coffea_iqn.events.checks import MissingContextWarning, MixedWeightsWarning, NotEmulatedWarning, ThresholdWarning
+from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from conftest import one_error, open_events, run
@@ -241,6 +241,90 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
     with pytest.warns(MixedWeightsWarning, match="got 200 without"):
         runner({"d": [str(one), str(other)]}, IQNFoldProcessor(identity="file"), treename="Events")
     assert run("fold", f"d={one}", f"e={other}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
+
+
+# collections that are not all there
+
+
+def above(events, collection, pt):
+    return ak.with_field(events, events[collection][events[collection].pt > pt], collection)
+
+
+@pytest.mark.usefixtures("warned")
+@pytest.mark.filterwarnings("default::coffea_iqn.folder.ThresholdWarning")
+def test_gen_jets_that_begin_above_those_of_the_training_are_warned_of(tmp_path, capsys):
+    events = open_events("qcd_ak4.root", entry_stop=400)
+    late = above(events, "GenJet", 20.0)
+    with pytest.warns(ThresholdWarning, match="gen jets begin at 20 GeV, those cms-delphes-ak4 was trained on at 10"):
+        IQNFolder(AK4)(late.GenJet, late)
+    IQNFolder(AK4)(events.GenJet, events)
+    IQNFolder(AK4, acceptance=False)(late.GenJet, late)
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        jets = file["Events"].arrays(filter_name="GenJet_*", entry_stop=200)
+    columns = {name: jets[name][jets.GenJet_pt > 20.0] for name in jets.fields}
+    path = written(tmp_path / "late.root", "qcd_ak4.root", **columns)
+    checks._WARNED.clear()
+    assert run("fold", path, "--output", tmp_path / "out", "--no-plots") == 0
+    assert "warning: gen jets begin at 20 GeV" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("warned")
+def test_prompt_leptons_that_begin_late_are_warned_of_or_added_from_particles(ttbar):
+    events = open_events("ttbar_ak4_full.root")
+    late = above(events, "GenDressedLepton", 15.0)
+    with pytest.warns(ThresholdWarning, match="prompt leptons begin at 15"):
+        EventFolder("cms-delphes-ak4-events")(late)
+    leptons = events.GenDressedLepton
+    particles = {name: leptons[name] for name in ("pt", "eta", "phi", "mass", "pdgId")}
+    flags = ak.ones_like(leptons.pdgId)
+    both = ak.with_field(late, ak.zip({**particles, "status": flags, "statusFlags": flags}), "GenPart")
+    one, other = (prompt_particles(of) for of in (events, both))
+    assert one.counts.tolist() == other.counts.tolist()
+    for event in np.flatnonzero(one.counts)[:50]:
+        (here, there) = (np.sort(of.values[of.event == event, 0]) for of in (one, other))
+        np.testing.assert_array_equal(here, there)
+    secondary = ak.with_field(late, ak.zip({**particles, "status": flags, "statusFlags": 0 * flags}), "GenPart")
+    assert prompt_particles(secondary).counts.sum() == prompt_particles(late).counts.sum() < one.counts.sum()
+
+
+@pytest.mark.usefixtures("warned")
+def test_what_the_file_reconstructed_is_removed_beside_emulated_objects(ttbar, ww):
+    for folder, sample, kept in (
+        (EventFolder("cms-delphes-ak4-events"), ttbar, {"Jet", "Electron", "Muon", "Photon", "MET"}),
+        (ConstituentFolder("cms-delphes-ak5-particles"), ww, {"Jet", "PFCands"}),
+    ):
+        events = sample
+        for name in ("Tau", "PuppiMET", "FatJet", "HLT", "GenVisTau"):
+            events = ak.with_field(events, events.GenJet, name)
+        checks._WARNED.clear()
+        with pytest.warns(NotEmulatedWarning, match="removed .*FatJet.*PuppiMET.*Tau.*; HLT are those of the file"):
+            made = folder(events, as_nano=True)
+        assert {"HLT", "GenVisTau", "GenJet"} | kept <= set(made.fields)
+        assert not {"Tau", "PuppiMET", "FatJet"} & set(made.fields)
+        assert {"Tau", "PuppiMET", "FatJet"} <= set(folder(events).fields)
+        assert made.metadata == events.metadata
+
+
+def test_a_response_matrix_does_not_vary():
+    events = open_events("qcd_ak4.root", entry_stop=20)
+    with pytest.raises(ValueError, match=r"variations: expected none for a response matrix, got jes=0.1"):
+        response(AK4, events.GenJet, events, [20, 50], [20, 50], variations=["jes=0.1"])
+
+
+def test_skims_of_different_draws_do_not_merge(tmp_path, capsys):
+    one, other = (written(tmp_path / f"{name}.root", "qcd_ak4.root") for name in ("one", "other"))
+    for command, path, option in (
+        ("correct", one, ("--take", "draw", "--seed", 1)),
+        ("correct", other, ("--take", "draw", "--seed", 2)),
+        ("fold", one, ()),
+        ("fold", other, ("--name", "flavour=none")),
+    ):
+        out = tmp_path / f"{command}{path.stem}"
+        assert run(command, f"d={path}", "--output", out, "--no-plots", "-q", "--skim", "root", *option) == 0
+    for command, key in (("correct", "seed"), ("fold", "names")):
+        skims = [tmp_path / f"{command}{name}" / "skim" for name in ("one", "other")]
+        assert run("merge", *skims, "--output", tmp_path / "merged.root") == 2
+        assert f"expected {key}" in one_error(capsys)
 
 
 # outputs

@@ -20,6 +20,7 @@ RECONSTRUCTED = re.compile(
     r"(?!Gen|MET_Truth)((Corr\w*|Fat|Sub|SoftActivity)?Jet\w*|\w*Electron\w*|Muon\w*|(Fsr)?Photon\w*|(boosted)?Tau\w*"
     r"|\w*MET\w*|MissingET|ScalarHT|SV|IsoTrack|TrigObj|PFCands|Tower|Track|EFlow\w*)"
 )
+ENOUGH, BEGINS = 200, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
 _WARNED: set[str] = set()
 
 
@@ -37,6 +38,10 @@ class MixedWeightsWarning(UserWarning):
 
 class PartOfEventWarning(UserWarning):
     """Jets are an unidentified subset of their collection: they may get the levels and neighbours of other jets."""
+
+
+class ThresholdWarning(UserWarning):
+    """Gen jets or leptons begin at a higher pt than those of the training: reconstructed ones are missing."""
 
 
 class NotEmulatedWarning(UserWarning):
@@ -74,6 +79,27 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
         )
         warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
     return n
+
+
+def warn_threshold(what: str, least: float, n: int, trained: float, model: str, *, factor: float = BEGINS) -> None:
+    """Warn once per process of gen jets or leptons that begin at a higher pt than those a bundle was trained on.
+
+    Parameters
+    ----------
+    what: plural name of the objects.
+    least, n: lowest pt [GeV] of the objects, and their number: few may be hard by chance.
+    trained: pt [GeV] from which the bundle was trained.
+    model: name of the bundle.
+    factor: by which they may begin higher.
+    """
+    warned = f"threshold {what} {model}"
+    if n >= ENOUGH and least > factor * trained and warned not in _WARNED:
+        _WARNED.add(warned)
+        msg = (
+            f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: reconstructed ones of "
+            f"softer {what} are missing, up to about twice that"
+        )
+        warnings.warn(msg, ThresholdWarning, stacklevel=4)
 
 
 def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[str]) -> None:

@@ -18,6 +18,7 @@ from coffea_iqn.events.constituents import check_sums, constituents_of, source_o
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
 from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
+from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
@@ -36,6 +37,7 @@ NO_PARTON = -1  # ATLAS' label of a jet without a parton
 KINEMATICS = ("pt", "eta", "phi")
 PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vectors without a mass
 GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "PID", "Status", "M1")
+DRESSING = 0.1  # ΔR within which a dressed lepton contains the photons it radiates
 STABLE, IS_PROMPT, IS_FROM_PROMPT_TAU = 1, 1 << 0, 1 << 3  # status, and bits of NanoAOD's statusFlags
 
 
@@ -307,23 +309,32 @@ def _truth_missing_momentum(terms: ak.Array) -> Doubles:
 def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptParticles | None:
     """Return prompt electrons, muons and photons of the events; None if the file does not identify them.
 
-    These are NanoAOD's dressed leptons and isolated photons. If one of these collections is missing, they are NanoAOD's
-    stable particles with a prompt flag, or Delphes' stable particles without a hadron among their ancestors.
+    These are NanoAOD's dressed leptons and isolated photons. CMS's dressed leptons begin at 15 GeV; softer and more
+    forward ones are added from the stable particles with a prompt flag, if the file has them. If one of the two
+    collections is missing, all are from these particles, or in Delphes stable particles without a hadron among their
+    ancestors.
     """
     names = Names() if names is None else names
-    wanted = {*names.leptons, *names.photons, *names.particles} & set(events.fields)
-    sources = _sources_of_prompt({name: events[name].fields for name in wanted}, names)
+    collections = {
+        name: events[name].fields for name in {*names.leptons, *names.photons, *names.particles} & set(events.fields)
+    }
+    sources = _sources_of_prompt(collections, names)
     if not sources:
         return None
     if len(sources) == 2:
         leptons, photons = (events[name] for name in sources)
         n_of_each = [_counts(particles["pt"]) for particles in (leptons, photons)]
-        event = np.concatenate([np.repeat(np.arange(len(events)), n) for n in n_of_each])
-        order = np.argsort(event, kind="stable")
         columns = [[flat(part, name) for part in (leptons, photons)] for name in KINEMATICS]
         columns.append([flat(leptons, "pdgId"), np.full(n_of_each[1].sum(), CODES[-1])])
-        pt, eta, phi, code = (np.concatenate(both)[order] for both in columns)
-        return chosen(pt, eta, phi, code, n_of_each[0] + n_of_each[1])
+        event = [np.repeat(np.arange(len(events)), n) for n in n_of_each]
+        others = _sources_of_prompt({n: f for n, f in collections.items() if n not in sources}, names)
+        if others and set(GEN_PART) <= set(collections[others[0]]):
+            *more, event_of_more = _other_leptons(events[others[0]], [column[0] for column in columns], event[0])
+            columns = [[*both, one] for both, one in zip(columns, more, strict=True)]
+            event.append(event_of_more)
+        order = np.argsort(np.concatenate(event), kind="stable")
+        pt, eta, phi, code = (np.concatenate(each)[order] for each in columns)
+        return chosen(pt, eta, phi, code, np.bincount(np.concatenate(event), minlength=len(events)))
     particles = events[sources[0]]
     if "PID" in particles.fields:
         pt, eta, phi, code, status, mother = (flat(particles, name) for name in PARTICLE)
@@ -333,8 +344,36 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
     else:
         pt, eta, phi, _, code, status, flags = (flat(particles, name) for name in GEN_PART)
         counts = _counts(particles["pdgId"])
-        prompt = (status == STABLE) & (flags & (IS_PROMPT | IS_FROM_PROMPT_TAU) != 0)
+        prompt = _is_prompt(status, flags)
     return chosen(pt, eta, phi, code, counts, prompt)
+
+
+def _is_prompt(status: npt.NDArray[Any], flags: npt.NDArray[Any]) -> Bools:
+    """Return which of NanoAOD's particles are stable and prompt."""
+    return np.asarray((status == STABLE) & (flags & (IS_PROMPT | IS_FROM_PROMPT_TAU) != 0))
+
+
+def _other_leptons(
+    particles: ak.Array, dressed: Sequence[npt.NDArray[Any]], event: Ints
+) -> tuple[npt.NDArray[Any], ...]:
+    """Return pt, eta, phi, code and event of NanoAOD's prompt electrons and muons that are no dressed lepton.
+
+    dressed, event: pt, eta, phi, code of the dressed leptons, and their events.
+    """
+    pt, eta, phi, _, code, status, flags = (flat(particles, name) for name in GEN_PART)
+    counts = _counts(particles["pdgId"])
+    of_particle = np.repeat(np.arange(len(counts)), counts)
+    other = _is_prompt(status, flags)
+    for lepton in CODES[:2]:
+        same = np.abs(dressed[3]) == lepton
+        ends = np.cumsum(np.bincount(event[same], minlength=len(counts)))
+        there = np.stack([column[same] for column in dressed[:3]], axis=1, dtype=np.float32)
+        rows = np.flatnonzero(other & (np.abs(code) == lepton))
+        own = np.stack([column[rows] for column in (pt, eta, phi)], axis=1, dtype=np.float32)
+        every = np.ones(len(there), dtype=bool)
+        other[rows] = ~any_within(DRESSING, own, of_particle[rows], there, every, ends)
+    other &= np.isin(np.abs(code), CODES[:2])
+    return pt[other], eta[other], phi[other], code[other], of_particle[other]
 
 
 def _sources_of_prompt(collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from coffea_iqn.events.checks import MissingContextWarning, NotEmulatedWarning, OutsideDomainWarning, PartOfEventWarning
+from coffea_iqn.events.checks import (
+    MissingContextWarning,
+    NotEmulatedWarning,
+    OutsideDomainWarning,
+    PartOfEventWarning,
+    ThresholdWarning,
+)
 from coffea_iqn.folder.constituents import ConstituentFolder
 from coffea_iqn.folder.events import EventFolder
 from coffea_iqn.folder.jagged import FoldCounts, Folded
@@ -18,4 +24,5 @@ __all__ = [
     "NotEmulatedWarning",
     "OutsideDomainWarning",
     "PartOfEventWarning",
+    "ThresholdWarning",
 ]

@@ -1,4 +1,4 @@
-"""The histograms of a fold: which there are, how they are filled and written."""
+"""Histograms of a fold: definition, filling and writing."""
 
 from __future__ import annotations
 

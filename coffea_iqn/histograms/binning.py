@@ -1,4 +1,4 @@
-"""The bins that values fall in, compiled: what the axes' own `index` gives, at a tenth of its time."""
+"""Compiled bin lookup: same result as the `index` of an axis, ten times as fast."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ CELLS_MAX = 4096
 
 
 class Binning:
-    """The bins of several histograms in a row, flow bins included.
+    """Consecutive bin numbers for several histograms, flow bins included.
 
     Parameters
     ----------
-    histograms: the axes of each; what fills an axis has its name, and axes of one name are the same.
+    histograms: axes of each histogram, by its name; a column fills the axes of its name, and axes of the same name are
+        equal.
 
     Attributes
     ----------
-    places: of each histogram the bins that are its own, in the order of `hist.Hist.view(flow=True)`.
-    n_bins: of all histograms together.
+    places: range of bins of each histogram, in the order of `hist.Hist.view(flow=True)`.
+    n_bins: total number of bins.
     """
 
     def __init__(self, histograms: Mapping[str, Sequence[Any]]) -> None:
@@ -43,7 +44,7 @@ class Binning:
             self.n_bins += n_bins
 
     def bins(self, columns: Mapping[str, Column]) -> Bins:
-        """The bin in each histogram of entries with these values, each (N,): (histograms, N)."""
+        """Return the bin of each entry in each histogram, (histograms, N), from columns (N,) by name."""
         found = {name: find(columns[name]) for name, find in self._finders.items()}
         bins = np.empty((len(self._axes), len(next(iter(found.values())))), dtype=np.uint32)
         for row, (name, axes) in enumerate(self._axes.items()):
@@ -56,11 +57,11 @@ class Binning:
 
 
 def finder(axis: Any) -> Callable[[Column], Bins]:
-    """What finds the bin of each value (N,), counted from the underflow bin: equal to `axis.index` + 1.
+    """Return a function that finds the bin of each value (N,), counted from the underflow bin: `axis.index` + 1.
 
     Raises
     ------
-    TypeError: when the axis is none with edges, or has no flow bins.
+    TypeError: if the axis has no fixed edges or no flow bins.
 
     >>> finder(hist.axis.Variable([0, 1, 10]))(np.array([-1.0, 0.0, 3.0, 10.0, np.nan])).tolist()
     [0, 1, 2, 3, 3]
@@ -75,7 +76,7 @@ def finder(axis: Any) -> Callable[[Column], Bins]:
     span = edges[-1] - edges[0]
     if isinstance(axis, hist.axis.Regular):
         return partial(_find_regular, start=edges[0], span=span, n_bins=axis.size)
-    # Cells of equal width, narrow enough that few have more than one edge: a value's cell leaves little to compare.
+    # cells of equal width, so narrow that few contain more than one edge: few edges remain to compare with a value
     n_cells = int(min(span / np.diff(edges).min(), CELLS_MAX))
     per_unit = n_cells / span
     cell = np.minimum((edges - edges[0]) * per_unit, n_cells).astype(np.int64)
@@ -87,7 +88,7 @@ def finder(axis: Any) -> Callable[[Column], Bins]:
 def _find_regular(column: Column, start: float, span: float, n_bins: int) -> Bins:
     bins = np.empty(len(column), dtype=np.uint32)
     for i in range(len(column)):
-        # the very operations of boost-histogram, for others round otherwise at the edges
+        # same operations as in boost-histogram, because others round differently at the edges
         part = (float(column[i]) - start) / span
         bins[i] = 0 if part < 0.0 else int(part * n_bins) + 1 if part < 1.0 else n_bins + 1
     return bins
@@ -95,9 +96,9 @@ def _find_regular(column: Column, start: float, span: float, n_bins: int) -> Bin
 
 @kernel
 def _find_variable(column: Column, edges: Doubles, per_unit: float, passed: Ints) -> Bins:
-    """How many edges are not above each value, NaN being above all.
+    """Return the number of edges at or below each value; NaN is above all edges.
 
-    passed: how many edges are in cells before each cell, but for the last edge, which is always compared with.
+    passed: number of edges in the cells before each cell, without the last edge, which is always compared.
     """
     bins = np.empty(len(column), dtype=np.uint32)
     last = float(len(passed) - 1)

@@ -1,7 +1,8 @@
-"""The histograms of a fold: booked, and filled from the jets of one level.
+"""Book the histograms of a fold and fill them, one level at a time.
 
-Every histogram has the axes `dataset` (growing), `level` (gen, reco: emulated, truth) and one or more variables; where
-there are systematic variations, before these `systematic` (growing), nominal first, which gen and truth are alone.
+Every histogram has the axes `dataset` (growing), `level` (gen, reco for emulated jets, truth) and one or more
+variables. With systematic variations there is an axis `systematic` (growing) before the variables, with nominal first;
+gen and truth are filled as nominal only.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
 from coffea_iqn.objects.kinds import KINDS, Kind
 
 LEVELS = ("gen", "reco", "truth")
-PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: of the jets that count, unless asked otherwise
-OBJECT_PT_MIN = 10.0  # GeV: of the electrons, muons and photons that count
+PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: default selection of jets
+OBJECT_PT_MIN = 10.0  # GeV: selection of electrons, muons and photons
 
 # fmt: off
 PT_EDGES = [20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50, 57, 64, 74, 84, 97, 114, 133, 153, 174, 196, 220, 245, 272,
@@ -38,7 +39,7 @@ DIJET_MASS_EDGES = [20, 30, 40, 50, 60, 70, 80, 90, 100, 115, 130, 150, 175, 200
 RESPONSE_PT_EDGES = [15, 20, 25, 30, 40, 50, 70, 100, 150, 200, 300, 500, 800, 1300, 2000, 3500]
 ETA_SLICES = [0, 1.3, 2.5, 3, 5]
 # fmt: on
-COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # GeV, pt above which a jet counts, beside the processor's own
+COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # minimum pt [GeV] of counted jets, on top of the selection
 
 PT_AXIS = hist.axis.Variable(PT_EDGES, name="pt", label="Jet $p_T$ [GeV]")
 AXES: dict[str, tuple[Any, ...]] = {
@@ -62,7 +63,7 @@ AXES: dict[str, tuple[Any, ...]] = {
         hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
     ),
 }
-"""The variables of each histogram; an axis has the name of the column that fills it."""
+"""Axes of each histogram; an axis has the name of the column that fills it."""
 
 
 def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
@@ -85,7 +86,7 @@ WHOLE: dict[str, tuple[Any, ...]] = {
     ),
     "ht_met": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht_met", label="$H_T$ + missing $p_T$ [GeV]"),),
 }
-"""Those of whole events: of electrons, muons, photons and missing momentum as well."""
+"""Axes of the histograms of whole events: with electrons, muons, photons and missing momentum."""
 
 
 PARTICLES: dict[str, tuple[Any, ...]] = {
@@ -101,7 +102,7 @@ PARTICLES: dict[str, tuple[Any, ...]] = {
         for k in range(1, RINGS + 1)
     },
 }
-"""Those of the particles in jets as well."""
+"""Axes of the histograms of jets with their particles."""
 SHAPES = {
     "nconst": "multiplicity",
     "ptd": "pTD",
@@ -111,7 +112,7 @@ SHAPES = {
     "msoftdrop": "soft-drop mass",
     **{f"flow{k}": f"flow {k}" for k in range(1, RINGS + 1)},
 }
-"""Which of `shapes.NAMES` each of these histograms shows."""
+"""Entry of `shapes.NAMES` that each of these histograms shows."""
 
 
 def book(
@@ -120,9 +121,9 @@ def book(
     levels: Sequence[str] = LEVELS,
     axes: Mapping[str, tuple[Any, ...]] = AXES,
 ) -> dict[str, hist.Hist]:
-    """Empty histograms of these axes, by name, with weighted storage, with bins for the datasets to begin with.
+    """Return empty histograms with weighted storage, by name, with bins for the given datasets.
 
-    Where systematics are more than the nominal one there is an axis of them.
+    They have an axis `systematic` if there are systematics besides the nominal one.
     """
     dataset = hist.axis.StrCategory(datasets, growth=True, name="dataset", label="Dataset")
     level = hist.axis.StrCategory(levels, name="level", label="Level")
@@ -132,38 +133,37 @@ def book(
 
 
 Entries = tuple[Ints, dict[str, npt.NDArray[Any]]]
-"""Of entries the event of each, (N,), and by name the columns that there are of them, each (N,)."""
+"""Index of the event of each entry, (N,), and the columns of the entries by name, each (N,)."""
 
 Sums = dict[tuple[str, str, str, str, int], Doubles]
-"""What chunks add up to: for (histogram, dataset, level, systematic, limb) sums of weights and squares, (2, bins)."""
+"""Sums of weights and of their squares, (2, bins), by (histogram, dataset, level, systematic, limb); chunks add up."""
 
-BLOCK = 32768  # events or pairs at a time: what is found of them stays in the processor's cache
+BLOCK = 32768  # events or pairs at a time, so that intermediate results stay in the CPU cache
 
 
 class Filler:
-    """Fills the histograms of one chunk of one dataset; the result does not depend on the order of chunks.
+    """Fill the histograms of one chunk of one dataset. The sum over chunks does not depend on their order.
 
     Parameters
     ----------
-    dataset: the category to fill.
-    weights: of the events, (events,).
+    dataset: category to fill.
+    weights: event weights, (events,).
 
     Raises
     ------
-    ValueError: when a weight is not finite.
+    ValueError: if a weight is not finite.
     """
 
     def __init__(self, dataset: str, weights: Doubles) -> None:
         self.dataset = dataset
         self.event_weights = weights
         self.weights = Weights.of(weights)
-        # by level, systematic, columns and limbs, the sums in all the histograms that such columns fill, as of
-        # `exact_sums.add`
+        # sums of `exact_sums.add` in all histograms that the columns fill, by level, systematic, columns and limbs
         self._totals: dict[tuple[str, str, tuple[str, ...], tuple[int, ...]], Doubles] = {}
 
     @property
     def sums(self) -> Sums:
-        """What was filled, to be added to those of other chunks; `to_hists` makes histograms of them."""
+        """Sums of all entries, to be added to those of other chunks and converted with `to_hists`."""
         sums: Sums = {}
         for (level, systematic, columns, limbs), totals in self._totals.items():
             for name, place in _binning(columns).places.items():
@@ -182,20 +182,20 @@ class Filler:
         systematic: str = NOMINAL,
         missing: Sequence[Doubles] = (),
     ) -> int:
-        """Fill the spectra of one level: one entry a jet, and one an event.
+        """Fill the spectra of one level, with one entry per jet or one per event.
 
         Parameters
         ----------
-        level: the category to fill.
-        replicas: the jets of all events, any order in an event; several times where events were drawn several times.
-        pt_min: least pt [GeV] of the jets that count.
-        eta_max: greatest |eta| of the jets that count.
-        systematic: that the jets are.
-        missing: of each replica pt [GeV] and phi [rad] of the missing momentum, (events, 2), of whole events.
+        level: category to fill.
+        replicas: jets of all events, in any order within an event; one table for each draw of the events.
+        pt_min: jets with a greater pt [GeV] are selected.
+        eta_max: jets with a smaller |eta| are selected.
+        systematic: variation of the jets.
+        missing: for whole events, pt [GeV] and phi [rad] of the missing momentum in each replica, (events, 2).
 
         Returns
         -------
-        the number of jets that count, of all replicas together.
+        number of selected jets in all replicas.
         """
         n_selected = 0
         ends = [np.cumsum(jets.counts) for jets in replicas]
@@ -213,7 +213,7 @@ class Filler:
         return n_selected
 
     def fill_objects(self, level: str, kind: Kind, replicas: Sequence[JetTable], *, systematic: str = NOMINAL) -> int:
-        """Fill pt, eta and number of the objects of a kind; returns how many count, of all replicas together."""
+        """Fill pt, eta and number of the objects of a kind; return the number of selected objects in all replicas."""
         name, n_events = kind.name.lower(), len(self.event_weights)
         kept = [table.where(table.values[:, PT] > OBJECT_PT_MIN) for table in replicas]
         columns = [np.ascontiguousarray(table.values[:, [PT, ETA]].T) for table in kept]
@@ -226,7 +226,7 @@ class Filler:
     def fill_shapes(
         self, level: str, replicas: Sequence[tuple[JetTable, Doubles]], *, pt_min: float, eta_max: float
     ) -> None:
-        """Fill what particles say of the jets that count: of each replica jets, and their `shapes.shapes`, (N, 20)."""
+        """Fill the jet shapes of selected jets, from jets and their `shapes.shapes`, (N, 20), in each replica."""
         entries = []
         for table, of in replicas:
             counts = (table.values[:, PT] > pt_min) & (np.abs(table.values[:, ETA]) < eta_max)
@@ -237,19 +237,20 @@ class Filler:
     def fill_response(
         self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]], *, systematic: str = NOMINAL
     ) -> None:
-        """Fill pt_reco / pt_gen of matched pairs: of each replica gen jets (N, 4), reco pt [GeV] and events (N,)."""
+        """Fill pt_reco / pt_gen of matched pairs: gen jets (N, 4), reco pt [GeV] and events (N,) in each replica."""
         if len(replicas) == 1:
             gen, reco_pt, event = replicas[0]
             for start in range(0, len(event), BLOCK):
                 rows = slice(start, start + BLOCK)
                 self._fill((level, systematic), [_response(gen[rows], reco_pt[rows], event[rows])])
-        else:  # entries of an event have to come together
+        else:  # all entries of an event have to be filled together
             self._fill((level, systematic), [_response(*columns) for columns in replicas])
 
     def _fill(self, of: tuple[str, str], replicas: Sequence[Entries], first_event: int = 0) -> None:
-        """Fill all histograms that the entries have the columns of; their events count from the first one.
+        """Fill all histograms whose columns the entries have.
 
         of: level and systematic.
+        first_event: event from which those of the entries count.
         """
         columns = tuple(replicas[0][1])
         binning = _binning(columns)
@@ -271,7 +272,7 @@ def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 
 @functools.cache
 def _binning(columns: tuple[str, ...]) -> Binning:
-    """The bins of the histograms that have all their variables among the columns."""
+    """Return the binning of all histograms whose variables are among the columns."""
     there = set(columns)
     return Binning({name: axes for name, axes in (WHOLE | PARTICLES).items() if {axis.name for axis in axes} <= there})
 
@@ -279,7 +280,7 @@ def _binning(columns: tuple[str, ...]) -> Binning:
 def _entries(
     values: Floats, counts: Ints, pt_min: float, eta_max: float, missing: Doubles | None
 ) -> tuple[Entries, ...]:
-    """What histograms are filled with: the jets that count, all events, those with a jet, those with two."""
+    """Return the entries of selected jets, of all events, of events with a jet, and of events with two jets."""
     thresholds = list(COUNTED.values())
     of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
     pt, eta, phi, mass = of.jets
@@ -309,11 +310,12 @@ def to_hists(
     levels: Sequence[str] = LEVELS,
     axes: Mapping[str, tuple[Any, ...]] = AXES,
 ) -> dict[str, hist.Hist]:
-    """Histograms, by name, of added-up `Filler.sums`, with bins for datasets even where nothing was filled.
+    """Return histograms by name, from the sum of `Filler.sums` over chunks.
 
-    systematics: those that were filled, nominal first.
-    levels: those that there are.
-    axes: of the histograms, `AXES`, `WHOLE` or `PARTICLES`.
+    datasets: names of datasets that get a bin even if nothing was filled.
+    systematics: names of the filled systematics, nominal first.
+    levels: categories of the axis `level`.
+    axes: axes of the histograms, `AXES`, `WHOLE` or `PARTICLES`.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():

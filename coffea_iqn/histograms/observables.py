@@ -1,7 +1,6 @@
-"""What histograms of jets and of events are filled with, found in one loop over events.
+"""Observables of jets and events for the histograms, computed in one compiled loop over events.
 
-Flat arrays go in, as of a `JetTable`; nothing is sorted. What comes out for an event does not depend on
-the others.
+The input are flat arrays, as in a `JetTable`, which need not be sorted. Events do not influence each other.
 """
 
 from __future__ import annotations
@@ -20,17 +19,17 @@ BELOW_PI = float(np.nextafter(np.pi, 0.0))  # back-to-back jets belong to the la
 
 
 class Observables(NamedTuple):
-    """Of the jets that count, and of their events.
+    """Observables of the selected jets and of their events.
 
     Attributes
     ----------
-    jets: pt [GeV], eta, phi [rad] and mass [GeV] of the jets that count, (4, N) float32.
-    event: which event each belongs to, (N,).
-    n_jets: how many of an event's jets are above each of some thresholds, (thresholds, events).
-    some: the events with a jet that counts, (S,).
-    ht, leading_pt, leading_phi: of those, the sum of pt [GeV], and pt and phi [rad] of the hardest jet, (S,).
-    two: the events with two jets that count or more, (T,).
-    second_pt, dijet_mass, dijet_deta, dijet_dphi: of those, of the two jets of greatest pt [GeV, rad], (T,).
+    jets: pt [GeV], eta, phi [rad] and mass [GeV] of the selected jets, (4, N) float32.
+    event: index of the event of each jet, (N,).
+    n_jets: number of selected jets above each pt threshold, (thresholds, events).
+    some: indices of the events with at least one selected jet, (S,).
+    ht, leading_pt, leading_phi: sum of pt [GeV], pt and phi [rad] of the hardest jet in these events, (S,).
+    two: indices of the events with at least two selected jets, (T,).
+    second_pt, dijet_mass, dijet_deta, dijet_dphi: observables [GeV, rad] of the two hardest jets in these events, (T,).
     """
 
     jets: Singles
@@ -50,21 +49,21 @@ class Observables(NamedTuple):
 def observables(
     values: Singles, counts: Ints, *, pt_min: float, eta_max: float, thresholds: list[float]
 ) -> Observables:
-    """The observables of all events.
+    """Return the observables of all events.
 
     Parameters
     ----------
-    values: pt [GeV], eta, phi [rad] and mass [GeV] of jets, any order in an event, (N, 4).
-    counts: jets in each event, (events,).
-    pt_min, eta_max: jets with a greater pt and a smaller |eta| count.
-    thresholds: of pt [GeV], for `n_jets`.
+    values: pt [GeV], eta, phi [rad] and mass [GeV] of jets, in any order within an event, (N, 4).
+    counts: number of jets in each event, (events,).
+    pt_min, eta_max: jets with a greater pt [GeV] and a smaller |eta| are selected.
+    thresholds: pt thresholds [GeV] for `n_jets`.
 
     >>> jets = np.array([[30, 0, 0, 1], [50, 0, 3, 1], [9, 0, 1, 1]], dtype=np.float32)
     >>> of = observables(jets, np.array([2, 1]), pt_min=20.0, eta_max=5.0, thresholds=[0.0, 40.0])
     >>> of.n_jets.tolist(), of.ht.tolist(), of.leading_pt.tolist(), of.second_pt.tolist()
     ([[2, 0], [1, 0]], [80.0], [50.0], [30.0])
     """
-    # cuts in the jets' precision: a jet of pt 20.1 is not above 20.1, in whichever precision that is
+    # cuts in the precision of the jets, so that a jet of pt 20.1 is not above 20.1 because of rounding
     cuts = np.array([pt_min, eta_max, *thresholds], dtype=np.float32)
     *up_to_two, hardest = _observables(values, counts, cuts[0], cuts[1], cuts[2:])
     return Observables(*up_to_two, *_dijets(values, hardest))
@@ -78,7 +77,7 @@ def _observables(
     eta_max: np.float32,
     thresholds: Singles,
 ) -> tuple[Any, ...]:
-    """Observables up to `two`, and the places among all jets of the two hardest in those events, (T, 2)."""
+    """Return the observables up to `two`, and the indices of the two hardest jets in the events `two`, (T, 2)."""
     n_events = len(counts)
     jets, event = np.empty((4, len(values)), dtype=np.float32), np.empty(len(values), dtype=np.int64)
     n_jets = np.zeros((len(thresholds), n_events), dtype=np.int32)
@@ -101,7 +100,7 @@ def _observables(
             sum_pt += pt
             for k in range(len(thresholds)):
                 n_jets[k, e] += pt > thresholds[k]
-            # of jets of equal pt, the first one leads
+            # among jets of equal pt, the first one leads
             if leading < 0 or pt > values[leading, PT]:
                 leading, second = i, leading
             elif second < 0 or pt > values[second, PT]:
@@ -120,7 +119,7 @@ def _observables(
 
 @kernel
 def separations(phi: Doubles, other: Doubles) -> Doubles:
-    """|Δφ| [rad] of each two directions, (N,)."""
+    """Return |Δφ| [rad] of pairs of directions, (N,)."""
     out = np.empty(len(phi))
     for i in range(len(phi)):
         d_phi = phi[i] - other[i]
@@ -130,7 +129,7 @@ def separations(phi: Doubles, other: Doubles) -> Doubles:
 
 @kernel
 def _dijets(values: Singles, pairs: Ints) -> Doubles:
-    """Of pairs of jets (T, 2) the second's pt and the mass [GeV], |Δη| and |Δφ|, (4, T)."""
+    """Return second pt, dijet mass [GeV], |Δη| and |Δφ| of pairs of jets, (4, T), from their indices (T, 2)."""
     of_pairs = np.empty((4, len(pairs)))
     for i in range(len(pairs)):
         a, b = values[pairs[i, 0]], values[pairs[i, 1]]
@@ -157,5 +156,5 @@ def _pz_and_energy(jet: Singles) -> tuple[float, float]:
 
 @part
 def _squared(mass: np.float32) -> float:
-    """The square of a mass with its sign: rounding leaves some masses a little below zero."""
+    """Return the square of a mass, with the sign of the mass: rounding makes some masses slightly negative."""
     return float(mass) * abs(float(mass))

@@ -234,7 +234,7 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
     assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name) == 0
     said = capsys.readouterr().out
     assert "Closure      response quantiles, rms (greatest) relative difference in " in said
-    assert "Lost         It knows pt, |eta| and flavour of a gen jet" in said
+    assert "Lost         The inputs are pt, |eta| and flavour of a gen jet" in said
     assert [path.name for path in tmp_path.iterdir()] == [name]
     data = (tmp_path / name).read_bytes()
     text = gzip.decompress(data) if name.endswith(".gz") else data
@@ -256,7 +256,7 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
 
 def test_the_command_writes_a_graph_with_closure_and_test_vector(tmp_path, capsys):
     assert run("export", FAST, "--to", "onnx", "--reference", FILES[0], "--output", tmp_path / "x.onnx") == 0
-    assert "Closure      mean (greatest) difference of 2,000 jets" in capsys.readouterr().out
+    assert "Closure      mean (greatest) difference in 2,000 jets" in capsys.readouterr().out
     model = onnx.load(tmp_path / "x.onnx")
     known = {one.key: one.value for one in model.metadata_props}
     assert known["hash"] == bundle.load(FAST).card["hash"]

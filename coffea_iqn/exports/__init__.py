@@ -1,4 +1,4 @@
-"""Bundles in formats that other frameworks read, each with its closure against the bundle and a test vector."""
+"""Export bundles to formats of other frameworks, with a closure test against the bundle and a test vector."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """correctionlib, binned: median, resolution, efficiency and quantiles of the response in gen pt, |eta| and flavour.
 
-Any correctionlib with schema version 2 reads it. In a cell stands what the jets of the reference answer together: the
-quantiles of the mean of their laws, each jet counted once. Where a flavour has few jets, all flavours stand for it;
-where there are few at all, those of the next cell of lower pt, or else of lower |eta|.
+Any correctionlib with schema version 2 reads it. Each cell holds the quantiles of the mean of the laws of its reference
+jets, each jet counted once. A cell with few jets of a flavour uses all flavours; a cell with few jets in total uses the
+next cell of lower pt, or else of lower |eta|.
 """
 
 from __future__ import annotations
@@ -18,18 +18,19 @@ from coffea_iqn.numerics.arrays import Bools, Floats
 
 PT_EDGES = (15, 17, 20, 23, 26, 30, 35, 40, 47, 55, 65, 80, 100, 130, 170, 230, 320, 450, 650, 1000, 3500)  # GeV
 ETA_EDGES = (0.0, 0.75, 1.5, 2.0, 2.5, 3.0, 4.0, 5.1)
-LEAST = 12  # jets of a cell
-STEPS = 24  # of the logit of the level, between which quantiles are linear
+LEAST = 12  # minimum number of jets in a cell
+STEPS = 24  # intervals in the logit of the level; quantiles are interpolated linearly
 
 
 def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: Floats | None) -> dict[str, Any]:
-    """The corrections of a bundle, without a description.
+    """Return the corrections of a bundle, without a description.
 
     Parameters
     ----------
-    ends: how names of corrections begin and end, such as "cms-delphes-ak4_MC" and "AK4".
-    jets: to average over.
-    curves, efficiency: of these jets, (N, 47), and (N,) or None.
+    ends: prefix and suffix of the names of corrections, such as "cms-delphes-ak4_MC" and "AK4".
+    jets: jets to average over.
+    curves: `reference.curves` of the jets, (N, 47).
+    efficiency: efficiencies of the jets, (N,), or None.
     """
     edges = np.linspace(-Z_MAX, Z_MAX, STEPS + 1)
     middle = logit(np.array([0.16, 0.5, 0.84]))
@@ -53,9 +54,9 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
             f"{begin}_{kind}_{end}", inputs, output, says, c.transformed("JetEta", abs_eta, c.by_flavour(tables))
         )
 
-    # coffea evaluates a resolution at pt after the response, and keeps the pt before it, the gen jet's, as ptRaw
+    # coffea evaluates a resolution at the pt after the response, and keeps the gen pt before it as ptRaw
     raw = ("ptRaw", *jet[1:])
-    at_level = made("Quantile", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.", quantile)
+    at_level = made("Quantile", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at level tau.", quantile)
     at_level["data"] = c.with_logit("tau", at_level["data"])
     at_level["generic_formulas"] = [c.formula("[0]+[1]*x", "tau")]
     every = [
@@ -71,7 +72,7 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
             f"{begin}_ScaleFactor_{end}",
             ("JetEta", "systematic"),
             "scale factor",
-            "The root of 2, with which stochastic smearing has the resolution itself.",
+            "Square root of 2, so that stochastic smearing has the full resolution.",
             {
                 "nodetype": "category",
                 "input": "systematic",
@@ -84,7 +85,7 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
         every.append(made("Efficiency", jet, "probability", "P(a reco jet is matched to the gen jet).", found))
     response = {
         "name": f"{begin}_Response_{end}",
-        "description": "Median of reco pt over gen pt, as a compound correction of one.",
+        "description": "Median of reco pt over gen pt, as a compound correction with one entry.",
         "inputs": every[0]["inputs"],
         "output": every[0]["output"],
         "inputs_update": [],
@@ -96,7 +97,7 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
 
 
 def _cells(jets: Reference) -> list[list[Bools]]:
-    """For each flavour, and all together, the rows of each cell of pt and |eta|, those of |eta| next to each other."""
+    """Return the rows of each cell of pt and |eta|, with |eta| as the fast index, for each flavour and for all jets."""
     n_pt, n_eta = len(PT_EDGES) - 1, len(ETA_EDGES) - 1
     p = np.searchsorted(PT_EDGES, jets.gen[:, PT], side="right") - 1
     e = np.searchsorted(ETA_EDGES, np.abs(jets.gen[:, ETA]), side="right") - 1
@@ -118,7 +119,7 @@ def _cells(jets: Reference) -> list[list[Bools]]:
 
 
 def _table(contents: list[Any]) -> dict[str, Any]:
-    """Contents in cells of pt and |eta|, those beyond as the nearest."""
+    """Return a table in cells of pt and |eta|; values beyond the edges use the nearest cell."""
     edges = [[float(edge) for edge in of_one] for of_one in (PT_EDGES, ETA_EDGES)]
     return {
         "nodetype": "multibinning",
@@ -134,7 +135,7 @@ def _renamed(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _lines(z: Floats, values: Floats) -> dict[str, Any]:
-    """Straight lines between values at equal steps of tau, by then a logit."""
+    """Return linear interpolation between values at equal steps of tau, which is a logit at this point."""
     slopes = np.diff(values) / np.diff(z)
     pieces = [
         {"nodetype": "formularef", "index": 0, "parameters": [c.rounded(y - slope * x), c.rounded(slope)]}

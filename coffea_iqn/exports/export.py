@@ -1,4 +1,4 @@
-"""A bundle to a file of another format: the jets to average over, what comes out, and how near it is."""
+"""Export a bundle to a file of another format and measure its closure."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import check_choice
 
 FORMATS = {"correctionlib": (".json", ".json.gz"), "correctionlib-lwtnn": (".json", ".json.gz"), "onnx": (".onnx",)}
-"""What a bundle can be exported to, and how names of such files end."""
+"""Export formats and their file suffixes."""
 
-N_VECTOR, N_COMPARED = 6, 2000  # jets of a test vector, and of the closure of a graph
+N_VECTOR, N_COMPARED = 6, 2000  # jets in a test vector, and in the closure test of a graph
 LOST = (
-    "It knows pt, |eta| and flavour of a gen jet, and no more of its context. It gives pt alone: neither eta, phi and "
-    "mass, with the atom of massless jets, nor how they go together. Levels end at 1e-4 and 1 - 1e-4, so tails beyond "
-    "are cut off. Reco jets that match no gen jet are left out."
+    "The inputs are pt, |eta| and flavour of a gen jet, without the rest of its context. The output is pt alone: eta, "
+    "phi and mass, with the atom of massless jets, and correlations are lost. Levels end at 1e-4 and 1 - 1e-4, so "
+    "tails beyond are cut off. Reco jets that match no gen jet are left out."
 )
 LOST_BY_GRAPH = (
-    "It has no reco jets that match no gen jet, does not set jets apart that come out within a radius of each other, "
-    "and has single precision throughout."
+    "The graph has no reco jets that match no gen jet, does not separate jets that are drawn within a radius of each "
+    "other, and uses single precision throughout."
 )
 
 
 class Exported(NamedTuple):
-    """What was written.
+    """Result of an export.
 
     Attributes
     ----------
-    path: of the file.
-    closure: how far it is from the bundle, as lines to print.
-    lost: what the bundle knows and the file does not.
+    path: path of the file.
+    closure: differences from the bundle, as lines to print.
+    lost: features of the bundle that the file does not have.
     """
 
     path: Path
@@ -58,13 +58,13 @@ def export(
     model: name of a shipped bundle, or the path of one.
     to: one of `FORMATS`.
     output: path of the file.
-    files: with the gen jets to average over, as `Reference.of`; those of the shipped samples by default.
-    force: whether what is there may be replaced.
+    files: files with the gen jets to average over, see `Reference.of`; by default the shipped samples.
+    force: whether to replace an existing file.
 
     Raises
     ------
     ValueError: for an unknown format, bundle or suffix, or a bundle whose quantiles may cross.
-    FileExistsError: when there is something at the path.
+    FileExistsError: if the path exists, unless `force` is set.
     """
     check_choice(FORMATS, to=to)
     path = Path(output)
@@ -86,7 +86,7 @@ def export(
 def _corrections(
     emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any], *, with_network: bool
 ) -> Exported:
-    """Write corrections: of the jets that are averaged over, and compared on those held out."""
+    """Write corrections, averaged over the reference jets and tested on those held out."""
     law = curves(emulator, jets)
     efficiency = None if emulator.acceptance is None else emulator.efficiency(jets.gen, jets.context)
     radius = emulator.radius
@@ -97,7 +97,7 @@ def _corrections(
 
     learn, check = part(~jets.held_out), part(jets.held_out)
     if with_network:
-        from coffea_iqn.exports import lwtnn  # and with it torch
+        from coffea_iqn.exports import lwtnn  # imports torch
 
         content = lwtnn.content(ends, lwtnn.learn(*learn), learn[0], with_efficiency=efficiency is not None)
     else:
@@ -113,21 +113,21 @@ def _corrections(
     says = (
         f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
         f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), "
-        f"with their context. Gen jets beyond that pt are taken as at its ends. {lost}"
+        f"with their context. Gen jets outside this pt range are evaluated at its ends. {lost}"
     )
     corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
     return Exported(path, closure.lines(), lost)
 
 
 def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any]) -> Exported:
-    """Write a graph, compared with the bundle jet by jet."""
+    """Write a graph and compare it with the bundle jet by jet."""
     import onnx
 
     from coffea_iqn.exports import graphs
 
     model, n = graphs.model(emulator), emulator.network.n_targets
     few = jets.where(np.linspace(0, len(jets.gen) - 1, N_COMPARED).astype(int))
-    # levels that fill the cube evenly: multiples of the roots of primes
+    # levels that fill the unit cube evenly: multiples of square roots of primes, modulo 1
     roots = np.sqrt([p for p in range(2, 20 * n) if all(p % q for q in range(2, p))][:n])
     tau = ((np.arange(1, len(few.gen) + 1)[:, None] * roots) % 1.0).clip(1e-4, 1.0 - 1e-4).astype(np.float32)
     given = few.gen, tau, few.context
@@ -150,5 +150,5 @@ def _graph(emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any
     with whole_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
     differences = ", ".join(f"{name} {mean:.1e} ({most:.1e})" for name, (mean, most) in closure.items())
-    what = f"mean (greatest) difference of {len(few.gen):,} jets, of pt and mass relative above 1 GeV"
+    what = f"mean (greatest) difference in {len(few.gen):,} jets, relative for pt and mass above 1 GeV"
     return Exported(path, [f"Closure      {what}: {differences}"], LOST_BY_GRAPH)

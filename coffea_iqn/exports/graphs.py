@@ -1,12 +1,13 @@
-"""ONNX: gen jets, levels and context to reco jets and efficiencies, for any framework that has an ONNX runtime.
+"""ONNX graphs that compute reco jets and efficiencies from gen jets, levels and context, for any ONNX runtime.
 
-The graph holds all of the bundle but its unmatched jets: networks, variables and bounds. Inputs, single precision::
+The graph contains the networks, variables and bounds of the bundle, but not its unmatched jets. Inputs, in single
+precision::
 
     gen      (N, 4)   pt [GeV], eta, phi [rad], mass [GeV], pt above zero
-    tau      (N, n)   quantile levels in (0, 1), one for each of what is drawn: pt, eta, phi, mass
-    context  (N, 68)  as `jets.context.conditioning_variables` gives it; zeros for what is not known
+    tau      (N, n)   quantile levels in (0, 1), one for each target: pt, eta, phi, mass
+    context  (N, 68)  from `jets.context.conditioning_variables`; zeros for unknown columns
 
-Outputs are reco (N, n), as `Emulator.sample` gives them, and efficiency (N, 1), as `Emulator.efficiency` does.
+Outputs are reco (N, n), as from `Emulator.sample`, and efficiency (N, 1), as from `Emulator.efficiency`.
 """
 
 from __future__ import annotations
@@ -35,15 +36,12 @@ from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32)
-FARTHEST = 80.0  # logit of what is as good as 0 or 1, and no exponential of it overflows
-LOST = (
-    "It draws no reco jets without a gen jet, and does not set jets apart that come out within a radius of each other. "
-)
+FARTHEST = 80.0  # logit that is 0 or 1 in single precision, while its exponential does not overflow
 Curve = tuple[Column, Column]
 
 
 def model(emulator: Emulator) -> onnx.ModelProto:
-    """The graph of an emulator."""
+    """Return the graph of an emulator."""
     graph, v, network = Graph(), emulator.variables, emulator.network
     n = network.n_targets
     gen, tau, context = graph.input("gen", 4), graph.input("tau", n), graph.input("context", N_COLUMNS)
@@ -70,13 +68,13 @@ def model(emulator: Emulator) -> onnx.ModelProto:
 
 
 def evaluate(graph: onnx.ModelProto, gen: Floats, tau: Floats, context: Floats) -> list[Floats]:
-    """Outputs of a graph by ONNX's own evaluator, which is slow and needs no runtime."""
+    """Evaluate a graph with ONNX's reference evaluator, which is slow but needs no runtime."""
     given = {"gen": gen, "tau": tau, "context": context}
     return [np.asarray(made) for made in ReferenceEvaluator(graph).run(None, given)]
 
 
 def _feed(network: Network, name: str, inputs: Table) -> Column:
-    """Outputs of dense layers with LeakyReLU between them, as `networks.mlp`."""
+    """Return the outputs of dense layers with LeakyReLU between them, see `networks.mlp`."""
     x, layers = inputs.joined(), network.layers(name)
     for k, (weight, bias) in enumerate(layers):
         x = x.graph.add("Gemm", x, weight, bias, transB=1)
@@ -86,7 +84,7 @@ def _feed(network: Network, name: str, inputs: Table) -> Column:
 
 
 def _with_origin(origin: Network, seen: Table) -> Table:
-    """As `networks.OriginNetwork.with_origin`."""
+    """Same as `networks.OriginNetwork.with_origin`."""
     n = int(origin.description["n_samples"])
     logit = _feed(origin, "net", seen)
     likely = logit.graph.add("LogSoftmax", logit, axis=1).columns(n).clip(LOG_LIKELY_MIN, np.inf)
@@ -98,7 +96,7 @@ def _with_origin(origin: Network, seen: Table) -> Table:
 
 
 def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: bool, top: bool) -> Column:
-    """As `networks.SplineIQN.quantile`, of what the network of a target gives."""
+    """Same as `networks.SplineIQN.quantile`, from the outputs of the network of a target."""
     n = len(KNOTS)
     steps = _positive(out.part(1, n)) + STEP_MIN
     rise = out.graph.add("Concat", out.part(0, 1) * 0.0, out.graph.add("CumSum", steps, np.array(1)), axis=1)
@@ -120,7 +118,7 @@ def _quantile(out: Column, tau: Column, bounds: tuple[Column, Column], *, atom: 
 
 
 def _between(tau: Column, curve: Curve, bounds: tuple[Column, Column]) -> Column:
-    """The quantiles of a law that is cut off at bounds."""
+    """Return the quantiles of a law truncated at bounds."""
     low, high = (_inverse(bound, curve) for bound in bounds)
     upper = Namespace.where(low + high > 0.0, -1.0, 1.0)
     inside = (upper * (_sigmoid(upper * high) - _sigmoid(upper * low))).clip(LEAST_INSIDE)
@@ -138,7 +136,7 @@ def _positive(x: Column) -> Column:
 
 
 class _Piece:
-    """The piece of a spline between two knots, and how it goes on beyond the ends."""
+    """Piece of a spline between two knots, or its extrapolation beyond the ends."""
 
     def __init__(self, curve: Curve, below: Column) -> None:
         graph, low = below.graph, (count(below) - 1).clip(0, len(KNOTS) - 2)
@@ -158,7 +156,7 @@ class _Piece:
 
 
 def _spline(x: Column, curve: Curve) -> Column:
-    """As `splines.spline`."""
+    """Same as `splines.spline`."""
     p = _Piece(curve, x.of("Greater", KNOTS[np.newaxis]))
     t = ((x - p.x0) / p.width).clip(0.0, 1.0)
     u = t * (1.0 - t)
@@ -167,7 +165,7 @@ def _spline(x: Column, curve: Curve) -> Column:
 
 
 def _inverse(y: Column, curve: Curve) -> Column:
-    """As `splines.inverse`."""
+    """Same as `splines.inverse`."""
     p = _Piece(curve, y.of("GreaterOrEqual", curve[0]))
     rise = (y - p.y0).clip(0.0, p.height)
     a = p.height * (p.s - p.d0) + rise * p.bend

@@ -1,13 +1,13 @@
-"""correctionlib with a network: from event and jet to a level by their hash, and from the level to the response.
+"""correctionlib with a network: a hash of event and jet gives a level, and the level gives the response.
 
-The node `lwtnn`, from correctionlib 2.9 on, evaluates dense layers (D. H. Guest et al., lwtnn). A small network learns
-from the bundle, in about a minute, the law of the response given pt, |eta| and flavour, the reference's jets taken
-together. What it gives are the coefficients of a quantile function that rises by construction::
+The node `lwtnn`, available since correctionlib 2.9, evaluates dense layers (D. H. Guest et al., lwtnn). A small network
+learns from the bundle, in about a minute, the law of the response given pt, |eta| and flavour, averaged over the
+reference jets. Its outputs are the coefficients of a quantile function that is monotone by construction::
 
     log response = m + exp(s_0) z + sum_j exp(s_j) tanh((z - z_j) / w),     z = log(tau / (1 - tau))
 
-The level goes through the network beside the others: one unit a layer, of which the activation changes nothing. So the
-formula that comes last has all it needs.
+The level passes through the network unchanged, in one extra unit per layer, because the final formula has access only
+to the outputs of the network.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ HIDDEN, SLOPE = (32, 32, 32), 0.1
 BUMPS, WIDTH = (-6.5, -4.5, -3.0, -1.8, -0.6, 0.6, 1.8, 3.0, 4.5, 6.5), 1.2  # z_j and w
 N_CURVE = 2 + len(BUMPS)  # coefficients of a curve; the logit of the efficiency comes after them
 SCALES = {"JetPt": (-4.5, 0.8), "JetEta": (-2.0, 0.7)}  # offset and scale of log pt and |eta|
-SHIFT = 16.0  # keeps z above zero on its way
-N_LEVELS = 2  # of a jet in a batch
-LEAST_WEIGHT = 5e-3  # tau (1 - tau) below which levels no longer count for more
-BLIND = 0.3  # share of the jets whose flavour is not told, for those of unknown flavour
+SHIFT = 16.0  # keeps z positive, where LeakyReLU is the identity
+N_LEVELS = 2  # levels per jet in a batch
+LEAST_WEIGHT = 5e-3  # lower limit of tau (1 - tau) in the weight of a level
+BLIND = 0.3  # fraction of jets trained with unknown flavour
 SETTINGS = Schedule(steps=6000, batch_size=1024, learning_rate=1e-2, weight_decay=0.0, check_every=500, seed=1)
-ENTROPY = ("seed", "run", "luminosityBlock", "event", "jet")  # what the random number of a jet depends on
+ENTROPY = ("seed", "run", "luminosityBlock", "event", "jet")  # inputs of the random number of a jet
 
 
 class Compact(nn.Module):
-    """The small network: coefficients of the curve and logit of the efficiency, (N, 13), of jets."""
+    """Small network for the coefficients of the curve and the logit of the efficiency, (N, 13)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,20 +51,21 @@ class Compact(nn.Module):
             bias[1:N_CURVE] = -4.0  # a resolution of some per cent
 
     def log_response(self, out: Tensor, z: Tensor) -> Tensor:
-        """The curves of outputs (N, 13) at logits (N, levels)."""
+        """Return the log response for outputs (N, 13) at logits (N, levels)."""
         steps = torch.exp(out[:, 1:N_CURVE])[:, None]  # (N, 1, 11)
         shapes = torch.cat([z[..., None], torch.tanh((z[..., None] - self.bumps) / WIDTH)], dim=2)
         return out[:, :1] + (steps * shapes).sum(dim=2)
 
 
 def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact:
-    """A network that knows what the jets of a reference answer, by the seed of `SETTINGS`.
+    """Train a network on the laws of the reference jets, with the seed of `SETTINGS`.
 
-    The pinball loss, averaged over the law of each jet instead of over draws of it; levels count alike in their logit.
+    The loss is the pinball loss, averaged over the law of each jet instead of over draws; levels are uniform in their
+    logit.
     """
     z_of_curve = torch.from_numpy(Z)
     between = torch.cat([torch.zeros(1), torch.sigmoid(0.5 * (z_of_curve[1:] + z_of_curve[:-1])), torch.ones(1)])
-    share = between.diff().to(torch.float32)  # of a jet's law that each point of its curve stands for
+    share = between.diff().to(torch.float32)  # probability that each point of a curve represents
     kinematics, known, law = _kinematics(jets), torch.from_numpy(_one_hot(jets)), torch.from_numpy(curves)
     found = torch.from_numpy(np.ones(len(curves), dtype=np.float32) if efficiency is None else efficiency)
 
@@ -94,14 +95,14 @@ def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact
 
 
 def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_efficiency: bool) -> dict[str, Any]:
-    """The corrections of a network, without a description.
+    """Return the corrections of a network, without a description.
 
     Parameters
     ----------
-    ends: how names of corrections begin and end, as of `binned.content`.
-    network: what learnt.
-    jets: that it learnt of: what lies beyond their pt and |eta| is taken as at the ends.
-    with_efficiency: whether there is one.
+    ends: prefix and suffix of the names of corrections, see `binned.content`.
+    network: the trained network.
+    jets: jets of the training; pt and |eta| beyond their range are evaluated at its ends.
+    with_efficiency: whether to include the efficiency.
     """
     low, high = float(jets.gen[:, PT].min()), float(jets.gen[:, PT].max())
     log_pt = c.formula(f"log(max({low:.4f},min({high:.4f},x)))", "JetPt")
@@ -117,12 +118,12 @@ def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_ef
     hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
     every = [
         c.correction(
-            f"{begin}_Quantile_{end}", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at a level.",
+            f"{begin}_Quantile_{end}", (*jet, "tau"), "response", "Quantile of reco pt over gen pt at level tau.",
             c.with_logit("tau", tree("tau", response)),
         ),
         c.correction(
             f"{begin}_Draw_{end}", (*jet, *ENTROPY), "response",
-            "Reco pt over gen pt, drawn: the quantile at a level that is a hash of seed, event and jet.",
+            "Random reco pt over gen pt: the quantile at a level that is a hash of seed, event and jet.",
             c.transformed("seed", hashed, c.with_logit("seed", tree("seed", response))),
         ),
     ]  # fmt: skip
@@ -137,19 +138,19 @@ def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_ef
 
 
 def _kinematics(jets: Reference) -> Tensor:
-    """Log pt and |eta| of jets as the network takes them."""
+    """Return the scaled log pt and |eta| of jets."""
     columns = np.log(jets.gen[:, PT]), np.abs(jets.gen[:, ETA])
     scaled = [(x + offset) * scale for x, (offset, scale) in zip(columns, SCALES.values(), strict=True)]
     return torch.from_numpy(np.stack(scaled, axis=1).astype(np.float32))
 
 
 def _one_hot(jets: Reference) -> Floats:
-    """Which flavour jets have, the last column for none."""
+    """Return the flavour of jets in one-hot encoding; the last column is for unknown flavour."""
     return np.eye(len(FLAVOURS) + 1, dtype=np.float32)[jets.flavour]
 
 
 def _node(network: Compact, flavour: int, level: str | None, finalizer: str) -> dict[str, Any]:
-    """The node of the network for jets of a flavour, which is part of its first bias; with a unit more for a level."""
+    """Return the network node for one flavour, absorbed in the first bias, with an extra unit if there is a level."""
     dense = [
         tuple(p.detach().double().numpy() for p in m.parameters()) for m in network.net if isinstance(m, nn.Linear)
     ]

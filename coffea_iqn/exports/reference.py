@@ -1,7 +1,8 @@
-"""Jets that an export averages over, what a bundle says of their response, and how near an export comes to it.
+"""Reference jets of an export, their response in the bundle, and the closure of the export.
 
-What a bundle knows of a jet beside pt, |eta| and flavour (its mass, context, phase in a tower) a table has to average
-over: here over the gen jets of files. Each jet has its exact quantile function, so that no draw scatters the result.
+A table has to average over all inputs of a bundle other than pt, |eta| and flavour, such as mass, context and position
+within a calorimeter tower. The average is over the gen jets of files. It uses the exact quantile function of each jet,
+without statistical fluctuations of draws.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 SAMPLES = {0.4: ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root"), 0.5: ("qcd_ak5.root",)}
 GEN = "GenJet"
-FLAVOURS = {"gluon": (21,), "light": (1, 2, 3), "charm": (4,), "bottom": (5,)}  # |PDG code|s that label jets
-_OF_COLUMN = np.array([0, 1, 1, 2, 3, -1])  # columns of the level flavour to places in FLAVOURS; −1 for none
-HELD_OUT = 5  # one event in so many tells how good an export is, and is not averaged over
+FLAVOURS = {"gluon": (21,), "light": (1, 2, 3), "charm": (4,), "bottom": (5,)}  # |PDG codes|
+_OF_COLUMN = np.array([0, 1, 1, 2, 3, -1])  # index in FLAVOURS of each flavour column of the context; −1 for none
+HELD_OUT = 5  # one event in HELD_OUT is used for the closure test instead of the average
 
-Z_MAX = 9.2  # logit of the farthest levels, 1e-4 and 1 − 1e-4, between which exports know quantiles
-Z = np.linspace(-Z_MAX, Z_MAX, 47)  # the levels of `curves`
-GRID = 400  # points of a response at which distribution functions are averaged
+Z_MAX = 9.2  # logit of the outermost levels of exports, 1e-4 and 1 − 1e-4
+Z = np.linspace(-Z_MAX, Z_MAX, 47)  # logits of the levels of `curves`
+GRID = 400  # responses at which distribution functions are averaged
 
-CELLS_PT = (15.0, 22.0, 35.0, 60.0, 120.0, 300.0, np.inf)  # GeV, other edges than a table's
+CELLS_PT = (15.0, 22.0, 35.0, 60.0, 120.0, 300.0, np.inf)  # GeV, different from the edges of a table
 CELLS_ETA = (0.0, 1.3, 2.5, 3.1, 5.1)
-LEAST = 50  # jets of a cell that counts
+LEAST = 50  # minimum number of jets in a cell
 LEVELS = (0.025, 0.16, 0.5, 0.84, 0.975)
 
 
 class Reference(NamedTuple):
-    """Gen jets, and what is known of them.
+    """Reference gen jets with their conditioning variables.
 
     Attributes
     ----------
-    gen, context: (N, 4) and (N, 68), as an emulator takes them.
-    flavour: of each jet, its place in FLAVOURS, or −1, (N,).
-    held_out: which are not to be averaged over, (N,).
-    files: names of the files that they are from.
+    gen, context: inputs of an emulator, (N, 4) and (N, 68).
+    flavour: index of the flavour of each jet in FLAVOURS, −1 for others, (N,).
+    held_out: whether a jet is for the closure test instead of the average, (N,).
+    files: names of the files that the jets come from.
     """
 
     gen: Floats
@@ -57,15 +58,15 @@ class Reference(NamedTuple):
 
     @classmethod
     def of(cls, emulator: Emulator, files: Sequence[str] = ()) -> Reference:
-        """The gen jets of files that lie in an emulator's domain; by default of the shipped samples of its radius.
+        """Read the gen jets in an emulator's domain, by default from the shipped samples of its radius.
 
         Raises
         ------
-        ValueError: when there are no such samples, or gen jets are of another radius; for files that cannot be read.
+        ValueError: if there are no such samples, gen jets have another radius, or a file cannot be read.
         """
         radius: Any = emulator.radius
         if not files and radius not in SAMPLES:
-            msg = f"reference: expected files with gen jets of radius {radius}, for none are shipped, got none"
+            msg = f"reference: expected files with gen jets of radius {radius}, which no shipped sample has, got none"
             raise ValueError(msg)
         named = expand(files or [str(sample_path(name)) for name in SAMPLES[radius]])
         parts = [_read(one.path, one.tree, radius) for one in named]
@@ -80,12 +81,12 @@ class Reference(NamedTuple):
         return cls(gen[inside], context[inside], place[inside], event[inside] % HELD_OUT == 0, names)
 
     def where(self, rows: Bools) -> Reference:
-        """Some of the jets."""
+        """Return a selection of the jets."""
         return self._replace(**{name: getattr(self, name)[rows] for name in self._fields if name != "files"})
 
 
 def _read(path: str, tree: str | None, radius: float | None) -> tuple[Floats, Floats, Ints]:
-    """Gen jets of a file, of a radius, their context, and the number of the event of each."""
+    """Return the gen jets of a file, their context, and their event numbers; check their radius."""
     source = inspect(path, tree=tree, collections=[GEN])
     if radius is not None:
         distances, width = first_jets(source, GEN)
@@ -100,28 +101,28 @@ def _read(path: str, tree: str | None, radius: float | None) -> tuple[Floats, Fl
 
 
 def curves(emulator: Emulator, jets: Reference) -> Floats:
-    """Log response, pt over gen pt, of jets at the levels whose logits are `Z`, (N, 47).
+    """Return the log response, reco pt over gen pt, of jets at the levels with logits `Z`, (N, 47).
 
-    The exact conditional quantiles of pt; the detector's scale at the median of eta.
+    These are the exact conditional quantiles of pt, with the detector's jet energy scale at the median of eta.
     """
     drawn, out = emulator.prepared(), np.empty((len(jets.gen), len(Z)), dtype=np.float32)
     tau = np.full((len(jets.gen), emulator.network.n_targets), 0.5, dtype=np.float32)
     for k, level in enumerate(logistic(Z)):
         tau[:, PT] = level
         out[:, k] = np.log(drawn.sample(jets.gen, tau, jets.context)[:, PT] / jets.gen[:, PT])
-    return np.maximum.accumulate(out, axis=1)  # rounding
+    return np.maximum.accumulate(out, axis=1)  # monotone despite rounding
 
 
 def averaged(of_jets: Floats) -> Callable[[Floats], Floats]:
-    """The quantile function of jets taken together: the inverse of the mean of their distribution functions.
+    """Return the quantile function of a sample of jets: the inverse of the mean of their distribution functions.
 
     Parameters
     ----------
-    of_jets: `curves`, (N, 47).
+    of_jets: `curves` of the jets, (N, 47).
 
     Returns
     -------
-    a function of logits of levels, that gives responses.
+    function from logits of levels to responses.
     """
     grid = np.linspace(of_jets.min(), of_jets.max(), GRID)
     below = np.zeros(GRID)
@@ -132,23 +133,23 @@ def averaged(of_jets: Floats) -> Callable[[Floats], Floats]:
 
 
 def logistic(z: Floats) -> Floats:
-    """The levels of logits."""
+    """Return levels from their logits."""
     return np.asarray(1.0 / (1.0 + np.exp(-z)))
 
 
 def logit(level: Floats) -> Floats:
-    """The logits of levels."""
+    """Return the logits of levels."""
     return np.asarray(np.log(level) - np.log1p(-level))
 
 
 class Closure(NamedTuple):
-    """By how much an export differs from its bundle on held-out jets, over cells of pt and |eta|, all and by flavour.
+    """Differences of an export from its bundle on held-out jets, in cells of pt and |eta|, inclusive and by flavour.
 
     Attributes
     ----------
-    jets, cells: how many.
-    quantiles: by level, root mean square and greatest of (export − bundle) / bundle of the response's quantiles.
-    efficiency: the same of export − bundle; None without efficiencies.
+    jets, cells: numbers of jets and cells.
+    quantiles: root mean square and greatest of (export − bundle) / bundle of the response quantiles, by level.
+    efficiency: root mean square and greatest of export − bundle of the efficiencies; None without efficiencies.
     """
 
     jets: int
@@ -158,7 +159,7 @@ class Closure(NamedTuple):
 
     @classmethod
     def of(cls, jets: Reference, bundle: tuple[Floats, Floats | None], export: tuple[Floats, Floats | None]) -> Closure:
-        """From `curves` and efficiencies (N,), or None, of both."""
+        """Compare `curves` and efficiencies (N,), or None, of bundle and export."""
         names = [f"{level:g}" for level in LEVELS]
         z, found, efficiency = logit(np.array(LEVELS)), [], []
         for rows in _cells(jets):
@@ -167,13 +168,13 @@ class Closure(NamedTuple):
             if bundle[1] is not None and export[1] is not None:
                 efficiency.append(float(np.mean(export[1][rows]) - np.mean(bundle[1][rows])))
         if not found:
-            msg = f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in all"
+            msg = f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in total"
             raise ValueError(msg)
         columns = dict(zip(names, map(_summary, np.array(found).T), strict=True))
         return cls(len(jets.gen), len(found), columns, _summary(np.array(efficiency)) if efficiency else None)
 
     def lines(self) -> list[str]:
-        """What a command prints."""
+        """Return the lines that a command prints."""
         cells = f"{self.cells} cells of {self.jets:,} held-out jets"
         by_level = ", ".join(f"{level}: {rms:.2%} ({most:.2%})" for level, (rms, most) in self.quantiles.items())
         told = [f"Closure      response quantiles, rms (greatest) relative difference in {cells}: {by_level}"]
@@ -184,7 +185,7 @@ class Closure(NamedTuple):
 
 
 def _cells(jets: Reference) -> list[Bools]:
-    """Which jets are in each cell that has enough."""
+    """Return the mask of the jets in each cell that has enough of them."""
     pt, abs_eta = jets.gen[:, PT], np.abs(jets.gen[:, ETA])
     which = np.searchsorted(CELLS_PT, pt), np.searchsorted(CELLS_ETA, abs_eta)
     flavours: list[Any] = [jets.flavour == k for k in range(len(FLAVOURS))]
@@ -198,6 +199,6 @@ def _cells(jets: Reference) -> list[Bools]:
 
 
 def _summary(differences: Floats) -> tuple[float, float]:
-    """Root mean square and greatest, of four digits."""
+    """Return root mean square and greatest absolute value, with four digits."""
     rms, most = np.sqrt(np.mean(differences**2)), np.abs(differences).max()
     return float(f"{rms:.4g}"), float(f"{most:.4g}")

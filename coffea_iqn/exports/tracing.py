@@ -1,8 +1,8 @@
-"""Arrays whose arithmetic writes an ONNX graph: the array API standard as far as `jets` and `emulator` use it.
+"""Arrays that record their arithmetic as an ONNX graph, with the part of the array API that `jets` and `emulator` use.
 
-A `Column` stands for a tensor (N, n), most of them (N, 1); a `Table` for columns side by side, where arrays of numpy
-are (N, n). So the formulas of features, targets and bounds are those that numpy and torch evaluate. All floats are of
-single precision.
+A `Column` represents a tensor (N, n), mostly (N, 1); a `Table` represents columns side by side, instead of numpy
+arrays (N, n). The graph thus uses the same formulas for features, targets and bounds as numpy and torch. All floats
+are in single precision.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ COMPARISONS = ("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal")
 
 
 class Graph:
-    """A graph in the making: its nodes and constants."""
+    """ONNX graph under construction: nodes and constants."""
 
     def __init__(self) -> None:
-        self.nodes: dict[tuple[Any, ...], Any] = {}  # what is written twice is there once
+        self.nodes: dict[tuple[Any, ...], Any] = {}  # equal nodes are stored once
         self.constants: dict[tuple[Any, ...], Any] = {}
         self.namespace = Namespace()
 
     def input(self, name: str, n: int) -> Table:
-        """The columns of a tensor that is given, (N, n)."""
+        """Add an input tensor (N, n) and return its columns."""
         given = Column(self, name, SINGLE).columns(n)
         self.namespace.zero = given.columns[0] * 0.0
         return given
 
     def add(self, op: str, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any) -> Column:
-        """What an operator gives of columns and constants."""
+        """Add an operator on columns and constants and return its output."""
         return self.split(op, 1, *inputs, dtype=dtype, **attributes)[0]
 
     def split(self, op: str, n: int, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any) -> list[Column]:
-        """What an operator of so many outputs gives."""
+        """Add an operator with n outputs and return them."""
         names = [one.name if isinstance(one, Column) else self._constant(np.asarray(one)) for one in inputs]
         key = (op, n, *names, *attributes.items())
         if key not in self.nodes:
@@ -54,7 +54,7 @@ class Graph:
         return str(self.constants[key].name)
 
     def model(self, inputs: dict[str, int], outputs: dict[str, tuple[Column, int]]) -> ModelProto:
-        """The model of inputs and outputs of so many columns each, without what no output needs."""
+        """Return the ONNX model, without unused nodes. inputs, outputs: number of columns of each, by name."""
         needed, kept = {column.name for column, _ in outputs.values()}, []
         for node in reversed(self.nodes.values()):
             if needed.intersection(node.output):
@@ -71,7 +71,7 @@ class Graph:
 
 
 def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Column]:
-    """The method of a column for an operator of two."""
+    """Return the method of a column for a binary operator."""
 
     def method(self: Column, other: Any) -> Any:
         if isinstance(other, Table):
@@ -84,7 +84,7 @@ def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Column]:
 
 
 def _each(op: str) -> Callable[..., Table]:
-    """The method of a table that is a column's of this name, of each column."""
+    """Return the method of a table that applies a method of `Column` to each column."""
 
     def method(self: Table, other: Any) -> Table:
         n = len(self.columns)
@@ -98,7 +98,7 @@ class Column:
     """A tensor of a graph."""
 
     device = "cpu"
-    __array_ufunc__ = None  # numbers of numpy leave arithmetic to this
+    __array_ufunc__ = None  # numpy scalars defer arithmetic to this class
 
     def __init__(self, graph: Graph, name: str, dtype: np.dtype[Any]) -> None:
         self.graph, self.name, self.dtype = graph, name, dtype
@@ -107,7 +107,7 @@ class Column:
         return self.graph.namespace
 
     def of(self, op: str, *others: Any, first: bool = True) -> Column:
-        """What an operator gives of this and others; numbers are taken as of this one's type."""
+        """Apply an operator to this column and others; numbers are cast to the type of this column."""
         mine = self.graph.add("Cast", self, to=TensorProto.FLOAT) if self.dtype == TRUTH else self
         given = [other if isinstance(other, Column) else np.asarray(other, dtype=mine.dtype) for other in others]
         made = TRUTH if op in COMPARISONS else mine.dtype
@@ -132,7 +132,7 @@ class Column:
         return made
 
     def clip(self, min: Any = None, max: Any = None) -> Column:  # noqa: A002 # as numpy has it
-        """The same, no less and no more than others; None and what is infinite are no bounds."""
+        """Limit the column to a range; None and infinite values are no bounds."""
 
         def bounds(other: Any) -> bool:
             return isinstance(other, Column) or (other is not None and bool(np.isfinite(other)))
@@ -141,11 +141,11 @@ class Column:
         return least.of("Min", max) if bounds(max) else least
 
     def columns(self, n: int) -> Table:
-        """The columns of this, of which there are so many."""
+        """Split the tensor into its n columns."""
         return Table(self.graph.split("Split", n, self, axis=1, num_outputs=n))
 
     def part(self, start: int, stop: int) -> Column:
-        """The columns from start on, before stop."""
+        """Return the columns from start up to, not including, stop."""
         return self.graph.add("Slice", self, np.array([start]), np.array([stop]), np.array([1]))
 
 
@@ -163,7 +163,7 @@ class Table:
 
     @property
     def shape(self) -> tuple[int, int]:
-        return 1, len(self.columns)  # a table has as many rows as another, however many
+        return 1, len(self.columns)  # the number of rows is symbolic
 
     def __len__(self) -> int:
         return 1
@@ -182,16 +182,16 @@ class Table:
         return self.joined().of("MatMul", matrix).columns(matrix.shape[1])
 
     def clip(self, *bounds: float) -> Table:
-        """Of each column its `clip`."""
+        """Clip each column."""
         return Table([column.clip(*bounds) for column in self.columns])
 
     def joined(self) -> Column:
-        """The tensor (N, n) of all columns."""
+        """Join the columns to a tensor (N, n)."""
         return self.columns[0].graph.add("Concat", *self.columns, axis=1)
 
 
 class Lookup:
-    """A constant array, of which a graph takes elements."""
+    """Constant array, to be indexed by columns."""
 
     def __init__(self, values: Any) -> None:
         self.values, self.dtype = np.asarray(values, dtype=SINGLE), SINGLE
@@ -208,19 +208,19 @@ def _elementwise(op: str) -> Any:
 
 
 def _whatever_comes_first(op: str) -> Any:
-    """A function of two numbers, one of which may be no column; their order does not matter."""
+    """Return a commutative function of two arguments, at least one of them a column."""
     return staticmethod(lambda x, y: x.of(op, y) if isinstance(x, Column) else y.of(op, x))
 
 
 class Namespace:
-    """The functions of the array API standard that are used.
+    """Functions of the array API standard that the formulas use.
 
     Attributes
     ----------
-    zero: a column of zeros, of as many rows as there are jets.
+    zero: a column of zeros, one for each jet.
     """
 
-    __name__ = "onnx"  # array_api_compat asks for it
+    __name__ = "onnx"  # required by array_api_compat
     zero: Column
 
     float32, float64 = SINGLE, SINGLE
@@ -233,39 +233,39 @@ class Namespace:
     asarray = staticmethod(lambda values, **_: Lookup(values))
 
     def zeros(self, shape: tuple[int, int], **_: Any) -> Table:
-        """Columns of zeros."""
+        """Return columns of zeros."""
         return Table([self.zero] * shape[1])
 
     @staticmethod
     def astype(x: Any, dtype: Any, **_: Any) -> Any:
-        """The same, for there is one type of floats; arrays of numpy as such."""
+        """Cast numpy arrays; columns stay as they are, because there is only one float type."""
         return x.astype(dtype) if isinstance(x, np.ndarray) else x
 
     @staticmethod
     def stack(columns: Sequence[Column], **_: Any) -> Table:
-        """Columns side by side."""
+        """Put columns side by side."""
         return Table(columns)
 
     @staticmethod
     def concat(tables: Sequence[Table], **_: Any) -> Table:
-        """Tables side by side."""
+        """Put tables side by side."""
         return Table([column for table in tables for column in table.columns])
 
     @staticmethod
     def where(condition: Column, one: Any, other: Any) -> Column:
-        """One where a condition holds, the other where not."""
+        """Return one where a condition holds, and other elsewhere."""
         given = [x if isinstance(x, Column) else np.asarray(x, dtype=SINGLE) for x in (one, other)]
         return condition.graph.add("Where", condition, *given)
 
     @staticmethod
     def searchsorted(edges: Lookup, x: Column, *, side: str) -> Column:
-        """How many edges are at most x, or less than it."""
+        """Return the number of edges that are at most x, or less than x for side "left"."""
         below = x.of("GreaterOrEqual" if side == "right" else "Greater", edges.values)
         return count(below)
 
 
 def count(true: Column) -> Column:
-    """How many columns are true, (N, 1)."""
+    """Count the columns that are true, (N, 1)."""
     return true.graph.add(
         "ReduceSum", true.graph.add("Cast", true, to=TensorProto.INT64, dtype=WHOLE), np.array([1]), dtype=WHOLE
     )

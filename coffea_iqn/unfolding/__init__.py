@@ -1,4 +1,4 @@
-"""What an unfolding takes of an emulator: response matrices without sampling noise, and how others read them."""
+"""Response matrices for unfolding, computed without sampling noise, and their output formats."""
 
 from __future__ import annotations
 

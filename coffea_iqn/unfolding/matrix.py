@@ -1,4 +1,4 @@
-"""Response matrices: how many jets of each gen bin are expected in each reco bin, from probabilities, not draws."""
+"""Response matrices: expected number of jets of each gen bin in each reco bin, from probabilities instead of draws."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from coffea_iqn.ranges import Range, expect
 
 LABELS = {"pt": "jet $p_T$ [GeV]", "abs_eta": r"jet $|\eta|$", "mass": "jet mass [GeV]"}
 POINTS = Range(least=1, most=64, whole=True)
-Axes = Any  # an axis of hist, edges, or a pair of these
+Axes = Any  # a hist axis, bin edges, or a pair of these
 
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """A response matrix as sums that no order changes: those of chunks, added, are those of all, to the last bit.
+    """Response matrix as exact sums: adding chunks in any order gives the same bits as one pass over all events.
 
     Attributes
     ----------
-    gen, reco: axes, one or two each, with names.
-    sums: by limb, as of `exact_sums`, of weights and of their squares, (bins, 2).
+    gen, reco: one or two named axes each.
+    sums: sums of weights and of their squares by limb, (bins, 2), see `exact_sums`.
     """
 
     gen: tuple[Any, ...]
@@ -56,7 +56,7 @@ class Response:
 
     @property
     def hist(self) -> hist.Hist:
-        """The matrix with weighted storage."""
+        """The matrix as a histogram with weighted storage."""
         made = hist.Hist(*self.gen, *self.reco, storage=hist.storage.Weight())
         if self.sums:
             value, variance = merge(self.sums).T
@@ -68,7 +68,7 @@ class Response:
 def response(
     model: str | Path, gen: ak.Array, events: ak.Array, gen_axis: Axes, reco_axis: Axes, **how: Any
 ) -> hist.Hist:
-    """The response matrix of gen jets as a histogram: `response_sums`, whose arguments and errors it has."""
+    """Return the response matrix as a histogram, with the arguments and errors of `response_sums`."""
     return response_sums(model, gen, events, gen_axis, reco_axis, **how).hist
 
 
@@ -84,31 +84,32 @@ def response_sums(
     replicas: int = 10,
     **options: Any,
 ) -> Response:
-    """The counts that are expected of gen jets in bins of gen and reco jets.
+    """Return the expected number of jets in bins of gen and reco jets.
 
-    Of each gen jet the probabilities of all reco bins are integrated from the bundle's conditional distribution
-    functions and its efficiency: no random number enters but for reco jets that match no gen jet.
+    For each gen jet, the probabilities of all reco bins are integrated from the conditional distribution functions of
+    the bundle and its efficiency. Random numbers are used only for reco jets that match no gen jet.
 
     Parameters
     ----------
-    model: name of a shipped bundle, or the path of one, whose network is a `SplineIQN`.
-    gen, events: jagged gen jets and their events, as of calling an `IQNFolder`.
-    gen_axis, reco_axis: an axis of hist with edges and flow bins, or edges, of the jet pt [GeV]; or a pair: of pt, and
-        of what its second one is named, "abs_eta" or "mass" [GeV].
-    weights: of the events, (events,); None for genWeight, where the file has it, else 1.
-    points: of the rule of Gauss and Legendre in each level that is integrated over.
-    replicas: draws of each event, of which the reco jets that match no gen jet are counted.
-    options: more of `IQNFolder`.
+    model: name of a shipped bundle, or path of a bundle, whose network is a `SplineIQN`.
+    gen, events: jagged gen jets and their events, as for `IQNFolder`.
+    gen_axis, reco_axis: hist axis with edges and flow bins, or bin edges, of the jet pt [GeV]; or a pair of pt and a
+        second axis named "abs_eta" or "mass" [GeV].
+    weights: event weights, (events,); None for genWeight if the file has it, and 1 otherwise.
+    points: nodes of the Gauss-Legendre rule for each level that is integrated over.
+    replicas: draws of each event, for the reco jets that match no gen jet.
+    options: further options of `IQNFolder`.
 
-    The names of axes begin with "gen" and "reco" where they have none. A gen jet that is lost is in the reco underflow,
-    of both axes; one that is found outside the reco bins is in the flow bins there. A reco jet that matches no gen jet
-    is in the gen underflow, of both axes, as is one of a gen jet below the gen bins. So the sums over reco bins are
-    the gen jets, and those over gen bins the reco jets, flow bins included. The variances are those of sums over
-    events, as of infinitely many `replicas`. Not in it: that a fold draws jets anew that come out within a radius.
+    Names of axes get the prefix "gen" or "reco" if they lack it. A lost gen jet is in the reco underflow of all axes;
+    one that is reconstructed outside the reco bins is in their flow bins. A reco jet that matches no gen jet is in the
+    gen underflow of all axes, together with those of gen jets below the gen bins. Sums over reco bins are therefore
+    the gen jets, and sums over gen bins the reco jets, flow bins included. The variances are those of sums over events,
+    in the limit of infinitely many `replicas`. The redraw of jets that a fold finds within a radius of each other is
+    not included.
 
     Raises
     ------
-    ValueError: for axes that are none of these, a network that is no `SplineIQN`, and all that a folder refuses.
+    ValueError: for invalid axes, a network that is not a `SplineIQN`, and input that a folder refuses.
     """
     POINTS.check(points=points)
     reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
@@ -131,7 +132,7 @@ def response_sums(
     threshold = emulator.variables.threshold(folder.raw_pt_min)
     cells = Cells(emulator.on("cpu"), edges[0], beside, edges[-1] if beside else np.empty(0), threshold, points)
     jets = flatten_jets(gen)
-    folded = folder.fold_table(gen, events, jets=jets)  # looks at the jets, and draws those that match none
+    folded = folder.fold_table(gen, events, jets=jets)  # checks the gen jets, and draws the unmatched reco jets
     known, _ = folder.known(gen, events, jets)
     extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
     n_reco = int(np.prod(extents[len(gen_axes) :]))
@@ -154,11 +155,11 @@ def response_sums(
 
 
 Entries = tuple[Ints, Ints, Doubles]
-"""Of entries the event, the bin and the expected number, (N,) each."""
+"""Event, bin and expected number of each entry, (N,) each."""
 
 
 def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int, Doubles]:
-    """Sums of weights and of their squares, where entries of an event in a bin are one, for they are correlated."""
+    """Return sums of weights and of their squares; entries of an event in the same bin are correlated, thus one."""
     event, place, number = (np.concatenate(column) for column in zip(*entries, strict=True))
     cells, of_cell = np.unique(event * n_bins + place, return_inverse=True)
     expected = Weights.of(np.bincount(of_cell, number, len(cells)) * weights[cells // n_bins])
@@ -168,7 +169,7 @@ def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int
 
 
 def _bins(axes: Sequence[Any], jets: Floats) -> Ints:
-    """The bin of each jet (N, 4), of all axes together, flow bins included, (N,)."""
+    """Return the bin number of each jet (N, 4) over all axes, flow bins included, (N,)."""
     columns = {"pt": jets[:, PT].copy(), "abs_eta": np.abs(jets[:, ETA]), "mass": jets[:, MASS].copy()}
     place = np.zeros(len(jets), dtype=np.int64)
     for axis in axes:
@@ -177,13 +178,13 @@ def _bins(axes: Sequence[Any], jets: Floats) -> Ints:
 
 
 def _variable(axis: Any) -> str:
-    """What an axis is of, by its name: "pt", "gen_pt" or just "gen"."""
+    """Return the variable of an axis from its name: "pt" for "pt", "gen_pt" or just "gen"."""
     name = str(axis.name).removeprefix("gen").removeprefix("reco").removeprefix("_")
     return name or "pt"
 
 
 def _axes(given: Axes, side: str) -> tuple[Any, ...]:
-    """One or two axes of a side, named."""
+    """Return the one or two named axes of a side."""
     several = isinstance(given, list | tuple) and not all(isinstance(one, Real) for one in given)
     axes = tuple(_axis(one, side) for one in (given if several else [given]))
     variables = [_variable(axis) for axis in axes]
@@ -199,10 +200,10 @@ def _axis(given: Any, side: str) -> Any:
     if not hasattr(given, "edges"):
         try:
             edges = np.asarray(given, dtype=np.float64)
-        except (TypeError, ValueError):  # no numbers at all
+        except (TypeError, ValueError):  # not numeric
             edges = np.empty(0)
         if edges.ndim != 1 or len(edges) < 2 or not (np.isfinite(edges).all() and (np.diff(edges) > 0.0).all()):
-            msg = f"{side} axis: expected edges that rise, one after the other, got {given!r}"
+            msg = f"{side} axis: expected increasing edges, got {given!r}"
             raise ValueError(msg)
         given = hist.axis.Variable(edges)
     try:

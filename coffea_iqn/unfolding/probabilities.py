@@ -1,9 +1,9 @@
-"""The probabilities of a gen jet's reco jet to lie in bins, from conditional distribution functions, without draws.
+"""Probabilities of bins of the reco jet given the gen jet, from conditional distribution functions, without draws.
 
-The levels of a reco jet are uniform in the unit cube: u of pt before the detector's scale, v of eta, w of phi, and that
-of the mass. An edge of a bin of pt is a surface u = U(v) in it, for the scale makes of one pt several, by eta; what is
-below the edge is the integral of U over v. Distribution functions are exact at edges; what is integrated over is
-smooth, by the rule of Gauss and Legendre in the levels, and not at all where a reco jet is all on one side of an edge.
+The levels of a reco jet are uniform in the unit cube: u of pt before the detector's jet energy scale, v of eta, w of
+phi, and that of the mass. Since the scale depends on eta, an edge in pt is a surface u = U(v) in the cube, and the
+probability below the edge is the integral of U over v. Distribution functions are evaluated exactly at edges. Smooth
+integrands are integrated over levels with the Gauss-Legendre rule, but only for jets that may cross an edge.
 """
 
 from __future__ import annotations
@@ -20,22 +20,22 @@ from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, UNSCALED
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
-LEAST = 1e-7  # less than that single precision does not tell from nothing
-ROWS = 1024  # gen jets at a time: each has a row for every edge and node
+LEAST = 1e-7  # probabilities below are zero in single precision
+ROWS = 1024  # gen jets at a time, because each has a row for every edge and node
 
 
 @dataclass(frozen=True, eq=False)
 class Cells:
-    """What finds the probabilities of bins of reco jets.
+    """Compute the probabilities of bins of reco jets.
 
     Attributes
     ----------
     on: the emulator, a `device.Resident` whose network is a `SplineIQN`.
-    pt: edges [GeV].
-    beside: what the second axis is of, "abs_eta" or "mass"; "" for none.
-    edges: of that axis.
-    threshold: least pt [GeV] of a reco jet, before the detector's scale.
-    points: of the rule, in each level.
+    pt: edges in pt [GeV].
+    beside: variable of the second axis, "abs_eta" or "mass"; "" for none.
+    edges: edges of the second axis.
+    threshold: minimum pt [GeV] of a reco jet, before the detector's jet energy scale.
+    points: nodes of the Gauss-Legendre rule in each level.
     """
 
     on: Any
@@ -46,7 +46,7 @@ class Cells:
     points: int
 
     def __call__(self, gen: Floats, context: Floats | None) -> Doubles:
-        """The probabilities of a reco jet that is found, (N, bins of pt, bins of the other), flow bins included."""
+        """Return probabilities given that a reco jet is found, (N, pt bins, other bins), flow bins included."""
 
         def answer(gen: Tensor, context: Tensor | None = None) -> Tensor:
             return self._of(gen, self.on.inputs(gen, context))
@@ -71,19 +71,19 @@ class Cells:
 
     @property
     def _rule(self) -> tuple[list[float], list[float]]:
-        """Nodes in (0, 1), and their weights, which add up to 1."""
+        """Nodes in (0, 1) of the Gauss-Legendre rule, and their weights, which add up to 1."""
         nodes, weights = np.polynomial.legendre.leggauss(self.points)
         return (0.5 * (nodes + 1.0)).tolist(), (0.5 * weights).tolist()
 
     def _mean(self, at_nodes: Tensor) -> Tensor:
-        """The integral over the last axis, one node after the other, so that no row's sum depends on the others."""
+        """Integrate over the last axis, node by node, so that the result of a row does not depend on other rows."""
         total = torch.zeros_like(at_nodes[..., 0])
         for k, weight in enumerate(self._rule[1]):
             total = total + weight * at_nodes[..., k]
         return total
 
     def _below_pt(self, gen: Tensor, x: Tensor) -> Tensor:
-        """The levels of the edges of pt at nodes of the level of eta: (N, edges, points)."""
+        """Return the levels of the pt edges at the nodes of the level of eta, (N, edges, points)."""
         eta, cone = gen[:, ETA], self.on.variables.support.cone
         within = ((eta.abs() - cone).clamp(min=0.0), eta, eta.abs() + cone)  # the scale is monotone in |eta|
         targets = torch.cat([self._first_targets(gen, at) for at in within], dim=1)
@@ -96,22 +96,22 @@ class Cells:
         return found
 
     def _levels_at(self, gen: Tensor, x: Tensor, pt: Tensor, v: Tensor) -> Tensor:
-        """The levels of a pt (N,) of each jet where eta has levels v (N, n), (N, n).
+        """Return the levels of a pt (N,) of each jet at the levels v (N, n) of eta, (N, n).
 
-        Eta is drawn at the pt before the scale that this is at the eta of the gen jet. At that which it is at the eta
-        drawn, eta would be another, by a thousandth of its width.
+        The pt before the scale, at which eta is drawn, uses the scale at the gen eta. With the scale at the drawn eta,
+        eta would differ by a thousandth of its width.
         """
         y = self._first_target(gen, pt, gen[:, ETA])[:, None]
         etas = [self._decoded(gen, self._draw(ETA, level, gen, x, y))[:, ETA] for level in v.T]
         return self._levels_of_pt(gen, x, torch.stack([self._first_target(gen, pt, eta) for eta in etas], dim=1))
 
     def _first_targets(self, gen: Tensor, eta: Tensor) -> Tensor:
-        """Of all edges of pt, (N, edges)."""
+        """Return the first target at all pt edges, (N, edges)."""
         edges = torch.tensor(self.pt)
         return torch.stack([self._first_target(gen, edge.expand(len(gen)), eta) for edge in edges], dim=1)
 
     def _first_target(self, gen: Tensor, pt: Tensor, eta: Tensor) -> Tensor:
-        """The first target of jets that have this pt after the scale, at this eta, (N,)."""
+        """Return the first target of jets with this pt after the scale and this eta, (N,)."""
         reco = torch.stack([pt.clamp(min=LEAST).to(gen.dtype), eta, gen[:, PHI], gen[:, MASS]], dim=1)
         target: Tensor = self.on.variables.encode(reco, gen)[:, PT]
         return target
@@ -120,25 +120,25 @@ class Cells:
         return self._levels(PT, y, gen, x, x[:, :0])
 
     def _levels(self, k: int, y: Tensor, gen: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
-        """The levels of targets k (N, n), given those before, (N, k): (N, n), in double precision from here on."""
+        """Return the levels of values (N, n) of target k, given the previous targets (N, k), in double precision."""
         bounds = self.on.variables.bounds(k, drawn, gen, self.threshold)
         levels: Tensor = self.on.network.conditional(k, x, drawn, bounds).levels(y).double()
         return levels
 
     def _draw(self, k: int, level: Tensor, gen: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
-        """Targets 0 to k, the last at a level (N,), given those before, (N, k): (N, k + 1)."""
+        """Append target k at a level (N,) to the previous targets (N, k), and return (N, k + 1)."""
         inside = level.float().clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
         bounds = self.on.variables.bounds(k, drawn, gen, self.threshold)
         return torch.cat([drawn, self.on.network.quantile(k, inside, x, drawn, bounds)[:, None]], dim=1)
 
     def _decoded(self, gen: Tensor, drawn: Tensor) -> Tensor:
-        """Jets (N, 4) of their first targets; the other columns are those of nothing drawn."""
+        """Return jets (N, 4) from their first targets; the other targets are set to zero."""
         whole = torch.cat([drawn, drawn.new_zeros(len(gen), MASS + 1 - drawn.shape[1])], dim=1)
         made: Tensor = self.on.variables.decode(whole, gen, raw_pt_min=self.threshold)
         return made
 
     def _below_eta(self, gen: Tensor, x: Tensor, edges: Tensor, of_pt: Tensor) -> Tensor:
-        """P(in a bin of pt, and eta up to an edge), (N, bins of pt, edges)."""
+        """Return P(pt in a bin, eta below an edge), (N, pt bins, edges)."""
         distance = edges.to(gen.dtype) - gen[:, ETA, None]  # (N, edges)
         found = of_pt[:, :, None] * (distance > 0.0)[:, None, :]
         jet, edge = torch.nonzero(distance.abs() < self.on.variables.support.cone, as_tuple=True)
@@ -147,9 +147,9 @@ class Cells:
         return found
 
     def _below_one_eta(self, gen: Tensor, x: Tensor, eta: Tensor) -> Tensor:
-        """P(in a bin of pt, and up to this eta), (N, bins of pt).
+        """Return P(pt in a bin, eta below this value), (N, pt bins).
 
-        The bins end where U is at half the level of this eta: its integral over v up to there, to second order.
+        The bin edges are U at half the level of this eta, which is the mean of U up to that level to second order.
         """
         u = [torch.zeros(len(gen), dtype=torch.float64)]
         for edge in torch.tensor(self.pt):
@@ -164,22 +164,22 @@ class Cells:
         return found
 
     def _within(self, gen: Tensor, x: Tensor, eta: Tensor, start: Tensor, step: Tensor) -> Tensor:
-        """The integral of P(up to this eta) over levels of pt from a start on, (N,)."""
+        """Integrate P(eta below this value) over a step in the level of pt, (N,)."""
         y = [self._draw(PT, start + node * step, gen, x, x[:, :0])[:, PT] for node in self._rule[0]]
         return step * self._mean(torch.stack([self._level_of_eta(gen, x, one, eta) for one in y], dim=1))
 
     def _level_of_eta(self, gen: Tensor, x: Tensor, y: Tensor, eta: Tensor) -> Tensor:
-        """P(up to this eta), given the first target, (N,)."""
+        """Return P(eta below this value) given the first target, (N,)."""
         reco = self._decoded(gen, y[:, None])
         reco[:, ETA] = eta
         target = self.on.variables.encode(reco, gen)[:, ETA]
         level = self._levels(ETA, target[:, None], gen, x, y[:, None])[:, 0]
         reco[:, ETA] = eta + 0.01
-        falls = self.on.variables.encode(reco, gen)[:, ETA] < target  # where the target is towards the other beam
+        falls = self.on.variables.encode(reco, gen)[:, ETA] < target  # where the target decreases with eta
         return torch.where(falls, 1.0 - level, level)
 
     def _below_mass(self, gen: Tensor, x: Tensor, start: Tensor, steps: Tensor) -> Tensor:
-        """P(in a bin of pt, and the mass below an edge), (N, bins of pt, edges)."""
+        """Return P(pt in a bin, mass below an edge), (N, pt bins, edges)."""
         jet, pt_bin, node = torch.nonzero(steps > LEAST, as_tuple=True)
         rows = gen[jet], x[jet], start[jet, pt_bin, node], steps[jet, pt_bin, node]
         at_nodes = steps.new_zeros((*steps.shape[:2], len(self.edges), self.points))
@@ -187,7 +187,7 @@ class Cells:
         return self._mean(at_nodes)
 
     def _below_masses(self, gen: Tensor, x: Tensor, start: Tensor, step: Tensor, v: Tensor) -> Tensor:
-        """The integral of P(mass below an edge) over levels of pt from a start on, and of phi, (N, edges)."""
+        """Integrate P(mass below an edge) over a step in the level of pt and over the level of phi, (N, edges)."""
         of_pt = []
         for node in self._rule[0]:
             drawn = self._draw(ETA, v, gen, x, self._draw(PT, start + node * step, gen, x, x[:, :0]))
@@ -196,10 +196,10 @@ class Cells:
         return step[:, None] * self._mean(torch.stack(of_pt, dim=2))
 
     def _levels_of_mass(self, gen: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
-        """P(mass below an edge), given the other targets, (N, edges)."""
+        """Return P(mass below an edge) given the other targets, (N, edges)."""
         reco, targets = self._decoded(gen, drawn), []
         for edge in self.edges.tolist():
             reco[:, MASS] = max(edge, 0.0)
             targets.append(self.on.variables.encode(reco, gen)[:, MASS])
         levels = self._levels(MASS, torch.stack(targets, dim=1), gen, x, drawn)
-        return levels * torch.tensor(self.edges > 0.0)  # no mass is below zero, and some are zero
+        return levels * torch.tensor(self.edges > 0.0)  # no mass is below zero, but some are exactly zero

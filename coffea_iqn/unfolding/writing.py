@@ -1,4 +1,4 @@
-"""A response matrix as others read it: TH2 of ROOT, a workspace of pyhf, tables of HEPData."""
+"""Write a response matrix as a ROOT TH2, a pyhf workspace, or HEPData tables."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from coffea_iqn.numerics.arrays import Bools, Doubles
 
 
 class Parts(NamedTuple):
-    """What a response matrix says of the bins of G gen and M reco jets, those of a pair of axes in a row.
+    """Contents of a response matrix with G gen and M reco bins; the bins of a pair of axes are flattened.
 
     Attributes
     ----------
-    inside: jets of gen bins in reco bins, (G, M).
-    outside: reco jets that no gen bin has, in reco bins, (M,).
-    lost: jets of gen bins that are in no reco bin, (G,).
-    variances: of the three.
+    inside: jets in gen and reco bins, (G, M).
+    outside: jets in reco bins but in no gen bin, (M,).
+    lost: jets in gen bins but in no reco bin, (G,).
+    variances: variances of these three.
     """
 
     inside: Doubles
@@ -35,12 +35,12 @@ class Parts(NamedTuple):
 
     @property
     def gen(self) -> Doubles:
-        """All jets of gen bins, (G,)."""
+        """All jets in gen bins, (G,)."""
         return np.asarray(self.inside.sum(axis=1) + self.lost)
 
 
 def parts(matrix: hist.Hist) -> Parts:
-    """The parts of a response matrix of one or two axes on each side."""
+    """Return the parts of a response matrix with one or two axes on each side."""
     gen, reco = (_within(axes) for axes in _sides(matrix))
     made = []
     for flat in (matrix.values(flow=True), matrix.variances(flow=True)):
@@ -50,14 +50,14 @@ def parts(matrix: hist.Hist) -> Parts:
 
 
 def write_root(matrix: hist.Hist, path: str | Path, *, name: str = "response", force: bool = False) -> None:
-    """Write a TH2D, gen jets on x and reco jets on y, with flow bins: losses and what no gen bin has are there.
+    """Write a TH2D with gen jets on x and reco jets on y; flow bins hold lost jets and jets outside the gen bins.
 
-    Of a pair of axes the bins are numbered from 0, those of the last axis first, and what is in any of their flow bins
-    is in the underflow.
+    The bins of a pair of axes are numbered from 0, with the last axis as the fast index, and all their flow bins are in
+    the underflow.
 
     Raises
     ------
-    FileExistsError: when there is something already, unless told to replace it.
+    FileExistsError: if the path exists, unless `force` is set.
     """
     check_new(Path(path), force=force)
     if matrix.ndim != 2:
@@ -67,20 +67,20 @@ def write_root(matrix: hist.Hist, path: str | Path, *, name: str = "response", f
 
 
 def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[str, Any]:
-    """A workspace of pyhf in which every gen bin has a signal strength: their fit unfolds.
+    """Return a pyhf workspace with a signal strength for each gen bin, whose fit is the unfolding.
 
-    The sample of a gen bin, such as gen_07, is its row, and free is its normalisation, mu_07, 1 for the gen jets of
-    the matrix. What no gen bin has is the sample "outside", which is fixed. The statistical uncertainty of the gen jets
-    is left out.
+    The sample of a gen bin, such as gen_07, is its row of the matrix, with a free normalisation mu_07, which is 1 for
+    the gen jets of the matrix. Jets outside the gen bins are the fixed sample "outside". The statistical uncertainty of
+    the gen jets is not included.
 
     Parameters
     ----------
     matrix: a response matrix.
-    observed: the counts in the reco bins, (M,); None for those that the matrix expects.
+    observed: counts in the reco bins, (M,); None for those expected from the matrix.
 
     Raises
     ------
-    ValueError: when a gen bin has no jets in any reco bin, or the counts are not those of the reco bins.
+    ValueError: if a gen bin has no jets in any reco bin, or the counts do not match the reco bins.
     """
     of = parts(matrix)
     counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
@@ -91,7 +91,7 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
         raise ValueError(msg)
-    digits = len(str(len(of.inside) - 1))  # equally many, for pyhf sorts parameters by their names
+    digits = len(str(len(of.inside) - 1))  # with leading zeros, because pyhf sorts parameters by name
     numbers = [f"{k:0{digits}d}" for k in range(len(of.inside))]
     samples: list[dict[str, Any]] = [
         {
@@ -114,7 +114,7 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
 def write_workspace(
     matrix: hist.Hist, path: str | Path, observed: npt.ArrayLike | None = None, *, force: bool = False
 ) -> None:
-    """Write `workspace` as JSON; errors as of it and of `write_root`."""
+    """Write `workspace` as JSON, with the errors of `workspace` and `write_root`."""
     made = workspace(matrix, observed)
     check_new(Path(path), force=force)
     with whole_file(Path(path)) as temporary:
@@ -122,12 +122,12 @@ def write_workspace(
 
 
 def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -> None:
-    """Write a folder of HEPData's YAML: the matrix, what no gen bin has, and all jets of gen bins, in three tables.
+    """Write HEPData YAML files with three tables: the matrix, jets outside the gen bins, and all jets in gen bins.
 
     Raises
     ------
-    FileExistsError: when there is something already, unless told to replace it.
-    ValueError: when HEPData's own validation refuses the tables.
+    FileExistsError: if the path exists, unless `force` is set.
+    ValueError: if HEPData's validator rejects the tables.
     """
     from hepdata_lib import Table, Uncertainty, Variable
     from hepdata_validator.full_submission_validator import FullSubmissionValidator
@@ -135,15 +135,15 @@ def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -
     check_new(Path(path), force=force)
     of, (gen, reco) = parts(matrix), _sides(matrix)
     content = {
-        "Response matrix": (matrix.axes, of.inside, of.variances[0], "Jets of gen bins that are expected in reco bins"),
-        "Outside": (reco, of.outside, of.variances[1], "Reco jets of no gen jet, or of one outside the gen bins"),
-        "Gen jets": (gen, of.gen, None, "All jets of gen bins, those that no reco bin has among them"),
+        "Response matrix": (matrix.axes, of.inside, of.variances[0], "Expected number of jets in gen and reco bins"),
+        "Outside": (reco, of.outside, of.variances[1], "Reco jets that match no gen jet, or one outside the gen bins"),
+        "Gen jets": (gen, of.gen, None, "All jets in gen bins, including those in no reco bin"),
     }
     with whole_folder(Path(path)) as folder:
         for name, (axes, values, variances, description) in content.items():
             table = Table(name)
             table.description, table.location = description, "Response matrix of an emulated detector"
-            some = np.flatnonzero(values)  # HEPData wants nothing of empty bins
+            some = np.flatnonzero(values)  # HEPData tables leave out empty bins
             for axis, edges in zip(axes, _bins_of(axes), strict=True):
                 table.add_variable(Variable(axis.label.replace("$", ""), values=[edges[k] for k in some]))
             jets = Variable("Jets", is_independent=False, is_binned=False, values=values.ravel()[some].tolist())
@@ -156,7 +156,7 @@ def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -
         validator = FullSubmissionValidator()
         if not validator.validate(directory=str(folder)):
             complaints = [str(one) for several in validator.get_messages().values() for one in several]
-            msg = f"HEPData: expected tables that are valid, got {'; '.join(complaints)}"
+            msg = f"HEPData: expected valid tables, got {'; '.join(complaints)}"
             raise ValueError(msg)
 
 
@@ -166,7 +166,7 @@ def _sides(matrix: hist.Hist) -> tuple[Sequence[Any], Sequence[Any]]:
 
 
 def _within(axes: Sequence[Any]) -> Bools:
-    """Which bins of these axes, in a row, are no flow bins."""
+    """Return which of the flattened bins of these axes are not flow bins."""
     inside = np.ones(1, dtype=bool)
     for axis in axes:
         of_axis = np.r_[False, np.ones(axis.size, dtype=bool), False]
@@ -175,13 +175,13 @@ def _within(axes: Sequence[Any]) -> Bools:
 
 
 def _bins_of(axes: Sequence[Any]) -> list[list[tuple[float, float]]]:
-    """Of each axis the ends of every bin that all of them together have, the last axis first."""
+    """Return the edges of all flattened bins along each axis, with the last axis as the fast index."""
     of_each = [list(itertools.pairwise(axis.edges.tolist())) for axis in axes]
     return [list(column) for column in zip(*itertools.product(*of_each), strict=True)]
 
 
 def _numbered(matrix: hist.Hist) -> hist.Hist:
-    """A matrix of pairs of axes with one on each side, whose bins are numbers."""
+    """Return a matrix of pairs of axes with one axis of bin numbers on each side."""
     of, sizes = parts(matrix), [int(_within(axes).sum()) for axes in _sides(matrix)]
     axes = [
         hist.axis.Integer(0, n, name=side, label=f"{side} bin") for n, side in zip(sizes, ("gen", "reco"), strict=True)

@@ -136,7 +136,7 @@ def test_an_event_without_weights_weighs_one(theirs, tmp_path):
 
 
 WRONG = {
-    "unit": (rb"^U GEV", b"U TEV", "expected a line of units with each, as 'U GEV MM', got 0"),
+    "unit": (rb"^U GEV", b"U TEV", "expected a line of units in each event, as 'U GEV MM', got 0"),
     "beginning": (rb"^HepMC::Asciiv3-START.*", b"", "expected a file of HepMC3 or HepMC2 in ascii, got another one"),
     "end": (rb"^HepMC::Asciiv3-END.*", b"", "got one that stops before its end"),
     "events": (rb"^E (?s:.)*(?=HepMC)", b"", "expected events, got a file of HepMC3 or HepMC2 in ascii without any"),
@@ -167,7 +167,7 @@ def test_wrong_records(theirs, tmp_path, capfd, what):
         (("--hepmc", "none.hepmc"), "none.hepmc: expected a file of events, found none"),
         (("--lhe", "."), ".: expected a file of events, found a folder"),
         (("--lhe", "cut.lhe.gz"), "cut.lhe.gz: expected a compressed file that is whole"),
-        (("--lhe", "cut.lhe.gz", "--pt-hat-min", 5), "pt_hat_min: expected none where events come from files, got 5"),
+        (("--lhe", "cut.lhe.gz", "--pt-hat-min", 5), "pt_hat_min: expected none with events from files, got 5"),
         (("--process", "qcd"), "n_events: expected a whole number from 1 to 10000000 of a process, got none"),
     ],
 )
@@ -257,7 +257,7 @@ def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muo
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("247000 3 2", "247000 1 2", "expected weights that hold as they are, IDWTUP of ±3 or ±4, got 1"),
+        ("247000 3 2", "247000 1 2", "expected events that need no unweighting, IDWTUP of ±3 or ±4, got 1"),
         ("247000 3 2", "247000", "expected <init> with a line of ten numbers"),
         ("</LesHouchesEvents>", "", "got one that stops before its end"),
         ("1.0 91.", "nonsense", "expected 8 that Pythia can read, got 0"),

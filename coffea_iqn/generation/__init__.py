@@ -1,6 +1,6 @@
-"""From a process, or events of others, to gen jets: Pythia, FastJet, and a file like NanoAOD's of generated events.
+"""Generate gen jets from a process or from event files, with Pythia and FastJet, and write a NanoAOD-like file.
 
-`Settings` say which events, `generate` makes them. The libraries come with the extra `generate`.
+`Settings` define the events, `generate` makes them. The libraries come with the extra `generate`.
 """
 
 from __future__ import annotations

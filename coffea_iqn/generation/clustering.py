@@ -1,4 +1,4 @@
-"""FastJet: particles to jets and their conditioning variables, as Delphes finds them."""
+"""Cluster particles to jets with FastJet, and compute their conditioning variables as Delphes does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 PARTON_PT_MIN = 1.0  # GeV
 PARTON_ETA_MAX = 2.5
-PARTS_OF_CHEF = 1024  # the samples' resolution of an energy fraction
+PARTS_OF_CHEF = 1024  # inverse resolution of an energy fraction in the samples
 PHOTON = 22
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -30,22 +30,22 @@ def make_jets(
 
     Parameters
     ----------
-    particles: of some events.
-    radius: of the jets.
-    pt_min: least pt of a jet [GeV].
+    particles: particles of some events.
+    radius: jet radius.
+    pt_min: minimum jet pt [GeV].
     substructure: whether to compute N-subjettiness.
 
     Returns
     -------
-    Jets in each event, (events,), and columns of all jets in a row:
+    Number of jets in each event, (events,), and columns of all jets:
     pt [GeV], eta, phi [rad], mass [GeV];
-    partonFlavour: absolute PDG code of the heaviest quark with pt > 1 GeV and |eta| < 2.5 within the radius, else 21
-    for such a gluon, else 0;
-    nCharged, nNeutral: constituents; chEF: the charged ones' fraction of the energy, in steps of 1/1024;
+    partonFlavour: absolute PDG code of the heaviest quark with pt > 1 GeV and |eta| < 2.5 within the radius; otherwise
+    21 for such a gluon, or 0;
+    nCharged, nNeutral: number of constituents; chEF: charged energy fraction, in steps of 1/1024;
     tau1, tau2, tau3: see `jets.constituents.subjettiness`.
 
-    And the same of the particles in them, those of the first jet first, the hardest first: jetIdx, the place of the jet
-    in its event; pt [GeV], eta, phi [rad], mass [GeV]; pdgId.
+    Likewise counts and columns of the particles in the jets, in the order of the jets, hardest first within a jet:
+    jetIdx, index of the jet in its event; pt [GeV], eta, phi [rad], mass [GeV]; pdgId.
     """
     import fastjet
 
@@ -83,7 +83,7 @@ def make_jets(
         tau = subjettiness(Constituents(values, np.zeros(len(jet), dtype=np.int64), size), pt, radius)
         columns |= {f"tau{n + 1}": tau[:, n] for n in range(tau.shape[1])}
     order = np.lexsort((-pt, event))
-    rank = np.argsort(order)[jet]  # of the jet that each particle is in, among all jets as they are sorted
+    rank = np.argsort(order)[jet]  # position of each particle's jet among the sorted jets
     within = np.lexsort((-values[:, 0], rank))
     of_particles: Columns = {"jetIdx": places(counts)[rank[within]]}
     of_particles |= dict(zip(("pt", "eta", "phi", "mass"), values[within].T, strict=True))
@@ -93,10 +93,10 @@ def make_jets(
 
 
 def prompt_particles(particles: Particles) -> tuple[tuple[Ints, Columns], tuple[Ints, Columns]]:
-    """Prompt leptons, and prompt photons, hardest first: how many each event has, and columns of all in a row.
+    """Return counts per event and columns of prompt leptons and of prompt photons, hardest first.
 
-    Those that `jets.prompt` looks at, with pt [GeV], eta, phi [rad], mass [GeV] and, of leptons, pdgId; bare leptons,
-    to which no photons are added.
+    These are the particles that `jets.prompt` uses, with pt [GeV], eta, phi [rad], mass [GeV] and, for leptons, pdgId.
+    Leptons are bare, without added photons.
     """
     counts, momentum, code = particles.prompt_counts, particles.prompt_momentum, particles.prompt_code
     pt, eta, phi = _directions(momentum)
@@ -115,7 +115,7 @@ def prompt_particles(particles: Particles) -> tuple[tuple[Ints, Columns], tuple[
 
 
 def missing_momentum(particles: Particles) -> tuple[Floats, Floats]:
-    """Pt [GeV] and phi [rad] of what balances the visible particles of each event, (events,) each."""
+    """Return pt [GeV] and phi [rad] of the missing momentum of each event, (events,) each."""
     event = np.repeat(np.arange(len(particles.counts)), particles.counts)
     x, y = (-np.bincount(event, particles.momentum[:, k], minlength=len(particles.counts)) for k in (0, 1))
     return np.hypot(x, y), np.arctan2(y, x)
@@ -127,21 +127,21 @@ def _vectors(momentum: Floats, counts: Ints) -> ak.Array:
 
 
 def _directions(momentum: Floats) -> tuple[Floats, Floats, Floats]:
-    """Pt, eta and phi."""
+    """Return pt, eta and phi."""
     px, py, pz = momentum[:, :3].T
     pt = np.hypot(px, py)
-    with np.errstate(divide="ignore"):  # eta is infinite along the beam, as of photons off electrons
+    with np.errstate(divide="ignore"):  # eta is infinite along the beam, as for photons radiated from electrons
         return pt, np.arcsinh(pz / pt), np.arctan2(py, px)
 
 
 def _mass(momentum: Floats) -> Floats:
-    """Masses; below zero where rounding makes a square negative, as ROOT has it."""
+    """Return masses, negative if rounding makes the square negative, as in ROOT."""
     squared = momentum[:, 3] ** 2 - np.sum(momentum[:, :3] ** 2, axis=1)
     return np.asarray(np.copysign(np.sqrt(np.abs(squared)), squared))
 
 
 def _flavour(eta: Floats, phi: Floats, counts: Ints, particles: Particles, radius: float) -> Ints:
-    """Flavours of jets, (N,): Delphes' JetFlavorAssociation, to which a gluon is lighter than any quark."""
+    """Return jet flavours, (N,), as Delphes' JetFlavorAssociation, in which a gluon is lighter than any quark."""
     moving = np.hypot(particles.parton_momentum[:, 0], particles.parton_momentum[:, 1]) > PARTON_PT_MIN
     _, parton_eta, parton_phi = _directions(particles.parton_momentum[moving])
     central = np.abs(parton_eta) <= PARTON_ETA_MAX
@@ -151,7 +151,7 @@ def _flavour(eta: Floats, phi: Floats, counts: Ints, particles: Particles, radiu
     code[code == GLUON] = 0
     n_partons = np.bincount(event, minlength=len(counts))
 
-    # all pairs of a jet and a parton of one event, in a row
+    # all pairs of a jet and a parton in the same event
     pairs = np.repeat(n_partons, counts)
     jet = np.repeat(np.arange(len(eta)), pairs)
     parton = places(pairs) + np.repeat(np.repeat(np.cumsum(n_partons) - n_partons, counts), pairs)

@@ -1,4 +1,4 @@
-"""Blocks of events, generated or from files, made in processes and written in their order."""
+"""Make blocks of events in parallel processes, generated or from files, and write them in order."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from coffea_iqn.generation.settings import Settings
 from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
 
-BATCH = 100  # events in memory as Pythia records them: 16 MB
-RECORDS = 200  # events of HepMC that a process reads at a time: 50 MB of text
-AHEAD = 2  # blocks of each process that may wait for their turn to be written
+BATCH = 100  # Pythia event records in memory: 16 MB
+RECORDS = 200  # HepMC events that a process reads at a time: 50 MB of text
+AHEAD = 2  # blocks per process that may wait to be written
 POLL_SECONDS = 0.5
 
 WITHOUT_HISTORY = (
@@ -42,20 +42,20 @@ Made = Callable[[int], object]
 def generate(
     settings: Settings, output: Path, *, workers: int = 1, watch: Callable[[int], None] = lambda _: None
 ) -> Totals:
-    """Generate events, or take them from files, and write them to a file, the same for any number of workers.
+    """Generate events, or read them from files, and write a file, which does not depend on the number of workers.
 
     Parameters
     ----------
-    settings: which events.
-    output: the file.
-    workers: processes.
-    watch: is told now and then how many events there are.
+    settings: definition of the events.
+    output: path of the file.
+    workers: number of processes.
+    watch: callback that regularly receives the number of events made so far.
 
     Raises
     ------
-    ValueError: for settings that Pythia does not know or does not start with, a missing extra, no workers, files that
-        cannot be read.
-    ChildProcessError: when a process ends of itself, as one does that the system kills.
+    ValueError: for settings that Pythia does not know or cannot start with, a missing extra, less than one worker, or
+        files that cannot be read.
+    ChildProcessError: if a process ends unexpectedly, for example because the system kills it.
     """
     packages = ["pythia8mc", "fastjet", *(["pyhepmc"] if settings.hepmc else [])]
     require(packages)
@@ -63,7 +63,7 @@ def generate(
         msg = f"workers: expected 1 or more, got {workers}"
         raise ValueError(msg)
     with muted():
-        set_up(settings)  # mistakes show before processes start
+        set_up(settings)  # report mistakes before processes start
     card = None if settings.card is None else settings.card.read_text(errors="replace")
     with written_whole(output, settings.seed) as writer:
         for block in _in_order(_jobs(settings), workers, watch):
@@ -77,7 +77,7 @@ def generate(
 
 
 def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
-    """What makes each block, in their order."""
+    """Yield the functions that make the blocks, in order."""
     if settings.hepmc:
         for listing in listings(settings.hepmc, HEPMC, RECORDS, settings.n_events):
             yield partial(read_block, settings, listing)
@@ -90,7 +90,7 @@ def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
 
 
 def make_block(settings: Settings, number: int, made: Made = lambda _: None) -> Block:
-    """Generate one block; `made` is told of each batch how many events it has."""
+    """Generate one block; the callback `made` receives the number of events of each batch."""
     n_events = settings.size(number)
     parts = []
     with muted() as said:
@@ -103,7 +103,7 @@ def make_block(settings: Settings, number: int, made: Made = lambda _: None) -> 
 
 
 def shower_block(settings: Settings, number: int, listing: Listing, made: Made = lambda _: None) -> Block:
-    """Shower Les Houches events; an event's number is its place in the file, from 1 on."""
+    """Shower Les Houches events; event numbers are positions in the file, from 1."""
     found = lhe.cross_section(listing)
     parts, places = [], []
     with muted() as said, tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def shower_block(settings: Settings, number: int, listing: Listing, made: Made =
 
 
 def read_block(settings: Settings, listing: Listing, made: Made = lambda _: None) -> Block:
-    """Take events from records of HepMC; without history they say neither flavours nor what is prompt."""
+    """Read events from HepMC records; without history there are neither flavours nor prompt particles."""
     with muted():
         particles, number, found, is_known = hepmc.read(listing, set_up(settings).particleData)
         block = _block([_clustered(settings, particles, made)], number, found, listing.source)
@@ -131,7 +131,7 @@ def read_block(settings: Settings, listing: Listing, made: Made = lambda _: None
 
 
 def _clustered(settings: Settings, particles: Particles, made: Made) -> tuple[Any, ...]:
-    """Weights, collections and missing momentum of some events."""
+    """Return weights, collections and missing momentum of some events."""
     jets, inside = make_jets(particles, settings.radius, settings.pt_min, substructure=settings.substructure)
     collections = {JETS: jets, **dict(zip(PROMPT, prompt_particles(particles), strict=True))}
     if settings.particles:
@@ -143,7 +143,7 @@ def _clustered(settings: Settings, particles: Particles, made: Made) -> tuple[An
 def _block(
     parts: Sequence[tuple[Any, ...]], number: Ints, found: tuple[float, float], source: int, n_failed: int = 0
 ) -> Block:
-    """A block of the events that `_clustered` gives; the rest as of `Block`."""
+    """Return a block from the results of `_clustered`; other arguments as for `Block`."""
     weight, collections, pt, phi = zip(*parts, strict=True)
     return Block(
         number=number,
@@ -157,13 +157,13 @@ def _block(
 
 
 def _joined(parts: Sequence[tuple[Ints, Columns]]) -> tuple[Ints, Columns]:
-    """Counts and columns of some events after the other."""
+    """Concatenate counts and columns."""
     counts, columns = zip(*parts, strict=True)
     return np.concatenate(counts), {name: np.concatenate([part[name] for part in columns]) for name in columns[0]}
 
 
 def _in_order(jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Callable[[int], None]) -> Iterator[Block]:
-    """All blocks, made in processes, a few ahead of the one that is next."""
+    """Yield all blocks in order, made in processes, a few of them ahead."""
     import loky
 
     first = list(islice(jobs, workers))  # no more processes than blocks
@@ -184,14 +184,14 @@ def _in_order(jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Call
                 watch(done.stat().st_size)
                 yield pending.popleft().result()
         except BrokenExecutor as error:
-            msg = f"generate: expected a process to end with its events, one ended before: {str(error).splitlines()[0]}"
+            msg = f"generate: expected processes to finish their events, one ended before: {str(error).splitlines()[0]}"
             raise ChildProcessError(msg) from error
         finally:
             pool.shutdown(wait=True, kill_workers=True)
 
 
 def _run_in_a_pool(job: Callable[[Made], Block], done: Path) -> Block:
-    """A block whose events leave a byte each in a file, so that the parent can count them."""
+    """Make a block, and write one byte per event to a file, so that the parent can count them."""
     with done.open("ab", buffering=0) as file:
         return job(lambda n: file.write(b"." * n))
 

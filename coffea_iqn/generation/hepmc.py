@@ -1,4 +1,4 @@
-"""HepMC: whole events that any generator made, read by pyhepmc."""
+"""Read HepMC events of any generator with pyhepmc."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from coffea_iqn.generation.pythia import Particles, needed
 from coffea_iqn.jets.prompt import CODES
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
-STABLE = 1  # status of a particle that leaves the event
+STABLE = 1  # status of a final-state particle
 UNITS = re.compile(rb"^U (?:GEV|MEV) (?:MM|CM)\s*$", re.MULTILINE)
 
 
 class NoHistoryWarning(UserWarning):
-    """Records of final particles alone: no flavour of a jet is known, nor which leptons and photons are prompt."""
+    """Event records have final-state particles only, so jet flavours and prompt leptons and photons are unknown."""
 
 
 def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, float], bool]:
@@ -28,22 +28,25 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     Parameters
     ----------
     listing: the events.
-    data: Pythia's tables of particles, which say what has a charge and what is invisible.
+    data: Pythia's particle data, which define charged and invisible particles.
 
     Returns
     -------
-    Particles; the number of each event, (events,); cross section and uncertainty [pb], as the last event has them, NaN
-    where it does not; whether partons and the ancestors of leptons and photons are there.
+    Particles; the number of each event, (events,); cross section and uncertainty [pb] from the last event, NaN if
+    it has none; whether the records have partons and the ancestors of leptons and photons.
 
     Raises
     ------
-    ValueError: for what pyhepmc cannot read, other units, no stable particle, a stable one that Pythia does not know.
+    ValueError: if pyhepmc cannot read the events, for other units, events without stable particles, or stable particles
+        that Pythia does not know.
     """
     import pyhepmc
 
     where = f"{listing.path}: events {listing.place + 1} to {listing.place + listing.n_events}"
     if (n_units := len(UNITS.findall(listing.text))) != listing.n_events:
-        msg = f"{where}: expected a line of units with each, as 'U GEV MM', got {n_units} of GEV or MEV with MM or CM"
+        msg = (
+            f"{where}: expected a line of units in each event, as 'U GEV MM', got {n_units} of GEV or MEV with MM or CM"
+        )
         raise ValueError(msg)
     pyhepmc.Setup.print_errors = pyhepmc.Setup.print_warnings = False
     numbers, weights, records, mothers = [], [], [], []
@@ -62,7 +65,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     if len(records) < listing.n_events:
         msg = f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}"
         raise ValueError(msg)
-    if None in weights and b"\nW " in listing.text.partition(b"\nE ")[2]:  # as of one that is not a number
+    if None in weights and b"\nW " in listing.text.partition(b"\nE ")[2]:  # for example, not a number
         msg = f"{where}: expected finite weights, got some that pyhepmc cannot read"
         raise ValueError(msg)
     flat = np.concatenate(records)
@@ -77,9 +80,9 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
 
 
 def _mothers(record: Any) -> Ints:
-    """The first mother of each particle, its place in the event, (particles,); −1 for none.
+    """Return the index in the event of the first mother of each particle, (particles,); −1 for none.
 
-    A link goes from a particle, above zero, to the vertex where it ends, or from a vertex, below zero, to a particle.
+    A link goes from a particle (positive) to its end vertex, or from a vertex (negative) to a particle.
     """
     start, end = np.asarray(record.links1, dtype=np.int64), np.asarray(record.links2, dtype=np.int64)
     into, out = start > 0, start < 0
@@ -101,7 +104,7 @@ def _check(
     stable: Bools,
     momentum: Doubles,
 ) -> None:
-    """Refuse what would be other events than they seem; arguments as of `pythia.needed`."""
+    """Raise for events that would be misread; arguments as for `pythia.needed`."""
     event = np.repeat(np.arange(len(counts)), counts)
 
     def refuse(expected: str, which: Ints, found: object) -> None:

@@ -1,4 +1,4 @@
-"""Les Houches events: what a file says of all of them, and what Pythia makes of each."""
+"""Les Houches events: read the cross section from a file, and shower the events with Pythia."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import Particles, particles_of
 from coffea_iqn.numerics.arrays import Ints
 
-AS_THEY_ARE = (3, 4)  # values of |IDWTUP|; with others Pythia takes and leaves events by their weights
+AS_THEY_ARE = (3, 4)  # values of |IDWTUP| for which Pythia does not unweight events
 
 
 def cross_section(listing: Listing) -> tuple[float, float]:
-    """The sum of XSECUP of the processes, and of XERRUP in quadrature [pb]; NaN where the file does not know.
+    """Return the sum of XSECUP over processes, and that of XERRUP in quadrature [pb]; NaN if the file has none.
 
     E. Boos et al., hep-ph/0109068; J. Alwall et al., Comput. Phys. Commun. 176 (2007) 300.
 
     Raises
     ------
-    ValueError: for a head that is none, or says that the events are yet to be unweighted.
+    ValueError: if the header is invalid, or declares events that are not unweighted yet.
     """
     found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
     try:
@@ -36,28 +36,28 @@ def cross_section(listing: Listing) -> tuple[float, float]:
         msg = f"{listing.path}: expected <init> with a line of ten numbers and one of four for each process"
         raise ValueError(msg) from None
     if abs(strategy) not in AS_THEY_ARE:
-        msg = f"{listing.path}: expected weights that hold as they are, IDWTUP of ±3 or ±4, got {strategy}"
+        msg = f"{listing.path}: expected events that need no unweighting, IDWTUP of ±3 or ±4, got {strategy}"
         raise ValueError(msg)
     return (total, error) if total else (math.nan, math.nan)
 
 
 def showered(pythia: Any, listing: Listing, batch: int, said: Callable[[], str]) -> Iterator[tuple[Particles, Ints]]:
-    """Shower and hadronise each event of a file that Pythia was started with, once.
+    """Shower and hadronise each event of the file that Pythia was started with, once.
 
     Yields
     ------
-    Particles of up to `batch` events, and the place of each in the listing; what Pythia fails with is left out.
+    Particles of up to `batch` events, and their indices in the listing; events that Pythia cannot shower are left out.
 
     Raises
     ------
-    ValueError: when Pythia cannot read an event, or fails with all.
+    ValueError: if Pythia cannot read an event, or cannot shower any.
     """
     done: list[Any] = []
     places: list[int] = []
     n_read = n_made = 0
     while n_read < listing.n_events and not pythia.infoPython().atEndOfFile():
         one = pythia.nextBatch(1, "none")
-        n_read = pythia.infoPython().nTried(0)  # two where it gave up the first one before its shower
+        n_read = pythia.infoPython().nTried(0)  # increases by two if Pythia gave up an event before its shower
         if not ak.is_none(one, axis=0)[0]:
             done.append(one)
             places.append(n_read - 1)

@@ -1,4 +1,4 @@
-"""Files of events that others made, as text: HepMC's and Les Houches', cut into shorter ones of some events each."""
+"""Split text files of HepMC or Les Houches events into shorter ones with some events each."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz"
 
 
 class Form(NamedTuple):
-    """What lines of a file begin with.
+    """Line prefixes of a file format.
 
     Attributes
     ----------
-    name: of the format.
-    begins: the first line of an event.
-    ends: the line after the last event, by the one before the first that only this format has.
+    name: name of the format.
+    begins: prefixes of the first line of an event.
+    ends: line after the last event, by the line before the first event, which identifies the format.
     """
 
     name: str
@@ -44,11 +44,11 @@ class Listing(NamedTuple):
 
     Attributes
     ----------
-    path: of the file.
-    source: which head of all they stand under: a file may be several, one after the other.
-    place: of the first event among all events of the files, from 0 on.
-    n_events: how many.
-    text: a whole file of them.
+    path: path of the file.
+    source: number of their header; a file may be several concatenated files.
+    place: index of the first event among all events of all files.
+    n_events: number of events.
+    text: text of a complete file with these events.
     """
 
     path: str
@@ -59,18 +59,18 @@ class Listing(NamedTuple):
 
 
 def listings(paths: Iterable[str], form: Form, size: int, most: int | None) -> Iterator[Listing]:
-    """Cut files.
+    """Split files.
 
     Parameters
     ----------
-    paths: of the files; compressed ones end in .gz, .bz2 or .xz.
-    form: of their lines.
-    size: events in a listing; the last one under a head may have less.
-    most: how many events to read; None for all.
+    paths: paths of the files; compressed ones end in .gz, .bz2 or .xz.
+    form: format of the files.
+    size: events in a listing; the last one of a header may have fewer.
+    most: maximum number of events to read; None for all.
 
     Raises
     ------
-    ValueError: for a file of another form, one without events, one that stops before its end.
+    ValueError: for a file of another format, without events, or truncated.
     """
     place, source = 0, -1
     for path in paths:
@@ -89,11 +89,11 @@ def listings(paths: Iterable[str], form: Form, size: int, most: int | None) -> I
 
 
 def _cut(path: str, form: Form, size: int) -> Iterator[tuple[bool, list[bytes], list[bytes], bytes]]:
-    """Of some events at a time: whether their head is a new one, the head's lines, events, and the line after all."""
+    """Yield some events at a time: whether the header is new, lines of the header, events, and the last line."""
     head: list[bytes] = []
     event: list[bytes] = []
     events: list[bytes] = []
-    end = b""  # known from where events may begin
+    end = b""  # known once events may begin
     is_new, is_whole = True, False
     for line in _lines(path):
         start = line.lstrip()
@@ -124,5 +124,5 @@ def _lines(path: str) -> Iterator[bytes]:
         with OPEN.get(Path(path).suffix, open)(path, "rb") as file:
             yield from file
     except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
-        msg = f"{path}: expected a compressed file that is whole, got: {error}"
+        msg = f"{path}: expected a complete compressed file, got: {error}"
         raise ValueError(msg) from None

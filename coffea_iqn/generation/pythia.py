@@ -1,4 +1,4 @@
-"""Pythia: set up, started, and what it makes of an event as flat arrays."""
+"""Set up and start Pythia, and convert its events to flat arrays."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from coffea_iqn.generation.settings import Settings
 from coffea_iqn.jets.prompt import CODES, without_hadrons
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
-ATTEMPTS = 10.0  # a batch of so many times its events, most of them failing, is given up
+ATTEMPTS = 10.0  # maximum number of attempts per event in a batch
 GLUON, HEAVIEST_QUARK = 21, 5
 PB_PER_MB = 1e9
 FROM_A_FILE = 4  # Beams:frameType
@@ -36,21 +36,21 @@ QUIETLY = (
 
 
 class Particles(NamedTuple):
-    """What is needed of some events.
+    """Particles of some events.
 
     Attributes
     ----------
-    weight: of each event, (events,).
-    counts: particles in each event, (events,): stable ones that are visible, thus all but neutrinos.
-    momentum: px, py, pz, E [GeV], (particles, 4).
-    charged: which of them have a charge, (particles,).
-    code: PDG code, (particles,).
-    parton_counts: quarks and gluons in each event, at any stage of it, (events,).
-    parton_momentum: as above, (partons, 4).
-    parton_code: absolute PDG code, (partons,).
-    prompt_counts: electrons, muons and photons in each event that no hadron is an ancestor of, (events,).
-    prompt_momentum: as above, (prompt particles, 4).
-    prompt_code: PDG code, (prompt particles,).
+    weight: event weights, (events,).
+    counts: number of stable, visible particles (all but neutrinos) in each event, (events,).
+    momentum: px, py, pz, E [GeV] of these particles, (particles, 4).
+    charged: whether a particle is charged, (particles,).
+    code: PDG codes, (particles,).
+    parton_counts: number of quarks and gluons at any stage of each event, (events,).
+    parton_momentum: momenta of the partons, (partons, 4).
+    parton_code: absolute PDG codes, (partons,).
+    prompt_counts: number of electrons, muons and photons without a hadron as ancestor in each event, (events,).
+    prompt_momentum: momenta of these prompt particles, (prompt particles, 4).
+    prompt_code: PDG codes, (prompt particles,).
     """
 
     weight: Doubles
@@ -67,11 +67,11 @@ class Particles(NamedTuple):
 
 
 def require(packages: Iterable[str]) -> None:
-    """Look whether the extra is there.
+    """Check that packages are installed.
 
     Raises
     ------
-    ValueError: when a package of it is not installed.
+    ValueError: if a package is missing.
     """
     for package in packages:
         try:
@@ -82,11 +82,11 @@ def require(packages: Iterable[str]) -> None:
 
 
 def set_up(settings: Settings) -> Any:
-    """Make a Pythia that knows its settings and is not started.
+    """Return a Pythia instance with its settings, not started.
 
     Raises
     ------
-    ValueError: for a command that Pythia does not know, with its place in a card; for a card that reads events.
+    ValueError: for an unknown command, with its line in a card, or for a card that reads events from a file.
     """
     import pythia8mc
 
@@ -106,7 +106,7 @@ def set_up(settings: Settings) -> Any:
 
 
 def _refuse(card: Path) -> None:
-    """Say which line of a card Pythia does not know: the last one of the shortest beginning that it does not read."""
+    """Raise an error that names the first line of a card that Pythia cannot read, found by reading growing parts."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
@@ -124,15 +124,16 @@ def _refuse(card: Path) -> None:
 
 
 def start(settings: Settings, block: int, said: Callable[[], str], events: Path | None = None) -> Any:
-    """Make a Pythia and start it for a block of events; `said` tells what it printed.
+    """Return a Pythia instance, started for a block of events.
 
     Parameters
     ----------
-    events: a file of Les Houches events; None where Pythia makes its own.
+    said: returns what Pythia printed, see `muted`.
+    events: file of Les Houches events; None if Pythia generates events itself.
 
     Raises
     ------
-    ValueError: when it does not start.
+    ValueError: if Pythia does not start.
     """
     pythia = set_up(settings)
     if events is not None:
@@ -151,7 +152,7 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
 
     Raises
     ------
-    ValueError: when Pythia fails again and again.
+    ValueError: if Pythia fails too often.
     """
     batch = pythia.nextBatch(n_events, ATTEMPTS)
     if len(batch) < n_events:
@@ -161,7 +162,7 @@ def next_particles(pythia: Any, n_events: int, said: Callable[[], str]) -> Parti
 
 
 def particles_of(pythia: Any, batch: ak.Array) -> Particles:
-    """What is needed of Pythia's events."""
+    """Return the particles of Pythia's events."""
     flat = ak.flatten(batch.prt)
     mother = ak.to_numpy(flat.mother1).astype(np.int64)
     return needed(
@@ -178,21 +179,21 @@ def particles_of(pythia: Any, batch: ak.Array) -> Particles:
 def needed(
     data: Any, *, weight: Doubles, counts: Ints, code: Ints, stable: Bools, momentum: Doubles, mother: Ints
 ) -> Particles:
-    """What is needed of whole records of events.
+    """Select the particles that jets and conditioning variables need from complete event records.
 
     Parameters
     ----------
-    data: Pythia's tables of particles.
-    weight: of each event, (events,).
-    counts: particles in each event, (events,).
-    code: of PDG, (particles,).
-    stable: which particles leave the event, (particles,).
+    data: Pythia's particle data.
+    weight: event weights, (events,).
+    counts: number of particles in each event, (events,).
+    code: PDG codes, (particles,).
+    stable: whether a particle is in the final state, (particles,).
     momentum: px, py, pz, E [GeV], (particles, 4).
-    mother: the first mother of each, its place in the event, (particles,); −1 for none.
+    mother: index in the event of the first mother of each particle, (particles,); −1 for none.
     """
     size, n_events = np.abs(code), len(counts)
     event = np.repeat(np.arange(n_events), counts)
-    # Pythia's tables are asked once for each kind of particle
+    # look up each kind of particle only once
     kinds, kind = np.unique(size, return_inverse=True)
     visible = np.array([data.isVisible(int(one)) for one in kinds], dtype=np.bool_)[kind]
     charged = np.array([data.chargeType(int(one)) != 0 for one in kinds], dtype=np.bool_)[kind]
@@ -215,16 +216,16 @@ def needed(
 
 
 def cross_section(pythia: Any) -> tuple[float, float]:
-    """Cross section and its statistical uncertainty [pb], as Pythia knows them of the events so far."""
+    """Return Pythia's cross section and its statistical uncertainty [pb] from the events so far."""
     info = pythia.infoPython()
     return info.sigmaGen() * PB_PER_MB, info.sigmaErr() * PB_PER_MB
 
 
 @contextlib.contextmanager
 def muted() -> Iterator[Callable[[], str]]:
-    """Keep what C++ prints from the terminal; the value tells the first error that Pythia printed."""
+    """Suppress the output of C++ code; the context value is a function that returns the first error of Pythia."""
     sys.stdout.flush()
-    flush = ctypes.CDLL(None).fflush  # of C, whose buffer C++ shares
+    flush = ctypes.CDLL(None).fflush  # C++ shares the buffer of C
     with tempfile.TemporaryFile() as file:
 
         def said() -> str:

@@ -1,4 +1,4 @@
-"""Which events are generated: processes by name, cards, files of events, seeds."""
+"""Settings of the generation: processes by name, cards, event files, seeds."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 
 from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, Range
 
-BLOCK = 1000  # events that share a seed of Pythia and the half second that it takes to start
+BLOCK = 1000  # events that share a seed of Pythia and its startup time of half a second
 BLOCKS_PER_SEED = 10_000
-LAST_SEED = 900_000_000 // BLOCKS_PER_SEED - 1  # Pythia knows 900 million seeds: none is used twice
+LAST_SEED = 900_000_000 // BLOCKS_PER_SEED - 1  # Pythia has 900 million seeds; none is used twice
 MOST_EVENTS = BLOCK * BLOCKS_PER_SEED
 EVENTS = Range(least=1, most=MOST_EVENTS, whole=True)
 SEEDS = Range(least=1, most=LAST_SEED, whole=True)
@@ -19,9 +19,9 @@ SEEDS = Range(least=1, most=LAST_SEED, whole=True)
 class Process:
     """A process by name.
 
-    commands: Pythia's.
-    pt_hat_min: least pt of the hard process [GeV], where it has one.
-    bias: power of pt of the hard process by which harder events are generated more often.
+    commands: Pythia commands.
+    pt_hat_min: minimum pt of the hard process [GeV], if it has one.
+    bias: power of pt-hat that weights the generation towards harder events.
     """
 
     commands: tuple[str, ...]
@@ -39,24 +39,25 @@ PROCESSES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """Which events are generated, and what is kept of them.
+    """Definition of the generated events and of the output.
 
-    process: one of PROCESSES (13 TeV proton-proton, Monash), or the path of a file of Pythia's commands.
-    n_events: how many; None for all of files.
-    seed: of all that is random; the luminosityBlock of the events.
-    radius: of the anti-kt jets.
-    pt_min: least pt of a jet [GeV].
-    pt_hat_min: least pt of the hard process [GeV]; None for the process's own.
-    commands: more of Pythia's, such as "Beams:eCM = 13600", which are read last.
+    process: one of PROCESSES (13 TeV proton-proton, Monash), or path of a file of Pythia commands.
+    n_events: number of events; None for all events of files.
+    seed: random seed, which is also the luminosityBlock of the events.
+    radius: radius of the anti-kt jets.
+    pt_min: minimum jet pt [GeV].
+    pt_hat_min: minimum pt of the hard process [GeV]; None for the default of the process.
+    commands: further Pythia commands, such as "Beams:eCM = 13600", read last.
     substructure: whether to compute N-subjettiness.
     particles: whether to keep the particles in the jets.
-    block: events that share a seed of Pythia.
-    lhe: the path of a file of Les Houches events that Pythia showers, instead of a process.
-    hepmc: paths of files of whole events, instead of a process.
+    block: number of events that share a seed of Pythia.
+    lhe: path of a file of Les Houches events for Pythia to shower, instead of a process.
+    hepmc: paths of files of HepMC events, instead of a process.
 
     Raises
     ------
-    ValueError: for what cannot be generated.
+    ValueError: for invalid settings.
+    FileNotFoundError: if an event file does not exist.
     """
 
     process: str | None = None
@@ -81,7 +82,7 @@ class Settings:
                 msg = f"{path}: expected a file of events, found {'a folder' if Path(path).is_dir() else 'none'}"
                 raise FileNotFoundError(msg)
         if self.files and self.pt_hat_min is not None:
-            msg = f"pt_hat_min: expected none where events come from files, got {self.pt_hat_min:g}"
+            msg = f"pt_hat_min: expected none with events from files, got {self.pt_hat_min:g}"
             raise ValueError(msg)
         if self.process is not None and self.n_events is None:
             msg = f"n_events: expected {EVENTS} of a process, got none"
@@ -101,29 +102,29 @@ class Settings:
 
     @property
     def files(self) -> tuple[str, ...]:
-        """Paths of files that events come from."""
+        """Paths of the input files."""
         return self.hepmc if self.lhe is None else (self.lhe,)
 
     @property
     def name(self) -> str:
-        """Of where the events come from."""
+        """Name of the process or of the input files."""
         return self.process or ", ".join(Path(path).name for path in self.files)
 
     @property
     def n_blocks(self) -> int:
-        """Number of blocks of a process; 0 where files tell."""
+        """Number of blocks of a process; 0 for files, whose number of events is not known in advance."""
         return -(-(self.n_events or 0) // self.block)
 
     def size(self, block: int) -> int:
-        """Events of a block of a process; the last one may have less than the others."""
+        """Return the number of events in a block of a process; the last block may have fewer."""
         return min(self.block, (self.n_events or 0) - block * self.block)
 
     def pythia_seed(self, block: int) -> int:
-        """Pythia's seed for a block: another one for each block of each seed.
+        """Return Pythia's seed for a block, which differs between blocks and between seeds.
 
         Raises
         ------
-        ValueError: for a block that has none.
+        ValueError: if there are too many blocks.
         """
         if block >= BLOCKS_PER_SEED:
             msg = f"{self.name}: expected at most {BLOCKS_PER_SEED * self.block:,} events for a seed, got more"
@@ -132,11 +133,11 @@ class Settings:
 
     @property
     def card(self) -> Path | None:
-        """The file of Pythia's commands; None for a process by name, or files."""
+        """Path of the file of Pythia commands; None for a process by name or event files."""
         return None if self.process is None or self.process in PROCESSES else Path(self.process)
 
     def all_commands(self) -> list[str]:
-        """Pythia's commands but for those of a card and the seed, in their order."""
+        """Return Pythia's commands in order, without those of a card and the seed."""
         process = PROCESSES.get(self.process or "")
         commands = [] if process is None else ["Beams:eCM = 13000", *process.commands]
         default = None if process is None else process.pt_hat_min

@@ -1,4 +1,4 @@
-"""Blocks of events to a file like NanoAOD's of generated events, as they come."""
+"""Write blocks of events to a NanoAOD-like file of generated events."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ WHOLE: dict[str, type[np.integer[Any]]] = {
     "pdgId": np.int32,
     "jetIdx": np.int16,
 }
-"""Fields of whole numbers, which stop at the greatest; all others are float32."""
+"""Integer fields, limited to the maximum of their type; all others are float32."""
 
 
 class Block(NamedTuple):
-    """Some events, one after the other.
+    """Some consecutive events.
 
     Attributes
     ----------
-    number: of each event, (events,).
-    weight: of each event, (events,).
-    collections: of `COLLECTIONS`, how many each event has, (events,), and columns of all in a row.
+    number: event numbers, (events,).
+    weight: event weights, (events,).
+    collections: counts per event, (events,), and flat columns of each of `COLLECTIONS`.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events,) each.
-    cross_section: and its statistical uncertainty [pb], as known after these events; NaN where it is not.
-    source: of what that is the cross section: the last word on a source counts, for all of its events.
-    n_failed: events that Pythia could not shower.
+    cross_section: cross section and statistical uncertainty [pb] after these events; NaN if unknown.
+    source: number of the process or file of the cross section; the last value of a source applies to all its events.
+    n_failed: number of events that Pythia could not shower.
     """
 
     number: Ints
@@ -61,15 +61,16 @@ class Block(NamedTuple):
 
 
 class Totals(NamedTuple):
-    """What the events amount to.
+    """Totals of the events.
 
     Attributes
     ----------
-    events, gen_jets: how many.
-    sum_of_weights, sum_of_squares: of the events' weights and of their squares.
-    cross_section, uncertainty: of the process, and its statistical uncertainty [pb]; NaN where a file does not say.
-    failed: events that Pythia could not shower, which are not there.
-    source, before: of the last block; events, cross section and uncertainty of all sources before it.
+    events, gen_jets: numbers of events and gen jets.
+    sum_of_weights, sum_of_squares: sums of event weights and of their squares.
+    cross_section, uncertainty: cross section and statistical uncertainty [pb]; NaN if a file does not have them.
+    failed: number of events that Pythia could not shower, which are not in the file.
+    source: source of the last block.
+    before: events, cross section and uncertainty of all sources before it.
     """
 
     events: int = 0
@@ -83,7 +84,7 @@ class Totals(NamedTuple):
     before: tuple[int, float, float] = (0, 0.0, 0.0)
 
     def plus(self, block: Block) -> Totals:
-        """The totals with one more block; the cross section of a source counts as much as it has events."""
+        """Return the totals with one more block; sources are weighted by their numbers of events."""
         events = self.events + len(block.weight)
         is_same = block.source == self.source
         before = self.before if is_same else (self.events, self.cross_section, self.uncertainty)
@@ -103,21 +104,21 @@ class Totals(NamedTuple):
 
 
 class Writer:
-    """Trees Events and Runs of an open file."""
+    """Writer of the trees Events and Runs of an open file."""
 
     def __init__(self, file: Any, seed: int) -> None:
         self.file = file
         self.seed = seed
         self.totals = Totals()
         self.types: dict[str, str] = {}
-        self.run, self.last = RUN, -1  # of the last event
+        self.run, self.last = RUN, -1  # run and number of the last event
 
     def extend(self, block: Block) -> None:
-        """Write one more block; another run begins where numbers do not grow, so that no two events are the same.
+        """Write one more block; the run number increases where event numbers do not, so that events are unique.
 
         Raises
         ------
-        ValueError: for a block that knows more of its jets than the ones before, or less.
+        ValueError: for a block with other collections or fields than the ones before.
         """
         run = self.run + np.cumsum(np.diff(block.number, prepend=self.last) <= 0)
         self.run, self.last = int(run[-1]), int(block.number[-1])
@@ -146,7 +147,7 @@ class Writer:
         self.totals = self.totals.plus(block)
 
     def finish(self, settings: Mapping[str, Any]) -> None:
-        """Write what a user needs to normalise, and how the events were made."""
+        """Write the tree Runs, with the sums for normalisation, and the settings."""
         totals = self.totals
         runs: Columns = {
             "run": np.array([RUN], dtype=np.uint32),
@@ -162,7 +163,7 @@ class Writer:
 
 
 def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """A column as it is stored."""
+    """Return a column in its type in the file."""
     if field not in WHOLE:
         return column.astype(np.float32)
     return np.asarray(np.minimum(column, np.iinfo(WHOLE[field]).max)).astype(WHOLE[field])
@@ -170,11 +171,11 @@ def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 @contextlib.contextmanager
 def written_whole(path: Path, seed: int) -> Iterator[Writer]:
-    """A ROOT file, written atomically: complete when the block ends well, else not there.
+    """Open a ROOT file that is written atomically: it appears when the context ends without an error.
 
     Raises
     ------
-    IsADirectoryError: when there is a folder at the path.
+    IsADirectoryError: if the path is a folder.
     """
     with whole_file(path) as temporary, uproot.recreate(temporary) as file:
         yield Writer(file, seed)

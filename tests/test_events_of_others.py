@@ -166,7 +166,7 @@ def test_wrong_records(theirs, tmp_path, capfd, what):
     [
         (("--hepmc", "none.hepmc"), "none.hepmc: expected a file of events, found none"),
         (("--lhe", "."), ".: expected a file of events, found a folder"),
-        (("--lhe", "cut.lhe.gz"), "cut.lhe.gz: expected a compressed file that is whole"),
+        (("--lhe", "cut.lhe.gz"), "cut.lhe.gz: expected a complete compressed file"),
         (("--lhe", "cut.lhe.gz", "--pt-hat-min", 5), "pt_hat_min: expected none with events from files, got 5"),
         (("--process", "qcd"), "n_events: expected a whole number from 1 to 10000000 of a process, got none"),
     ],

@@ -194,6 +194,37 @@ def test_no_figure_fails_where_its_null_fails(shipped_found, capsys):
     assert "not measurable:" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("value", "null", "passed"),
+    [
+        ((0.02, 0.01), None, True),
+        ((0.02, 0.04), None, None),
+        ((0.08, 0.04), None, None),
+        ((0.08, 0.02), None, False),
+        ((0.08, 0.02), (0.05, 0.02), None),
+        ((0.08, 0.02), (0.01, 0.02), False),
+    ],
+)
+def test_a_value_fails_only_if_it_exceeds_limit_and_null_significantly(value, null, passed):
+    check = BY_KEY["spectra"]
+    assert check.limit == 0.03
+    assert check.passes(closure.Estimate(*value), null and closure.Estimate(*null)) is passed
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_perfect_emulator_fails_nothing_with_few_jets(pairs, seed):
+    emulator, rng = bundle.load(BUNDLES[0]), np.random.default_rng(seed)
+    rows = np.sort(rng.choice(len(pairs.x), 3000, replace=False))
+    few = pairs._replace(**{name: column[rows] for name, column in pairs._asdict().items()})
+    own = draw_above(emulator, few.x, few.context, 20.0, rng)
+    few = few._replace(y=np.where(few.matched[:, None], own, np.nan).astype(np.float32))
+    found = validate(emulator, few, effort=replace(QUICKER, seed=seed))
+    lines, _ = judged(found.truth, found.null)
+    assert len(lines) > 5
+    assert [line.key for line in lines if line.passed is False] == []
+    assert any(line.passed is None for line in lines)
+
+
 def test_the_same_seed_gives_the_same_metrics(pairs, shipped_found):
     options = {"boxes": [Box.parse("20<pt<60,abs(eta)<2.5")], "datasets": ["qcd", "qcdflat"]}
     again = validate(bundle.load(BUNDLES[0]), pairs, effort=QUICKER, **options)
@@ -319,7 +350,7 @@ def test_the_page_stands_alone(page):
 
 def test_the_page_shows_another_model_beside(page):
     assert page.count("the &lt;other&gt;") >= len(CHECKS) - len(OF_FOLDS)
-    assert "Measured on another sample or selection than this page: the &lt;other&gt;" in page
+    assert "Measured with a different sample or selection: the &lt;other&gt;" in page
     failed = re.findall(r'data-label="the &lt;other&gt;">\s*[^<]*<strong class="fail">fail', page)
     assert len(failed) == len(CHECKS) - len(OF_FOLDS) - 1  # nor tails
 

@@ -1,4 +1,7 @@
-"""How far to trust an emulator: every figure of `closure`, against real jets and against its null."""
+"""Validation of an emulator: every figure of `closure` for emulated and real jets, and its null for two emulations.
+
+A judge is a classifier two-sample test. The null of a figure is its value for two statistically identical samples.
+"""
 
 from __future__ import annotations
 
@@ -34,25 +37,25 @@ from coffea_iqn.validation import particles
 from coffea_iqn.validation.particles import OfParticles, compare_shapes
 
 REDRAWS = 100
-MEDIAN_DRAWS = 15  # of each gen jet, for a median where the member has no quantiles
+MEDIAN_DRAWS = 15  # draws of each gen jet, for the median of a member without quantiles
 N_FOUR = 4  # columns of the four-momentum
-OF_COLUMNS, MOST_OF_COLUMNS = 0xC01, 100_000  # a seed beside that of all others; jets whose columns are looked at
+OF_COLUMNS, MOST_OF_COLUMNS = 0xC01, 100_000  # seed and maximum number of jets for further columns
 
 
 @dataclass(frozen=True)
 class Effort:
-    """What a report looks at, and how hard.
+    """Selection of a validation, and the amount of computation.
 
     Attributes
     ----------
-    gen_pt_min, raw_pt_min: least gen pt and least reco pt before the detector's scale [GeV]; both 20 in
-        Kronheim et al. (2024). Emulated jets are drawn from above the latter.
-    max_jets: pairs used; where there are more, as many of them taken at random.
-    seed: of all that is drawn.
-    threads: of the boosted trees.
-    folds: of a judge.
-    ks_repeats, wasserstein_repeats, batches: how often samples are divided.
-    draws: of each gen jet, for quantile levels where the emulator has no cdf.
+    gen_pt_min, raw_pt_min: minimum gen pt, and minimum reco pt before the detector's jet energy scale [GeV]; both 20 in
+        Kronheim et al. (2024). Emulated jets are drawn above the latter.
+    max_jets: maximum number of pairs; if there are more, a random subset is used.
+    seed: random seed.
+    threads: threads for the boosted trees.
+    folds: cross-validation folds of a judge.
+    ks_repeats, wasserstein_repeats, batches: number of random divisions of the samples.
+    draws: draws of each gen jet for quantile levels if the emulator has no cdf.
     """
 
     gen_pt_min: float = 20.0
@@ -73,20 +76,20 @@ class Effort:
             COUNT.check(**{name: getattr(self, name)})
 
 
-QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 4, "draws": 19}
+QUICK = {"max_jets": 50_000, "ks_repeats": 50, "wasserstein_repeats": 10, "batches": 10, "draws": 19}
 
 
 class PairedSamples(NamedTuple):
-    """Gen jets, and three reco jets of each.
+    """Gen jets with their true reco jets and two emulations.
 
     Attributes
     ----------
     gen, real: gen jets and their true reco jets, (N, 4).
-    emulated, second: two independent emulations of them, (N, 4).
+    emulated, second: two independent emulations of the gen jets, (N, 4).
     median: reco jets at level 1/2 of each conditional quantile, (N, 4).
-    real_levels, second_levels: quantile levels of real and second, (N, 4).
-    sample: which of the datasets each pair is from, (N,).
-    exact: whether these are from the cdf; else from draws.
+    real_levels, second_levels: quantile levels of `real` and `second`, (N, 4).
+    sample: index of the dataset of each pair, (N,).
+    exact: whether the levels are from the cdf instead of draws.
     """
 
     gen: Floats
@@ -100,13 +103,13 @@ class PairedSamples(NamedTuple):
     exact: bool
 
     def of_sample(self, number: int) -> PairedSamples:
-        """Those of one dataset."""
+        """Return the pairs of one dataset."""
         inside = self.sample == number
         return self._replace(**{name: getattr(self, name)[inside] for name in self._fields if name != "exact"})
 
 
 def draw_paired_samples(emulator: Emulator, pairs: JetPairs, effort: Effort) -> PairedSamples:
-    """The pairs of a selection with emulations of their gen jets; errors as of `validate`."""
+    """Select pairs and emulate their gen jets twice, with the errors of `validate`."""
     generator = np.random.default_rng(effort.seed)
     rows = np.flatnonzero(_selected(emulator, pairs, effort))
     if not len(rows):
@@ -123,7 +126,7 @@ def draw_paired_samples(emulator: Emulator, pairs: JetPairs, effort: Effort) -> 
         return draw_above(emulator, gen, context, effort.raw_pt_min, generator)
 
     emulated, second = draw(), draw()
-    # as jets are drawn: where one side has a threshold and the other has not, no emulator is right
+    # same threshold as for the draws: real and emulated jets must have the same one
     network, raw_pt_min = emulator.network, effort.raw_pt_min if emulator.network.exact else None
     if network.autoregressive and emulator.ratio is None:
         half = np.full((len(gen), network.n_targets), 0.5, dtype=np.float32)
@@ -147,7 +150,7 @@ def draw_paired_samples(emulator: Emulator, pairs: JetPairs, effort: Effort) -> 
 
 
 def _median_of(draws: Sequence[Floats], gen: Floats) -> Floats:
-    """The median of each variable of several draws (N, 4) of the same gen jets."""
+    """Return the median of each variable over several draws (N, 4) of the same gen jets."""
     together = np.stack(draws)
     together[:, :, PHI] = gen[:, PHI] + wrap_phi(together[:, :, PHI] - gen[:, PHI])
     return np.median(together, axis=0)
@@ -156,7 +159,7 @@ def _median_of(draws: Sequence[Floats], gen: Floats) -> Floats:
 def draw_above(
     emulator: Emulator, gen: Floats, context: Floats, raw_pt_min: float, generator: np.random.Generator
 ) -> Floats:
-    """Emulated jets (N, 4) above a threshold [GeV]: exactly where the network can, else drawn again until they are."""
+    """Draw jets (N, 4) above a threshold [GeV], exactly if the network supports it, and otherwise by repeated draws."""
     levels = partial(_levels, emulator=emulator, generator=generator)
     if emulator.network.exact:
         return emulator.sample(gen, levels(len(gen)), context, raw_pt_min=raw_pt_min)[:, :4]
@@ -171,7 +174,7 @@ def draw_above(
 
 
 def _levels(n: int, emulator: Emulator, generator: np.random.Generator) -> Floats:
-    """Levels of all that is drawn of so many jets."""
+    """Draw random levels of all targets for n jets."""
     return generator.uniform(LEAST_LEVEL, 1.0 - LEAST_LEVEL, (n, emulator.n_levels)).astype(np.float32)
 
 
@@ -179,7 +182,7 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     matched = pairs.matched
     bad = int((~np.isfinite(pairs.y[matched])).any(axis=1).sum())
     if bad:
-        msg = f"reco jets: expected finite numbers, got {bad} of {int(matched.sum())} matched jets otherwise"
+        msg = f"reco jets: expected finite numbers, got {bad} of {int(matched.sum())} matched jets with others"
         raise ValueError(msg)
     keep = matched & (pairs.x[:, 0] > effort.gen_pt_min)
     raw = SCALES[emulator.variables.scale].undo(pairs.y[keep].astype(np.float64))
@@ -187,10 +190,10 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     return keep
 
 
-WHOLE_EVENTS, PARTICLES = "whole events", "particles"  # judges beside those of `closure.JUDGES`
+WHOLE_EVENTS, PARTICLES = "whole events", "particles"  # judges in addition to those of `closure.JUDGES`
 FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()}
 FEATURES |= {WHOLE_EVENTS: closure.EVENT_FEATURES, PARTICLES: particles.FEATURES}
-N_STEPS = 16  # that `validate` tells of
+N_STEPS = 16  # calls of `step` in `validate`
 
 Result = TypeVar("Result")
 Step = Callable[[str], None]
@@ -198,7 +201,7 @@ Step = Callable[[str], None]
 
 @dataclass
 class Comparison:
-    """The figures of emulated jets against others: real ones, or a second emulation. None where jets are too few."""
+    """Figures that compare emulated jets with real jets, or with a second emulation; None if there are too few jets."""
 
     marginals: list[Marginal] | None = None
     boxes: dict[str, list[Marginal]] = field(default_factory=dict)
@@ -227,13 +230,13 @@ class Validation:
 
     Attributes
     ----------
-    truth: against real jets.
-    null: the same figures of two emulations of the same gen jets.
-    by_dataset: of each dataset on its own the response, tails, levels and the sharper judge, where there are several.
-    n_jets: pairs looked at.
+    truth: comparison of emulated with real jets.
+    null: the same figures for two emulations of the same gen jets.
+    n_jets: number of pairs.
     exact_levels: whether quantile levels are from the cdf.
-    left_out: why a figure is missing, by its name.
-    effort: what was looked at, and how hard.
+    effort: selection and amount of computation.
+    by_dataset: response, tails, levels and the judge of residuals for each dataset, if there are several.
+    left_out: reason why a figure is missing, by its name.
     """
 
     truth: Comparison
@@ -245,10 +248,10 @@ class Validation:
     left_out: dict[str, str] = field(default_factory=dict)
 
     def attempt(self, name: str, figure: Callable[..., Result], *arguments: Any, **options: Any) -> Result | None:
-        """What a function gives, or None and a note of why the figure of this name is missing."""
+        """Return the result of a function; if it fails, return None and note in `left_out` why."""
         try:
             return figure(*arguments, **options)
-        except (TooFewJetsError, ImportError) as error:  # the judge needs an extra
+        except (TooFewJetsError, ImportError) as error:  # judges need the extra xgboost
             self.left_out[name] = str(error)
             return None
 
@@ -262,23 +265,23 @@ def validate(
     datasets: Sequence[str] = (),
     step: Step = lambda _: None,
 ) -> Validation:
-    """Compare emulated with real jets in every figure of `closure`, and emulated with emulated ones: the null.
+    """Compute every figure of `closure` for emulated and real jets, and its null for two emulations.
 
     Parameters
     ----------
-    emulator: what is looked at.
-    pairs: gen jets with their reco jets, none of which it was trained on.
-    effort: what to look at, and how hard.
-    boxes: regions of gen pt, eta, phi and mass whose spectra are compared on their own.
-    datasets: names of the samples of the pairs; several are looked at one by one as well.
-    step: told the name of each part before it begins.
+    emulator: the emulator to validate.
+    pairs: gen jets with their reco jets, which the emulator was not trained on.
+    effort: selection and amount of computation.
+    boxes: regions of gen pt, eta, phi and mass whose spectra are compared separately.
+    datasets: names of the samples of the pairs; if there are several, each is also compared separately.
+    step: callback that receives the name of each step before it begins.
 
     Raises
     ------
-    ValueError: when no gen jet has a reco jet in the selection, or reco jets have numbers that are not finite.
+    ValueError: if no gen jet has a reco jet in the selection, or reco jets have non-finite numbers.
     """
     effort = Effort() if effort is None else effort
-    # below what it was trained on an emulator knows nothing
+    # the emulator is not valid below the threshold of its training
     effort = replace(effort, raw_pt_min=max(effort.raw_pt_min, emulator.variables.raw_pt_min))
     step("drawing jets")
     copies = draw_paired_samples(emulator, pairs, effort)
@@ -299,7 +302,7 @@ def validate(
 
 
 def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: Sequence[Box], step: Step) -> None:
-    """Fill a comparison with the figures of emulated against real jets."""
+    """Fill a comparison with the figures for emulated and real jets."""
     gen, real, emulated, effort = copies.gen, copies.real, copies.emulated, found.effort
     real_responses, responses = (closure.responses(gen, jets) for jets in (real, emulated))
     real_residuals, residuals = (closure.residuals(gen, jets) for jets in (real, emulated))
@@ -344,7 +347,7 @@ def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: S
 
 
 def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Comparison:
-    """What is worth looking at in each dataset."""
+    """Return the figures for a single dataset."""
     gen, both = copies.gen, (copies.emulated, copies.real)
     into = Comparison()
     into.response = found.attempt(
@@ -378,7 +381,7 @@ def _ks_tests(emulated: Floats, real: Floats, effort: Effort) -> list[KSTest]:
 
 
 def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
-    """Efficiencies against which gen jets were matched; the null draws the matched ones from the efficiencies."""
+    """Compare efficiencies with the matched gen jets; for the null, matches are drawn from the efficiencies."""
     probability = emulator.efficiency(pairs.x, pairs.context)
     drawn = np.random.default_rng(found.effort.seed).uniform(size=len(probability)) < probability
     for into, who in ((found.truth, pairs.matched), (found.null, drawn)):
@@ -386,7 +389,7 @@ def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) 
 
 
 def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
-    """What is drawn beside the four-momentum: spectra, and where true jets lie among draws; the null is a draw."""
+    """Compare spectra of further columns, and levels of true jets among draws; for the null, truth is a draw."""
     generator = np.random.default_rng([found.effort.seed, OF_COLUMNS])
     rows = np.flatnonzero(_selected(emulator, pairs, found.effort))
     rows = np.sort(generator.choice(rows, min(len(rows), found.effort.max_jets, MOST_OF_COLUMNS), replace=False))
@@ -410,13 +413,13 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
 def compare_spectra(
     found: Validation, emulated: Mapping[str, Any], second: Mapping[str, Any], datasets: Sequence[str]
 ) -> None:
-    """Add the agreement of the histograms of two folds of the same files with truth, and with each other.
+    """Add the agreement of histograms of a fold with truth, and with a second fold of the same files.
 
     Parameters
     ----------
-    found: where to add it.
-    emulated, second: histograms by name, as `IQNFoldProcessor` makes them, of two seeds.
-    datasets: of the histograms.
+    found: the validation to extend.
+    emulated, second: histograms by name from `IQNFoldProcessor`, with two seeds.
+    datasets: datasets in the histograms.
     """
     for dataset in datasets:
         for into, other, level in ((found.truth, emulated, "truth"), (found.null, second, "reco")):
@@ -426,16 +429,16 @@ def compare_spectra(
             }
             into.spectra[dataset] = {name: one for name, one in agreements.items() if one.ndf > 0}
         if not found.truth.spectra[dataset]:
-            found.left_out[f"histograms of {dataset}"] = "histograms: expected a bin of 25 true entries, got none"
+            found.left_out[f"histograms of {dataset}"] = "histograms: expected a bin with 25 true entries, got none"
 
 
 def compare_events(found: Validation, true: Floats, first: Floats, second: Floats) -> None:
-    """Add the judge of whole events, and its null.
+    """Add the judge of whole events and its null.
 
     Parameters
     ----------
-    found: where to add it.
-    true, first, second: `closure.event_features` of the same events with true jets, and of two folds.
+    found: the validation to extend.
+    true, first, second: `closure.event_features` of the same events with true jets, and from two folds.
     """
     rows = _some(len(true), found.effort)
     for into, other in ((found.truth, true), (found.null, second)):
@@ -447,13 +450,13 @@ def compare_events(found: Validation, true: Floats, first: Floats, second: Float
 def compare_particles(
     found: Validation, gen: Floats, true: Floats, first: Floats, second: Floats, microseconds: float
 ) -> None:
-    """Add what particles say of jets, the judge of it, and the nulls of both.
+    """Add the figures of the particles in jets, the judge of particles, and their nulls.
 
     Parameters
     ----------
-    found: where to add it.
-    gen, true, first, second: `jets.shapes.shapes` of gen jets, of their true reco jets, and of those of two folds.
-    microseconds: that a gen jet took to fold.
+    found: the validation to extend.
+    gen, true, first, second: `jets.shapes.shapes` of gen jets, of their true reco jets, and of those from two folds.
+    microseconds: time to fold a gen jet.
     """
     effort, rows = found.effort, _some(len(gen), found.effort)
     options = {"repeats": effort.wasserstein_repeats, "batches": effort.batches, "seed": effort.seed}
@@ -469,7 +472,7 @@ def compare_particles(
 
 
 def _some(n: int, effort: Effort) -> Ints:
-    """Rows of all of n, or of as many as are looked at."""
+    """Return the indices of all n rows, or of a random subset of `max_jets`."""
     rows = np.arange(n)
     if n > effort.max_jets:
         rows = np.sort(np.random.default_rng(effort.seed).choice(rows, effort.max_jets, replace=False))

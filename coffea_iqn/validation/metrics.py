@@ -1,15 +1,17 @@
-"""A validation in numbers: `metrics.json`, written so that a later version can compare.
+"""Numbers of a validation for `metrics.json`, so that other validations can be compared with it.
 
 Its keys::
 
     schema_version   integer; this library reads and writes version 1
     model            name, hash and card of the bundle
-    sample           files by dataset, pairs looked at, selection
-    effort           of the figures (`comparison.Effort`)
-    verdict          a list: key, title, value, uncertainty, null, limit, passed, measurable, says
-    figures          what the verdict was made of, and what is too much for it: of `truth`, and of `null`
-    left_out         why a figure, or its line in the verdict, is missing, by its name
-    versions         of the packages
+    sample           files by dataset, number of pairs, selection
+    effort           amount of computation (`comparison.Effort`)
+    verdict          list of key, title, value, uncertainty, null, limit, passed, measurable, says
+    datasets         the same list for each dataset, if there are several
+    figures          numbers behind the verdict, and further ones, for `truth` and for `null`
+    exact_levels     whether quantile levels are from the cdf
+    left_out         reason why a figure, or its line in the verdict, is missing, by its name
+    versions         versions of the packages
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ LINE_KEYS = ("key", "value", "uncertainty", "limit", "passed")
 
 @dataclass(frozen=True)
 class About:
-    """What a validation is of.
+    """Model and files of a validation.
 
     Attributes
     ----------
     model: name or path of the bundle.
-    card: its card, hash in it.
+    card: card of the bundle, including its hash.
     files: paths by dataset.
-    events: how many are in them, by dataset; a quick look reads fewer.
+    events: number of events in the files by dataset, of which a quick validation reads only a part.
     """
 
     model: str
@@ -52,20 +54,16 @@ class About:
 
 
 def metrics(found: Validation, about: About) -> dict[str, Any]:
-    """All numbers of a validation, ready for JSON."""
+    """Return all numbers of a validation, ready for JSON."""
     effort = asdict(found.effort)
     selection = {name: effort.pop(name) for name in ("gen_pt_min", "raw_pt_min")}
     effort.pop("threads")
     lines, left_out = judged(found.truth, found.null)
     left_out = found.left_out | left_out
-    unmeasurable = {line.key for line in lines if not line.measurable}
     datasets = {}
     for name, of in found.by_dataset.items():
-        of_it, of_dataset = judged(of)
-        # a dataset on its own has no null: what all jets together cannot measure it cannot either
-        datasets[name] = [
-            line._replace(passed=None, measurable=False) if line.key in unmeasurable else line for line in of_it
-        ]
+        # single datasets have no null of their own, so use that of all jets
+        datasets[name], of_dataset = judged(of, found.null)
         left_out |= {f"{figure} in {name}": why for figure, why in of_dataset.items()}
     content = {
         "schema_version": SCHEMA_VERSION,
@@ -98,12 +96,12 @@ def _line(line: Line) -> dict[str, Any]:
 
 
 def line_of(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
-    """The line of the verdict with this key, in the metrics of a validation; None where it has none."""
+    """Return the line of the verdict with this key from metrics, or None if it is missing."""
     return next((line for line in content["verdict"] if line["key"] == key), None)
 
 
 def figures(found: Comparison) -> dict[str, Any]:
-    """The numbers behind the figures of a comparison; those it lacks are left out."""
+    """Return the numbers behind the figures of a comparison, without missing figures."""
     out: dict[str, Any] = {}
     for name, marginals in {"spectra": found.marginals, **found.boxes}.items():
         if marginals is not None:
@@ -169,11 +167,11 @@ def figures(found: Comparison) -> dict[str, Any]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The metrics of another validation.
+    """Read the metrics of another validation.
 
     Raises
     ------
-    ValueError: one line that says what is wrong: no such file, not JSON, another schema version, a missing key.
+    ValueError: if the file does not exist, is not JSON, has another schema version, or lacks a key.
     """
     if path.is_dir():
         path /= "metrics.json"
@@ -198,7 +196,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def _check(content: dict[str, Any]) -> None:
-    """Touch all that a comparison shows."""
+    """Access everything that a comparison shows, which raises for missing keys."""
     for key in KEYS:
         content[key]
     for line in content["verdict"]:
@@ -217,7 +215,7 @@ def _of_cells(found: OfCells) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    """Arrays as lists, numbers of numpy as Python's, NaN as null."""
+    """Convert arrays to lists, numpy numbers to Python numbers, and NaN to None."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

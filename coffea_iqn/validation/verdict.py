@@ -1,14 +1,16 @@
-"""What a validation amounts to: for each figure of merit its value, its null, and whether it passes."""
+"""Verdict of a validation: the value of each figure of merit, its null, its limit, and whether it passes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from math import floor, log10
+from functools import partial
+from math import floor, hypot, log10
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from coffea_iqn import closure
-from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Estimate
+from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Agreement, Estimate, Judgement, MedianRow, OfCells
 from coffea_iqn.validation.comparison import PARTICLES, WHOLE_EVENTS, Comparison
 
 
@@ -17,14 +19,12 @@ class Line(NamedTuple):
 
     Attributes
     ----------
-    key: of the check.
-    value: what was found.
-    null: the same of two emulations; None where it has none.
-    limit: what it may be.
-    passed: whether the value exceeds the limit by no more than twice its uncertainty; None where it does not, but the
-        uncertainty is larger than what the limit leaves to a perfect emulator: then the check could hardly fail; and
-        None where nothing is measurable.
-    measurable: whether the null passes, or could: where two emulations of the same jets fail, so would a perfect one.
+    key: key of the check.
+    value: the measured value.
+    null: the same figure for two emulations; None if it is missing.
+    limit: largest value that passes.
+    passed: result of `Check.passes`; None if there are too few jets to decide, or if the figure is not measurable.
+    measurable: False if the null fails: with these jets a perfect emulator would fail as well.
     """
 
     key: str
@@ -39,7 +39,7 @@ OUTCOMES = {True: "pass", False: "fail", None: "too few jets"}
 
 
 def outcome(line: Mapping[str, Any]) -> str:
-    """What a line of `metrics.json` says: pass, fail, too few jets, or not measurable."""
+    """Return the outcome of a line of `metrics.json`: pass, fail, too few jets, or not measurable."""
     return OUTCOMES[line["passed"]] if line.get("measurable", True) else "not measurable"
 
 
@@ -49,14 +49,15 @@ class Check:
 
     Attributes
     ----------
-    key: its name in metrics.json.
-    title: its name for people.
-    says: what a value means, in a sentence with `{}` for it.
-    limit: what passes.
-    percent: whether people read it in percent.
-    section: of the report that shows it.
-    measure: its value, of a comparison; None where the figure is missing.
-    perfect: its value for a perfect emulator.
+    key: name in metrics.json.
+    title: name in the report.
+    says: sentence that explains the value, with `{}` in its place.
+    limit: largest value that passes.
+    percent: whether to print the value in percent.
+    section: section of the report that shows the figure.
+    figure: field of `Comparison` that holds the figure.
+    estimate: function that computes the value from the figure; None if the figure has no entry for this check.
+    perfect: value for a perfect emulator.
     """
 
     key: str
@@ -65,28 +66,40 @@ class Check:
     limit: float
     percent: bool
     section: str
-    measure: Callable[[Comparison], Estimate | None]
+    figure: str
+    estimate: Callable[[Any], Estimate | None]
     perfect: float = 0.0
 
     def text(self, value: float, uncertainty: float | None = None) -> str:
-        """A value as people read it, with two digits of its uncertainty where it has one."""
+        """Format a value, with two digits of its uncertainty if it has one."""
         factor, unit = (100.0, " %") if self.percent else (1.0, "")
         if not uncertainty:
             return f"{factor * value:.3g}{unit}"
         digits = max(0, 1 - floor(log10(factor * uncertainty)))
         return f"{factor * value:.{digits}f} ± {factor * uncertainty:.{digits}f}{unit}"
 
-    def passes(self, value: Estimate) -> bool | None:
-        """As of `Line.passed`."""
+    def measure(self, found: Comparison) -> Estimate | None:
+        """Return the value in a comparison, or None if the figure is missing."""
+        figure = getattr(found, self.figure)
+        return None if figure is None else self.estimate(figure)
+
+    def passes(self, value: Estimate, null: Estimate | None = None) -> bool | None:
+        """Return whether a value passes, or None if there are too few jets to decide.
+
+        A value fails if it exceeds the limit by more than twice its uncertainty, and the null by more than twice the
+        uncertainty of their difference. A value that does not exceed the limit passes if its uncertainty is at most
+        what the limit allows a perfect emulator: with a larger uncertainty, the check could hardly fail.
+        """
         if value.value - 2.0 * value.uncertainty > self.limit:
-            return False
+            is_above_null = null is None or value.value - null.value > 2.0 * hypot(value.uncertainty, null.uncertainty)
+            return False if is_above_null else None
         return True if value.uncertainty <= self.limit - self.perfect else None
 
 
 def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line], dict[str, str]]:
-    """The lines of all checks whose figure is there, and why others have none, by their titles.
+    """Return the lines of all checks whose figure exists, and by title the reason why others have none.
 
-    A figure may be there and yet have too few jets for its check: all that it measured is NaN, or no tail has enough.
+    A figure may exist and still have too few jets for its check: all its cells are NaN, or no tail has enough jets.
     """
     lines = []
     left_out: dict[str, str] = {}
@@ -103,103 +116,39 @@ def judged(truth: Comparison, null: Comparison | None = None) -> tuple[list[Line
         if value is not None:
             of_null = None if null is None else measured(check, f"{check.title}, null", null)
             measurable = of_null is None or check.passes(of_null) is not False
-            passed = check.passes(value) if measurable else None
+            passed = check.passes(value, of_null) if measurable else None
             lines.append(Line(check.key, value, of_null, check.limit, passed, measurable))
     return lines, left_out
 
 
-def _worst(sizes: Iterable[Estimate]) -> Estimate:
-    """The one that is most clearly above zero."""
-    return max(sizes, key=lambda size: (size.value - 2.0 * size.uncertainty, size.value))
+def _worst(estimates: Iterable[Estimate]) -> Estimate | None:
+    """Return the estimate that exceeds zero most significantly; None if there are none."""
+    return max(estimates, key=lambda one: (one.value - 2.0 * one.uncertainty, one.value), default=None)
 
 
-def _spectra(found: Comparison) -> Estimate | None:
-    return None if found.marginals is None else _worst(one.deviation for one in found.marginals)
+def _worst_of(deviation: Callable[[OfCells, int], Estimate], *variables: int) -> Callable[[OfCells], Estimate | None]:
+    return lambda cells: _worst(deviation(cells, variable) for variable in variables)
 
 
-def _boxes(found: Comparison) -> Estimate | None:
-    return _worst(one.deviation for box in found.boxes.values() for one in box) if found.boxes else None
+def _auc(judges: Mapping[str, Judgement], name: str) -> Estimate | None:
+    return Estimate(judges[name].auc, judges[name].uncertainty) if name in judges else None
 
 
-def _scale(*variables: int) -> Callable[[Comparison], Estimate | None]:
-    def measure(found: Comparison) -> Estimate | None:
-        cells = found.response
-        return None if cells is None else _worst(closure.scale_deviation(cells, k) for k in variables)
-
-    return measure
-
-
-def _resolution(*variables: int) -> Callable[[Comparison], Estimate | None]:
-    def measure(found: Comparison) -> Estimate | None:
-        cells = found.response
-        return None if cells is None else _worst(closure.resolution_deviation(cells, k) for k in variables)
-
-    return measure
-
-
-def _smearing(found: Comparison) -> Estimate | None:
-    return None if found.response is None else closure.smearing(found.response, PT)
-
-
-def _tails(found: Comparison) -> Estimate | None:
-    return None if found.tails is None else found.tails.worst
-
-
-def _levels(found: Comparison) -> Estimate | None:
-    return None if found.levels is None else _worst(closure.nonuniformity(found.levels))
-
-
-def _levels_in_cells(found: Comparison) -> Estimate | None:
-    return None if found.levels_in_cells is None else _worst(closure.nonuniformity_in_cells(found.levels_in_cells))
-
-
-def _ks(found: Comparison) -> Estimate | None:
-    return None if found.ks is None else _worst(test.excess for test in found.ks)
-
-
-def _judge(name: str) -> Callable[[Comparison], Estimate | None]:
-    def measure(found: Comparison) -> Estimate | None:
-        verdict = found.judges.get(name)
-        return None if verdict is None else Estimate(verdict.auc, verdict.uncertainty)
-
-    return measure
-
-
-def _weights(found: Comparison) -> Estimate | None:
-    verdict = found.judges.get("residuals")
-    if verdict is None:
+def _weights(judges: Mapping[str, Judgement]) -> Estimate | None:
+    if "residuals" not in judges:
         return None
-    fraction = sum(closure.outside(verdict.weights[1]))
-    return Estimate(fraction, (fraction / len(verdict.emulated)) ** 0.5)
+    judgement = judges["residuals"]
+    fraction = sum(closure.outside(judgement.weights[1]))
+    return Estimate(fraction, (fraction / len(judgement.emulated)) ** 0.5)
 
 
-def _wasserstein(found: Comparison) -> Estimate | None:
-    return None if found.wasserstein is None else _worst(closure.mean_excess(found.wasserstein))
+def _medians(rows: list[MedianRow]) -> Estimate:
+    return Estimate(max(rows[k].ratio for k in (PT, MASS)), 0.0)
 
 
-def _medians(found: Comparison) -> Estimate | None:
-    if found.medians is None:
-        return None
-    return Estimate(max(found.medians[k].ratio for k in (PT, MASS)), 0.0)
-
-
-def _correlations(found: Comparison) -> Estimate | None:
-    return None if found.correlations is None else found.correlations.worst
-
-
-def _efficiency(found: Comparison) -> Estimate | None:
-    return None if found.efficiency is None else closure.efficiency_deviation(found.efficiency)
-
-
-def _particles(found: Comparison) -> Estimate | None:
-    return None if found.particles is None else _worst(found.particles.distances.values())
-
-
-def _histograms(found: Comparison) -> Estimate | None:
-    """The worst χ²/ndf, with the spread that χ² has by itself."""
-    agreements = [one for histograms in found.spectra.values() for one in histograms.values()]
-    if not agreements:
-        return None
+def _histograms(spectra: Mapping[str, Mapping[str, Agreement]]) -> Estimate | None:
+    """Return the worst χ²/ndf, with the standard deviation of a χ² distribution as uncertainty."""
+    agreements = (one for histograms in spectra.values() for one in histograms.values())
     return _worst(Estimate(one.per_bin, (2.0 / one.ndf) ** 0.5) for one in agreements)
 
 
@@ -211,16 +160,18 @@ CHECKS = (
         0.03,
         True,
         "spectra",
-        _spectra,
+        figure="marginals",
+        estimate=lambda marginals: _worst(one.deviation for one in marginals),
     ),
     Check(
         "boxes",
         "Spectra in boxes",
-        "in the boxes asked for they differ by {} (the worst of them)",
+        "in the selected boxes they differ by {} (the worst of them)",
         0.06,
         True,
         "boxes",
-        _boxes,
+        figure="boxes",
+        estimate=lambda boxes: _worst(one.deviation for marginals in boxes.values() for one in marginals),
     ),
     Check(
         "pt_scale",
@@ -229,7 +180,8 @@ CHECKS = (
         0.005,
         True,
         "response",
-        _scale(PT),
+        figure="response",
+        estimate=_worst_of(closure.scale_deviation, PT),
     ),
     Check(
         "pt_resolution",
@@ -238,7 +190,8 @@ CHECKS = (
         0.015,
         True,
         "response",
-        _smearing,
+        figure="response",
+        estimate=partial(closure.smearing, variable=PT),
     ),
     Check(
         "mass_scale",
@@ -247,7 +200,8 @@ CHECKS = (
         0.005,
         True,
         "response",
-        _scale(MASS),
+        figure="response",
+        estimate=_worst_of(closure.scale_deviation, MASS),
     ),
     Check(
         "mass_resolution",
@@ -256,7 +210,8 @@ CHECKS = (
         0.03,
         True,
         "response",
-        _resolution(MASS),
+        figure="response",
+        estimate=_worst_of(closure.resolution_deviation, MASS),
     ),
     Check(
         "angles",
@@ -265,7 +220,8 @@ CHECKS = (
         0.05,
         True,
         "response",
-        _scale(ETA, PHI),
+        figure="response",
+        estimate=_worst_of(closure.scale_deviation, ETA, PHI),
     ),
     Check(
         "angular_resolution",
@@ -274,16 +230,18 @@ CHECKS = (
         0.05,
         True,
         "response",
-        _resolution(ETA, PHI),
+        figure="response",
+        estimate=_worst_of(closure.resolution_deviation, ETA, PHI),
     ),
     Check(
         "tails",
         "Tails",
-        "a tail beyond 3, 5 or 8 widths has a number of jets that is off by {} (the worst of them)",
+        "the number of jets in a tail beyond 3, 5 or 8 widths is off by {} (the worst of them)",
         0.25,
         True,
         "tails",
-        _tails,
+        figure="tails",
+        estimate=attrgetter("worst"),
     ),
     Check(
         "levels",
@@ -292,7 +250,8 @@ CHECKS = (
         0.02,
         True,
         "levels",
-        _levels,
+        figure="levels",
+        estimate=lambda levels: _worst(closure.nonuniformity(levels)),
     ),
     Check(
         "levels_in_cells",
@@ -301,16 +260,18 @@ CHECKS = (
         0.04,
         True,
         "levels",
-        _levels_in_cells,
+        figure="levels_in_cells",
+        estimate=lambda cells: _worst(closure.nonuniformity_in_cells(cells)),
     ),
     Check(
         "ks",
         "Kolmogorov-Smirnov distance",
-        "halves of true and emulated jets are further apart by {} than halves of true ones",
+        "the distance of true and emulated halves exceeds that of two true halves by {}",
         0.005,
         False,
         "ks",
-        _ks,
+        figure="ks",
+        estimate=lambda tests: _worst(test.excess for test in tests),
     ),
     Check(
         "judge",
@@ -319,7 +280,8 @@ CHECKS = (
         0.51,
         False,
         "judges",
-        _judge("four-momenta"),
+        figure="judges",
+        estimate=partial(_auc, name="four-momenta"),
         perfect=0.5,
     ),
     Check(
@@ -329,7 +291,8 @@ CHECKS = (
         0.52,
         False,
         "judges",
-        _judge("residuals"),
+        figure="judges",
+        estimate=partial(_auc, name="residuals"),
         perfect=0.5,
     ),
     Check(
@@ -339,27 +302,30 @@ CHECKS = (
         0.52,
         False,
         "judges",
-        _judge(WHOLE_EVENTS),
+        figure="judges",
+        estimate=partial(_auc, name=WHOLE_EVENTS),
         perfect=0.5,
     ),
     Check(
         "judge_particles",
         "Judge, particles",
-        "on what the particles in jets say of them, given those of the gen jet, the AUC is {}",
+        "on observables of the particles in reco and gen jets the AUC is {}",
         0.52,
         False,
         "judges",
-        _judge(PARTICLES),
+        figure="judges",
+        estimate=partial(_auc, name=PARTICLES),
         perfect=0.5,
     ),
     Check(
         "weights",
         "Tails of the judge's weights",
-        "{} of the emulated jets have a density ratio beyond a factor of two, by that judge",
+        "the judge of residuals gives {} of the emulated jets a density ratio beyond a factor of two",
         0.01,
         True,
         "judges",
-        _weights,
+        figure="judges",
+        estimate=_weights,
     ),
     Check(
         "wasserstein",
@@ -368,7 +334,8 @@ CHECKS = (
         0.015,
         True,
         "distances",
-        _wasserstein,
+        figure="wasserstein",
+        estimate=lambda cells: _worst(closure.mean_excess(cells)),
     ),
     Check(
         "frechet",
@@ -377,7 +344,8 @@ CHECKS = (
         0.0005,
         False,
         "distances",
-        lambda found: found.frechet,
+        figure="frechet",
+        estimate=lambda distance: distance,
     ),
     Check(
         "kernel",
@@ -386,7 +354,8 @@ CHECKS = (
         0.005,
         False,
         "distances",
-        lambda found: found.kernel,
+        figure="kernel",
+        estimate=lambda distance: distance,
     ),
     Check(
         "medians",
@@ -395,7 +364,8 @@ CHECKS = (
         1.0,
         False,
         "medians",
-        _medians,
+        figure="medians",
+        estimate=_medians,
         perfect=0.5,
     ),
     Check(
@@ -405,7 +375,8 @@ CHECKS = (
         0.03,
         False,
         "joint",
-        _correlations,
+        figure="correlations",
+        estimate=attrgetter("worst"),
     ),
     Check(
         "efficiency",
@@ -414,16 +385,18 @@ CHECKS = (
         0.01,
         False,
         "events",
-        _efficiency,
+        figure="efficiency",
+        estimate=closure.efficiency_deviation,
     ),
     Check(
         "particles",
         "Particles in jets",
-        "an observable of particles is {} times as far from the true ones as these from each other (the worst of them)",
+        "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
         2.0,
         False,
         "particles",
-        _particles,
+        figure="particles",
+        estimate=lambda particles: _worst(particles.distances.values()),
         perfect=1.0,
     ),
     Check(
@@ -433,7 +406,8 @@ CHECKS = (
         2.0,
         False,
         "events",
-        _histograms,
+        figure="spectra",
+        estimate=_histograms,
     ),
 )
 

@@ -1,4 +1,4 @@
-"""coffea-iqn validate: from files and a bundle to a closure report."""
+"""coffea-iqn validate: compare a bundle with true jets in files, and write a closure report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ import argparse
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import awkward as ak
 import numpy as np
+from coffea import processor
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -27,7 +29,6 @@ from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
-from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.plotting import Selection, save_all
 from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
@@ -49,9 +50,9 @@ from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, secti
 from coffea_iqn.validation.verdict import BY_KEY, outcome
 from coffea_iqn.variations import SPOILINGS
 
-SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes by their names
-QUICK_EVENTS = 60_000  # read for a quick look
-N_READINGS = 5  # pairs, two folds, events, and their judge
+SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes are printed by name
+QUICK_EVENTS = 60_000  # events read with --quick
+N_STEPS_OF_EVENTS = 3  # reading jets, folding events, judge of whole events
 
 
 EXAMPLES = """examples:
@@ -62,10 +63,13 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What validate understands."""
+    """Add the options of validate."""
     add_file_options(parser)
     parser.add_argument(
-        "--model", type=text, default="cms-delphes-ak4", help="a shipped bundle or a path (default: %(default)s)"
+        "--model",
+        type=text,
+        default="cms-delphes-ak4",
+        help="name of a shipped bundle, or path of a bundle (default: %(default)s)",
     )
     parser.add_argument("--reco", type=text, default="Jet", help="collection of true reco jets (default: %(default)s)")
     parser.add_argument(
@@ -74,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=checked(Box.parse),
         default=[],
         metavar="BOX",
-        help="spectra for gen jets of a region as well, such as '30<pt<35,abs(eta)<1,5<mass<10'; may be repeated",
+        help="also compare spectra for gen jets in a region, such as '30<pt<35,abs(eta)<1,5<mass<10'; may be repeated",
     )
     parser.add_argument(
         "--compare",
@@ -82,34 +86,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=path,
         default=[],
         metavar="METRICS",
-        help="metrics.json of another validation, to be shown beside; may be repeated",
+        help="show metrics.json of another validation in the same table; may be repeated",
     )
-    parser.add_argument("--quick", action="store_true", help="50 000 jets, one chunk of each dataset: under a minute")
     parser.add_argument(
-        "--max-jets", type=COUNT, metavar="N", help="pairs looked at (default: 500 000, with --quick 50 000)"
+        "--quick", action="store_true", help="use 50 000 jets and one chunk of each dataset; takes under a minute"
     )
-    for name, what in (("gen", "gen pt"), ("raw", "reco pt before the detector's scale")):
+    parser.add_argument(
+        "--max-jets", type=COUNT, metavar="N", help="maximum number of pairs (default: 500 000, with --quick 50 000)"
+    )
+    for name, what in (("gen", "gen pt"), ("raw", "reco pt before the detector's jet energy scale")):
         parser.add_argument(
-            f"--{name}-pt-min", type=GEV, default=20.0, metavar="GEV", help=f"least {what} (default: %(default)s)"
+            f"--{name}-pt-min", type=GEV, default=20.0, metavar="GEV", help=f"minimum {what} (default: %(default)s)"
         )
-    parser.add_argument("--seed", type=SEED, default=1, help="of all that is drawn (default: %(default)s)")
-    parser.add_argument("--threads", type=WORKERS, default=os.cpu_count(), help="of the judges (default: all)")
+    parser.add_argument("--seed", type=SEED, default=1, help="random seed (default: %(default)s)")
+    parser.add_argument("--threads", type=WORKERS, default=os.cpu_count(), help="threads for the judges (default: all)")
     parser.add_argument(
-        "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to see what the report finds of it"
+        "--spoil", choices=SPOILINGS, help="make the model wrong on purpose, to test whether the report notices"
     )
     add_figure_options(parser)
     parser.add_argument("--plots", action="store_true", help="write the figures as .png and .pdf as well")
     parser.add_argument(
         "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
     )
-    parser.add_argument("--any-radius", action="store_true", help="take jets of another radius than the model's")
-    parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for the report, and its numbers")
+    parser.add_argument("--any-radius", action="store_true", help="accept jets of another radius than the model's")
+    parser.add_argument(
+        "--output", type=path, required=True, metavar="DIR", help="folder for the report and its metrics"
+    )
     add_force_option(parser)
     parser.set_defaults(run=validate)
 
 
 def validate(arguments: argparse.Namespace) -> None:
-    """Measure a model on files and write a report."""
+    """Compare a model with the true jets in files and write a report."""
     check_new(arguments.output, force=arguments.force)
     others = [metrics.read(file) for file in arguments.compare]
     emulator = bundle.load(arguments.model)
@@ -117,8 +125,8 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     effort = _effort(arguments)
-    follows = emulator.particles is not None and not arguments.spoil and _tells_particles(arguments, datasets)
-    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, follows=follows) as steps:
+    with_particles = emulator.particles is not None and not arguments.spoil and _have_particles(arguments, datasets)
+    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, with_particles) as steps:
         with open_executor(arguments) as executor:
             steps.begin("reading jets")
             pairs = _pairs(arguments, emulator, datasets, executor, effort)
@@ -127,20 +135,23 @@ def validate(arguments: argparse.Namespace) -> None:
                 radii.check(
                     emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen
                 )
-            folds = None if arguments.spoil else _folds(arguments, datasets, executor, steps, follows=follows)
+            folds = None
+            if not arguments.spoil:
+                steps.begin("folding events")
+                folds = _fold(arguments, datasets, executor, with_particles)
         name = Path(arguments.model).name
         if arguments.spoil:
             emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
-        names = sorted(datasets)  # in this order the pairs number them
+        names = sorted(datasets)  # pairs number the datasets in this order
         found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
         if folds is None:
             left_out = ("histograms of events", "judge of whole events")
             found.left_out |= dict.fromkeys(left_out, "a spoilt model is not folded")
         else:
             _compare_folds(found, folds, datasets, steps)
-        if emulator.particles is not None and not follows:
-            of = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
-            found.left_out[PARTICLES] = "a spoilt model is not folded" if arguments.spoil else of
+        if emulator.particles is not None and not with_particles:
+            missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
+            found.left_out[PARTICLES] = "a spoilt model is not folded" if arguments.spoil else missing
         steps.begin("drawing figures")
         about = metrics.About(
             model=name,
@@ -149,13 +160,13 @@ def validate(arguments: argparse.Namespace) -> None:
             events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
         )
         if pairs.y.shape[1] < len(emulator.variables.names):
-            found.left_out["columns"] = f"files: expected all that the model draws of {arguments.reco}, found not"
+            found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
         content = metrics.metrics(found, about)
         shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
         parts = sections(
             found,
             title=about.model,
-            hists=None if folds is None else folds.hists[0],
+            hists=None if folds is None else folds["first"]["hists"],
             shown=shown,
             selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
             labels={column.name: column.label for column in emulator.variables.columns},
@@ -175,7 +186,7 @@ def validate(arguments: argparse.Namespace) -> None:
 
 
 def _cut_short(arguments: argparse.Namespace, datasets: dict[str, list[Source]]) -> None:
-    """Keep of each dataset the first files, with chunks no larger than what is to be read of it."""
+    """Keep the first files of each dataset, and limit the chunk size to the number of events wanted from it."""
     wanted = QUICK_EVENTS // len(datasets)
     arguments.chunksize = min(arguments.chunksize, wanted)
     for sources in datasets.values():
@@ -219,86 +230,74 @@ def _pairs(
     return pairs
 
 
-def _tells_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> bool:
-    """Whether the files have the particles in gen jets, and those in reco jets."""
-    there = _branches(datasets)
+def _have_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> bool:
+    """Return whether the files have the particles in gen jets and those in reco jets."""
+    branches = _branches(datasets)
     return all(
-        any(f"{name}_{OF_JET}" in there for name in names.constituents)
+        any(f"{name}_{OF_JET}" in branches for name in names.constituents)
         for names in (Names.of(dict(arguments.names)), RECO)
     )
 
 
 def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
-    """Names of branches that the first file has."""
+    """Return the names of the branches in the first file."""
     return {branch.rsplit("/", 1)[-1] for branch in next(iter(datasets.values()))[0].open().keys()}  # noqa: SIM118
 
 
 def _columns(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> list[str]:
-    """The columns that the emulator draws, where the files have all of them."""
-    there = _branches(datasets)
+    """Return the columns of the emulator, or none unless the files have all of them."""
+    branches = _branches(datasets)
     names = [column.name for column in emulator.variables.columns]
-    return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & there for name in names) else []
+    return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in names) else []
 
 
-def _collections(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """Options that all folds of a validation share."""
-    return {
-        "gen": arguments.gen,
-        "truth": arguments.reco,
-        "seed": seed,
-        "invalid": "drop" if arguments.drop_invalid else "raise",
-        "names": dict(arguments.names),
-        "any_radius": True,  # looked at before
-    }
+class _OnePass(processor.ProcessorABC):  # type: ignore[misc]
+    """Several processors, by name, that process the same chunks: each file is read once. Results are by name."""
 
+    def __init__(self, processors: Mapping[str, processor.ProcessorABC]) -> None:
+        self.processors = processors
 
-class _Folds(NamedTuple):
-    """What folds of the files come to: histograms of two seeds, whole events, and jets of particles or None."""
+    def process(self, events: ak.Array) -> dict[str, Any]:
+        return {name: one.process(events) for name, one in self.processors.items()}
 
-    hists: tuple[dict[str, Any], dict[str, Any]]
-    events: tuple[Floats, Floats, Floats]
-    particles: tuple[Floats, Floats, Floats, Floats, float] | None
-
-
-def _folds(
-    arguments: argparse.Namespace,
-    datasets: Mapping[str, Sequence[Source]],
-    executor: Any,
-    steps: _Steps,
-    *,
-    follows: bool,
-) -> _Folds:
-    """Fold the files, and the particles in their jets where these are followed."""
-    seed = arguments.seed
-    first, second = (_fold(arguments, datasets, executor, steps, one) for one in (seed, seed + 1))
-    steps.begin("folding events, for the judge")
-    options = _collections(arguments, seed)
-    events = _run(arguments, EventsProcessor(arguments.model, **options), datasets, executor)
-    particles = None
-    if follows:
-        steps.begin("folding particles")
-        of_particles = ShapesProcessor(arguments.model, pt_min=arguments.gen_pt_min, **options)
-        particles = _run(arguments, of_particles, datasets, executor, PARTICLE_BRANCHES)
-    return _Folds((first, second), events, particles)
+    def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        return {name: one.postprocess(accumulator[name]) for name, one in self.processors.items()}
 
 
 def _fold(
-    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, steps: _Steps, seed: int
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, with_particles: bool
 ) -> dict[str, Any]:
-    """Histograms of the files."""
-    steps.begin(f"folding events, seed {seed}")
-    instance = IQNFoldProcessor(arguments.model, **_collections(arguments, seed))
-    return dict(_run(arguments, instance, datasets, executor)["hists"])
+    """Fold the files with two seeds, in one pass: histograms of both, features of whole events, shapes of jets."""
+    seed = arguments.seed
+    options = {
+        "gen": arguments.gen,
+        "truth": arguments.reco,
+        "invalid": "drop" if arguments.drop_invalid else "raise",
+        "names": dict(arguments.names),
+        "any_radius": True,  # checked before
+    }
+    processors = {
+        "first": IQNFoldProcessor(arguments.model, seed=seed, **options),
+        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, **options),
+        "events": EventsProcessor(arguments.model, seed=seed, **options),
+    }
+    if with_particles:
+        options["pt_min"] = arguments.gen_pt_min
+        processors["particles"] = ShapesProcessor(arguments.model, seed=seed, **options)
+    branches = PARTICLE_BRANCHES if with_particles else ()
+    return dict(_run(arguments, _OnePass(processors), datasets, executor, branches))
 
 
-def _compare_folds(found: Validation, folds: _Folds, datasets: Mapping[str, Sequence[Source]], steps: _Steps) -> None:
-    """Add what the folds come to."""
-    compare_spectra(found, *folds.hists, datasets=list(datasets))
+def _compare_folds(
+    found: Validation, folds: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]], steps: _Steps
+) -> None:
+    """Add the comparisons of whole events, and of particles if they were folded."""
+    compare_spectra(found, folds["first"]["hists"], folds["second"]["hists"], datasets=list(datasets))
     steps.begin("judge of whole events")
-    compare_events(found, *folds.events)
-    if folds.particles is not None:
+    compare_events(found, *folds["events"])
+    if "particles" in folds:
         steps.begin(PARTICLES)
-        compare_particles(found, *folds.particles)
+        compare_particles(found, *folds["particles"])
 
 
 def _run(
@@ -328,8 +327,8 @@ def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any
         cells = []
         for side in (content, *others):
             one = metrics.line_of(side, check.key)
-            text = "" if one is None else check.text(one["value"], one["uncertainty"])
-            cells.append("" if one is None else f"{_shown(outcome(one))}[/] {text}")
+            value = "" if one is None else check.text(one["value"], one["uncertainty"])
+            cells.append("" if one is None else f"{_shown(outcome(one))}[/] {value}")
         null = "" if line["null"] is None else check.text(**line["null"])
         table.add_row(line["title"], *cells, null, check.text(line["limit"]))
     console.print(table)
@@ -342,17 +341,17 @@ def _shown(result: str) -> str:
 
 
 class _Steps(Bars):
-    """A bar over the parts of the work."""
+    """A progress bar over the steps of a validation."""
 
-    def __init__(self, n_datasets: int, arguments: argparse.Namespace, *, follows: bool) -> None:
+    def __init__(self, n_datasets: int, arguments: argparse.Namespace, with_particles: bool) -> None:
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         super().__init__(*columns, arguments=arguments, at_once=False)
-        n_steps = N_READINGS + 2 * follows + N_STEPS + n_datasets * (n_datasets > 1) + 1
+        n_steps = N_STEPS_OF_EVENTS + with_particles + N_STEPS + n_datasets * (n_datasets > 1) + 1
         self.task = self.progress.add_task("", total=n_steps)
         self.begun = 0
 
     def begin(self, name: str) -> None:
-        """Say what comes next."""
+        """Begin the next step."""
         self.progress.update(self.task, description=name, completed=self.begun)
         self.begun += 1
         self.line(name)

@@ -1,4 +1,4 @@
-"""An emulator against true jets: figures of merit, each beside its null, a verdict, a report."""
+"""Validation of an emulator against true jets: figures of merit with their nulls, a verdict, and a report."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Emulators made wrong on purpose: what a validation must find, and a way to see how much it can.
+"""Emulators that are wrong on purpose, to test the sensitivity of a validation.
 
-What makes them wrong are entries of `variations.VARIATIONS`.
+The distortions are entries of `variations.VARIATIONS`.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ OWN = 0x5B011
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Spoilt(Emulator):
-    """An emulator whose jets are wrong in one way, one of `SPOILINGS`; it has no densities.
+    """Emulator with one of `SPOILINGS` applied to its jets; it has no densities.
 
-    What it changes at random is drawn from its generator, not from the quantile levels.
+    Random changes use the generator, not the quantile levels.
     """
 
     how: str = "pt-smeared"
     generator: np.random.Generator = field(default_factory=lambda: np.random.default_rng(0))
 
     def sample(self, x: Floats, tau: Floats, context: Floats | None = None, **options: Any) -> Floats:
-        """As of `Emulator.sample`, spoilt."""
+        """Same as `Emulator.sample`, with the distortion."""
 
         def draw(levels: Floats) -> Floats:
             return Emulator.sample(self, x, levels, context, **options)
@@ -38,23 +38,23 @@ class Spoilt(Emulator):
         return variation.change(Draw(draw(tau), at=draw, tau=tau, generator=self.generator), variation.size)
 
     def cdf(self, *_: Any, **__: Any) -> NoReturn:
-        """None: that of the emulator is another one's."""
-        msg = f"densities: expected an emulator as it was trained, got one spoilt: {self.how}"
+        """Raise, because the cdf of the emulator does not describe the distorted jets."""
+        msg = f"densities: expected an emulator without distortion, got one spoilt: {self.how}"
         raise NotImplementedError(msg)
 
     quantile = log_density = marginal = most_likely = cdf
 
 
 def spoil(emulator: Emulator, how: str, *, seed: int = 0) -> Spoilt:
-    """An emulator with jets wrong in one way.
+    """Return an emulator with distorted jets.
 
     Raises
     ------
-    ValueError: when how is none of `SPOILINGS`.
+    ValueError: if `how` is not one of `SPOILINGS`.
     """
     if how not in SPOILINGS:
         msg = f"spoil: expected one of {', '.join(SPOILINGS)}, got {how!r}"
         raise ValueError(msg)
     parts = {part.name: getattr(emulator, part.name) for part in fields(Emulator)}
-    # not the numbers that a caller with the same seed draws its quantile levels from
+    # independent of the quantile levels that a caller draws with the same seed
     return Spoilt(**parts, how=how, generator=np.random.default_rng([seed, OWN]))

@@ -1,4 +1,4 @@
-"""Particles in emulated jets against those in true ones, by what `jets.shapes` says of both."""
+"""Compare the particles in emulated and true jets, by the jet shapes of `jets.shapes`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from coffea_iqn.numerics.arrays import Floats
 OBSERVABLES = tuple(name for name in NAMES if name != "phi")
 SHOWN = ("multiplicity", "tau21", "soft-drop mass", "pTD", "flow 1", "mass")  # in the figure
 JUDGED = ("pt", "eta", "mass", "multiplicity", "pTD", "width", "C2", "D2", "soft-drop mass", "tau1", "tau21", "tau32")
-GIVEN = ("pt", "eta", "mass", "multiplicity", "pTD", "width", "tau21")  # of the gen jet
+GIVEN = ("pt", "eta", "mass", "multiplicity", "pTD", "width", "tau21")  # shapes of the gen jet
 FEATURES = (*(f"gen {name}" for name in GIVEN), *JUDGED)
 
 
 class OfParticles(NamedTuple):
-    """How far the particles of emulated jets are from those of others, for the same gen jets.
+    """Differences of the particles in emulated and other jets, for the same gen jets.
 
     Attributes
     ----------
-    n_jets: how many these are.
-    distances: Wasserstein-1 distances of each observable, of random halves, over those of true jets from each other.
-    shifts: medians of the differences of both reco jets of a gen jet, in half central 68 % widths of true residuals.
-    spectra: of those that are shown.
+    n_jets: number of gen jets.
+    distances: Wasserstein-1 distance of random halves for each observable, relative to that of two halves of true jets.
+    shifts: median difference of the two reco jets of a gen jet, in half central 68 % widths of true residuals.
+    spectra: spectra of the observables in the figure.
     frechet, kernel: distances of all observables but the angles.
-    microseconds: that a gen jet takes to fold, on one core.
+    microseconds: time to fold a gen jet on one core.
     """
 
     n_jets: int
@@ -44,13 +44,13 @@ class OfParticles(NamedTuple):
 def compare_shapes(
     gen: Floats, emulated: Floats, real: Floats, *, microseconds: float, repeats: int, batches: int, seed: int
 ) -> OfParticles:
-    """The figures of emulated against real jets.
+    """Return the figures of the particles in emulated and real jets.
 
     Parameters
     ----------
-    gen, emulated, real: `jets.shapes.shapes` of jets, row by row of the same gen jet, (N, 20) each.
-    microseconds: as of `OfParticles`.
-    repeats, batches, seed: of `closure.split_half_distance`, and of the distances of all observables.
+    gen, emulated, real: `jets.shapes.shapes` of jets, with the same gen jet in each row, (N, 20) each.
+    microseconds: see `OfParticles`.
+    repeats, batches, seed: options of `closure.split_half_distance` and of the distances of all observables.
 
     Raises
     ------
@@ -78,13 +78,13 @@ def compare_shapes(
 
 
 def _shift(differences: Floats, residuals: Floats) -> Estimate:
-    """The median of the differences in half central 68 % widths of the residuals, with its sign."""
+    """Return the signed median of differences in half central 68 % widths of residuals."""
     median, error, *_ = closure.median_and_width(differences)
     width = closure.median_and_width(residuals)[2]
     return Estimate(float(median / width), float(error / width))
 
 
 def features(gen: Floats, jets: Floats) -> Floats:
-    """What a judge of particles looks at, the `FEATURES`, (N, 19), of shapes of gen and of reco jets (N, 20)."""
+    """Return the `FEATURES` of the judge of particles, (N, 19), from shapes of gen and reco jets, (N, 20) each."""
     sides = ((gen, GIVEN), (jets, JUDGED))
     return np.concatenate([side[:, [NAMES.index(name) for name in names]] for side, names in sides], axis=1)

@@ -1,4 +1,4 @@
-"""The closure report: one page that stands alone, of the verdict and of sections with embedded figures."""
+"""The closure report: a self-contained HTML page with the verdict and with sections of embedded figures."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
 
 @dataclass
 class Section:
-    """A part of the page.
+    """Section of the page.
 
     Attributes
     ----------
-    key, title, text: its anchor, its heading, and how to read it.
-    tables: of texts: head and rows.
-    figures: by what they show.
+    key, title, text: anchor, heading, and explanation.
+    tables: header and rows of each table.
+    figures: figures by caption.
     """
 
     key: str
@@ -66,17 +66,16 @@ def sections(
     selection: plotting.Selection = plotting.EVERY,
     labels: Mapping[str, str] | None = None,
 ) -> list[Section]:
-    """What the page shows, without what jets were too few for.
+    """Return the sections of the page, without figures for which there are too few jets.
 
     Parameters
     ----------
     found: the validation.
-    title: of the figures.
-    hists: of a fold of the same files, for the section of events.
-    shown: which of them have figures; the table has all.
-    label, energy, truth_label, selection: what figures say of their origin, as of `plotting`; the selection is that of
-        the fold.
-    labels: of columns, by name.
+    title: title of the figures.
+    hists: histograms of a fold of the same files, for the section of events.
+    shown: names of the histograms with figures; the table has all of them.
+    label, energy, truth_label, selection: labels of the figures, see `plotting`; the selection is that of the fold.
+    labels: axis labels of columns, by name.
     """
     of = title if energy is None else f"{title}, {energy:g} TeV"
     says = {"title": of, "label": label, "truth_label": truth_label}
@@ -107,10 +106,10 @@ def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> Se
     section = Section(
         "spectra",
         "Spectra",
-        "The four variables of the reco jets, emulated and true, for the same gen jets (figures 1 and 2 of Kronheim "
-        "et al. 2024). Uncertainties are Poisson's, of both. Both copies of a jet are at nearly the same "
-        "angles, so these fluctuate together. The deviation is the root mean square difference of the densities, "
-        "without what statistics makes of it.",
+        "Spectra of the four variables of emulated and true reco jets, for the same gen jets (figures 1 and 2 of "
+        "Kronheim et al. 2024). Uncertainties are Poisson uncertainties of both. Emulated and true jets have nearly "
+        "the same angles, which therefore fluctuate together. The deviation is the root mean square relative "
+        "difference of the densities, with the expected statistical fluctuation subtracted.",
     )
     if found.truth.marginals is not None:
         section.tables.append(_spectra_table(found.truth.marginals, found.null.marginals))
@@ -124,7 +123,7 @@ def _boxes(found: Validation, says: Says, selection: plotting.Selection) -> list
         section = Section(
             "boxes" if k == 0 else f"boxes{k}",
             f"Spectra for {box}",
-            f"The same for gen jets of {box}, {int(marginals[0].real.sum()):,} of them (figure 4 of the paper).",
+            f"Spectra for the {int(marginals[0].real.sum()):,} gen jets in {box} (figure 4 of the paper).",
         )
         section.tables.append(_spectra_table(marginals, found.null.boxes.get(box)))
         section.figures = _spectra_figures(marginals, says, selection)
@@ -159,8 +158,8 @@ def _response(found: Validation, says: Says) -> Section:
     section = Section(
         "response",
         "Response",
-        "Scale: the median of the response, which is pt'/pt, m'/m, Δη or Δφ. Resolution: half its central 68 % width. "
-        "Against gen pt in slices of |η|, emulated and true; cells with fewer than 500 jets are left out.",
+        "Scale: median of the response, which is pt'/pt, m'/m, Δη or Δφ. Resolution: half its central 68 % width. "
+        "Both against gen pt in slices of |η|, emulated and true; cells with fewer than 500 jets are left out.",
     )
     cells = found.truth.response
     if cells is not None:
@@ -174,8 +173,8 @@ def _tails(found: Validation, says: Says) -> Section:
     section = Section(
         "tails",
         "Tails",
-        "Residuals, each less the median of the true jets in its cell of gen pt and |η|, over half their central 68 % "
-        "width. Jets beyond 3, 5 and 8 such widths, emulated and true.",
+        "Residuals relative to the median of the true jets in their cell of gen pt and |η|, in units of half the "
+        "central 68 % width. The table has the numbers of emulated and true jets beyond 3, 5 and 8 widths.",
     )
     tails = found.truth.tails
     if tails is not None:
@@ -194,14 +193,14 @@ def _levels(found: Validation, says: Says) -> Section:
     how = (
         "from the emulator's conditional distribution functions, each variable given those before it"
         if found.exact_levels
-        else f"by their place among {found.effort.draws} draws, each variable on its own"
+        else f"from their rank among {found.effort.draws} draws, for each variable separately"
     )
     section = Section(
         "levels",
         "Quantile levels",
-        f"The quantile levels of true jets (probability integral transform), {how}: uniform where the emulator is "
-        "right (figure 3 of the paper). The map has χ²/ndf in cells of gen pt and |η| with 1000 jets: calibration "
-        "given the phase space.",
+        f"Quantile levels of true jets (probability integral transform), {how}. They are uniform if the emulator is "
+        "right (figure 3 of the paper). The map shows χ²/ndf in cells of gen pt and |η| with at least 1000 jets, which "
+        "tests the calibration in each region of phase space.",
     )
     levels = found.truth.levels
     if levels is not None:
@@ -222,8 +221,8 @@ def _ks(found: Validation, says: Says) -> Section:
     section = Section(
         "ks",
         "Kolmogorov-Smirnov tests",
-        f"Distances of random halves, {found.effort.ks_repeats} times: halves of the true jets from each other, and "
-        "true jets of one half from emulated ones of the other (figure 5 of the paper).",
+        f"Distances of random halves of the gen jets, divided {found.effort.ks_repeats} times: between the true jets "
+        "of both halves, and between the true jets of one and the emulated jets of the other (figure 5 of the paper).",
     )
     if found.truth.ks is not None:
         rows = [
@@ -239,10 +238,11 @@ def _judges(found: Validation, says: Says) -> Section:
     section = Section(
         "judges",
         "Judges",
-        "Boosted trees (XGBoost, depth 6, early stopping; three fifths train, one stops, one judges, in turn) try to "
-        "tell emulated from true jets. Both copies of a jet are in one part. The null is the same judge on two "
-        "emulations. Its weights w = P(true)/P(emulated) estimate the ratio of densities; their tails show what an "
-        "AUC averages away (Das et al., SciPost Phys. 16 (2024) 031).",
+        "A judge is a classifier two-sample test: boosted trees (XGBoost, depth 6, early stopping; three fifths train, "
+        "one stops, one tests, in turn) try to separate emulated from true jets. The emulated and true jet of a gen "
+        "jet are always in the same part. The null is the same classifier for two emulations. The weights "
+        "w = P(true)/P(emulated) estimate the ratio of densities; their tails show local differences that the AUC "
+        "averages out (Das et al., SciPost Phys. 16 (2024) 031).",
     )
     rows: list[Sequence[str]] = []
     for name, verdict in found.truth.judges.items():
@@ -253,7 +253,7 @@ def _judges(found: Validation, says: Says) -> Section:
         rows.append((name, auc, of_null, f"{100 * below:.3f} %", f"{100 * above:.3f} %"))
         if null is not None:
             section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, **says)
-        section.figures[f"what gives emulated jets away, {name}"] = plotting.plot_importance(
+        section.figures[f"importance of the features of the judge, {name}"] = plotting.plot_importance(
             verdict, features=FEATURES[name], **_alone(says)
         )
     if rows:
@@ -265,9 +265,9 @@ def _distances(found: Validation, says: Says) -> Section:
     section = Section(
         "distances",
         "Distances",
-        "Wasserstein-1 distance of residuals in cells, in half widths of the true ones, less the mean of its null "
-        "(emulated and true exchanged at random). Fréchet and kernel distances are of all four residuals at once, "
-        "standardised, their tails compressed (Kansal et al., Phys. Rev. D 107 (2023) 076017).",
+        "Wasserstein-1 distance of residuals in cells, in half widths of the true residuals, minus the mean of its "
+        "null (emulated and true exchanged at random). Fréchet and kernel distances use all four residuals together, "
+        "standardised and with compressed tails (Kansal et al., Phys. Rev. D 107 (2023) 076017).",
     )
     rows: list[Sequence[str]] = []
     for name, key in (("Fréchet", "frechet"), ("kernel", "kernel")):
@@ -280,7 +280,7 @@ def _distances(found: Validation, says: Says) -> Section:
     if cells is not None:
         excess = 100.0 * (cells.values[..., 0] - cells.values[..., 1])
         section.figures["Wasserstein distances in cells"] = plotting.plot_map(
-            excess, cells.cells, bar="Wasserstein distance less null [% of width]", **_alone(says), centre=0.0
+            excess, cells.cells, bar="Wasserstein distance − null [% of width]", **_alone(says), centre=0.0
         )
     return section
 
@@ -289,8 +289,8 @@ def _medians(found: Validation) -> Section:
     section = Section(
         "medians",
         "Predicted medians",
-        "How far the median that the emulator predicts is from the true jet, and how far the gen jet is: average, and "
-        "spread in brackets, GeV or rad.",
+        "Distance of the predicted median, and of the gen jet, from the true reco jet: mean, with the standard "
+        "deviation in brackets, in GeV or rad.",
     )
     if found.truth.medians is not None:
         rows = [
@@ -304,8 +304,8 @@ def _medians(found: Validation) -> Section:
 def _joint(found: Validation, says: Says) -> Section:
     section = Section(
         "joint",
-        "How the variables go together",
-        "Rank correlations of the four residuals, and the response of the mass in bins of that of pt.",
+        "Correlations",
+        "Rank correlations of the four residuals, and the mass response in bins of the pt response.",
     )
     if found.truth.correlations is not None:
         figure = plotting.plot_correlations(found.truth.correlations, **says)
@@ -318,9 +318,10 @@ def _joint(found: Validation, says: Says) -> Section:
 def _columns(found: Validation, says: Says, selection: plotting.Selection, labels: Mapping[str, str]) -> Section:
     section = Section(
         "columns",
-        "Columns beside the four-momentum",
-        f"What the emulator draws beside the four variables, for the same gen jets; and the place of true jets among "
-        f"{found.effort.draws} draws, each number on its own, ties at random: uniform where the emulator is right.",
+        "Columns in addition to the four-momentum",
+        f"Spectra of the further columns of emulated and true jets, for the same gen jets. Quantile levels are the "
+        f"ranks of true jets among {found.effort.draws} draws, for each column separately, with random order of ties. "
+        "They are uniform if the emulator is right.",
     )
     truth, null = found.truth, found.null
     if truth.column_levels is not None and null.column_levels is not None:
@@ -343,11 +344,11 @@ def _particles(found: Validation, says: Says) -> Section:
     section = Section(
         "particles",
         "Particles in jets",
-        "Jets made of the particles that the emulator follows through the detector, and true ones, matched to the same "
-        "gen jets; all particles massless. Distance: Wasserstein-1 of random halves, emulated and true, over that of "
-        "true ones from each other, which is 1 where the emulator is right. Shift: the median of emulated less true, "
-        "gen jet by gen jet, in half central 68 % widths of what the detector does. Fréchet and kernel distances are "
-        "of all observables but η at once. The judge of particles, above, knows the gen jet.",
+        "Jets clustered from emulated particles and true jets, matched to the same gen jets; all particles are "
+        "massless. Distance: Wasserstein-1 distance of random halves of emulated and true jets, relative to that of "
+        "two halves of true jets; it is 1 if the emulator is right. Shift: median over gen jets of emulated minus "
+        "true, in half central 68 % widths of reco minus gen of the true jets. Fréchet and kernel distances use all "
+        "observables except η together. The judge of particles, above, has the gen jet among its features.",
     )
     of, null = found.truth.particles, found.null.particles
     if of is None or null is None:
@@ -384,10 +385,10 @@ def _events(
     section = Section(
         "events",
         "Whole events",
-        "Gen jets that are lost and reco jets that no gen jet has are drawn as well. χ²/ndf with the statistical "
-        "uncertainties of both, over bins of at least 25 effective entries; the null, two emulations, is below 1 "
-        "because all come from the same gen events. Figures join bins of few entries with their neighbours. "
-        "Efficiency: the probability of a gen jet to have a reco jet, in cells with 2000 gen jets.",
+        "The emulation of whole events includes lost gen jets and reco jets that match no gen jet. χ²/ndf uses the "
+        "statistical uncertainties of both, and bins with at least 25 effective entries. The null, two emulations, is "
+        "below 1 because both use the same gen events. In figures, bins with few entries are merged with their "
+        "neighbours. Efficiency: probability that a gen jet has a reco jet, in cells with at least 2000 gen jets.",
     )
     if found.truth.efficiency is not None:
         section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, **says)
@@ -406,21 +407,21 @@ def _events(
 
 
 def _alone(says: Says) -> Says:
-    """For figures without true jets."""
+    """Return the labels for figures without true jets."""
     return {name: text for name, text in says.items() if name != "truth_label"}
 
 
-PIXELS = 760  # of a column of a figure
+PIXELS = 760  # width of a column of a figure
 
 
 def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequence[Mapping[str, Any]] = ()) -> str:
-    """The page, as HTML.
+    """Return the page as HTML.
 
     Parameters
     ----------
-    content: of `metrics.metrics`.
-    parts: of `sections.sections`.
-    others: metrics of other models, to be shown beside.
+    content: metrics of the validation, from `metrics.metrics`.
+    parts: sections of the page, from `sections`.
+    others: metrics of other validations, shown in the same table.
     """
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -459,15 +460,15 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
 
 
 def _value(check: Check, line: Mapping[str, Any]) -> tuple[str, str]:
-    """A value with its uncertainty, and its outcome."""
+    """Return a value with its uncertainty as text, and its outcome."""
     return check.text(line["value"], line["uncertainty"]), outcome(line)
 
 
 def _embed(figure: Figure) -> str:
-    """A figure as the address of an image that is in the address."""
+    """Return a figure as a data URL."""
     columns = max(1.0, figure.get_figwidth() / 10.0)
     image = io.BytesIO()
     dpi = PIXELS * min(columns, 2.0) / figure.get_figwidth()
-    # a third of the size of the same pixels as png
+    # a third of the size of a png
     plotting.save(figure, image, kind="webp", dpi=dpi, pil_kwargs={"lossless": True})
     return "data:image/webp;base64," + base64.b64encode(image.getvalue()).decode("ascii")

@@ -223,7 +223,7 @@ def test_ks_distances_share_their_bins():
         assert null.edges.tolist() == emulated.edges.tolist()
         assert null.edges[-1] > max(test.real_real.max(), test.real_emulated.max())
         assert (null.values.sum(), emulated.values.sum()) == (20, 20)
-    with pytest.raises(ValueError, match="tests: expected one of each of pt, eta, phi, mass, got 3"):
+    with pytest.raises(ValueError, match="tests: expected one for each of pt, eta, phi, mass, got 3"):
         plotting.plot_ks(tests[:3], **NAMES)
 
 

@@ -1,4 +1,4 @@
-"""Figures, in the style of CMS: of the histograms of a fold, and of how good an emulator is."""
+"""Figures in CMS style, of the histograms of a fold and of the validation of an emulator."""
 
 from __future__ import annotations
 

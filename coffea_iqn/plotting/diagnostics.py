@@ -1,9 +1,9 @@
-"""Figures of tests of an emulator, from the results of `closure`, in the style of CMS.
+"""Figures of tests of an emulator, from the results of `closure`, in CMS style.
 
-Each function returns a figure that pyplot does not know: nothing to close, nothing shown, the caller's style as it
-was. Emulated is blue, truth is black. Everywhere `title` is what the figure is of, at the top right, where long ones
-are shortened; `label` follows "coffea-iqn" at the top left, in matplotlib's mathtext; `truth_label` names the true
-jets. Uncertainties are statistical, and take emulated and true jets as independent.
+Each function returns a figure that is not registered with pyplot, so it need not be closed and is not shown, and leaves
+the caller's style unchanged. Emulated is blue, truth is black. The common options are `title`, printed at the top right
+and shortened if long; `label`, printed after "coffea-iqn" at the top left, in mathtext; and `truth_label`, the name of
+the true jets. Uncertainties are statistical and treat emulated and true jets as independent.
 """
 
 from __future__ import annotations
@@ -32,26 +32,37 @@ from coffea_iqn.plotting.labels import (
     note,
     styled,
 )
-from coffea_iqn.plotting.panels import BAND, GREY, Shown, draw_levels, finish, header, limit, make_panels, plain
+from coffea_iqn.plotting.panels import (
+    BAND,
+    GREY,
+    Shown,
+    draw_levels,
+    finish,
+    header,
+    limit,
+    make_panels,
+    plain,
+    titled_panels,
+)
 
-LEVEL_BINS = 50
+LEVEL_BINS, MOST_FEATURES = 50, 12
 
 
 @styled
 def plot_levels(levels: Floats, *, title: str, label: str = "Simulation", names: Sequence[str] = NAMES) -> Shown:
-    """Quantile levels of true jets over what a flat distribution lets expect, and their χ².
+    """Plot quantile levels of true jets relative to a uniform distribution, and their χ².
 
     Parameters
     ----------
-    levels: of pt, eta, phi and mass, or others, between 0 and 1, (N, 4), or (N, n).
-    title, label: as said above.
-    names: what each is called.
+    levels: levels of pt, eta, phi and mass, or of other variables, (N, n).
+    title, label: see above.
+    names: names of the n variables.
 
     The grey band is the Poisson uncertainty of the expectation.
 
     Raises
     ------
-    ValueError: for other than as many columns as names, and for no jets.
+    ValueError: if the numbers of columns and names differ, or there are no jets.
     """
     if levels.ndim != 2 or levels.shape[1] != len(names) or not len(levels):
         msg = f"levels: expected (N, {len(names)}) of at least one jet, got {levels.shape}"
@@ -62,8 +73,7 @@ def plot_levels(levels: Floats, *, title: str, label: str = "Simulation", names:
     noise = expected**-0.5
     half = 1.1 * float((np.abs(values - 1) + errors).max())
     ndf = LEVEL_BINS - 1
-    figure, panels = make_panels(-(-len(names) // 2), 2, grid=True)
-    header(panels[0, 0], panels[0, 1], title, label)
+    figure, panels = titled_panels(-(-len(names) // 2), 2, title, label, grid=True)
     squares = ndf * uniformity(levels, bins=LEVEL_BINS)
     for panel, name, value, error, chi2 in zip(panels.flat, names, values, errors, squares, strict=False):
         panel.axhspan(1 - noise, 1 + noise, color=BAND, linewidth=0, zorder=0)
@@ -89,21 +99,21 @@ def plot_map(
     centre: float | None = None,
     label: str = "Simulation",
 ) -> Shown:
-    """A figure of merit of the four variables in cells of gen pt and |eta|, as colours and numbers.
+    """Plot a figure of merit of the four variables in cells of gen pt and |eta|, as colours and numbers.
 
     Parameters
     ----------
-    values: (P, E, 4), NaN in cells that are not measured, which are hatched; rows and columns after the last
+    values: values (P, E, 4), NaN in cells without measurement, which are hatched; rows and columns after the last
         measured cell are not shown.
-    cells: their edges, P + 1 and E + 1.
-    bar: what the colours mean, in matplotlib's mathtext.
-    names: of the panels, in matplotlib's mathtext.
-    centre: colours go both ways from this value; from zero, or the least value below it, up when None.
-    title, label: as said above.
+    cells: edges of the cells, P + 1 and E + 1.
+    bar: label of the colour bar, in mathtext.
+    names: names of the panels, in mathtext.
+    centre: central value of a diverging colour map; None for a map that starts at zero, or at the least negative value.
+    title, label: see above.
 
     Raises
     ------
-    ValueError: when values, cells and names do not fit.
+    ValueError: if the shapes of values, cells and names do not match.
     """
     shape = (len(cells.pt) - 1, len(cells.abs_eta) - 1, 4)
     if values.shape != shape or len(names) != 4:
@@ -126,7 +136,7 @@ def plot_map(
         mesh = _draw_matrix(panel, value, norm=norm, colours=colours, decimals=decimals)
         panel.set_xticks(range(columns + 1), [f"{edge:g}" for edge in cells.abs_eta[: columns + 1]])
         panel.set_yticks(range(rows + 1), [f"{edge:g}" for edge in cells.pt[: rows + 1]])
-        # a strip without cells, for the name
+        # empty strip for the name
         panel.set_ylim(0, 1.1 * rows)
         panel.axhspan(rows, 1.1 * rows, color="white", zorder=0.5)
         panel.axhline(rows, color="black", linewidth=1)
@@ -144,22 +154,21 @@ def plot_map(
 
 @styled
 def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
-    """Kolmogorov-Smirnov distances of halves of the true jets from each other, and of emulated from true ones.
+    """Plot Kolmogorov-Smirnov distances between halves of the true jets, and between true and emulated jets.
 
     Parameters
     ----------
-    tests: of pt, eta, phi and mass.
-    title, label, truth_label: as said above.
+    tests: tests of pt, eta, phi and mass.
+    title, label, truth_label: see above.
 
     Raises
     ------
-    ValueError: for other than four tests.
+    ValueError: if there are not four tests.
     """
     if len(tests) != len(VARIABLES):
-        msg = f"tests: expected one of each of {', '.join(VARIABLES)}, got {len(tests)}"
+        msg = f"tests: expected one for each of {', '.join(VARIABLES)}, got {len(tests)}"
         raise ValueError(msg)
-    figure, panels = make_panels(2, 2, grid=True, apart=True)
-    header(panels[0, 0], panels[0, 1], title, label)
+    figure, panels = titled_panels(2, 2, title, label, grid=True, apart=True)
     truth = plain(truth_label)
     for panel, name, test in zip(panels.flat, NAMES, tests, strict=True):
         edges = np.linspace(0, 1.05 * float(max(test.real_real.max(), test.real_emulated.max(), 1e-6)), 41)
@@ -179,15 +188,15 @@ def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", t
 def plot_weights(
     judgement: Judgement, null: Judgement, *, title: str, label: str = "Simulation", truth_label: str = "Truth"
 ) -> Shown:
-    """What a classifier makes of jets: w = P(truth) / P(emulated) of true and of emulated ones, as fractions of each.
+    """Plot the classifier weights w = P(truth) / P(emulated) of true and of emulated jets, each normalised to 1.
 
     Parameters
     ----------
-    judgement: of true and emulated jets.
-    null: of two samples of one law, whose jets are drawn together.
-    title, label, truth_label: as said above.
+    judgement: classifier for true and emulated jets.
+    null: classifier for two samples of the same law, whose jets are shown together.
+    title, label, truth_label: see above.
 
-    Lines are at w = 1/2 and 2. The first and the last bin hold what lies beyond the axis.
+    Lines are at w = 1/2 and 2. The first and the last bin include jets beyond the axis.
     """
     truth, emulated = (np.log10(side) for side in judgement.weights)
     reference = np.log10(np.concatenate(null.weights))
@@ -195,8 +204,7 @@ def plot_weights(
     edges = np.linspace(-half, half, 61)
     counts = {name: histogram(side, edges) for name, side in (("reco", emulated), ("truth", truth))}
     levels = {name: (count / count.sum(), np.sqrt(count) / count.sum()) for name, count in counts.items()}
-    figure, ((panel,),) = make_panels(1, 1)
-    header(panel, panel, title, label)
+    figure, ((panel,),) = titled_panels(1, 1, title, label)
     grey = panel.stairs(histogram(reference, edges) / len(reference), edges, fill=True, color=BAND, zorder=0)
     handles = draw_levels(panel, edges, middles(edges), levels)
     for weight in (0.5, 2.0):
@@ -214,40 +222,39 @@ def plot_weights(
 
 @styled
 def plot_reliability(tenths: Sequence[Mapping[str, float]], *, title: str, label: str = "Simulation") -> Shown:
-    """What a classifier says of the probability to be true, and what it is, of tenths of jets, by what it says.
+    """Plot the fraction of true jets against the probability from a classifier, in deciles of that probability.
 
     Parameters
     ----------
-    tenths: with what is "said", what is "found", and its "error", as of `training.refinement.reliability`.
-    title, label: as said above.
+    tenths: "said", "found" and "error" of each decile, from `training.refinement.reliability`.
+    title, label: see above.
     """
     said, found, error = (np.array([tenth[name] for tenth in tenths]) for name in ("said", "found", "error"))
-    figure, ((panel,),) = make_panels(1, 1)
-    header(panel, panel, title, label)
+    figure, ((panel,),) = titled_panels(1, 1, title, label)
     half = 1.15 * float(max(np.abs(said - 0.5).max(), (np.abs(found - 0.5) + error).max()))
     panel.plot([0.5 - half, 0.5 + half], [0.5 - half, 0.5 + half], color=GREY, linewidth=1.5, zorder=1)
     panel.errorbar(said, found, error, fmt="o", color=BLUE, markersize=7, elinewidth=2, zorder=3)
     panel.set_xlim(0.5 - half, 0.5 + half)
     panel.set_ylim(0.5 - half, 0.5 + half)
     panel.xaxis.set_major_locator(MaxNLocator(5))
-    panel.set_xlabel("P(truth) that the ratio says")
+    panel.set_xlabel("P(truth) from the ratio")
     panel.set_ylabel("Fraction of true jets")
     return finish(figure)
 
 
 @styled
 def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str, label: str = "Simulation") -> Shown:
-    """The share of each feature in what a classifier gained, the largest on top; of many features the first dozen.
+    """Plot the share of each feature in the gain of a classifier, for the `MOST_FEATURES` most important ones.
 
     Parameters
     ----------
-    judgement: whose importance is drawn.
-    features: their names, in its order.
-    title, label: as said above.
+    judgement: result of the classifier.
+    features: names of its features, in order.
+    title, label: see above.
 
     Raises
     ------
-    ValueError: when there are not as many names as features.
+    ValueError: if the number of names is not that of the features.
     """
     if len(features) != len(judgement.importance):
         msg = f"features: expected {len(judgement.importance)} names, got {len(features)}"
@@ -273,20 +280,19 @@ def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str
 def plot_correlations(
     found: Correlations, *, title: str, label: str = "Simulation", truth_label: str = "Truth"
 ) -> Shown:
-    """Rank correlations of the four residuals, emulated and true, and their difference.
+    """Plot rank correlations of the four residuals, emulated and true, and their difference.
 
     Parameters
     ----------
-    found: as of `closure.correlations`.
-    title, label, truth_label: as said above.
+    found: result of `closure.correlations`.
+    title, label, truth_label: see above.
 
-    Colours of the difference span its own range, but at least three of its uncertainties.
+    The colours of the difference span its range, but at least ±3 standard deviations.
     """
     difference = found.emulated - found.real
     error = float(np.sqrt(2) * found.uncertainty)
     largest = max(float(np.nanmax(np.abs(difference), initial=0)), 3 * error)
-    figure, panels = make_panels(1, 3, grid=True, apart=True)
-    header(panels[0, 0], panels[0, 2], title, label)
+    figure, panels = titled_panels(1, 3, title, label, grid=True, apart=True)
     for panel, matrix, text, half, decimals in (
         (panels[0, 0], found.emulated, "Emulated", 1.0, 2),
         (panels[0, 1], found.real, plain(truth_label), 1.0, 2),
@@ -300,11 +306,8 @@ def plot_correlations(
     return finish(figure)
 
 
-MOST_FEATURES = 12
-
-
 def _draw_matrix(panel: Axes, values: Floats, *, norm: Normalize, colours: str | Colormap, decimals: int) -> QuadMesh:
-    """Values as colours with the numbers in them; cells of NaN are hatched."""
+    """Draw values as colours and numbers; NaN cells are hatched."""
     panel.patch.set(hatch="//", edgecolor=BAND)
     mesh = panel.pcolormesh(np.ma.masked_invalid(values), cmap=colours, norm=norm, edgecolors="white", linewidth=1)
     for (row, column), value in np.ndenumerate(values):

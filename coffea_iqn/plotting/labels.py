@@ -1,4 +1,4 @@
-"""How closure figures are labelled: variables, legends, notes; and the histograms they draw."""
+"""Labels of figures: names of variables, legends and notes; and helpers to fill histograms."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from coffea_iqn.plotting.panels import COLOURS, STYLE, plain
 
 BLUE = COLOURS[0]
 NOTHING = "Too few jets"
-MIN_OF_BIN = 20  # effective entries of a bin of a spectrum, on every side that is compared
-# how legends say that what they name fluctuates together
+MIN_OF_BIN = 20  # minimum number of effective entries in a bin of a spectrum, in each compared sample
+# legend title for samples whose fluctuations are correlated
 SHARED: dict[str, Any] = {"title": "From the same gen events", "title_fontsize": 17, "alignment": "right"}
 styled = plt.style.context(STYLE)
 
 
 class Selection(NamedTuple):
-    """Which jets a figure shows.
+    """Selection of jets, as printed in a figure.
 
     Attributes
     ----------
-    jets: what they are, in matplotlib's mathtext: "anti-$k_T$, $R$ = 0.4".
-    pt_min: their least pt [GeV]; None for no word of it.
-    eta_max: their greatest |eta|; None for no word of it.
+    jets: jet algorithm, in mathtext: "anti-$k_T$, $R$ = 0.4".
+    pt_min: minimum pt [GeV]; not printed if None.
+    eta_max: maximum |eta|; not printed if None.
     """
 
     jets: str = ""
@@ -40,13 +40,13 @@ class Selection(NamedTuple):
 
     @classmethod
     def of(cls, jets: Mapping[str, Any], pt_min: float | None = None, eta_max: float | None = None) -> Selection:
-        """From what a bundle's card says of its jets, if anything."""
+        """Build from the jets entry of a bundle's card, which may be empty."""
         algorithm = str(jets.get("algorithm", "")).replace("anti-kt", "anti-$k_T$")
         radius = f"$R$ = {jets['radius']:g}" if "radius" in jets else ""
         return cls(", ".join(part for part in (algorithm, radius) if part), pt_min, eta_max)
 
     def lines(self, axis: str = "") -> str:
-        """Lines of text, without what the label of an axis says already."""
+        """Return the lines to print, without cuts that the label of an axis already contains."""
         pt = "" if self.pt_min is None or "$p_T$ >" in axis else f"$p_T$ > {self.pt_min:g} GeV"
         eta = "" if self.eta_max is None or re.search(r"<.*\||\|.*<", axis) else rf"$|\eta|$ < {self.eta_max:g}"
         return "\n".join(line for line in (self.jets, ", ".join(part for part in (pt, eta) if part)) if line)
@@ -56,13 +56,13 @@ EVERY = Selection()
 
 
 class Variable(NamedTuple):
-    """How a variable is written.
+    """Labels of a variable.
 
     Attributes
     ----------
-    name, axis, unit: of itself.
-    response: what a detector does to it.
-    factor, least: what responses are multiplied with, and the least spread that then fills a panel.
+    name, axis, unit: name, axis label and unit of the variable.
+    response: axis label of its response.
+    factor, least: factor applied to responses, and minimum range of a panel after that.
     """
 
     name: str
@@ -91,7 +91,7 @@ OBSERVABLES = {
     "flow 3": r"Momentum flow, $R/2 < \Delta R < 3R/4$",
     "flow 4": r"Momentum flow, $3R/4 < \Delta R < R$",
 }
-"""What particles say of jets, of `jets.shapes.NAMES`."""
+"""Axis labels of observables in `jets.shapes.NAMES`."""
 GEN_PT, ABS_ETA = "Gen $p_T$ [GeV]", r"Gen $|\eta|$"
 
 
@@ -107,7 +107,7 @@ def middles(edges: Doubles) -> Doubles:
 
 
 def histogram(values: Floats, edges: Doubles) -> Doubles:
-    """Entries in bins, what lies beyond in the first and the last."""
+    """Return the entries in bins; the first and the last bin include values beyond the edges."""
     return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(np.float64)
 
 
@@ -116,7 +116,7 @@ def chi2_text(chi2: float, ndf: int) -> str:
 
 
 def note(panel: Axes, text: str, at: tuple[float, float] = (0.04, 0.95), **style: Any) -> None:
-    """A text whose upper edge is at a place in the panel, which is 1 wide and 1 high."""
+    """Write a text with its upper edge at a position in axes coordinates."""
     panel.text(*at, text, transform=panel.transAxes, **{"va": "top", "fontsize": 22, **style})
 
 
@@ -125,12 +125,8 @@ def name_levels(panel: Axes, emulated: Any, truth: Any, truth_label: str) -> Non
     panel.legend([emulated, truth], ["Emulated", plain(truth_label)], loc="upper right", **same)
 
 
-def label_ratio(panel: Axes, truth_label: str) -> None:
-    panel.set_ylabel(f"Emulated /\n{plain(truth_label)}", loc="center", fontsize="small")
-
-
 def label_grid(panels: npt.NDArray[Any], x: str, y: str) -> None:
-    """Labels at the outer sides of panels that touch, where numbers at their ends would meet those of the next."""
+    """Label the outer axes of adjacent panels, without tick labels at the ends that would overlap."""
     panels[0, 0].xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], prune="both"))
     for panel in panels[:, 0]:
         panel.set_ylabel(y)

@@ -1,4 +1,4 @@
-"""What figures are made of: panels, headers, lines, ratios and their limits. `plotting` puts them together."""
+"""Building blocks of the figures in `plotting`: panels, headers, lines, ratios and axis limits."""
 
 from __future__ import annotations
 
@@ -19,21 +19,28 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, Nul
 from coffea_iqn.numerics.arrays import Doubles, Ints
 
 GREY, BAND = "#717581", "#d5d6db"
-COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, the yellow made darker
+COLOURS = (
+    "#3f90da",
+    "#bd1f01",
+    "#e8a200",
+    "#832db6",
+    "#94a4a2",
+    "#a96b59",
+)  # Petroff's ten, with a darker yellow
 LONGEST_NAME = 32
-ABOVE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}  # behind a text among points
-RANGES = (0.1, 0.2, 0.5, 1.0)  # half-widths of ratios
-SHOWN_DPI = 60  # of what notebooks show: a panel then is as wide as a page of text
-# Text of formulae takes its font when it is made only from a named set, and figures are saved after the style is gone.
+ABOVE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}  # box behind a text that overlaps points
+RANGES = (0.1, 0.2, 0.5, 1.0)  # half-widths of the range of a ratio
+SHOWN_DPI = 60  # resolution in notebooks, where a panel is as wide as the text
+# Figures are saved outside of the style context, and mathtext keeps its font only if it is a named set.
 STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans", "text.usetex": False}]
 
 
 class Shown(Figure):
-    """A figure that a notebook shows without more, in the style it was made in.
+    """Figure that notebooks display in the style in which it was made.
 
     Attributes
     ----------
-    is_empty: whether it says that there is nothing to show, and shows nothing.
+    is_empty: whether the figure has no data, but a text that says why.
     """
 
     is_empty = False
@@ -46,7 +53,7 @@ class Shown(Figure):
 
 
 class Ratio(NamedTuple):
-    """A ratio bin by bin, NaN where the denominator is not positive, and what each side adds to its uncertainty."""
+    """Ratio in bins, NaN where the denominator is not positive, with the uncertainties from both sides."""
 
     values: Doubles
     numerator_error: Doubles
@@ -54,20 +61,20 @@ class Ratio(NamedTuple):
 
     @property
     def error(self) -> Doubles:
-        """The uncertainty that both sides give to the values."""
+        """Total uncertainty of the values."""
         return np.asarray(np.hypot(self.numerator_error, self.values * self.denominator_error))
 
 
 def ratio(
     numerator: Doubles, numerator_variance: Doubles, denominator: Doubles, denominator_variance: Doubles
 ) -> Ratio:
-    """Numerator over denominator; the errors are the square roots of the variances, over the denominator."""
+    """Return numerator over denominator; errors are square roots of the variances over the denominator."""
     divisor = np.where(denominator > 0, denominator, np.nan)
     return Ratio(numerator / divisor, np.sqrt(numerator_variance) / divisor, np.sqrt(denominator_variance) / divisor)
 
 
 def plain(text: str) -> str:
-    """Text that mathtext leaves alone."""
+    """Escape a text for mathtext."""
     return text.replace("$", r"\$")
 
 
@@ -76,9 +83,9 @@ def between(low: float, high: float, name: str) -> str:
 
 
 def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = False) -> tuple[Shown, npt.NDArray[Any]]:
-    """A figure and its axes (rows, columns): a grid of equals, or columns of a plot above a ratio.
+    """Return a figure and its axes (rows, columns): a grid of equal panels, or columns with a plot above a ratio.
 
-    Those of a grid touch and have the same limits, unless they stand apart.
+    Panels of a grid are adjacent and share their limits, unless they are apart.
     """
     share = grid and not apart
     width, height = (6.5 * columns, 5.5 * rows + 1.2) if grid else (10 * columns, 10)
@@ -100,12 +107,12 @@ def make_panels(rows: int, columns: int, *, grid: bool = False, apart: bool = Fa
         height_ratios=[1] * rows if grid else [3, 1][:rows],
     )
     for panel in panels.flat:
-        panel.tick_params(axis="x", pad=10)  # clear of the labels of y in the corner
+        panel.tick_params(axis="x", pad=10)  # keep clear of the y labels in the corner
     return figure, panels
 
 
 def header(left: Axes, right: Axes, dataset: str, label: str, energy: float | None = None) -> None:
-    """What made the figure at the top left, of what, at what energy [TeV], at the top right."""
+    """Write "coffea-iqn" and a label at the top left, and dataset and energy [TeV] at the top right."""
     keep = (LONGEST_NAME - 1) // 2
     name = dataset if len(dataset) <= LONGEST_NAME else f"{dataset[:keep]}…{dataset[-keep:]}"
     sizes = (26.0, 21.0, 20.0, 20.0)
@@ -117,8 +124,17 @@ def header(left: Axes, right: Axes, dataset: str, label: str, energy: float | No
     what.set_fontsize(sizes[2] * min(1, max(0.4, room)))
 
 
+def titled_panels(
+    rows: int, columns: int, title: str, label: str, energy: float | None = None, **layout: bool
+) -> tuple[Shown, npt.NDArray[Any]]:
+    """Return the figure and axes of `make_panels` with a `header`."""
+    figure, panels = make_panels(rows, columns, **layout)
+    header(panels[0, 0], panels[0, -1], title, label, energy)
+    return figure, panels
+
+
 def finish(figure: Shown, panel: Axes | None = None, text: str = "") -> Shown:
-    """Draw once while the style holds: ticks made later copy those made now. A text says why a figure is empty."""
+    """Draw once within the style, because later ticks copy present ones. A text says why a figure is empty."""
     if panel is not None:
         figure.is_empty = True
         panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
@@ -129,7 +145,7 @@ def finish(figure: Shown, panel: Axes | None = None, text: str = "") -> Shown:
 def draw_levels(
     panel: Axes, edges: Doubles, centres: Doubles, levels: Mapping[str, tuple[Doubles, Doubles]]
 ) -> dict[str, Any]:
-    """Gen as a dashed line, emulated as a line in a band, truth as points; from values and errors. Returns handles."""
+    """Draw values and errors: gen as dashed line, emulated as line with band, truth as points. Return the handles."""
     for level, (values, errors) in levels.items():
         if not errors.any():
             continue
@@ -151,7 +167,7 @@ def draw_levels(
 
 
 def draw_band(panel: Axes, edges: Doubles, values: Doubles, lower: Doubles, upper: Doubles) -> Patch:
-    """A hatched band from so far below values to so far above, as of systematic uncertainties. Returns its handle."""
+    """Draw a hatched band of systematic uncertainties, from values - lower to values + upper. Return its handle."""
     style: dict[str, Any] = {"facecolor": "none", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
     panel.stairs(values + upper, edges, baseline=values - lower, fill=True, zorder=2, **style)
     return Patch(**style)
@@ -160,9 +176,10 @@ def draw_band(panel: Axes, edges: Doubles, values: Doubles, lower: Doubles, uppe
 def draw_ratio(
     panel: Axes, edges: Doubles, centres: Doubles, compared: Ratio, ranges: Sequence[float] = RANGES, text: str = ""
 ) -> None:
-    """The denominator's uncertainty as a band, the numerator's as bars; one of the half-widths around 1 is shown.
+    """Draw a ratio with the denominator's uncertainty as band and the numerator's as bars.
 
-    A text has a strip of its own above the points.
+    ranges: possible half-widths of the range around 1.
+    text: text in a separate strip above the points.
     """
     values, errors, reference = compared
     half = half_range(values, ranges)
@@ -178,7 +195,7 @@ def draw_ratio(
 def ratio_points(
     panel: Axes, centres: Doubles, values: Doubles, errors: Doubles, *, half: float, color: str, around: float = 1.0
 ) -> None:
-    """Points around 1, or another number, and triangles for those further away than half."""
+    """Draw points in a range of half-width `half` around a value, and triangles for points beyond."""
     panel.axhline(around, color=GREY, linewidth=1.5, zorder=1)
     panel.errorbar(centres, values, errors, fmt="o", color=color, markersize=6, elinewidth=2, zorder=3)
     for beyond, marker, side in ((values > around + half, "^", 1), (values < around - half, "v", -1)):
@@ -188,14 +205,14 @@ def ratio_points(
 
 
 def half_range(values: Doubles, choices: Sequence[float]) -> float:
-    """The least of the half-widths around 1 that holds all values; the greatest if none does."""
+    """Return the smallest half-width around 1 that contains all values, or the largest if none does."""
     away = np.abs(values - 1)
     most = np.max(away, initial=0.0, where=np.isfinite(away))
     return next((half for half in choices if most <= 0.95 * half), choices[-1])
 
 
 def limit(panel: Axes, levels: Sequence[tuple[Doubles, Doubles]], *, log: bool, decades: float = 30) -> None:
-    """Limits that leave the upper quarter to the legend."""
+    """Set limits that leave the upper quarter of the panel to the legend."""
     values, errors = (np.concatenate([part.ravel() for part in parts]) for parts in zip(*levels, strict=True))
     most = (values + errors).max()
     if not log or values.max() <= 0:
@@ -209,9 +226,11 @@ def limit(panel: Axes, levels: Sequence[tuple[Doubles, Doubles]], *, log: bool, 
 def limit_points(
     panel: Axes, values: Doubles, errors: Doubles, *, zero: bool, least: float = 0.02, room: float = 0.35
 ) -> None:
-    """The same for points; bars more than twice as long as most may leave the figure.
+    """Set limits for points; error bars longer than twice their median may leave the panel.
 
-    Points that spread by less than `least` do not fill the panel, and `room` times their spread is free above them.
+    zero: whether the axis starts at zero.
+    least: minimum range.
+    room: free space above the points, relative to the range.
     """
     bars = np.minimum(errors, 2 * np.nanmedian(errors))
     low, high = 0.0 if zero else np.nanmin(values - bars), np.nanmax(values + bars)
@@ -220,7 +239,7 @@ def limit_points(
 
 
 def clear_ends(panel: Axes) -> None:
-    """No numbers at the ends of the axes, linear below and logarithmic beside: there the next panel has its own."""
+    """Remove tick labels at the ends of a linear x and a logarithmic y axis, which would overlap the next panel."""
     (left, right), (low, high) = panel.get_xlim(), np.log10(panel.get_ylim())
     ticks = np.asarray(MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(left, right))
     decades = np.arange(np.ceil(low), np.floor(high) + 1)
@@ -229,18 +248,18 @@ def clear_ends(panel: Axes) -> None:
 
 
 def carried(levels: Sequence[tuple[Doubles, Doubles]], least: float) -> Ints:
-    """Where bins begin and end, some joined with their neighbours until all hold `least` entries, at every level.
+    """Merge bins with their neighbours until each has `least` entries in every sample.
 
     Parameters
     ----------
-    levels: values and variances of each, (bins,).
-    least: effective entries: those of weight 1 with the same relative uncertainty.
+    levels: values and variances of each sample, (bins,).
+    least: minimum number of effective entries: entries of weight 1 with the same relative uncertainty.
 
-    Bins are joined from both ends towards the highest one. Fewer entries than that are one bin.
+    Bins are merged from both ends towards the highest one. With fewer entries in total there is one bin.
 
     Returns
     -------
-    numbers of the edges that stay, the first and the last among them.
+    indices of the remaining edges, including the first and the last.
     """
 
     def enough(start: int, stop: int) -> bool:
@@ -255,7 +274,7 @@ def carried(levels: Sequence[tuple[Doubles, Doubles]], least: float) -> Ints:
     for start in range(n_bins - 1, peak, -1):
         if enough(start, right[-1]):
             right.append(start)
-    # what is left beside the highest bin goes outwards, where that bin holds enough by itself
+    # remaining bins next to the highest one are merged outwards if that bin has enough entries by itself
     if enough(peak, peak + 1):
         left = [*left[:-1], peak] if len(left) > 1 else left
         right = [*right[:-1], peak + 1] if len(right) > 1 else right
@@ -265,18 +284,18 @@ def carried(levels: Sequence[tuple[Doubles, Doubles]], least: float) -> Ints:
 
 
 def effective(values: Doubles, variances: Doubles) -> Doubles:
-    """Entries of weight 1 with the same relative uncertainty, along the last axis."""
+    """Return the number of entries of weight 1 with the same relative uncertainty, along the last axis."""
     variance = variances.sum(axis=-1)
     return np.asarray(values.sum(axis=-1) ** 2 / np.where(variance > 0, variance, np.inf))
 
 
 def power_of_ten(most: float) -> int:
-    """The power of ten, a multiple of three, that numbers are shown in; 0 where they are short without."""
+    """Return the power of ten, a multiple of three, to factor out of numbers; 0 if they are short without it."""
     return 0 if most <= 0 or 0.01 <= most < 1e5 else 3 * int(np.floor(np.log10(most) / 3))
 
 
 def make_log_x(*panels: Axes) -> None:
-    """Logarithmic axes, whose limits are set; numbers at 1, 2 and 5 unless there are too many decades for them."""
+    """Make x axes logarithmic; their limits must be set. Tick labels are at 1, 2 and 5 if there are few decades."""
     for panel in panels:
         low, high = panel.get_xlim()
         few = high < 2e3 * low
@@ -288,14 +307,14 @@ def make_log_x(*panels: Axes) -> None:
 
 
 class Slices(NamedTuple):
-    """Slices of |eta| in which something is measured, and where over gen pt their points stand: side by side.
+    """Slices of |eta| with measurements, and the positions of their points in gen pt.
 
     Attributes
     ----------
-    numbers: which bins of |eta| they are.
-    places: gen pt of the points of each slice, (P,), so that bars do not hide one another.
-    colours, names: of each slice.
-    limits: of the gen pt at which something is measured.
+    numbers: |eta| bins of the slices.
+    places: gen pt of the points of each slice, (P,), shifted so that bars do not overlap.
+    colours, names: colour and name of each slice.
+    limits: range of gen pt with measurements.
     """
 
     numbers: list[int]
@@ -307,7 +326,7 @@ class Slices(NamedTuple):
     def legend(
         self, truth_label: str | None, emulated_label: str = "Emulated"
     ) -> tuple[list[Line2D], list[str], list[Line2D], list[str]]:
-        """Handles and texts: of the slices, and of emulated and true points; no true ones without a name for them."""
+        """Return handles and texts of the slices, and of emulated and, with a `truth_label`, true points."""
         lines = [Line2D([], [], color=colour, linewidth=6) for colour in self.colours]
         kinds = [
             Line2D([], [], color="black", marker="o", markersize=9, mfc="white", mew=2),
@@ -318,7 +337,7 @@ class Slices(NamedTuple):
 
 
 def make_slices(pt: Doubles, abs_eta: Doubles, found: Doubles) -> Slices | None:
-    """From the edges of the bins and what was found in them (P, E, ...), NaN where nothing was; None if nowhere."""
+    """Return the slices from bin edges and measurements (P, E, ...), NaN where missing; None if all are missing."""
     measured = np.asarray(np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2))
     rows, numbers = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0)).tolist()
     if not numbers:
@@ -333,15 +352,39 @@ def make_slices(pt: Doubles, abs_eta: Doubles, found: Doubles) -> Slices | None:
 
 
 def draw_slices(panel: Axes, slices: Slices, values: Doubles, errors: Doubles) -> None:
-    """Values and errors (P, E, 2): emulated ones as open markers on a line, true ones as full markers."""
+    """Draw values and errors (P, E, 2): emulated as open markers on a line, true as full markers."""
     for k, at, colour in zip(slices.numbers, slices.places, slices.colours, strict=True):
         style: dict[str, Any] = {"color": colour, "markersize": 9, "elinewidth": 2}
         panel.errorbar(at, values[:, k, 0], errors[:, k, 0], fmt="-o", mfc="white", mew=2, **style)
         panel.errorbar(at, values[:, k, 1], errors[:, k, 1], fmt="o", **style)
 
 
+def draw_against_pt(
+    panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, name: str, zero: bool = False, **limits: float
+) -> None:
+    """Draw values and errors (P, E, emulated and true) in slices of |eta| against gen pt, with limits and labels."""
+    draw_slices(panel, slices, values, errors)
+    limit_points(panel, values[:, slices.numbers], errors[:, slices.numbers], zero=zero, **limits)
+    panel.set_ylabel(name)
+    panel.set_xlim(slices.limits)
+    make_log_x(panel)
+
+
+def draw_slices_ratio(
+    panel: Axes, slices: Slices, values: Doubles, errors: Doubles, truth_label: str, emulated_label: str = "Emulated"
+) -> None:
+    """Draw the ratio of emulated to true, from values and errors (P, E, emulated and true)."""
+    of = ratio(values[..., 0], errors[..., 0] ** 2, values[..., 1], errors[..., 1] ** 2)
+    compare_slices(panel, slices, of.values, of.error)
+    label_ratio(panel, truth_label, emulated_label)
+
+
+def label_ratio(panel: Axes, truth_label: str, emulated_label: str = "Emulated") -> None:
+    panel.set_ylabel(f"{emulated_label} /\n{plain(truth_label)}", loc="center", fontsize="small")
+
+
 def compare_slices(panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, around: float = 1.0) -> None:
-    """Ratios, around 1, or differences, around 0, with their errors, (P, E) each."""
+    """Draw ratios, around 1, or differences, around 0, with their errors, (P, E) each."""
     drawn, bars = values[:, slices.numbers], errors[:, slices.numbers]
     half = half_range(1 + drawn - around, (0.05, 0.1, 0.2, 0.5, 1.0))
     for value, bar, at, colour in zip(drawn.T, bars.T, slices.places, slices.colours, strict=True):

@@ -1,9 +1,9 @@
-"""Figures of emulated beside true jets, from the results of `closure`, in the style of CMS.
+"""Figures of emulated and true jets, from the results of `closure`, in CMS style.
 
-Each function returns a figure that pyplot does not know: nothing to close, nothing shown, the caller's style as it
-was. Emulated is blue, truth is black. Everywhere `title` is what the figure is of, at the top right, where long ones
-are shortened; `label` follows "coffea-iqn" at the top left, in matplotlib's mathtext; `truth_label` names the true
-jets. Uncertainties are statistical, and take emulated and true jets as independent.
+Each function returns a figure that is not registered with pyplot, so it need not be closed and is not shown, and leaves
+the caller's style unchanged. Emulated is blue, truth is black. The common options are `title`, printed at the top right
+and shortened if long; `label`, printed after "coffea-iqn" at the top left, in mathtext; and `truth_label`, the name of
+the true jets. Uncertainties are statistical and treat emulated and true jets as independent.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from matplotlib.axes import Axes
 
 from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
 from coffea_iqn.numerics.arrays import Doubles
@@ -29,7 +28,6 @@ from coffea_iqn.plotting.labels import (
     chi2_text,
     histogram,
     label_grid,
-    label_ratio,
     middles,
     name_levels,
     note,
@@ -42,23 +40,24 @@ from coffea_iqn.plotting.panels import (
     Slices,
     carried,
     compare_slices,
+    draw_against_pt,
     draw_levels,
     draw_ratio,
-    draw_slices,
+    draw_slices_ratio,
     finish,
-    header,
+    label_ratio,
     limit,
     limit_points,
     make_log_x,
-    make_panels,
     make_slices,
     plain,
     power_of_ten,
     ratio,
+    titled_panels,
 )
 
-WIDE = 5.0  # edges above zero that spread by more than this factor are drawn on a logarithmic axis
-FARTHEST = 10.0  # widths from the median that the figure of the tails shows
+WIDE = 5.0  # positive edges that span more than this factor get a logarithmic axis
+FARTHEST = 10.0  # range of the figure of tails, in widths from the median
 
 
 @styled
@@ -72,23 +71,23 @@ def plot_marginal(
     selection: Selection = EVERY,
     axis: str = "",
 ) -> Shown:
-    """One variable of emulated and true jets, their χ², and the ratio of emulated to true.
+    """Plot the spectrum of one variable of emulated and true jets, their χ², and the ratio of emulated to true.
 
     Parameters
     ----------
-    marginal: entries in bins; the first and the last hold what lies beyond.
-    variable: which it is: pt, eta, phi or mass, or of what axis is given any.
-    title, label, truth_label: as said above.
-    selection: which jets they are.
-    axis: what it is called, where it is none of the four.
+    marginal: entries in bins; the first and the last bin include values beyond the axis.
+    variable: pt, eta, phi or mass, or another name if `axis` is given.
+    title, label, truth_label: see above.
+    selection: selection of the jets.
+    axis: axis label of a variable that is not one of the four.
 
-    Bins of few entries are joined with their neighbours; χ² is that of the marginal's own. Entries are divided by the
-    widths of the bins; of equal ones, by the number that were joined. The grey band is the uncertainty of the
-    denominator, the bars are that of the numerator; a triangle is a bin beyond the range.
+    Bins with few entries are merged with their neighbours, but χ² uses the original bins. Entries are divided by the
+    bin widths, or for bins of equal width by the number of merged bins. In the ratio, the grey band is the uncertainty
+    of the denominator, bars are that of the numerator, and triangles are bins beyond the range.
 
     Raises
     ------
-    ValueError: for another variable.
+    ValueError: for an unknown variable.
     """
     written = Variable(axis, axis, "unit", "") if axis else WRITTEN[number_of(variable)]
     edges, emulated, truth = (part.astype(np.float64) for part in marginal)
@@ -103,8 +102,7 @@ def plot_marginal(
     unit = np.diff(edges) / width * 10.0**power
     levels = {name: (side / unit, np.sqrt(side) / unit) for name, side in (("reco", emulated), ("truth", truth))}
 
-    figure, ((top,), (bottom,)) = make_panels(2, 1)
-    header(top, top, title, label)
+    figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     centres = np.sqrt(edges[1:] * edges[:-1]) if log_x else middles(edges)
     handles = draw_levels(top, edges, centres, levels)
     name_levels(top, handles["reco"], handles["truth"], truth_label)
@@ -126,17 +124,16 @@ def plot_marginal(
 def plot_observables(
     found: Mapping[str, Marginal], *, title: str, label: str = "Simulation", truth_label: str = "Truth"
 ) -> Shown:
-    """Several observables of emulated and true jets, three in a row, and their χ².
+    """Plot observables of emulated and true jets, three in a row, and their χ².
 
     Parameters
     ----------
-    found: entries in bins of equal width, by name, of `labels.OBSERVABLES`.
-    title, label, truth_label: as said above.
+    found: entries in bins of equal width, by name in `labels.OBSERVABLES`.
+    title, label, truth_label: see above.
     """
-    figure, panels = make_panels(-(-len(found) // 3), 3, grid=True, apart=True)
+    figure, panels = titled_panels(-(-len(found) // 3), 3, title, label, grid=True, apart=True)
     for panel in panels.flat[len(found) :]:
         panel.remove()
-    header(panels[0, 0], panels[0, -1], title, label)
     for panel, (name, marginal) in zip(panels.flat, found.items(), strict=False):
         edges, emulated, truth = (part.astype(np.float64) for part in marginal)
         levels = {"reco": (emulated, np.sqrt(emulated)), "truth": (truth, np.sqrt(truth))}
@@ -156,34 +153,33 @@ def plot_observables(
 def plot_scale_and_resolution(
     found: OfCells, *, variable: str, title: str, label: str = "Simulation", truth_label: str = "Truth"
 ) -> Shown:
-    """Scale (median of the response) and resolution (half its central 68 % width) against gen pt, in slices of |eta|.
+    """Plot scale (median response) and resolution (half its central 68 % width) against gen pt in slices of |eta|.
 
     Parameters
     ----------
-    found: as of `closure.response_in_cells`: values (P, E, 4 variables, emulated and real, median, error, width,
+    found: result of `closure.response_in_cells`: values (P, E, 4 variables, emulated and real, median, error, width,
         error), NaN in cells with too few jets.
     variable: pt, eta, phi or mass.
-    title, label, truth_label: as said above.
+    title, label, truth_label: see above.
 
-    Below, emulated over true, with the uncertainties of both; for the scale of an angle, which is near zero, the
-    difference of the medians over the true width.
+    The lower panels show emulated over true with the uncertainties of both. For the scale of an angle, which is near
+    zero, they show the difference of the medians over the true width.
 
     Raises
     ------
-    ValueError: for another variable.
+    ValueError: for an unknown variable.
     """
     number = number_of(variable)
     written = WRITTEN[number]
     of_variable = written.factor * found.values[:, :, number].astype(np.float64)
     slices = _slices(found, of_variable)
-    figure, panels = make_panels(2, 2)
-    header(panels[0, 0], panels[0, 1], title, label)
+    figure, panels = titled_panels(2, 2, title, label)
     if slices is None:
         return finish(figure, panels[0, 0], NOTHING)
     medians, median_errors, widths, width_errors = np.moveaxis(of_variable, 3, 0)
 
     top, bottom = panels[:, 0]
-    _draw_against_pt(top, slices, medians, median_errors, name=written.response, least=written.least)
+    draw_against_pt(top, slices, medians, median_errors, name=written.response, least=written.least)
     note(top, "Median")
     if variable in {"eta", "phi"}:
         width = np.where(widths[..., 1] > 0, widths[..., 1], np.nan)
@@ -191,12 +187,12 @@ def plot_scale_and_resolution(
         compare_slices(bottom, slices, shift, error, around=0.0)
         bottom.set_ylabel("Difference /\nwidth", loc="center", fontsize="small")
     else:
-        _draw_slices_ratio(bottom, slices, medians, median_errors, truth_label)
+        draw_slices_ratio(bottom, slices, medians, median_errors, truth_label)
 
     top, bottom = panels[:, 1]
-    _draw_against_pt(top, slices, widths, width_errors, name=written.response, least=written.least, zero=True)
+    draw_against_pt(top, slices, widths, width_errors, name=written.response, least=written.least, zero=True)
     note(top, "Half the 68 % width")
-    _draw_slices_ratio(bottom, slices, widths, width_errors, truth_label)
+    draw_slices_ratio(bottom, slices, widths, width_errors, truth_label)
 
     lines, etas, kinds, texts = slices.legend(truth_label)
     panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
@@ -208,23 +204,22 @@ def plot_scale_and_resolution(
 
 @styled
 def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
-    """Efficiency against gen pt in slices of |eta|, and below the difference of emulated and true.
+    """Plot efficiency against gen pt in slices of |eta|, and the difference of emulated and true.
 
     Parameters
     ----------
-    found: as of `closure.efficiency_in_cells`: values (P, E, emulated and real), NaN in cells with too few jets.
-    title, label, truth_label: as said above.
+    found: result of `closure.efficiency_in_cells`: values (P, E, emulated and real), NaN in cells with too few jets.
+    title, label, truth_label: see above.
 
-    Bars are binomial uncertainties of the true efficiencies, from the number of jets.
+    Bars are binomial uncertainties of the true efficiencies.
     """
     values, error = found.values.astype(np.float64), binomial_errors(found).astype(np.float64)
     slices = _slices(found, values)
-    figure, ((top,), (bottom,)) = make_panels(2, 1)
-    header(top, top, title, label)
+    figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     if slices is None:
         return finish(figure, top, NOTHING)
     errors = np.stack([np.zeros_like(error), error], axis=2)
-    _draw_against_pt(top, slices, values, errors, name="Efficiency", room=0.5)
+    draw_against_pt(top, slices, values, errors, name="Efficiency", room=0.5)
     compare_slices(bottom, slices, values[..., 0] - values[..., 1], error, around=0.0)
     lines, etas, kinds, texts = slices.legend(truth_label)
     top.legend([*lines, *kinds], [*etas, *texts], ncols=2, loc="upper right")
@@ -235,19 +230,18 @@ def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", tr
 
 @styled
 def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
-    """Median of the mass response in bins of the pt response, with a band of half its width, and the medians' ratio.
+    """Plot the median mass response in bins of the pt response, with a band of half its width, and its ratio.
 
     Parameters
     ----------
-    found: as of `closure.profile`; NaN in bins with too few jets.
-    title, label, truth_label: as said above.
+    found: result of `closure.profile`; NaN in bins with too few jets.
+    title, label, truth_label: see above.
 
-    The band of the emulated jets is filled, that of the true ones is between dashed lines.
+    The band of emulated jets is filled, that of true jets is between dashed lines.
     """
     edges, emulated, truth = (part.astype(np.float64) for part in found)
     centres = middles(edges)
-    figure, ((top,), (bottom,)) = make_panels(2, 1)
-    header(top, top, title, label)
+    figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     both = np.stack([emulated, truth])
     if not np.isfinite(both).any():
         return finish(figure, top, NOTHING)
@@ -273,23 +267,22 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
 
 @styled
 def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_label: str = "Truth") -> Shown:
-    """Distances of the residuals from their medians, in half central 68 % widths of the true jets.
+    """Plot residuals relative to their medians, in half central 68 % widths of the true jets.
 
     Parameters
     ----------
-    found: as of `closure.tails`.
-    title, label, truth_label: as said above.
+    found: result of `closure.tails`.
+    title, label, truth_label: see above.
 
-    Dashed lines are at the least of the widths beyond which jets were counted; beside them stand the fractions of
-    jets beyond. The first and the last bin hold what lies beyond the axis.
+    Dashed lines are at the smallest of the tail thresholds; numbers next to them are the fractions of jets beyond. The
+    first and the last bin include jets beyond the axis.
     """
     edges = np.linspace(-FARTHEST, FARTHEST, 51)
     n_jets = found.z.shape[1]
     counts = np.stack([[histogram(column, edges) for column in side.T] for side in found.z])
     fractions, errors = counts / n_jets, np.sqrt(counts) / n_jets
     beyond = 100 * found.counts[..., 0] / n_jets
-    figure, panels = make_panels(2, 2, grid=True)
-    header(panels[0, 0], panels[0, 1], title, label)
+    figure, panels = titled_panels(2, 2, title, label, grid=True)
     for number, (panel, name) in enumerate(zip(panels.flat, NAMES, strict=True)):
         levels = {level: (fractions[k, number], errors[k, number]) for k, level in enumerate(("reco", "truth"))}
         handles = draw_levels(panel, edges, middles(edges), levels)
@@ -309,21 +302,3 @@ def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_lab
 def _slices(found: OfCells, values: Doubles) -> Slices | None:
     pt, abs_eta = (np.asarray(edges, dtype=np.float64) for edges in found.cells)
     return make_slices(pt, abs_eta, values)
-
-
-def _draw_against_pt(
-    panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, name: str, zero: bool = False, **limits: float
-) -> None:
-    """Values and errors (P, E, emulated and true) in slices of |eta|."""
-    draw_slices(panel, slices, values, errors)
-    limit_points(panel, values[:, slices.numbers], errors[:, slices.numbers], zero=zero, **limits)
-    panel.set_ylabel(name)
-    panel.set_xlim(slices.limits)
-    make_log_x(panel)
-
-
-def _draw_slices_ratio(panel: Axes, slices: Slices, values: Doubles, errors: Doubles, truth_label: str) -> None:
-    """Emulated over true, of values and errors (P, E, emulated and true)."""
-    of = ratio(values[..., 0], errors[..., 0] ** 2, values[..., 1], errors[..., 1] ** 2)
-    compare_slices(panel, slices, of.values, of.error)
-    label_ratio(panel, truth_label)

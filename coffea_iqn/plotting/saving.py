@@ -1,4 +1,4 @@
-"""Figures into files."""
+"""Write figures to files."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from coffea_iqn.plotting.panels import STYLE
 
 
 def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float = 150, **options: Any) -> None:
-    """Write a figure of `plotting` in the style it was made in.
+    """Write a figure of `plotting` in the style in which it was made.
 
     Parameters
     ----------
-    figure: what to write.
-    to: path, or file open for writing bytes.
-    kind: of file, as matplotlib knows it.
-    dpi: of its pixels.
-    options: others of `Figure.savefig`.
+    figure: the figure.
+    to: path, or binary file open for writing.
+    kind: file format of matplotlib.
+    dpi: resolution.
+    options: further options of `Figure.savefig`.
     """
     with plt.style.context(STYLE):
         figure.savefig(to, format=kind, dpi=dpi, **options)
 
 
 def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefix: str = "") -> list[Path]:
-    """Write each figure as `<stem_prefix><name>.png` and `.pdf`, under a temporary name first, and close it.
+    """Write each figure atomically as `<stem_prefix><name>.png` and `.pdf`, and close it.
 
     Parameters
     ----------
-    figures: by name.
-    directory: made when it is not there.
-    stem_prefix: what the names of the files begin with.
+    figures: figures by name.
+    directory: output folder, created if it does not exist.
+    stem_prefix: prefix of the file names.
 
     Returns
     -------
-    the paths of the files, which are the same to the byte when the figures are.
+    paths of the files, whose bytes are the same for equal figures.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)

@@ -1,13 +1,13 @@
-"""Figures of the histograms of a fold: emulated jets beside the true ones, in the style of CMS.
+"""Figures of the histograms of a fold, with emulated and true jets, in CMS style.
 
-Each function takes histograms as `histograms.book` makes them and returns a figure that pyplot does not know:
-nothing to close, nothing shown, the caller's style as it was. Uncertainties are statistical, from the sums of squared
-weights. They take levels as independent: where these come from the same events, as in a fold, ratios scatter less, and
-χ² is smaller. Bins are joined with their neighbours where entries are few; the histograms stay as they are.
+Each function takes histograms from `histograms.book` and returns a figure that is not registered with pyplot, so it
+need not be closed and is not shown, and leaves the caller's style unchanged. Uncertainties are statistical, from the
+sums of squared weights, and treat the levels (gen, reco, truth) as independent. If they come from the same events, as
+in a fold, ratios fluctuate less, and χ² is smaller. Bins with few entries are merged with their neighbours.
 
-Everywhere `label` follows "coffea-iqn" at the top left, in matplotlib's mathtext; `energy` [TeV] stands beside the
-dataset, where it is known; `truth_label`, `emulated_label` and `gen_label` name the levels; `selection` says which
-jets are shown.
+The common options are `label`, printed after "coffea-iqn" at the top left, in mathtext; `energy` [TeV], printed after
+the dataset; `truth_label`, `emulated_label` and `gen_label`, the names of the levels; and `selection`, the selection of
+the jets.
 """
 
 from __future__ import annotations
@@ -24,36 +24,33 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from coffea_iqn.closure import agreement, median_and_width_from
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, note
+from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, note, styled
 from coffea_iqn.plotting.panels import (
-    STYLE,
     Shown,
     between,
     carried,
     clear_ends,
-    compare_slices,
+    draw_against_pt,
     draw_band,
     draw_levels,
     draw_ratio,
-    draw_slices,
+    draw_slices_ratio,
     effective,
     finish,
-    header,
     limit,
-    limit_points,
     make_log_x,
-    make_panels,
     make_slices,
     plain,
     power_of_ten,
     ratio,
+    titled_panels,
 )
 
-MIN_ENTRIES = 30  # effective entries that a quantile needs
-MIN_OF_NUMBER = 9  # those of a bin of whole numbers
-MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # those of a slice of the response, and of a bin there
+MIN_ENTRIES = 30  # minimum number of effective entries for a quantile
+MIN_OF_NUMBER = 9  # minimum in a bin of an integer axis
+MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # minimum in a slice of the response, and in a bin of it
 _LEVELS = ("gen", "reco", "truth")
-# one entry a jet; the other spectra have one an event, or one an object
+# spectra with one entry per jet; others have one per event or object
 _JETS = (
     "pt",
     "eta",
@@ -67,11 +64,11 @@ _JETS = (
     "msoftdrop",
     *(f"flow{k}" for k in range(1, 5)),
 )
-_NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables that no jet is part of
+_NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables without jets
 
 
 class Quantiles(NamedTuple):
-    """Median and half the central 68 % width of a distribution, with uncertainties; NaN where entries are too few."""
+    """Median and half the central 68 % width of a distribution, with uncertainties; NaN for too few entries."""
 
     median: float
     median_error: float
@@ -80,22 +77,23 @@ class Quantiles(NamedTuple):
 
 
 def median_and_width(values: Doubles, variances: Doubles, edges: Doubles) -> Quantiles:
-    """Quantiles of a histogram, interpolated within its bins.
+    """Return quantiles of a histogram, interpolated within its bins.
 
     Parameters
     ----------
-    values, variances: with underflow and overflow, (bins + 2,).
-    edges: (bins + 1,).
+    values, variances: contents with underflow and overflow, (bins + 2,).
+    edges: bin edges, (bins + 1,).
 
-    Uncertainties are those of `closure.median_and_width_from`.
+    Uncertainties are from `closure.median_and_width_from`.
     """
     total, entries = values.sum(), float(effective(values, variances))
     if total <= 0 or entries < MIN_ENTRIES:
         return Quantiles(np.nan, np.nan, np.nan, np.nan)
-    below = np.maximum.accumulate(np.cumsum(values[:-1])) / total  # negative weights may make it fall
+    below = np.maximum.accumulate(np.cumsum(values[:-1])) / total  # negative weights may make it decrease
     return Quantiles(*map(float, median_and_width_from(lambda level: np.interp(level, below, edges), entries)))
 
 
+@styled
 def plot_spectrum(
     histogram: hist.Hist,
     *,
@@ -107,21 +105,22 @@ def plot_spectrum(
     gen_label: str = "Gen",
     selection: Selection = EVERY,
 ) -> Shown:
-    """One variable at the three levels, and the ratio of emulated to true; to gen where there is no truth.
+    """Plot the spectrum of a variable at the three levels, and the ratio of emulated to true, or to gen without truth.
 
     Parameters
     ----------
-    histogram: with axes dataset, level, systematic where there are variations, and one variable.
-    dataset: the one to plot.
-    label, energy, selection, and names of levels: as said above.
+    histogram: histogram with axes dataset, level, systematic if there are variations, and one variable.
+    dataset: dataset to plot.
+    label, energy, selection, and names of levels: see above.
 
-    Entries are divided by the widths of the bins; of equal ones, by the number that were joined. The grey band is the
-    uncertainty of the denominator, the bars are that of the numerator; a triangle is a bin beyond the range. χ² is of
-    what is shown of emulated and true jets. The hatched band is how far variations move the emulated jets.
+    Entries are divided by the bin widths, or for bins of equal width by the number of merged bins. In the ratio, the
+    grey band is the uncertainty of the denominator, bars are that of the numerator, and triangles are bins beyond the
+    range. χ² is that of the bins as shown, emulated and true. The hatched band is the effect of variations on the
+    emulated jets.
 
     Raises
     ------
-    ValueError: when the histogram has other axes, or not the dataset; lists those there are.
+    ValueError: if the histogram has other axes or lacks the dataset; the message lists the existing ones.
     """
     histogram, varied = _apart(histogram)
     _check(histogram, dataset, variables=1)
@@ -134,50 +133,49 @@ def plot_spectrum(
     uniform = bool(np.allclose(widths, widths[0]))
     unit_width = float(widths[0]) if uniform else 1.0
     filled = np.flatnonzero(sum(variance for _, variance in content.values()))
-    with plt.style.context(STYLE):
-        figure, panels = make_panels(2 if len(filled) else 1, 1)
-        top, bottom = panels[0, 0], panels[-1, 0]
-        header(top, top, dataset, label, energy)
-        if not len(filled):
-            return finish(figure, top, "No entries")
-        shown = slice(filled[0], filled[-1] + 1)
-        content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
-        present = [name for name in _LEVELS if content[name][1].any()]
-        weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
-        reference = "truth" if "truth" in present else "gen"
-        both = [content[name] for name in present if name in ("reco", reference)]
-        kept = carried(both or [content["gen"]], MIN_OF_NUMBER if integer else MIN_OF_BIN)
-        edges = edges[filled[0] + kept]
-        widths = np.diff(edges) / unit_width
-        content = {n: (np.add.reduceat(v, kept[:-1]), np.add.reduceat(e, kept[:-1])) for n, (v, e) in content.items()}
-        power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
-        scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
-        edges, centres, log_x = _drawn_edges(edges, uniform=uniform)
+    figure, panels = titled_panels(2 if len(filled) else 1, 1, dataset, label, energy)
+    top, bottom = panels[0, 0], panels[-1, 0]
+    if not len(filled):
+        return finish(figure, top, "No entries")
+    shown = slice(filled[0], filled[-1] + 1)
+    content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
+    present = [name for name in _LEVELS if content[name][1].any()]
+    weighted = any(not np.allclose(value, variance, atol=0) for value, variance in content.values())
+    reference = "truth" if "truth" in present else "gen"
+    both = [content[name] for name in present if name in ("reco", reference)]
+    kept = carried(both or [content["gen"]], MIN_OF_NUMBER if integer else MIN_OF_BIN)
+    edges = edges[filled[0] + kept]
+    widths = np.diff(edges) / unit_width
+    content = {n: (np.add.reduceat(v, kept[:-1]), np.add.reduceat(e, kept[:-1])) for n, (v, e) in content.items()}
+    power = 0 if not uniform or integer else power_of_ten(max(value.max() for value, _ in content.values()))
+    scaled = {n: (v / widths / 10**power, np.sqrt(e) / widths / 10**power) for n, (v, e) in content.items()}
+    edges, centres, log_x = _drawn_edges(edges, uniform=uniform)
 
-        names = {"gen": gen_label, "reco": emulated_label, "truth": plain(truth_label)}
-        handles = draw_levels(top, edges, centres, {name: scaled[name] for name in present})
-        legend = {names[name]: handles[name] for name in present}
-        band = systematic_band(scaled["reco"][0], {name: scaled[name][0] for name in varied})
+    names = {"gen": gen_label, "reco": emulated_label, "truth": plain(truth_label)}
+    handles = draw_levels(top, edges, centres, {name: scaled[name] for name in present})
+    legend = {names[name]: handles[name] for name in present}
+    band = systematic_band(scaled["reco"][0], {name: scaled[name][0] for name in varied})
+    if varied:
+        legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
+    top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
+    note(top, "" if _NO_JETS.match(axis.name) else selection.lines(axis.label))
+    per = _per(axis, unit_width if uniform else None, joined=len(kept) <= kept[-1])
+    top.set_ylabel(_entries(axis, weighted=weighted) + per + (f"  [$10^{{{power}}}$]" if power else ""))
+    limit(top, [scaled[name] for name in present], log=integer or not uniform)
+
+    if len(both) > 1:
+        compared = ratio(*content["reco"], *content[reference])
+        text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
+        draw_ratio(bottom, edges, centres, compared, text=text)
         if varied:
-            legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
-        top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
-        note(top, "" if _NO_JETS.match(axis.name) else selection.lines(axis.label))
-        per = _per(axis, unit_width if uniform else None, joined=len(kept) <= kept[-1])
-        top.set_ylabel(_entries(axis, weighted=weighted) + per + (f"  [$10^{{{power}}}$]" if power else ""))
-        limit(top, [scaled[name] for name in present], log=integer or not uniform)
-
-        if len(both) > 1:
-            compared = ratio(*content["reco"], *content[reference])
-            text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
-            draw_ratio(bottom, edges, centres, compared, text=text)
-            if varied:
-                of_ratio = (ratio(side, side, *scaled[reference]).values for side in band)
-                draw_band(bottom, edges, compared.values, *of_ratio)
-        bottom.set_ylabel(f"{emulated_label} /\n{names[reference]}", loc="center", fontsize="small")
-        _limit_x((top, bottom), edges, axis.label, log=log_x, integer=integer)
-        return finish(figure)
+            of_ratio = (ratio(side, side, *scaled[reference]).values for side in band)
+            draw_band(bottom, edges, compared.values, *of_ratio)
+    bottom.set_ylabel(f"{emulated_label} /\n{names[reference]}", loc="center", fontsize="small")
+    _limit_x((top, bottom), edges, axis.label, log=log_x, integer=integer)
+    return finish(figure)
 
 
+@styled
 def plot_response(
     histogram: hist.Hist,
     *,
@@ -188,20 +186,20 @@ def plot_response(
     emulated_label: str = "Emulated",
     selection: Selection = EVERY,
 ) -> Shown:
-    """Scale (median of the response pt_reco / pt_gen) and resolution (half its central 68 % width) against gen pt.
+    """Plot scale (median response pt_reco / pt_gen) and resolution (half its central 68 % width) against gen pt.
 
     Parameters
     ----------
-    histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
-    dataset: the one to plot.
-    label, energy, selection, and names of levels: as said above.
+    histogram: histogram with axes dataset, level, gen_pt, gen_abs_eta and response.
+    dataset: dataset to plot.
+    label, energy, selection, and names of levels: see above.
 
-    Bins of fewer than `MIN_ENTRIES` effective entries are left out. The lower panels, emulated over true, have the
-    uncertainties of both; there are none without truth.
+    Bins with fewer than `MIN_ENTRIES` effective entries are left out. With truth, lower panels show emulated over true
+    with the uncertainties of both.
 
     Raises
     ------
-    ValueError: when the histogram has other axes, or not the dataset; lists those there are.
+    ValueError: if the histogram has other axes or lacks the dataset; the message lists the existing ones.
     """
     histogram, _ = _apart(histogram)
     _check(histogram, dataset, variables=3)
@@ -215,33 +213,26 @@ def plot_response(
     found = np.stack(levels, axis=2)
     slices = make_slices(pt, eta, found)
     both = bool(np.isfinite(found[:, :, 1]).any())
-    with plt.style.context(STYLE):
-        figure, panels = make_panels(2 if both else 1, 2 if slices else 1)
-        header(panels[0, 0], panels[0, -1], dataset, label, energy)
-        if slices is None:
-            return finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
-        names = ("Scale: median of the response", "Resolution: half the central 68 % width")
-        for column, name in enumerate(names):
-            top, bottom = panels[0, column], panels[-1, column]
-            values, errors = (found[..., k] for k in (2 * column, 2 * column + 1))
-            draw_slices(top, slices, values, errors)
-            limit_points(top, values[:, slices.numbers], errors[:, slices.numbers], zero=column == 1)
-            top.set_ylabel(name, fontsize=22)
-            if both:
-                of = ratio(values[..., 0], errors[..., 0] ** 2, values[..., 1], errors[..., 1] ** 2)
-                compare_slices(bottom, slices, of.values, of.error)
-                bottom.set_ylabel(f"{emulated_label} /\n{plain(truth_label)}", loc="center", fontsize="small")
-            bottom.set_xlabel(histogram.axes[2].label)
-            for panel in panels[:, column]:
-                panel.set_xlim(slices.limits)
-            make_log_x(*panels[:, column])
-        lines, etas, kinds, texts = slices.legend(truth_label if both else None, emulated_label)
-        panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
-        panels[0, 1].legend(kinds, texts, loc="upper right", **(SHARED if both else {}))
-        note(panels[0, 1], selection.jets, at=(0.04, 0.1))
-        return finish(figure)
+    figure, panels = titled_panels(2 if both else 1, 2 if slices else 1, dataset, label, energy)
+    if slices is None:
+        return finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
+    names = ("Scale: median of the response", "Resolution: half the central 68 % width")
+    for column, name in enumerate(names):
+        top, bottom = panels[0, column], panels[-1, column]
+        values, errors = (found[..., k] for k in (2 * column, 2 * column + 1))
+        draw_against_pt(top, slices, values, errors, name=name, zero=column == 1)
+        top.yaxis.label.set_fontsize(22)
+        if both:
+            draw_slices_ratio(bottom, slices, values, errors, truth_label, emulated_label)
+        bottom.set_xlabel(histogram.axes[2].label)
+    lines, etas, kinds, texts = slices.legend(truth_label if both else None, emulated_label)
+    panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
+    panels[0, 1].legend(kinds, texts, loc="upper right", **(SHARED if both else {}))
+    note(panels[0, 1], selection.jets, at=(0.04, 0.1))
+    return finish(figure)
 
 
+@styled
 def plot_response_slices(
     histogram: hist.Hist,
     *,
@@ -253,20 +244,20 @@ def plot_response_slices(
     selection: Selection = EVERY,
     eta_bin: int | None = 0,
 ) -> Shown:
-    """Distributions of the response pt_reco / pt_gen in up to six slices of gen pt, each normalised to 1.
+    """Plot distributions of the response pt_reco / pt_gen in up to six slices of gen pt, each normalised to 1.
 
     Parameters
     ----------
-    histogram: with axes dataset, level, gen_pt, gen_abs_eta and response.
-    dataset: the one to plot.
-    label, energy, selection, and names of levels: as said above.
-    eta_bin: of the axis gen_abs_eta; all of them together when None.
+    histogram: histogram with axes dataset, level, gen_pt, gen_abs_eta and response.
+    dataset: dataset to plot.
+    label, energy, selection, and names of levels: see above.
+    eta_bin: bin of the axis gen_abs_eta; None for the sum of all bins.
 
-    Slices are bins of gen pt with at least `MIN_OF_SLICE` effective entries, evenly spread over those there are.
+    Slices are evenly chosen among the bins of gen pt with at least `MIN_OF_SLICE` effective entries.
 
     Raises
     ------
-    ValueError: when the histogram has other axes, or not the dataset or the bin; lists those there are.
+    ValueError: if the histogram has other axes, or lacks the dataset or bin; the message lists the existing ones.
     """
     histogram, _ = _apart(histogram)
     _check(histogram, dataset, variables=3)
@@ -283,55 +274,52 @@ def plot_response_slices(
     where = (eta[0], eta[-1]) if eta_bin is None else (eta[eta_bin], eta[eta_bin + 1])
     rows = np.flatnonzero(np.any(list(enough.values()), axis=0))
     rows = rows[np.unique(np.linspace(0, len(rows) - 1, min(6, len(rows))).round().astype(int))]
-    with plt.style.context(STYLE):
-        figure, panels = (
-            make_panels(1, 1) if not len(rows) else make_panels(-(-len(rows) // 3), min(3, len(rows)), grid=True)
+    shape = (-(-len(rows) // 3), min(3, len(rows))) if len(rows) else (1, 1)
+    figure, panels = titled_panels(*shape, dataset, label, energy, grid=len(rows) > 0)
+    if not len(rows):
+        return finish(figure, panels[0, 0], f"No slice with {MIN_OF_SLICE} entries")
+    for panel in panels.flat[len(rows) :]:
+        panel.set_visible(False)
+    drawn: list[tuple[Doubles, Doubles]] = []
+    ends: list[Doubles] = []
+    handles: dict[str, Any] = {}
+    for k, (row, panel) in enumerate(zip(rows, panels.flat, strict=False)):
+        there = {name: (v[row], e[row]) for name, (v, e) in content.items() if enough[name][row]}
+        filled = np.flatnonzero(sum(variance for _, variance in there.values()))
+        kept = filled[0] + carried(
+            [(v[filled[0] : filled[-1] + 1], e[filled[0] : filled[-1] + 1]) for v, e in there.values()],
+            MIN_OF_SLICE_BIN,
         )
-        header(panels[0, 0], panels[0, -1], dataset, label, energy)
-        if not len(rows):
-            return finish(figure, panels[0, 0], f"No slice with {MIN_OF_SLICE} entries")
-        for panel in panels.flat[len(rows) :]:
-            panel.set_visible(False)
-        drawn: list[tuple[Doubles, Doubles]] = []
-        ends: list[Doubles] = []
-        handles: dict[str, Any] = {}
-        for k, (row, panel) in enumerate(zip(rows, panels.flat, strict=False)):
-            there = {name: (v[row], e[row]) for name, (v, e) in content.items() if enough[name][row]}
-            filled = np.flatnonzero(sum(variance for _, variance in there.values()))
-            kept = filled[0] + carried(
-                [(v[filled[0] : filled[-1] + 1], e[filled[0] : filled[-1] + 1]) for v, e in there.values()],
-                MIN_OF_SLICE_BIN,
-            )
-            of_slice, own = {}, edges[kept]
-            for name, (value, variance) in there.items():
-                sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in (value, variance))
-                area = sums.sum() * np.diff(own)
-                of_slice[name] = sums / area, np.sqrt(squares) / area
-            handles = draw_levels(panel, own, (own[1:] + own[:-1]) / 2, of_slice)
-            drawn += of_slice.values()
-            ends.append(own)
-            text = between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + between(*where, r"$|\eta|$")
-            panel.text(0.96, 0.96, text, ha="right", va="top", fontsize=19, transform=panel.transAxes)
-            if k >= len(rows) - panels.shape[1]:
-                panel.set_xlabel(histogram.axes[4].label)
-                panel.tick_params(labelbottom=True)
-        limit(panels[0, 0], drawn, log=True, decades=4.5)
-        panels[0, 0].set_xlim(min(own[0] for own in ends), max(own[-1] for own in ends))
-        clear_ends(panels[0, 0])
-        panels[0, 0].set_ylabel("Normalised to 1")
-        names = {"reco": emulated_label, "truth": plain(truth_label)}
-        present = [name for name in names if enough[name][rows].any()]
-        panels[0, 0].legend(
-            [handles[name] for name in present],
-            [names[name] for name in present],
-            loc="upper right",
-            bbox_to_anchor=(1, 0.92),
-            ncols=2,
-            columnspacing=1.2,
-            **(SHARED if len(present) > 1 else {}),
-        )
-        note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
-        return finish(figure)
+        of_slice, own = {}, edges[kept]
+        for name, (value, variance) in there.items():
+            sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in (value, variance))
+            area = sums.sum() * np.diff(own)
+            of_slice[name] = sums / area, np.sqrt(squares) / area
+        handles = draw_levels(panel, own, (own[1:] + own[:-1]) / 2, of_slice)
+        drawn += of_slice.values()
+        ends.append(own)
+        text = between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + between(*where, r"$|\eta|$")
+        panel.text(0.96, 0.96, text, ha="right", va="top", fontsize=19, transform=panel.transAxes)
+        if k >= len(rows) - panels.shape[1]:
+            panel.set_xlabel(histogram.axes[4].label)
+            panel.tick_params(labelbottom=True)
+    limit(panels[0, 0], drawn, log=True, decades=4.5)
+    panels[0, 0].set_xlim(min(own[0] for own in ends), max(own[-1] for own in ends))
+    clear_ends(panels[0, 0])
+    panels[0, 0].set_ylabel("Normalised to 1")
+    names = {"reco": emulated_label, "truth": plain(truth_label)}
+    present = [name for name in names if enough[name][rows].any()]
+    panels[0, 0].legend(
+        [handles[name] for name in present],
+        [names[name] for name in present],
+        loc="upper right",
+        bbox_to_anchor=(1, 0.92),
+        ncols=2,
+        columnspacing=1.2,
+        **(SHARED if len(present) > 1 else {}),
+    )
+    note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
+    return finish(figure)
 
 
 def plot_all(
@@ -345,19 +333,19 @@ def plot_all(
     gen_label: str = "Gen",
     selection: Selection = EVERY,
 ) -> dict[str, Shown]:
-    """All figures of a dataset by name: those of the histograms, and response_slices; none without enough entries.
+    """Return all figures of a dataset by name: one per histogram, and response_slices. Empty figures are left out.
 
-    A spectrum in slices has a figure for each, named with its number: pt_eta0.
+    A spectrum in slices has one figure per slice, named with its number: pt_eta0.
 
     Parameters
     ----------
-    hists: by name; "response" is one of the response, the others are spectra, those of two variables in slices.
-    dataset: the one to plot.
-    label, energy, selection, and names of levels: as said above.
+    hists: histograms by name; "response" is that of the response, others are spectra, in slices for two variables.
+    dataset: dataset to plot.
+    label, energy, selection, and names of levels: see above.
 
     Raises
     ------
-    ValueError: when no histogram has the dataset; lists those there are.
+    ValueError: if no histogram has the dataset; the message lists the existing ones.
     """
     known = {name: list(histogram.axes["dataset"]) for name, histogram in hists.items()}
     if not any(dataset in there for there in known.values()):
@@ -389,7 +377,7 @@ def plot_all(
 
 
 def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, Doubles, bool]:
-    """Edges and centres as they are drawn, and whether on a logarithmic axis: half a bin there, that begins at zero."""
+    """Return edges and centres to draw, and whether the axis is logarithmic, where a first bin from zero is halved."""
     low = float(edges[0] or edges[1] / 2)
     if uniform or low <= 0 or edges[-1] / low <= (10 if edges[0] else 100):
         return edges, (edges[1:] + edges[:-1]) / 2, False
@@ -416,7 +404,7 @@ def _entries(axis: Any, *, weighted: bool) -> str:
 
 
 def _per(axis: Any, width: float | None, *, joined: bool) -> str:
-    """What entries are divided by: a width that all bins have, or else the axis's unit."""
+    """Return the divisor of entries as text: the common bin width, or else the unit of the axis."""
     if isinstance(axis, hist.axis.Integer):
         return " / unit" if joined else ""
     found = re.search(r"\[(.+)\]", axis.label)
@@ -425,19 +413,19 @@ def _per(axis: Any, width: float | None, *, joined: bool) -> str:
 
 
 def _chi2(emulated: tuple[Doubles, Doubles], truth: tuple[Doubles, Doubles]) -> str:
-    """χ² of two spectra, from values and variances, as text."""
+    """Return χ² of two spectra, from values and variances, as text."""
     found = agreement(emulated, truth, min_entries=MIN_OF_NUMBER)
     return chi2_text(*found) if found.ndf else ""
 
 
 def systematic_band(nominal: Doubles, varied: Mapping[str, Doubles]) -> tuple[Doubles, Doubles]:
-    """How far down and up variations move a spectrum, in quadrature, (bins,) each.
+    """Return the downward and upward shifts of a spectrum from variations, added in quadrature, (bins,) each.
 
     Parameters
     ----------
-    nominal: values, (bins,).
-    varied: the same by systematic: JES_up and JES_down are of one source, ENS0, ENS1, ... the members of an ensemble,
-        whose standard deviation counts both ways; any other is one-sided.
+    nominal: nominal values, (bins,).
+    varied: varied values by systematic. JES_up and JES_down belong to one source; ENS0, ENS1, ... are members of an
+        ensemble, whose standard deviation counts in both directions; any other systematic is one-sided.
 
     >>> systematic_band(np.array([10.0]), {"JES_up": np.array([13.0]), "JES_down": np.array([9.0])})
     (array([1.]), array([3.]))
@@ -456,7 +444,7 @@ def systematic_band(nominal: Doubles, varied: Mapping[str, Doubles]) -> tuple[Do
 
 
 def _apart(histogram: hist.Hist) -> tuple[hist.Hist, dict[str, hist.Hist]]:
-    """The nominal histogram, without an axis of systematics, and by name those that were varied."""
+    """Split off the axis of systematics: return the nominal histogram, and the varied ones by name."""
     if "systematic" not in [axis.name for axis in histogram.axes]:
         return histogram, {}
     parts = {name: histogram[{"systematic": name}] for name in histogram.axes["systematic"]}
@@ -464,7 +452,7 @@ def _apart(histogram: hist.Hist) -> tuple[hist.Hist, dict[str, hist.Hist]]:
 
 
 def _slices(histogram: hist.Hist) -> list[hist.Hist]:
-    """A spectrum in each bin of its last axis, of which the first axis then tells."""
+    """Return a spectrum for each bin of the last axis, with that bin in the label of the first axis."""
     last = histogram.axes[-1]
     slices = []
     for k in range(len(last)):
@@ -475,7 +463,7 @@ def _slices(histogram: hist.Hist) -> list[hist.Hist]:
 
 
 def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
-    """Raise when a histogram has not the axes that a plot needs, or not the dataset."""
+    """Raise if a histogram lacks the dataset or the axes that a plot needs."""
     names = [axis.name for axis in histogram.axes]
     wanted = ["one variable"] if variables == 1 else ["gen_pt", "gen_abs_eta", "response"]
     fits = names[:2] == ["dataset", "level"] and len(names) == 2 + variables and (variables == 1 or names[2:] == wanted)
@@ -492,7 +480,7 @@ def _unknown(dataset: str, known: Sequence[str]) -> NoReturn:
 
 
 def _content(histogram: hist.Hist, dataset: str, level: str, *, flow: bool = False) -> tuple[Doubles, Doubles]:
-    """Values and variances of a level; zeros where the histogram does not have it."""
+    """Return values and variances of a level; zeros if the histogram does not have it."""
     there = level in list(histogram.axes[1])
     view = histogram[{"dataset": dataset, "level": level if there else 0}].view(flow=flow)
     return np.array(view["value"]) * there, np.array(view["variance"]) * there

@@ -48,7 +48,10 @@ def estimate_of_square(square: float, uncertainty: float) -> Estimate:
 
     >>> estimate_of_square(0.0009, 0.0007)
     Estimate(value=0.03, uncertainty=0.015)
+    >>> estimate_of_square(-0.0009, 0.0004)
+    Estimate(value=0.0, uncertainty=0.02)
     """
+    square = max(square, 0.0)
     below, value, above = np.sqrt(np.maximum(square + np.array([-2.0, 0.0, 1.0]) * uncertainty, 0.0))
     return Estimate(round(float(value), 12), round(float(max(above - value, (value - below) / 2.0)), 12))
 

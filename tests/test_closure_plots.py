@@ -1,4 +1,4 @@
-"""The figures of how good an emulator is: what they draw is what was found, and nothing is left behind."""
+"""Figures of closure tests: drawn values, errors, and no figures left open."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def marginal(n=400):
 
 
 def in_cells(shape, low, high):
-    """Values of cells, of which one slice and one cell are not measured."""
+    """Values in cells, with one slice and one cell missing."""
     values = np.random.default_rng(2).uniform(low, high, (3, 2, *shape))
     values[1:, 1] = np.nan
     return closure.OfCells(CELLS, np.full((3, 2), 2500), values)
@@ -87,7 +87,7 @@ def texts(figure):
 
 
 def points(panel):
-    """Coordinates of the points with errors that were drawn in a panel, and the lengths of their bars."""
+    """Return coordinates and bar lengths of the points with errors in a panel."""
     drawn = [container for container in panel.containers if len(container.lines[2])]
     bars = [segment for container in drawn for segment in container.lines[2][0].get_segments()]
     data = np.concatenate([container.lines[0].get_xydata() for container in drawn])
@@ -102,7 +102,7 @@ def test_every_figure_is_the_callers_alone():
     assert dict(mpl.rcParams) == before
     with plt.style.context(STYLE):
         for figure in figures:
-            figure.savefig(io.BytesIO(), dpi=30)  # warnings of a drawing are errors
+            figure.savefig(io.BytesIO(), dpi=30)  # warnings are errors
 
 
 def test_marginal_draws_its_ratio_and_its_chi2():
@@ -153,7 +153,7 @@ def test_one_slice_and_no_slice_of_eta():
     found.values[:, 1] = np.nan
     legend = plotting.plot_scale_and_resolution(found, variable="eta", **NAMES).axes[0].get_legend()
     assert [text.get_text() for text in legend.get_texts()] == [r"$|\eta|$ < 1.3"]
-    found.values[:, :, 3] = np.nan  # no gen jet with a mass
+    found.values[:, :, 3] = np.nan  # no gen jet has a mass
     figure = plotting.plot_scale_and_resolution(found, variable="mass", **NAMES)
     assert "Too few jets" in texts(figure)
     efficiency = in_cells((2,), 0.5, 1)

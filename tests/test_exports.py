@@ -1,4 +1,4 @@
-"""A bundle in formats of others: their own evaluators, on shipped jets, against the bundle."""
+"""Exported bundles, evaluated by the libraries of their formats, against the bundle on shipped jets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ENTROPY = {"seed": "real", "run": "int", "luminosityBlock": "int", "event": "int
 
 @pytest.fixture(scope="module")
 def answers():
-    """Jets of two small files, what the bundle says of them, and which are averaged over."""
+    """Reference jets of two small files, their curves and efficiencies, and which are averaged over."""
     emulator = bundle.load(FAST)
     jets = Reference.of(emulator, FILES)
     return jets, curves(emulator, jets), emulator.efficiency(jets.gen, jets.context)
@@ -40,7 +40,7 @@ def answers():
 
 @pytest.fixture(scope="module")
 def tables(answers):
-    """Binned corrections of the jets that are not held out."""
+    """Binned corrections from the jets that are not held out."""
     jets, law, efficiency = answers
     learn = ~jets.held_out
     return binned.content(ENDS, jets.where(learn), law[learn], efficiency[learn])
@@ -48,7 +48,7 @@ def tables(answers):
 
 @pytest.fixture(scope="module")
 def network(answers):
-    """What a network learns of them in little time."""
+    """Network corrections from a short training."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lwtnn, "SETTINGS", Schedule(steps=600, batch_size=512, learning_rate=1e-2, check_every=200))
         return lwtnn.learn(*answers)
@@ -59,12 +59,12 @@ def inputs_of(jets):
 
 
 def test_curves_are_the_quantiles_of_the_bundle(answers):
-    """The response at a level is where the bundle's own distribution function has that level."""
+    """The distribution function of the bundle at the response of a level is that level."""
     jets, law, _ = answers
     rows, emulator = np.arange(0, len(law), 97), bundle.load(FAST)
     at_median = np.full((len(rows), 4), 0.5, dtype=np.float32)
     for k in (5, 23, 40):
-        # the detector's scale depends on the eta of the reco jet, whose median at this pt is meant
+        # the detector's scale depends on reco eta, for which curves use its median at this pt
         tau = np.where(np.arange(4) == PT, logistic(Z[k]), at_median)
         reco = emulator.sample(jets.gen[rows], tau, jets.context[rows])
         reco[:, PT] = jets.gen[rows, PT] * np.exp(law[rows, k])
@@ -81,7 +81,7 @@ def test_jets_together_have_the_quantiles_of_their_draws(answers):
 
 
 def test_tables_need_no_node_of_a_newer_correctionlib(tables):
-    """Those that correctionlib reads from its version 2.4 on."""
+    """Tables use only nodes that correctionlib 2.4 can read."""
     kinds = set(re.findall(r'"nodetype": "(\w+)"', json.dumps(tables)))
     assert kinds == {"binning", "category", "formula", "formularef", "multibinning", "transform"}
 
@@ -101,7 +101,7 @@ def test_tables_are_near_the_bundle_on_jets_held_out(answers, tables):
 
 
 def test_tables_agree_with_each_other(answers, tables):
-    """The quantile at 0.5 is the median, and half the distance of those at 0.16 and 0.84 over it the resolution."""
+    """The median and resolution agree with the quantiles at 0.16, 0.5 and 0.84."""
     made, of_jets = corrections.evaluators(tables), inputs_of(answers[0])
     low, middle, high = (made[f"{ENDS[0]}_Quantile_AK4"].evaluate(*of_jets, level) for level in (0.16, 0.5, 0.84))
     np.testing.assert_allclose(made[f"{ENDS[0]}_Median_AK4"].evaluate(*of_jets), middle, rtol=3e-3)
@@ -110,7 +110,7 @@ def test_tables_agree_with_each_other(answers, tables):
 
 
 def test_coffea_smears_gen_jets_with_tables(answers, tables, tmp_path):
-    """Its own factory gives gen jets the median and the width of the bundle's reco jets."""
+    """coffea's factory gives gen jets the median and width of the bundle's reco jets."""
     corrections.write({**tables, "description": "x"}, tmp_path / "x.json.gz")
     names = {"jec_tag": FAST, "jer_tag": FAST, "data_type": "MC", "jet_type": "AK4", "jec_level": "Response"}
     stack = CorrectionLibJECStack.from_file(str(tmp_path / "x.json.gz"), **names)
@@ -118,7 +118,7 @@ def test_coffea_smears_gen_jets_with_tables(answers, tables, tmp_path):
     central = (jets.gen[:, PT] > 40.0) & (jets.gen[:, PT] < 60.0) & (np.abs(jets.gen[:, ETA]) < 1.3)
     pt, eta, flavour = (np.repeat(column[central], 20) for column in inputs_of(jets))
     columns = {"pt": pt, "mass": 0.1 * pt, "eta": eta, "phi": 0.0 * pt, "flavour": flavour, "none": 0.0 * pt}
-    # no two jets draw alike, and all in one array, of which coffea's seed is the first and the last number
+    # jets with different random numbers in one array, because coffea seeds from its first and last entry
     events = ak.unflatten(ak.zip({**columns, "pt_raw": pt, "mass_raw": 0.1 * pt}), len(pt) // 2 * [2])
     named = {"JetPt": "pt", "JetMass": "mass", "JetEta": "eta", "JetPhi": "phi", "JetFlavour": "flavour"}
     named |= {"ptRaw": "pt_raw", "massRaw": "mass_raw", "ptGenJet": "none"}
@@ -136,7 +136,7 @@ def test_quantiles_of_the_network_rise_and_are_near_the_bundle(answers, network)
     found = corrections.evaluate(made, ENDS, jets)
     assert np.diff(found[0], axis=1).min() > 0.0
     quantile = made[f"{ENDS[0]}_Quantile_AK4"]
-    assert quantile.evaluate(1.0, 9.0, 21, 0.5) == quantile.evaluate(15.0, -5.3, 21, 0.5)  # as at the ends
+    assert quantile.evaluate(1.0, 9.0, 21, 0.5) == quantile.evaluate(15.0, -5.3, 21, 0.5)  # clamped
     closure = Closure.of(jets, (law, efficiency), found)
     assert closure.quantiles["0.5"][0] < 0.03
     assert closure.quantiles["0.975"][0] < 0.08
@@ -144,7 +144,7 @@ def test_quantiles_of_the_network_rise_and_are_near_the_bundle(answers, network)
 
 
 def numpy_quantile(content, jets, tau):
-    """The node of the network in the correction of quantiles, by numpy: its layers and its formula."""
+    """Evaluate the network node of the quantile correction, layers and formula, with numpy."""
     data = content["corrections"][0]["data"]["content"]["content"]["content"]
     out = np.empty(len(tau))
     for row, flavour in enumerate(corrections.CODES[jets.flavour]):
@@ -201,7 +201,7 @@ def levels_of(n, n_targets):
 
 
 def test_a_graph_draws_as_the_emulator_does(emulator):
-    """Of every recipe and shipped bundle that has exact quantiles."""
+    """For every recipe and shipped bundle with exact quantiles."""
     if not emulator.network.exact:
         pytest.skip("its quantiles may cross, which export refuses")
     jets = Reference.of(bundle.load(FAST), FILES)
@@ -213,7 +213,7 @@ def test_a_graph_draws_as_the_emulator_does(emulator):
     reco, efficiency = session.run(None, given)
     wanted, found = emulator.respond(*given.values(), backend="torch")
     close = np.isclose(reco, wanted, rtol=2e-4, atol=2e-4).all(axis=1)
-    # a law hardly learnt leaves single precision few digits, of torch as well
+    # after a short training, single precision leaves few digits, in torch as well
     assert close.all() if "hash" in emulator.card else close.mean() > 0.9
     np.testing.assert_allclose(efficiency[:, 0], found, atol=1e-5)
     alone, _ = session.run(None, {name: column[3:4] for name, column in given.items()})

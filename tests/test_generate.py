@@ -1,4 +1,4 @@
-"""From a process to a file of gen jets, with Pythia and FastJet themselves."""
+"""Generation of gen jets with Pythia and FastJet."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def jets_of(block):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A file that the command makes of three blocks in two processes, which leaves nothing else."""
+    """File with three blocks, made by the command with two processes, which leaves no other files."""
     output = tmp_path_factory.mktemp("made") / "new" / "qcd.root"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(command, "Settings", partial(Settings, block=SETTINGS.block))
@@ -55,7 +55,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def blocks():
-    """The same blocks, made here one after the other."""
+    """The same blocks, made sequentially."""
     return [make_block(SETTINGS, number) for number in range(SETTINGS.n_blocks)]
 
 
@@ -122,7 +122,7 @@ def test_runs_tell_how_to_normalise(made, blocks):
 
 
 def slow_jets(event, radius):
-    """The jets of one of Pythia's events, one particle after the other."""
+    """Jets of one Pythia event, from a loop over particles."""
     seen = [p for p in event if p.isFinal() and p.isVisible()]
     inputs = []
     for index, particle in enumerate(seen):
@@ -147,7 +147,7 @@ def slow_jets(event, radius):
 
 
 def events_of(settings):
-    """The particles of each of Pythia's events, as they come without batches."""
+    """Particles of each Pythia event, generated without batches."""
     with muted() as said:
         pythia, n_made = start(settings, 0, said), 0
         while n_made < settings.n_events:
@@ -157,13 +157,13 @@ def events_of(settings):
 
 
 def from_a_hadron(event, particle):
-    """Whether a hadron, but for the protons of the beams, is among the ancestors of one of Pythia's particles."""
+    """Whether a Pythia particle has a hadron other than the beam protons as ancestor."""
     above = [event[i] for i in particle.motherList()]
     return any((one.isHadron() and one.mother1() > 0) or from_a_hadron(event, one) for one in above)
 
 
 def slow_prompt(event):
-    """Prompt leptons and photons of one of Pythia's events."""
+    """Prompt leptons and photons of one Pythia event."""
     least = {11: 5.0, 13: 5.0, 22: 10.0}
     there = [p for p in event if p.isFinal() and p.idAbs() in least and abs(p.eta()) < 3.0]
     hard = sorted((p for p in there if p.pT() > least[p.idAbs()]), key=lambda p: -p.pT())

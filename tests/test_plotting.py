@@ -1,4 +1,4 @@
-"""The figures: right numbers, clear errors, and nothing left behind."""
+"""Figures of histograms: numbers, errors, and no figures left open."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_wrong_histogram_and_bin_are_named():
 @pytest.mark.parametrize("weight", [1.0, -1.0, 1e-9])
 def test_few_entries_do_not_crash(entries, weight):
     hists = booked(entries, weight=weight)
-    hists["eta"].fill(dataset=DATASET, level="reco", eta=[99.0])  # overflow only, where there is nothing else
+    hists["eta"].fill(dataset=DATASET, level="reco", eta=[99.0])  # overflow only
     plotting.plot_spectrum(hists["eta"], dataset=DATASET)
     if entries:
         plotting.plot_spectrum(hists["njet"], dataset=DATASET)
@@ -232,7 +232,7 @@ def test_few_entries_do_not_crash(entries, weight):
 def test_all_figures_are_written_and_nothing_is_left(tmp_path):
     before = dict(mpl.rcParams)
     figures = plotting.plot_all(booked(4000), dataset=DATASET)
-    assert list(figures) == ["pt", "eta", "njet", "response", "response_slices"]  # the others have no entries
+    assert list(figures) == ["pt", "eta", "njet", "response", "response_slices"]  # other histograms have no entries
     assert all(isinstance(figure, Figure) for figure in figures.values())
     few = {name: figures[name] for name in ("njet", "response")}
     paths = plotting.save_all(few, tmp_path / "new", stem_prefix="a_")
@@ -259,7 +259,7 @@ def test_files_are_reproducible_and_failures_leave_none(tmp_path):
 def test_notebooks_show_figures_without_more():
     before = dict(mpl.rcParams)
     figure = plotting.plot_spectrum(booked()["pt"], dataset=DATASET)
-    picture = figure._repr_png_()  # what IPython asks an object for
+    picture = figure._repr_png_()  # called by IPython
     assert picture[:4] == b"\x89PNG"
     assert figure._repr_png_() == picture
     assert dict(mpl.rcParams) == before
@@ -273,7 +273,7 @@ def test_an_axis_from_zero_over_many_decades_is_logarithmic():
     panel = plotting.plot_spectrum(hists["mass"], dataset="x").axes[0]
     assert panel.get_xscale() == "log"
     assert panel.get_xlim()[0] == 0.5
-    below_one = np.count_nonzero(mass < 1)  # the whole bin, of which half is shown
+    below_one = np.count_nonzero(mass < 1)  # the full bin, of which half is drawn
     assert panel.containers[0].lines[0].get_ydata()[0] == below_one
     few = filling.book()
     few["mass"].fill(dataset="x", level="reco", mass=np.linspace(0.5, 30, 500))

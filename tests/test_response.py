@@ -1,4 +1,4 @@
-"""Response matrices: what they must add up to, against draws, against Delphes, and as others read them."""
+"""Response matrices: their sums, against draws and Delphes, and in other formats."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from coffea_iqn.unfolding import parts, response_sums, workspace, write_hepdata,
 from coffea_iqn.unfolding.probabilities import Cells
 from conftest import context_of, open_events
 
-# of what pyhf and HEPData validate with
+# warnings from the validators of pyhf and HEPData
 pytestmark = pytest.mark.filterwarnings("ignore:jsonschema:DeprecationWarning")
 MODEL = "cms-delphes-ak4"
 GEN, RECO = [15.0, 20, 26, 34, 45, 70], [15.0, 17, 20, 23, 26, 30, 35, 42, 52, 70]
@@ -44,7 +44,7 @@ def matrix(qcd):
 
 
 def counted(gen, reco, match):
-    """A matrix of pairs, with lost gen jets and reco jets without a gen jet in the underflows."""
+    """Matrix from pairs, with lost gen jets and unmatched reco jets in the underflows."""
     gen_bin, reco_bin = np.digitize(gen.values[:, PT], GEN), np.digitize(reco.values[:, PT], RECO)
     found = np.zeros((len(GEN) + 1, len(RECO) + 1))
     np.add.at(found, (gen_bin, np.where(match >= 0, reco_bin[match], 0)), 1.0)
@@ -54,7 +54,7 @@ def counted(gen, reco, match):
 
 @pytest.fixture(scope="module")
 def drawn(qcd):
-    """Matrices of draws."""
+    """Matrices from draws."""
     folded, found = IQNFolder(MODEL, seed=5, replicas=40).fold_table(qcd.GenJet, qcd), []
     for reco in folded.reco:
         match, there = np.full(len(folded.gen.values), -1), np.flatnonzero(reco.row >= 0)
@@ -64,14 +64,14 @@ def drawn(qcd):
 
 
 def test_its_sums_are_the_gen_jets_and_the_reco_jets(qcd, matrix, drawn):
-    """Rows those that come in; columns those that folds give on average, whatever became of the others."""
+    """Rows add up to the gen jets, and columns to the average number of reco jets of folds."""
     assert [axis.name for axis in matrix.axes] == ["gen", "reco"]
     assert matrix.axes[0].label.startswith("Gen jet")
     values, pt = matrix.values(flow=True), ak.to_numpy(ak.flatten(qcd.GenJet.pt))
     np.testing.assert_allclose(values.sum(axis=1)[1:], np.histogram(pt, [*GEN, np.inf])[0], rtol=1e-6)
     reco = drawn.sum(axis=1)[:, 1:]
     expected, error = values.sum(axis=0)[1:], reco.std(axis=0, ddof=1) / np.sqrt(len(drawn))
-    # unmatched jets are of ten other draws, and in folds jets that come out too near each other are drawn again
+    # unmatched jets are from ten other draws, and folds redraw jets that are too close to each other
     assert (np.abs(reco.mean(axis=0) - expected) < 3.0 * np.sqrt(2.0) * error + 0.005 * expected).all()
 
 
@@ -85,7 +85,7 @@ def test_the_lost_and_the_unmatched_are_in_underflows(qcd, matrix):
     n_unmatched = with_others.sum() - alone.sum()
     assert n_unmatched == pytest.approx(IQNFolder(MODEL, replicas=3).fold_table(some.GenJet, some).counts.unmatched / 3)
     efficient = alone[1:].sum(axis=1)
-    np.testing.assert_allclose(with_others[1:].sum(axis=1), efficient, rtol=1e-6)  # rows have none of them
+    np.testing.assert_allclose(with_others[1:].sum(axis=1), efficient, rtol=1e-6)  # rows contain no unmatched jets
     assert (with_others[1:, 1:] <= alone[1:, 1:] + 1e-9).all()
 
 
@@ -97,7 +97,7 @@ def test_chunks_add_up_to_the_last_bit_whatever_the_weights():
     chunks = [response_sums("cms-delphes-ak4-fast", events.GenJet[k], events[k], *axes) for k in reversed(parts_of_it)]
     added = chunks[0] + chunks[1] + (chunks[2] + chunks[3])
     assert np.array_equal(added.hist.view(flow=True), whole.view(flow=True))
-    sent = pickle.loads(pickle.dumps(chunks))  # as from workers
+    sent = pickle.loads(pickle.dumps(chunks))  # as sent by workers
     assert np.array_equal(accumulate(sent).hist.view(flow=True), whole.view(flow=True))
     weights = np.asarray(events.genWeight, dtype=np.float64)
     assert weights.max() / weights.min() > 1e6
@@ -109,7 +109,7 @@ def test_chunks_add_up_to_the_last_bit_whatever_the_weights():
 
 
 def test_variances_are_those_of_events(qcd):
-    """Two equal jets of one event scatter together: their counts in a bin add before they are squared."""
+    """Two equal jets of one event are correlated: their counts in a bin add before they are squared."""
     events = qcd[ak.num(qcd.GenJet) > 0][:1]
     one = response(MODEL, events.GenJet, events, [10, 1000], [10, 1000], weights=[3.0], unmatched=False)
     assert one.variances(flow=True) == pytest.approx(one.values(flow=True) ** 2)
@@ -151,13 +151,13 @@ def test_pairs_of_axes_add_up_to_one_axis_of_pt(qcd, beside, edges, points):
 
 
 def test_it_is_the_matrix_of_delphes(qcd, matrix, drawn):
-    """Given the gen jets, Delphes' counts scatter about it as those of draws do."""
+    """Counts from Delphes fluctuate about the matrix as those of draws do, given the gen jets."""
     gen, reco = (flatten_jets(jets) for jets in (qcd.GenJet, qcd.Jet))
     directions = [column for jets in (gen, reco) for column in (*jets.values.T[[ETA, PHI]], jets.counts)]
     true, expected = counted(gen, reco, match_jets(*directions, cone=0.25)), matrix.values(flow=True)
     scatter = drawn.var(axis=0, ddof=1)
     seen = scatter > 5.0
-    seen[0, 0] = False  # lost jets below the gen bins, few of which any analysis sees
+    seen[0, 0] = False  # lost jets below the gen bins
     assert seen.sum() > 25
     assert np.mean((true - expected)[seen] ** 2 / scatter[seen]) < 1.8
     assert np.mean((true - 0.8 * expected)[seen] ** 2 / scatter[seen]) > 4.0
@@ -230,7 +230,7 @@ def parts_outside_both(matrix):
 
 
 def test_pyhf_unfolds_with_it(matrix, tmp_path):
-    """What is expected of twice the jets of one bin, and none of the gen jets of another, is found again."""
+    """The fit recovers twice the jets in one gen bin, and none in another."""
     of, strengths = parts(matrix), np.array([1.0, 2.0, 1.0, 0.4, 1.0])
     write_workspace(matrix, tmp_path / "workspace.json", strengths @ of.inside + of.outside)
     made = pyhf.Workspace(json.loads((tmp_path / "workspace.json").read_text()))
@@ -260,7 +260,7 @@ def test_workspaces_without_answers_are_refused(qcd, matrix, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the validator leaves files open
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the validator does not close its files
 def test_hepdata_has_it_in_tables(matrix, tmp_path):
     write_hepdata(matrix, tmp_path / "record")
     read = {path.stem: yaml.safe_load(path.read_text()) for path in tmp_path.glob("record/[!s]*.yaml")}

@@ -67,7 +67,7 @@ def shipped_found(pairs):
 
 def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
     lines, left_out = judged(shipped_found.truth, shipped_found.null)
-    assert {line.key for line in lines} == set(BY_KEY) - OF_FOLDS  # pairs are no events
+    assert {line.key for line in lines} == set(BY_KEY) - OF_FOLDS  # which need events, not pairs
     assert [line.key for line in lines if line.passed is False] == []
     assert sum(line.passed is True for line in lines) > 15
     assert not shipped_found.left_out
@@ -76,7 +76,7 @@ def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
 
 @pytest.fixture(scope="module")
 def many(pairs):
-    """Gen jets, their context, and a draw of each by the shipped bundle, to be taken for the truth."""
+    """Gen jets, their context, and a draw of each by the shipped bundle, used as truth."""
     emulator = bundle.load(BUNDLES[0])
     keep = pairs.matched & (pairs.x[:, 0] > 20.0)
     gen, context = (np.tile(column[keep], (9, 1)) for column in (pairs.x, pairs.context))
@@ -120,7 +120,7 @@ def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
     for key in ("pt_scale", "mass_scale", "angles", "angular_resolution"):
         assert BY_KEY[key].passes(BY_KEY[key].measure(Comparison(response=cells))) is not False
     counts = closure.tails(closure.residuals(gen, drawn), closure.residuals(gen, truth), gen).counts
-    cut, whole = counts[:, [0, 1, 3]][..., 2]  # all but phi, beyond 8 widths
+    cut, whole = counts[:, [0, 1, 3]][..., 2]  # all variables but phi, beyond 8 widths
     enough = whole > 20
     assert enough.sum() >= 3
     assert (cut[enough] < 0.2 * whole[enough]).all()
@@ -133,7 +133,7 @@ def test_two_draws_of_a_spoilt_emulator_are_of_one_law(pairs):
     assert found.worst.value < 4 * found.worst.uncertainty
 
 
-def test_every_spoiling_is_known_and_has_no_cdf(many):
+def test_spoilt_emulators_have_no_cdf_and_unknown_ones_are_refused(many):
     emulator, gen, context, truth, _ = many
     with pytest.raises(ValueError, match=f"expected one of {', '.join(SPOILINGS)}, got 'nothing'"):
         spoil(emulator, "nothing")
@@ -142,8 +142,8 @@ def test_every_spoiling_is_known_and_has_no_cdf(many):
             getattr(spoil(emulator, "tails-cut"), density)(gen, truth, context)
 
 
-def test_network_without_cdf_is_asked_by_draws():
-    """Real jets that the emulator drew itself have uniform levels; others have not."""
+def test_levels_of_a_network_without_cdf_are_from_draws():
+    """Levels are uniform for real jets drawn by the emulator itself, and not for others."""
     pairs = make_pairs(4000)
     emulator = train(pairs, replace(RECIPES["paper-iqnx4"], **TINY))
     emulator.card.update(CARD)
@@ -231,7 +231,7 @@ def test_the_same_seed_gives_the_same_metrics(pairs, shipped_found):
     assert json.dumps(metrics.metrics(again, ABOUT)) == json.dumps(metrics.metrics(shipped_found, ABOUT))
 
 
-def test_each_dataset_is_looked_at_on_its_own(shipped_found, page):
+def test_each_dataset_is_compared_separately(shipped_found, page):
     assert set(shipped_found.by_dataset) == {"qcd", "qcdflat"}
     content = metrics.metrics(shipped_found, ABOUT)
     values = {name: {line["key"]: line["value"] for line in lines} for name, lines in content["datasets"].items()}
@@ -255,7 +255,7 @@ def test_few_jets_leave_figures_out_and_say_so(pairs):
 
 
 def test_figures_that_measured_nothing_are_left_out_by_name():
-    """Masses below 1 GeV have no response, and a sample of a few thousand jets may have no tails."""
+    """Gen masses below 1 GeV have no response, and a few thousand jets may have no tails."""
     rng = np.random.default_rng(4)
     gen = np.tile(np.array([30.0, 0.5, 1.0, 0.5]), (2000, 1))
     drawn, real = (gen * rng.normal(1.0, 0.1, gen.shape) for _ in range(2))
@@ -281,7 +281,7 @@ def test_figures_that_measured_nothing_are_left_out_by_name():
     assert f"<li>Scale of the mass: {no_mass}" in page
 
 
-def test_a_null_that_measured_nothing_is_said():
+def test_a_missing_null_is_reported():
     cells = closure.OfCells(closure.CELLS, np.full((14, 4), 500), np.full((14, 4, 4, 2, 4), [1.0, 0.1, 0.1, 0.1]))
     nothing = cells._replace(values=np.full_like(cells.values, np.nan))
     lines, left_out = judged(Comparison(response=cells), Comparison(response=nothing))
@@ -303,7 +303,7 @@ def test_reco_jets_with_nan_are_an_error(pairs):
 
 
 class _Page(HTMLParser):
-    """What a page refers to, and which anchors it has."""
+    """Links, anchors and images of a page."""
 
     def __init__(self):
         super().__init__()
@@ -337,7 +337,7 @@ def page(shipped_found, parts):
         return report.render(content, parts, [other])
 
 
-def test_the_page_stands_alone(page):
+def test_the_page_is_self_contained(page):
     parsed = _Page()
     parsed.feed(page)
     assert parsed.outside == []
@@ -352,7 +352,7 @@ def test_the_page_shows_another_model_beside(page):
     assert page.count("the &lt;other&gt;") >= len(CHECKS) - len(OF_FOLDS)
     assert "Measured with a different sample or selection: the &lt;other&gt;" in page
     failed = re.findall(r'data-label="the &lt;other&gt;">\s*[^<]*<strong class="fail">fail', page)
-    assert len(failed) == len(CHECKS) - len(OF_FOLDS) - 1  # nor tails
+    assert len(failed) == len(CHECKS) - len(OF_FOLDS) - 1  # without tails
 
 
 def test_metrics_are_read_back(shipped_found, tmp_path):
@@ -377,7 +377,7 @@ def test_metrics_are_read_back(shipped_found, tmp_path):
         ('{"schema_version": 1, "model": {}, "sample": {}, "verdict": [{}]}', "found no 'key'"),
     ],
 )
-def test_bad_metrics_are_named(tmp_path, text, message):
+def test_invalid_metrics_are_refused(tmp_path, text, message):
     path = tmp_path / "metrics.json"
     if text is not None:
         path.write_text(text)
@@ -385,7 +385,7 @@ def test_bad_metrics_are_named(tmp_path, text, message):
         metrics.read(path)
 
 
-def test_checks_have_names_of_their_own_and_a_section(parts):
+def test_checks_have_unique_keys_and_a_section(parts):
     assert len(BY_KEY) == len(CHECKS)
     assert {check.section for check in CHECKS} - {"particles"} <= {section.key for section in parts}
 
@@ -395,7 +395,7 @@ OF_PARTICLES = "cms-delphes-ak5-particles"
 
 @pytest.fixture(scope="module")
 def folded():
-    """Shapes of gen jets, of true ones, and of two folds, and how long one took."""
+    """Shapes of gen jets, of true jets and of two folds, and the time per gen jet."""
     names = ("wwhad_ak5_particles.root", "qcdhard_ak5_particles.root")
     sources = {name: [inspect(str(sample_path(name)), collections=["GenJet", "Jet"])] for name in names}
     with running.open_executor("iterative", status=False) as executor:
@@ -424,7 +424,7 @@ def test_particles_of_the_shipped_bundle_pass(folded):
     assert f"{len(folded[0]):,} jets" in parts[1].tables[1][0][0]
 
 
-def test_particles_that_are_wrong_are_found_out(folded):
+def test_wrong_particles_fail(folded):
     gen, true, first, second, spent = folded
     scale = np.ones(len(NAMES))
     scale[NAMES.index("multiplicity")] = 1.2
@@ -457,7 +457,7 @@ def test_jets_of_particles_are_those_of_the_same_gen_jets_in_any_chunk(folded):
         assert np.hypot(reco[:, 1] - eta, np.remainder(reco[:, 2] - phi + np.pi, 2.0 * np.pi) - np.pi).max() < 0.36
 
 
-def test_a_validation_says_why_it_has_no_particles(tmp_path, capsys):
+def test_a_validation_reports_why_particles_are_missing(tmp_path, capsys):
     whys = {
         "wwhad_ak5_particles": "halves: expected 1000 jets, got",
         "qcd_ak5": "files: expected particles in GenJet",

@@ -35,7 +35,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, bundle
-from coffea_iqn.commands.common import assignment
+from coffea_iqn.commands.options import assignment
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import identity_keys

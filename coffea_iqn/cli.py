@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and exit codes. What each understands and does is in `commands`."""
+"""The command line: its commands and exit codes. The options and the work of each command are in `commands`."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from coffea_iqn import __version__
 
 EXIT_OK, EXIT_INPUT, EXIT_INTERRUPTED = 0, 2, 130
 
-# the module of a command is imported when it is asked for: with torch and coffea that takes seconds
+# the module of a command is imported only when needed: with torch and coffea that takes seconds
 COMMANDS = {
     "fold": "fold gen jets to reco jets: histograms, plots, skims",
     "correct": "correct reco jets to gen jets: histograms, plots, skims",
     "merge": "merge the files of a skim",
     "generate": "generate events with Pythia and write their gen jets",
     "train": "train a bundle on pairs of gen and reco jets",
-    "refine": "refine what a bundle draws by what tells it from true jets",
-    "validate": "measure how good a model is, on files that it was not trained on",
-    "export": "write a model in a format that other frameworks read: correctionlib, ONNX",
+    "refine": "refine the draws of a bundle with a classifier of true and drawn jets",
+    "validate": "measure how well a model describes files that it was not trained on",
+    "export": "write a model in the format of another framework: correctionlib, ONNX",
     "models": "list the shipped bundles",
-    "completion": "print what completes commands and options in a shell",
+    "completion": "print a shell script that completes commands and options",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line and return its exit code: 0, 2 for bad input, 130 when interrupted."""
     try:
         return _run(sys.argv[1:] if argv is None else argv)
     except ModuleNotFoundError as error:
@@ -39,8 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"coffea-iqn: error: expected {error.name}, found none: pip install 'coffea-iqn[all]'\n")
         return EXIT_INPUT
     except KeyboardInterrupt:
-        # the modules behind `complain` may be what was interrupted
-        sys.stderr.write("coffea-iqn: interrupted; nothing half written is left\n")
+        # the interrupt may have come while the module of `complain` was being imported
+        sys.stderr.write("coffea-iqn: interrupted; no incomplete output is left\n")
         return EXIT_INTERRUPTED
 
 
@@ -62,14 +62,14 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _bad_input() -> tuple[type[Exception], ...]:
-    """The errors that come of what users give, whose messages say all."""
+    """Return the types of errors that bad input causes: their message is shown without a traceback."""
     from uproot.exceptions import KeyInFileError
 
     return ValueError, OSError, KeyInFileError, FloatingPointError
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line each, and say of a mistyped word which one may have been meant."""
+    """A parser that reports an error in one line and suggests the most similar command or option for a mistyped one."""
 
     def error(self, message: str) -> NoReturn:
         hint = f" ({self.prog} --help)" if "required" in message else ""
@@ -77,12 +77,12 @@ class Parser(argparse.ArgumentParser):
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         words = list(takewhile(lambda word: word != "--", sys.argv[1:] if args is None else args))
-        if self.get_default("run") is None:  # of all commands: the words after the command are the command's
+        if self.get_default("run") is None:  # the main parser: what follows the command is the command's
             command = next((k for k, word in enumerate(words) if not word.startswith("-")), None)
             if command is not None and words[command] not in COMMANDS:
                 self.error(f"command: expected one of {', '.join(COMMANDS)}, got {_likely(words[command], COMMANDS)}")
             words = words[:command]
-        # argparse would first complain of what is missing, which may be what was mistyped
+        # argparse would first report missing arguments, which may be the mistyped ones
         for word in words:
             option = word.partition("=")[0]
             known = [one for one in self._option_string_actions if one.startswith("--")]
@@ -92,19 +92,19 @@ class Parser(argparse.ArgumentParser):
 
 
 def _likely(word: str, known: Collection[str]) -> str:
-    """A mistyped word, with the one that is most like it."""
+    """Return a mistyped word, followed by the known word most similar to it, if any."""
     close = difflib.get_close_matches(word, known, n=1)
     return f"{word}: did you mean {close[0]}?" if close else word
 
 
 def parser(command: str | None = None) -> argparse.ArgumentParser:
-    """The parser of all commands, or of one: the options of the others are left out then."""
+    """Return the parser of all commands, or of one command without the options of the others."""
     from coffea_iqn.commands.terminal import add_terminal_options
 
     main_parser = Parser(
         prog="coffea-iqn",
-        description="The detector as a function: gen jets in, reco jets out, drawn by implicit quantile networks.",
-        epilog="Exit codes: 0 done, 2 bad input (one line says what), 130 interrupted.",
+        description="Fast simulation of jets: gen jets in, reco jets out, sampled from implicit quantile networks.",
+        epilog="Exit codes: 0 success, 2 bad input (explained in one line), 130 interrupted.",
     )
     main_parser.add_argument("--version", action="version", version=f"coffea-iqn {__version__}")
     choices = main_parser.add_subparsers(title="commands", required=True, metavar="COMMAND")

@@ -125,7 +125,7 @@ def test_the_rate_of_a_fold_is_without_compiling(folded, capsys):
     took = summary["seconds"] - summary["compile_seconds"]
     assert summary["gen_jets_per_second"] == pytest.approx(gen_jets / took, rel=0.01)
     fold._print_cutflow(summary | {"gen_jets_per_second": None})
-    assert "Folded with cms-delphes-ak4, chunks of before among them" in capsys.readouterr().out
+    assert "Folded with cms-delphes-ak4, including chunks finished by an earlier run" in capsys.readouterr().out
 
 
 def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):
@@ -324,14 +324,14 @@ def test_train_finds_scale_and_threshold_unless_told(tmp_path, capsys):
     assert "scale delphes-cms: found in the data" in said
     assert found == ("delphes-cms", 0.0)
     said, found = trained("--scale", "none")
-    assert "scale none, threshold 0 GeV: no sharp end of the reco jets found" in said
+    assert "scale none, threshold 0 GeV: no sharp lower edge of the reco jets" in said
     assert found == ("none", 0.0)
 
 
 def test_minutes_or_steps(tmp_path, capsys):
     arguments = ["train", QCD, "--output", tmp_path / "made", "--hidden", 8, 8, "--minutes", 0.001]
     assert run(*arguments, "--steps", 10) == 2
-    assert "minutes: expected it or steps, got 0.001 minutes and 10 steps" in one_error(capsys)
+    assert "minutes: expected minutes or steps, got 0.001 minutes and 10 steps" in one_error(capsys)
     assert run(*arguments) == 0
     training = json.loads((tmp_path / "made" / "model.json").read_text())["card"]["training"]
     assert training["settings"]["minutes"] == 0.001
@@ -379,7 +379,7 @@ def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr(train.TrainingProgress, "watch", interrupt)
     assert run(*arguments) == 130
-    assert "goes on from" in capsys.readouterr().err
+    assert "the same command continues from" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
     monkeypatch.setattr(train.TrainingProgress, "watch", original)
     assert run(*arguments) == 0
@@ -485,7 +485,7 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
     told = capsys.readouterr().err
     assert "(EqualEventsWarning)" in told
     assert f"a: {tmp_path / 'two.root'}, 2000 events, NanoAOD, known: flavour, " in told
-    assert "3 chunks, 0 of them finished before" in told
+    assert "3 chunks, 0 of them already finished" in told
     flows = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]
     assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}
 

@@ -251,7 +251,7 @@ def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muo
     found, runs = shower(tmp_path / "events.lhe", tmp_path / "out.root", "--workers", 1)
     assert found.event.tolist() == [1, 2, 4, 5, 6, 7, 8]
     assert runs["genEventCount"].item() == 7
-    assert "Not showered   1 that Pythia failed with, which are left out" in capsys.readouterr().out
+    assert "Failed         1 events that Pythia could not shower" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -234,7 +234,7 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
     assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name) == 0
     said = capsys.readouterr().out
     assert "Closure      response quantiles, rms (greatest) relative difference in " in said
-    assert "Lost         The inputs are pt, |eta| and flavour of a gen jet" in said
+    assert "Left out     The inputs are pt, |eta| and flavour of a gen jet" in said
     assert [path.name for path in tmp_path.iterdir()] == [name]
     data = (tmp_path / name).read_bytes()
     text = gzip.decompress(data) if name.endswith(".gz") else data

@@ -102,9 +102,9 @@ def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):
     quick = ["--no-plots", "--output", tmp_path / "out"]
     assert run("fold", *files, *quick) == 2
     line = one_error(capsys)
-    assert "got 30 of equal run, luminosityBlock and event in" in line
+    assert "got 30 with equal run, luminosityBlock and event in" in line
     assert "0.root and" in line
-    assert "--identity file tells them apart" in line
+    assert "--identity file distinguishes them" in line
     assert not (tmp_path / "out").exists()
     for identity in ("event", "file"):
         with warnings.catch_warnings():

@@ -112,7 +112,7 @@ def test_a_file_without_a_name_is_refused(command, capsys):
     with pytest.raises(SystemExit) as stop:
         run(command, "", *(() if command == "models" else ("--output", "x")))
     assert stop.value.code == 2
-    assert "expected a text that is not empty, got ''" in one_error(capsys)
+    assert "expected a non-empty text, got ''" in one_error(capsys)
 
 
 def test_ranges_know_their_ends_and_say_them():

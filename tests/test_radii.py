@@ -76,7 +76,7 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
     quick = ["--truth", "none", "--no-plots", "--output", tmp_path / "out"]
     assert run("fold", sample_path(name), *options, *quick) == 0
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"] == model
-    assert ("none of the radius of" in capsys.readouterr().out) == (model == BUNDLES[1] and not options)
+    assert ("do not have the radius of" in capsys.readouterr().out) == (model == BUNDLES[1] and not options)
 
 
 @pytest.mark.parametrize(

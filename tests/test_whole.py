@@ -128,4 +128,4 @@ def test_an_interrupt_while_modules_are_imported_is_one_line(interrupted, monkey
         assert main(["fold", str(SAMPLE), "--output", "nowhere"]) == EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGINT, before)
-    assert capsys.readouterr().err == "coffea-iqn: interrupted; nothing half written is left\n"
+    assert capsys.readouterr().err == "coffea-iqn: interrupted; no incomplete output is left\n"

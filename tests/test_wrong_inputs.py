@@ -234,7 +234,7 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
     other = written(tmp_path / "others.root", "qcd_ak4.root", genWeight=None)
     files = [f"d={one}", f"d={other}"]
     assert run("fold", *files, "--output", tmp_path / "out", "--no-plots", "--identity", "file") == 2
-    assert f"d: expected weights of events in all files of the dataset or in none, found none in {other}" in one_error(
+    assert f"d: expected event weights in all files of the dataset or in none, found none in {other}" in one_error(
         capsys
     )
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema)

@@ -1,1 +1,1 @@
-"""What the commands of coffea-iqn do, each from its arguments to files and a table."""
+"""The commands of coffea-iqn, one module each, and the modules that they share."""

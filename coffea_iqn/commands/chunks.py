@@ -1,4 +1,4 @@
-"""Runs of a processor over files that keep what is finished, say how far they are, and clear up at the end."""
+"""Runs of a processor by `fold` and `correct`: options, checkpoints, progress, and the files of the output."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from typing import Any, NamedTuple
 
 from coffea_iqn import running
 from coffea_iqn.commands.common import SAID, open_executor
-from coffea_iqn.commands.options import add_figure_options, add_force_option, path, text
+from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
 from coffea_iqn.files.atomic import plain_names, unfinished
 from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import FORMATS
+from coffea_iqn.histograms.root import write_histograms
 from coffea_iqn.numerics.compiling import timed_compilation
+from coffea_iqn.plotting import save_all
 from coffea_iqn.ranges import GEV
 from coffea_iqn.running import Checkpoints, Skipped
 
 
 class Ran(NamedTuple):
-    """What a run gave.
+    """Result of a run.
 
     Attributes
     ----------
-    out: by the processor.
-    seconds, compile_seconds: that it took, and of these compiling.
-    n_before: chunks that were there before.
+    out: result of the processor.
+    seconds, compile_seconds: time of the run, and the part of it spent on compiling.
+    n_before: number of chunks that an earlier, interrupted run had finished.
     """
 
     out: Any
@@ -43,43 +46,44 @@ class Ran(NamedTuple):
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """The options of what is written: histograms, figures."""
-    parser.add_argument("--output", type=path, required=True, metavar="DIR", help="for all that is written")
-    add_force_option(parser)
+    """Add the options for the output folder, the histograms and the figures."""
+    add_output_option(parser, "DIR", "output folder")
     parser.add_argument(
         "--pt-min",
         type=GEV,
         default=20.0,
         metavar="GEV",
-        help="least pt of jets in the histograms (default: %(default)s)",
+        help="minimum pt of jets in the histograms (default: %(default)s)",
     )
-    parser.add_argument("--no-plots", dest="plots", action="store_false", help="histograms and summary alone")
+    parser.add_argument(
+        "--no-plots", dest="plots", action="store_false", help="write histograms and summary, but no figures"
+    )
     parser.add_argument(
         "--no-checkpoints",
         dest="checkpoints",
         action="store_false",
-        help="do not keep finished chunks in DIR.chunks until all is done",
+        help="do not keep finished chunks in DIR.chunks for a restart after an interruption",
     )
     add_figure_options(parser)
 
 
 def add_skim_options(parser: argparse.ArgumentParser, jets: str) -> Any:
-    """The options of a skim of such jets, in a group that is returned."""
+    """Add the options for a skim with this kind of jets, and return their group."""
     skim = parser.add_argument_group("skims")
-    skim.add_argument("--skim", choices=FORMATS, help=f"write the {jets} jets of all events as well, into DIR/skim")
+    skim.add_argument("--skim", choices=FORMATS, help=f"also write the {jets} jets of all events, to DIR/skim")
     skim.add_argument(
         "--keep",
         action="append",
         type=text,
         default=[],
         metavar="BRANCHES",
-        help="branches of the input to write into the skim beside them, such as 'GenJet_*'; may be repeated",
+        help="input branches to copy to the skim, such as 'GenJet_*'; may be repeated",
     )
     return skim
 
 
 def skim_of(arguments: argparse.Namespace, collection: str | None = None) -> Skim | None:
-    """What is to be written of each chunk, into a folder that outlives an interruption."""
+    """Return the requested skim, written to a folder that survives an interruption, or None."""
     if arguments.skim is None:
         for option, value in (("--keep", arguments.keep), ("--as", collection)):
             if value:
@@ -91,33 +95,33 @@ def skim_of(arguments: argparse.Namespace, collection: str | None = None) -> Ski
 
 
 def folder_of(output: Path) -> Path:
-    """Where the finished chunks of an output are kept until all is done."""
+    """Return the folder that keeps the finished chunks of an unfinished output."""
     return output.with_name(output.name + ".chunks")
 
 
 def kept(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
-    """Where the finished chunks of an output are as long as a block lasts, and after one that fails."""
+    """Keep the finished chunks of an output during a block, and after a block that fails."""
     return unfinished(folder_of(arguments.output), keep=arguments.checkpoints)
 
 
 def check_weights(datasets: Mapping[str, Sequence[Source]]) -> None:
-    """Refuse a dataset of which some files have weights of events: those of the others would count as 1.
+    """Check that all files of a dataset have event weights, or none: missing weights would count as 1.
 
     Raises
     ------
-    ValueError: for such a one.
+    ValueError: if only some files of a dataset have them.
     """
-    check_all_or_none(datasets, "weights of events", lambda source: source.has_weights)
+    check_all_or_none(datasets, "event weights", lambda source: source.has_weights)
 
 
 def check_all_or_none(
     datasets: Mapping[str, Sequence[Source]], what: str, has: Callable[[Source], bool], advice: str = ""
 ) -> None:
-    """Refuse a dataset of which some files alone have something; the advice ends the message.
+    """Check that all files of a dataset have something, or none; the error message ends with the advice.
 
     Raises
     ------
-    ValueError: for such a one.
+    ValueError: if only some files of a dataset have it.
     """
     for name, sources in datasets.items():
         lacking = [source.path for source in sources if not has(source)]
@@ -136,16 +140,16 @@ def run(
     branches: Sequence[str] = (),
     skipped: list[Skipped] | None = None,
 ) -> Ran:
-    """Run a processor for a command with an output, as of `running.run`; finished chunks outlive an interruption.
+    """Run a processor with `running.run`, keeping finished chunks if interrupted.
 
     Raises
     ------
-    ValueError: when some files of a dataset have weights of events.
+    ValueError: if only some files of a dataset have event weights.
     """
     check_weights(datasets)
     checkpoints = folder_of(arguments.output)
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
-    plain_names(datasets)  # which have to differ
+    plain_names(datasets)  # raises an error unless they differ
     started = time.perf_counter()
     with (
         timed_compilation() as compile_seconds,
@@ -170,15 +174,47 @@ def run(
             if n_chunks:
                 complain(
                     f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: "
-                    "the same command goes on from there"
+                    "run the same command again to continue"
                 )
             raise
         compiled = compile_seconds()
     return Ran(out, time.perf_counter() - started, compiled, n_before)
 
 
+def draw(datasets: Mapping[str, Any], figures_of: Callable[[str], Mapping[str, Any]], folder: Path) -> list[Path]:
+    """Save the figures of each dataset and return their files; with several datasets, names begin with the dataset."""
+    prefixes = {dataset: f"{name}_" * (len(datasets) > 1) for dataset, name in plain_names(datasets).items()}
+    return [file for of, prefix in prefixes.items() for file in save_all(figures_of(of), folder, stem_prefix=prefix)]
+
+
+def finish(
+    arguments: argparse.Namespace,
+    about: Mapping[str, Any],
+    datasets: Mapping[str, Sequence[Source]],
+    ran: Ran,
+    plots: Sequence[Path],
+    folder: Path,
+) -> dict[str, Any]:
+    """Write histograms and summary to a new output folder, move the skim there, and return the summary."""
+    write_histograms(ran.out["hists"], folder / "histograms.root")
+    summary = {
+        **about,
+        "files": {name: [source.path for source in sources] for name, sources in datasets.items()},
+        "datasets": ran.out["cutflow"],
+        "plots": [plot.name for plot in plots],
+        "skim": [f"skim/{Path(file).name}" for file in ran.out["files"]],
+        "executor": arguments.executor,
+        "seconds": round(ran.seconds, 3),
+        "versions": versions(),
+    }
+    write_json(summary, folder / "summary.json")
+    if arguments.skim is not None:
+        keep_skim(ran.out["files"], folder, arguments.output)
+    return summary
+
+
 def keep_skim(files: Sequence[str], folder: Path, output: Path) -> None:
-    """Move the files of a skim into a new output; what another run left in the old one goes."""
+    """Move the files of a skim to the new output folder, and remove the skim of an earlier output."""
     (folder / "skim").mkdir()
     for file in files:
         Path(file).replace(folder / "skim" / Path(file).name)
@@ -186,13 +222,13 @@ def keep_skim(files: Sequence[str], folder: Path, output: Path) -> None:
 
 
 class ChunkCount:
-    """Now and then a line on how far a fold is, where there is no terminal for coffea's own bar.
+    """Progress lines at intervals, if there is no terminal for coffea's own progress bar.
 
     Parameters
     ----------
-    arguments: of the command.
-    n_chunks: of the fold.
-    count_finished: how many of them are done, whoever asks.
+    arguments: arguments of the command.
+    n_chunks: total number of chunks.
+    count_finished: returns the number of finished chunks.
     """
 
     def __init__(self, arguments: argparse.Namespace, n_chunks: int, count_finished: Callable[[], int]) -> None:
@@ -203,7 +239,7 @@ class ChunkCount:
 
     def __enter__(self) -> int:
         self.started, self.before = time.monotonic(), self.count_finished()
-        log.info("%s chunks, %s of them finished before", self.n_chunks, self.before)
+        log.info("%s chunks, %s of them already finished", self.n_chunks, self.before)
         if self.thread is not None:
             self.thread.start()
         return self.before
@@ -216,11 +252,11 @@ class ChunkCount:
             done = self.count_finished()
             a_chunk = (time.monotonic() - self.started) / max(done - self.before, 1)
             left = f"{timedelta(seconds=round(a_chunk * (self.n_chunks - done)))} left"
-            first = "the first fold after an installation compiles for most of a minute"
-            complain(f"folded {done} of {self.n_chunks} chunks; {left if done > self.before else first}")
+            first = "the first run after an installation compiles for most of a minute"
+            complain(f"{done} of {self.n_chunks} chunks done; {left if done > self.before else first}")
 
 
 def number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
-    """As many as coffea will make: of nearly equal size, about the one that was asked for."""
+    """Return the number of chunks that coffea makes: of nearly equal size, close to the requested one."""
     sizes = [source.n_events for sources in datasets.values() for source in sources]
     return sum(max(round(n / chunksize), 1) for n in sizes)

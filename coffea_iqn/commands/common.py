@@ -1,4 +1,4 @@
-"""What commands that read files share: how they are named, executors."""
+"""What commands that read files share: options and inspection of input files, captions of figures, executors."""
 
 from __future__ import annotations
 
@@ -9,39 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from coffea_iqn import running
-from coffea_iqn.commands.options import assignment, checked, text
+from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import log, show_progress
 from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
-from coffea_iqn.iqn.device import check_device
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS
 from coffea_iqn.running import Skipped
 
-SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings of a folder that commands put into their own words
-
-
-@checked
-def device_name(given: str) -> str:
-    """What a device may be called."""
-    check_device(given)
-    return given
+SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings that commands replace by lines of their own
 
 
 def add_file_options(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that read files."""
+    """Add the options for input files and for where to process them."""
     parser.add_argument(
         "files",
         nargs="+",
         type=text,
         metavar="FILES",
-        help="ROOT files (NanoAOD-like, Delphes or PHYSLITE), patterns, lists of them (.txt), each as PATH or "
-        "DATASET=PATH; or filesets as coffea writes them (.json, .yaml)",
+        help="ROOT files (NanoAOD-like, Delphes or PHYSLITE), patterns, or lists of these (.txt), each as PATH or "
+        "DATASET=PATH; or coffea filesets (.json, .yaml)",
     )
-    parser.add_argument("--dataset", type=text, help="one dataset's name for all files (default: each file's own name)")
-    parser.add_argument("--tree", type=text, help="name of the tree (default: Events, Delphes or CollectionTree)")
+    parser.add_argument("--dataset", type=text, help="dataset name for all files (default: the name of each file)")
+    parser.add_argument("--tree", type=text, help="tree to read (default: Events, Delphes or CollectionTree)")
     parser.add_argument("--gen", type=text, default="GenJet", help="collection of gen jets (default: %(default)s)")
     parser.add_argument(
         "--name",
@@ -50,32 +42,35 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         type=assignment,
         default=[],
         metavar="WHAT=FIELD",
-        help=f"what the files call something they know of gen jets: {', '.join(f.name for f in fields(Names))}",
+        help="name in the files of a gen-level quantity: FIELD for WHAT, one of "
+        f"{', '.join(f.name for f in fields(Names))}; may be repeated",
     )
-    where = parser.add_argument_group("where to work")
-    where.add_argument("--executor", choices=running.EXECUTORS, default="iterative", help="default: %(default)s")
+    where = parser.add_argument_group("where to run")
     where.add_argument(
-        "--workers", type=WORKERS, default=2, help="processes, for futures and dask (default: %(default)s)"
+        "--executor", choices=running.EXECUTORS, default="iterative", help="coffea executor (default: %(default)s)"
     )
     where.add_argument(
-        "--scheduler", type=text, metavar="ADDRESS", help="a running dask scheduler, such as tcp://host:8786"
+        "--workers", type=WORKERS, default=2, help="number of processes, for futures and dask (default: %(default)s)"
+    )
+    where.add_argument(
+        "--scheduler", type=text, metavar="ADDRESS", help="address of a running dask scheduler, such as tcp://host:8786"
     )
     where.add_argument(
         "--timeout",
         type=SECONDS,
         default=TIMEOUT,
         metavar="SECONDS",
-        help="how long a server may take to answer, for files on one (default: %(default)g)",
+        help="longest wait for an answer of a server with remote files (default: %(default)g)",
     )
-    where.add_argument("--chunksize", type=COUNT, default=100_000, help="events a chunk (default: %(default)s)")
+    where.add_argument("--chunksize", type=COUNT, default=100_000, help="events per chunk (default: %(default)s)")
 
 
 def datasets_of(
     arguments: argparse.Namespace, collections: Sequence[str], skipped: list[Skipped] | None = None
 ) -> dict[str, list[Source]]:
-    """FILES as inspected files by dataset: NAME=PATH, or the file's own name without its suffix.
+    """Inspect the input files and return them by dataset: the NAME of NAME=PATH, or the file's name without suffix.
 
-    Files that cannot be read are an error, or are noted among those skipped where there is such a list.
+    Files that cannot be read are added to `skipped` if that is a list; otherwise they are an error.
     """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
@@ -91,7 +86,7 @@ def datasets_of(
             continue
         name = dataset or arguments.dataset or Path(path).stem
         log.info(
-            "%s: %s, %s events, %s, known: %s", name, path, source.n_events, source.layout, ", ".join(source.context)
+            "%s: %s, %s events, %s, context: %s", name, path, source.n_events, source.layout, ", ".join(source.context)
         )
         datasets.setdefault(name, []).append(source)
     if skipped and not datasets:
@@ -102,7 +97,7 @@ def datasets_of(
 def captions(
     arguments: argparse.Namespace, card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]
 ) -> dict[str, Any]:
-    """What figures say of where their jets come from: `label`, `energy` and `truth_label` of `plotting`."""
+    """Return the text on figures: `label`, `energy` and `truth_label` of `plotting`."""
     from_delphes = all(source.layout == "Delphes" for sources in datasets.values() for source in sources)
     return {
         "label": plain(arguments.label),
@@ -112,7 +107,7 @@ def captions(
 
 
 def open_executor(arguments: argparse.Namespace) -> Any:
-    """The executor that was asked for, as of `running.open_executor`."""
+    """Return the requested executor, see `running.open_executor`."""
     if arguments.scheduler is not None and arguments.executor != "dask":
         msg = f"--scheduler: expected --executor dask with it, got --executor {arguments.executor}"
         raise ValueError(msg)

@@ -1,4 +1,4 @@
-"""coffea-iqn completion: what makes a shell complete commands and options."""
+"""coffea-iqn completion: print the script that makes a shell complete commands and options."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What completion understands."""
+    """Add the options of `completion`."""
     parser.add_argument("shell", choices=shtab.SUPPORTED_SHELLS)
     parser.set_defaults(run=completion)
 
 
 def completion(arguments: argparse.Namespace) -> None:
-    """Print the script of a shell."""
+    """Print the completion script for a shell."""
     from coffea_iqn.cli import parser
 
-    print(shtab.complete(parser(), arguments.shell))  # as it is: rich would break lines
+    print(shtab.complete(parser(), arguments.shell))  # not by rich, which would break lines

@@ -1,4 +1,4 @@
-"""coffea-iqn generate: from a process, or from events of others, to a file of gen jets."""
+"""coffea-iqn generate: write the gen jets of a process, or of events made by another generator, to a file."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import loky
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from coffea_iqn import generation
-from coffea_iqn.commands.options import add_force_option, path, text
+from coffea_iqn.commands.options import add_output_option, text
 from coffea_iqn.commands.terminal import Bars, say
 from coffea_iqn.files.atomic import check_new
 from coffea_iqn.generation import PROCESSES, Settings
 from coffea_iqn.generation.settings import EVENTS, SEEDS
 from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS
 
-SETTLED_SECONDS = 5.0  # before which a rate says little
+SETTLED_SECONDS = 5.0  # before this, the rate is not yet meaningful
 
 
 EXAMPLES = """examples:
@@ -31,34 +31,42 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What generate understands."""
+    """Add the options of `generate`."""
     origin = parser.add_mutually_exclusive_group(required=True)
     origin.add_argument(
         "--process",
         type=text,
         metavar="PROCESS",
-        help=f"{', '.join(PROCESSES)} (13 TeV proton-proton), or a file of Pythia's commands",
+        help=f"process to generate: {', '.join(PROCESSES)} (proton-proton at 13 TeV), or a file of Pythia commands",
     )
-    origin.add_argument("--lhe", type=text, metavar="FILE", help="Les Houches events that Pythia showers; may be .gz")
     origin.add_argument(
-        "--hepmc", type=text, nargs="+", default=[], metavar="FILE", help="whole events, HepMC3 or 2 in ascii; or .gz"
+        "--lhe", type=text, metavar="FILE", help="Les Houches events to shower with Pythia; may be compressed (.gz)"
     )
-    parser.add_argument("--events", type=EVENTS, metavar="N", help="how many (default: all of files)")
-    parser.add_argument("--output", type=path, required=True, metavar="FILE", help="a ROOT file, NanoAOD-like")
-    add_force_option(parser)
-    parser.add_argument("--seed", type=SEEDS, default=1, help="of all that is random (default: %(default)s)")
-    parser.add_argument(
-        "--workers", type=WORKERS, help="processes; the events do not depend on them (default: all cores)"
+    origin.add_argument(
+        "--hepmc",
+        type=text,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="complete events, HepMC3 or HepMC2 in ASCII; may be compressed (.gz)",
     )
-    parser.add_argument("--radius", type=RADIUS, default=0.4, help="of the anti-kt jets (default: %(default)s)")
     parser.add_argument(
-        "--pt-min", type=GEV_ABOVE_ZERO, default=10.0, metavar="GEV", help="least pt of jets (default: %(default)s)"
+        "--events", type=EVENTS, metavar="N", help="number of events (default: all events of --lhe or --hepmc files)"
+    )
+    add_output_option(parser, "FILE", "output ROOT file, in the layout of NanoAOD")
+    parser.add_argument("--seed", type=SEEDS, default=1, help="seed of all random numbers (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=WORKERS, help="number of parallel processes; events do not depend on it (default: all cores)"
+    )
+    parser.add_argument("--radius", type=RADIUS, default=0.4, help="radius of the anti-kt jets (default: %(default)s)")
+    parser.add_argument(
+        "--pt-min", type=GEV_ABOVE_ZERO, default=10.0, metavar="GEV", help="minimum jet pt (default: %(default)s)"
     )
     parser.add_argument(
         "--pt-hat-min",
         type=GEV_ABOVE_ZERO,
         metavar="GEV",
-        help="least pt of the hard process (default: 20 for qcd and wzjets, 15 for qcdflat)",
+        help="minimum pt of the hard process (default: 20 for qcd and wzjets, 15 for qcdflat)",
     )
     parser.add_argument(
         "--set",
@@ -66,10 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=text,
         default=[],
         metavar="SETTING",
-        help="one of Pythia's, as 'Beams:eCM = 13600'; may be repeated",
+        help="a further Pythia setting, such as 'Beams:eCM = 13600'; may be repeated",
     )
-    parser.add_argument("--substructure", action="store_true", help="N-subjettiness of the jets as well")
-    parser.add_argument("--particles", action="store_true", help="the particles in the jets as well, as GenJetCands")
+    parser.add_argument("--substructure", action="store_true", help="also write the N-subjettiness of the jets")
+    parser.add_argument("--particles", action="store_true", help="also write the particles in the jets, as GenJetCands")
     parser.set_defaults(run=generate)
 
 
@@ -97,15 +105,15 @@ def generate(arguments: argparse.Namespace) -> None:
     say(f"Events         {totals.events:,} of {settings.name}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
     if totals.failed:
-        say(f"Not showered   {totals.failed:,} that Pythia failed with, which are left out")
+        say(f"Failed         {totals.failed:,} events that Pythia could not shower, left out")
     found = f"{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb"
     say(f"Cross section  {found if math.isfinite(totals.cross_section) else 'not in the files'}")
-    say(f"Weights        {totals.sum_of_weights:.8g} in sum")
+    say(f"Sum of weights {totals.sum_of_weights:.8g}")
     say(f"File           {arguments.output}")
 
 
 class _GeneratingProgress(Bars):
-    """A bar with the rate and the time that is left."""
+    """A progress bar with the rate and the remaining time."""
 
     def __init__(self, settings: Settings, arguments: argparse.Namespace) -> None:
         columns = (
@@ -116,12 +124,12 @@ class _GeneratingProgress(Bars):
         )
         super().__init__(*columns, arguments=arguments)
         self.n_events = settings.n_events
-        self.of = "" if settings.n_events is None else f" of {settings.n_events:,}"  # files do not say before they end
+        self.of = "" if settings.n_events is None else f" of {settings.n_events:,}"  # unknown until the end of a file
         self.task = self.progress.add_task(settings.name, total=settings.n_events, rate="", of=self.of)
-        self.begun: tuple[float, int] | None = None  # when there were first events, and how many
+        self.begun: tuple[float, int] | None = None  # time and number of events at the first call with any events
 
     def watch(self, n_done: int) -> None:
-        """Show that there are so many events."""
+        """Show the number of events done so far."""
         now = time.monotonic()
         if self.begun is None:
             self.begun = (now, n_done) if n_done else None

@@ -1,4 +1,4 @@
-"""coffea-iqn merge: from the files of a skim to one of each dataset."""
+"""coffea-iqn merge: merge the files of a skim into one file for each dataset."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
-from coffea_iqn.commands.options import add_force_option, path
+from coffea_iqn.commands.options import add_output_option, path
 from coffea_iqn.commands.terminal import Bars, say
 from coffea_iqn.files import skims
 
@@ -18,18 +18,13 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What merge understands."""
+    """Add the options of `merge`."""
     parser.add_argument(
-        "parts", nargs="+", type=path, metavar="PARTS", help="files that fold --skim wrote, or their folders"
+        "parts", nargs="+", type=path, metavar="PARTS", help="files written by fold --skim, or folders of such files"
     )
-    parser.add_argument(
-        "--output",
-        type=path,
-        required=True,
-        metavar="PATH",
-        help="a file that ends in .root or .parquet, or a folder for one of each dataset",
+    add_output_option(
+        parser, "PATH", "output file ending in .root or .parquet, or a folder that gets one file for each dataset"
     )
-    add_force_option(parser)
     parser.set_defaults(run=merge)
 
 

@@ -1,4 +1,4 @@
-"""What options may be, beside the numbers of `ranges`: each a type for argparse, whose errors say what was expected."""
+"""Options that several commands share, and types for argparse whose errors say what was expected."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from coffea_iqn.iqn.device import check_device
 from coffea_iqn.ranges import Range
 
 T = TypeVar("T")
@@ -14,35 +15,20 @@ ENERGY = Range(above=0, most=1000)  # TeV
 
 
 def text(given: str) -> str:
-    """Text that is not empty."""
+    """Return the text of an option, which must not be empty."""
     if not given.strip():
-        msg = f"expected a text that is not empty, got {given!r}"
+        msg = f"expected a non-empty text, got {given!r}"
         raise argparse.ArgumentTypeError(msg)
     return given
 
 
-def add_figure_options(parser: argparse.ArgumentParser) -> None:
-    """The options of commands that draw figures: what these say of where their jets come from."""
-    shown = parser.add_argument_group("what figures say")
-    shown.add_argument("--label", type=text, default="Simulation", help="beside the name (default: %(default)s)")
-    shown.add_argument(
-        "--energy", type=ENERGY, metavar="TEV", help="of the collisions (default: what the bundle says, if anything)"
-    )
-    shown.add_argument(
-        "--reference-label",
-        type=text,
-        metavar="NAME",
-        help="of the true reco jets (default: Delphes for files of Delphes, else Truth)",
-    )
-
-
 def path(given: str) -> Path:
-    """A path that is not empty: an empty one would be the folder where the command runs."""
+    """Return the path of an option: an empty one would mean the current folder."""
     return Path(text(given))
 
 
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
-    """The type of an option from a function whose errors begin with a name of their own."""
+    """Make the type of an option from a parser whose error messages begin with "name: "."""
 
     def option(given: str) -> T:
         try:
@@ -53,8 +39,15 @@ def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     return option
 
 
+@checked
+def device_name(given: str) -> str:
+    """Return the name of a device, checked."""
+    check_device(given)
+    return given
+
+
 def assignment(given: str) -> tuple[str, str]:
-    """NAME=VALUE in two."""
+    """Split NAME=VALUE."""
     name, separator, value = given.partition("=")
     if not name or not separator or not value:
         msg = f"expected NAME=VALUE, got {given!r}"
@@ -62,6 +55,50 @@ def assignment(given: str) -> tuple[str, str]:
     return name, value
 
 
+def add_figure_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the text on figures."""
+    shown = parser.add_argument_group("text on figures")
+    shown.add_argument(
+        "--label", type=text, default="Simulation", help="text next to the name in the top corner (default: %(default)s)"
+    )
+    shown.add_argument(
+        "--energy", type=ENERGY, metavar="TEV", help="collision energy (default: from the bundle, if it has one)"
+    )
+    shown.add_argument(
+        "--reference-label",
+        type=text,
+        metavar="NAME",
+        help="name of the true reco jets (default: Delphes for Delphes files, otherwise Truth)",
+    )
+
+
 def add_force_option(parser: argparse.ArgumentParser) -> None:
-    """The option of commands whose output may be there already."""
-    parser.add_argument("--force", action="store_true", help="replace an output that is there")
+    """Add the option that permits replacing an existing output."""
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
+
+
+def add_output_option(parser: argparse.ArgumentParser, metavar: str, says: str) -> None:
+    """Add the options for the output path and for replacing an existing output."""
+    parser.add_argument("--output", type=path, required=True, metavar=metavar, help=says)
+    add_force_option(parser)
+
+
+def add_reco_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option for the collection of reco jets."""
+    parser.add_argument("--reco", type=text, default="Jet", help="collection of reco jets (default: %(default)s)")
+
+
+def add_radius_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option that permits jets of a radius that the model was not trained for."""
+    parser.add_argument("--any-radius", action="store_true", help="accept jets of another radius than the model's")
+
+
+def add_device_option(parser: argparse.ArgumentParser, note: str = "") -> None:
+    """Add the option for the device that networks run on."""
+    parser.add_argument(
+        "--device",
+        type=device_name,
+        default="cpu",
+        help="device to compute on: cpu, cuda (a GPU), cuda:N, or auto (a GPU if there is one)"
+        f"{note} (default: %(default)s)",
+    )

@@ -1,4 +1,4 @@
-"""coffea-iqn refine: from a bundle and files to a bundle whose draws are refined."""
+"""coffea-iqn refine: refine the draws of a bundle with a classifier trained on files."""
 
 from __future__ import annotations
 
@@ -8,25 +8,27 @@ from pathlib import Path
 
 from coffea_iqn import bundle
 from coffea_iqn.commands.common import add_file_options, datasets_of
-from coffea_iqn.commands.options import add_force_option, path, text
+from coffea_iqn.commands.options import add_output_option, path, text
 from coffea_iqn.commands.terminal import complain, say
-from coffea_iqn.commands.train import (
+from coffea_iqn.commands.trainings import (
     SETTINGS,
-    TrainingProgress,
+    Setting,
     about_files,
     add_sample_options,
+    add_setting_options,
     given_settings,
-    kept,
     read_files,
+    sample_options,
     shares_of,
+    training_progress,
+    unfinished_training,
 )
-from coffea_iqn.files.atomic import at_work, check_new
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import GEV
-from coffea_iqn.training.recipes import HIDDEN, RANGES, TrainingSettings
+from coffea_iqn.training.recipes import HIDDEN, TrainingSettings
 from coffea_iqn.training.refinement import DEFAULT, refine
 
 OWN = ("seed", "steps", "minutes", "batch_size", "learning_rate", "weight_decay", "patience", "check_every", "holdout")
@@ -34,26 +36,27 @@ EXAMPLES = """examples:
   coffea-iqn refine my-detector qcd=delphes_1.root ttbar=delphes_2.root --output refined
   coffea-iqn refine cms-delphes-ak5 "nano_*.root" --minutes 10 --plots plots --output refined
 
-Files are best those that the bundle was trained on. An interrupted training goes on with the same command.
+Preferably use the files that the bundle was trained on. Run the same command again to continue an interrupted training.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What refine understands."""
-    parser.add_argument("model", type=text, metavar="BUNDLE", help="a shipped bundle or a path")
+    """Add the options of `refine`."""
+    parser.add_argument("model", type=text, metavar="BUNDLE", help="name of a shipped bundle, or path of a bundle")
     add_file_options(parser)
-    parser.add_argument("--output", type=path, required=True, metavar="BUNDLE", help="the folder to write")
-    add_force_option(parser)
-    parser.add_argument("--plots", type=path, metavar="FOLDER", help="draw the reliability there (default: nowhere)")
+    add_output_option(parser, "BUNDLE", "folder of the new bundle")
+    parser.add_argument(
+        "--plots",
+        type=path,
+        metavar="FOLDER",
+        help="folder for a figure of the classifier's reliability (default: none)",
+    )
     add_sample_options(parser)
     parser.add_argument(
-        "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="least pt of gen jets (default: %(default)s)"
+        "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="minimum pt of gen jets (default: %(default)s)"
     )
-    settings = parser.add_argument_group("settings of the training")
-    for name in OWN:
-        default = SETTINGS[name].default or getattr(DEFAULT, name)
-        says = "at most" if name == "steps" else SETTINGS[name].says
-        settings.add_argument(f"--{name.replace('_', '-')}", type=RANGES[name], help=f"{says} (default: {default})")
+    settings = parser.add_argument_group("training settings")
+    add_setting_options(settings, {name: SETTINGS[name] for name in OWN} | {"steps": Setting("most steps")}, DEFAULT)
     settings.add_argument(
         "--hidden", type=HIDDEN, nargs="+", metavar="N", help="sizes of the hidden layers (default: 64 64)"
     )
@@ -61,10 +64,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Refine a bundle by files."""
-    check_new(arguments.output, force=arguments.force)
-    bundle.check_place(arguments.output)
-    with at_work(arguments.output), kept(arguments) as checkpoint:
+    """Refine the draws of a bundle."""
+    with unfinished_training(arguments) as checkpoint:
         _refine(arguments, checkpoint)
 
 
@@ -74,24 +75,12 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     jets = base.card["jets"]
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     settings = _settings(arguments, sorted(datasets))
-    processor = PairsProcessor(
-        gen=arguments.gen,
-        reco=arguments.reco,
-        radius=jets["radius"],
-        cone=jets["cone"],
-        pt_min=arguments.gen_pt_min,
-        split=arguments.split,
-        names=dict(arguments.names),
-    )
+    processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **sample_options(arguments))
     pairs, _ = read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
     radii.check(jets["radius"], radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
-    try:
-        with TrainingProgress(settings, arguments=arguments) as progress:
-            made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
-    except KeyboardInterrupt:
-        complain(f"coffea-iqn: stopped; the same command goes on from {checkpoint}")
-        raise
+    with training_progress(settings, arguments, checkpoint) as progress:
+        made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     report = made.card["refinement"]
     report |= about_files(arguments, datasets)
     digest = bundle.save(made, output)
@@ -99,20 +88,20 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     held_out = f"{report['held_out_pairs']:,} pairs held out"
     if made.ratio is None:
         complain(
-            f"coffea-iqn: not refined: true and drawn jets of {held_out} are not told apart (log-loss gained "
-            f"{gain:.1f} ± {error:.1f} e-5): {output} is {arguments.model} as it is"
+            f"coffea-iqn: not refined: the classifier cannot distinguish true and drawn jets of {held_out} (log-loss "
+            f"gain {gain:.1f} ± {error:.1f} e-5): {output} draws the same as {arguments.model}"
         )
     else:
         shrunk = f"{report['shrinkage']:.0%}"
-        say(f"Log-loss     {gain:.1f} ± {error:.1f} e-5 gained on {held_out}, log r shrunk to {shrunk}")
+        say(f"Log-loss     gain of {gain:.1f} ± {error:.1f} e-5 on {held_out}, log r scaled to {shrunk}")
         say(
-            f"Draws        {report['draws_of_a_jet']:.2f} candidates each, at most {report['candidates']}, of "
-            f"{report['none_taken']:.2%} of jets none taken; ratios end at {report['bound']:g}, "
+            f"Draws        {report['draws_of_a_jet']:.2f} candidates per jet, at most {report['candidates']}; none "
+            f"accepted for {report['none_taken']:.2%} of jets; ratios bounded at {report['bound']:g}, "
             f"{report['clipped']:.2%} clipped"
         )
-        say(f"Out of reach {report['never_drawn']:.2%} of true jets, for they lie where none is drawn")
+        say(f"Never drawn  {report['never_drawn']:.2%} of true jets lie where no jet is drawn")
         say(
-            f"Weights      {report['dilution']:.1%} of the number of jets is left; their mean of a jet scatters by "
+            f"Weights      effective number of jets {report['dilution']:.1%}; the mean weight of a jet has a spread of "
             f"{report['spread_of_mean_weight']:.1%}"
         )
     say(f"Bundle       {output} ({digest[:12]}): {report['minutes']} minutes")

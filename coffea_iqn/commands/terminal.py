@@ -1,4 +1,4 @@
-"""What commands say, and where: results, errors, progress, and more when asked."""
+"""Terminal output of the commands: results, errors, progress and logging."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn
 
-QUIET_SECONDS = 30.0  # between lines where there is no terminal
-FRAME, SHORTEST_NAME = 3, 16  # characters around a column, and those of a line of its name
+QUIET_SECONDS = 30.0  # between progress lines, if there is no terminal
+FRAME, SHORTEST_NAME = 3, 16  # characters of padding and border of a column; width at which its name is folded
 
 console = Console()
 errors = Console(stderr=True)
@@ -23,15 +23,15 @@ log = logging.getLogger("coffea_iqn")
 
 
 def add_terminal_options(parser: argparse.ArgumentParser) -> None:
-    """The options of all commands."""
-    options = parser.add_argument_group("what is said")
-    options.add_argument("-q", "--quiet", action="store_true", help="nothing but errors")
-    options.add_argument("-v", "--verbose", action="store_true", help="more: what is read, when, and with what")
+    """Add the options that all commands have."""
+    options = parser.add_argument_group("messages")
+    options.add_argument("-q", "--quiet", action="store_true", help="print errors only")
+    options.add_argument("-v", "--verbose", action="store_true", help="also log what is read, and how")
     options.add_argument("--traceback", action="store_true", help="show where an error came from")
 
 
 def set_up(arguments: argparse.Namespace) -> None:
-    """Say as much as was asked for."""
+    """Set up output and logging as the options request."""
     console.quiet = arguments.quiet
     log.setLevel(logging.INFO if arguments.verbose else logging.WARNING)
     handler = logging.StreamHandler()
@@ -40,12 +40,12 @@ def set_up(arguments: argparse.Namespace) -> None:
 
 
 def fitting(widths: Mapping[str, int], first: int) -> list[list[str]]:
-    """Columns in as few tables as hold them whole on this terminal.
+    """Distribute columns over as few tables as fit into the width of the terminal.
 
     Parameters
     ----------
-    widths: of what is in the columns, by their names, which may be folded.
-    first: width of a column that every table has.
+    widths: width of the content of each column, by its name; names may be folded.
+    first: width of the first column, which every table has.
     """
     tables: list[list[str]] = []
     room = 0
@@ -60,18 +60,18 @@ def fitting(widths: Mapping[str, int], first: int) -> list[list[str]]:
 
 
 def say(text: str) -> None:
-    """A line of results, as it is."""
+    """Print a line of results without markup."""
     console.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """A line on standard error, as it is."""
+    """Print a line to standard error without markup."""
     errors.print(text, highlight=False, markup=False, soft_wrap=True)
 
 
 @contextmanager
 def clean_warnings(arguments: argparse.Namespace) -> Iterator[None]:
-    """Warnings of Python as one line each, without the code they come from; none where errors alone are wanted."""
+    """Show each Python warning in one line, without the code that caused it, or not at all with --quiet."""
 
     def show(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
         if not arguments.quiet:
@@ -79,23 +79,23 @@ def clean_warnings(arguments: argparse.Namespace) -> Iterator[None]:
 
     with warnings.catch_warnings():
         if not arguments.traceback:
-            warnings.showwarning = show  # as the documentation of `warnings` has it
+            warnings.showwarning = show  # the documented way to change the output
         yield
 
 
 def show_progress(arguments: argparse.Namespace) -> bool:
-    """Whether somebody looks at a terminal."""
+    """Whether to show progress: standard error is a terminal, and --quiet was not given."""
     return errors.is_terminal and not arguments.quiet
 
 
 class Bars:
-    """Bars on a terminal, now and then a line where there is none.
+    """Progress bars on a terminal, or lines at intervals if there is none.
 
     Parameters
     ----------
-    columns: of the bars.
-    arguments: of the command.
-    at_once: whether the first line comes at once; else nothing is said of what takes seconds.
+    columns: columns of the progress bars.
+    arguments: arguments of the command.
+    at_once: whether to print the first line at once; otherwise tasks of a few seconds print nothing.
     """
 
     def __init__(self, *columns: ProgressColumn, arguments: argparse.Namespace, at_once: bool = True) -> None:
@@ -112,7 +112,7 @@ class Bars:
         self.progress.stop()
 
     def line(self, text: str) -> None:
-        """Print a line where there is no terminal, unless there was one just now."""
+        """Print a line if there is no terminal, unless the last one was printed only just before."""
         if not self.visible and not self.silent and time.monotonic() - self.last_line > QUIET_SECONDS:
             self.last_line = time.monotonic()
             errors.print(text, highlight=False)

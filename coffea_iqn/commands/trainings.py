@@ -1,0 +1,234 @@
+"""What `train` and `refine` share: options, samples from files, checkpoints, progress."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from coffea_iqn import bundle, running
+from coffea_iqn.commands.common import open_executor
+from coffea_iqn.commands.options import add_device_option, add_reco_option, assignment, text
+from coffea_iqn.commands.terminal import Bars, complain, show_progress
+from coffea_iqn.files.atomic import at_work, check_new, unfinished
+from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.output import versions
+from coffea_iqn.jets.features import INPUTS, SCALES
+from coffea_iqn.jets.targets import TARGETS
+from coffea_iqn.training.optimise import Check
+from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
+
+AUTO, FOUND = "auto", "found in the data"
+
+
+class Setting(NamedTuple):
+    """A training setting that the command line may override: help text, choices, default if not the recipe's own."""
+
+    says: str
+    choices: Iterable[str] | None = None
+    default: str | None = None
+
+
+SETTINGS = {
+    "seed": Setting("seed of initial weights and batches"),
+    "steps": Setting("most steps in each stage of the jet network; other networks get one or two thirds of them"),
+    "minutes": Setting("total training time of all networks, instead of a number of steps", default="no time limit"),
+    "stages": Setting(
+        "number of stages; each starts from the best state so far, and in recipes of the paper with a "
+        "tenth of the learning rate"
+    ),
+    "batch_size": Setting("jets per batch"),
+    "learning_rate": Setting("highest learning rate of the optimiser"),
+    "weight_decay": Setting("weight decay of the optimiser"),
+    "momentum": Setting("decay of the optimiser's running mean of the gradient"),
+    "patience": Setting("end a stage after so many checks of the validation loss without improvement"),
+    "check_every": Setting("steps between checks of the validation loss"),
+    "holdout": Setting("fraction of the events, or files, held out for validation"),
+    "inputs": Setting("how the networks' inputs encode the four-momentum of the jet that is folded", INPUTS),
+    "targets": Setting("how the networks' targets encode the four-momentum of the jet that is drawn", TARGETS),
+    "scale": Setting("jet scale that the detector applies after its pt threshold", (AUTO, *SCALES), FOUND),
+    "raw_pt_min": Setting("the detector's pt threshold before its jet scale, 0 for none", None, FOUND),
+    "blind": Setting("probability that conditioning variables of a jet are hidden at random, beyond the usual hiding"),
+}
+
+
+def add_sample_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the sample of a training and for where it runs."""
+    add_reco_option(parser)
+    parser.add_argument(
+        "--split",
+        choices=("event", "file"),
+        default="event",
+        help="hold out whole events or whole files for validation (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--share",
+        action="append",
+        type=share,
+        default=[],
+        metavar="DATASET=FRACTION",
+        help="share of a dataset in each batch; give one for every dataset (default: proportional to its jets)",
+    )
+    add_device_option(parser)
+    parser.add_argument(
+        "--restart", action="store_true", help="discard the state of an interrupted training and start again"
+    )
+
+
+def add_setting_options(group: Any, settings: Mapping[str, Setting], recipe: TrainingSettings) -> None:
+    """Add options for these settings to a group of a parser; their default values are those of a recipe."""
+    for name, setting in settings.items():
+        default = setting.default or getattr(recipe, name)
+        group.add_argument(
+            f"--{name.replace('_', '-')}",
+            type=RANGES.get(name, text),
+            choices=setting.choices,
+            metavar=None if setting.choices else "GEV" if name == "raw_pt_min" else name.upper(),
+            help=f"{setting.says} (default: {default})",
+        )
+
+
+def share(given: str) -> tuple[str, float]:
+    """Split DATASET=FRACTION."""
+    name, value = assignment(given)
+    try:
+        return name, SHARE(value)
+    except argparse.ArgumentTypeError as error:
+        msg = f"{error}, in {given!r}"
+        raise argparse.ArgumentTypeError(msg) from None
+
+
+def given_settings(arguments: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:
+    """Return the settings of these names, and the sizes of hidden layers, that were given as options.
+
+    Raises
+    ------
+    ValueError: if both steps and minutes were given.
+    """
+    if arguments.steps is not None and arguments.minutes is not None:
+        msg = f"minutes: expected minutes or steps, got {arguments.minutes:g} minutes and {arguments.steps} steps"
+        raise ValueError(msg)
+    given = {name: value for name in names if (value := getattr(arguments, name)) not in (None, AUTO)}
+    return given if arguments.hidden is None else given | {"hidden": tuple(arguments.hidden)}
+
+
+def shares_of(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
+    """Return the share of each dataset in the order of names, which is how `PairsProcessor` numbers datasets."""
+    if sorted(shares) != list(names):
+        msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"
+        raise ValueError(msg)
+    return tuple(shares[name] for name in names)
+
+
+@contextmanager
+def unfinished_training(arguments: argparse.Namespace) -> Iterator[Path]:
+    """Lock the output of a training during a block, and keep its checkpoints after a block that fails.
+
+    Raises
+    ------
+    FileExistsError: if there is something at the output that must not be replaced, or another process works there.
+    """
+    output: Path = arguments.output
+    check_new(output, force=arguments.force)
+    bundle.check_place(output)
+    folder = output.with_name(output.name + ".training")
+    with at_work(output), unfinished(folder, restart=arguments.restart) as checkpoint:
+        yield checkpoint
+
+
+@contextmanager
+def training_progress(
+    settings: TrainingSettings, arguments: argparse.Namespace, checkpoint: Path
+) -> Iterator[TrainingProgress]:
+    """Show the progress of a training during a block, and say on interruption how to continue."""
+    try:
+        with TrainingProgress(settings, arguments=arguments) as progress:
+            yield progress
+    except KeyboardInterrupt:
+        complain(f"coffea-iqn: stopped; the same command continues from {checkpoint}")
+        raise
+
+
+def sample_options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments that all processors of training samples share."""
+    return {
+        "gen": arguments.gen,
+        "reco": arguments.reco,
+        "pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "names": dict(arguments.names),
+    }
+
+
+def read_files(
+    arguments: argparse.Namespace, processor: Any, datasets: Mapping[str, Sequence[Source]], branches: Sequence[str]
+) -> Any:
+    """Run a processor over the files and return its result.
+
+    Raises
+    ------
+    ValueError: if a file is given twice.
+    """
+    seen: dict[str, str] = {}
+    for source in (source for sources in datasets.values() for source in sources):
+        if source.uuid in seen:
+            msg = f"files: expected each once, got {source.path} and {seen[source.uuid]}, which are the same or copies"
+            raise ValueError(msg)
+        seen[source.uuid] = source.path
+    with open_executor(arguments) as executor:
+        return running.run(
+            processor,
+            datasets,
+            executor,
+            collections=[arguments.gen, arguments.reco],
+            branches=branches,
+            chunksize=arguments.chunksize,
+            status=show_progress(arguments),
+        )
+
+
+def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
+    """Return the entries of a card for the files of a training, its selection, and package versions."""
+    return {
+        "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "gen_pt_min": arguments.gen_pt_min,
+        "split": arguments.split,
+        "versions": versions(),
+    }
+
+
+class TrainingProgress(Bars):
+    """A progress bar for each phase of a training."""
+
+    def __init__(self, settings: TrainingSettings, arguments: argparse.Namespace) -> None:
+        self.settings = settings
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("loss {task.fields[loss]:.5f}  best {task.fields[best]:.5f}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+        )
+        super().__init__(*columns, arguments=arguments)
+        self.tasks: dict[str, Any] = {}
+        self.member = ""  # of an ensemble, if one is trained
+
+    def watch(self, check: Check) -> None:
+        if self.visible:
+            key = f"{self._name(check)} {check.stage}"
+            if key not in self.tasks:
+                self.tasks[key] = self.progress.add_task(self._name(check), total=1.0, loss=np.nan, best=np.nan)
+            self.progress.update(self.tasks[key], completed=check.done, loss=check.loss, best=check.best)
+        of = f"of {check.steps}" if check.steps else f"after {100.0 * check.done:.0f} % of its time"
+        self.line(f"{self._name(check)}: step {check.step} {of}, loss {check.loss:.5f}, best {check.best:.5f}")
+
+    def _name(self, check: Check) -> str:
+        stages = self.settings.stages
+        return self.member + (check.phase if stages == 1 else f"{check.phase}, stage {check.stage} of {stages}")

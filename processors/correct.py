@@ -21,7 +21,7 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors.fold import ABS_ETA, match_tables
-from coffea_iqn.ranges import GEV, check_choice
+from coffea_iqn.ranges import GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
 TAKE = {"median": 0.5, "mean": None, "draw": None}  # what is taken of p(gen | reco): a level, where it is one
@@ -83,9 +83,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         dataset = str(events.metadata.get("dataset", "events"))
-        if self.reco not in events.fields:
-            msg = f"reco jets: expected a collection {self.reco}, found none"
-            raise ValueError(msg)
+        expect(self.reco in events.fields, f"reco jets: expected a collection {self.reco}, found none")
         filler = filling.Filler(dataset, event_weights(events))
         check_level(events[self.reco], events, "reco")
         reco = flatten_jets(events[self.reco], "reco")

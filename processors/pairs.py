@@ -105,9 +105,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
         missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
-        if missing:
-            msg = f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}"
-            raise ValueError(msg)
+        expect(not missing, f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}")
         of_x, of_y = ("gen", "reco") if self.direction == "fold" else ("reco", "gen")
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
         check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
@@ -136,9 +134,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """The further columns of ys, (M, 1) each."""
         found = []
         for name in self.columns:
-            if name not in y.fields:
-                msg = f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}"
-                raise ValueError(msg)
+            expect(name in y.fields, f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}")
             column = flat(y, name) if y[name].ndim == 2 else None
             if column is None or column.dtype.kind not in "biuf":
                 msg = f"columns: expected a number for each {self.y}, got lists or text in {name}"

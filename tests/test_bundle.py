@@ -82,7 +82,7 @@ DAMAGES = {
     "missing name": (lambda c: c["variables"].pop("inputs"), "inputs"),
     "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
     "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
-    "other inputs": (lambda c: c["network"].update(n_inputs=3), "expected shape|inputs, for such are the variables"),
+    "other inputs": (lambda c: c["network"].update(n_inputs=3), "expected shape|inputs, as the variables require"),
     "older schema": (lambda c: c.update(schema_version=1), "schema version 4 to 9, got 1"),
     "other number of samples": (
         lambda c: (c["origin"] or c["network"]).update(n_samples=9),
@@ -226,7 +226,7 @@ def test_a_thousand_mutated_bundles_give_clear_errors_or_fold(small_bundle, tmp_
 def test_sizes_are_checked_before_anything_is_made(small_bundle, tmp_path):
     shutil.copytree(small_bundle, tmp_path / "bundle")
     edit(tmp_path / "bundle", lambda c: c["network"].update(hidden=[10**8, 10**8]))
-    with pytest.raises(BundleError, match=r"network: expected sizes from 1 to \d+, as there are so many weights"):
+    with pytest.raises(BundleError, match=r"network: expected sizes from 1 to \d+, the number of weights"):
         bundle.load(tmp_path / "bundle")
 
 

@@ -15,7 +15,7 @@ import pytest
 import uproot
 
 from coffea_iqn import cli
-from coffea_iqn.commands import fold, terminal, train
+from coffea_iqn.commands import fold, terminal, trainings
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
@@ -301,7 +301,7 @@ def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
         "momentum": 0.8, "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
         "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
     }  # fmt: skip
-    assert set(given) == set(train.SETTINGS) - {"minutes"}  # in place of steps
+    assert set(given) == set(trainings.SETTINGS) - {"minutes"}  # in place of steps
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--hidden", "8", "8", "--context", "flavour"]
     assert run("train", QCD, "--output", tmp_path / "made", *options) == 0
@@ -343,7 +343,7 @@ def test_every_option_of_train_has_help():
     train.add_arguments(parser)
     bare = [action.option_strings for action in parser._actions if not action.help]
     assert bare == []
-    for name in train.SETTINGS:
+    for name in trainings.SETTINGS:
         action = next(action for action in parser._actions if action.dest == name)
         assert "(default: " in action.help, name
 
@@ -372,16 +372,16 @@ def test_assignments_that_are_none_are_refused(capsys, option):
 
 def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
     arguments = ["train", QCD, "--output", tmp_path / "made", *SHORT_TRAINING]
-    original = train.TrainingProgress.watch
+    original = trainings.TrainingProgress.watch
 
     def interrupt(self, check):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(train.TrainingProgress, "watch", interrupt)
+    monkeypatch.setattr(trainings.TrainingProgress, "watch", interrupt)
     assert run(*arguments) == 130
     assert "the same command continues from" in capsys.readouterr().err
     assert not (tmp_path / "made").exists()
-    monkeypatch.setattr(train.TrainingProgress, "watch", original)
+    monkeypatch.setattr(trainings.TrainingProgress, "watch", original)
     assert run(*arguments) == 0
     assert run("train", QCD, "--output", tmp_path / "whole", *SHORT_TRAINING) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole")]
@@ -484,7 +484,7 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
         assert run("fold", *files, *options, "--output", tmp_path / "out") == 0
     told = capsys.readouterr().err
     assert "(EqualEventsWarning)" in told
-    assert f"a: {tmp_path / 'two.root'}, 2000 events, NanoAOD, known: flavour, " in told
+    assert f"a: {tmp_path / 'two.root'}, 2000 events, NanoAOD, context: flavour, " in told
     assert "3 chunks, 0 of them already finished" in told
     flows = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]
     assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}

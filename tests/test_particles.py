@@ -426,7 +426,9 @@ def test_a_bundle_of_particles_is_checked(tmp_path):
         bundle.load(tmp_path / "spoilt")
     with pytest.raises(ValueError, match=r"particles: expected laws of .*momentum"):
         assemble(content, weights_of(bundle.load(MODEL)))
-    with pytest.raises(ValueError, match="particles: expected those of schema version 9, to be learnt again by train"):
+    with pytest.raises(
+        ValueError, match="particles: expected schema version 9, got an older one: train them again with train"
+    ):
         migrated({**content, "schema_version": 8})
 
 

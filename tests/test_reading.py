@@ -94,8 +94,8 @@ def test_a_server_that_never_answers_is_named_and_given_up(protocol, silent, tmp
     assert run("fold", path, "--timeout", "0.5", "--output", tmp_path / "out") == 2
     assert time.monotonic() - started < 30.0  # the client's own patience is minutes
     *said, error = capsys.readouterr().err.strip().splitlines()
-    assert [line.split(" ", 1)[1] for line in said] == [f"{path}: waiting for its server, for 0.5 s at most"]
-    assert error == f"coffea-iqn: error: {path}: expected an answer of its server within 0.5 s, got none"
+    assert [line.split(" ", 1)[1] for line in said] == [f"{path}: waiting for its server, for at most 0.5 s"]
+    assert error == f"coffea-iqn: error: {path}: expected an answer from its server within 0.5 s, got none"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,7 +106,7 @@ def test_a_server_that_stops_answering_in_the_middle_is_given_up(tmp_path, capsy
         server.most_requests = server.n_requests + 3  # as many as it takes to open the file
         with running.open_executor("iterative", status=False) as executor, pytest.raises(InputError) as error:
             running.run(IQNFoldProcessor(truth=None), {"qcd": [source]}, executor, collections=["GenJet"], status=False)
-    assert str(error.value) == f"{address}: {address}: expected an answer of its server within 1 s, got none"
+    assert str(error.value) == f"{address}: {address}: expected an answer from its server within 1 s, got none"
 
 
 def test_what_is_not_there_is_said_at_once(capsys, tmp_path):

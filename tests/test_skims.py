@@ -289,8 +289,8 @@ def test_merging_refuses_what_does_not_belong_together(parts, tmp_path):
     output = tmp_path / "merged.root"
     for files, message in (
         ([parts["root"][0], other], "expected seed 0 as in"),
-        ([*parts["root"], again], "expected events that are in no other file"),
-        ([parts["root"][0], lean], "expected events that are in no other file"),
+        ([*parts["root"], again], "expected events that no other file has"),
+        ([parts["root"][0], lean], "expected events that no other file has"),
         ([named, other], "expected files of one dataset, got other, qcd"),
         ([tmp_path / "strange.root"], "expected a skim that coffea-iqn wrote"),
         ([tmp_path / "damaged.root"], "damaged.root"),
@@ -347,7 +347,7 @@ def test_options_that_are_none_are_refused(options, message, tmp_path):
 
 
 def test_events_that_do_not_say_which_chunk_they_are(nano_events, tmp_path):
-    with pytest.raises(ValueError, match="expected events of a Runner, whose metadata say filename"):
+    with pytest.raises(ValueError, match="expected events of a Runner, with metadata filename"):
         IQNFoldProcessor(skim=Skim(tmp_path)).process(nano_events)
     assert list(tmp_path.iterdir()) == []
 

@@ -322,7 +322,10 @@ DAMAGES = {
     "atom inside": (lambda c: c.update(atom=4.0), "column nCharged: expected rising numbers"),
     "no atom": (lambda c: c.update(atom=None), "expected atoms"),
     "scale of zero": (lambda c: c.update(scale=0.0), "column scale: expected a number above 0"),
-    "under one after": (lambda c: c.update(under="chEF"), "column nCharged: expected it under one before"),
+    "under one after": (
+        lambda c: c.update(under="chEF"),
+        "column nCharged: expected an earlier column as its upper limit",
+    ),
     "name of another": (lambda c: c.update(name="pt"), "got 'pt'"),
 }
 
@@ -339,5 +342,5 @@ def test_a_damaged_column_is_refused(damage, made):
 def test_columns_of_before_there_were_atoms_are_to_be_learnt_again(made):
     content = {"schema_version": 6, **bundle.describe(made)}
     content["variables"] = {**content["variables"], "more": ["btag"]}
-    with pytest.raises(ValueError, match="got one with btag, of before columns had atoms"):
+    with pytest.raises(ValueError, match="got one with btag, from before columns had atoms"):
         bundle.migrated(content)

@@ -275,7 +275,7 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
         (["model"], "--variations: expected model to be a bundle's name or path, got None"),
         (["jes", "jes=0.02"], "variations: expected each only once, got jes 2 times"),
         (["model=cms-delphes-ak5"], "a bundle with radius 0.4 like cms-delphes-ak4, got cms-delphes-ak5 with 0.5"),
-        (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle of train --ensemble, or a folder of two bundles"),
+        (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle trained with --ensemble, or a folder of at least two"),
         (["eff", "--no-acceptance"], "acceptance: expected True with the variation eff, got False"),
         (["eff", "--skim", "root"], "skim: expected variations of the same jets"),
         (

@@ -78,7 +78,7 @@ def test_a_process_that_was_killed_is_not_at_work(tmp_path):
     with at_work(tmp_path / "out"):
         assert lock.read_text().startswith(str(os.getpid()))
     lock.write_text("1 another.machine")
-    with pytest.raises(FileExistsError, match=r"of another\.machine; where it is gone, remove"):
+    with pytest.raises(FileExistsError, match=r"on another\.machine; if that process no longer exists, remove"):
         at_work(tmp_path / "out").__enter__()
 
 

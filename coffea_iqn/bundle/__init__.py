@@ -2,19 +2,19 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 9, and what versions 4 to 8 say in other words
-    network          type and sizes of the member of the IQN family; `acceptance` and `origin` likewise, or null
-    objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`), its laws in it; or
-                     null, or no such key, where there is none
-    particles        the model of the particles in jets (`particles.Particles`), its laws in it; or null, or no such key
-    ratio            the network that refines draws (`emulator.refinement`), with the greatest ratio and number of
-                     candidates; or null, or no such key, where they are not refined
-    unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`), its laws in it; or null
-    variables        the way from jets to the network and back (`emulator.Variables`): names of inputs, targets and
-                     jet scale, standardisations, compression, levels of context, threshold, support, columns
+    schema_version   integer; this library reads version 9, and converts versions 4 to 8
+    network          type and sizes of the network, a member of the IQN family; `acceptance`, `origin` likewise, or null
+    objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`) with its laws;
+                     null or absent if there is none
+    particles        the model of the particles in jets (`particles.Particles`) with its laws; null or absent if none
+    ratio            the network that refines draws (`emulator.refinement`), with the upper limit of the ratio and the
+                     number of candidates; null or absent if draws are not refined
+    unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`) with its laws; or null
+    variables        the encoding of jets for the network (`emulator.Variables`): names of inputs, targets and jet
+                     scale, standardisations, compression, levels of context, threshold, support, columns
                      (`targets.Column`)
-    card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ where it corrects),
-                     detector, energy, training; what was learnt after it: extended, refinement
+    card             jets (algorithm, radius, cone), direction, domain (gen_pt, gen_abs_eta; reco_ for corrections),
+                     detector, energy, training; later trainings: extended, refinement
     hash             SHA-256 of the weights and of all of the above
 """
 

@@ -1,4 +1,4 @@
-"""What `model.json` may hold, whatever it is of: objects and numbers of JSON, standardisations, a card."""
+"""Checks of the content of `model.json`: objects and numbers of JSON, standardisations, cards."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import check_choice, expect
 
-GREATEST = 1e30  # numbers from here on are none of a detector's
+GREATEST = 1e30  # numbers must be below this
 DIRECTIONS = {"fold": "gen", "correct": "reco"}
-"""What a bundle may be for, and the level of the jets that it takes: it draws those of the other."""
+"""The directions of a bundle, with the level of the jets that it takes as input; it draws those of the other level."""
 
 
 def an_object(name: str, value: Any) -> dict[str, Any]:
-    """An object of JSON."""
+    """Check that a value is a JSON object, and return it."""
     expect(isinstance(value, dict), f"{name}: expected an object, got {type(value).__name__}", TypeError)
     return dict(value)
 
 
 def number(name: str, value: Any, *, above: float = -math.inf, least: float = -math.inf) -> float:
-    """A finite number in its range."""
+    """Check that a value is a finite number in its range, and return it."""
     finite = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < GREATEST
     expect(finite, f"{name}: expected a finite number, got {value!r}")
     bound = f"above {above:g}" if above > -math.inf else f"from {least:g} on"
@@ -34,7 +34,7 @@ def number(name: str, value: Any, *, above: float = -math.inf, least: float = -m
 
 
 def array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
-    """Finite numbers, as many as that."""
+    """Return an array of finite numbers of this shape."""
     try:
         made = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError, OverflowError) as error:
@@ -46,34 +46,34 @@ def array(name: str, values: Any, shape: tuple[int, ...]) -> Floats:
 
 
 def rising(name: str, values: Any) -> tuple[float, float]:
-    """Two numbers, the second greater than the first."""
+    """Return two numbers, after checking that the second is greater than the first."""
     low, high = array(name, values, (2,)).tolist()
     expect(low < high, f"{name}: expected two rising numbers, got {low} and {high}")
     return low, high
 
 
 def standardisation(name: str, content: Mapping[str, Any], n: int) -> Standardisation:
-    """That of this name, of so many columns."""
+    """Return the standardisation of this name, of n columns."""
     described = an_object(name, content[name])
     made = Standardisation(*(array(name, described[key], (n,)).astype(np.float32) for key in Standardisation._fields))
-    expect((made.scale > 0.0).all(), f"{name}: expected scales above 0, got others among them")
+    expect((made.scale > 0.0).all(), f"{name}: expected scales above 0, got some that are not")
     return made
 
 
 def levels(names: Any) -> tuple[str, ...]:
-    """Levels of context, in their order."""
+    """Return levels of context, after checking their names and order."""
     known = [name for name in WIDTHS if isinstance(names, list) and name in names]
     expect(names == known, f"context: expected of {', '.join(WIDTHS)}, in this order, got {names!r}")
     return tuple(known)
 
 
 def direction_of(card: Mapping[str, Any]) -> str:
-    """What the bundle of a card is for, one of `DIRECTIONS`."""
+    """Return the direction of the bundle with this card, one of `DIRECTIONS`."""
     return str(card.get("direction", "fold"))
 
 
 def card(content: Any) -> dict[str, Any]:
-    """A card, of which what is read is there and is what it says."""
+    """Return a card, after checking the entries that this library reads."""
     content = an_object("card", content)
     jets = an_object("card jets", content.get("jets", {}))
     domain = an_object("card domain", content.get("domain") or {})

@@ -1,4 +1,4 @@
-"""Bundles on disk: found, written whole, and read once a process, their hash looked at."""
+"""Bundles on disk: finding, writing, and reading them once per process, with a check of their hash."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from coffea_iqn.files.atomic import is_taken
 from coffea_iqn.ranges import expect
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
-MEMBERS_FOLDER = "members"  # of an ensemble, bundles in the folder of one
+MEMBERS_FOLDER = "members"  # in a bundle's folder: the bundles of its ensemble
 MOST_BYTES = {CARD: 2**24, WEIGHTS: 2**30}
 
 _CACHE: dict[str, Emulator] = {}
 
 
 class BundleError(ValueError):
-    """A bundle that does not exist, or cannot be read; the message says what was expected and what came."""
+    """A bundle that does not exist or cannot be read; the message says what was expected and what was found."""
 
 
 _expect = functools.partial(expect, error=BundleError)
 
 
 def find(model: str | Path) -> Path:
-    """The folder of a bundle, from the name of a shipped one or a path.
+    """Return the folder of a bundle, from the name of a shipped bundle or a path.
 
     Raises
     ------
-    BundleError: when it is neither; names the shipped bundles.
+    BundleError: if it is neither; the message lists the shipped bundles.
     """
     shipped, path = (*BUNDLES, *CORRECTIONS), Path(model)
     if str(model) in shipped:
@@ -51,32 +51,32 @@ def find(model: str | Path) -> Path:
 
 
 def members(model: str | Path) -> dict[str, str]:
-    """The members of an ensemble, as ENS0, ENS1, ..., and where each is.
+    """Return the paths of the members of an ensemble by their names ENS0, ENS1, ....
 
     Parameters
     ----------
-    model: a bundle that was trained with members, or a folder of bundles.
+    model: a bundle trained with an ensemble, or a folder of bundles.
 
     Raises
     ------
-    BundleError: when there are fewer than two.
+    BundleError: if there are fewer than two members.
     """
     path = bundle_path(str(model)) if str(model) in BUNDLES else Path(model)
     folder = path / MEMBERS_FOLDER if (path / CARD).is_file() else path
     found = sorted((card.parent for card in folder.glob(f"*/{CARD}")), key=lambda one: (len(one.name), one.name))
-    wanted = "expected a bundle of train --ensemble, or a folder of two bundles or more"
+    wanted = "expected a bundle trained with --ensemble, or a folder of at least two bundles"
     _expect(len(found) >= 2, f"ensemble {str(model)!r}: {wanted}, found {len(found)} in {folder}")
     return {f"ENS{k}": str(one) for k, one in enumerate(found)}
 
 
 def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()) -> str:
-    """Write an emulator as a bundle, under a temporary name first, and return its hash.
+    """Write an emulator as a bundle, first under a temporary name, and return its hash.
 
-    ensemble: members of its own, which become bundles in a folder of this one.
+    ensemble: emulators of its ensemble, written as bundles to a folder inside this one.
 
     Raises
     ------
-    FileExistsError: when there is something at the path that is not a bundle.
+    FileExistsError: if there is something at the path that is not a bundle.
     """
     path = Path(path)
     check_place(path)
@@ -96,29 +96,29 @@ def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()
 
 
 def check_place(path: Path) -> None:
-    """Refuse a place where there is what is not a bundle.
+    """Check that a path is free, or has a bundle that can be replaced.
 
     Raises
     ------
-    FileExistsError: when there is something else, which a bundle would replace.
+    FileExistsError: if there is something else.
     """
     fits = not is_taken(path) or (path / CARD).is_file()
     expect(fits, f"output {path}: expected a new folder or a bundle to replace, got something else", FileExistsError)
 
 
 def load(model: str | Path, *, expected_hash: str | None = None, direction: str = "fold") -> Emulator:
-    """The emulator in a bundle; with its hash known, read once a process.
+    """Load the emulator of a bundle; with a known hash, it is read only once per process.
 
     Parameters
     ----------
     model: name of a shipped bundle, or the path of one.
-    expected_hash: the content hash the caller knows it by, when it does.
-    direction: what it is to be for, one of `DIRECTIONS`.
+    expected_hash: the content hash that the bundle must have, if known.
+    direction: the direction that it must have, one of `DIRECTIONS`.
 
     Raises
     ------
-    BundleError: one line that says what is wrong: a missing file or key, an unknown schema version, a shape,
-        weights or a card that do not fit the hash, another hash than expected, or a bundle of the other direction.
+    BundleError: if a file or key is missing, the schema version is unknown, shapes are wrong, weights or card do not
+        match the hash, the hash is not the expected one, or the bundle has the other direction; one line says which.
     """
     emulator = _CACHE[expected_hash] if expected_hash in _CACHE else _load(find(model), expected_hash)
     found, wanted = direction_of(emulator.card), f"that takes {DIRECTIONS[direction]} jets (direction {direction!r})"
@@ -148,13 +148,13 @@ def _load(path: Path, expected_hash: str | None) -> Emulator:
 
 @functools.cache
 def shipped_radii(direction: str = "fold") -> dict[str, float]:
-    """The radius of the jets of each shipped bundle of a direction."""
+    """Return the jet radius of each shipped bundle of a direction."""
     names = BUNDLES if direction == "fold" else CORRECTIONS
     return {name: float(read_card(find(name))["card"]["jets"]["radius"]) for name in names}
 
 
 def read_card(path: Path) -> dict[str, Any]:
-    """The content of `model.json`, its keys and schema version checked, without the weights."""
+    """Return the content of `model.json` without the weights, after checking its keys and schema version."""
     written, where = _read(path, CARD), f"bundle {path}"
     try:
         content = json.loads(written.decode("utf-8"))
@@ -176,7 +176,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
 
 def _read(path: Path, name: str) -> bytes:
-    """A file of a bundle, if it is one and not larger than a bundle's can be."""
+    """Read a file of a bundle, after checking that it exists and that its size is plausible."""
     file, most = path / name, MOST_BYTES[name]
     _expect(file.is_file(), f"bundle {path}: expected a file {name}, found none")
     size = file.stat().st_size

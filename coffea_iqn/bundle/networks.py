@@ -1,4 +1,4 @@
-"""Networks and laws, as `model.json` describes them, with their weights."""
+"""Networks and laws from their description in `model.json` and their weights."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ Ends = Mapping[str, Sequence[int]]
 
 
 def plain(scale: Standardisation) -> dict[str, list[float]]:
-    """A standardisation as JSON takes it."""
+    """Return a standardisation as lists, for JSON."""
     return {name: column.tolist() for name, column in scale._asdict().items()}
 
 
 def network_of(name: str, types: Collection[str], description: Any, arrays: Arrays, n_inputs: int) -> Network:
-    """A network of one of these types from its description, with its weights, of so many inputs."""
+    """Return a network from its description and weights, after checking its type, sizes and number of inputs."""
     description = an_object(name, description)
     own = {key.removeprefix(f"{name}."): array for key, array in arrays.items() if key.startswith(f"{name}.")}
     kind = description.get("type")
@@ -41,7 +41,7 @@ def network_of(name: str, types: Collection[str], description: Any, arrays: Arra
     made = Network(description, {key: own[key] for key in shapes})
     expect(
         made.n_inputs == n_inputs,
-        f"{name}: expected {n_inputs} inputs, for such are the variables, got {made.n_inputs}",
+        f"{name}: expected {n_inputs} inputs, as the variables require, got {made.n_inputs}",
     )
     return made
 
@@ -56,38 +56,38 @@ def member_of(
     *,
     types: Collection[str] = MEMBERS,
 ) -> Network:
-    """A member of the family, of so many targets, of which these may be at an end."""
+    """Return a member of the IQN family, after checking its number of targets and their atoms (`ends`)."""
     made = network_of(name, types, description, arrays, n_inputs)
     n = made.n_targets
-    expect(n == n_targets, f"{name}: expected {n_targets} targets, for such are the variables, got {n}")
+    expect(n == n_targets, f"{name}: expected {n_targets} targets, as the variables require, got {n}")
     for key, wanted in ends.items():
         got = made.description.get(key, [])
-        expect(got == wanted, f"{name}: expected {key} {wanted}, for such are the variables, got {got!r}")
+        expect(got == wanted, f"{name}: expected {key} {wanted}, as the variables require, got {got!r}")
     return made
 
 
 def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> None:
-    """Sizes must be those that so many weights allow, before shapes of such sizes are made."""
+    """Check the sizes of a network against its number of weights, before arrays of these sizes are made."""
     hidden = description.get("hidden", [])
     expect(isinstance(hidden, list), f"{name}: expected a list of sizes of hidden layers, got {hidden!r}", TypeError)
     nested = bool(hidden) and all(isinstance(sizes, list) for sizes in hidden)
     if nested:
         fits = len(hidden) == description["n_targets"]
-        expect(fits, f"{name}: expected sizes of hidden layers for each of its targets, got {len(hidden)}")
+        expect(fits, f"{name}: expected sizes of hidden layers for each target, got {len(hidden)}")
         hidden = [size for sizes in hidden for size in sizes]
     others = [description[key] for key in SIZES if key in description]
     for size, least in [*((size, 1) for size in [*hidden, *others]), (description.get("n_event", 0), 0)]:
-        wanted = f"sizes from {least} to {n_weights}, as there are so many weights"
+        wanted = f"sizes from {least} to {n_weights}, the number of weights"
         expect(type(size) is int and least <= size <= n_weights, f"{name}: expected {wanted}, got {size!r}")
     if "noise" in description:
         fits, got = description["noise"] >= description["n_targets"], description["noise"]
-        expect(fits, f"{name}: expected noise of {description['n_targets']} numbers or more, as of targets, got {got}")
+        expect(fits, f"{name}: expected noise of at least {description['n_targets']} numbers, as of targets, got {got}")
     for key in description.keys() & {"slope", "penalty"}:
         number(f"{name} {key}", description[key], least=0.0)
 
 
 def describe_law(law: Law) -> dict[str, Any]:
-    """A law but for its weights."""
+    """Describe a law without its weights, for JSON."""
     return {
         "number": None if law.number is None else dict(law.number.description),
         "jets": None if law.targets is None else dict(law.targets.description),
@@ -107,7 +107,7 @@ def law_of(
     *,
     asks: Collection[str] = ("number", "jets"),
 ) -> Law:
-    """A law from its description and weights: what it asks, so many inputs and targets, and what may be at an end."""
+    """Return a law from its description and weights; `asks` names its networks, `ends` its targets with atoms."""
     described, ends = an_object(name, described), ends or ends_of(())
     for part in ("number", "jets"):
         got = f"{'no' if part in asks else 'a'} network of {part}"
@@ -121,7 +121,7 @@ def law_of(
     input_scale = standardisation("input_scale", described, n_inputs)
     target_scale = standardisation("target_scale", described, n_targets)
     bounds = array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)
-    flags = np.isin(np.arange(n_targets), ends["flags"])  # which have one value beside the atom
+    flags = np.isin(np.arange(n_targets), ends["flags"])  # they have a single value besides the atom
     rising = (bounds[0] < bounds[1])[~flags].all() and (bounds[0] <= bounds[1]).all()
-    expect(rising, f"{name} bounds: expected the greatest above the least, got {bounds.tolist()}")
+    expect(rising, f"{name} bounds: expected upper bounds above lower ones, got {bounds.tolist()}")
     return Law(made["number"], made["jets"], input_scale, target_scale, bounds)

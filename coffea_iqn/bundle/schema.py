@@ -1,4 +1,4 @@
-"""An emulator as names and numbers, and arrays; back again, with every number and name looked at."""
+"""Conversion of an emulator to a JSON description and arrays of weights, and back with a check of every value."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "varia
 
 
 def describe(emulator: Emulator) -> dict[str, Any]:
-    """Everything of an emulator but its weights: names and numbers, as JSON takes them."""
+    """Describe an emulator without its weights, in names and numbers for JSON."""
     v, unmatched, objects, particles = emulator.variables, emulator.unmatched, emulator.objects, emulator.particles
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
@@ -64,7 +64,7 @@ def _plain(of: Any, *names: str) -> dict[str, Any]:
 
 
 def weights_of(emulator: Emulator) -> dict[str, Singles]:
-    """The weights of all networks of an emulator, by name."""
+    """Return the weights of all networks of an emulator, by name."""
     networks = emulator.networks
     for part in ("unmatched", "objects", "particles"):
         model = getattr(emulator, part)
@@ -79,15 +79,15 @@ def weights_of(emulator: Emulator) -> dict[str, Singles]:
 
 
 def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
-    """The emulator of a description and its weights.
+    """Make the emulator of a description and its weights.
 
     Raises
     ------
-    ValueError, KeyError, TypeError: an unknown name; a wrong type, shape or value.
+    ValueError, KeyError, TypeError: if a name is unknown, or a type, shape or value is wrong.
     """
     variables = _variables(content["variables"])
     gate, origin, unmatched = (content.get(name) for name in ("acceptance", "origin", "unmatched"))
-    # which older bundles do not name
+    # older bundles lack these keys
     objects, particles, ratio = (content.get(name) for name in ("objects", "particles", "ratio"))
     n_inputs = n_seen = variables.network_inputs(np.full((1, len(VARIABLES)), 30.0, dtype=np.float32), None).shape[1]
     if origin is not None:
@@ -110,7 +110,7 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
 
 
 def _ratio(content: Any, network: Network, arrays: Arrays) -> Network:
-    """The ratio network of what a member of the family draws."""
+    """Return the network for the ratio of true and drawn densities of a network's draws."""
     made = network_of("ratio", ("RatioNetwork",), content, arrays, network.n_inputs + N_TARGETS)
     number("ratio bound", made.description["bound"], least=1.0)
     candidates, most = made.description["candidates"], Candidates.most_of(network)
@@ -120,7 +120,7 @@ def _ratio(content: Any, network: Network, arrays: Arrays) -> Network:
 
 
 def _variables(content: Any) -> Variables:
-    """Variables from their description."""
+    """Return variables from their description."""
     content = an_object("variables", content)
     for key, names in (("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
         check_choice(names, **{key: content[key]})
@@ -128,7 +128,7 @@ def _variables(content: Any) -> Variables:
     check_names([column.name for column in columns])
     for k, column in enumerate(columns):
         before = column.under in [None, *(other.name for other in columns[:k])]
-        expect(before, f"column {column.name}: expected it under one before, got {column.under!r}")
+        expect(before, f"column {column.name}: expected an earlier column as its upper limit, got {column.under!r}")
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = content["compression"]
     return Variables(
@@ -154,7 +154,7 @@ def _column(content: Any) -> Column:
     made = Column(**{**content, **numbers})
     ends = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
     fits = ends == [0.0, 1.0, 1.0] if made.kind == "flag" else all(a < b for a, b in pairwise(ends))
-    expect(fits, f"column {made.name}: expected rising numbers, of a flag 0 and 1, got {ends}")
+    expect(fits, f"column {made.name}: expected rising numbers, or 0 and 1 for a flag, got {ends}")
     return made
 
 
@@ -166,7 +166,7 @@ def _support(content: Any) -> Support:
 
 
 def _unmatched(content: Any, variables: Variables, arrays: Arrays) -> Unmatched:
-    """The model of unmatched jets from its description and weights."""
+    """Return the model of unmatched jets from its description and weights."""
     content = an_object("unmatched", content)
     context, columns = levels(content["context"]), None
     n_near = len(variables.input_scale.mean) + N_NEAR + sum(WIDTHS[level] for level in context)
@@ -187,11 +187,11 @@ def _unmatched(content: Any, variables: Variables, arrays: Arrays) -> Unmatched:
 
 
 def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
-    """The model of objects from its description and weights."""
+    """Return the model of electrons, muons, photons and missing momentum from its description and weights."""
     content = an_object("objects", content)
     context, described = levels(content["context"]), an_object("objects laws", content["laws"])
     of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
-    # of each law how many inputs and targets, and what it asks
+    # for each law, numbers of inputs and targets, and its networks
     both, n_kinds = ("number", "jets"), len(OBJECTS)
     ends = array("objects isolation_ends", content["isolation_ends"], (n_kinds, 2))
     expect((ends >= 0.0).all(), f"objects isolation_ends: expected none below 0, got {ends.tolist()}")
@@ -210,7 +210,7 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     for name, (n_inputs, n_targets, asks) in known.items():
         if name in described:
             of = an_object(name, described[name])
-            # isolation may be exactly none, or nothing of the training sample was
+            # isolation has an atom at zero if the training sample had such objects
             isolated = n_targets > ISOLATION and an_object(name, of["jets"]).get("atoms") == [ISOLATION]
             exact = {**ends_of(()), "atoms": [ISOLATION] * isolated}
             laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=asks)
@@ -222,10 +222,10 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
 
 
 def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
-    """The model of the particles in jets from its description and weights."""
+    """Return the model of the particles in jets from its description and weights."""
     content = an_object("particles", content)
     described, laws = an_object("particles laws", content["laws"]), {}
-    got = {TAG, *described}  # which is not known of every detector
+    got = {TAG, *described}  # the b-tag is optional
     expect(got == set(LAWS), f"particles: expected laws of {', '.join(LAWS)}, got {', '.join(described)}")
     for name in described:
         known = LAWS[name]
@@ -238,15 +238,16 @@ def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The content of `model.json` in the words of version 9.
+    """Return the content of `model.json` converted to version 9.
 
-    Version 4 called inputs context, and had four targets; origin networks of version 5 told of every jet, and nothing
-    had an atom; in version 6 nothing had one at its greatest value; in version 7 isolation was drawn as it is; in
-    version 8 tracks of a cell were drawn one by one.
+    Version 4 used the name context for inputs and always had four targets; origin networks of version 5 had no moot
+    column, and targets no atoms; version 6 had no atoms at the upper end; version 7 drew isolation untransformed;
+    version 8 drew the tracks of a cell one by one.
 
     Raises
     ------
-    ValueError: for columns of version 6, which had no atoms, and particles of version 8: they are to be learnt again.
+    ValueError: for columns of version 6 or older, which had no atoms, and particles of version 8 or older: they must be
+        trained again.
     """
 
     def renamed(value: Any) -> Any:
@@ -265,13 +266,13 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if content["schema_version"] == SCHEMA_VERSION:
         return content
-    particles = "particles: expected those of schema version 9, to be learnt again by train --particles, got older ones"
+    particles = "particles: expected schema version 9, got an older one: train them again with train --particles"
     expect(content.get("particles") is None, particles)
     parts = ("network", "acceptance", "origin", "unmatched")
     variables = content["variables"]
     if isinstance(variables, dict):
         more = [*(variables.get("more") or ()), None][0]
-        expect(more is None, f"expected a bundle of four variables, got one with {more}, of before columns had atoms")
+        expect(more is None, f"expected a bundle of four variables, got one with {more}, from before columns had atoms")
         variables = {"columns": [], **variables}
     objects = content.get("objects")
     if isinstance(objects, dict):

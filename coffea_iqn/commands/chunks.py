@@ -25,7 +25,7 @@ from coffea_iqn.files.trees import FORMATS
 from coffea_iqn.histograms.root import write_histograms
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.plotting import save_all
-from coffea_iqn.ranges import GEV
+from coffea_iqn.ranges import GEV, expect
 from coffea_iqn.running import Checkpoints, Skipped
 
 
@@ -86,9 +86,7 @@ def skim_of(arguments: argparse.Namespace, collection: str | None = None) -> Ski
     """Return the requested skim, written to a folder that survives an interruption, or None."""
     if arguments.skim is None:
         for option, value in (("--keep", arguments.keep), ("--as", collection)):
-            if value:
-                msg = f"{option}: expected --skim root or --skim parquet with it, got neither"
-                raise ValueError(msg)
+            expect(not value, f"{option}: expected --skim root or --skim parquet with it, got neither")
         return None
     folder = folder_of(arguments.output) / "skim"
     return Skim(folder, arguments.skim, collection or Skim.collection, arguments.keep)

@@ -59,7 +59,7 @@ def add_figure_options(parser: argparse.ArgumentParser) -> None:
     """Add the options for the text on figures."""
     shown = parser.add_argument_group("text on figures")
     shown.add_argument(
-        "--label", type=text, default="Simulation", help="text next to the name in the top corner (default: %(default)s)"
+        "--label", type=text, default="Simulation", help="text next to 'coffea-iqn' (default: %(default)s)"
     )
     shown.add_argument(
         "--energy", type=ENERGY, metavar="TEV", help="collision energy (default: from the bundle, if it has one)"

@@ -1,4 +1,4 @@
-"""Files that come in and go out: looked at, read, written as a whole or not at all."""
+"""Input and output files: inspection, reading, and writing that either completes or leaves nothing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["InputError", "NanoSchema", "Source", "inspect"]
 
 
 def __getattr__(name: str) -> Any:
-    # imported when first used: with it comes coffea, which a bundle on disk need not
+    # imported when first used: it needs coffea, which reading a bundle does not
     if name in __all__:
         return getattr(import_module("coffea_iqn.files.inputs"), name)
     msg = f"module {__name__!r} has no attribute {name!r}"

@@ -1,4 +1,4 @@
-"""Atomic writes: files and folders appear complete or not at all; locks; names of files."""
+"""Atomic writes, where files and folders appear complete or not at all; locks; names of files."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-OURS = ".coffea-iqn"  # marks a folder that may be removed, for it was made here
+from coffea_iqn.ranges import expect
+
+OURS = ".coffea-iqn"  # marks a folder made here, which may be removed
 
 
 def plain_name(name: str) -> str:
-    """What of a name may be part of a file's: datasets of CMS are called `/QCD_Pt-20/Run3/NANOAODSIM`.
+    """Return a name with only characters allowed in file names: CMS datasets are called `/QCD_Pt-20/Run3/NANOAODSIM`.
 
     >>> plain_name("/TT/Run3/NANO"), plain_name("qcd")
     ('TT-Run3-NANO', 'qcd')
@@ -25,37 +27,35 @@ def plain_name(name: str) -> str:
 
 
 def plain_names(names: Iterable[str]) -> dict[str, str]:
-    """The `plain_name` of each name.
+    """Return the `plain_name` of each name.
 
     Raises
     ------
-    ValueError: when two names come to the same.
+    ValueError: if two names become the same.
     """
     plain = {name: plain_name(name) for name in names}
     for name, text in plain.items():
         other = next(other for other, same in plain.items() if same == text)
-        if other != name:
-            msg = f"datasets: expected names that differ as names of files, got {other!r} and {name!r}"
-            raise ValueError(msg)
+        expect(other == name, f"datasets: expected names that differ as names of files, got {other!r} and {name!r}")
     return plain
 
 
 def is_taken(path: Path) -> bool:
-    """Whether something is there; an empty folder is as good as none."""
+    """Whether there is something at a path; an empty folder counts as nothing."""
     return path.exists() and not (path.is_dir() and not any(path.iterdir()))
 
 
 def check_new(path: Path, *, force: bool) -> None:
-    """Refuse to replace what is there, unless told to.
+    """Check that an output is new, unless it may be replaced.
 
     Parameters
     ----------
-    path: of an output, a file or a folder; an empty folder is as good as none.
-    force: whether it may be replaced.
+    path: output file or folder; an empty folder counts as new.
+    force: whether an existing output may be replaced.
 
     Raises
     ------
-    FileExistsError: when there is something.
+    FileExistsError: if there is something at the path.
     """
     if not force and is_taken(path):
         msg = f"output {path}: expected a new path, got one where something is already: --force replaces it"
@@ -64,11 +64,11 @@ def check_new(path: Path, *, force: bool) -> None:
 
 @contextlib.contextmanager
 def at_work(path: Path) -> Iterator[None]:
-    """Be the only process that makes an output, as long as the block lasts; one that was killed does not count.
+    """Lock an output during a block; the lock of a process that no longer exists is taken over.
 
     Raises
     ------
-    FileExistsError: when another process is at work there.
+    FileExistsError: if another process holds the lock.
     """
     lock = path.with_name(f".{path.name}.lock")
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -83,13 +83,13 @@ def at_work(path: Path) -> Iterator[None]:
 
 
 def _write_new(lock: Path) -> None:
-    """Write a lock that was not there, as only one of several processes can, on shared disks as well."""
+    """Create a lock file; of several processes only one succeeds, on shared disks as well."""
     with lock.open("x") as file:
         file.write(f"{os.getpid()} {socket.gethostname()}")
 
 
 def _take_over(lock: Path, path: Path) -> None:
-    """Take the lock of a process that was killed; of several that find it, only one can."""
+    """Take over the lock of a process that no longer exists; of several processes only one succeeds."""
     if not _is_of_the_dead(lock):
         raise _at_work_there(lock, path)
     mine = lock.with_name(f"{lock.name}.next")
@@ -97,14 +97,14 @@ def _take_over(lock: Path, path: Path) -> None:
         _write_new(mine)
     except FileExistsError:
         raise _at_work_there(mine, path) from None
-    if not _is_of_the_dead(lock):  # no longer: another was here in between
+    if not _is_of_the_dead(lock):  # another process took it over in between
         mine.unlink()
         raise _at_work_there(lock, path)
     mine.replace(lock)
 
 
 def _owner(lock: Path) -> tuple[str, str]:
-    """Process and machine of a lock; nothing where it is not yet written, or gone."""
+    """Return process id and machine of a lock; empty if it is not yet written, or removed."""
     try:
         pid, _, host = lock.read_text().strip().partition(" ")
     except FileNotFoundError:
@@ -120,37 +120,35 @@ def _is_of_the_dead(lock: Path) -> bool:
 def _at_work_there(lock: Path, path: Path) -> FileExistsError:
     pid, host = _owner(lock)
     return FileExistsError(
-        f"output {path}: expected no other process at work there, found process {pid or 'unknown'} of "
-        f"{host or 'an unknown machine'}; where it is gone, remove {lock}"
+        f"output {path}: expected no other process at work there, found process {pid or 'unknown'} on "
+        f"{host or 'an unknown machine'}; if that process no longer exists, remove {lock}"
     )
 
 
 def _is_alive(pid: str) -> bool:
-    """Whether a process of this machine runs."""
+    """Whether a process with this id runs on this machine."""
     if not pid.isdecimal():
-        return True  # its file is not yet written
+        return True  # the lock file is not yet written
     try:
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # of another user, but there
+    except PermissionError:  # a process of another user
         pass
     return True
 
 
 @contextlib.contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which takes its place when the block ends well, and vanishes when it does not.
+    """Yield a temporary path that replaces `path` if the block succeeds, and is removed otherwise.
 
-    The name is one that no other process takes: of two that write the same file, the later one stays.
+    The temporary name is unique: if two processes write the same file, the later one wins.
 
     Raises
     ------
-    IsADirectoryError: when there is a folder at the path.
+    IsADirectoryError: if there is a folder at the path.
     """
-    if path.is_dir():
-        msg = f"output {path}: expected a file to write, found a folder"
-        raise IsADirectoryError(msg)
+    expect(not path.is_dir(), f"output {path}: expected a file to write, found a folder", IsADirectoryError)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
@@ -163,7 +161,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Say of a disk that is full what was to be written."""
+    """Add the output path to the error of a full disk."""
     try:
         yield
     except OSError as error:
@@ -175,15 +173,13 @@ def _naming(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, whose files move there when the block ends well, and vanish when it does not.
+    """Yield a temporary folder whose files move to `path` if the block succeeds, and which is removed otherwise.
 
     Raises
     ------
-    FileExistsError: when there is a file at the path.
+    FileExistsError: if there is a file at the path.
     """
-    if path.is_file():
-        msg = f"output {path}: expected a folder, found a file"
-        raise FileExistsError(msg)
+    expect(not path.is_file(), f"output {path}: expected a folder, found a file", FileExistsError)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     temporary.mkdir(parents=True)
     try:
@@ -202,17 +198,17 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def unfinished(folder: Path, *, keep: bool = True, restart: bool = False) -> Iterator[Path]:
-    """A folder for what is finished of an output before all of it is: it goes when the block ends well.
+    """Yield a folder for the finished parts of an output; it is removed if the block succeeds.
 
     Parameters
     ----------
-    folder: where; it may be there from before, with what this context left in it.
-    keep: whether it stays, with what is in it, when the block does not end well.
-    restart: whether what is there from before is removed first.
+    folder: its path; it may exist with the contents of an earlier, interrupted run.
+    keep: whether to keep the folder and its contents if the block fails.
+    restart: whether to remove the contents of an earlier run first.
 
     Raises
     ------
-    FileExistsError: when there is something else.
+    FileExistsError: if there is something else at the path.
     """
     if is_taken(folder) and not (folder / OURS).is_file():
         msg = f"{folder}: expected nothing, or what an interrupted run left there, found something else: move it away"

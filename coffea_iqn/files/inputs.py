@@ -1,4 +1,4 @@
-"""ROOT files as users name them, looked at once before anything runs on them."""
+"""ROOT files as users name them, inspected once before any processor runs on them."""
 
 from __future__ import annotations
 
@@ -26,20 +26,21 @@ from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import conditioning_variables, nearest_distance
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.ranges import expect
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
-PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # of a collection, as branches go on
+PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # suffix of the pt branch of a collection
 JET_FIELDS = ("pt", "eta", "phi", "mass")
-PEEK = 100  # events in which a branch of zeros shows
-FIRST = 10_000  # events in which a radius shows
+PEEK = 100  # events read to find branches that are only zeros
+FIRST = 10_000  # events read to find the jet radius
 
 
 class InputError(ValueError):
-    """A file that cannot be read; the message names the file, what was expected and what came."""
+    """A file that cannot be read; the message says which file, what was expected, and what was found."""
 
 
 class NanoSchema(NanoAODSchema):  # type: ignore[misc]
-    """NanoAODSchema without a warning for each cross-reference a reduced file lacks; `IQNJet` and such are vectors."""
+    """NanoAODSchema without warnings for missing cross-references, and with vectors for `IQNJet` and the like."""
 
     warn_missing_crossrefs = False
     mixins: ClassVar = {
@@ -54,18 +55,18 @@ SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHY
 
 @dataclass(frozen=True)
 class Source:
-    """A file that was looked at.
+    """An inspected file.
 
     Attributes
     ----------
-    path, tree, n_events: where it is, and how much.
+    path, tree, n_events: path of the file, name of its tree, number of events.
     layout: "NanoAOD", "Delphes" or "PHYSLITE".
-    context: levels of `context` that its gen jets have.
-    names: what it calls them.
-    jets: its collections of jets.
-    timeout: how long its server may take to answer [s], where it is on one.
-    uuid: of the file, which a copy of it has as well.
-    has_weights: whether its events have weights.
+    context: levels of conditioning variables that its gen jets have, see `jets.context`.
+    names: names of gen-level quantities in the file.
+    jets: names of its jet collections.
+    timeout: longest wait for an answer of its server [s], if it is remote.
+    uuid: unique id of the file, the same for copies.
+    has_weights: whether it has event weights.
     """
 
     path: str
@@ -80,7 +81,7 @@ class Source:
     has_weights: bool = False
 
     def open(self) -> Any:
-        """Its tree, as uproot opens it."""
+        """Open the tree with uproot."""
         return uproot.open({self.path: self.tree}, **open_options([self.path], self.timeout))
 
 
@@ -92,19 +93,19 @@ def inspect(
     names: Names | None = None,
     timeout: float = TIMEOUT,
 ) -> Source:
-    """Open a file and find out what it is.
+    """Open a file and find its layout, collections and conditioning variables.
 
     Parameters
     ----------
-    path: of a ROOT file; remote ones as uproot takes them.
-    tree: its name, when it is none of `TREES`.
-    collections: names of collections that must be there, gen jets first.
-    names: what the file calls what it knows of gen jets.
-    timeout: how long a server may take to answer [s].
+    path: path of a ROOT file; remote ones as uproot accepts them.
+    tree: name of the tree, if it is not one of `TREES`.
+    collections: names of required collections, gen jets first.
+    names: names of gen-level quantities in the file.
+    timeout: longest wait for an answer of a server [s].
 
     Raises
     ------
-    InputError: a missing file, one that is not ROOT or truncated, or lacks the tree, a collection or names of events.
+    InputError: if the file is missing, not ROOT or truncated, or lacks the tree, a collection or the event numbers.
     """
     if REMOTE not in path:
         _check_local(path)
@@ -123,7 +124,7 @@ def inspect(
         raise
     except TimeoutError as error:
         raise InputError(str(error)) from None
-    except Exception as error:  # uproot raises whatever its parser trips over in damaged bytes
+    except Exception as error:  # uproot raises any type of error on damaged bytes
         detail = str(error).strip().splitlines()
         msg = f"{path}: expected a readable ROOT file: {detail[0] if detail else type(error).__name__}"
         raise InputError(msg) from error
@@ -151,9 +152,9 @@ def inspect(
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
-    """Of the jets of a file's first events, `radii.histogram` of their neighbours and, by Delphes, their width.
+    """Return `radii.histogram` of the first events' jets, and for Delphes the width of the jets.
 
-    Nothing of a file that cannot be read: whoever reads all of it says so.
+    An unreadable file gives an empty histogram: reading all of it raises the error.
     """
     nothing = np.zeros(radii.N_BINS, dtype=np.int64), None
     try:
@@ -171,29 +172,29 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         valid = jets.where(jets.valid())
         width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
         return radii.histogram(nearest_distance(conditioning_variables(valid.values, valid.counts))), width
-    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+    except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return nothing
 
 
 def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np.uint64]:
-    """Run, luminosityBlock and event of a NanoAOD file's events, or its first ones, (events, 3); none of others.
+    """Return run, luminosityBlock and event of a NanoAOD file's (first) events, (events, 3); empty for other layouts.
 
-    Nothing of a file that cannot be read: whoever reads all of it says so.
+    An unreadable file gives an empty array: reading all of it raises the error.
     """
     if source.layout != "NanoAOD":
         return np.empty((0, 3), dtype=np.uint64)
     try:
         with source.open() as tree:
             columns = [ak.to_numpy(tree[name].array(entry_stop=n_events)) for name in IDENTITY[""]]
-    except Exception:  # noqa: BLE001 # uproot raises whatever its parser trips over in damaged bytes
+    except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return np.empty((0, 3), dtype=np.uint64)
     return np.stack([column.astype(np.uint64) for column in columns], axis=1)
 
 
 def equal_events(sources: Sequence[Source]) -> tuple[Source, Source, int] | None:
-    """Two files of a dataset that have events of equal run, luminosityBlock and event, and how many; None for none.
+    """Return two files of a dataset with equal run, luminosityBlock and event, and the number of such events, or None.
 
-    Found where a file's first events are among those of another's first ones; these two are then read as a whole.
+    They are found by comparing the first events of all files; the two files are then compared completely.
     """
     seen: dict[tuple[int, ...], Source] = {}
     for source in sources if len(sources) > 1 else ():
@@ -213,7 +214,7 @@ def _layout(branches: Sequence[str]) -> str:
 
 
 def _plain(branch: str, layout: str) -> str:
-    """A branch by the names that coffea gives collections."""
+    """Return the name of a branch with the collection name that coffea uses."""
     last = branch.rsplit("/", maxsplit=1)[-1]
     if layout != "PHYSLITE":
         return last
@@ -224,7 +225,7 @@ def _plain(branch: str, layout: str) -> str:
 
 
 def _empty_branches(tree: Any) -> set[str]:
-    """Branches of context that Delphes wrote, but its card did not fill."""
+    """Return branches of conditioning variables that the Delphes card did not fill."""
     names = (*Names().flavour[1:], TAU_ARRAY[1])
     branches = [key for key in tree.keys() if key.endswith(tuple(f".{name}" for name in names))]  # noqa: SIM118
     values = {key: tree[key].array(entry_stop=PEEK) for key in branches}
@@ -232,11 +233,11 @@ def _empty_branches(tree: Any) -> set[str]:
 
 
 def check_is_file(path: str) -> None:
-    """Look whether there is a file.
+    """Check that a file exists.
 
     Raises
     ------
-    InputError: when there is none, or a folder.
+    InputError: if there is none, or a folder.
     """
     if not Path(path).is_file():
         msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
@@ -247,9 +248,7 @@ def _check_local(path: str) -> None:
     check_is_file(path)
     with Path(path).open("rb") as file:
         magic = file.read(4)
-    if magic != b"root":
-        msg = f"{path}: expected a ROOT file, got one that begins with {magic!r}"
-        raise InputError(msg)
+    expect(magic == b"root", f"{path}: expected a ROOT file, got one that begins with {magic!r}", InputError)
 
 
 def _find_tree(path: str, file: Any, tree: str | None) -> str:
@@ -265,9 +264,9 @@ def _find_tree(path: str, file: Any, tree: str | None) -> str:
 def branch_filter(
     sources: Sequence[Source], collections: Sequence[str], branches: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """The `iteritems_options` with which coffea looks at the branches of these collections alone, and at those named.
+    """Return the `iteritems_options` that restrict coffea to the branches of these collections and to those named.
 
-    A NanoAOD file of 1500 branches opens in a fraction of the time.
+    This reduces the time to open a NanoAOD file with 1500 branches several-fold.
     """
     layouts = {source.layout for source in sources}
     of_jets = sorted({name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)})
@@ -294,13 +293,13 @@ PATTERN = "*?["
 
 
 class Named(NamedTuple):
-    """A file as it was named.
+    """A file as given by the user.
 
     Attributes
     ----------
-    dataset: its dataset; None where nothing was said.
-    path: of the file.
-    tree: name of its tree; None where nothing was said.
+    dataset: its dataset, or None if not given.
+    path: its path.
+    tree: name of its tree, or None if not given.
     """
 
     dataset: str | None
@@ -309,16 +308,16 @@ class Named(NamedTuple):
 
 
 def expand(items: Iterable[str]) -> list[Named]:
-    """The files that are meant, in the order given, those of a pattern sorted.
+    """Return all files that the items stand for, in the order given; files of a pattern are sorted.
 
     Parameters
     ----------
-    items: each a path, a pattern ("nano_*.root"), a list (a .txt with one of these a line, # for comments), or a
-        fileset as coffea has it (.json, .yaml); all but filesets may be preceded by "DATASET=".
+    items: paths, patterns ("nano_*.root"), lists (.txt files with one of these per line, # for comments), or coffea
+        filesets (.json, .yaml); all but filesets may be preceded by "DATASET=".
 
     Raises
     ------
-    ValueError: when a pattern matches nothing, a list or fileset cannot be read, or a file is named twice.
+    ValueError: if a pattern matches nothing, a list or fileset cannot be read, or a file is given twice.
 
     >>> expand(["qcd=a.root", "b.root"])
     [Named(dataset='qcd', path='a.root', tree=None), Named(dataset=None, path='b.root', tree=None)]
@@ -348,9 +347,7 @@ def _expand(item: str) -> Iterator[Named]:
                 )
     elif REMOTE not in path and set(PATTERN) & set(path) and not Path(path).exists():
         found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 # a path may be absolute, which pathlib refuses
-        if not found:
-            msg = f"{path}: expected a pattern that files match, found none"
-            raise ValueError(msg)
+        expect(found, f"{path}: expected a pattern that files match, found none")
         yield from (Named(dataset, file, None) for file in found)
     else:
         yield Named(dataset, path, None)
@@ -361,12 +358,12 @@ def _text(path: str) -> str:
     try:
         return Path(path).read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        msg = f"{path}: expected text, got bytes that are none: {error.reason}"
+        msg = f"{path}: expected text in UTF-8, got other bytes: {error.reason}"
         raise ValueError(msg) from error
 
 
 def _fileset(path: str) -> Iterator[Named]:
-    """Files of a fileset: a list, or a mapping to trees, of each dataset."""
+    """Read a fileset, which has for each dataset a list of files, or a mapping from files to trees."""
     text = _text(path)
     try:
         content = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
@@ -389,7 +386,7 @@ def _fileset(path: str) -> Iterator[Named]:
 
 
 def _tree(said: Any) -> str | None:
-    """What a fileset says of one file: its tree, or more with the tree in it."""
+    """Return the tree of a file in a fileset, from its name or from a mapping that has it as object_path."""
     if isinstance(said, Mapping):
         said = said.get("object_path")
     return None if said is None else str(said)

@@ -1,4 +1,4 @@
-"""What a fold leaves on disk beside histograms: a summary, with versions."""
+"""Summaries in JSON, with the versions of packages."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ PACKAGES = ("coffea-iqn", "coffea", "awkward", "uproot", "hist", "torch", "numpy
 
 
 def write_json(content: Any, path: Path) -> None:
-    """Write JSON for people, with a line feed at the end."""
+    """Write indented JSON with a line feed at the end."""
     path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
-    """The versions of this package and of those whose numbers depend on them."""
+    """Return the versions of this package and of the packages that its results depend on."""
     return {name: version(name) for name in PACKAGES}

@@ -1,4 +1,4 @@
-"""How the bytes of ROOT files are read: of this machine, and from servers, which may never answer."""
+"""Reading of local and remote ROOT files, with a time limit for servers that never answer."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from coffea_iqn.ranges import Range
 REMOTE = "://"
 SECONDS = Range(above=0, most=86_400)
 TIMEOUT = 300.0  # seconds
-NOTICE = 5.0  # seconds of waiting of which nothing is said
+NOTICE = 5.0  # seconds of waiting before a message
 
 log = logging.getLogger("coffea_iqn")
 
 
 class RemoteSource(uproot.source.fsspec.FSSpecSource):  # type: ignore[misc]
-    """What uproot reads remote files with, but that it gives up on a server which does not answer a request in time.
+    """uproot's source for remote files, with a time limit for each request.
 
-    Neither fsspec nor the XRootD client does so by itself: uproot's own option `timeout` reaches neither.
+    Neither fsspec nor the XRootD client has one, and uproot's own option `timeout` reaches neither.
 
     Raises
     ------
-    TimeoutError: when an answer takes longer than the option `timeout` of `uproot.open` [s].
+    TimeoutError: if an answer takes longer than the option `timeout` of `uproot.open` [s].
     """
 
     def __init__(self, file_path: str, *, timeout: float | None = None, **options: Any) -> None:
@@ -41,11 +41,11 @@ class RemoteSource(uproot.source.fsspec.FSSpecSource):  # type: ignore[misc]
         return int(self._in_time(lambda: super(RemoteSource, self).num_bytes))
 
     def chunk(self, start: int, stop: int) -> Any:
-        """As of `uproot.source.chunk.Source.chunk`."""
+        """See `uproot.source.chunk.Source.chunk`."""
         return self._in_time(lambda: super(RemoteSource, self).chunk(start, stop))
 
     def chunks(self, ranges: list[tuple[int, int]], notifications: queue.Queue[Any]) -> Any:
-        """As of `uproot.source.chunk.Source.chunks`, but that all are there when it returns."""
+        """See `uproot.source.chunk.Source.chunks`; here all chunks are there when it returns."""
         arrived: queue.Queue[Any] = queue.Queue()
         made = super().chunks(ranges, arrived)
         for _ in made:
@@ -53,45 +53,45 @@ class RemoteSource(uproot.source.fsspec.FSSpecSource):  # type: ignore[misc]
         return made
 
     def _in_time(self, call: Callable[[], Any]) -> Any:
-        """What a call gives that may never return."""
+        """Return the result of a call that may never return, within the time limit."""
         answer: queue.Queue[Any] = queue.Queue()
         failed: list[BaseException] = []
 
         def ask() -> None:
             try:
                 answer.put(call())
-            except BaseException as error:  # noqa: BLE001 # raised where somebody waits
+            except BaseException as error:  # noqa: BLE001 # raised again in the waiting thread
                 failed.append(error)
                 answer.put(None)
 
-        threading.Thread(target=ask, daemon=True).start()  # which nobody waits for when the process ends
+        threading.Thread(target=ask, daemon=True).start()  # a daemon: it does not keep the process from ending
         value = self._wait(answer)
         if failed:
             raise failed[0]
         return value
 
     def _wait(self, answers: queue.Queue[Any]) -> Any:
-        """The next answer, with a line where it takes long."""
+        """Return the next answer, with a message if it takes long."""
         if self._seconds > NOTICE:
             with contextlib.suppress(queue.Empty):
                 return answers.get(timeout=NOTICE)
-            log.warning("%s: waiting for its server, for %g s at most", self._named, self._seconds)
+            log.warning("%s: waiting for its server, for at most %g s", self._named, self._seconds)
         try:
             return answers.get(timeout=self._seconds - NOTICE if self._seconds > NOTICE else self._seconds)
         except queue.Empty:
-            msg = f"{self._named}: expected an answer of its server within {self._seconds:g} s, got none"
+            msg = f"{self._named}: expected an answer from its server within {self._seconds:g} s, got none"
             raise TimeoutError(msg) from None
 
 
 def open_options(paths: Iterable[str], timeout: float = TIMEOUT) -> dict[str, Any]:
-    """The options with which uproot opens these files.
+    """Return the options for `uproot.open`.
 
-    Those of this machine are read where they are asked for, not in threads that wait for each other.
+    Local files are read in the calling thread: threads would only wait for each other.
 
     Parameters
     ----------
-    paths: of files; one of them on a server makes the options those of servers.
-    timeout: how long a server may take to answer [s].
+    paths: paths of files; a single remote one makes the options those for servers.
+    timeout: longest wait for an answer of a server [s].
     """
     if any(REMOTE in path for path in paths):
         return {"handler": RemoteSource, "timeout": timeout}

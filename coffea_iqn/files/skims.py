@@ -1,4 +1,4 @@
-"""Skims: the emulated jets of each chunk on disk, beside branches of the input; and their files merged."""
+"""Skims: files with the emulated jets of each chunk and branches of the input; and merging of such files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.table import JetTable, interleaved
+from coffea_iqn.ranges import expect
 
-CHUNK = ("filename", "treename", "entrystart", "entrystop")  # what a Runner says of a chunk
-# as which coffea knows reco jets, and where it looks for the gen jets that their genJetIdx points to
+CHUNK = ("filename", "treename", "entrystart", "entrystop")  # metadata of a chunk from a Runner
+# coffea's names of the reco jets, and of the gen jets that their genJetIdx points to
 NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
 FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
@@ -31,29 +32,32 @@ JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 @dataclass(frozen=True)
 class Skim:
-    """Where and how the emulated jets of a run are written, one file a chunk.
+    """Where and how to write the emulated jets of a run, one file per chunk.
 
     Parameters
     ----------
-    folder: for the files; made where it is not there. Workers elsewhere must see the same one.
+    folder: folder for the files; created if missing. Remote workers must see the same one.
     format: "root" or "parquet".
-    collection: name of the emulated jets.
-    keep: branches of the input that are written beside them, as patterns: `["GenJet_*", "LHEPdfWeight"]`.
+    collection: name of the collection of emulated jets.
+    keep: patterns of input branches to copy: `["GenJet_*", "LHEPdfWeight"]`.
 
-    Files have NanoAOD's layout: run, luminosityBlock, event, genWeight, the jets as `nIQNJet`, `IQNJet_pt`, `_eta`,
-    `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and what is kept. Delphes events have run 1, a luminosityBlock made
-    of the uuid of their file, and Event.Number. With replicas every event is there once for each, with a part
-    of its genWeight, and `iqnReplica` says which. Other collections of whole events are called as the jets are, such as
-    `IQNElectron` and `IQNMET`, or `Electron` and `MET` beside `Jet`; mass and charge of a `Photon` are coffea's. A
-    collection of the input that has the name of an emulated one gives way to it, with the branches that point into it.
-    Emulated jets named Jet come with the gen jets that were folded, as `GenJet_pt`, `_eta`, `_phi`, `_mass`, and with
-    `GenPart_inFile`, false, unless branches of GenPart are kept: to coffea's NanoAODSchema a file without GenPart is
-    data, whose jets have no `matched_gen`. A file is named after dataset, input and range of events, and written
-    atomically: a task done again writes the same file again.
+    Files have the layout of NanoAOD: run, luminosityBlock, event, genWeight, the jets as `nIQNJet`, `IQNJet_pt`,
+    `_eta`, `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and the copied branches. Delphes events get run 1, a
+    luminosityBlock made from the uuid of their file, and Event.Number. With replicas, each event appears once per
+    replica, with a share of its genWeight, and `iqnReplica` is the number of the replica. Other collections of whole
+    events are named like
+    the jets: `IQNElectron` and `IQNMET`, or `Electron` and `MET` if the jets are `Jet`; coffea sets mass and charge of
+        a
+    `Photon`. An emulated collection replaces an input collection of the same name, and branches that point into that
+    one are dropped. Emulated jets named Jet come with the folded gen jets as `GenJet_pt`, `_eta`, `_phi`, `_mass`, and
+    with `GenPart_inFile`, false, unless branches of GenPart are kept: coffea's NanoAODSchema takes a file without
+    GenPart for data, whose jets have no `matched_gen`. A file is named after dataset, input and range of events, and
+    written
+    atomically: a repeated task writes the same file again.
 
     Raises
     ------
-    ValueError: when an option has no such value.
+    ValueError: if an option is invalid.
     """
 
     folder: str | Path
@@ -62,9 +66,7 @@ class Skim:
     keep: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            msg = f"skim: expected a format of {', '.join(FORMATS)}, got {self.format!r}"
-            raise ValueError(msg)
+        expect(self.format in FORMATS, f"skim: expected a format of {', '.join(FORMATS)}, got {self.format!r}")
         if not JET_NAME.fullmatch(self.collection):
             msg = f"skim: expected a collection's name of letters and digits, such as IQNJet, got {self.collection!r}"
             raise ValueError(msg)
@@ -73,7 +75,7 @@ class Skim:
                 f"skim: expected a collection's name of reco jets, such as IQNJet, got {self.collection!r} of gen jets"
             )
             raise ValueError(msg)
-        # workers may run elsewhere, and what differs in nothing else must be equal
+        # an absolute path for remote workers; tuples and strings, so that equal skims compare equal
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
 
@@ -92,26 +94,26 @@ class Skim:
         Parameters
         ----------
         events: the chunk, from a Runner.
-        gen: the gen jets of its events, all of the collection.
-        reco: the emulated jets of its events, one for each replica.
-        about: what made them, kept in the file.
-        varied: by systematic, variations of the same jets, as reco: their pt and mass become `IQNJet_pt_jesUp`, ...
-        index: what the place of the jet that each is made of is called.
-        others: by branch, `Electron_pt`, `MET_pt`, ..., what else was emulated of whole events; of replicas as events.
+        gen: all gen jets of its events.
+        reco: the emulated jets of its events, one table per replica.
+        about: metadata for the file: what made the jets.
+        varied: by systematic, variations of the same jets, like reco: pt and mass become `IQNJet_pt_jesUp`, ...
+        index: name of the index of the jet that each jet is made from.
+        others: other emulated objects by branch, `Electron_pt`, `MET_pt`, ...; replicas are ordered like events.
 
         Returns
         -------
-        its path.
+        the path of the file.
 
         Raises
         ------
-        ValueError: when the events do not say which chunk they are, a pattern matches no branch, or kept gen jets are
-            others than those that were folded.
+        ValueError: if the events lack the metadata of a chunk, a pattern matches no branch, or kept gen jets are not
+            the folded ones.
         """
         metadata = events.metadata if hasattr(events, "metadata") else {}
         missing = [key for key in CHUNK if key not in metadata]
         if missing:
-            msg = f"skim: expected events of a Runner, whose metadata say {', '.join(CHUNK)}; found no {missing[0]}"
+            msg = f"skim: expected events of a Runner, with metadata {', '.join(CHUNK)}; found no {missing[0]}"
             raise ValueError(msg)
         dataset = str(metadata.get("dataset", "events"))
         entries = [int(metadata["entrystart"]), int(metadata["entrystop"])]
@@ -155,12 +157,12 @@ class Skim:
         return columns | beside
 
     def _what_jets_point_to(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
-        """The branches without which coffea does not know the gen jets of jets that are named as in NanoAOD."""
+        """Return the branches that coffea needs to find the gen jets of jets that are named as in NanoAOD."""
         if self.collection != NANOAOD_JET:
             return {}
         for name, array in kept.items():
             if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1 and not np.all(ak.num(array) == gen.counts):
-                msg = f"skim: expected {name} of the gen jets that were folded, which genJetIdx names, got others"
+                msg = f"skim: expected {name} of the folded gen jets, which genJetIdx points to, got others"
                 raise ValueError(msg)
         columns = {f"{NANOAOD_GEN_JET}_{n}": ak.unflatten(gen.values[:, k], gen.counts) for n, k in FIELDS.items()}
         if not any(name.startswith("GenPart_") for name in kept):
@@ -168,12 +170,12 @@ class Skim:
         return columns
 
     def _kept(self, events: ak.Array, emulated: set[str]) -> dict[str, ak.Array]:
-        """The branches of the input that are wanted, beside emulated collections."""
+        """Return the input branches to copy, without those that emulated collections replace."""
         ours = {*IDENTITY[""], "genWeight", "iqnReplica", *emulated}
         pointing = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in emulated)
         kept: dict[str, ak.Array] = {}
         found: set[str] = set()
-        plain = ak.Array(events.layout)  # a vector's behavior refuses a collection of which only a part is read
+        plain = ak.Array(events.layout)  # without behavior: a vector's fails on partly read collections
         for branch, collection in _branches(plain):
             matching = {pattern for pattern in self.keep if fnmatchcase(branch, pattern)}
             if not matching:
@@ -193,18 +195,18 @@ class Skim:
 
 
 def ending_of(systematic: str) -> str:
-    """What the branches of a systematic end with, as NanoAOD-tools call them: jesUp."""
+    """Return the suffix of branches of a systematic, in the convention of NanoAOD-tools: jesUp."""
     source, _, side = systematic.rpartition("_")
     return f"{source.lower()}{side.capitalize()}"
 
 
 def branch_patterns(keep: Sequence[str]) -> list[str]:
-    """Patterns of all branches that `Skim(keep=keep)` has to read: those kept, and the counters of collections."""
+    """Return patterns of all branches that `Skim(keep=keep)` reads: those copied, and counters of collections."""
     return [*keep, *(f"n{pattern.partition('_')[0]}" for pattern in keep)]
 
 
 def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
-    """Names of the branches that events have, and their collections; not what a schema makes of them."""
+    """Iterate over the branches of events with their collection, without those that a schema adds."""
     for name in events.fields:
         if "." in name:  # offsets
             continue
@@ -216,14 +218,14 @@ def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
 
 
 def _can_be_written(array: ak.Array) -> bool:
-    """Whether it has one number an event, or a list of them."""
+    """Whether an array has one number per event, or one list of numbers."""
     form = array.layout.form
     inner = form.content if form.is_list else form
     return bool(inner.is_numpy) and not inner.inner_shape
 
 
 def _stem(dataset: str, part: Mapping[str, Any]) -> str:
-    """A name that no other chunk has: dataset, input, range of events, and a digest for inputs of one name."""
+    """Return a unique name for a chunk: dataset, input, range of events, and a digest for inputs of the same name."""
     start, stop = part["entries"]
     digest = hashlib.sha256(repr((dataset, part["file"], part["uuid"])).encode()).hexdigest()[:8]
     names = dict.fromkeys(map(plain_name, (dataset, Path(part["file"]).stem)))
@@ -231,15 +233,15 @@ def _stem(dataset: str, part: Mapping[str, Any]) -> str:
 
 
 class Merged(NamedTuple):
-    """A file that was merged.
+    """A merged file.
 
     Attributes
     ----------
-    path: of it.
-    dataset: whose events it holds.
-    n_parts: files that went in.
-    n_events: events in it.
-    gaps: ranges of events of an input, (file, first, one after the last), that no part holds though later ones do.
+    path: its path.
+    dataset: dataset of its events.
+    n_parts: number of merged files.
+    n_events: number of events.
+    gaps: missing ranges of events before a part of the same input, (file, first event, last event + 1).
     """
 
     path: Path
@@ -252,21 +254,21 @@ class Merged(NamedTuple):
 def merge(
     parts: Iterable[Path], output: Path, *, force: bool = False, watch: Callable[[int], None] | None = None
 ) -> list[Merged]:
-    """Merge files of skims, in the order of inputs and events, whatever the order they are given in.
+    """Merge files of skims in the order of inputs and events, independent of the order given.
 
     Parameters
     ----------
-    parts: files, or folders of them, of either format.
-    output: a file that ends in .root or .parquet, for one dataset; or a folder for a file of each dataset, of the
-        format of the parts.
-    force: whether files that are there may be replaced.
-    watch: told now and then how many events more are written.
+    parts: files, or folders of files, in either format.
+    output: a file that ends in .root or .parquet, for a single dataset; or a folder that gets a file for each
+        dataset, in the format of the parts.
+    force: whether existing files may be replaced.
+    watch: called repeatedly with the number of further events written.
 
     Raises
     ------
-    ValueError: when there is no file, a file is none of ours, files were made with other models, settings or branches,
-        events are in two of them, or several datasets are to go into one file. Nothing is written then.
-    FileExistsError: when a file is there that would be replaced.
+    ValueError: if there is no file, a file is not a skim, files were made with different models, settings or branches,
+        two files have the same events, or several datasets would go into one file. Then nothing is written.
+    FileExistsError: if an existing file would be replaced.
     """
     datasets: dict[str, dict[Path, dict[str, Any]]] = {}
     for path in _files(parts):
@@ -287,7 +289,7 @@ def merge(
 
 
 def _files(parts: Iterable[Path]) -> list[Path]:
-    """The files that are meant, each once."""
+    """Return the files of all parts, each once."""
     found: dict[Path, None] = {}
     for path in parts:
         if path.is_dir():
@@ -297,27 +299,25 @@ def _files(parts: Iterable[Path]) -> list[Path]:
         else:
             msg = f"{path}: expected a file or a folder, found none"
             raise ValueError(msg)
-    if not found:
-        msg = "merge: expected files that end in .root or .parquet, found none"
-        raise ValueError(msg)
+    expect(found, "merge: expected files that end in .root or .parquet, found none")
     return list(found)
 
 
 def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[Path, dict[str, Any]]]:
-    """Parts in the order of their inputs and events, checked to belong together."""
+    """Return parts in the order of their inputs and events, after checking that they belong together."""
     first_path, first = next(iter(parts.items()))
     for path, about in parts.items():
         for key in first.keys() | about.keys():
             if key != "parts" and first.get(key) != about.get(key):
                 msg = (
                     f"{path}: expected {key} {first.get(key)!r} as in {first_path}, got {about.get(key)!r}: "
-                    "these files are of different runs"
+                    "these files are from different runs"
                 )
                 raise ValueError(msg)
     held = sorted((_input(part), *part["entries"], path) for path, about in parts.items() for part in about["parts"])
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
         if one == other and start < stop:
-            msg = f"{other_path}: expected events that are in no other file, got some of {dataset} that {path} holds"
+            msg = f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}"
             raise ValueError(msg)
     return sorted(parts.items(), key=lambda item: [(_input(part), part["entries"]) for part in item[1]["parts"]])
 
@@ -350,7 +350,7 @@ def _merge(
 
 
 def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """Ranges of events between those that parts hold."""
+    """Return the ranges of events between those in the parts."""
     gaps = []
     last: tuple[tuple[str, str] | None, int] = (None, 0)
     for part in held:

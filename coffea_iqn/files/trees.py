@@ -1,4 +1,4 @@
-"""Events on disk in NanoAOD's layout, as a ROOT tree or as Parquet: columns in, columns out, a part at a time."""
+"""Events in the layout of NanoAOD, as a ROOT tree or as Parquet, written and read in parts."""
 
 from __future__ import annotations
 
@@ -14,52 +14,51 @@ import pyarrow.parquet as pq
 import uproot
 
 from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.ranges import expect
 
 FORMATS = ("root", "parquet")  # also their suffixes
 TREE = "Events"
-ABOUT = "coffea_iqn"  # the name under which a file says what it holds
+ABOUT = "coffea_iqn"  # key of the metadata in a file
 ROWS = 100_000  # events read at a time
 
-Columns = Mapping[str, ak.Array]  # of each branch: a number an event, or numbers (events × var)
+Columns = Mapping[str, ak.Array]  # by branch: one number per event, or a list of numbers (events × var)
 
 
 def format_of(path: Path) -> str:
-    """The format that a file's suffix says.
+    """Return the format given by the suffix of a file.
 
     Raises
     ------
-    ValueError: for another suffix.
+    ValueError: if the suffix is not .root or .parquet.
     """
     kind = path.suffix.removeprefix(".")
-    if kind not in FORMATS:
-        msg = f"{path}: expected a file that ends in .root or .parquet, got {path.name!r}"
-        raise ValueError(msg)
+    expect(kind in FORMATS, f"{path}: expected a file that ends in .root or .parquet, got {path.name!r}")
     return kind
 
 
 class Writer(Protocol):
-    """A file that is written."""
+    """A file open for writing."""
 
     def extend(self, columns: Columns) -> None:
-        """Write some more events, of the same columns each time."""
+        """Append events; the columns must be the same each time."""
 
 
 @contextlib.contextmanager
 def written(path: Path, about: Mapping[str, Any]) -> Iterator[Writer]:
-    """A file that appears when it is whole.
+    """Open a file for writing; it appears at its path only when complete.
 
     Parameters
     ----------
-    path: of the file; its suffix says the format.
-    about: what the file holds, kept in it as JSON.
+    path: path of the file; its suffix gives the format.
+    about: metadata, stored in the file as JSON.
 
-    Jagged columns whose names begin alike up to an underscore are one collection, with one counter: `IQNJet_pt` and
-    `IQNJet_eta` come with `nIQNJet`.
+    Jagged columns with the same name up to an underscore form a collection with one counter: `IQNJet_pt` and
+    `IQNJet_eta` get `nIQNJet`.
 
     Raises
     ------
-    ValueError: when the suffix is of no format.
-    IsADirectoryError: when there is a folder at the path.
+    ValueError: if the suffix is not .root or .parquet.
+    IsADirectoryError: if there is a folder at the path.
     """
     kind = _RootFile if format_of(path) == "root" else _ParquetFile
     with whole_file(path) as temporary, contextlib.closing(kind(temporary, json.dumps(about))) as file:
@@ -109,12 +108,12 @@ class _ParquetFile:
 
 
 def _plain(columns: Columns) -> dict[str, ak.Array]:
-    """The same numbers, without what coffea and slices leave on arrays."""
+    """Return the arrays packed, without parameters from coffea."""
     return {name: ak.to_packed(ak.without_parameters(array)) for name, array in columns.items()}
 
 
 def _collections(columns: Columns) -> dict[str, Any]:
-    """Columns by branch, the fields of a jagged collection together."""
+    """Group the fields of each jagged collection."""
     out: dict[str, Any] = {}
     for name, array in _plain(columns).items():
         collection, _, field = name.partition("_")
@@ -126,11 +125,11 @@ def _collections(columns: Columns) -> dict[str, Any]:
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """What a file of ours says it holds.
+    """Return the metadata of a file that `written` wrote.
 
     Raises
     ------
-    ValueError: when it is none of ours, or cannot be read.
+    ValueError: if it is not such a file, or cannot be read.
     """
     try:
         if format_of(path) == "root":
@@ -141,7 +140,7 @@ def read_about(path: Path) -> dict[str, Any]:
         content = json.loads(text)
     except ValueError:
         raise
-    except Exception as error:  # uproot and pyarrow raise whatever they trip over in damaged bytes
+    except Exception as error:  # uproot and pyarrow raise any type of error on damaged bytes
         msg = f"{path}: expected a skim that coffea-iqn wrote, found none ({type(error).__name__})"
         raise ValueError(msg) from error
     assert isinstance(content, dict)
@@ -149,7 +148,7 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def iterate(path: Path) -> Iterator[dict[str, ak.Array]]:
-    """The columns of a file, some events at a time, without counters."""
+    """Iterate over the columns of a file without counters, `ROWS` events at a time."""
     with contextlib.ExitStack() as stack:
         if format_of(path) == "root":
             tree = stack.enter_context(uproot.open(path))[TREE]

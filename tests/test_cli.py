@@ -15,7 +15,7 @@ import pytest
 import uproot
 
 from coffea_iqn import cli
-from coffea_iqn.commands import fold, terminal, trainings
+from coffea_iqn.commands import fold, terminal, train, trainings
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor

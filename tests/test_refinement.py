@@ -362,7 +362,7 @@ def test_the_same_command_gives_the_same_weights_and_takes_up_its_checkpoint(dra
     one, other = (refine(emulator, pairs, few, checkpoint=tmp_path) for _ in range(2))
     for name, array in one.ratio.arrays.items():
         np.testing.assert_array_equal(array, other.ratio.arrays[name])
-    with pytest.raises(ValueError, match="expected matched pairs to train, to validate and to calibrate on"):
+    with pytest.raises(ValueError, match="expected matched pairs for training, validation and calibration"):
         refine(emulator, at(POWER)._replace(split_key=np.ones(len(pairs.x))), few)
 
 

@@ -76,7 +76,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(pairs, unmatched, tr
 
 def test_a_checkpoint_of_another_training_is_refused(pairs, tmp_path):
     train(pairs, SHORT, checkpoint=tmp_path)
-    with pytest.raises(ValueError, match="other pairs or settings; --restart forgets it"):
+    with pytest.raises(ValueError, match="other pairs or settings; --restart discards it"):
         train(pairs, replace(SHORT, seed=9), checkpoint=tmp_path)
     with pytest.raises(ValueError, match="other pairs or settings"):
         train(make_pairs(seed=5), SHORT, checkpoint=tmp_path)
@@ -112,7 +112,7 @@ def test_a_network_whose_quantiles_may_cross_takes_no_threshold(pairs):
 
 
 def test_jets_below_the_threshold_are_refused(pairs):
-    with pytest.raises(ValueError, match=r"raw_pt_min: expected matched jets y above it, got \d+ of \d+ below 15 GeV"):
+    with pytest.raises(ValueError, match=r"raw_pt_min: expected matched jets y above the threshold, got \d+ of \d+ below 15 GeV"):
         train(pairs, replace(SPLINE, raw_pt_min=15.0))
 
 

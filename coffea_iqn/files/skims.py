@@ -45,15 +45,12 @@ class Skim:
     `_eta`, `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and the copied branches. Delphes events get run 1, a
     luminosityBlock made from the uuid of their file, and Event.Number. With replicas, each event appears once per
     replica, with a share of its genWeight, and `iqnReplica` is the number of the replica. Other collections of whole
-    events are named like
-    the jets: `IQNElectron` and `IQNMET`, or `Electron` and `MET` if the jets are `Jet`; coffea sets mass and charge of
-        a
-    `Photon`. An emulated collection replaces an input collection of the same name, and branches that point into that
-    one are dropped. Emulated jets named Jet come with the folded gen jets as `GenJet_pt`, `_eta`, `_phi`, `_mass`, and
-    with `GenPart_inFile`, false, unless branches of GenPart are kept: coffea's NanoAODSchema takes a file without
-    GenPart for data, whose jets have no `matched_gen`. A file is named after dataset, input and range of events, and
-    written
-    atomically: a repeated task writes the same file again.
+    events are named like the jets: `IQNElectron` and `IQNMET`, or `Electron` and `MET` if the jets are `Jet`; coffea
+    sets mass and charge of a `Photon`. An emulated collection replaces an input collection of the same name, and
+    branches that point into that one are dropped. Emulated jets named Jet come with the folded gen jets as `GenJet_pt`,
+    `_eta`, `_phi`, `_mass`, and with `GenPart_inFile`, false, unless branches of GenPart are kept: coffea's
+    NanoAODSchema takes a file without GenPart for data, whose jets have no `matched_gen`. A file is named after
+    dataset, input and range of events, and written atomically: a repeated task writes the same file again.
 
     Raises
     ------

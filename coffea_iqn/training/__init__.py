@@ -1,4 +1,4 @@
-"""From pairs of jets to an emulator, and to one that draws more of them."""
+"""Training of emulators on pairs of jets, and of extensions of an emulator."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["extend", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # imported when first used: with it comes torch, which the pairs that a processor makes need not
+    # imported when first used: it needs torch, which the processors that make pairs do not
     if name == "train":
         from coffea_iqn.training.emulators import train
 

@@ -1,4 +1,4 @@
-"""What a training step sees: which jets, and which of their conditioning variables."""
+"""Batches of a training: choice of jets, and hiding of some of their conditioning variables."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
 from coffea_iqn.training.recipes import TrainingSettings
 
-# of a batch, beside it: jets with prompt particles, few but unlike all others. They are chosen for what a network is
-# shown of them, so that what it learns is what it would learn of more such jets.
-PROMPT_SHARE = 0.015  # with a tenth, they are learnt by heart
-MAX_VALIDATION = 50_000  # rows a validation loss is taken on: more would not change which state is best
+# further jets with prompt particles, as a fraction of the batch: they are few and unlike all other jets. Their number
+# is raised only for networks that take this as an input, so that the network learns what more such jets would teach it
+PROMPT_SHARE = 0.015  # with a tenth, the networks memorise these jets
+MAX_VALIDATION = 50_000  # rows for a validation loss: more would not change which state is best
 
-# how often a jet is shown with the levels of context that a kind of input has, for one bundle to serve them all
+# how often a jet is shown with the levels that a type of input file has: one bundle serves all types
 SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
     (0.40, tuple(WIDTHS)),
     (0.15, (*NANOAOD, "composition")),
@@ -39,15 +39,15 @@ SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
 def hidden(
     inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator, *, n_prompt: int = 0
 ) -> Tensor:
-    """Network inputs with some levels of context hidden.
+    """Hide some levels of context in network inputs, by setting their columns to 0.
 
     Parameters
     ----------
-    inputs: (N, n), the columns of the levels last.
-    levels: of `context`, in the order of their columns.
-    blind: probability that each level of a jet is hidden or not at random; otherwise it is shown as `SHOWN` says.
-    generator: on the CPU, whatever the device of inputs.
-    n_prompt: so many of the last rows are shown with their prompt particles, whatever else is hidden.
+    inputs: network inputs, (N, n); the last columns are those of the levels.
+    levels: levels of `context`, in the order of their columns.
+    blind: probability that levels of a jet are hidden at random, each with probability 1/2; otherwise see `SHOWN`.
+    generator: random generator, on the CPU even if the inputs are not.
+    n_prompt: number of last rows whose prompt particles are always shown.
     """
     if not levels:
         return inputs
@@ -65,7 +65,7 @@ def hidden(
 
 
 def with_prompt(inputs: Tensor, levels: tuple[str, ...]) -> Tensor:
-    """The rows of jets with prompt particles in them, (n,), of network inputs whose last columns are these levels."""
+    """Return the rows of jets with prompt particles, (n,), from network inputs whose last columns are these levels."""
     if "prompt" not in levels:
         return torch.empty(0, dtype=torch.int64)
     after = sum(WIDTHS[level] for level in levels[levels.index("prompt") :])
@@ -74,16 +74,16 @@ def with_prompt(inputs: Tensor, levels: tuple[str, ...]) -> Tensor:
 
 
 def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
-    """How to draw rows for a batch.
+    """Return a function that draws the rows of a batch.
 
     Parameters
     ----------
-    sample: which training sample each row is of, (N,) int64.
-    shares: of each sample in a batch; none for each as its number of rows.
+    sample: index of the training sample of each row, (N,) int64.
+    shares: share of each sample in a batch; if empty, proportional to its number of rows.
 
     Returns
     -------
-    a function of the number of rows and a generator that gives rows, (n,).
+    a function of the number of rows n and a generator that returns rows, (n,).
     """
     order = sample.argsort(stable=True)
     sizes = sample.bincount(minlength=len(shares))
@@ -99,7 +99,7 @@ def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
     return draw
 
 
-# of the time of a training by the default recipe, what each network takes
+# fraction of the training time that each network takes with the default recipe
 TIMES = {
     "origin": 0.13,
     "quantiles": 0.40,
@@ -112,31 +112,31 @@ TIMES = {
     "far number": 0.01,
     "far jets": 0.11,
 }
-SHORT = 0.05  # of that time, what any other network takes
+SHORT = 0.05  # that of any other network
 
 
 @dataclass
 class Budget:
-    """Minutes that the networks of a training share, in their usual proportions; what one leaves goes to the others.
+    """Time limit of a training, divided among its networks in typical proportions; unused time goes to later networks.
 
     Attributes
     ----------
-    minutes: still to be spent; None for as many as the steps take.
-    phases: still to come, keys of `TIMES`.
+    minutes: remaining time; None for no limit.
+    phases: remaining phases, keys of `TIMES`.
     """
 
     minutes: float | None = None
     phases: list[str] = field(default_factory=list)
 
     def of(self, phase: str) -> float | None:
-        """The minutes of the next phase."""
+        """Return the time limit of the next phase [minutes]."""
         if self.minutes is None:
             return None
-        # a moment at least, where those before took longer than theirs
+        # at least a moment, even if earlier phases exceeded their limits
         return max(self.minutes * TIMES.get(phase, SHORT) / sum(TIMES.get(name, SHORT) for name in self.phases), 1e-6)
 
     def spend(self, phase: str, seconds: float) -> None:
-        """Take what a phase took."""
+        """Subtract the time that a phase took."""
         if self.minutes is not None:
             self.minutes -= seconds / 60.0
             self.phases.remove(phase)
@@ -144,16 +144,16 @@ class Budget:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """A training under way: how each of its networks is fitted.
+    """A running training: how each of its networks is fitted.
 
     Attributes
     ----------
-    blind: as of `hidden`.
-    shares: as of `drawing`.
-    device: where to compute, as torch names it.
-    checkpoint, watch: as of `optimise.fit`.
-    budget: of time.
-    fits: how each network was fitted, by its phase.
+    blind: see `hidden`.
+    shares: see `drawing`.
+    device: torch device to compute on.
+    checkpoint, watch: see `optimise.fit`.
+    budget: time limit.
+    fits: results of the fits, by phase.
     """
 
     blind: float
@@ -175,18 +175,19 @@ class TrainingRun:
         device: str,
         owner: str = "",
     ) -> TrainingRun:
-        """A training that begins, or goes on from its checkpoint.
+        """Start a training, or continue it from its checkpoint.
 
         Parameters
         ----------
-        settings: of it.
-        phases: what is to be fitted, and whether it is.
-        sample, owner: what a checkpoint belongs to beside the settings: all columns, and a bundle that is there before.
-        checkpoint, watch, device: as of `training.train`.
+        settings: settings of the training.
+        phases: whether each phase takes place, by its name.
+        sample, owner: columns of the sample and bundle to start from: together with settings, they identify a
+            checkpoint.
+        checkpoint, watch, device: see `training.train`.
 
         Raises
         ------
-        ValueError: when the checkpoint belongs to another one.
+        ValueError: if the checkpoint belongs to another training.
         """
         if checkpoint is not None:
             _claim(checkpoint, sample, settings, owner)
@@ -194,7 +195,7 @@ class TrainingRun:
         return cls(settings.blind, settings.shares, device, checkpoint, watch, budget)
 
     def report(self, settings: TrainingSettings, **known: Any) -> dict[str, Any]:
-        """What a card says of this training."""
+        """Return the entry of a card for this training."""
         return {
             **known,
             "settings": asdict(settings),
@@ -204,7 +205,7 @@ class TrainingRun:
         }
 
     def extended(self, emulator: Emulator, settings: TrainingSettings, known: dict[str, Any], **parts: Any) -> Emulator:
-        """An emulator with further parts, whose card has this training among "extended"."""
+        """Return an emulator with further parts, and with this training under "extended" in its card."""
         card = {key: value for key, value in emulator.card.items() if key != "hash"}
         card["extended"] = [*card.get("extended", []), self.report(settings, **known)]
         return replace(emulator, card=card, **parts)
@@ -221,17 +222,17 @@ class TrainingRun:
         *,
         more_prompt: bool = True,
     ) -> Fitted:
-        """Fit a module, and return its best validation loss, the time spent and the steps made.
+        """Fit a module, and return its best validation loss, the time spent and the number of steps.
 
         Parameters
         ----------
-        phase: a name for progress and for the checkpoint.
-        module: what is trained.
-        loss: of a batch of `learn` but its last, and a generator.
-        learn, check: rows to learn from and rows held out: inputs first, the training sample of each last.
-        schedule: steps and the like; its minutes are those of all networks.
-        levels: of context, the last columns of the inputs, of which some are hidden.
-        more_prompt: whether to see more of the jets with prompt particles; not where their share is what is learnt.
+        phase: name of the fit, for progress and checkpoint.
+        module: the module to train.
+        loss: function of the columns of a batch, without the last one, and a generator.
+        learn, check: columns of rows to train on and of rows held out: network inputs first, index of the sample last.
+        schedule: schedule of the fit; its minutes are replaced by those of the budget.
+        levels: levels of context in the last columns of the inputs, some of which are hidden.
+        more_prompt: whether to add jets with prompt particles; not if the network learns how frequent they are.
         """
         *learnt, sample = learn
         learnt = [t.to(self.device) for t in learnt]
@@ -265,11 +266,11 @@ class TrainingRun:
 
 
 def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, owner: str) -> None:
-    """Make the checkpoint folder, or make sure that it belongs to this training.
+    """Create the checkpoint folder, or check that it belongs to this training.
 
     Raises
     ------
-    ValueError: when it belongs to another one.
+    ValueError: if it belongs to another training.
     """
     digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + owner.encode())
     for column in columns:
@@ -278,13 +279,13 @@ def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: Trainin
     if not file.is_file():
         checkpoint.mkdir(parents=True, exist_ok=True)
         file.write_text(digest.hexdigest() + "\n")
-    what = "expected one of this training, got one of other pairs or settings"
+    what = "expected that of this training, got one with other pairs or settings"
     fits = file.read_text().strip() == digest.hexdigest()
-    expect(fits, f"checkpoint {checkpoint}: {what}; --restart forgets it")
+    expect(fits, f"checkpoint {checkpoint}: {what}; --restart discards it")
 
 
 def learnt(**modules: nn.Module | None) -> dict[str, Any]:
-    """The networks of modules that were trained, by name, or None."""
+    """Return the networks of trained modules by name, or None for modules that are None."""
     return {name: module and Network.of(module.to("cpu").eval()) for name, module in modules.items()}
 
 

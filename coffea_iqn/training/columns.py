@@ -1,7 +1,7 @@
-"""Further columns for an emulator that exists: what it has drawn until now stays as it is, to the last bit.
+"""Training of further columns for an existing emulator, whose previous draws stay identical to the last bit.
 
-A `SplineIQN` has a network for each target, so those of further ones come after them: each sees what they see, all they
-draw, and the columns before it.
+A `SplineIQN` has one network per target, so the networks of further targets follow the existing ones: each takes as
+input what those do, everything that they draw, and the columns before it.
 """
 
 from __future__ import annotations
@@ -48,26 +48,26 @@ def extend(
     watch: Watch | None = None,
     device: str = "cpu",
 ) -> Emulator:
-    """An emulator that draws further columns of its jets, and of its unmatched jets.
+    """Train an emulator to draw further columns of its jets, and of its unmatched jets.
 
     Parameters
     ----------
-    emulator: with a `SplineIQN`; its networks, variables and card stay.
-    pairs, unmatched: whose reco jets have the columns that it draws, and these.
-    names: of the columns.
-    settings: schedule, hidden (48, 48 by default), shares, blind, reflect and holdout of them are used.
-    checkpoint, watch, device: as of `training.train`.
+    emulator: emulator with a `SplineIQN`; its networks, variables and card are kept.
+    pairs, unmatched: training sample; its reco jets have the columns that the emulator draws, and then the new ones.
+    names: names of the new columns.
+    settings: training settings; uses schedule, hidden (48, 48 by default), shares, blind, reflect and holdout.
+    checkpoint, watch, device: see `training.train`.
 
     Returns
     -------
-    the emulator, whose card has this training among "extended".
+    the emulator; its card has this training under "extended".
 
     Raises
     ------
-    TypeError: when its network is no `SplineIQN`, or its draws are refined.
-    ValueError: as of `training.train`; when a column does not vary or is not finite; when the emulator draws unmatched
-        jets, and there are none to learn from.
-    FloatingPointError: when a loss is no longer finite.
+    TypeError: if its network is not a `SplineIQN`, or its draws are refined.
+    ValueError: see `training.train`; also if a column does not vary or is not finite, or if the emulator draws
+        unmatched jets and the sample has none.
+    FloatingPointError: if a loss becomes infinite or NaN.
     """
     v, old = emulator.variables, emulator.network
     if not emulator.exact:
@@ -105,7 +105,7 @@ def extend(
 
 
 def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
-    """The last columns of reco jets, whether they match a gen jet or not."""
+    """Return the new columns, described from all reco jets, matched or not."""
     first, every = len(VARIABLES) + len(before), [*before]
     for jets in reco:
         if jets.shape[1] != first + len(names):
@@ -121,13 +121,13 @@ def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[s
 
 
 def _never_above(column: Column, y: Floats, other: Column, of_other: Floats) -> bool:
-    """Whether next to no jet has more of a column than of another one; of neither whole numbers, nor what has a top."""
+    """Whether a column is almost never above another one; not for counts, flags and columns with a top."""
     able = column.top is None and not {"count", "flag"} & {column.kind, other.kind}
     return able and bool((y > of_other).mean() < MOST_OUTSIDE)
 
 
 def _cells(columns: Sequence[Column], z: Tensor) -> dict[int, Bounds]:
-    """Between which standardised numbers those of counts lie, (N,) each, whatever was added to them."""
+    """Return the standardised interval of each count, (N,) each, which its uniform random number stays within."""
     found = {}
     for k, column in enumerate(columns):
         if column.kind == "count":
@@ -139,14 +139,14 @@ def _cells(columns: Sequence[Column], z: Tensor) -> dict[int, Bounds]:
 def _network(
     n_inputs: int, columns: Sequence[Column], settings: TrainingSettings, hidden: tuple[int, ...]
 ) -> SplineIQN:
-    """The network of columns before its training, by the seed alone."""
+    """Return the untrained network of the columns; it depends on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         return SplineIQN(n_inputs, len(columns), hidden=hidden, **ends_of(columns))
 
 
 def _appended(network: Network, further: Network) -> Network:
-    """A `SplineIQN`, and the targets of another one that sees its inputs and its targets."""
+    """Append to a `SplineIQN` the targets of another one, which takes its inputs and targets as input."""
     n, m = network.n_targets, further.n_targets
     of, of_further = network.description, further.description
     ends = {name: [*of[name], *(n + k for k in of_further[name])] for name in ENDS}
@@ -165,7 +165,7 @@ def _learn_unmatched(
     settings: TrainingSettings,
     run: TrainingRun,
 ) -> Law:
-    """The law of all columns of unmatched jets: of a few networks, so that those of before are learnt again."""
+    """Train the law of all columns of unmatched jets, including the existing ones: one law has all of them."""
     if jets is None or not len(jets.near) + len(jets.far):
         msg = "extend: expected unmatched jets to learn the columns of, as the emulator draws some, got none"
         raise ValueError(msg)

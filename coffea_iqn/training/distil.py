@@ -1,8 +1,8 @@
-"""A large emulator to a small one: `distil` teaches smaller networks what the teacher's say, on the same jets x.
+"""Distillation of a large emulator: `distil` trains smaller networks to imitate the teacher's on the same jets x.
 
-Smaller networks fold faster. Taught by an emulator instead of by jets y, they see as many draws as they like, and
-the exact density of each, so that what they learn is limited by their size alone. Of the far tails a teacher's draws
-say too little: in the end they learn from the jets y themselves.
+Smaller networks fold faster. Trained on an emulator instead of jets y, they get an unlimited number of draws and the
+exact density of each, so that only their size limits them. The teacher's draws contain too few jets in the far tails,
+so the last phase trains on the jets y themselves.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 Rows = tuple[Tensor, ...]
 
-# of the score of the tails, in which some per cent of the jets are; the mass keeps to its likelihood
+# weights of the score of the tails, which contain a few per cent of the jets; the mass uses only its likelihood
 TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
 OF_ORIGIN, OF_ACCEPTANCE = (24, 24), (24, 24)  # sizes of hidden layers
 
@@ -44,25 +44,26 @@ def distil(
     watch: Watch | None = None,
     device: str = "cpu",
 ) -> Emulator:
-    """An emulator of smaller networks that draws as the teacher does.
+    """Train an emulator with smaller networks to draw the same distributions as a teacher.
 
     Parameters
     ----------
-    teacher: with a `SplineIQN`, or a `FlowMatching` that one step is to imitate, whose variables and unmatched jets
-        the new emulator takes over.
-    pairs: jets x, their context, and their jets y.
-    settings: schedule, hidden (36, 36 by default), shares, blind, reflect and holdout of them are used; for a
-        `SplineIQN` come then two thirds as many on the jets y, with twice the batch size and half the learning rate.
-    checkpoint, watch, device: as of `training.train`.
+    teacher: emulator with a `SplineIQN`, or a `FlowMatching` to be imitated in one step; the new emulator takes over
+        its variables and unmatched jets.
+    pairs: training sample: jets x, their context, and their jets y.
+    settings: training settings; uses schedule, hidden (36, 36 by default), shares, blind, reflect and holdout. A
+        `SplineIQN` then gets two thirds as many steps on the jets y, with twice the batch size and half the learning
+        rate.
+    checkpoint, watch, device: see `training.train`.
 
     Returns
     -------
-    the emulator, whose card is the teacher's, with "training" of its own.
+    the emulator; its card is the teacher's with its own "training".
 
     Raises
     ------
-    TypeError: when the teacher's network can teach none.
-    FloatingPointError: when a loss is no longer finite.
+    TypeError: if the teacher is refined, or no network can imitate its network.
+    FloatingPointError: if a loss becomes infinite or NaN.
     """
     if teacher.ratio is not None:
         msg = f"teacher: expected a bundle that is not refined, got a refined {teacher.network.type}"
@@ -135,7 +136,7 @@ def distil(
 def _students(
     teacher: Emulator, settings: TrainingSettings
 ) -> tuple[OriginNetwork | None, Member, AcceptanceNetwork | None]:
-    """The smaller networks before their training, by the seed alone."""
+    """Return the untrained smaller networks; they depend on the seed only."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
         old = teacher.origin
@@ -149,7 +150,7 @@ def _students(
 
 
 def _tensors(pairs: JetPairs, part: np.ndarray, teacher: Emulator, *, reflect: bool) -> tuple[Tensor, ...]:
-    """Network inputs, jets x and samples of some jets x, half of them mirrored in phi if so asked."""
+    """Return network inputs, jets x and samples of part of the pairs; `reflect` mirrors every second jet in phi."""
     x, context = pairs.x[part].copy(), pairs.context[part]
     if reflect:
         x[::2, PHI] *= -1.0

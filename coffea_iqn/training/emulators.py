@@ -1,4 +1,4 @@
-"""Pairs of jets to an emulator: `train` is the recipe from top to bottom; `recipes` holds what may differ."""
+"""Training of an emulator on pairs of jets: `train` has all steps, `recipes` the settings that may differ."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import learn_unmatched
 
-MOOT = "substructure"  # where this level is known, jets of all processes answer alike
-BELOW = 1e-3  # fraction of jets that rounding may bring below a threshold
-MOST_OUTSIDE = 1e-4  # of the pairs: so few may lie beyond a bound, as a smeared energy does; more, and it is wrong
+MOOT = "substructure"  # if this level is known, the response of a jet does not depend on its process
+BELOW = 1e-3  # fraction of jets that may be below a threshold, due to rounding
+MOST_OUTSIDE = 1e-4  # fraction of pairs that may be beyond a bound, as smeared energies are; with more, it is wrong
 
 
 def train(
@@ -47,23 +47,23 @@ def train(
 
     Parameters
     ----------
-    pairs: the training sample, the part to be held out included.
-    settings: the recipe.
-    unmatched: jets y of the same events that match no jet x; None for an emulator that makes none.
-    checkpoint: a folder for the state of an unfinished training, made when missing; a call with the same
-        pairs and settings goes on from there, and ends with the weights of an uninterrupted one.
-    watch: called at each look at the validation loss.
-    device: where to compute, as torch names it. Batches are drawn on the CPU, the same for every device.
+    pairs: training sample, including the part to be held out.
+    settings: training settings.
+    unmatched: jets y of the same events without a jet x; None for an emulator that draws no unmatched jets.
+    checkpoint: folder for the state of an unfinished training, created if missing; the same call continues from there,
+        and ends with the weights of an uninterrupted training.
+    watch: called at each check of the validation loss.
+    device: torch device to compute on. Batches are drawn on the CPU and are the same for every device.
 
     Returns
     -------
-    the emulator, whose card holds "training" (settings, number of pairs, losses, steps, minutes).
+    the emulator; its card has "training" (settings, number of pairs, losses, steps, minutes).
 
     Raises
     ------
-    ValueError: when a part of the sample is empty, the checkpoint belongs to another training, the network cannot take
-        the threshold, or jets lie below it.
-    FloatingPointError: when the loss is no longer finite.
+    ValueError: if a part of the sample is empty, the checkpoint belongs to another training, the network cannot
+        represent the threshold, or jets lie below it.
+    FloatingPointError: if a loss becomes infinite or NaN.
     """
     check_columns(pairs.y)
     learn, check = split(pairs, settings)
@@ -106,7 +106,7 @@ def train(
         return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
 
     short = shorter(settings, 1, batch_size=4 * settings.batch_size)
-    # decay of the weights keeps an efficiency from rising as steeply as it does at a threshold
+    # no weight decay: it would smooth the steep rise of the efficiency at a threshold
     less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
     if origin is not None:
         fit("origin", origin, origin_loss, _with_sample, short)
@@ -122,7 +122,7 @@ def train(
 
 
 def check_columns(y: Floats, columns: Sequence[Column] = ()) -> None:
-    """Raise ValueError unless jets y have the columns of the four-momentum, and these."""
+    """Check that jets y have the columns of the four-momentum, and these further ones."""
     names = (*VARIABLES, *(column.name for column in columns))
     expect(
         y.shape[1] == len(names), f"pairs: expected jets y with columns {', '.join(names)}, got {y.shape[1]} columns"
@@ -130,7 +130,7 @@ def check_columns(y: Floats, columns: Sequence[Column] = ()) -> None:
 
 
 def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
-    """Jets y (N, n), with a number from 0 to 1, by the seed, added to what is a count of them."""
+    """Return jets y (N, n) with a uniform random number in (0, 1), determined by the seed, added to each count."""
     check_columns(y, columns)
     y, generator = y.astype(np.float32), np.random.default_rng(seed)
     for k, column in enumerate(columns, len(VARIABLES)):
@@ -140,7 +140,7 @@ def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
 
 
 def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
-    """The pairs to learn from and those held out, found fit for the settings."""
+    """Split pairs into those to train on and those held out, after checking them against the settings."""
     held_out = pairs.split_key < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
@@ -148,7 +148,7 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
     y = pairs.y[pairs.matched].astype(np.float64)
     n_below = int((SCALES[settings.scale].undo(y)[:, PT] < settings.raw_pt_min).sum())
     what = f"got {n_below} of {len(y)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"
-    expect(n_below <= BELOW * len(y), f"raw_pt_min: expected matched jets y above it, {what}")
+    expect(n_below <= BELOW * len(y), f"raw_pt_min: expected matched jets y above the threshold, {what}")
     n_samples, shares = int(pairs.sample.max()) + 1, settings.shares
     fit = not shares or (len(shares) == n_samples and min(shares) > 0.0)
     expect(fit, f"shares: expected one above 0 for each of {n_samples} samples, got {shares}")
@@ -158,7 +158,7 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
 def _networks(
     pairs: JetPairs, variables: Variables, settings: TrainingSettings
 ) -> tuple[Member, AcceptanceNetwork, OriginNetwork | None]:
-    """The networks before their training, by the seed alone."""
+    """Return the untrained networks; they depend on the seed only."""
     n_inputs = variables.network_inputs(pairs.x[:1], pairs.context[:1]).shape[1]
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
@@ -175,7 +175,7 @@ def _networks(
             given |= variables.atoms
         network = build({"type": settings.network, **given})
         network.begin_training()
-        got = f"got {settings.raw_pt_min:g}: its quantiles may cross, so it learns the sample as it was cut"
+        got = f"got {settings.raw_pt_min:g}: its quantiles may cross, so a threshold cannot be imposed on its draws"
         fits = settings.raw_pt_min <= 0.0 or settings.network in BOUNDED
         expect(fits, f"raw_pt_min: expected 0 for {settings.network}, {got}")
         return network, AcceptanceNetwork(n_inputs), origin
@@ -186,7 +186,7 @@ def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:
 
 
 def with_mirrored(pairs: JetPairs) -> JetPairs:
-    """The pairs, and the same with phi and phi' turned to −phi and −phi'."""
+    """Return the pairs, followed by the same pairs with phi of x and y mirrored to −phi."""
     x, y = (jets.copy() for jets in (pairs.x, pairs.y))
     for jets in (x, y):
         jets[:, PHI] *= -1.0
@@ -195,11 +195,11 @@ def with_mirrored(pairs: JetPairs) -> JetPairs:
 
 
 def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
-    """Standardisations, compression and support, from the training part.
+    """Return the variables with standardisations, compression and support from the training part.
 
     Raises
     ------
-    ValueError: when more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
+    ValueError: if more than `MOST_OUTSIDE` of the pairs lie beyond the bounds that the settings give.
     """
     x, y = (jets[pairs.matched].astype(np.float64) for jets in (pairs.x, pairs.y))
     four = encode(TARGETS[settings.targets], SCALES[settings.scale].undo(y)[:, : len(VARIABLES)], x)
@@ -228,14 +228,14 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
 
 
 def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
-    """Levels to learn from: a level that no training file has must not speak up later."""
+    """Return the levels of context to train with: not those without training data, whose weights would be arbitrary."""
     levels = [level for level in known_levels(pairs.context) if level in settings.context]
     one_sample = pairs.sample.min() == pairs.sample.max()
     return tuple(level for level in levels if not (one_sample and level in OF_EVENT))
 
 
 def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of the pairs in the support."""
+    """Return network inputs (N, n), targets and their bounds (N, 4) each, and samples (N,) of pairs in the support."""
     pairs = part_of(pairs, pairs.matched)
     pairs = part_of(pairs, variables.support.holds(pairs.x, pairs.y))
     target, bounds = variables.encode_within(pairs.y, pairs.x, variables.raw_pt_min)
@@ -246,19 +246,19 @@ def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
 def target_rows(
     learn: JetPairs, check: JetPairs, variables: Variables, settings: TrainingSettings
 ) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """`with_targets` of pairs to learn from, mirrored as well where settings say so, and of those held out."""
+    """Return `with_targets` of the pairs to train on, with mirrored ones if so set, and of those held out."""
     learn = with_mirrored(learn) if settings.reflect else learn
     return with_targets(learn, variables), with_targets(check, variables)
 
 
 def _with_sample(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n) of all jets x, and the sample of each, (N,), twice: to learn, and to balance."""
+    """Return network inputs (N, n) of all jets x, and twice the sample of each, (N,): as target and for balancing."""
     inputs = torch.from_numpy(variables.network_inputs(pairs.x, pairs.context))
     sample = torch.from_numpy(pairs.sample)
     return inputs, sample, sample
 
 
 def _with_match(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
-    """Network inputs (N, n) of all jets x, 1 where one has a jet y, (N,), and samples (N,)."""
+    """Return network inputs (N, n) of all jets x, 1 for those with a jet y, else 0, (N,), and samples (N,)."""
     inputs, sample, _ = _with_sample(pairs, variables)
     return inputs, torch.from_numpy(pairs.matched.astype(np.float32)), sample

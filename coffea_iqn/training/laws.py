@@ -1,4 +1,4 @@
-"""Samples to a `Law`: how many ys an x has, and what they are like, whatever they are of."""
+"""Training of a `Law`: the number of ys of a source x, and the distribution of each y."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.optimise import Schedule
 from coffea_iqn.training.pairs import LawSample
 
-MOST = 6  # of one x; more are rarer than the uncertainty of six
-FAR_OFF, HALVINGS = 3.0, 40  # of the logit of a number: as far as it may be off, halved so often
-HIDDEN = (32, 32)  # sizes of the hidden layers: there are far fewer than pairs of jets
+MOST = 6  # greatest number of ys of a source; more are negligible
+FAR_OFF, HALVINGS = 3.0, 40  # bisection in `_level`: greatest shift of the logits, number of steps
+HIDDEN = (32, 32)  # sizes of the hidden layers; samples are far smaller than those of pairs
 
 
 def learn_law(
@@ -41,14 +41,14 @@ def learn_law(
 
     Parameters
     ----------
-    kind: what its phases are called after.
-    learn, check: to learn from, and held out.
-    schedule, run: how networks are fitted.
-    bounds: of the targets, (2, m).
-    hidden, atoms: of the networks; targets of which some are at their least bound, exactly.
-    asks: what is learnt: the number, the targets ("jets"), or both.
+    kind: first word of the names of its phases.
+    learn, check: samples to train on, and held out.
+    schedule, run: schedule of the fits, and the running training.
+    bounds: bounds of the targets, (2, m).
+    hidden, atoms: sizes of the hidden layers; indices of targets with an atom at their lower bound.
+    asks: networks to train: "number", "jets" (the targets), or both.
     """
-    known = sum(WIDTHS[level] for level in learn.context)  # of order one already, and 0 where hidden
+    known = sum(WIDTHS[level] for level in learn.context)  # not standardised: of order one, and 0 if hidden
     own = learn.columns.shape[1] - known
     input_scale = Standardisation.of(learn.columns[:, :own]).and_more(known)
     target_scale = Standardisation.of(learn.targets)
@@ -78,7 +78,7 @@ def learn_law(
 
     def of_jets(part: LawSample) -> tuple[Tensor, ...]:
         targets = target_scale.apply(part.targets).astype(np.float32)
-        for k in atoms:  # where a `SplineIQN` takes them for such
+        for k in atoms:  # the value that a `SplineIQN` takes for its atom
             targets[part.targets[:, k] <= bounds[0, k], k] = standardised[0, k] - BELOW_BOUND
         first = np.maximum((part.least - target_scale.mean[0]) / target_scale.scale[0], standardised[0, 0])
         sample = torch.from_numpy(part.sample[part.source])
@@ -106,7 +106,7 @@ def learn_law(
 
 
 def _start(number: NumberNetwork, seen: Ints) -> None:
-    """Begin at how often each number is seen: what is rare would take most of a training to become so."""
+    """Initialise with the observed frequency of each number: rare ones would take most of a training to get there."""
     often = np.bincount(np.minimum(seen, number.most), minlength=number.most + 1) + 0.5
     with torch.no_grad():
         *_, weight, bias = number.net.parameters()
@@ -115,9 +115,9 @@ def _start(number: NumberNetwork, seen: Ints) -> None:
 
 
 def _level(number: NumberNetwork, inputs: Tensor, seen: Ints) -> None:
-    """Make the sum of what is expected that of what is seen, by the bias of all numbers above 0.
+    """Shift the bias of all numbers above 0 such that the expected total number agrees with the observed one.
 
-    The maximum of the likelihood has that; what is stopped before it, and averaged, does not quite.
+    This holds at the maximum of the likelihood, but not exactly for averaged weights after early stopping.
     """
     *_, bias = number.net.parameters()
     rising = torch.arange(number.most + 1)

@@ -1,4 +1,4 @@
-"""Electrons, muons, photons and missing momentum of files to the model of them, beside an emulator's jets."""
+"""Training of the model of electrons, muons, photons and missing momentum, added to an emulator of jets."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
-RARE = 20  # so few objects of no particle, of a kind and origin, say nothing of what they are like
-SMALL = 1000  # so few are learnt by small networks
-# angles of tracks are those of particles, but for rounding in files: so much is added that they have a density
+RARE = 20  # fewer objects of a kind and origin are not modelled
+SMALL = 1000  # laws with fewer objects get small networks
+# angles of tracks equal those of the particles up to rounding in files; this smearing gives them a density
 BLUR = 1e-4
-EDGE = 1e-3  # the ends of isolation are those of training, and this of them further out: files round
-NARROW = 1e-6  # width of what has none
+EDGE = 1e-3  # margin of the range of isolation around that of the training sample: files round
+NARROW = 1e-6  # minimum width of a range
 SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
-WEIGHT_DECAY = 0.3  # with less, so few objects are learnt by heart
-LOOKS = 40  # at the validation loss: what is so small is best before its end
-ROUND = 0.02  # thresholds are round numbers: of so much the least object may be above a whole number of GeV
+WEIGHT_DECAY = 0.3  # with less, the few objects are memorised
+LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
+ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
 
 
 def with_objects(
@@ -44,34 +44,34 @@ def with_objects(
     watch: Watch | None = None,
     device: str = "cpu",
 ) -> Emulator:
-    """An emulator of whole events: its jets as they are, and the model of objects.
+    """Add a model of objects to an emulator, for whole events; its jets are unchanged.
 
     Parameters
     ----------
-    emulator: whose jets the sample was made for.
-    sample: of the laws.
-    settings: schedule, shares, blind, reflect and holdout of them are used.
-    checkpoint, watch, device: as of `training.train`.
+    emulator: the emulator of jets that the sample was made for.
+    sample: training samples of the laws.
+    settings: training settings; uses schedule, shares, blind, reflect and holdout.
+    checkpoint, watch, device: see `training.train`.
 
     Returns
     -------
-    the emulator, whose card has this training among "extended".
+    the emulator; its card has this training under "extended".
 
     Raises
     ------
-    ValueError: as of `learn_objects`.
+    ValueError: see `learn_objects`.
     """
     columns = [column for law in sample.laws.values() for column in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
-    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in parse_variations(name)}
+    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in networks_of(name)}
     owner = str(emulator.card.get("hash"))
     run = TrainingRun.begin(settings, phases, columns, checkpoint, watch, device, owner)
     objects = learn_objects(sample, settings, run)
     return run.extended(emulator, settings, {"objects": n_of}, objects=objects)
 
 
-def parse_variations(name: str) -> tuple[str, ...]:
-    """What is learnt of the law of this name."""
+def networks_of(name: str) -> tuple[str, ...]:
+    """Return the networks of the law of this name."""
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
@@ -80,12 +80,12 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
 
     Parameters
     ----------
-    sample: the training sample, the part to be held out included.
-    settings, run: the recipe, and how networks are fitted.
+    sample: training samples, including the part to be held out.
+    settings, run: training settings, and the running training.
 
     Raises
     ------
-    ValueError: when there is no object of a kind, or no jet with prompt particles, to learn from.
+    ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
     """
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     laws: dict[str, Law] = {}
@@ -106,7 +106,7 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         hidden = SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES
-        options: dict[str, Any] = {"hidden": hidden, "asks": parse_variations(name)}
+        options: dict[str, Any] = {"hidden": hidden, "asks": networks_of(name)}
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
         decay = max(settings.weight_decay, WEIGHT_DECAY)
@@ -115,19 +115,19 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
             schedule = replace(schedule, check_every=max(schedule.steps // LOOKS, 1), patience=LOOKS)
         bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
         learn, check = prepared.split(settings.holdout)
-        if not len(learn.source) or not len(check.source):  # so few are all needed
+        if not len(learn.source) or not len(check.source):  # too few to split
             learn = check = prepared
         laws[name] = learn_law(name, learn, check, schedule, run, bounds, **options)
     return Objects(laws, sample.pt_min, sample.isolation, ends, sample.inputs, sample.context)
 
 
 def _pt(sample: LawSample) -> Doubles:
-    """The pt [GeV] of objects: their first target is its logarithm, less that of their source's where they have one."""
+    """Return the pt [GeV] of objects: the first target is log pt, relative to that of the source if there is one."""
     return np.asarray(np.exp(sample.targets[:, 0] - np.where(np.isfinite(sample.least), sample.least, 0.0)))
 
 
 def _ends_of_isolation(sample: ObjectsSample, kind: str) -> tuple[float, float]:
-    """The least around an object of a kind [GeV], and its greatest isolation."""
+    """Return the least energy around an object of a kind [GeV], and its greatest isolation."""
     around, isolation = [], []
     for what in (PARTICLE, NEAR, FAR):
         of_law = sample.laws[kind + what]
@@ -135,19 +135,19 @@ def _ends_of_isolation(sample: ObjectsSample, kind: str) -> tuple[float, float]:
         around.append((own * _pt(of_law))[own > 0.0])
         isolation.append(own)
     least = float(np.concatenate(around).min(initial=np.inf))
-    if not np.isfinite(least):  # nothing is ever near, or nothing is known of it
+    if not np.isfinite(least):  # isolation is always zero, or unknown
         return NARROW, NARROW
     return (1.0 - EDGE) * least, (1.0 + EDGE) * float(np.concatenate(isolation).max())
 
 
 def _threshold(least: float) -> float:
-    """The threshold [GeV] of objects whose least pt this is."""
+    """Return the pt threshold [GeV] of objects with this least pt."""
     whole = float(math.floor(least))
     return whole if least <= (1.0 + ROUND) * whole else least
 
 
 def _parts(name: str) -> tuple[int | None, str]:
-    """The kind that a law is of, and what it is of it."""
+    """Split the name of a law into the index of its kind, if any, and the rest."""
     for k, kind in enumerate(KINDS):
         if name.startswith(kind.name):
             return k, name.removeprefix(kind.name)
@@ -161,14 +161,14 @@ def _blurred(sample: LawSample, seed: int) -> LawSample:
 
 
 def _without_composition(sample: LawSample) -> LawSample:
-    """The particles, as files that do not know of what jets are made have them."""
+    """Return the sample with the composition of jets hidden, as in files that lack it."""
     columns = sample.columns.copy()
     columns[:, COMPOSITION] = 0.0
     return sample._replace(columns=columns)
 
 
 def _with_mirrored(sample: LawSample) -> LawSample:
-    """The events, and the same seen in a mirror along the recoil, which turns what lies across."""
+    """Return the events, followed by the same events mirrored along the recoil, which flips transverse components."""
     columns, targets = sample.columns.copy(), sample.targets.copy()
     columns[:, ACROSS] *= -1.0
     targets[:, 1] *= -1.0
@@ -176,7 +176,7 @@ def _with_mirrored(sample: LawSample) -> LawSample:
 
 
 def _bounds(what: str, targets: Floats, log_pt_min: float) -> Doubles:
-    """The least and the greatest of each target, (2, n): known, or extremes and some head-room."""
+    """Return lower and upper bounds of each target, (2, n): known ones, or extremes with a margin."""
     low, high = targets.min(axis=0, initial=np.inf), targets.max(axis=0, initial=-np.inf)
     margin = np.maximum(HEADROOM * (high - low), NARROW)
     bounds = np.stack([low - margin, high + margin])

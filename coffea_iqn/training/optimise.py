@@ -1,4 +1,4 @@
-"""The loop that every network of ours is trained in: steps, looks at a validation loss, checkpoints."""
+"""The training loop of all networks: steps, checks of the validation loss, checkpoints."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.ranges import COUNT, SEED, Range, check_choice
 
-CLIP = 1.0  # greatest norm of a gradient
-WARM_UP = 500  # steps over which the cosine schedule rises; a tenth of a short one
+CLIP = 1.0  # maximum norm of a gradient
+WARM_UP = 500  # steps of the rise of the cosine schedule; at most a tenth of all steps
 
 
 RANGES = {
@@ -34,28 +34,28 @@ RANGES = {
     "patience": COUNT,
     "seed": SEED,
 }
-"""What the settings of a schedule may be."""
+"""Allowed values of the settings of a schedule."""
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How a loss is minimised.
+    """Settings of the minimisation of a loss.
 
     Attributes
     ----------
-    schedule: "stages" (AMSGrad, the rate divided by ten at each stage, each from the best state so far) or
-        "cosine" (AdamW, clipped gradients, a rate that rises, then falls to zero).
-    batch_size, learning_rate, weight_decay, momentum: of the optimiser.
-    average: decay of the moving average of the weights, which then is what is validated and kept; 0 for none.
-    stages, steps: how many stages, and at most how many steps in each.
-    minutes: to train for in place of steps; the rate then falls with the time that has passed, so that weights depend
-        on the machine. Of several networks, of all of them (`batches.Budget`).
-    check_every, patience: steps between looks at the validation loss; looks without improvement that end a stage.
-    seed: of weights and batches.
+    schedule: "stages" (AMSGrad; each stage starts from the best state so far, with a tenth of the learning rate) or
+        "cosine" (AdamW with clipped gradients; the learning rate rises, then falls to zero).
+    batch_size, learning_rate, weight_decay, momentum: settings of the optimiser.
+    average: decay of the moving average of the weights, which is validated and kept; 0 for none.
+    stages, steps: number of stages, and maximum number of steps in each.
+    minutes: training time, instead of steps; the learning rate then follows the elapsed time, so that weights depend on
+        the machine. For several networks, the total time (`batches.Budget`).
+    check_every, patience: steps between checks of the validation loss; checks without improvement that end a stage.
+    seed: random seed of weights and batches.
 
     Raises
     ------
-    ValueError: for a setting that may not be so.
+    ValueError: if a setting is not allowed.
     """
 
     schedule: str = "cosine"
@@ -78,14 +78,14 @@ class Schedule:
 
 
 class Check(NamedTuple):
-    """One look at the validation loss, for whoever shows progress.
+    """A check of the validation loss, for showing progress.
 
     Attributes
     ----------
-    phase, stage, step: where the training is, from 1 on.
-    steps: of the stage, at most; None where time limits them.
-    done: fraction of the stage's steps, or of its time.
-    loss, best: the validation loss here, and the least so far.
+    phase, stage, step: name of the fit, and its stage and step, counted from 1.
+    steps: maximum number of steps of the stage; None if time limits them.
+    done: completed fraction of the stage's steps or time.
+    loss, best: the current validation loss, and the lowest so far.
     """
 
     phase: str
@@ -98,7 +98,7 @@ class Check(NamedTuple):
 
 
 class Fitted(NamedTuple):
-    """The best validation loss of a fit, how long it took up to its last check, interruptions aside, and its steps."""
+    """The best validation loss of a fit, its duration up to the last check without interruptions, and its steps."""
 
     loss: float
     seconds: float
@@ -121,18 +121,18 @@ def fit(
     checkpoint: Path | None = None,
     watch: Watch | None = None,
 ) -> Fitted:
-    """Minimise a loss, and keep the state that is best on validation.
+    """Minimise a loss, and keep the state with the lowest validation loss.
 
     Parameters
     ----------
-    phase: a name for progress and for the checkpoint.
-    module: what is trained; holds the best state at the end.
-    train_loss: of rows of the training sample, (batch,) int64, and a generator.
-    validation_loss: of the module as it stands.
-    draw: rows of the training sample for a batch, (batch,) int64, from its size and a generator.
-    settings: schedule, steps or minutes and the like.
-    checkpoint: a folder; the state is kept there at every check, and taken up from there.
-    watch: called at every check.
+    phase: name of the fit, for progress and checkpoint.
+    module: the module to train; it has the best state at the end.
+    train_loss: function of rows of the training sample, (batch,) int64, and a generator.
+    validation_loss: returns the validation loss of the module in its current state.
+    draw: function of the batch size and a generator that returns rows of the training sample, (batch,) int64.
+    settings: schedule.
+    checkpoint: folder where the state is saved at every check, and restored from.
+    watch: called at each check.
 
     Returns
     -------
@@ -140,7 +140,7 @@ def fit(
 
     Raises
     ------
-    FloatingPointError: when the loss is no longer finite; the module then holds the best state.
+    FloatingPointError: if the loss becomes infinite or NaN; the module then has the best state.
     """
     generator = torch.Generator().manual_seed(settings.seed)
     best_state = copy.deepcopy(module.state_dict())
@@ -170,7 +170,7 @@ def fit(
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, done, settings)
                 loss = train_loss(draw(settings.batch_size, generator), generator)
                 _descend(loss, module, optimiser, clip=settings.schedule == "cosine")
-                # early on the average follows closely, not to remember the start
+                # early on, a short average, to forget the initial weights
                 _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
                 step += 1
                 done = _done(stage, step, started, settings)
@@ -179,7 +179,7 @@ def fit(
             if not np.isfinite(value):
                 module.load_state_dict(best_state)
                 where = f"stage {stage + 1}, step {state['step']}"
-                msg = f"{phase}: the loss is {value} at {where}: a lower learning rate may help"
+                msg = f"{phase}: the loss is {value} at {where}: try a lower learning rate"
                 raise FloatingPointError(msg)
             if value < state["best"]:
                 state |= {"best": value, "waited": 0}
@@ -207,7 +207,7 @@ def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
 
 
 def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: bool) -> None:
-    """One step down a loss."""
+    """Take one step of the optimiser."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:
@@ -216,7 +216,7 @@ def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, 
 
 
 def _done(stage: int, step: int, started: float, settings: Schedule) -> float:
-    """The fraction of a stage that lies behind; each has a step at least, however little time there is."""
+    """Return the completed fraction of a stage; a stage has at least one step, even without time left."""
     if step == 0:
         return 0.0
     if settings.minutes is None:
@@ -225,7 +225,7 @@ def _done(stage: int, step: int, started: float, settings: Schedule) -> float:
 
 
 def _rate(stage: int, step: int, done: float, settings: Schedule) -> float:
-    """The learning rate as a fraction of the settings', after that many steps and that fraction of the stage."""
+    """Return the learning rate as a fraction of the settings', after a number of steps and a fraction of the stage."""
     if settings.schedule == "stages":
         return 10.0 ** (-stage)
     rise = WARM_UP if settings.minutes is not None else min(WARM_UP, max(settings.steps // 10, 1))
@@ -234,7 +234,7 @@ def _rate(stage: int, step: int, done: float, settings: Schedule) -> float:
 
 
 def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:
-    """Move the averaged weights a little towards the module's."""
+    """Update the moving average of the weights."""
     with torch.no_grad():
         for mean, parameter in zip(average, module.parameters(), strict=True):
             mean.lerp_(parameter, 1.0 - keep)
@@ -243,7 +243,7 @@ def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:
 def _validate(
     module: nn.Module, average: list[Tensor], validation_loss: Callable[[], Tensor]
 ) -> tuple[float, dict[str, Tensor]]:
-    """The validation loss of the averaged weights, and those weights."""
+    """Return the validation loss of the averaged weights, and those weights."""
     with torch.no_grad():
         own = [p.clone() for p in module.parameters()]
         for parameter, mean in zip(module.parameters(), average, strict=True):

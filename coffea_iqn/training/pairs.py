@@ -1,4 +1,4 @@
-"""What an emulator is trained on: pairs of jets, p(y | x) of which is learnt, ys in no pair, and samples of laws."""
+"""Training samples: pairs of jets for p(y | x), unmatched jets, and samples of laws."""
 
 from __future__ import annotations
 
@@ -14,17 +14,16 @@ from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
 
 
 class JetPairs(NamedTuple):
-    """What an emulator is trained on.
+    """Pairs of jets that an emulator is trained on.
 
     Attributes
     ----------
-    x: the jets that are known, (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]. Gen jets where an emulator folds,
-        reco jets where it corrects.
-    y: the jet of the other level that is matched to each, (N, 4) float32; NaN where there is none. Further
-        columns may follow.
-    context: conditioning variables of each x, (N, 68) float32, as `context.encode` gives it.
-    split_key: a number in (0, 1) that jets which must stay together share, (N,); the lowest are held out.
-    sample: which of the training samples (datasets) each comes from, (N,), from 0.
+    x: input jets, (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]; gen jets if the emulator folds, reco jets if it
+        corrects.
+    y: matched jet of the other level for each x, (N, 4) float32, or NaN if there is none. Further columns may follow.
+    context: conditioning variables of each x, (N, 68) float32, see `context.encode`.
+    split_key: number in (0, 1) of each x, (N,), equal for jets that must stay together; the lowest are held out.
+    sample: index of the training sample (dataset) of each x, (N,), from 0.
     """
 
     x: Floats
@@ -35,7 +34,7 @@ class JetPairs(NamedTuple):
 
     @property
     def matched(self) -> Bools:
-        """Where an x has a y, (N,)."""
+        """Whether each x has a y, (N,)."""
         return ~np.isnan(self.y[:, 0])
 
     @property
@@ -45,18 +44,18 @@ class JetPairs(NamedTuple):
 
 
 class UnmatchedJets(NamedTuple):
-    """Reco jets that match no gen jet, of the events that `JetPairs` are from.
+    """Jets y without a matched x (reco jets without a gen jet, if the emulator folds), from the events of `JetPairs`.
 
     Attributes
     ----------
-    near: those near a gen jet, (M, n), columns as of `JetPairs.y`.
-    near_row: the gen jet of each, as a row of the pairs, (M,).
-    far: the others, (K, n).
-    far_event: the event of each, as a row of the columns that follow, (K,).
-    events: conditioning variables of every event, (events, 15), as `unmatched.far_columns` gives it.
-    frames: `unmatched.Frames` of every event, axis and side, (events, 2).
-    split_key, sample: of every event, as of `JetPairs`, (events,).
-    reach: ΔR within which a jet is near a gen jet.
+    near: unmatched jets near a jet x, (M, n); columns as in `JetPairs.y`.
+    near_row: row of that x in the pairs, (M,).
+    far: all other unmatched jets, (K, n).
+    far_event: event of each, as a row of the following columns, (K,).
+    events: conditioning variables of each event, (events, 15), see `unmatched.far_columns`.
+    frames: `unmatched.Frames` of each event, axis and side, (events, 2).
+    split_key, sample: of each event, (events,), see `JetPairs`.
+    reach: ΔR within which a jet is near an x.
     """
 
     near: Floats
@@ -78,15 +77,15 @@ class TrainingSample(NamedTuple):
 
 
 class LawSample(NamedTuple):
-    """Sources x, and what each has, y.
+    """Training sample of a law: sources x, each with any number of ys.
 
     Attributes
     ----------
-    columns, split_key, sample: of the sources, (S, n), (S,), (S,); split_key and sample as of `pairs.JetPairs`.
-    source: of each y, as a row of the sources, (M,).
-    targets: of the ys, (M, m).
-    least: of the first target of each y, (M,); −infinity for none.
-    context: the levels that are the columns' last.
+    columns, split_key, sample: network inputs (S, n), split_key (S,) and sample (S,) of the sources, see `JetPairs`.
+    source: source of each y, as a row of the sources, (M,).
+    targets: targets of each y, (M, m).
+    least: lower bound of the first target of each y, (M,); −infinity for none.
+    context: levels of context in the last columns.
     """
 
     columns: Floats
@@ -106,22 +105,22 @@ class LawSample(NamedTuple):
         targets: Floats | None = None,
         context: tuple[str, ...] = (),
     ) -> LawSample:
-        """Sources of one training sample, and the ys of some, without targets where only their number is asked."""
+        """Make the sample of sources and ys from one dataset; without targets if only the number of ys is modelled."""
         targets = np.zeros((len(source), 0)) if targets is None else targets
         none = np.full(len(source), -np.inf)
         return cls(columns, split_key, np.zeros(len(split_key), dtype=np.int64), source, targets, none, context)
 
     def split(self, holdout: float) -> tuple[LawSample, LawSample]:
-        """Sources and ys to learn from, and those held out."""
+        """Split into sources to train on, and those held out, with their ys."""
         held_out = self.split_key < holdout
         return self.where(~held_out), self.where(held_out)
 
     def numbers(self) -> Ints:
-        """How many ys each source has, (S,)."""
+        """Return the number of ys of each source, (S,)."""
         return np.bincount(self.source, minlength=len(self.columns))
 
     def where(self, keep: Bools) -> LawSample:
-        """The sources where keep (S,) is true, with their ys."""
+        """Return the sources for which keep (S,) is true, with their ys."""
         ys = keep[self.source]
         place = np.cumsum(keep) - 1
         return self._replace(
@@ -134,12 +133,12 @@ class LawSample(NamedTuple):
         )
 
     def with_sample(self, which: int) -> LawSample:
-        """The same, of another training sample."""
+        """Return the same with another index of the training sample."""
         return self._replace(sample=np.full_like(self.sample, which))
 
     @classmethod
     def joined(cls, parts: Sequence[LawSample]) -> LawSample:
-        """The sources and ys of several, one after the other."""
+        """Concatenate samples."""
         first = np.cumsum([0, *(len(part.columns) for part in parts)])
         moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
         columns: list[Any] = [np.concatenate(column) for column in list(zip(*moved, strict=True))[:-1]]
@@ -147,12 +146,12 @@ class LawSample(NamedTuple):
 
 
 class ObjectsSample(NamedTuple):
-    """What the laws of `emulator.objects.Objects` are trained on.
+    """Training samples of the laws of `emulator.objects.Objects`.
 
     Attributes
     ----------
-    laws: by their names; the least first target of objects that have a source is to be raised by log pt_min.
-    pt_min, isolation, inputs, context: as of `Objects`.
+    laws: samples by name of the law; log pt_min is still to be added to `least` of objects that have a source.
+    pt_min, isolation, inputs, context: see `Objects`.
     """
 
     laws: dict[str, LawSample]
@@ -163,20 +162,20 @@ class ObjectsSample(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
-        """The samples of several chunks, one after the other."""
+        """Concatenate the samples of several chunks."""
         laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
         pt_min = tuple(min(of_kind) for of_kind in zip(*(part.pt_min for part in parts), strict=True))
         return parts[0]._replace(laws=laws, pt_min=pt_min)
 
 
 class ParticlesSample(NamedTuple):
-    """What the laws of `emulator.particles.Particles` are trained on.
+    """Training samples of the laws of `emulator.particles.Particles`.
 
     Attributes
     ----------
-    laws: by their names.
-    radius: of the jets.
-    n_jets: how many pairs of jets they are from.
+    laws: samples by name of the law.
+    radius: jet radius.
+    n_jets: number of pairs of jets they are made from.
     """
 
     laws: dict[str, LawSample]
@@ -185,19 +184,19 @@ class ParticlesSample(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[ParticlesSample]) -> ParticlesSample:
-        """The samples of several chunks, one after the other."""
+        """Concatenate the samples of several chunks."""
         laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
         return parts[0]._replace(laws=laws, n_jets=sum(part.n_jets for part in parts))
 
 
-AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(k or fewer) of Poisson's law of mean 1
+AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(at most k), Poisson with mean 1
 
 
 def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSample:
-    """The sample that a member of an ensemble learns from: every event so many times as Poisson's law of mean 1 says.
+    """Return the bootstrap sample of an ensemble member: the number of copies of each event is Poisson with mean 1.
 
-    Rows with the same split_key (an event or a file) stay together; their number of copies depends on seed, member and
-    split_key alone.
+    Rows with the same split_key (an event or a file) stay together; the number of copies depends only on seed, member
+    and split_key.
     """
     pairs, unmatched = sample
 
@@ -207,7 +206,7 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
         return np.searchsorted(AT_MOST, u, side="right")
 
     def again(rows: Ints, n: Ints) -> tuple[Ints, Ints]:
-        """Of what belongs to rows, each there n times: which to take, and the rows it then belongs to."""
+        """For items that belong to rows copied n times: return the items to take, and the new row of each."""
         taken = np.repeat(np.arange(len(rows)), n[rows])
         return taken, (np.cumsum(n) - n)[rows[taken]] + places(n[rows])
 

@@ -1,4 +1,4 @@
-"""Pairs of jets with their particles to the model of these, beside an emulator's jets."""
+"""Training of the model of the particles in jets, added to an emulator of jets."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
-RARE = 20  # so few ys of a law say nothing of what they are like
-ROUND = 1e-3  # by how much files round the least energy of a cell, and some more
+RARE = 20  # minimum number of ys of a law
+ROUND = 1e-3  # margin of bounds, above the rounding in files
 SIZES = dict.fromkeys((TRACK, DIRECTION, SHARE), (32, 32)) | dict.fromkeys((MOMENTUM, *CELLS.values()), (40, 40))
-SMALL = (16, 16)  # sizes of the hidden layers of other laws, which are learnt in a third of the steps
-HARDLY = 5e-4  # so few of what is left in cells are below its least, which is lower in some directions than in others
-BATCH = 2  # batches of so many times what a recipe says: particles are many
+SMALL = (16, 16)  # sizes of the hidden layers of the other laws, which get a third of the steps
+HARDLY = 5e-4  # fraction of remainders in cells below the threshold, which is lower in some directions than in others
+BATCH = 2  # batch size relative to the recipe's: there are many particles
 
 
 def with_particles(
@@ -44,22 +44,22 @@ def with_particles(
     watch: Watch | None = None,
     device: str = "cpu",
 ) -> Emulator:
-    """An emulator of the particles in jets as well: its jets as they are, and the model of particles.
+    """Add a model of the particles in jets to an emulator; its jets are unchanged.
 
     Parameters
     ----------
-    emulator: whose jets the sample was made for.
-    sample: of the laws.
-    settings: schedule, shares and holdout of them are used.
-    checkpoint, watch, device: as of `training.train`.
+    emulator: the emulator of jets that the sample was made for.
+    sample: training samples of the laws.
+    settings: training settings; uses schedule, shares and holdout.
+    checkpoint, watch, device: see `training.train`.
 
     Returns
     -------
-    the emulator, whose card has this training among "extended".
+    the emulator; its card has this training under "extended".
 
     Raises
     ------
-    ValueError: when there is too little of something to learn from.
+    ValueError: if a law has too few ys.
     """
     all_of_it = [column for law in sample.laws.values() for column in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
@@ -92,9 +92,9 @@ def with_particles(
 
 
 def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:
-    """What is left in cells, but what is hardly so, and the least of it as of `Particles.least`.
+    """Return the remainders in cells above threshold, with the threshold as in `Particles.least`.
 
-    Detectors ask of what is left that it is significant: more than so many roots of the energy of the cell.
+    Detectors require a significant energy: above a multiple of the square root of the energy of the cell.
     """
     columns, targets = sample.columns[sample.source], sample.targets[:, 0]
     energy = left_of(columns, targets)
@@ -106,7 +106,7 @@ def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:
 
 
 def _bounds(targets: Floats) -> Doubles:
-    """The least and the greatest of each target and some head-room, (2, n)."""
+    """Return lower and upper bounds of each target, (2, n): extremes with a margin."""
     low, high = targets.min(axis=0), targets.max(axis=0)
     margin = HEADROOM * (high - low) + ROUND
     return np.stack([low - margin, high + margin]).astype(np.float64)

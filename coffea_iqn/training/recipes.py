@@ -1,4 +1,4 @@
-"""What may differ between trainings: settings, and the recipes that name useful ones."""
+"""Training settings, and recipes: named sets of them."""
 
 from __future__ import annotations
 
@@ -26,34 +26,34 @@ RANGES = {
     "energy_max": GEV_ABOVE_ZERO,
     "holdout": FRACTION,
 }
-"""What the settings of a training may be, where they are numbers."""
+"""Allowed values of the numeric training settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Schedule):
-    """Everything that decides which weights come out, the pairs aside; with the fields of `optimise.Schedule`.
+    """All settings that determine the weights, given the sample; includes the fields of `optimise.Schedule`.
 
     Attributes
     ----------
-    network, inputs, targets: one of `network.MEMBERS`, keys of `features.INPUTS` and `targets.TARGETS`.
-    hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None leaves
-        the member's own.
-    compress: whether the targets' tails are compressed.
-    context: levels of `context` to learn from. Those of the event serve to tell samples apart, where there are several.
-    blind: probability that a jet is shown with levels of context hidden at random, beside what `batches.SHOWN` hides.
-    shares: of each sample in a batch, in their order; none for each as its number of pairs.
-    scale: key of `features.SCALES`, what the detector does to jets after its threshold.
-    raw_pt_min: that threshold [GeV], on pt before the scale; 0 for none.
-    cone, abs_eta_max, energy_max: ΔR of the matching, edge of the detector in |eta|, energy of a beam [GeV]: bounds of
-        what reco jets can be (`support.Support`); None for the greatest among the pairs and some head-room.
-    reflect: whether to learn from the jets mirrored in phi as well.
+    network, inputs, targets: one of `network.MEMBERS`, and keys of `features.INPUTS` and `targets.TARGETS`.
+    hidden, slope, penalty: layer sizes, LeakyReLU slope, and λ of the penalty on crossing quantiles; None for the
+        network's own defaults.
+    compress: whether to compress the tails of the targets.
+    context: levels of `context` to use; levels of the event are used only to distinguish several samples.
+    blind: probability that levels of context of a jet are hidden at random, in addition to `batches.SHOWN`.
+    shares: share of each sample in a batch, in order; if empty, proportional to its number of pairs.
+    scale: key of `features.SCALES`, the jet scale that the detector applies after its threshold.
+    raw_pt_min: the threshold on pt before that scale [GeV]; 0 for none.
+    cone, abs_eta_max, energy_max: matching distance in ΔR, detector edge in |eta|, beam energy [GeV]: bounds of reco
+        jets (`support.Support`); None for the greatest value among the pairs plus a margin.
+    reflect: whether to train on jets mirrored in phi as well.
     holdout: fraction of the pairs held out for validation.
-    acceptance: whether to learn P(reconstructed | gen jet) as well.
-    unmatched: whether to learn of the reco jets that match no gen jet, where the pairs come with them.
+    acceptance: whether to train P(reconstructed | gen jet) as well.
+    unmatched: whether to train the model of unmatched reco jets, if the sample has them.
 
     Raises
     ------
-    ValueError: for a setting that may not be so.
+    ValueError: if a setting is not allowed.
     """
 
     network: str = "SplineIQN"
@@ -110,7 +110,7 @@ PAPER = TrainingSettings(
     steps=15_000,
     patience=10,
 )
-JOINT = TrainingSettings(targets="symmetric")  # which knows no atoms
+JOINT = TrainingSettings(targets="symmetric")  # for networks without atoms
 RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "paper-iqnx4": PAPER,
@@ -126,5 +126,5 @@ RECIPES: dict[str, TrainingSettings] = {
 
 
 def shorter(settings: TrainingSettings, thirds: int, **others: Any) -> TrainingSettings:
-    """Settings with some thirds of the steps, for what is simpler than the quantiles of a jet, and other changes."""
+    """Return settings with some thirds of the steps, for distributions simpler than a jet's, and other changes."""
     return replace(settings, steps=max(thirds * settings.steps // 3, 1), **others)

@@ -1,8 +1,8 @@
-"""What an emulator draws to what jets are: a classifier of true and drawn jets y of the same jets x refines it.
+"""Refinement of an emulator with a classifier of true and drawn jets y for the same jets x.
 
-Its logit is the logarithm of the ratio of their densities, by which draws are weighted, or taken (S. Diefenbacher
-et al., JINST 15 (2020) P11004). On jets held out it is shrunk towards a ratio of 1 as far as their likelihood asks, and
-where it cannot tell them apart the emulator stays as it is.
+The logit of the classifier is the logarithm of the ratio of true and drawn densities, by which draws are weighted or
+accepted (S. Diefenbacher et al., JINST 15 (2020) P11004). It is shrunk towards a ratio of 1 to maximise the likelihood
+of held-out jets; if the classifier cannot distinguish true and drawn jets, the emulator stays unchanged.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ from coffea_iqn.training.recipes import TrainingSettings
 
 DEFAULT = TrainingSettings(steps=8_000, holdout=0.2)
 HIDDEN = (64, 64)
-SHRINKAGES = np.linspace(0.0, 1.0, 21)  # of log r
-TURNS = 10  # of Newton's method
-SURE = 2.0  # standard errors by which likelihood has to be gained
-CLIPPED, LEFT = 1e-3, 1e-3  # of the true law what may be clipped, and of jets those of which no candidate is taken
+SHRINKAGES = np.linspace(0.0, 1.0, 21)  # factors of log r to try
+TURNS = 10  # iterations of Newton's method
+SURE = 2.0  # minimum gain of the log-loss, in standard errors
+CLIPPED, LEFT = 1e-3, 1e-3  # fraction of the true law that may be clipped; of jets without an accepted candidate
 MOST_BOUND, MOST_CANDIDATES = 4.0, 12
-BINS = 10  # of the reliability
-OF_ONE, JETS_OF_ONE = 16, 5_000  # draws of one jet x, and how many of these, for the mean ratio
+BINS = 10  # bins of the reliability
+OF_ONE, JETS_OF_ONE = 16, 5_000  # draws per jet x and number of jets x for the spread of the mean ratio
 
 
 class Ratios(NamedTuple):
-    """Logarithms of ratios of true and drawn jets y of the same jets x, (N,) each."""
+    """Logarithms of the density ratio at true and at drawn jets y of the same jets x, (N,) each."""
 
     true: Doubles
     drawn: Doubles
 
     def shrunk(self, s: float) -> Ratios:
-        """To s of them, and moved such that as many are said to be true as there are: where the log-loss is least."""
+        """Scale by s and shift such that the mean predicted probability is 1/2, which minimises the log-loss."""
         offset = 0.0
         for _ in range(TURNS):
             said = _sigmoid(s * np.stack(self) + offset)
@@ -58,7 +58,7 @@ class Ratios(NamedTuple):
         return Ratios(s * self.true + offset, s * self.drawn + offset)
 
     def gains(self) -> Doubles:
-        """By how much the cross entropy of each pair is less than that of who cannot tell them apart, log 2, (N,)."""
+        """Return the cross entropy of random guessing, log 2, minus that of each pair, (N,)."""
         return math.log(2.0) - 0.5 * (np.logaddexp(0.0, -self.true) + np.logaddexp(0.0, self.drawn))
 
 
@@ -71,25 +71,25 @@ def refine(
     watch: Watch | None = None,
     device: str = "cpu",
 ) -> Emulator:
-    """An emulator whose draws are refined.
+    """Train a ratio network that refines the draws of an emulator.
 
     Parameters
     ----------
-    emulator: of any member; if its draws are refined already, that is learnt again.
-    pairs: jets x, their context and their jets y, the part to be held out included.
-    settings: schedule, hidden (64, 64 by default), shares, blind, reflect and holdout of them are used. One half of the
-        pairs held out tells which state of the network is best, the other one calibrates it.
-    checkpoint, watch, device: as of `training.train`.
+    emulator: emulator with any network; an existing refinement is replaced.
+    pairs: training sample: jets x, their context and jets y, including the part to be held out.
+    settings: training settings; uses schedule, hidden (64, 64 by default), shares, blind, reflect and holdout. One half
+        of the held-out pairs selects the best state of the network, the other half calibrates it.
+    checkpoint, watch, device: see `training.train`.
 
     Returns
     -------
-    the emulator, whose card has this training as "refinement"; without a ratio network where that cannot tell true from
-    drawn jets.
+    the emulator; its card has this training as "refinement". It has no ratio network if the network cannot
+    distinguish true and drawn jets.
 
     Raises
     ------
-    ValueError: when a part of the pairs has no matched jets; when a checkpoint belongs to another training.
-    FloatingPointError: when a loss is no longer finite.
+    ValueError: if a part of the pairs has no matched jets, or the checkpoint belongs to another training.
+    FloatingPointError: if a loss becomes infinite or NaN.
     """
     emulator = emulator.unrefined
     v, member = emulator.variables, emulator.network
@@ -114,7 +114,7 @@ def refine(
     run.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
     generator = torch.Generator().manual_seed(settings.seed)
     rows = torch.arange(len(of_calibrate[0]))
-    if settings.shares:  # held out jets count as those of a batch
+    if settings.shares:  # give held-out jets the shares of a batch
         rows = drawing(of_calibrate[-1], settings.shares)(len(rows), generator)
     inputs, x, z, _ = (t[rows] for t in of_calibrate)
     shown = hidden(inputs, v.context, settings.blind, generator), x, z
@@ -125,7 +125,7 @@ def refine(
     about |= {"shrinkage": s, "log_loss_gain": gain}
     if s > 0.0:
         calibrated = found.shrunk(s)
-        # of what the true law has where nothing is drawn the weights of drawn jets know nothing: their mean is 1
+        # weights of drawn jets miss the part of the true law where nothing is drawn: normalise their mean to 1
         mean = float(np.exp(calibrated.drawn).mean())
         about["never_drawn"] = max(1.0 - mean, 0.0)
         about |= candidates_of(np.exp(calibrated.drawn) / mean, min(MOST_CANDIDATES, Candidates.most_of(member)))
@@ -143,14 +143,14 @@ def refine(
 
 
 class _Judge(NamedTuple):
-    """A ratio network, an emulator where it computes, and how many levels a four-momentum of it takes."""
+    """A ratio network, its emulator on the same device, and the number of levels for a four-momentum."""
 
     network: RatioNetwork
     known: Any
     n_levels: int
 
     def log_ratios(self, inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Of true and of drawn jets y, (N,) each, judged with what of the context they are drawn with."""
+        """Return log r at true and at newly drawn jets y, (N,) each, given the context that the draws use."""
         known, v = self.known, self.known.variables
         tau = torch.rand(len(x), self.n_levels, generator=generator).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL).to(x.device)
         with torch.no_grad():
@@ -161,7 +161,7 @@ class _Judge(NamedTuple):
         return true, of_drawn
 
     def ratios(self, rows: Sequence[Tensor], generator: torch.Generator) -> Ratios:
-        """The same of all rows, some at a time."""
+        """Return log r for all rows, computed in blocks."""
         with torch.inference_mode():
             blocks = zip(*(torch.split(t.to(self.known.device), BLOCK) for t in rows), strict=True)
             sides = [torch.stack(self.log_ratios(inputs, x, z, generator)) for inputs, x, z in blocks]
@@ -170,9 +170,9 @@ class _Judge(NamedTuple):
 
 
 def shrinkage(found: Ratios, n_pairs: int) -> tuple[float, float, float]:
-    """To which fraction log r is shrunk, 0 where that gains nothing for sure, the log-loss gained, and its error.
+    """Return the best factor of log r, 0 if the gain is not significant, the gain of the log-loss, and its error.
 
-    n_pairs: how many pairs there are, of which some may have been taken several times.
+    n_pairs: number of different pairs; some may have been drawn several times.
     """
     every = [found.shrunk(s).gains() for s in SHRINKAGES]
     best = int(np.argmax([gains.mean() for gains in every]))
@@ -181,10 +181,10 @@ def shrinkage(found: Ratios, n_pairs: int) -> tuple[float, float, float]:
 
 
 def candidates_of(ratios: Doubles, most: int) -> dict[str, Any]:
-    """The bound of ratios of drawn jets, (N,), the number of candidates, at most so many, and what they come to."""
+    """Return the upper bound of the ratios of drawn jets, (N,), the number of candidates, and their consequences."""
     bound = bound_of(ratios)
     weights = np.minimum(ratios, bound)
-    misses = float(1.0 - weights.mean() / bound)  # of a candidate
+    misses = float(1.0 - weights.mean() / bound)  # probability to reject a candidate
     candidates = min(max(math.ceil(math.log(LEFT) / math.log(misses)), 2), most)
     return {
         "bound": bound,
@@ -197,15 +197,15 @@ def candidates_of(ratios: Doubles, most: int) -> dict[str, Any]:
 
 
 def bound_of(ratios: Doubles) -> float:
-    """The greatest ratio to be told apart from greater ones: beyond it `CLIPPED` of the sum of these, (N,)."""
+    """Return the upper bound of ratios (N,): clipping there removes a fraction `CLIPPED` of their sum."""
     rising = np.sort(ratios)
-    above = rising[::-1].cumsum()[::-1] - rising * np.arange(len(rising), 0, -1)  # the sum of what clips at each
+    above = rising[::-1].cumsum()[::-1] - rising * np.arange(len(rising), 0, -1)  # the sum that each bound would clip
     bound = float(rising[np.argmax(above <= CLIPPED * rising.sum())])
     return min(max(math.ceil(100.0 * bound) / 100.0, 1.01), MOST_BOUND)
 
 
 def reliability(ratios: Ratios) -> list[dict[str, float]]:
-    """Of tenths of jets, by their probability to be true, what that says, what it is, and its error."""
+    """Return predicted and observed probability to be true, with its error, in tenths of jets ordered by it."""
     log_ratios = np.concatenate(ratios)
     is_true = np.repeat([1.0, 0.0], [len(side) for side in ratios])
     said = _sigmoid(log_ratios)
@@ -218,11 +218,11 @@ def reliability(ratios: Ratios) -> list[dict[str, float]]:
 
 
 def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
-    """Network inputs, jets x, standardised four-momenta and samples of matched pairs in the support."""
+    """Return network inputs, jets x, standardised four-momenta y and samples of matched pairs in the support."""
     v, pairs = emulator.variables, part_of(pairs, pairs.matched)
     pairs = part_of(pairs, v.support.holds(pairs.x, pairs.y))
     if not len(pairs.x):
-        msg = "refine: expected matched pairs to train, to validate and to calibrate on, got none for one of these"
+        msg = "refine: expected matched pairs for training, validation and calibration, got none for one of these"
         raise ValueError(msg)
     z, _ = v.encode_within(pairs.four_momenta, pairs.x, v.raw_pt_min)
     columns = (v.network_inputs(pairs.x, pairs.context), pairs.x, z, pairs.sample)
@@ -230,5 +230,5 @@ def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
 
 
 def _sigmoid(x: Doubles) -> Doubles:
-    """1 / (1 + e^−x), whatever x."""
+    """Return 1 / (1 + e^−x) without overflow."""
     return 0.5 + 0.5 * np.tanh(0.5 * x)

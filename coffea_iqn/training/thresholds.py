@@ -1,4 +1,4 @@
-"""A detector's jet scale and threshold, found in its jets: before the right scale all end at one pt, whatever |eta|."""
+"""Search for a detector's jet scale and pt threshold: before the right scale, jets end at one pt for all |eta|."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ import numpy as np
 from coffea_iqn.jets.features import ETA, PT, SCALES
 from coffea_iqn.numerics.arrays import Floats
 
-SOFT = 0.2  # fraction of the jets, the softest, in which the edge is looked for
-SLICES, LEAST = 10, 30  # of |eta|, and how many soft jets each needs
-EVEN = 0.01  # of the edge: how far from it the softest jets of the slices may lie, on average
-CLEARER = 3.0  # times as far they lie by any other scale
-STEPS = (5.0, 1.0, 0.5, 0.1, 0.05, 0.01)  # GeV, of which a threshold is a multiple
-ROUNDING = 1e-4  # of pt, in files
+SOFT = 0.2  # fraction of the jets, the softest ones, in which to search for the edge
+SLICES, LEAST = 10, 30  # maximum number of slices of |eta|, and minimum number of soft jets in each
+EVEN = 0.01  # maximum mean distance of the slices' softest jets from the edge, relative to it
+CLEARER = 3.0  # minimum ratio of this distance between any other scale and the best one
+STEPS = (5.0, 1.0, 0.5, 0.1, 0.05, 0.01)  # GeV; a threshold is a multiple of one of these
+ROUNDING = 1e-4  # relative rounding of pt in files
 
 
 class Edge(NamedTuple):
-    """Where a detector's jets end.
+    """Lower edge of a detector's jets.
 
     Attributes
     ----------
-    scale: key of `features.SCALES`, what is done to the jets after the threshold.
-    raw_pt_min: the threshold [GeV], on pt before the scale.
+    scale: key of `features.SCALES`, applied after the threshold.
+    raw_pt_min: threshold on pt before the scale [GeV].
     """
 
     scale: str
@@ -32,12 +32,12 @@ class Edge(NamedTuple):
 
 
 class _Seen(NamedTuple):
-    """The end of the jets as one scale has it.
+    """Lower edge of the jets for one assumed scale.
 
-    lowest: pt before the scale of the softest jet [GeV].
-    uneven: mean distance of the softest jets of slices of |eta| from it, over it.
-    spacing: from one of the softest jets to the next [GeV].
-    is_edge: whether jets are as dense there as above.
+    lowest: pt of the softest jet before the scale [GeV].
+    uneven: mean distance of the softest jets in slices of |eta| from it, relative to it.
+    spacing: mean distance between consecutive softest jets [GeV].
+    is_edge: whether the density of jets does not fall towards the edge.
     """
 
     lowest: float
@@ -47,16 +47,16 @@ class _Seen(NamedTuple):
 
 
 def find_edge(reco: Floats, scales: Iterable[str] | None = None) -> Edge | None:
-    """The scale whose undoing makes the jets end most sharply at one pt for every |eta|, and that pt.
+    """Find the scale whose inverse gives the sharpest common pt edge for all |eta|, and that pt.
 
     Parameters
     ----------
-    reco: reco jets (N, 4), all that the detector has.
-    scales: keys of `features.SCALES` to choose from; None for all.
+    reco: all reco jets of the detector, (N, 4).
+    scales: keys of `features.SCALES` to try; None for all.
 
     Returns
     -------
-    scale and threshold; None where there are too few soft jets, no sharp end, or no scale that is clearly better.
+    scale and threshold; None if there are too few soft jets, no sharp edge, or no clearly best scale.
     """
     reco = np.asarray(reco, dtype=np.float64)
     n_soft = int(SOFT * len(reco))
@@ -81,7 +81,7 @@ def _look(reco: Floats, scale: str, n_soft: int, n_slices: int) -> _Seen:
     ends = np.array([pt[part].min() for part in np.array_split(soft, n_slices)])
     lowest = float(ends.min())
     softest = np.sort(pt[soft])
-    # as many jets just above the end as above that: where a smooth fall ends there are few
+    # an edge has about as many jets just above it as further up; a smooth fall has few
     width = 0.5 * (float(softest[-1]) - lowest)
     near, far = (int(((softest >= low) & (softest < low + width)).sum()) for low in (lowest, lowest + width))
     spacing = float(softest[LEAST] - lowest) / LEAST
@@ -89,7 +89,7 @@ def _look(reco: Floats, scale: str, n_soft: int, n_slices: int) -> _Seen:
 
 
 def _rounded(seen: _Seen) -> float:
-    """The roundest number at which jets so dense may begin."""
+    """Return the roundest threshold compatible with the softest jet and the density of jets."""
     for step in STEPS:
         near = round(seen.lowest / step) * step
         if -ROUNDING * near <= seen.lowest - near <= 5.0 * seen.spacing + ROUNDING * near and near > 0.0:

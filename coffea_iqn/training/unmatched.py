@@ -1,4 +1,4 @@
-"""Reco jets that match no gen jet to the model of them: as `training`, for the laws of `unmatched`."""
+"""Training of the model of unmatched reco jets."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
-WEIGHT_DECAY = 0.1  # at least: with less, so few jets are learnt by heart
+WEIGHT_DECAY = 0.1  # minimum; with less, the few jets are memorised
 
 
 def learn_unmatched(
@@ -37,14 +37,14 @@ def learn_unmatched(
 
     Parameters
     ----------
-    pairs, jets: the training sample, the part to be held out included.
-    variables: of the emulator: inputs, scale, levels of context.
-    settings: the recipe.
-    run: how networks are fitted.
+    pairs, jets: training sample, including the part to be held out.
+    variables: variables of the emulator: inputs, scale, levels of context.
+    settings: training settings.
+    run: the running training.
 
     Returns
     -------
-    the model, or None where a kind of unmatched jets is too rare to learn from.
+    the model, or None if near or far unmatched jets are too rare.
     """
     near, far = (SCALES[variables.scale].undo(j.astype(np.float64)) for j in (jets.near, jets.far))
     raw_pt_min = settings.raw_pt_min
@@ -76,11 +76,11 @@ def _no_least(jets: Floats) -> Floats:
 
 
 def _bounds(kind: str, targets: Floats, log_pt_min: float, reach: float, abs_eta_max: float) -> Floats:
-    """The least and the greatest of each target of unmatched jets, (2, 4): known, or extremes and some head-room."""
+    """Return lower and upper bounds of each target of unmatched jets, (2, 4): known, or extremes with a margin."""
     low, high = targets.min(axis=0), targets.max(axis=0)
     margin = HEADROOM * (high - low)
     place = [(0.0, reach), (-np.pi, np.pi)] if kind == "near" else [(-abs_eta_max, abs_eta_max), (-np.pi, np.pi)]
-    lightest = np.log(MASS_FLOOR) - (high[PT] + margin[PT])  # of a mass of zero
+    lightest = np.log(MASS_FLOOR) - (high[PT] + margin[PT])  # for zero mass
     return np.array(
         [(log_pt_min, high[PT] + margin[PT]), *place, (min(lightest, low[MASS]), high[MASS] + margin[MASS])]
     ).T

@@ -1,4 +1,4 @@
-"""Coffea processors: thin shells around the library."""
+"""Coffea processors: thin wrappers around the library."""
 
 from __future__ import annotations
 

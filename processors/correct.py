@@ -1,4 +1,4 @@
-"""Reco jets to corrected jets to histograms, chunk by chunk."""
+"""Processor that corrects reco jets and fills histograms."""
 
 from __future__ import annotations
 
@@ -19,35 +19,36 @@ from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
+from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.processors.fold import ABS_ETA, match_tables
+from coffea_iqn.processors.fold import ABS_ETA
 from coffea_iqn.ranges import GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
-TAKE = {"median": 0.5, "mean": None, "draw": None}  # what is taken of p(gen | reco): a level, where it is one
+TAKE = {"median": 0.5, "mean": None, "draw": None}  # estimates from p(gen | reco), with the level of a quantile
 
 
 class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Correct the reco jets of a fileset and fill histograms beside those of reco and, where the files have it, gen.
+    """Correct the reco jets of a fileset and fill histograms of corrected, reco and, if the files have them, gen jets.
 
     Parameters
     ----------
     model: name of a shipped bundle that corrects, or the path of one.
-    reco: name of the reco jets' collection.
-    gen: name of the gen jets' collection to compare with; None, or a name a file does not have, leaves it out.
-    take: "median", the jet nearest to the gen jet on average; "mean"; or "draw", whose spectra are those of gen jets.
-    seed, points, any_radius: as of `IQNCorrector`.
-    pt_min, eta_max: least pt [GeV] and greatest |eta| of the jets in the histograms, at every level.
-    skim: where and how to write the corrected jets of every chunk; None for nowhere.
+    reco: name of the collection of reco jets.
+    gen: name of the collection of gen jets to compare with; left out if None or not in the file.
+    take: "median", which is closest to the gen jet on average; "mean"; or "draw", which reproduces the gen spectra.
+    seed, points, any_radius: see `IQNCorrector`.
+    pt_min, eta_max: minimum pt [GeV] and maximum |eta| of the jets in the histograms, at every level.
+    skim: where and how to write the corrected jets of every chunk; None for no skim.
 
     A run returns `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}` as `IQNFoldProcessor` does,
-    with the levels gen, reco and corrected. In skims the jets, in the order of the reco jets, have pt, eta, phi, mass,
-    of medians and means the uncertainties pt_unc, eta_unc, phi_unc, mass_unc, and purity.
+    with the levels gen, reco and corrected. Jets in skims are in the order of the reco jets and have pt, eta, phi, mass
+    and purity; medians and means also the uncertainties pt_unc, eta_unc, phi_unc, mass_unc.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist, cannot be read, or folds.
-    ValueError: as of `IQNCorrector`.
+    bundle.BundleError: if the bundle does not exist, cannot be read, or folds.
+    ValueError: see `IQNCorrector`.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     @property
     def identity(self) -> str:
-        """A digest of all that its results depend on, besides the events."""
+        """Digest of everything besides the events that the results depend on."""
         settings = {**vars(self), "hash": self.corrector.card["hash"]}
         return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
 

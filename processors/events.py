@@ -1,33 +1,33 @@
-"""Whole events of both levels, true and emulated, as a judge sees them."""
+"""Processor for the features of true and emulated events that a classifier two-sample test compares."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea import processor
 
 from coffea_iqn.closure.events import event_features
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.processors.ordered import OrderedProcessor
 
 
-class EventsProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """`closure.event_features` of events with their true reco jets, and with those of two folds.
+class EventsProcessor(OrderedProcessor):
+    """Compute `closure.event_features` of events with their true reco jets, and with the jets of two folds.
 
     Parameters
     ----------
     model: name of a shipped bundle, or the path of one.
-    gen, truth: names of the collections.
-    seed: of the first fold; that of the second is the next.
-    options: more of `IQNFolder`.
+    gen, truth: names of the collections of gen jets and true reco jets.
+    seed: seed of the first fold; the second has the next one.
+    options: further options of `IQNFolder`.
 
-    The result of a run are three arrays (events, features), row by row the same events, in an order that depends on the
-    fileset alone: with true jets, and of the two folds.
+    The result of a run is three arrays (events, features) of the same events, in an order that depends on the fileset
+    only: with true jets, and of the two folds.
     """
 
     def __init__(
@@ -37,16 +37,13 @@ class EventsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.gen = gen
         self.truth = truth
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], list[Floats]]:
+    def chunk(self, events: ak.Array) -> list[Floats]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
         folded = [folder.fold_table(events[self.gen], events, jets=jets) for folder in self.folders]
         reco = [truth, *(one.reco[0] for one in folded)]
         gen = folded[0].gen
-        of_chunk = [event_features(gen.values, gen.counts, one.values[:, :4], one.counts) for one in reco]
-        start = int(events.metadata.get("entrystart", 0))
-        return {(str(events.metadata["dataset"]), file_uuid(events), start): of_chunk}
+        return [event_features(gen.values, gen.counts, one.values[:, :4], one.counts) for one in reco]
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], list[Floats]]) -> tuple[Floats, Floats, Floats]:
-        in_order = [accumulator[key] for key in sorted(accumulator)]
-        true, first, second = (np.concatenate(side) for side in zip(*in_order, strict=True))
+    def joined(self, chunks: Sequence[tuple[int, list[Floats]]]) -> tuple[Floats, Floats, Floats]:
+        true, first, second = (np.concatenate(side) for side in zip(*(chunk for _, chunk in chunks), strict=True))
         return true, first, second

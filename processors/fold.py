@@ -1,4 +1,4 @@
-"""Gen jets to reco jets to histograms, chunk by chunk."""
+"""Processor that folds gen jets to reco jets and fills histograms."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import ETA, PHI, PT, SCALES
-from coffea_iqn.jets.matching import match_jets
+from coffea_iqn.jets.features import PT, SCALES
+from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
@@ -40,55 +40,56 @@ from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation
 
 
 class EqualEventsWarning(UserWarning):
-    """Events of a dataset were drawn at equal quantile levels: their jets scatter together, not independently."""
+    """Some events of a dataset have equal quantile levels: their jets fluctuate together, not independently."""
 
 
 class BelowThresholdWarning(UserWarning):
-    """Variations bring up jets from below the detector's threshold, which the nominal jets do not have."""
+    """Variations would raise jets from below the detector's threshold, but the nominal sample has no such jets."""
 
 
 ABS_ETA = Range(above=0, most=100)
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Fold the gen jets of a fileset and fill histograms beside those of gen and, where the files have it, truth.
+    """Fold the gen jets of a fileset and fill histograms of gen, folded and, if the files have them, true reco jets.
 
     Parameters
     ----------
     model: name of a shipped bundle, or the path of one.
-    gen: name of the gen jets' collection.
-    truth: name of the true reco jets' collection; None, or a name a file does not have, leaves truth out.
-    seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity, variations: as of `IQNFolder`.
-    refinement: likewise, "draw" or "off": histograms know no weights of jets.
-        With replicas, a histogram is filled with 1 / replicas of an event's weight, and its variance is that of sums
-        over events: draws of one are correlated.
-    pt_min: least pt [GeV] of the jets in the histograms, at every level.
-    eta_max: greatest |eta| of the jets in the histograms, at every level.
-    skim: where and how to write the emulated jets of every chunk, all of them; None for nowhere.
-    objects: whether to fold whole events, as `EventFolder` does: electrons, muons, photons and missing momentum have
-        histograms beside those of gen and, where the files have Electron, Muon, Photon and MET, truth; skims have them.
+    gen: name of the collection of gen jets.
+    truth: name of the collection of true reco jets; left out if None or not in the file.
+    seed, acceptance, unmatched, replicas, device, invalid, names, any_radius, identity, variations: see `IQNFolder`.
+        With replicas, histograms are filled with 1 / replicas of the event weight, and their variances are those of
+        sums over events, because the draws of an event are correlated.
+    refinement: see `IQNFolder`; only "draw" or "off", because histograms do not use jet weights.
+    pt_min: minimum pt [GeV] of the jets in the histograms, at every level.
+    eta_max: maximum |eta| of the jets in the histograms, at every level.
+    skim: where and how to write all emulated jets of every chunk; None for no skim.
+    objects: whether to fold whole events like `EventFolder`: electrons, muons, photons and missing momentum are added
+        to the histograms at gen and reco level, at truth level if the files have Electron, Muon, Photon and MET, and to
+        skims.
 
-    particles: whether to make jets of particles, as `ConstituentFolder` does, of files with GenJetCands: what these say
-        of jets has histograms beside those of gen and, where the files have PFCands, truth; skims have the particles.
+    particles: whether to make jets from particles like `ConstituentFolder`, for files with GenJetCands: jet shapes are
+        added to the histograms at gen and reco level, at truth level if the files have PFCands; particles to skims.
 
-    With variations the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
+    With variations, the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
-    Takes NanoAOD (`NanoAODSchema`) and Delphes (`DelphesSchema`) files. A run returns
-    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`; the histograms are those of
-    `histograms.book`, filled with genWeight where the files have it; the files are those of the skim.
+    The input is NanoAOD (`NanoAODSchema`) or Delphes (`DelphesSchema`). A run returns
+    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`: histograms as `histograms.book`,
+    makes them, filled with genWeight if the files have it, and the files of the skim.
 
     Raises
     ------
-    bundle.BundleError: when the bundle does not exist or cannot be read.
-    ValueError: when an option has no such value; when a chunk, or a dataset as a whole, has gen jets of another radius
-        than the bundle's; for a skim, or whole events, with variations of which jets there are; for whole events of a
-        bundle without objects, or of events that `EventFolder` refuses.
+    bundle.BundleError: if the bundle does not exist or cannot be read.
+    ValueError: if an option is invalid; if a chunk, or a dataset as a whole, has gen jets of another radius than the
+        bundle's; for a skim or whole events together with variations that change which jets there are; for whole events
+        if the bundle has no objects or `EventFolder` refuses the events.
 
     Warns
     -----
-    BelowThresholdWarning: when a variation of the jets' energy needs jets from below the detector's threshold.
-    EqualEventsWarning: at the end of a run, when events of a dataset are of equal identity; found where a file, or a
-        large part of it, numbers its events as another does.
+    BelowThresholdWarning: if a variation of the jet energy needs jets from below the detector's threshold.
+    EqualEventsWarning: at the end of a run, if events of a dataset have equal identities; found if a file, or a large
+        part of it, has the same event numbers as another one.
     """
 
     REFINEMENTS = ("draw", "off")
@@ -154,9 +155,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self._warn_of_threshold()
 
     def _warn_of_threshold(self) -> None:
-        """Jets that would come up over `pt_min` have to be there."""
+        """Warn if a variation would raise jets above `pt_min` from below the detector's threshold."""
         variables = self.folder.emulator.variables
-        at = np.array([[variables.raw_pt_min, 0.0, 0.0, 0.0]])  # where the scale adds most
+        at = np.array([[variables.raw_pt_min, 0.0, 0.0, 0.0]])  # at eta = 0 the scale is largest
         edge = SCALES[variables.scale].apply(at) if variables.raw_pt_min else np.zeros_like(at)
         for asked in self.folder.variations:
             if (
@@ -165,14 +166,14 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 and edge[0, PT] * (1.0 + float(np.max(asked.size_of(edge)))) > self.pt_min
             ):
                 msg = (
-                    f"pt_min: expected above {edge[0, PT]:.3g} GeV, where the detector's jets begin, and the size of "
-                    f"{asked}, got {self.pt_min:g}: jets that it brings up from below are missing"
+                    f"pt_min: expected more than the detector's threshold of {edge[0, PT]:.3g} GeV plus the size of "
+                    f"{asked}, got {self.pt_min:g}: jets that it raises from below the threshold are missing"
                 )
                 warnings.warn(msg, BelowThresholdWarning, stacklevel=3)
 
     @property
     def identity(self) -> str:
-        """A digest of all that its results depend on, besides the events."""
+        """Digest of everything besides the events that the results depend on."""
         settings = {f.name: getattr(self.folder, f.name) for f in fields(self.folder) if f.name != "any_radius"}
         settings |= {key: value for key, value in vars(self).items() if key != "folder"}
         return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
@@ -236,7 +237,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             of_gen, of_truth = match_tables(gen, truth, self.folder.card["jets"]["cone"])
             filler.fill_response("truth", [(gen.values[of_gen], truth.values[of_truth, PT], gen.event[of_gen])])
         return {
-            "sums": filler.sums,  # of which histograms are made at the end
+            "sums": filler.sums,  # converted to histograms at the end
             "weighted": {dataset: n_weighted(events)},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
@@ -246,7 +247,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        if not self.folder.any_radius:  # small chunks alone may have too few jets to tell
+        if not self.folder.any_radius:  # small chunks may have too few jets to determine the radius
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for dataset, least in accumulator["least_pt"].items() if self.folder.acceptance and not self.particles else ():
@@ -258,14 +259,14 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         axes = filling.WHOLE if self.objects else filling.PARTICLES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)
         for dataset, flow in cutflow.items():
-            every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # which is there once, as nominal
+            every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # gen jets are filled once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
             if self.objects:
                 _check_truth(hists, dataset)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
     def _given(self, events: ak.Array) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
-        """Objects by kind, and missing momentum, that the events have, by level."""
+        """Return the objects by kind, and the missing momentum, of the input events at each level."""
         particles, of_gen = prompt_and_missing(events, self.folder)
         objects, missing = {"gen": [of_kinds(particles)]}, {"gen": [of_gen]}
         if self.truth is not None and self.truth in events.fields:
@@ -279,7 +280,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _shapes(
         self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: FoldedParticles
     ) -> dict[str, list[tuple[JetTable, Doubles]]]:
-        """By level the jets, and what particles, taken as massless, say of them, where they do."""
+        """Return the jets and their shapes from massless particles at each level that has particles."""
         radius = self.folder.card["jets"]["radius"]
 
         def of(level: str, particles: Constituents) -> list[tuple[JetTable, Doubles]]:
@@ -290,7 +291,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return found if true is None else found | {"truth": of("truth", true)}
 
     def _others(self, folded: Folded) -> dict[str, ak.Array]:
-        """What a skim has of whole events beside jets, by branch."""
+        """Return the branches of a skim for electrons, muons, photons and missing momentum."""
         model = self.folder.emulator.objects
         assert model is not None
         made: dict[str, ak.Array] = {}
@@ -315,22 +316,22 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             one, other, n = equal
             where = one if one == other else f"{one} and {other}"
             msg = (
-                f"{dataset}: expected events of their own in each file, got {n} or more of equal identity in {where}: "
-                "their quantile levels are equal, and their jets scatter together"
+                f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
+                "their quantile levels are equal, and their jets fluctuate together"
             )
             if self.folder.identity == "event":
-                msg += "; identity 'file' tells files apart"
+                msg += "; identity 'file' distinguishes files"
             warnings.warn(msg, EqualEventsWarning, stacklevel=2)
 
     def _about(self) -> dict[str, Any]:
-        """What made the jets of a skim."""
+        """Return the metadata of a skim: what made its jets."""
         folder = self.folder
         made_by = {"version": __version__, "model": folder.model, "bundle_hash": folder.hash}
         return {**made_by, "objects": self.objects, "particles": self.particles, **folder.settings}
 
 
 def _candidates(made: list[Reconstructed]) -> dict[str, ak.Array]:
-    """What a skim has of the particles in jets, by branch, in the layout of PFNano."""
+    """Return the branches of a skim for the particles in jets, in the layout of PFNano."""
     particles, counts = _interleaved([candidates(one) for one in made], [counts_of(one) for one in made])
     of_jets = [{"nConstituents": one.particles.counts.astype(np.int32)} for one in made]
     jets, n_jets = _interleaved(of_jets, [one.jets.counts for one in made])
@@ -343,7 +344,7 @@ def _candidates(made: list[Reconstructed]) -> dict[str, ak.Array]:
 def _interleaved(
     fields: Sequence[Mapping[str, npt.NDArray[Any]]], counts: Sequence[Ints]
 ) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
-    """Fields of several replicas of the same events, of each event those of the first replica, then of the next."""
+    """Interleave fields of several replicas of the same events, ordered by event and then by replica."""
     k = len(fields)
     event = np.concatenate([np.repeat(np.arange(len(n)) * k + i, n) for i, n in enumerate(counts)])
     order = np.argsort(event, kind="stable")
@@ -352,7 +353,7 @@ def _interleaved(
 
 
 def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:
-    """Refuse to show true objects of some events beside emulated ones of all."""
+    """Check that all events of a dataset have true objects, or none: otherwise histograms would not be comparable."""
     for name, what in (("nelectron", "Electron, Muon and Photon"), ("met_pt", " or ".join(MISSING))):
         of_all, true = (
             hists[name][{"dataset": dataset, "level": level}].sum(flow=True).variance for level in ("gen", "truth")
@@ -363,28 +364,13 @@ def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:
 
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:
-    """Gen jets, pt of their reco jets and events of the pairs: emulated jets know their gen jet."""
+    """Return gen jets, pt of their reco jets and event of each pair: emulated jets have the row of their gen jet."""
     assert reco.row is not None
     matched = np.flatnonzero(reco.row >= 0)
     return gen.values.take(reco.row[matched], axis=0), reco.values[matched, PT], reco.event[matched]
 
 
-def match_tables(gen: JetTable, reco: JetTable, cone: float) -> tuple[Ints, Ints]:
-    """The rows of gen jets that have a reco jet within the cone, (M,), and of those reco jets, (M,)."""
-    match = match_jets(
-        gen.values[:, ETA],
-        gen.values[:, PHI],
-        gen.counts,
-        reco.values[:, ETA],
-        reco.values[:, PHI],
-        reco.counts,
-        cone=cone,
-    )
-    of_gen = np.flatnonzero(match >= 0)
-    return of_gen, match[of_gen]
-
-
 def _jet_collections(events: ak.Array) -> str:
-    """Names of collections that look like jets, to help with a wrong name."""
+    """Return the names of collections that may be jets, for an error message."""
     names = [name for name in events.fields if "jet" in name.lower() and "." not in name]
     return ", ".join(names) or "no jet collection at all"

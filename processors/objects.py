@@ -1,23 +1,21 @@
-"""What the laws of electrons, muons, photons and missing momentum are trained on, from files, made by coffea."""
+"""Processor for the training samples of the laws of electrons, muons, photons and missing momentum."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
-from coffea import processor
 
 from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
-from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
 from coffea_iqn.jets.features import PT, SCALES
-from coffea_iqn.jets.matching import nearest
+from coffea_iqn.jets.matching import match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.objects.columns import (
@@ -29,24 +27,24 @@ from coffea_iqn.objects.columns import (
     relative_targets,
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
-from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import chunks_in_order, split_keys
+from coffea_iqn.processors.ordered import OrderedProcessor
+from coffea_iqn.processors.pairs import split_keys
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
-class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Samples of every law of `emulator.objects.Objects`.
+class ObjectsProcessor(OrderedProcessor):
+    """Make the training sample of each law of `emulator.objects.Objects`.
 
     Parameters
     ----------
-    variables: of the emulator whose jets these objects go with.
-    cone: matching distance of its jets.
+    variables: variables of the emulator whose jets the objects accompany.
+    cone: matching distance of its jets in ΔR.
     gen, reco: names of the collections of jets.
-    pt_min: least pt [GeV] of gen jets.
-    split: "event" or "file", what stays together when a part is held out for validation.
-    names: what the files call what they know at gen level, where it differs from `events.Names`.
+    pt_min: minimum pt [GeV] of gen jets.
+    split: "event" or "file": the unit that is held out for validation as a whole.
+    names: names of gen-level quantities in the files, if different from `events.Names`.
 
-    The result of a run is a `pairs.ObjectsSample`, in an order that depends on the fileset alone.
+    The result of a run is a `pairs.ObjectsSample`, in an order that depends on the fileset only.
     """
 
     def __init__(
@@ -61,19 +59,19 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         names: Mapping[str, str] | None = None,
     ) -> None:
         self.inputs, self.scale = variables.inputs, variables.scale
-        self.context = CONTEXT  # whatever the jets' networks know: a level that no file has says nothing
+        self.context = CONTEXT  # independent of the jets' networks: a level that no file has is always hidden
         self.cone = cone
         self.gen, self.reco = gen, reco
         self.pt_min = pt_min
         self.split = split
         self.names = Names.of(names)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], ObjectsSample]:
+    def chunk(self, events: ak.Array) -> ObjectsSample:
         x = flatten_jets(events[self.gen])
         known = gen_events(events[self.gen], events, x, x.valid() & (x.values[:, PT] >= self.pt_min), self.names)
         if known.prompt is None or known.missing is None:
             lacks = "such particles" if known.prompt is None else "missing momentum"
-            msg = f"gen level: expected particles that tell prompt ones, and missing momentum, found no {lacks}"
+            msg = f"gen level: expected prompt leptons and photons, and missing momentum, found no {lacks}"
             raise ValueError(msg)
         objects = reco_objects(events, known.prompt)
         row, distance = nearest(objects.values, objects.event, known.jets.values, known.jets.counts)
@@ -84,12 +82,10 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco], "reco"), reco_missing(events))
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
-        start = int(events.metadata.get("entrystart", 0))
-        key = (str(events.metadata["dataset"]), file_uuid(events), start)
-        return {key: ObjectsSample(made, pt_min, isolation, self.inputs, self.context)}
+        return ObjectsSample(made, pt_min, isolation, self.inputs, self.context)
 
     def _of_no_particle(self, chunk: _Chunk) -> dict[str, LawSample]:
-        """What gen jets make, given what was found of their particles, and what events make."""
+        """Return samples of objects without a prompt particle: near gen jets, given objects in these, and elsewhere."""
         jets, objects, split_key = chunk.known.jets, chunk.objects, chunk.split_key
         of_particles = objects.where(objects.place >= 0)
         in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(len(split_key)))
@@ -108,13 +104,13 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return made
 
     def _jets_and_missing(self, chunk: _Chunk, y: JetTable, missing: Floats) -> dict[str, LawSample]:
-        """Which jets with prompt particles are there, given what became of these; and missing momentum."""
+        """Return samples of the survival of gen jets with prompt particles, given objects, and of missing momentum."""
         jets, objects, context, split_key = chunk.known.jets, chunk.objects, chunk.context, chunk.split_key
         assert chunk.known.missing is not None
         in_jets = found_columns(jets, objects.values, objects.kind, objects.counts(len(split_key)))
         taken = in_jets[:, 3] > 0.0
         of_x, of_match = match_tables(jets, y, self.cone)
-        of_y = np.full(len(y.values), -1)  # the row of its gen jet, of each reco jet
+        of_y = np.full(len(y.values), -1)  # row of the matched gen jet of each reco jet
         of_y[of_match] = of_x
         rows = np.flatnonzero(has_prompt(context) & ~taken)
         kept = np.flatnonzero(np.isin(rows, of_y))
@@ -134,17 +130,17 @@ class ObjectsProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], ObjectsSample]) -> Any:
-        return ObjectsSample.joined(chunks_in_order(accumulator))
+    def joined(self, chunks: Sequence[tuple[int, ObjectsSample]]) -> ObjectsSample:
+        return ObjectsSample.joined([chunk.with_sample(which) for which, chunk in chunks])
 
 
 class _Chunk(NamedTuple):
-    """What is known of the events of a chunk.
+    """Events of a chunk.
 
-    known, context: gen jets and what is known of them.
-    split_key: of events, as of `pairs.JetPairs`.
-    objects: at reco level.
-    near: the row of the gen jet that an object of no particle is near, or −1, (M,).
+    known, context: gen-level events, and conditioning variables of their gen jets.
+    split_key: split_key of each event, see `pairs.JetPairs`.
+    objects: objects at reco level.
+    near: row of the gen jet near each object without a particle, or −1, (M,).
     """
 
     known: GenEvents
@@ -155,7 +151,7 @@ class _Chunk(NamedTuple):
 
 
 def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
-    """What becomes of prompt particles."""
+    """Return samples of the objects that prompt particles are reconstructed as."""
     particles, objects = chunk.known.prompt, chunk.objects
     assert particles is not None
     columns = particle_columns(particles, chunk.known.jets, chunk.known.composition)
@@ -174,7 +170,7 @@ def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
 def _relative(
     columns: Floats, split_key: Floats, source: Ints, objects: Floats, of_sources: Floats, context: tuple[str, ...] = ()
 ) -> LawSample:
-    """Objects as they lie to their sources; their first target is above the least pt over the source's."""
+    """Return the sample of objects relative to their sources; the first target is log pt relative to the source's."""
     known = of_sources[source]
     made = LawSample.of(columns, split_key, source, relative_targets(objects, known), context)
     return made._replace(least=-np.log(known[:, PT].astype(np.float64)))

@@ -1,13 +1,11 @@
-"""Training pairs from files, made by coffea as a fold is."""
+"""Processor for the training sample of an emulator: pairs of gen and reco jets, and unmatched jets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea import processor
 
 from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
@@ -22,6 +20,7 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import check_names
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
+from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice, expect
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 
@@ -29,7 +28,7 @@ SPLIT_SEED = 0
 
 
 def split_keys(events: ak.Array, split: str) -> Floats:
-    """A number in (0, 1) that what stays together shares, an "event" or a "file", (events,)."""
+    """Return a number in (0, 1) for each event, (events,); with split "file" it is equal for all events of a file."""
     if split == "event":
         keys = identity_keys(events, SPLIT_SEED)
     else:
@@ -39,36 +38,26 @@ def split_keys(events: ak.Array, split: str) -> Floats:
     return levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
 
-def chunks_in_order(accumulator: Mapping[tuple[str, str, int], Any]) -> list[Any]:
-    """The samples of all chunks, in an order that depends on the fileset alone; each knows which dataset it is of."""
-    names = sorted({name for name, _, _ in accumulator})
-    chunks = []
-    for (name, _, _), chunk in sorted(accumulator.items(), key=lambda item: item[0]):
-        laws = {law: of.with_sample(names.index(name)) for law, of in chunk.laws.items()}
-        chunks.append(chunk._replace(laws=laws))
-    return chunks
-
-
-class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Jets of one level, x, the jet of the other level, y, of each that has one, and the ys that no x has.
+class PairsProcessor(OrderedProcessor):
+    """Match jets x of one level to jets y of the other level, for the training of p(y | x) and of unmatched jets y.
 
     Parameters
     ----------
-    gen, reco: names of the collections.
-    direction: "fold", x of gen jets and y of reco jets, or "correct", the other way round. Of reco jets nothing is
-        taken as known but the other ones: what files say beside it, such as flavour, data do not have.
-    radius: of both collections, for the default matching distance, and for what is near an x.
-    cone: ΔR below which a pair may match; by default `matching.default_cone(radius)`.
-    pt_min: least pt [GeV] of x; matching itself sees every jet.
-    split: "event" or "file", what stays together when a part is held out for validation.
-    names: what the files call what they know of gen jets, where it differs from `events.Names`.
-    columns: fields of y that are to be learnt beside the four-momentum.
+    gen, reco: names of the collections of gen and reco jets.
+    direction: "fold" (x are gen jets, y are reco jets) or "correct" (the opposite). The only conditioning variables of
+        reco jets are the other reco jets of the event: others in simulation files, such as flavour, are not in data.
+    radius: jet radius of both collections, for the default matching distance and for what is near an x.
+    cone: maximum ΔR of a matched pair; by default `matching.default_cone(radius)`.
+    pt_min: minimum pt [GeV] of x, applied after matching all jets.
+    split: "event" or "file": the unit that is held out for validation as a whole.
+    names: names of gen-level quantities in the files, if different from `events.Names`.
+    columns: fields of y to learn in addition to the four-momentum.
 
     Raises
     ------
-    ValueError: when an option has no such value.
+    ValueError: if an option is invalid.
 
-    The result of a run is a `pairs.TrainingSample`, in an order that depends on the fileset alone.
+    The result of a run is a `pairs.TrainingSample`, in an order that depends on the fileset only.
     """
 
     def __init__(
@@ -88,9 +77,8 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         check_choice(DIRECTIONS, direction=direction)
         RADIUS.check(radius=radius)
         CONE.check(cone=cone)
-        if cone is not None and cone > radius:
-            msg = f"cone: expected at most the jets' radius {radius:g}, got {cone:g}"
-            raise ValueError(msg)
+        within = cone is None or cone <= radius
+        expect(within, f"cone: expected at most the jets' radius {radius:g}, got {cone}")
         GEV.check(pt_min=pt_min)
         self.direction = direction
         self.x, self.y = (gen, reco) if direction == "fold" else (reco, gen)
@@ -103,7 +91,7 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         check_names(columns)
         self.columns = tuple(columns)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], TrainingSample]:
+    def chunk(self, events: ak.Array) -> TrainingSample:
         missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
         expect(not missing, f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}")
         of_x, of_y = ("gen", "reco") if self.direction == "fold" else ("reco", "gen")
@@ -126,12 +114,10 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         free = np.ones(len(y.values), dtype=bool)
         free[match[matched]] = False
         unmatched = self._unmatched(events, x.where(keep), y.where(free), split_key)
-        start = int(events.metadata.get("entrystart", 0))
-        key_of_chunk = (str(events.metadata["dataset"]), file_uuid(events), start)
-        return {key_of_chunk: TrainingSample(columns, unmatched)}
+        return TrainingSample(columns, unmatched)
 
     def _beside(self, y: ak.Array) -> list[Floats]:
-        """The further columns of ys, (M, 1) each."""
+        """Return the further columns of the jets y, (M, 1) each."""
         found = []
         for name in self.columns:
             expect(name in y.fields, f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}")
@@ -145,13 +131,13 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return found
 
     def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:
-        """What is known of the jets x."""
+        """Return the jets x with the information for their conditioning variables."""
         if self.direction == "correct":
             return reco_events(x.where(valid))
         return gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
 
     def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, split_key: Floats) -> UnmatchedJets:
-        """The ys in no pair, with the x or the event that each belongs to."""
+        """Return the unmatched jets y, each with the nearby x or else the event that it belongs to."""
         row, distance = nearest(y.values, y.event, x.values, x.counts)
         near = distance < self.reach
         columns, frames = far_columns(x.values, x.counts, missing_momentum(events, self.names))
@@ -167,12 +153,10 @@ class PairsProcessor(processor.ProcessorABC):  # type: ignore[misc]
             reach=self.reach,
         )
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], TrainingSample]) -> Any:
-        names = sorted({name for name, _, _ in accumulator})
+    def joined(self, chunks: Sequence[tuple[int, TrainingSample]]) -> TrainingSample:
         pairs, unmatched = [], []
         n_jets = n_events = 0
-        for (name, _, _), (of_pairs, others) in sorted(accumulator.items(), key=lambda item: item[0]):
-            which = names.index(name)
+        for which, (of_pairs, others) in chunks:
             pairs.append(of_pairs._replace(sample=of_pairs.sample + which))
             unmatched.append(
                 others._replace(

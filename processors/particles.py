@@ -1,13 +1,12 @@
-"""What the laws of the particles in jets are trained on, from files, made by coffea."""
+"""Processor for the training samples of the laws of the particles in jets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
-from coffea import processor
 
 from coffea_iqn.emulator.particles import (
     CELLS,
@@ -22,13 +21,13 @@ from coffea_iqn.emulator.particles import (
     axes_of,
     relative_to,
 )
+from coffea_iqn.events.checks import check_valid
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.constituents import B_TAG, RECO, constituents_of
-from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
-from coffea_iqn.jets.matching import nearest
+from coffea_iqn.jets.matching import match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.particles.calorimeter import NO_CELL, PHOTON
@@ -36,27 +35,27 @@ from coffea_iqn.particles.cells import Left, Shared, cell_columns, left_targets,
 from coffea_iqn.particles.columns import Incoming, jet_columns, tag_columns
 from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charged_columns, decays_of, with_mates
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
-from coffea_iqn.processors.fold import match_tables
-from coffea_iqn.processors.pairs import chunks_in_order, split_keys
+from coffea_iqn.processors.ordered import OrderedProcessor
+from coffea_iqn.processors.pairs import split_keys
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 
-RIM = 0.1  # of the radius: what is so far from the rim of a reco jet is in it, or was not reconstructed
-TELLING, ENOUGH = 1.0, 2  # GeV: photons of so much are seen, where they are there; so many say whether they are
+RIM = 0.1  # ΔR from the rim of a reco jet; a particle further inside is in this jet or was not reconstructed
+TELLING, ENOUGH = 1.0, 2  # energy above which photons are always found [GeV]; number of such photons that decides
 
 
-class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Samples of every law of `emulator.particles.Particles`.
+class ParticlesProcessor(OrderedProcessor):
+    """Make the training sample of each law of `emulator.particles.Particles`.
 
     Parameters
     ----------
-    radius, cone: of the jets, and their matching distance.
+    radius, cone: jet radius, and matching distance in ΔR.
     gen, reco: names of the collections of jets.
-    pt_min: least pt [GeV] of gen jets: so far above the threshold of the reco jets in the files that hardly one of
-        their reco jets is below it.
-    split: "event" or "file", what stays together when a part is held out for validation.
-    names: what the files call what they know at gen level, where it differs from `events.Names`.
+    pt_min: minimum pt [GeV] of gen jets; it must be so far above the threshold of the reco jets in the files that
+        almost all of the gen jets have their reco jet above it.
+    split: "event" or "file": the unit that is held out for validation as a whole.
+    names: names of gen-level quantities in the files, if different from `events.Names`.
 
-    The result of a run is a `pairs.ParticlesSample`, in an order that depends on the fileset alone.
+    The result of a run is a `pairs.ParticlesSample`, in an order that depends on the fileset only.
     """
 
     def __init__(
@@ -76,11 +75,11 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.split = split
         self.names = Names.of(names)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], ParticlesSample]:
+    def chunk(self, events: ak.Array) -> ParticlesSample:
         x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco], "reco")
         known = gen_events(events[self.gen], events, x, x.valid(), self.names)
-        jets, there = known.jets, y.valid()
-        y = y.where(there)
+        check_valid(y, f"reco jets of {events.metadata.get('filename', 'events')}")
+        jets = known.jets
         particles = constituents_of(events, jets, self.names, self.gen)
         reco = constituents_of(events, y, RECO, self.reco)
         if particles is None or reco is None:
@@ -94,14 +93,13 @@ class ParticlesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         laws = samples_of(particles, jets, reco, y, (of_x, of_y), split_key, self.radius)
         tag = next((name for name in B_TAG if name in events[self.reco].fields), None)
         if tag is not None:
-            tags = np.asarray(ak.flatten(events[self.reco][tag])).astype(np.int64)[there]
+            tags = np.asarray(ak.flatten(events[self.reco][tag])).astype(np.int64)
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
             laws[TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
-        key = (str(events.metadata["dataset"]), file_uuid(events), int(events.metadata.get("entrystart", 0)))
-        return {key: ParticlesSample(laws, self.radius, len(of_x))}
+        return ParticlesSample(laws, self.radius, len(of_x))
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], ParticlesSample]) -> Any:
-        return ParticlesSample.joined(chunks_in_order(accumulator))
+    def joined(self, chunks: Sequence[tuple[int, ParticlesSample]]) -> ParticlesSample:
+        return ParticlesSample.joined([chunk.with_sample(which) for which, chunk in chunks])
 
 
 def samples_of(
@@ -113,18 +111,18 @@ def samples_of(
     split_key: Floats,
     radius: float,
 ) -> dict[str, LawSample]:
-    """What the laws of particles are learnt from, but for the b-tag.
+    """Return the training samples of all laws of particles except the b-tag.
 
-    Only what lies well within a reco jet says whether a particle was reconstructed: what is at its rim may be in
-    another jet, or in none, and so may a whole prong.
+    Only particles well within a reco jet show whether they were reconstructed: a particle at its rim may be in another
+    jet, or in none, and so may a whole prong.
 
     Parameters
     ----------
-    particles, jets: gen jets of events, all of them.
-    reco_particles, reco: likewise reco jets.
-    pairs: rows of gen jets to learn from, and of the reco jet of each.
-    split_key: of each pair, as of `pairs.JetPairs`, (N,).
-    radius: of the jets.
+    particles, jets: all gen jets of the events, with their particles.
+    reco_particles, reco: all reco jets, with their particles.
+    pairs: rows of the gen jets to train on, and of the reco jet of each.
+    split_key: split_key of each pair, see `pairs.JetPairs`, (N,).
+    radius: jet radius.
     """
     of_x, of_y = pairs
     axes, in_reco = reco.values[of_y].astype(np.float64), reco_particles.rows(of_y)
@@ -140,7 +138,7 @@ def samples_of(
     away = of_decay | (origins.status == DISPLACED)
     of_momenta, shared = _of_momenta(pair, charged, gone, away)
     made |= of_momenta | _of_cells(pair, gone, shared)
-    # what is nearer to another gen jet is more likely of that
+    # a particle nearer to another gen jet more likely comes from that one
     own = in_reco.jet
     nearest_jet, _ = nearest(in_reco.values, jets.event[of_x][own], jets.values.astype(np.float64), jets.counts)
     entered = origins.entered[nearest_jet[origins.entered] == of_x[own[origins.entered]]]
@@ -155,18 +153,18 @@ def samples_of(
 
 
 class _Pairs(NamedTuple):
-    """Gen jets with the reco jet of each.
+    """Matched pairs of gen and reco jets.
 
     Attributes
     ----------
     incoming: particles of the gen jets.
     reco: particles of the reco jets.
-    origins: which of these come from which of those.
-    axes: of the reco jets, (N, 4).
-    split_key: of each pair, (N,).
-    inside: which particles lie well within the reco jet, (M,).
-    has_track: which have a track, (M,).
-    radius: of the jets.
+    origins: which reconstructed particle comes from which gen particle.
+    axes: four-momenta of the reco jets, (N, 4).
+    split_key: split_key of each pair, (N,).
+    inside: whether each gen particle lies well within the reco jet, (M,).
+    has_track: whether each gen particle has a track, (M,).
+    radius: jet radius.
     """
 
     incoming: Incoming
@@ -180,10 +178,10 @@ class _Pairs(NamedTuple):
 
 
 def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSample]:
-    """Which particles have a track, and how those turn that do."""
+    """Return samples of the track efficiency, and of the directions of tracks."""
     incoming, status, split_key = pair.incoming, pair.origins.status, pair.split_key[pair.incoming.particles.jet]
     rows = np.flatnonzero((incoming.charge != 0) & pair.inside)
-    source = np.repeat(np.arange(len(rows)), status[rows])  # the number of a law is the status
+    source = np.repeat(np.arange(len(rows)), status[rows])  # the law's number is the status
     turned, values = rows[status[rows] == DISPLACED], incoming.particles.values
     turn, tracks = np.zeros(len(status)), np.flatnonzero(pair.has_track)
     after = pair.reco.values[pair.origins.track[tracks], PHI]
@@ -198,10 +196,13 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
 
 
 def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
-    """Which neutral decays were measured, and of which there are, (M,); measured becomes false for those of others."""
+    """Return the sample of measured neutral decays, and which particles are from decays, (M,).
+
+    Sets `measured` to false for the particles of decays that were not measured.
+    """
     incoming, hits = pair.incoming, pair.incoming.hits
     decays, left = decays_of(incoming), pair.origins.left[hits.cell]
-    # photons that are hard enough say whether what they would be from was measured
+    # hard photons show whether the decay that they come from was measured
     tells = np.flatnonzero((decays.of >= 0) & (incoming.species == PHOTON) & (hits.energy > TELLING))
     n_seen, n_all, n_inside = (
         np.bincount(decays.of[tells], weights=weights, minlength=len(decays.first))
@@ -215,7 +216,7 @@ def _of_decays(pair: _Pairs, measured: Bools) -> tuple[LawSample, Bools]:
 
 
 def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tuple[dict[str, LawSample], Shared]:
-    """The momenta of tracks, those of a cell together and each; and what shares their cells after them."""
+    """Return samples of the momenta of tracks, per cell and individually, and the state of the cells after them."""
     incoming, has_track, cell = pair.incoming, pair.has_track, pair.incoming.hits.cell
     ratio = pair.origins.ratio
     shared, tracks = Shared.of(incoming, has_track, gone, away), np.flatnonzero(has_track)
@@ -227,7 +228,7 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
     first = momentum_columns(incoming, hardest, charged, shared), hardest, np.log(together)
     shared, none = shared.with_all(incoming, hardest, together), tracks[:0]
     parts = [(share_columns(incoming, none, charged, shared), none, together[:0])]
-    for of_round in in_rounds:  # as they are drawn
+    for of_round in in_rounds:  # in the order of drawing
         among = of_round.rows[~of_round.last]
         targets = Left.of(incoming, among, shared).targets(ratio[among])
         parts.append((share_columns(incoming, among, charged, shared), among, targets))
@@ -242,7 +243,7 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
 
 
 def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]:
-    """What is left in cells beside tracks, and where."""
+    """Return samples of the remaining energy in cells besides tracks, and of its position."""
     hits, reco, origins = pair.incoming.hits, pair.reco.values, pair.origins
     columns = cell_columns(pair.incoming, gone, shared)
     inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
@@ -261,10 +262,10 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
 
 
 def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
-    """ΔR to the axes of jets (K, 4)."""
+    """Return ΔR to the axes of jets (K, 4)."""
     return np.hypot(eta - axes[:, ETA], wrap_phi(phi - axes[:, PHI]))
 
 
 def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, split_key: Floats) -> LawSample:
-    """What the law of b-tags is learnt from: reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
+    """Return the sample of b-tags from reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
     return LawSample.of(tag_columns(jets, parton), split_key, np.flatnonzero(tag > 0))

@@ -1,43 +1,44 @@
-"""What particles say of jets, true ones and those of two folds, of the same gen jets."""
+"""Processor for the shapes of gen jets, of their true reco jets, and of those of two folds, from their particles."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea import processor
 
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
-from coffea_iqn.events.identity import file_uuid
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.folder.constituents import check_particles, fold_particles
 from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.processors.fold import match_tables
+from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.ranges import GEV
 
 
-class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """`jets.shapes.shapes` of gen jets, of their true reco jets, and of those that two folds make of particles.
+class ShapesProcessor(OrderedProcessor):
+    """Compute `jets.shapes.shapes` of gen jets, of their true reco jets, and of the jets that two folds make.
 
     Parameters
     ----------
     model: name of a shipped bundle with particles, or the path of one.
-    pt_min: least pt [GeV] of gen jets; they count from where the particles of the model were trained, if that is more.
-    gen, truth: names of the collections.
-    seed: of the first fold; that of the second is the next.
-    options: more of `IQNFolder`.
+    pt_min: minimum pt [GeV] of gen jets; at least that of the training of the model's particles.
+    gen, truth: names of the collections of gen jets and true reco jets.
+    seed: seed of the first fold; the second has the next one.
+    options: further options of `IQNFolder`.
 
-    Whole events are folded. The reco jet of a gen jet is found by distance at both levels alike, and gen jets count
-    that have one everywhere. All particles are taken as massless, as reconstructed ones are in files.
+    Whole events are folded. True and emulated reco jets are matched to gen jets in the same way, by distance, and only
+    gen jets with a match in all three are used. All particles are taken as massless, as reconstructed ones in files
+    are.
 
-    The result of a run are four arrays (N, 20), row by row the same gen jets, of these, the true ones, and the two
-    folds, in an order that depends on the fileset alone; and what a gen jet took to fold [μs].
+    The result of a run is four arrays (N, 20) for the same gen jets: shapes of the gen jets, of the true reco jets and
+    of the two folds, in an order that depends on the fileset only; and the time to fold a gen jet [μs].
     """
 
     def __init__(
@@ -58,7 +59,7 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self.gen = gen
         self.truth = truth
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], list[Floats]]:
+    def chunk(self, events: ak.Array) -> list[Floats]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
         truth = truth.where(truth.valid())
         true = constituents_of(events, truth, RECO, self.truth)
@@ -67,7 +68,7 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
             raise ValueError(msg)
         levels = [(truth, true)]
         for folder in self.folders:
-            started = time.thread_time()  # of the second: by then all is read and compiled
+            started = time.thread_time()  # the second fold counts: by then everything is read and compiled
             folded = fold_particles(folder, events[self.gen], events, jets)
             (made,) = folded.reco
             levels.append((made.jets, made.particles))
@@ -83,14 +84,10 @@ class ShapesProcessor(processor.ProcessorABC):  # type: ignore[misc]
             shapes(particles.rows(some).massless, card["radius"])
             for (_, particles), some in zip(levels, (rows, *match[:, rows]), strict=True)
         ]
-        start = int(events.metadata.get("entrystart", 0))
-        spent = np.array([[seconds, len(gen.values)]])
-        return {(str(events.metadata["dataset"]), file_uuid(events), start): [*of_chunk, spent]}
+        return [*of_chunk, np.array([[seconds, len(gen.values)]])]
 
-    def postprocess(
-        self, accumulator: dict[tuple[str, str, int], list[Floats]]
-    ) -> tuple[Floats, Floats, Floats, Floats, float]:
-        in_order = [accumulator[key] for key in sorted(accumulator)]
-        gen, true, first, second, spent = (np.concatenate(side) for side in zip(*in_order, strict=True))
+    def joined(self, chunks: Sequence[tuple[int, list[Floats]]]) -> tuple[Floats, Floats, Floats, Floats, float]:
+        sides = zip(*(chunk for _, chunk in chunks), strict=True)
+        gen, true, first, second, spent = (np.concatenate(side) for side in sides)
         seconds, n_jets = spent.sum(axis=0)
         return gen, true, first, second, 1e6 * float(seconds) / max(float(n_jets), 1.0)

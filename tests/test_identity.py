@@ -93,7 +93,7 @@ def test_copies_of_a_file_are_warned_of_whatever_they_are(tmp_path):
     """Delphes' events are known by the uuid of their file, which a copy has as well."""
     paths = [str(shutil.copy(sample_path("delphes_1000.root"), tmp_path / f"{k}.root")) for k in range(2)]
     runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=DelphesSchema)
-    with pytest.warns(EqualEventsWarning, match="got 16 or more of equal identity"):
+    with pytest.warns(EqualEventsWarning, match="got 16 or more with equal identity"):
         runner({"qcd": paths}, IQNFoldProcessor("cms-delphes-ak5", truth=None), treename="Delphes")
 
 

@@ -26,6 +26,7 @@ from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.folder.constituents import COLUMNS
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import SCALES, wrap_phi
+from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.pseudojets import anti_kt
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.numerics.uniforms import Keys, event_keys
@@ -34,8 +35,7 @@ from coffea_iqn.particles.cells import Left, Shared
 from coffea_iqn.particles.columns import Incoming
 from coffea_iqn.particles.decays import DISPLACED, NEAR, SURE, TURNED, Turns, both_lost, charged_columns, decays_of
 from coffea_iqn.particles.matching import RECO_PHOTON, kinds_of, origins_of
-from coffea_iqn.processors import IQNFoldProcessor, ParticlesProcessor
-from coffea_iqn.processors.fold import match_tables
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.recipes import RECIPES
 from conftest import one_error, open_events, run
@@ -92,6 +92,14 @@ def pairs_of(events):
     gen, true = constituents_of(events, jets, Names()), constituents_of(events, reco, RECO)
     of_gen, of_reco = match_tables(jets, reco, 0.35)
     return Incoming.of(gen.rows(of_gen), jets.values[of_gen]), true.rows(of_reco)
+
+
+def test_reco_jets_that_are_invalid_are_refused_as_by_pairs(ww):
+    pt = ak.where(ak.local_index(ww.Jet.pt) == 0, np.float32(np.nan), ww.Jet.pt)
+    spoilt = ak.with_field(ww, ak.with_field(ww.Jet, pt, "pt"), "Jet")
+    for instance in (PairsProcessor(radius=0.5), ParticlesProcessor(radius=0.5, cone=0.35)):
+        with pytest.raises(ValueError, match=r"reco jets of .*: expected finite numbers and pt above 0, got \d+ of"):
+            instance.process(spoilt)
 
 
 def test_a_track_bends_as_a_circle_does_and_a_photon_does_not():

@@ -175,7 +175,7 @@ def test_gen_jets_that_were_not_folded_are_not_kept_beside_their_reco_jets(tmp_p
     flat = {name: columns[name] for name in ("run", "luminosityBlock", "event")}
     with uproot.recreate(tmp_path / "in.root") as file:
         file.mktree("Events", {**flat, "OtherGenJet": jets, "GenJet": jets[jets.pt > 20]})
-    with pytest.raises(Exception, match="expected GenJet_pt of the gen jets that were folded"):
+    with pytest.raises(Exception, match="expected GenJet_pt of the folded gen jets"):
         skim(tmp_path, tmp_path / "in.root", gen="OtherGenJet", collection="Jet", keep=["GenJet_*"])
     (path,) = skim(tmp_path, tmp_path / "in.root", gen="OtherGenJet", collection="Jet")
     assert content(path)["GenJet_pt"].to_list() == jets.pt.to_list()

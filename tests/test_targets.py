@@ -295,7 +295,7 @@ WRONG = {
     "--columns nNeutral nNeutral": "each once, got 'nNeutral'",
     "": "extend: expected --columns, --objects or --particles, and no --teacher, got none and None",
     "--columns nNeutral --teacher cms-delphes-ak4": "expected --columns, --objects or --particles, and no --teacher",
-    "--columns nNeutral --ensemble 2": "ensemble: expected no --extend with it",
+    "--columns nNeutral --ensemble 2": "ensemble: expected no --extend, which",
     "--columns nNeutral --direction correct": "correct: expected no --columns, --objects or --particles with it",
 }
 

@@ -112,7 +112,9 @@ def test_a_network_whose_quantiles_may_cross_takes_no_threshold(pairs):
 
 
 def test_jets_below_the_threshold_are_refused(pairs):
-    with pytest.raises(ValueError, match=r"raw_pt_min: expected matched jets y above the threshold, got \d+ of \d+ below 15 GeV"):
+    with pytest.raises(
+        ValueError, match=r"raw_pt_min: expected matched jets y above the threshold, got \d+ of \d+ below 15 GeV"
+    ):
         train(pairs, replace(SPLINE, raw_pt_min=15.0))
 
 

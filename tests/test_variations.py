@@ -414,4 +414,4 @@ def test_an_ensemble_is_trained_and_folded(tmp_path):
 
 def test_pupils_of_a_teacher_make_no_ensemble(tmp_path, capsys):
     assert run("train", QCD, "--teacher", FAST, "--ensemble", 2, "--output", tmp_path / "made") == 2
-    assert "ensemble: expected no --teacher with it" in one_error(capsys)
+    assert "ensemble: expected no --teacher, which" in one_error(capsys)

@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
@@ -67,6 +68,21 @@ def match_jets(
         raise ValueError(msg)  # compiled code would read beyond the ends
     match: Ints = _match(eta, phi, other_eta, other_phi, counts, other_counts, cone**2)
     return match
+
+
+def match_tables(gen: JetTable, reco: JetTable, cone: float) -> tuple[Ints, Ints]:
+    """Return the rows of the gen jets that match a reco jet, (M,), and of these reco jets, (M,); see `match_jets`."""
+    match = match_jets(
+        gen.values[:, ETA],
+        gen.values[:, PHI],
+        gen.counts,
+        reco.values[:, ETA],
+        reco.values[:, PHI],
+        reco.counts,
+        cone=cone,
+    )
+    of_gen = np.flatnonzero(match >= 0)
+    return of_gen, match[of_gen]
 
 
 @kernel

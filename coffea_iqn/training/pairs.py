@@ -160,6 +160,10 @@ class ObjectsSample(NamedTuple):
     inputs: str
     context: tuple[str, ...]
 
+    def with_sample(self, which: int) -> ObjectsSample:
+        """Return the same with another index of the training sample."""
+        return self._replace(laws={name: law.with_sample(which) for name, law in self.laws.items()})
+
     @classmethod
     def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
         """Concatenate the samples of several chunks."""
@@ -181,6 +185,10 @@ class ParticlesSample(NamedTuple):
     laws: dict[str, LawSample]
     radius: float
     n_jets: int
+
+    def with_sample(self, which: int) -> ParticlesSample:
+        """Return the same with another index of the training sample."""
+        return self._replace(laws={name: law.with_sample(which) for name, law in self.laws.items()})
 
     @classmethod
     def joined(cls, parts: Sequence[ParticlesSample]) -> ParticlesSample:

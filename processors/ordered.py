@@ -1,0 +1,31 @@
+"""Processors whose result is in an order that depends on the fileset only, not on which chunk is finished first."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import awkward as ak
+from coffea import processor
+
+from coffea_iqn.events.identity import file_uuid
+
+
+class OrderedProcessor(processor.ProcessorABC):  # type: ignore[misc]
+    """Base class whose subclasses define `chunk`, the result of a chunk, and `joined`, which merges those of all."""
+
+    def chunk(self, events: ak.Array) -> Any:
+        """Return the result of one chunk."""
+        raise NotImplementedError
+
+    def joined(self, chunks: Sequence[tuple[int, Any]]) -> Any:
+        """Merge the results of all chunks, each given with the index of its dataset in the order of their names."""
+        raise NotImplementedError
+
+    def process(self, events: ak.Array) -> dict[tuple[str, str, int], Any]:
+        start = int(events.metadata.get("entrystart", 0))
+        return {(str(events.metadata["dataset"]), file_uuid(events), start): self.chunk(events)}
+
+    def postprocess(self, accumulator: dict[tuple[str, str, int], Any]) -> Any:
+        names = sorted({name for name, _, _ in accumulator})
+        return self.joined([(names.index(key[0]), accumulator[key]) for key in sorted(accumulator)])

@@ -1,12 +1,13 @@
-"""For how many Delphes jets an emulator trained on N of them stands: the quantile test of arXiv:2008.06545.
+"""How many Delphes jets an emulator trained on N of them is worth: the quantile test of arXiv:2008.06545.
 
     python benchmarks/amplification.py --train qcd=FILES qcdflat=FILES --truth qcd=FILES qcdflat=FILES \
         --output amplification.json --figure docs/images/amplification.png
 
-FILES are paths with commas between them. N jets are taken at random, of each process as large a share as of the truth,
-from files other than those; a tenth of the events is held out of them to choose network, steps and weights. Gen jets of
-the truth are folded several times, and `closure.quantile_deviation` compares cells of equal probability, the quantiles
-of all training jets. Matched jets with gen pt above 20 GeV, of which nothing but the four-momentum is known.
+FILES are paths separated by commas. N jets are drawn at random from the training files, with the shares of processes of
+the truth files; a tenth of the events is held out to choose network, number of steps and weights. Gen jets of the truth
+files are folded several times, and `closure.quantile_deviation` compares cells of equal probability, given by the
+quantiles of all training jets. Uses matched jets with gen pt above 20 GeV, and no conditioning variables besides the
+four-momentum.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from coffea_iqn.training.recipes import RECIPES
 
 PT_MIN, REPLICAS = 20.0, 5
 DEFAULT = replace(RECIPES["default"], context=(), acceptance=False, scale="delphes-cms", raw_pt_min=10.0)
-SIZES = {  # sizes of hidden layers and steps that are tried with up to as many jets
+SIZES = {  # for training samples up to this size: hidden layers and steps to try
     1_000: [((16, 16), 250), ((32, 32), 120), ((32, 32), 250)],
     10_000: [((16, 16), 1500), ((32, 32), 800), ((64, 64), 400)],
     100_000: [((64, 64), 4000), ((64, 64), 8000)],
     10_000_000: [((64, 64), 16_000)],
 }
-Grid = tuple[list[int], QuantileCells, Any]  # columns, cells, and those that count
-# columns of `observables`, parts, and which of the cells count
+Grid = tuple[list[int], QuantileCells, Any]  # columns, cells, and cells to count
+# columns of `observables`, number of parts, and cells to count
 OBSERVABLES: dict[str, tuple[list[int], tuple[int, ...], slice]] = {
     "response, 10 cells": ([0], (10,), slice(None)),
     "response, 100 cells": ([0], (100,), slice(None)),
@@ -59,7 +60,7 @@ SHOWN = [list(OBSERVABLES)[k] for k in (1, 3, 7, 8, 11)]
 
 
 def read(samples: list[str], radius: float) -> JetPairs:
-    """Matched pairs of NAME=PATH,PATH, of which nothing is known but the four-momentum."""
+    """Read the matched pairs of NAME=PATH,PATH, with all other conditioning variables hidden."""
     collections = ["GenJet", "Jet"]
     named = (sample.partition("=")[::2] for sample in samples)
     fileset = {name: [inspect(p, collections=collections) for p in paths.split(",")] for name, paths in named}
@@ -70,14 +71,14 @@ def read(samples: list[str], radius: float) -> JetPairs:
 
 
 def some(pairs: JetPairs, n: int, shares: Any, seed: int) -> JetPairs:
-    """N jets at random, with such shares of the processes."""
+    """Return n random jets with these shares of the processes."""
     generator = np.random.default_rng(seed)
     orders = [generator.permutation(np.flatnonzero(pairs.sample == k)) for k in range(len(shares))]
     return part_of(pairs, np.concatenate([rows[: round(s * n)] for rows, s in zip(orders, shares, strict=True)]))
 
 
 def learn(pairs: JetPairs, seed: int) -> tuple[Emulator, dict[str, Any]]:
-    """The emulator with the least validation loss, and what is worth knowing of it."""
+    """Train several emulators, and return that with the least validation loss, and its parameters."""
     tried, started = [], time.process_time()
     for hidden, steps in next(sizes for n, sizes in SIZES.items() if len(pairs.x) <= n):
         settings = replace(DEFAULT, hidden=hidden, steps=steps, check_every=max(steps // 12, 10), seed=seed)
@@ -89,18 +90,18 @@ def learn(pairs: JetPairs, seed: int) -> tuple[Emulator, dict[str, Any]]:
 
 
 def observables(gen: Any, reco: Any) -> Any:
-    """Log pt'/pt, Δη, Δφ, log mass ratio, reco pt and mass, (N, 6)."""
+    """Return log pt'/pt, Δη, Δφ, log mass ratio, reco pt and mass, (N, 6)."""
     return np.column_stack([residuals(gen, reco), reco[:, 0], reco[:, 3]]).astype(np.float64)
 
 
 def draw(emulator: Emulator, gen: Any, generator: np.random.Generator) -> Any:
-    """Observables of emulated jets, (N, replicas, 6)."""
+    """Draw jets, and return their observables, (N, replicas, 6)."""
     taus = (np.clip(generator.uniform(size=(len(gen), 4)), 1e-6, 1.0 - 1e-6) for _ in range(REPLICAS))
     return np.stack([observables(gen, emulator.sample(gen, tau)) for tau in taus], axis=1)
 
 
 def compare(real: Any, drawn: Any, event: Any, grids: dict[str, Grid]) -> dict[str, QuantileDeviation]:
-    """The deviation of each observable: real (N, 6), drawn (N, replicas, 6)."""
+    """Return the deviation of each observable between real (N, 6) and drawn (N, replicas, 6) jets."""
     found = {}
     for name, (columns, cells, counted) in grids.items():
         places = cells.cell(real[:, columns]), cells.cell(drawn[..., columns].reshape(-1, len(columns)))
@@ -110,7 +111,7 @@ def compare(real: Any, drawn: Any, event: Any, grids: dict[str, Grid]) -> dict[s
 
 
 def given(drawn: Any, grids: dict[str, Grid]) -> dict[str, float]:
-    """What chance leaves to Delphes jets whose gen jets are known, over what it leaves to any."""
+    """Return the statistical deviation of Delphes jets with known gen jets, relative to that of independent ones."""
     found = {}
     for name, (columns, cells, counted) in grids.items():
         one, other = (cells.cell(drawn[:, k, columns]) for k in range(2))
@@ -122,7 +123,7 @@ def given(drawn: Any, grids: dict[str, Grid]) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", nargs="+", required=True, metavar="NAME=FILES")
-    parser.add_argument("--truth", nargs="+", required=True, metavar="NAME=FILES", help="nobody trained on")
+    parser.add_argument("--truth", nargs="+", required=True, metavar="NAME=FILES", help="files not used for training")
     parser.add_argument("--radius", type=float, default=0.4)
     parser.add_argument("--jets", nargs="+", type=float, default=[1e3, 1e4, 1e5, np.inf], help="inf: all there are")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
@@ -162,19 +163,19 @@ def main() -> None:
 
 
 def mean(rows: list[dict[str, Any]], side: str, name: str) -> QuantileDeviation:
-    """Over seeds, which scatter, against one truth, whose uncertainty they share."""
+    """Average over seeds; its uncertainty has their scatter and that of the truth sample, which they share."""
     squares, errors, n_cells = np.array([row[side][name] for row in rows]).T
     scatter = squares.var(ddof=1) / len(rows) if len(rows) > 1 else 0.0
     return QuantileDeviation(float(squares.mean()), float(np.sqrt((errors**2).mean() + scatter)), int(n_cells[0]))
 
 
 def groups(rows: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
-    """Those of each N."""
+    """Group rows by N."""
     return {n: [row for row in rows if row["jets"] == n] for n in sorted({row["jets"] for row in rows})}
 
 
 def interval(found: QuantileDeviation) -> tuple[float, float, float]:
-    """The square with its ends; or zero and the 95 % limit, twice, where it is below two σ."""
+    """Return lower end, square and upper end; if the square is below two σ, zero and the 95 % limit for both others."""
     square, error, n_cells = found
     if square >= 2.0 * error:
         return square - error, square, square + error
@@ -183,7 +184,7 @@ def interval(found: QuantileDeviation) -> tuple[float, float, float]:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """N'/N with the ends of its uncertainty, or a lower limit; and what chance known gen jets leave to Delphes jets."""
+    """Format N'/N with its interval or lower limit, and the statistical deviation for known gen jets."""
     of = groups(rows)
     columns = ["observable", *(f"N = {n:,}" for n in of), "gen jets known"]
     lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
@@ -200,7 +201,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def figure(rows: list[dict[str, Any]], path: Path) -> None:
-    """The root mean square deviation against N, and N'/N, of some observables."""
+    """Draw the root mean square deviation and N'/N against N for some observables."""
     of = groups(rows)
     mplhep.style.use("CMS")
     grid: dict[str, Any] = {"sharex": True, "sharey": "row", "height_ratios": (2, 1), "layout": "constrained"}

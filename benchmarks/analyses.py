@@ -1,9 +1,9 @@
-"""The analyses of `notebooks/two_analyses.ipynb` on files of your choice: cutflows emulated and of Delphes.
+"""Cutflows of the analyses in `notebooks/two_analyses.ipynb` on files of your choice, emulated and from Delphes.
 
     python benchmarks/analyses.py MODEL --top PATH[,PATH ...] --z PATH[,PATH ...] [--seeds 8]
 
-Each step's events, of Delphes and the mean of several draws, with the spread of one draw; and the difference of the
-last step. Delphes' events are one draw more, with as much spread.
+Prints for each step the number of events in Delphes, and mean and standard deviation (spread) of several draws, with
+their difference in units of the spread. Delphes' events are like one more draw, with the same spread.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ ANALYSES = {"top": "LeptonPlusJets", "z": "ZPlusJets"}
 
 
 def analyses() -> dict[str, Any]:
-    """The classes of the notebook, by name."""
+    """Return the analysis classes of the notebook, by name."""
     cells = ["".join(cell["source"]) for cell in json.loads(NOTEBOOK.read_text())["cells"]]
     found: dict[str, Any] = {}
     for source in (cell for cell in cells if cell.startswith("import awkward") or "class LeptonPlusJets" in cell):
@@ -35,7 +35,7 @@ def analyses() -> dict[str, Any]:
 
 
 def cutflow(analysis: Any, paths: list[str], folder: EventFolder | None) -> dict[str, int]:
-    """The events that are left after each step, of true objects, or of those that a folder draws."""
+    """Return the number of events after each step, with true objects, or with those that a folder draws."""
     total: dict[str, int] = {}
     for path in paths:
         events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()

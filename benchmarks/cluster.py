@@ -1,10 +1,10 @@
-"""A fold of many jets on a dask cluster of this machine, with dask's report of it.
+"""Fold of many jets on a dask cluster on this machine, with dask's performance report.
 
     pip install --group benchmarks
     python benchmarks/cluster.py FILE [FILE ...] [--jets 1e7] [--workers 2] [--output DIR]
 
-The files are read over and over, under names of their own, until there are as many gen jets as asked for: each copy is
-a dataset, so that its jets are drawn anew. Writes DIR/dask-report.html and DIR/cluster.json.
+The files are read repeatedly, as copies with different names, up to the requested number of gen jets: each copy is a
+dataset, so that its jets are drawn anew. Writes DIR/dask-report.html and DIR/cluster.json.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ CHUNK = 100_000  # events
 
 
 def peak_memory() -> float:
-    """Of this process, in GB."""
+    """Return the peak memory of this process in GB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 
 
 def without_paths(report: Path) -> None:
-    """Where the package and its dependencies are on this machine is nobody's business."""
+    """Remove the paths of the package and its dependencies from a report."""
     text = report.read_text(encoding="utf-8")
     for folder in (
         *sorted(map(str, site.getsitepackages())),
@@ -49,7 +49,7 @@ def without_paths(report: Path) -> None:
 
 
 def copies(paths: list[str], wanted: float, folder: Path) -> dict[str, dict[str, dict[str, str]]]:
-    """A fileset of links to the files, as often as it takes."""
+    """Return a fileset of links to the files, repeated until there are enough gen jets."""
     jets = {path: int(uproot.open(path)["Events/nGenJet"].array(library="np").sum()) for path in paths}
     fileset: dict[str, dict[str, dict[str, str]]] = {}
     n = 0
@@ -86,7 +86,7 @@ def main() -> None:
         runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=CHUNK)
         fold = IQNFoldProcessor(arguments.model, truth=None)
         first = dict(list(fileset.items())[:workers])
-        runner(first, fold)  # what has to be compiled and loaded once
+        runner(first, fold)  # compile and load once
         started = time.perf_counter()
         with performance_report(filename=str(arguments.output / "dask-report.html")):
             out = runner(fileset, fold)

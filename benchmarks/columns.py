@@ -1,9 +1,10 @@
-"""What a bundle draws beside the four-momentum, against Delphes.
+"""Further columns that a bundle draws in addition to the four-momentum, compared with Delphes.
 
     python benchmarks/columns.py MODEL qcd=qcd_test.root ttbar=ttbar_test.root
 
-NanoAOD-like files with the columns of the bundle that it was not trained on. Of jets above 20 GeV with a gen jet above
-20 GeV: the rate of each flag by the gen jet's flavour, and the spectra; of all jets: b jets in an event.
+The NanoAOD-like files must have the columns of the bundle, which must not be trained on them. Compared are, for jets
+above 20 GeV with a gen jet above 20 GeV, spectra and the rate of each flag by flavour of the gen jet; and for all jets,
+the number of b jets in an event.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ FLAVOURS = {"b": slice(4, 5), "c": slice(3, 4), "light": slice(0, 3)}  # columns
 
 
 class Jets(NamedTuple):
-    """Gen jets with their true reco jets, draws of these, and the flavour each gen jet has."""
+    """Gen jets with their true reco jets, drawn reco jets, and the flavour of each gen jet."""
 
     gen: Floats
     context: Floats
@@ -39,7 +40,7 @@ class Jets(NamedTuple):
 
 
 def jets_of(emulator: Emulator, path: str) -> Jets:
-    """The pairs of a file."""
+    """Read the pairs of a file and draw reco jets."""
     names = emulator.variables.names[4:]
     options = {"collections": ["GenJet", "Jet"], "branches": [f"Jet_{name}" for name in names], "status": False}
     with running.open_executor("iterative", status=False) as executor:
@@ -59,7 +60,7 @@ def jets_of(emulator: Emulator, path: str) -> Jets:
 
 
 def rates(jets: Jets, column: int, some: Bools, low: float = PT_MIN, high: float = np.inf) -> tuple[Floats, Floats]:
-    """Rate of a flag among some jets between two reco pt [GeV], of Delphes and drawn, each with its uncertainty."""
+    """Return the rate of a flag for some jets between two reco pt [GeV], in Delphes and drawn, with uncertainties."""
 
     def rate(reco: Floats) -> Floats:
         return reco[some & (reco[:, PT] > low) & (reco[:, PT] < high), column]
@@ -74,7 +75,7 @@ def above(reco: Floats, column: int) -> Floats:
 
 
 def report(model: str, dataset: str, path: str) -> None:
-    """Print the comparison on a file."""
+    """Print the comparison for a file."""
     emulator = bundle.load(model)
     jets = jets_of(emulator, path)
     print(f"{dataset}: {len(jets.gen)} pairs")

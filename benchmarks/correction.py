@@ -1,12 +1,12 @@
-"""Corrected reco jets on files that no bundle was trained on, beside those of a binned correction.
+"""Corrections of reco jets by bundles and by a binned correction, on files that no bundle was trained on.
 
     python benchmarks/correction.py MODEL [MODEL ...] --files FILES --train FILES --radius 0.4 [--output FILE.json]
 
-Matched pairs with reco pt above 20 GeV. For each way to correct: the table of medians of the first talks on IQNs,
-average and spread of |corrected − gen| of each variable, over those of |reco − gen|; the median of gen pt over
-corrected pt, and the farthest from 1 that it is in a bin of reco pt × |eta|. The binned correction is the median of gen
-over reco pt in bins of the training files, which correctionlib evaluates and coffea's own `CorrectedJetsFactory`
-applies.
+Uses matched pairs with reco pt above 20 GeV. For each correction, prints the table of medians of the first talks on
+IQNs: average and spread of |corrected − gen| of each variable, divided by those of |reco − gen|; and the median of gen
+pt over corrected pt, with its value farthest from 1 in any bin of reco pt × |eta|. The binned correction is the median
+of gen over reco pt in bins of the training files, evaluated by correctionlib and applied by coffea's own
+`CorrectedJetsFactory`.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ from coffea_iqn.training.pairs import JetPairs
 PT_MIN = 20.0
 PT_EDGES = [10, 12, 14, 16, 18, 20, 23, 26, 30, 35, 40, 50, 60, 80, 110, 150, 200, 300, 500, 800, 1200, 2000, 7000]
 ETA_EDGES = [0, 0.8, 1.3, 1.9, 2.5, 3.0, 3.5, 4.0, 5.0]
-MIN_JETS = 200  # in a bin, for a median of it to count
+MIN_JETS = 200  # minimum number of jets in a bin
 
 
 def read(paths: list[str], radius: float, pt_min: float) -> JetPairs:
-    """Reco jets, each with its gen jet."""
+    """Read reco jets, each with its gen jet."""
     processor = PairsProcessor(radius=radius, direction="correct", pt_min=pt_min)
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
     with running.open_executor("iterative", status=False) as executor:
@@ -47,7 +47,7 @@ def read(paths: list[str], radius: float, pt_min: float) -> JetPairs:
 
 
 def median_in_bins(reco: Any, value: Any, least: int) -> Any:
-    """The median of a value in bins of reco pt × |eta|, NaN where there are few, (pt, |eta|)."""
+    """Return the median of a value in bins of reco pt × |eta|, NaN with too few jets, (pt, |eta|)."""
     of_pt = np.digitize(reco[:, PT], PT_EDGES) - 1
     of_eta = np.digitize(np.abs(reco[:, ETA]), ETA_EDGES) - 1
     found = np.full((len(PT_EDGES) - 1, len(ETA_EDGES) - 1), np.nan)
@@ -60,10 +60,10 @@ def median_in_bins(reco: Any, value: Any, least: int) -> Any:
 
 
 def binned(pairs: JetPairs) -> CorrectedJetsFactory:
-    """A correction in bins of raw pt and |eta|, as coffea applies it."""
+    """Make a correction in bins of raw pt and |eta|, in the form that coffea applies."""
     reco, gen = pairs.x[pairs.matched], pairs.y[pairs.matched]
     factors = median_in_bins(reco, gen[:, PT] / reco[:, PT], 30)
-    for column in factors.T:  # where there are few jets, as in the next bin of pt that has enough
+    for column in factors.T:  # bins with few jets use the next bin in pt that has enough
         known = np.flatnonzero(np.isfinite(column))
         column[:] = column[known[np.abs(np.arange(len(column))[:, None] - known).argmin(axis=1)]]
     eta = [-edge for edge in ETA_EDGES[:0:-1]] + [float(edge) for edge in ETA_EDGES]
@@ -84,7 +84,7 @@ def binned(pairs: JetPairs) -> CorrectedJetsFactory:
 
 
 def by_bins(factory: CorrectedJetsFactory, reco: Any, gen: Any) -> Any:
-    """Reco jets (N, 4) that a factory corrects."""
+    """Return reco jets (N, 4) corrected by a factory."""
     jets = ak.zip(dict(zip(VARIABLES, reco.T, strict=True)) | {"pt_raw": reco[:, PT], "mass_raw": reco[:, MASS]})
     jets = ak.unflatten(ak.with_field(jets, gen[:, PT], "pt_gen"), [len(reco)])
     made = ak.flatten(factory.build(jets))
@@ -92,7 +92,7 @@ def by_bins(factory: CorrectedJetsFactory, reco: Any, gen: Any) -> Any:
 
 
 def figures(corrected: Any, reco: Any, gen: Any) -> dict[str, Any]:
-    """The table of medians, and how far the median of gen pt over corrected pt is from 1."""
+    """Return the table of medians, and the deviation of the median of gen pt over corrected pt from 1."""
     table = dict(zip(VARIABLES, median_table(corrected, reco, gen), strict=True))
     ratio = gen[:, PT] / corrected[:, PT]
     in_bins = median_in_bins(reco, ratio, MIN_JETS) - 1.0
@@ -105,7 +105,7 @@ def figures(corrected: Any, reco: Any, gen: Any) -> dict[str, Any]:
 
 
 def show(name: str, ways: dict[str, dict[str, Any]]) -> None:
-    """The figures of one sample."""
+    """Print the results for one sample."""
     shown = Table("average (spread) of |x - gen|", *VARIABLES, "median of gen/x - 1", "greatest in a bin", title=name)
     first = next(iter(ways.values()))
     rows = {"uncorrected": first["uncorrected"]} | {way: found["corrected"] for way, found in ways.items()}
@@ -119,10 +119,10 @@ def show(name: str, ways: dict[str, dict[str, Any]]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--files", nargs="+", required=True, help="NAME=PATH[,PATH...], each a sample")
-    parser.add_argument("--train", nargs="+", required=True, help="files of which the binned correction is made")
-    parser.add_argument("--likely", help="a bundle that folds: the gen jets of greatest p(reco | gen) as well")
-    parser.add_argument("--max-jets", type=int, default=1_000_000, help="of a sample, the first ones")
+    parser.add_argument("--files", nargs="+", required=True, help="samples, NAME=PATH[,PATH...] each")
+    parser.add_argument("--train", nargs="+", required=True, help="files for the binned correction")
+    parser.add_argument("--likely", help="bundle that folds: adds the gen jets that maximise its p(reco | gen)")
+    parser.add_argument("--max-jets", type=int, default=1_000_000, help="maximum number of jets of a sample")
     parser.add_argument("--radius", type=float, default=0.4)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()

@@ -1,11 +1,12 @@
-"""Whole events: histograms of emulated jets against Delphes', efficiencies, correlations, on files never trained on.
+"""Histograms, efficiencies and correlations of emulated jets compared with Delphes, on files not trained on.
 
     python benchmarks/events.py MODEL --files NAME=PATH[,PATH ...] --radius 0.5 [--output FILE.json]
 
-For each sample: χ²/ndf of every histogram of `IQNFoldProcessor`, bins of at least 25 effective entries, with the
-uncertainties of both: mean and greatest of a few emulations, each against Delphes, and the mean of each against the
-next, the null; the ratio of events with at least so many jets, of the mean of all emulations; the efficiency in cells
-of gen pt × |eta| with more than 2000 gen jets; and the rank correlation of the responses of the two hardest gen jets.
+For each sample: χ²/ndf of every histogram of `IQNFoldProcessor`, in bins of at least 25 effective entries, with the
+uncertainties of both sides: mean and maximum over several emulations compared with Delphes, and as null the mean over
+pairs of consecutive emulations; the ratio of the numbers of events with at least n jets, from the mean of all
+emulations; the efficiency in cells of gen pt × |eta| with more than 2000 gen jets; and the rank correlation of the
+responses of the two hardest gen jets.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def level(histogram: Any, name: str) -> tuple[Any, Any]:
 
 
 def spectra(model: str, paths: list[str], n_seeds: int) -> dict[str, Any]:
-    """χ²/ndf of each histogram with its null, and ratios of numbers of jets."""
+    """Return χ²/ndf of each histogram with its null, and ratios of the numbers of events with at least n jets."""
     hists = [run(IQNFoldProcessor(model, seed=seed), paths)["hists"] for seed in range(n_seeds)]
     found: dict[str, Any] = {"chi2": {}, "at least": {}}
     for name, histogram in hists[0].items():
@@ -73,7 +74,7 @@ def spectra(model: str, paths: list[str], n_seeds: int) -> dict[str, Any]:
 
 
 def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
-    """How many cells differ by more than 0.01, and those where emulated and real efficiency differ most."""
+    """Return the number of cells whose efficiencies differ by more than 0.01, and the cells that differ most."""
     pairs, _ = run(PairsProcessor(radius=radius), paths)
     probability = folder.emulator.efficiency(pairs.x, pairs.context)
     cells = efficiency_in_cells(probability, pairs.matched, pairs.x, cells=CELLS)
@@ -100,7 +101,7 @@ def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str
 
 
 def correlations(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
-    """Rank correlation of the responses of the two hardest gen jets, both above 20 GeV, emulated and real."""
+    """Return the rank correlation of the responses of the two hardest gen jets above 20 GeV, emulated and real."""
     found = {}
     for path in paths:
         events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
@@ -122,7 +123,7 @@ def correlations(folder: IQNFolder, paths: list[str], radius: float) -> dict[str
 
 
 def _linked(gen: Any, reco: Any, radius: float) -> Any:
-    """Real jets with the index of their gen jet."""
+    """Return real jets with the index of their gen jet."""
     columns = (np.asarray(ak.flatten(jets[v])) for jets in (gen, reco) for v in ("eta", "phi"))
     gen_eta, gen_phi, eta, phi = columns
     counts = [ak.to_numpy(ak.num(jets)) for jets in (gen, reco)]
@@ -151,9 +152,9 @@ def show(name: str, row: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("--files", nargs="+", required=True, help="PATH, or NAME=PATH[,PATH...] to take some together")
+    parser.add_argument("--files", nargs="+", required=True, help="samples: PATH, or NAME=PATH[,PATH...]")
     parser.add_argument("--radius", type=float, default=0.4)
-    parser.add_argument("--seeds", type=int, default=4, help="emulations (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=4, help="number of emulations (default: %(default)s)")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     folder = IQNFolder(arguments.model, seed=1, unmatched=False)

@@ -2,11 +2,11 @@
 
     python benchmarks/fidelity.py MODEL [MODEL ...] --files FILES --radius 0.5 [--output FILE.json]
 
-Matched pairs with gen pt and reco pt, before the detector's scale, above 20 GeV: the selection of Kronheim et al.
-(2024). For each model, sample and set of known context: how well boosted trees tell emulated from real jets, on the
-paper's eight features (AUC8) and with residuals (AUCres), beside the null, two independent emulations of the same
-jets; χ²/ndf of the quantile levels of real jets, overall and the worst of the cells in gen pt × |eta|; fractions of
-jets in the tails of the response; the bias of the median mass.
+Uses matched pairs with gen pt and reco pt before the detector's scale above 20 GeV: the selection of Kronheim et al.
+(2024). For each model, sample and set of conditioning variables: the area under the ROC curve of boosted trees that
+classify emulated and real jets, with the paper's eight features (AUC8) and with residuals (AUCres), and as null that
+for two independent emulations of the same jets; χ²/ndf of the quantile levels of real jets, overall and in the worst
+cell of gen pt × |eta|; fractions of jets in the tails of the response; the bias of the median mass.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ CONTEXTS = {
 
 
 def read_pairs(paths: list[str], radius: float, scale: str, raw_pt_min: float = PT_MIN) -> tuple[Any, Any, Any]:
-    """Gen jets, reco jets and context of the paper's selection, or with another threshold of the latter."""
+    """Read gen jets, reco jets and context with the paper's selection, or with another threshold on reco pt."""
     processor = PairsProcessor(radius=radius, pt_min=PT_MIN)
     sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
     with running.open_executor("iterative", status=False) as executor:
@@ -70,7 +70,7 @@ def measure(
     threads: int,
     raw_pt_min: float = PT_MIN,
 ) -> dict[str, Any]:
-    """Every figure of one emulator on one sample of jets above a threshold [GeV]."""
+    """Return all results of one emulator for one sample of jets above a threshold [GeV]."""
     generator = np.random.default_rng(seed)
     first, second = (draw_above(emulator, gen, context, raw_pt_min, generator) for _ in range(2))
     row: dict[str, Any] = {"jets": len(gen)}
@@ -82,7 +82,7 @@ def measure(
         within_atom = generator.uniform(size=len(gen))
         levels = emulator.cdf(gen, real, context, raw_pt_min=raw_pt_min, within_atom=within_atom)
     except NotImplementedError:
-        pass  # a network whose quantiles may cross has none
+        pass  # networks whose quantiles may cross have no distribution function
     else:
         row["PIT"] = uniformity(levels).round(2).tolist()
         with contextlib.suppress(TooFewJetsError):
@@ -103,10 +103,10 @@ def measure(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+")
-    parser.add_argument("--files", nargs="+", required=True, help="PATH, or NAME=PATH[,PATH...] to take some together")
+    parser.add_argument("--files", nargs="+", required=True, help="samples: PATH, or NAME=PATH[,PATH...]")
     parser.add_argument("--radius", type=float, default=0.4)
     parser.add_argument("--context", nargs="+", choices=CONTEXTS, default=["nanoaod", "composition"])
-    parser.add_argument("--scale", default="delphes-cms", help="of the detector, for the selection")
+    parser.add_argument("--scale", default="delphes-cms", help="jet scale of the detector, for the selection")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--output", type=Path)

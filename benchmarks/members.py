@@ -1,13 +1,13 @@
-"""Every family of generative networks on the same jets, at the same training time, on one clock.
+"""Comparison of all network architectures (members) with the same jets, training time and clock.
 
     python benchmarks/members.py --train TRAIN --check TEST --minutes 5 --output members.json --figure members.png
 
-TRAIN and TEST are files of R = 0.4 with all that can be known of gen jets. Each member learns the four-momentum of reco
-jets in so many minutes of one core (calibrated: as many steps as take so long), and is judged on TEST by
-`fidelity.measure`: areas under the curve of two judges beside their nulls, uniformity of the quantile levels of real
-jets (by the distribution function where a member has a density, else among draws), the tails and the median mass. What
-is in the output already is not trained again, so that seeds and minutes may be added. `--clock` times draws of all
-members in one run, in turns, on one thread; their weights do not matter for that.
+TRAIN and TEST are files of R = 0.4 with all conditioning variables. Each member learns the four-momentum of reco jets
+in the given minutes on one core (the number of steps is calibrated), and `fidelity.measure` evaluates it on TEST: areas
+under the curve of two classifiers with their nulls, uniformity of the quantile levels of real jets (from the
+distribution function if a member has a density, else from draws), the tails and the median mass. Members already in the
+output are not trained again, so that seeds and minutes can be added. `--clock` times draws of all members in turn in
+one run on one thread, which does not depend on their weights.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RECIPES, TrainingSettings
 from coffea_iqn.validation.comparison import draw_above
 
-THRESHOLD = 10.0  # GeV, of the detector, before its scale
+THRESHOLD = 10.0  # GeV, of the detector before its scale
 CMS = {"scale": "delphes-cms", "raw_pt_min": THRESHOLD}
 DISTILLED = "distilled flow, one step"
 MEMBERS: dict[str, TrainingSettings] = {
@@ -54,8 +54,8 @@ MEMBERS: dict[str, TrainingSettings] = {
 FIGURES = ("AUC8", "null AUC8", "AUCres", "null AUCres")
 PROBE, LOOKS, DRAWS = 200, 20, 49
 MARKERS, COLOURS = "os^vDPX*<>", plt.get_cmap("tab10").colors  # of members
-LINEAR = 0.01  # of an area under a curve, less 0.5
-FEW, AT_ONCE, TURNS = 5000, 100_000, 4  # jets to learn a clock of, jets to time, and how often
+LINEAR = 0.01  # linear range of the axis of the area under the curve minus 0.5
+FEW, AT_ONCE, TURNS = 5000, 100_000, 4  # of the clock: jets to train on, jets to time, repetitions
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3])
     parser.add_argument("--minutes", nargs="+", type=float, default=[5.0])
     parser.add_argument("--members", nargs="+", choices=MEMBERS, default=list(MEMBERS))
-    parser.add_argument("--jets", type=int, default=60_000, help="to judge, at most")
+    parser.add_argument("--jets", type=int, default=60_000, help="maximum number of jets to evaluate")
     parser.add_argument("--output", type=Path, required=True)
     parser.add_argument("--clock", action="store_true")
     parser.add_argument("--figure", type=Path)
@@ -107,7 +107,7 @@ def _pairs(files: list[str], radius: float) -> JetPairs:
 
 
 def _row(name: str, minutes: float, seed: int, pairs: JetPairs, jets: tuple[Any, Any, Any]) -> dict[str, Any]:
-    """What a member makes of so many minutes; of one that fails, why."""
+    """Return the results of a member trained for some minutes, or the reason why it failed."""
     try:
         emulator, seconds = _trained(name, minutes, seed, pairs)
     except FloatingPointError as error:
@@ -127,7 +127,7 @@ def _row(name: str, minutes: float, seed: int, pairs: JetPairs, jets: tuple[Any,
 
 
 def _trained(name: str, minutes: float, seed: int, pairs: JetPairs) -> tuple[Emulator, float]:
-    """An emulator of so many minutes of one core, and the seconds it took."""
+    """Train an emulator for some minutes on one core, and return it with the seconds taken."""
     settings = replace(MEMBERS[name], seed=seed, acceptance=False, unmatched=False)
     if name == DISTILLED:
         # half of the time for the teacher
@@ -138,7 +138,7 @@ def _trained(name: str, minutes: float, seed: int, pairs: JetPairs) -> tuple[Emu
 
 
 def _in_minutes(minutes: float, settings: TrainingSettings, of: Any) -> tuple[Emulator, float]:
-    """A training of as many steps as take so long, from the time between two looks of a short one."""
+    """Train with the number of steps that fills the time, estimated from two checks of a short training."""
     looks: list[float] = []
 
     def watch(_: Check) -> None:
@@ -153,7 +153,7 @@ def _in_minutes(minutes: float, settings: TrainingSettings, of: Any) -> tuple[Em
 
 
 def clock(pairs: JetPairs, gen: Any, context: Any) -> dict[str, float]:
-    """Microseconds a jet, with all of its context known, on one thread: of each member the best of some turns."""
+    """Return the time per jet [μs] with all context on one thread, for each member the best of some turns."""
     torch.set_num_threads(1)
     rows, times = np.arange(AT_ONCE) % len(gen), {name: float("inf") for name in MEMBERS}
     x, known, emulators = gen[rows], context[rows], {}
@@ -171,7 +171,7 @@ def clock(pairs: JetPairs, gen: Any, context: Any) -> dict[str, float]:
 
 
 def _groups(results: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[str, Any]]]:
-    """Rows by member and minutes, those that failed left out."""
+    """Group successful rows by member and minutes."""
     found: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for row in results:
         found.setdefault((row["member"], row["asked"]), [])
@@ -181,13 +181,13 @@ def _groups(results: list[dict[str, Any]]) -> dict[tuple[str, float], list[dict[
 
 
 def _mean(rows: list[dict[str, Any]], figure: str) -> tuple[float, float]:
-    """Of an area under a curve the mean and the standard deviation over seeds; of one seed the judge's own error."""
+    """Return mean and standard deviation over seeds of an area under the curve, or its own error for a single seed."""
     values = [row[figure][0] for row in rows]
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(rows) > 1 else rows[0][figure][1]
 
 
 def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
-    """A row for each member and time."""
+    """Format a row for each member and time."""
     names = (
         "member",
         "CPU minutes",
@@ -226,7 +226,7 @@ def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
 
 
 def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:
-    """Fidelity against cost."""
+    """Draw fidelity against cost."""
     made, panels = plt.subplots(1, 2, figsize=(12, 5), sharey=True, layout="constrained")
     names = list(dict.fromkeys(row["member"] for row in results))
     minutes, named = sorted({row["asked"] for row in results}), set()

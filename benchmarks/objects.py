@@ -1,12 +1,11 @@
-"""Whole events with every object: spectra, efficiencies, objects of no particle, a judge; on files not trained on.
+"""Whole events with all objects, on files not trained on: spectra, efficiencies, fakes, a classifier two-sample test.
 
     python benchmarks/objects.py MODEL --files NAME=PATH[,PATH ...] [--output FILE.json]
 
-For each sample χ²/ndf of the emulated against the real: pt, eta, isolation and number of each kind of objects, missing
-momentum, its angle to the hardest jet, transverse mass, dilepton mass, HT + MET, numbers of jets and, where the bundle
-draws b tags, of b jets; each beside that of one emulation against another, the null. Then efficiencies of prompt
-particles in cells of pt × |eta|, numbers of objects of no particle, and the area under the curve of boosted trees that
-see whole events.
+For each sample: χ²/ndf between emulated and real spectra: pt, eta, isolation and number of each kind of objects,
+missing momentum, its angle to the hardest jet, transverse mass, dilepton mass, HT + MET, numbers of jets and, if the
+bundle draws b tags, of b jets; as null, that between two emulations. Then efficiencies of prompt particles in cells of
+pt × |eta|, numbers of objects without a prompt particle, and the area under the curve of boosted trees on whole events.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ JET_PT = 20.0  # GeV
 
 
 def observables(events: ak.Array, prefix: str) -> dict[str, Any]:
-    """Of each observable its values, flat."""
+    """Return the values of each observable, flat."""
     jets = events[f"{prefix}Jet"]
     jets = jets[jets.pt > JET_PT]
     missing = events[f"{prefix}MET"]
@@ -77,14 +76,14 @@ def _mass2(first: Any, second: Any) -> Any:
 
 
 def edges_of(values: Any) -> Any:
-    """Bins of about as many real entries each; of whole numbers one each."""
+    """Return edges of bins with similar numbers of real entries, or of one bin for each whole number."""
     if len(values) == 0:
         return np.array([0.0, 1.0])
     if (values == np.round(values)).all():
         return np.arange(values.min() - 0.5, values.max() + 1.0)
     n = max(min(N_BINS, len(values) // 50), 1)
     edges = np.unique(np.quantile(values, np.linspace(0.0, 1.0, n + 1)[1:-1]))
-    # what is exactly at the least value, as isolation is, has a bin of its own
+    # values exactly at the minimum, as for isolation, have a bin of their own
     least = [np.nextafter(values.min(), np.inf)] if (values == values.min()).mean() > 0.02 else []
     return np.unique(np.concatenate([[-np.inf], least, edges[edges > values.min()], [np.inf]]))
 
@@ -93,13 +92,13 @@ def compare(emulated: Any, real: Any) -> tuple[float, int]:
     edges = edges_of(real)
     of_both = (np.histogram(side, edges)[0].astype(np.float64) for side in (emulated, real))
     drawn, true = of_both
-    # a bin that either has counts, with the uncertainty of both
+    # bins in which either side has entries, with the uncertainties of both
     made = agreement((drawn, drawn), (true, true), min_entries=10.0)
     return made.per_bin, made.ndf
 
 
 def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:
-    """All figures of a sample."""
+    """Return all results of a sample."""
     parts: list[list[dict[str, Any]]] = [[] for _ in range(1 + len(folders))]
     features: list[list[Any]] = [[] for _ in parts]
     cells: list[list[Any]] = [[] for _ in parts]
@@ -153,7 +152,7 @@ def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:
 
 
 def efficiencies(sides: list[Any]) -> list[dict[str, Any]]:
-    """Of each kind, in cells, how many particles, and how many of them are found, real and emulated."""
+    """Return by kind and cell the numbers of particles and of those found, real and emulated."""
     made = []
     for k, kind in enumerate(KINDS):
         for pt in pairwise(PT_EDGES):
@@ -195,7 +194,7 @@ def show(name: str, found: dict[str, Any], console: Console) -> None:
             cell["kind"], f"{low:g} to {high:g}", f"{cell['abs_eta']}", str(cell["n"]), real, f"{cell['emulated']:.3f}"
         )
     console.print(table)
-    console.print("of no particle, real and emulated:", found["of no particle"])
+    console.print("without a prompt particle, real and emulated:", found["of no particle"])
     console.print(f"judge of whole events: {found['judge']['auc']:.4f}, null {found['judge']['null']:.4f}")
 
 

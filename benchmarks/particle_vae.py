@@ -1,8 +1,8 @@
-"""Jets of particles by a variational autoencoder, to compare with: what `particles.py` trains and draws from.
+"""Jets of particles from a variational autoencoder, which `particles.py` trains and compares with.
 
-The network of M. Touranakou et al., Mach. Learn.: Sci. Technol. 3 (2022) 035003: the 50 hardest particles of a gen jet
-as (px, py, pz) through convolutions to a latent space, and from there by their mirror image to those of the reco jet.
-It is no part of the package: nothing but the comparison needs it.
+The network of M. Touranakou et al., Mach. Learn.: Sci. Technol. 3 (2022) 035003: convolutions map the 50 hardest
+particles of a gen jet as (px, py, pz) to a latent space, and mirrored ones map this to those of the reco jet. Only this
+comparison uses it; it is not part of the package.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ DENSE = CHANNELS[-1] * WIDTHS[-1], 150
 SLOPE = 0.1
 BETA, OF_MASS, OF_PT = 1.0 / 9.0, 1.0, 0.1  # of the loss
 DROPOUT, LEARNING_RATE, BATCH = 0.2, 1e-4, 100
-HELD_OUT = 20  # one jet in so many chooses the epoch that is kept
-PT_MIN = 0.25  # GeV: softer particles that come out are none
-LEAST_MASS2 = 1e-4  # GeV²: where the root of the loss is cut off, for its slope is infinite at zero
+HELD_OUT = 20  # one jet in this many is held out to choose the best epoch
+PT_MIN = 0.25  # GeV: softer output particles are dropped
+LEAST_MASS2 = 1e-4  # GeV²: cut-off of the root in the loss, whose slope is infinite at zero
 
 
 class Autoencoder(nn.Module):
-    """From standardised momenta (N, 3, 50) of gen jets to those of reco jets."""
+    """Network from standardised momenta (N, 3, 50) of gen jets to those of reco jets."""
 
     def __init__(self, dropout: float = DROPOUT) -> None:
         super().__init__()
@@ -87,7 +87,7 @@ def _pt_and_mass(momenta: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def momenta(jets: Constituents) -> Singles:
-    """Px, py, pz [GeV] of the 50 hardest particles, hardest first, and zeros where there are fewer, (N, 3, 50)."""
+    """Return px, py, pz [GeV] of the 50 hardest particles, hardest first, padded with zeros, (N, 3, 50)."""
     jet = np.repeat(np.arange(len(jets.counts)), jets.counts)
     pt, eta, phi, _ = jets.values[np.lexsort((-jets.values[:, 0], jet))].T
     place = np.arange(len(jet)) - (np.cumsum(jets.counts) - jets.counts)[jet]
@@ -105,7 +105,7 @@ class Trained:
     Attributes
     ----------
     network: in evaluation mode.
-    centre, width: of the momenta of the reco particles it was trained on, (3, 1), which standardise both levels.
+    centre, width: mean and width of the training sample's reco momenta, (3, 1), which standardise both levels.
     """
 
     network: Autoencoder
@@ -125,8 +125,8 @@ class Trained:
         return cls(network.eval(), centre, width)
 
     def draw(self, gen: Constituents, levels: Floats) -> Constituents:
-        """Reco particles of gen jets, massless and of no kind, at quantile levels (N, 20) of the latent variables."""
-        padding = -len(levels) % BATCH  # the bits of a jet are those of a whole batch
+        """Draw reco particles, massless and without a type, at quantile levels (N, 20) of the latent variables."""
+        padding = -len(levels) % BATCH  # always full batches, so that a jet's bits do not depend on their size
         normal = np.pad(ndtri(levels.astype(np.float64)).astype(np.float32), ((0, padding), (0, 0)))
         inputs = (torch.from_numpy(np.pad(momenta(gen), ((0, padding), (0, 0), (0, 0)))) - self.centre) / self.width
         with torch.inference_mode():
@@ -149,7 +149,7 @@ def train(
     seed: int = 1,
     watch: Callable[[str], None] = print,
 ) -> Trained:
-    """Train on pairs of jets for so long, an epoch at least; kept is that with the least loss of jets held out."""
+    """Train on pairs of jets for some minutes, at least one epoch; keeps the epoch with the least held-out loss."""
     torch.manual_seed(seed)
     torch.set_num_threads(1)
     inputs, targets = (torch.from_numpy(momenta(side)) for side in (gen, reco))

@@ -1,19 +1,19 @@
-"""Jets of particles, emulated and Delphes': distances, judges and a figure.
+"""Particles in emulated jets compared with Delphes: distances, classifier two-sample tests (judges) and a figure.
 
     python benchmarks/particles.py --train wwhad_train.root qcdhard_train.root \
         --test WW=wwhad_test.root QCD=qcdhard_test.root --vae VAE.safetensors --figure particles.png \
         --model cms-delphes-ak5-particles --jets cms-delphes-ak5
 
-Files with the particles in gen and in reco jets of R = 0.5 (`data/README.md`); pairs within the cone of the matching.
-The autoencoder of `particle_vae.py` is trained on the first ones, with gen jets above 130 GeV, for so many minutes on
-one core, or read where it was kept; the bundle with particles folds whole events, and its reco jet of a gen jet is
-found as the true one is. On the others, gen jets above 200 GeV, prints for each observable the Wasserstein-1 distance
-of emulated and true jets over that of true jets from each other (`closure.split_half_distance`),
-once for all pairs and once for jets above 200 GeV at reco level; Kullback-Leibler divergences over theirs; the Fréchet
-and the kernel distance of the observables but for η and φ; and the areas under the curve of boosted trees and of a
-network over all particles, both given the gen jet, beside those of two emulations of the same gen jets, the null. The
-last area is that of trees on the four-momenta of reco jets, after the detector's scale and rounded as those in the
-files are, and residuals, by which a bundle of jets alone is judged too.
+The files have the particles in gen and reco jets of R = 0.5 (`data/README.md`); pairs are matched within the cone. The
+autoencoder of `particle_vae.py` is trained on the training files, with gen jets above 130 GeV, for some minutes on one
+core, or read if it was saved; the bundle with particles folds whole events, and its reco jets are matched like the true
+ones. For the test files and gen jets above 200 GeV, prints for each observable the Wasserstein-1 distance of emulated
+and true jets divided by that between halves of the true jets (`closure.split_half_distance`), for all pairs and for
+jets above 200 GeV at reco level; Kullback-Leibler divergences, relative in the same way; the Fréchet and the kernel
+distance of the observables other than η and φ; and the areas under the curve of boosted trees and of a network on all
+particles, both conditioned on the gen jet, with the null from two emulations of the same gen jets. The last area is
+that of trees on the four-momenta of reco jets, after the detector's scale and rounded as in the files, and residuals,
+which is also given for a bundle of jets only.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ from coffea_iqn.plotting.panels import COLOURS, header, make_panels
 from coffea_iqn.plotting.saving import save
 
 RADIUS = 0.5
-TRAINED_FROM, PT_MIN = 130.0, 200.0  # GeV
+TRAINED_FROM, PT_MIN = 130.0, 200.0  # minimum gen pt of training and test [GeV]
 SEED = 1
 RESPONSES = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
 PANELS = {
@@ -87,13 +87,13 @@ Draw = Callable[["Pairs", int], "Drawn"]  # reco jets of the gen jets of pairs, 
 
 
 class Drawn(NamedTuple):
-    """Reco jets, row by row those of gen jets, whatever else was drawn.
+    """Reco jets, row by row those of the gen jets.
 
     Attributes
     ----------
-    particles: in each; an emulated jet without is none.
-    jets: after the detector's scale, (N, 4).
-    folded: gen jets that were folded for it.
+    particles: particles in each jet; an emulated jet without particles does not exist.
+    jets: jets after the detector's scale, (N, 4).
+    folded: number of gen jets folded for them.
     """
 
     particles: Constituents
@@ -102,7 +102,7 @@ class Drawn(NamedTuple):
 
 
 class File(NamedTuple):
-    """A file: its events, its gen jets, and in which of their rows pairs are."""
+    """A file: its events, its gen jets, and the rows of those in pairs."""
 
     events: ak.Array
     gen: JetTable
@@ -110,15 +110,15 @@ class File(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Gen jets with their reco jets, row by row: particles of both, and what the levels of each gen jet depend on.
+    """Matched gen and reco jets, row by row, with their particles and the keys of the quantile levels.
 
     Attributes
     ----------
-    gen, reco: particles.
+    gen, reco: particles of each jet.
     jets: gen jets, and reco jets after the detector's scale, (N, 4) each.
-    keys: of the event of each, (N, 4).
-    place: of each gen jet in its event, (N,).
-    files: where they are from.
+    keys: key of the event of each pair, (N, 4).
+    place: index of each gen jet in its event, (N,).
+    files: files of the pairs.
     """
 
     gen: Constituents
@@ -130,13 +130,13 @@ class Pairs(NamedTuple):
 
 
 def matched(gen: JetTable, reco: JetTable) -> Ints:
-    """The row of the reco jet of each gen jet, or -1, (N,)."""
+    """Return the row of the reco jet of each gen jet, or -1, (N,)."""
     places = [jets.values[:, k] for jets in (gen, reco) for k in (ETA, PHI)]
     return match_jets(*places[:2], gen.counts, *places[2:], reco.counts, cone=default_cone(RADIUS))
 
 
 def read(path: str, pt_min: float, seed: int = SEED) -> Pairs:
-    """The pairs of a file with gen jets above a pt [GeV]."""
+    """Read the pairs of a file with gen jets above a pt [GeV]."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     inside = [constituents_of(events, gen, Names()), constituents_of(events, reco, RECO)]
@@ -150,7 +150,7 @@ def read(path: str, pt_min: float, seed: int = SEED) -> Pairs:
 
 
 def joined(pairs: Sequence[Pairs]) -> Pairs:
-    """Those of several files."""
+    """Concatenate the pairs of several files."""
     gen, reco, jets, keys, place, files = zip(*pairs, strict=True)
     sides = (Constituents(*map(np.concatenate, zip(*side, strict=True))) for side in (gen, reco))
     both = tuple(np.concatenate(side) for side in zip(*jets, strict=True))
@@ -158,7 +158,7 @@ def joined(pairs: Sequence[Pairs]) -> Pairs:
 
 
 def autoencoder(trained: Trained) -> Draw:
-    """Jets of the particles that an autoencoder draws."""
+    """Return jets made from the particles that an autoencoder draws."""
 
     def draw(pairs: Pairs, replica: int) -> Drawn:
         particles = trained.draw(pairs.gen, levels(pairs.keys, pairs.place, replica=replica, n=LATENT))
@@ -168,7 +168,7 @@ def autoencoder(trained: Trained) -> Draw:
 
 
 def folded(model: str) -> Draw:
-    """Jets of the particles that a bundle follows in whole events."""
+    """Return jets made from the particles that a bundle follows in whole events."""
 
     def draw(pairs: Pairs, replica: int) -> Drawn:
         folder, particles, jets = IQNFolder(model, seed=SEED + replica), [], []
@@ -187,7 +187,7 @@ def folded(model: str) -> Draw:
 
 
 def area_of_jets(model: str, pairs: Pairs) -> tuple[float, float]:
-    """The area of trees on the jets that a bundle of jets alone folds whole events to, and its null."""
+    """Return the area of trees, and its null, for the jets that a bundle of jets only draws in whole events."""
     drawn = []
     for replica in range(2):
         of_files = []
@@ -200,7 +200,7 @@ def area_of_jets(model: str, pairs: Pairs) -> tuple[float, float]:
 
 
 def stored(jets: Floats) -> Floats:
-    """Jets as these files round them, which trees would find in hard ones: angles to 2^-13, pt and mass in bits."""
+    """Round jets like these files, or trees would detect the difference: angles to 2^-13, pt and mass in bits."""
     rounded = jets.astype(np.float64)
     rounded[:, ETA:MASS] = np.rint(rounded[:, ETA:MASS] * 2.0**ANGLE_BITS) / 2.0**ANGLE_BITS
     for column, bits in ((PT, PT_BITS), (MASS, MASS_BITS)):
@@ -210,7 +210,7 @@ def stored(jets: Floats) -> Floats:
 
 
 def judged_by_trees(pairs: tuple[Floats, Floats], first: Floats, second: Floats) -> tuple[float, float]:
-    """The area of trees on four-momenta and residuals, and its null, of the gen jets that have a reco jet in both."""
+    """Return the area of trees on four-momenta and residuals, and its null, for gen jets with a reco jet in both."""
     there = (first[:, PT] > 0.0) & (second[:, PT] > 0.0)
     gen, *reco = (jets[there].astype(np.float64) for jets in (*pairs, stored(first), stored(second)))
     true, *drawn = (residual_features(gen, jets) for jets in reco)
@@ -218,13 +218,13 @@ def judged_by_trees(pairs: tuple[Floats, Floats], first: Floats, second: Floats)
 
 
 class Comparison(NamedTuple):
-    """What an emulator comes to on a sample.
+    """Results of an emulator on a sample.
 
     Attributes
     ----------
-    jets: pairs; then true and emulated jets above the cut at reco level.
-    distances: Wasserstein-1 distances over their nulls, of all pairs and of jets above the cut, by observable.
-    divergences: Kullback-Leibler divergences with their nulls in the same way, each a pair.
+    jets: numbers of pairs, and of true and emulated jets above the cut at reco level.
+    distances: Wasserstein-1 distances divided by their nulls, for all pairs and jets above the cut, by observable.
+    divergences: Kullback-Leibler divergences with their nulls, in the same way.
     others: distances with their uncertainties; areas under the curve with their nulls.
     """
 
@@ -235,7 +235,7 @@ class Comparison(NamedTuple):
 
 
 def compare(pairs: Pairs, drawn: Drawn, second: Drawn) -> Comparison:
-    """Emulated and true jets of the same gen jets; `second` is another emulation of these, for nulls."""
+    """Compare emulated and true jets of the same gen jets; `second` is another emulation of these, for nulls."""
     emulated, true, gen, again = drawn.particles, pairs.reco, pairs.gen, second.particles
     of_gen, *made = (shapes(jets, RADIUS) for jets in (gen, emulated, true, again))
     values = [observables(jets, of_gen) for jets in made[:2]]
@@ -278,7 +278,7 @@ def compare(pairs: Pairs, drawn: Drawn, second: Drawn) -> Comparison:
 
 
 def observables(jets: Floats, gen: Floats) -> dict[str, Floats]:
-    """The shapes of jets by name, their energy, and their residuals to the gen jets; of jets without pt NaN."""
+    """Return shapes, energy and residuals of jets by name; NaN for jets without pt."""
     energy = np.sqrt((jets[:, PT] * np.cosh(jets[:, ETA])) ** 2 + jets[:, MASS] ** 2)
     with np.errstate(divide="ignore"):
         of_pairs = residuals(gen[:, :4], jets[:, :4])
@@ -286,13 +286,13 @@ def observables(jets: Floats, gen: Floats) -> dict[str, Floats]:
 
 
 def cartesian(jets: Constituents) -> Floats:
-    """Px, py and pz of particles, (3, M)."""
+    """Return px, py and pz of particles, (3, M)."""
     pt, eta, phi, _ = jets.values.T
     return np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
 
 
 class Clouds(nn.Module):
-    """Log of the odds that jets are emulated, from all particles of gen and of reco jets: sums of what each says."""
+    """Network for the log odds that jets are emulated, from sums over all particles of gen and reco jets."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -311,7 +311,7 @@ class Clouds(nn.Module):
 
 
 def judged_by_network(gen: Constituents, real: Constituents, emulated: Constituents) -> float:
-    """The area under the curve of `Clouds`, trained on every second gen jet, of the others; mean of both ways."""
+    """Return the area under the curve of `Clouds` from two-fold cross-validation."""
     axis = shapes(gen, RADIUS)[:, :4]
     gen, real, emulated = (_around(jets, axis) for jets in (gen, real, emulated))
     areas = []
@@ -335,7 +335,7 @@ def judged_by_network(gen: Constituents, real: Constituents, emulated: Constitue
 
 
 def _around(jets: Constituents, axis: Floats) -> Constituents:
-    """Particles as log pt, and ten times Δη and Δφ to an axis."""
+    """Return log pt of particles, and ten times Δη and Δφ to an axis."""
     values, jet = jets.values.copy(), np.repeat(np.arange(len(axis)), jets.counts)
     values[:, PT] = np.log(values[:, PT])
     values[:, ETA] -= axis[jet, ETA]
@@ -351,7 +351,7 @@ def _some(jets: Constituents, rows: Ints) -> tuple[torch.Tensor, torch.Tensor]:
 
 @styled
 def picture(true: Constituents, emulated: dict[str, Constituents], path: Path, title: str) -> None:
-    """Draw observables of Delphes' and of emulated jets."""
+    """Draw observables of Delphes and emulated jets."""
     real, drawn = shapes(true, RADIUS), {name: shapes(jets, RADIUS) for name, jets in emulated.items()}
     figure, panels = make_panels(3, 3, grid=True, apart=True)
     for panel, (name, (low, high)) in zip(panels.flat, PANELS.items(), strict=True):
@@ -374,7 +374,7 @@ def picture(true: Constituents, emulated: dict[str, Constituents], path: Path, t
 
 
 def table(found: dict[str, Comparison], milliseconds: dict[str, float]) -> str:
-    """A row for each figure, in Markdown."""
+    """Format a row for each result in Markdown."""
     first = next(iter(found.values()))
     lines = ["| | " + " | ".join(f"{name} | {name}, reco $p_T$ > {PT_MIN:g} GeV" for name in found) + " |"]
     lines.append("| --- " * (1 + 2 * len(found)) + "|")
@@ -399,13 +399,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--train", nargs="+", required=True)
     parser.add_argument("--test", nargs="+", required=True, help="NAME=PATH[,PATH...]")
-    parser.add_argument("--minutes", type=float, default=30.0, help="to train the autoencoder")
-    parser.add_argument("--dropout", type=float, default=DROPOUT, help="of the autoencoder; the paper's by default")
-    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="in the same way")
-    parser.add_argument("--vae", type=Path, nargs="+", required=True, help="where autoencoders are kept; read if there")
+    parser.add_argument("--minutes", type=float, default=30.0, help="training time of the autoencoder")
+    parser.add_argument("--dropout", type=float, default=DROPOUT, help="of the autoencoder (default: the paper's)")
+    parser.add_argument("--learning-rate", type=float, default=LEARNING_RATE, help="likewise")
+    parser.add_argument("--vae", type=Path, nargs="+", required=True, help="files of autoencoders; read if they exist")
     parser.add_argument("--model", required=True, help="a bundle with particles")
-    parser.add_argument("--jets", required=True, help="a bundle of jets alone")
-    parser.add_argument("--figure", type=Path, required=True, help="NAME is put before its ending")
+    parser.add_argument("--jets", required=True, help="a bundle of jets only")
+    parser.add_argument("--figure", type=Path, required=True, help="output file; NAME is inserted before its suffix")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     settings = {"dropout": arguments.dropout, "learning_rate": arguments.learning_rate}
@@ -421,7 +421,7 @@ def main() -> None:
         found, spent, drawn = {}, {}, {}
         for name, draw in emulators.items():
             second = draw(pairs, 1)
-            started = time.process_time()  # what is read and compiled once is there by now
+            started = time.process_time()  # by now everything is read and compiled
             first = draw(pairs, 0)
             spent[name] = 1e3 * (time.process_time() - started) / first.folded
             found[name], drawn[name] = compare(pairs, first, second), first.particles

@@ -1,14 +1,14 @@
-"""What a refinement gains, on files that neither bundle nor refinement was trained on.
+"""Gain of a refinement on files that neither bundle nor refinement was trained on.
 
     python benchmarks/refinement.py REFINED [REFINED ...] --files FILES --radius 0.5 [--output FILE.json]
 
-For each refined bundle and sample, how well boosted trees tell emulated from real jets, on the paper's eight features
-(AUC8) and with residuals (AUCres), as it draws unrefined, refined, and by sampling-importance-resampling of four
-candidates alone (SIR 4); beside the null, two independent emulations, refined ones, of the same jets: the mean over
-several emulations, and its error from their spread, without what true jets scatter by. Then the log-likelihood of true
-jets that is gained, in 10⁻⁴ a jet, which is what the distance of the laws (Kullback-Leibler) falls by; the candidates
-that a draw takes, the effective fraction of unrefined jets that are weighted instead, and the time of a whole fold of
-events over that of an unrefined one, alternately, the least of several. Selection and context as of `fidelity.py`.
+For each refined bundle and sample: the area under the curve of boosted trees that classify emulated and real jets, with
+the paper's eight features (AUC8) and with residuals (AUCres), for unrefined draws, refined ones, and
+sampling-importance-resampling of four candidates (SIR 4), and as null that of two independent refined emulations: mean
+over several emulations, and its error from their spread, without the fluctuation of the true jets. Then the gain of the
+log-likelihood of true jets, in 10⁻⁴ per jet, which is the decrease of the Kullback-Leibler divergence; the candidates
+per draw; the effective fraction of unrefined jets if they are weighted instead; and the time of a fold of events
+divided by that of an unrefined one, in turns, the best of several. Selection and context as in `fidelity.py`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ TURNS = 5
 
 
 def resampled(emulator: Emulator, gen: Any, context: Any, generator: np.random.Generator) -> Any:
-    """One of a few unrefined draws of each jet, in proportion to their weights."""
+    """Return one of a few unrefined draws of each jet, chosen in proportion to their weights."""
     draws = np.stack([draw_above(emulator.unrefined, gen, context, PT_MIN, generator) for _ in range(SIR)])
     weights = np.stack([emulator.weights(gen, one, context) for one in draws]).cumsum(axis=0)
     which = (weights <= generator.uniform(size=len(gen)) * weights[-1]).sum(axis=0).clip(max=SIR - 1)
@@ -48,7 +48,7 @@ def resampled(emulator: Emulator, gen: Any, context: Any, generator: np.random.G
 def measure(
     emulator: Emulator, gen: Any, real: Any, context: Any, *, seed: int, repeats: int, threads: int
 ) -> dict[str, Any]:
-    """Every judge of one emulator on one sample."""
+    """Return all results of one emulator for one sample."""
     generator = np.random.default_rng(seed)
     draw = partial(draw_above, gen=gen, context=context, raw_pt_min=PT_MIN, generator=generator)
     found: dict[str, list[float]] = {}
@@ -76,19 +76,19 @@ def measure(
 
 
 def gained(emulator: Emulator, gen: Any, real: Any, context: Any, draw: Callable[[Emulator], Any]) -> list[float]:
-    """By how much log p(true jet | gen jet) rises, the mean in 1e-4, and its error: log r, less that of its mean."""
+    """Return the mean gain of log p(true jet | gen jet) in 1e-4, and its error: log r minus the log of its mean."""
     log_r = np.log(emulator.weights(gen, real, context).astype(np.float64))
     drawn = np.stack([emulator.weights(gen, draw(emulator.unrefined), context) for _ in range(OF_ONE)]).astype(
         np.float64
     )
     means = drawn.mean(axis=0)
-    # the logarithm of a mean of some is lower than that of the mean, by half its relative variance
+    # the logarithm of a sample mean is biased low by half the relative variance of the mean
     gains = 1e4 * (log_r - np.log(means) - 0.5 * drawn.var(axis=0, ddof=1) / (OF_ONE * means**2))
     return [round(float(gains.mean()), 2), round(float(gains.std() / np.sqrt(len(gains))), 2)]
 
 
 def slower(model: str, path: str) -> float:
-    """The time of a fold of events over that of one that does not refine."""
+    """Return the time of a fold of events divided by that of an unrefined one."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
     seconds: dict[str, list[float]] = {"off": [], "draw": []}
     for _ in range(TURNS + 1):  # the first time compiles
@@ -106,10 +106,10 @@ def main() -> None:
     parser.add_argument("--files", nargs="+", required=True, help="PATH, or NAME=PATH")
     parser.add_argument("--radius", type=float, default=0.4)
     parser.add_argument("--context", choices=CONTEXTS, default="jet")
-    parser.add_argument("--scale", default="delphes-cms", help="of the detector, for the selection")
+    parser.add_argument("--scale", default="delphes-cms", help="jet scale of the detector, for the selection")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=3, help="emulations that are judged, each anew")
+    parser.add_argument("--repeats", type=int, default=3, help="number of emulations to evaluate")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
 

@@ -1,12 +1,11 @@
-"""What else in a gen jet decides its response: shapes of its particles, asked of boosted trees.
+"""Search for shapes of gen jets that their response depends on, with boosted trees.
 
     python benchmarks/shapes.py --train qcdhard_train.root --check qcdhard_test.root --other wwhad_train.root
 
-Files with the particles of gen jets (`data/README.md`). Trees learn the median of log(m'/m) and of log(pt'/pt) on one
-process from what a bundle can know (four-momentum, flavour, composition, N-subjettiness), and from a further shape
-beside it. Printed are the mean absolute residual and the median residual on jets of the same process and of another
-one, neither trained on: a shape that the response depends on lowers the first, and the second where the processes
-differ in it.
+The files have the particles of gen jets (`data/README.md`). Trees learn the median of log(m'/m) and log(pt'/pt) on one
+process from the inputs of a bundle (four-momentum, flavour, composition, N-subjettiness), and with a further shape
+added. Prints the mean absolute and the median residual for independent jets of the same process and of another one: a
+shape that affects the response reduces the first, and also the second if the processes differ in it.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ RESPONSES = ("log mass", "log pt")
 
 
 class Sample(NamedTuple):
-    """Pairs: known (N, n), each shape (N,), and the responses (N,) by name."""
+    """Pairs: inputs known to a bundle (N, n), each shape (N,), and the responses (N,) by name."""
 
     known: Floats
     shapes: dict[str, Floats]
@@ -42,7 +41,7 @@ class Sample(NamedTuple):
 
 
 def read(path: str, radius: float) -> Sample:
-    """The pairs of a file."""
+    """Read the pairs of a file."""
     events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     known = gen_events(events.GenJet, events, gen, gen.valid(), radius=radius)
@@ -70,7 +69,7 @@ def read(path: str, radius: float) -> Sample:
 
 
 def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:
-    """Further shapes of jets, (N,) each."""
+    """Return further shapes of jets, (N,) each."""
     pt, eta, phi, _ = inside.values.T
     jet = np.repeat(np.arange(len(inside.counts)), inside.counts)
 
@@ -101,7 +100,7 @@ def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:
 
 
 def residuals(train: Sample, check: Sample, other: Sample, response: str, names: list[str]) -> list[Floats]:
-    """What is left of a response on the checked and on the other sample."""
+    """Return the residuals of a response on the check sample and on the other sample."""
 
     def rows(sample: Sample) -> Any:
         columns = np.column_stack([sample.known, *(sample.shapes[name] for name in names)])

@@ -1,14 +1,14 @@
-"""How fast events are folded, and jets: rates, and ratios to the paper's network in the same run and to Delphes.
+"""Speed of folds: rates, and ratios to the paper's network in the same run and to Delphes.
 
     pip install --group benchmarks
     OMP_NUM_THREADS=1 python benchmarks/speed.py --files qcd=QCD.root ttbar=TTBAR.root
         [--model MODEL] [--most 1e7] [--output speed.json]
     OMP_NUM_THREADS=1 python benchmarks/speed.py --device cuda
 
-Everything on one thread, unless it says otherwise. Candidates take turns and the best of several rounds counts, for the
-machine may be shared. The files are folded without their true jets, as those of a user would be. What is compared
-with Delphes is events a second on one core, of the processes that `DELPHES` has: a rate of jets depends on the pt from
-which they count. Its figures are of one quiet machine: for ratios of another, time Delphes there, beside.
+Everything runs on one thread unless stated otherwise. Candidates take turns and the best of several rounds counts, as
+the machine may be shared. The files are folded without true jets, like those of a user. The comparison with Delphes
+uses events per second on one core, for the processes in `DELPHES`: a rate of jets would depend on their pt threshold.
+Its numbers are from one quiet machine: for ratios on another machine, time Delphes there.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ CHUNK = 100_000  # events
 
 
 def best_of(candidates: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
-    """Seconds of each candidate, the best of several rounds in turns."""
+    """Return the time of each candidate [s], the best of several rounds in turns."""
     seconds = dict.fromkeys(candidates, np.inf)
     for _ in range(rounds):
         for name, run in candidates.items():
@@ -71,7 +71,7 @@ def best_of(candidates: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> d
 
 
 def paper_in_torch() -> Callable[[], Any]:
-    """Four targets of `JETS` jets by the paper's network; what its weights are does not change its speed."""
+    """Time four targets of `JETS` jets with the paper's network; its speed does not depend on its weights."""
     network = IQNx4(4)
     tau, x = torch.rand(PAPER_BATCH, 4), torch.randn(PAPER_BATCH, 4)
 
@@ -84,7 +84,7 @@ def paper_in_torch() -> Callable[[], Any]:
 
 
 def paper_in_onnx() -> Callable[[], Any]:
-    """The same network as four graphs of ONNX Runtime, each given what the ones before drew."""
+    """Time the same network as four ONNX Runtime graphs, each with the earlier targets as input."""
     import onnxruntime
     from onnx import TensorProto, helper, numpy_helper
 
@@ -127,7 +127,7 @@ def gen_jets_of(path: str) -> GenEvents:
 
 
 def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
-    """From arrays of gen jets, with all that is known of them, to arrays of reco jets."""
+    """Time a fold from arrays of gen jets and their context to arrays of reco jets."""
     gen_of_file = gen_jets_of(path)
     rows = np.arange(JETS) % len(gen_of_file.jets.values)
     gen, context = gen_of_file.jets.values[rows], gen_of_file.context()[rows]
@@ -148,7 +148,7 @@ def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
     try:
         candidates["paper's IQNx4, ONNX Runtime"] = paper_in_onnx()
     except ImportError:
-        print("onnx and onnxruntime are not installed: left out", file=sys.stderr)
+        print("skipped onnx and onnxruntime, which are not installed", file=sys.stderr)
     for backend in ("torch", "numba"):
         for size in (256, 4096, JETS):
             candidates[f"{backend}, {size} jets at once"] = lambda size=size, backend=backend: batches(size, backend)
@@ -158,7 +158,7 @@ def fold_alone(emulator: Emulator, path: str) -> dict[str, dict[str, float]]:
 
 
 def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, float]]:
-    """Jets that are on a device, from gen jets and their context to jets that are found; and those that come and go."""
+    """Time folds on a device, of gen jets and context that are there already, and including transfers."""
     there = emulator.on(name)
     gen_of_file = gen_jets_of(path)
     rows = np.arange(JETS if there.device.type == "cpu" else 4 * there.block) % len(gen_of_file.jets.values)
@@ -188,7 +188,7 @@ def on_device(emulator: Emulator, path: str, name: str) -> dict[str, dict[str, f
 
 
 def stages(model: str, path: str) -> dict[str, float]:
-    """Nanoseconds a gen jet of each part of a fold of one chunk, each part on its own."""
+    """Return the time per gen jet [ns] of each part of a fold of one chunk, timed separately."""
     emulator = bundle.load(model)
     folding, without = (Folding(emulator.prepared(), True, unmatched, None) for unmatched in (True, False))
 
@@ -236,7 +236,7 @@ def stages(model: str, path: str) -> dict[str, float]:
 
 
 def run_processor(model: str, paths: list[str], workers: int = 1, *, objects: bool = False) -> dict[str, int]:
-    """Fold files to filled histograms; how many events and gen jets they had."""
+    """Fold files to histograms, and return the numbers of events and gen jets."""
     executor = processor.IterativeExecutor(status=False)
     if workers > 1:
         import loky
@@ -250,7 +250,7 @@ def run_processor(model: str, paths: list[str], workers: int = 1, *, objects: bo
 
 
 def whole_processor(model: str, name: str, paths: list[str], *, objects: bool) -> dict[str, dict[str, float]]:
-    """GenJet branches on disk to filled histograms, of the files of one process."""
+    """Time a fold of the files of one process from disk to histograms."""
     run = partial(run_processor, model, objects=objects)
     n = run(paths)
     run(paths * 2, workers=2)  # its processes have everything loaded from here on
@@ -278,7 +278,7 @@ def whole_processor(model: str, name: str, paths: list[str], *, objects: bool) -
 
 
 def scaling(model: str, path: str, most: float) -> list[dict[str, float]]:
-    """Cost and peak memory against the number of gen jets, each in a process of its own, with all it has to load."""
+    """Return cost and peak memory for several numbers of gen jets, each in its own process, including start-up."""
     n_in_file = len(gen_jets_of(path).jets.values)
     rows = []
     for exponent in range(3, int(np.log10(most)) + 1):
@@ -302,7 +302,7 @@ def scaling(model: str, path: str, most: float) -> list[dict[str, float]]:
 
 
 def cut(path: str, n_jets: int) -> Path:
-    """A file of about so many gen jets, of the first events of another."""
+    """Write a file with about n gen jets from the first events of another file."""
     import tempfile
 
     import awkward as ak

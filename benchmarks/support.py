@@ -1,9 +1,9 @@
-"""Whether any of very many reco jets lies where none can be.
+"""Search for unphysical jets among very many emulated ones.
 
     python benchmarks/support.py MODEL --radius 0.4 --jets 1e7 --files qcd.root ttbar.root ...
 
-The gen jets of the files are drawn again and again. Counted are matched jets beyond the cone of their gen jet, the edge
-of the detector, the energy of a beam, or the greatest mass over pt.
+Draws reco jets of the gen jets in the files many times, and counts matched jets outside of the matching cone, beyond
+the edge of the detector, above the beam energy, or above the maximum of mass over pt.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from coffea_iqn.processors import PairsProcessor
 
 
 def main() -> None:
-    """Draw and count."""
+    """Draw jets, and count unphysical ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--files", nargs="+", required=True)
@@ -41,7 +41,7 @@ def main() -> None:
         n_jets += len(jets)
         outside += int((~support.holds(gen, jets)).sum())
         too_heavy += int((jets[:, MASS] > support.mass_over_pt_max * jets[:, PT]).sum())
-    print(f"{arguments.model}: of {n_jets:,} jets {outside} beyond cone, edge or energy, {too_heavy} too heavy")
+    print(f"{arguments.model}: of {n_jets:,} jets, {outside} beyond cone, edge or energy, {too_heavy} too heavy")
 
 
 if __name__ == "__main__":

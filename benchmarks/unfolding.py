@@ -1,9 +1,9 @@
-"""Response matrices against Delphes' own, their noise against that of draws, and what unfolding with them covers.
+"""Response matrices compared with Delphes' own, their noise, and the coverage of unfolding with them.
 
     python benchmarks/unfolding.py --matrix qcdflat_valid.root --data qcdflat_test.root
 
-NanoAOD-like files with gen and reco jets of R = 0.4 that the bundle was not trained on; of the first the gen jets make
-matrices, the second is compared with them and unfolded. Weights are left out: counts are counts.
+The NanoAOD-like files have gen and reco jets of R = 0.4 and were not used to train the bundle. Gen jets of the first
+file make matrices, which are compared with the second file and used to unfold it. Event weights are ignored.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.unfolding import parts, workspace
 
 GEN_EDGES, RECO_EDGES = np.round(np.geomspace(18, 1500, 14)), np.round(np.geomspace(18, 1600, 27))
-DRAWS = 60  # of each event
-EVENTS = 250  # of an experiment
-LEAST_SCATTER = 5.0  # jets in a bin, for a χ² to be one
+DRAWS = 60  # draws of each event
+EVENTS = 250  # events of an experiment
+LEAST_SCATTER = 5.0  # minimum variance of the jets in a bin for a meaningful χ²
 
 
 class Levels(NamedTuple):
-    """Gen and reco jets: bins of the pairs' pt, flow bins included, and their events."""
+    """Gen and reco jets: pt bins of the pairs, including flow bins, and their events."""
 
     gen: Any
     reco: Any
@@ -42,7 +42,7 @@ class Levels(NamedTuple):
 
 
 def pairs(gen: Any, reco: Any, match: Any) -> Levels:
-    """Of gen jets, and reco jets without one: lost jets and others are in underflows."""
+    """Pair gen and reco jets; lost gen jets, and reco jets without a gen jet, get the underflow of the other level."""
     alone = np.setdiff1d(np.arange(len(reco.values)), match)
     gen_bin, reco_bin = np.digitize(gen.values[:, PT], GEN_EDGES), np.digitize(reco.values[:, PT], RECO_EDGES)
     found = np.where(match >= 0, reco_bin[match], 0)
@@ -54,7 +54,7 @@ def pairs(gen: Any, reco: Any, match: Any) -> Levels:
 
 
 def counted(levels: Levels, weights: Any = None) -> Doubles:
-    """The matrix of pairs, flow bins included."""
+    """Return the matrix of pairs, including flow bins."""
     matrix = np.zeros((len(GEN_EDGES) + 1, len(RECO_EDGES) + 1))
     np.add.at(matrix, (levels.gen, levels.reco), 1.0 if weights is None else weights)
     return matrix
@@ -67,7 +67,7 @@ def delphes_pairs(events: Any) -> Levels:
 
 
 def drawn_matrices(model: str, events: Any, replicas: int) -> Doubles:
-    """The matrices that are counted in so many draws of each event, (replicas, gen bins, reco bins)."""
+    """Return the matrices counted in several draws of each event, (replicas, gen bins, reco bins)."""
     folded, found = IQNFolder(model, seed=7, replicas=replicas).fold_table(events.GenJet, events), []
     for reco in folded.reco:
         assert reco.row is not None
@@ -82,7 +82,7 @@ def exact_matrix(model: str, events: Any, **options: Any) -> Any:
 
 
 def fit(model: Any, counts: Any) -> tuple[Doubles, Doubles]:
-    """Strengths, and their uncertainties by the Fisher information."""
+    """Fit strengths, with their uncertainties from the Fisher information."""
     best = pyhf.infer.mle.fit([*counts, *model.config.auxdata], model)
     expected = model.expected_actualdata(best)
     rows = np.array([model.expected_actualdata(row) for row in np.eye(len(best))])
@@ -91,9 +91,9 @@ def fit(model: Any, counts: Any) -> tuple[Doubles, Doubles]:
 
 
 def coverage(matrix: Any, levels: Levels, n_events: int, share: float, whole: bool, n: int) -> tuple[float, float]:
-    """How often n experiments with a share of the data have the truth within the uncertainty, and its error.
+    """Return the coverage in n experiments with a share of the data, and its error.
 
-    whole: whether jets of an event come together, as in data; else each reco jet by itself, as the likelihood has it.
+    whole: whether to draw whole events, as in data; otherwise single reco jets, as the likelihood assumes.
     """
     model, rng = pyhf.Workspace(workspace(matrix * share)).model(), np.random.default_rng(1)
     true = counted(levels)[1:-1].sum(axis=1) / parts(matrix).gen
@@ -128,7 +128,7 @@ def main() -> None:
         made = function(arguments.model, data, *given, **options)
         return made, time.process_time() - start
 
-    # of the gen jets of the data themselves: what differs is the detector's chance, as it differs between draws
+    # for the gen jets of the data themselves: what remains is the randomness of the detector, as between draws
     exact, seconds = seconds_of(exact_matrix)
     expected, true = exact.values(flow=True), counted(levels)
     drawn, of_draws = seconds_of(drawn_matrices, DRAWS)

@@ -1,11 +1,11 @@
-"""What common quantile levels are worth: how much a varied histogram scatters over the nominal one, bin by bin.
+"""Benefit of common quantile levels: the fluctuation of the ratio of varied to nominal histograms, bin by bin.
 
     python benchmarks/variations.py data/samples/qcd_ak4.root --output made.json --figure docs/images/variations.png
 
-The same events are folded with several seeds, at common levels and, for the varied jets, at those of another seed. The
-ratio of varied to nominal then has a variance over the seeds in each bin; that of independent levels over that of
-common ones is what is gained: so many times more events would be needed without. And what variations cost in time,
-as ratios within this run.
+The same events are folded with several seeds, at common levels and, for the varied jets, at those of another seed. In
+each bin, the variance of the ratio of varied to nominal over the seeds for independent levels, divided by that for
+common ones, is the factor by which independent levels would need more events. The cost of variations in time is
+given as ratios within this run.
 """
 
 from __future__ import annotations
@@ -57,20 +57,20 @@ def main() -> None:
 
 
 def spectra(hists: list[Any], systematic: str) -> np.ndarray:
-    """Of each seed the emulated jets, (seeds, bins)."""
+    """Return the spectrum of the emulated jets for each seed, (seeds, bins)."""
     here = {"dataset": "qcd", "level": "reco", "systematic": systematic}
     return np.array([one[here].values() for one in hists])
 
 
 def ratios(hists: list[Any], systematic: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Varied over nominal at common and at independent levels, (seeds, bins), and which bins have enough."""
+    """Return varied over nominal at common and at independent levels, (seeds, bins), and the bins with enough jets."""
     nominal, varied = spectra(hists, "nominal"), spectra(hists, systematic)
     enough = nominal.mean(axis=0) > N_LEAST
     return varied[:, enough] / nominal[:, enough], np.roll(varied, 1, axis=0)[:, enough] / nominal[:, enough], enough
 
 
 def of_histogram(hists: list[Any]) -> dict[str, list[float]]:
-    """By systematic, in each bin with enough jets, the variance of independent levels over that of common ones."""
+    """Return the ratio of variances of independent and common levels, by systematic and in bins with enough jets."""
     gains = {}
     for systematic in list(hists[0].axes["systematic"])[1:]:
         common, independent, _ = ratios(hists, systematic)
@@ -79,11 +79,11 @@ def of_histogram(hists: list[Any]) -> dict[str, list[float]]:
 
 
 def cost(model: str, events: Any, repeats: int = 25) -> dict[str, dict[str, float]]:
-    """The time of jets alone, and of jets and histograms, over that of the nominal ones: the least of several."""
+    """Return the time of jets, and of jets and histograms, divided by that of nominal ones: the best of several."""
     gen = flatten_jets(events.GenJet)
     instances = {name: IQNFoldProcessor(model, variations=asked) for name, asked in TIMED.items()}
     seconds: dict[str, dict[str, list[float]]] = {name: {"jets": [], "histograms": []} for name in TIMED}
-    for _ in range(repeats):  # in turn, for other work on the machine comes and goes
+    for _ in range(repeats):  # in turns, because other work on the machine varies
         for name, instance in instances.items():
             started = time.perf_counter()
             instance.folder.fold_table(events.GenJet, events, jets=gen)
@@ -110,7 +110,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def draw(every: list[Any], path: Path, systematic: str = "JES_up") -> None:
-    """The ratio of every seed, at common and at independent levels."""
+    """Draw the ratio for each seed, at common and at independent levels."""
     with plt.style.context(STYLE):
         figure, panels = make_panels(1, len(SHOWN))
         for panel, (name, label) in zip(panels[0], SHOWN.items(), strict=True):

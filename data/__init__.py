@@ -1,4 +1,4 @@
-"""What the package ships: bundles and small samples. `README.md` beside this file says where each is from."""
+"""Bundles and small samples shipped with the package; `README.md` in this folder describes their origin."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ CORRECTIONS = ("cms-delphes-ak4-correct", "cms-delphes-ak5-correct")  # from rec
 
 
 def bundle_path(name: str) -> Path:
-    """The folder of a shipped bundle."""
+    """Return the folder of a shipped bundle."""
     return Path(str(files(__name__))) / "bundles" / name
 
 
 def sample_path(name: str) -> Path:
-    """The path of a shipped sample, such as `qcd_ak4.root`.
+    """Return the path of a shipped sample, such as `qcd_ak4.root`.
 
     Raises
     ------
-    FileNotFoundError: when there is none of this name; names those there are.
+    FileNotFoundError: if there is none of this name; the message lists those there are.
     """
     folder = Path(str(files(__name__))) / "samples"
     path = folder / name

@@ -1,4 +1,4 @@
-"""Cut the small samples that the package ships from full simulation files: see README.md beside this file.
+"""Cut the shipped samples from full simulation files; see README.md in this folder.
 
 python -m coffea_iqn.data.make_samples NANO_AK4_FOLDER NANO_AK5_FOLDER FULL_AK4_FOLDER PARTICLES_AK5_FOLDER OUTPUT
 """
@@ -12,8 +12,8 @@ import awkward as ak
 import uproot
 
 OBJECTS = ("GenDressedLepton", "GenIsolatedPhoton", "Electron", "Muon", "Photon")
-DILEPTON = "dilepton"  # samples of this name keep events with two prompt leptons alone, of 5 GeV or more
-# for each sample: which folder, which file, how many events, which collections
+DILEPTON = "dilepton"  # samples of this name keep only events with at least two prompt leptons (above 5 GeV)
+# for each sample: index of the folder, file, number of events, collections
 SAMPLES = {
     "qcd_ak4.root": (0, "qcd_valid.root", 5000, ("GenJet", "Jet")),
     "qcd_ak5.root": (1, "qcd_valid.root", 5000, ("GenJet", "Jet")),
@@ -38,7 +38,7 @@ def cut(source: Path, output: Path, n_events: int, collections: tuple[str, ...])
         columns = {name: tree[name].array(entry_stop=n_events) for name in singles if name in tree}
         for collection in collections:
             prefix = f"{collection}_"
-            # coffea gives photons a mass of its own, and warns where a file has one
+            # coffea sets the mass of photons, and warns if a file has one
             names = [name for name in tree.keys(filter_name=f"{collection}_*") if name != "Photon_mass"]
             fields = {name.removeprefix(prefix): tree[name].array(entry_stop=n_events) for name in names}
             columns[collection] = ak.zip(fields)

@@ -150,7 +150,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             check_particles(self.folder)
         of_others = [asked for asked in self.folder.variations if asked.of not in OF_THE_SAME]
         if skim is not None and of_others:
-            msg = f"skim: expected variations of the same jets, which are branches beside them, got {of_others[0]}"
+            msg = f"skim: expected variations of the nominal jets, which become branches of these, got {of_others[0]}"
             raise ValueError(msg)
         self._warn_of_threshold()
 

@@ -239,7 +239,7 @@ def test_skims_have_branches_of_varied_jets(kind, tmp_path):
             branch = f"Jet_{field}_{variation.lower()}{side.capitalize()}"
             assert ak.array_equal(content[branch], other[branch])
             assert ak.array_equal(content[branch], jets[variation][side][field], check_parameters=False)
-    with pytest.raises(ValueError, match=r"^skim: expected variations of the same jets, .* got eff=0.01$"):
+    with pytest.raises(ValueError, match=r"^skim: expected variations of the nominal jets, .* got eff=0.01$"):
         IQNFoldProcessor(skim=Skim(tmp_path), variations=["jes", "eff"])
 
 
@@ -277,7 +277,7 @@ def test_a_fold_from_the_shell(tmp_path, capsys):
         (["model=cms-delphes-ak5"], "a bundle with radius 0.4 like cms-delphes-ak4, got cms-delphes-ak5 with 0.5"),
         (["ens"], "ensemble 'cms-delphes-ak4': expected a bundle trained with --ensemble, or a folder of at least two"),
         (["eff", "--no-acceptance"], "acceptance: expected True with the variation eff, got False"),
-        (["eff", "--skim", "root"], "skim: expected variations of the same jets"),
+        (["eff", "--skim", "root"], "skim: expected variations of the nominal jets"),
         (
             ["ees", "ues"],
             "variations: expected those of jets where jets alone are folded, got ees=0.01, ues=0.1",

@@ -53,7 +53,7 @@ from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
-BESIDE = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
+EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
 PT_TRUSTED = 15.0  # GeV; below it, the pt thresholds of typical samples sculpt the response
 
@@ -263,14 +263,14 @@ def _start(arguments: argparse.Namespace) -> _Start:
         if arguments.ensemble and getattr(arguments, name) is not None:
             msg = f"ensemble: expected no --{name}, which would make all members share its jets, got one"
             raise ValueError(msg)
-    beside = [*arguments.columns, *(name for name in BESIDE if getattr(arguments, name))]
-    if arguments.extend is not None and (arguments.teacher is not None or not beside):
-        asked = beside or "none"
+    wanted = [*arguments.columns, *(name for name in EXTENSIONS if getattr(arguments, name))]
+    if arguments.extend is not None and (arguments.teacher is not None or not wanted):
+        asked = wanted or "none"
         expected = "--columns, --objects or --particles, and no --teacher"
         msg = f"extend: expected {expected}, got {asked} and {arguments.teacher}"
         raise ValueError(msg)
-    if arguments.direction == "correct" and beside:
-        msg = f"direction correct: expected no --columns, --objects or --particles with it, got {beside[0]}"
+    if arguments.direction == "correct" and wanted:
+        msg = f"direction correct: expected no --columns, --objects or --particles with it, got {wanted[0]}"
         raise ValueError(msg)
     models = arguments.teacher, arguments.extend
     return _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))

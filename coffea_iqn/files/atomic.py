@@ -90,16 +90,16 @@ def _write_new(lock: Path) -> None:
 
 def _take_over(lock: Path, path: Path) -> None:
     """Take over the lock of a process that no longer exists; of several processes only one succeeds."""
-    if not _is_of_the_dead(lock):
-        raise _at_work_there(lock, path)
+    if not _is_abandoned(lock):
+        raise _lock_error(lock, path)
     mine = lock.with_name(f"{lock.name}.next")
     try:
         _write_new(mine)
     except FileExistsError:
-        raise _at_work_there(mine, path) from None
-    if not _is_of_the_dead(lock):  # another process took it over in between
+        raise _lock_error(mine, path) from None
+    if not _is_abandoned(lock):  # another process took it over in between
         mine.unlink()
-        raise _at_work_there(lock, path)
+        raise _lock_error(lock, path)
     mine.replace(lock)
 
 
@@ -112,12 +112,12 @@ def _owner(lock: Path) -> tuple[str, str]:
     return pid, host
 
 
-def _is_of_the_dead(lock: Path) -> bool:
+def _is_abandoned(lock: Path) -> bool:
     pid, host = _owner(lock)
     return host == socket.gethostname() and not _is_alive(pid)
 
 
-def _at_work_there(lock: Path, path: Path) -> FileExistsError:
+def _lock_error(lock: Path, path: Path) -> FileExistsError:
     pid, host = _owner(lock)
     return FileExistsError(
         f"output {path}: expected no other process at work there, found process {pid or 'unknown'} on "

@@ -138,7 +138,7 @@ class Skim:
         beside = {f"{prefix}{branch}": array for branch, array in others.items()}
         beside = {name: array for name, array in beside.items() if name not in NanoAODSchema.full_like_items}
         kept = self._kept(events, {self.collection, *(branch.partition("_")[0] for branch in beside)})
-        once |= self._what_jets_point_to(gen, kept) | kept
+        once |= self._gen_jet_branches(gen, kept) | kept
         columns = {name: ak.Array(array) for name, array in once.items()}
         if k > 1:
             rows = np.repeat(np.arange(len(events)), k)
@@ -153,7 +153,7 @@ class Skim:
         columns |= {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
         return columns | beside
 
-    def _what_jets_point_to(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
+    def _gen_jet_branches(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """Return the branches that coffea needs to find the gen jets of jets that are named as in NanoAOD."""
         if self.collection != NANOAOD_JET:
             return {}

@@ -147,7 +147,7 @@ SMALL = replace(RECIPES["default"], **TINY)
 
 @pytest.fixture(scope="module")
 def small_bundle(tmp_path_factory):
-    """A bundle with everything a bundle can have, small."""
+    """A small bundle with all optional parts."""
     pairs = make_pairs(500)
     made = train(pairs, SMALL, make_unmatched(pairs))
     made.card.update(CARD_OF_TESTS)
@@ -157,7 +157,7 @@ def small_bundle(tmp_path_factory):
 
 
 def places(value, path=()):
-    """Every place in a JSON value."""
+    """Return every position in a JSON value."""
     yield path
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
@@ -171,7 +171,7 @@ ODD = [
 
 
 def mutated(card, weights, rng):
-    """A card and weights with one to three things changed, and a hash that fits them."""
+    """Return a card and weights with one to three changes, and a matching hash."""
     content = json.loads(card)
     weights = bytearray(weights)
     for _ in range(rng.integers(1, 4)):
@@ -200,7 +200,7 @@ def mutated(card, weights, rng):
 
 
 def test_a_thousand_mutated_bundles_give_clear_errors_or_fold(small_bundle, tmp_path):
-    """Nothing but a BundleError in one line; what loads all the same draws jets and unmatched jets."""
+    """A damaged bundle raises a BundleError in one line, or still draws jets and unmatched jets."""
     card, weights = (small_bundle / CARD).read_text(), (small_bundle / WEIGHTS).read_bytes()
     rng = np.random.default_rng(0)
     gen = make_pairs(20).x
@@ -233,7 +233,7 @@ def test_sizes_are_checked_before_anything_is_made(small_bundle, tmp_path):
 def test_a_file_larger_than_a_bundle_can_be_is_not_read(small_bundle, tmp_path):
     shutil.copytree(small_bundle, tmp_path / "bundle")
     with (tmp_path / "bundle" / WEIGHTS).open("r+b") as file:
-        file.truncate(2**40)  # a hole
+        file.truncate(2**40)  # a sparse file
     with pytest.raises(BundleError, match=f"expected {WEIGHTS} of at most"):
         bundle.load(tmp_path / "bundle")
 

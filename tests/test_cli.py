@@ -23,13 +23,13 @@ from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
-PRINTED = {}  # by its output, what a fold printed
+PRINTED = {}  # printed text of a fold, by its output
 SHORT_TRAINING = ["--steps", "40", "--check-every", "20", "--stages", "1"]
 
 
 @pytest.fixture(scope="module")
 def folded(tmp_path_factory):
-    """The folder that one command leaves."""
+    """Return the output folder of a fold."""
     output = tmp_path_factory.mktemp("fold") / "out"
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), undrawn():
@@ -220,7 +220,7 @@ def test_an_unknown_bundle_lists_those_there_are(tmp_path, capsys):
 
 
 def spoilt_sample(folder, value):
-    """A NanoAOD-like file in which one jet in an event of two has a wrong pt."""
+    """Write a NanoAOD-like file in which one jet has an invalid pt."""
     import awkward as ak
 
     pt = ak.Array([[50.0, 30.0]] * 10 + [[value, 30.0]])
@@ -301,7 +301,7 @@ def test_every_setting_of_the_command_line_reaches_the_training(tmp_path):
         "momentum": 0.8, "patience": 3, "check_every": 10, "holdout": 0.2, "inputs": "paper", "targets": "residual",
         "scale": "delphes-cms", "raw_pt_min": 10.0, "blind": 0.1,
     }  # fmt: skip
-    assert set(given) == set(trainings.SETTINGS) - {"minutes"}  # in place of steps
+    assert set(given) == set(trainings.SETTINGS) - {"minutes"}  # which would replace steps
     options = [text for name, value in given.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     options += ["--hidden", "8", "8", "--context", "flavour"]
     assert run("train", QCD, "--output", tmp_path / "made", *options) == 0
@@ -396,7 +396,7 @@ def test_models_lists_the_shipped_bundles(capsys):
 
 @pytest.fixture(scope="module")
 def validated(tmp_path_factory):
-    """The folder that one validation leaves."""
+    """Return the output folder of a validation."""
     output = tmp_path_factory.mktemp("validate") / "out"
     printed = io.StringIO()
     options = ["--quick", "--max-jets", 3000, "--select", "20<pt<40", "--threads", 1]
@@ -460,7 +460,7 @@ def test_help_and_version(capsys, arguments):
 
 
 def test_help_is_there_at_once():
-    """What takes seconds to import is imported by the command that needs it."""
+    """Slow packages are imported only by the commands that need them."""
     code = "import sys, coffea_iqn.cli as c; c.parser(''); assert not {'torch', 'numba', 'coffea'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -491,7 +491,7 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
 
 
 def test_names_of_datasets_stay_inside_the_output(tmp_path, capsys):
-    """Those of CMS begin with a slash."""
+    """Names of CMS datasets begin with a slash."""
     ttbar = sample_path("ttbar_ak4_genonly.root")
     fileset = {"/QCD_Pt-20/Run3-v1/NANOAODSIM": [QCD], "/../TT/Run3-v1/NANOAODSIM": [str(ttbar)]}
     (tmp_path / "fileset.json").write_text(json.dumps(fileset))

@@ -1,4 +1,4 @@
-"""Faults that a fold survives: nothing is lost, nothing counted twice."""
+"""Faults that a fold survives without losing or double counting events."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def assert_equal_histograms(one, other):
 
 
 def corrupt(content):
-    """A file that opens, some of whose events cannot be read."""
+    """A file that can be opened, with some unreadable events."""
     middle = len(content) // 2
     return content[:middle] + bytes(20_000) + content[middle + 20_000 :]
 
@@ -56,7 +56,7 @@ def files(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def whole(files, tmp_path_factory):
-    """What a fold that nothing happens to leaves."""
+    """The result of a fold without faults."""
     output = tmp_path_factory.mktemp("whole") / "out"
     assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", output) == 0
     return output
@@ -64,7 +64,7 @@ def whole(files, tmp_path_factory):
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The chunks that were worked on."""
+    """The chunks that were processed."""
     chunks = []
     original = IQNFoldProcessor.process
 
@@ -111,7 +111,7 @@ def test_chunks_of_another_seed_model_or_setting_are_not_taken(files, tmp_path, 
 
 
 class Marker:
-    """What leaves a file when it is unpickled."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -121,7 +121,7 @@ class Marker:
 
 
 def retold(data, change):
-    """A kept chunk with other content, as somebody would write it who knows the format but for the digest."""
+    """Change a kept chunk, as somebody could who knows the format but not the digest."""
     tensors = load(data)
     size = int.from_bytes(data[:8], "little")
     kept = json.loads(data[8 : 8 + size])["__metadata__"]
@@ -159,7 +159,7 @@ def test_what_is_not_as_it_was_kept_is_made_again(files, whole, tmp_path, counte
         assert f"{kept[0]}: stored result of a chunk is not valid and is computed again: " in caplog.text, name
         counted.clear()
         run(*arguments)
-        assert len(counted) == 1, name  # made again, it is believed
+        assert len(counted) == 1, name  # the repeated chunk is accepted
     assert not marker.exists()
     assert run("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out") == 0
     assert_equal_histograms(tmp_path / "out", whole)
@@ -244,7 +244,7 @@ def in_a_process(*arguments, **options):
 
 def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, whole, tmp_path):
     arguments = ("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out")
-    # where tests run in the background, SIGINT is ignored, and children inherit that
+    # SIGINT is ignored in background processes, and child processes inherit that
     process = in_a_process(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     wait_for_a_chunk(tmp_path, process)
     process.send_signal(signal.SIGINT)
@@ -278,7 +278,7 @@ class Odd(UserWarning):
 
 
 class Warns:
-    """What a processor may do."""
+    """A processor that warns."""
 
     identity = "it"
 

@@ -1,4 +1,4 @@
-"""Files of several producers: each layout is read, and gives the jets that another gives."""
+"""Files of several producers: every layout is read and gives the same jets."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ N = 2000
 
 @pytest.fixture(scope="module")
 def physlite(tmp_path_factory):
-    """Events of the QCD sample as ATLAS writes them: vectors a branch, in MeV, gluons of no label −1."""
+    """Write events of the QCD sample in ATLAS's layout: vectors in branches, MeV, label −1 for gluons."""
     path = tmp_path_factory.mktemp("physlite") / "physlite.root"
     events = open_events("qcd_ak4.root", entry_stop=N)
     branches = {}
@@ -41,7 +41,7 @@ def physlite(tmp_path_factory):
 
 
 def test_jets_of_physlite_are_those_of_nanoaod(physlite):
-    """What another layout says of the same gen jets gives the same reco jets, in GeV."""
+    """The same gen jets in another layout give the same reco jets, in GeV."""
     source = inspect(str(physlite), collections=[TRUTH, RECO])
     assert (source.layout, source.tree, source.n_events) == ("PHYSLITE", "CollectionTree", N)
     assert set(source.context) == {"flavour", "flavours", "neighbours", "event"}
@@ -59,7 +59,7 @@ def test_jets_of_physlite_are_those_of_nanoaod(physlite):
     assert found.pt.type.content.content.primitive == "float32"
     expected = folder(ours.GenJet, ours)
     same = ak.num(found) == ak.num(expected)
-    assert ak.mean(same) > 0.999  # MeV are rounded: a jet may fall on the other side of the threshold
+    assert ak.mean(same) > 0.999  # due to the rounding of MeV, a jet may cross the threshold
     for field in ("pt", "eta", "phi", "mass"):
         difference = ak.flatten(found[field][same] - expected[field][same])
         assert np.quantile(np.abs(difference), 0.99) < 1e-3

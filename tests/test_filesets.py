@@ -1,4 +1,4 @@
-"""Files as users name them."""
+"""Input files as users name them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import yaml
 
 from coffea_iqn.files.inputs import expand
 
-COFFEA = {  # the forms that coffea takes
+COFFEA = {  # forms of filesets that coffea accepts
     "one": ["a.root", "b.root"],
     "two": {"treename": "Events", "files": ["c.root"]},
     "three": {"files": {"d.root": "Delphes", "e.root": {"object_path": "Events", "steps": [[0, 10]]}}},

@@ -1,4 +1,4 @@
-"""Every option of every command: what it is given is taken as it was meant, or refused in one line that names it."""
+"""Every option of every command accepts only valid values, and refuses others in one line that names the option."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NONSENSE = ("nonsense", "", "nan", "inf", "-inf", "-3", "0", "0.5", "1", "1" + 3
 WHOLE, REAL, TEXT, ONE_OF = {"1"}, {"0.5", "1"}, set(NONSENSE) - {""}, set()
 ANY_WHOLE = {"-3", "0", "1", "1" + 30 * "0"}
 TAKES = {
-    # what every option takes of that nonsense; options of equal names take the same in every command
+    # the nonsensical values that an option accepts; options with the same name accept the same in all commands
     WORDS: taken
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
@@ -43,7 +43,7 @@ TAKES = {
     for WORDS in options.split()
 }
 OWN = {
-    # those that differ between commands
+    # options that differ between commands
     ("fold", "--seed"): ANY_WHOLE,
     ("train", "--seed"): {"0", "1"},
     ("validate", "--seed"): {"0", "1"},
@@ -82,7 +82,7 @@ def all_options():
 
 
 def needed(command, option):
-    """What the command cannot be without beside an option, as few words as will do."""
+    """Return the required arguments of a command in addition to an option, as few as possible."""
     required = [action for action in options_of(command) if action.required]
     for group in subparser_of(command)._mutually_exclusive_groups:
         given = [name for action in group._group_actions for name in action.option_strings]

@@ -122,7 +122,7 @@ def test_histograms_hold_what_the_folder_gives(whole):
 
 
 def columns_of(jets):
-    """What each histogram of jets is filled with: one array a variable, jagged or of some events, None elsewhere."""
+    """Return the values that fill each histogram of jets: an array per variable, jagged, or None for some events."""
     jets = jets[(jets.pt > 20) & (abs(jets.eta) < 5)]
     jets = jets[ak.argsort(jets.pt, ascending=False, stable=True)]
     two = ak.mask(jets, ak.num(jets) > 1)
@@ -164,7 +164,7 @@ def test_histograms_are_those_that_hist_fills(whole, dataset):
     for name, histogram in filled.items():
         found = whole["hists"][name][{"dataset": dataset}].view(flow=True)
         expected = histogram[{"dataset": dataset}].view(flow=True)
-        if name == "response":  # truth of which needs a matching
+        if name == "response":  # its truth needs a matching
             found, expected = found[:2], expected[:2]
         assert expected["value"].sum() > 0.0
         np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-12, err_msg=name)
@@ -172,7 +172,7 @@ def test_histograms_are_those_that_hist_fills(whole, dataset):
 
 
 def by_hand(instance, events):
-    """What a run of one chunk gives."""
+    """Return the result of a run of one chunk."""
     return instance.postprocess(instance.process(events))
 
 
@@ -248,7 +248,7 @@ def test_replicas_average_and_their_variance_is_that_of_events(whole):
     for name, values in (("njet", ak.num(reco, axis=2)), ("eta", ak.flatten(reco.eta, axis=2))):
         histogram = out["hists"][name][here]
         edges = np.asarray(histogram.axes[0].edges) - (0.5 if name == "njet" else 0.0)
-        # of each event, what it adds to each bin
+        # the contribution of each event to each bin
         added = np.stack([np.histogram(ak.to_numpy(v), edges)[0] for v in values]) / k
         np.testing.assert_allclose(histogram.values(), added.sum(axis=0), rtol=1e-12)
         np.testing.assert_allclose(histogram.variances(), (added**2).sum(axis=0), rtol=1e-12)
@@ -262,7 +262,7 @@ def test_replicas_average_and_their_variance_is_that_of_events(whole):
 
 
 def test_replicas_scatter_as_their_variance_says():
-    """Bins of histograms of many small sets of events scatter by the root of their variance."""
+    """The scatter of bins between many small sets of events agrees with the square root of their variance."""
     events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
     instance = IQNFoldProcessor(replicas=4, truth=None)
     here = {"dataset": "qcd", "level": "reco"}

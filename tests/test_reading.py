@@ -1,4 +1,4 @@
-"""Files on servers: read as those of this machine, and given up where a server does not answer."""
+"""Remote files are read like local ones, with a time limit for servers that do not answer."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QCD = sample_path("qcd_ak4.root")
 
 
 class Ranges(http.server.BaseHTTPRequestHandler):
-    """The bytes of the QCD sample that are asked for; beyond the first requests, none."""
+    """Serve the bytes of the QCD sample, but only for the first requests."""
 
     def do_HEAD(self):
         self._answer(b"", QCD.stat().st_size)
@@ -52,7 +52,7 @@ class Ranges(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(most_requests=10**9):
-    """The address of the QCD sample on a server that answers so many requests."""
+    """Return the address of the QCD sample on a server that answers a limited number of requests."""
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Ranges)
     server.daemon_threads = True
     server.data, server.n_requests, server.most_requests = QCD.read_bytes(), 0, most_requests
@@ -68,7 +68,7 @@ def serving(most_requests=10**9):
 
 @pytest.fixture
 def silent():
-    """The address of a server that accepts and never answers."""
+    """Return the address of a server that accepts connections and never answers."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
@@ -92,7 +92,7 @@ def test_a_server_that_never_answers_is_named_and_given_up(protocol, silent, tmp
     started = time.monotonic()
     path = f"{protocol}://{silent}//store/a.root"
     assert run("fold", path, "--timeout", "0.5", "--output", tmp_path / "out") == 2
-    assert time.monotonic() - started < 30.0  # the client's own patience is minutes
+    assert time.monotonic() - started < 30.0  # the client itself would wait for minutes
     *said, error = capsys.readouterr().err.strip().splitlines()
     assert [line.split(" ", 1)[1] for line in said] == [f"{path}: waiting for its server, for at most 0.5 s"]
     assert error == f"coffea-iqn: error: {path}: expected an answer from its server within 0.5 s, got none"
@@ -100,10 +100,10 @@ def test_a_server_that_never_answers_is_named_and_given_up(protocol, silent, tmp
 
 
 def test_a_server_that_stops_answering_in_the_middle_is_given_up(tmp_path, capsys):
-    """Of a chunk as well, whose error names the file and says what to do."""
+    """The time limit also applies to reading a chunk; the error names the file."""
     with serving() as (address, server):
         source = inspect(address, collections=["GenJet"], timeout=1.0)
-        server.most_requests = server.n_requests + 3  # as many as it takes to open the file
+        server.most_requests = server.n_requests + 3  # the number of requests to open the file
         with running.open_executor("iterative", status=False) as executor, pytest.raises(InputError) as error:
             running.run(IQNFoldProcessor(truth=None), {"qcd": [source]}, executor, collections=["GenJet"], status=False)
     assert str(error.value) == f"{address}: {address}: expected an answer from its server within 1 s, got none"

@@ -1,4 +1,4 @@
-"""Skims: what a fold leaves of each chunk on disk, and files merged of them."""
+"""Skims: files of each chunk of a fold, and merged ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ FORMATS = ("root", "parquet")
 
 
 def skim(folder, path=QCD, *, chunksize=10_000, dataset="qcd", **options):
-    """Paths of the files of a run; options of the processor, and of the skim."""
+    """Run a fold and return the paths of its files; takes options of the processor and of the skim."""
     ours = {key: options.pop(key) for key in ("format", "collection", "keep") if key in options}
     delphes = path == DELPHES
     runner = processor.Runner(
@@ -44,7 +44,7 @@ def skim(folder, path=QCD, *, chunksize=10_000, dataset="qcd", **options):
 
 
 def content(path):
-    """All columns of a file, in one go."""
+    """Return all columns of a file."""
     parts = list(iterate(path))
     return {name: ak.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -58,7 +58,7 @@ def assert_equal_columns(one, other):
 
 def read_nano(path, schema=NanoAODSchema):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # cross-references that a skim need not have
+        warnings.simplefilter("ignore", RuntimeWarning)  # a skim may lack cross-references
         if path.suffix == ".parquet":
             return NanoEventsFactory.from_parquet(str(path), schemaclass=schema).events()
         return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=schema).events()
@@ -66,7 +66,7 @@ def read_nano(path, schema=NanoAODSchema):
 
 @pytest.fixture(scope="module")
 def parts(tmp_path_factory):
-    """Five files of one run over the QCD sample, of each format."""
+    """Return five files of one run over the QCD sample, in each format."""
     folder = tmp_path_factory.mktemp("parts")
     keep = ["GenJet_*", "GenMET_*"]
     return {kind: skim(folder / kind, format=kind, chunksize=1000, keep=keep) for kind in FORMATS}
@@ -154,7 +154,7 @@ def test_a_skim_of_delphes(kind, tmp_path):
 @pytest.mark.parametrize("keep", [[], ["GenJet_*"]])
 @pytest.mark.parametrize("kind", FORMATS)
 def test_coffea_knows_the_gen_jets_of_emulated_jets(kind, keep, tmp_path):
-    """By `matched_gen`, of its own schema: those that a folder gives, None for jets of no gen jet."""
+    """`matched_gen` of NanoAODSchema gives the same gen jets as a folder, and None for jets without one."""
     (path,) = skim(tmp_path, format=kind, collection="Jet", keep=keep)
     found, events = read_nano(path), open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
     drawn = IQNFolder("cms-delphes-ak4")(events.GenJet, events)
@@ -163,7 +163,7 @@ def test_coffea_knows_the_gen_jets_of_emulated_jets(kind, keep, tmp_path):
         assert found.Jet.matched_gen[field].to_list() == drawn.matched_gen[field].to_list()
     first = found[:10].Jet.matched_gen.pt
     assert first.to_list() == drawn.matched_gen.pt[:10].to_list()
-    with pytest.raises(AttributeError, match="GenPart"):  # which is not there
+    with pytest.raises(AttributeError, match="GenPart"):  # the skim has none
         found.GenPart.pdgId  # noqa: B018
 
 
@@ -195,7 +195,7 @@ def test_replicas_are_events_with_a_part_of_the_weight(tmp_path):
 
 @pytest.fixture(scope="module")
 def rich_file(tmp_path_factory):
-    """A file with more of NanoAOD in it: what points to jets, lists, flags, and things that cannot be written."""
+    """Write a file with more branches of NanoAOD: indices of jets, lists, flags, and types that cannot be written."""
     path = tmp_path_factory.mktemp("rich") / "rich.root"
     with uproot.open(QCD) as file:
         columns = file["Events"].arrays(entry_stop=200, library="ak")
@@ -242,7 +242,7 @@ def test_the_command_line_keeps_names_and_merges(rich_file, tmp_path, capsys):
     assert "one/two, 200 events of 2 files" in capsys.readouterr().out
     assert {"Muon_pt", "LHEPdfWeight", "Jet_pt"} <= content(tmp_path / "made" / "jets.root").keys()
 
-    # of a fold with other chunks, the files of the last one are none
+    # a fold with other chunks has none of the files of the last one
     assert run(*arguments, *options, "--chunksize", 200, "--force", "--output", tmp_path / "out") == 0
     assert len(list((tmp_path / "out" / "skim").iterdir())) == 1
     capsys.readouterr()
@@ -255,7 +255,7 @@ def test_the_command_line_keeps_names_and_merges(rich_file, tmp_path, capsys):
 
 
 def test_files_outlive_an_interruption(tmp_path, monkeypatch):
-    """A chunk that is done is not done again, unless its file is gone."""
+    """A finished chunk is not repeated, unless its file is missing."""
     arguments = ["fold", f"qcd={QCD}", "--no-plots", "--chunksize", 1000, "--skim", "parquet"]
     original, done = IQNFoldProcessor.process, []
 
@@ -353,7 +353,7 @@ def test_events_that_do_not_say_which_chunk_they_are(nano_events, tmp_path):
 
 
 def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
-    """What a user reads of a NanoAOD analysis works on emulated jets as on true ones."""
+    """A NanoAOD analysis works on emulated jets as on true ones."""
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
     space = {}
     for block in blocks:
@@ -372,9 +372,9 @@ def test_the_guide_s_analysis_runs_on_a_skim_unchanged(tmp_path):
 
 
 def test_root_reads_a_skim(parts):
-    """ROOT itself, where it is installed."""
+    """ROOT itself reads a skim, if it is installed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its wheel says that it is young
+        warnings.simplefilter("ignore")  # ROOT's wheel warns that it is experimental
         root = pytest.importorskip("ROOT")
     frame = root.RDataFrame("Events", str(parts["root"][0])).Define("ht", "Sum(IQNJet_pt)")
     events = read_nano(parts["root"][0])

@@ -131,7 +131,7 @@ def test_no_training_makes_more_steps_than_it_was_told(pairs, unmatched, steps, 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that goes on by a hundredth of a second at every look at it."""
+    """A clock that advances by a hundredth of a second at every reading."""
     ticks = itertools.count()
     monkeypatch.setattr(optimise.time, "monotonic", lambda: 0.01 * next(ticks))
 
@@ -145,13 +145,13 @@ def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, st
     settings = replace(SPLINE, minutes=0.1, stages=stages, steps=3, check_every=50, patience=1000)
     training = train(pairs, settings, unmatched, watch=checks.append).card["training"]
     assert training["minutes"] == pytest.approx(0.1, rel=0.05)
-    later = {"far tails", "columns", "columns of unmatched jets"}  # of a distilling, and of an extension
+    later = {"far tails", "columns", "columns of unmatched jets"}  # phases of distilling and of extensions
     assert set(training["steps"]) == set(batches.TIMES) - later
     for phase, steps in training["steps"].items():
         assert steps == pytest.approx(600 * batches.TIMES[phase], rel=0.15, abs=6), phase
     assert all(check.steps is None for check in checks)
     assert {check.done for check in checks if check.stage == stages} >= {1.0}
-    # up and down again, to nothing at the end of each network's time
+    # the learning rate rises and falls to zero within each network's time
     n_first = checks[[check.phase == "quantiles" for check in checks].index(True) - 1].step
     assert max(rates[:n_first]) > 0.8
     assert rates[-1] < 0.05
@@ -186,7 +186,7 @@ def test_nothing_to_train_on(pairs):
 
 @pytest.fixture(scope="module")
 def well_trained():
-    """An emulator by the default recipe, trained well enough."""
+    """Train an emulator well enough with the default recipe."""
     settings = replace(RECIPES["default"], hidden=(32, 32), steps=1000, check_every=250, batch_size=512)
     return train(make_pairs(20_000), replace(settings, learning_rate=3e-3))
 
@@ -230,7 +230,7 @@ def test_where_substructure_is_known_the_origin_is_not_told(pairs):
 
 @pytest.fixture(scope="module")
 def sometimes_massless():
-    """Pairs of two kinds, told by their flavour, of which a tenth and four fifths have no mass but for rounding."""
+    """Make pairs of two flavours, of which a tenth and four fifths are massless up to rounding."""
     pairs = make_pairs(20_000)
     rng = np.random.default_rng(4)
     kind = rng.integers(0, 2, len(pairs.x))
@@ -261,7 +261,7 @@ def test_the_level_of_a_massless_jet_is_somewhere_in_the_atom(sometimes_massless
     np.testing.assert_array_equal(spread[~massless], last[~massless])
     np.testing.assert_allclose(spread[massless], (last * within)[massless], rtol=1e-5)
     assert np.histogram(spread, 10, (0, 1))[0] == pytest.approx(len(gen) / 10, rel=0.15)
-    # a level anywhere below it draws such a jet, and the next one a jet with a mass
+    # any level below it draws a massless jet, and the next one a jet with a mass
     tau = emulator.cdf(gen, reco, context)
     for step, drawn in ((0.99, True), (1.01, False)):
         asked = np.clip(np.where(np.arange(4) == 3, step * tau, tau), 1e-6, 1.0 - 1e-6)[massless].astype(np.float32)
@@ -275,7 +275,7 @@ def test_the_density_of_a_massless_jet_is_that_of_the_other_variables_times_the_
     gen, reco, context = (column[rows][:200] for column in (pairs.x, pairs.y, pairs.context))
     heavier = reco * (np.arange(4) != 3) + np.float32(3.0) * (np.arange(4) == 3)
     p = emulator.cdf(gen, reco, context)[:, 3]
-    # the mass integrates to what the atom leaves
+    # the density of the mass integrates to 1 minus the atom
     masses = np.geomspace(0.011, 400.0, 1500)
     dense = []
     for mass in masses:
@@ -288,7 +288,7 @@ def test_the_density_of_a_massless_jet_is_that_of_the_other_variables_times_the_
 def test_jets_with_prompt_particles_are_shown_with_them_and_more_often(pairs):
     levels = ("neighbours", "prompt")
     inputs = torch.zeros(1000, 3 + 4 + 11)
-    inputs[:7, 3 + 4 + 4] = 0.7  # log(1 + 1) of them in the jet
+    inputs[:7, 3 + 4 + 4] = 0.7  # log(1 + n) of one prompt particle in the jet
     rows = batches.with_prompt(inputs, levels)
     assert rows.tolist() == list(range(7))
     assert not len(batches.with_prompt(inputs, ("neighbours",)))

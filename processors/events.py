@@ -16,7 +16,7 @@ from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors.ordered import OrderedProcessor
 
 
-class EventsProcessor(OrderedProcessor):
+class EventsProcessor(OrderedProcessor):  # type: ignore[misc]
     """Compute `closure.event_features` of events with their true reco jets, and with the jets of two folds.
 
     Parameters

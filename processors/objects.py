@@ -32,7 +32,7 @@ from coffea_iqn.processors.pairs import split_keys
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
-class ObjectsProcessor(OrderedProcessor):
+class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
     """Make the training sample of each law of `emulator.objects.Objects`.
 
     Parameters

@@ -38,7 +38,7 @@ def split_keys(events: ak.Array, split: str) -> Floats:
     return levels(keys, np.zeros(len(keys)), stream=STREAM_SPLIT)[:, 0]
 
 
-class PairsProcessor(OrderedProcessor):
+class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
     """Match jets x of one level to jets y of the other level, for the training of p(y | x) and of unmatched jets y.
 
     Parameters

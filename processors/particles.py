@@ -43,7 +43,7 @@ RIM = 0.1  # ΔR from the rim of a reco jet; a particle further inside is in thi
 TELLING, ENOUGH = 1.0, 2  # energy above which photons are always found [GeV]; number of such photons that decides
 
 
-class ParticlesProcessor(OrderedProcessor):
+class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
     """Make the training sample of each law of `emulator.particles.Particles`.
 
     Parameters

@@ -22,7 +22,7 @@ from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.ranges import GEV
 
 
-class ShapesProcessor(OrderedProcessor):
+class ShapesProcessor(OrderedProcessor):  # type: ignore[misc]
     """Compute `jets.shapes.shapes` of gen jets, of their true reco jets, and of the jets that two folds make.
 
     Parameters

@@ -9,10 +9,10 @@ import numpy as np
 
 from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
-from coffea_iqn.events.checks import check_valid
+from coffea_iqn.events.checks import check_valid, warn_ignored_weights
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum, reco_events
 from coffea_iqn.events.columns import flat
-from coffea_iqn.events.identity import file_uuid, identity_keys
+from coffea_iqn.events.identity import event_weights, file_uuid, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.jets.matching import default_cone, match_jets, nearest
@@ -95,6 +95,8 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
         expect(not missing, f"collections: expected {self.x} and {self.y}, found no {' and no '.join(missing)}")
         of_x, of_y = ("gen", "reco") if self.direction == "fold" else ("reco", "gen")
+        if self.direction == "correct":
+            warn_ignored_weights(event_weights(events))
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
         check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
         match = match_jets(

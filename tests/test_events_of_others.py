@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn.generation import NoHistoryWarning, Settings, generate
+from coffea_iqn.generation import NoHistoryWarning, Settings, generate, hepmc
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, start
 from conftest import one_error, run
@@ -127,6 +127,16 @@ def test_without_history_nothing_is_said_of_flavour(theirs, ours, tmp_path):
     assert events.nGenJet.tolist() == ours.collections["GenJet"][0].tolist()
     assert ak.flatten(events.GenJetCands_pdgId).tolist() == ours.collections["GenJetCands"][1]["pdgId"].tolist()
     assert "crossSection" not in runs
+
+
+def test_the_nominal_weight_is_found_by_its_name(tmp_path):
+    event = pyhepmc.GenEvent(pyhepmc.Units.GEV, pyhepmc.Units.MM)
+    event.run_info = pyhepmc.GenRunInfo()
+    event.run_info.weight_names = ["MUR0.5_MUF0.5", "Weight"]
+    event.weights = [7.0, 2.0]
+    assert hepmc._nominal_weight(event) == 2.0
+    event.run_info.weight_names = ["a", "b"]
+    assert hepmc._nominal_weight(event) == 7.0
 
 
 def test_an_event_without_weights_weighs_one(theirs, tmp_path):

@@ -309,6 +309,8 @@ def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
     assert not (tmp_path / "merged.root").exists()
     (made,) = skims.merge([lean[1], lean[4]], tmp_path / "merged.root")
     assert made.gaps == [(str(QCD), 0, 1000), (str(QCD), 2000, 4000)]
+    (made,) = skims.merge(lean[:4], tmp_path / "without_end.root")
+    assert made.gaps == [(str(QCD), 4000, 5000)]
     assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 2
     assert run("merge", lean[1], lean[4], "--force", "--output", tmp_path / "merged.root") == 0
 

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import json
+
 import awkward as ak
 import numpy as np
 import pytest
 import uproot
 from coffea import processor
 
-from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, response
+from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, bundle, response
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import checks
-from coffea_iqn.events.checks import MissingContextWarning, MixedWeightsWarning, NotEmulatedWarning, ThresholdWarning
+from coffea_iqn.events.checks import (
+    IgnoredWeightsWarning,
+    MissingContextWarning,
+    MixedWeightsWarning,
+    NotEmulatedWarning,
+    ThresholdWarning,
+)
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
-from conftest import one_error, open_events, run
+from coffea_iqn.unfolding import response_sums, workspace
+from conftest import one_error, open_events, run, undrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
 AK4 = "cms-delphes-ak4"
@@ -303,6 +312,52 @@ def test_what_the_file_reconstructed_is_removed_beside_emulated_objects(ttbar, w
         assert not {"Tau", "PuppiMET", "FatJet"} & set(made.fields)
         assert {"Tau", "PuppiMET", "FatJet"} <= set(folder(events).fields)
         assert made.metadata == events.metadata
+
+
+def test_a_training_on_gen_jets_from_20_gev_says_so_and_a_validation_on_its_files_too(tmp_path, capsys):
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        jets = file["Events"].arrays(filter_name="GenJet_*", entry_stop=200)
+    late = written(
+        tmp_path / "late.root", "qcd_ak4.root", **{name: jets[name][jets.GenJet_pt > 20.0] for name in jets.fields}
+    )
+    assert run("train", late, "--output", tmp_path / "made", "--steps", 2, "--hidden", 4, 4) == 0
+    card = bundle.load(tmp_path / "made").card
+    assert card["domain"]["gen_pt"][0] == pytest.approx(30.0, abs=1.0)
+    assert card["training"]["gen_pt_min"] == pytest.approx(20.0, abs=0.5)
+    capsys.readouterr()
+    trained_on = metrics_of(tmp_path / "made", late, tmp_path / "report")
+    assert f"warning: the model was trained on {late}" in capsys.readouterr().err
+    assert trained_on == [str(late)]
+    assert metrics_of(tmp_path / "made", sample_path("qcd_ak4_full.root"), tmp_path / "other") == []
+    assert "was trained on" not in capsys.readouterr().err
+
+
+def metrics_of(model, file, output):
+    with undrawn():
+        assert run("validate", file, "--model", model, "--quick", "--max-jets", 400, "--output", output) == 0
+    return json.loads((output / "metrics.json").read_text())["trained_on"]
+
+
+def test_a_correction_does_not_learn_from_weights_without_a_word():
+    events = open_events("qcdflat_ak4.root", entry_stop=50, metadata={"dataset": "x"})
+    with pytest.warns(IgnoredWeightsWarning, match="a correction depends on the spectrum of its jets, got"):
+        PairsProcessor(direction="correct").chunk(events)
+    PairsProcessor().chunk(events)
+
+
+def test_response_matrices_of_different_models_are_not_added():
+    events = open_events("qcd_ak4.root", entry_stop=20)
+    one, other = (response_sums(m, events.GenJet, events, [20, 50], [20, 50]) for m in (AK4, "cms-delphes-ak4-fast"))
+    with pytest.raises(ValueError, match="expected matrices of one model and its options, got IQNFolder"):
+        one + other
+
+
+def test_numbers_of_jets_below_zero_are_no_workspace():
+    events = open_events("qcd_ak4.root", entry_stop=100)
+    weights = np.where(np.arange(100) % 3 == 0, 1.0, -1.0)
+    matrix = response(AK4, events.GenJet, events, [20, 30, 100], [20, 25, 30, 40, 100], weights=weights)
+    with pytest.raises(ValueError, match="response: expected (no negative number of jets|jets of every gen bin)"):
+        workspace(matrix)
 
 
 def test_a_response_matrix_does_not_vary():

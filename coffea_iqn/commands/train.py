@@ -31,6 +31,7 @@ from coffea_iqn.commands.trainings import (
 )
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
+from coffea_iqn.events.checks import BEGINS
 from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.inputs import Source
@@ -55,6 +56,7 @@ from coffea_iqn.training.thresholds import find_edge
 ENSEMBLE = Range(least=2, most=100, whole=True)
 EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
+PT_SCULPTED = 1.5  # times the pt at which jets begin: up to there the response is sculpted
 PT_TRUSTED = 15.0  # GeV; below it, the pt thresholds of typical samples sculpt the response
 
 
@@ -335,12 +337,15 @@ def _describe(
     if arguments.extend is not None:
         return
     level = bundle.DIRECTIONS[arguments.direction]
+    begin, low = float(f"{x[:, PT].min():.3g}"), max(PT_TRUSTED, arguments.gen_pt_min)
+    if begin > BEGINS * arguments.gen_pt_min:  # the files have none from there on
+        about["gen_pt_min"], low = begin, max(low, PT_SCULPTED * begin)
     card.update(
         detector=arguments.detector,
         direction=arguments.direction,
         jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
         domain={
-            f"{level}_pt": [max(PT_TRUSTED, arguments.gen_pt_min), float(f"{x[:, PT].max():.3g}")],
+            f"{level}_pt": [low, float(f"{x[:, PT].max():.3g}")],
             f"{level}_abs_eta": [0.0, float(f"{np.abs(x[:, ETA]).max():.2g}")],
         },
     )

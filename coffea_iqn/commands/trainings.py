@@ -196,6 +196,7 @@ def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[S
     """Return the entries of a card for the files of a training, its selection, and package versions."""
     return {
         "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
+        "uuids": sorted(source.uuid for sources in datasets.values() for source in sources),
         "events": sum(s.n_events for sources in datasets.values() for s in sources),
         "gen_pt_min": arguments.gen_pt_min,
         "split": arguments.split,

@@ -19,7 +19,7 @@ from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_force_option, checked, path, text
-from coffea_iqn.commands.terminal import Bars, console, say
+from coffea_iqn.commands.terminal import Bars, complain, console, say
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
 from coffea_iqn.events.names import Names
@@ -124,6 +124,7 @@ def validate(arguments: argparse.Namespace) -> None:
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     if arguments.quick:
         _cut_short(arguments, datasets)
+    trained_on = _trained_on(emulator.card, datasets)
     effort = _effort(arguments)
     with_particles = emulator.particles is not None and not arguments.spoil and _have_particles(arguments, datasets)
     with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, with_particles) as steps:
@@ -158,6 +159,7 @@ def validate(arguments: argparse.Namespace) -> None:
             card=emulator.card,
             files={name: [source.path for source in sources] for name, sources in datasets.items()},
             events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
+            trained_on=trained_on,
         )
         if pairs.y.shape[1] < len(emulator.variables.names):
             found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
@@ -183,6 +185,19 @@ def validate(arguments: argparse.Namespace) -> None:
         say(f"Left out     {name}: {why}")
     say(f"Report       {arguments.output / 'report.html'}")
     say(f"Metrics      {arguments.output / 'metrics.json'}")
+
+
+def _trained_on(card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]) -> list[str]:
+    """Return which files a model was trained on, with a warning: by their ids, or by name for models without."""
+    trainings = [card.get("training", {}), *card.get("extended", []), card.get("refinement", {})]
+    uuids = {uuid for of in trainings for uuid in of.get("uuids", ())}
+    names = {name for of in trainings if "uuids" not in of for files in of.get("files", {}).values() for name in files}
+    sources = [source for of in datasets.values() for source in of]
+    found = [source.path for source in sources if source.uuid in uuids or Path(source.path).name in names]
+    if found:
+        msg = f"coffea-iqn: warning: the model was trained on {', '.join(found)}: the report does not show how it does"
+        complain(f"{msg} on other files")
+    return found
 
 
 def _cut_short(arguments: argparse.Namespace, datasets: dict[str, list[Source]]) -> None:

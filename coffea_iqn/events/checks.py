@@ -12,7 +12,7 @@ import numpy as np
 
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
 # reconstructed objects of NanoAOD, PFNano and Delphes that have a momentum
@@ -42,6 +42,10 @@ class PartOfEventWarning(UserWarning):
 
 class ThresholdWarning(UserWarning):
     """Gen jets or leptons begin at a higher pt than those of the training: reconstructed ones are missing."""
+
+
+class IgnoredWeightsWarning(UserWarning):
+    """Events have different weights, and a training whose result depends on their spectrum does not use them."""
 
 
 class NotEmulatedWarning(UserWarning):
@@ -149,6 +153,17 @@ def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Arr
     for name in others:
         events = ak.without_field(events, name)
     return events
+
+
+def warn_ignored_weights(weights: Doubles) -> None:
+    """Warn once per process of events whose weights (events,) differ, in the training of a correction."""
+    if len(weights) and np.ptp(weights) > 1e-3 * np.abs(weights).max() and "weights" not in _WARNED:
+        _WARNED.add("weights")
+        msg = (
+            "weights: expected equal ones, for a correction depends on the spectrum of its jets, got "
+            f"{weights.min():.3g} to {weights.max():.3g}: the training does not use them"
+        )
+        warnings.warn(msg, IgnoredWeightsWarning, stacklevel=4)
 
 
 def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:

@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
+import uproot
 from coffea.nanoevents import NanoAODSchema
 
 from coffea_iqn.events.checks import OF_GEN
 from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
+from coffea_iqn.files.inputs import TREES
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.table import JetTable, interleaved
@@ -28,6 +30,8 @@ CHUNK = ("filename", "treename", "entrystart", "entrystop")  # metadata of a chu
 NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
 FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
+
+ABSOLUTE_WEIGHTS = ("Generator_weight", "LHEWeight_originalXWGTUP")  # NanoAOD's others are relative to genWeight
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,7 @@ class Skim:
         beside = {f"{prefix}{branch}": array for branch, array in others.items()}
         beside = {name: array for name, array in beside.items() if name not in NanoAODSchema.full_like_items}
         kept = self._kept(events, {self.collection, *(branch.partition("_")[0] for branch in beside)})
+        kept |= {name: kept[name] / k for name in ABSOLUTE_WEIGHTS if k > 1 and name in kept}
         once |= self._gen_jet_branches(gen, kept) | kept
         columns = {name: ak.Array(array) for name, array in once.items()}
         if k > 1:
@@ -238,7 +243,8 @@ class Merged(NamedTuple):
     dataset: dataset of its events.
     n_parts: number of merged files.
     n_events: number of events.
-    gaps: missing ranges of events before a part of the same input, (file, first event, last event + 1).
+    gaps: missing ranges of events of an input, (file, first event, last event + 1); those after the last part only if
+        the input can be opened here.
     """
 
     path: Path
@@ -347,8 +353,8 @@ def _merge(
 
 
 def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
-    """Return the ranges of events between those in the parts."""
-    gaps = []
+    """Return the ranges of events between those in the parts, and after them where the input can be opened here."""
+    gaps, ends = [], {}
     last: tuple[tuple[str, str] | None, int] = (None, 0)
     for part in held:
         start, stop = part["entries"]
@@ -356,4 +362,18 @@ def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
         if start > expected:
             gaps.append((part["file"], expected, start))
         last = (_input(part), stop)
+        ends[_input(part)] = stop
+    for (file, uuid), stop in ends.items():
+        n = _n_events(Path(file), uuid)
+        if n is not None and stop < n:
+            gaps.append((file, stop, n))
     return gaps
+
+
+def _n_events(path: Path, uuid: str) -> int | None:
+    """Return the number of events of an input; None if it is not here, or no longer the same file."""
+    if not path.is_file():
+        return None
+    with uproot.open(path) as file:
+        tree = next((name for name in TREES if name in file), None)
+        return None if tree is None or str(file.file.uuid) != uuid else int(file[tree].num_entries)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coffea_iqn.events.checks import (
+    IgnoredWeightsWarning,
     MissingContextWarning,
     NotEmulatedWarning,
     OutsideDomainWarning,
@@ -20,6 +21,7 @@ __all__ = [
     "FoldCounts",
     "Folded",
     "IQNFolder",
+    "IgnoredWeightsWarning",
     "MissingContextWarning",
     "NotEmulatedWarning",
     "OutsideDomainWarning",

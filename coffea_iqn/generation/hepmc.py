@@ -14,6 +14,7 @@ from coffea_iqn.generation.pythia import Particles, needed
 from coffea_iqn.jets.prompt import CODES
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
+NOMINAL = ("Weight", "Default", "default", "nominal", "0")  # names of the nominal weight in the order of preference
 STABLE = 1  # status of a final-state particle
 UNITS = re.compile(rb"^U (?:GEV|MEV) (?:MM|CM)\s*$", re.MULTILINE)
 
@@ -57,7 +58,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
             record = pyhepmc.GenEventData()
             event.write_data(record)
             numbers.append(event.event_number)
-            weights.append(event.weights[0] if len(event.weights) else None)
+            weights.append(_nominal_weight(event))
             records.append(record.particles)
             mothers.append(_mothers(record))
             found = event.cross_section
@@ -123,3 +124,12 @@ def _check(
     if len(wrong := np.flatnonzero(stable & np.isin(code, unknown))):
         one = code[wrong[0]]
         refuse("stable particles that Pythia knows", event[wrong], f"{one}: --set '{one}:new = ...' says what it is")
+
+
+def _nominal_weight(event: Any) -> float | None:
+    """Return the weight that is named as nominal, or else the first; None if the event has none."""
+    if not len(event.weights):
+        return None
+    names = event.weight_names if event.run_info is not None else []
+    place = next((names.index(name) for name in NOMINAL if name in names), 0)
+    return float(event.weights[place])

@@ -36,20 +36,25 @@ class Response:
     ----------
     gen, reco: one or two named axes each.
     sums: sums of weights and of their squares by limb, (bins, 2), see `exact_sums`.
+    made_by: the folder that they are of; matrices of different ones are not added.
     """
 
     gen: tuple[Any, ...]
     reco: tuple[Any, ...]
     sums: dict[int, Doubles]
+    made_by: str = ""
 
     def __add__(self, other: Response) -> Response:
         if (self.gen, self.reco) != (other.gen, other.reco):
             msg = f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}"
             raise ValueError(msg)
+        if self.made_by != other.made_by:
+            msg = f"response: expected matrices of one model and its options, got {self.made_by} and {other.made_by}"
+            raise ValueError(msg)
         both = dict(self.sums)
         for limb, sums in other.sums.items():
             both[limb] = both.get(limb, 0.0) + sums
-        return Response(self.gen, self.reco, both)
+        return Response(self.gen, self.reco, both, self.made_by)
 
     def _named(self) -> str:
         return ", ".join(f"{axis.name} of {axis.size} bins" for axis in (*self.gen, *self.reco))
@@ -151,7 +156,8 @@ def response_sums(
         alone = made.row == -1
         places = _bins(reco_axes, made.values[alone])
         entries.append((made.event[alone], places, np.full(len(places), 1.0 / replicas)))
-    return Response(gen_axes, reco_axes, _sums(entries, weights, int(np.prod(extents))))
+    sums = _sums(entries, weights, int(np.prod(extents)))
+    return Response(gen_axes, reco_axes, sums, f"{folder!r} of hash {folder.hash[:12]}")
 
 
 Entries = tuple[Ints, Ints, Doubles]

@@ -91,6 +91,10 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
         raise ValueError(msg)
+    least = min(of.inside.min(), of.outside.min())
+    if least < 0.0:
+        msg = f"response: expected no negative number of jets in any bin, got {least:.3g}"
+        raise ValueError(msg)
     digits = len(str(len(of.inside) - 1))  # with leading zeros, because pyhf sorts parameters by name
     numbers = [f"{k:0{digits}d}" for k in range(len(of.inside))]
     samples: list[dict[str, Any]] = [

@@ -45,12 +45,14 @@ class About:
     card: card of the bundle, including its hash.
     files: paths by dataset.
     events: number of events in the files by dataset, of which a quick validation reads only a part.
+    trained_on: those of the files that the model was trained on.
     """
 
     model: str
     card: Mapping[str, Any]
     files: Mapping[str, Sequence[str]]
     events: Mapping[str, int]
+    trained_on: Sequence[str] = ()
 
 
 def metrics(found: Validation, about: About) -> dict[str, Any]:
@@ -69,6 +71,7 @@ def metrics(found: Validation, about: About) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "model": {"name": about.model, "hash": about.card.get("hash"), "card": about.card},
         "sample": {"files": about.files, "events": about.events, "pairs": found.n_jets, "selection": selection},
+        "trained_on": [*about.trained_on],
         "effort": effort,
         "verdict": [_line(line) for line in lines],
         "datasets": {name: [_line(line) for line in of] for name, of in datasets.items()},

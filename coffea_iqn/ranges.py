@@ -1,4 +1,4 @@
-"""The numbers that options may be, said once for the library and for the command line."""
+"""Allowed ranges of numeric options, shared by the library and the command line."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Range:
-    """Finite numbers between bounds.
+    """A range of finite numbers.
 
     Parameters
     ----------
-    least, most: bounds that belong to it.
-    above, below: bounds that do not.
-    whole: whether they are integers.
+    least, most: inclusive bounds.
+    above, below: exclusive bounds.
+    whole: whether only integers are allowed.
 
-    Called with text, it gives the number, as the type of an option of argparse.
+    Calling a range with a string parses and checks the number, so that it can serve as an argparse `type`.
     """
 
     least: float = -math.inf
@@ -43,7 +43,7 @@ class Range:
         return math.isfinite(number) and self.least <= number <= self.most and self.above < number < self.below
 
     def check(self, **values: Any) -> None:
-        """Raise ValueError for a value outside, with the name that it is given by; None is left alone."""
+        """Raise ValueError, naming the keyword, if a value is outside the range; None is accepted."""
         for name, value in values.items():
             if value is not None and value not in self:
                 msg = f"{name}: expected {self}, got {value!r}"
@@ -61,14 +61,14 @@ class Range:
 
 
 def expect(holds: Any, message: str, error: type[Exception] = ValueError) -> None:
-    """Raise an error, whose message says "where: expected ..., got ...", unless something holds."""
+    """Raise an error with this message, "where: expected ..., got ...", unless the condition holds."""
     if not holds:
         raise error(message)
 
 
 def check_choice(known: Iterable[str], **values: Any) -> None:
-    """Raise ValueError for a value that is none of those known, with the name that it is given by."""
-    names = list(known)  # what cannot be hashed is none of them either
+    """Raise ValueError, naming the keyword, if a value is not among the known ones."""
+    names = list(known)  # a list, so that unhashable values can be compared too
     for name, value in values.items():
         if value not in names:
             msg = f"{name}: expected one of {', '.join(names)}, got {value!r}"

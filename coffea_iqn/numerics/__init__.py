@@ -1,1 +1,1 @@
-"""The same bits on every processor: compiling, elementary functions, dense layers, quantile levels, exact sums."""
+"""Numerics with bit-identical results on every processor: elementary functions, dense layers, levels, exact sums."""

@@ -1,4 +1,4 @@
-"""What arrays are called in signatures: numbers of any precision, of one, integers, flags."""
+"""Type aliases for the arrays in signatures."""
 
 from __future__ import annotations
 

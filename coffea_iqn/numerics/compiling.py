@@ -1,4 +1,4 @@
-"""How functions are compiled, and how long it takes."""
+"""Decorators that compile functions with numba, and a timer for the compilation."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ R = TypeVar("R")
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
-    """A function compiled when it is first called, and kept on disk; it divides by zero as numpy does."""
+    """Compile a function on its first call and cache it on disk; division by zero follows numpy."""
     return cast(Callable[P, R], nb.njit(cache=True, nogil=True, error_model="numpy")(function))
 
 
 def part(function: Callable[P, R]) -> Callable[P, R]:
-    """What kernels call: compiled with them, and soon, for Python cannot reach it.
+    """Mark a function as part of kernels: it is compiled with them, and quickly, as it has no entry point from Python.
 
     Raises
     ------
-    TypeError: when Python calls it, where it would be slow, and numbers of numpy round otherwise.
+    TypeError: when called from Python, where it would be slow and numpy scalars would round differently.
     """
 
     @functools.wraps(function)
@@ -42,6 +42,6 @@ def part(function: Callable[P, R]) -> Callable[P, R]:
 
 @contextmanager
 def timed_compilation() -> Iterator[Callable[[], float]]:
-    """Within the context, a function of how many seconds of it this process has compiled for."""
+    """Yield a function that returns the seconds this process has spent compiling within the context."""
     with event.install_timer("numba:compile", lambda _: None) as timer:
         yield lambda: timer.duration if timer.done else 0.0

@@ -1,6 +1,6 @@
-"""Dense layers for a tile of jets: rows are columns of features, jets lie side by side.
+"""Dense layers for a tile of jets: arrays have one row per feature and one column per jet.
 
-Sums run in the order of the inputs, jet by jet: a jet's result does not depend on how many others there are, nor on the
+For each jet, sums run in the order of the inputs, so a jet's result depends neither on the number of jets nor on the
 processor.
 """
 
@@ -21,27 +21,27 @@ from coffea_iqn.numerics.compiling import part
 
 
 def _takes_sixteen() -> bool:
-    """Whether the processor that is compiled for takes sixteen single-precision numbers at once, as with AVX-512."""
-    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:  # another one than this, asked of numba
+    """Return whether the target processor has vectors of sixteen single-precision numbers (AVX-512)."""
+    if config.CPU_NAME is not None or config.CPU_FEATURES is not None:  # numba is set to compile for another processor
         return "+avx512f" in (config.CPU_FEATURES or "")
     return bool(binding.get_host_cpu_features().get("avx512f", False))
 
 
-LANES = 16 if _takes_sixteen() else 8  # which changes no bit: every jet goes through the same operations
-OUTPUTS, JETS = 4, 3 * LANES  # whose sums, and what makes them, are what fits the registers
-TILE = 240  # a multiple of either; what so many jets need stays in the nearest caches
+LANES = 16 if _takes_sixteen() else 8  # the result does not depend on it: every jet goes through the same operations
+OUTPUTS, JETS = 4, 3 * LANES  # size of a panel: its sums and their inputs just fit into the registers
+TILE = 240  # jets per tile, a multiple of JETS for either number of lanes; the working set fits into the L1/L2 caches
 
 
 class Networks(NamedTuple):
-    """The dense layers of several networks, LeakyReLU between them, in few arrays, which is soon compiled.
+    """The dense layers of several networks, with LeakyReLU in between, in a few flat arrays that compile quickly.
 
     Attributes
     ----------
-    weights, biases: of all layers of all networks, one after the other, flat.
-    shapes: outputs, filled up to multiples of four, and inputs of each layer, (layers, 2).
-    first: the first layer of each network, and after the last one the number of layers, (networks + 1,).
-    start: the first weight and the first bias of each network, (networks, 2).
-    slopes: of LeakyReLU, below 1, (networks,).
+    weights, biases: those of all layers of all networks, concatenated.
+    shapes: outputs (padded to a multiple of four) and inputs of each layer, (layers, 2).
+    first: index of the first layer of each network, then the number of layers, (networks + 1,).
+    start: index of the first weight and of the first bias of each network, (networks, 2).
+    slopes: negative slope of the LeakyReLU, below 1, (networks,).
     """
 
     weights: Singles
@@ -53,17 +53,17 @@ class Networks(NamedTuple):
 
 
 Part = tuple[Sequence[tuple[Singles, Singles]], float, Ints | None]
-"""A network: weights (outputs, inputs) and biases (outputs,) of its layers, its slope, and those of its inputs that may
-differ from zero, None for all."""
+"""A network: weights (outputs, inputs) and biases (outputs,) of each layer, the negative slope, and the indices of the
+inputs that can differ from zero (None for all)."""
 
 
 def singles(values: npt.NDArray[Any]) -> Singles:
-    """Numbers as compiled code takes them: single precision, contiguous."""
+    """Convert to contiguous single precision, as compiled code requires."""
     return np.ascontiguousarray(values, dtype=np.float32)
 
 
 def pack(parts: Sequence[Part]) -> Networks:
-    """The networks of these parts; one without layers gives its inputs."""
+    """Pack networks into flat arrays; a network without layers returns its inputs."""
     weights, biases, shapes, first, start = [np.empty(0, np.float32)], [np.empty(0, np.float32)], [], [0], []
     for layers, _, inputs in parts:
         start.append((sum(map(len, weights)), sum(map(len, biases))))
@@ -86,14 +86,14 @@ def pack(parts: Sequence[Part]) -> Networks:
 
 @part
 def feed_forward(x: Singles, n: int, networks: Networks, which: int, one: Singles, two: Singles) -> Singles:
-    """What a network gives for a tile.
+    """Evaluate a network for a tile.
 
     Parameters
     ----------
     x: inputs, (rows, tile).
-    n: how many jets of the tile count.
-    networks, which: the network.
-    one, two: (rows, tile), overwritten; the result is one of them.
+    n: number of jets in use in the tile.
+    networks, which: packed networks, and index of the one to evaluate.
+    one, two: buffers (rows, tile), overwritten; one of them is returned.
     """
     source, target, spare = x, one, two
     n_weights, n_biases = networks.start[which]
@@ -112,7 +112,7 @@ def feed_forward(x: Singles, n: int, networks: Networks, which: int, one: Single
 
 @part
 def _dense(x: Singles, n: int, weights: Singles, biases: Singles, slope: np.float32, out: Singles) -> None:
-    """One layer for the first n jets, and for some beside them, up to whole multiples of `JETS`."""
+    """Evaluate one layer for the first n jets, rounded up to a multiple of `JETS`."""
     for jet in range(0, n, JETS):
         for output in range(0, len(weights), OUTPUTS):
             _panel(x, out, weights, biases, slope, output, jet)
@@ -120,11 +120,10 @@ def _dense(x: Singles, n: int, weights: Singles, biases: Singles, slope: np.floa
 
 @intrinsic  # type: ignore[untyped-decorator]
 def _panel(_typing: Any, x: Any, out: Any, weights: Any, biases: Any, slope: Any, output: Any, jet: Any) -> Any:
-    """`OUTPUTS` outputs of a layer for `JETS` jets, from the given ones on: written for the compiler behind numba.
+    """Compute `OUTPUTS` outputs of a layer for `JETS` jets, starting at the given ones; written in LLVM IR.
 
-    The sums stay in registers as long as they grow, which a loop of numba does not bring about, and every step is a
-    multiplication and an addition that round once, together: IEEE 754 defines that, so the bits are those of any
-    processor.
+    The sums stay in registers throughout, which numba does not achieve with a loop. Every step is a fused
+    multiply-add with a single rounding, as defined by IEEE 754, so the result is the same on every processor.
     """
     signature = types.void(x, out, weights, biases, slope, output, jet)
 
@@ -143,7 +142,7 @@ def _panel(_typing: Any, x: Any, out: Any, weights: Any, biases: Any, slope: Any
             return ir.Constant(ir.IntType(64), value)
 
         def everywhere(value: Any) -> Any:
-            """A number in all lanes."""
+            """Broadcast a number to all lanes."""
             nothing = ir.Constant(lanes, ir.Undefined)
             first = builder.insert_element(nothing, value, number(0))
             return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), LANES), None))

@@ -1,8 +1,8 @@
-"""Elementary functions in double precision, from additions, multiplications, divisions and comparisons alone.
+"""Elementary functions in double precision, built from additions, multiplications, divisions and comparisons only.
 
-Such operations round alike on every processor, so what is made of them has the same bits everywhere; the functions of a
-system's library, and those of numpy, differ in their last digit from machine to machine. Polynomials are those of
-Sun Microsystems' fdlibm (1993); a test holds their errors. In single precision: `single`.
+These operations round identically on every processor, so the results have the same bits everywhere; the functions of
+the system's math library and of numpy differ in the last digit between machines. The polynomials are those of
+Sun Microsystems' fdlibm (1993); tests check their accuracy. For single precision see `single`.
 """
 
 from __future__ import annotations
@@ -12,20 +12,20 @@ import numpy as np
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.compiling import kernel, part
 
-LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2, the first of few bits
+LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; the first has few bits
 LOG2_E = 1.44269504088896338700
-EXP_MIN, EXP_MAX = -708.0, 709.0  # beyond, double precision ends
+EXP_MIN, EXP_MAX = -708.0, 709.0  # range of double precision
 MANTISSA, SQRT_HALF = np.int64(0x000FFFFFFFFFFFFF), np.int64(0x3FE6A09E667F3BCD)  # a mask, and the bits of √½
 SHIFT, BIAS = np.int64(52), np.int64(1023)
-QUARTER_HIGH, QUARTER_LOW = 1.57079632673412561417, 6.07710050650619224932e-11  # π/2 in the same way
+QUARTER_HIGH, QUARTER_LOW = 1.57079632673412561417, 6.07710050650619224932e-11  # π/2, split in the same way
 TURN, HALF_TURN, QUARTER_TURN, EIGHTH_TURN = 2.0 * np.pi, np.pi, np.pi / 2.0, np.pi / 4.0
-EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # what a double leaves of π/4, and of the arc tangent of ½
+EIGHTH_TURN_LOW = 3.06161699786838301793e-17  # rounding errors of π/4 and arctan ½
 ARCTAN_HALF, ARCTAN_HALF_LOW = 4.63647609000806093515e-01, 2.26987774529616870924e-17
 
 
 @part
 def log(x: float) -> float:
-    """The natural logarithm of numbers from 1e-307 on, within 1e-15, relative; NaN of 0, infinity and negative ones."""
+    """Natural logarithm for x ≥ 1e-307, relative error below 1e-15; NaN for 0, infinity and negative x."""
     bits = np.float64(x).view(np.int64) - SQRT_HALF
     n = float(bits >> SHIFT)
     f = np.int64((bits & MANTISSA) + SQRT_HALF).view(np.float64) - 1.0  # from √½ − 1 to √2 − 1
@@ -45,7 +45,7 @@ def log(x: float) -> float:
 
 @part
 def exp(x: float) -> float:
-    """e^x within 1e-15, relative; below −708 and above 709 as there; NaN of NaN."""
+    """e^x, relative error below 1e-15; x is clipped to −708 to 709; NaN for NaN."""
     within = min(max(x, EXP_MIN), EXP_MAX)
     n = np.floor(within * LOG2_E + 0.5)
     high, low = within - n * LN2_HIGH, n * LN2_LOW
@@ -63,7 +63,7 @@ def exp(x: float) -> float:
 
 @part
 def sine_and_cosine(x: float) -> tuple[float, float]:
-    """Sin x and cos x within 2e-16, of angles up to 10^5."""
+    """Sine and cosine of x, error below 2e-16 for |x| up to 10^5."""
     quarters = np.rint(x / QUARTER_TURN)
     r = (x - quarters * QUARTER_HIGH) - quarters * QUARTER_LOW
     z = r * r
@@ -89,7 +89,7 @@ def sine_and_cosine(x: float) -> tuple[float, float]:
 
 @part
 def arctan2(y: float, x: float) -> float:
-    """The angle of (x, y), from −π to π, within 5e-16; 0 of (0, 0)."""
+    """The angle of the point (x, y), from −π to π, error below 5e-16; 0 for (0, 0)."""
     large, small = max(abs(x), abs(y)), min(abs(x), abs(y))
     slope = small / large if large > 0.0 else 0.0
     base, base_low, t = 0.0, 0.0, slope
@@ -119,13 +119,13 @@ def arctan2(y: float, x: float) -> float:
 
 @part
 def wrapped(angle: float) -> float:
-    """An angle [rad] less whole turns, from −π to π."""
+    """Wrap an angle [rad] to −π to π."""
     return float(angle - TURN * np.rint(angle / TURN))
 
 
 @kernel
 def angles(y: Doubles, x: Doubles) -> Doubles:
-    """`arctan2` of each y and x, (N,)."""
+    """Elementwise `arctan2`, (N,)."""
     out = np.empty(len(y))
     for i in range(len(y)):
         out[i] = arctan2(y[i], x[i])
@@ -134,7 +134,7 @@ def angles(y: Doubles, x: Doubles) -> Doubles:
 
 @kernel
 def logs(x: Doubles) -> Doubles:
-    """`log` of each, (N,)."""
+    """Elementwise `log`, (N,)."""
     out = np.empty(len(x))
     for i in range(len(x)):
         out[i] = log(x[i])
@@ -143,7 +143,7 @@ def logs(x: Doubles) -> Doubles:
 
 @kernel
 def exps(x: Doubles) -> Doubles:
-    """`exp` of each, (N,)."""
+    """Elementwise `exp`, (N,)."""
     out = np.empty(len(x))
     for i in range(len(x)):
         out[i] = exp(x[i])
@@ -152,7 +152,7 @@ def exps(x: Doubles) -> Doubles:
 
 @kernel
 def sines_and_cosines(x: Doubles) -> tuple[Doubles, Doubles]:
-    """`sine_and_cosine` of each, (N,) both."""
+    """Elementwise `sine_and_cosine`, (N,) each."""
     sines, cosines = np.empty(len(x)), np.empty(len(x))
     for i in range(len(x)):
         sines[i], cosines[i] = sine_and_cosine(x[i])

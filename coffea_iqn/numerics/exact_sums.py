@@ -1,9 +1,9 @@
-"""Sums of weights that come out the same to the last bit, in whatever order they are taken.
+"""Sums of weights that are bit-identical whatever the order of summation.
 
-Floating-point addition rounds, and so depends on the order: the same events in other chunks would give other
+Floating-point addition rounds, so a sum depends on the order: the same events in different chunks would give different
 histograms. Here each weight is split into parts that are multiples of fixed powers of two (the limbs of J. Demmel
-and H. D. Nguyen, "Parallel Reproducible Summation", IEEE Trans. Comput. 64 (2015) 2060). Parts of one limb add
-without rounding, up to 2^33 entries a bin, and only the last step, from limbs to one number, rounds.
+and H. D. Nguyen, "Parallel Reproducible Summation", IEEE Trans. Comput. 64 (2015) 2060). Parts of the same limb add
+up without rounding, for up to 2^33 entries per bin; only the last step, from limbs to one number, rounds.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ import numpy.typing as npt
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel
 
-Bins = npt.NDArray[np.uint32]  # without sign, for numba asks of signed ones whether they count from the end
+Bins = npt.NDArray[np.uint32]  # unsigned, to spare numba's check for negative indices
 
 LIMB_BITS = 20
 
 
 def split(values: Doubles) -> dict[int, Doubles]:
-    """Values (N,) as parts by limb: part j is a multiple of 2^(20 j) below 2^(20 (j + 1)), and the parts add up.
+    """Split values (N,) by limb: part j is a multiple of 2^(20 j) below 2^(20 (j + 1)); the parts sum to the values.
 
     Raises
     ------
@@ -41,14 +41,14 @@ def split(values: Doubles) -> dict[int, Doubles]:
     greatest = np.abs(rest).max(initial=0.0)
     while greatest > 0.0:
         limb = (math.frexp(greatest)[1] - 1) // LIMB_BITS
-        # nothing is smaller than 2^-1074
+        # 2^-1074 is the smallest double
         parts[limb], greatest = _take_multiples(rest, math.ldexp(1.0, max(LIMB_BITS * limb, -1074)))
     return parts
 
 
 @kernel
 def _take_multiples(rest: Doubles, unit: float) -> tuple[Doubles, float]:
-    """Take from each number the multiple of unit that is in it; also, the greatest size of what is left."""
+    """Subtract from each number its multiple of unit; return the multiples, and the greatest absolute remainder."""
     taken, greatest = np.empty_like(rest), 0.0
     for i in range(len(rest)):
         taken[i] = np.trunc(rest[i] / unit) * unit
@@ -62,8 +62,8 @@ class Weights(NamedTuple):
 
     Attributes
     ----------
-    limbs: those that any weight or square has, ascending.
-    parts: (limbs, N, 2), of weights and of their squares.
+    limbs: limbs that occur in any weight or square, ascending.
+    parts: parts of the weights and of their squares, (limbs, N, 2).
     """
 
     limbs: tuple[int, ...]
@@ -86,10 +86,10 @@ def add(totals: Doubles, bins: Bins, event: Ints, parts: Doubles) -> None:
 
     Parameters
     ----------
-    totals: sums of parts so far, changed in place, (limbs, bins, 2).
-    bins: of each entry, in each histogram, (histograms, N).
-    event: of each entry, (N,).
-    parts: those of `Weights`, of the events, (limbs, events, 2).
+    totals: running sums of the parts, updated in place, (limbs, bins, 2).
+    bins: bin of each entry in each histogram, (histograms, N).
+    event: index of the event of each entry, (N,).
+    parts: `Weights.parts` of the events, (limbs, events, 2).
     """
     for limb in range(len(parts)):
         part, total = parts[limb], totals[limb]
@@ -102,16 +102,16 @@ def add(totals: Doubles, bins: Bins, event: Ints, parts: Doubles) -> None:
 
 
 def event_entries(bins: Bins, event: Ints, weights: Doubles, *, share: float) -> tuple[Bins, Doubles]:
-    """Entries of one event in one bin made one entry, for they are correlated.
+    """Combine the entries of one event in one bin into a single entry, because they are correlated.
 
-    Several draws of one event are such entries: the sum of their squared weights falls with their number, the
-    variance of what they sum to does not.
+    Several draws of one event are an example: the sum of their squared weights falls with the number of draws, but
+    the variance of their sum does not.
 
     Parameters
     ----------
-    bins, event: as of `add`; histograms share no bin.
-    weights: of the events, (events,).
-    share: of its event's weight that each entry has.
+    bins, event: same as in `add`; no two histograms share a bin.
+    weights: weights of the events, (events,).
+    share: fraction of its event's weight that each entry carries.
 
     Returns
     -------
@@ -123,7 +123,7 @@ def event_entries(bins: Bins, event: Ints, weights: Doubles, *, share: float) ->
 
 
 def merge(limbs: Mapping[int, Doubles]) -> Doubles:
-    """The limbs of sums as plain numbers, in an order that depends on the limbs alone."""
+    """Add the limbs of sums up to plain numbers, in the order of the limbs."""
     total = np.zeros_like(next(iter(limbs.values())))
     for limb in sorted(limbs):
         total = total + limbs[limb]

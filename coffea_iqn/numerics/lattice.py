@@ -1,4 +1,4 @@
-"""Points that fill a unit cube evenly, for integrals over quantile levels: the same for every jet, and no draw."""
+"""Evenly distributed points in the unit cube, for integrals over quantile levels: deterministic, shared by all jets."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from coffea_iqn.numerics.arrays import Doubles
 
 @cache
 def lattice(n: int, dimensions: int) -> Doubles:
-    """A rank-1 lattice of Korobov's form, whose projection on each axis is (i + 1/2) / n.
+    """A rank-1 lattice of Korobov form, whose projection on each axis is (i + 1/2) / n.
 
-    Of all multipliers prime to n it has the one of least worst-case error of periodic functions (P2 of I. H. Sloan and
-    S. Joe, Lattice Methods for Multiple Integration, Oxford 1994).
+    Among all multipliers coprime to n it uses the one with the least worst-case error for periodic functions (P2 of
+    I. H. Sloan and S. Joe, Lattice Methods for Multiple Integration, Oxford 1994).
 
     Parameters
     ----------
-    n: points.
-    dimensions: of the cube.
+    n: number of points.
+    dimensions: dimensions of the cube.
 
     Returns
     -------
-    (n, dimensions) in (0, 1), never to be written to.
+    (n, dimensions) in (0, 1), read-only.
 
     >>> sorted(lattice(4, 2)[:, 1].tolist())
     [0.125, 0.375, 0.625, 0.875]

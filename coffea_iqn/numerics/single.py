@@ -1,8 +1,8 @@
-"""Elementary functions in single precision, from additions, multiplications and comparisons alone.
+"""Elementary functions in single precision, built from additions, multiplications, divisions and comparisons only.
 
-Such operations round alike on every processor, so what is made of them has the same bits everywhere, which libraries
-of functions do not promise; and a compiler takes eight jets at once through them. Polynomials are those of S. L.
-Moshier's Cephes library; a test holds their errors.
+These operations round identically on every processor, so the results have the same bits everywhere, which math
+libraries do not guarantee; and the compiler vectorises them over jets. The polynomials are those of S. L. Moshier's
+Cephes library; tests check their accuracy.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from coffea_iqn.numerics.compiling import part
 
 INT, FLOAT = np.int32, np.float32
 ZERO, HALF, ONE, TWO = FLOAT(0.0), FLOAT(0.5), FLOAT(1.0), FLOAT(2.0)
-EXP_MIN, EXP_MAX = FLOAT(-87.0), FLOAT(88.0)  # beyond, single precision ends
+EXP_MIN, EXP_MAX = FLOAT(-87.0), FLOAT(88.0)  # range of single precision
 LOG2_E = FLOAT(1.44269504088896341)
-LN2_HIGH, LN2_LOW = FLOAT(0.693359375), FLOAT(-2.12194440e-4)  # their sum is log 2, the first of few bits
+LN2_HIGH, LN2_LOW = FLOAT(0.693359375), FLOAT(-2.12194440e-4)  # their sum is log 2; the first has few bits
 MANTISSA, SQRT_HALF = INT(0x007FFFFF), INT(0x3F3504F3)  # a mask, and the bits of √½
 SHIFT, BIAS = INT(23), INT(127)
 TURN = FLOAT(6.283185307179586)
@@ -23,7 +23,7 @@ TURN = FLOAT(6.283185307179586)
 
 @part
 def exp(x: np.float32) -> np.float32:
-    """e^x within 1e-7, relative; below −87 and above 88 as there."""
+    """e^x, relative error below 1e-7; x is clipped to −87 to 88."""
     x = min(max(x, EXP_MIN), EXP_MAX)
     n = np.floor(x * LOG2_E + HALF)
     r = x - n * LN2_HIGH - n * LN2_LOW
@@ -39,7 +39,7 @@ def exp(x: np.float32) -> np.float32:
 
 @part
 def log(x: np.float32) -> np.float32:
-    """The natural logarithm of a number above 1e-38, within 2e-7, relative."""
+    """Natural logarithm for x above 1e-38, relative error below 2e-7."""
     bits = FLOAT(x).view(INT) - SQRT_HALF
     n = FLOAT(bits >> SHIFT)
     f = INT((bits & MANTISSA) + SQRT_HALF).view(FLOAT) - ONE  # from √½ − 1 to √2 − 1
@@ -58,7 +58,7 @@ def log(x: np.float32) -> np.float32:
 
 @part
 def sine(turns: np.float32) -> np.float32:
-    """sin(2π x) within 4e-7."""
+    """sin(2π x), error below 4e-7."""
     x = turns - np.floor(turns + HALF)  # from −½ to ½
     folded = min(abs(x), HALF - abs(x)) * TURN  # up to π/2
     square = folded * folded
@@ -73,20 +73,20 @@ def sine(turns: np.float32) -> np.float32:
 
 @part
 def tanh(x: np.float32) -> np.float32:
-    """The hyperbolic tangent within 2e-7."""
+    """Hyperbolic tangent, error below 2e-7."""
     return FLOAT(ONE - TWO / (exp(TWO * x) + ONE))
 
 
 @part
 def sinh(x: np.float32) -> np.float32:
-    """The hyperbolic sine within 1e-7 of 1 + |sinh x|."""
+    """Hyperbolic sine, error below 1e-7 × (1 + |sinh x|)."""
     power = exp(x)
     return FLOAT(HALF * (power - ONE / power))
 
 
 @part
 def arcsinh(x: np.float32) -> np.float32:
-    """The inverse of `sinh`, within 2e-7 of 1 + |x|."""
+    """Inverse of `sinh`, error below 2e-7 × (1 + |x|)."""
     size = log(abs(x) + np.sqrt(x * x + ONE))
     return FLOAT(-size if x < ZERO else size)
 
@@ -99,5 +99,5 @@ def logistic(x: np.float32) -> np.float32:
 
 @part
 def wrapped(angle: np.float32) -> np.float32:
-    """An angle [rad] less whole turns, from −π to π."""
+    """Wrap an angle [rad] to −π to π."""
     return FLOAT(angle - TURN * np.floor(angle / TURN + HALF))

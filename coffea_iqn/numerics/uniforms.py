@@ -1,13 +1,13 @@
-"""Quantile levels that depend on what a jet is, never on where it is computed.
+"""Random quantile levels that depend only on the identity of a jet, not on where or how it is processed.
 
 The levels come from Philox4x32-10 (J. K. Salmon, M. A. Moraes, R. O. Dror and D. E. Shaw, SC'11), a
-counter-based generator: a bijection of a 128-bit counter under a 64-bit key. Two rounds of it are chained,
-so that nothing of a jet's identity is lost to a hash:
+counter-based generator: a bijection of a 128-bit counter under a 64-bit key. Two applications are chained,
+so that no part of a jet's identity is hashed away:
 
     event key  = philox(counter = (event, luminosityBlock, run), key = hash of (seed, dataset, name of a stream))
     four words = philox(counter = (gen jet, replica, stream; half of the event key), key = the other half)
 
-Four words make the four levels of one jet. Chunk, executor, worker, file order and event slicing enter nowhere.
+Four words give the four levels of one jet. Chunk, executor, worker, file order and event slicing play no role.
 """
 
 from __future__ import annotations
@@ -25,29 +25,29 @@ Words = npt.NDArray[np.uint32]
 
 STREAM_JET = 0  # the levels of the four-momentum
 STREAM_ACCEPTANCE = 1  # whether the jet is reconstructed
-STREAM_SPLIT = 2  # which part of a training sample an event belongs to
+STREAM_SPLIT = 2  # which split of a training sample an event belongs to
 STREAM_NEAR = 3  # unmatched jets near a gen jet
 STREAM_FAR = 4  # the event's other unmatched jets, which have no gen jet
-STREAM_APART = 5  # jets drawn again, where two came out within a radius of each other
+STREAM_APART = 5  # jets redrawn because two were drawn within a radius of each other
 STREAM_CORRECT = 6  # gen jets drawn for reco jets
-STREAM_BOOTSTRAP = 7  # how often a member of an ensemble has an event
-STREAM_PARTICLE = 8  # what becomes of a prompt particle
-STREAM_OBJECT_NEAR = 9  # objects of no particle near a gen jet
-STREAM_OBJECT_FAR = 10  # the event's other objects
-STREAM_PROMPT_JET = 11  # whether a jet with prompt particles is reconstructed, given what became of these
+STREAM_BOOTSTRAP = 7  # bootstrap weights of events in an ensemble
+STREAM_PARTICLE = 8  # the outcome of a prompt particle
+STREAM_OBJECT_NEAR = 9  # fake objects near a gen jet
+STREAM_OBJECT_FAR = 10  # the event's other fake objects
+STREAM_PROMPT_JET = 11  # whether a jet with prompt particles is reconstructed, given their outcomes
 STREAM_MISSING = 12  # missing momentum
 STREAM_CONSTITUENT = 13  # the track of a charged particle in a jet
-STREAM_CELL = 14  # what is left in a cell of a calorimeter beside the tracks of a jet
-STREAM_ENTERED = 15  # what enters a jet from outside
-STREAMS = 16  # from this one on, streams are of further levels than the first four
-MOST_LEVELS = 64  # of a use: further ones would be those of the next replica
+STREAM_CELL = 14  # energy in a calorimeter cell in excess of the tracks of a jet
+STREAM_ENTERED = 15  # constituents that enter a jet from outside
+STREAMS = 16  # number of streams; stream + 16 k gives the k-th further block of four levels
+MOST_LEVELS = 64  # per stream: more would collide with those of the next replica
 
 ROUNDS = 10
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
-DROPPED, HALF, STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits are what float32 holds
-LEAST_LEVEL = 2.0**-24  # the least that is drawn; the greatest is 1 less it
+DROPPED, HALF, STEP = np.uint32(9), np.float32(0.5), np.float32(2.0**-23)  # 23 bits fit in float32
+LEAST_LEVEL = 2.0**-24  # the least level; the greatest is 1 − 2^-24
 
 
 @kernel
@@ -72,7 +72,7 @@ def philox(counter: Words, key: Words) -> Words:
 
 @part
 def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
-    """Four words of a counter of four and a key of two, all uint32."""
+    """Encrypt a counter of four words with a key of two, all uint32."""
     for _ in range(ROUNDS):
         p0 = M0 * np.uint64(c0)
         p1 = M1 * np.uint64(c2)
@@ -96,15 +96,15 @@ def event_keys(
     *,
     stream: str = "",
 ) -> Words:
-    """A 128-bit key for each event, (events, 4) uint32; different events of a dataset never share one.
+    """A 128-bit key for each event, (events, 4) uint32, unique within a dataset.
 
     Parameters
     ----------
     seed: any integer.
-    dataset: name of the dataset; for files without run numbers, with the file's identity.
+    dataset: name of the dataset, combined with the file's identity for files without run numbers.
     run, luminosity_block: (events,), taken modulo 2^32.
     event: (events,), 64 bits.
-    stream: of other uses than ours, a name: its hash is another function than that of the keys without one.
+    stream: name of a use outside this package; its keys are independent of the keys without a name.
     """
     text, person = (repr((seed, dataset, stream)), b"stream") if stream else (f"{seed}\n{dataset}", b"")
     digest = hashlib.blake2b(text.encode(), digest_size=8, person=person).digest()
@@ -125,10 +125,10 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     Parameters
     ----------
     keys: the `event_keys` of the event each jet belongs to, (N, 4).
-    index: of the gen jet in its event, before any cut, (N,), or one for all.
-    replica: which of several independent draws, below 2^24.
-    stream: which use, one of the `STREAM_` constants.
-    n: how many levels, from 4 on; the first four do not depend on it.
+    index: index of the gen jet in its event, before any cut, (N,), or one for all.
+    replica: number of the independent draw, below 2^24.
+    stream: what the levels are used for, one of the `STREAM_` constants.
+    n: number of levels, at least 4; the first four do not depend on it.
 
     Returns
     -------
@@ -164,11 +164,11 @@ class Keys(NamedTuple):
 
 
 def uses(replica: int, stream: int, n: int) -> list[int]:
-    """The second words of the counters of so many levels: each block of four after the first is a stream of its own.
+    """The second counter word of each block of four levels; every block after the first has its own stream number.
 
     Raises
     ------
-    ValueError: for more than `MOST_LEVELS`.
+    ValueError: for more than `MOST_LEVELS` levels.
     """
     if n > MOST_LEVELS:
         msg = f"levels: expected at most {MOST_LEVELS}, got {n}"

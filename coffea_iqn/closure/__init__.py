@@ -1,7 +1,7 @@
-"""How good an emulator is: figures of merit as plain functions on arrays.
+"""Figures of merit of an emulator, as plain functions on arrays.
 
-Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]); real and emulated are two reco jets of the same gen jet. Every
-function gives the same for two emulations as for an emulation and real jets, which is its null.
+Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]); the real and the emulated jet of a row are two reco jets of the
+same gen jet. The null of a figure is its value for two statistically identical samples, such as two emulations.
 """
 
 from __future__ import annotations

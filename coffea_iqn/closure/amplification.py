@@ -1,8 +1,8 @@
-"""For how many true jets emulated ones stand: the quantile test of A. Butter et al., SciPost Phys. 10 (2021) 139.
+"""Effective number of true jets of an emulator: the quantile test of A. Butter et al., SciPost Phys. 10 (2021) 139.
 
-Fractions of jets in n cells of equal probability deviate from the true ones. The mean over the cells of the squared
-relative deviation (n² times that of the fractions) is (n − 1) / N on average for a sample of N true jets. For any
-number of emulated jets it does not fall below what the emulator has wrong, as a sample of N' true jets would have it.
+The fractions of jets in n cells of equal probability deviate from the true ones. For a sample of N true jets, the
+squared relative deviation averaged over the cells is (n − 1) / N in expectation. For emulated jets, it does not fall
+below the emulator's own error however many are drawn; N' is the number of true jets with the same deviation.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from scipy import sparse
 from coffea_iqn.closure.estimates import Floats
 
 Ints = npt.NDArray[np.integer]
-UNEVEN = 0.2  # by how much a cell may differ from the average in the sample that it was made of
-ONE_SIDED = 1.645  # standard deviations that 95 % of a normal distribution lie below
+UNEVEN = 0.2  # greatest relative deviation of a cell's content from the average, in the sample that defines the cells
+ONE_SIDED = 1.645  # 95 % quantile of the standard normal distribution
 
 
 class QuantileCells(NamedTuple):
-    """Cells of equal probability: quantiles of a first variable, in each of its parts those of a second, and so on.
+    """Cells of equal probability: quantiles of the first variable, in each of its bins those of the second, and so on.
 
     Attributes
     ----------
-    edges: for each variable, those between its parts in every cell of the variables before it, (cells, parts − 1).
+    edges: for each variable, its inner bin edges in every cell of the preceding variables, (cells, parts − 1).
     """
 
     edges: tuple[Floats, ...]
 
     @classmethod
     def of(cls, values: Floats, parts: Sequence[int]) -> QuantileCells:
-        """Cells of a sample (N, d), and into how many parts each variable is cut.
+        """Return the cells of a sample (N, d), with the given number of bins in each variable.
 
         Raises
         ------
-        ValueError: when cells hold unequally many, for values are equal to each other or too few.
+        ValueError: when the contents of the cells are uneven, because of tied or too few values.
         """
         found = cls(())
         for column, part in zip(values.T, parts, strict=True):
@@ -55,7 +55,7 @@ class QuantileCells(NamedTuple):
         return int(np.prod([edges.shape[1] + 1 for edges in self.edges], dtype=np.int64))
 
     def cell(self, values: Floats) -> Ints:
-        """The cell of each row of values (N, d), (N,), from 0, in the order of the values of the first variable."""
+        """Return the index of the cell of each row of values (N, d), (N,), ordered by the first variable."""
         cell = np.zeros(len(values), dtype=np.int64)
         for column, edges in zip(values.T, self.edges, strict=False):
             order = np.argsort(cell, kind="stable")
@@ -67,12 +67,12 @@ class QuantileCells(NamedTuple):
 
 
 class QuantileDeviation(NamedTuple):
-    """The mean over cells of the squared relative deviation, without what chance adds to it.
+    """The squared relative deviation averaged over cells, corrected for statistical fluctuations.
 
     Attributes
     ----------
-    square, uncertainty: an unbiased estimate, which may be below zero, and its standard uncertainty.
-    n_cells: of all of the space, of equal probability.
+    square, uncertainty: an unbiased estimate, which may be negative, and its standard uncertainty.
+    n_cells: number of cells of equal probability in the full space.
     """
 
     square: float
@@ -81,30 +81,30 @@ class QuantileDeviation(NamedTuple):
 
     @property
     def jets(self) -> float:
-        """N', how many true jets deviate as much; infinity where nothing is seen to deviate."""
+        """N', the number of true jets with the same deviation; infinity if no deviation is found."""
         return (self.n_cells - 1) / self.square if self.square > 0.0 else float("inf")
 
     @property
     def jets_at_least(self) -> float:
-        """Below N' with a probability of 95 %."""
+        """Lower limit on N' at 95 % confidence level."""
         return (self.n_cells - 1) / (max(self.square, 0.0) + ONE_SIDED * self.uncertainty)
 
 
 def quantile_deviation(
     real: Ints, emulated: Ints, event: Ints, n_cells: int, *, counted: Ints | None = None
 ) -> QuantileDeviation:
-    """By how much fractions of emulated jets in cells of equal probability deviate from those of real jets.
+    """Return how much the fractions of emulated jets in cells of equal probability deviate from those of real jets.
 
     Parameters
     ----------
     real, emulated: the cell of each real jet, (N,), and of R emulations of the same gen jet, (N, R).
-    event: a number that the jets of an event share, (N,).
-    n_cells: how many cells there are.
-    counted: the cells over which the mean is taken, all by default: those of a tail, say.
+    event: label of the event of each jet, (N,).
+    n_cells: number of cells.
+    counted: the cells to average over, such as those of a tail; all by default.
 
-    A jet's vector is the cell of the real jet less the average of the emulated ones; an event's is the sum over
-    its jets. Products of the vectors of two different events are on average the square of the mean vector, whatever
-    the number of jets, R, or what the jets of one event have in common: a U-statistic, unbiased as it stands.
+    A jet's vector is the indicator of the real jet's cell minus the mean indicator of its emulations; an event's vector
+    is the sum over its jets. The product of the vectors of two different events is on average the square of the mean
+    vector, whatever the number of jets, R, or the correlations within an event: an unbiased U-statistic.
     """
     n, replicas = emulated.shape
     cells = np.column_stack([real, emulated])
@@ -122,7 +122,7 @@ def quantile_deviation(
     square = (events * mean2 - float(second.trace())) / (events - 1)
     along = float(mean @ (second @ mean))
     spread = float((second.data**2).sum()) - 2.0 * along + mean2**2  # trace of the covariance's square
-    # of the mean vector's own square, its chance is part of it as well
+    # remove the fluctuations of the mean vector itself
     crossed = max(along - mean2**2 - spread / events, 0.0)
     variance = 4.0 * crossed / events + 2.0 * spread / events**2
     unit = (n_cells * events / n) ** 2 / n_counted

@@ -16,31 +16,31 @@ KERNEL_BATCH = 5000
 
 
 class KSTest(NamedTuple):
-    """Kolmogorov-Smirnov distances of random halves, (repeats,): the null, and emulated against real."""
+    """Kolmogorov-Smirnov distances between random halves, (repeats,): real against real (the null) and emulated."""
 
     real_real: Floats
     real_emulated: Floats
 
     @property
     def excess(self) -> Estimate:
-        """By how much emulated jets are further from real ones than these from each other, on average."""
+        """Mean distance of emulated from real jets, minus the mean distance between real jets."""
         difference = float(self.real_emulated.mean() - self.real_real.mean())
         return Estimate(max(difference, 0.0), float(self.real_real.std()))
 
 
 def ks_test(emulated: Floats, real: Floats, *, repeats: int = 200, seed: int = 0) -> KSTest:
-    """The test of Kronheim et al. (2024), figure 5: random halves of a variable, again and again.
+    """The test of Kronheim et al. (2024), figure 5: repeated comparison of random halves of a variable.
 
     Parameters
     ----------
-    emulated, real: values (N,), row by row of the same gen jet.
-    repeats: how often the jets are divided. One half of the real jets is compared with the other half, and with the
+    emulated, real: values (N,), with the same gen jet in each row.
+    repeats: number of random divisions. One half of the real jets is compared with the other half, and with the
         emulated jets of the other half, so that no gen jet is on both sides.
-    seed: of the divisions.
+    seed: seed of the divisions.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     n = len(real)
     check_enough("KS test", n)
@@ -56,15 +56,15 @@ def ks_test(emulated: Floats, real: Floats, *, repeats: int = 200, seed: int = 0
 
 
 class _Sorted:
-    """Values, sorted once, over which differences of distribution functions are summed up many times."""
+    """Values sorted once, for the repeated comparison of distribution functions of their subsets."""
 
     def __init__(self, values: Floats) -> None:
         self.order = np.argsort(values, kind="stable")
         ordered = values[self.order]
-        self.last = np.append(ordered[1:] != ordered[:-1], True)  # of those that are equal
+        self.last = np.append(ordered[1:] != ordered[:-1], True)  # last of tied values
 
     def greatest_sum(self, steps: Floats) -> float:
-        """The greatest |F1 − F2|, where each value is a step of one (above zero) or of the other."""
+        """Return max |F1 − F2|, where each value is a step of F1 (positive) or of F2 (negative)."""
         return float(np.abs(np.cumsum(steps[self.order])[self.last]).max())
 
 
@@ -78,18 +78,19 @@ def wasserstein_in_cells(
     repeats: int = 20,
     seed: int = 0,
 ) -> OfCells:
-    """Wasserstein-1 distances of residuals over their widths, in cells of gen pt and |eta|, with their null.
+    """Wasserstein-1 distances of residuals, in units of their width, in cells of gen pt and |eta|, with their null.
 
     Parameters
     ----------
     emulated, real: `response.residuals` (N, 4).
     gen: gen jets (N, 4).
-    repeats: of the null: emulated and real exchanged at random, jet by jet.
-    seed: of the null.
+    cells, min_jets: the cells, and the least number of jets in each.
+    repeats: number of permutations for the null: emulated and real are exchanged at random, jet by jet.
+    seed: seed of the null.
 
     Returns
     -------
-    values (P, E, 4 variables, distance, mean of the null, its spread), in half central 68 % widths of real jets.
+    values (P, E, 4 variables, 3): distance, mean and spread of the null, in half central 68 % widths of real jets.
     """
     generator = np.random.default_rng(seed)
 
@@ -108,12 +109,12 @@ def wasserstein_in_cells(
 
 
 def _wasserstein(a: Floats, b: Floats) -> float:
-    """Of two samples of equal size."""
+    """Wasserstein-1 distance of two samples of equal size."""
     return float(np.abs(np.sort(a) - np.sort(b)).mean())
 
 
 def mean_excess(found: OfCells) -> list[Estimate]:
-    """The Wasserstein distance beyond its null, mean over the cells, of each variable."""
+    """Return the Wasserstein distance minus its null, averaged over the cells, for each variable."""
     distance, null, spread = np.moveaxis(found.values[found.counted], -1, 0)
     excess = (distance - null).mean(axis=0)
     errors = np.sqrt((spread**2).sum(axis=0)) / len(distance)
@@ -121,16 +122,16 @@ def mean_excess(found: OfCells) -> list[Estimate]:
 
 
 def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed: int = 0) -> Estimate:
-    """The Fréchet physics distance of residuals (N, n), each standardised and its tails compressed.
+    """The Fréchet physics distance of residuals (N, n), each standardised and with compressed tails.
 
-    The distance of two Gaussians with the means and covariances of the samples, at `SIZES` sample sizes from N / 5
-    on, extrapolated linearly in 1 / size: R. Kansal et al., Phys. Rev. D 107 (2023) 076017, section III C, whose
-    recipe JetNet has. Zero, within the uncertainty, for samples of one law: that of the fit, and the slope / N that the
-    samples themselves add to the distance.
+    The distance between two Gaussians with the means and covariances of the samples, at `SIZES` sample sizes from
+    N / 5 up, extrapolated linearly in 1 / size: R. Kansal et al., Phys. Rev. D 107 (2023) 076017, section III C, as
+    implemented in JetNet. Zero, within the uncertainty, for samples of the same distribution. The uncertainty is that
+    of the fit plus slope / N, which the samples themselves add to the distance.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     emulated, real = _standardised(emulated, real)
     generator = np.random.default_rng(seed)
@@ -156,19 +157,19 @@ def _gaussian_distance(a: Floats, b: Floats) -> float:
 
 
 def kernel_distance(emulated: Floats, real: Floats, *, batches: int = 10, seed: int = 0) -> Estimate:
-    """The kernel physics distance of residuals (N, n), each standardised and its tails compressed.
+    """The kernel physics distance of residuals (N, n), each standardised and with compressed tails.
 
-    The squared maximum mean discrepancy with the kernel (x·y / n + 1)⁴, unbiased, median over batches of random jets:
-    section III D of the paper that `frechet_distance` cites. The uncertainty is that of a mean over the batches, plus
-    what they have in common because they share jets.
+    The unbiased squared maximum mean discrepancy with the kernel (x·y / n + 1)⁴, median over batches of random jets:
+    section III D of the reference of `frechet_distance`. The uncertainty is that of a mean over the batches, plus
+    their common part, since batches share jets.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     emulated, real = _standardised(emulated, real)
     generator = np.random.default_rng(seed)
-    size = min(KERNEL_BATCH, len(real) // 4)  # batches of nearly all jets would be alike, and seem certain
+    size = min(KERNEL_BATCH, len(real) // 4)  # larger batches would overlap, which lowers the spread
     found = []
     for _ in range(batches):
         a, b = (side[generator.choice(len(side), size, replace=False)] for side in (emulated, real))
@@ -185,7 +186,7 @@ def _kernel(a: Floats, b: Floats) -> Floats:
 
 
 def _standardised(emulated: Floats, real: Floats) -> tuple[Floats, Floats]:
-    """Residuals in half central 68 % widths of the real ones, as arsinh: else far tails would rule the moments."""
+    """Return arsinh of the residuals in half central 68 % widths of the real ones; far tails would dominate moments."""
     check_enough("distances", len(real))
     median, _, width, _ = np.array([median_and_width(column) for column in real.T]).T
     return np.arcsinh((emulated - median) / width), np.arcsinh((real - median) / width)

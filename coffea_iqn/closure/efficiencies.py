@@ -1,4 +1,4 @@
-"""Efficiencies: emulated ones against the fraction of gen jets that are reconstructed."""
+"""Comparison of the emulated efficiency with the fraction of gen jets that are reconstructed."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ def efficiency_in_cells(
 
     Parameters
     ----------
-    probability: emulated P(found), (N,).
-    found: which were found, (N,).
+    probability: emulated efficiency of each gen jet, (N,).
+    found: whether it was reconstructed, (N,).
 
     Returns
     -------
-    values (P, E, emulated and real).
+    values (P, E, 2): emulated and real efficiency.
     """
     return in_cells(lambda inside: np.array([probability[inside].mean(), found[inside].mean()]), gen, cells, min_jets)
 
 
 def binomial_errors(found: OfCells) -> Floats:
-    """The uncertainty of the real efficiency in each cell, as large as the emulated one lets expect, (P, E)."""
+    """Binomial uncertainty of the real efficiency in each cell, (P, E), computed from the emulated efficiency."""
     expected = found.values[..., 0]
     return np.asarray(np.sqrt(expected * (1.0 - expected) / np.maximum(found.n_jets, 1)))
 
 
 def efficiency_deviation(found: OfCells) -> Estimate:
-    """By how much emulated efficiencies differ from real ones, root mean square over cells, beyond statistics."""
+    """RMS over cells of the difference between emulated and real efficiency, beyond statistics."""
     return rms_beyond(found.values[..., 0] - found.values[..., 1], binomial_errors(found))

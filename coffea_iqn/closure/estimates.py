@@ -1,4 +1,4 @@
-"""How large a deviation is once what statistics alone would make of it is taken off, and cells of phase space."""
+"""Sizes of deviations after subtraction of statistical fluctuations, and cells of phase space."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ Flags = npt.NDArray[np.bool_]
 
 VARIABLES = ("pt", "eta", "phi", "mass")
 PT, ETA, PHI, MASS = range(4)  # columns of jets
-MIN_JETS = 1000  # that a figure of all jets needs
+MIN_JETS = 1000  # least number of jets for a figure of the whole sample
 
 
 class TooFewJetsError(ValueError):
-    """There are fewer jets than a figure needs; the message says how many it needs and how many came."""
+    """Raised when there are too few jets for a figure; the message gives the required and the actual number."""
 
 
 def check_enough(what: str, n: int, least: int = MIN_JETS) -> None:
-    """Raise when there are fewer jets than a figure of this name needs.
+    """Raise `TooFewJetsError` if there are fewer jets than the named figure requires.
 
     >>> check_enough("spectra", 999)
     Traceback (most recent call last):
@@ -34,7 +34,7 @@ def check_enough(what: str, n: int, least: int = MIN_JETS) -> None:
 
 
 class Estimate(NamedTuple):
-    """The size of a deviation, never below zero, and its standard uncertainty."""
+    """The size of a deviation, never negative, and its standard uncertainty."""
 
     value: float
     uncertainty: float
@@ -57,14 +57,14 @@ def estimate_of_square(square: float, uncertainty: float) -> Estimate:
 
 
 def rms_beyond(deviations: Floats, uncertainties: Floats) -> Estimate:
-    """The root mean square of deviations, without what their statistical uncertainties add to it.
+    """Return the root mean square of deviations, after subtraction of their statistical uncertainties.
 
     The mean of d² − σ², with weights 1 / σ², is an unbiased estimate of the mean square of the true deviations; its
-    uncertainty is that of normally distributed d. Entries that are NaN do not count.
+    uncertainty assumes normally distributed d. NaN entries are ignored.
 
     Raises
     ------
-    TooFewJetsError: when no entry counts.
+    TooFewJetsError: when no entry is left.
     """
     there = np.isfinite(deviations) & np.isfinite(uncertainties) & (uncertainties > 0.0)
     if not there.any():
@@ -78,23 +78,23 @@ def rms_beyond(deviations: Floats, uncertainties: Floats) -> Estimate:
 
 
 def density_deviation(chi2: float, ndf: float, n: float) -> Estimate:
-    """The relative deviation of a binned density, root mean square over its entries, beyond statistics.
+    """Return the RMS relative deviation of a binned density, averaged over its entries, beyond statistics.
 
     Parameters
     ----------
-    chi2, ndf, n: as of `square_of_density`.
+    chi2, ndf, n: same as in `square_of_density`.
     """
     square, variance = square_of_density(np.asarray(chi2), ndf, np.asarray(n))
     return estimate_of_square(float(square), float(np.sqrt(variance)))
 
 
 def square_of_density(chi2: Floats, ndf: float, n: Floats) -> tuple[Floats, Floats]:
-    """The mean square of a binned density's relative deviation, beyond statistics, and its variance.
+    """Return the mean square relative deviation of a binned density, beyond statistics, and its variance.
 
     Parameters
     ----------
-    chi2, ndf: of the comparison. With densities that differ by a relative δ, χ² is ndf + n ⟨δ²⟩ on average.
-    n: entries; of two samples with N each, N / 2.
+    chi2, ndf: result of the comparison. For densities with relative difference δ, χ² is ndf + n ⟨δ²⟩ on average.
+    n: number of entries; N / 2 for the comparison of two samples of N entries.
     """
     excess = chi2 - ndf
     return excess / n, (2.0 * ndf + 4.0 * np.maximum(excess, 0.0)) / n**2
@@ -115,9 +115,9 @@ class OfCells(NamedTuple):
 
     Attributes
     ----------
-    cells: their edges.
-    n_jets: in each cell, (P, E).
-    values: (P, E, ...), NaN in cells with too few jets.
+    cells: edges of the cells.
+    n_jets: number of jets in each cell, (P, E).
+    values: the figure, (P, E, ...), NaN in cells with too few jets.
     """
 
     cells: Cells
@@ -131,7 +131,7 @@ class OfCells(NamedTuple):
 
 
 def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
-    """Row and column of each cell, and which of the gen jets (N, 4) lie in it, (N,)."""
+    """Yield the row and column of each cell, and the mask (N,) of the gen jets (N, 4) in it."""
     pt, abs_eta = gen[:, PT], np.abs(gen[:, ETA])
     for i, (low, high) in enumerate(pairwise(cells.pt)):
         for k, (inner, outer) in enumerate(pairwise(cells.abs_eta)):
@@ -139,18 +139,18 @@ def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
 
 
 def in_cells(figure: Callable[[Flags], Floats], gen: Floats, cells: Cells, min_jets: int) -> OfCells:
-    """A figure of the jets in each cell that holds enough of them.
+    """Evaluate a figure in each cell that contains enough jets.
 
     Parameters
     ----------
-    figure: from which jets count, (N,), to an array of always the same shape.
+    figure: function from a mask of jets, (N,), to an array of fixed shape.
     gen: gen jets (N, 4).
-    cells: where to cut.
-    min_jets: fewer of them are too few.
+    cells: edges of the cells.
+    min_jets: least number of jets in a cell.
 
     Raises
     ------
-    TooFewJetsError: when no cell has enough.
+    TooFewJetsError: when no cell has enough jets.
     """
     shape = (len(cells.pt) - 1, len(cells.abs_eta) - 1)
     n_jets = np.zeros(shape, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""What a judge of whole events looks at: jets and objects of both levels, and what they are together."""
+"""Input features of classifiers that compare whole events: gen and reco jets and objects, and event-level sums."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.closure.response import MASS_OFFSET, wrapped
 
 N_HARDEST = 4
-N_SEARCHED = 8  # hardest reco jets among which that of a gen jet is looked for
-NEAR = 0.4  # ΔR within which it is
-PT_MIN = 20.0  # GeV, of the reco jets that count
+N_SEARCHED = 8  # number of hardest reco jets considered when a gen jet is paired with a reco jet
+NEAR = 0.4  # greatest ΔR of such a pair
+PT_MIN = 20.0  # GeV, threshold of reco jets
 RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
 EVENT_FEATURES = (
     *(f"{name}{prime} {k + 1}" for prime in ("", "'") for k in range(N_HARDEST) for name in VARIABLES),
@@ -29,15 +29,15 @@ EVENT_FEATURES = (
 def event_features(
     gen: Floats, gen_counts: npt.NDArray[np.integer], reco: Floats, reco_counts: npt.NDArray[np.integer]
 ) -> Floats:
-    """Features of events, (events, 54), NaN where there is no such jet.
+    """Return features of events, (events, 54), with NaN for missing jets.
 
-    The four hardest gen and reco jets, the residuals of each of these gen jets and the reco jet nearest to it within
-    ΔR < 0.4, numbers of jets, scalar sums of pt, and the vector sum of the reco jets.
+    The four hardest gen and reco jets, the residuals between each of these gen jets and the nearest reco jet within
+    ΔR < 0.4, numbers of jets, scalar sums of pt, and the pt of the vector sum of the reco jets.
 
     Parameters
     ----------
-    gen, gen_counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
-    reco, reco_counts: the same of reco jets, of which those above 20 GeV count.
+    gen, gen_counts: gen jets of all events, concatenated, (N, 4), and the number of jets in each event, (events,).
+    reco, reco_counts: the same for reco jets; those below 20 GeV are ignored.
     """
     gen, reco = without_rounding(gen), without_rounding(reco)
     hard = reco[:, PT] > PT_MIN
@@ -72,7 +72,7 @@ def event_features(
 
 
 def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
-    """The n hardest jets of each event, (events, n, 4), NaN where there are fewer."""
+    """Return the n hardest jets of each event, (events, n, 4), padded with NaN."""
     event = np.repeat(np.arange(len(counts)), counts)
     jets = jets[np.lexsort((-jets[:, PT], event))].astype(np.float64)
     place = np.arange(len(jets)) - np.repeat(np.cumsum(counts) - counts, counts)
@@ -83,12 +83,12 @@ def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
 
 
 def _sums(values: Floats | npt.NDArray[np.bool_], counts: npt.NDArray[np.integer]) -> Floats:
-    """The sum over the jets of each event, (events,)."""
+    """Return the sum over the jets of each event, (events,)."""
     event = np.repeat(np.arange(len(counts)), counts)
     return np.asarray(np.bincount(event, weights=values, minlength=len(counts)), dtype=np.float64)
 
 
-N_OBJECTS = 2  # hardest of a kind that are looked at
+N_OBJECTS = 2  # number of hardest objects of each kind among the features
 
 
 def object_features(
@@ -99,18 +99,18 @@ def object_features(
     missing: tuple[Floats, Floats],
     hardest_phi: Floats,
 ) -> Floats:
-    """Features of events beside those of their jets, (events, 50), NaN where there is no such object.
+    """Return features of events in addition to those of their jets, (events, 50), with NaN for missing objects.
 
-    Of each kind the two hardest at gen level (pt, eta, phi) and at reco level (these, and isolation), how many there
-    are at reco level; missing momentum at gen and at reco level, each by pt and by the angle to the hardest reco jet,
-    and the angle between both.
+    For each kind, the two hardest objects and their number, at gen level (pt, eta, phi) and at reco level (these and
+    the isolation); missing momentum at gen and reco level, each as pt and angle to the hardest reco jet, and the angle
+    between the two.
 
     Parameters
     ----------
-    gen, reco: objects of all events in a row, (M, 3 or more), and the kind of each, (M,).
-    gen_event, reco_event: of each.
-    missing: pt [GeV] and phi [rad] of both levels, (events, 2) each.
-    hardest_phi: of the hardest reco jet, (events,); NaN where there is none.
+    gen, reco: objects of all events, concatenated, (M, 3 or more), and the kind of each, (M,).
+    gen_event, reco_event: index of the event of each object.
+    missing: pt [GeV] and phi [rad] of the missing momentum at gen and reco level, (events, 2) each.
+    hardest_phi: phi of the hardest reco jet, (events,); NaN if there is none.
     """
     n_events, n_kinds = len(hardest_phi), 3
     columns = []

@@ -1,4 +1,4 @@
-"""Classifiers that try to tell emulated from real jets: boosted trees."""
+"""Judges: classifier two-sample tests, in which boosted trees try to tell emulated from real jets."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from scipy.stats import rankdata
 from coffea_iqn.closure.estimates import ETA, MASS, PHI, PT, VARIABLES, Floats, check_enough
 from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
 
-ROUNDS = 300  # more say nothing new of an emulator that is as bad
+ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion
 LEAST_PROBABILITY = 1e-6
 JET_FEATURES = ("pt", "eta", "phi", "mass", "pt'", "eta'", "phi'", "mass'")
 RESIDUAL_FEATURES = (*JET_FEATURES, "log pt'/pt", "Δη", "Δφ", "log mass ratio")
 
 
 class Judgement(NamedTuple):
-    """What a classifier made of real and emulated jets.
+    """The result of a judge.
 
     Attributes
     ----------
-    auc: area under the ROC curve, 0.5 when it cannot tell them apart; mean over the folds.
-    uncertainty: of the mean, from the spread over the folds.
-    importance: the share of each feature in the classifier's gain, (features,).
-    real, emulated: P(emulated) of each jet from the classifier that did not see it, (N,) each.
+    auc: area under the ROC curve, averaged over the folds; 0.5 if the samples are indistinguishable.
+    uncertainty: standard error of the mean over the folds.
+    importance: fraction of the total gain due to each feature, (features,).
+    real, emulated: P(emulated) of each jet from the classifier that was not trained on it, (N,) each.
     """
 
     auc: float
@@ -37,10 +37,10 @@ class Judgement(NamedTuple):
 
     @property
     def weights(self) -> tuple[Floats, Floats]:
-        """P(real) / P(emulated) of real and of emulated jets, (N,) each: estimates of the ratio of their densities.
+        """P(real) / P(emulated) of real and of emulated jets, (N,) each: estimates of the density ratio.
 
-        R. Das et al., SciPost Phys. 16 (2024) 031: their spread, and above all their tails, show where a generator
-        is wrong, which an area under a curve averages away.
+        R. Das et al., SciPost Phys. 16 (2024) 031: the spread of the weights, and their tails in particular, show
+        where a generator is wrong, which the area under the curve averages out.
         """
         least = LEAST_PROBABILITY
         probabilities = (np.clip(side, least, 1.0 - least) for side in (self.real, self.emulated))
@@ -49,27 +49,27 @@ class Judgement(NamedTuple):
 
 
 def outside(weights: Floats, factor: float = 2.0) -> tuple[float, float]:
-    """The fractions of weights (N,) below 1 / factor and above factor."""
+    """Return the fractions of weights (N,) below 1 / factor and above factor."""
     return float((weights < 1.0 / factor).mean()), float((weights > factor).mean())
 
 
 def jet_features(gen: Floats, reco: Floats) -> Floats:
-    """The eight features of the paper's judge, the gen and the reco four-momentum, (N, 8).
+    """Return the eight features of the paper's classifier, the gen and the reco four-momentum, (N, 8).
 
-    Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073. Masses are `without_rounding`.
+    Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073. Masses are treated as in `without_rounding`.
     """
     return np.concatenate([without_rounding(jets) for jets in (gen, reco)], axis=1)
 
 
 def without_rounding(jets: Floats) -> Floats:
-    """Jets (..., 4) whose masses are 0 where rounding in files made them something else: no judge is to see that."""
+    """Return jets (..., 4) with masses that are only rounding errors set to 0, so that they cannot be used to judge."""
     jets = np.array(jets)
     jets[..., MASS][np.abs(jets[..., MASS]) < MASS_ROUNDING] = 0.0
     return jets
 
 
 def residual_features(gen: Floats, reco: Floats) -> Floats:
-    """`jet_features` with log pt'/pt, Δη, Δφ and log((m' + 2)/(m + 2)), (N, 12): a far sharper judge."""
+    """Return `jet_features` and log pt'/pt, Δη, Δφ, log((m' + 2)/(m + 2)), (N, 12), for a far more powerful judge."""
     features = jet_features(gen, reco)
     gen, reco = features[:, : len(VARIABLES)], features[:, len(VARIABLES) :]  # without rounding
     d_phi = wrapped(reco[:, PHI] - gen[:, PHI])
@@ -79,12 +79,12 @@ def residual_features(gen: Floats, reco: Floats) -> Floats:
 
 
 class Features(NamedTuple):
-    """What a judge looks at.
+    """The input features of a judge.
 
     Attributes
     ----------
-    of: from gen and reco jets (N, 4) to features (N, n).
-    names: theirs, (n,).
+    of: function from gen and reco jets (N, 4) to features (N, n).
+    names: names of the features, (n,).
     """
 
     of: Callable[[Floats, Floats], Floats]
@@ -98,7 +98,7 @@ JUDGES = {
 
 
 def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:
-    """The probability that an emulated jet scores above a real one: the Mann-Whitney form of the ROC area.
+    """Return the area under the ROC curve: the probability that an emulated jet scores above a real one.
 
     >>> area_under_curve(np.array([0.1, 0.2]), np.array([0.3, 0.4]))
     1.0
@@ -110,22 +110,22 @@ def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:
 
 
 def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, threads: int = 1) -> Judgement:
-    """Let boosted trees tell emulated from real jets: XGBoost, depth 6, early stopping.
+    """Train boosted trees to tell emulated from real jets: XGBoost, depth 6, early stopping.
 
-    In turn, one fifth of the jets judges, one fifth stops the training, three fifths train. The real and the
-    emulated copy of one jet are always in the same part, else the trees could learn the gen jet by heart.
+    With five folds, in turn one fold is for testing, one for early stopping, and three are for training. The real and
+    the emulated copy of a jet are always in the same fold; otherwise the trees could memorise gen jets.
 
     Parameters
     ----------
-    real, emulated: features of the two copies of each jet, (N, features), row by row the same gen jet.
-    folds: into how many parts the jets are divided.
-    seed: of the division.
-    threads: of the trees.
+    real, emulated: features of the two copies of each jet, (N, features), with the same gen jet in each row.
+    folds: number of folds.
+    seed: seed of the division into folds and of the trees.
+    threads: number of threads.
 
     Raises
     ------
     ValueError: when real and emulated differ in shape.
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     ImportError: when xgboost is not installed (extra `judge`).
     """
     try:

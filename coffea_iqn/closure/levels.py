@@ -1,4 +1,4 @@
-"""Quantile levels of real jets: uniform where the emulator's conditional quantiles are right."""
+"""Quantile levels of real jets, which are uniform if the emulator's conditional quantiles are right."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ BINS, BINS_IN_CELLS = 50, 20
 
 
 def uniformity(levels: Floats, *, bins: int = BINS) -> Floats:
-    """χ²/ndf of each column of levels (N, n) against a flat distribution on (0, 1), (n,).
+    """Return χ²/ndf of each column of levels (N, n) against a flat distribution on (0, 1), (n,).
 
-    Of real jets' levels (`Emulator.cdf`) it is near 1 when the emulator's conditional quantiles are right: the
+    For the levels of real jets (`Emulator.cdf`) it is near 1 if the emulator's conditional quantiles are right: the
     probability integral transform (figure 3 of Kronheim et al. 2024).
     """
     expected = len(levels) / bins
@@ -33,19 +33,19 @@ def uniformity(levels: Floats, *, bins: int = BINS) -> Floats:
 
 
 def nonuniformity(levels: Floats, *, bins: int = BINS) -> list[Estimate]:
-    """By how much the density of each column of levels (N, n) differs from 1: `sizes.density_deviation`."""
+    """Return how much the density of each column of levels (N, n) differs from 1; see `estimates.density_deviation`."""
     return [density_deviation(value * (bins - 1), bins - 1, len(levels)) for value in uniformity(levels, bins=bins)]
 
 
 def uniformity_in_cells(
     levels: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 1000, bins: int = BINS_IN_CELLS
 ) -> OfCells:
-    """The `uniformity` of levels (N, n) in cells of gen pt and |eta|, (P, E, n): calibration given phase space."""
+    """Return the `uniformity` of levels (N, n) in cells of gen pt and |eta|, (P, E, n)."""
     return in_cells(lambda inside: uniformity(levels[inside], bins=bins), gen, cells, min_jets)
 
 
 def nonuniformity_in_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Estimate]:
-    """By how much densities of levels differ from 1, root mean square over the cells, for each variable."""
+    """Return how much densities of levels differ from 1, as root mean square over the cells, for each variable."""
     counted, ndf = found.counted, bins - 1
     n = found.n_jets[counted][:, None].astype(np.float64)
     squares, variances = square_of_density(found.values[counted] * ndf, ndf, n)
@@ -54,16 +54,17 @@ def nonuniformity_in_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list
 
 
 def levels_among_draws(real: Floats, draw: Callable[[], Floats], *, draws: int, seed: int = 0) -> Floats:
-    """Where each real value lies among independent draws of its law: levels in (0, 1), of the shape of real.
+    """Return the rank of each real value among independent draws, as levels in (0, 1), of the same shape as `real`.
 
     Parameters
     ----------
-    real: (N, n).
-    draw: gives values of the same shape, new ones every time.
-    draws: how many.
-    seed: of the place within a rank, and among ties; so levels are uniform exactly where real is one more draw.
+    real: real values, (N, n).
+    draw: function that returns new draws of the same shape on each call.
+    draws: number of draws.
+    seed: seed of the random position within a rank and among ties, which makes levels exactly uniform if `real` is
+        one more draw.
 
-    Each column is on its own, given the gen jet alone: what an emulator without a cdf can be asked.
+    Columns are ranked separately, conditioned on the gen jet only. Applies to emulators without a cdf too.
     """
     below, ties = np.zeros(real.shape), np.zeros(real.shape)
     for _ in range(draws):

@@ -1,7 +1,7 @@
-"""Figures of merit for the particles of emulated jets, from observables of these.
+"""Figures of merit for the particles in emulated jets, computed from jet observables.
 
-Those of jets with the first four columns pt, eta, phi, mass, as of `jets.shapes.shapes`, which `judges.judge` and the
-distances of `distances` take as well.
+The first four columns of the observables are pt, eta, phi and mass, as in `jets.shapes.shapes`. `judges.judge` and the
+distances of `distances` apply to them too.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough
 from coffea_iqn.closure.judges import residual_features
 from coffea_iqn.closure.spectra import N_BINS
 
-LEAST_COUNT = 0.5  # in a bin: else one that stays empty on one side would rule all
+LEAST_COUNT = 0.5  # added to each bin; otherwise a bin that is empty on one side would dominate
 
 Counts = npt.NDArray[np.integer]
 
 
 class SplitHalfDistance(NamedTuple):
-    """A distance of random halves, (repeats,): emulated from real jets, and real from real ones, the null."""
+    """A distance between random halves, (repeats,): emulated from real jets, and real from real jets (the null)."""
 
     real_emulated: Floats
     real_real: Floats
 
     @property
     def ratio(self) -> float:
-        """Their ratio on average: 1 where emulated jets are as far from real ones as these from each other."""
+        """Ratio of the mean distances: 1 if emulated jets are as close to real jets as these are to each other."""
         return float(self.real_emulated.mean() / self.real_real.mean())
 
     @property
     def size(self) -> Estimate:
-        """The ratio, with the spread of the null for its uncertainty."""
+        """The ratio, with the spread of the null as uncertainty."""
         return Estimate(self.ratio, float(self.real_real.std() / self.real_real.mean()))
 
 
@@ -47,22 +47,22 @@ def split_half_distance(
     repeats: int = 20,
     seed: int = 0,
 ) -> SplitHalfDistance:
-    """A distance with its null: the test of `distances.ks_test` for any other one.
+    """Return a distance with its null, as `distances.ks_test` does for the Kolmogorov-Smirnov distance.
 
     One half of the real jets is compared with the other half, and with the emulated jets of the other half, so that
     no gen jet is on both sides.
 
     Parameters
     ----------
-    distance: of real values and others.
-    emulated, real: values of all jets in a row.
-    counts: how many values each gen jet has, emulated and real, (N,) each; None for one.
-    repeats: how often the gen jets are divided.
-    seed: of the divisions.
+    distance: function of real values and of the values to compare with.
+    emulated, real: values of all jets, concatenated.
+    counts: number of emulated and of real values of each gen jet, (N,) each; None for one value per jet.
+    repeats: number of random divisions of the gen jets.
+    seed: seed of the divisions.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` gen jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` gen jets.
     """
     own, others = counts or (np.ones(len(emulated), dtype=np.int64), np.ones(len(real), dtype=np.int64))
     check_enough("halves", len(others))
@@ -77,10 +77,10 @@ def split_half_distance(
 
 
 def divergence(like: Floats) -> Callable[[Floats, Floats], float]:
-    """The Kullback-Leibler divergence Σ p log(p/q) of histograms of two samples, p and q, in bins made for a third.
+    """Return the Kullback-Leibler divergence Σ p log(p/q) of two histograms, with a binning defined by a third sample.
 
-    Forty equal bins reach from the least to the greatest 0.05 % of it; what lies beyond is in the first and the
-    last. Half an entry is added to each, so that samples of one law have a divergence of about (bins) / (entries).
+    Forty equal bins cover its central 99.9 %; the first and the last bin include underflow and overflow. Half an entry
+    is added to each bin. Samples of the same distribution have a divergence of about (bins) / (entries).
     """
     low, high = np.quantile(like, [0.0005, 0.9995])
     edges = np.linspace(low, high, N_BINS + 1)
@@ -94,7 +94,7 @@ def divergence(like: Floats) -> Callable[[Floats, Floats], float]:
 
 
 def shape_features(gen: Floats, jets: Floats) -> Floats:
-    """What a judge of particles looks at: `judges.residual_features`, and the other columns of both.
+    """Input features of a judge of particles: `judges.residual_features` and the remaining observables of both jets.
 
     Parameters
     ----------

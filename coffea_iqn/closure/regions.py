@@ -1,4 +1,4 @@
-"""Regions of phase space, as a user writes them: `30<pt<35,abs(eta)<1,5<mass<10`."""
+"""Regions of phase space given as text: `30<pt<35,abs(eta)<1,5<mass<10`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VARIABLE = re.compile(r"(abs\()?(" + "|".join(COLUMNS) + r")(\))?")
 
 @dataclass(frozen=True)
 class _Comparison:
-    """A variable, or its absolute value, below or above a number."""
+    """Comparison of a variable, or its absolute value, with a number."""
 
     column: int
     absolute: bool
@@ -33,11 +33,12 @@ class _Comparison:
 
 @dataclass(frozen=True)
 class Box:
-    """A region of gen jets: all of its comparisons hold.
+    """A region of gen jets, in which all of its comparisons hold.
 
     Attributes
     ----------
-    text: as it was written.
+    text: the selection as text, without blanks.
+    comparisons: the parsed comparisons.
     """
 
     text: str
@@ -45,20 +46,20 @@ class Box:
 
     @classmethod
     def parse(cls, text: str) -> Box:
-        """Comparisons, separated by commas, of pt [GeV], eta, phi [rad], mass [GeV], or abs() of one, with numbers.
+        """Parse comma-separated comparisons of pt [GeV], eta, phi [rad], mass [GeV], or abs() of one, with numbers.
 
         >>> Box.parse("30<pt<35,abs(eta)<1").contains(np.array([[32.0, -0.5, 0.0, 5.0], [32.0, -1.5, 0.0, 5.0]]))
         array([ True, False])
 
         Raises
         ------
-        ValueError: for anything else; names the part that is not understood.
+        ValueError: for anything else; the message quotes the invalid part.
         """
         comparisons = [one for part in text.split(",") for one in _chain(part.replace(" ", ""))]
         return cls(text.replace(" ", ""), tuple(comparisons))
 
     def contains(self, jets: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-        """Which of the jets (N, 4) are inside, (N,)."""
+        """Return which of the jets (N, 4) are inside, (N,)."""
         inside = np.ones(len(jets), dtype=bool)
         for comparison in self.comparisons:
             inside &= comparison.holds(jets)
@@ -66,7 +67,7 @@ class Box:
 
 
 def _chain(part: str) -> list[_Comparison]:
-    """The one or two comparisons of `variable < number` or `number < variable < number`."""
+    """Parse `variable < number` or `number < variable < number` into one or two comparisons."""
     pieces = _SIGN.split(part)
     terms, signs = pieces[::2], pieces[1::2]
     found = [_comparison(*sides, sign) for sides, sign in zip(pairwise(terms), signs, strict=True)]
@@ -79,7 +80,7 @@ def _chain(part: str) -> list[_Comparison]:
 
 
 def _comparison(left: str, right: str, sign: str) -> _Comparison | None:
-    """Of a variable and a number, whichever comes first; None for anything else."""
+    """Parse the comparison of a variable and a number, in either order; None for anything else."""
     if _NUMBER.fullmatch(left):
         return _comparison(right, left, sign.translate(_TURNED)) if not _NUMBER.fullmatch(right) else None
     variable = _VARIABLE.fullmatch(left)

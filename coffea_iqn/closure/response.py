@@ -1,4 +1,4 @@
-"""What the detector does to a jet: response, resolution, tails, how the four variables go together."""
+"""Jet response: scale, resolution, tails, and correlations of the four variables."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ from coffea_iqn.closure.estimates import (
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
-LEAST_MASS = 1.0  # GeV: lighter gen jets have no mass response worth the name
+LEAST_MASS = 1.0  # GeV: the mass response of lighter gen jets is not meaningful
 ONE_SIGMA = 0.6827
 TAIL_WIDTHS = (3.0, 5.0, 8.0)
 MIN_IN_CELL = 500
 
 
 def responses(gen: Floats, reco: Floats) -> Floats:
-    """pt'/pt, Δη away from the centre, Δφ [rad], m'/m of reco and gen jets (N, 4); NaN for gen masses below 1 GeV."""
+    """Return pt'/pt, Δη away from η = 0, Δφ [rad] and m'/m, (N, 4); m'/m is NaN for gen masses below 1 GeV."""
     mass = np.where(gen[:, MASS] > LEAST_MASS, gen[:, MASS], np.nan)
     return np.stack([reco[:, PT] / gen[:, PT], *_angles(gen, reco), reco[:, MASS] / mass], axis=1).astype(np.float64)
 
 
 def residuals(gen: Floats, reco: Floats) -> Floats:
-    """Log pt'/pt, Δη away from the centre, Δφ [rad], log((m' + 2)/(m + 2)) of reco and gen jets (N, 4)."""
+    """Return log pt'/pt, Δη away from η = 0, Δφ [rad] and log((m' + 2)/(m + 2)), (N, 4)."""
     log_m, log_gen_m = (np.log(np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET) for jets in (reco, gen))
     columns = [np.log(reco[:, PT] / gen[:, PT]), *_angles(gen, reco), log_m - log_gen_m]
     return np.stack(columns, axis=1).astype(np.float64)
@@ -55,7 +55,7 @@ def _angles(gen: Floats, reco: Floats) -> tuple[Floats, Floats]:
 
 
 def wrapped(angle: Floats) -> Floats:
-    """An angle [rad] less whole turns, between −π and π.
+    """Wrap angles [rad] to −π to π.
 
     >>> wrapped(np.array([0.0, 3.5, -3.5])).round(4).tolist()
     [0.0, -2.7832, 2.7832]
@@ -64,9 +64,9 @@ def wrapped(angle: Floats) -> Floats:
 
 
 def median_and_width(values: Floats) -> Floats:
-    """Median, its uncertainty, half the central 68 % width, its uncertainty, (4,); NaNs among the values do not count.
+    """Return the median, its uncertainty, half the central 68 % width and its uncertainty, (4,); NaNs are ignored.
 
-    Uncertainties are those of `median_and_width_from`.
+    For the uncertainties see `median_and_width_from`.
     """
     values = values[np.isfinite(values)]
     if len(values) < 2:
@@ -75,15 +75,15 @@ def median_and_width(values: Floats) -> Floats:
 
 
 def median_and_width_from(quantiles: Callable[[Floats], Floats], n: float) -> Floats:
-    """The same of a sample that is known by its quantiles.
+    """Return the same as `median_and_width` for a sample given by its quantile function.
 
     Parameters
     ----------
-    quantiles: at levels of any shape.
-    n: entries, effective ones where they are weighted.
+    quantiles: function that returns the quantiles at levels of any shape.
+    n: number of entries; the effective number for weighted entries.
 
-    The uncertainty of a quantile is half the distance of those one binomial standard deviation below and above it;
-    the two ends of the width are correlated as those of a large sample are.
+    The uncertainty of a quantile is half the distance between the quantiles one binomial standard deviation below and
+    above it; the correlation of the two ends of the width is that of a large sample.
     """
     tail = (1.0 - ONE_SIGMA) / 2.0
     level = np.array([tail, 0.5, 1.0 - tail])
@@ -98,7 +98,7 @@ def median_and_width_from(quantiles: Callable[[Floats], Floats], n: float) -> Fl
 def response_in_cells(
     emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = MIN_IN_CELL
 ) -> OfCells:
-    """`median_and_width` of each variable, emulated and real, in cells of gen pt and |eta|: scale and resolution.
+    """Return `median_and_width` of each variable, emulated and real, in cells of gen pt and |eta|.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def response_in_cells(
 
     Returns
     -------
-    values (P, E, 4 variables, emulated and real, median, error, width, error).
+    values (P, E, 4 variables, 2, 4): for emulated and real jets the median, its error, the width, and its error.
     """
 
     def figure(inside: npt.NDArray[np.bool_]) -> Floats:
@@ -118,9 +118,9 @@ def response_in_cells(
 
 
 def scale_deviation(found: OfCells, variable: int) -> Estimate:
-    """By how much emulated medians differ from real ones, root mean square over cells, beyond statistics.
+    """RMS over cells of the difference between emulated and real medians, beyond statistics.
 
-    Relative for pt and mass, in units of the width for the angles.
+    The difference is relative for pt and mass, and in units of the width for the angles.
     """
     (drawn, drawn_error, _, _), (median, error, width, _) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
     unit = median if variable in {PT, MASS} else width
@@ -128,17 +128,17 @@ def scale_deviation(found: OfCells, variable: int) -> Estimate:
 
 
 def resolution_deviation(found: OfCells, variable: int) -> Estimate:
-    """By how much emulated widths differ from real ones, relative, root mean square over cells, beyond statistics."""
+    """RMS over cells of the relative difference between emulated and real widths, beyond statistics."""
     (_, _, drawn, drawn_error), (_, _, width, error) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
     ratio = drawn / width
     return rms_beyond(ratio - 1.0, ratio * np.hypot(drawn_error / drawn, error / width))
 
 
 def smearing(found: OfCells, variable: int) -> Estimate:
-    """What is between the emulated and the real resolution: the root of |⟨σ'² − σ²⟩|, with weights 1 / variance.
+    """Quadratic difference of the emulated and the real resolution: √|⟨σ'² − σ²⟩|, with weights 1 / variance.
 
-    The smearing that one of them would need to be as wide as the other, where it is the same everywhere; resolutions
-    differ most where they are best.
+    This is the constant smearing that the narrower of the two needs to become as wide as the other; relative to the
+    resolution, it matters most where the resolution is best.
 
     Raises
     ------
@@ -156,13 +156,13 @@ def smearing(found: OfCells, variable: int) -> Estimate:
 
 
 class Tails(NamedTuple):
-    """Jets far from the median of their cell, in half central 68 % widths of the real ones.
+    """Numbers of jets far from the median of their cell, in half central 68 % widths of the real jets.
 
     Attributes
     ----------
-    z: distances, emulated and real, (2, N, 4), of jets in cells with enough of them.
-    widths: beyond which jets are counted, (W,).
-    counts: emulated and real, below and above, (2, 4 variables, 2 sides, W).
+    z: distances from the median, emulated and real, (2, N, 4), for jets in cells with enough jets.
+    widths: distances beyond which jets are counted, (W,).
+    counts: numbers of jets, emulated and real, below and above, (2, 4 variables, 2 sides, W).
     """
 
     z: Floats
@@ -171,11 +171,13 @@ class Tails(NamedTuple):
 
     @property
     def worst(self) -> Estimate:
-        """The greatest of |emulated / real − 1| of the tails with at least 100 real jets, less twice its uncertainty.
+        """|emulated / real − 1| of the tail in which it most exceeds twice its uncertainty.
+
+        Only tails with at least 100 real jets are considered.
 
         Raises
         ------
-        TooFewJetsError: when no tail has so many.
+        TooFewJetsError: when no tail has 100 real jets.
         """
         emulated, real = self.counts.reshape(2, -1).astype(np.float64)
         enough = real >= 100
@@ -189,7 +191,7 @@ class Tails(NamedTuple):
 
 
 def tails(emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = MIN_IN_CELL) -> Tails:
-    """Count the tails of `residuals` (N, 4), with medians and widths from the real jets of each cell.
+    """Count the jets in the tails of `residuals` (N, 4), with medians and widths from the real jets of each cell.
 
     Raises
     ------
@@ -209,11 +211,11 @@ def tails(emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, 
 
 
 class MedianRow(NamedTuple):
-    """How far from the real jets the predicted medians are, and the gen jets themselves.
+    """Distance of the real jets from the predicted medians, and from the gen jets.
 
     Attributes
     ----------
-    predicted, gen: average and spread of |predicted median − real|, of |gen − real|: GeV or rad.
+    predicted, gen: mean and spread of |predicted median − real| and of |gen − real|, in GeV or rad.
     """
 
     predicted: tuple[float, float]
@@ -221,17 +223,17 @@ class MedianRow(NamedTuple):
 
     @property
     def ratio(self) -> float:
-        """Average distance of the median over that of the gen jet: below 1 where the emulator knows better."""
+        """Mean distance of the predicted median over that of the gen jet: below 1 if the median is closer."""
         return self.predicted[0] / self.gen[0]
 
 
 def median_table(median: Floats, gen: Floats, real: Floats) -> list[MedianRow]:
-    """The table of the first talks on IQNs, a row for each of pt, eta, phi, mass.
+    """Return the table shown in the first talks on IQNs, with a row for each of pt, eta, phi, mass.
 
     Parameters
     ----------
-    median: reco jets (N, 4) at level 1/2 of each conditional quantile; nothing of the real ones enters.
-    gen, real: (N, 4).
+    median: reco jets (N, 4) drawn at level 1/2 for every target; they do not depend on the real jets.
+    gen, real: gen and real jets, (N, 4).
     """
     rows = []
     for k in range(len(VARIABLES)):
@@ -253,7 +255,7 @@ class Correlations(NamedTuple):
 
     @property
     def worst(self) -> Estimate:
-        """The greatest difference of an element, with the uncertainty of a difference."""
+        """The greatest absolute difference of an element, with its uncertainty."""
         difference = float(np.abs(self.emulated - self.real).max())
         return Estimate(difference, self.uncertainty * float(np.sqrt(2.0)))
 
@@ -263,7 +265,7 @@ def correlations(emulated: Floats, real: Floats) -> Correlations:
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     check_enough("correlations", len(real))
     return Correlations(spearmanr(emulated).statistic, spearmanr(real).statistic, len(real) ** -0.5)
@@ -284,13 +286,13 @@ class Profile(NamedTuple):
 
 
 def profile(emulated: Floats, real: Floats, *, bins: int = 12, min_jets: int = 100) -> Profile:
-    """How the mass response goes with the pt response, from `responses` (N, 4) of emulated and real jets.
+    """Return the mass response as a function of the pt response, from `responses` (N, 4) of emulated and real jets.
 
-    Bins hold equal numbers of real jets but for the first and the last, which are a fifth of it.
+    Bins contain equal numbers of real jets, except for the first and the last, which contain a fifth as many.
 
     Raises
     ------
-    TooFewJetsError: when the bins would hold fewer than min_jets.
+    TooFewJetsError: when the bins would contain fewer than min_jets jets.
     """
     check_enough("profile", len(real), 5 * min_jets * bins)
     level = np.concatenate([[0.0005], np.linspace(0.2, bins - 1.2, bins - 1) / (bins - 1), [0.9995]])

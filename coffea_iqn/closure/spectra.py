@@ -1,4 +1,4 @@
-"""Spectra of emulated against real jets: χ², and by how much densities differ."""
+"""Comparison of the spectra of emulated and real jets: χ², and the size of the difference of the densities."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ import numpy as np
 from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough, density_deviation
 
 N_BINS = 40
-LIGHT = 0.5  # GeV: below are jets of single particles, down to the mass of the electron
-WIDE = 5.0  # positive values that spread by this factor get logarithmic bins
+LIGHT = 0.5  # GeV: lighter jets consist of a single particle, with masses down to that of the electron
+WIDE = 5.0  # binning is logarithmic for positive values that span more than this factor
 
 
 class Agreement(NamedTuple):
-    """How two histograms agree: χ² over the bins that count, and how many these are."""
+    """Agreement of two histograms: χ² over the bins with enough entries, and their number."""
 
     chi2: float
     ndf: int
 
     @property
     def per_bin(self) -> float:
-        """χ²/ndf; NaN where no bin counts."""
+        """χ²/ndf; NaN if no bin has enough entries."""
         return self.chi2 / self.ndf if self.ndf else float("nan")
 
 
 def agreement(emulated: tuple[Floats, Floats], real: tuple[Floats, Floats], *, min_entries: float = 25.0) -> Agreement:
-    """χ² of emulated against real histograms, with the statistical uncertainties of both.
+    """Return χ² between emulated and real histograms, with the statistical uncertainties of both.
 
     Parameters
     ----------
-    emulated, real: values and variances of the bins, of one shape.
-    min_entries: effective real entries, value² / variance, that a bin needs to count.
+    emulated, real: values and variances of the bins, all of the same shape.
+    min_entries: least number of effective real entries, value² / variance, of the bins used.
 
-    Where both come from the same gen events they fluctuate together, and χ²/ndf of a perfect emulator is below 1: that
-    of two emulations says how far.
+    If both come from the same gen events they are correlated, and a perfect emulator has χ²/ndf below 1; the value for
+    two emulations shows by how much.
     """
     (value, variance), (expected, expected_variance) = emulated, real
     counts = (expected > 0.0) & (expected**2 >= min_entries * expected_variance)
@@ -43,12 +43,12 @@ def agreement(emulated: tuple[Floats, Floats], real: tuple[Floats, Floats], *, m
 
 
 class Marginal(NamedTuple):
-    """One variable of emulated and real jets: entries in bins.
+    """Histograms of one variable for emulated and real jets.
 
     Attributes
     ----------
-    edges: (B + 1,).
-    emulated, real: entries, (B,).
+    edges: bin edges, (B + 1,).
+    emulated, real: entries in each bin, (B,).
     """
 
     edges: Floats
@@ -62,20 +62,20 @@ class Marginal(NamedTuple):
 
     @property
     def deviation(self) -> Estimate:
-        """By how much the emulated density differs from the real one, beyond statistics."""
+        """Size of the difference between emulated and real density, beyond statistics."""
         chi2, ndf = self.agreement
         return density_deviation(chi2, ndf, 0.5 * float(self.real.sum()))
 
 
 def marginals(emulated: Floats, real: Floats) -> list[Marginal]:
-    """Each column of emulated and real jets (N, 4) in bins made for the real ones.
+    """Return histograms of each column of emulated and real jets (N, 4), with a binning defined by the real jets.
 
-    Bins reach from the least to the greatest 0.05 % of the real values, those of the mass from 0.5 GeV on; what lies
-    beyond is in the first and the last.
+    Bins cover the central 99.9 % of the real values, for the mass from 0.5 GeV up; the first and the last bin include
+    underflow and overflow.
 
     Raises
     ------
-    TooFewJetsError: for fewer than `sizes.MIN_JETS` jets.
+    TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     check_enough("spectra", len(real))
     found = []
@@ -90,7 +90,7 @@ def marginals(emulated: Floats, real: Floats) -> list[Marginal]:
 
 
 def marginal_of_column(emulated: Floats, real: Floats, *, whole: bool) -> Marginal:
-    """A further number of jets, (N,), in bins as of `marginals`, on a linear axis; of whole numbers a bin each."""
+    """Return histograms of a further column, (N,), in linear bins as in `marginals`, or one bin per whole number."""
     check_enough("spectra", len(real))
     low, high = np.quantile(real, [0.0005, 0.9995])
     edges = np.arange(np.floor(low), np.floor(high) + 2.0) - 0.5 if whole else np.linspace(low, high, N_BINS + 1)

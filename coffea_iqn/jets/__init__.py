@@ -1,1 +1,1 @@
-"""What a jet is: tables of jets, variables of networks, context, support, matching."""
+"""Jets: tables of jets, network variables, conditioning variables, kinematic bounds, gen-reco matching."""

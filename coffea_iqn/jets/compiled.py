@@ -1,4 +1,4 @@
-"""From gen jets to network inputs and from drawn targets to reco jets, for a tile: what `features` says, row by row."""
+"""Compiled form of `features`, for a tile: from gen jets to network inputs, and from drawn targets to reco jets."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from coffea_iqn.numerics.arrays import Bools, Ints, Singles
 from coffea_iqn.numerics.compiling import part
 from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh, wrapped
 
-LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `calorimeter_variables` that more than the network needs
+LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `calorimeter_variables` that are also used outside the network
 N_CALORIMETER, N_OUTCOME = 14, 6
 
 QUARTER = np.float32(0.25)
 TINY = np.float32(LEAST_PT)
 OFFSET, MOST_LOG = np.float32(MASS_OFFSET), np.float32(MAX_LOG)
-FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, as of `features.calorimeter_variables`
+FINE, FINER = np.float32(0.5), np.float32(0.05)  # GeV, see `features.calorimeter_variables`
 EDGES = TOWER_EDGES.astype(np.float32)
-MOST_CHANGE, MOST_STEPS = np.float32(1.5), np.float32(3.0)  # as of `unmatched.outcome`
-CELLS_PER_UNIT = 20  # of |eta|: cells narrower than any tower
+MOST_CHANGE, MOST_STEPS = np.float32(1.5), np.float32(3.0)  # see `unmatched.outcome`
+CELLS_PER_UNIT = 20  # cells per unit of |eta|, each narrower than any tower
 FIRST_TOWER = np.clip(
     np.searchsorted(TOWER_EDGES, np.arange(8 * CELLS_PER_UNIT) / CELLS_PER_UNIT, "right") - 1, 0, None
 )
@@ -45,14 +45,14 @@ STEP_EDGES, STEP_WIDTHS = (np.array(column, dtype=np.float32) for column in zip(
 
 
 def columns_of_levels(levels: Sequence[str]) -> Ints:
-    """The columns of some levels among those of `context`."""
+    """Return the columns of the given levels of `context`."""
     none = np.empty(0, dtype=np.int64)
     return np.concatenate([none, *(np.r_[columns_of(level)] for level in levels)])
 
 
 @part
 def calorimeter_variables(jets: Singles, n: int, rows: Singles) -> None:
-    """`features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
+    """Write `features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
     pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
     fine, finer = rows[3], rows[4]
@@ -89,8 +89,8 @@ def calorimeter_variables(jets: Singles, n: int, rows: Singles) -> None:
 
 @part
 def _phase_in_eta(abs_eta: np.float32) -> np.float32:
-    """How far across its tower a jet lies, from 0 to 1 and on beyond the last tower."""
-    # nothing but a number within the table may become a place in it
+    """Relative position of a jet across its tower in |eta|, from 0 to 1, and above 1 beyond the last tower."""
+    # only values within the table may be turned into an index
     tower = FIRST_TOWER[int(abs_eta * CELLS_PER_UNIT) if abs_eta < EDGES[-1] else len(FIRST_TOWER) - 1]
     if tower < len(EDGES) - 2 and abs_eta >= EDGES[tower + 1]:
         tower += 1
@@ -99,7 +99,7 @@ def _phase_in_eta(abs_eta: np.float32) -> np.float32:
 
 @part
 def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
-    """`features.Compression.size`, (4, tile), of jets with their `calorimeter_variables`; coefficients (10, 4)."""
+    """Compute `features.Compression.size`, (4, tile), from `calorimeter_variables` and coefficients (10, 4)."""
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
     for k in range(len(size)):
         row, c = size[k], coefficients[:, k]
@@ -112,20 +112,20 @@ def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
 
 @part
 def compress(row: Singles, n: int, size: Singles) -> None:
-    """`features.Compression.apply` of a target, (tile,), in place."""
+    """Apply `features.Compression.apply` to a target, (tile,), in place."""
     for t in range(n):
         row[t] = arcsinh(row[t] / size[t])
 
 
 @part
 def decompress(row: Singles, n: int, size: Singles) -> None:
-    """`features.Compression.invert` of a target, (tile,), in place."""
+    """Apply `features.Compression.invert` to a target, (tile,), in place."""
     for t in range(n):
         row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * size[t]
 
 
 class Limits(NamedTuple):
-    """A `Support`, drawn in, and the constant and the slope of a `JetScale`, in single precision."""
+    """A slightly narrowed `Support`, and the constant and slope of a `JetScale`, in single precision."""
 
     cone: np.float32
     abs_eta: np.float32
@@ -136,7 +136,7 @@ class Limits(NamedTuple):
 
 
 def limits_of(support: Support, scale: JetScale) -> Limits:
-    """The numbers of both."""
+    """Return the limits for a support and a jet scale."""
     s = support.drawn_in()
     numbers = s.cone, s.abs_eta_max, s.energy_max, s.mass_over_pt_max, *scale
     return Limits(*(np.float32(number) for number in numbers))
@@ -156,7 +156,7 @@ def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
 
 @part
 def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low: Singles, high: Singles) -> None:
-    """The bounds of log pt'/pt, (tile,) each, overwritten: `Variables.bounds`, as the three that follow."""
+    """Write the bounds of log pt'/pt, (tile,) each; this and the next three functions implement `Variables.bounds`."""
     log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
     log_threshold = log(max(raw_pt_min, TINY))
     for t in range(n):
@@ -177,7 +177,7 @@ def bound_eta(
     low: Singles,
     high: Singles,
 ) -> None:
-    """The bounds of Δη, towards the beam if so asked."""
+    """Write the bounds of Δη; if symmetric, of Δη towards the beam."""
     pt, eta, abs_eta = jets[PT], jets[ETA], rows[ABS_ETA]
     for t in range(n):
         nearest = max(abs_eta[t] - limits.cone, ZERO)
@@ -191,7 +191,7 @@ def bound_eta(
 
 @part
 def bound_phi(d_eta: Singles, n: int, limits: Limits, low: Singles, high: Singles) -> None:
-    """The bounds of Δφ: what Δη leaves of the cone."""
+    """Write the bounds of Δφ, which follow from the cone and Δη."""
     for t in range(n):
         left = np.sqrt(max(limits.cone * limits.cone - d_eta[t] * d_eta[t], ZERO))
         low[t], high[t] = -left, left
@@ -209,7 +209,7 @@ def bound_mass(
     low: Singles,
     high: Singles,
 ) -> None:
-    """The bounds of log((m' + 2)/(m + 2)), that of no mass the least."""
+    """Write the bounds of log((m' + 2)/(m + 2)); the lower one is m' = 0."""
     pt, eta, log_m = jets[PT], jets[ETA], rows[LOG_M]
     for t in range(n):
         raw_pt = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG))
@@ -226,13 +226,13 @@ def bound_mass(
 def decode(
     targets: Singles, jets: Singles, rows: Singles, n: int, raw_pt_min: np.float32, symmetric: bool, limits: Limits
 ) -> None:
-    """Residual or symmetric targets, (4, tile), to reco jets, in place: `Variables.decode` after `decompress`."""
+    """Turn residual or symmetric targets, (4, tile), to reco jets in place: `Variables.decode` after `decompress`."""
     log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
     pt, eta, phi, log_m = jets[PT], jets[ETA], jets[PHI], rows[LOG_M]
     for t in range(n):
         raw_pt = max(pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG)), raw_pt_min)
         side = -ONE if symmetric and eta[t] < ZERO else ONE
-        # rounding must not carry a jet across a bound
+        # rounding must not move a jet across a bound
         step = _within(d_eta[t], limits.cone)
         new_eta = eta[t] + side * step
         angle = phi[t] + _within(d_phi[t], np.sqrt(max(limits.cone * limits.cone - step * step, ZERO)))
@@ -249,7 +249,7 @@ LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, UNDER, HAS_ATOM, ATOM, 
 
 
 def numbers_of(columns: Sequence[Column]) -> Singles:
-    """What `decode_column` and `bound_column` need of columns, a row each, (n, 13): of `under` its target, or −1."""
+    """Pack columns for `decode_column` and `bound_column`, one row each, (n, 13); `under` becomes a target or −1."""
     places: dict[str | None, int] = {None: -1} | {column.name: k for k, column in enumerate(columns, MASS + 1)}
     numbers = np.zeros((len(columns), TOP + 1), dtype=np.float32)
     for c, row in zip(columns, numbers, strict=True):
@@ -260,7 +260,7 @@ def numbers_of(columns: Sequence[Column]) -> Singles:
 
 @part
 def bound_column(other: Singles, n: int, of: Singles, high: Singles) -> None:
-    """The greatest standardised value of a column, (tile,), drawn in to that of the number that it is never above."""
+    """Lower the upper bound of a standardised column, (tile,), to the value of the column it must not exceed."""
     for t in range(n):
         y = min(max(other[t], of[LOW]), of[HIGH])
         if of[UNIT] > ZERO:
@@ -270,7 +270,7 @@ def bound_column(other: Singles, n: int, of: Singles, high: Singles) -> None:
 
 @part
 def decode_column(z: Singles, n: int, of: Singles) -> None:
-    """`Column.decode` of standardised numbers, (tile,), in place; of a row of `numbers_of`."""
+    """Apply `Column.decode` to standardised numbers, (tile,), in place; `of` is a row of `numbers_of`."""
     for t in range(n):
         y = min(max(z[t], of[LEAST_Z]), of[MOST_Z]) * of[SCALE] + of[MEAN]
         if of[UNIT] > ZERO:
@@ -287,7 +287,7 @@ def decode_column(z: Singles, n: int, of: Singles) -> None:
 
 @part
 def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, small: np.float32, out: Singles) -> None:
-    """`unmatched.outcome` of gen and reco jets, (4, tile) each, the gen jets described, into (6, tile)."""
+    """Write `unmatched.outcome`, (6, tile), for gen and reco jets, (4, tile) each, and rows of the gen jets."""
     log_pt, log_m = rows[LOG_PT], rows[LOG_M]
     flag, ratio, d_eta, d_phi, mass, hard = out[0], out[1], out[2], out[3], out[4], out[5]
     for t in range(n):

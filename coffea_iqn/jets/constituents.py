@@ -1,4 +1,4 @@
-"""What the particles in a jet say of it: how many there are of which kind, and N-subjettiness; on flat arrays."""
+"""Jet observables from constituents: numbers of charged and neutral particles, charged fraction, N-subjettiness."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from coffea_iqn.numerics.double import wrapped
 
 CHARGED_LEPTONS = (11, 13, 15, 17)
 W, CHARGED_HIGGS = 24, 37
-NUCLEI = 10**9  # above which codes are of nuclei
+NUCLEI = 10**9  # PDG codes above this are nuclei
 N_TAU = 3
-# bounds of what files say: τ1 of Delphes' jets is up to 0.71, and τ3 up to 1.07 of τ2
+# bounds on values in files: in Delphes' jets τ1 is at most 0.71, and τ3 at most 1.07 τ2
 MOST_TAU, MOST_RATIO, ROUNDED = 2.0, 1.5, 0.01
-PARTS_OF_TAU = 16384  # N-subjettiness comes in steps of one over this, as in files that have it
-CLOSE, STEPS = 1e-4, 100  # an axis that moves by less in ΔR rests; most moves
-LEAST_DISTANCE = 1e-6  # ΔR from an axis to a particle on it, whose weight would be infinite
+PARTS_OF_TAU = 16384  # N-subjettiness is rounded to steps of 1/16384, as in files
+CLOSE, STEPS = 1e-4, 100  # ΔR below which the movement of axes has converged; greatest number of iterations
+LEAST_DISTANCE = 1e-6  # least ΔR between axis and particle, to keep the weight finite
 
 
 class Constituents(NamedTuple):
-    """The particles of all jets in a row, jet after jet.
+    """The particles of all jets, concatenated.
 
     Attributes
     ----------
     values: pt [GeV], eta, phi [rad], mass [GeV], (M, 4).
-    code: of PDG, (M,).
-    counts: how many each jet has, (N,).
+    code: PDG code of each particle, (M,).
+    counts: number of particles in each jet, (N,).
     """
 
     values: Doubles
@@ -40,16 +40,16 @@ class Constituents(NamedTuple):
 
     @property
     def jet(self) -> Ints:
-        """The row of the jet of each particle, (M,)."""
+        """Index of the jet of each particle, (M,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     @property
     def massless(self) -> Constituents:
-        """The same, of no mass: as files have reconstructed particles."""
+        """The same particles with zero mass, like reconstructed particles in files."""
         return self._replace(values=self.values * np.array([1.0, 1.0, 1.0, 0.0]))
 
     def rows(self, rows: Ints) -> Constituents:
-        """The particles of the jets in these rows, in their order."""
+        """Return the particles of the jets with these indices, in this order."""
         counts = self.counts[rows]
         first = np.cumsum(self.counts) - self.counts
         of = np.repeat(first[rows] - (np.cumsum(counts) - counts), counts) + np.arange(int(counts.sum()))
@@ -57,9 +57,9 @@ class Constituents(NamedTuple):
 
 
 def charge_of(code: npt.NDArray[Any]) -> Ints:
-    """The charges of particles of these PDG codes: leptons, hadrons by their quarks, nuclei by their protons.
+    """Return the charges for PDG codes: of leptons, of hadrons from their quarks, of nuclei from their protons.
 
-    A Σ⁻ has a code above 0, as a baryon, and so has an electron; a charged meson is positive where its code is.
+    Baryons such as Σ⁻, and the electron, have positive codes; the charge of a meson has the sign of its code.
 
     >>> charge_of(np.array([211, -321, 2212, 3112, -3112, 11, 1000020040, 111, 130, 2112, 3122, 22, 12])).tolist()
     [1, -1, 1, -1, 1, -1, 2, 0, 0, 0, 0, 0, 0]
@@ -84,13 +84,13 @@ def _charges(code: Ints, out: Ints) -> None:
             charge = 0
         elif first == 0:  # a meson
             charge = abs(second % 2 - third % 2)
-        else:  # of each quark 2/3, of d, s and b, whose codes are odd, 1 less
+        else:  # 2/3 for each quark, minus 1 for d, s and b, whose codes are odd
             charge = 2 - first % 2 - second % 2 - third % 2
         out[i] = charge if code[i] > 0 else -charge
 
 
 def composition(constituents: Constituents) -> Doubles:
-    """Numbers of charged and neutral particles, and the charged fraction of the energy, (N, 3)."""
+    """Return the numbers of charged and neutral particles and the charged energy fraction, (N, 3)."""
     values, code, counts = constituents
     jet, charged = np.repeat(np.arange(len(counts)), counts), charge_of(code) != 0
     energy = np.sqrt((values[:, 0] * np.cosh(np.clip(values[:, 1], -MOST_ETA, MOST_ETA))) ** 2 + values[:, 3] ** 2)
@@ -101,29 +101,30 @@ def composition(constituents: Constituents) -> Doubles:
 
 
 def is_composition(columns: Doubles) -> Bools:
-    """Which numbers of charged and neutral particles and charged fractions a jet may have, of (N, 3): (N,)."""
+    """Return which rows of numbers of charged and neutral particles and charged fraction, (N, 3), are valid, (N,)."""
     charged, neutral, fraction = columns.T
     return np.asarray((charged >= 0.0) & (neutral >= 0.0) & (fraction >= -ROUNDED) & (fraction <= 1.0 + ROUNDED))
 
 
 def is_subjettiness(tau: Doubles) -> Bools:
-    """Which τ1, τ2 and τ3 a jet may have, of (N, 3): (N,). A further axis adds little to a minimum, if anything."""
+    """Return which rows of τ1, τ2, τ3, (N, 3), are valid, (N,): a further axis may raise τ only slightly, if at all."""
     one, two, three = tau.T
     falls = (two <= MOST_RATIO * one + ROUNDED) & (three <= MOST_RATIO * two + ROUNDED)
     return np.asarray((one >= 0.0) & (two >= 0.0) & (three >= 0.0) & (one <= MOST_TAU) & falls)
 
 
 def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:
-    """N-subjettiness τ1, τ2 and τ3 over pt and radius, (N, 3), in steps of 1/16384; 0 of jets with no more particles.
+    """Return N-subjettiness τ1, τ2, τ3 normalised to pt × radius, (N, 3), in steps of 1/16384.
 
-    With β = 1 and axes that start at those of exclusive k_T and go to the nearest minimum: J. Thaler and
-    K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012) 093, what FastJet contrib calls one-pass k_T axes.
+    τn is 0 for jets with at most n particles. β = 1; the axes start from exclusive k_T and move to the nearest
+    minimum: J. Thaler and K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012) 093, called one-pass k_T axes in
+    FastJet contrib.
 
     Parameters
     ----------
-    constituents: of the jets.
-    pt: of the jets [GeV], (N,).
-    radius: of the jets.
+    constituents: particles of the jets.
+    pt: pt of the jets [GeV], (N,).
+    radius: radius parameter of the jets.
     """
     out = np.zeros((len(pt), N_TAU))
     values = np.ascontiguousarray(constituents.values, dtype=np.float64)
@@ -157,16 +158,16 @@ def find_tau(
     which: Ints,
     out: Doubles,
 ) -> None:
-    """N-subjettiness of a jet, overwritten, from what k_T begins with, which is overwritten as well.
+    """Write the N-subjettiness of a jet, starting from the initial state of k_T clustering.
 
     Parameters
     ----------
-    particles: of the jet, (n, 4).
+    particles: particles of the jet, (n, 4).
     scale: pt times radius of the jet.
-    state, nearest: of the particles, as of `pseudojets`, of k_T.
-    columns, which: of particles pt, eta, phi, and the nearest axis: its distance, squared, in eta and in phi, (6, n);
-        and which it is, (n,): to write to.
-    out: (3,).
+    state, nearest: initial state of the k_T clustering of the particles, see `pseudojets`; overwritten.
+    columns, which: buffers; for each particle pt, eta, phi and ΔR², Δη, Δφ to its nearest axis, (6, n), and the index
+        of this axis, (n,).
+    out: τ1, τ2, τ3, (3,), overwritten.
     """
     n = len(particles)
     axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
@@ -185,7 +186,7 @@ def find_tau(
 
 @part
 def _tau(n: int, columns: Doubles, which: Ints, axes: Doubles, sums: Doubles) -> float:
-    """Σ pt ΔR to the nearest axis [GeV], at the minimum to which the axes, (n axes, 2), overwritten, lead."""
+    """Return the minimum of Σ pt ΔR to the nearest axis [GeV], starting from axes (n axes, 2), which are updated."""
     pt, squared, d_eta, d_phi = columns[0], columns[3], columns[4], columns[5]
     for _ in range(STEPS):
         _find_axes(n, columns, which, axes)
@@ -218,7 +219,7 @@ def _tau(n: int, columns: Doubles, which: Ints, axes: Doubles, sums: Doubles) ->
 
 @part
 def _find_axes(n: int, columns: Doubles, which: Ints, axes: Doubles) -> None:
-    """The nearest axis of each particle. Loops without branches over columns: several particles at a time."""
+    """Find the nearest axis of each particle, with branch-free loops over columns, which the compiler vectorises."""
     eta, phi, squared, d_eta, d_phi = columns[1], columns[2], columns[3], columns[4], columns[5]
     for k in range(len(axes)):
         of_eta, of_phi = axes[k, 0], axes[k, 1]

@@ -1,21 +1,21 @@
-"""Conditioning variables of a gen jet beside its four-momentum, in levels, each of which a file may have or lack.
+"""Context of a gen jet: conditioning variables in addition to its four-momentum, in groups called levels.
 
-Of the jet::
+Levels of the jet, each of which may be missing in a file::
 
-    flavour       as the file labels it: gluon, light, s, c, b, or none (NanoAOD, Delphes, PHYSLITE)
-    neighbours    the other gen jets near it: always known where the event is
+    flavour       flavour label in the file: gluon, light, s, c, b, or none (NanoAOD, Delphes, PHYSLITE)
+    neighbours    other gen jets near it; available whenever the whole event is
     composition   numbers of charged and neutral particles, charged energy fraction (Delphes)
-    substructure  N-subjettiness τ1, τ2, τ3 of β = 1 (files made for it)
-    prompt        electrons, muons and photons from no hadron, in it and near it (NanoAOD, Delphes with particles)
+    substructure  N-subjettiness τ1, τ2, τ3 with β = 1 (files produced with it)
+    prompt        prompt electrons, muons and photons in and near the jet (NanoAOD, Delphes with particles)
 
-Of its event, which tell what kind of process a jet may come from::
+Levels of its event, which indicate the physics process::
 
-    event         how many jets, how hard, where: always known where the event is
-    flavours      of the other jets
-    missing       transverse momentum that no gen jet can have (GenMET)
+    event         number, momenta and directions of the jets; available whenever the whole event is
+    flavours      flavours of the other jets
+    missing       gen missing transverse momentum (GenMET)
 
-A level takes a few columns, the last of which says 1 where it is known; where it is not, all are zero.
-Flat arrays in and out. The arithmetic is in `surroundings`.
+A level takes a few columns, the last of which is 1 if the level is known; otherwise all of them are zero. All functions
+work on flat arrays.
 """
 
 from __future__ import annotations
@@ -33,27 +33,25 @@ from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
 
-NEIGHBOURHOOD = 1.0  # ΔR within which other jets' pt is summed
-FAR = 3.0  # ΔR from which a neighbour is as good as none
-NEARLY_ALL = 0.01  # energy fractions this near to 0 or 1 are told apart
-COUNTED = 20.0  # GeV, pt from which a jet counts in the event's number of jets
-LEAST_TAU = 2.0**-14  # the N-subjettinesses' rounding in the files there are
+NEIGHBOURHOOD = 1.0  # ΔR within which the pt of other jets is summed
+FAR = 3.0  # ΔR beyond which neighbours are ignored
+NEARLY_ALL = 0.01  # resolution of energy fractions near 0 and 1
+COUNTED = 20.0  # GeV, pt threshold of the event's number of jets
+LEAST_TAU = 2.0**-14  # rounding of N-subjettiness in files
 
 PT, ETA, PHI, MASS = range(4)  # columns of jets
 
-# compiled as part of what calls it, in half the time that a function with an entry of its own takes
-
 
 class _Made(NamedTuple):
-    """What is made of all N jets, and of the n jets of an event; as long as the longest one, for one after the other.
+    """Buffers: quantities of all N jets, and of the n jets of one event, as long as the largest event needs.
 
-    pt, eta, phi, mass, px, py, pz, energy: of each jet, in GeV and rad, (N,).
-    log_pt, log_ratio: log of pt, and of mass over pt, (N,).
-    by_pt: the jets, hardest first, those of equal pt as they come, (n,): what is here called a place is one in it.
-    log_mass: of the pair of the jet at each place with the hardest, and with the next, (n, 2).
-    family: of each jet's flavour, (n,).
-    n_family: how many jets are of each family, (5,).
-    log_of: of whole numbers from 1 to n + 1, which are made once for all events.
+    pt, eta, phi, mass, px, py, pz, energy: kinematics of each jet, in GeV and rad, (N,).
+    log_pt, log_ratio: logarithms of pt, and of mass over pt, (N,).
+    by_pt: the jets sorted by pt, hardest first, ties in their original order, (n,); a "place" is an index into it.
+    log_mass: log mass of the pair of the jet at each place with the hardest and with the second hardest jet, (n, 2).
+    family: flavour family of each jet, (n,).
+    n_family: number of jets of each family, (5,).
+    log_of: table of the logarithms of integers up to n + 1.
     """
 
     pt: Floats
@@ -85,16 +83,16 @@ def write(
     missing: Floats,
     prompt: PromptParticles,
 ) -> None:
-    """Write all levels into columns, those that are known; zeros for the others.
+    """Write all known levels into columns, and zeros for the others.
 
     Parameters
     ----------
-    columns: (N, 68) float32.
+    columns: output, (N, 68) float32.
     starts: the first column of each level, in the order of `context.WIDTHS`.
-    jets, counts, parton, composition, n_subjettiness, missing, prompt: as of `conditioning_variables`; of length 0
-        where none.
+    jets, counts, parton, composition, n_subjettiness, missing, prompt: same as in `conditioning_variables`; of length 0
+        if not available.
     """
-    # views of one type to the compiler, which those that numpy makes are not: of few rows they may be contiguous
+    # slice here, so that all views have one numba type; numpy may mark slices with few rows as contiguous
     of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
     of_composition, of_substructure = columns[:, starts[2] :], columns[:, starts[3] :]
     of_prompt, of_event = columns[:, starts[4] :], columns[:, starts[5] :]
@@ -126,7 +124,7 @@ def write(
     first = first_prompt = 0
     for which in range(len(counts)):
         n = counts[which]
-        for row in range(first, first + n):  # here and not before, while they come to the nearest cache anyway
+        for row in range(first, first + n):  # here rather than up front, as these rows are about to enter the cache
             for column in range(columns.shape[1]):
                 columns[row, column] = 0.0
         _prepare(first, n, made)
@@ -149,7 +147,7 @@ def write(
 
 @part
 def _fill_kinematics(jets: Floats, made: _Made) -> None:
-    """Fill in what is made of each jet alone: a compiler takes several at once through such loops."""
+    """Fill in the quantities of each jet alone, in loops that the compiler vectorises."""
     pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
     for i in range(len(jets)):
         pt[i], made.eta[i], made.phi[i], mass[i] = jets[i, PT], jets[i, ETA], jets[i, PHI], max(jets[i, MASS], 0.0)
@@ -173,7 +171,7 @@ def _fill_kinematics(jets: Floats, made: _Made) -> None:
 
 @part
 def _prepare(first: int, n: int, made: _Made) -> None:
-    """Fill in what is made of an event's jets together, but for flavours."""
+    """Fill in the order by pt and the pair masses of an event's jets."""
     by_pt = made.by_pt
     for i in range(n):
         place = i
@@ -189,24 +187,24 @@ def _prepare(first: int, n: int, made: _Made) -> None:
 
 @part
 def _log_mass_of_pair(made: _Made, i: int, j: int) -> float:
-    """`_log_mass` of two jets together."""
+    """`_log_mass` of a pair of jets."""
     px, py = made.px[i] + made.px[j], made.py[i] + made.py[j]
     return _log_mass(px, py, made.pz[i] + made.pz[j], made.energy[i] + made.energy[j])
 
 
 @part
 def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
-    """Log of the invariant mass, less 4: about zero for two jets of the softest kind."""
+    """Logarithm of the invariant mass, minus 4: about zero for two very soft jets."""
     squared = energy * energy - (px * px + py * py + pz * pz)
     return 0.5 * log(max(squared, 0.0) + 1.0) - 4.0
 
 
 @part
 def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
-    """What surrounds each jet, three columns.
+    """Write the level neighbours of each jet, three columns.
 
-    The distance ΔR of the nearest other jet, at most 3, over 3; the logarithm of its pt over the jet's, within ±3,
-    faded out with the distance; the logarithm of 1 + the other pt within ΔR < 1 over the jet's.
+    ΔR to the nearest other jet, at most 3, over 3; the logarithm of its pt over the jet's, within ±3, weighted down
+    linearly with the distance; the logarithm of 1 + (summed pt of other jets within ΔR < 1) / pt.
     """
     for i in range(n):
         nearest, least, activity = i, FAR * FAR, 0.0
@@ -227,12 +225,11 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
 
 @part
 def _event(first: int, n: int, made: _Made, out: Floats) -> None:
-    """The event as a jet of it sees it, 19 columns.
+    """Write the level event of each jet, 19 columns.
 
-    Its scalar sum of jet pt, alone and over the jet's; its number of jets above 20 GeV; the vector sum of pt over
-    the scalar one; the jet's place by pt; the mass of all jets. Then, of the hardest other jet and of the next:
-    the mass of the pair, the angles between, the ratio of pt, its own mass over its pt; the mass of those two;
-    whether there are any.
+    HT, and HT over the jet's pt; the number of jets above 20 GeV; the vector sum of pt over HT; the jet's rank in pt;
+    the mass of all jets. Then, for the hardest and for the second hardest other jet: the mass of the pair, |Δφ|, |Δη|,
+    the ratio of pt, and its mass over its pt. Then the mass of those two jets, and whether each of them exists.
     """
     ht = px = py = pz = energy = 0.0
     n_hard = 0
@@ -274,13 +271,13 @@ def _event(first: int, n: int, made: _Made, out: Floats) -> None:
 
 @part
 def _other(place: int, k: int) -> int:
-    """Of a jet at some place by pt, the place of the hardest other jet, or of the next, for k of 0 or 1."""
+    """For a jet at a place by pt, return the place of the hardest (k = 0) or second hardest (k = 1) other jet."""
     return k if place > k else k + 1
 
 
 @part
 def _kind(code: int) -> int:
-    """The column of a PDG code's flavour: gluon, light, s, c, b; 5 for none of them."""
+    """Return the column of a PDG code's flavour: gluon, light, s, c, b; 5 for any other code."""
     code = abs(code)
     if code == 21:
         return 0
@@ -289,10 +286,10 @@ def _kind(code: int) -> int:
 
 @part
 def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
-    """The jet's own flavour, five columns: gluon, light, s, c, b; and those of the other jets, 12 columns.
+    """Write the jet's own flavour (gluon, light, s, c, b: five columns) and those of the other jets (12 columns).
 
-    The latter are, each time for gluon, light or s, c, b: log(1 + how many there are); which the hardest one is, and
-    which the next.
+    The latter, for each of gluon, light or s, c, b: log(1 + number of other jets); whether the hardest other jet has
+    this flavour; whether the second hardest has.
     """
     family, n_family = made.family, made.n_family
     any_there = False
@@ -300,10 +297,10 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         n_family[one] = 0
     for i in range(n):
         kind = _kind(parton[first + i])
-        family[i] = kind if kind < 2 else kind - 1  # gluon, light or s, c, b; 4 for none of them
+        family[i] = kind if kind < 2 else kind - 1  # gluon, light or s, c, b; 4 for any other
         n_family[family[i]] += 1
         any_there |= parton[first + i] != 0
-    if not any_there:  # what a card does not compute, Delphes zeroes
+    if not any_there:  # Delphes writes zeros if the card does not compute flavours
         return
     for place in range(n):
         i = made.by_pt[place]
@@ -322,10 +319,10 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
 
 @part
 def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
-    """Log(1 + n) of charged and neutral particles, less 2, and the charged energy fraction, five columns.
+    """Write log(1 + n) − 2 for charged and for neutral particles, and the charged energy fraction, five columns.
 
-    The fraction comes as it is and as the logarithms of what is charged and what is not: a jet that is charged but for
-    a hundredth, as one made of a lepton, is measured quite unlike one that is charged but for a tenth.
+    The fraction is given as such and as the logarithms of the charged and of the neutral fraction: the response of a
+    jet with 1 % neutral energy, such as one made of a lepton, differs much from that of a jet with 10 %.
     """
     for i in range(first, first + n):
         fraction = given[i, 2]
@@ -341,7 +338,7 @@ def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
 
 @part
 def _substructure(n_subjettiness: Floats, first: int, n: int, out: Floats) -> None:
-    """Log τ1, τ2/τ1 and τ3/τ2; ratios of zeros count as zero."""
+    """Write log τ1, τ2/τ1 and τ3/τ2; 0/0 is taken as 0."""
     any_there = False
     for i in range(first, first + n):
         any_there |= n_subjettiness[i, 0] != 0.0
@@ -360,7 +357,7 @@ def _substructure(n_subjettiness: Floats, first: int, n: int, out: Floats) -> No
 
 @part
 def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
-    """Log of 1 + the missing pt over 10 GeV, and over the jet's; the cosine of the angle between."""
+    """Write log(1 + missing pt / 10 GeV), log(1 + missing pt / jet pt), and the cosine of the angle to the jet."""
     y, x = sine_and_cosine(phi)
     log_missing = log(1.0 + pt / 10.0)
     for i in range(n):
@@ -376,19 +373,19 @@ def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats
 
 @part
 def _finite(number: float) -> bool:
-    """Whether a number is one in single precision."""
+    """Return whether a number is finite in single precision."""
     return math.isfinite(np.float32(number))
 
 
 OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4, "prompt": N_PROMPT + 1}
 OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
 WIDTHS = OF_JET | OF_EVENT
-NANOAOD = ("flavour", "neighbours", "prompt", *OF_EVENT)  # levels that CMS NanoAOD has
+NANOAOD = ("flavour", "neighbours", "prompt", *OF_EVENT)  # levels available in CMS NanoAOD
 N_COLUMNS = sum(WIDTHS.values())
 
 
 def columns_of(level: str) -> slice:
-    """The columns of a level."""
+    """Return the columns of a level."""
     before = list(WIDTHS)[: list(WIDTHS).index(level)]
     start = sum(WIDTHS[name] for name in before)
     return slice(start, start + WIDTHS[level])
@@ -398,17 +395,17 @@ _STARTS = tuple(columns_of(level).start for level in WIDTHS)
 
 
 def nearest_distance(columns: Singles) -> Singles:
-    """ΔR of each jet's nearest other one, (N,), at most 3; from columns whose level neighbours is known."""
+    """Return ΔR of each jet to the nearest other jet, (N,), at most 3; the level neighbours must be known."""
     return columns[:, columns_of("neighbours").start] * np.float32(FAR)
 
 
 def encode(n_jets: int, levels: Mapping[str, Floats]) -> Singles:
-    """The columns of all levels, (N, 68), put together.
+    """Assemble the columns of all levels, (N, 68).
 
     Parameters
     ----------
-    n_jets: N, needed where no level is known.
-    levels: by name, their columns but for the last of each; rows of NaN are unknown.
+    n_jets: N, required as `levels` may be empty.
+    levels: columns of each known level by name, without its last column; a level is unknown for rows with NaN.
     """
     out = np.zeros((n_jets, N_COLUMNS), dtype=np.float32)
     for name, values in levels.items():
@@ -420,13 +417,13 @@ def encode(n_jets: int, levels: Mapping[str, Floats]) -> Singles:
 
 
 def known_levels(columns: Floats, among: Collection[str] = tuple(WIDTHS)) -> tuple[str, ...]:
-    """The levels, of some or all, that at least one jet has."""
+    """Return the levels, among the given ones, that are known for at least one jet."""
     return tuple(name for name in WIDTHS if name in among and _any(columns, columns_of(name).stop - 1))
 
 
 @kernel
 def _any(columns: Floats, column: int) -> bool:
-    """Whether a column has anything but zeros; the first one found ends the search."""
+    """Return whether a column has a nonzero entry; stops at the first one."""
     row = 0
     while row < len(columns) and columns[row, column] == 0.0:
         row += 1
@@ -434,7 +431,7 @@ def _any(columns: Floats, column: int) -> bool:
 
 
 def select(columns: Floats, levels: Sequence[str]) -> list[Floats]:
-    """The columns of some levels, (N, n) each."""
+    """Return the columns of the given levels, (N, n) each."""
     if tuple(levels) == tuple(WIDTHS):
         return [columns]
     return [columns[:, columns_of(level)] for level in levels]
@@ -451,20 +448,20 @@ def conditioning_variables(
     prompt: PromptParticles | None = None,
     out: Singles | None = None,
 ) -> Singles:
-    """The columns of all levels, (N, 68), from what the file has; `surroundings` says what each column is.
+    """Return the columns of all levels, (N, 68), from the inputs that the file provides.
 
     Parameters
     ----------
-    jets: all jets of the events in a row, (N, 4): pt [GeV], eta, phi [rad], mass [GeV], finite, pt above zero.
-    counts: jets in each event, (events,).
-    parton: signed PDG codes that label the jets, (N,); events in which all are 0 have no flavours.
+    jets: jets of all events, concatenated, (N, 4): pt [GeV], eta, phi [rad], mass [GeV]; finite, pt above zero.
+    counts: number of jets in each event, (events,).
+    parton: signed PDG codes of the jets' flavours, (N,); flavours are unknown in events in which all are 0.
     composition: numbers of charged and neutral particles, charged energy fraction, (N, 3).
-    n_subjettiness: N-subjettiness τ1, τ2, τ3, (N, 3); events in which τ1 is 0 of all jets have none.
+    n_subjettiness: N-subjettiness τ1, τ2, τ3, (N, 3); unknown in events in which τ1 is 0 for all jets.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
     prompt: the prompt particles of the events.
-    out: N or more rows of so many columns to write them into, which is what comes back; None for new ones.
+    out: output buffer with at least N rows, whose first N rows are returned; None to allocate one.
 
-    A level is unknown of a jet where a number for it is not finite.
+    Levels composition, substructure and missing are unknown for a jet if an input is not finite.
 
     Raises
     ------
@@ -500,7 +497,7 @@ def conditioning_variables(
 
 
 def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    """An array of this shape and of one type to the compiler, wherever it comes from; an empty one for None."""
+    """Return a contiguous array of this type and shape, always of the same numba type; an empty array for None."""
     if values is None:
         return np.empty((0, *shape[1:]), dtype=dtype)
     plain = np.require(values, dtype, ["C", "A", "W"])

@@ -1,8 +1,8 @@
-"""Jet four-momenta to network variables and back, one formula a function.
+"""Transformations between jet four-momenta and network variables, one function per formula.
 
-A jet is a row (pt [GeV], eta, phi [rad], mass [GeV]). Every function takes and returns flat arrays, of numpy or, on
-whatever device, of torch, by the functions that the array API standard gives both; it knows nothing of networks or
-files. Masses below zero, which rounding leaves in real files, count as zero.
+A jet is a row (pt [GeV], eta, phi [rad], mass [GeV]). Every function takes and returns flat arrays of numpy, or of
+torch on any device, through the array API standard. Negative masses, which rounding leaves in files, are treated as
+zero.
 
 The paper is B. Kronheim, A. Al Kadhim, M. P. Kuchera, H. B. Prosper and R. Ramanujan,
 Mach. Learn.: Sci. Technol. 5 (2024) 045073.
@@ -19,28 +19,28 @@ from array_api_compat import array_namespace, device
 
 from coffea_iqn.numerics.arrays import Floats
 
-Columns = Any  # an array of numpy, or a tensor of torch: columns (N,), or several side by side, (N, n)
+Columns = Any  # a numpy array or a torch tensor: one column, (N,), or several, (N, n)
 
 PT, ETA, PHI, MASS = range(4)
 VARIABLES = ("pt", "eta", "phi", "mass")
 
-MASSLESS = 0.01  # GeV: a lighter reco jet is one particle or tower, whose mass is zero but for rounding
+MASSLESS = 0.01  # GeV: lighter reco jets are single particles or towers, of zero mass up to rounding
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where Delphes jets are nearly massless
-MAX_LOG = 20.0  # keeps what a badly trained network draws finite, far from what any jet does
+MAX_LOG = 20.0  # keeps the draws of a badly trained network finite; far beyond any real jet
 RATIO_OFFSET = 10.0  # the paper's: keeps the ratio of two standardised variables away from zero
-# Towers of the CMS hadron calorimeters in |eta|, as Delphes' CMS card has them; beyond, the beam pipe.
+# Towers of the CMS hadron calorimeters in |eta|, from Delphes' CMS card; the last one is the beam pipe.
 # fmt: off
 TOWER_EDGES = np.array([
     *(0.087 * np.arange(19)), 1.653, 1.74, 1.83, 1.93, 2.043, 2.172, 2.322, 2.5, 2.65, 2.868, 2.95, 3.125, 3.3, 3.475,
     3.65, 3.825, 4.0, 4.175, 4.35, 4.525, 4.7, 5.0, 8.0,
 ])
 # fmt: on
-TOWERS_IN_PHI = ((1.653, 72), (4.525, 36), (np.inf, 18))  # below this |eta|: towers around the beam
-DETECTOR_EDGES = ((1.5, 0.1), (2.5, 0.1), (2.95, 0.1), (2.5, 0.4), (2.95, 0.4))  # |eta|, over which width
+TOWERS_IN_PHI = ((1.653, 72), (4.525, 36), (np.inf, 18))  # |eta| limit, number of towers in phi below it
+DETECTOR_EDGES = ((1.5, 0.1), (2.5, 0.1), (2.95, 0.1), (2.5, 0.4), (2.95, 0.4))  # |eta|, width
 
 
 def wrap_phi(phi: Columns) -> Columns:
-    """Bring angles into (−π, π].
+    """Wrap angles to (−π, π].
 
     Parameters
     ----------
@@ -55,33 +55,33 @@ def wrap_phi(phi: Columns) -> Columns:
 
 
 def beam_side(eta: Columns) -> Columns:
-    """Towards which beam something lies, −1 or 1: what turns Δη into one towards the beam."""
+    """Return the sign of eta, −1 or 1 (1 for 0), which converts Δη to Δη towards the beam."""
     return 1.0 - 2.0 * (eta < 0.0)
 
 
 def log_mass(mass: Columns) -> Columns:
-    """log(m + 2 GeV), with the paper's offset; negative masses count as zero."""
+    """Return log(m + 2 GeV), with the paper's offset; negative masses are treated as zero."""
     return array_namespace(mass).log(mass.clip(0.0) + MASS_OFFSET)
 
 
 def mass_from_log(log_m: Columns) -> Columns:
-    """The mass [GeV] whose `log_mass` is given, never below zero."""
+    """Return the mass [GeV] from its `log_mass`, never below zero."""
     mass = array_namespace(log_m).exp(log_m.clip(max=MAX_LOG)) - MASS_OFFSET
     return mass.clip(0.0)
 
 
 def paper_variables(jets: Columns) -> Columns:
-    """(log pt, eta, phi, log(m + 2)) of jets (N, 4), before standardisation (Kronheim et al. 2024)."""
+    """Return (log pt, eta, phi, log(m + 2)) of jets (N, 4), before standardisation (Kronheim et al. 2024)."""
     log_pt = array_namespace(jets).log(jets[:, PT])
     return _side_by_side([log_pt, jets[:, ETA], jets[:, PHI], log_mass(jets[:, MASS])])
 
 
 def calorimeter_variables(jets: Columns) -> Columns:
-    """Inputs that follow the detector: what a jet's response depends on, in (N, 14) columns.
+    """Return inputs adapted to the detector, (N, 14).
 
-    log pt; |eta|; log(m + 2); log((m + 0.5) / pt); log((m + 0.05) / pt), for jets of a single particle; nearness to
-    the edges of `DETECTOR_EDGES`, as steps; and the phases of the jet axis within a calorimeter tower, sine and
-    cosine in |eta| and in phi. The sign of eta does not enter: the detector is symmetric.
+    log pt; |eta|; log(m + 2); log((m + 0.5) / pt); log((m + 0.05) / pt), for jets of a single particle; smooth steps
+    at `DETECTOR_EDGES`; and the position of the jet axis within a calorimeter tower, as sine and cosine of a phase in
+    |eta| and in phi. The sign of eta is dropped, as the detector is symmetric.
     """
     xp = array_namespace(jets)
     tower_edges, phi_edges, phi_towers = _tables(xp, device(jets))
@@ -109,27 +109,27 @@ def calorimeter_variables(jets: Columns) -> Columns:
 
 
 class JetScale(NamedTuple):
-    """What a Delphes card does to a four-momentum after its thresholds: times sqrt((a − b |η|)² / pt_raw + 1).
+    """The jet energy scale of a Delphes card, applied after its thresholds: a factor sqrt((a − b |η|)² / pt_raw + 1).
 
     Attributes
     ----------
-    constant, slope: a and b, in the root of GeV; zero for a detector that leaves jets as they were clustered.
+    constant, slope: a and b, in √GeV; zero if the card applies no scale.
     """
 
     constant: float
     slope: float
 
     def factor(self, raw: Columns) -> Columns:
-        """By how much jets (N, 4) are scaled, (N,)."""
+        """Return the scale factor of unscaled jets (N, 4), (N,)."""
         xp = array_namespace(raw)
         return xp.sqrt(self.noise(xp.abs(raw[:, ETA])) / raw[:, PT] + 1.0)
 
     def apply(self, raw: Columns) -> Columns:
-        """Jets (N, 4), scaled."""
+        """Return scaled jets (N, 4)."""
         return raw if self == UNSCALED else _scaled(raw, self.factor(raw))
 
     def undo(self, reco: Columns) -> Columns:
-        """Jets (N, 4) as they were clustered, before the scale: the inverse of `apply`."""
+        """Return jets (N, 4) before the scale was applied: the inverse of `apply`."""
         if self == UNSCALED:
             return reco
         xp = array_namespace(reco)
@@ -138,12 +138,12 @@ class JetScale(NamedTuple):
         return _scaled(reco, raw_pt / reco[:, PT])
 
     def log_slope(self, reco: Columns, raw: Columns) -> Columns:
-        """Log ∂(raw pt) / ∂pt of jets (N, 4) and what `undo` makes of them, at fixed eta, (N,)."""
+        """Return log ∂(raw pt) / ∂pt at fixed eta, (N,), for jets (N, 4) and the same jets after `undo`."""
         noise = self.noise(array_namespace(reco).abs(reco[:, ETA]))
         return array_namespace(reco).log(2.0 * reco[:, PT] / (2.0 * raw[:, PT] + noise))
 
     def noise(self, abs_eta: Columns) -> Columns:
-        """(a − b |η|)² [GeV]: the scale adds less than half of it to pt."""
+        """Return (a − b |η|)² [GeV]; the scale adds less than half of this to pt."""
         return (self.constant - self.slope * abs_eta) ** 2
 
 
@@ -168,19 +168,19 @@ COMPRESSION_SHAPE = (10, 4)
 
 
 class Compression(NamedTuple):
-    """Targets over their typical size, then asinh: what is left is of order one, its tails only a few.
+    """Compression of targets: asinh of the target over its typical size, of order one with short tails.
 
     Attributes
     ----------
-    coefficients: of the logarithm of the typical size of each target, (10, 4), as a smooth function of the gen
-        jet (`_size_variables`).
+    coefficients: coefficients of the logarithm of the typical size of each target, (10, 4), as a linear function of
+        `_size_variables` of the gen jet.
     """
 
     coefficients: Any
 
     @classmethod
     def of(cls, targets: Floats, gen: Floats) -> Compression:
-        """Fit the size of targets (N, 4) to gen jets (N, 4), by least squares on its logarithm."""
+        """Fit the typical size of targets (N, 4) to gen jets (N, 4), by least squares in the logarithm."""
         size = np.log(np.abs(targets) + 1e-3)
         return cls(np.linalg.lstsq(_size_variables(gen), size, rcond=None)[0])
 
@@ -191,18 +191,18 @@ class Compression(NamedTuple):
         return array_namespace(gen).sinh(compressed.clip(-MAX_LOG, MAX_LOG)) * self.size(gen)
 
     def size(self, gen: Columns) -> Columns:
-        """The typical size of the targets, (N, 4): twice the fitted one, where asinh begins to bend."""
+        """Return the scale of the asinh, (N, 4): twice the fitted typical size of the targets."""
         xp, variables = array_namespace(gen), _size_variables(gen)
         log_size = variables @ xp.astype(self.coefficients, variables.dtype)
         return 2.0 * xp.exp(log_size.clip(-MAX_LOG, MAX_LOG))
 
     def on(self, xp: Any, device: Any) -> Compression:
-        """The same for arrays of a namespace on a device."""
+        """Return the same compression for arrays of a namespace on a device."""
         return Compression(xp.asarray(self.coefficients, device=device))
 
 
 def _size_variables(gen: Columns) -> Columns:
-    """Ten smooth functions of log pt, |eta| and log(m + 2), (N, 10)."""
+    """Return ten monomials of log pt, |eta| and log(m + 2), (N, 10)."""
     xp = array_namespace(gen)
     log_pt, eta, log_m = xp.log(gen[:, PT]), xp.abs(gen[:, ETA]), log_mass(gen[:, MASS])
     one = xp.ones_like(log_pt)
@@ -211,12 +211,12 @@ def _size_variables(gen: Columns) -> Columns:
 
 
 def _side_by_side(columns: Sequence[Columns]) -> Columns:
-    """Columns (N,) as an array (N, n)."""
+    """Stack columns (N,) to an array (N, n)."""
     return array_namespace(columns[0]).stack(columns, axis=1)
 
 
 @cache
 def _tables(xp: Any, where: Any) -> tuple[Any, ...]:
-    """Edges of towers, those of the regions of `TOWERS_IN_PHI`, and the numbers there: brought to the jets once."""
+    """Return tower edges, and |eta| limits and tower numbers of `TOWERS_IN_PHI`, as cached arrays on a device."""
     edges, numbers = zip(*TOWERS_IN_PHI, strict=True)
     return tuple(xp.asarray(table, dtype=xp.float64, device=where) for table in (TOWER_EDGES, edges[:-1], numbers))

@@ -1,7 +1,4 @@
-"""Gen-reco pairs, one to one, by distance in ΔR.
-
-Flat arrays with the number of jets of each event go in; no knowledge of awkward, of files or of networks.
-"""
+"""One-to-one matching of gen and reco jets by ΔR, on flat arrays with the number of jets of each event."""
 
 from __future__ import annotations
 
@@ -15,11 +12,11 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
 
-CONE = {0.4: 0.25, 0.5: 0.35}  # ΔR below which a reco jet of radius R belongs to a gen jet, by default
+CONE = {0.4: 0.25, 0.5: 0.35}  # default matching distance ΔR by jet radius R
 
 
 def default_cone(radius: float) -> float:
-    """The matching distance for jets of radius R: below 0.25 for R = 0.4, 0.35 for 0.5, else 0.65 R."""
+    """Return the default matching distance for jets of radius R: 0.25 for R = 0.4, 0.35 for 0.5, otherwise 0.65 R."""
     return CONE.get(round(radius, 3), 0.65 * radius)
 
 
@@ -33,18 +30,18 @@ def match_jets(
     *,
     cone: float,
 ) -> Ints:
-    """The reco jet of each gen jet: nearest pairs first, each jet used at most once.
+    """Find the reco jet of each gen jet: nearest pairs first, each jet used at most once.
 
     Parameters
     ----------
-    gen_eta, gen_phi: gen jets of all events in a row, (N,); phi in rad.
-    gen_counts: gen jets in each event, (events,).
-    reco_eta, reco_phi, reco_counts: the same of reco jets, (M,) and (events,).
+    gen_eta, gen_phi: gen jets of all events, concatenated, (N,); phi in rad.
+    gen_counts: number of gen jets in each event, (events,).
+    reco_eta, reco_phi, reco_counts: the same for reco jets, (M,) and (events,).
     cone: ΔR = sqrt(Δη² + Δφ²) below which a pair may match.
 
     Returns
     -------
-    for each gen jet the flat index of its reco jet, −1 where there is none, (N,).
+    Flat index of the reco jet of each gen jet, −1 if there is none, (N,).
 
     Raises
     ------
@@ -65,7 +62,7 @@ def match_jets(
     if sizes != got:
         expected, found = (f"{n} events, {n_gen} gen jets and {n_reco} reco jets" for n, n_gen, n_reco in (sizes, got))
         msg = f"match_jets: expected jets as their numbers in events say, {expected}, got {found}"
-        raise ValueError(msg)  # compiled code would read beyond the ends
+        raise ValueError(msg)  # compiled code would read out of bounds
     match: Ints = _match(eta, phi, other_eta, other_phi, counts, other_counts, cone**2)
     return match
 
@@ -97,7 +94,7 @@ def _match(
 ) -> Ints:
     match = np.full(len(gen_eta), -1, dtype=np.int64)
     taken = np.zeros(len(reco_eta), dtype=np.bool_)
-    nearest, distance2 = np.empty_like(match), np.empty(len(match))  # of each gen jet, among reco jets not yet taken
+    nearest, distance2 = np.empty_like(match), np.empty(len(match))  # for each gen jet, among the free reco jets
     gen_end = reco_end = 0
     for event in range(len(gen_counts)):
         gen_start, gen_end = gen_end, gen_end + gen_counts[event]
@@ -108,7 +105,7 @@ def _match(
         for _ in range(gen_start, gen_end):
             best = gen_start
             for i in range(gen_start, gen_end):
-                if distance2[i] < distance2[best]:  # of equal ones the first
+                if distance2[i] < distance2[best]:  # the first of ties
                     best = i
             if not distance2[best] < cone2:
                 break
@@ -130,7 +127,7 @@ def _nearest(
     reco: tuple[int, int],
     cone2: float,
 ) -> tuple[int, float]:
-    """The nearest reco jet of a range that is not taken, of several the first, and (ΔR)²; else −1 and infinity."""
+    """Return the nearest free reco jet of a range, the first of ties, and (ΔR)²; −1 and infinity if there is none."""
     nearest, least = -1, np.inf
     for j in range(*reco):
         d_eta = eta - reco_eta[j]
@@ -143,12 +140,12 @@ def _nearest(
 
 
 def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints, Floats]:
-    """The gen jet nearest to each jet, as its row, and the distance ΔR; row −1 and infinity where there is none.
+    """Return the row of the gen jet nearest to each jet, and ΔR; −1 and infinity if the event has no gen jet.
 
     Parameters
     ----------
-    jets, event: (M, 4), and the event of each, (M,).
-    gen, counts: gen jets of all events in a row, (N, 4), and how many each event has, (events,).
+    jets, event: jets, (M, 4), and the index of the event of each, (M,).
+    gen, counts: gen jets of all events, concatenated, (N, 4), and the number of gen jets in each event, (events,).
     """
     row, distance = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
     _find_nearest(jets, event, gen, counts, np.cumsum(counts) - counts, row, distance)
@@ -171,13 +168,13 @@ def _find_nearest(
 
 @kernel
 def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
-    """Which jets have a harder one, or of equal pt an earlier one, of their event within a distance ΔR, (N,).
+    """Return which jets have a harder jet of their event (or an earlier one of equal pt) within a distance ΔR, (N,).
 
     Parameters
     ----------
-    limit: of ΔR.
-    jets, there: jets of all events in a row, (N, 4), and which of them count, (N,).
-    counts: how many each event has, (events,).
+    limit: greatest ΔR.
+    jets, there: jets of all events, concatenated, (N, 4), and which of them exist, (N,).
+    counts: number of jets in each event, (events,).
     """
     out = np.zeros(len(jets), dtype=np.bool_)
     start = 0
@@ -186,7 +183,7 @@ def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
         for i in range(start, stop):
             for j in range(i + 1, stop):
                 d_eta = np.float64(jets[i, ETA]) - np.float64(jets[j, ETA])
-                if abs(d_eta) < limit and there[i] and there[j]:  # most are not, and the angle costs
+                if abs(d_eta) < limit and there[i] and there[j]:  # skips most pairs, before the costly angle
                     d_phi = wrapped(np.float64(jets[i, PHI]) - np.float64(jets[j, PHI]))
                     if d_eta * d_eta + d_phi * d_phi < limit * limit:
                         out[i if jets[i, PT] < jets[j, PT] else j] = True
@@ -196,14 +193,14 @@ def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
 
 @kernel
 def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: Bools, ends: Ints) -> Bools:
-    """Whether any other jet lies within a distance ΔR of each jet, (M,).
+    """Return whether any other jet lies within a distance ΔR of each jet, (M,).
 
     Parameters
     ----------
-    limit: of ΔR.
-    jets, event: (M, 4), and the event of each, (M,).
-    others, there: jets of all events in a row, (N, 4), and which of them count, (N,).
-    ends: how many of those there are up to the end of each event, (events,).
+    limit: greatest ΔR.
+    jets, event: jets, (M, 4), and the index of the event of each, (M,).
+    others, there: other jets of all events, concatenated, (N, 4), and which of them exist, (N,).
+    ends: cumulative number of other jets up to the end of each event, (events,).
     """
     out = np.zeros(len(jets), dtype=np.bool_)
     for jet in range(len(jets)):
@@ -211,7 +208,7 @@ def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: B
         start = ends[event[jet] - 1] if event[jet] > 0 else 0
         for other in range(start, ends[event[jet]]):
             d_eta = eta - np.float64(others[other, ETA])
-            if there[other] and abs(d_eta) < limit:  # most are not, and the angle costs
+            if there[other] and abs(d_eta) < limit:  # skips most pairs, before the costly angle
                 d_phi = wrapped(phi - np.float64(others[other, PHI]))
                 if d_eta * d_eta + d_phi * d_phi < limit * limit:
                     out[jet] = True

@@ -1,7 +1,8 @@
-"""Prompt electrons, muons and photons: which particles of an event are, and what they are to its jets.
+"""Prompt electrons, muons and photons: their selection, and the context variables of jets derived from them.
 
-A particle is prompt when no hadron is among its ancestors. A gen jet that is one answers like no other jet: it is
-measured as one particle, or removed where that was found and isolated. Its four-momentum does not say so.
+A particle is prompt if none of its ancestors is a hadron. A gen jet that consists of a prompt particle responds unlike
+any other jet: it is measured as a single particle, or removed if that is found and isolated. The jet's four-momentum
+does not show this.
 """
 
 from __future__ import annotations
@@ -17,24 +18,24 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.ranges import expect
 
-CODES = (11, 13, 22)  # of PDG: electrons, muons, photons
-PT_MIN = (5.0, 5.0, 10.0)  # GeV, above which they are looked at
+CODES = (11, 13, 22)  # PDG codes of electrons, muons, photons
+PT_MIN = (5.0, 5.0, 10.0)  # GeV, thresholds of each kind
 ABS_ETA_MAX = 3.0
-CONE = 0.4  # ΔR within which one is in a jet
-FAR = 1.0  # ΔR from which the nearest is as good as none
-NEARLY_ALL = 0.01  # of the jet's pt: what is left beside a prompt particle is told apart down to this
-N_COLUMNS, N_INSIDE = 10, 4  # of what `write_prompt` writes, and the column of how many are in the jet
+CONE = 0.4  # ΔR within which a particle counts as inside a jet
+FAR = 1.0  # ΔR beyond which particles are ignored
+NEARLY_ALL = 0.01  # resolution of the fraction of the jet's pt not carried by prompt particles
+N_COLUMNS, N_INSIDE = 10, 4  # number of columns of `write_prompt`, and the column with the number inside the jet
 
 
 class PromptParticles(NamedTuple):
-    """The prompt particles of some events.
+    """The prompt particles of events, concatenated.
 
     Attributes
     ----------
     values: pt [GeV], eta, phi [rad], (M, 3) float32.
-    kind: place of each in `CODES`, (M,).
-    counts: how many each event has, (events,).
-    charge: of each, (M,).
+    kind: index of each particle in `CODES`, (M,).
+    counts: number of particles in each event, (events,).
+    charge: charge of each particle, (M,).
     """
 
     values: Singles
@@ -44,18 +45,18 @@ class PromptParticles(NamedTuple):
 
     @property
     def event(self) -> Ints:
-        """Which event each belongs to, (M,)."""
+        """Index of the event of each particle, (M,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def of_events(self, events: slice) -> PromptParticles:
-        """Those of some consecutive events."""
+        """Return the particles of a range of events."""
         start, n = int(self.counts[: events.start].sum()), int(self.counts[events].sum())
         rows = slice(start, start + n)
         return PromptParticles(self.values[rows], self.kind[rows], self.counts[events], self.charge[rows])
 
 
 def kinds(pt: Floats, eta: Floats, code: npt.NDArray[Any]) -> Ints:
-    """The place in `CODES` of particles that are looked at, −1 for others, (M,); arguments as of `chosen`."""
+    """Return the index in `CODES` of particles above threshold, −1 for others, (M,); arguments as in `chosen`."""
     kind = np.full(len(pt), -1, dtype=np.int64)
     for k, (known, least) in enumerate(zip(CODES, PT_MIN, strict=True)):
         kind[(np.abs(code) == known) & (pt > least) & (np.abs(eta) < ABS_ETA_MAX)] = k
@@ -65,19 +66,19 @@ def kinds(pt: Floats, eta: Floats, code: npt.NDArray[Any]) -> Ints:
 def chosen(
     pt: Floats, eta: Floats, phi: Floats, code: npt.NDArray[Any], counts: Ints, prompt: Bools | None = None
 ) -> PromptParticles:
-    """Those electrons, muons and photons among particles that are looked at.
+    """Select the prompt electrons, muons and photons that pass the thresholds.
 
     Parameters
     ----------
-    pt, eta, phi, code: of all particles of the events in a row, (M,) each: GeV, rad, and PDG's code.
-    counts: how many each event has, (events,).
-    prompt: which of them are, (M,); None for all.
+    pt, eta, phi, code: pt [GeV], eta, phi [rad] and PDG code of the particles of all events, concatenated, (M,) each.
+    counts: number of particles in each event, (events,).
+    prompt: which particles are prompt, (M,); None for all.
 
     Raises
     ------
-    ValueError: when an electron, muon or photon has no momentum: numbers that are not finite, or a pt below 0.
+    ValueError: when the momentum of an electron, muon or photon is not finite, or its pt is negative.
     """
-    bad = ~(np.isfinite(pt) & (pt >= 0.0) & np.isfinite(phi) & ~np.isnan(eta))  # along the beam eta may be infinite
+    bad = ~(np.isfinite(pt) & (pt >= 0.0) & np.isfinite(phi) & ~np.isnan(eta))  # eta may be infinite along the beam
     if bad.any():
         n_bad = int((bad & np.isin(np.abs(code), CODES) & (True if prompt is None else prompt)).sum())
         expect(n_bad == 0, f"prompt electrons, muons and photons: expected finite momenta, got {n_bad} others")
@@ -92,16 +93,16 @@ def chosen(
 
 @kernel
 def without_hadrons(wanted: Bools, code: Ints, mother: Ints, counts: Ints) -> Bools:
-    """Which particles have no hadron among their ancestors, (M,).
+    """Return which particles have no hadron among their ancestors, (M,).
 
     Parameters
     ----------
-    wanted: which are asked of; the others are not.
-    code: of PDG, (M,).
-    mother: the first mother of each, its place in the event, (M,); below 0 for none.
-    counts: how many particles each event has, (events,).
+    wanted: which particles to check; the result is False for the others.
+    code: PDG code of each particle, (M,).
+    mother: index in the event of the first mother of each particle, (M,); negative if there is none.
+    counts: number of particles in each event, (events,).
 
-    Ancestors are followed by the first mother; what has none itself, as a proton of the beam, is no ancestor.
+    Only first mothers are followed; particles without a mother, such as beam protons, are not counted as ancestors.
     """
     out = np.zeros(len(code), dtype=np.bool_)
     first = 0
@@ -110,7 +111,7 @@ def without_hadrons(wanted: Bools, code: Ints, mother: Ints, counts: Ints) -> Bo
             if wanted[i]:
                 out[i] = True
                 at, steps = mother[i], 0
-                while 0 <= at < n and steps < n:  # a record may have a loop
+                while 0 <= at < n and steps < n:  # event records may contain loops
                     above = mother[first + at]
                     if above >= 0 and _is_hadron(code[first + at]):
                         out[i] = False
@@ -122,18 +123,19 @@ def without_hadrons(wanted: Bools, code: Ints, mother: Ints, counts: Ints) -> Bo
 
 @part
 def _is_hadron(code: int) -> bool:
-    """Whether a PDG code is that of a hadron or nucleus, whose second and third last digits are quarks."""
+    """Return whether a PDG code is a hadron or nucleus: the second and third last digits are then nonzero."""
     code = abs(code)
     return code > 100 and (code // 10) % 10 != 0 and (code // 100) % 10 != 0
 
 
 @part
 def write_prompt(jets: Floats, values: Singles, kind: Ints, out: Floats) -> None:
-    """What prompt particles are to each jet of an event, ten columns, and 1 in the next.
+    """Write the level prompt of each jet of an event, ten columns, and 1 in the next.
 
-    The fractions of the jet's pt that electrons, muons and photons within ΔR < 0.4 carry, at most 1.5; the logarithm of
-    what is left; that of 1 + their number; of the nearest, also outside the jet, ΔR, at most 1, the logarithm of its pt
-    over the jet's, within ±3, faded out with the distance, and whether it is an electron, muon or photon.
+    The fractions of the jet's pt carried by electrons, muons and photons within ΔR < 0.4, at most 1.5 each; the
+    logarithm of the remaining fraction; log(1 + number of these particles). For the nearest particle, inside the jet or
+    not: ΔR, at most 1; the logarithm of its pt over the jet's, within ±3, weighted down linearly with the distance; and
+    whether it is an electron, muon or photon.
     """
     for i in range(len(jets)):
         pt, eta, phi = jets[i, 0], jets[i, 1], jets[i, 2]

@@ -1,4 +1,4 @@
-"""Particles put together, nearest ones first: the sequences of k_T, of Cambridge/Aachen and of anti-k_T."""
+"""Sequential clustering of particles: k_T, Cambridge/Aachen and anti-k_T."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import TURN, arctan2, exp, log, sine_and_cosine
 
 MOST_ETA = 20.0
-KT, CAMBRIDGE, ANTI_KT = 1, 0, -1  # powers of pt² that ΔR² is weighed by
+KT, CAMBRIDGE, ANTI_KT = 1, 0, -1  # power of pt² that multiplies ΔR²
 PX, PY, PZ, ENERGY, Y, PHI, WEIGHT, NEAR, APART, FROM_NEW = range(10)
-"""Rows of a state, (10, most), of the pseudojets that are left, in its first columns: four-momentum, rapidity and φ, a
-power of pt², and ΔR² to the nearest; the last two are where ΔR² to all others is written."""
+"""Rows of the clustering state, (10, most), whose first columns are the remaining pseudojets: four-momentum, rapidity
+and φ, the power of pt², and ΔR² to the nearest; the last two rows are buffers for ΔR² to all others."""
 N_ROWS, N_KINEMATIC = 10, 6
 
 
 def kinematics(particles: Doubles) -> Doubles:
-    """Four-momentum, rapidity and φ, (6, M), of particles: pt, eta, phi and mass, (M, 4)."""
+    """Return four-momentum, rapidity and φ, (6, M), of particles (pt, eta, phi, mass), (M, 4)."""
     out = np.empty((N_KINEMATIC, len(particles)))
     _kinematics(np.ascontiguousarray(particles.T, dtype=np.float64), out)
     return out
@@ -29,7 +29,7 @@ def kinematics(particles: Doubles) -> Doubles:
 def _kinematics(of: Doubles, out: Doubles) -> None:
     pt, eta, phi, mass = of[0], of[1], of[2], of[3]
     px, py, pz, energy, y, turned = out[PX], out[PY], out[PZ], out[ENERGY], out[Y], out[PHI]
-    for i in range(len(pt)):  # loops without branches: several particles at a time
+    for i in range(len(pt)):  # branch-free loops, which the compiler vectorises
         sine, cosine = sine_and_cosine(phi[i])
         grown = exp(min(max(eta[i], -MOST_ETA), MOST_ETA))
         px[i], py[i], pz[i] = pt[i] * cosine, pt[i] * sine, 0.5 * pt[i] * (grown - 1.0 / grown)
@@ -49,7 +49,7 @@ def _rapidity(pz: float, energy: float) -> float:
 
 @part
 def start(first: int, n: int, of: Doubles, power: int, state: Doubles) -> None:
-    """Begin a state with n particles, from the first on, of these `kinematics`."""
+    """Initialise a state with n particles, starting at index first of their `kinematics`."""
     for k in range(N_KINEMATIC):
         for i in range(n):
             state[k, i] = of[k, first + i]
@@ -59,21 +59,21 @@ def start(first: int, n: int, of: Doubles, power: int, state: Doubles) -> None:
 
 @part
 def see(i: int, state: Doubles) -> None:
-    """Rapidity and phi of a pseudojet, of its four-momentum."""
+    """Compute rapidity and phi of a pseudojet from its four-momentum."""
     state[Y, i] = _rapidity(state[PZ, i], state[ENERGY, i])
     state[PHI, i] = arctan2(state[PY, i], state[PX, i])
 
 
 @part
 def weigh(i: int, power: int, state: Doubles) -> None:
-    """The weight of a pseudojet."""
+    """Compute the weight of a pseudojet, a power of its pt²."""
     squared = state[PX, i] * state[PX, i] + state[PY, i] * state[PY, i]
     state[WEIGHT, i] = squared if power == KT else 1.0 if power == CAMBRIDGE else 1.0 / squared
 
 
 @part
 def find_neighbours(n: int, reach: float, state: Doubles, nearest: Ints) -> None:
-    """The nearest to each of n pseudojets within a reach in ΔR², −1 where there is none."""
+    """Find the nearest neighbour of each of n pseudojets within a reach in ΔR², −1 if there is none."""
     near, apart = state[NEAR], state[APART]
     for i in range(n):
         near[i], nearest[i] = reach, -1
@@ -87,10 +87,10 @@ def find_neighbours(n: int, reach: float, state: Doubles, nearest: Ints) -> None
 
 @part
 def closest(left: int, state: Doubles) -> int:
-    """Which of the first `left` pseudojets is to be put together with its nearest: the least weight times ΔR² to it.
+    """Return which of the first `left` pseudojets to merge with its nearest: the one with the least weight × ΔR².
 
-    Of two the one of less weight has the other one nearest in ΔR: what were nearer yet would be nearer by the measure
-    as well (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
+    For the pair of least distance measure, the pseudojet of smaller weight has the other as its nearest in ΔR, so
+    nearest neighbours suffice (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
     """
     weight, near = state[WEIGHT], state[NEAR]
     one, least = 0, np.inf
@@ -103,10 +103,10 @@ def closest(left: int, state: Doubles) -> int:
 
 @part
 def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest: Ints) -> tuple[int, int]:
-    """Put one of the first `left` pseudojets and its nearest together, the last into the place that becomes free.
+    """Merge one of the first `left` pseudojets with its nearest, and move the last pseudojet to the freed place.
 
-    One that has none within reach is taken away. Returns the place of what both became, and the one that the last one
-    came into; of one that is taken away that alone, twice.
+    A pseudojet without a neighbour within reach is removed. Returns the place of the merged pseudojet and the freed
+    place; for a removed one, the freed place twice.
     """
     other, last = nearest[one], left - 1
     new = other >= 0
@@ -125,7 +125,7 @@ def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest
     for i in range(last):
         if new and i == kept:
             _choose(i, last, reach, from_new, near, nearest)
-        elif new and from_new[i] < near[i]:  # nearer than what was nearest: nothing else is
+        elif new and from_new[i] < near[i]:  # nearer than the previous nearest, so it is the nearest
             near[i], nearest[i] = from_new[i], kept
         elif nearest[i] == kept or nearest[i] == gone:
             _look_around(i, last, state, state[APART])
@@ -137,7 +137,7 @@ def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest
 
 @part
 def _look_around(i: int, n: int, state: Doubles, apart: Doubles) -> None:
-    """ΔR² of a pseudojet and each of the first n: a loop without branches, several at a time."""
+    """Compute ΔR² between a pseudojet and each of the first n, in a branch-free loop."""
     y, phi = state[Y], state[PHI]
     of_y, of_phi = y[i], phi[i]
     for j in range(n):
@@ -148,7 +148,7 @@ def _look_around(i: int, n: int, state: Doubles, apart: Doubles) -> None:
 
 @part
 def _choose(i: int, n: int, reach: float, apart: Doubles, near: Doubles, nearest: Ints) -> None:
-    """The nearest of a pseudojet among the first n."""
+    """Find the nearest neighbour of a pseudojet among the first n."""
     least, which = reach, -1
     for j in range(n):
         if apart[j] < least and j != i:
@@ -157,19 +157,19 @@ def _choose(i: int, n: int, reach: float, apart: Doubles, near: Doubles, nearest
 
 
 def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> tuple[Ints, Ints]:
-    """The jet of each particle by anti-k_T: M. Cacciari, G. P. Salam and G. Soyez, JHEP 04 (2008) 063.
+    """Cluster particles to jets by anti-k_T: M. Cacciari, G. P. Salam and G. Soyez, JHEP 04 (2008) 063.
 
     Parameters
     ----------
-    particles: of all events in a row: pt [GeV], eta, phi [rad], mass [GeV], (M, 4).
-    counts: how many each event has, (events,).
-    radius: of the jets.
+    particles: particles of all events, concatenated: pt [GeV], eta, phi [rad], mass [GeV], (M, 4).
+    counts: number of particles in each event, (events,).
+    radius: radius parameter of the jets.
     pt_min: least pt [GeV] of a jet.
 
     Returns
     -------
-    of each particle the place of its jet in its event, the hardest first, or −1, (M,); and how many jets each event
-    has, (events,).
+    Index of the jet of each particle in its event, hardest jet first, or −1, (M,); number of jets in each event,
+    (events,).
     """
     jet, n_jets = np.full(len(particles), -1), np.zeros(len(counts), dtype=np.int64)
     _anti_kt(kinematics(particles), counts, radius, pt_min, jet, n_jets)

@@ -1,6 +1,6 @@
-"""Which radius jets have, as far as they tell: by their collection's name, their width, their nearest neighbours.
+"""Checks of the jet radius from the name of the collection, the widths of jets, and the distances between neighbours.
 
-Anti-kt jets of radius R are as good as never nearer to each other than R, and some are hardly farther away.
+Anti-kt jets of radius R are hardly ever closer to each other than R, and some are only slightly farther apart.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import numpy as np
 
 from coffea_iqn.numerics.arrays import Floats, Ints
 
-BIN, N_BINS = 0.05, 30  # of distances of nearest neighbours; those from 1.5 on tell nothing
-CERTAIN = 10.0  # logarithm of a likelihood ratio; jets come in pairs, so that it counts for half
-# shares of neighbours that are nearer than something: of jets of the radius at least, and of others at most. Lowest
-# and highest ones that were seen in QCD, ttbar and W/Z + jets of R = 0.4 and 0.5, with thresholds of 10 to 50 GeV
+BIN, N_BINS = 0.05, 30  # binning of nearest-neighbour distances; distances above 1.5 carry no information
+CERTAIN = 10.0  # threshold of the log-likelihood ratio; both jets of a pair are counted, so half of it is significant
+# expected fractions of neighbours below some distance: for jets of the assumed radius, and for others. Extremes
+# found in QCD, ttbar and W/Z + jets with R = 0.4 and 0.5 and thresholds of 10 to 50 GeV
 SMALLER, LARGER, MUCH_LARGER = (0.002, 0.03), (0.10, 0.01), (0.20, 0.02)
-LEAST_WIDTHS = 30  # jets whose widths tell the radius
-REACHED = 0.955  # of the radius: width in φ that a tenth of the jets exceed
+LEAST_WIDTHS = 30  # least number of jets to estimate the radius from their widths
+REACHED = 0.955  # 90 % quantile of the width in φ, over the radius
 NAMED = re.compile(r"(?:ak|antikt)(\d+)", re.IGNORECASE)
-FAT = 0.8  # radius of what CMS calls fat jets
+FAT = 0.8  # radius of CMS fat jets
 
 
 def of_name(collection: str | None) -> float | None:
-    """The radius that a collection's name tells, or None.
+    """Return the radius implied by the name of a collection, or None.
 
     >>> of_name("GenJetAK8"), of_name("AntiKt4TruthJets"), of_name("GenFatJet"), of_name("GenJet")
     (0.8, 0.4, 0.8, None)
@@ -37,27 +37,27 @@ def of_name(collection: str | None) -> float | None:
 
 
 def of_widths(delta_phi: Floats) -> float | None:
-    """The radius, from the greatest distance in φ of a constituent of each jet (N,), as Delphes writes it; or None."""
+    """Return the radius estimated from the greatest |Δφ| of a constituent of each jet (N,), as in Delphes; or None."""
     width = delta_phi[(delta_phi > 0.0) & (delta_phi < math.pi / 2.0)]
     return float(np.quantile(width, 0.9)) / REACHED if len(width) >= LEAST_WIDTHS else None
 
 
 def histogram(distance: Floats) -> Ints:
-    """How many jets have their nearest neighbour at which ΔR, (30,) bins of 0.05; may be added up."""
+    """Return the histogram of ΔR to the nearest neighbour, in 30 bins of 0.05; histograms can be added."""
     return np.bincount(np.minimum(distance * np.float32(1.0 / BIN), N_BINS).astype(np.int64), minlength=N_BINS)[:N_BINS]
 
 
 def objection(
     radius: float, distances: Ints, *, collection: str | None = None, width: float | None = None
 ) -> str | None:
-    """What speaks against jets being of a radius; None where nothing does, or there are too few jets to tell.
+    """Return the evidence against an assumed jet radius; None if there is none, or too few jets.
 
     Parameters
     ----------
-    radius: that they should have.
-    distances: `histogram` of their nearest neighbours.
-    collection: its name.
-    width: as of `of_widths`.
+    radius: the assumed radius.
+    distances: `histogram` of nearest-neighbour distances.
+    collection: name of the collection.
+    width: radius estimated by `of_widths`.
     """
     named = of_name(collection)
     if named is not None and abs(named - radius) > 0.01:
@@ -88,11 +88,17 @@ def check(
     width: float | None = None,
     what: str = "gen jets",
 ) -> None:
-    """Refuse jets of another radius; arguments as of `objection`, the radii of shipped bundles, and what jets they are.
+    """Reject jets of the wrong radius.
+
+    Parameters
+    ----------
+    radius, distances, collection, width: same as in `objection`.
+    shipped: radii of the shipped bundles by name.
+    what: name of the jets in the message.
 
     Raises
     ------
-    ValueError: where something speaks against the radius; names the bundle that is right.
+    ValueError: when there is evidence against the radius; the message names suitable bundles.
     """
     against = objection(radius, distances, collection=collection, width=width)
     if against is not None:
@@ -108,11 +114,11 @@ def check(
 def fitting(
     shipped: Mapping[str, float], distances: Ints, *, collection: str | None = None, width: float | None = None
 ) -> list[str]:
-    """The bundles whose radius nothing speaks against."""
+    """Return the names of the bundles whose radius is compatible with the jets."""
     return [name for name, r in shipped.items() if objection(r, distances, collection=collection, width=width) is None]
 
 
 def _odds(k: int, n: int, shares: tuple[float, float]) -> float:
-    """Logarithm of the likelihood of k of n with the second share over that with the first."""
+    """Return the log-likelihood ratio of k out of n, for the second fraction over the first."""
     one, other = shares
     return k * math.log(other / one) + (n - k) * math.log((1.0 - other) / (1.0 - one))

@@ -1,4 +1,4 @@
-"""Observables of jets from the particles in them, as those are that emulated and true jets are compared in."""
+"""Jet observables computed from constituents, used to compare emulated with true jets."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log, wrapped
 
-RINGS = 4  # of momentum flow
-Z_CUT = 0.1  # of soft drop, with β = 0
+RINGS = 4  # number of rings of momentum flow
+Z_CUT = 0.1  # soft-drop threshold, with β = 0
 NAMES = (
     "pt",
     "eta",
@@ -50,31 +50,31 @@ TAU = NAMES.index("tau1")
 
 
 def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) -> Doubles:
-    """The `NAMES` of each jet, (N, 20); those that need more particles than a jet has are 0.
+    """Return the observables `NAMES` of each jet, (N, 20); 0 if the jet has too few particles for an observable.
 
     pt, eta, phi, mass: of the sum of the particles [GeV, rad].
-    multiplicity: how many they are. With z = pt / Σ pt of the particles:
-    pTD: √Σ z². width: Σ z ΔR to the jet.
+    multiplicity: number of particles. With z = pt / Σ pt of each particle:
+    pTD: √Σ z². width: Σ z ΔR to the jet axis.
     C2, D2: e3 / e2² and e3 / e2³, where e2 = Σ z z ΔR over pairs, and e3 = Σ z z z ΔR ΔR ΔR over triplets (β = 1):
     A. Larkoski, G. Salam and J. Thaler, JHEP 06 (2013) 108; A. Larkoski, I. Moult and D. Neill, JHEP 12 (2014) 009.
-    soft-drop mass, z_g: the particles put together by Cambridge/Aachen are taken apart again, and the softer side
-    dropped, until both have more than a tenth of the sum of their pt: A. Larkoski, S. Marzani, G. Soyez and J. Thaler,
-    JHEP 05 (2014) 146, β = 0. z_g is what the softer has of it.
-    flow 1 to 4: Σ pt over the pt of the jet, of particles in four rings of equal width around the jet, to its radius:
+    soft-drop mass, z_g: the Cambridge/Aachen clustering is undone, dropping the softer branch, until it carries more
+    than a tenth of the summed pt of the two: A. Larkoski, S. Marzani, G. Soyez and J. Thaler, JHEP 05 (2014) 146,
+    β = 0. z_g is the fraction of the softer branch.
+    flow 1 to 4: Σ pt over the jet's pt, of particles in four rings of equal width from the jet axis to its radius:
     M. Touranakou et al., Mach. Learn.: Sci. Technol. 3 (2022) 035003.
-    tau1, tau2, tau3, and tau21 and tau32, the second over the first of both: `constituents.subjettiness`.
+    tau1, tau2, tau3, and the ratios tau21 = tau2 / tau1 and tau32 = tau3 / tau2: `constituents.subjettiness`.
 
-    ΔR is taken in rapidity and φ.
+    ΔR is computed from rapidity and φ.
 
     Parameters
     ----------
-    constituents: of the jets.
-    radius: of the jets.
-    triplets: whether to look at triplets of particles, which take longest; without, C2 and D2 are NaN.
+    constituents: particles of the jets.
+    radius: radius parameter of the jets.
+    triplets: whether to sum over triplets of particles, which is the slowest part; otherwise C2 and D2 are NaN.
 
     Raises
     ------
-    ValueError: when a particle has no pt, or what is no number.
+    ValueError: when a particle has a pt of 0 or below, or values that are not finite.
     """
     values = np.ascontiguousarray(constituents.values, dtype=np.float64)
     bad = ~(np.isfinite(values).all(axis=1) & (values[:, 0] > 0.0))
@@ -91,7 +91,7 @@ def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) 
 
 
 def four_momenta(constituents: Constituents) -> Doubles:
-    """Pt, eta, phi and mass of the sum of the particles of each jet, (N, 4); of none 0."""
+    """Return pt, eta, phi and mass of the sum of the particles of each jet, (N, 4); 0 for jets without particles."""
     out = np.zeros((len(constituents.counts), 4))
     _sums(kinematics(constituents.values), constituents.counts, out)
     return out
@@ -111,7 +111,7 @@ def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets:
     most = 1
     for n in counts:
         most = max(most, n)
-    place, nearest = np.empty((N_ROWS, most + 1)), np.empty(most, dtype=np.int64)  # the last place is that of the jet
+    place, nearest = np.empty((N_ROWS, most + 1)), np.empty(most, dtype=np.int64)  # the last column is the jet
     state, near = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
     momenta, sides, row = np.empty((2 * most, 4)), np.empty((2 * most, 2), np.int64), np.empty(most, dtype=np.int64)
     share, distance = np.empty(most), np.empty((most, most))
@@ -138,7 +138,7 @@ def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets:
 
 @part
 def _four_momentum(of: Doubles, at: int, state: Doubles, out: Doubles) -> None:
-    """Pt, eta, phi and mass of a sum of particles of these `kinematics`, which is written to a place of a state."""
+    """Write pt, eta, phi and mass of the sum of particles with these `kinematics`; store it in a column of a state."""
     total = np.empty(4)
     for k in range(4):
         total[k] = 0.0
@@ -165,14 +165,14 @@ def _mass(momentum: Doubles) -> float:
 
 @part
 def _distance(place: Doubles, a: int, b: int) -> float:
-    """ΔR of two places."""
+    """Return ΔR between two columns of a state."""
     d_y, d_phi = place[Y, a] - place[Y, b], wrapped(place[PHI, a] - place[PHI, b])
     return math.sqrt(d_y * d_y + d_phi * d_phi)
 
 
 @part
 def _profile(particles: Doubles, place: Doubles, axis: int, radius: float, share: Doubles, out: Doubles) -> None:
-    """From the multiplicity to the width, momentum flow, and what each particle has of the sum of pt."""
+    """Compute multiplicity, pTD, width and momentum flow, and each particle's share of the summed pt."""
     total = 0.0
     for particle in particles:
         total += particle[0]
@@ -190,7 +190,7 @@ def _profile(particles: Doubles, place: Doubles, axis: int, radius: float, share
 
 @part
 def _correlations(n: int, place: Doubles, share: Doubles, distance: Doubles, out: Doubles) -> None:
-    """C2 and D2."""
+    """Compute C2 and D2."""
     e2, e3 = 0.0, 0.0
     for i in range(n):
         for j in range(i):
@@ -207,7 +207,7 @@ def _correlations(n: int, place: Doubles, share: Doubles, distance: Doubles, out
 
 @part
 def _cluster(n: int, state: Doubles, nearest: Ints, row: Ints, momenta: Doubles, sides: Ints) -> None:
-    """Put all n particles of a state together: momenta of pseudojets, and of which two each from n on was made."""
+    """Cluster the n particles of a state; write the momenta of all pseudojets, and the parents of each from n on."""
     for i in range(n):
         row[i] = i
         state[WEIGHT, i] = 1.0
@@ -224,7 +224,7 @@ def _cluster(n: int, state: Doubles, nearest: Ints, row: Ints, momenta: Doubles,
 
 @part
 def _soft_drop(n: int, momenta: Doubles, sides: Ints, out: Doubles) -> None:
-    """Its mass and z_g."""
+    """Compute the soft-drop mass and z_g."""
     at = 2 * n - 2
     while at >= n:
         hard, soft = sides[at, 0], sides[at, 1]

@@ -1,4 +1,4 @@
-"""Where a matched reco jet can be, known exactly or with head-room: no draw leaves it, no density is beyond."""
+"""Kinematic bounds of a matched reco jet, exact or with a margin; draws and densities are confined to them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats
 
-LEAST_PT = 1e-3  # GeV, below that of any jet, and its logarithm finite
-HEADROOM = 0.03  # beyond the extremes of training: of their distance for pt, of the ratio for mass over pt and |eta|
-ROUNDING = 1e-5  # by which bounds are drawn in, for single precision not to carry a jet across
+LEAST_PT = 1e-3  # GeV, below the pt of any jet, with a finite logarithm
+HEADROOM = (
+    0.03  # margin beyond the extremes of training: relative to the range for the pt target, otherwise to the value
+)
+ROUNDING = 1e-5  # relative amount by which bounds are narrowed, so that rounding cannot move a jet across
 
 
 class Support(NamedTuple):
@@ -19,12 +21,12 @@ class Support(NamedTuple):
 
     Attributes
     ----------
-    cone: ΔR below which the reco jet lies, for it would not be matched elsewhere.
+    cone: greatest ΔR to the gen jet, the matching distance.
     abs_eta_max: greatest |eta|, the edge of the detector.
     energy_max: greatest energy [GeV], that of a beam.
-    mass_over_pt_max: greatest mass over pt, which the radius of a jet limits.
-    pt_target: least and greatest standardised first target: with compressed targets a response in units of its typical
-        size at this gen pt, |eta| and mass.
+    mass_over_pt_max: greatest mass over pt, limited by the jet radius.
+    pt_target: least and greatest standardised first target; with compressed targets, this is a response in units of
+        its typical size at the given gen pt, |eta| and mass.
     """
 
     cone: float
@@ -45,13 +47,13 @@ class Support(NamedTuple):
         abs_eta_max: float | None = None,
         energy_max: float | None = None,
     ) -> Support:
-        """The support of a training sample.
+        """Return the support of a training sample.
 
         Parameters
         ----------
-        gen, raw, reco: gen jets (N, 4) and their reco jets before and after the detector's scale.
+        gen, raw, reco: gen jets (N, 4) and their reco jets before and after the detector's jet energy scale.
         pt_target: their standardised first targets, (N,).
-        cone, abs_eta_max, energy_max: where they are known; None for the greatest in the sample and some head-room.
+        cone, abs_eta_max, energy_max: known bounds; None for the greatest value in the sample plus a margin.
         """
         low, high = float(pt_target.min()), float(pt_target.max())
         margin, more = HEADROOM * (high - low), 1.0 + HEADROOM
@@ -64,26 +66,26 @@ class Support(NamedTuple):
         )
 
     def holds(self, gen: Floats, reco: Floats) -> Bools:
-        """Which reco jets (N, 4) of gen jets (N, 4) lie within it, but for the bounds of pt and mass, (N,)."""
+        """Return which reco jets (N, 4) of gen jets (N, 4) satisfy the bounds on ΔR, |eta| and energy, (N,)."""
         inside = (distances(gen, reco) < self.cone) & (np.abs(reco[:, ETA]) < self.abs_eta_max)
         return np.asarray(inside & (energies(reco) < self.energy_max))
 
     def drawn_in(self) -> Support:
-        """The same, a little narrower: what to draw from, for rounding to stay within."""
+        """Return slightly narrower bounds to draw from, so that rounding cannot exceed the actual ones."""
         less = 1.0 - ROUNDING
         return self._replace(
             cone=less * self.cone,
             abs_eta_max=less * self.abs_eta_max,
-            energy_max=(1.0 - 10.0 * ROUNDING) * self.energy_max,  # of which those of all variables are part
+            energy_max=(1.0 - 10.0 * ROUNDING) * self.energy_max,  # rounding errors of all variables contribute
             mass_over_pt_max=less * self.mass_over_pt_max,
         )
 
 
 def distances(gen: Floats, reco: Floats) -> Floats:
-    """ΔR of reco jets (N, 4) to gen jets (N, 4), (N,)."""
+    """Return ΔR between reco jets (N, 4) and gen jets (N, 4), (N,)."""
     return np.asarray(np.hypot(reco[:, ETA] - gen[:, ETA], wrap_phi(reco[:, PHI] - gen[:, PHI])))
 
 
 def energies(jets: Floats) -> Floats:
-    """The energies [GeV] of jets (N, 4), (N,)."""
+    """Return the energies [GeV] of jets (N, 4), (N,)."""
     return np.asarray(np.hypot(jets[:, PT] * np.cosh(jets[:, ETA]), jets[:, MASS]))

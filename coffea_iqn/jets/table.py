@@ -1,4 +1,4 @@
-"""The one table in which jets go from events to histograms: all of them in a row, event after event."""
+"""The table of jets used throughout, from events to histograms: the jets of all events, concatenated."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 
-NOMINAL = "nominal"  # the systematic of jets that no variation changed
+NOMINAL = "nominal"  # name of the systematic without variation
 
 
 class JetTable(NamedTuple):
-    """The jets of all events in a row.
+    """The jets of all events, concatenated.
 
     Attributes
     ----------
-    values: (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV]; of emulated jets there may be more columns.
-    counts: jets in each event, (events,).
-    place: place in its event, before any cut, of each jet; of an emulated jet that of its gen jet, or −1; (N,).
-    row: of each emulated jet the row of its gen jet in the table that was folded, or −1, (N,); None for other jets.
-    columns: what fields of jets are called that have the values.
+    values: pt [GeV], eta, phi [rad], mass [GeV], (N, 4) float32; emulated jets may have more columns.
+    counts: number of jets in each event, (events,).
+    place: index of each jet in its event before any cut; for an emulated jet that of its gen jet, or −1; (N,).
+    row: for each emulated jet the row of its gen jet in the table that was folded, or −1, (N,); None for other jets.
+    columns: names of the columns of values, as fields of jets.
     """
 
     values: Singles
@@ -34,12 +34,12 @@ class JetTable(NamedTuple):
 
     @property
     def event(self) -> Ints:
-        """Which event each jet belongs to, (N,)."""
+        """Index of the event of each jet, (N,)."""
         return np.repeat(np.arange(len(self.counts)), self.counts)
 
     def where(self, keep: Bools) -> JetTable:
-        """The jets where keep (N,) is true, each with the place it had."""
-        if keep.all():  # as nearly always
+        """Return the jets where keep (N,) is true, with their original places."""
+        if keep.all():  # the usual case
             return self
         kept = np.concatenate([[0], np.cumsum(keep)])
         stop = np.cumsum(self.counts)
@@ -47,24 +47,24 @@ class JetTable(NamedTuple):
         return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row, self.columns)
 
     def rows(self, rows: Ints) -> JetTable:
-        """The jets in these rows, which rise, each with the place it had."""
+        """Return the jets in these rows (ascending), with their original places."""
         keep = np.zeros(len(self.values), dtype=bool)
         keep[rows] = True
         return self.where(keep)
 
     def by_pt(self) -> JetTable:
-        """The emulated jets by events, in each by pt, the greatest first, then by place."""
+        """Return the emulated jets, sorted within each event by descending pt, then by place."""
         assert self.row is not None
         return Drawn(self.values, self.event, self.place, self.row).table(len(self.counts), self.columns)
 
     def valid(self) -> Bools:
-        """Where all four numbers are finite and pt is above zero, (N,)."""
+        """Return which jets have a finite four-momentum and positive pt, (N,)."""
         finite = np.isfinite(self.values).T
         return np.asarray(finite[0] & finite[1] & finite[2] & finite[3] & (self.values[:, 0] > 0.0))
 
 
 class Drawn(NamedTuple):
-    """Emulated jets in any order: values (N, n), the event of each, (N,), and place and row as of a `JetTable`."""
+    """Emulated jets in any order: values (N, n), event index (N,), and place and row as in a `JetTable`."""
 
     values: Singles
     event: Ints
@@ -73,22 +73,22 @@ class Drawn(NamedTuple):
 
     @classmethod
     def joined(cls, parts: Sequence[Drawn]) -> Drawn:
-        """The jets of several, one after the other."""
+        """Concatenate several tables."""
         return parts[0] if len(parts) == 1 else cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
     def where(self, keep: Bools) -> Drawn:
-        """The jets where keep (N,) is true."""
+        """Return the jets where keep (N,) is true."""
         return Drawn(*(column.compress(keep, axis=0) for column in self))
 
     def table(self, n_events: int, columns: tuple[str, ...] = VARIABLES) -> JetTable:
-        """The same by events, in each by pt, the greatest first, then by place."""
+        """Return a `JetTable`, sorted within each event by descending pt, then by place."""
         counts = np.bincount(self.event, minlength=n_events)
         order = hardest_first(self.values, self.event, self.place, counts)
         return JetTable(self.values.take(order, axis=0), counts, self.place[order], self.row[order], columns)
 
 
 def places(counts: Ints) -> Ints:
-    """The place of each jet in its event, from 0, of events with so many jets each: (N,).
+    """Return the index of each jet in its event, (N,), from the number of jets in each event.
 
     >>> places(np.array([2, 0, 3])).tolist()
     [0, 1, 0, 1, 2]
@@ -98,7 +98,7 @@ def places(counts: Ints) -> Ints:
 
 
 def interleaved(tables: Sequence[JetTable]) -> JetTable:
-    """The jets of several tables of the same events, of each event those of the first table, then of the next."""
+    """Merge tables of the same events: within each event the jets of the first table, then those of the next."""
     k = len(tables)
     if k == 1:
         return tables[0]
@@ -113,14 +113,14 @@ def interleaved(tables: Sequence[JetTable]) -> JetTable:
 
 @kernel
 def hardest_first(values: Floats, group: Ints, place: Ints, counts: Ints) -> Ints:
-    """The rows of jets, or particles, in the order of their groups, in each by pt, the greatest first, then by place.
+    """Return the rows of jets or particles sorted by group, and within a group by descending pt, then by place.
 
     Parameters
     ----------
-    values: (N, n), the first column pt.
-    group: of each, such as its event, (N,), in any order.
-    place: of each, (N,).
-    counts: how many each group has, (groups,).
+    values: jets or particles, with pt in the first column, (N, n).
+    group: group of each row, such as its event, (N,), in any order.
+    place: place of each row, (N,).
+    counts: number of rows in each group, (groups,).
     """
     rows = np.empty(len(values), dtype=np.int64)
     first = np.cumsum(counts) - counts

@@ -1,7 +1,7 @@
-"""What is drawn of a reco jet, as a table: a number a row, with the way to what a network learns of it, and back.
+"""Table of the quantities drawn for a reco jet, with the transformation of each to a network target and back.
 
-The first four rows are the four-momentum, in one of several forms (`TARGETS`). Others may follow, each given those
-before: any number that jets of a training sample have is a `Column`, made of its values there.
+The first four rows are the four-momentum, in one of several forms (`TARGETS`). Further rows may follow, each drawn
+conditionally on the preceding ones: any column of the jets in a training sample can become a `Column`.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ from coffea_iqn.jets.features import (
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats
 
-CLEAR = 0.5  # of a standardised number beyond an end, from which on it is an atom
+CLEAR = 0.5  # distance beyond an end at which a standardised number is taken for an atom
 Way = Callable[[Columns, Columns], Any]
 
 
 class Target(NamedTuple):
-    """A number of the four-momentum of a reco jet.
+    """A component of the four-momentum of a reco jet.
 
     Attributes
     ----------
-    name: what a field of jets is called that has it.
-    encode: from the number, (N,), and gen jets, (N, 4), to what a network learns before standardisation, (N,).
+    name: name of the jet field.
+    encode: function from the component, (N,), and gen jets, (N, 4), to the target before standardisation, (N,).
     decode: the inverse.
-    atom: whether some are exactly at the least value, as the mass of jets of one massless constituent is zero.
+    atom: whether the least value has a finite probability, such as zero mass for jets of one massless constituent.
     """
 
     name: str
@@ -54,14 +54,14 @@ def _xp(column: Columns) -> Any:
     return array_namespace(column)
 
 
-# residuals are what Kronheim et al. (2024) name as the likely improvement on their ratios
+# residuals are suggested by Kronheim et al. (2024) as an improvement over their ratios
 _PT = Target(
     "pt",
     lambda y, gen: _xp(gen).log(y / gen[:, PT]),
     lambda t, gen: gen[:, PT] * _xp(gen).exp(t.clip(-MAX_LOG, MAX_LOG)),
 )
 _ETA = Target("eta", lambda y, gen: y - gen[:, ETA], lambda t, gen: gen[:, ETA] + t)
-_ETA_TO_BEAM = Target(  # both ends of the detector are then alike
+_ETA_TO_BEAM = Target(  # makes the two ends of the detector equivalent
     "eta",
     lambda y, gen: (y - gen[:, ETA]) * beam_side(gen[:, ETA]),
     lambda t, gen: gen[:, ETA] + t * beam_side(gen[:, ETA]),
@@ -75,7 +75,7 @@ _MASS = Target(
 
 
 def _ratio(name: str, k: int, there: Way, back: Callable[[Columns], Any]) -> Target:
-    """The paper's target (y + 10) / (x + 10), for y and x the `paper_variables` of reco and gen jets."""
+    """Return the paper's target (y + 10) / (x + 10), where y and x are `paper_variables` of reco and gen jets."""
 
     def encode(y: Columns, gen: Columns) -> Any:
         return (there(y, gen) + RATIO_OFFSET) / (paper_variables(gen)[:, k] + RATIO_OFFSET)
@@ -90,7 +90,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "ratio": (
         _ratio("pt", PT, lambda y, _: _xp(y).log(y), lambda z: _xp(z).exp(z.clip(-MAX_LOG, MAX_LOG))),
         _ratio("eta", ETA, lambda y, _: y, lambda z: z),
-        # first moved to within π of the gen angle, so that a jet that crosses φ = π stays near
+        # first shifted to within π of the gen angle, so that jets near φ = π stay close
         _ratio("phi", PHI, lambda y, gen: gen[:, PHI] + wrap_phi(y - gen[:, PHI]), wrap_phi),
         _ratio("mass", MASS, lambda y, _: log_mass(y), mass_from_log),
     ),
@@ -98,7 +98,7 @@ TARGETS: dict[str, tuple[Target, ...]] = {
     "symmetric": (_PT, _ETA_TO_BEAM, _PHI, _MASS),
     "massless": (_PT, _ETA_TO_BEAM, _PHI, _MASS._replace(atom=True)),
 }
-"""The forms of the four-momentum."""
+"""Available forms of the four-momentum."""
 
 
 LABELS = {
@@ -110,26 +110,27 @@ LABELS = {
     "tau2": r"$\tau_2$",
     "tau3": r"$\tau_3$",
 }
-"""Of known columns."""
+"""Labels of known columns."""
 
 KINDS = ("continuous", "fraction", "count", "flag")
-RARE = 0.01  # fraction of jets that are exactly at an end, from which on they are an atom
-SKEWED = 4.0  # times as far as the first percentile lies the last one from the median, where a logarithm is learnt
+RARE = 0.01  # fraction of jets exactly at an end above which the end is an atom
+SKEWED = 4.0  # ratio of the distances of the 99th and 1st percentile from the median above which a logarithm is used
 
 
 class Column(NamedTuple):
-    """A further number of a reco jet, drawn after those before it, as a training sample has it; a row of the table too.
+    """An additional quantity of a reco jet, drawn conditionally on the preceding rows of the table.
 
     Attributes
     ----------
-    name: what a field of jets is called that has it.
-    kind: "continuous"; "fraction", from 0 to 1; "count", whole numbers, those of a continuous law rounded down; "flag",
-        0 or 1.
-    low, high: the least and the greatest value of what is no atom; of a count with its number added.
-    mean, scale: standardisation of what a network learns.
-    unit: of its logarithm, log(1 + (y − low) / unit); 0 where it learns y itself.
-    atom, top: values below low and above high that jets have exactly, or None. A flag is an atom, or its one value.
-    under: a column before it that it is never above, as N-subjettiness of one axis more, or None.
+    name: name of the jet field.
+    kind: "continuous"; "fraction", from 0 to 1; "count", integers, drawn from a continuous law and rounded down;
+        "flag", 0 or 1.
+    low, high: range of the values that are not atoms; for a count before rounding down.
+    mean, scale: standardisation of the target.
+    unit: the target is log(1 + (y − low) / unit), or y itself if unit is 0.
+    atom, top: exact values below low and above high with a finite probability, or None. A flag is either the atom or
+        its only other value.
+    under: a preceding column that this one never exceeds, such as τ1 for τ2, or None.
     """
 
     name: str
@@ -145,11 +146,11 @@ class Column(NamedTuple):
 
     @classmethod
     def of(cls, name: str, values: Floats) -> Column:
-        """The column of a training sample's values, (N,).
+        """Define the column from its values in a training sample, (N,).
 
         Raises
         ------
-        ValueError: when they are not finite, or all the same.
+        ValueError: when the values are not finite, or all equal.
         """
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() == values.max():
@@ -171,7 +172,7 @@ class Column(NamedTuple):
         else:
             kind = "fraction" if least >= 0.0 and most <= 1.0 else "continuous"
             if atom is None:
-                low = low - margin if least < 0.0 else 0.0  # what has no negative values is taken to have none
+                low = low - margin if least < 0.0 else 0.0  # assume that values cannot be negative if none is
             if top is None:
                 high = min(high + margin, 1.0) if kind == "fraction" else high + margin
             below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])
@@ -181,25 +182,25 @@ class Column(NamedTuple):
 
     @property
     def label(self) -> str:
-        """In matplotlib's mathtext."""
+        """Axis label, in matplotlib's mathtext."""
         return LABELS.get(self.name, self.name.replace("_", " "))
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Low and high, standardised."""
+        """Standardised values of low and high."""
         low, high = (
             float(np.log1p((end - self.low) / self.unit)) if self.unit else end for end in (self.low, self.high)
         )
         return (low - self.mean) / self.scale, (high - self.mean) / self.scale
 
     def encode(self, y: Columns, _: Columns) -> Any:
-        """The standardised number, (N,), of atoms that of the end they are beyond."""
+        """Return the standardised target, (N,); for atoms that of the adjacent end."""
         y = y.clip(self.low, self.high)
         learnt = _xp(y).log(1.0 + (y - self.low) / self.unit) if self.unit else y
         return (learnt - self.mean) / self.scale
 
     def decode(self, z: Columns, _: Columns) -> Any:
-        """The inverse, which rounds down whole numbers."""
+        """Return the value from the target: the inverse of `encode`; counts are rounded down."""
         low, high = self.ends
         learnt = z.clip(low, high) * self.scale + self.mean
         y = self.low + self.unit * (_xp(z).exp(learnt) - 1.0) if self.unit else learnt
@@ -212,7 +213,7 @@ class Column(NamedTuple):
 
 
 def check_names(names: Sequence[Any]) -> None:
-    """Raise ValueError unless these can be fields of jets, each once."""
+    """Raise ValueError unless the names are distinct and can be used for new fields of jets."""
     taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen"]
     for k, name in enumerate(names):
         if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
@@ -221,7 +222,7 @@ def check_names(names: Sequence[Any]) -> None:
 
 
 def encode(targets: Sequence[Target | Column], reco: Columns, gen: Columns) -> Any:
-    """What a network learns of reco jets (N, n) whose columns are the first of these targets, (N, n)."""
+    """Return the network targets, (N, n), for reco jets (N, n) whose columns are the first n of these targets."""
     columns = [target.encode(reco[:, k], gen) for k, target in enumerate(targets[: reco.shape[1]])]
     return _xp(gen).stack(columns, axis=1)
 

@@ -1,1 +1,1 @@
-"""p(y | x) of several targets by implicit quantile networks, whatever x and y are: this package knows no jets."""
+"""Implicit quantile networks for p(y | x) with several targets y; independent of jets and files."""

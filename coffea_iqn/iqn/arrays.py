@@ -1,4 +1,4 @@
-"""Networks as functions of numpy's arrays in double precision, without torch: what their modules are for tensors."""
+"""Evaluation of networks on numpy arrays in double precision, without torch."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from coffea_iqn.iqn.network import LOG_LIKELY_MIN, LOGIT_KNOTS, Network
 from coffea_iqn.iqn.splines import Array
 from coffea_iqn.numerics.arrays import Doubles
 
-KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32).astype(np.float64)  # rounded as those of modules are
+KNOTS = np.array(LOGIT_KNOTS, dtype=np.float32).astype(np.float64)  # rounded as in the torch modules
 
 
 class ArrayNetwork:
-    """An acceptance, an origin or a ratio network, or a `SplineIQN`.
+    """Evaluates an acceptance, origin or ratio network, or a `SplineIQN`.
 
     Parameters
     ----------
-    network: which.
+    network: the network.
     """
 
     def __init__(self, network: Network) -> None:
@@ -35,40 +35,40 @@ class ArrayNetwork:
         return x @ weight + bias
 
     def __call__(self, x: Doubles) -> Doubles:
-        """Logits (N,) of x (N, n_inputs), of an acceptance or a ratio network."""
+        """Return the logits (N,) of an acceptance or ratio network for inputs x (N, n_inputs)."""
         return self._feed_forward(0, x)[:, 0]
 
     @property
     def bound(self) -> float:
-        """Of a ratio network."""
+        """The greatest ratio, of a ratio network."""
         return float(self._of["bound"])
 
     def with_origin(self, x: Doubles) -> Doubles:
-        """As of `networks.OriginNetwork`."""
+        """Same as `networks.OriginNetwork.with_origin`."""
         return np.asarray(with_origin(x, self._feed_forward(0, x), self._of["n_event"], self._of["moot"]))
 
     def conditional(self, k: int, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Conditional:
-        """As of `networks.SplineIQN`."""
+        """Same as `SplineIQN.conditional`."""
         out = self._feed_forward(k, np.concatenate([x, drawn], axis=1))
         return Conditional.of(out, KNOTS, atom=k in self._of["atoms"], top=k in self._of["tops"], bounds=bounds)
 
     def quantile(self, k: int, tau: Doubles, x: Doubles, drawn: Doubles, bounds: Bounds | None = None) -> Doubles:
-        """As of `networks.SplineIQN`."""
+        """Same as `SplineIQN.quantile`."""
         return np.asarray(self.conditional(k, x, drawn, bounds).quantile(tau))
 
     def density(
         self, k: int, y: Doubles, x: Doubles, drawn: Doubles, bounds: Bounds | None = None
     ) -> tuple[Doubles, Doubles]:
-        """As of `networks.SplineIQN`."""
+        """Same as `SplineIQN.density`."""
         return self.conditional(k, x, drawn, bounds).density(y)
 
     def levels_and_log_densities(self, y: Doubles, x: Doubles, bounds: Bounds | None = None) -> tuple[Doubles, Doubles]:
-        """As of `networks.SplineIQN`."""
+        """Same as `SplineIQN.levels_and_log_densities`."""
         return each_given_those_before(self.density, y, x, bounds)
 
 
 def with_origin(x: Array, logits: Array, n_event: int, moot: int) -> Array:
-    """What `networks.OriginNetwork.with_origin` makes of x and of its logits."""
+    """Return `networks.OriginNetwork.with_origin`, computed from the inputs x and the logits of the network."""
     xp = array_namespace(x)
     if isinstance(logits, np.ndarray):
         less = logits - logits.max(axis=1, keepdims=True)

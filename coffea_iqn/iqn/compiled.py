@@ -1,7 +1,7 @@
-"""What `networks.SplineIQN` and `distribution.Law` say, compiled, for a tile of rows: splines, targets, numbers.
+"""Compiled form of `SplineIQN` and `distribution.Law` for tiles of jets: splines, targets, multiplicities.
 
-A tile is an array (rows, TILE): a row is a variable, jets lie side by side. Where an argument is read and another one
-overwritten, they are different rows: else compiled code would take one jet at a time.
+A tile is an array (rows, TILE) with one row per variable and one column per jet. Arguments that are read and arguments
+that are overwritten must be different rows; otherwise the loops over jets would not be vectorised.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ def _positive(x: np.float32) -> np.float32:
 
 @part
 def ascend(curve: Singles, n: int, n_knots: int) -> None:
-    """The first rows of what a network gives, (2 K, tile), to quantiles at the knots; the slopes' rows stay."""
+    """Turn the first K rows of a network's output, (2 K, tile), into quantiles at the knots; keep the slopes."""
     middle = n_knots // 2
     start = curve[0]
-    for k in range(1, n_knots):  # in a loop of its own, or compiled code takes one root at a time
+    for k in range(1, n_knots):  # a separate loop, so that the square roots are vectorised
         row = curve[k]
         for t in range(n):
             row[t] = _positive(row[t])
@@ -57,9 +57,9 @@ def ascend(curve: Singles, n: int, n_knots: int) -> None:
 
 @part
 def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Singles) -> None:
-    """The logits of F(low) + τ (F(high) − F(low)), for the logits of F at two bounds, accurate near 0 and 1."""
+    """Compute logit(F(low) + τ (F(high) − F(low))) from the logits of F at two bounds, accurately near 0 and 1."""
     for t in range(n):
-        # one exponential gives F and 1 − F at a bound, neither a difference
+        # one exponential gives F and 1 − F at a bound without cancellation
         small_low, small_high = exp(-abs(z_low[t])), exp(-abs(z_high[t]))
         big_low, big_high = ONE / (ONE + small_low), ONE / (ONE + small_high)
         small_low, small_high = small_low * big_low, small_high * big_high
@@ -71,16 +71,16 @@ def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Sin
 
 @part
 def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, y: Singles) -> None:
-    """The splines at logits z, (tile,).
+    """Evaluate the quantile splines at logits z.
 
     Parameters
     ----------
-    z: where.
-    curve: (2 K, tile) after `ascend`.
-    knots: their logits, (K,).
-    n: how many jets of the tile count.
-    bins: (6, tile), overwritten.
-    y: (tile,), overwritten with the quantiles.
+    z: logits of the levels, (tile,).
+    curve: network output after `ascend`, (2 K, tile).
+    knots: logits at the knots, (K,).
+    n: number of jets in use in the tile.
+    bins: buffer, (6, tile).
+    y: quantiles, (tile,), overwritten.
     """
     _find(z, curve, knots, n, True, bins)
     x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
@@ -98,7 +98,7 @@ def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles,
 
 @part
 def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z: Singles) -> None:
-    """The logits z at which the splines are y: the inverse of `quantiles`."""
+    """Compute the logits z of the levels of y: the inverse of `quantiles`."""
     _find(y, curve, knots, n, False, bins)
     x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
@@ -117,14 +117,12 @@ def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z:
 
 @part
 def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bins: Singles) -> None:
-    """Of the bin each jet is in: its first knot, its width, the quantiles and the slopes at both ends, (6, tile)."""
+    """Find each jet's bin: write its lower knot, its width, and the quantiles and slopes at both ends, (6, tile)."""
     n_knots = len(knots)
     count, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
         count[t] = ZERO
-    for k in range(
-        1, n_knots - 1
-    ):  # all of them: comparing eight jets at once costs less than a branch guessed wrongly
+    for k in range(1, n_knots - 1):  # check all knots: vectorised comparisons are cheaper than mispredicted branches
         if by_knot:
             knot = knots[k]
             for t in range(n):
@@ -140,20 +138,20 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
         count[t], width[t] = knots[k], knots[k + 1] - knots[k]
 
 
-N_WORK = 11  # rows that drawing needs beside: two bounds first
+N_WORK = 11  # rows of the buffer `work` of `draw_target`, of which the first two are bounds
 
 
 class Engine(NamedTuple):
-    """What draws the targets of a `SplineIQN` from standardised inputs: its numbers, as compiled code takes them.
+    """Parameters of a `SplineIQN` in the form used by compiled code to draw targets.
 
     Attributes
     ----------
-    networks: of the targets, and after them those of others that see the same inputs.
-    knots: of the splines, (K,).
-    atoms, tops, flags: of each target, whether it may be exactly at its least or at its greatest bound, and whether it
-        is nothing else, (n targets,).
+    networks: networks of the targets, followed by any other networks with the same inputs.
+    knots: logits at the knots of the splines, (K,).
+    atoms, tops, flags: whether each target has an atom at its least bound, an atom at its greatest bound, and whether
+        it is a flag, (n targets,).
     input_mean, input_scale, target_mean, target_scale: standardisations.
-    rows: of a tile.
+    rows: number of rows of a tile.
     """
 
     networks: Networks
@@ -175,7 +173,7 @@ def engine_of(
     n_rows: int,
     description: Mapping[str, Any],
 ) -> Engine:
-    """The engine of networks, with tiles that hold so many rows, and all their layers; of the targets' description."""
+    """Build an engine from networks; tiles have at least n_rows rows; description is that of the targets' network."""
     networks = pack(parts)
     rows = int(max(n_rows, networks.shapes.max(initial=0)))
     atoms, tops, flags = (np.isin(np.arange(len(target_scale.mean)), description[name]) for name in ENDS)
@@ -183,33 +181,33 @@ def engine_of(
 
 
 def part_of(network: Network | None, inputs: Ints | None = None) -> Part:
-    """A network for those of its inputs that may differ from zero; of None, one without layers."""
+    """Return a network, restricted to the inputs that can differ from zero, for `pack`; None gives no layers."""
     return ([], 0.0, None) if network is None else (network.layers(), network.slope, inputs)
 
 
 def parts_of(network: Network, inputs: Sequence[Ints | None] | None = None) -> list[Part]:
-    """The networks of all targets of a `SplineIQN`, each for some of its inputs."""
+    """Return the networks of all targets of a `SplineIQN` for `pack`, each restricted to some of its inputs."""
     of_each = [None] * network.n_targets if inputs is None else inputs
     return [(network.layers(f"nets.{k}"), network.slope, of) for k, of in enumerate(of_each)]
 
 
 @part
 def blank(rows: int) -> Singles:
-    """A tile of zeros."""
+    """Return a tile of zeros."""
     return np.zeros((rows, TILE), np.float32)
 
 
 @part
 def take(values: Singles, start: int, n: int, tile: Singles) -> None:
-    """The rows start to start + n of values, (N, k), side by side in a tile, (k or more, tile)."""
+    """Transpose rows start to start + n of values, (N, k), into a tile, (k or more, tile)."""
     gather(values, start, n, np.arange(values.shape[1]), 0, tile)
 
 
 @part
 def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile: Singles) -> None:
-    """Some columns of the rows start to start + n of values, into the rows of a tile from first on."""
+    """Transpose some columns of rows start to start + n of values into the rows of a tile, starting at row first."""
     whole = n - n % 4
-    for t in range(0, whole, 4):  # four values that come to lie side by side are written at once
+    for t in range(0, whole, 4):  # write four contiguous values at once
         a, b, c, d = values[start + t], values[start + t + 1], values[start + t + 2], values[start + t + 3]
         for k in range(len(columns)):
             column, row = columns[k], tile[first + k]
@@ -221,7 +219,7 @@ def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile:
 
 @part
 def standardise(rows: Singles, n: int, engine: Engine, out: Singles) -> None:
-    """The first rows, as many as an engine has scales of inputs, less their mean, over their scale."""
+    """Standardise the input rows with the input mean and scale of an engine."""
     mean, scale = engine.input_mean, engine.input_scale
     for k in range(len(mean)):
         row, to = rows[k], out[k]
@@ -241,17 +239,17 @@ def draw_target(
     one: Singles,
     two: Singles,
 ) -> None:
-    """A target of a tile, given the conditioning variables and the targets before it, between two bounds.
+    """Draw one target of a tile between two bounds, given the conditioning variables and the preceding targets.
 
     Parameters
     ----------
-    engine, k: of which target.
-    known: what the network sees, (rows, tile); the standardised target comes into the given row.
-    row: of known.
+    engine, k: the engine, and the index of the target.
+    known: inputs of the network, (rows, tile).
+    row: row of `known` to which the standardised target is written.
     tau: levels, (tile,), overwritten with the target.
-    n: how many jets of the tile count.
-    work: (N_WORK, tile), the bounds first, which are read; the others are overwritten.
-    one, two: (rows, tile), overwritten.
+    n: number of jets in use in the tile.
+    work: buffer, (N_WORK, tile); the first two rows contain the bounds.
+    one, two: buffers, (rows, tile).
     """
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
     knots, to, flag = engine.knots, known[row], engine.flags[k]
@@ -292,13 +290,13 @@ def draw_target(
 
 
 class LawModel(NamedTuple):
-    """A law's numbers, as compiled code takes them.
+    """Parameters of a `Law` in the form used by compiled code.
 
     Attributes
     ----------
-    engine: of the targets, and after them of the number.
-    bounds: of the standardised targets, (2, n targets).
-    most: greatest number.
+    engine: networks of the targets, followed by that of the multiplicity.
+    bounds: bounds of the standardised targets, (2, n targets).
+    most: greatest multiplicity.
     """
 
     engine: Engine
@@ -307,7 +305,7 @@ class LawModel(NamedTuple):
 
 
 def compile_law(law: Any) -> LawModel:
-    """The numbers of a `Law` whose targets, where it has any, are drawn by a `SplineIQN`."""
+    """Convert a `Law` whose targets, if any, are drawn by a `SplineIQN`."""
     parts, ends = (
         ([], dict.fromkeys(ENDS, ())) if law.targets is None else (parts_of(law.targets), law.targets.description)
     )
@@ -318,7 +316,7 @@ def compile_law(law: Any) -> LawModel:
 
 @kernel
 def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
-    """How many jets sources with these columns, (N, n), have at levels u, (N,): numbers, (N,), overwritten."""
+    """Draw the multiplicities, numbers (N,), of sources with columns (N, n), at levels u, (N,)."""
     rows = law.engine.rows
     tile, one, two = blank(rows), blank(rows), blank(rows)
     for start in range(0, len(columns), TILE):
@@ -330,9 +328,9 @@ def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
 
 @part
 def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
-    """How many of the cumulated probabilities a level exceeds."""
+    """Draw the multiplicities of a tile: the number of cumulative probabilities that the level exceeds."""
     logit = feed_forward(tile, n, law.engine.networks, len(law.engine.target_mean), one, two)
-    greatest, total, below = tile[0], tile[1], tile[2]  # the inputs have been seen
+    greatest, total, below = tile[0], tile[1], tile[2]  # the inputs are no longer needed
     for t in range(n):
         greatest[t], total[t], below[t] = logit[0, t], ZERO, ZERO
         numbers[t] = 0
@@ -355,9 +353,9 @@ def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, o
 
 @kernel
 def draw(law: LawModel, columns: Singles, tau: Singles, least: Singles, targets: Singles) -> None:
-    """The targets, (N, n targets), overwritten, given columns (N, n), at levels (N, n targets).
+    """Draw targets, (N, n targets), for columns (N, n) at levels tau (N, n targets).
 
-    least: standardised, of the first target of each row, (N,); (0,) for its bound.
+    least: lower bound of the first standardised target of each row, (N,); empty to use the bound of the law.
     """
     rows = law.engine.rows
     tile, one, two = blank(rows), blank(rows), blank(rows)

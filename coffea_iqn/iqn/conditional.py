@@ -1,6 +1,6 @@
-"""The law of one target given x and the targets before it, as a network of a `SplineIQN` gives it.
+"""The law of one target given x and the preceding targets, from the output of a network of a `SplineIQN`.
 
-One formula for torch's tensors, in training and on devices, and for numpy's arrays, which `iqn.arrays` makes.
+The same code serves torch tensors, in training and on devices, and numpy arrays (see `iqn.arrays`).
 """
 
 from __future__ import annotations
@@ -16,19 +16,21 @@ from coffea_iqn.iqn.splines import Array, inverse, positive, spline
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 Bounds = tuple[Array, Array]
-"""The least and the greatest value that a target of each row can have, (N,) each, or of all targets, (N, n) each."""
+"""The least and the greatest value of a target in each row, (N,) each, or of all targets, (N, n) each."""
 
 
 class Conditional(NamedTuple):
-    """The law of one target of each row: a monotone quantile spline over the logit of the level, cut off at bounds.
+    """The law of one target in each row: a monotone quantile spline in the logit of the level, truncated at bounds.
 
     Attributes
     ----------
-    knots: logits of levels, (K,).
-    values, slopes: as of `splines.spline`, (N, K) each; of a flag, at its least bound where it is no atom, (N, 0).
-    atom: the logit of the probability to be exactly at the least bound, (N,); None for a law without.
-    bounds: (N,) each; None for none.
-    top: likewise of what is no atom to be exactly at the greatest bound.
+    knots: logits of the levels at the knots, (K,).
+    values, slopes: same as in `splines.spline`, (N, K) each; (N, 0) for a flag, which is at its least bound unless it
+        is the atom.
+    atom: logit of the probability of the atom at the least bound, (N,); None if there is no atom.
+    bounds: least and greatest value, (N,) each; None for no bounds.
+    top: logit of the probability of the atom at the greatest bound, given that the target is not the other atom, (N,);
+        None if there is none.
     """
 
     knots: Array
@@ -42,7 +44,7 @@ class Conditional(NamedTuple):
     def of(
         cls, out: Array, knots: Array, *, atom: bool, top: bool = False, bounds: Bounds | None = None
     ) -> Conditional:
-        """The law that a network's outputs (N, 2 K) mean, one more for an atom and for a top; of a flag (N, 1)."""
+        """Build the law from network outputs: (N, 2 K), plus a column each for an atom and a top; (N, 1) for a flag."""
         xp, n_knots = array_namespace(out), len(knots)
         if out.shape[1] == 1:
             return cls(knots, out[:, 1:], out[:, 1:], out[:, 0], bounds)
@@ -58,7 +60,7 @@ class Conditional(NamedTuple):
         return bool(self.values.shape[1] == 0)
 
     def quantile(self, tau: Array) -> Array:
-        """The quantiles at levels in (0, 1), (N,); of an atom `BELOW_BOUND` below the least bound, or above the top."""
+        """Return the quantiles at levels in (0, 1), (N,); an atom is placed `BELOW_BOUND` beyond its bound."""
         if self.bounds is None:
             return spline(logit(tau), self.knots, self.values, self.slopes)[0]
         if self.atom is None:
@@ -68,7 +70,7 @@ class Conditional(NamedTuple):
         return xp.where(tau < p, self.bounds[0] - BELOW_BOUND, y)
 
     def _no_atom(self, tau: Array, bounds: Bounds) -> Array:
-        """The quantiles of what is no atom at the least bound."""
+        """Return the quantiles of the law without the atom at the least bound."""
         if self.top is None:
             return self._between(tau, bounds)
         rest = sigmoid(-self.top)
@@ -76,17 +78,17 @@ class Conditional(NamedTuple):
         return array_namespace(tau).where(tau < rest, y, bounds[1] + BELOW_BOUND)
 
     def _between(self, tau: Array, bounds: Bounds) -> Array:
-        """The quantiles of a law that is cut off at bounds."""
+        """Return the quantiles of the truncated law without atoms."""
         xp = array_namespace(tau)
         z_low, z_high = inverse(xp.stack(bounds, axis=1), self.knots, self.values, self.slopes)[0].T
         inside = probability_between(z_low, z_high)
-        # the logit of F(low) + τ (F(high) − F(low)), of which nothing rounds away near 0 and 1
+        # the logit of F(low) + τ (F(high) − F(low)), accurate near 0 and 1
         below, above = sigmoid(z_low) + tau * inside, sigmoid(-z_high) + (1.0 - tau) * inside
         y, _ = spline(xp.log(below) - xp.log(above), self.knots, self.values, self.slopes)
         return xp.minimum(xp.maximum(y, bounds[0]), bounds[1])  # rounding
 
     def levels(self, y: Array) -> Array:
-        """The levels of several values y of each row, (N, M), between bounds; at the least bound that of an atom."""
+        """Return the levels of M values y in each row, (N, M), within the bounds; that of the least bound is the atom's."""
         assert self.bounds is not None
         assert self.top is None
         ends = array_namespace(y).concat([*(bound[:, None] for bound in self.bounds), y], axis=1)
@@ -96,9 +98,10 @@ class Conditional(NamedTuple):
         return p + (1.0 - p) * level
 
     def density(self, y: Array) -> tuple[Array, Array]:
-        """The level of y, (N,), F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
+        """Return the level F(y) = Q⁻¹(y) of y, (N,), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
-        Beyond a bound 0 or 1, and −infinity. Of an atom the last of its levels, and the logarithm of its probability.
+        Beyond a bound these are 0 or 1, and −infinity. For an atom, the greatest of its levels and the logarithm of its
+        probability.
         """
         xp = array_namespace(y)
         low, high = self.bounds or (y, y)
@@ -132,7 +135,7 @@ class Conditional(NamedTuple):
 def each_given_those_before(
     density: Callable[..., tuple[Array, Array]], y: Array, x: Array, bounds: Bounds | None
 ) -> tuple[Array, Array]:
-    """Levels and log-densities of targets y (N, n), (N, n) each, from a `density` of target k given those before."""
+    """Return levels and log-densities, (N, n) each, of targets y (N, n), from the conditional `density` of each target."""
     both = [
         density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
         for k in range(y.shape[1])
@@ -142,19 +145,19 @@ def each_given_those_before(
 
 
 def _level(tau: Array) -> Array:
-    """A level as it may be drawn."""
+    """Clip a level to the range of levels that can be drawn."""
     return tau.clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
 
 
 def _level_between(at: Array, z_low: Array, z_high: Array) -> tuple[Array, Array]:
-    """The level, between two logits of levels, of one between them; and the probability between the two."""
+    """Return the level of a logit in the law truncated between two logits, and the probability between these."""
     xp, inside, upper = array_namespace(at), probability_between(z_low, z_high), z_low + z_high > 0.0
     below = xp.where(upper, sigmoid(-z_low) - sigmoid(-at), sigmoid(at) - sigmoid(z_low))
     return (below / inside).clip(0.0, 1.0), inside
 
 
 def probability_between(z_low: Array, z_high: Array) -> Array:
-    """The probability between two logits of levels, from the smaller ends of both, of which nothing rounds away."""
+    """Return the probability between two logits of levels, computed from the nearer tail to avoid cancellation."""
     upper = 1.0 - 2.0 * (z_low + z_high > 0.0)
     one, other = sigmoid(upper * z_low), sigmoid(upper * z_high)
     return (upper * (other - one)).clip(LEAST_INSIDE)
@@ -163,19 +166,19 @@ def probability_between(z_low: Array, z_high: Array) -> Array:
 def sigmoid(z: Array) -> Array:
     """1 / (1 + e^−z)."""
     xp = array_namespace(z)
-    if not isinstance(z, np.ndarray):  # torch has its own
+    if not isinstance(z, np.ndarray):
         return xp.sigmoid(z)
     small = xp.exp(-xp.abs(z))
     return xp.where(z >= 0.0, 1.0, small) / (1.0 + small)
 
 
 def log_sigmoid(z: Array) -> Array:
-    """The logarithm of `sigmoid`, of which nothing rounds away."""
+    """Logarithm of `sigmoid`, without cancellation."""
     xp = array_namespace(z)
     return z.clip(max=0.0) - xp.log1p(xp.exp(-xp.abs(z)))
 
 
 def logit(tau: Array) -> Array:
-    """The inverse of `sigmoid`."""
+    """Inverse of `sigmoid`."""
     xp = array_namespace(tau)
     return xp.log(tau) - xp.log1p(-tau) if isinstance(tau, np.ndarray) else xp.logit(tau)

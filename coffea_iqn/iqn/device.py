@@ -1,4 +1,4 @@
-"""Where torch computes: devices by name, and rows in blocks, such that a row's result does not depend on the others."""
+"""Torch devices by name, and evaluation in blocks of rows, so that a row's result does not depend on other rows."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
-BLOCK = 4096  # rows a network call: what fits the cache runs two to three times faster than a whole chunk
-# blocks are padded to a multiple: matrix products of very few rows, and the last numbers beside two whole vectors of a
-# processor, up to 32, are rounded differently
+BLOCK = 4096  # rows per network call: blocks that fit into the cache are two to three times faster than a whole chunk
+# blocks are padded to a multiple of this: matrix products round differently for very few rows, and for the rows left
+# over after whole pairs of vectors, up to 32 numbers
 ROWS = 32
 
 
 def in_blocks(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> Any:
-    """`function` of the rows of those arrays, or tensors, that are not None, so many at a time."""
+    """Evaluate a function on arrays or tensors in blocks of rows; arrays that are None are omitted."""
     given = [array for array in arrays if array is not None]
     xp, n_rows = array_namespace(*given), len(given[0])
     if n_rows == 0:
@@ -33,7 +33,7 @@ def in_blocks(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> 
 
 
 def in_blocks_of_torch(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> Any:
-    """`in_blocks` of a function that asks networks of torch, without gradients."""
+    """Same as `in_blocks`, for a function that evaluates torch networks, without gradients."""
     import torch
 
     with torch.inference_mode():
@@ -41,7 +41,7 @@ def in_blocks_of_torch(function: Callable[..., Any], *arrays: Any, rows: int = B
 
 
 def one_thread() -> None:
-    """Keep torch to one thread: workers are many, and it must not start one per core in each of them."""
+    """Limit torch to one thread, as it would otherwise start one per core in each of many workers."""
     import torch
 
     if torch.get_num_threads() != 1:
@@ -49,19 +49,19 @@ def one_thread() -> None:
 
 
 def check_device(name: str) -> None:
-    """Raise ValueError unless this is what a device may be called."""
+    """Raise ValueError unless this is a valid name of a device."""
     if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
         msg = f"device: expected auto, cpu, cuda or cuda:N, got {name!r}"
         raise ValueError(msg)
 
 
 def find_device(name: str) -> Any:
-    """The device of this name in this process; "auto" is a GPU where torch finds one.
+    """Return the torch device of this name; "auto" is a GPU if torch finds one.
 
     Raises
     ------
-    ValueError: when nothing may be called so, or there is no such device.
-    ModuleNotFoundError: where torch is not installed, which a fold on the CPU does without.
+    ValueError: when the name is invalid, or there is no such device.
+    ModuleNotFoundError: when torch is not installed (folding on the CPU does not require it).
     """
     check_device(name)
     try:
@@ -69,7 +69,7 @@ def find_device(name: str) -> Any:
     except ModuleNotFoundError as error:
         msg = f"device {name}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[train]'"
         raise ModuleNotFoundError(msg, name=error.name) from error
-    if name == "cpu":  # without a look at the driver, which a process that forks must not have had
+    if name == "cpu":  # without initialising the driver, which must not happen before a process forks
         return torch.device("cpu")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(("cuda" if n_gpus else "cpu") if name == "auto" else name)

@@ -1,6 +1,6 @@
-"""A network as names, numbers and arrays, without torch: what a bundle holds and compiled code takes.
+"""Networks as a description and arrays, without torch, as stored in bundles and used by compiled code.
 
-`Network.module` is the same for torch, made when it is first asked for. Numbers that both use stand here.
+`Network.module` is the torch module, built on first use. Constants shared by both forms are defined here.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ import numpy as np
 
 from coffea_iqn.numerics.arrays import Singles
 
-N_TARGETS = 4  # of a member whose description says nothing else
-NO_BOUND = 1e4  # far beyond any standardised target, and finite, as gradients need it
-LEAST_INSIDE = 1e-30  # probability to lie between two bounds, where it is too small for single precision
-LOG_LIKELY_MIN = -7.0  # a sample less likely than this is none
-LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)  # of a `SplineIQN`
-BELOW_BOUND = 1.0  # how far below its least bound, or above its greatest, a standardised target lies that is an atom
-SLOPE_MIN = 1e-3  # of a spline at a knot, so that its inverse never gets lost
-STEP_MIN = 1e-4  # least distance of the quantiles at two knots
+N_TARGETS = 4  # default number of targets
+NO_BOUND = 1e4  # far beyond any standardised target, and finite to keep gradients finite
+LEAST_INSIDE = 1e-30  # least probability between two bounds, against underflow in single precision
+LOG_LIKELY_MIN = -7.0  # lower cut-off of log P(sample | x)
+LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6, 6.5, 9.0)  # knots of a `SplineIQN`
+BELOW_BOUND = 1.0  # distance of an atom below the least bound, or above the greatest, of a standardised target
+SLOPE_MIN = 1e-3  # least slope of a spline at a knot, so that its inverse is well defined
+STEP_MIN = 1e-4  # least distance between the quantiles at neighbouring knots
 AUTOREGRESSIVE = ("IQNx4", "IQNx1", "SplineIQN")  # members that draw one target after the other
 JOINT = ("SplineFlow", "AutoregressiveFlow", "FlowMatching", "DistilledFlow", "WassersteinGAN", "Autoencoder")
 MEMBERS = (*AUTOREGRESSIVE, *JOINT)
-ENDS = ("atoms", "tops", "flags")  # targets that may be exactly at an end, as a `SplineIQN` says them
-EXACT = ("SplineIQN",)  # members that have a distribution function of each target given those before
+ENDS = ("atoms", "tops", "flags")  # keywords of a `SplineIQN` that list targets with atoms
+EXACT = ("SplineIQN",)  # members with a distribution function of each target given the preceding ones
 WITH_DENSITY = (*EXACT, "SplineFlow", "AutoregressiveFlow", "FlowMatching")
-BOUNDED = (*EXACT, *JOINT)  # members that learn what lies between bounds, a threshold among them
-N_TIME = 3  # numbers in which a `FlowMatching` sees the time
-COMPILED = ("SplineIQN",)  # members that `compiled` draws from
+BOUNDED = (*EXACT, *JOINT)  # members whose law is confined to bounds, such as a threshold
+N_TIME = 3  # number of inputs that encode the time in a `FlowMatching`
+COMPILED = ("SplineIQN",)  # members with a compiled form
 
 Shapes = dict[str, tuple[int, ...]]
-"""Of the arrays of a network, by the names of its parameters in torch."""
+"""Shapes of the arrays of a network, by the names of its parameters in torch."""
 
 
 def _layers(name: str, n_inputs: int, n_outputs: int, hidden: Sequence[int]) -> Shapes:
-    """Of dense layers with a function between them, which has a number but no parameters."""
+    """Shapes of dense layers in a torch `Sequential`, where activations take up an index but have no parameters."""
     found: Shapes = {}
     for k, (n_in, n_out) in enumerate(pairwise((n_inputs, *hidden, n_outputs))):
         found |= {f"{name}.{2 * k}.weight": (n_out, n_in), f"{name}.{2 * k}.bias": (n_out,)}
@@ -46,20 +46,20 @@ def _layers(name: str, n_inputs: int, n_outputs: int, hidden: Sequence[int]) -> 
 
 
 def hidden_of(hidden: Sequence[Any], k: int) -> Sequence[int]:
-    """The sizes of the hidden layers of the network of a target, from those of every one, or a list for each."""
+    """Return the sizes of the hidden layers for target k; hidden is one list for all targets, or a list for each."""
     sizes: Sequence[int] = hidden[k] if hidden and isinstance(hidden[0], Sequence) else hidden
     return sizes
 
 
 def spline_outputs(d: Mapping[str, Any], k: int) -> int:
-    """How many numbers the network of a target of a `SplineIQN` gives."""
+    """Number of outputs of the network of target k of a `SplineIQN`."""
     return 1 if k in d["flags"] else 2 * len(LOGIT_KNOTS) + (k in d["atoms"]) + (k in d["tops"])
 
 
 def _of_each_target(
     n_outputs: Callable[[Mapping[str, Any], int], int], n_more: int
 ) -> Callable[[Mapping[str, Any]], Shapes]:
-    """A network for each target, that sees the inputs, so many numbers more, and the targets before."""
+    """Shapes of one network per target, with the inputs, n_more further numbers, and the preceding targets as input."""
 
     def shapes(d: Mapping[str, Any]) -> Shapes:
         n_seen = [n_more + d["n_inputs"] + k for k in range(d["n_targets"])]
@@ -72,12 +72,12 @@ def _of_each_target(
 def _of_all(
     n_outputs: Callable[[Mapping[str, Any]], int], n_more: Callable[[Mapping[str, Any]], int] = lambda _: 0
 ) -> Any:
-    """One network, that sees the inputs and so many numbers more."""
+    """Shapes of a single network, with the inputs and n_more further numbers as input."""
     return lambda d: _layers("net", d["n_inputs"] + n_more(d), n_outputs(d), d["hidden"])
 
 
 class Kind(NamedTuple):
-    """A type of networks without its module: further entries of its description, its arrays, and its levels."""
+    """A type of network: further keywords of its description, shapes of its arrays, and number of levels per draw."""
 
     keywords: tuple[str, ...]
     shapes: Callable[[Mapping[str, Any]], Shapes]
@@ -88,16 +88,16 @@ def _of_joint(
     n_more: Callable[[Mapping[str, Any]], int],
     n_outputs: Callable[[Mapping[str, Any]], int] = lambda d: int(d["n_targets"]),
 ) -> Any:
-    """One network of all targets, that sees so many numbers more."""
+    """Shapes of a single network for all targets, with n_more further numbers as input."""
     return _of_all(n_outputs, n_more)
 
 
 def _of_flow(n_outputs: Callable[[Mapping[str, Any]], int]) -> Any:
-    """A network for each transformation of a flow of zuko, that gives so many numbers for each target."""
+    """Shapes of the networks of a zuko flow: one per transformation, with n_outputs numbers per target."""
 
     def shapes(d: Mapping[str, Any]) -> Shapes:
         n = d["n_targets"]
-        n_seen = d["n_inputs"] + n * (n > 1)  # one target alone has none beside it
+        n_seen = d["n_inputs"] + n * (n > 1)  # a single target is not an input
         of_each = (
             _layers(f"flow.transform.transforms.{k}.hyper", n_seen, n * n_outputs(d), d["hidden"])
             for k in range(d["transforms"])
@@ -110,7 +110,7 @@ def _of_flow(n_outputs: Callable[[Mapping[str, Any]], int]) -> Any:
 _PINBALL, _PLAIN, _JOINT = ("n_targets", "hidden", "slope", "penalty"), ("hidden", "slope"), ("n_targets", "hidden")
 KINDS = {
     "IQNx4": Kind(_PINBALL, _of_each_target(lambda _, __: 1, 1)),
-    "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets before, and which
+    "IQNx1": Kind(_PINBALL, _of_all(lambda _: 1, lambda d: 2 * d["n_targets"])),  # level, targets, one-hot
     "SplineIQN": Kind(("n_targets", *ENDS, *_PLAIN), _of_each_target(spline_outputs, 0)),
     "SplineFlow": Kind((*_JOINT, "transforms", "bins"), _of_flow(lambda d: 3 * d["bins"] - 1)),
     "AutoregressiveFlow": Kind((*_JOINT, "transforms"), _of_flow(lambda _: 2)),
@@ -127,7 +127,7 @@ KINDS = {
     "NumberNetwork": Kind(("most", *_PLAIN), _of_all(lambda d: d["most"] + 1)),
     "RatioNetwork": Kind(("bound", "candidates", *_PLAIN), _of_all(lambda _: 1)),
 }
-"""The types of `networks`, whose modules a test ties to this."""
+"""All types of networks; a test checks that they agree with the torch modules."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,8 +136,8 @@ class Network:
 
     Attributes
     ----------
-    description: its type and the keywords that make it, as JSON takes them.
-    arrays: its parameters by their names in torch.
+    description: type and keyword arguments, in JSON form.
+    arrays: parameters by their names in torch.
     """
 
     description: Mapping[str, Any]
@@ -145,9 +145,9 @@ class Network:
 
     @classmethod
     def of(cls, module: Any) -> Network:
-        """The network of a module of `networks`."""
+        """Convert a torch module."""
         description, state = module.description(), module.state_dict()
-        # what only the training needs stays behind, and what follows from the description
+        # drop parameters used in training only, and buffers that follow from the description
         arrays = {name: state[name].detach().cpu().numpy() for name in shapes_of(description)}
         made = cls(description, arrays)
         made.__dict__["module"] = module
@@ -155,7 +155,7 @@ class Network:
 
     @cached_property
     def module(self) -> Any:
-        """The module of torch with these weights, for evaluation."""
+        """The torch module with these weights, in evaluation mode."""
         import torch
 
         from coffea_iqn.iqn.networks import build
@@ -163,7 +163,7 @@ class Network:
         module = build(self.description)
         arrays = {name: torch.from_numpy(np.array(array)) for name, array in self.arrays.items()}
         missing, unexpected = module.load_state_dict(arrays, strict=False)
-        # what follows from the description is in no bundle; a weight that is missing would be a fresh one
+        # buffers that follow from the description are not stored; a missing weight would silently be random
         wrong = [*unexpected, *(name for name in missing if name in shapes_of(self.description))]
         if wrong:
             msg = f"network {self.type}: expected the arrays of its description, got more or none of {wrong[0]}"
@@ -172,61 +172,61 @@ class Network:
 
     @property
     def slope(self) -> float:
-        """Of LeakyReLU between its layers."""
+        """Negative slope of LeakyReLU."""
         return float(self.description["slope"])
 
     @property
     def type(self) -> str:
-        """The name of its class in `networks`."""
+        """Name of the class of its torch module."""
         return str(self.description["type"])
 
     @property
     def n_inputs(self) -> int:
-        """How many numbers it sees of each row."""
+        """Number of inputs."""
         return int(self.description["n_inputs"])
 
     @property
     def n_targets(self) -> int:
-        """How many targets a member draws."""
+        """Number of targets of a member."""
         return int(self.description["n_targets"])
 
     @property
     def n_levels(self) -> int:
-        """How many levels a draw takes; of an autoregressive member as many as there are targets."""
+        """Number of levels per draw; for an autoregressive member the number of targets."""
         return KINDS[self.type].n_levels(self.description)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """Numbers of columns of levels that it draws from: an autoregressive member also its first targets alone."""
+        """Allowed numbers of levels: an autoregressive member can also draw its first four targets only."""
         return (N_TARGETS, self.n_levels) if self.autoregressive else (self.n_levels,)
 
     @property
     def autoregressive(self) -> bool:
-        """Whether it draws one target after the other, each by a quantile function given those before."""
+        """Whether it draws one target after the other, from the quantile function given the preceding targets."""
         return self.type in AUTOREGRESSIVE
 
     @property
     def exact(self) -> bool:
-        """Whether it has a distribution function of each target given those before, and so can be cut off."""
+        """Whether it has a distribution function of each target given the preceding ones, and so can be truncated."""
         return self.type in EXACT
 
     @property
     def has_density(self) -> bool:
-        """Whether it has a density, and levels of what it draws."""
+        """Whether it provides densities and levels."""
         return self.type in WITH_DENSITY
 
     @property
     def compiled(self) -> bool:
-        """Whether compiled code draws from it."""
+        """Whether it has a compiled form."""
         return self.type in COMPILED
 
     @property
     def n_outputs(self) -> int:
-        """Columns of what an `networks.OriginNetwork` makes of its inputs."""
+        """Number of columns of `networks.OriginNetwork.with_origin`."""
         return self.n_inputs - int(self.description["n_event"]) + int(self.description["n_samples"])
 
     def layers(self, name: str = "net") -> list[tuple[Singles, Singles]]:
-        """Weights (outputs, inputs) and biases (outputs,) of the dense layers of a part of it, in their order."""
+        """Return weights (outputs, inputs) and biases (outputs,) of the dense layers in a part of the network."""
         numbers = sorted(
             int(key[len(name) + 1 :].split(".")[0])
             for key in self.arrays
@@ -236,14 +236,14 @@ class Network:
 
 
 def shapes_of(description: Mapping[str, Any]) -> Shapes:
-    """The shapes of the arrays that a network of this description has.
+    """Return the shapes of the arrays of a network with this description.
 
     Raises
     ------
-    ValueError: when there is no such type, or it has not these keywords.
+    ValueError: when the type is unknown, or its keywords do not fit.
     """
     kind = description.get("type")
-    if kind not in list(KINDS):  # what cannot be hashed is none of them either
+    if kind not in list(KINDS):  # a list, so that unhashable values can be compared too
         msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
         raise ValueError(msg)
     keywords, shapes, _ = KINDS[str(kind)]

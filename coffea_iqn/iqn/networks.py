@@ -1,4 +1,4 @@
-"""Networks of torch: dense ones that make numbers of their inputs, and any from its description."""
+"""Torch modules of dense networks, and construction of any network from its description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from coffea_iqn.iqn.network import KINDS, MEMBERS
 
 
 def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
-    """Dense layers with LeakyReLU between them; Glorot-uniform weights, zero biases."""
+    """Build dense layers with LeakyReLU in between; Glorot-uniform weights, zero biases."""
     layers: list[nn.Module] = []
     sizes = (n_inputs, *hidden, n_outputs)
     for n_in, n_out in pairwise(sizes):
@@ -25,18 +25,18 @@ def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) ->
 
 
 def describe(module: Any) -> dict[str, Any]:
-    """Type and keywords of a network, as JSON takes them."""
+    """Return the type and keyword arguments of a network, in JSON form."""
     values = {name: getattr(module, name) for name in ("n_inputs", *KINDS[type(module).__name__].keywords)}
     return {"type": type(module).__name__, **{name: _plain(value) for name, value in values.items()}}
 
 
 def _plain(value: Any) -> Any:
-    """The same with lists for tuples."""
+    """Convert tuples to lists, recursively."""
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
 class DenseNetwork(nn.Module):
-    """One network of dense layers, that makes some numbers of its inputs."""
+    """A network of dense layers."""
 
     def __init__(self, n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> None:
         super().__init__()
@@ -46,35 +46,35 @@ class DenseNetwork(nn.Module):
         self.net = mlp(n_inputs, n_outputs, self.hidden, slope)
 
     def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
+        """Return the arguments with which `build` reconstructs this network, except for its weights."""
         return describe(self)
 
 
 class AcceptanceNetwork(DenseNetwork):
-    """The logit of P(a gen jet has a reco jet | x), trained by cross entropy."""
+    """Efficiency network: logit of P(a gen jet has a reco jet | x), trained by cross entropy."""
 
     def __init__(self, n_inputs: int, *, hidden: tuple[int, ...] = (64, 64), slope: float = 0.3) -> None:
         super().__init__(n_inputs, 1, hidden, slope)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N,) of x (N, n_inputs)."""
+        """Return logits (N,) for x (N, n_inputs)."""
         logit: Tensor = self.net(x)
         return logit[:, 0]
 
 
 class OriginNetwork(DenseNetwork):
-    """Log P(training sample | x), trained by cross entropy: what kind of process a jet may come from.
+    """Network of log P(training sample | x), the likely physics process of a jet, trained by cross entropy.
 
-    The law of p(reco | gen) in a mixture of samples is the sum over them of P(sample | x) times the law of each.
-    An event tells the first well, and a network learns it from labels with far fewer jets than from responses.
+    In a mixture of samples, p(reco | gen) is the sum over samples of P(sample | x) times the law of the sample. Event
+    variables determine the former well, and learning it from labels takes far fewer jets than from responses.
 
     Parameters
     ----------
-    n_inputs: columns of x, those of the event last.
-    n_event: how many of them only this network sees.
-    n_samples: how many samples there are.
-    moot: the column of x that is 1 where so much is known that the sample does not matter, and is not told; −1 for
-        none. A process that none of the samples is of would else be taken for one of them.
+    n_inputs: number of columns of x, with the event columns last.
+    n_event: number of event columns, which only this network receives.
+    n_samples: number of samples.
+    moot: column of x that is 1 if the other variables make the sample irrelevant, in which case the log-probabilities
+        are replaced by 0; −1 for none. Otherwise an unknown process would be taken for one of the samples.
     """
 
     def __init__(
@@ -94,43 +94,43 @@ class OriginNetwork(DenseNetwork):
 
     @property
     def n_outputs(self) -> int:
-        """Columns of what `with_origin` gives."""
+        """Number of columns of `with_origin`."""
         return self.n_inputs - self.n_event + self.n_samples
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, n_samples) of x (N, n_inputs)."""
+        """Return logits (N, n_samples) for x (N, n_inputs)."""
         logits: Tensor = self.net(x)
         return logits
 
     def with_origin(self, x: Tensor) -> Tensor:
-        """X without the event's columns, and the log-probabilities of the samples, about in (−1, 1); 0 where moot."""
+        """Replace the event columns of x by scaled log-probabilities of the samples, in (−1, 1); 0 if moot."""
         seen: Tensor = with_origin(x, self(x), self.n_event, self.moot)
         return seen
 
 
 class NumberNetwork(DenseNetwork):
-    """The logits of P(number | x), of 0 to `most`, trained by cross entropy."""
+    """Multiplicity network: logits of P(number | x) for 0 to `most`, trained by cross entropy."""
 
     def __init__(self, n_inputs: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
         super().__init__(n_inputs, most + 1, hidden, slope)
         self.most = most
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, most + 1) of x (N, n_inputs)."""
+        """Return logits (N, most + 1) for x (N, n_inputs)."""
         logits: Tensor = self.net(x)
         return logits
 
 
 class RatioNetwork(DenseNetwork):
-    """Log p(y | x) / q(y | x), of a true law and one that is drawn from.
+    """Density-ratio network: log p(y | x) / q(y | x) of the true law p and the law q that is drawn from.
 
-    It is the logit of P(true), trained by cross entropy (S. Diefenbacher et al., JINST 15 (2020) P11004).
+    The output is the logit of P(true), trained by cross entropy (S. Diefenbacher et al., JINST 15 (2020) P11004).
 
     Parameters
     ----------
-    n_inputs: columns of x and of y, one after the other.
-    bound: greatest ratio; greater ones count as it.
-    candidates: how many ys are drawn at most for one that is taken.
+    n_inputs: total number of columns of x and y.
+    bound: upper limit of the ratio.
+    candidates: greatest number of ys drawn until one is accepted.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class RatioNetwork(DenseNetwork):
         self.candidates = candidates
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logarithms of ratios (N,) of x and y side by side, (N, n_inputs)."""
+        """Return the logarithms of the ratios (N,) for concatenated x and y, (N, n_inputs)."""
         logit: Tensor = self.net(x)
         return logit[:, 0]
 
@@ -156,7 +156,7 @@ DENSE = {kind.__name__: kind for kind in (AcceptanceNetwork, OriginNetwork, Numb
 
 
 def build(description: Mapping[str, Any]) -> Any:
-    """A network from its `description`, with fresh weights.
+    """Build a network from its `description`, with random weights.
 
     Raises
     ------
@@ -164,12 +164,12 @@ def build(description: Mapping[str, Any]) -> Any:
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
-    if kind not in list(KINDS):  # what cannot be hashed is none of them either
+    if kind not in list(KINDS):  # a list, so that unhashable values can be compared too
         msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
         raise ValueError(msg)
     made: type[nn.Module]
     if kind in MEMBERS:
-        from coffea_iqn.iqn import members  # each in a module of its own, read when it is asked for
+        from coffea_iqn.iqn import members  # lazily, as some members need optional packages
 
         made = members.module_of(str(kind))
     else:

@@ -1,9 +1,9 @@
-"""Monotone rational-quadratic splines on fixed knots, with linear tails; exact both ways.
+"""Monotone rational-quadratic splines on fixed knots, with linear tails and an exact inverse.
 
 J. A. Gregory and R. Delbourgo, IMA J. Numer. Anal. 2 (1982) 123; C. Durkan, A. Bekasov, I. Murray and
-G. Papamakarios, NeurIPS 2019 (arXiv:1906.04032), whose knots are learnt on both axes. Here the knots of the
-abscissa are fixed, so that the bin of a level is known without a network, and a spline is a quantile function
-that is given by its quantiles and slopes at fixed levels. Of numpy's arrays, or of torch's tensors.
+G. Papamakarios, NeurIPS 2019 (arXiv:1906.04032), who learn the knots on both axes. Here the knots of the abscissa are
+fixed, so that the bin of a level does not depend on a network; a quantile function is given by its quantiles and slopes
+at fixed levels. For numpy arrays or torch tensors.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from array_api_compat import array_namespace
 
 from coffea_iqn.iqn.network import SLOPE_MIN
 
-Array = Any  # of numpy, or of torch on whatever device
+Array = Any  # a numpy array, or a torch tensor on any device
 
 
 def positive(x: Array) -> Array:
-    """(x + √(x² + 4)) / 2, any number to one above zero, in a third of the time of log(1 + e^x).
+    """Map any number to a positive one, (x + √(x² + 4)) / 2, in a third of the time of log(1 + e^x).
 
-    J. T. Barron, arXiv:2112.11687. Its inverse is y − 1 / y.
+    J. T. Barron, arXiv:2112.11687. The inverse is y − 1 / y.
     """
     return 0.5 * (x + array_namespace(x).sqrt(x * x + 4.0))
 
 
 def spline(x: Array, knots: Array, values: Array, slopes: Array) -> tuple[Array, Array]:
-    """The spline at x, and its derivative.
+    """Return the spline at x, and its derivative.
 
     Parameters
     ----------
-    x: (N,).
+    x: abscissae, (N,).
     knots: abscissae, ascending, (K,).
     values: ordinates at the knots, ascending, (N, K).
-    slopes: any numbers, (N, K); `positive` of them, plus a little, are the derivatives at the knots. Beyond the
-        ends the spline goes on straight.
+    slopes: any numbers, (N, K); `positive(slopes) + SLOPE_MIN` are the derivatives at the knots. Beyond the last
+        knots the spline is linear.
 
     Returns
     -------
     y and dy/dx, (N,) each.
     """
     xp = array_namespace(x)
-    low = (xp.searchsorted(knots, x + 0.0) - 1).clip(0, len(knots) - 2)  # (N,), of a copy that lies in a row
+    low = (xp.searchsorted(knots, x + 0.0) - 1).clip(0, len(knots) - 2)  # (N,); the sum makes a contiguous copy
     x0, width = knots[low], knots[low + 1] - knots[low]
     y0, y1 = _at(values, low), _at(values, low + 1)
     d0, d1 = (positive(_at(slopes, k)) + SLOPE_MIN for k in (low, low + 1))
@@ -57,12 +57,12 @@ def spline(x: Array, knots: Array, values: Array, slopes: Array) -> tuple[Array,
 
 
 def inverse(y: Array, knots: Array, values: Array, slopes: Array) -> tuple[Array, Array]:
-    """The x at which each spline is y, and its derivative there.
+    """Return the x at which each spline equals y, and its derivative there.
 
     Parameters
     ----------
-    y: several ordinates of each spline, (N, M).
-    knots, values, slopes: as of `spline`.
+    y: M ordinates for each spline, (N, M).
+    knots, values, slopes: same as in `spline`.
 
     Returns
     -------
@@ -89,5 +89,5 @@ def inverse(y: Array, knots: Array, values: Array, slopes: Array) -> tuple[Array
 
 
 def _at(table: Array, column: Array) -> Array:
-    """One column (N,) of each row of a table (N, K)."""
+    """Return the entry of each row of a table (N, K) in the given column, (N,)."""
     return array_namespace(table).take_along_axis(table, column[:, None], axis=1)[:, 0]

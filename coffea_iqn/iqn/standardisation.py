@@ -1,4 +1,4 @@
-"""Columns of numbers of order one, as networks take them."""
+"""Standardisation of the inputs and targets of networks."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Standardisation(NamedTuple):
         return values * self.scale + self.mean
 
     def first(self, n: int) -> Standardisation:
-        """That of the first n columns."""
+        """Return the standardisation of the first n columns."""
         return self if n == len(self.mean) else Standardisation(self.mean[:n], self.scale[:n])
 
     def and_more(self, n: int) -> Standardisation:
-        """The same for n columns more, which are left as they are."""
+        """Return the standardisation with n more columns, which are left unchanged."""
         return Standardisation(np.pad(self.mean, (0, n)), np.pad(self.scale, (0, n), constant_values=1.0))
 
     def on(self, xp: Any, dtype: Any, device: Any) -> Standardisation:
-        """The same for arrays of a namespace, a precision and a device."""
+        """Return the same standardisation for arrays of a namespace, a precision and a device."""
         return Standardisation(*(xp.asarray(numbers, dtype=dtype, device=device) for numbers in self))

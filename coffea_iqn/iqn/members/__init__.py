@@ -1,12 +1,12 @@
-"""The members: what turns quantile levels and inputs into targets.
+"""Members of the family: network architectures that turn quantile levels and inputs into targets.
 
-A member is a law p(y | x) of several targets: it draws them at given levels (`sample`), gives their levels and
-log-density (`levels`, `log_density`), where it has them, and knows its own training `loss`. Nothing outside this
-package asks which member it holds, or how many targets there are: `networks.build` makes one from its description.
+A member is a law p(y | x) of several targets: it draws them at given levels (`sample`), defines its training `loss`,
+and, if available, returns levels and log-densities (`levels`, `log_density`). Code outside this package does not depend
+on the member or on the number of targets: `networks.build` creates a member from its description.
 
-Autoregressive ones draw one target after the other, each given those before it: `IQNx4` and `IQNx1` of Kronheim et
-al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, and `SplineIQN`, the default. The others, flows, flow matching,
-adversarial networks and autoencoders, draw all at once; flows need the extra `members`.
+Autoregressive members draw one target after the other, each given the preceding ones: `IQNx4` and `IQNx1` of Kronheim
+et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, and `SplineIQN`, the default. The others (flows, flow matching,
+adversarial networks and autoencoders) draw all targets at once; flows need the extra `members`.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ MODULES = {
     "WassersteinGAN": "adversarial",
     "Autoencoder": "autoencoder",
 }
-"""Where each is."""
+"""The module of each member."""
 
 
 def module_of(kind: str) -> Any:
-    """The class of a member.
+    """Return the class of a member.
 
     Raises
     ------
-    ModuleNotFoundError: where zuko is not installed, which flows are made with.
+    ModuleNotFoundError: when zuko, which flows require, is not installed.
     """
     try:
         return getattr(import_module(f"coffea_iqn.iqn.members.{MODULES[kind]}"), kind)

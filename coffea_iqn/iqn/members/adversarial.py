@@ -1,4 +1,4 @@
-"""A generator that a critic trains: a Wasserstein network with a penalty on the critic's gradient."""
+"""Wasserstein generative adversarial network with gradient penalty."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from coffea_iqn.iqn.members.joint import JointMember, energy_score, normal
 from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import mlp
 
-PENALTY = 10.0  # on (|gradient| − 1)²
-CRITIC_STEPS = 5  # to one of the generator
+PENALTY = 10.0  # weight of (|gradient| − 1)²
+CRITIC_STEPS = 5  # critic steps per generator step, on average
 
 
 class WassersteinGAN(JointMember):
-    """Targets of normal numbers by one network, which learns to please a critic that tells them from real ones.
+    """A generator network that maps normal numbers to targets, trained against a critic.
 
-    M. Arjovsky, S. Chintala and L. Bottou, arXiv:1701.07875; I. Gulrajani et al., arXiv:1704.00028; of jets F. Blue et
-    al., EPJ Web Conf. 251 (2021) 03055.
+    M. Arjovsky, S. Chintala and L. Bottou, arXiv:1701.07875; I. Gulrajani et al., arXiv:1704.00028; for jets F. Blue
+    et al., EPJ Web Conf. 251 (2021) 03055.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden, slope: of the generator; the critic, which only the training has, has the same.
-    noise: how many normal numbers it draws from, no fewer than targets; by default twice as many.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden, slope: hidden layers and LeakyReLU slope of the generator and of the critic (the latter in training only).
+    noise: number of normal numbers per draw, at least the number of targets; by default twice as many.
     """
 
     def __init__(
@@ -48,9 +48,10 @@ class WassersteinGAN(JointMember):
         return drawn
 
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The critic's loss, or in one of six steps, drawn by lot, the generator's; the energy score of held-out rows.
+        """Return the loss of the critic, or in one of six steps at random that of the generator.
 
-        A lot instead of a count, so that a training that was interrupted goes on as it would have.
+        The choice is random rather than by a counter so that a resumed training continues identically. Without
+        gradients, as on held-out rows, return the energy score.
         """
         if not torch.is_grad_enabled():
             return energy_score(self, u, x, generator)

@@ -1,4 +1,4 @@
-"""A conditional variational autoencoder."""
+"""Conditional variational autoencoder."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from coffea_iqn.iqn.members.joint import JointMember, log_normal, normal
 from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import mlp
 
-LOG_WIDTHS = -5.0, 2.0  # of what a decoder says: narrower, and a likelihood could grow without end
+LOG_WIDTHS = -5.0, 2.0  # range of the decoder's log-widths; the likelihood is unbounded for vanishing widths
 
 
 class Autoencoder(JointMember):
-    """Targets about where a decoder puts them, given normal numbers that an encoder found for each of the training.
+    """Conditional variational autoencoder, whose decoder gives mean and width of normally distributed targets.
 
-    D. P. Kingma and M. Welling, arXiv:1312.6114; given x, K. Sohn, H. Lee and X. Yan, NeurIPS 28 (2015).
+    D. P. Kingma and M. Welling, arXiv:1312.6114; conditional on x: K. Sohn, H. Lee and X. Yan, NeurIPS 28 (2015).
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden, slope: of the decoder; the encoder, which only the training has, has the same.
-    latent: how many numbers the decoder sees; a draw takes one more for each target, about the decoder's mean.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden, slope: hidden layers and LeakyReLU slope of the decoder and of the encoder (the latter in training only).
+    latent: number of latent variables; a draw takes one more level per target, for the spread about the mean.
     """
 
     def __init__(
@@ -41,7 +41,7 @@ class Autoencoder(JointMember):
         self.encoder = mlp(self.n_inputs + self.n_targets, 2 * self.latent, self.hidden, self.slope)
 
     def decode(self, z: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Means and logarithms of widths, (N, n_targets) each, of latent numbers (N, latent)."""
+        """Return means and log-widths, (N, n_targets) each, for latent variables z (N, latent)."""
         mean, log_width = self.net(torch.cat([x, z], dim=1)).chunk(2, dim=1)
         return mean, log_width.clamp(*LOG_WIDTHS)
 
@@ -50,7 +50,7 @@ class Autoencoder(JointMember):
         return mean + log_width.exp() * z[:, self.latent :]
 
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The negative of the bound on the log-likelihood."""
+        """Return the negative evidence lower bound."""
         mean, log_width = self.encoder(torch.cat([x, u], dim=1)).chunk(2, dim=1)
         z = mean + log_width.exp() * normal(u, self.latent, generator)
         divergence = 0.5 * (mean.square() + (2.0 * log_width).exp() - 1.0) - log_width

@@ -1,4 +1,4 @@
-"""Normalising flows, by zuko: a chain of invertible maps from the line to normal numbers, trained by likelihood."""
+"""Normalising flows, implemented with zuko: invertible maps to normal numbers, trained by likelihood."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ class _Flow(JointMember):
 
 
 class SplineFlow(_Flow):
-    """Coupling layers of rational-quadratic splines: C. Durkan et al., arXiv:1906.04032.
+    """Coupling layers with rational-quadratic splines: C. Durkan et al., arXiv:1906.04032.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden: sizes of the hidden layers of the network of each layer.
-    transforms, bins: how many layers, and how many bins each spline has in (−5, 5), beyond which it is the identity.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden: sizes of the hidden layers in the network of each coupling layer.
+    transforms, bins: number of coupling layers, and of bins of each spline in (−5, 5); beyond, it is the identity.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class SplineFlow(_Flow):
     ) -> None:
         super().__init__(n_inputs, n_targets, hidden=hidden)
         self.transforms, self.bins = transforms, bins
-        # one pass would be autoregressive, in as many as there are targets
+        # two passes give coupling layers; zuko's default is autoregressive, with one pass per target
         sizes: dict[str, Any] = {"transforms": transforms, "hidden_features": self.hidden, "activation": nn.SiLU}
         self.flow = zuko.flows.NSF(n_targets, n_inputs, bins=bins, passes=2, **sizes)
 
@@ -60,8 +60,8 @@ class AutoregressiveFlow(_Flow):
 
     Parameters
     ----------
-    n_inputs, n_targets, hidden: as of `SplineFlow`.
-    transforms: how many layers of affine maps, each number by a mean and a scale given those before it.
+    n_inputs, n_targets, hidden: same as in `SplineFlow`.
+    transforms: number of affine autoregressive layers, which shift and scale each number given the preceding ones.
     """
 
     def __init__(

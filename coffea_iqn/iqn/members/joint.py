@@ -1,10 +1,11 @@
-"""What draws all targets of a row at once: from normal numbers to numbers on the whole line, and between bounds.
+"""Members that draw all targets of a row at once: a map from normal numbers to unbounded numbers, then to bounds.
 
-Bounds of a target that depend on those before it are built in exactly: number k of the line goes to between them by
+Bounds of a target, which may depend on the preceding targets, are satisfied exactly by mapping an unbounded number u to
 
     y = u + (softplus(κ (low − u)) − softplus(κ (u − high))) / κ,
 
-which is u well inside, and ends at both. It is monotone and its inverse is known, so that a density stays one.
+which is close to u well inside, and approaches the bounds for u → ±∞. The map is monotone with a known inverse, so the
+density is known too.
 """
 
 from __future__ import annotations
@@ -19,16 +20,16 @@ from coffea_iqn.iqn.conditional import Bounds
 from coffea_iqn.iqn.members.member import BoundsOf, Member
 from coffea_iqn.iqn.network import N_TARGETS
 
-KAPPA = 4.0  # a bound is felt from about 1 / κ on, in units of a standardised target
-AT_LEAST = 1e-6  # from a bound: what rounding brought there lies so far inside
+KAPPA = 4.0  # a bound matters within about 1 / κ, in units of the standardised target
+AT_LEAST = 1e-6  # least distance from a bound, for values that rounding puts on it
 
 
 class JointMember(Member):
-    """A law of all targets at once.
+    """A member that draws all targets at once.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
+    n_inputs, n_targets: number of columns of x and y.
     hidden: sizes of the hidden layers of its networks.
     """
 
@@ -37,15 +38,15 @@ class JointMember(Member):
         self.hidden = tuple(hidden)
 
     def push(self, z: Tensor, x: Tensor) -> Tensor:
-        """Numbers on the line, (N, n_targets), of standard normal ones, (N, n_levels), given x, (N, n_inputs)."""
+        """Map normal numbers z, (N, n_levels), to unbounded targets, (N, n_targets), given x, (N, n_inputs)."""
         raise NotImplementedError
 
     def pull(self, u: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The inverse of `push`, (N, n_targets), and the logarithm of |∂z / ∂u|, (N,); of those with a density."""
+        """Return the inverse of `push`, (N, n_targets), and log |∂z / ∂u|, (N,); only for members with a density."""
         raise NotImplementedError(self.no_density)
 
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The training loss of numbers on the line, (N, n_targets), given x, (N, n_inputs)."""
+        """Return the training loss of unbounded targets u, (N, n_targets), given x, (N, n_inputs)."""
         raise NotImplementedError
 
     def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
@@ -61,7 +62,7 @@ class JointMember(Member):
         return self.loss_on_line(on_line(y, *bounds)[0], x, generator)
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
-        """As of `Member`: the sum of the terms is the log-density, one alone is none of its target."""
+        """Same as `Member.levels_and_log_densities`; only the sum of the terms is meaningful, not a single term."""
         u, log_slopes = (y, torch.zeros_like(y)) if bounds is None else on_line(y, *bounds)
         z, log_slope = self.pull(u, x)
         terms = log_slopes + log_normal(z) + log_slope[:, None] / self.n_targets
@@ -74,18 +75,18 @@ class JointMember(Member):
 
 
 def log_normal(z: Tensor) -> Tensor:
-    """The logarithm of the density of a standard normal number."""
+    """Return the logarithm of the standard normal density."""
     return -0.5 * (z.square() + torch.log(torch.tensor(2.0 * torch.pi, dtype=z.dtype, device=z.device)))
 
 
 def between(u: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Numbers on the line brought between bounds, (N,)."""
+    """Map unbounded numbers to between bounds, (N,)."""
     below, above = functional.softplus(KAPPA * (low - u)), functional.softplus(KAPPA * (u - high))
     return torch.minimum(torch.maximum(u + (below - above) / KAPPA, low), high)
 
 
 def on_line(y: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """The inverse of `between`, and the logarithm of ∂u / ∂y, of any shape each."""
+    """Return the inverse of `between` and log ∂u / ∂y, for arrays of any shape."""
     from_low, from_high = (KAPPA * edge.clamp(min=AT_LEAST) for edge in (y - low, high - y))
     inside = torch.minimum(torch.maximum(y, low), high)
     u = inside + (_log_one_minus_exp(from_low) - _log_one_minus_exp(from_high)) / KAPPA
@@ -93,20 +94,20 @@ def on_line(y: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _log_one_minus_exp(a: Tensor) -> Tensor:
-    """Log(1 − e^−a) of a above 0."""
+    """Return log(1 − e^−a) for a > 0."""
     return torch.log(-torch.expm1(-a))
 
 
 def normal(like: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    """Standard normal numbers, (N, n), for the rows of a tensor."""
+    """Draw standard normal numbers, (N, n), for the N rows of a tensor."""
     return torch.randn(len(like), n, generator=generator).to(like)
 
 
 def energy_score(member: Any, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-    """The mean over rows of E|U − u| − E|U − U'| / 2, of which each has two draws U and U': least for the true law.
+    """Return the energy score E|U − u| − E|U − U'| / 2, averaged over rows, with two draws U and U' per row.
 
-    T. Gneiting and A. E. Raftery, J. Am. Stat. Assoc. 102 (2007) 359. What tells which state of a member without a
-    likelihood is best.
+    The score is least for the true law: T. Gneiting and A. E. Raftery, J. Am. Stat. Assoc. 102 (2007) 359. It selects
+    the best state of a member that has no likelihood.
     """
     one, other = (member.push(normal(u, member.n_levels, generator), x) for _ in range(2))
     away = 0.5 * ((one - u).norm(dim=1) + (other - u).norm(dim=1))

@@ -1,4 +1,4 @@
-"""Flow matching: a velocity that carries normal numbers to targets in unit time, and one step that has learnt the way.
+"""Flow matching: a velocity that transports normal numbers to targets in unit time, and its one-step distillation.
 
 Y. Lipman et al., arXiv:2210.02747; X. Liu, C. Gong and Q. Liu, arXiv:2209.03003.
 """
@@ -19,13 +19,13 @@ from coffea_iqn.iqn.networks import mlp
 
 
 class FlowMatching(JointMember):
-    """The velocity of straight ways from normal numbers to numbers on the line, integrated by Runge and Kutta's rule.
+    """The velocity of straight paths from normal numbers to unbounded targets, integrated by Runge-Kutta steps.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden, slope: of its network.
-    steps: of fourth order, from normal numbers to those on the line; levels and densities are as exact as these.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden, slope: hidden layers and LeakyReLU slope of the network.
+    steps: number of fourth-order steps, which determines the accuracy of levels and densities.
     """
 
     def __init__(
@@ -42,12 +42,12 @@ class FlowMatching(JointMember):
         self.net = mlp(n_inputs + n_targets + N_TIME, n_targets, self.hidden, slope)
 
     def velocity(self, u: Tensor, t: Tensor, x: Tensor) -> Tensor:
-        """Of numbers u, (N, n_targets), at times t from 0 to 1, (N,)."""
+        """Return the velocity of points u, (N, n_targets), at times t from 0 to 1, (N,)."""
         found: Tensor = self.net(_seen(u, t, x))
         return found
 
     def velocity_and_divergence(self, u: Tensor, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-        """`velocity`, and the sum of its derivatives by u, (N,): exact, carried through the layers."""
+        """Return `velocity` and its divergence with respect to u, (N,), computed exactly by forward differentiation."""
         n, rows = self.n_targets, _seen(u, t, x)
         tangents = torch.eye(n, rows.shape[1], dtype=rows.dtype, device=rows.device).expand(len(rows), -1, -1)
         for layer in self.net:
@@ -75,7 +75,7 @@ class FlowMatching(JointMember):
         end: float,
         rate: Callable[[tuple[Tensor, ...], Tensor], tuple[Tensor, ...]],
     ) -> tuple[Tensor, ...]:
-        """What a state becomes from one time to another."""
+        """Integrate a state from one time to another."""
         h = (end - start) / self.steps
 
         def moved(by: tuple[Tensor, ...], factor: float) -> tuple[Tensor, ...]:
@@ -101,11 +101,11 @@ class FlowMatching(JointMember):
 
 
 class DistilledFlow(JointMember):
-    """One step from normal numbers to where a `FlowMatching` carries them, learnt from it.
+    """A single step from normal numbers to the end points of a `FlowMatching`, distilled from it.
 
     Parameters
     ----------
-    n_inputs, n_targets, hidden, slope: as of `FlowMatching`.
+    n_inputs, n_targets, hidden, slope: same as in `FlowMatching`.
     """
 
     def __init__(
@@ -125,14 +125,14 @@ class DistilledFlow(JointMember):
         return drawn
 
     def loss_on_line(self, u: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        """The energy score, by which it can also learn without a teacher."""
+        """Return the energy score, for training without a teacher."""
         return energy_score(self, u, x, generator)
 
     def imitation_loss(
         self, teacher: Any, seen: tuple[Tensor, Tensor], bounds: BoundsOf, generator: torch.Generator
     ) -> Tensor:
-        """The mean squared distance from where the teacher carries the same normal numbers."""
-        del bounds  # which the same map builds in
+        """Return the mean squared distance to the teacher's end points for the same normal numbers."""
+        del bounds  # teacher and student use the same map to the bounds
         own, of_teacher = seen
         z = normal(own, self.n_targets, generator)
         with torch.no_grad():
@@ -141,6 +141,6 @@ class DistilledFlow(JointMember):
 
 
 def _seen(u: Tensor, t: Tensor, x: Tensor) -> Tensor:
-    """What the network of a velocity sees; of the time `N_TIME` numbers."""
+    """Return the inputs of the velocity network; the time is encoded in `N_TIME` numbers."""
     turn = torch.pi * t
     return torch.cat([u, x, torch.stack([t, torch.cos(turn), torch.sin(turn)], dim=1)], dim=1)

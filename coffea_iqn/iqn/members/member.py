@@ -1,4 +1,4 @@
-"""What a member of the family is: a law p(y | x) of several targets, drawn at quantile levels."""
+"""Base classes of the members: laws p(y | x) of several targets, drawn at quantile levels."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from coffea_iqn.iqn.network import AUTOREGRESSIVE, KINDS, N_TARGETS, WITH_DENSIT
 from coffea_iqn.iqn.networks import describe
 
 BoundsOf = Callable[[int, Tensor], Bounds]
-"""The bounds of target k given the targets before it, (N, k)."""
+"""Function that returns the bounds of target k from k and the preceding targets, (N, k)."""
 
 
 class Member(nn.Module):
-    """A law p(y | x) of several targets, and how it is trained.
+    """A law p(y | x) of several targets, with its training loss.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y, both standardised.
-
+    n_inputs, n_targets: number of columns of x and y, both standardised.
     """
 
     def __init__(self, n_inputs: int, n_targets: int = N_TARGETS) -> None:
@@ -32,36 +31,37 @@ class Member(nn.Module):
 
     @property
     def n_levels(self) -> int:
-        """How many levels a draw takes."""
+        """Number of levels per draw."""
         return KINDS[type(self).__name__].n_levels(vars(self))
 
     @property
     def autoregressive(self) -> bool:
-        """As of `network.Network`."""
+        """Same as `Network.autoregressive`."""
         return type(self).__name__ in AUTOREGRESSIVE
 
     @property
     def widths(self) -> tuple[int, ...]:
-        """As of `network.Network`."""
+        """Same as `Network.widths`."""
         return (N_TARGETS, self.n_levels) if self.autoregressive else (self.n_levels,)
 
     def begin_training(self) -> None:
-        """Make what only the training needs, as a critic."""
+        """Create modules used in training only, such as a critic."""
 
     def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
-        """Targets (N, n_targets) at levels tau in (0, 1), (N, n_levels), given x, (N, n_inputs).
+        """Draw targets (N, n_targets) at levels tau in (0, 1), (N, n_levels), given x, (N, n_inputs).
 
-        bounds gives those of target k from the targets before it, (N, k); None for none.
+        bounds returns the bounds of target k from the preceding targets, (N, k); None for no bounds.
         """
         raise NotImplementedError
 
     def levels(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> Tensor:
-        """The levels (N, n_targets) at which `sample` gives y; beyond a bound 0 or 1.
+        """Return the levels (N, n_targets) at which `sample` yields y; 0 or 1 beyond a bound.
 
         Parameters
         ----------
-        y, x: (N, n_targets) and (N, n_inputs). Of y an autoregressive member may be given the first targets alone.
-        bounds: of all targets, each given those before, (N, n_targets) each; `NO_BOUND` where there is none.
+        y, x: targets (N, n_targets) and inputs (N, n_inputs). For an autoregressive member, y may have only the first
+            targets.
+        bounds: bounds of all targets, each given the preceding ones, (N, n_targets) each; `NO_BOUND` for no bound.
 
         Raises
         ------
@@ -70,38 +70,38 @@ class Member(nn.Module):
         return self.levels_and_log_densities(y, x, bounds)[0]
 
     def log_density(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> Tensor:
-        """The logarithm of p(y | x), (N,); arguments and errors as of `levels`."""
+        """Return log p(y | x), (N,); arguments and errors as in `levels`."""
         return self.levels_and_log_densities(y, x, bounds)[1].sum(dim=1)
 
     def levels_and_log_densities(self, y: Tensor, x: Tensor, bounds: Bounds | None = None) -> tuple[Tensor, Tensor]:
-        """`levels`, and the terms, one a target, that `log_density` is the sum of, (N, n_targets) each."""
+        """Return `levels`, and the terms of `log_density`, one per target, (N, n_targets) each."""
         raise NotImplementedError(self.no_density)
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
-        """The training loss of a batch, a scalar.
+        """Return the training loss of a batch, a scalar.
 
         Parameters
         ----------
-        x, y, bounds: as of `levels`.
-        generator: source of whatever the member draws.
+        x, y, bounds: same as in `levels`.
+        generator: random number generator for any draws.
         """
         raise NotImplementedError
 
     @property
     def no_density(self) -> str:
-        """What to say where there is none."""
+        """Error message for members without a density."""
         return f"{type(self).__name__}: expected a member with a density, one of {', '.join(WITH_DENSITY)}"
 
     def student(self, hidden: tuple[int, ...] | None) -> Member:
-        """A member with fresh weights that can learn to draw as this one does, but faster.
+        """Return an untrained, faster member to be distilled from this one.
 
         Parameters
         ----------
-        hidden: sizes of its hidden layers; None for the usual ones.
+        hidden: sizes of its hidden layers; None for the default.
 
         Raises
         ------
-        TypeError: when there is none.
+        TypeError: when this member cannot be distilled.
         """
         del hidden
         msg = f"teacher: expected a SplineIQN or a FlowMatching, which can teach, got {type(self).__name__}"
@@ -114,53 +114,48 @@ class Member(nn.Module):
         bounds: BoundsOf,
         generator: torch.Generator,
     ) -> Tensor:
-        """How far a `student` is from its teacher, a scalar.
+        """Return the distance of a `student` from its teacher, a scalar loss.
 
         Parameters
         ----------
-        teacher: the member.
-        seen: what the student and what the teacher see of the same rows, (N, n_inputs) each.
-        bounds, generator: as of `sample`, and a source of what is drawn.
+        teacher: the teacher.
+        seen: inputs of the student and of the teacher for the same rows, (N, n_inputs) each.
+        bounds, generator: bounds as in `sample`, and random number generator.
         """
         raise NotImplementedError
 
     def description(self) -> dict[str, Any]:
-        """The keywords that `build` needs to make this network again, weights aside."""
+        """Return the arguments with which `build` reconstructs this network, except for its weights."""
         return describe(self)
 
 
 class AutoregressiveNetwork(Member):
-    """A member that draws its targets in their order, by a conditional quantile function of each.
+    """A member that draws one target after the other, from its conditional quantile function.
 
-    One that has a `density` can be cut off at bounds exactly; any other keeps within them by giving the bound for what
-    lies beyond.
+    Members with a `density` are truncated at bounds exactly; others clip draws to the bounds.
     """
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
-        """The quantile of target k.
+        """Return the quantiles of target k, (N,).
 
         Parameters
         ----------
-        k: which target, from 0.
+        k: index of the target.
         tau: levels in (0, 1), (N,).
-        x: (N, n_inputs).
+        x: inputs, (N, n_inputs).
         drawn: the targets 0 to k − 1, (N, k).
-        bounds: between which it lies, (N,) each; None for anywhere.
-
-        Returns
-        -------
-        the quantiles, (N,).
+        bounds: bounds of the target, (N,) each; None for no bounds.
         """
         raise NotImplementedError
 
     def density(
         self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The level of y, F(y) = Q⁻¹(y), and the logarithm of the density 1 / (∂Q/∂τ) there.
+        """Return the level F(y) = Q⁻¹(y) of y, and the logarithm of the density 1 / (∂Q/∂τ) there.
 
         Parameters
         ----------
-        k, x, drawn, bounds: as of `quantile`.
+        k, x, drawn, bounds: same as in `quantile`.
         y: values of target k, (N,).
 
         Returns
@@ -176,7 +171,7 @@ class AutoregressiveNetwork(Member):
 
     def sample(self, tau: Tensor, x: Tensor, bounds: BoundsOf | None = None) -> Tensor:
         drawn = x[:, :0]  # (N, 0)
-        for k in range(tau.shape[1]):  # of fewer levels the first targets
+        for k in range(tau.shape[1]):  # with fewer levels, only the first targets
             q = self.quantile(k, tau[:, k], x, drawn, None if bounds is None else bounds(k, drawn))
             drawn = torch.cat([drawn, q[:, None]], dim=1)  # (N, k + 1)
         return drawn

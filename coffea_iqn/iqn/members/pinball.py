@@ -1,4 +1,4 @@
-"""The members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, which see the level asked for."""
+"""The members of Kronheim et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, with the level as network input."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from coffea_iqn.iqn.networks import mlp
 
 
 def pinball_loss(prediction: Tensor, target: Tensor, tau: Tensor) -> Tensor:
-    """The mean of max(τ (y − q), (τ − 1)(y − q)), least where q is the τ-quantile of y.
+    """Return the mean of max(τ (y − q), (τ − 1)(y − q)), which is least if q is the τ-quantile of y.
 
     Koenker and Bassett, Econometrica 46 (1978) 33; Kronheim et al. (2024).
     """
@@ -23,15 +23,15 @@ def pinball_loss(prediction: Tensor, target: Tensor, tau: Tensor) -> Tensor:
 
 
 class PinballNetwork(AutoregressiveNetwork):
-    """A member trained with the pinball loss at the level the network was given.
+    """A member trained with the pinball loss at random levels, which are an input of the network.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden, slope, penalty: sizes of the hidden layers, slope of LeakyReLU, and λ; by default the paper's.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden, slope, penalty: sizes of the hidden layers, slope of LeakyReLU, and λ; the defaults are the paper's.
 
-    Quantiles that cross are discouraged by a penalty λ · 1[f' < 0] · (f')², with f' = ∂f/∂τ; without
-    gradients (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
+    Crossing quantiles are discouraged by a penalty λ · 1[f' < 0] · (f')², with f' = ∂f/∂τ; without gradients
+    (`torch.no_grad`), as on validation data, the loss is the pinball loss alone.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class PinballNetwork(AutoregressiveNetwork):
         self.penalty = penalty
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
-        del bounds  # the pinball loss knows no truncation: what is learnt is the sample as it was cut
+        del bounds  # the pinball loss has no truncation: the law learnt is that of the sample after cuts
         tau = torch.rand(y.shape, generator=generator).to(y.device)  # (N, n_targets)
         penalised = self.penalty > 0.0 and torch.is_grad_enabled()
         tau.requires_grad_(penalised)
@@ -68,17 +68,17 @@ class PinballNetwork(AutoregressiveNetwork):
         return q if bounds is None else torch.clamp(q, *bounds)
 
     def unbounded(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
-        """What the network says of `quantile`, wherever it lies."""
+        """Return the network's prediction of `quantile`, without bounds."""
         raise NotImplementedError
 
 
 def scaled_level(tau: Tensor) -> Tensor:
-    """6τ − 3, the paper's form of the level, as a column (N, 1)."""
+    """Return 6τ − 3, the paper's encoding of the level, as a column (N, 1)."""
     return (6.0 * tau - 3.0)[:, None]
 
 
 class IQNx4(PinballNetwork):
-    """A network for each target, the paper's four: p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
+    """One network per target, as in the paper: p(pt'|x) p(η'|x, pt') p(φ'|x, pt', η') p(m'|x, pt', η', φ')."""
 
     def __init__(self, n_inputs: int, n_targets: int = N_TARGETS, **sizes: Any) -> None:
         super().__init__(n_inputs, n_targets, **sizes)
@@ -91,7 +91,7 @@ class IQNx4(PinballNetwork):
 
 
 class IQNx1(PinballNetwork):
-    """One network for all targets: a one-hot names the target, zeros stand for what is not yet drawn."""
+    """One network for all targets, with a one-hot encoding of the target, and zeros for targets not drawn yet."""
 
     def __init__(self, n_inputs: int, n_targets: int = N_TARGETS, **sizes: Any) -> None:
         super().__init__(n_inputs, n_targets, **sizes)

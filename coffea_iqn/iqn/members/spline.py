@@ -1,4 +1,4 @@
-"""The default member: monotone by construction, so with an exact distribution function and density."""
+"""The default member: monotone quantile splines, with an exact distribution function and density."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from coffea_iqn.iqn.network import ENDS, LOGIT_KNOTS, N_TARGETS, hidden_of, spli
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.iqn.splines import inverse
 
-TINY = 1e-6  # levels of a teacher are drawn no nearer to 0 and 1
-# The mean of log p − log q is the Kullback-Leibler divergence, but its terms scatter even where the laws agree; those
-# of the distance of the levels do not, and tie the small network to the large one draw by draw.
+TINY = 1e-6  # least distance from 0 and 1 of the levels drawn from a teacher
+# Weight of the squared distance of levels. The mean of log p − log q is the Kullback-Leibler divergence, but its terms
+# fluctuate even if the laws agree; the distance of levels does not, and ties student to teacher draw by draw.
 TIE = 0.5
-OF_STUDENT = (36, 36)  # sizes of hidden layers
-TAILS = (-2.9, -2.4, 2.4, 2.9)  # of a standardised target: about five and eight half widths
-RARE = -4.0  # logit of an atom before training
-LOGISTIC_WIDTH = 0.55  # a logistic law this wide has about unit variance
+OF_STUDENT = (36, 36)  # hidden layers of a student
+TAILS = (-2.9, -2.4, 2.4, 2.9)  # edges of the tails of a standardised target: about five and eight half widths
+RARE = -4.0  # initial logit of an atom's probability
+LOGISTIC_WIDTH = 0.55  # scale of a logistic law with about unit variance
 
 
 class SplineIQN(AutoregressiveNetwork):
-    """A network for each target, that gives a monotone quantile function as a rational-quadratic spline.
+    """One network per target, which outputs a monotone quantile function as a rational-quadratic spline.
 
     The abscissa is the logit of the level, log(τ / (1 − τ)), with knots at fixed levels down to 10^-4; a network
-    gives the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots
-    the spline goes on straight in the logit. Between bounds the law is cut off there and what is left has all the
-    probability: exactly, for the distribution function is known. Trained by likelihood, that of the bounded law.
+    outputs the quantiles at the knots, ascending by construction, and the slopes there. Beyond the last knots the
+    spline is linear in the logit. With bounds, the law is truncated and renormalised exactly, as the distribution
+    function is known. Training maximises the likelihood of the truncated law.
 
     Parameters
     ----------
-    n_inputs, n_targets: columns of x and of y.
-    hidden: sizes of the hidden layers of the network of every target, or a list for each.
-    slope: of LeakyReLU.
-    atoms: targets of which some are exactly at the least bound, with a probability that a further output gives. They
-        come, and are drawn, `BELOW_BOUND` below it, so that nothing is taken for one by rounding.
-    tops: likewise at the greatest bound, with a probability among what is no atom.
-    flags: atoms of which all that are none are at the least bound: that probability is all that a network gives.
+    n_inputs, n_targets: number of columns of x and y.
+    hidden: sizes of the hidden layers, shared by the networks of all targets, or a list for each.
+    slope: negative slope of LeakyReLU.
+    atoms: targets with an atom at the least bound, whose probability is an additional output. Atoms are encoded, and
+        drawn, `BELOW_BOUND` below the bound, so that rounding cannot create one.
+    tops: likewise at the greatest bound, with the probability given that the target is not the other atom.
+    flags: targets in `atoms` whose only other value is the least bound; the atom's probability is the only output.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class SplineIQN(AutoregressiveNetwork):
             mlp(n_inputs + k, spline_outputs(ends, k), tuple(hidden_of(self.hidden, k)), slope)
             for k in range(n_targets)
         )
-        with torch.no_grad():  # start near a logistic law of unit variance, whatever x
+        with torch.no_grad():  # start near a logistic law of unit variance for all x
             steps = LOGISTIC_WIDTH * self.knots.diff()
             slopes = torch.full((n_knots,), LOGISTIC_WIDTH)
             wanted = torch.cat([steps, slopes])
@@ -78,8 +78,8 @@ class SplineIQN(AutoregressiveNetwork):
                     bias.copy_(torch.cat([start, torch.full((len(bias) - len(start),), RARE)]))
 
     def conditional(self, k: int, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Conditional:
-        """The law of target k; arguments as of `quantile`."""
-        out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K), and a column more for an atom
+        """Return the law of target k; arguments as in `quantile`."""
+        out = self.nets[k](torch.cat([x, drawn], dim=1))  # (N, 2 K), plus a column for each atom
         return Conditional.of(out, self.knots, atom=k in self.atoms, top=k in self.tops, bounds=bounds)
 
     def quantile(self, k: int, tau: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Tensor:
@@ -99,18 +99,19 @@ class SplineIQN(AutoregressiveNetwork):
         weights: Sequence[float],
         cells: Mapping[int, Bounds] | None = None,
     ) -> Tensor:
-        """The training loss, and for each target a weight times the score of the tails.
+        """Return the training loss plus, for each target, a weight times the score of the tails.
 
-        That score is the cross entropy of where among `TAILS` a target lies. It is proper, as the likelihood is, so
-        that the truth is best by both; but the likelihood hardly feels the few jets in the tails, which a network of
-        this size then gives up (C. Diks, V. Panchenko and D. van Dijk, J. Econometrics 163 (2011) 215).
+        The score is the cross entropy of the interval between `TAILS` that contains the target. Like the likelihood it
+        is a proper score, so the true law is optimal for both; but the few jets in the tails contribute little to the
+        likelihood, and a network of this size would neglect them (C. Diks, V. Panchenko and D. van Dijk,
+        J. Econometrics 163 (2011) 215).
 
         Parameters
         ----------
-        x, y, bounds: as of `loss`.
-        weights: of the score of each target.
-        cells: of targets that are known no better than to lie between two values, these, (N,) each: whole numbers are
-            learnt by the probability between them, which a smooth law can have right however it steps.
+        x, y, bounds: same as in `loss`.
+        weights: weight of the score of each target.
+        cells: for targets only known to lie between two values, such as integers, these values, (N,) each; the loss
+            then uses the probability between them, which a smooth law can reproduce.
         """
         total = y.new_zeros(())
         for k, weight in enumerate(weights):
@@ -118,7 +119,7 @@ class SplineIQN(AutoregressiveNetwork):
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
             knots, *curve, atom, _, top = self.conditional(k, x, y[:, :k])
-            rest = torch.ones_like(y_k)  # 1 where y is no atom
+            rest = torch.ones_like(y_k)  # 1 if y is not an atom
             if atom is not None:
                 rest = (y_k >= low).to(y_k.dtype)
                 total = total + functional.binary_cross_entropy_with_logits(atom, 1.0 - rest)
@@ -157,7 +158,7 @@ class SplineIQN(AutoregressiveNetwork):
     def imitation_loss(
         self, teacher: Any, seen: tuple[Tensor, Tensor], bounds: BoundsOf, generator: torch.Generator
     ) -> Tensor:
-        """The divergence from the teacher's law, and `TIE` of the distance of the levels of its draws."""
+        """Return the divergence from the teacher's law, plus `TIE` times the squared distance of levels."""
         own, of_teacher = seen
         tau = torch.rand(len(own), self.n_targets, generator=generator).clamp(TINY, 1.0 - TINY).to(own.device)
         with torch.no_grad():

@@ -88,7 +88,7 @@ class Conditional(NamedTuple):
         return xp.minimum(xp.maximum(y, bounds[0]), bounds[1])  # rounding
 
     def levels(self, y: Array) -> Array:
-        """Return the levels of M values y in each row, (N, M), within the bounds; that of the least bound is the atom's."""
+        """Return the levels of M values y in each row, (N, M), within the bounds; the least bound includes the atom."""
         assert self.bounds is not None
         assert self.top is None
         ends = array_namespace(y).concat([*(bound[:, None] for bound in self.bounds), y], axis=1)
@@ -135,7 +135,7 @@ class Conditional(NamedTuple):
 def each_given_those_before(
     density: Callable[..., tuple[Array, Array]], y: Array, x: Array, bounds: Bounds | None
 ) -> tuple[Array, Array]:
-    """Return levels and log-densities, (N, n) each, of targets y (N, n), from the conditional `density` of each target."""
+    """Return levels and log-densities of targets y (N, n), (N, n) each, from the conditional `density` of each."""
     both = [
         density(k, y[:, k], x, y[:, :k], None if bounds is None else (bounds[0][:, k], bounds[1][:, k]))
         for k in range(y.shape[1])

@@ -1,1 +1,1 @@
-"""Electrons, muons, photons and missing momentum: which kinds there are, and what each depends on."""
+"""Electrons, muons, photons and missing momentum: kinds of objects, and their conditioning variables."""

@@ -1,6 +1,6 @@
-"""What objects depend on, as columns of numbers of order one, and how they lie to what they come from.
+"""Conditioning variables of objects and missing momentum, and their targets relative to their sources.
 
-Flat arrays in and out; no knowledge of awkward, of files or of networks.
+All functions work on flat arrays.
 """
 
 from __future__ import annotations
@@ -17,35 +17,36 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 from coffea_iqn.objects.kinds import REACH
 
-N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 35  # columns of what follows
-N_MISSING_BEFORE = 28  # the first of these, which bundles of schema version 7 know
-FAR = 1.0  # ΔR from which a neighbour is as good as none
-THRESHOLD = 10.0  # GeV, of most detectors' objects: smooth networks do not find steps by themselves
-SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV: so soft gen jets go with what is in none
-LITTLE = 0.01  # GeV: less missing momentum at gen level is what rounding left of none
-LEAST = 0.1  # GeV: what is left of a jet beside a particle is told apart down to this
+N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 35  # numbers of columns of the functions below
+N_MISSING_BEFORE = 28  # number of missing-momentum columns in bundles of schema version 7
+FAR = 1.0  # ΔR beyond which neighbours are ignored
+THRESHOLD = 10.0  # GeV, typical threshold of objects: a smooth network does not find such a step by itself
+SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV, upper edges of pt bins of soft gen jets, a measure of unclustered energy
+LITTLE = 0.01  # GeV: smaller gen missing momentum is only rounding
+LEAST = 0.1  # GeV, resolution of a jet's pt in excess of a particle
 COMPOSITION = slice(9, 13)  # columns of `particle_columns`
-ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that a mirror along the recoil turns
-ISOLATION = 3  # the column of objects
-NONE, ALONE = -1.0, -1e-3  # the target of an isolation of exactly 0, and what is below all others, but for rounding
-MAX_LOG = 5.0  # of the ratio of two pt
+ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that change sign in a reflection about the recoil
+ISOLATION = 3  # column of objects
+NONE, ALONE = -1.0, -1e-3  # target for an isolation of exactly 0; upper limit of such targets, despite rounding
+MAX_LOG = 5.0  # greatest logarithm of a ratio of two pt
 
 
 def particle_columns(particles: PromptParticles, jets: JetTable, composition: Floats | None) -> Singles:
-    """What becomes of prompt particles depends on, (M, 23): on themselves, and on what is near them.
+    """Return the conditioning variables of the outcome of prompt particles, (M, 23).
 
-    The logarithm of pt / 20 GeV; |eta|, and how far above 1.5, 2.4 and 2.5; whether it is in a gen jet, within ΔR 0.4,
-    and of that jet ΔR, the logarithm of the particle's pt over the jet's, that of what else is in the jet over the
-    particle's pt, and of its composition the logarithms of the numbers of charged and neutral particles, the charged
-    energy fraction, and whether these are known; of the nearest other jet ΔR and the logarithm of pt over the
-    particle's; the same of the nearest other prompt particle, and whether it is an electron, muon or photon; the
-    logarithm of the event's jets' summed pt; how near pt is to a threshold of 10 GeV, within 1 GeV and above within 10.
+    The logarithm of pt / 20 GeV; |eta|, the excess of |eta| over 1.5, and whether |eta| is above 2.4 and above 2.5.
+    Whether the particle is in a gen jet (ΔR < 0.4); if so ΔR to the jet, the logarithms of the particle's pt over the
+    jet's and of the rest of the jet's pt over the particle's, the logarithms of the jet's numbers of charged and
+    neutral particles, its charged energy fraction, and whether this composition is known. For the nearest other jet, ΔR
+    and the logarithm of its pt over the particle's; the same for the nearest other prompt particle, and whether that is
+    an electron, muon or photon. The logarithm of the summed pt of the event's jets. The distance of pt to a threshold
+    of 10 GeV: within ±1 GeV, and relative, up to 10 GeV above.
 
     Parameters
     ----------
-    particles: of the events.
+    particles: prompt particles of the events.
     jets: all gen jets of the same events.
-    composition: of the jets, numbers of charged and neutral particles and charged energy fraction, (N, 3), or None.
+    composition: numbers of charged and neutral particles and charged energy fraction of the jets, (N, 3), or None.
     """
     known = np.full((len(jets.values), 3), np.nan) if composition is None else composition.astype(np.float64)
     columns = np.zeros((len(particles.kind), N_PARTICLE), dtype=np.float32)
@@ -66,7 +67,7 @@ def _log_ratio(pt: float, other: float) -> float:
 
 @kernel
 def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, composition: Doubles, out: Singles) -> None:
-    """The rows of `particle_columns`; they come as zeros."""
+    """Fill the rows of `particle_columns`, initially zeros."""
     first = first_jet = 0
     for event in range(len(counts)):
         stop, stop_jet = first + particles.counts[event], first_jet + counts[event]
@@ -127,17 +128,18 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
 
 
 def found_columns(jets: JetTable, objects: Floats, kind: Ints, counts: Ints) -> Singles:
-    """What was found in and near jets, (N, 7).
+    """Return columns that describe the reconstructed objects in and near jets, (N, 7).
 
-    The fractions of the jet's pt that electrons, muons and photons within ΔR 0.4 carry, at most 1.5; the logarithm of
-    1 + their number; the logarithm of what is left of the jet's pt; ΔR of the nearest, also outside the jet, at most 1,
-    and its pt over the jet's, at most 3, faded out with the distance.
+    The fractions of the jet's pt carried by electrons, muons and photons within ΔR 0.4, at most 1.5 each; the logarithm
+    of 1 + their number; the logarithm of the remaining fraction of the jet's pt. For the nearest object, inside the jet
+    or not: ΔR, at most 1, and its pt over the jet's, at most 3, weighted down linearly with the distance.
 
     Parameters
     ----------
-    jets: of events.
-    objects, kind: all objects of the events in a row, (M, 3 or more): pt [GeV], eta, phi [rad]; place in `KINDS`, (M,).
-    counts: how many each event has, (events,).
+    jets: jets of the events.
+    objects, kind: objects of all events, concatenated: pt [GeV], eta, phi [rad], (M, 3 or more); index in `KINDS`,
+        (M,).
+    counts: number of objects in each event, (events,).
     """
     out = np.zeros((len(jets.values), N_FOUND), dtype=np.float32)
     _see_found(jets.values, jets.counts, objects, kind, counts, out)
@@ -170,14 +172,14 @@ def _see_found(jets: Singles, n_jets: Ints, objects: Floats, kind: Ints, counts:
 
 
 def relative_targets(objects: Floats, source: Floats) -> Doubles:
-    """(log pt over the source's, Δη away from its side of the beam, Δφ, isolation), (M, 4).
+    """Return (log of pt over the source's, Δη towards the beam, Δφ, isolation), (M, 4).
 
-    A law learns `isolation_targets` in place of the last.
+    The network learns `isolation_targets` instead of the last column.
 
     Parameters
     ----------
-    objects: (M, 4): pt [GeV], eta, phi [rad], isolation.
-    source: what they come from, prompt particles or gen jets, (M, 3 or more), the same.
+    objects: pt [GeV], eta, phi [rad], isolation, (M, 4).
+    source: prompt particle or gen jet of each object: pt [GeV], eta, phi [rad], (M, 3 or more).
     """
     x, y = source.astype(np.float64), objects.astype(np.float64)
     d_eta = (y[:, ETA] - x[:, ETA]) * beam_side(x[:, ETA])
@@ -186,15 +188,15 @@ def relative_targets(objects: Floats, source: Floats) -> Doubles:
 
 
 def isolation_targets(isolation: Floats, pt: Floats, ends: tuple[float, float]) -> Doubles:
-    """Where what is around objects lies between the least and the greatest it can be, (M,); −1 where nothing is.
+    """Return targets for the isolation of objects, (M,): 0 to 1 over its range on a logarithmic scale, −1 for zero.
 
-    A detector sees no less than its threshold around an object, and takes none for isolated with more than a fraction
-    of its pt: from 0 at the one to 1 at the other, on a logarithmic scale.
+    The pt sum around an object is either zero or at least the detector's threshold, and at most a fraction of the
+    object's pt, the isolation requirement.
 
     Parameters
     ----------
-    isolation, pt: of objects, (M,); what is around them over pt, and pt [GeV].
-    ends: the least around an object [GeV], and the greatest isolation.
+    isolation, pt: isolation (pt sum around the object over its pt) and pt [GeV] of the objects, (M,).
+    ends: least pt sum around an object [GeV], and greatest isolation.
     """
     least, most = ends
     around = np.log(np.maximum(isolation * pt, least) / least)
@@ -205,7 +207,7 @@ def isolation_targets(isolation: Floats, pt: Floats, ends: tuple[float, float]) 
 
 @part
 def _isolation(target: float, pt: float, least: float, most: float) -> float:
-    """The inverse of `isolation_targets`; of a least of 0 the target itself."""
+    """Invert `isolation_targets`; if least is 0, the target is the isolation itself."""
     if least == 0.0:
         return max(target, 0.0)
     if target < ALONE:
@@ -216,7 +218,7 @@ def _isolation(target: float, pt: float, least: float, most: float) -> float:
 
 @kernel
 def objects_of(targets: Floats, source: Floats, least: float, most: float) -> Doubles:
-    """The inverse of `relative_targets`, of isolation between ends that of `isolation_targets`."""
+    """Invert `relative_targets`, with the isolation encoded by `isolation_targets` with the ends least and most."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
         eta, phi = np.float64(source[i, ETA]), np.float64(source[i, PHI])
@@ -228,14 +230,14 @@ def objects_of(targets: Floats, source: Floats, least: float, most: float) -> Do
 
 
 def far_targets(objects: Floats, axis: Floats, side: Floats) -> Doubles:
-    """(log pt, eta on a side, Δφ to an axis, isolation), (M, 4), as of `unmatched.Frames`."""
+    """Return (log pt, eta times side, Δφ to an axis, isolation), (M, 4); for axis and side see `unmatched.Frames`."""
     y = objects.astype(np.float64)
     return np.stack([np.log(y[:, PT]), y[:, ETA] * side, wrap_phi(y[:, PHI] - axis), y[:, ISOLATION]], axis=1)
 
 
 @kernel
 def objects_far(targets: Floats, axis: Floats, side: Floats, least: float, most: float) -> Doubles:
-    """The inverse of `far_targets`, of isolation between ends that of `isolation_targets`."""
+    """Invert `far_targets`, with the isolation encoded by `isolation_targets` with the ends least and most."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
         made[i, PT] = exp(min(max(targets[i, 0], -20.0), 20.0))
@@ -262,19 +264,19 @@ def missing_columns(
     source_pt: Floats,
     missing: Floats,
 ) -> tuple[Singles, Doubles]:
-    """What missing momentum depends on, (events, 35), and the frame that it is measured in, (events, 4).
+    """Return the conditioning variables of missing momentum, (events, 35), and its reference frame, (events, 4).
 
-    The recoil is what emulated objects have less of than what they come from: the sum of matched gen jets less their
-    reco jets, of prompt particles less the objects found of them, less unmatched jets and objects of no particle. The
-    frame is gen missing momentum plus recoil, x and y [GeV], and the direction of the recoil, cosine and sine.
+    The recoil is the momentum lost between sources and emulated objects: matched gen jets minus their reco jets, plus
+    prompt particles minus their reconstructed objects, minus unmatched jets and fake objects. The frame consists of gen
+    missing momentum plus recoil, x and y [GeV], and the direction of the recoil, as cosine and sine.
 
     Parameters
     ----------
-    gen, taken: gen jets, and which of them are no jet any more because an object was found in them, (N,).
-    reco, reco_event, row: reco jets before the detector's scale, (M, 4), their events, and the rows of their gen jets
-        or −1.
+    gen, taken: gen jets, and which of them were removed because an object was found in them, (N,).
+    reco, reco_event, row: reco jets before the detector's jet energy scale, (M, 4), their events, and the rows of their
+        gen jets or −1.
     objects, object_event: pt, eta, phi of objects, (K, 3 or more), and their events.
-    source_pt: pt [GeV] of what each object comes from, or 0, (K,).
+    source_pt: pt [GeV] of the source of each object, or 0, (K,).
     missing: pt [GeV] and phi [rad] of the gen missing momentum, (events, 2).
     """
     n_events = len(gen.counts)
@@ -304,7 +306,7 @@ def missing_columns(
 
 
 @kernel
-def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is summed of it
+def _see_missing(  # noqa: PLR0915 - a single loop over events with many sums
     gen: Singles,
     counts: Ints,
     of_gen: Ints,
@@ -323,7 +325,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
     for event in range(len(counts)):
         stop = start + counts[event]
         hardest[:] = -1
-        # of gen jets by what became of them, of matched and unmatched reco jets, and of objects: Σ pt, Σ px, Σ py
+        # Σ pt, Σ px, Σ py of gen jets (lost, matched, taken), and of matched and unmatched reco jets
         sums = np.zeros((6, 3))
         n_unmatched = 0
         forward = mass = 0.0
@@ -362,7 +364,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
             object_pt += objects[i, PT]
             object_x += less * cosine
             object_y += less * sine
-            # of a jet that is taken, what is left beside the object's source
+            # to be subtracted from taken jets, which contain the sources
             source += source_pt[i]
             source_x += source_pt[i] * cosine
             source_y += source_pt[i] * sine
@@ -373,7 +375,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         sine, cosine = sine_and_cosine(missing[event, 1])
         lost_x, lost_y = missing[event, 0] * cosine, missing[event, 0] * sine
         frame[event, 0], frame[event, 1] = lost_x + x, lost_y + y
-        # what is in no gen jet balances the event
+        # unclustered momentum, from the balance of the event
         soft_x = -(sums[0, 1] + sums[1, 1] + sums[2, 1] + lost_x)
         soft_y = -(sums[0, 2] + sums[1, 2] + sums[2, 2] + lost_y)
         frame[event, 2], frame[event, 3] = along_x, along_y
@@ -386,7 +388,7 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
         sums[2, 0] -= source
         sums[2, 1] -= source_x
         sums[2, 2] -= source_y
-        # what is lost, and what is left of what is taken, along the recoil and across
+        # lost jets, and the rest of taken jets, along the recoil and across
         for k, group in ((5, sums[0]), (8, sums[2])):
             out[k] = log(1.0 + max(group[0], 0.0) / 10.0)
             out[k + 1] = (group[1] * along_x + group[2] * along_y) / 20.0
@@ -408,9 +410,9 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
                 out[22 + 3 * k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
                 out[23 + 3 * k] = cosine * along_x + sine * along_y
                 out[24 + 3 * k] = sine * along_x - cosine * along_y
-        # whether there is any at gen level: even a soft neutrino tells of a heavy quark
+        # whether there is gen missing momentum: even a soft neutrino indicates a heavy quark
         out[28] = 1.0 if missing[event, 0] > LITTLE else 0.0
-        # and how much of what is unclustered there may be
+        # measures of the amount of unclustered energy
         out[29], out[30] = n_forward / 2.0, log(1.0 + mass / 20.0)
         for k in range(len(SOFT)):
             out[31 + k] = n_of[k] / 2.0
@@ -419,14 +421,15 @@ def _see_missing(  # noqa: PLR0915 - one event after the other, and all that is 
 
 @kernel
 def propagated_met(missing: Doubles, event: Ints, jets: Singles, varied: Singles) -> Doubles:
-    """Missing momentum, pt [GeV] and phi [rad], (events, 2), of events whose jets were measured otherwise.
+    """Return the missing momentum, pt [GeV] and phi [rad], (events, 2), after a variation of the jets.
 
-    What the sum of jets gains is missing no more, as corrections of jets are propagated (CMS, JINST 14 (2019) P07004).
+    The change of the vector sum of the jets is subtracted, as in the propagation of jet corrections (CMS,
+    JINST 14 (2019) P07004).
 
     Parameters
     ----------
-    missing: with the jets as they were, (events, 2).
-    event, jets, varied: of all jets in a row: their events, (M,), and both measurements, (M, 4 or more).
+    missing: missing momentum with the nominal jets, (events, 2).
+    event, jets, varied: event of each jet, (M,), and the nominal and the varied jets, (M, 4 or more) each.
     """
     made = np.empty(missing.shape)
     for i in range(len(missing)):
@@ -444,7 +447,7 @@ def propagated_met(missing: Doubles, event: Ints, jets: Singles, varied: Singles
 
 
 def missing_targets(missing: Floats, frame: Doubles) -> Doubles:
-    """What missing momentum (events, 2), pt [GeV] and phi, has beside a frame, along its direction and across [GeV]."""
+    """Return missing momentum (pt, phi), (events, 2), relative to a frame: along its direction and across [GeV]."""
     pt, phi = missing[:, 0].astype(np.float64), missing[:, 1].astype(np.float64)
     x, y = pt * np.cos(phi) - frame[:, 0], pt * np.sin(phi) - frame[:, 1]
     return np.stack([x * frame[:, 2] + y * frame[:, 3], y * frame[:, 2] - x * frame[:, 3]], axis=1)
@@ -452,7 +455,7 @@ def missing_targets(missing: Floats, frame: Doubles) -> Doubles:
 
 @kernel
 def missing_of(targets: Floats, frame: Floats) -> Doubles:
-    """The inverse of `missing_targets`."""
+    """Invert `missing_targets`."""
     made = np.empty((len(frame), 2))
     for i in range(len(frame)):
         x = frame[i, 0] + targets[i, 0] * frame[i, 2] - targets[i, 1] * frame[i, 3]

@@ -1,4 +1,4 @@
-"""The kinds of objects beside jets, a row each: what they are called, and what is known of them exactly."""
+"""Table of the kinds of objects other than jets, and their collections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from coffea_iqn.jets.table import Drawn, JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 
 COLUMNS = ("pt", "eta", "phi", "isolation", "charge")
-"""What a table of objects has: GeV, eta, rad, the transverse momentum around it over its own, and its charge."""
+"""Columns of a table of objects: pt [GeV], eta, phi [rad], isolation (pt sum around the object over its pt), charge."""
 
 
 class Kind(NamedTuple):
@@ -19,10 +19,10 @@ class Kind(NamedTuple):
 
     Attributes
     ----------
-    name: of the collection.
-    code: of PDG, of the particle.
-    mass: of the particle [GeV].
-    charged: whether it has one of either sign.
+    name: name of the collection.
+    code: PDG code of the particle.
+    mass: mass of the particle [GeV].
+    charged: whether it is charged.
     """
 
     name: str
@@ -31,26 +31,27 @@ class Kind(NamedTuple):
     charged: bool
 
 
-# as NanoAOD and Delphes write masses; in the order of the codes of `prompt`, by which particles say what they are
+# masses as in NanoAOD and Delphes; in the order of `prompt.CODES`, so that an index is valid for both
 KINDS = tuple(
     Kind(name, code, mass, charged)
     for code, (name, mass, charged) in zip(
         CODES, (("Electron", 0.000511, True), ("Muon", 0.1056584, True), ("Photon", 0.0, False)), strict=True
     )
 )
-CONE = 0.1  # ΔR below which an object belongs to a prompt particle of its kind
-REACH = 0.4  # ΔR within which an object of no particle belongs to a gen jet
+CONE = 0.1  # ΔR below which an object is matched to a prompt particle of its kind
+REACH = 0.4  # ΔR within which a fake object is associated with a gen jet
 
 
 def fields_of(kind: Kind, table: JetTable, isolation: str) -> dict[str, Any]:
-    """What a collection has of objects of a kind, by NanoAOD's names, (M,) each.
+    """Return the fields of a collection of one kind, by their NanoAOD names, (M,) each.
 
-    genPartFlav is 1 for an object of a prompt particle, 0 for any other.
+    genPartFlav is 1 for an object matched to a prompt particle, 0 for any other.
 
     Parameters
     ----------
-    table: of the objects, columns as of `kinds.COLUMNS`, whose places are those of prompt particles, or −1.
-    isolation: what that is called; "" leaves it out.
+    kind: the kind of the objects.
+    table: table of the objects with columns `COLUMNS`; their places are those of prompt particles, or −1.
+    isolation: name of the isolation field; "" omits it.
     """
     pt, eta, phi, relative, charge = np.ascontiguousarray(table.values.T)
     code = np.full(len(pt), kind.code, dtype=np.int32)
@@ -67,15 +68,15 @@ def fields_of(kind: Kind, table: JetTable, isolation: str) -> dict[str, Any]:
 
 
 class Found(NamedTuple):
-    """The objects of events in a row, in the order in which they were found.
+    """The reconstructed objects of events, concatenated.
 
     Attributes
     ----------
-    values: (M, 5), columns as of `kinds.COLUMNS`.
-    kind: place of each in `KINDS`, (M,).
-    event: of each, (M,).
-    place: of each, among its event's prompt particles, or −1, (M,).
-    source_pt: pt [GeV] of the particle or gen jet that each comes from, 0 for none, (M,).
+    values: columns `COLUMNS`, (M, 5).
+    kind: index of each object in `KINDS`, (M,).
+    event: index of the event of each object, (M,).
+    place: index of the prompt particle of each object in its event, or −1, (M,).
+    source_pt: pt [GeV] of the source of each object, a particle or gen jet, 0 for none, (M,).
     """
 
     values: Doubles
@@ -86,22 +87,22 @@ class Found(NamedTuple):
 
     @classmethod
     def joined(cls, parts: list[Found]) -> Found:
-        """The objects of several, event by event."""
+        """Merge several sets of objects, sorted by event."""
         columns: list[Any] = [np.concatenate(column) for column in zip(*parts, strict=True)]
         order = np.argsort(columns[2], kind="stable")
         return cls(*(column[order] for column in columns))
 
     def where(self, keep: Bools) -> Found:
-        """The objects where keep (M,) is true."""
+        """Return the objects where keep (M,) is true."""
         columns: list[Any] = [column[keep] for column in self]
         return Found(*columns)
 
     def counts(self, n_events: int) -> Ints:
-        """How many each event has, (events,)."""
+        """Return the number of objects in each event, (events,)."""
         return np.bincount(self.event, minlength=n_events)
 
     def drawn(self) -> dict[str, Drawn]:
-        """Those of each kind."""
+        """Return the objects of each kind, by name."""
         made = {}
         for k, kind in enumerate(KINDS):
             rows = np.flatnonzero(self.kind == k)

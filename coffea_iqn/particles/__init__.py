@@ -1,1 +1,1 @@
-"""The particles in jets: where they meet a calorimeter, and what each step of their reconstruction depends on."""
+"""Particles in jets: calorimeter geometry, and conditioning variables of each step of their reconstruction."""

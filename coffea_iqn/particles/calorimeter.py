@@ -1,7 +1,7 @@
-"""Where particles meet the calorimeters: the cells of a detector, and tracks that bend on their way to them.
+"""Calorimeter cells, and the propagation of particles to them through the magnetic field.
 
 The geometry is that of Delphes' CMS card (J. de Favereau et al., JHEP 02 (2014) 057; `delphes_card_CMS.tcl`): its
-field, the cylinder in which tracks bend, and the edges of its cells. Nothing of what the card does in them is here.
+field, the cylinder that the field fills, and the edges of its cells. The response of the cells is not modelled here.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 
 FIELD = 3.8  # tesla, along the beam
-RADIUS, HALF_LENGTH = 1.29, 3.0  # m, of the cylinder in which it is
-BEND = 0.299792458 * FIELD  # GeV/m: pt over this is the radius of a track
+RADIUS, HALF_LENGTH = 1.29, 3.0  # m, of the cylinder filled by the field
+BEND = 0.299792458 * FIELD  # GeV/m: pt divided by this is the radius of curvature of a track
 MOST_ETA = 20.0
 
 PION, KAON, PROTON, ELECTRON, MUON, PHOTON, NEUTRAL, INVISIBLE = range(8)
-"""Species of gen particles: what a detector tells apart, or a mass does."""
+"""Species of gen particles, distinguished by the detector response or the mass."""
 N_SPECIES = 7
-CHARGED = 5  # the first so many have a charge
+CHARGED = 5  # species below this are charged
 SPECIES = {211: PION, 321: KAON, 2212: PROTON, 11: ELECTRON, 13: MUON, 22: PHOTON} | dict.fromkeys(
     (12, 14, 16), INVISIBLE
 )
-SPECIES |= dict.fromkeys((3112, 3222, 3312, 3334), PROTON)  # charged hyperons that live long enough
+SPECIES |= dict.fromkeys((3112, 3222, 3312, 3334), PROTON)  # charged hyperons that reach the detector
 MASSES = np.array(
     [0.13957, 0.49368, 0.93827, 0.000511, 0.10566, 0.0, 0.497614]
-)  # GeV, of species; a K_L for neutral ones
+)  # GeV, by species; that of a K_L for neutral hadrons
 
-CRYSTAL, TOWER = 0, 1  # calorimeters: of photons and electrons, and of hadrons
+CRYSTAL, TOWER = 0, 1  # electromagnetic and hadronic calorimeter
 NO_CELL = -1
 CRYSTAL_STEP = 0.0174  # in |eta|; a degree in phi
 CRYSTAL_EDGES = np.concatenate([CRYSTAL_STEP * np.arange(87), 1.4964 + CRYSTAL_STEP * np.arange(1, 85)])
@@ -45,11 +45,11 @@ _PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI])
 _PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI])
 IN_PHI = np.full((2, EDGES.shape[1]), CRYSTALS_IN_PHI)
 IN_PHI[TOWER, : len(TOWER_EDGES)] = _PHI_TOWERS[np.searchsorted(_PHI_EDGES, TOWER_EDGES + 1e-9, side="right")]
-PHI_CELLS = 512  # more than there are around the beam: a key counts cells in eta, then in phi
+PHI_CELLS = 512  # more than the number of cells in phi; used in the keys of cells
 
 
 def species_of(code: Ints) -> Ints:
-    """The species of particles of these PDG codes, (M,)."""
+    """Return the species for PDG codes, (M,)."""
     code = np.abs(code)
     out = np.full(len(code), NEUTRAL)
     for known, species in SPECIES.items():
@@ -58,15 +58,15 @@ def species_of(code: Ints) -> Ints:
 
 
 class Hits(NamedTuple):
-    """Where the particles of jets meet a calorimeter, and the cells that they meet.
+    """The calorimeter cells hit by the particles of jets.
 
     Attributes
     ----------
-    energy: of each particle [GeV], (M,).
-    cell: of each, a row of what follows, or −1 of one that meets none, (M,).
-    jet, calorimeter: of each cell, (C,).
-    low, width: edges of each cell: its least eta and phi, its widths in both, (C, 2).
-    counts: how many cells each jet has, (N,).
+    energy: energy of each particle [GeV], (M,).
+    cell: index of the cell hit by each particle, −1 for none, (M,).
+    jet, calorimeter: jet and calorimeter of each cell, (C,).
+    low, width: lower edges and widths of each cell in eta and phi, (C, 2).
+    counts: number of cells of each jet, (N,).
     """
 
     energy: Doubles
@@ -79,17 +79,17 @@ class Hits(NamedTuple):
 
     @property
     def centre(self) -> Doubles:
-        """Eta and phi of the middle of each cell, (C, 2)."""
+        """Eta and phi of the centre of each cell, (C, 2)."""
         return self.low + 0.5 * self.width
 
 
 def hits_of(particles: Constituents, species: Ints, charge: Ints) -> Hits:
-    """The cells that particles meet: those of a jet side by side, in the order in which its particles meet them.
+    """Find the cells hit by particles; cells are grouped by jet, in the order of the first particle that hits them.
 
     Parameters
     ----------
-    particles: of the jets; from the middle of the detector.
-    species, charge: of each particle, (M,).
+    particles: particles of the jets, which originate from the centre of the detector.
+    species, charge: species and charge of each particle, (M,).
     """
     n = len(species)
     mass = np.append(MASSES, 0.0)[species]
@@ -104,9 +104,9 @@ def hits_of(particles: Constituents, species: Ints, charge: Ints) -> Hits:
 
 @kernel
 def _reach(values: Doubles, mass: Doubles, charge: Ints, energy: Doubles, places: Doubles) -> None:
-    """The energy of particles, and eta and phi where they reach the calorimeters, (2, M): no branch, for speed.
+    """Compute the energy of particles, and eta and phi at the calorimeters, (2, M); branch-free for speed.
 
-    Charged ones follow a helix from the middle, which leaves the field through the barrel, or an endcap.
+    Charged particles follow a helix from the centre, which leaves the field through the barrel or an endcap.
     """
     pt, etas, phis = values[0], values[1], values[2]
     eta_there, phi_there = places[0], places[1]
@@ -116,7 +116,7 @@ def _reach(values: Doubles, mass: Doubles, charge: Ints, energy: Doubles, places
         sinh = 0.5 * (grown - 1.0 / grown)
         energy[i] = math.sqrt(pt[i] * pt[i] * (1.0 + sinh * sinh) + mass[i] * mass[i])
         diameter = 2.0 * (pt[i] / (BEND * max(abs(charge[i]), 1)))
-        # half the turn at the barrel, where the track gets so far, and at an endcap
+        # half the turning angle at the barrel, if the track reaches it, and at an endcap
         sine = min(RADIUS / diameter, 1.0)
         at_barrel = arctan2(sine, math.sqrt(1.0 - sine * sine))
         at_endcap = min(HALF_LENGTH / (diameter * max(abs(sinh), 1e-6)), 1e4)
@@ -143,7 +143,7 @@ def _meet(
     width: Doubles,
     counts: Ints,
 ) -> int:
-    """What `Hits` holds of cells, overwritten; how many there are."""
+    """Fill the arrays of `Hits` about cells; return the number of cells."""
     keys = np.empty(len(species), dtype=np.int64)
     first = n_cells = 0
     for j in range(len(of_jet)):
@@ -177,7 +177,7 @@ def _meet(
 
 @part
 def _row(abs_eta: float, which: int) -> int:
-    """The place of a cell in |eta|; beyond the last edge that of the last."""
+    """Return the index of a cell in |eta|; beyond the last edge that of the last cell."""
     low, high = 0, N_EDGES[which] - 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -1,6 +1,7 @@
-"""What shares the cells of calorimeters: what becomes of the tracks in one, and what is left beside them.
+"""Conditioning variables and targets that depend on the contents of calorimeter cells.
 
-Flat arrays in and out; no knowledge of awkward, of files or of networks.
+These are the momenta of the tracks that share a cell, and the energy in the cell in excess of the tracks, from which
+neutral particles are made. All functions work on flat arrays.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ from coffea_iqn.particles.calorimeter import NO_CELL, Hits
 from coffea_iqn.particles.columns import SOFT, Incoming, edges
 from coffea_iqn.particles.decays import N_CHARGED
 
-N_MOMENTUM, N_SHARE, N_CELL = 24, 27, 16  # columns of what follows
-LOGARITHMS = (4, 5, 6, 7, 9, 10, 14, 15)  # which of a cell's columns are
-MOST = 8.0  # roots of a cell's energy [GeV]: with so much more than should be left in it, what is left is another's
-DEVIATION = 1.0  # GeV: excesses count in roots of energies from this on
-LEAST = 1e-6  # GeV: less than any particle has, where a number has to be above 0
+N_MOMENTUM, N_SHARE, N_CELL = 24, 27, 16  # numbers of columns of the functions below
+LOGARITHMS = (4, 5, 6, 7, 9, 10, 14, 15)  # columns of a cell that are logarithms
+MOST = 8.0  # in units of the root of a cell's energy [GeV]: a greater excess over expectation has another origin
+DEVIATION = 1.0  # GeV, added to energies whose root is the unit of excesses
+LEAST = 1e-6  # GeV, below the energy of any particle, to keep numbers positive
 
 
 class Shared(NamedTuple):
-    """What shares the cells of a detector: energy [GeV] in each, (C,).
+    """The contents of calorimeter cells: energies [GeV] and number of tracks in each, (C,).
 
     Attributes
     ----------
-    found, lost, neutral: of charged particles with a track, of those without, and of neutral particles.
-    gone: of what began behind all that measures, it seems; it is in none of the others.
-    away: of what began away from the beam, and may be in another cell; it is in one of the others as well.
-    drawn, seen: of the tracks that were drawn already, the energy of their particles, and their own.
-    together: of all tracks, their own; of no meaning before that is drawn.
-    tracks: how many have a track.
+    found, lost, neutral: energy of charged particles with and without a track, and of neutral particles.
+    gone: energy of particles that probably originate behind the detectors; not included in the other energies.
+    away: energy of particles that originate away from the beam, and may hit another cell; included in another energy.
+    drawn, seen: for the tracks drawn so far, the energy of their particles, and of the tracks.
+    together: energy of all tracks; undefined until it is drawn.
+    tracks: number of charged particles with a track.
     """
 
     found: Doubles
@@ -50,12 +51,12 @@ class Shared(NamedTuple):
 
     @property
     def every(self) -> Doubles:
-        """All that is there, (C,)."""
+        """Total energy of the particles, (C,)."""
         return self.found + self.lost + self.neutral
 
     @classmethod
     def of(cls, incoming: Incoming, has_track: Bools, gone: Bools, away: Bools) -> Shared:
-        """Before any track is drawn."""
+        """Return the contents before any track is drawn."""
         is_charged = incoming.charge != 0
         parts = (has_track, is_charged & ~has_track & ~gone, ~is_charged & ~gone, gone, away & ~gone)
         found, lost, neutral, lacking, moved = (incoming.in_cells(np.flatnonzero(part)) for part in parts)
@@ -65,28 +66,31 @@ class Shared(NamedTuple):
         return cls(found, lost, neutral, lacking, moved, drawn, seen, together, tracks)
 
     def with_all(self, incoming: Incoming, hardest: Ints, ratio: Doubles) -> Shared:
-        """With so much of the energy of all tracks that share a cell, (K,), given the hardest of each."""
+        """Set the energy of all tracks in each cell, given its ratio to that of their particles, (K,).
+
+        hardest: row of the particle of the hardest track in each cell, (K,).
+        """
         of_cells = np.zeros_like(self.found)
         cell = incoming.hits.cell[hardest]
         of_cells[cell[cell != NO_CELL]] = ratio[cell != NO_CELL]
         return self._replace(together=self.found * of_cells)
 
     def with_tracks(self, incoming: Incoming, rows: Ints, ratio: Doubles) -> Shared:
-        """After tracks of particles in these rows were drawn, with so much of their momenta, (K,)."""
+        """Add drawn tracks of the particles in these rows, with a ratio of track to particle momentum, (K,)."""
         energy = incoming.hits.energy[rows]
         drawn, seen = incoming.in_cells(rows), incoming.in_cells(rows, energy * ratio)
         return self._replace(drawn=self.drawn + drawn, seen=self.seen + seen)
 
 
 class Round(NamedTuple):
-    """Tracks of which no two share a cell: their rows, and which of them are the last of their cells, (K,) both."""
+    """Tracks of which no two share a cell: their rows, and whether each is the last of its cell, (K,) each."""
 
     rows: Ints
     last: Bools
 
 
 def rounds(incoming: Incoming, has_track: Bools) -> list[Round]:
-    """Particles with a track in rounds: in each cell the hardest first, one a round; what meets no cell is alone."""
+    """Divide tracks into rounds, one track per cell and round, hardest first; those without a cell are in the first."""
     rows = np.flatnonzero(has_track)
     cell = incoming.hits.cell[rows]
     meets, alone = rows[cell != NO_CELL], rows[cell == NO_CELL]
@@ -106,15 +110,17 @@ def rounds(incoming: Incoming, has_track: Bools) -> list[Round]:
 
 
 def momentum_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shared) -> Singles:
-    """What the momentum of all tracks in a cell depends on, given the hardest (K,), (K, 24).
+    """Return the conditioning variables of the summed momentum of the tracks in a cell, (K, 24).
 
-    Those of the particle of the hardest, and what shares its cell. Of what meets no cell its own alone.
+    `charged_columns` of the particle of the hardest track, and the contents of its cell; the latter are zero for
+    particles that hit no cell.
 
     Parameters
     ----------
-    incoming: particles, of which those in rows (K,) are asked.
-    charged: `charged_columns` of all.
-    shared: what is in their cells.
+    incoming: particles on their way into the detector.
+    rows: row of the particle of the hardest track in each cell, (K,).
+    charged: `charged_columns` of all particles.
+    shared: contents of the cells.
     """
     out = np.zeros((len(rows), N_MOMENTUM), dtype=np.float32)
     _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, shared, out)
@@ -122,9 +128,10 @@ def momentum_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: S
 
 
 def share_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shared) -> Singles:
-    """What the momentum of a track depends on, given that of all tracks in its cell, (K, 27).
+    """Return the conditioning variables of the momentum of a track, given the sum of all tracks in its cell, (K, 27).
 
-    As `momentum_columns`; and what was drawn of the cell, what all have beyond their particles, and what is left over.
+    Same as `momentum_columns`, plus the energy already drawn in the cell, the excess of all tracks over their
+    particles, and the ratio of tracks to particles among those not drawn yet.
     """
     out = np.zeros((len(rows), N_SHARE), dtype=np.float32)
     _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, shared, out)
@@ -132,12 +139,12 @@ def share_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shar
 
 
 class Left(NamedTuple):
-    """Of tracks in cells, the energy [GeV] of their particles, and what is left of all in their cells, (K,) each.
+    """Energies [GeV] that determine the next track in each cell, (K,) each.
 
     Attributes
     ----------
-    energy: of each particle.
-    particles, tracks: of what was not drawn yet, with these: energy of the particles, and of the tracks.
+    energy: energy of the particle of the track.
+    particles, tracks: energy of the particles and of the tracks in the cell not drawn yet, including this one.
     """
 
     energy: Doubles
@@ -146,21 +153,21 @@ class Left(NamedTuple):
 
     @classmethod
     def of(cls, incoming: Incoming, rows: Ints, shared: Shared) -> Left:
-        """Of tracks in these rows."""
+        """Return the energies for the tracks in these rows."""
         cell = incoming.hits.cell[rows]
         particles, tracks = (shared.found - shared.drawn)[cell], (shared.together - shared.seen)[cell]
         return cls(incoming.hits.energy[rows], particles, tracks)
 
     def targets(self, ratio: Doubles) -> Doubles:
-        """Targets (K,) of momenta of tracks over those of their particles: logarithms of these, over the others'.
+        """Return targets (K,): log of a track's momentum ratio to its particle, over that of the remaining tracks.
 
-        What the calorimeter makes of all tracks in a cell is common to them, and drops out.
+        A common effect of the calorimeter on all tracks in a cell cancels.
         """
         rest = np.maximum(self.tracks - self.energy * ratio, LEAST) / np.maximum(self.particles - self.energy, LEAST)
         return logs(ratio / rest)
 
     def of_targets(self, targets: Floats) -> Doubles:
-        """The inverse of `targets`: whatever the targets, something is left for the others."""
+        """Invert `targets`; for any target, some energy is left for the other tracks."""
         of_others = np.maximum(self.particles - self.energy, LEAST)
         odds = exps(np.ascontiguousarray(targets, dtype=np.float64)) * self.energy / of_others
         return np.asarray(self.tracks * odds / (1.0 + odds) / self.energy)
@@ -190,12 +197,13 @@ def _see_tracks(rows: Ints, charged: Singles, energy: Doubles, cell: Ints, share
 
 
 def cell_columns(incoming: Incoming, gone: Bools, shared: Shared) -> Singles:
-    """What is left in a cell beside its tracks depends on, (C, 16).
+    """Return the conditioning variables of the energy in a cell in excess of its tracks, (C, 16).
 
     Parameters
     ----------
-    incoming: particles, of which some are gone, (M,).
-    shared: what is in their cells, after all tracks were drawn.
+    incoming: particles on their way into the detector.
+    gone: which of them originate behind the detectors, (M,).
+    shared: contents of the cells, after all tracks are drawn.
     """
     hits, n_cells = incoming.hits, len(incoming.hits.jet)
     out = np.zeros((n_cells, N_CELL), dtype=np.float32)
@@ -227,23 +235,23 @@ def _see_cells(hits: Hits, shared: Shared, hardest: Doubles, neutrals: Ints, out
         asked[7, c] = (shared.away[c] + SOFT) / (every + SOFT)
     for k, column in enumerate(LOGARITHMS):
         of = asked[k]
-        for c in range(len(of)):  # several cells at a time
+        for c in range(len(of)):  # vectorised
             of[c] = log(of[c])
         out[:, column] = of
 
 
 def left_of(columns: Singles, targets: Floats) -> Doubles:
-    """Energies [GeV] of what is left in cells with these columns, (K,), of targets: the inverse of `left_targets`."""
+    """Return the energies [GeV] left in cells with these columns, (K,): the inverse of `left_targets`."""
     excess, root = _excess(columns)
     grown = exps(np.ascontiguousarray(targets, dtype=np.float64))
     return excess + root * 0.5 * (grown - 1.0 / grown)
 
 
 def left_targets(columns: Singles, energy: Floats | float) -> Doubles:
-    """Targets (K,) of energies [GeV] of what is left in cells: above what tracks leave over, in roots of all there is.
+    """Return targets (K,) for energies [GeV] left in cells: arsinh of the scaled difference to the expectation.
 
-    The energy resolution of a calorimeter grows as the root of the energy. The area hyperbolic sine keeps what is far
-    from there near.
+    The expectation is the excess of particles over tracks; the unit is the root of the cell's energy, to which the
+    resolution of a calorimeter is proportional. The arsinh compresses the tails.
     """
     excess, root = _excess(columns)
     x = (energy - excess) / root
@@ -252,13 +260,13 @@ def left_targets(columns: Singles, energy: Floats | float) -> Doubles:
 
 
 def least_left(columns: Singles, least: tuple[float, float]) -> Doubles:
-    """The least energy [GeV] of what is left in cells, (K,): of any, and in roots of all there is."""
+    """Return the least energy [GeV] left in cells, (K,): an absolute minimum, and one in roots of the cell's energy."""
     _, root = _excess(columns)
     return np.maximum(least[0], least[1] * root)
 
 
 def most_left(columns: Singles) -> Doubles:
-    """The greatest energy [GeV] of what is left in cells, (K,): more is of something else (`matching.origins_of`)."""
+    """Return the greatest energy [GeV] left in cells, (K,); more has another origin, see `matching.origins_of`."""
     excess, root = _excess(columns)
     every = exps(columns[:, 4].astype(np.float64))
     parts = [every * exps(columns[:, k].astype(np.float64)) for k in (5, 6, 14)]  # neutral, lost and gone
@@ -266,6 +274,6 @@ def most_left(columns: Singles) -> Doubles:
 
 
 def _excess(columns: Singles) -> tuple[Doubles, Doubles]:
-    """Of cells, (K,) both: what tracks leave over, and the root of all there is, from their `cell_columns`."""
+    """Return the excess of particles over tracks, and the root of the cell's energy, (K,) each, from `cell_columns`."""
     root = np.sqrt(exps(columns[:, 4].astype(np.float64)) - SOFT + DEVIATION)
     return columns[:, 8].astype(np.float64) * root, root

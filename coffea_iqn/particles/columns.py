@@ -1,6 +1,6 @@
-"""What the reconstruction of particles begins with, and what of it depends on jets alone, as numbers of order one.
+"""Input of the reconstruction of particles, and conditioning variables that depend on jets only.
 
-Flat arrays in and out; no knowledge of awkward, of files or of networks.
+All functions work on flat arrays.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from coffea_iqn.particles.calorimeter import (
     species_of,
 )
 
-N_JET, N_TAG = 10, 10  # columns of what follows
-FLAVOURS = ((5,), (4,), (1, 2, 3), (21,))  # codes of PDG of partons that jets are known to come from
-EDGES = ((0.5, 0.05), (1.5, 0.05), (2.5, 0.05))  # |eta|, over which width, where detectors change
-SOFT = 0.1  # GeV: energies are told apart down to this
+N_JET, N_TAG = 10, 10  # numbers of columns of the functions below
+FLAVOURS = ((5,), (4,), (1, 2, 3), (21,))  # PDG codes of partons for each flavour of jets
+EDGES = ((0.5, 0.05), (1.5, 0.05), (2.5, 0.05))  # |eta| and width of transitions between parts of the detector
+SOFT = 0.1  # GeV, added to energies before taking logarithms
 
 
 class Incoming(NamedTuple):
@@ -37,11 +37,11 @@ class Incoming(NamedTuple):
 
     Attributes
     ----------
-    particles: of the jets.
-    momenta: px, py and pz [GeV] of each, (3, M).
-    species, charge: of each particle, (M,).
-    hits: where they meet calorimeters.
-    jets: (N, 4).
+    particles: particles of the jets.
+    momenta: px, py and pz [GeV] of each particle, (3, M).
+    species, charge: species and charge of each particle, (M,).
+    hits: calorimeter cells that the particles hit.
+    jets: gen jets, (N, 4).
     """
 
     particles: Constituents
@@ -53,7 +53,7 @@ class Incoming(NamedTuple):
 
     @classmethod
     def of(cls, particles: Constituents, jets: Floats) -> Incoming:
-        """The particles of jets, (N, 4)."""
+        """Prepare the particles of jets, (N, 4)."""
         values = np.ascontiguousarray(particles.values, dtype=np.float64)
         particles = particles._replace(values=values)
         species = species_of(particles.code)
@@ -64,14 +64,14 @@ class Incoming(NamedTuple):
         )
 
     def in_cells(self, rows: Ints, energy: Doubles | None = None) -> Doubles:
-        """Energy [GeV] of particles in these rows in each cell, (C,): their own, or as given, (K,)."""
+        """Sum the energies [GeV] of the particles in these rows, or the given energies (K,), in each cell, (C,)."""
         cell = self.hits.cell[rows]
         meet = cell != NO_CELL
         weights = (self.hits.energy[rows] if energy is None else energy)[meet]
         return np.bincount(cell[meet], weights=weights, minlength=len(self.hits.jet)).astype(np.float64)
 
     def track_codes(self) -> Ints:
-        """The PDG code that a track of each would have, 0 of neutral ones, (M,)."""
+        """Return the PDG code of the track of each particle, 0 for neutral particles, (M,)."""
         code = np.where(self.species == ELECTRON, -11, np.where(self.species == MUON, -13, 211))
         return self.charge * code
 
@@ -84,10 +84,10 @@ def edges(eta: float, row: Singles, first: int) -> None:
 
 
 def jet_columns(incoming: Incoming) -> Singles:
-    """What enters a jet from outside depends on, (N, 10).
+    """Return the conditioning variables of constituents that enter a jet from outside, (N, 10).
 
-    The logarithm of its pt, |eta| and nearness to `EDGES`, mass over pt, and the logarithms of its numbers of charged
-    particles, photons, neutral hadrons and all of them.
+    The logarithm of pt, |eta| and its position relative to `EDGES`, mass over pt, and the logarithms of 1 + the numbers
+    of charged particles, photons, neutral hadrons and all particles.
     """
     out = np.zeros((len(incoming.jets), N_JET), dtype=np.float32)
     _see_jets(incoming.species, incoming.particles.counts, incoming.jets, out)
@@ -114,15 +114,15 @@ def _see_jets(species: Ints, counts: Ints, jets: Doubles, out: Singles) -> None:
 
 
 def tag_columns(jets: Doubles, parton: Ints | None) -> Singles:
-    """What the b-tag of reco jets depends on, (N, 10).
+    """Return the conditioning variables of the b tag of reco jets, (N, 10).
 
-    The logarithm of pt, |eta| and nearness to `EDGES`, and the flavour of the gen jet: one of `FLAVOURS`, another, or
-    nothing known.
+    The logarithm of pt, |eta| and its position relative to `EDGES`, a one-hot encoding of the gen jet's flavour in
+    `FLAVOURS` (all zero for other flavours), and whether the flavour is known.
 
     Parameters
     ----------
-    jets: reco jets (N, 4).
-    parton: PDG code of the parton of each, or None.
+    jets: reco jets, (N, 4).
+    parton: PDG code of the parton of each jet, or None.
     """
     out = np.zeros((len(jets), N_TAG), dtype=np.float32)
     _see_tagged(np.ascontiguousarray(jets, dtype=np.float64), out)

@@ -1,6 +1,6 @@
-"""Charged particles and what they come from: which have a track, which of these point elsewhere, what decays unseen.
+"""Conditioning variables of the tracking of charged particles, including decays in flight of K_S and Λ.
 
-Flat arrays in and out; no knowledge of awkward, of files or of networks.
+All functions work on flat arrays.
 """
 
 from __future__ import annotations
@@ -25,28 +25,28 @@ from coffea_iqn.particles.calorimeter import (
 from coffea_iqn.particles.columns import SOFT, Incoming, edges
 
 LOST, FOUND, DISPLACED = range(3)
-"""What becomes of a charged particle: no track, one as it began, or one turned in phi, of what began elsewhere."""
-N_CHARGED, N_TURN, N_DECAY = 18, 20, 9  # columns of what follows
-K_SHORT, LAMBDA = 0.497611, 1.115683  # GeV: what decays away from the beam
+"""Status of a charged particle: no track, a track in its direction, or a displaced track, turned in phi."""
+N_CHARGED, N_TURN, N_DECAY = 18, 20, 9  # numbers of columns of the functions below
+K_SHORT, LAMBDA = 0.497611, 1.115683  # GeV, masses of particles that decay away from the beam
 K_LENGTH, LAMBDA_LENGTH = 0.026844, 0.0789  # m, cτ of both (Particle Data Group 2024)
-NEUTRAL_PION, NEUTRON, NEUTRON_MASS = 0.134977, 2112, 0.939565  # GeV; and a code of PDG
-V0_WIDTH, K_WIDTH, PION_WIDTH = 0.004, 0.006, 0.004  # GeV, of masses of rounded momenta: two tracks, four photons, two
-LEAST_PHOTON = 0.3  # GeV, of those that pairs are looked for among
-FAR_OFF = 7.0  # widths from which a mass is another one
-CANDIDATE, SURE = 0.15, 0.5  # nearness from which two are looked at as from one, and are taken for it
-NEAR = slice(10, 13)  # columns of `charged_columns`: how near a mass is to those
-TURNED = 0.5  # rad: so far a track's direction may be off in phi that began away from the beam
-SAME = 3e-4  # angles of a track and its particle differ by what files round
+NEUTRAL_PION, NEUTRON, NEUTRON_MASS = 0.134977, 2112, 0.939565  # GeV, PDG code, GeV
+V0_WIDTH, K_WIDTH, PION_WIDTH = 0.004, 0.006, 0.004  # GeV, mass resolution of two tracks, four photons, two photons
+LEAST_PHOTON = 0.3  # GeV, least energy of photons combined to pairs
+FAR_OFF = 7.0  # widths beyond which a mass is not compatible
+CANDIDATE, SURE = 0.15, 0.5  # nearness from which a pair is a candidate decay, and is taken for one
+NEAR = slice(10, 13)  # columns of `charged_columns`: nearness to the masses
+TURNED = 0.5  # rad, greatest turn in phi of a displaced track
+SAME = 3e-4  # greatest difference in angle between a track and its particle, from rounding in files
 
 
 def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
-    """What becomes of charged particles depends on, (M, 18), zeros of others; and the row of the mate of each, or −1.
+    """Return the conditioning variables of the status of charged particles, (M, 18), and the row of each mate, or −1.
 
-    The logarithm of pt; |eta|, and the nearness to `EDGES`; which species; how near the mass with another particle of
-    the jet is to that of a K_S, or a Λ as its proton or its pion, which decay away from the beam, or behind all that
-    measures; the probability that this, if it is one, decays behind the field, and the logarithm of its momentum; and
-    last, as `with_mates` fills them, what became of the mate, the other of two that are nearest to such a mass with
-    each other.
+    The mate is the particle of the jet with which it forms the best K_S or Λ candidate, if this is mutual. The columns
+    (zero for neutral particles) are: the logarithm of pt; |eta| and its position relative to `EDGES`; the species,
+    one-hot; the nearness of the pair's mass to that of a K_S, of a Λ as its proton, and of a Λ as its pion; the
+    probability that the candidate decays behind the field, and the logarithm of its momentum, times the nearness; and
+    the status of the mate, which `with_mates` fills in.
     """
     particles, species, charge = incoming.particles, incoming.species, incoming.charge
     out = np.zeros((len(species), N_CHARGED), dtype=np.float32)
@@ -57,7 +57,7 @@ def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
 
 
 def with_mates(columns: Singles, rows: Ints, mate: Ints, status: Ints) -> Singles:
-    """The `charged_columns` of particles in these rows, (K,), given what became, (M,), of mates that came before."""
+    """Return `charged_columns` of particles in rows (K,), filled with the status, (M,), of mates that precede them."""
     out = columns[rows]
     known = np.flatnonzero(is_second(mate, rows))
     near = nearness(out[known])
@@ -66,25 +66,24 @@ def with_mates(columns: Singles, rows: Ints, mate: Ints, status: Ints) -> Single
 
 
 def nearness(columns: Singles) -> Singles:
-    """How near the mass of particles and their mates is to what is looked for, of `charged_columns`, (K,)."""
+    """Return the greatest nearness to a K_S or Λ mass of particles and their mates, from `charged_columns`, (K,)."""
     return np.maximum(np.maximum(columns[:, NEAR.start], columns[:, NEAR.start + 1]), columns[:, NEAR.start + 2])
 
 
 def is_second(mate: Ints, rows: Ints) -> Bools:
-    """Which particles in these rows come after their mates, and know of them, (K,)."""
+    """Return which particles in these rows follow their mates, and so can depend on them, (K,)."""
     return np.asarray((mate[rows] >= 0) & (mate[rows] < rows))
 
 
 class Turns(NamedTuple):
-    """What the turn in phi of displaced tracks depends on.
+    """Conditioning variables of the turn in phi of displaced tracks.
 
     Attributes
     ----------
-    columns: `charged_columns` given mates, whether the turn of the mate is known, and the logarithm of what it asks
-        for, (K, 20).
-    reference: that logarithm, or 0, (K,).
+    columns: `charged_columns` with mates, whether the turn of the mate is known, and the reference, (K, 20).
+    reference: logarithm of the turn expected from that of the mate, or 0, (K,).
 
-    Two tracks from one decay leave the beam at one distance, so that turn times pt is that of both.
+    Two tracks from one decay start at the same distance from the beam, so they have the same product of turn and pt.
     """
 
     columns: Singles
@@ -92,7 +91,7 @@ class Turns(NamedTuple):
 
     @classmethod
     def of(cls, incoming: Incoming, columns: Singles, rows: Ints, mate: Ints, status: Ints, turn: Doubles) -> Turns:
-        """Of particles in these rows, (K,), from the `charged_columns`, status and turn [rad] of all of them, (M,)."""
+        """Build from the `charged_columns`, status and turn [rad] of all particles, (M,), for those in rows (K,)."""
         charged, pt = with_mates(columns, rows, mate, status), incoming.particles.values[:, PT]
         other = mate[rows]
         is_known = is_second(mate, rows) & (status[other] == DISPLACED) & (nearness(charged) > SURE)
@@ -103,15 +102,15 @@ class Turns(NamedTuple):
 
     @property
     def least(self) -> Doubles:
-        """The least target of each, (K,): none turns further than `TURNED`."""
+        """The least target of each track, (K,), which corresponds to the greatest turn, `TURNED`."""
         return np.asarray(self.reference - math.log(TURNED))
 
     def targets(self, turn: Doubles) -> Doubles:
-        """Targets of turns [rad], (K,): logarithms of what the mate asks for over them."""
+        """Return targets for turns [rad], (K,): the logarithm of the expected over the actual turn."""
         return np.asarray(self.reference - logs(np.maximum(turn, SAME)))
 
     def of_targets(self, targets: Floats) -> Doubles:
-        """The inverse of `targets`."""
+        """Invert `targets`."""
         return exps(self.reference - np.asarray(targets, dtype=np.float64))
 
 
@@ -170,7 +169,7 @@ def _see_charged(
             is_k = species[i] == species[k]
             row[13] = near * _beyond(x, y, z, is_k)
             row[14] = near * log(math.sqrt(x * x + y * y + z * z) + SOFT)
-        for i in range(first, stop):  # the two have to be each other's
+        for i in range(first, stop):  # mates must be mutual
             if charge[i] != 0 and mate[i] > i and mate[mate[i]] != i:
                 mate[i] = -1
         for i in range(first, stop):
@@ -181,7 +180,7 @@ def _see_charged(
 
 @part
 def _beyond(x: float, y: float, z: float, is_k: bool) -> float:
-    """The probability that a K_S, or else a Λ, of this momentum leaves the field before it decays."""
+    """Return the probability that a K_S (or a Λ) of this momentum leaves the field before it decays."""
     decays = K_SHORT / K_LENGTH if is_k else LAMBDA / LAMBDA_LENGTH
     way = min(RADIUS / (math.sqrt(x * x + y * y) + 1e-6), HALF_LENGTH / (abs(z) + 1e-6))
     return exp(-way * decays)
@@ -189,7 +188,7 @@ def _beyond(x: float, y: float, z: float, is_k: bool) -> float:
 
 @part
 def _nearness(one: Doubles, other: Doubles, energy: float, wanted: float, width: float) -> float:
-    """1 where two momenta of this energy together have a wanted mass, less the farther from it, and 0 far from it."""
+    """Return how near the mass of two momenta with this total energy is to a wanted mass: a Lorentzian, 0 far away."""
     x, y, z = one[0] + other[0], one[1] + other[1], one[2] + other[2]
     squared = energy * energy - (x * x + y * y + z * z)
     if abs(squared - wanted * wanted) > 2.0 * FAR_OFF * wanted * width:
@@ -199,15 +198,15 @@ def _nearness(one: Doubles, other: Doubles, energy: float, wanted: float, width:
 
 
 class Decays(NamedTuple):
-    """What looks like a K_S of two π⁰, or a Λ of a neutron and one, by the masses of photons and neutrons of a jet.
+    """Candidates of K_S → π⁰π⁰ and Λ → nπ⁰, from the masses of photons and neutrons of a jet.
 
     Attributes
     ----------
-    of: the row of what each particle would be from, or −1, (M,).
-    first: the row of the first photon of each, (D,).
-    columns: what becomes of each depends on, (D, 9): which it is, how near its mass is, the probability that it decays
-        behind the field, the logarithm of its momentum, |eta| of its first photon and nearness to `EDGES`, and its
-        share of the jet's pt.
+    of: row of the candidate that each particle belongs to, or −1, (M,).
+    first: row of the first photon of each candidate, (D,).
+    columns: conditioning variables of each candidate, (D, 9): whether it is a Λ, the nearness of its mass, the
+        probability that it decays behind the field, the logarithm of its momentum, |eta| of its first photon and its
+        position relative to `EDGES`, and the fraction of the jet's pt.
     """
 
     of: Ints
@@ -216,7 +215,7 @@ class Decays(NamedTuple):
 
 
 def decays_of(incoming: Incoming) -> Decays:
-    """The neutral decays of jets, away from the beam or behind all that measures."""
+    """Find the candidates of neutral decays in jets."""
     particles, species = incoming.particles, incoming.species
     of, first = np.full(len(species), -1), np.empty(len(species), dtype=np.int64)
     columns = np.zeros((len(species) // 3 + 1, N_DECAY), dtype=np.float32)
@@ -252,7 +251,7 @@ def _find_decays(
     most = 1
     for n in counts:
         most = max(most, n)
-    # photons, then pairs of them, then neutrons: momenta, and rows of the first and the second particle
+    # momenta of photons; momenta, energies and rows of photon pairs, followed by neutrons
     momenta, pions, energies = np.empty((most, 3)), np.empty((most, 3)), np.empty(most)
     rows, pairs = np.empty(most, np.int64), np.empty((most, 2), np.int64)
     best, mate = np.empty(most), np.empty(most, np.int64)
@@ -315,13 +314,13 @@ def _find_decays(
 
 @part
 def _nearest_of_both(a: int, b: int, near: float, best: Doubles, mate: Ints) -> None:
-    """Each of two is the mate of the other, where none is nearer yet."""
+    """Make each of two the mate of the other, unless it already has a nearer one."""
     for one, other in ((a, b), (b, a)):
         if near > max(best[one], CANDIDATE):
             best[one], mate[one] = near, other
 
 
 def both_lost(charged: Singles, mate: Ints, has_track: Bools) -> Bools:
-    """Which particles have no track, nor has their mate, as what decays behind all that measures, (M,)."""
+    """Return which particles and their mates both have no track, as for decays behind the detectors, (M,)."""
     near = nearness(charged) > SURE
     return np.asarray((mate >= 0) & ~has_track & ~has_track[mate] & near)

@@ -1,4 +1,4 @@
-"""Which reconstructed particles come from which of a jet: tracks by direction, what is neutral by its cell."""
+"""Matching of reconstructed particles to gen particles: tracks by direction, neutral particles by calorimeter cell."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from coffea_iqn.particles.cells import DEVIATION, MOST
 from coffea_iqn.particles.columns import Incoming
 from coffea_iqn.particles.decays import DISPLACED, FOUND, LOST, SAME, TURNED
 
-SHIFT = (0.1, 0.25)  # ΔR within which what is left may be in another cell, of photons and of neutral hadrons
-ALIKE = (0.35, 0.7)  # of logarithms of energies: what is further off is another particle's
-RATIO = 1.0  # of logarithms of pt: what is further off is another particle's
+SHIFT = (0.1, 0.25)  # greatest ΔR to a nearby cell, for photons and for neutral hadrons
+ALIKE = (0.35, 0.7)  # greatest |log| of the energy ratio to the expectation in a nearby cell, likewise
+RATIO = 1.0  # greatest |log| of the pt ratio between a displaced track and its particle
 TRACK, RECO_PHOTON, RECO_NEUTRAL = range(3)
 """Kinds of reconstructed particles."""
 
 
 class Origins(NamedTuple):
-    """Where the reconstructed particles of jets come from.
+    """The origins of the reconstructed particles of jets.
 
     Attributes
     ----------
-    status: of each gen particle, `LOST` of neutral ones, (M,).
-    track: of each, the row of its track, or −1, (M,).
-    ratio: of each, the pt of its track over its own, 1 without one, (M,).
-    left: of each cell the row of what is left in it, or −1, (C,).
-    shifted: whether that is in another cell nearby, for what it is from began away from the beam, (C,).
-    entered: rows of what comes from none of the jet's particles, (K,).
+    status: status of each gen particle, `LOST` for neutral ones, (M,).
+    track: row of the track of each gen particle, or −1, (M,).
+    ratio: pt of the track over that of the gen particle, 1 without a track, (M,).
+    left: row of the reconstructed neutral particle assigned to each cell, or −1, (C,).
+    shifted: whether that particle lies in another, nearby cell, because its source began away from the beam, (C,).
+    entered: rows of reconstructed particles without origin in the jet, (K,).
     """
 
     status: Ints
@@ -46,18 +46,18 @@ class Origins(NamedTuple):
 
 
 def kinds_of(code: Ints) -> Ints:
-    """The kind of reconstructed particles of these PDG codes, (M,)."""
+    """Return the kind of reconstructed particles from their PDG codes, (M,)."""
     code = np.abs(code)
     return np.where(np.isin(code, (211, 11, 13)), TRACK, np.where(code == 22, RECO_PHOTON, RECO_NEUTRAL))
 
 
 def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
-    """Where reconstructed particles come from.
+    """Find the origins of reconstructed particles.
 
     Parameters
     ----------
     incoming: particles of gen jets.
-    reco: what is reconstructed in the reco jet of each gen jet.
+    reco: reconstructed particles in the reco jet of each gen jet.
     """
     particles, hits, track_code = incoming.particles, incoming.hits, incoming.track_codes()
     status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
@@ -74,7 +74,7 @@ def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     limit = np.maximum(expected, excess) + MOST * np.sqrt(every + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
     of_cells = (reco.values, energy, reco.counts, kind, left, used)
-    _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no names
+    _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no keyword arguments here
     in_own = left >= 0
     _leave(hits, expected, limit, True, *of_cells)
     return Origins(status, track, ratio, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))
@@ -93,7 +93,7 @@ def _trace(
     track: Ints,
     used: Ints,
 ) -> None:
-    """The tracks of charged particles, first those of the same direction."""
+    """Match tracks to charged particles, first those in the same direction, then displaced ones."""
     first = first_reco = 0
     for j in range(len(gen_counts)):
         stop, stop_reco = first + gen_counts[j], first_reco + reco_counts[j]
@@ -130,9 +130,9 @@ def _leave(
     left: Ints,
     used: Ints,
 ) -> None:
-    """What is left in the cell that it lies in, unless that is more than a limit.
+    """Assign reconstructed neutral particles to the cells they lie in, if their energy is below a limit.
 
-    Or nearby: what is in none goes to a cell where nothing is left, and should be, of about its energy.
+    If nearby, assign those without a cell to an empty nearby cell in which about their energy is expected.
     """
     first_reco = first_cell = 0
     for j in range(len(reco_counts)):

@@ -56,7 +56,7 @@ pytest.importorskip("xgboost")
 
 @pytest.fixture(scope="module")
 def copies():
-    """Gen jets, and two independent reco jets of each."""
+    """Gen jets, and two independent reco jets for each."""
     first, second = make_pairs(3000, seed=1), make_pairs(3000, seed=1)
     rng = np.random.default_rng(7)
     gen = first.x
@@ -148,7 +148,7 @@ def test_a_judge_keeps_score_of_every_jet(copies):
     assert (real > 0.0).all()
     shifted = judge(residual_features(gen, a), residual_features(gen, 1.3 * b), folds=3)
     assert sum(outside(shifted.weights[1])) > 10 * sum(outside(emulated)) + 0.1
-    assert emulated.mean() == pytest.approx(1.0, abs=0.05)  # of emulated jets the mean ratio of densities is 1
+    assert emulated.mean() == pytest.approx(1.0, abs=0.05)  # the density ratio averages to 1 over emulated jets
 
 
 def test_deviations_are_found_beyond_statistics():
@@ -237,7 +237,7 @@ def test_scale_smearing_and_resolution_are_what_was_put_in():
     assert found.values.shape == (4, 2, 4, 2, 4)
     for figure, size in (
         (scale_deviation(found, 0), 0.01),
-        (scale_deviation(found, 1), 0.1),  # of the width
+        (scale_deviation(found, 1), 0.1),  # in units of the width
         (smearing(found, 0), np.sqrt(0.101**2 + 0.04**2 - 0.1**2)),
         (resolution_deviation(found, 0), np.hypot(0.101, 0.04) / 0.1 - 1.0),
     ):
@@ -366,7 +366,7 @@ def test_features_of_events_equal_a_slow_reference():
 
 def test_halves_of_one_law_are_as_far_from_each_other():
     rng = np.random.default_rng(5)
-    common = rng.normal(size=4000)  # what both copies have of their gen jet
+    common = rng.normal(size=4000)  # common to both copies, from their gen jet
     a, b = common + rng.normal(size=(2, 4000))
     for distance in (wasserstein_distance, divergence(a)):
         assert split_half_distance(distance, b, a).ratio == pytest.approx(1.0, abs=0.15)
@@ -392,7 +392,7 @@ def test_the_divergence_is_that_of_histograms():
     rng = np.random.default_rng(7)
     a, b = rng.normal(size=50_000), rng.normal(0.5, 1.0, size=50_000)
     assert divergence(a)(a, a) == 0.0
-    assert divergence(a)(a, b) == pytest.approx(0.125, rel=0.1)  # δ² / 2 of two Gaussians
+    assert divergence(a)(a, b) == pytest.approx(0.125, rel=0.1)  # δ² / 2 for two Gaussians
     edges = np.linspace(*np.quantile(a, [0.0005, 0.9995]), 41)
     inside = (np.histogram(side.clip(edges[0], edges[-1]), edges)[0] + 0.5 for side in (a, b))
     assert divergence(a)(a, b) == pytest.approx(entropy(*inside))
@@ -415,7 +415,7 @@ def test_cells_of_equal_probability_lie_within_each_other():
     assert cells.n_cells == 20
     assert np.bincount(place) == pytest.approx(np.full(20, 600), abs=1)
     assert (np.bincount(QuantileCells.of(values[:, :1], (5,)).cell(values[:, :1]) * 20 + place) > 0).sum() == 20
-    for first in range(5):  # in each part of the first variable the second goes up with the cell
+    for first in range(5):  # within each bin of the first variable, the second rises with the cell
         least = [values[place == 4 * first + k, 1] for k in range(4)]
         assert all(low.max() < high.min() for low, high in pairwise(least))
     with pytest.raises(ValueError, match=r"expected equal probabilities, got .* times the average"):
@@ -440,7 +440,7 @@ def test_a_sample_deviates_by_its_size_and_one_law_does_not():
     event = np.repeat(np.arange(1500), 2)
     found = {"null": [], "sample": [], "shift": []}
     for _ in range(60):
-        real = cells.cell(rng.normal(size=(1500, 2)).repeat(2, axis=0))  # two jets of an event are one
+        real = cells.cell(rng.normal(size=(1500, 2)).repeat(2, axis=0))  # the two jets of an event are identical
         same, shifted = (cells.cell(rng.normal(mean, 1.0, (6000, 2))).reshape(3000, 2) for mean in (0.0, 0.1))
         sample = cells.cell(rng.normal(size=(500, 2)))[rng.integers(0, 500, (3000, 2))]
         for name, drawn in (("null", same), ("sample", sample), ("shift", shifted)):

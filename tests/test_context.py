@@ -20,21 +20,21 @@ from conftest import context_of, open_events
 
 
 def known(name, columns):
-    """The columns of a level, which is known of all jets."""
+    """Return the columns of a level, which is known for all jets."""
     columns = columns[:, context.columns_of(name)]
     assert columns[:, -1].all()
     return columns[:, :-1]
 
 
 def make_jets(counts, seed=0):
-    """Jets of events of so many each, no two of a pt."""
+    """Make events with the given numbers of jets, all of different pt."""
     rng = np.random.default_rng(seed)
     n = sum(counts)
     return np.stack([rng.uniform(10, 100, n), rng.normal(0, 1, n), rng.uniform(-3.1, 3.1, n), np.ones(n)], axis=1)
 
 
 def neighbours_slowly(events):
-    """Jet by jet, pair by pair."""
+    """Compute the columns with loops over jets and pairs."""
     out = []
     for jets in events:
         for i, (pt, eta, phi, _) in enumerate(jets):
@@ -74,7 +74,7 @@ def test_rows_of_nan_are_unknown():
 
 
 def invariant_mass(jets):
-    """Of all jets, (n, 4), each as px, py, pz, E."""
+    """Return px, py, pz, E of all jets, (n, 4)."""
     pt, eta, phi, mass = np.asarray(jets, dtype=float).T
     p = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)])
     energy = np.sqrt((p**2).sum(axis=0) + mass**2).sum()
@@ -150,7 +150,7 @@ def test_substructure_of_jets_with_too_few_particles_is_finite():
 
 
 def prompt_slowly(jets, particles):
-    """Jet by jet, particle by particle, of one event."""
+    """Compute the columns of one event with loops over jets and particles."""
     out = []
     for pt, eta, phi, _ in jets:
         fraction, n_inside, nearest = np.zeros(3), 0, (prompt.FAR, None)
@@ -194,7 +194,7 @@ def test_of_a_record_particles_without_a_hadron_above_are_prompt():
     code = np.array([2212, 2212, 6, 24, 511, -13, 15, 11, 11, 411, 2, 22, 13])
     mother = np.array([-1, -1, 0, 2, 2, 3, 3, 6, 4, 4, 1, 10, 9])
     wanted = np.isin(abs(code), (11, 13, 22))
-    both, twice = np.tile(code, 2), np.tile(mother, 2)  # places begin anew in each event
+    both, twice = np.tile(code, 2), np.tile(mother, 2)  # indices restart in each event
     found = prompt.without_hadrons(np.tile(wanted, 2), both, twice, np.array([13, 13]))
     assert np.flatnonzero(found).tolist() == [5, 7, 11, 18, 20, 24]
     loop = prompt.without_hadrons(np.array([True, False]), np.array([11, 15]), np.array([1, 0]), np.array([2]))
@@ -212,7 +212,7 @@ def test_prompt_particles_come_from_whatever_tells_them():
     columns = {name: ak.concatenate([leptons[name], photons[name]], axis=1) for name in ("pt", "eta", "phi", "mass")}
     code = ak.concatenate([leptons.pdgId, 22 * ak.ones_like(photons.pt, dtype=int)], axis=1)
     soft = {"status": ak.ones_like(code), "statusFlags": ak.zeros_like(code)}
-    of_b = ak.zip({**columns, "pdgId": code, **soft})  # as many that no flag calls prompt
+    of_b = ak.zip({**columns, "pdgId": code, **soft})  # as many particles without a prompt flag
     flags = 1 + 8 * (code % 2)
     gen_part = ak.concatenate([ak.zip({**columns, "pdgId": code, **soft, "statusFlags": flags}), of_b], axis=1)
     particle = ak.zip(
@@ -259,14 +259,14 @@ def test_of_equals_the_one_that_comes_first_counts():
     jets = np.array([[20.0, 0.0, 0, 1], [30.0, 0.5, 0, 1], [30.0, -0.5, 0, 2], [10.0, 2.0, 0, 1]])
     counts = np.array([4])
     event = event_columns(jets, counts)
-    np.testing.assert_allclose(event[:, 4], [0.4, 0.0, 0.2, 0.6], rtol=1e-6)  # places by pt
-    np.testing.assert_allclose(np.exp(event[0, [10, 15]] - 2) * 30 - 0.5, [1, 2], rtol=1e-5)  # masses of the hardest
+    np.testing.assert_allclose(event[:, 4], [0.4, 0.0, 0.2, 0.6], rtol=1e-6)  # ranks by pt
+    np.testing.assert_allclose(np.exp(event[0, [10, 15]] - 2) * 30 - 0.5, [1, 2], rtol=1e-5)  # masses of two jets
     nearest = neighbours(jets, counts)[0]  # at 0.5 on both sides; the first has the pt of the second
     np.testing.assert_allclose(nearest, [0.5 / 3, np.log(1.5) * (1 - 0.5 / 3), np.log(4)], rtol=1e-6)
 
 
 def everything(counts, seed=0):
-    """Jets of events of so many each, and all that may be known of them."""
+    """Make events with the given numbers of jets, and all optional inputs of the context."""
     rng = np.random.default_rng(seed)
     n = sum(counts)
     given = {
@@ -350,7 +350,7 @@ def test_substructure_is_taken_where_the_jets_have_it():
         jets = ak.with_field(jets, column, name)
     context_of_jets = context_of(jets, events)
     assert "substructure" in context.known_levels(context_of_jets)
-    # Delphes keeps five numbers a jet in one branch
+    # Delphes stores five numbers per jet in one branch
     array = ak.concatenate([column[..., np.newaxis] for column in n_subjettiness(jets).values()], axis=2)
     as_delphes = ak.with_field(events.GenJet, array, "Tau_5")
     np.testing.assert_array_equal(context_of(as_delphes, events), context_of_jets)
@@ -396,12 +396,12 @@ def test_particles_in_jets_tell_composition_and_substructure():
     flat = flatten_jets(without)
     made = gen_events(without, events, flat, flat.valid(), radius=0.5)
     np.testing.assert_array_equal(made.composition[:, :2], told.composition[:, :2])
-    # the file's fraction is of the energy with mass, in steps of 1/1024
+    # the fraction in the file includes masses in the energy, and is rounded to 1/1024
     np.testing.assert_allclose(made.composition[:, 2], told.composition[:, 2], atol=0.01)
     assert (made.n_subjettiness[:, 0] > made.n_subjettiness[:, 1]).all()
     assert made.levels == ("flavour", "neighbours", "composition", "substructure", "event", "flavours")
     assert inspect(str(sample_path("wwhad_ak5_particles.root")), collections=["GenJet"]).context == made.levels
-    # a cut collection keeps its particles, and one of another name has none
+    # a collection after cuts keeps its particles; one of another name has none
     cut = without[jets.pt > 150.0]
     cut["genJetIdx"] = ak.local_index(jets.pt)[jets.pt > 150.0]
     flat_cut = flatten_jets(cut)
@@ -417,7 +417,7 @@ def test_particles_in_jets_tell_composition_and_substructure():
 def test_particles_may_be_a_collection_of_their_own():
     events = open_events("wwhad_ak5_particles.root", entry_stop=30)
     inside = events.GenJetCands
-    order = ak.argsort(inside.pt)  # as they may come
+    order = ak.argsort(inside.pt)  # any order
     apart = ak.zip({name: inside[name][order] for name in ("pt", "eta", "phi", "pdgId")})
     places = ak.zip({"jetIdx": inside.jetIdx, "pFCandsIdx": ak.argsort(order)})
     both = ak.zip({"GenJetCands": places, "GenCands": apart}, depth_limit=1)
@@ -429,7 +429,7 @@ def test_particles_may_be_a_collection_of_their_own():
 
 
 def referred(jets, seed):
-    """Made-up particles for all that Delphes' jets refer to, as they are in the jets, and strangers beside them."""
+    """Make up the particles that Delphes' jets refer to, and further particles that are in no jet."""
     references = jets.Constituents.refs
     counts, n = ak.num(references, axis=2), ak.sum(ak.num(references, axis=2))
     rng = np.random.default_rng(seed)
@@ -445,7 +445,7 @@ def referred(jets, seed):
     of_jets = {name: ak.unflatten(column, ak.flatten(counts)) for name, column in columns.items()}
     inside = {name: ak.unflatten(column, ak.num(counts)) for name, column in of_jets.items()}
     own = ak.flatten(ak.zip(inside | {"fUniqueID": references + (1 << 24)}, depth_limit=3), axis=2)
-    stranger = ak.zip({name: ak.zeros_like(own[name])[:, :1] for name in own.fields})  # nothing refers to it
+    stranger = ak.zip({name: ak.zeros_like(own[name])[:, :1] for name in own.fields})  # in no jet
     values = np.stack([columns[name] for name in ("PT", "Eta", "Phi", "Mass")], axis=1)
     return ak.concatenate([stranger, own[:, ::-1]], axis=1), Constituents(values, columns["PID"], ak.flatten(counts))
 
@@ -460,14 +460,14 @@ def test_jets_of_delphes_refer_to_their_particles(delphes_events, collection):
     assert all(np.array_equal(a, b) for a, b in zip(found, expected, strict=True))
     assert constituents_of(delphes_events, flat, Names(), collection) is None
     assert constituents_of(events, flat, Names.of({"constituents": "none"}), collection) is None
-    # chunks and cuts do not show
+    # independent of chunks and cuts
     few, hard = slice(30, 50), flat.values[:, 0] > 30.0
     of_few = constituents_of(events[few], flatten_jets(jets[few]), Names(), collection)
     rows = np.flatnonzero((flat.event >= few.start) & (flat.event < few.stop))
     assert all(np.array_equal(a, b) for a, b in zip(of_few, found.rows(rows), strict=True))
     of_hard = constituents_of(events, flat.where(hard), Names(), collection)
     assert all(np.array_equal(a, b) for a, b in zip(of_hard, found.rows(np.flatnonzero(hard)), strict=True))
-    # the file's composition stays; what the card did not compute is made
+    # the composition in the file is kept; missing columns are computed
     known = gen_events(jets, events, flat, flat.valid(), radius=0.5)
     np.testing.assert_array_equal(known.composition[:, 0], ak.flatten(jets.NCharged))
     np.testing.assert_array_equal(known.n_subjettiness, subjettiness(found, flat.values[:, 0], 0.5))
@@ -496,14 +496,14 @@ def test_reco_jets_of_delphes_refer_to_particle_flow(delphes_events):
     particles, expected = referred(delphes_events.Jet, 2)
     kinds = {"EFlowPhoton": particles.PID == 22, "EFlowNeutralHadron": particles.PID == 130}
     events = ak.with_field(delphes_events, particles[particles.Charge != 0], "EFlowTrack")
-    for name, which in kinds.items():  # towers have neither codes nor masses
+    for name, which in kinds.items():  # towers have neither PDG codes nor masses
         events = ak.with_field(events, particles[which][["fUniqueID", "PT", "Eta", "Phi"]], name)
     jets = flatten_jets(delphes_events.Jet)
     found = constituents_of(events, jets, RECO)
     charged = np.isin(expected.code, (211, -321, -11))
     np.testing.assert_array_equal(found.values, expected.values * np.where(charged[:, None], 1, [1, 1, 1, 0]))
     np.testing.assert_array_equal(found.code, np.where(expected.code == -321, -211, expected.code))
-    others = flatten_jets(delphes_events.JetAK4)  # of which some have none of these particles
+    others = flatten_jets(delphes_events.JetAK4)  # some of which have none of these particles
     with pytest.raises(ValueError, match=r"JetAK4.Constituents in EFlowTrack, EFlowPhoton, EFlowNeutralHadron, found"):
         constituents_of(events, others, RECO, "JetAK4")
 
@@ -522,7 +522,7 @@ def test_n_subjettiness_is_that_of_fastjet():
     expected = ak.to_numpy(tau).reshape(-1, 3) / (jets.values[:, :1] * 0.5)
     difference = np.abs(subjettiness(inside, jets.values[:, 0], 0.5) - expected)
     assert np.quantile(difference, 0.98, axis=0).max() < 2e-4
-    assert difference.max() < 0.01  # another minimum beside it, at times
+    assert difference.max() < 0.01  # a different local minimum, at times
 
 
 def test_n_subjettiness_of_few_particles_is_zero():

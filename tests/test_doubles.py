@@ -16,7 +16,7 @@ NUMBERS = {
 
 
 def each(function, *columns):
-    """What a function gives of each row of some columns, compiled."""
+    """Evaluate a function on each row of some columns, in compiled code."""
 
     @nb.njit(error_model="numpy")
     def of_rows(first, second):

@@ -12,7 +12,7 @@ EVENT = st.tuples(st.lists(JET, max_size=5), st.lists(JET, max_size=5))
 
 
 def match_slowly(gen, reco, cone):
-    """Take the nearest pair of an event again and again."""
+    """Match jets by repeatedly taking the nearest pair of an event."""
     match = [-1] * len(gen)
     pairs = []
     for i, (eta, phi) in enumerate(gen):

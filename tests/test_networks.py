@@ -20,7 +20,7 @@ def batch(n):
 
 
 def unbounded(n):
-    """Bounds that are none."""
+    """Return infinite bounds, encoded by `NO_BOUND`."""
     return torch.full((n, 4), -NO_BOUND), torch.full((n, 4), NO_BOUND)
 
 
@@ -64,7 +64,7 @@ def test_later_levels_do_not_reach_earlier_targets(network):
 
 def test_gradient_reaches_every_parameter(member):
     generator = torch.Generator().manual_seed(1)
-    for _ in range(20 if isinstance(member, WassersteinGAN) else 1):  # by lot of the generator, or of the critic
+    for _ in range(20 if isinstance(member, WassersteinGAN) else 1):  # generator or critic, at random
         member.loss(*batch(64), generator).backward()
     for name, parameter in member.named_parameters():
         assert parameter.grad is not None, name
@@ -85,7 +85,7 @@ def test_loss_is_a_function_of_its_generator(member):
     first, second, other = (member.loss(*same, torch.Generator().manual_seed(s)) for s in (1, 1, 2))
     assert first == second
     by_likelihood = isinstance(member, (SplineIQN, SplineFlow, AutoregressiveFlow))
-    assert (first != other) == (not by_likelihood)  # which draw nothing
+    assert (first != other) == (not by_likelihood)  # losses by likelihood draw nothing
 
 
 def test_loss_without_gradients_is_finite(member):
@@ -131,7 +131,7 @@ def test_crossing_quantiles_are_penalised():
     free, strict = (IQNx4(N_INPUTS, penalty=penalty) for penalty in (0.0, 100.0))
     strict.load_state_dict(free.state_dict())
     losses = [net.loss(*same, torch.Generator().manual_seed(1)) for net in (free, strict)]
-    assert losses[1] > losses[0]  # fresh weights make half of all slopes negative
+    assert losses[1] > losses[0]  # with initial weights, half of all slopes are negative
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_what_is_known_of_a_type_without_torch_is_what_its_module_has(kind):
     for module in modules:
         description, state = module.description(), module.state_dict()
         known = shapes_of(description)
-        # beside them there may be what only the training needs
+        # modules may have further parameters for training
         draws = [name for name, _ in build(description).named_parameters()]
         assert known == {name: tuple(state[name].shape) for name in draws}
         again = Network(description, Network.of(module).arrays).module
@@ -192,9 +192,9 @@ def test_a_joint_density_is_that_of_its_draws(kind):
         levels = member.levels(y, x, (low, high))
         density = member.log_density(y, x, (low, high)).exp()
     off = (levels - tau).abs().amax(dim=1)
-    assert off.quantile(0.99) < 1e-4  # but for the last of what a bound holds back
+    assert off.quantile(0.99) < 1e-4  # except very close to a bound
     inside = ((y > low + 0.2) & (y < high - 0.2)).all(dim=1)
-    share = inside.double() / density  # uniform inside, its integral is the volume
+    share = inside.double() / density  # uniform inside, so its integral is the volume
     assert share.mean() == pytest.approx((3.5 - 0.4) ** 4, rel=0.1)
     outside = y.clone()
     outside[:, 2] = 2.5
@@ -256,7 +256,7 @@ BOUNDS = [(-0.4, 0.3), (-0.4, NO_BOUND), (-NO_BOUND, 0.3), (9.0, 9.5), (-40.0, -
 
 
 def ends(n, low, high, dtype=torch.float32):
-    """The same bounds for n jets."""
+    """Repeat the same bounds for n jets."""
     return torch.full((n,), low, dtype=dtype), torch.full((n,), high, dtype=dtype)
 
 
@@ -304,7 +304,7 @@ def test_levels_between_bounds_are_those_of_the_quantiles(spline_network, low, h
 
 
 def test_levels_of_several_values_are_those_of_each():
-    """Between bounds, at them and beyond, with an atom at the least and without."""
+    """Check values between, at and beyond bounds, with and without an atom at the least bound."""
     torch.manual_seed(3)
     network, x, drawn = SplineIQN(N_INPUTS, 4, atoms=[3]).eval(), torch.randn(50, N_INPUTS), torch.randn(50, 3)
     low, high = ends(50, -0.7, 0.9)

@@ -22,7 +22,7 @@ OF = {
 
 @pytest.fixture(scope="module", params=RADII)
 def nearest(request):
-    """Nearest neighbours of all gen jets of a sample, and their radius."""
+    """Nearest-neighbour distances of all gen jets of a sample, and their radius."""
     events = open_events(request.param)
     return nearest_distance(context_of(events.GenJet, events)), RADII[request.param]
 

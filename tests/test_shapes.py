@@ -1,4 +1,4 @@
-"""Observables of jets from the particles in them, against FastJet and by hand."""
+"""Jet observables from constituents, compared with FastJet and with values computed by hand."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from conftest import open_events
 
 @pytest.fixture(scope="module")
 def jets():
-    """Gen jets of the shipped sample, and the particles in them."""
+    """Gen jets of the shipped sample, and their particles."""
     events = open_events("wwhad_ak5_particles.root")
     table = flatten_jets(events.GenJet)
     return table.values, constituents_of(events, table, Names())
@@ -37,7 +37,7 @@ def test_sums_are_those_of_the_file(jets):
     made = shapes(inside, 0.5)
     np.testing.assert_allclose(made[:, 0], of_file[:, 0], rtol=5e-3)
     np.testing.assert_allclose(made[:, 1:3], of_file[:, 1:3], atol=5e-3)
-    assert (made[:, 3] < of_file[:, 3] + 0.5).all()  # whose particles have masses
+    assert (made[:, 3] < of_file[:, 3] + 0.5).all()  # the particles in the file have masses
     jet = np.repeat(np.arange(len(inside.counts)), inside.counts)
     total = np.stack([np.bincount(jet, weights=column) for column in momenta(inside).T])
     np.testing.assert_allclose(made[:, 0], np.hypot(*total[:2]), rtol=1e-12)

@@ -1,4 +1,4 @@
-"""What is drawn of a jet beside its four-momentum: any number that jets of a sample have, from files to files."""
+"""Further columns of jets, drawn in addition to the four-momentum, from input to output files."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_targets_of_the_four_momentum_are_inverted(target):
     np.testing.assert_allclose(target.decode(target.encode(values, gen), gen), values, rtol=1e-9, atol=1e-9)
 
 
-KINDS = {  # values of jets, and what is made of them: kind, atom, greatest value as an atom, whether of a logarithm
+KINDS = {  # values of jets, and the resulting column: kind, atom, top, whether a logarithm is used
     "flag": (lambda u: u < 0.1, ("flag", 0.0, None, False)),
     "count": (lambda u: np.floor(20 * u), ("count", 0.0, None, True)),
     "charge": (lambda u: np.where(u < 0.005, -3.0, np.floor(5 * u) - 2), ("count", None, None, True)),
@@ -88,7 +88,7 @@ def test_a_column_is_what_its_values_are(name):
     low, high = column.ends
     assert ((z < low) == (values == atom)).all()
     assert ((z > high) == (values == top)).all()
-    far = column.decode(np.array([-1e9, 1e9]), z)  # however far a network's numbers lie
+    far = column.decode(np.array([-1e9, 1e9]), z)  # however extreme the network's output
     least = values.min() if atom is not None else column.low
     assert ((far >= least) & (far <= (column.high if top is None else top))).all()
     assert Column(**json.loads(json.dumps(column._asdict()))) == column
@@ -101,7 +101,7 @@ def test_values_that_are_none_or_the_same_make_no_column(values):
 
 
 def test_flags_and_atoms_at_both_ends_are_learnt_and_drawn_exactly():
-    """Of a known law: a flag whose rate depends on x, and a number that is often at either end."""
+    """Draw from a known law: a flag whose rate depends on x, and a number that is often at either end."""
     torch.manual_seed(0)
     n, generator = 20_000, torch.Generator().manual_seed(1)
     x = torch.randint(2, (n, 1), generator=generator).float()
@@ -136,7 +136,7 @@ def test_whole_numbers_are_learnt_by_their_probabilities():
     torch.manual_seed(0)
     known = np.array([0.005, 0.515, 0.08, 0.4])
     numbers = 1.0 + RNG(0).choice(4, 10_000, p=known)
-    numbers[:50] = 30.0  # so that a unit is little of the range
+    numbers[:50] = 30.0  # so that a unit is a small part of the range
     column = Column.of("n", numbers)
     noisy = numbers + 0.999 * RNG(1).uniform(size=len(numbers))
     z, x = (
@@ -196,7 +196,7 @@ def test_the_four_momentum_stays_as_it_was(made, sample):
     assert (one[:, :4] == two).all()
     assert (made.efficiency(gen, context) == base.efficiency(gen, context)).all()
     assert (made.cdf(gen, two, context) == base.cdf(gen, two, context)).all()
-    for backend in ("numba", "torch"):  # of four levels the four-momentum alone
+    for backend in ("numba", "torch"):  # with four levels, the four-momentum only
         four = made.sample(gen[:500], tau[:500, :4], context[:500], backend=backend)
         np.testing.assert_allclose(four, two[:500], rtol=0.0 if backend == "numba" else 1e-3, atol=1e-3)
     with pytest.raises(ValueError, match=r"one shape \(N, 4\), or tau \(N, 9\), got \(50, 4\) and \(50, 5\)"):
@@ -209,7 +209,7 @@ def test_backends_and_the_graph_agree(made, sample):
     few = slice(0, 40)
     three = graphs.evaluate(graphs.model(made), gen[few], tau[few], context[few])[0]
     for other, rows in ((two, slice(None)), (three, few)):
-        assert (one[rows, 4:6] == other[:, 4:6]).mean() > 0.999  # where a count is rounded down, rounding may show
+        assert (one[rows, 4:6] == other[:, 4:6]).mean() > 0.999  # rounding may change a count that is rounded down
         np.testing.assert_allclose(one[rows, 6:], other[:, 6:], atol=1e-4)
 
 
@@ -226,7 +226,7 @@ def test_unmatched_jets_have_columns_and_chunks_change_nothing(path):
         assert np.isfinite(ak.to_numpy(ak.flatten(reco[name]))).all()
     assert set(ak.to_numpy(ak.flatten(of_none.btag))) == {0.0, 1.0}
     assert len(set(ak.to_numpy(ak.flatten(of_none.tau1)))) > 30
-    assert ak.all(reco["tau2"] <= reco["tau1"], axis=None)  # as attributes tau2 is of vectors
+    assert ak.all(reco["tau2"] <= reco["tau1"], axis=None)  # as an attribute, tau2 is a property of vectors
     parts = [folder(events[part].GenJet, events[part]) for part in (slice(0, 77), slice(77, 600))]
     for name in COLUMNS:
         assert ak.array_equal(ak.concatenate([part[name] for part in parts]), reco[name])
@@ -243,7 +243,7 @@ def test_a_student_draws_what_its_teacher_does(made, sample):
 
 
 def test_from_files_to_files(path, tmp_path, capsys):
-    """The command line extends a bundle, and folds, skims and validates what nobody has told it of."""
+    """The command line extends a bundle with a column, and folds, skims and validates it."""
     short = ("--steps", "30", "--check-every", "30", "--hidden", "8", "8")
     twice = tmp_path / "twice"
     assert run("train", f"qcd={FULL}", "--extend", path, "--columns", "nNeutral", *short, "--output", twice) == 0

@@ -11,7 +11,7 @@ from conftest import open_events
 
 
 def cut_jets(scale, threshold, n=6000, seed=0):
-    """Jets of a falling spectrum, cut off at a threshold, then scaled."""
+    """Make jets of a falling spectrum with a threshold, then scale them."""
     rng = np.random.default_rng(seed)
     pt = threshold + rng.exponential(8.0, n)
     jets = np.stack([pt, rng.uniform(-4.5, 4.5, n), rng.uniform(-np.pi, np.pi, n), 0.1 * pt], axis=1)

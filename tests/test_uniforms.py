@@ -13,7 +13,7 @@ WORD = st.integers(0, FULL)
 
 
 def philox_slowly(counter, key):
-    """Philox4x32-10 as the paper states it, in Python integers."""
+    """Philox4x32-10 as defined in the paper, in Python integers."""
     c, k = list(counter), list(key)
     for _ in range(10):
         p0, p1 = 0xD2511F53 * c[0], 0xCD9E8D57 * c[2]
@@ -61,7 +61,7 @@ def test_levels_are_uniform_and_independent():
 
 
 def test_levels_never_reach_zero_or_one():
-    # the largest and smallest words there are, through the same arithmetic
+    # the largest and smallest possible words, through the same arithmetic
     words = np.array([0, FULL], dtype=np.uint32)
     u = ((words >> np.uint32(9)).astype(np.float32) + np.float32(0.5)) * np.float32(2.0**-23)
     assert u[0] > 0.0
@@ -112,7 +112,7 @@ NEIGHBOURS = {
 
 @pytest.mark.parametrize("neighbour", NEIGHBOURS)
 def test_levels_tell_nothing_of_their_neighbours(neighbour):
-    """Uniform pairs in 16 × 16 cells, for every two of the variables, and sums and low digits, are independent."""
+    """Check the independence of all pairs of variables in 16 × 16 cells, and of sums and low digits."""
     one, other = NEIGHBOURS[neighbour]
     worst = 1.0
     for a in one.T:
@@ -121,11 +121,11 @@ def test_levels_tell_nothing_of_their_neighbours(neighbour):
             worst = min(worst, chisquare(cells).pvalue, kstest((a + b) % 1.0, "uniform").pvalue)
             low = ((a * 2**23).astype(np.int64) ^ (b * 2**23).astype(np.int64)) & 15
             worst = min(worst, chisquare(np.bincount(low, minlength=16)).pvalue)
-    assert worst > 1e-5  # of 48 tests
+    assert worst > 1e-5  # the smallest p-value of 48 tests
 
 
 def test_runs_up_and_down_are_those_of_random_numbers():
-    """The signs of differences along jets and events: a turn is to be expected with a probability of 2/3."""
+    """Check the signs of differences along jets and events: a turning point has a probability of 2/3."""
     u = levels(np.repeat(keys_of(N // 4), 4, axis=0), np.tile(np.arange(4), N // 4))
     for column in (*u.T, u.ravel()):
         turns = (np.diff(column[:-1]) > 0) != (np.diff(column[1:]) > 0)

@@ -2,33 +2,17 @@
 
 from __future__ import annotations
 
-import re
+import ast
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
-COLUMNS = {"pt": 0, "eta": 1, "phi": 2, "mass": 3}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_SIGN = re.compile(r"(<=|>=|<|>)")
-_TURNED = str.maketrans("<>", "><")
-_VARIABLE = re.compile(r"(abs\()?(" + "|".join(COLUMNS) + r")(\))?")
+from coffea_iqn.jets.features import VARIABLES
+from coffea_iqn.numerics.arrays import Bools, Floats
 
-
-@dataclass(frozen=True)
-class _Comparison:
-    """Comparison of a variable, or its absolute value, with a number."""
-
-    column: int
-    absolute: bool
-    sign: str
-    bound: float
-
-    def holds(self, jets: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-        values = np.abs(jets[:, self.column]) if self.absolute else jets[:, self.column]
-        compare = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}[self.sign]
-        return np.asarray(compare(values, self.bound))
+COMPARE = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal}
 
 
 @dataclass(frozen=True)
@@ -42,7 +26,7 @@ class Box:
     """
 
     text: str
-    comparisons: tuple[_Comparison, ...]
+    comparisons: tuple[ast.Compare, ...]
 
     @classmethod
     def parse(cls, text: str) -> Box:
@@ -55,35 +39,43 @@ class Box:
         ------
         ValueError: for anything else; the message quotes the invalid part.
         """
-        comparisons = [one for part in text.split(",") for one in _chain(part.replace(" ", ""))]
-        return cls(text.replace(" ", ""), tuple(comparisons))
+        text = text.replace(" ", "")
+        return cls(text, tuple(_comparison(part) for part in text.split(",")))
 
-    def contains(self, jets: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
+    def contains(self, jets: Floats) -> Bools:
         """Return which of the jets (N, 4) are inside, (N,)."""
         inside = np.ones(len(jets), dtype=bool)
-        for comparison in self.comparisons:
-            inside &= comparison.holds(jets)
+        for chain in self.comparisons:
+            values = [_value(node, jets) for node in (chain.left, *chain.comparators)]
+            for (left, right), sign in zip(pairwise(values), chain.ops, strict=True):
+                inside &= COMPARE[type(sign)](left, right)
         return inside
 
 
-def _chain(part: str) -> list[_Comparison]:
-    """Parse `variable < number` or `number < variable < number` into one or two comparisons."""
-    pieces = _SIGN.split(part)
-    terms, signs = pieces[::2], pieces[1::2]
-    found = [_comparison(*sides, sign) for sides, sign in zip(pairwise(terms), signs, strict=True)]
-    known = [one for one in found if one is not None]
-    if len(known) != len(found) or len(found) not in {1, 2}:
-        example = "such as 30<pt<35 or abs(eta)<1"
-        msg = f"select: expected comparisons of {', '.join(COLUMNS)} with numbers, {example}, got {part!r}"
-        raise ValueError(msg)
-    return known
+def _comparison(part: str) -> ast.Compare:
+    """Parse `variable < number`, `number < variable` or `number < variable < number`, with any signs."""
+    try:
+        node = ast.parse(part, mode="eval").body
+        if isinstance(node, ast.Compare) and all(type(sign) in COMPARE for sign in node.ops):
+            terms = [_value(term, np.full((1, len(VARIABLES)), np.nan)) for term in (node.left, *node.comparators)]
+            is_variable = [isinstance(term, np.ndarray) for term in terms]
+            if is_variable in ([True, False], [False, True], [False, True, False]):
+                return node
+    except (SyntaxError, ValueError):
+        pass
+    example = "such as 30<pt<35 or abs(eta)<1"
+    msg = f"select: expected comparisons of {', '.join(VARIABLES)} with numbers, {example}, got {part!r}"
+    raise ValueError(msg)
 
 
-def _comparison(left: str, right: str, sign: str) -> _Comparison | None:
-    """Parse the comparison of a variable and a number, in either order; None for anything else."""
-    if _NUMBER.fullmatch(left):
-        return _comparison(right, left, sign.translate(_TURNED)) if not _NUMBER.fullmatch(right) else None
-    variable = _VARIABLE.fullmatch(left)
-    if variable is None or bool(variable[1]) != bool(variable[3]) or not _NUMBER.fullmatch(right):
-        return None
-    return _Comparison(COLUMNS[variable[2]], bool(variable[1]), sign, float(right))
+def _value(node: ast.expr, jets: Floats) -> Floats | float:
+    """Return the value of a variable of jets, (N,), or a number; ValueError for anything else."""
+    match node:
+        case ast.Name(id=name) if name in VARIABLES:
+            return jets[:, VARIABLES.index(name)]
+        case ast.Call(func=ast.Name(id="abs"), args=[ast.Name() as variable], keywords=[]):
+            return np.abs(_value(variable, jets))
+    number = ast.literal_eval(node)
+    if type(number) not in (int, float) or math.isnan(number):
+        raise ValueError
+    return float(number)

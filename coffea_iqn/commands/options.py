@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from coffea_iqn.iqn.device import check_device
-from coffea_iqn.ranges import Range
+from coffea_iqn.ranges import ENERGY
 
 T = TypeVar("T")
-ENERGY = Range(above=0, most=1000)  # TeV
 
 
 def text(given: str) -> str:

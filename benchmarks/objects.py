@@ -24,15 +24,18 @@ from rich.table import Table
 
 from coffea_iqn import EventFolder
 from coffea_iqn.closure import agreement, judge
-from coffea_iqn.closure.events import event_features, object_features
+from coffea_iqn.closure.events import event_features
+from coffea_iqn.closure.response import wrapped
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
 from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.objects.kinds import KINDS
 
 N_BINS = 20
 PT_EDGES, ETA_EDGES = (10.0, 20.0, 40.0, 1e4), (0.0, 1.5, 2.5)
 JET_PT = 20.0  # GeV
+N_OBJECTS = 2  # number of hardest objects of each kind among the features
 
 
 def observables(events: ak.Array, prefix: str) -> dict[str, Any]:
@@ -95,6 +98,47 @@ def compare(emulated: Any, real: Any) -> tuple[float, int]:
     # bins in which either side has entries, with the uncertainties of both
     made = agreement((drawn, drawn), (true, true), min_entries=10.0)
     return made.per_bin, made.ndf
+
+
+def object_features(
+    gen: tuple[Floats, Ints],
+    gen_event: Ints,
+    reco: tuple[Floats, Ints],
+    reco_event: Ints,
+    missing: tuple[Floats, Floats],
+    hardest_phi: Floats,
+) -> Floats:
+    """Return features of events in addition to those of their jets, (events, 53), with NaN for missing objects.
+
+    For each kind, the two hardest objects and their number, at gen level (pt, eta, phi) and at reco level (these and
+    the isolation); missing momentum at gen and reco level, each as pt and angle to the hardest reco jet, and the angle
+    between the two.
+
+    Parameters
+    ----------
+    gen, reco: objects of all events, concatenated, (M, 3 or more), and the kind of each, (M,).
+    gen_event, reco_event: index of the event of each object.
+    missing: pt [GeV] and phi [rad] of the missing momentum at gen and reco level, (events, 2) each.
+    hardest_phi: phi of the hardest reco jet, (events,); NaN if there is none.
+    """
+    n_events, n_kinds = len(hardest_phi), 3
+    columns = []
+    for (values, kind), event, width in ((gen, gen_event, 3), (reco, reco_event, 4)):
+        for k in range(n_kinds):
+            mine = kind == k
+            own, of_event = values[mine][:, :width], event[mine]
+            order = np.lexsort((-own[:, 0], of_event))
+            own, of_event = own[order].astype(np.float64), of_event[order]
+            counts = np.bincount(of_event, minlength=n_events)
+            place = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+            out = np.full((n_events, N_OBJECTS, width), np.nan)
+            kept = place < N_OBJECTS
+            out[of_event[kept], place[kept]] = own[kept]
+            columns += [out.reshape(n_events, -1), counts[:, np.newaxis]]
+    (gen_pt, gen_phi), (pt, phi) = (level.T for level in missing)
+    angles = [wrapped(gen_phi - hardest_phi), wrapped(phi - hardest_phi), wrapped(phi - gen_phi)]
+    columns.append(np.stack([gen_pt, pt, *np.abs(angles)], axis=1))
+    return np.concatenate(columns, axis=1).astype(np.float32)
 
 
 def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from coffea_iqn.closure.estimates import ETA, MASS, PHI, PT, VARIABLES, Floats
 from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.closure.response import MASS_OFFSET, wrapped
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 N_HARDEST = 4
 N_SEARCHED = 8  # number of hardest reco jets considered when a gen jet is paired with a reco jet
@@ -26,9 +26,7 @@ EVENT_FEATURES = (
 )
 
 
-def event_features(
-    gen: Floats, gen_counts: npt.NDArray[np.integer], reco: Floats, reco_counts: npt.NDArray[np.integer]
-) -> Floats:
+def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Ints) -> Floats:
     """Return features of events, (events, 54), with NaN for missing jets.
 
     The four hardest gen and reco jets, the residuals between each of these gen jets and the nearest reco jet within
@@ -71,7 +69,7 @@ def event_features(
     return np.column_stack([*(block.reshape(len(gen_counts), -1) for block in blocks), *together]).astype(np.float32)
 
 
-def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
+def _hardest(jets: Floats, counts: Ints, n: int) -> Floats:
     """Return the n hardest jets of each event, (events, n, 4), padded with NaN."""
     event = np.repeat(np.arange(len(counts)), counts)
     jets = jets[np.lexsort((-jets[:, PT], event))].astype(np.float64)
@@ -82,51 +80,7 @@ def _hardest(jets: Floats, counts: npt.NDArray[np.integer], n: int) -> Floats:
     return out
 
 
-def _sums(values: Floats | npt.NDArray[np.bool_], counts: npt.NDArray[np.integer]) -> Floats:
+def _sums(values: Floats | Bools, counts: Ints) -> Floats:
     """Return the sum over the jets of each event, (events,)."""
     event = np.repeat(np.arange(len(counts)), counts)
     return np.asarray(np.bincount(event, weights=values, minlength=len(counts)), dtype=np.float64)
-
-
-N_OBJECTS = 2  # number of hardest objects of each kind among the features
-
-
-def object_features(
-    gen: tuple[Floats, npt.NDArray[np.integer]],
-    gen_event: npt.NDArray[np.integer],
-    reco: tuple[Floats, npt.NDArray[np.integer]],
-    reco_event: npt.NDArray[np.integer],
-    missing: tuple[Floats, Floats],
-    hardest_phi: Floats,
-) -> Floats:
-    """Return features of events in addition to those of their jets, (events, 50), with NaN for missing objects.
-
-    For each kind, the two hardest objects and their number, at gen level (pt, eta, phi) and at reco level (these and
-    the isolation); missing momentum at gen and reco level, each as pt and angle to the hardest reco jet, and the angle
-    between the two.
-
-    Parameters
-    ----------
-    gen, reco: objects of all events, concatenated, (M, 3 or more), and the kind of each, (M,).
-    gen_event, reco_event: index of the event of each object.
-    missing: pt [GeV] and phi [rad] of the missing momentum at gen and reco level, (events, 2) each.
-    hardest_phi: phi of the hardest reco jet, (events,); NaN if there is none.
-    """
-    n_events, n_kinds = len(hardest_phi), 3
-    columns = []
-    for (values, kind), event, width in ((gen, gen_event, 3), (reco, reco_event, 4)):
-        for k in range(n_kinds):
-            mine = kind == k
-            own, of_event = values[mine][:, :width], event[mine]
-            order = np.lexsort((-own[:, 0], of_event))
-            own, of_event = own[order].astype(np.float64), of_event[order]
-            counts = np.bincount(of_event, minlength=n_events)
-            place = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
-            out = np.full((n_events, N_OBJECTS, width), np.nan)
-            kept = place < N_OBJECTS
-            out[of_event[kept], place[kept]] = own[kept]
-            columns += [out.reshape(n_events, -1), counts[:, np.newaxis]]
-    (gen_pt, gen_phi), (pt, phi) = (level.T for level in missing)
-    angles = [wrapped(gen_phi - hardest_phi), wrapped(phi - hardest_phi), wrapped(phi - gen_phi)]
-    columns.append(np.stack([gen_pt, pt, *np.abs(angles)], axis=1))
-    return np.concatenate(columns, axis=1).astype(np.float32)

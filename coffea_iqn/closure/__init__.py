@@ -18,11 +18,6 @@ from coffea_iqn.closure.distances import (
 from coffea_iqn.closure.efficiencies import binomial_errors, efficiency_deviation, efficiency_in_cells
 from coffea_iqn.closure.estimates import (
     CELLS,
-    ETA,
-    MASS,
-    PHI,
-    PT,
-    VARIABLES,
     Cells,
     Estimate,
     OfCells,
@@ -70,6 +65,7 @@ from coffea_iqn.closure.response import (
     tails,
 )
 from coffea_iqn.closure.spectra import Agreement, Marginal, agreement, marginal_of_column, marginals
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
 
 __all__ = [
     "CELLS",

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy import sparse
 
-from coffea_iqn.closure.estimates import Floats
+from coffea_iqn.numerics.arrays import Floats, Ints
 
-Ints = npt.NDArray[np.integer]
 UNEVEN = 0.2  # greatest relative deviation of a cell's content from the average, in the sample that defines the cells
 ONE_SIDED = 1.645  # 95 % quantile of the standard normal distribution
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.linalg import sqrtm
 
-from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, Floats, OfCells, check_enough, in_cells
+from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, check_enough, in_cells
 from coffea_iqn.closure.response import MIN_IN_CELL, median_and_width
+from coffea_iqn.numerics.arrays import Bools, Floats
 
 SIZES = 10  # sample sizes from which the Fréchet distance is extrapolated
 KERNEL_BATCH = 5000
@@ -94,7 +94,7 @@ def wasserstein_in_cells(
     """
     generator = np.random.default_rng(seed)
 
-    def figure(inside: npt.NDArray[np.bool_]) -> Floats:
+    def figure(inside: Bools) -> Floats:
         rows = []
         for drawn, column in zip(emulated[inside].T, real[inside].T, strict=True):
             width = median_and_width(column)[2]

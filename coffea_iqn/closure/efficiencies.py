@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, Flags, Floats, OfCells, in_cells, rms_beyond
+from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, in_cells, rms_beyond
+from coffea_iqn.numerics.arrays import Bools, Floats
 
 
 def efficiency_in_cells(
-    probability: Floats, found: Flags, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 2000
+    probability: Floats, found: Bools, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 2000
 ) -> OfCells:
     """Efficiencies of gen jets (N, 4) in cells of gen pt and |eta|.
 

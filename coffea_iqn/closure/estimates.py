@@ -7,13 +7,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
-Flags = npt.NDArray[np.bool_]
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
-VARIABLES = ("pt", "eta", "phi", "mass")
-PT, ETA, PHI, MASS = range(4)  # columns of jets
 MIN_JETS = 1000  # least number of jets for a figure of the whole sample
 
 
@@ -121,16 +118,16 @@ class OfCells(NamedTuple):
     """
 
     cells: Cells
-    n_jets: npt.NDArray[np.int64]
+    n_jets: Ints
     values: Floats
 
     @property
-    def counted(self) -> Flags:
+    def counted(self) -> Bools:
         """Cells with enough jets, (P, E)."""
         return np.asarray(np.isfinite(self.values.reshape(*self.n_jets.shape, -1)).any(axis=2))
 
 
-def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
+def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Bools]]:
     """Yield the row and column of each cell, and the mask (N,) of the gen jets (N, 4) in it."""
     pt, abs_eta = gen[:, PT], np.abs(gen[:, ETA])
     for i, (low, high) in enumerate(pairwise(cells.pt)):
@@ -138,7 +135,7 @@ def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Flags]]:
             yield i, k, (pt >= low) & (pt < high) & (abs_eta >= inner) & (abs_eta < outer)
 
 
-def in_cells(figure: Callable[[Flags], Floats], gen: Floats, cells: Cells, min_jets: int) -> OfCells:
+def in_cells(figure: Callable[[Bools], Floats], gen: Floats, cells: Cells, min_jets: int) -> OfCells:
     """Evaluate a figure in each cell that contains enough jets.
 
     Parameters

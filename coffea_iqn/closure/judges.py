@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import rankdata
 
-from coffea_iqn.closure.estimates import ETA, MASS, PHI, PT, VARIABLES, Floats, check_enough
+from coffea_iqn.closure.estimates import check_enough
 from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.numerics.arrays import Bools, Floats
 
 ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion
 LEAST_PROBABILITY = 1e-6
@@ -48,9 +49,9 @@ class Judgement(NamedTuple):
         return real, emulated
 
 
-def outside(weights: Floats, factor: float = 2.0) -> tuple[float, float]:
-    """Return the fractions of weights (N,) below 1 / factor and above factor."""
-    return float((weights < 1.0 / factor).mean()), float((weights > factor).mean())
+def outside(weights: Floats) -> tuple[float, float]:
+    """Return the fractions of weights (N,) below 1/2 and above 2."""
+    return float((weights < 0.5).mean()), float((weights > 2.0).mean())
 
 
 def jet_features(gen: Floats, reco: Floats) -> Floats:
@@ -148,7 +149,7 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
         "seed": seed,
     }
 
-    def rows(selected: npt.NDArray[np.bool_]) -> xgboost.DMatrix:
+    def rows(selected: Bools) -> xgboost.DMatrix:
         features = np.concatenate([real[selected], emulated[selected]])
         return xgboost.DMatrix(features, label=np.repeat([0.0, 1.0], selected.sum()))
 

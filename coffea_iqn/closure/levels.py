@@ -10,13 +10,13 @@ from coffea_iqn.closure.estimates import (
     CELLS,
     Cells,
     Estimate,
-    Floats,
     OfCells,
     density_deviation,
     estimate_of_square,
     in_cells,
     square_of_density,
 )
+from coffea_iqn.numerics.arrays import Floats
 
 BINS, BINS_IN_CELLS = 50, 20
 
@@ -32,21 +32,20 @@ def uniformity(levels: Floats, *, bins: int = BINS) -> Floats:
     return np.asarray(((counts - expected) ** 2 / expected).sum(axis=1) / (bins - 1))
 
 
-def nonuniformity(levels: Floats, *, bins: int = BINS) -> list[Estimate]:
+def nonuniformity(levels: Floats) -> list[Estimate]:
     """Return how much the density of each column of levels (N, n) differs from 1; see `estimates.density_deviation`."""
-    return [density_deviation(value * (bins - 1), bins - 1, len(levels)) for value in uniformity(levels, bins=bins)]
+    ndf = BINS - 1
+    return [density_deviation(value * ndf, ndf, len(levels)) for value in uniformity(levels)]
 
 
-def uniformity_in_cells(
-    levels: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 1000, bins: int = BINS_IN_CELLS
-) -> OfCells:
+def uniformity_in_cells(levels: Floats, gen: Floats, *, cells: Cells = CELLS, min_jets: int = 1000) -> OfCells:
     """Return the `uniformity` of levels (N, n) in cells of gen pt and |eta|, (P, E, n)."""
-    return in_cells(lambda inside: uniformity(levels[inside], bins=bins), gen, cells, min_jets)
+    return in_cells(lambda inside: uniformity(levels[inside], bins=BINS_IN_CELLS), gen, cells, min_jets)
 
 
-def nonuniformity_in_cells(found: OfCells, *, bins: int = BINS_IN_CELLS) -> list[Estimate]:
+def nonuniformity_in_cells(found: OfCells) -> list[Estimate]:
     """Return how much densities of levels differ from 1, as root mean square over the cells, for each variable."""
-    counted, ndf = found.counted, bins - 1
+    counted, ndf = found.counted, BINS_IN_CELLS - 1
     n = found.n_jets[counted][:, None].astype(np.float64)
     squares, variances = square_of_density(found.values[counted] * ndf, ndf, n)
     errors = np.sqrt(variances.sum(axis=0)) / len(n)

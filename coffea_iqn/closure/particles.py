@@ -10,15 +10,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
-from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough
+from coffea_iqn.closure.estimates import Estimate, check_enough
 from coffea_iqn.closure.judges import residual_features
 from coffea_iqn.closure.spectra import N_BINS
+from coffea_iqn.jets.features import MASS
+from coffea_iqn.numerics.arrays import Floats, Ints
 
 LEAST_COUNT = 0.5  # added to each bin; otherwise a bin that is empty on one side would dominate
-
-Counts = npt.NDArray[np.integer]
 
 
 class SplitHalfDistance(NamedTuple):
@@ -33,7 +32,7 @@ class SplitHalfDistance(NamedTuple):
         return float(self.real_emulated.mean() / self.real_real.mean())
 
     @property
-    def size(self) -> Estimate:
+    def estimate(self) -> Estimate:
         """The ratio, with the spread of the null as uncertainty."""
         return Estimate(self.ratio, float(self.real_real.std() / self.real_real.mean()))
 
@@ -43,7 +42,7 @@ def split_half_distance(
     emulated: Floats,
     real: Floats,
     *,
-    counts: Sequence[Counts] | None = None,
+    counts: Sequence[Ints] | None = None,
     repeats: int = 20,
     seed: int = 0,
 ) -> SplitHalfDistance:

@@ -6,19 +6,12 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from scipy.stats import spearmanr
 
 from coffea_iqn.closure.estimates import (
     CELLS,
-    ETA,
-    MASS,
-    PHI,
-    PT,
-    VARIABLES,
     Cells,
     Estimate,
-    Floats,
     OfCells,
     TooFewJetsError,
     check_enough,
@@ -27,6 +20,8 @@ from coffea_iqn.closure.estimates import (
     in_cells,
     rms_beyond,
 )
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
 MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
@@ -110,7 +105,7 @@ def response_in_cells(
     values (P, E, 4 variables, 2, 4): for emulated and real jets the median, its error, the width, and its error.
     """
 
-    def figure(inside: npt.NDArray[np.bool_]) -> Floats:
+    def figure(inside: Bools) -> Floats:
         columns = zip(emulated[inside].T, real[inside].T, strict=True)
         return np.array([[median_and_width(side) for side in sides] for sides in columns])
 
@@ -167,7 +162,7 @@ class Tails(NamedTuple):
 
     z: Floats
     widths: tuple[float, ...]
-    counts: npt.NDArray[np.int64]
+    counts: Ints
 
     @property
     def worst(self) -> Estimate:

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.closure.estimates import MASS, Estimate, Floats, check_enough, density_deviation
+from coffea_iqn.closure.estimates import Estimate, check_enough, density_deviation
+from coffea_iqn.jets.features import MASS
+from coffea_iqn.numerics.arrays import Floats
 
 N_BINS = 40
 LIGHT = 0.5  # GeV: lighter jets consist of a single particle, with masses down to that of the electron

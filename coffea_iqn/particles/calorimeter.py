@@ -24,7 +24,6 @@ MOST_ETA = 20.0
 
 PION, KAON, PROTON, ELECTRON, MUON, PHOTON, NEUTRAL, INVISIBLE = range(8)
 """Species of gen particles, distinguished by the detector response or the mass."""
-N_SPECIES = 7
 CHARGED = 5  # species below this are charged
 SPECIES = {211: PION, 321: KAON, 2212: PROTON, 11: ELECTRON, 13: MUON, 22: PHOTON} | dict.fromkeys(
     (12, 14, 16), INVISIBLE

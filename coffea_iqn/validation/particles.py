@@ -61,7 +61,7 @@ def compare_shapes(
         of_gen, drawn, true = (side[:, NAMES.index(name)] for side in (gen, emulated, real))
         distances[name] = closure.split_half_distance(
             wasserstein_distance, drawn, true, repeats=repeats, seed=seed
-        ).size
+        ).estimate
         shifts[name] = _shift(drawn - true, true - of_gen)
     spectra = {
         name: closure.marginal_of_column(

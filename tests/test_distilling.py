@@ -53,7 +53,7 @@ def test_its_card_names_the_teacher(taught, tmp_path):
 def test_not_every_member_can_teach(emulator):
     if emulator.network.type in ("SplineIQN", "FlowMatching"):
         pytest.skip("it can")
-    with pytest.raises(TypeError, match="teacher: expected a SplineIQN or a FlowMatching, which can teach, got"):
+    with pytest.raises(TypeError, match="teacher: expected a SplineIQN or a FlowMatching, got"):
         distil(emulator, make_pairs(100), SETTINGS)
 
 

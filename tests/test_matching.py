@@ -88,5 +88,5 @@ def test_cones_of_the_usual_radii():
 @pytest.mark.parametrize(("n_phi", "counts", "n_reco"), [(1, [2], [1]), (2, [3], [1]), (2, [2], [2]), (2, [2], [1, 0])])
 def test_lengths_that_do_not_agree_are_refused(n_phi, counts, n_reco):
     zero = np.zeros(2)
-    with pytest.raises(ValueError, match="match_jets: expected jets as their numbers in events say"):
+    with pytest.raises(ValueError, match="match_jets: expected arrays that agree with the counts"):
         match_jets(zero, zero[:n_phi], np.array(counts), zero[:1], zero[:1], np.array(n_reco), cone=0.4)

@@ -45,7 +45,7 @@ def test_few_jets_of_the_right_radius_are_never_refused(nearest):
 @pytest.mark.parametrize(("wrong", "name"), [("cms-delphes-ak5", "qcd_ak4.root"), ("cms-delphes-ak4", "qcd_ak5.root")])
 def test_a_folder_refuses_jets_of_another_radius(wrong, name):
     events = open_events(name)
-    with pytest.raises(ValueError, match=f"as the model's, got .*: take {' or '.join(OF[RADII[name]])}, or any_radius"):
+    with pytest.raises(ValueError, match=f"as the model's, got .*: use {' or '.join(OF[RADII[name]])}, or any_radius"):
         IQNFolder(wrong)(events.GenJet, events)
     some = events[:2000]
     assert len(IQNFolder(wrong, any_radius=True)(some.GenJet, some)) == len(some)
@@ -55,7 +55,7 @@ def test_small_chunks_add_up():
     events = open_events("qcd_ak5.root", metadata={"dataset": "qcd"})
     instance = IQNFoldProcessor(truth=None)
     chunks = [instance.process(events[i : i + 20]) for i in range(0, 1200, 20)]
-    with pytest.raises(ValueError, match=r"got .* neighbours within ΔR of 0\.\d0: larger ones: take cms-delphes-ak5"):
+    with pytest.raises(ValueError, match=r"got .* neighbours within ΔR of 0\.\d0: larger ones: use cms-delphes-ak5"):
         instance.postprocess(processor.accumulate(chunks))
     willing = IQNFoldProcessor(truth=None, any_radius=True)
     assert willing.identity == instance.identity
@@ -85,15 +85,15 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
         (
             "qcd_ak5.root",
             ["--model", "cms-delphes-ak4"],
-            "larger ones: take cms-delphes-ak5 or cms-delphes-ak5-particles, or any_radius",
+            "larger ones: use cms-delphes-ak5 or cms-delphes-ak5-particles, or any_radius",
         ),
         (
             "qcd_ak4.root",
             ["--model", "cms-delphes-ak5"],
-            "smaller ones: take cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast or cms-delphes-ak4-events",
+            "smaller ones: use cms-delphes-ak4 or atlas-delphes-ak4 or cms-delphes-ak4-fast or cms-delphes-ak4-events",
         ),
-        ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, by its name of"),
-        ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: take cms-delphes-ak5"),
+        ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, of radius 0.4 by"),
+        ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: use cms-delphes-ak5"),
     ],
 )
 def test_fold_stops_where_the_bundle_is_wrong(name, options, message, tmp_path, capsys):

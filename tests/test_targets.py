@@ -289,7 +289,7 @@ def test_a_new_training_learns_them_after_the_four_momentum(tmp_path):
 
 
 WRONG = {
-    "--columns btag": "columns: expected names of further fields of jets, each once, got 'btag'",
+    "--columns btag": "columns: expected distinct names of new fields of jets, got 'btag'",
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
     "--columns nNeutral nNeutral": "each once, got 'nNeutral'",

@@ -166,7 +166,7 @@ class Network:
         # buffers that follow from the description are not stored; a missing weight would silently be random
         wrong = [*unexpected, *(name for name in missing if name in shapes_of(self.description))]
         if wrong:
-            msg = f"network {self.type}: expected the arrays of its description, got more or none of {wrong[0]}"
+            msg = f"network {self.type}: expected the arrays of its description, got a missing or unexpected {wrong[0]}"
             raise ValueError(msg)
         return module.eval()
 

@@ -61,7 +61,7 @@ def match_jets(
     got = [next((n for n in lengths if n != size), size) for size, lengths in every]
     if sizes != got:
         expected, found = (f"{n} events, {n_gen} gen jets and {n_reco} reco jets" for n, n_gen, n_reco in (sizes, got))
-        msg = f"match_jets: expected jets as their numbers in events say, {expected}, got {found}"
+        msg = f"match_jets: expected arrays that agree with the counts, {expected}, got {found}"
         raise ValueError(msg)  # compiled code would read out of bounds
     match: Ints = _match(eta, phi, other_eta, other_phi, counts, other_counts, cone**2)
     return match

@@ -81,7 +81,7 @@ def chosen(
     bad = ~(np.isfinite(pt) & (pt >= 0.0) & np.isfinite(phi) & ~np.isnan(eta))  # eta may be infinite along the beam
     if bad.any():
         n_bad = int((bad & np.isin(np.abs(code), CODES) & (True if prompt is None else prompt)).sum())
-        expect(n_bad == 0, f"prompt electrons, muons and photons: expected finite momenta, got {n_bad} others")
+        expect(n_bad == 0, f"prompt electrons, muons and photons: expected finite momenta, got {n_bad} invalid")
     kind = kinds(pt, eta, code)
     keep = kind >= 0 if prompt is None else (kind >= 0) & prompt
     event = np.repeat(np.arange(len(counts)), counts)[keep]

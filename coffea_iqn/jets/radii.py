@@ -61,7 +61,7 @@ def objection(
     """
     named = of_name(collection)
     if named is not None and abs(named - radius) > 0.01:
-        return f"{collection}, by its name of radius {named:g}"
+        return f"{collection}, of radius {named:g} by its name"
     if width is not None and abs(width - radius) > BIN:
         return f"jets whose constituents reach out to {width:.2f}"
     place = round(radius / BIN)
@@ -103,10 +103,10 @@ def check(
     against = objection(radius, distances, collection=collection, width=width)
     if against is not None:
         right = fitting(shipped, distances, collection=collection, width=width)
-        advice = f"take {' or '.join(right)}" if right else "no shipped bundle is for such"
+        advice = f"use {' or '.join(right)}" if right else "no shipped bundle is for these"
         msg = (
             f"{what}: expected jets of radius {radius:g}, as the model's, got {against}: {advice}, "
-            "or any_radius (--any-radius) to take them all the same"
+            "or any_radius (--any-radius) to accept them"
         )
         raise ValueError(msg)
 

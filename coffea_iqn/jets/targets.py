@@ -217,7 +217,7 @@ def check_names(names: Sequence[Any]) -> None:
     taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen"]
     for k, name in enumerate(names):
         if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
-            msg = f"columns: expected names of further fields of jets, each once, got {name!r}"
+            msg = f"columns: expected distinct names of new fields of jets, got {name!r}"
             raise ValueError(msg)
 
 

@@ -30,7 +30,7 @@ def part(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def from_python(*_: P.args, **__: P.kwargs) -> R:
-        msg = f"{function.__name__}: expected a call from compiled code, of which it is a part, got one from Python"
+        msg = f"{function.__name__}: expected a call from compiled code, got one from Python"
         raise TypeError(msg)
 
     @overload(from_python, jit_options={"error_model": "numpy"}, strict=False)  # type: ignore[untyped-decorator]

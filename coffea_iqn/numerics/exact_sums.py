@@ -34,7 +34,7 @@ def split(values: Doubles) -> dict[int, Doubles]:
     {0: [3.0, 0.0], -1: [0.0, 0.5]}
     """
     if not np.isfinite(values).all():
-        msg = f"weights: expected finite numbers, got {int((~np.isfinite(values)).sum())} of {len(values)} otherwise"
+        msg = f"weights: expected finite numbers, got {int((~np.isfinite(values)).sum())} of {len(values)} not finite"
         raise ValueError(msg)
     parts = {}
     rest = values.astype(np.float64)

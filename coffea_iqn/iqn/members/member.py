@@ -104,7 +104,7 @@ class Member(nn.Module):
         TypeError: when this member cannot be distilled.
         """
         del hidden
-        msg = f"teacher: expected a SplineIQN or a FlowMatching, which can teach, got {type(self).__name__}"
+        msg = f"teacher: expected a SplineIQN or a FlowMatching, got {type(self).__name__}"
         raise TypeError(msg)
 
     def imitation_loss(

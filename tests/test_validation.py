@@ -457,6 +457,7 @@ def test_jets_of_particles_are_those_of_the_same_gen_jets_in_any_chunk(folded):
         assert np.hypot(reco[:, 1] - eta, np.remainder(reco[:, 2] - phi + np.pi, 2.0 * np.pi) - np.pi).max() < 0.36
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")
 def test_a_validation_reports_why_particles_are_missing(tmp_path, capsys):
     whys = {
         "wwhad_ak5_particles": "halves: expected 1000 jets, got",

@@ -356,7 +356,7 @@ def test_numbers_of_jets_below_zero_are_no_workspace():
     events = open_events("qcd_ak4.root", entry_stop=100)
     weights = np.where(np.arange(100) % 3 == 0, 1.0, -1.0)
     matrix = response(AK4, events.GenJet, events, [20, 30, 100], [20, 25, 30, 40, 100], weights=weights)
-    with pytest.raises(ValueError, match="response: expected (no negative number of jets|jets of every gen bin)"):
+    with pytest.raises(ValueError, match=r"response: expected (no negative number of jets|jets of every gen bin)"):
         workspace(matrix)
 
 

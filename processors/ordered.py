@@ -23,8 +23,8 @@ class OrderedProcessor(processor.ProcessorABC):  # type: ignore[misc]
         raise NotImplementedError
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], Any]:
-        start = int(events.metadata.get("entrystart", 0))
-        return {(str(events.metadata["dataset"]), file_uuid(events), start): self.chunk(events)}
+        made, start = self.chunk(events), int(events.metadata.get("entrystart", 0))
+        return {(str(events.metadata["dataset"]), file_uuid(events), start): made}
 
     def postprocess(self, accumulator: dict[tuple[str, str, int], Any]) -> Any:
         names = sorted({name for name, _, _ in accumulator})

@@ -370,7 +370,7 @@ def test_names_may_be_given():
     assert "flavour" not in context.known_levels(context_of(renamed, events))
     given = context_of(renamed, events, Names.of({"flavour": "hadronFlavour"}))
     np.testing.assert_array_equal(given, context_of(events.GenJet, events))
-    with pytest.raises(ValueError, match=r"expected of flavour, n_charged, .*, got 'colour'"):
+    with pytest.raises(ValueError, match=r"expected one of flavour, n_charged, .*, got 'colour'"):
         Names.of({"colour": "x"})
 
 

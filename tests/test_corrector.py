@@ -116,7 +116,7 @@ def test_delphes_jets(delphes_events):
 
 
 def test_jets_of_another_radius_are_refused(nano_events):
-    with pytest.raises(ValueError, match=r"^reco jets: expected jets of radius 0.5, .*take cms-delphes-ak4-correct"):
+    with pytest.raises(ValueError, match=r"^reco jets: expected jets of radius 0.5, .*use cms-delphes-ak4-correct"):
         IQNCorrector("cms-delphes-ak5-correct", points=5)(nano_events.Jet, nano_events)
     IQNCorrector("cms-delphes-ak5-correct", points=5, any_radius=True)(nano_events.Jet[:5], nano_events[:5])
 

@@ -121,6 +121,7 @@ def test_seeds_give_other_jets_and_the_same_seed_the_same(nano_events):
     assert not ak.any(ak.flatten(first.pt, axis=None) == ak.flatten(other.pt, axis=None))
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")
 def test_a_cut_collection_keeps_its_levels_with_genjetidx(nano_events):
     gen = ak.with_field(nano_events.GenJet, ak.local_index(nano_events.GenJet.pt), "genJetIdx")
     folder = IQNFolder("cms-delphes-ak4", seed=1, unmatched=False)
@@ -387,6 +388,7 @@ def test_gen_jets_of_a_part_are_the_matched_ones(nano_events):
 
 
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.PartOfEventWarning")
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")
 def test_a_part_of_a_collection_is_warned_of_once(folder, nano_events, monkeypatch):
     monkeypatch.setattr(checks, "_WARNED", set())
     gen = nano_events.GenJet

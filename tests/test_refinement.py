@@ -394,9 +394,9 @@ def test_command_line(tmp_path, capsys):
     assert report["files"] == {"qcd_ak4": ["qcd_ak4.root"]}
     assert made.card["hash"] in (output / "model.json").read_text()
     if made.ratio is None:
-        assert "not refined: true and drawn jets" in said.err
+        assert "not refined: the classifier cannot distinguish true and drawn jets" in said.err
     else:
-        assert "candidates each, at most" in said.out
+        assert "candidates per jet, at most" in said.out
     assert run("refine", AK4, QCD, "--output", output, *few) == 2
     assert "expected" in one_error(capsys)
 
@@ -407,7 +407,7 @@ def test_a_command_refines_what_is_wrong(tmp_path, capsys):
     few = ("--steps", 150, "--check-every", 50, "--batch-size", 256, "--hidden", 16, "--learning-rate", 0.01)
     with undrawn():
         assert run("refine", "atlas-delphes-ak4", QCD, "--output", output, *few, "--plots", tmp_path / "plots") == 0
-    assert "candidates each, at most" in capsys.readouterr().out
+    assert "candidates per jet, at most" in capsys.readouterr().out
     assert (tmp_path / "plots" / "reliability.png").is_file()
     counts = {}
     for how in ("draw", "off"):

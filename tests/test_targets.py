@@ -292,7 +292,7 @@ WRONG = {
     "--columns btag": "columns: expected distinct names of new fields of jets, got 'btag'",
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
-    "--columns nNeutral nNeutral": "each once, got 'nNeutral'",
+    "--columns nNeutral nNeutral": "expected distinct names of new fields of jets, got 'nNeutral'",
     "": "extend: expected --columns, --objects or --particles, and no --teacher, got none and None",
     "--columns nNeutral --teacher cms-delphes-ak4": "expected --columns, --objects or --particles, and no --teacher",
     "--columns nNeutral --ensemble 2": "ensemble: expected no --extend, which",

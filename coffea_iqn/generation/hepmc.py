@@ -130,6 +130,9 @@ def _nominal_weight(event: Any) -> float | None:
     """Return the weight that is named as nominal, or else the first; None if the event has none."""
     if not len(event.weights):
         return None
-    names = event.weight_names if event.run_info is not None else []
+    try:
+        names = event.weight_names
+    except RuntimeError:  # without names, or a run that has some
+        names = []
     place = next((names.index(name) for name in NOMINAL if name in names), 0)
     return float(event.weights[place])

@@ -83,6 +83,10 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     ValueError: if a gen bin has no jets in any reco bin, or the counts do not match the reco bins.
     """
     of = parts(matrix)
+    least = min(of.inside.min(), of.outside.min())
+    if least < 0.0:
+        msg = f"response: expected no negative number of jets in any bin, got {least:.3g}"
+        raise ValueError(msg)
     counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
     if counts.shape != of.outside.shape or not (np.isfinite(counts).all() and (counts >= 0.0).all()):
         msg = f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}"
@@ -90,10 +94,6 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     empty = np.flatnonzero(of.inside.sum(axis=1) <= 0.0)
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
-        raise ValueError(msg)
-    least = min(of.inside.min(), of.outside.min())
-    if least < 0.0:
-        msg = f"response: expected no negative number of jets in any bin, got {least:.3g}"
         raise ValueError(msg)
     digits = len(str(len(of.inside) - 1))  # with leading zeros, because pyhf sorts parameters by name
     numbers = [f"{k:0{digits}d}" for k in range(len(of.inside))]

@@ -11,6 +11,7 @@ import numpy as np
 from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import far_columns
+from coffea_iqn.events.checks import check_valid
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
@@ -29,6 +30,7 @@ from coffea_iqn.objects.columns import (
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.processors.pairs import split_keys
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 
 
@@ -79,7 +81,13 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         split_key = split_keys(events, self.split)
         chunk = _Chunk(known, known.context(), split_key, objects, np.where(near, row, -1))
         made = _of_particles(chunk) | self._of_no_particle(chunk)
-        made |= self._jets_and_missing(chunk, flatten_jets(events[self.reco], "reco"), reco_missing(events))
+        y, missing = flatten_jets(events[self.reco], "reco"), reco_missing(events)
+        where = events.metadata.get("filename", "events")
+        check_valid(y, f"reco jets of {where}")
+        for what, values in (("objects", objects.values), ("missing momentum", missing)):
+            n_bad = int((~np.isfinite(values).all(axis=1)).sum())
+            expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
+        made |= self._jets_and_missing(chunk, y, missing)
         pt_min = tuple(float(objects.values[objects.kind == k, PT].min(initial=np.inf)) for k in range(len(KINDS)))
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
         return ObjectsSample(made, pt_min, isolation, self.inputs, self.context)

@@ -10,6 +10,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.events.checks import check_valid
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.folder import IQNFolder
@@ -61,7 +62,7 @@ class ShapesProcessor(OrderedProcessor):  # type: ignore[misc]
 
     def chunk(self, events: ak.Array) -> list[Floats]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
-        truth = truth.where(truth.valid())
+        check_valid(truth, f"reco jets of {events.metadata.get('filename', 'events')}")
         true = constituents_of(events, truth, RECO, self.truth)
         if true is None:
             msg = f"events: expected PFCands with jetIdx, pt, eta, phi and pdgId of {self.truth}, found none"

@@ -23,6 +23,7 @@ from coffea_iqn.events.checks import (
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.unfolding import response_sums, workspace
 from conftest import one_error, open_events, run, undrawn
 
@@ -213,6 +214,21 @@ def test_reco_jets_without_a_momentum_do_not_train_as_lost_gen_jets(ttbar):
         events = odd if direction == "fold" else with_field(ttbar, "GenJet", "mass", np.nan * ttbar.GenJet.mass)
         with pytest.raises(ValueError, match=rf"{level} jets of .*: expected finite numbers and pt above 0, got"):
             PairsProcessor(direction=direction).process(events)
+
+
+@pytest.mark.parametrize(
+    ("collection", "field", "message"),
+    [
+        ("Jet", "pt", "reco jets of .*: expected finite numbers and pt above 0, got"),
+        ("Muon", "pt", "reconstructed objects of .*: expected finite numbers, got"),
+        ("MET", "phi", "missing"),
+    ],
+)
+def test_reconstructed_objects_without_a_momentum_do_not_train(ttbar, collection, field, message):
+    events = with_field(ttbar, collection, field, np.nan * ttbar[collection][field])
+    emulator = bundle.load("cms-delphes-ak4-events")
+    with pytest.raises(ValueError, match=message):
+        ObjectsProcessor(emulator.variables, cone=0.25).chunk(events)
 
 
 def test_columns_that_are_not_finite_do_not_train(ttbar):

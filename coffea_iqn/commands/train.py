@@ -127,7 +127,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--eta-max",
         type=ETA_EDGE,
         metavar="ETA",
-        help="detector edge in |eta| (default: slightly beyond the outermost jet)",
+        help="detector edge in abs(eta) (default: slightly beyond the outermost jet)",
     )
     parser.add_argument(
         "--gen-pt-min",

@@ -16,7 +16,7 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import warn_mixed_weights
+from coffea_iqn.events.checks import least_central, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import equal_keys, event_weights, n_weighted
@@ -26,7 +26,7 @@ from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
 from coffea_iqn.folder.events import check_whole, prompt_and_missing
 from coffea_iqn.histograms import filling
-from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
+from coffea_iqn.histograms.filling import ETA_MAX, OBJECT_PT_MIN, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import PT, SCALES
@@ -155,19 +155,20 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         self._warn_of_threshold()
 
     def _warn_of_threshold(self) -> None:
-        """Warn if a variation would raise jets above `pt_min` from below the detector's threshold."""
-        variables = self.folder.emulator.variables
-        at = np.array([[variables.raw_pt_min, 0.0, 0.0, 0.0]])  # at eta = 0 the scale is largest
-        edge = SCALES[variables.scale].apply(at) if variables.raw_pt_min else np.zeros_like(at)
+        """Warn if a variation would raise jets or objects above the selection from below the detector's threshold."""
+        emulator = self.folder.emulator
+        at = np.array([[emulator.variables.raw_pt_min, 0.0, 0.0, 0.0]])  # at eta = 0 the scale is largest
+        edge = SCALES[emulator.variables.scale].apply(at)[0, PT] if emulator.variables.raw_pt_min else 0.0
+        begins = {JETS: (edge, self.pt_min, "jets")}
+        if self.objects and emulator.objects is not None:
+            of_kinds = zip(KINDS, emulator.objects.pt_min, strict=True)
+            begins |= {kind.name: (pt, OBJECT_PT_MIN, f"{kind.name.lower()}s") for kind, pt in of_kinds}
         for asked in self.folder.variations:
-            if (
-                asked.of == JETS
-                and edge[0, PT]
-                and edge[0, PT] * (1.0 + float(np.max(asked.size_of(edge)))) > self.pt_min
-            ):
+            edge, pt_min, what = begins.get(asked.of, (0.0, 0.0, ""))
+            if edge and edge * (1.0 + float(np.max(asked.size_of(np.array([[edge, 0.0, 0.0, 0.0]]))))) > pt_min:
                 msg = (
-                    f"pt_min: expected more than the detector's threshold of {edge[0, PT]:.3g} GeV plus the size of "
-                    f"{asked}, got {self.pt_min:g}: jets that it raises from below the threshold are missing"
+                    f"pt_min: expected more than the detector's threshold of {edge:.3g} GeV plus the size of {asked}, "
+                    f"got {pt_min:g} for {what} in histograms: those that it raises from below are missing"
                 )
                 warnings.warn(msg, BelowThresholdWarning, stacklevel=3)
 
@@ -241,7 +242,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             "weighted": {dataset: n_weighted(events)},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
-            "least_pt": {dataset: folded.gen.values[:, PT].min(initial=np.inf, keepdims=True).tolist()},
+            "least_pt": {dataset: [least_central(folded.gen.values)]},
             "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
             "files": files,
         }
@@ -250,8 +251,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         if not self.folder.any_radius:  # small chunks may have too few jets to determine the radius
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
-        for dataset, least in accumulator["least_pt"].items() if self.folder.acceptance and not self.particles else ():
-            self.folder.check_threshold(min(least), accumulator["cutflow"][dataset]["gen_jets"])
+        for of_chunks in accumulator["least_pt"].values() if self.folder.acceptance and not self.particles else ():
+            least, n = zip(*of_chunks, strict=True)
+            self.folder.check_threshold(min(least), sum(n))
         for dataset, of_files in accumulator["least_keys"].items():
             self._warn_of_equal_events(dataset, of_files)
         warn_mixed_weights(accumulator["weighted"])

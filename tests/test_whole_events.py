@@ -24,6 +24,7 @@ from coffea_iqn.histograms import filling
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.fold import BelowThresholdWarning
 from conftest import one_error, open_events, run, undrawn
 
 FAST = "cms-delphes-ak4-fast"
@@ -151,6 +152,12 @@ def test_missing_momentum_follows_what_varies():
     np.testing.assert_allclose(missing.JER.up.pt[none], missing.pt[none])
 
 
+def test_objects_that_a_variation_would_raise_from_below_the_threshold_are_warned_of():
+    IQNFoldProcessor(FAST, objects=True, variations=["ues", "jes"])
+    with pytest.warns(BelowThresholdWarning, match="threshold of 10 GeV plus the size of pes=0.05, got 10 for photons"):
+        IQNFoldProcessor(FAST, objects=True, variations=["pes=0.05"])
+
+
 def test_unclustered_energy_is_what_balances_jets_objects_and_missing_momentum():
     events = EventFolder(FAST, variations={"ues": 0.2})(open_ttbar(entry_stop=300))
     missing, jets = events.IQNMET, events.IQNJet
@@ -167,6 +174,7 @@ def test_unclustered_energy_is_what_balances_jets_objects_and_missing_momentum()
     assert "UES" not in jets.fields
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.processors.fold.BelowThresholdWarning")
 def test_whole_events_vary_in_histograms_and_skims(whole, tmp_path):
     ttbar = {"ttbar": FILES["ttbar"]}
     variations = ["jes=0.05", "ees=0.03", "ues"]

@@ -312,6 +312,23 @@ def test_prompt_leptons_that_begin_late_are_warned_of_or_added_from_particles(tt
     assert prompt_particles(secondary).counts.sum() == prompt_particles(late).counts.sum() < one.counts.sum()
 
 
+@pytest.mark.parametrize(("code", "flags", "prompt"), [(22, 1, True), (22, 8, False), (11, 8, True), (11, 0, False)])
+def test_photons_of_the_pions_of_a_tau_are_not_prompt(ttbar, code, flags, prompt):
+    leptons = ttbar.GenDressedLepton
+    fields = {name: leptons[name] for name in ("pt", "eta", "phi", "mass")} | {"pt": leptons.pt + 10.0}
+    one = ak.ones_like(leptons.pdgId)
+    fields |= {"pdgId": code * one, "status": one, "statusFlags": flags * one}
+    events = ak.with_field(ak.without_field(ttbar, "GenIsolatedPhoton"), ak.zip(fields), "GenPart")
+    assert (prompt_particles(events).counts.sum() > 0) == prompt
+
+
+def test_fields_of_the_user_and_of_gen_level_are_no_reconstructed_objects():
+    reconstructed = "Jet Electron MET FatJet boostedTau RawPuppiMET CorrT1METJet PuppiMissingET TrackJet JetPFCands"
+    others = "GenJet GenMET MET_Truth TruthElectrons TruthMET METFilter MuonSF JetGood IQNJet HLT PV Flag Particle"
+    assert all(checks.RECONSTRUCTED.fullmatch(name) for name in reconstructed.split())
+    assert not any(checks.RECONSTRUCTED.fullmatch(name) for name in others.split())
+
+
 @pytest.mark.usefixtures("warned")
 def test_what_the_file_reconstructed_is_removed_beside_emulated_objects(ttbar, ww):
     for folder, sample, kept in (
@@ -322,7 +339,7 @@ def test_what_the_file_reconstructed_is_removed_beside_emulated_objects(ttbar, w
         for name in ("Tau", "PuppiMET", "FatJet", "HLT", "GenVisTau"):
             events = ak.with_field(events, events.GenJet, name)
         checks._WARNED.clear()
-        with pytest.warns(NotEmulatedWarning, match="removed .*FatJet.*PuppiMET.*Tau.*; HLT are those of the file"):
+        with pytest.warns(NotEmulatedWarning, match="left out .*FatJet.*PuppiMET.*Tau.*; HLT are those of the file"):
             made = folder(events, as_nano=True)
         assert {"HLT", "GenVisTau", "GenJet"} | kept <= set(made.fields)
         assert not {"Tau", "PuppiMET", "FatJet"} & set(made.fields)
@@ -374,6 +391,22 @@ def test_numbers_of_jets_below_zero_are_no_workspace():
     matrix = response(AK4, events.GenJet, events, [20, 30, 100], [20, 25, 30, 40, 100], weights=weights)
     with pytest.raises(ValueError, match=r"response: expected (no negative number of jets|jets of every gen bin)"):
         workspace(matrix)
+
+
+@pytest.mark.usefixtures("warned")
+@pytest.mark.filterwarnings("default::coffea_iqn.folder.NotEmulatedWarning")
+def test_skims_named_as_nanoaod_copy_reconstructed_objects_only_by_name(tmp_path, capsys):
+    path = sample_path("ttbar_ak4_full.root")
+    names = []
+    for n, keep in enumerate(("*", "Muon_*")):
+        out = tmp_path / str(n)
+        assert run("fold", path, "--skim", "root", "--as", "Jet", "--keep", keep, "--output", out, "--no-plots") == 0
+        with uproot.open(next((out / "skim").iterdir())) as file:
+            names.append({name.partition("_")[0] for name in file["Events"].keys(filter_name="*_*")})
+    assert "warning: events: left out Electron, MET, Muon, Photon, which are reconstructed" in capsys.readouterr().err
+    assert not names[0] & {"Electron", "MET", "Muon", "Photon"}
+    assert {"GenJet", "GenDressedLepton", "Jet"} <= names[0]
+    assert "Muon" in names[1]
 
 
 def test_a_response_matrix_does_not_vary():

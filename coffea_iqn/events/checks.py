@@ -15,12 +15,14 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
-# reconstructed objects of NanoAOD, PFNano and Delphes that have a momentum
+# collections of reconstructed objects in NanoAOD, PFNano and Delphes
 RECONSTRUCTED = re.compile(
-    r"(?!Gen|MET_Truth)((Corr\w*|Fat|Sub|SoftActivity)?Jet\w*|\w*Electron\w*|Muon\w*|(Fsr)?Photon\w*|(boosted)?Tau\w*"
-    r"|\w*MET\w*|MissingET|ScalarHT|SV|IsoTrack|TrigObj|PFCands|Tower|Track|EFlow\w*)"
+    r"(Fat|Sub|CorrT1MET|ParticleFlow|Calo|Track|Puppi)?Jet(CHS|Puppi)?|SoftActivityJet\w*|(LowPt)?Electron|Muon"
+    r"|(Fsr)?Photon|(boosted)?Tau|(Raw|Puppi|RawPuppi|Chs|Calo|Tk|Trk|PF|RawPF)?MET|DeepMET\w*|METFixEE2017"
+    r"|(Fat)?Jet(PFCands|SVs)|PFCands|SV|IsoTrack|TrigObj|(Puppi)?MissingET|ScalarHT|Tower|Track|EFlow\w*"
 )
-ENOUGH, BEGINS = 200, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
+CENTRAL = 2.5  # |eta|
+ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
 _WARNED: set[str] = set()
 
 
@@ -85,7 +87,15 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
     return n
 
 
-def warn_threshold(what: str, least: float, n: int, trained: float, model: str, *, factor: float = BEGINS) -> None:
+def least_central(values: Floats) -> tuple[float, int]:
+    """Return the lowest pt [GeV] of central gen jets, of all (N, 4), and their number; forward ones may begin lower."""
+    pt = values[np.abs(values[:, ETA]) < CENTRAL, PT]
+    return float(pt.min(initial=np.inf)), len(pt)
+
+
+def warn_threshold(
+    what: str, least: float, n: int, trained: float, model: str, *, factor: float = BEGINS, enough: int = ENOUGH
+) -> None:
     """Warn once per process of gen jets or leptons that begin at a higher pt than those a bundle was trained on.
 
     Parameters
@@ -94,10 +104,10 @@ def warn_threshold(what: str, least: float, n: int, trained: float, model: str, 
     least, n: lowest pt [GeV] of the objects, and their number: few may be hard by chance.
     trained: pt [GeV] from which the bundle was trained.
     model: name of the bundle.
-    factor: by which they may begin higher.
+    factor, enough: by how much they may begin higher, and how many tell.
     """
     warned = f"threshold {what} {model}"
-    if n >= ENOUGH and least > factor * trained and warned not in _WARNED:
+    if n >= enough and least > factor * trained and warned not in _WARNED:
         _WARNED.add(warned)
         msg = (
             f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: reconstructed ones of "
@@ -143,16 +153,21 @@ def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Arr
     others = [name for name in sorted(events.fields) if RECONSTRUCTED.fullmatch(name) and name not in emulated]
     if not others:
         return events
-    warned = f"removed {others}"
-    if warned not in _WARNED:
-        _WARNED.add(warned)
-        triggers = [name for name in ("HLT", "L1", "Flag") if name in events.fields]
-        msg = f"events: removed {', '.join(others)}, which are reconstructed in the file and not emulated"
-        msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
-        warnings.warn(msg, NotEmulatedWarning, stacklevel=4)
+    warn_not_emulated(others, events.fields)
     for name in others:
         events = ak.without_field(events, name)
     return events
+
+
+def warn_not_emulated(others: Sequence[str], fields: Collection[str]) -> None:
+    """Warn once per process of collections left out of emulated events, of all fields that the events have."""
+    warned = f"removed {others}"
+    if warned not in _WARNED:
+        _WARNED.add(warned)
+        triggers = [name for name in ("HLT", "L1", "Flag") if name in fields]
+        msg = f"events: left out {', '.join(others)}, which are reconstructed in the file and not emulated"
+        msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
+        warnings.warn(msg, NotEmulatedWarning, stacklevel=5)
 
 
 def warn_ignored_weights(weights: Doubles) -> None:

@@ -344,13 +344,14 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
     else:
         pt, eta, phi, _, code, status, flags = (flat(particles, name) for name in GEN_PART)
         counts = _counts(particles["pdgId"])
-        prompt = _is_prompt(status, flags)
+        prompt = _is_prompt(code, status, flags)
     return chosen(pt, eta, phi, code, counts, prompt)
 
 
-def _is_prompt(status: npt.NDArray[Any], flags: npt.NDArray[Any]) -> Bools:
-    """Return which of NanoAOD's particles are stable and prompt."""
-    return np.asarray((status == STABLE) & (flags & (IS_PROMPT | IS_FROM_PROMPT_TAU) != 0))
+def _is_prompt(code: npt.NDArray[Any], status: npt.NDArray[Any], flags: npt.NDArray[Any]) -> Bools:
+    """Return which of NanoAOD's particles are stable and prompt; most photons of a tau come from its pions."""
+    wanted = np.where(np.abs(code) == CODES[-1], IS_PROMPT, IS_PROMPT | IS_FROM_PROMPT_TAU)
+    return np.asarray((status == STABLE) & (flags & wanted != 0))
 
 
 def _other_leptons(
@@ -363,7 +364,7 @@ def _other_leptons(
     pt, eta, phi, _, code, status, flags = (flat(particles, name) for name in GEN_PART)
     counts = _counts(particles["pdgId"])
     of_particle = np.repeat(np.arange(len(counts)), counts)
-    other = _is_prompt(status, flags)
+    other = _is_prompt(code, status, flags)
     for lepton in CODES[:2]:
         same = np.abs(dressed[3]) == lepton
         ends = np.cumsum(np.bincount(event[same], minlength=len(counts)))

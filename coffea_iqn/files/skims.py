@@ -16,7 +16,8 @@ import numpy as np
 import uproot
 from coffea.nanoevents import NanoAODSchema
 
-from coffea_iqn.events.checks import OF_GEN
+from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, warn_not_emulated
+from coffea_iqn.events.collections import INDEX
 from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.inputs import TREES
@@ -141,7 +142,9 @@ class Skim:
         prefix = self.collection.removesuffix(NANOAOD_JET)
         beside = {f"{prefix}{branch}": array for branch, array in others.items()}
         beside = {name: array for name, array in beside.items() if name not in NanoAODSchema.full_like_items}
-        kept = self._kept(events, {self.collection, *(branch.partition("_")[0] for branch in beside)})
+        emulated = {self.collection, *(branch.partition("_")[0] for branch in beside)}
+        replaced = self.collection == NANOAOD_JET and index == INDEX["gen"]
+        kept = self._kept(events, emulated, others=not replaced)
         kept |= {name: kept[name] / k for name in ABSOLUTE_WEIGHTS if k > 1 and name in kept}
         once |= self._gen_jet_branches(gen, kept) | kept
         columns = {name: ak.Array(array) for name, array in once.items()}
@@ -171,17 +174,25 @@ class Skim:
             columns["GenPart_inFile"] = ak.Array(np.zeros(len(gen.counts), dtype=bool))
         return columns
 
-    def _kept(self, events: ak.Array, emulated: set[str]) -> dict[str, ak.Array]:
-        """Return the input branches to copy, without those that emulated collections replace."""
+    def _kept(self, events: ak.Array, emulated: set[str], *, others: bool) -> dict[str, ak.Array]:
+        """Return the input branches to copy, without those that emulated collections replace.
+
+        If others is False, reconstructed objects are only copied if a pattern names their collection, not by "*".
+        """
         ours = {*IDENTITY[""], "genWeight", "iqnReplica", *emulated}
         pointing = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in emulated)
         kept: dict[str, ak.Array] = {}
-        found: set[str] = set()
+        found, left_out = set[str](), set[str]()
         plain = ak.Array(events.layout)  # without behavior: a vector's fails on partly read collections
         for branch, collection in _branches(plain):
             matching = {pattern for pattern in self.keep if fnmatchcase(branch, pattern)}
             if not matching:
                 continue
+            if not others and collection and RECONSTRUCTED.fullmatch(collection) and collection not in emulated:
+                found |= matching
+                if not any(pattern.partition("_")[0] == collection for pattern in matching):
+                    left_out.add(collection)
+                    continue
             if branch in ours or collection in emulated or branch.endswith(pointing):
                 found |= matching
                 continue
@@ -189,6 +200,8 @@ class Skim:
             if _can_be_written(array):
                 found |= matching
                 kept[branch] = array
+        if left_out:
+            warn_not_emulated(sorted(left_out), events.fields)
         lost = [pattern for pattern in self.keep if pattern not in found]
         if lost:
             msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"

@@ -139,5 +139,5 @@ def prompt_and_missing(events: ak.Array, folder: IQNFolder) -> tuple[PromptParti
     lepton_pt = particles.values[particles.kind < CODES.index(22), 0]
     if len(lepton_pt):
         least = float(lepton_pt.min())
-        warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], str(folder.model), factor=2.0)
+        warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], str(folder.model), factor=2.0, enough=300)
     return particles, missing

@@ -15,6 +15,7 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import (
     check_level,
+    least_central,
     outside_domain,
     warn_missing_context,
     warn_partial_collection,
@@ -27,7 +28,6 @@ from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
-from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
@@ -260,7 +260,7 @@ class IQNFolder(Densities):
                 warn_missing_context(model, folding.emulator.variables.context, context_levels)
             self._check_radius(gen, distances)
             if self.acceptance:
-                self.check_threshold(float(known.jets.values[:, PT].min()), len(known.jets.values))
+                self.check_threshold(*least_central(known.jets.values))
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         nominal = tables[NOMINAL]
         varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
@@ -298,7 +298,7 @@ class IQNFolder(Densities):
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
     def check_threshold(self, least: float, n: int) -> None:
-        """Warn of n gen jets whose least pt [GeV] is well above that of the training's gen jets."""
+        """Warn of n central gen jets whose least pt [GeV] is well above that of the training's gen jets."""
         trained = self.card["training"].get("gen_pt_min")
         if trained:
             warn_threshold("gen jets", least, n, trained, str(self.model))

@@ -18,7 +18,7 @@ from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
-from coffea_iqn.commands.options import add_figure_options, add_force_option, checked, path, text
+from coffea_iqn.commands.options import add_figure_options, add_output_option, add_radius_option, checked, path, text
 from coffea_iqn.commands.terminal import Bars, complain, console, say
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
@@ -108,11 +108,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--drop-invalid", action="store_true", help="drop gen jets with NaN, infinite, zero or negative pt"
     )
-    parser.add_argument("--any-radius", action="store_true", help="accept jets of another radius than the model's")
-    parser.add_argument(
-        "--output", type=path, required=True, metavar="DIR", help="folder for the report and its metrics"
-    )
-    add_force_option(parser)
+    add_radius_option(parser)
+    add_output_option(parser, "DIR", "folder for the report and its metrics")
     parser.set_defaults(run=validate)
 
 

@@ -193,8 +193,7 @@ class Particles:
             block = JetTable(jets.values[rows], jets.counts[events], jets.place[rows])
             of_block = particles.rows(np.arange(rows.start, rows.stop))
             known = None if parton is None else parton[rows]
-            of_events = keys._replace(words=keys.words[events])
-            made = self._draw(of_block, block, of_events, known, raw_pt_min)
+            made = self._draw(of_block, block, keys.take(events), known, raw_pt_min)
             parts.append(made.after(first, first_particle))
             first, first_particle = rows.stop, first_particle + len(of_block.code)
         return Reconstructed.joined(parts)

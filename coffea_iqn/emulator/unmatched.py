@@ -242,7 +242,7 @@ def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axe
         start = stop
 
 
-Levels = Callable[[Ints, Ints | int], Floats]
+Levels = Callable[[Ints | slice, Ints | int], Floats]
 """Function that returns four quantile levels, (M, 4), from the rows of M sources and a number that distinguishes the
 draws of one source, (M,) or one for all."""
 
@@ -303,7 +303,7 @@ class Unmatched:
         """
         context = encode(len(gen), {}) if context is None else context
         law = self.near.compiled if self.inputs == "calorimeter" else None
-        u = levels(np.arange(len(gen)), 0)[:, 0]
+        u = levels(slice(0, len(gen)), 0)[:, 0]
 
         def columns(rows: Ints) -> Floats:
             of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
@@ -345,7 +345,7 @@ class Unmatched:
         """
         columns, frames = far_columns(gen, counts, missing)
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
-        numbers = self.far.draw_numbers(columns, levels(np.arange(len(columns)), 0)[:, 0])
+        numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0])
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))

@@ -23,7 +23,7 @@ RECONSTRUCTED = re.compile(
 )
 CENTRAL = 2.5  # |eta|
 ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
-_WARNED: set[str] = set()
+_WARNED: set[tuple[type[Warning], str]] = set()
 
 
 class OutsideDomainWarning(UserWarning):
@@ -54,6 +54,13 @@ class NotEmulatedWarning(UserWarning):
     """Objects that the detector simulation of the file reconstructed do not belong to the emulated ones."""
 
 
+def _warn_once(category: type[Warning], key: str, msg: str, stacklevel: int = 5) -> None:
+    """Warn unless this process has already issued a warning of this category with this key."""
+    if (category, key) not in _WARNED:
+        _WARNED.add((category, key))
+        warnings.warn(msg, category, stacklevel=stacklevel)
+
+
 def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
     """Return which jets are valid, that is finite with pt above zero, (N,); what names them in the error.
 
@@ -77,13 +84,12 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
     (pt_min, pt_max), (eta_min, eta_max) = domain[f"{level}_pt"], domain[f"{level}_abs_eta"]
     pt, abs_eta = values[:, PT], np.abs(values[:, ETA])
     n = int(((pt < pt_min) | (pt > pt_max) | (abs_eta < eta_min) | (abs_eta > eta_max)).sum())
-    if n and card["hash"] not in _WARNED:
-        _WARNED.add(card["hash"])
+    if n:
         msg = (
             f"{n} of {len(values)} {level} jets are outside the domain of {model} (pt {pt_min:g} to {pt_max:g} GeV, "
             f"|eta| {eta_min:g} to {eta_max:g}); they are {'folded' if level == 'gen' else 'corrected'} all the same"
         )
-        warnings.warn(msg, OutsideDomainWarning, stacklevel=4)
+        _warn_once(OutsideDomainWarning, card["hash"], msg)
     return n
 
 
@@ -106,34 +112,28 @@ def warn_threshold(
     model: name of the bundle.
     factor, enough: by how much they may begin higher, and how many tell.
     """
-    warned = f"threshold {what} {model}"
-    if n >= enough and least > factor * trained and warned not in _WARNED:
-        _WARNED.add(warned)
+    if n >= enough and least > factor * trained:
         msg = (
             f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: reconstructed ones of "
             f"softer {what} are missing, up to about twice that"
         )
-        warnings.warn(msg, ThresholdWarning, stacklevel=4)
+        _warn_once(ThresholdWarning, f"{what} {model}", msg)
 
 
 def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[str]) -> None:
     """Warn once per process of context levels that a bundle can use (wanted) but that are not known."""
     lacking = [level for level in wanted if level not in known]
-    warned = f"{model} {lacking}"
-    if lacking and warned not in _WARNED:
-        _WARNED.add(warned)
+    if lacking:
         told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
         msg = f"gen jets lack {', '.join(told)}, which {model} can use: treated as unknown"
-        warnings.warn(msg, MissingContextWarning, stacklevel=4)
+        _warn_once(MissingContextWarning, f"{model} {lacking}", msg)
 
 
 def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
     """Warn once per process that n of n_jets gen jets have impossible values of a quantity, such as the example."""
-    if what not in _WARNED:
-        _WARNED.add(what)
-        such = ", ".join(f"{number:g}" for number in example)
-        msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
-        warnings.warn(msg, MissingContextWarning, stacklevel=5)
+    such = ", ".join(f"{number:g}" for number in example)
+    msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
+    _warn_once(MissingContextWarning, what, msg, stacklevel=6)
 
 
 def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
@@ -161,24 +161,20 @@ def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Arr
 
 def warn_not_emulated(others: Sequence[str], fields: Collection[str]) -> None:
     """Warn once per process of collections left out of emulated events, of all fields that the events have."""
-    warned = f"removed {others}"
-    if warned not in _WARNED:
-        _WARNED.add(warned)
-        triggers = [name for name in ("HLT", "L1", "Flag") if name in fields]
-        msg = f"events: left out {', '.join(others)}, which are reconstructed in the file and not emulated"
-        msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
-        warnings.warn(msg, NotEmulatedWarning, stacklevel=5)
+    names, triggers = ", ".join(others), [name for name in ("HLT", "L1", "Flag") if name in fields]
+    msg = f"events: left out {names}, which are reconstructed in the file and not emulated"
+    msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
+    _warn_once(NotEmulatedWarning, names, msg, stacklevel=6)
 
 
 def warn_ignored_weights(weights: Doubles) -> None:
     """Warn once per process of events whose weights (events,) differ, in the training of a correction."""
-    if len(weights) and np.ptp(weights) > 1e-3 * np.abs(weights).max() and "weights" not in _WARNED:
-        _WARNED.add("weights")
+    if len(weights) and np.ptp(weights) > 1e-3 * np.abs(weights).max():
         msg = (
             "weights: expected equal ones, for a correction depends on the spectrum of its jets, got "
             f"{weights.min():.3g} to {weights.max():.3g}: the training does not use them"
         )
-        warnings.warn(msg, IgnoredWeightsWarning, stacklevel=4)
+        _warn_once(IgnoredWeightsWarning, "", msg)
 
 
 def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
@@ -206,26 +202,24 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
     n_jets: how many jets there are; what: what the message calls them; index: name of the field with their index.
     """
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
-    if index in jets.fields or collection not in events.fields or collection in _WARNED:
-        return
+    if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
+        return  # before jets are counted again
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))
     if 0 < n_jets < n_all:
-        _WARNED.add(collection)
         msg = (
             f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field {index}: "
             "treated as the first jets of each event, and the others ignored as neighbours"
         )
-        warnings.warn(msg, PartOfEventWarning, stacklevel=4)
+        _warn_once(PartOfEventWarning, collection, msg)
 
 
 def warn_unchecked_collection(jets: ak.Array, what: str, index: str) -> None:
     """Warn once per process of jets of a collection without an index, whose events are not given either."""
     collection = jets.layout.purelist_parameter("collection_name")
-    if collection is None or index in jets.fields or f"unchecked {collection}" in _WARNED:
+    if collection is None or index in jets.fields:
         return
-    _WARNED.add(f"unchecked {collection}")
     msg = (
         f"{what}: expected the events of {collection}, or a field {index}, got neither: the jets are taken for all of "
         "each event, among which their neighbours are"
     )
-    warnings.warn(msg, PartOfEventWarning, stacklevel=5)
+    _warn_once(PartOfEventWarning, f"{collection} without events", msg, stacklevel=6)

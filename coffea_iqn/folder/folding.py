@@ -180,10 +180,10 @@ class Folding:
         assert model is not None
         (gen, event, context, keys, of_jets), n = block, len(VARIABLES)
 
-        def of_gen_jets(rows: Ints, number: Ints | int, n: int = n) -> Floats:
+        def of_gen_jets(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
             return of_jets.take(rows).levels(gen.jets.place[rows] * MOST_UNMATCHED + number, STREAM_NEAR, n)
 
-        def of_events(rows: Ints, number: Ints | int, n: int = n) -> Floats:
+        def of_events(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
             return keys.take(rows).levels(number, STREAM_FAR, n)
 
         jets = gen.jets.values, gen.jets.counts

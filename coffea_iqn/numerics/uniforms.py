@@ -154,9 +154,10 @@ class Keys(NamedTuple):
     words: Words
     replica: int = 0
 
-    def take(self, rows: npt.NDArray[np.integer[Any]]) -> Keys:
-        """The keys of some rows, (M,)."""
-        return Keys(self.words.take(rows, axis=0), self.replica)
+    def take(self, rows: npt.NDArray[np.integer[Any]] | slice) -> Keys:
+        """The keys of some rows, (M,); those of a slice are not copied."""
+        words = self.words[rows] if isinstance(rows, slice) else self.words.take(rows, axis=0)
+        return Keys(words, self.replica)
 
     def levels(self, index: npt.ArrayLike, stream: int = STREAM_JET, n: int = 4) -> Singles:
         """See `levels`, (N, n)."""

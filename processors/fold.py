@@ -24,7 +24,7 @@ from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_obje
 from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
-from coffea_iqn.folder.events import check_whole, prompt_and_missing
+from coffea_iqn.folder.events import check_whole
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, OBJECT_PT_MIN, PT_MIN
 from coffea_iqn.jets import radii
@@ -185,7 +185,6 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
             raise ValueError(msg)
         gen_table = flatten_jets(events[self.gen])
-        objects, missing = self._given(events) if self.objects else ({}, {})
         made: FoldedParticles | None = None
         if self.particles:
             made = fold_particles(self.folder, events[self.gen], events, gen_table)
@@ -195,8 +194,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         levels = {"gen": [folded.gen], "reco": folded.reco}
         if self.truth is not None and self.truth in events.fields:
             levels["truth"] = [flatten_jets(events[self.truth], "reco")]
-        if self.objects:
-            objects["reco"], missing["reco"] = [*folded.objects], [*folded.missing]
+        objects, missing = self._objects(events, folded) if self.objects else ({}, {})
 
         files = []
         if self.skim is not None:
@@ -267,10 +265,15 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 _check_truth(hists, dataset)
         return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
-    def _given(self, events: ak.Array) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
-        """Return the objects by kind, and the missing momentum, of the input events at each level."""
-        particles, of_gen = prompt_and_missing(events, self.folder)
-        objects, missing = {"gen": [of_kinds(particles)]}, {"gen": [of_gen]}
+    def _objects(
+        self, events: ak.Array, folded: Folded
+    ) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
+        """Return the objects by kind, and the missing momentum, of the events at each level."""
+        particles, of_gen = folded.prompt, folded.gen_missing
+        assert particles is not None
+        assert of_gen is not None
+        objects = {"gen": [of_kinds(particles)], "reco": [*folded.objects]}
+        missing = {"gen": [of_gen], "reco": [*folded.missing]}
         if self.truth is not None and self.truth in events.fields:
             if all(kind.name in events.fields for kind in KINDS):
                 true = reco_objects(events, particles).drawn()

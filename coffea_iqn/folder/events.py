@@ -6,16 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import awkward as ak
-import numpy as np
 
-from coffea_iqn.events.checks import warn_threshold, without_reconstructed
-from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
+from coffea_iqn.events.checks import without_reconstructed
+from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.folder import jagged
 from coffea_iqn.folder.jagged import Folded
 from coffea_iqn.folder.jets import IQNFolder
-from coffea_iqn.jets.prompt import CODES, PT_MIN, PromptParticles
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
 from coffea_iqn.variations import OF_THE_SAME
@@ -59,7 +56,6 @@ class EventFolder:
 
     def fold_table(self, events: ak.Array) -> Folded:
         """Same as calling the folder, but return flat tables: `Folded.reco`, `objects` and `missing`."""
-        prompt_and_missing(events, self.folder)  # raises an error if they are absent
         return self._fold(events, flatten_jets(events[self.gen]))
 
     def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
@@ -89,14 +85,14 @@ class EventFolder:
         ValueError, TypeError: see `IQNFolder`; also for events without prompt particles or missing momentum.
         """
         jets = flatten_jets(events[self.gen])
-        particles, _ = prompt_and_missing(events, self.folder)
         folded = self._fold(events, jets)
         model = self.folder.emulator.objects
         assert model is not None
+        assert folded.prompt is not None
         prefix = "" if as_nano else PREFIX
         made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
-            made[kind.name] = jagged.collection(kind, folded, isolation, particles, self.folder.variations)
+            made[kind.name] = jagged.collection(kind, folded, isolation, folded.prompt, self.folder.variations)
         made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
         if as_nano:
             events = without_reconstructed(events, made)
@@ -118,26 +114,3 @@ def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:
     others = [str(asked) for asked in folder.variations if asked.of not in OF_THE_SAME]
     got = ", ".join(others)
     expect(not others, f"variations: expected only ones that keep the set of jets for whole events, got {got}")
-
-
-def prompt_and_missing(events: ak.Array, folder: IQNFolder) -> tuple[PromptParticles, Doubles]:
-    """Return the prompt particles and the missing momentum (events, 2), the inputs of whole events next to gen jets.
-
-    Raises
-    ------
-    ValueError: if the events do not have both, or missing momentum is not finite or its pt is below 0.
-    """
-    particles, missing = prompt_particles(events, folder.names), missing_momentum(events, folder.names)
-    if particles is None or missing is None:
-        lacks = "missing momentum (GenMET)"
-        if particles is None:
-            lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
-        msg = f"events: expected {lacks} to fold whole events, found none"
-        raise ValueError(msg)
-    n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
-    expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
-    lepton_pt = particles.values[particles.kind < CODES.index(22), 0]
-    if len(lepton_pt):
-        least = float(lepton_pt.min())
-        warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], str(folder.model), factor=2.0, enough=300)
-    return particles, missing

@@ -52,6 +52,8 @@ class Folded(NamedTuple):
     counts: numbers of jets.
     distances: `radii.histogram` of the distances of gen jets to their nearest neighbours.
     least_keys: `identity.least_keys` of the events.
+    prompt, gen_missing: prompt particles, and missing momentum at gen level, pt [GeV] and phi [rad], (events, 2); None
+        if the events do not have them.
     varied: reco jets of each replica, by systematic. Variations that keep the set of jets have the row order of reco,
         whatever the varied pt.
     objects: electrons, muons and photons of each replica, by name of the kind; empty unless whole events are drawn.
@@ -66,6 +68,8 @@ class Folded(NamedTuple):
     counts: FoldCounts
     distances: Ints
     least_keys: list[int]
+    prompt: PromptParticles | None = None
+    gen_missing: Doubles | None = None
     varied: Mapping[str, list[JetTable]] = MappingProxyType({})
     objects: Sequence[dict[str, JetTable]] = ()
     missing: Sequence[Doubles] = ()
@@ -96,7 +100,8 @@ class Given(NamedTuple):
         n_lost = len(reco) * len(self.known.jets.values) - n_matched
         n, n_invalid = len(self.valid), int((~self.valid).sum())
         counts = FoldCounts(n, n_invalid, self.n_outside, n_lost, n_made - n_matched)
-        return Folded(self.known.jets, reco, counts, distances, least_keys(self.keys), **others)
+        known, keys = self.known, least_keys(self.keys)
+        return Folded(known.jets, reco, counts, distances, keys, known.prompt, known.missing, **others)
 
 
 def vectors(fields: Mapping[str, Any], name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> ak.Array:

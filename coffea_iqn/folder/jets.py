@@ -21,13 +21,15 @@ from coffea_iqn.events.checks import (
     warn_partial_collection,
     warn_threshold,
 )
-from coffea_iqn.events.collections import INDEX, flatten_jets
+from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
+from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.prompt import CODES, PT_MIN
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
@@ -250,6 +252,8 @@ class IQNFolder(Densities):
         jets = flatten_jets(gen) if jets is None else jets
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
+        if objects:
+            _check_whole_events(known, str(self.model))
         tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
@@ -363,3 +367,25 @@ def _others(
             expect(name not in made, f"variations: expected bundles of different names, got {name} twice")
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
+
+
+def _check_whole_events(known: GenEvents, model: str) -> None:
+    """Check the prompt particles and the missing momentum from which whole events are folded next to gen jets.
+
+    Raises
+    ------
+    ValueError: if the events do not have both, or missing momentum is not finite or its pt is below 0.
+    """
+    particles, missing = known.prompt, known.missing
+    if particles is None or missing is None:
+        lacks = "missing momentum (GenMET)"
+        if particles is None:
+            lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
+        msg = f"events: expected {lacks} to fold whole events, found none"
+        raise ValueError(msg)
+    n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
+    expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
+    lepton_pt = particles.values[particles.kind < CODES.index(22), PT]
+    if len(lepton_pt):
+        least = float(lepton_pt.min())
+        warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], model, factor=2.0, enough=300)

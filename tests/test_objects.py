@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from coffea_iqn import EventFolder, bundle
+from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR
 from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
@@ -40,6 +41,7 @@ from coffea_iqn.training.recipes import RECIPES
 from conftest import open_events
 
 WHOLE = "cms-delphes-ak4-events"
+WITH_OBJECTS = [name for name in BUNDLES if bundle.load(name).objects is not None]
 SAMPLES = ("ttbar_ak4_full.root", "dilepton_ak4_full.root")
 
 
@@ -108,6 +110,38 @@ def test_a_particle_that_is_its_jet_and_one_beside_it():
     assert found[0, 0] == pytest.approx(48.0 / 50.0)
     assert found[0, 3] == pytest.approx(np.log(2.0))
     assert found[1, :4].tolist() == [0.0] * 4
+
+
+def isolated(kind, pt, n):
+    """Isolated particles of one kind and pt, one in each event, in gen jets that contain little else."""
+    eta = np.linspace(-1.4, 1.4, n)
+    values = np.stack([np.full(n, pt), eta, np.zeros(n)], axis=1, dtype=np.float32)
+    one = np.ones(n, dtype=int)
+    jets = JetTable(np.insert(values * [[1.0, 1.0, 1.0]] + [[2.0, 0.0, 0.0]], 3, 1.0, axis=1), one, np.zeros(n, int))
+    return jets._replace(values=jets.values.astype(np.float32)), PromptParticles(values, one * kind, one, 0 * one)
+
+
+@pytest.mark.parametrize("name", WITH_OBJECTS)
+def test_photons_are_measured_as_well_as_a_calorimeter_does(name):
+    jets, photons = isolated(2, 50.0, 4000)
+    columns = particle_columns(photons, jets, None)
+    levels = np.random.default_rng(0).uniform(size=(4000, 4)).astype(np.float32)
+    drawn = bundle.load(name).objects.laws["Photon"].draw(columns, levels, least=np.full(4000, np.log(0.2)))
+    low, high = np.quantile(drawn[:, 0], [0.16, 0.84])
+    assert 0.015 < (high - low) / 2.0 < 0.035
+
+
+@pytest.mark.parametrize("kind", range(len(KINDS)))
+@pytest.mark.parametrize("name", WITH_OBJECTS)
+def test_particles_harder_than_those_of_the_training_are_found_and_isolated_like_the_hardest_of_these(name, kind):
+    law, found = bundle.load(name).objects.laws[KINDS[kind].name], []
+    levels = np.random.default_rng(0).uniform(size=(4000, 4)).astype(np.float32)
+    for pt in (200.0, 2000.0):
+        columns = particle_columns(*reversed(isolated(kind, pt, 4000)), None)
+        n = law.draw_numbers(columns, levels[:, 0])
+        alone = law.draw(columns, levels, least=np.full(4000, np.log(10.0 / pt)))[:, ISOLATION] < 0.0
+        found.append([(n > 0).mean(), alone.mean()])
+    assert (np.subtract(*reversed(found)) > -0.1).all()
 
 
 def recoil_of(gen, reco, objects, missing):

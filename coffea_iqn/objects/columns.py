@@ -20,6 +20,7 @@ from coffea_iqn.objects.kinds import REACH
 N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 35  # numbers of columns of the functions below
 N_MISSING_BEFORE = 28  # number of missing-momentum columns in bundles of schema version 7
 FAR = 1.0  # ΔR beyond which neighbours are ignored
+HARDEST = 200.0  # GeV, pt beyond which samples have few particles: efficiency and isolation are taken as constant there
 THRESHOLD = 10.0  # GeV, typical threshold of objects: a smooth network does not find such a step by itself
 SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV, upper edges of pt bins of soft gen jets, a measure of unclustered energy
 LITTLE = 0.01  # GeV: smaller gen missing momentum is only rounding
@@ -34,13 +35,13 @@ MAX_LOG = 5.0  # greatest logarithm of a ratio of two pt
 def particle_columns(particles: PromptParticles, jets: JetTable, composition: Floats | None) -> Singles:
     """Return the conditioning variables of the outcome of prompt particles, (M, 23).
 
-    The logarithm of pt / 20 GeV; |eta|, the excess of |eta| over 1.5, and whether |eta| is above 2.4 and above 2.5.
-    Whether the particle is in a gen jet (ΔR < 0.4); if so ΔR to the jet, the logarithms of the particle's pt over the
-    jet's and of the rest of the jet's pt over the particle's, the logarithms of the jet's numbers of charged and
-    neutral particles, its charged energy fraction, and whether this composition is known. For the nearest other jet, ΔR
-    and the logarithm of its pt over the particle's; the same for the nearest other prompt particle, and whether that is
-    an electron, muon or photon. The logarithm of the summed pt of the event's jets. The distance of pt to a threshold
-    of 10 GeV: within ±1 GeV, and relative, up to 10 GeV above.
+    The logarithm of pt / 20 GeV, up to `HARDEST`; |eta|, the excess of |eta| over 1.5, and whether |eta| is above 2.4
+    and above 2.5. Whether the particle is in a gen jet (ΔR < 0.4); if so ΔR to the jet, the logarithms of the
+    particle's pt over the jet's and of the rest of the jet's pt over the particle's, the logarithms of the jet's
+    numbers of charged and neutral particles, its charged energy fraction, and whether this composition is known. For
+    the nearest other jet, ΔR and the logarithm of its pt over the particle's; the same for the nearest other prompt
+    particle, and whether that is an electron, muon or photon. The logarithm of the summed pt of the event's jets. The
+    distance of pt to a threshold of 10 GeV: within ±1 GeV, and relative, up to 10 GeV above.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
                     )
                     if distance < nearest_distance:
                         nearest, nearest_distance = j, distance
-            row[0] = log(pt / 20.0)
+            row[0] = log(min(pt, HARDEST) / 20.0)
             row[1] = abs(eta)
             row[2] = max(abs(eta) - 1.5, 0.0)
             row[3] = 1.0 if abs(eta) > 2.4 else 0.0

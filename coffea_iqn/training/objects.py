@@ -12,6 +12,7 @@ import numpy as np
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects
 from coffea_iqn.iqn.distribution import Law
+from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION, NONE, isolation_targets
@@ -23,7 +24,7 @@ from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # fewer objects of a kind and origin are not modelled
-SMALL = 1000  # laws with fewer objects get small networks
+SMALL = 1000  # laws of fewer objects without a particle get small networks
 # angles of tracks equal those of the particles up to rounding in files; this smearing gives them a density
 BLUR = 1e-4
 EDGE = 1e-3  # margin of the range of isolation around that of the training sample: files round
@@ -105,10 +106,12 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
-        hidden = SIZES[what] if len(of_law.source) > SMALL else SMALL_SIZES
+        hidden = SIZES[what] if what == PARTICLE or len(of_law.source) > SMALL else SMALL_SIZES
         options: dict[str, Any] = {"hidden": hidden, "asks": networks_of(name)}
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
+            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
+            options["target_scale"] = Standardisation.of_core(prepared.targets)
         decay = max(settings.weight_decay, WEIGHT_DECAY)
         schedule = shorter(settings, 3 if what == MISSING else 1, weight_decay=decay)
         if what != MISSING:

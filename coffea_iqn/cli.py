@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import signal
 import sys
 from collections.abc import Collection, Sequence
 from importlib import import_module
@@ -30,8 +31,13 @@ COMMANDS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line and return its exit code: 0, 2 for bad input, 130 when interrupted."""
+    """Run the command line and return its exit code: 0, 2 for bad input, 130 when interrupted.
+
+    Without arguments given, those of the process are used, and its end by a batch system (SIGTERM) is an interrupt.
+    """
     try:
+        if argv is None:
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         return _run(sys.argv[1:] if argv is None else argv)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("coffea_iqn"):

@@ -4,6 +4,7 @@ import argparse
 import contextlib
 import io
 import json
+import signal
 import subprocess
 import sys
 import warnings
@@ -386,6 +387,17 @@ def test_train_goes_on_after_an_interrupt(tmp_path, capsys, monkeypatch):
     assert run("train", QCD, "--output", tmp_path / "whole", *SHORT_TRAINING) == 0
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("made", "whole")]
     assert weights[0] == weights[1]
+
+
+def test_the_end_of_a_batch_job_is_an_interrupt(capsys, monkeypatch):
+    """Batch systems send SIGTERM, which would end the process without removing incomplete outputs."""
+    monkeypatch.setattr(cli, "_run", lambda _: signal.raise_signal(signal.SIGTERM))
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        assert cli.main() == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "interrupted" in capsys.readouterr().err
 
 
 def test_models_lists_the_shipped_bundles(capsys):

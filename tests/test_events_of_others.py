@@ -171,6 +171,17 @@ def test_wrong_records(theirs, tmp_path, capfd, what):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_files_of_several_processes_are_not_put_together(theirs, tmp_path):
+    """One cross section cannot normalise the sum of two processes."""
+    other = tmp_path / "other.hepmc"
+    other.write_bytes(re.sub(rb"GenCrossSection 8", b"GenCrossSection 2", (theirs / "gev.hepmc").read_bytes()))
+    with pytest.raises(ValueError, match="expected files of one process, got cross sections of 815 and 215 pb"):
+        made_of(tmp_path, theirs / "gev.hepmc", other)
+    assert list(tmp_path.iterdir()) == [other]
+    with pytest.raises(ValueError, match="hepmc: expected each file once, got"):
+        Settings(hepmc=(str(other), str(tmp_path / ".." / tmp_path.name / "other.hepmc")))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

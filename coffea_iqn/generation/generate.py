@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 import tempfile
+import threading
+import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -30,6 +34,7 @@ BATCH = 100  # Pythia event records in memory: 16 MB
 RECORDS = 200  # HepMC events that a process reads at a time: 50 MB of text
 AHEAD = 2  # blocks per process that may wait to be written
 POLL_SECONDS = 0.5
+SIMILAR = 0.2  # by how much cross sections of files of one process may differ, beyond their uncertainties
 
 WITHOUT_HISTORY = (
     "{}: expected records with partons and the ancestors of leptons and photons, got some without: the output has "
@@ -54,7 +59,7 @@ def generate(
     Raises
     ------
     ValueError: for settings that Pythia does not know or cannot start with, a missing extra, less than one worker, or
-        files that cannot be read.
+        files that cannot be read or are of several processes.
     ChildProcessError: if a process ends unexpectedly, for example because the system kills it.
     """
     packages = ["pythia8mc", "fastjet", *(["pyhepmc"] if settings.hepmc else [])]
@@ -69,11 +74,22 @@ def generate(
         for block in _in_order(_jobs(settings), workers, watch):
             if block.source == 0 and not writer.totals.events and not set(PROMPT) <= set(block.collections):
                 warnings.warn(WITHOUT_HISTORY.format(settings.name), NoHistoryWarning, stacklevel=2)
+            if settings.files:
+                _check_same_process(settings.name, writer.totals, block)
             writer.extend(block)
         made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
         how = {"card": card, "commands": settings.all_commands(), "versions": made_by, "failed": writer.totals.failed}
         writer.finish(asdict(settings) | how)
     return writer.totals
+
+
+def _check_same_process(name: str, totals: Totals, block: Block) -> None:
+    """Raise for a file of another process than the ones before: one cross section cannot normalise both."""
+    one, two = (totals.cross_section, totals.uncertainty), block.cross_section
+    same = abs(one[0] - two[0]) <= 5.0 * math.hypot(one[1], two[1]) + SIMILAR * max(one[0], two[0])
+    if totals.events and block.source != totals.source and math.isfinite(one[0] + two[0]) and not same:
+        msg = f"{name}: expected files of one process, got cross sections of {one[0]:.4g} and {two[0]:.4g} pb"
+        raise ValueError(f"{msg}: generate a file of each")
 
 
 def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
@@ -171,7 +187,7 @@ def _in_order(jobs: Iterator[Callable[[Made], Block]], workers: int, watch: Call
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / "done"
         done.touch()
-        pool = loky.ProcessPoolExecutor(max_workers=max(len(first), 1), initializer=_leave_interrupts_to_the_parent)
+        pool = loky.ProcessPoolExecutor(max_workers=max(len(first), 1), initializer=_leave_the_end_to_the_parent)
         try:
             pending: deque[Any] = deque()
             while True:
@@ -196,5 +212,13 @@ def _run_in_a_pool(job: Callable[[Made], Block], done: Path) -> Block:
         return job(lambda n: file.write(b"." * n))
 
 
-def _leave_interrupts_to_the_parent() -> None:
+def _leave_the_end_to_the_parent() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    """End this process when its parent no longer exists: a killed one cannot end it."""
+    while os.getppid() == parent:
+        time.sleep(POLL_SECONDS)
+    os._exit(1)

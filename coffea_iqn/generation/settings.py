@@ -81,6 +81,9 @@ class Settings:
             if not Path(path).exists() or Path(path).is_dir():
                 msg = f"{path}: expected a file of events, found {'a folder' if Path(path).is_dir() else 'none'}"
                 raise FileNotFoundError(msg)
+        if len({Path(path).resolve() for path in self.files}) < len(self.files):
+            msg = f"hepmc: expected each file once, got {', '.join(self.files)}"
+            raise ValueError(msg)
         if self.files and self.pt_hat_min is not None:
             msg = f"pt_hat_min: expected none with events from files, got {self.pt_hat_min:g}"
             raise ValueError(msg)

@@ -12,6 +12,7 @@ from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
+from coffea_iqn.events.identity import event_weights
 from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, inspect
 from conftest import open_events, run
 
@@ -63,6 +64,22 @@ def test_jets_of_physlite_are_those_of_nanoaod(physlite):
     for field in ("pt", "eta", "phi", "mass"):
         difference = ak.flatten(found[field][same] - expected[field][same])
         assert np.quantile(np.abs(difference), 0.99) < 1e-3
+
+
+def test_jets_of_physlite_that_are_in_gev_already_are_refused(physlite):
+    events = NanoEventsFactory.from_root({str(physlite): "CollectionTree"}, schemaclass=PHYSLITESchema).events()
+    jets = events[TRUTH]
+    for field in ("pt", "m"):
+        jets = ak.with_field(jets, jets[field] / 1000, field)
+    with pytest.raises(ValueError, match="expected PHYSLITE's pt in MeV, got a median of [0-9.]*, as of GeV"):
+        IQNFolder("cms-delphes-ak4")(jets, events)
+
+
+def test_events_of_physlite_without_a_weight_are_refused():
+    weights = ak.Array([[1.0, 2.0], [], [3.0]])
+    events = ak.zip({"EventInfo": ak.zip({"mcEventWeights": weights}, depth_limit=1)}, depth_limit=1)
+    with pytest.raises(ValueError, match="mcEventWeights: expected a weight or more of each event, got 1 events"):
+        event_weights(events)
 
 
 def test_physlite_from_the_shell(physlite, tmp_path):

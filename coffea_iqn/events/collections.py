@@ -56,7 +56,7 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     ------
     TypeError: if the jets are not events × var records with these fields, are option-typed (masked), or have an index
         that is no integer.
-    ValueError: if an index is negative, or two jets of an event have the same one.
+    ValueError: if an index is negative, or two jets of an event have the same one; if jets of PHYSLITE are in GeV.
     """
     if type(jets).__module__.startswith("dask_awkward"):
         msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
@@ -81,7 +81,10 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     values = np.empty((int(counts.sum()), 4), dtype=np.float32)
     for k, column in enumerate(columns):
         values[:, k] = ak.to_numpy(ak.flatten(column))
-    if physlite:
+    if physlite and len(values):
+        middle = float(np.median(values[:, 0]))
+        in_gev = "as of GeV: leave them in MeV, or zip pt, eta, phi and mass in GeV"
+        expect(not middle < 1.0 / GEV, f"jets: expected PHYSLITE's pt in MeV, got a median of {middle:.3g}, {in_gev}")
         values[:, [0, 3]] *= GEV
     index = _given_places(jets, INDEX[level], counts) if INDEX[level] in present else places(counts)
     return JetTable(values, counts, index)

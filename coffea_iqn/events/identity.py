@@ -14,6 +14,7 @@ from coffea_iqn.events.columns import numbers
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.uniforms import Words, event_keys, levels
+from coffea_iqn.ranges import expect
 
 WEIGHTS = ("genWeight", "Event.Weight", "EventInfo.mcEventWeights")  # names in NanoAOD, Delphes, PHYSLITE
 N_LEAST = 16
@@ -198,6 +199,10 @@ def event_weights(events: ak.Array) -> Doubles:
     """Return the weight of each event, (events,); ones if the file has no weights.
 
     This is genWeight (NanoAOD), Event.Weight (Delphes) or the first of EventInfo.mcEventWeights (PHYSLITE).
+
+    Raises
+    ------
+    ValueError: if some events of a PHYSLITE file have no weight.
     """
     weight = _weights(events)
     return np.ones(len(events)) if weight is None else numbers(weight, "weights of events").astype(np.float64)
@@ -213,5 +218,9 @@ def _weights(events: ak.Array) -> ak.Array | None:
         record, _, field = name.rpartition(".")
         holder = _record(events, record)
         if holder is not None and field in holder.fields:
-            return holder[field][:, 0] if field == "mcEventWeights" else holder[field]
+            if field != "mcEventWeights":
+                return holder[field]
+            n_without = int(ak.sum(ak.num(holder[field], axis=1) == 0))
+            expect(n_without == 0, f"{name}: expected a weight or more of each event, got {n_without} events without")
+            return holder[field][:, 0]
     return None

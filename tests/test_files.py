@@ -71,7 +71,7 @@ def test_jets_of_physlite_that_are_in_gev_already_are_refused(physlite):
     jets = events[TRUTH]
     for field in ("pt", "m"):
         jets = ak.with_field(jets, jets[field] / 1000, field)
-    with pytest.raises(ValueError, match="expected PHYSLITE's pt in MeV, got a median of [0-9.]*, as of GeV"):
+    with pytest.raises(ValueError, match="expected PHYSLITE's pt in MeV, got a median of "):
         IQNFolder("cms-delphes-ak4")(jets, events)
 
 

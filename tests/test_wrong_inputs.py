@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import warnings
 
 import awkward as ak
 import numpy as np
@@ -11,13 +13,14 @@ import uproot
 from coffea import processor
 
 from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, bundle, response
-from coffea_iqn.data import sample_path
+from coffea_iqn.data import bundle_path, sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.checks import (
     IgnoredWeightsWarning,
     MissingContextWarning,
     MixedWeightsWarning,
     NotEmulatedWarning,
+    PartOfEventWarning,
     ThresholdWarning,
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
@@ -127,6 +130,29 @@ def test_places_of_gen_jets_that_are_none_are_refused(ttbar, given, error, messa
     jets = ak.with_field(ttbar.GenJet, given(ak.local_index(ttbar.GenJet.pt)), "genJetIdx")
     with pytest.raises(error, match=message):
         IQNFolder(AK4)(jets, ttbar)
+
+
+def test_jets_in_another_order_are_warned_of_without_the_places_that_they_had(ttbar, warned):
+    """Their genJetIdx would not point to the jets of the collection."""
+    backwards = ttbar.GenJet[:, ::-1]
+    with pytest.warns(PartOfEventWarning, match="gen jets: expected the jets of events.GenJet in their order, or"):
+        other = IQNFolder(AK4)(backwards, ttbar)
+    placed = ak.with_field(ttbar.GenJet, ak.local_index(ttbar.GenJet.pt), "genJetIdx")[:, ::-1]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", PartOfEventWarning)
+        checks._WARNED.clear()
+        same = IQNFolder(AK4)(placed, ttbar)
+        expected = IQNFolder(AK4)(ttbar.GenJet, ttbar)
+    assert ak.array_equal(same.pt, expected.pt)
+    assert ak.sum(ak.num(other)) != ak.sum(ak.num(expected))
+
+
+@pytest.mark.parametrize("name", ["nominal", "JES_up"])
+def test_bundles_named_as_a_systematic_do_not_vary(tmp_path, name):
+    """The jets of both would be put together."""
+    shutil.copytree(bundle_path("cms-delphes-ak4-fast"), tmp_path / name)
+    with pytest.raises(ValueError, match=f"bundles of different names, got {name} of another systematic"):
+        IQNFolder(AK4, variations=[f"model={tmp_path / name}", "jes"])
 
 
 def test_reco_jets_of_nanoaod_are_not_known_by_the_places_of_their_gen_jets(ttbar):

@@ -39,7 +39,7 @@ class MixedWeightsWarning(UserWarning):
 
 
 class PartOfEventWarning(UserWarning):
-    """Jets are an unidentified subset of their collection: they may get the levels and neighbours of other jets."""
+    """Jets are an unidentified subset of their collection, or in another order: they may get levels of other jets."""
 
 
 class ThresholdWarning(UserWarning):
@@ -197,20 +197,37 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
 
 
 def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:
-    """Warn once per process and collection of jets that are a subset of their collection and lack the index field.
+    """Warn once per process and collection of jets that lack the index field, and are a subset of their collection.
 
-    n_jets: how many jets there are; what: what the message calls them; index: name of the field with their index.
+    Likewise of jets that were sorted again. n_jets: how many jets there are; what: what the message calls them; index:
+    name of the field with their index.
     """
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
     if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
         return  # before jets are counted again
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))
+    if n_jets == n_all and _is_sorted_again(jets, events[collection]):
+        msg = (
+            f"{what}: expected the jets of events.{collection} in their order, or a field {index}, got another order: "
+            f"their levels and {index} are of this order"
+        )
+        _warn_once(PartOfEventWarning, collection, msg)
     if 0 < n_jets < n_all:
         msg = (
             f"{what}: expected the {n_all} jets of events.{collection}, got {n_jets} without a field {index}: "
             "treated as the first jets of each event, and the others ignored as neighbours"
         )
         _warn_once(PartOfEventWarning, collection, msg)
+
+
+def _is_sorted_again(jets: ak.Array, collection: ak.Array) -> bool:
+    """Whether the jets (events × var) are those of the collection in another order."""
+    if "eta" not in jets.fields or "eta" not in collection.fields or jets.layout is collection.layout:
+        return False
+    own, other = jets["eta"], collection["eta"]
+    if len(own) != len(other) or not ak.all(ak.num(own) == ak.num(other)) or ak.all(own == other):
+        return False
+    return bool(ak.all(ak.sort(own, axis=1) == ak.sort(other, axis=1)))
 
 
 def warn_unchecked_collection(jets: ak.Array, what: str, index: str) -> None:

@@ -349,7 +349,7 @@ class IQNFolder(Densities):
 
 
 def _others(
-    model: str, emulator: Emulator, variations: Iterable[RequestedVariation]
+    model: str, emulator: Emulator, variations: Sequence[RequestedVariation]
 ) -> tuple[tuple[str, str, str], ...]:
     """Return the bundles that variations draw from: name of the systematic, name or path of the bundle, and hash."""
     made: dict[str, tuple[str, str, str]] = {}
@@ -364,7 +364,9 @@ def _others(
             ):
                 wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
-            expect(name not in made, f"variations: expected bundles of different names, got {name} twice")
+            taken = name == NOMINAL or any(name in one.systematics for one in variations)
+            got = "of another systematic" if taken else "twice"
+            expect(not taken and name not in made, f"variations: expected bundles of different names, got {name} {got}")
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
 

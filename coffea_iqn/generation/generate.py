@@ -88,8 +88,9 @@ def _check_same_process(name: str, totals: Totals, block: Block) -> None:
     one, two = (totals.cross_section, totals.uncertainty), block.cross_section
     same = abs(one[0] - two[0]) <= 5.0 * math.hypot(one[1], two[1]) + SIMILAR * max(one[0], two[0])
     if totals.events and block.source != totals.source and math.isfinite(one[0] + two[0]) and not same:
-        msg = f"{name}: expected files of one process, got cross sections of {one[0]:.4g} and {two[0]:.4g} pb"
-        raise ValueError(f"{msg}: generate a file of each")
+        got = f"got cross sections of {one[0]:.4g} and {two[0]:.4g} pb: generate a file of each"
+        msg = f"{name}: expected files of one process, {got}"
+        raise ValueError(msg)
 
 
 def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:

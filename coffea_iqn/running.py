@@ -108,7 +108,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
     The key of a result is the processor's `identity`, dataset, file, tree and range of events, so results of different
     models, seeds or settings are never confused. Files are written atomically: a task that is killed, or runs twice,
     leaves nothing half written. Skipped chunks are not stored; the result of a chunk that wrote files is only used
-    while these exist.
+    while these are as it wrote them: a run of other settings may have replaced them.
 
     A file holds arrays and JSON, none of which is executed, the key, and a digest of its content. A file that is
     damaged or belongs to another chunk is recomputed, and a warning is logged.
@@ -128,11 +128,11 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         if not path.is_file():
             return None
         try:
-            result = _read(path.read_bytes(), whose)
+            result, files = _read(path.read_bytes(), whose)
         except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
             log.warning("%s: stored result of a chunk is not valid and is computed again: %s", path, error)
             return None
-        if not all(Path(file).is_file() for file in result.get("files", ())):
+        if files != _stamps(result):
             return None
         return {"out": {"out": result, "skipped": []}, "processed": set()}
 
@@ -142,7 +142,8 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
             return
         whose = self._whose(metadata, processor_instance)
         with whole_file(self._path(whose)) as path:
-            path.write_bytes(_written(output["out"]["out"], whose))
+            result = output["out"]["out"]
+            path.write_bytes(_written([result, _stamps(result)], whose))
 
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
         """Return the key of a result: the processor's identity, and the chunk."""
@@ -152,6 +153,12 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
     def _path(self, whose: Sequence[str]) -> Path:
         identity, *chunk = whose
         return self.folder / identity / (hashlib.sha256(repr(chunk).encode()).hexdigest() + SUFFIX)
+
+
+def _stamps(result: Mapping[str, Any]) -> list[list[int]]:
+    """Return size and time [ns] of each file that a chunk wrote; empty for a file that is not there."""
+    found = [Path(file).stat() if Path(file).is_file() else None for file in result.get("files", ())]
+    return [[] if one is None else [one.st_size, one.st_mtime_ns] for one in found]
 
 
 def _written(result: Any, whose: Sequence[str]) -> bytes:

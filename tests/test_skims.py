@@ -15,10 +15,10 @@ import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, NanoEventsFactory
 
-from coffea_iqn import IQNFolder
+from coffea_iqn import IQNFolder, running
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import skims
-from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import iterate, read_about, written
 from coffea_iqn.processors import IQNFoldProcessor
@@ -383,3 +383,27 @@ def test_root_reads_a_skim(parts):
     assert frame.Count().GetValue() == len(events)
     assert frame.Sum("nIQNJet").GetValue() == ak.sum(ak.num(events.IQNJet))
     assert frame.Mean("ht").GetValue() == pytest.approx(float(np.mean(ak.sum(events.IQNJet.pt, axis=1))), rel=1e-5)
+
+
+def test_skims_of_other_settings_are_not_replaced_unasked(tmp_path):
+    (path,) = skim(tmp_path, seed=1)
+    before = path.read_bytes()
+    with pytest.raises(Exception, match="or one of the same settings, found one of seed 1 instead of 2: give"):
+        skim(tmp_path, seed=2)
+    assert path.read_bytes() == before
+    assert skim(tmp_path, seed=1) == [path]
+
+
+def test_a_resumed_run_takes_no_files_of_other_settings(tmp_path):
+    """A run of other settings in between replaced a file that the first one had finished."""
+    source = {"qcd": [inspect(str(QCD))]}
+
+    def folded(seed, most):
+        instance = IQNFoldProcessor(seed=seed, skim=Skim(tmp_path / "skim", replace=True))
+        how = {"chunksize": 2500, "checkpoints": tmp_path / "chunks", "status": False}
+        with running.open_executor("iterative", status=False) as executor:
+            return running.run(instance, source, executor, collections=["GenJet", "Jet"], maxchunks=most, **how)
+
+    for seed, most in ((1, 1), (2, 1), (1, None)):
+        files = folded(seed, most)["files"]
+    assert [read_about(Path(file))["seed"] for file in files] == [1, 1]

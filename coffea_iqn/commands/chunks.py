@@ -89,7 +89,7 @@ def skim_of(arguments: argparse.Namespace, collection: str | None = None) -> Ski
             expect(not value, f"{option}: expected --skim root or --skim parquet with it, got neither")
         return None
     folder = folder_of(arguments.output) / "skim"
-    return Skim(folder, arguments.skim, collection or Skim.collection, arguments.keep)
+    return Skim(folder, arguments.skim, collection or Skim.collection, arguments.keep, replace=True)
 
 
 def folder_of(output: Path) -> Path:

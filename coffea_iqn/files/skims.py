@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,7 @@ class Skim:
     format: "root" or "parquet".
     collection: name of the collection of emulated jets.
     keep: patterns of input branches to copy: `["GenJet_*", "LHEPdfWeight"]`.
+    replace: whether to replace files in the folder that were made with other settings, which are otherwise an error.
 
     Files have the layout of NanoAOD: run, luminosityBlock, event, genWeight, the jets as `nIQNJet`, `IQNJet_pt`,
     `_eta`, `_phi`, `_mass` (GeV) and `IQNJet_genJetIdx`, and the copied branches. Delphes events get run 1, a
@@ -66,6 +68,7 @@ class Skim:
     format: str = "root"
     collection: str = "IQNJet"
     keep: Sequence[str] = ()
+    replace: bool = False
 
     def __post_init__(self) -> None:
         expect(self.format in FORMATS, f"skim: expected a format of {', '.join(FORMATS)}, got {self.format!r}")
@@ -111,6 +114,7 @@ class Skim:
         ------
         ValueError: if the events lack the metadata of a chunk, a pattern matches no branch, or kept gen jets are not
             the folded ones.
+        FileExistsError: if the file exists with other settings, unless it may be replaced.
         """
         metadata = events.metadata if hasattr(events, "metadata") else {}
         missing = [key for key in CHUNK if key not in metadata]
@@ -122,6 +126,8 @@ class Skim:
         part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
+        if not self.replace:
+            _check_same(path, content)
         columns = self._columns(events, gen, reco, varied or {}, index, others or {})
         with written(path, content) as file:
             file.extend(columns)
@@ -207,6 +213,16 @@ class Skim:
             msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"
             raise ValueError(msg)
         return kept
+
+
+def _check_same(path: Path, about: Mapping[str, Any]) -> None:
+    """Raise FileExistsError if there is a skim with other metadata at a path."""
+    if not path.is_file():
+        return
+    found, wanted = read_about(path), json.loads(json.dumps(about))
+    odd = next((key for key in wanted | found if found.get(key) != wanted.get(key)), "")
+    got = f"found one of {odd} {found.get(odd)!r} instead of {wanted.get(odd)!r}: give another folder, or replace=True"
+    expect(not odd, f"skim {path}: expected none there, or one of the same settings, {got}", FileExistsError)
 
 
 def ending_of(systematic: str) -> str:

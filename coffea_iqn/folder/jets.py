@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -365,8 +365,9 @@ def _others(
                 wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
             taken = name == NOMINAL or any(name in one.systematics for one in variations)
-            got = "of another systematic" if taken else "twice"
-            expect(not taken and name not in made, f"variations: expected bundles of different names, got {name} {got}")
+            where_else = "of another systematic" if taken else "twice"
+            fits = not taken and name not in made
+            expect(fits, f"variations: expected bundles of different names, got {name} {where_else}")
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
 

@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn.generation import NoHistoryWarning, Settings, generate, hepmc
+from coffea_iqn.generation import NoHistoryWarning, Settings, generate, hepmc, lhe
 from coffea_iqn.generation.generate import make_block
+from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import muted, start
 from conftest import one_error, run
 
@@ -169,6 +170,19 @@ def test_wrong_records(theirs, tmp_path, capfd, what):
     assert "wrong.hepmc" in error
     assert message in error
     assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("strategy", "found"), [(3, "-1 to 1"), (-3, "")])
+def test_weights_that_are_declared_equal_are(strategy, found):
+    """With IDWTUP of 3 Pythia ignores the weights of events, with -3 all but their signs."""
+    text = "<event>\n 5 1 1.0 91. 7e-3 0.1\n</event>\n<event>\n 5 1 -1.0 91. 7e-3 0.1\n</event>\n"
+    head = f"<init>\n2212 2212 6500. 6500. 0 0 247000 247000 {strategy} 1\n500. 2. 1. 1\n</init>\n"
+    listing = Listing("their.lhe", 0, 0, 2, (head + text).encode())
+    if not found:
+        assert lhe.cross_section(listing) == (500.0, 2.0)
+        return
+    with pytest.raises(ValueError, match=f"their.lhe: expected equal weights XWGTUP, as IDWTUP is 3, got {found}: if"):
+        lhe.cross_section(listing)
 
 
 def test_files_of_several_processes_are_not_put_together(theirs, tmp_path):

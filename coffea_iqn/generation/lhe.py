@@ -15,6 +15,8 @@ from coffea_iqn.generation.pythia import Particles, particles_of
 from coffea_iqn.numerics.arrays import Ints
 
 AS_THEY_ARE = (3, 4)  # values of |IDWTUP| for which Pythia does not unweight events
+WEIGHT = re.compile(rb"<event[^>]*>\s*\S+\s+\S+\s+(\S+)")  # XWGTUP in the first line of an event
+EQUAL = 0.01  # by how much weights may differ that count as equal
 
 
 def cross_section(listing: Listing) -> tuple[float, float]:
@@ -24,7 +26,8 @@ def cross_section(listing: Listing) -> tuple[float, float]:
 
     Raises
     ------
-    ValueError: if the header is invalid, or declares events that are not unweighted yet.
+    ValueError: if the header is invalid, or declares events that are not unweighted yet, or of weight 1 (3) or ±1 (−3)
+        although their weights differ.
     """
     found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
     try:
@@ -38,7 +41,24 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     if abs(strategy) not in AS_THEY_ARE:
         msg = f"{listing.path}: expected events that need no unweighting, IDWTUP of ±3 or ±4, got {strategy}"
         raise ValueError(msg)
+    if abs(strategy) == AS_THEY_ARE[0]:
+        _check_equal(listing, strategy)
     return (total, error) if total else (math.nan, math.nan)
+
+
+def _check_equal(listing: Listing, strategy: int) -> None:
+    """Raise for events of different weights in a file that declares them equal: Pythia would ignore the weights."""
+    try:
+        weights = np.array(WEIGHT.findall(listing.text), dtype=np.float64)
+    except ValueError:  # Pythia says what it cannot read
+        return
+    weights = np.abs(weights) if strategy < 0 else weights
+    if len(weights) and np.ptp(weights) > EQUAL * np.abs(weights).max():
+        msg = (
+            f"{listing.path}: expected equal weights XWGTUP, as IDWTUP is {strategy}, got {weights.min():.4g} to "
+            f"{weights.max():.4g}: if they are weights, IDWTUP has to be -4"
+        )
+        raise ValueError(msg)
 
 
 def showered(pythia: Any, listing: Listing, batch: int, said: Callable[[], str]) -> Iterator[tuple[Particles, Ints]]:

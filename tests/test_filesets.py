@@ -56,6 +56,11 @@ def test_patterns_lists_and_paths_at_once(tmp_path):
         ("fileset.json", b"[1]", "expected datasets with their files, got list"),
         ("fileset.json", b'{"qcd": 3}', "expected files of qcd"),
         ("fileset.yaml", b"qcd: {files: []}", "expected files of qcd"),
+        (
+            "fileset.json",
+            b'{"qcd": {"files": {"a.root": {"object_path": "Events", "steps": [[0, 5], [5, 8]], "num_entries": 10}}}}',
+            "a.root: expected steps of all 10 events, which are read whatever the steps, got 8",
+        ),
         ("twice.txt", b"a.root\na.root", "expected each file once, got a.root twice"),
     ],
 )

@@ -239,9 +239,10 @@ def _check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequ
         found = equal_events(sources)
         if found is not None:
             one, other, n = found
+            advice = "--identity file distinguishes them, --identity event permits them"
             msg = (
                 f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
-                f"in {one.path} and {other.path}: --identity file distinguishes them, --identity event permits them"
+                f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
             )
             raise ValueError(msg)
 

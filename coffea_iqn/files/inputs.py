@@ -382,7 +382,16 @@ def _fileset(path: str) -> Iterator[Named]:
             msg = f"{path}: expected files of {dataset}, as a list or with their trees, got {files!r}"
             raise ValueError(msg)
         for file in files:
+            if isinstance(files, Mapping):
+                _check_steps(f"{path}: {file}", files[file])
             yield Named(str(dataset), str(file), _tree(files[file]) if isinstance(files, Mapping) else tree)
+
+
+def _check_steps(where: str, said: Any) -> None:
+    """Raise unless the steps of a preprocessed file cover all its events, which are all read."""
+    if isinstance(said, Mapping) and said.get("steps") and said.get("num_entries") is not None:
+        n, n_all = sum(stop - start for start, stop in said["steps"]), said["num_entries"]
+        expect(n == n_all, f"{where}: expected steps of all {n_all} events, which are read whatever the steps, got {n}")
 
 
 def _tree(said: Any) -> str | None:

@@ -261,11 +261,15 @@ class RequestedVariation:
 
         Raises
         ------
-        ValueError: if a function returns sizes that are not allowed.
+        ValueError: if a function returns sizes that are not allowed, or not one for each jet.
         """
         if not callable(self.size):
             return self.size
-        sizes = np.broadcast_to(np.asarray(self.size(jets[:, PT], jets[:, ETA]), dtype=np.float64), len(jets))
+        sizes = np.asarray(self.size(jets[:, PT], jets[:, ETA]), dtype=np.float64)
+        if sizes.shape not in ((), (len(jets),)):
+            msg = f"variations: expected {self.name.lower()} of one size, or of {len(jets)}, got shape {sizes.shape}"
+            raise ValueError(msg)
+        sizes = np.broadcast_to(sizes, len(jets))
         for end in (sizes.min(), sizes.max()) if len(sizes) else ():  # both are NaN if any size is
             VARIATIONS[self.name].sizes.check(**{f"variations: {self.name.lower()}": float(end)})
         return sizes

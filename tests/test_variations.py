@@ -37,6 +37,10 @@ def odd_at_most(pt, eta, size):
     return np.where(pt == pt.max(), size, 0.01)
 
 
+def up_and_down(pt, eta):
+    return 0.01 * np.stack([pt, -pt])
+
+
 def growing(pt, eta, slope):
     """Return a size that falls with pt and grows with |eta|."""
     return slope * (1.0 + abs(eta)) / (1.0 + pt / 100.0)
@@ -299,6 +303,13 @@ def test_functions_give_sizes_in_their_range(size, events):
     few = events[:20]
     folder = IQNFolder(AK4, variations={"jes": functools.partial(odd_at_most, size=size)})
     with pytest.raises(ValueError, match=r"^variations: jes: expected a finite number .*, got (1.5|nan|-0.1)$"):
+        folder(few.GenJet, few)
+
+
+def test_functions_give_one_size_for_each_jet(events):
+    few = events[:20]
+    folder = IQNFolder(AK4, variations={"jes": up_and_down})
+    with pytest.raises(ValueError, match=r"^variations: expected jes of one size, or of \d+, got shape \(2, \d+\)$"):
         folder(few.GenJet, few)
 
 

@@ -147,6 +147,11 @@ def test_jets_in_another_order_are_warned_of_without_the_places_that_they_had(tt
     assert ak.sum(ak.num(other)) != ak.sum(ak.num(expected))
 
 
+def test_lists_are_no_jets():
+    with pytest.raises(TypeError, match="jets x: expected an array or a tensor, got list"):
+        bundle.load(AK4).sample([[50.0, 0.0, 0.0, 5.0]], np.full((1, 4), 0.5))
+
+
 @pytest.mark.parametrize("name", ["nominal", "JES_up"])
 def test_bundles_named_as_a_systematic_do_not_vary(tmp_path, name):
     """The jets of both would be put together."""

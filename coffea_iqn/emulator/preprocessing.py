@@ -306,8 +306,13 @@ def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, widths
 
     Raises
     ------
+    TypeError: for lists, and anything else but arrays and tensors.
     ValueError: for wrong shapes, masks, numbers that are not finite, pt not above zero, levels outside (0, 1).
     """
+    for name, values in (("jets x", x), (other_is, other), ("context", context)):
+        if values is not None and not hasattr(values, "shape"):
+            msg = f"{name}: expected an array or a tensor, got {type(values).__name__}"
+            raise TypeError(msg)
     if x.ndim != 2 or x.shape[1] != N_TARGETS or tuple(other.shape) not in [(len(x), n) for n in widths]:
         others = "".join(f", or {other_is} (N, {n})" for n in dict.fromkeys(widths) if n != N_TARGETS)
         shapes = f"two arrays of one shape (N, 4){others}" if N_TARGETS in widths else f"jets x (N, 4){others}"

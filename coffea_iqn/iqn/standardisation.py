@@ -25,14 +25,15 @@ class Standardisation(NamedTuple):
         return cls(values.mean(axis=0, dtype=np.float64).astype(np.float32), scale.astype(np.float32))
 
     @classmethod
-    def of_core(cls, values: Floats) -> Standardisation:
-        """Median, and half the width of the central 68 %, of each column of values (N, n): tails do not widen it.
+    def of_core(cls, values: Floats, n: int) -> Standardisation:
+        """Same as `of`, but median and half the width of the central 68 % for the first n columns, without their tails.
 
         Columns without such a width get mean and standard deviation.
         """
         low, median, high = np.quantile(values, (0.16, 0.5, 0.84), axis=0)
         whole, width = cls.of(values), (high - low) / 2.0
-        mean, scale = np.where(width > 0.0, [median, width], whole)
+        of_core = (width > 0.0) & (np.arange(len(width)) < n)
+        mean, scale = np.where(of_core, [median, width], whole)
         return cls(mean.astype(np.float32), scale.astype(np.float32))
 
     def apply(self, values: Columns) -> Columns:

@@ -98,20 +98,20 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
         if len(of_law.source) < RARE:
             msg = f"objects: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
             raise ValueError(msg)
-        prepared = of_law
+        prepared, target_scale = of_law, None
         if kind is not None:
             prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
             prepared.targets[:, ISOLATION] = isolation_targets(of_law.targets[:, ISOLATION], _pt(of_law), ends[kind])
         if what == PARTICLE:
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
+            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
+            target_scale = Standardisation.of_core(prepared.targets, ISOLATION)
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         hidden = SIZES[what] if what == PARTICLE or len(of_law.source) > SMALL else SMALL_SIZES
-        options: dict[str, Any] = {"hidden": hidden, "asks": networks_of(name)}
+        options: dict[str, Any] = {"hidden": hidden, "asks": networks_of(name), "target_scale": target_scale}
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
-            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
-            options["target_scale"] = Standardisation.of_core(prepared.targets)
         decay = max(settings.weight_decay, WEIGHT_DECAY)
         schedule = shorter(settings, 3 if what == MISSING else 1, weight_decay=decay)
         if what != MISSING:

@@ -24,7 +24,7 @@ from coffea_iqn.events.checks import (
     ThresholdWarning,
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
-from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.unfolding import response_sums, workspace
@@ -444,6 +444,19 @@ def test_a_response_matrix_does_not_vary():
     events = open_events("qcd_ak4.root", entry_stop=20)
     with pytest.raises(ValueError, match=r"variations: expected none for a response matrix, got jes=0.1"):
         response(AK4, events.GenJet, events, [20, 50], [20, 50], variations=["jes=0.1"])
+
+
+def test_emulated_jets_are_no_true_ones(tmp_path, capsys):
+    """A bundle would be validated on its own jets."""
+    options = ["--skim", "root", "--as", "Jet", "--no-plots", "--quiet", "--output", tmp_path / "out"]
+    assert run("fold", f"qcd={written(tmp_path / 'qcd.root', 'qcd_ak4.root')}", *options) == 0
+    (path,) = (tmp_path / "out" / "skim").iterdir()
+    assert inspect(str(path)).emulated == "Jet"
+    capsys.readouterr()
+    assert run("fold", f"qcd={path}", "--no-plots", "--quiet", "--output", tmp_path / "again") == 0
+    assert f"warning: Jet of {path}: expected true jets, got emulated ones of a skim" in capsys.readouterr().err
+    assert run("fold", f"qcd={path}", "--truth", "none", "--no-plots", "--quiet", "--output", tmp_path / "gen") == 0
+    assert "emulated ones" not in capsys.readouterr().err
 
 
 def test_skims_of_different_draws_do_not_merge(tmp_path, capsys):

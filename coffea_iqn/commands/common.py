@@ -10,7 +10,7 @@ from typing import Any
 
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, text
-from coffea_iqn.commands.terminal import log, show_progress
+from coffea_iqn.commands.terminal import complain, log, show_progress
 from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
@@ -70,7 +70,8 @@ def datasets_of(
 ) -> dict[str, list[Source]]:
     """Inspect the input files and return them by dataset: the NAME of NAME=PATH, or the file's name without suffix.
 
-    Files that cannot be read are added to `skipped` if that is a list; otherwise they are an error.
+    Files that cannot be read are added to `skipped` if that is a list; otherwise they are an error. The collections are
+    those of gen jets and, if needed, of true jets.
     """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
@@ -91,7 +92,17 @@ def datasets_of(
         datasets.setdefault(name, []).append(source)
     if skipped and not datasets:
         raise running.nothing_left(skipped)
+    for truth in collections[1:]:
+        warn_emulated(truth, datasets)
     return datasets
+
+
+def warn_emulated(truth: str, datasets: Mapping[str, Sequence[Source]]) -> None:
+    """Warn of skims whose emulated jets have the name of the true ones."""
+    found = [source.path for sources in datasets.values() for source in sources if source.emulated == truth]
+    if found:
+        msg = f"coffea-iqn: warning: {truth} of {', '.join(found)}: expected true jets, got emulated ones of a skim"
+        complain(msg)
 
 
 def captions(

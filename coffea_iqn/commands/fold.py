@@ -13,7 +13,7 @@ from rich.table import Table
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
-from coffea_iqn.commands.common import add_file_options, captions, datasets_of
+from coffea_iqn.commands.common import add_file_options, captions, datasets_of, warn_emulated
 from coffea_iqn.commands.options import add_device_option, add_radius_option, checked, text
 from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events import identity
@@ -152,6 +152,8 @@ def _fold(arguments: argparse.Namespace) -> None:
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
     _check_truth(truth, datasets)
+    if truth and not arguments.truth:  # otherwise it is among the collections
+        warn_emulated(truth, datasets)
     _check_identities(arguments, datasets)
     model = _model(arguments, datasets)
     instance = IQNFoldProcessor(

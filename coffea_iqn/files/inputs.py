@@ -29,6 +29,7 @@ from coffea_iqn.numerics.arrays import Ints
 from coffea_iqn.ranges import expect
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
+ABOUT = "coffea_iqn"  # key of the metadata in a skim
 PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # suffix of the pt branch of a collection
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 PEEK = 100  # events read to find branches that are only zeros
@@ -67,6 +68,7 @@ class Source:
     timeout: longest wait for an answer of its server [s], if it is remote.
     uuid: unique id of the file, the same for copies.
     has_weights: whether it has event weights.
+    emulated: name of the collection of emulated jets, if it is a skim.
     """
 
     path: str
@@ -79,6 +81,7 @@ class Source:
     timeout: float = TIMEOUT
     uuid: str = ""
     has_weights: bool = False
+    emulated: str = ""
 
     def open(self) -> Any:
         """Open the tree with uproot."""
@@ -120,6 +123,7 @@ def inspect(
             n_events = file[name].num_entries
             empty = _empty_branches(file[name])
             uuid = str(file.file.uuid)
+            emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
     except InputError:
         raise
     except TimeoutError as error:
@@ -148,7 +152,8 @@ def inspect(
         others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
-    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, not last.isdisjoint(WEIGHTS))
+    has_weights = not last.isdisjoint(WEIGHTS)
+    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, has_weights, emulated)
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:

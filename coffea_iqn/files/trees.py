@@ -14,11 +14,11 @@ import pyarrow.parquet as pq
 import uproot
 
 from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.files.inputs import ABOUT
 from coffea_iqn.ranges import expect
 
 FORMATS = ("root", "parquet")  # also their suffixes
 TREE = "Events"
-ABOUT = "coffea_iqn"  # key of the metadata in a file
 ROWS = 100_000  # events read at a time
 
 Columns = Mapping[str, ak.Array]  # by branch: one number per event, or a list of numbers (events × var)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 from dataclasses import replace
 
 import coffea.util
@@ -13,7 +15,7 @@ from matplotlib.figure import Figure
 from coffea_iqn import IQNFolder, bundle, cli, plotting
 from coffea_iqn.commands import terminal
 from coffea_iqn.context import event, flavour, neighbours
-from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.files.inputs import NanoSchema
@@ -114,15 +116,30 @@ CARD = {
 }
 
 
-@pytest.fixture(scope="session", params=[*RECIPES, *BUNDLES])
-def emulator(request):
-    """An emulator of each recipe, trained for a few steps, and each shipped one."""
-    if request.param in BUNDLES:
-        return bundle.load(request.param)
+@functools.cache
+def trained(recipe: str):
+    """Train an emulator of a recipe for a few steps, once in a process."""
     pairs = make_pairs()
-    made = train(pairs, replace(RECIPES[request.param], **TINY), make_unmatched(pairs))
+    made = train(pairs, replace(RECIPES[recipe], **TINY), make_unmatched(pairs))
     made.card.update(CARD)
     return made
+
+
+NETWORKS = {name: settings.network for name, settings in RECIPES.items()}
+NETWORKS |= {name: json.loads((bundle_path(name) / "model.json").read_text())["network"]["type"] for name in BUNDLES}
+"""Types of the networks of recipes and shipped bundles."""
+
+
+@pytest.fixture(scope="session", params=NETWORKS)
+def emulator(request):
+    """An emulator of each recipe, trained for a few steps, and each shipped one."""
+    return bundle.load(request.param) if request.param in BUNDLES else trained(request.param)
+
+
+def emulators_of(types):
+    """Leave a test only the emulators with networks of these types."""
+    names = [name for name, network in NETWORKS.items() if network in types]
+    return pytest.mark.parametrize("emulator", names, indirect=True, scope="session")
 
 
 @pytest.fixture

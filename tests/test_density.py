@@ -14,8 +14,9 @@ from coffea_iqn import Emulator, IQNFolder, bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.functions import Functions
 from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.iqn.network import JOINT
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, VARIABLES
-from conftest import context_of, make_pairs, open_events
+from conftest import context_of, emulators_of, make_pairs, open_events
 
 FORMS = ("cms-delphes-ak4", "cms-delphes-ak4-fast")  # with and without an atom of the mass
 
@@ -48,9 +49,8 @@ def with_one(emulator, reco, k, values):
     return scale.apply(other) if k == ETA else other
 
 
+@emulators_of(JOINT)
 def test_what_draws_all_at_once_refuses_what_is_of_one_variable(emulator):
-    if emulator.network.autoregressive:
-        pytest.skip("it draws one after the other")
     gen = jets(20)
     tau = np.full((20, 4), 0.5)
     for ask in (

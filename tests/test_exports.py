@@ -20,9 +20,10 @@ from coffea_iqn import bundle
 from coffea_iqn.data import sample_path
 from coffea_iqn.exports import binned, corrections, export, graphs, lwtnn
 from coffea_iqn.exports.reference import Closure, Reference, Z, averaged, curves, logistic, logit
+from coffea_iqn.iqn.network import EXACT
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.training.optimise import Schedule
-from conftest import one_error, run
+from conftest import emulators_of, one_error, run
 
 FAST = "cms-delphes-ak4-fast"
 FILES = [str(sample_path("qcd_ak4_full.root")), str(sample_path("wzjets_ak4_full.root"))]
@@ -200,10 +201,9 @@ def levels_of(n, n_targets):
     return np.random.default_rng(2).uniform(1e-3, 1.0 - 1e-3, (n, n_targets)).astype(np.float32)
 
 
+@emulators_of(EXACT)
 def test_a_graph_draws_as_the_emulator_does(emulator):
     """For every recipe and shipped bundle with exact quantiles."""
-    if not emulator.network.exact:
-        pytest.skip("its quantiles may cross, which export refuses")
     jets = Reference.of(bundle.load(FAST), FILES)
     jets = jets.where(np.arange(0, len(jets.gen), 9))
     tau = levels_of(len(jets.gen), emulator.network.n_targets)

@@ -13,12 +13,13 @@ from coffea_iqn import IQNFolder
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.iqn.network import EXACT, WITH_DENSITY
 from coffea_iqn.jets.context import N_COLUMNS
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
 from coffea_iqn.jets.support import distances, energies
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
-from conftest import TINY, make_pairs
+from conftest import TINY, emulators_of, make_pairs
 
 LEVELS = (2.0**-24, 1e-4, 0.5, 1.0 - 1e-4, 1.0 - 2.0**-24)
 
@@ -88,10 +89,9 @@ def test_jets_that_are_none_of_training_stay_in_their_cones(emulator):
         assert distances(gen.astype(np.float64), reco.astype(np.float64)).max() < emulator.variables.support.cone
 
 
+@emulators_of(EXACT)
 @pytest.mark.parametrize("raw_pt_min", [None, 20.0, 500.0])
 def test_a_threshold_holds_as_well(emulator, raw_pt_min):
-    if not emulator.network.exact:
-        pytest.skip("its quantiles may cross")
     gen, threshold = usual_jets(emulator, 3000), emulator.variables.threshold(raw_pt_min)
     gen = gen[gen[:, PT] > max(threshold / 2.0, 15.0)]
     scale = SCALES[emulator.variables.scale]
@@ -100,9 +100,8 @@ def test_a_threshold_holds_as_well(emulator, raw_pt_min):
         assert (scale.undo(reco.astype(np.float64))[:, PT] > threshold * (1.0 - 1e-5)).all()
 
 
+@emulators_of(WITH_DENSITY)
 def test_levels_of_draws_are_those_drawn_at(emulator):
-    if not emulator.network.has_density:
-        pytest.skip("it has none")
     pairs = make_pairs(4000)
     tau = np.random.default_rng(0).uniform(0.0, 1.0, (len(pairs.x), 4)).astype(np.float32).clip(1e-6, 1 - 1e-6)
     for backend in backends(emulator):
@@ -113,9 +112,8 @@ def test_levels_of_draws_are_those_drawn_at(emulator):
         assert np.quantile(far[weighs, MASS], 0.99) < 1e-2
 
 
+@emulators_of(WITH_DENSITY)
 def test_the_density_ends_at_the_support(emulator):
-    if not emulator.network.has_density:
-        pytest.skip("it has none")
     gen = usual_jets(emulator, 200)
     # before the scale they are above the threshold, and below the beam energy
     usual = (np.abs(gen[:, ETA]) < 4.0) & (gen[:, PT] > 20.0) & (energies(gen) < 3000.0)
@@ -140,13 +138,19 @@ def test_no_jet_of_a_fold_leaves_detector_or_beam(model):
     assert ak.all(np.hypot(reco.pt * np.cosh(reco.eta), reco.mass) < support.energy_max)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-def test_every_scale_reaches_every_backend(scale):
-    """A backend that lacks a scale would give unscaled jets."""
+@pytest.fixture(scope="module")
+def scaled():
+    """An emulator with the scale and threshold of a detector, and the pairs that it learnt from."""
     pairs = make_pairs(3000)
     pairs = pairs._replace(sample=np.zeros_like(pairs.sample))  # one sample needs no origin network
     settings = replace(RECIPES["default"], **TINY, scale="delphes-cms", raw_pt_min=5.0, unmatched=False)
-    made = train(pairs, settings)
+    return train(pairs, settings), pairs
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_every_scale_reaches_every_backend(scaled, scale):
+    """A backend that lacks a scale would give unscaled jets."""
+    made, pairs = scaled
     emulator = Emulator(made.network, replace(made.variables, scale=scale))
     gen, tau = pairs.x, np.random.default_rng(0).uniform(0.01, 0.99, (len(pairs.x), 4)).astype(np.float32)
     drawn = {backend: emulator.sample(gen, tau, backend=backend) for backend in ("torch", "numba")}

@@ -38,7 +38,7 @@ from coffea_iqn.particles.matching import RECO_PHOTON, kinds_of, origins_of
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.recipes import RECIPES
-from conftest import one_error, open_events, run
+from conftest import one_error, open_events, run, undrawn
 
 MODEL = "cms-delphes-ak5-particles"
 SAMPLES = ("wwhad_ak5_particles.root", "qcdhard_ak5_particles.root")
@@ -353,7 +353,8 @@ def fold_of_files(tmp_path_factory):
     output = tmp_path_factory.mktemp("particles") / "folded"
     files = [f"ww={sample_path(SAMPLES[0])}", f"qcd={sample_path(SAMPLES[1])}"]
     options = ["--model", MODEL, "--particles", "--skim", "root", "--as", "Jet", "--pt-min", "100", "--quiet"]
-    assert run("fold", *files, *options, "--output", output) == 0
+    with undrawn():
+        assert run("fold", *files, *options, "--output", output) == 0
     return output
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from argparse import Namespace
 from itertools import pairwise
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.mathtext import MathTextParser
 from matplotlib.text import Text
 
 from coffea_iqn import plotting
@@ -263,6 +265,14 @@ def test_notebooks_show_figures_without_more():
     assert picture[:4] == b"\x89PNG"
     assert figure._repr_png_() == picture
     assert dict(mpl.rcParams) == before
+
+
+@pytest.mark.parametrize("axes", ["AXES", "WHOLE", "PARTICLES"])
+def test_labels_of_all_histograms_can_be_drawn(axes):
+    """Of whole events and particles as well, whose figures tests of folds make without drawing them."""
+    parser = MathTextParser("path")
+    for axis in itertools.chain.from_iterable(getattr(filling, axes).values()):
+        assert parser.parse(axis.label).width > 0.0
 
 
 def test_an_axis_from_zero_over_many_decades_is_logarithmic():

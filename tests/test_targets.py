@@ -26,7 +26,7 @@ from coffea_iqn.training import extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import TrainingSettings
-from conftest import one_error, open_events, run
+from conftest import one_error, open_events, run, undrawn
 
 FULL, BASE = sample_path("qcd_ak4_full.root"), "cms-delphes-ak4-fast"
 COLUMNS = ["btag", "nCharged", "chEF", "tau1", "tau2"]
@@ -265,14 +265,16 @@ def test_from_files_to_files(path, tmp_path, capsys):
     assert all(np.isfinite(ak.to_numpy(ak.flatten(columns[f"Jet_{n}"]))).all() for n in (*COLUMNS, "nNeutral"))
 
     report = tmp_path / "report"
-    assert run("validate", f"qcd={FULL}", "--model", twice, "--quick", "--threads", "1", "--output", report) == 0
+    with undrawn():
+        assert run("validate", f"qcd={FULL}", "--model", twice, "--quick", "--threads", "1", "--output", report) == 0
     numbers = json.loads((report / "metrics.json").read_text())["figures"]
     assert list(numbers["truth"]["columns"]) == [*COLUMNS, "nNeutral"]
     assert numbers["truth"]["columns"]["btag"]["ndf"] <= 2
     assert 0.3 < numbers["null"]["columns"]["tau1"]["levels_chi2_per_ndf"] < 2.0
     assert "nNeutral of emulated and true jets" in (report / "report.html").read_text(encoding="utf-8")
     bare = ("validate", str(sample_path("qcd_ak4.root")), "--model", twice, "--quick", "--threads", "1")
-    assert run(*bare, "--output", tmp_path / "bare") == 0
+    with undrawn():
+        assert run(*bare, "--output", tmp_path / "bare") == 0
     content = json.loads((tmp_path / "bare" / "metrics.json").read_text())
     assert "columns" in content["left_out"]
     capsys.readouterr()

@@ -94,11 +94,11 @@ def test_loss_without_gradients_is_finite(member):
 
 
 def test_a_trained_member_gives_a_known_law(member):
-    network, steps = member, 1500 if isinstance(member, WassersteinGAN) else 250
+    network, steps = member, 750 if isinstance(member, WassersteinGAN) else 125
     torch.manual_seed(1)
     context = torch.randn(4096, N_INPUTS)
     target = context[:, :1] + torch.randn(4096, 4)
-    optimiser = torch.optim.Adam(network.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(network.parameters(), lr=6e-3)
     generator = torch.Generator().manual_seed(0)
     for _ in range(steps):
         optimiser.zero_grad()
@@ -106,9 +106,12 @@ def test_a_trained_member_gives_a_known_law(member):
         network.loss(context[rows], target[rows], unbounded(512), generator).backward()
         optimiser.step()
     with torch.no_grad():
-        drawn = network.sample(torch.rand(20_000, network.n_levels), torch.zeros(20_000, N_INPUTS))
-    assert drawn[:, 0].mean() == pytest.approx(0.0, abs=0.15)
-    assert drawn[:, 0].std() == pytest.approx(1.0, abs=0.2)
+        tau, zero = torch.rand(20_000, network.n_levels), torch.zeros(20_000, N_INPUTS)
+        drawn, other = (network.sample(tau, x)[:, 0] for x in (zero, zero + torch.eye(N_INPUTS)[0]))
+    assert drawn.mean() == pytest.approx(0.0, abs=0.15)
+    assert drawn.std() == pytest.approx(1.0, abs=0.2)
+    # the mean is the context's, which networks know nothing of before they learn, and an adversarial one learns last
+    assert other.mean() == pytest.approx(1.0, abs=0.6 if isinstance(member, WassersteinGAN) else 0.2)
 
 
 def test_papers_size():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 
 import awkward as ak
@@ -27,6 +28,7 @@ def random_jets(n, seed=0):
     return np.stack([*columns, 0.2 * columns[0]], axis=1)
 
 
+@functools.cache
 def random_levels(seed):
     """Make levels that depend only on source and number, as in a fold."""
     table = RNG(seed).uniform(1e-6, 1 - 1e-6, (20_000, 64, 4)).astype(np.float32)
@@ -173,7 +175,8 @@ def test_a_bundle_keeps_the_model(emulator, emulator_bundle, drawn):
 
 def test_number_and_kinematics_are_learnt():
     pairs = make_pairs(20_000)
-    settings = replace(RECIPES["default"], steps=1500, check_every=250, hidden=(8, 8), context=(), batch_size=512)
+    settings = replace(RECIPES["default"], steps=500, check_every=100, hidden=(8, 8), context=(), batch_size=512)
+    settings = replace(settings, learning_rate=6e-3)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
     run = TrainingRun(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
     model = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, run)

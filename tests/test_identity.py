@@ -23,12 +23,12 @@ from conftest import one_error, open_events, run
 N_FILES = 40
 
 
-def spread(identity):
+def spread(identity, n_seeds):
     """Variance over seeds of the number of jets in a bin, over that of independent ones, in files numbered alike."""
     events = open_events("qcd_ak4.root", entry_stop=60)
     gen = events.GenJet
     numbers = []
-    for seed in range(20):
+    for seed in range(n_seeds):
         folder = IQNFolder("cms-delphes-ak4", seed=seed, identity=identity, unmatched=False)
         of_files = []
         for k in range(N_FILES):
@@ -42,10 +42,10 @@ def spread(identity):
 
 
 def test_files_numbered_alike_scatter_together_unless_told_apart():
-    together, same = spread("event")
+    together, same = spread("event", 4)
     assert (same == same[:, :1]).all()
     assert together == pytest.approx(N_FILES)
-    _, counts = spread("file")
+    _, counts = spread("file", 20)
     # of all draws of one file, the variance; that of sums over files must be as many times as large
     ratio = counts.sum(axis=1).var(ddof=1) / (N_FILES * counts.var(ddof=1))
     assert 0.3 < ratio < 2.2

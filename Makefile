@@ -15,7 +15,7 @@ demo: $(VENV)/installed
 	  --label "Delphes simulation" --energy 13 --reference-label Delphes
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/installed-docs
 	$(BIN)/python -m doctest docs/extensions/docstrings.py

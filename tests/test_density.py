@@ -178,7 +178,7 @@ def test_a_marginal_is_the_law_of_draws(law, variable):
     for gen_jet in ([45.0, -1.9, 3.1, 6.0], [25.0, 0.4, 0.3, 3.0]):
         gen = np.tile(gen_jet, (n, 1))
         drawn = draws(law, gen, 1e-6)[:, k]
-        some = np.unique(drawn.astype(np.float32))[:: n // 300].astype(np.float64)
+        some = np.unique(drawn.astype(np.float32))[:: n // 150].astype(np.float64)
         level = of_one.cdf(gen[: len(some)], some)
         from_behind = (np.mod(phi - gen_jet[PHI] + np.pi, 2 * np.pi) if k == PHI else phi for phi in (drawn, some))
         drawn, ends = from_behind

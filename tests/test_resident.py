@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from coffea_iqn import Emulator, IQNFolder, bundle
+from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator import device as device_module
 from coffea_iqn.emulator.device import Resident, levels_on_device
 from coffea_iqn.iqn.device import find_device
@@ -162,7 +163,13 @@ def test_tensors_that_are_no_jets_are_refused(device, shipped, keys):
         resident.fold(gen, keys.float(), index)  # in which the last bits are lost
 
 
-@pytest.mark.parametrize("n_jets", [0, 1, 20])
+# of shipped bundles, whose networks are of one type, with one number of jets
+@pytest.mark.parametrize(
+    ("emulator", "n_jets"),
+    [*((name, n) for name in RECIPES for n in (0, 1, 20)), *((name, 20) for name in BUNDLES)],
+    indirect=["emulator"],
+    scope="session",
+)
 def test_nothing_leaves_the_device(emulator, n_jets, monkeypatch):
     """The device "meta" computes nothing, but refuses tensors of another one, as a GPU would."""
     monkeypatch.setattr(device_module, "check_jets", lambda *_, **__: None)  # which looks at numbers

@@ -58,8 +58,8 @@ inputs that can differ from zero (None for all)."""
 
 
 def singles(values: npt.NDArray[Any]) -> Singles:
-    """Convert to contiguous single precision, as compiled code requires."""
-    return np.ascontiguousarray(values, dtype=np.float32)
+    """Convert to contiguous single precision, as compiled code requires; a copy if read-only, whose type is another."""
+    return np.require(values, np.float32, ("C_CONTIGUOUS", "WRITEABLE"))
 
 
 def pack(parts: Sequence[Part]) -> Networks:

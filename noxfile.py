@@ -8,7 +8,7 @@ nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "tests"]
 PROJECT = nox.project.load_toml()
 EXTRAS = ".[all,dask,export,generate,judge,unfold]"
-TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile")
+TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 
 def install(session: nox.Session, *groups: str, constraints: str = "constraints.txt") -> None:

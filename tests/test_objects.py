@@ -35,6 +35,8 @@ from coffea_iqn.objects.columns import (
 )
 from coffea_iqn.objects.kinds import KINDS, REACH
 from coffea_iqn.processors import ObjectsProcessor
+from coffea_iqn.training.batches import TrainingRun
+from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.objects import with_objects
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import RECIPES
@@ -298,6 +300,20 @@ def test_training_makes_a_bundle_that_draws_events(sample, tmp_path, events):
     u = (np.arange(len(of.columns)) + 0.5) / len(of.columns)
     drawn = law.draw_numbers(of.columns, np.random.default_rng(1).permutation(u))
     assert drawn.sum() == pytest.approx(of.numbers().sum(), rel=0.1)
+
+
+def test_an_atom_starts_at_its_frequency():
+    """A training of a few objects ends before it would get there."""
+    rng = np.random.default_rng(0)
+    columns, targets = rng.normal(size=(1000, 3)).astype(np.float32), rng.uniform(size=(1000, 4))
+    targets[:700, ISOLATION] = -1.0
+    sample = LawSample.of(columns, rng.uniform(size=1000), np.arange(1000), targets)
+    bounds = np.array([[0.0] * 4, [1.0] * 4])
+    settings = replace(RECIPES["default"], steps=1, check_every=1)
+    run = TrainingRun.begin(settings, {"Photon jets": True}, [], None, None, "cpu")
+    law = learn_law("Photon", sample, sample, settings, run, bounds, hidden=(4,), atoms=(ISOLATION,), asks=("jets",))
+    drawn = law.draw(columns, rng.uniform(size=(1000, 4)).astype(np.float32))
+    assert (drawn[:, ISOLATION] < 0.0).mean() == pytest.approx(0.7, abs=0.05)
 
 
 def test_what_is_too_rare_is_not_learnt(sample):

@@ -119,8 +119,8 @@ def isolated(kind, pt, n):
     eta = np.linspace(-1.4, 1.4, n)
     values = np.stack([np.full(n, pt), eta, np.zeros(n)], axis=1, dtype=np.float32)
     one = np.ones(n, dtype=int)
-    jets = JetTable(np.insert(values * [[1.0, 1.0, 1.0]] + [[2.0, 0.0, 0.0]], 3, 1.0, axis=1), one, np.zeros(n, int))
-    return jets._replace(values=jets.values.astype(np.float32)), PromptParticles(values, one * kind, one, 0 * one)
+    jets = np.insert(values + np.array([2.0, 0.0, 0.0]), 3, 1.0, axis=1).astype(np.float32)
+    return JetTable(jets, one, np.zeros(n, int)), PromptParticles(values, one * kind, one, 0 * one)
 
 
 @pytest.mark.parametrize("name", WITH_OBJECTS)

@@ -61,7 +61,7 @@ def learn_law(
         _start(number, learn.numbers())
         jets = SplineIQN(learn.columns.shape[1], max(learn.targets.shape[1], 1), hidden=hidden, atoms=atoms)
         for k in atoms:
-            _start_atom(jets, k, float((learn.targets[:, k] <= bounds[0, k]).mean()))
+            jets.start_atom(k, float((learn.targets[:, k] <= bounds[0, k]).mean()))
     standardised = target_scale.apply(bounds).astype(np.float32)
     ends = [torch.from_numpy(end) for end in standardised]
 
@@ -116,13 +116,6 @@ def _start(number: NumberNetwork, seen: Ints) -> None:
         *_, weight, bias = number.net.parameters()
         weight.mul_(0.1)
         bias.copy_(torch.from_numpy(np.log(often / often.sum())))
-
-
-def _start_atom(jets: SplineIQN, k: int, often: float) -> None:
-    """Initialise with the observed frequency of the atom of target k, for the same reason."""
-    with torch.no_grad():
-        *_, bias = jets.nets[k].parameters()
-        bias[2 * len(jets.knots)] = float(np.log((often + 1e-3) / (1.0 - often + 1e-3)))
 
 
 def _level(number: NumberNetwork, inputs: Tensor, seen: Ints) -> None:

@@ -24,14 +24,14 @@ from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # fewer objects of a kind and origin are not modelled
-SMALL = 1000  # laws of fewer objects get small networks, or from particles more weight decay
+SMALL = 1000  # laws of no more objects get small networks, or from particles more weight decay
 # angles of tracks equal those of the particles up to rounding in files; this smearing gives them a density
 BLUR = 1e-4
 EDGE = 1e-3  # margin of the range of isolation around that of the training sample: files round
 NARROW = 1e-6  # minimum width of a range
 SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
-WEIGHT_DECAY, OF_FEW = 0.3, 1.0  # with less, objects are memorised; for fewer than `SMALL` from particles, still more
+WEIGHT_DECAY, OF_FEW = 0.3, 1.0  # with less, objects are memorised; for `SMALL` from particles or fewer, still more
 LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
 
@@ -98,22 +98,21 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
         if len(of_law.source) < RARE:
             msg = f"objects: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
             raise ValueError(msg)
-        prepared, target_scale = of_law, None
+        prepared, few = of_law, len(of_law.source) <= SMALL
+        options: dict[str, Any] = {"asks": networks_of(name)}
         if kind is not None:
             prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
             prepared.targets[:, ISOLATION] = isolation_targets(of_law.targets[:, ISOLATION], _pt(of_law), ends[kind])
         if what == PARTICLE:
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
             # a few badly measured objects would set the scale, and the few in the core could not narrow it down
-            target_scale = Standardisation.of_core(prepared.targets, ISOLATION)
+            options["target_scale"] = Standardisation.of_core(prepared.targets, ISOLATION)
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
-        hidden = SIZES[what] if what == PARTICLE or len(of_law.source) > SMALL else SMALL_SIZES
-        options: dict[str, Any] = {"hidden": hidden, "asks": networks_of(name), "target_scale": target_scale}
+        options["hidden"] = SMALL_SIZES if few and what != PARTICLE else SIZES[what]
         if kind is not None:
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
-        few = what == PARTICLE and len(of_law.source) < SMALL
-        decay = max(settings.weight_decay, OF_FEW if few else WEIGHT_DECAY)
+        decay = max(settings.weight_decay, OF_FEW if few and what == PARTICLE else WEIGHT_DECAY)
         schedule = shorter(settings, 3 if what == MISSING else 1, weight_decay=decay)
         if what != MISSING:
             schedule = replace(schedule, check_every=max(schedule.steps // LOOKS, 1), patience=LOOKS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -76,6 +77,12 @@ class SplineIQN(AutoregressiveNetwork):
                 weight.mul_(0.1)
                 if k not in self.flags:
                     bias.copy_(torch.cat([start, torch.full((len(bias) - len(start),), RARE)]))
+
+    def start_atom(self, k: int, often: float) -> None:
+        """Initialise the probability of the atom of target k, for all x; without this, atoms start as rare."""
+        with torch.no_grad():
+            *_, bias = self.nets[k].parameters()
+            bias[2 * len(self.knots)] = math.log((often + 1e-3) / (1.0 - often + 1e-3))
 
     def conditional(self, k: int, x: Tensor, drawn: Tensor, bounds: Bounds | None = None) -> Conditional:
         """Return the law of target k; arguments as in `quantile`."""

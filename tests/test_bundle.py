@@ -27,12 +27,12 @@ def test_round_trip_to_the_bit(emulator, emulator_bundle):
 
 
 @pytest.mark.parametrize("name", ["cms-delphes-ak5"])
-def test_a_bundle_of_schema_version_4_says_the_same_in_version_9(name, tmp_path):
+def test_a_bundle_of_schema_version_4_says_the_same_in_version_10(name, tmp_path):
     old = bundle.load(name)
     assert json.loads((bundle.find(name) / CARD).read_text())["schema_version"] == 4
     bundle.save(old, tmp_path / "new")
     written = (tmp_path / "new" / CARD).read_text()
-    assert json.loads(written)["schema_version"] == 9
+    assert json.loads(written)["schema_version"] == 10
     assert '"n_context"' not in written
     new, gen = bundle.load(tmp_path / "new"), make_pairs(200).x
     tau = np.random.default_rng(0).uniform(0.01, 0.99, gen.shape).astype(np.float32)
@@ -74,7 +74,7 @@ def edit(path, change, *, rehash=True):
 
 DAMAGES = {
     "newer schema": (lambda c: c.update(schema_version=99), "newer coffea-iqn"),
-    "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 4 to 9, got 'one'"),
+    "schema of another type": (lambda c: c.update(schema_version="one"), "schema version 4 to 10, got 'one'"),
     "missing key": (lambda c: c.pop("variables"), "expected the key 'variables'"),
     "unknown targets": (lambda c: c["variables"].update(targets="magic"), "targets: expected one of .*, got 'magic'"),
     "unknown scale": (lambda c: c["variables"].update(scale="magic"), "scale: expected one of .*, got 'magic'"),
@@ -83,7 +83,7 @@ DAMAGES = {
     "unknown network": (lambda c: c["network"].update(type="Oracle"), "got 'Oracle'"),
     "other layer sizes": (lambda c: c["network"].update(hidden=[8, 9]), "expected shape"),
     "other inputs": (lambda c: c["network"].update(n_inputs=3), "expected shape|inputs, as the variables require"),
-    "older schema": (lambda c: c.update(schema_version=1), "schema version 4 to 9, got 1"),
+    "older schema": (lambda c: c.update(schema_version=1), "schema version 4 to 10, got 1"),
     "other number of samples": (
         lambda c: (c["origin"] or c["network"]).update(n_samples=9),
         "shape|got more|inputs, for such",

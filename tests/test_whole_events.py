@@ -130,7 +130,7 @@ def test_replicas_are_averaged(whole):
 
 
 def test_missing_momentum_follows_what_varies():
-    given = open_ttbar(entry_stop=300)
+    given = open_ttbar(entry_stop=400)
     variations = {"JES": "Jet", "JER": "Jet", "EES": "Electron", "MES": "Muon", "PES": "Photon"}
     sizes = dict.fromkeys(variations) | {"JES": 0.05}
     varied, nominal = EventFolder(FAST, variations=sizes)(given), EventFolder(FAST)(given)

@@ -2,7 +2,7 @@
 
 Nothing in a bundle is unpickled or executed. `model.json` holds::
 
-    schema_version   integer; this library reads version 9, and converts versions 4 to 8
+    schema_version   integer; this library reads version 10, and converts versions 4 to 9
     network          type and sizes of the network, a member of the IQN family; `acceptance`, `origin` likewise, or null
     objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`) with its laws;
                      null or absent if there is none

@@ -22,11 +22,11 @@ from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLE
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import KINDS, TARGETS, Column, check_names
 from coffea_iqn.numerics.arrays import Singles
-from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_MISSING_BEFORE, N_PARTICLE
+from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
 from coffea_iqn.objects.kinds import KINDS as OBJECTS
 from coffea_iqn.ranges import check_choice, expect
 
-SCHEMA_VERSION, OLDEST_VERSION = 9, 4
+SCHEMA_VERSION, OLDEST_VERSION = 10, 4
 KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
 
@@ -36,7 +36,7 @@ def describe(emulator: Emulator) -> dict[str, Any]:
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
         "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min"),
-        "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "context"),
+        "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "track_share", "context"),
         "particles": particles and _laws_of(particles, "least", "radius"),
         "variables": {
             **_plain(v, "inputs", "targets", "scale"),
@@ -195,10 +195,11 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     both, n_kinds = ("number", "jets"), len(OBJECTS)
     ends = array("objects isolation_ends", content["isolation_ends"], (n_kinds, 2))
     expect((ends >= 0.0).all(), f"objects isolation_ends: expected none below 0, got {ends.tolist()}")
-    n_missing = N_MISSING if ends.any() else N_MISSING_BEFORE
+    shares = array("objects track_share", content["track_share"], (n_kinds,))
+    expect((shares >= 0.0).all() and (shares <= 1.0).all(), f"objects track_share: expected 0 to 1, got {shares}")
     known: dict[str, tuple[int, int, tuple[str, ...]]] = {
         JETS: (of_jets, 0, both[:1]),
-        MISSING: (n_missing, 2, both[1:]),
+        MISSING: (N_MISSING, 2, both[1:]),
     }
     for kind in OBJECTS:
         known |= {f"{kind.name}{what}": (n, 4, both) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
@@ -218,7 +219,8 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     isolation = tuple(content["isolation"])
     fits = len(pt_min) == len(isolation) == n_kinds and all(type(one) is str for one in isolation)
     expect(fits, f"objects: expected pt_min and isolation of {n_kinds} kinds, got {pt_min} and {isolation}")
-    return Objects(laws, pt_min, isolation, tuple((a, b) for a, b in ends.tolist()), variables.inputs, context)
+    of_kinds = pt_min, isolation, tuple((a, b) for a, b in ends.tolist()), tuple(shares.tolist())
+    return Objects(laws, *of_kinds, variables.inputs, context)
 
 
 def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
@@ -238,16 +240,16 @@ def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:
 
 
 def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the content of `model.json` converted to version 9.
+    """Return the content of `model.json` converted to version 10.
 
     Version 4 used the name context for inputs and always had four targets; origin networks of version 5 had no moot
-    column, and targets no atoms; version 6 had no atoms at the upper end; version 7 drew isolation untransformed;
-    version 8 drew the tracks of a cell one by one.
+    column, and targets no atoms; version 6 had no atoms at the upper end; version 8 drew the tracks of a cell one by
+    one; version 9 had no widening of the pt of objects.
 
     Raises
     ------
-    ValueError: for columns of version 6 or older, which had no atoms, and particles of version 8 or older: they must be
-        trained again.
+    ValueError: for columns of version 6 or older, which had no atoms, particles of version 8 or older, and objects of
+        version 9 or older: they must be trained again.
     """
 
     def renamed(value: Any) -> Any:
@@ -266,16 +268,13 @@ def migrated(content: Mapping[str, Any]) -> Mapping[str, Any]:
 
     if content["schema_version"] == SCHEMA_VERSION:
         return content
-    particles = "particles: expected schema version 9, got an older one: train them again with train --particles"
-    expect(content.get("particles") is None, particles)
+    for part, since in (("particles", 9), ("objects", SCHEMA_VERSION)):
+        kept = content.get(part) is None or content["schema_version"] >= since
+        expect(kept, f"{part}: expected schema version {since}, got an older one: train them again with train --{part}")
     parts = ("network", "acceptance", "origin", "unmatched")
     variables = content["variables"]
     if isinstance(variables, dict):
         more = [*(variables.get("more") or ()), None][0]
         expect(more is None, f"expected a bundle of four variables, got one with {more}, from before columns had atoms")
         variables = {"columns": [], **variables}
-    objects = content.get("objects")
-    if isinstance(objects, dict):
-        objects = {"isolation_ends": [[0.0, 0.0]] * len(OBJECTS), **objects}
-    made = {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}
-    return made if objects is None else {**made, "objects": objects}
+    return {**content, **{name: renamed(content[name]) for name in parts}, "variables": variables}

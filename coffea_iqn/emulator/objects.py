@@ -42,6 +42,7 @@ from coffea_iqn.objects.columns import (
     objects_far,
     objects_of,
     particle_columns,
+    widening,
 )
 from coffea_iqn.objects.kinds import KINDS, REACH, Found
 
@@ -84,7 +85,9 @@ class Objects:
     pt_min: least pt [GeV] of an object of each kind.
     isolation: name of the isolation column of each kind, or "".
     isolation_ends: for each kind, the least nonzero pt sum around an object [GeV] and the greatest isolation; laws draw
-        isolation between these, see `isolation_targets`. 0 and 0 if they draw isolation itself.
+        isolation between these, see `isolation_targets`.
+    track_share: for each kind, how the resolution of pt grows, see `widening`; the laws of prompt particles draw
+        log(pt / source pt) divided by this.
     inputs: key of `features.INPUTS`.
     context: context levels that the laws for gen jets depend on.
     """
@@ -93,6 +96,7 @@ class Objects:
     pt_min: tuple[float, ...]
     isolation: tuple[str, ...]
     isolation_ends: tuple[tuple[float, float], ...]
+    track_share: tuple[float, ...]
     inputs: str
     context: tuple[str, ...]
 
@@ -138,7 +142,9 @@ class Objects:
             rows = np.flatnonzero(particles.kind == k)
             rows = rows[law.draw_numbers(columns[rows], u[rows, 0]) > 0]
             source = particles.values[rows]
-            targets = law.draw(columns[rows], u[rows, 1:], least=self._least(k, source[:, 0]))
+            wider = widening(source[:, 0], self.track_share[k])
+            targets = law.draw(columns[rows], u[rows, 1:], least=self._least(k, source[:, 0]) / wider)
+            targets[:, 0] *= wider
             values = objects_of(targets, source, *self.isolation_ends[k])
             charge = particles.charge[rows].astype(np.float64)
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
@@ -251,10 +257,7 @@ class Objects:
         columns, frame = missing_columns(
             jets, taken, raw.values, raw.event, raw.row, found.values, found.event, found.source_pt, missing
         )
-        law = self.laws[MISSING]
-        # laws of older bundles use only the first columns
-        columns = np.ascontiguousarray(columns[:, : len(law.input_scale.mean)])
-        return np.asarray(missing_of(law.draw(columns, keys.levels(0, STREAM_MISSING)), frame))
+        return np.asarray(missing_of(self.laws[MISSING].draw(columns, keys.levels(0, STREAM_MISSING)), frame))
 
 
 def _sign(k: int, tau: Singles) -> Doubles:

@@ -17,10 +17,11 @@ from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
 from coffea_iqn.objects.kinds import REACH
 
-N_PARTICLE, N_FOUND, N_MISSING = 23, 7, 35  # numbers of columns of the functions below
-N_MISSING_BEFORE = 28  # number of missing-momentum columns in bundles of schema version 7
+N_PARTICLE, N_FOUND, N_MISSING = 24, 7, 35  # numbers of columns of the functions below
 FAR = 1.0  # ΔR beyond which neighbours are ignored
-HARDEST = 200.0  # GeV, pt beyond which samples have few particles: efficiency and isolation are taken as constant there
+HARDEST = (
+    200.0  # GeV, pt beyond which samples have few particles: see `widening`, efficiency is taken as constant there
+)
 THRESHOLD = 10.0  # GeV, typical threshold of objects: a smooth network does not find such a step by itself
 SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV, upper edges of pt bins of soft gen jets, a measure of unclustered energy
 LITTLE = 0.01  # GeV: smaller gen missing momentum is only rounding
@@ -33,15 +34,16 @@ MAX_LOG = 5.0  # greatest logarithm of a ratio of two pt
 
 
 def particle_columns(particles: PromptParticles, jets: JetTable, composition: Floats | None) -> Singles:
-    """Return the conditioning variables of the outcome of prompt particles, (M, 23).
+    """Return the conditioning variables of the outcome of prompt particles, (M, 24).
 
     The logarithm of pt / 20 GeV, up to `HARDEST`; |eta|, the excess of |eta| over 1.5, and whether |eta| is above 2.4
     and above 2.5. Whether the particle is in a gen jet (ΔR < 0.4); if so ΔR to the jet, the logarithms of the
     particle's pt over the jet's and of the rest of the jet's pt over the particle's, the logarithms of the jet's
     numbers of charged and neutral particles, its charged energy fraction, and whether this composition is known. For
     the nearest other jet, ΔR and the logarithm of its pt over the particle's; the same for the nearest other prompt
-    particle, and whether that is an electron, muon or photon. The logarithm of the summed pt of the event's jets. The
-    distance of pt to a threshold of 10 GeV: within ±1 GeV, and relative, up to 10 GeV above.
+    particle, and whether that is an electron, muon or photon. The logarithm of the summed pt of the event's jets beyond
+    that of its prompt particles. The distance of pt to a threshold of 10 GeV: within ±1 GeV, and relative, up to 10 GeV
+    above. The logarithm of the rest of the jet's pt, in GeV: what is around a hard particle does not grow with its pt.
 
     Parameters
     ----------
@@ -76,6 +78,8 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
         for j in range(first_jet, stop_jet):
             sum_pt += np.float64(jets[j, PT])
         for i in range(first, stop):
+            sum_pt -= np.float64(particles.values[i, 0])
+        for i in range(first, stop):
             row = out[i]
             pt, eta, phi = (
                 np.float64(particles.values[i, 0]),
@@ -109,7 +113,9 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
                 row[5] = 1.0
                 row[6] = own_distance / REACH
                 row[7] = _log_ratio(pt, jet_pt)
-                row[8] = _log_ratio(max(jet_pt - pt, 0.0) + LEAST, pt)
+                rest = max(jet_pt - pt, 0.0)
+                row[8] = _log_ratio(rest + LEAST, pt)
+                row[23] = log(1.0 + rest) / 2.0
                 if not math.isnan(composition[own, 0] + composition[own, 1] + composition[own, 2]):
                     row[9] = log(1.0 + composition[own, 0]) / 2.0
                     row[10] = log(1.0 + composition[own, 1]) / 2.0
@@ -122,7 +128,7 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
             if nearest >= 0:
                 row[16] = _log_ratio(np.float64(particles.values[nearest, 0]), pt) * (1.0 - row[15])
                 row[17 + particles.kind[nearest]] = 1.0
-            row[20] = log(1.0 + sum_pt / 50.0)
+            row[20] = log(1.0 + max(sum_pt, 0.0) / 50.0)
             row[21] = min(max(pt - THRESHOLD, -1.0), 1.0)
             row[22] = min(max(pt / THRESHOLD - 1.0, 0.0), 1.0)
         first, first_jet = stop, stop_jet
@@ -188,6 +194,17 @@ def relative_targets(objects: Floats, source: Floats) -> Doubles:
     return np.stack([np.log(y[:, PT] / x[:, PT]), d_eta, d_phi, y[:, ISOLATION]], axis=1)
 
 
+def widening(pt: Floats, track_share: float) -> Doubles:
+    """Return the resolution of log pt at pt [GeV], relative to that at `HARDEST` if pt is above it, else 1, (M,).
+
+    The curvature of a track is measured with constant resolution, so that of pt grows as a ⊕ b pt (R. L. Gluckstern,
+    Nucl. Instrum. Meth. 24 (1963) 381); that of a calorimeter is constant.
+
+    track_share: b² pt² / (a² + b² pt²) at `HARDEST`, 0 for a calorimeter.
+    """
+    return np.sqrt(1.0 + track_share * (np.maximum(pt.astype(np.float64) / HARDEST, 1.0) ** 2 - 1.0))
+
+
 def isolation_targets(isolation: Floats, pt: Floats, ends: tuple[float, float]) -> Doubles:
     """Return targets for the isolation of objects, (M,): 0 to 1 over its range on a logarithmic scale, −1 for zero.
 
@@ -208,9 +225,7 @@ def isolation_targets(isolation: Floats, pt: Floats, ends: tuple[float, float]) 
 
 @part
 def _isolation(target: float, pt: float, least: float, most: float) -> float:
-    """Invert `isolation_targets`; if least is 0, the target is the isolation itself."""
-    if least == 0.0:
-        return max(target, 0.0)
+    """Invert `isolation_targets`."""
     if target < ALONE:
         return 0.0
     inside, span = min(max(target, 0.0), 1.0), log(max(most * pt / least, 1.0))

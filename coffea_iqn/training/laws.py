@@ -36,6 +36,7 @@ def learn_law(
     hidden: tuple[int, ...] = HIDDEN,
     atoms: Sequence[int] = (),
     asks: tuple[str, ...] = ("number", "jets"),
+    input_scale: Standardisation | None = None,
     target_scale: Standardisation | None = None,
 ) -> Law:
     """Train the networks of a law.
@@ -48,11 +49,12 @@ def learn_law(
     bounds: bounds of the targets, (2, m).
     hidden, atoms: sizes of the hidden layers; indices of targets with an atom at their lower bound.
     asks: networks to train: "number", "jets" (the targets), or both.
-    target_scale: standardisation of the targets; by default mean and standard deviation.
+    input_scale, target_scale: standardisations of the columns without context and of the targets; by default mean and
+        standard deviation.
     """
     known = sum(WIDTHS[level] for level in learn.context)  # not standardised: of order one, and 0 if hidden
     own = learn.columns.shape[1] - known
-    input_scale = Standardisation.of(learn.columns[:, :own]).and_more(known)
+    input_scale = (Standardisation.of(learn.columns[:, :own]) if input_scale is None else input_scale).and_more(known)
     target_scale = Standardisation.of(learn.targets) if target_scale is None else target_scale
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(schedule.seed)

@@ -15,7 +15,7 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.objects.columns import ACROSS, COMPOSITION, ISOLATION, NONE, isolation_targets
+from coffea_iqn.objects.columns import ACROSS, COMPOSITION, HARDEST, ISOLATION, NONE, isolation_targets, widening
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
@@ -33,6 +33,7 @@ SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISS
 SMALL_SIZES = (8,)
 WEIGHT_DECAY, OF_FEW = 0.3, 1.0  # with less, objects are memorised; for `SMALL` from particles or fewer, still more
 LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
+OF_WIDTH, SIGNIFICANT = 100, 3.0  # objects of one pt whose resolution is measured; its growth, in standard deviations
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
 
 
@@ -91,6 +92,9 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     laws: dict[str, Law] = {}
     ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
+    shares = tuple(_track_share(sample.laws[kind.name]) for kind in KINDS)
+    # of all kinds: those of few photons are narrow in some columns, and would put photons of other processes far away
+    of_particles = Standardisation.of(np.concatenate([sample.laws[kind.name].columns for kind in KINDS]))
     for name, of_law in sample.laws.items():
         kind, what = _parts(name)
         if what in (NEAR, FAR) and len(of_law.source) < RARE:
@@ -103,10 +107,14 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
         if kind is not None:
             prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
             prepared.targets[:, ISOLATION] = isolation_targets(of_law.targets[:, ISOLATION], _pt(of_law), ends[kind])
-        if what == PARTICLE:
+        if what == PARTICLE and kind is not None:
+            wider = widening(_source_pt(of_law), shares[kind])
+            prepared.targets[:, 0] /= wider
+            prepared = prepared._replace(least=prepared.least / wider)
             prepared = LawSample.joined([prepared, _without_composition(prepared)])
             # a few badly measured objects would set the scale, and the few in the core could not narrow it down
             options["target_scale"] = Standardisation.of_core(prepared.targets, ISOLATION)
+            options["input_scale"] = of_particles
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         options["hidden"] = SMALL_SIZES if few and what != PARTICLE else SIZES[what]
@@ -121,12 +129,34 @@ def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: Traini
         if not len(learn.source) or not len(check.source):  # too few to split
             learn = check = prepared
         laws[name] = learn_law(name, learn, check, schedule, run, bounds, **options)
-    return Objects(laws, sample.pt_min, sample.isolation, ends, sample.inputs, sample.context)
+    return Objects(laws, sample.pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
+
+
+def _source_pt(sample: LawSample) -> Doubles:
+    """Return the pt [GeV] of the sources of objects, 1 for those that have none."""
+    return np.exp(-np.where(np.isfinite(sample.least), sample.least, 0.0))
 
 
 def _pt(sample: LawSample) -> Doubles:
     """Return the pt [GeV] of objects: the first target is log pt, relative to that of the source if there is one."""
-    return np.asarray(np.exp(sample.targets[:, 0] - np.where(np.isfinite(sample.least), sample.least, 0.0)))
+    return np.asarray(np.exp(sample.targets[:, 0]) * _source_pt(sample))
+
+
+def _track_share(sample: LawSample) -> float:
+    """Return the share of `widening` of objects of prompt particles, from a fit of a² + b² pt² to their resolution."""
+    pt, ratio = _source_pt(sample), sample.targets[:, 0]
+    n_groups = len(pt) // OF_WIDTH
+    if n_groups < 4:
+        return 0.0
+    of_pt = np.array_split(np.argsort(pt, kind="stable"), n_groups)
+    squared = [np.mean(pt[rows] ** 2) / HARDEST**2 for rows in of_pt]
+    variance = np.array([(np.subtract(*np.quantile(ratio[rows], (0.84, 0.16))) / 2.0) ** 2 for rows in of_pt])
+    if not variance.all():
+        return 0.0
+    (growth, constant), errors = np.polyfit(squared, variance, 1, w=1.0 / variance, cov=True)
+    if growth < SIGNIFICANT * math.sqrt(errors[0, 0]):
+        return 0.0
+    return float(min(growth / (growth + max(constant, 0.0)), 1.0))
 
 
 def _ends_of_isolation(sample: ObjectsSample, kind: str) -> tuple[float, float]:

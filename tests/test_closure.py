@@ -364,6 +364,12 @@ def test_features_of_events_equal_a_slow_reference():
     assert np.isfinite(found[:, EVENT_FEATURES.index("log pt'/pt 1")]).sum() > 0
 
 
+def test_no_events_have_features_of_none():
+    """A file without events in a validation."""
+    none = np.zeros(0, dtype=np.int64)
+    assert event_features(np.zeros((0, 4)), none, np.zeros((0, 4)), none).shape == (0, len(EVENT_FEATURES))
+
+
 def test_halves_of_one_law_are_as_far_from_each_other():
     rng = np.random.default_rng(5)
     common = rng.normal(size=4000)  # common to both copies, from their gen jet

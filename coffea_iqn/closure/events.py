@@ -66,7 +66,9 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
         np.hypot(x, y),
     ]
     blocks = [of_gen, of_reco[:, :N_HARDEST], of_pairs]
-    return np.column_stack([*(block.reshape(len(gen_counts), -1) for block in blocks), *together]).astype(np.float32)
+    # not -1, which numpy cannot infer for no events
+    flat = [block.reshape(len(block), block.shape[1] * block.shape[2]) for block in blocks]
+    return np.column_stack([*flat, *together]).astype(np.float32)
 
 
 def _hardest(jets: Floats, counts: Ints, n: int) -> Floats:

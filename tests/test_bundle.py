@@ -52,6 +52,15 @@ def test_saving_over_something_else_is_refused(emulator, tmp_path):
         bundle.save(emulator, tmp_path / "thesis")
 
 
+def test_saving_to_a_link_replaces_the_bundle_that_it_points_to(tmp_path):
+    emulator = bundle.load("cms-delphes-ak4-fast")
+    bundle.save(emulator, tmp_path / "a")
+    (tmp_path / "link").symlink_to(tmp_path / "a", target_is_directory=True)
+    bundle.save(emulator, tmp_path / "link")
+    assert (tmp_path / "link").is_symlink()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "link"]
+
+
 def test_is_read_once_a_process(emulator_bundle):
     digest = bundle.load(emulator_bundle).card["hash"]
     (emulator_bundle / WEIGHTS).unlink()

@@ -9,10 +9,12 @@ import resource
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import warnings
 from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -271,6 +273,17 @@ def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
     assert "coffea-iqn: error: " in told
     assert "File too large" in told
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="another disk is needed")
+def test_an_output_may_be_a_link_to_another_disk(files, tmp_path):
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as disk:
+        (tmp_path / "link").symlink_to(disk, target_is_directory=True)
+        arguments = ("fold", files / "a.root", "--no-plots", "-q", "--skim", "root", "--output", tmp_path / "link")
+        assert run(*arguments) == 0
+        assert {path.name for path in Path(disk).iterdir()} == {"histograms.root", "summary.json", "skim"}
+        assert len([*Path(disk, "skim").iterdir()]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["link"]
 
 
 class Odd(UserWarning):

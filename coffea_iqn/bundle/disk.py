@@ -78,7 +78,7 @@ def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()
     ------
     FileExistsError: if there is something at the path that is not a bundle.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # a link cannot be replaced by a folder
     check_place(path)
     weights = save_arrays(weights_of(emulator))
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **describe(emulator)}

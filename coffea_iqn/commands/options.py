@@ -26,6 +26,12 @@ def path(given: str) -> Path:
     return Path(text(given))
 
 
+def output_path(given: str) -> Path:
+    """Return the path of an output, where it really is: its unfinished parts are next to it, on the same disk."""
+    found = path(given)
+    return found.resolve() if found.is_symlink() or found.name in ("", "..") else found
+
+
 def checked(parse: Callable[[str], T]) -> Callable[[str], T]:
     """Make the type of an option from a parser whose error messages begin with "name: "."""
 
@@ -78,7 +84,7 @@ def add_force_option(parser: argparse.ArgumentParser) -> None:
 
 def add_output_option(parser: argparse.ArgumentParser, metavar: str, says: str) -> None:
     """Add the options for the output path and for replacing an existing output."""
-    parser.add_argument("--output", type=path, required=True, metavar=metavar, help=says)
+    parser.add_argument("--output", type=output_path, required=True, metavar=metavar, help=says)
     add_force_option(parser)
 
 

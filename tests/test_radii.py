@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -100,3 +101,34 @@ def test_fold_stops_where_the_bundle_is_wrong(name, options, message, tmp_path, 
     assert run("fold", sample_path(name), *options, "--output", tmp_path / "out") == 2
     assert message in one_error(capsys)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["train"], "gen jets: expected jets of radius 0.4, got 0 of .*: larger ones: give theirs with --radius, or"),
+        (["train", "--direction", "correct"], "reco jets: expected jets of radius 0.4, got .*: larger ones"),
+        (["train", "--teacher", "cms-delphes-ak4-fast"], "gen jets: expected jets of radius 0.4, as the model's, got"),
+        (["refine", "cms-delphes-ak4-fast"], "gen jets: expected jets of radius 0.4, as the model's, got"),
+        (["train", "--radius", "0.5", "--reco", "JetAK4"], "reco jets: expected jets of radius 0.5, got JetAK4, of"),
+    ],
+)
+def test_a_training_on_jets_of_another_radius_than_the_bundle_is_to_have_is_refused(command, message, tmp_path, capsys):
+    """The bundle would fold jets of the radius in its card with the response of others."""
+    path = sample_path("delphes_1000.root" if "--reco" in command else "qcd_ak5.root")
+    arguments = [*command, path, "--output", tmp_path / "made"]
+    assert run(*arguments) == 2
+    assert re.search(message, one_error(capsys))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_student_has_the_radius_of_its_teacher(tmp_path):
+    few = ["--steps", 2, "--hidden", 4, "--teacher", "cms-delphes-ak5"]
+    assert run("train", sample_path("qcd_ak5.root"), *few, "--output", tmp_path / "made") == 0
+    assert bundle.load(tmp_path / "made").card["jets"]["radius"] == 0.5
+
+
+def test_a_training_on_a_dataset_without_jets_is_refused(tmp_path, capsys):
+    files = [f"hard={sample_path('qcdflat_ak4.root')}", f"soft={sample_path('qcd_ak4_full.root')}"]
+    assert run("train", *files, "--gen-pt-min", 1000, "--output", tmp_path / "made") == 2
+    assert "datasets: expected gen jets above 1000 GeV in each, got none in soft" in one_error(capsys)

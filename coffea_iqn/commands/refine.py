@@ -16,6 +16,7 @@ from coffea_iqn.commands.trainings import (
     about_files,
     add_sample_options,
     add_setting_options,
+    check_sample,
     given_settings,
     read_files,
     sample_options,
@@ -24,8 +25,6 @@ from coffea_iqn.commands.trainings import (
     unfinished_training,
 )
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import GEV
 from coffea_iqn.training.recipes import HIDDEN, TrainingSettings
@@ -78,7 +77,7 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **sample_options(arguments))
     pairs, _ = read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
-    radii.check(jets["radius"], radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
+    check_sample(arguments, datasets, pairs, base)
     with training_progress(settings, arguments, checkpoint) as progress:
         made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     report = made.card["refinement"]

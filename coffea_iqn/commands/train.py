@@ -22,6 +22,7 @@ from coffea_iqn.commands.trainings import (
     about_files,
     add_sample_options,
     add_setting_options,
+    check_sample,
     given_settings,
     read_files,
     sample_options,
@@ -37,8 +38,7 @@ from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.iqn.network import BOUNDED
-from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import WIDTHS, nearest_distance
+from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import ETA, PT, VARIABLES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.numerics.arrays import Floats
@@ -175,8 +175,9 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
     start = _start(arguments)
-    if start.base is not None:
-        arguments.radius, arguments.cone = (start.base.card["jets"][name] for name in ("radius", "cone"))
+    before = start.teacher or start.base
+    if before is not None:
+        arguments.radius, arguments.cone = (before.card["jets"][name] for name in ("radius", "cone"))
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
     pairs_of = PairsProcessor(
         radius=arguments.radius,
@@ -196,9 +197,8 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
-    if start.base is not None:
-        radii.check(arguments.radius, radii.histogram(nearest_distance(pairs.context)), bundle.shipped_radii())
-    elif start.teacher is None:
+    check_sample(arguments, datasets, pairs, before)
+    if before is None:
         settings = _with_edge(settings, arguments, sample)
     members = []
     with training_progress(settings, arguments, checkpoint) as progress:

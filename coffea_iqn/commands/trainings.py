@@ -13,14 +13,19 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from coffea_iqn import bundle, running
 from coffea_iqn.commands.common import open_executor
-from coffea_iqn.commands.options import add_device_option, add_reco_option, assignment, text
+from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
+from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
+from coffea_iqn.jets import radii
+from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
+from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 
 AUTO, FOUND = "auto", "found in the data"
@@ -75,6 +80,7 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
         help="share of a dataset in each batch; give one for every dataset (default: proportional to its jets)",
     )
     add_device_option(parser)
+    add_radius_option(parser)
     parser.add_argument(
         "--restart", action="store_true", help="discard the state of an interrupted training and start again"
     )
@@ -190,6 +196,37 @@ def read_files(
             chunksize=arguments.chunksize,
             status=show_progress(arguments),
         )
+
+
+def check_sample(
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], pairs: JetPairs, base: Emulator | None
+) -> None:
+    """Check that every dataset has jets, and that they have the radius of the bundle to be made.
+
+    base: the bundle whose radius it has; None if that is an option.
+
+    Raises
+    ------
+    ValueError: if a dataset has none, or for jets of another radius, unless --any-radius is given.
+    """
+    direction = getattr(arguments, "direction", "fold")
+    level, names = bundle.DIRECTIONS[direction], sorted(datasets)  # pairs number the datasets in this order
+    empty = [name for name, n in zip(names, np.bincount(pairs.sample, minlength=len(names)), strict=True) if not n]
+    least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
+    expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
+    if arguments.any_radius:
+        return
+    distances = radii.histogram(nearest_distance(pairs.context))
+    # the distances are of the jets of this level; of those of the other level only the name may tell
+    for what, collection in (("gen", arguments.gen), ("reco", arguments.reco)):
+        known = distances if what == level else np.zeros_like(distances)
+        if base is not None:
+            radius, shipped = base.card["jets"]["radius"], bundle.shipped_radii(direction)
+            radii.check(radius, known, shipped, collection=collection, what=f"{what} jets")
+            continue
+        against = radii.objection(arguments.radius, known, collection=collection)
+        wanted, advice = f"expected jets of radius {arguments.radius:g}", "give theirs with --radius, or --any-radius"
+        expect(against is None, f"{what} jets: {wanted}, got {against}: {advice}")
 
 
 def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:

@@ -127,6 +127,8 @@ def test_the_rate_of_a_fold_is_without_compiling(folded, capsys):
     assert summary["gen_jets_per_second"] == pytest.approx(gen_jets / took, rel=0.01)
     fold._print_cutflow(summary | {"gen_jets_per_second": None})
     assert "Folded with cms-delphes-ak4, including chunks finished by an earlier run" in capsys.readouterr().out
+    fold._print_cutflow(summary | {"gen_jets_per_second": 0.0})  # of events without gen jets
+    assert "Folded with cms-delphes-ak4 at 0 gen jets/s" in capsys.readouterr().out
 
 
 def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):

@@ -314,8 +314,9 @@ def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, cou
 
 def _print_cutflow(summary: dict[str, Any]) -> None:
     rate, alone = summary["gen_jets_per_second"], summary["executor"] == "iterative"
-    said = f" at {rate:,.0f} gen jets/s" if rate else ", including chunks finished by an earlier run"
-    say(f"Folded with {summary['model']}{said}{'' if alone or not rate else ', including the start of the workers'}")
+    said = ", including chunks finished by an earlier run" if rate is None else f" at {rate:,.0f} gen jets/s"
+    started = "" if alone or rate is None else ", including the start of the workers"
+    say(f"Folded with {summary['model']}{said}{started}")
     flows = summary["datasets"]
     rows = list({row: None for flow in flows.values() for row in flow})
     columns = {name: [_cell(flow.get(row)) for row in rows] for name, flow in flows.items()}

@@ -381,4 +381,5 @@ def _chunk_error(error: BaseException) -> str | None:
         return None
     path, kind, detail = found.groups()
     what = "" if kind in USER_ERRORS else f"expected events that can be read and folded: {kind}: "
+    detail = re.sub(r"^\d+, ", "", detail)  # the number of an error of the operating system
     return f"{path}: {what}{detail.strip(QUOTES)}"

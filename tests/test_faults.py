@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import resource
 import signal
 import subprocess
@@ -23,7 +24,7 @@ from safetensors.numpy import load, save
 
 from coffea_iqn.data import sample_path
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.running import SUFFIX, Tolerant
+from coffea_iqn.running import SUFFIX, Tolerant, _chunk_error
 from conftest import run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))
@@ -261,11 +262,12 @@ def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, who
     assert_equal_histograms(tmp_path / "out", whole)
 
 
-def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
-    def no_room():
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+def no_room():
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
+
+def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
     arguments = ("fold", files / "a.root", "--no-checkpoints", "--no-plots", "--output", tmp_path / "out")
     process = in_a_process(*arguments, preexec_fn=no_room)
     _, told = process.communicate(timeout=120)
@@ -273,6 +275,21 @@ def test_a_full_disk_leaves_nothing_half_written(files, tmp_path):
     assert "coffea-iqn: error: " in told
     assert "File too large" in told
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_ends_a_training_in_one_line(files, tmp_path):
+    arguments = ("train", files / "a.root", "--steps", 2, "--output")
+    assert run(*arguments, tmp_path / "compiled") == 0  # what is compiled is kept on the disk as well
+    process = in_a_process(*arguments, tmp_path / "out", preexec_fn=no_room)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 2, told
+    assert re.fullmatch(r"coffea-iqn: error: .* output .*/out.training/quantiles.pt: File too large\n", told)
+    assert [path.name for path in (tmp_path / "out.training").glob("*.p*")] == []
+
+
+def test_errors_of_the_operating_system_in_a_chunk_are_shown_without_their_number():
+    error = "Failed on WorkItem(filename='a.root'). The error was: OSError(28, 'output b: No space left on device')."
+    assert _chunk_error(Exception(error)) == "a.root: output b: No space left on device"
 
 
 @pytest.mark.skipif(not os.path.ismount("/dev/shm"), reason="another disk is needed")

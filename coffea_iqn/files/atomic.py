@@ -161,11 +161,11 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Add the output path to the error of a full disk."""
+    """Add the output path to the error of a full disk, or of a file above a limit."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or str(path) in str(error):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or str(path) in str(error):
             raise
         msg = f"output {path}: {os.strerror(error.errno)}"
         raise OSError(error.errno, msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import io
 import math
 import time
 from collections.abc import Callable
@@ -272,5 +273,7 @@ def _save(
         "average": average,
         "state": state,
     }
+    content = io.BytesIO()
+    torch.save(whole, content)  # to a file on a full disk it raises an error that does not say so
     with whole_file(path) as temporary:
-        torch.save(whole, temporary)
+        temporary.write_bytes(content.getbuffer())

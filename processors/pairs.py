@@ -25,6 +25,7 @@ from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice, expect
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 
 SPLIT_SEED = 0
+MOST_WHOLE = 2**24  # up to which single precision has every whole number
 
 
 def split_keys(events: ak.Array, split: str) -> Floats:
@@ -129,6 +130,9 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
                 raise ValueError(msg)
             n_bad = int((~np.isfinite(column)).sum())
             expect(n_bad == 0, f"columns: expected finite numbers in {name} of {self.y}, got {n_bad} others")
+            most = np.abs(column.astype(np.float64)).max(initial=0.0)
+            limit = np.finfo(np.float32).max if column.dtype.kind == "f" else MOST_WHOLE
+            expect(most <= limit, f"columns: expected numbers up to {limit:.8g} in {name} of {self.y}, got {most:.8g}")
             found.append(column[:, np.newaxis])
         return found
 

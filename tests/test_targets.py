@@ -9,6 +9,7 @@ import awkward as ak
 import numpy as np
 import pytest
 import torch
+import uproot
 
 from coffea_iqn import IQNFolder, bundle, running
 from coffea_iqn.data import sample_path
@@ -98,6 +99,18 @@ def test_a_column_is_what_its_values_are(name):
 def test_values_that_are_none_or_the_same_make_no_column(values):
     with pytest.raises(ValueError, match="column odd: expected finite values that differ"):
         Column.of("odd", np.array(values))
+
+
+def test_codes_are_no_counts():
+    """Their law would draw the numbers between them: of partons, 17 % of the jets had one of 6 to 20."""
+    with uproot.open(sample_path("ttbar_ak4_full.root")) as file:
+        codes = ak.to_numpy(ak.flatten(file["Events"]["Jet_partonFlavour"].array())).astype(np.float64)
+        numbers = ak.to_numpy(ak.flatten(file["Events"]["Jet_nCharged"].array())).astype(np.float64)
+    with pytest.raises(ValueError, match="column parton: expected numbers that count something, got codes: many jets"):
+        Column.of("parton", codes)
+    assert Column.of("n", numbers).kind == "count"
+    assert Column.of("n", numbers[:300]).kind == "count"
+    assert Column.of("n", np.where(numbers < 2.0, -99.0, numbers)).atom == -99.0
 
 
 def test_flags_and_atoms_at_both_ends_are_learnt_and_drawn_exactly():

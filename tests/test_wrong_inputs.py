@@ -274,6 +274,20 @@ def test_columns_that_are_no_numbers_do_not_train(ttbar, of):
         PairsProcessor(columns=["btag"]).process(with_field(ttbar, "Jet", "btag", column))
 
 
+@pytest.mark.parametrize("column", [np.array([2**24 + 1]), np.array([2**40], dtype=np.uint64), np.array([1e200])])
+def test_columns_that_single_precision_rounds_do_not_train(ttbar, column):
+    large = ak.unflatten(np.resize(column, ak.count(ttbar.Jet.pt)), ak.num(ttbar.Jet))
+    with pytest.raises(ValueError, match=r"columns: expected numbers up to .* in btag of Jet, got"):
+        PairsProcessor(columns=["btag"]).process(with_field(ttbar, "Jet", "btag", large))
+
+
+def test_codes_are_refused_as_columns_before_the_four_momentum_is_learnt(tmp_path, capsys):
+    arguments = ("train", sample_path("ttbar_ak4_full.root"), "--columns", "partonFlavour", "--steps", 2)
+    assert run(*arguments, "--output", tmp_path / "made") == 2
+    assert "column partonFlavour: expected numbers that count something, got codes" in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_and_its_copy_train_once(tmp_path, capsys):
     for name in ("one", "copy"):
         (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())

@@ -45,7 +45,7 @@ from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
 from coffea_iqn.training import emulators
-from coffea_iqn.training.columns import extend
+from coffea_iqn.training.columns import described, extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.objects import RARE, with_objects
 from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
@@ -290,6 +290,9 @@ def _learn(
     if columns and start.base is None and settings.minutes is not None:
         settings = replace(settings, minutes=0.5 * settings.minutes)  # one half for each of the two trainings
     (pairs, unmatched), emulator = sample, start.base
+    if columns and emulator is None:  # before the training of the four-momentum, not only after it
+        before_them = start.teacher.variables.columns if start.teacher is not None else ()
+        described([pairs.y[pairs.matched], unmatched.near, unmatched.far], before_them, columns)
     before = pairs._replace(y=pairs.y[:, : len(VARIABLES) + len(start.columns)])
     if start.teacher is not None:
         emulator = distil(start.teacher, before, settings, checkpoint=checkpoint, **options)

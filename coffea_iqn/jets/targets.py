@@ -114,6 +114,7 @@ LABELS = {
 
 KINDS = ("continuous", "fraction", "count", "flag")
 RARE = 0.01  # fraction of jets exactly at an end above which the end is an atom
+FEW = 20  # jets with a number, up to which its neighbours may be missing by chance
 SKEWED = 4.0  # ratio of the distances of the 99th and 1st percentile from the median above which a logarithm is used
 
 
@@ -150,7 +151,7 @@ class Column(NamedTuple):
 
         Raises
         ------
-        ValueError: when the values are not finite, or all equal.
+        ValueError: when the values are not finite, or all equal, or whole numbers that are codes.
         """
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() == values.max():
@@ -164,10 +165,12 @@ class Column(NamedTuple):
         atom = least if (values == least).mean() > RARE else None
         top = most if not whole and (values == most).mean() > RARE else None
         rest = values[(values != atom) & (values != top)]
+        if whole:
+            _check_counted(name, rest)
         low, high = float(rest.min()), float(rest.max())
         margin = HEADROOM * (high - low)
         if whole:
-            kind, high, unit = "count", high + 1.0 + np.ceil(margin), 1.0
+            kind, high, unit = "count", high + 1.0 + np.round(margin), 1.0
             rest = rest + 0.5
         else:
             kind = "fraction" if least >= 0.0 and most <= 1.0 else "continuous"
@@ -210,6 +213,18 @@ class Column(NamedTuple):
         if self.atom is not None:
             y = _xp(z).where(z < low - CLEAR, self.atom, y)
         return y if self.top is None else _xp(z).where(z > high + CLEAR, self.top, y)
+
+
+def _check_counted(name: str, values: Floats) -> None:
+    """Raise ValueError for codes such as PDG codes: their law would draw the numbers between them, which no jet has."""
+    found, n = np.unique(values, return_counts=True)
+    often = n > max(RARE * len(values), FEW)
+    codes = np.flatnonzero(often[:-1] & often[1:] & (np.diff(found) > 1.0))
+    if len(codes):
+        one, other = found[codes[0]], found[codes[0] + 1]
+        got = f"got codes: many jets have {one:g} or {other:g} and none a number between"
+        msg = f"column {name}: expected numbers that count something, {got}: make a column of 0 and 1 of each code"
+        raise ValueError(msg)
 
 
 def check_names(names: Sequence[Any]) -> None:

@@ -75,7 +75,7 @@ def extend(
         msg = f"extend: expected a SplineIQN, got {got}: columns come before the refinement, whose levels follow theirs"
         raise TypeError(msg)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
-    columns = _columns(reco, v.columns, names)
+    columns = described(reco, v.columns, names)
     variables = v.with_columns(columns)
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
     phases = {"columns": True, "columns of unmatched jets": emulator.unmatched is not None}
@@ -104,7 +104,7 @@ def extend(
     return run.extended(emulator, settings, known_of_it, **parts)
 
 
-def _columns(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
+def described(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
     """Return the new columns, described from all reco jets, matched or not."""
     first, every = len(VARIABLES) + len(before), [*before]
     for jets in reco:

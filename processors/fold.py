@@ -16,7 +16,7 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import least_central, warn_mixed_weights
+from coffea_iqn.events.checks import EqualEventsWarning, least_central, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import equal_keys, event_weights, n_weighted
@@ -37,10 +37,6 @@ from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
-
-
-class EqualEventsWarning(UserWarning):
-    """Some events of a dataset have equal quantile levels: their jets fluctuate together, not independently."""
 
 
 class BelowThresholdWarning(UserWarning):
@@ -324,7 +320,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
                 "their quantile levels are equal, and their jets fluctuate together"
             )
-            if self.folder.identity == "event":
+            if self.folder.identity == "event" and one != other:
                 msg += "; identity 'file' distinguishes files"
             warnings.warn(msg, EqualEventsWarning, stacklevel=2)
 

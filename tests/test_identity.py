@@ -13,6 +13,7 @@ from coffea.nanoevents import DelphesSchema
 
 from coffea_iqn import IQNFolder, event_uniforms
 from coffea_iqn.data import sample_path
+from coffea_iqn.events import checks
 from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.numerics.uniforms import event_keys, levels
@@ -95,6 +96,28 @@ def test_copies_of_a_file_are_warned_of_whatever_they_are(tmp_path):
     runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=DelphesSchema)
     with pytest.warns(EqualEventsWarning, match="got 16 or more with equal identity"):
         runner({"qcd": paths}, IQNFoldProcessor("cms-delphes-ak5", truth=None), treename="Delphes")
+
+
+def test_events_of_one_number_are_warned_of_without_a_runner(monkeypatch):
+    """Private productions that number no events: all would draw the levels of the first one."""
+    monkeypatch.setattr(checks, "_WARNED", set())
+    events = open_events("qcd_ak4.root", entry_stop=40)
+    alike = ak.with_field(events, ak.zeros_like(events.event), "event")
+    with pytest.warns(EqualEventsWarning, match="got 15 or more with those of another"):
+        IQNFolder("cms-delphes-ak4")(alike.GenJet, alike)
+    IQNFolder("cms-delphes-ak4")(events.GenJet, events)  # a warning would be an error
+
+
+@pytest.mark.parametrize("number", [np.float32(2**24), np.float64(2**53), np.float64(0.5), np.nan, "1"])
+def test_event_numbers_that_are_no_integers_are_refused(number):
+    """Those of single precision above 2^24 would be equal for neighbouring events."""
+    events = open_events("qcd_ak4.root", entry_stop=10)
+    odd = ak.with_field(events, ak.Array(np.full(10, number)), "event")
+    with pytest.raises(ValueError, match=r"event: expected integers, got .* that are none or have lost digits"):
+        IQNFolder("cms-delphes-ak4")(odd.GenJet, odd)
+    whole = ak.with_field(events, ak.values_astype(events.event, np.float32), "event")
+    folder = IQNFolder("cms-delphes-ak4")
+    assert ak.array_equal(folder(whole.GenJet, whole).pt, folder(events.GenJet, events).pt)
 
 
 def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):

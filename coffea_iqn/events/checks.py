@@ -42,6 +42,10 @@ class PartOfEventWarning(UserWarning):
     """Jets are an unidentified subset of their collection, or in another order: they may get levels of other jets."""
 
 
+class EqualEventsWarning(UserWarning):
+    """Some events have equal quantile levels: their jets fluctuate together, not independently."""
+
+
 class ThresholdWarning(UserWarning):
     """Gen jets or leptons begin at a higher pt than those of the training: reconstructed ones are missing."""
 
@@ -194,6 +198,17 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     advice = "an IQNFolder folds gen jets" if level == "reco" else f"the events have {gen[0]}; an IQNCorrector corrects"
     msg = f"{level} jets: expected a {level}-level collection, got {name}: {advice}"
     raise ValueError(msg)
+
+
+def warn_equal_events(least_keys: Sequence[int]) -> None:
+    """Warn once per process of events folded together that have equal identity; keys: `identity.least_keys`."""
+    n = len(least_keys) - len(set(least_keys))
+    if n:
+        msg = (
+            f"events: expected different run, luminosityBlock and event of each, got {n} or more with those of another "
+            "one: their quantile levels are equal, and their jets fluctuate together"
+        )
+        _warn_once(EqualEventsWarning, "", msg)
 
 
 def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:

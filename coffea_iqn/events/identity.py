@@ -124,7 +124,7 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
 
     Raises
     ------
-    ValueError: if the events have none of these or, for kind "file", no uuid of their file.
+    ValueError: if the events have none of these, or not as integers, or, for kind "file", no uuid of their file.
     """
     metadata = events.metadata if hasattr(events, "metadata") else {}
     dataset = str(metadata.get("dataset", ""))
@@ -168,8 +168,18 @@ def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:
     for record, names in IDENTITY.items():
         holder = _record(events, record)
         if holder is not None and set(names) <= set(holder.fields):
-            return tuple(numbers(holder[name], name) for name in names)
+            return tuple(_whole(holder[name], name) for name in names)
     return None
+
+
+def _whole(column: ak.Array, name: str) -> npt.NDArray[Any]:
+    """Return whole numbers, (events,); floating-point numbers that may have lost digits would make events equal."""
+    values = numbers(column, name)
+    if values.dtype.kind not in "iu" and len(values):
+        exact = 0.0 if values.dtype.kind != "f" else 2.0 / np.finfo(values.dtype).eps  # 2^24 or 2^53
+        fits = exact > 0.0 and bool(((np.abs(values) < exact) & (values == np.rint(values))).all())
+        expect(fits, f"{name}: expected integers, got {column.type.content} that are none or have lost digits")
+    return values
 
 
 def _record(events: ak.Array, name: str) -> ak.Array | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from coffea_iqn.events.checks import (
+    EqualEventsWarning,
     IgnoredWeightsWarning,
     MissingContextWarning,
     NotEmulatedWarning,
@@ -17,6 +18,7 @@ from coffea_iqn.folder.jets import IQNFolder
 
 __all__ = [
     "ConstituentFolder",
+    "EqualEventsWarning",
     "EventFolder",
     "FoldCounts",
     "Folded",

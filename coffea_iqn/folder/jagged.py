@@ -11,6 +11,7 @@ import awkward as ak
 import numpy as np
 import vector
 
+from coffea_iqn.events.checks import warn_equal_events
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.events.identity import least_keys
 from coffea_iqn.jets.prompt import CODES, PromptParticles
@@ -150,6 +151,7 @@ def jagged(
     of_jets: variations to add as fields.
     more: further fields of the reco jets, flat.
     """
+    warn_equal_events(folded.least_keys)
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None

@@ -147,6 +147,15 @@ def test_jets_in_another_order_are_warned_of_without_the_places_that_they_had(tt
     assert ak.sum(ak.num(other)) != ak.sum(ak.num(expected))
 
 
+@pytest.mark.parametrize("order", [np.arange(60)[::-1], np.r_[1:60, 0]])
+def test_jets_of_other_events_are_refused(ttbar, order):
+    """Jets sorted or selected, and their events not: each jet would get the levels of another event."""
+    jets = ttbar.GenJet[order]
+    with pytest.raises(ValueError, match=r"gen jets: expected jets of events.GenJet, got more than these in \d+ of 60"):
+        IQNFolder(AK4)(jets, ttbar)
+    assert ak.array_equal(IQNFolder(AK4)(jets, ttbar[order]).pt, IQNFolder(AK4)(ttbar.GenJet, ttbar).pt[order])
+
+
 def test_lists_are_no_jets():
     with pytest.raises(TypeError, match="jets x: expected an array or a tensor, got list"):
         bundle.load(AK4).sample([[50.0, 0.0, 0.0, 5.0]], np.full((1, 4), 0.5))

@@ -13,6 +13,7 @@ import numpy as np
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
+from coffea_iqn.ranges import expect
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
 # collections of reconstructed objects in NanoAOD, PFNano and Delphes
@@ -216,7 +217,16 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
 
     Likewise of jets that were sorted again. n_jets: how many jets there are; what: what the message calls them; index:
     name of the field with their index.
+
+    Raises
+    ------
+    ValueError: if they cannot be jets of these events, because an event has more of them than its collection.
     """
+    own = jets.layout.purelist_parameter("collection_name")
+    if own in events.fields and index not in jets.fields:
+        n_more = int(ak.sum(ak.num(jets, axis=1) > ak.num(events[own], axis=1)))
+        got = f"got more than these in {n_more} of {len(events)}: are the events selected or sorted like the jets?"
+        expect(n_more == 0, f"{what}: expected jets of events.{own}, {got}")
     collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
     if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
         return  # before jets are counted again

@@ -199,8 +199,21 @@ class IQNCorrector:
             shifts[:, PHI] = wrap_phi(shifts[:, PHI])
             yield rows, shifts.reshape(n, self.points, len(VARIABLES))
 
-    def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
+    def check_collection(self, jets: ak.Array, events: ak.Array | None) -> None:
+        """Refuse gen jets and, unless any_radius, jets of another radius, judging by the name of their collection.
+
+        Raises
+        ------
+        ValueError: for such jets.
+        """
         check_level(jets, events, "reco")
+        if not self.any_radius:
+            name, none = jets.layout.purelist_parameter("collection_name"), radii.histogram(np.zeros(0))
+            shipped = bundle.shipped_radii("correct")
+            radii.check(self.card["jets"]["radius"], none, shipped, collection=name, what="reco jets")
+
+    def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
+        self.check_collection(jets, events)
         table = flatten_jets(jets, "reco")
         if events is not None:
             if len(events) != len(table.counts):

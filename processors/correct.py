@@ -12,7 +12,7 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level, warn_mixed_weights
+from coffea_iqn.events.checks import warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.files.skims import Skim
@@ -86,7 +86,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         dataset = str(events.metadata.get("dataset", "events"))
         expect(self.reco in events.fields, f"reco jets: expected a collection {self.reco}, found none")
         filler = filling.Filler(dataset, event_weights(events))
-        check_level(events[self.reco], events, "reco")
+        self.corrector.check_collection(events[self.reco], events)
         reco = flatten_jets(events[self.reco], "reco")
         if self.take == "draw":
             made = self.corrector.draw_table(reco, events)

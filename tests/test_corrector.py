@@ -43,6 +43,18 @@ def test_jets_come_out_as_they_went_in(model):
     assert {f"{name}_unc" for name in NAMES} < set(made.fields)
 
 
+def test_jets_of_another_radius_by_their_name_are_refused(corrector, nano_events):
+    """Large-radius jets are too few for their distances to tell."""
+    fat = ak.with_parameter(nano_events.Jet[:, :1], "collection_name", "FatJet")
+    events = ak.with_field(nano_events, fat, "FatJet")
+    message = "reco jets: expected jets of radius 0.4, as the model's, got FatJet, of radius 0.8 by its name"
+    for made in (lambda: corrector(fat), lambda: IQNCorrectProcessor(reco="FatJet").process(events)):
+        with pytest.raises(ValueError, match=message):
+            made()
+    with pytest.warns(PartOfEventWarning):
+        assert len(IQNCorrector(CORRECTIONS[0], points=5, any_radius=True)(fat)) == len(fat)
+
+
 def test_corrected_jets_are_nearer_to_gen_jets_in_every_variable(model):
     """Uses events that no bundle was trained on."""
     radius = 0.4 if "ak4" in model else 0.5

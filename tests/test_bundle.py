@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -43,6 +46,20 @@ def test_a_bundle_of_schema_version_4_says_the_same_in_version_10(name, tmp_path
 def test_saving_twice_gives_the_same_hash_and_leaves_nothing_else(emulator, tmp_path):
     assert bundle.save(emulator, tmp_path / "a") == bundle.save(emulator, tmp_path / "a")
     assert sorted(p.name for p in tmp_path.rglob("*")) == ["a", CARD, WEIGHTS]
+
+
+def test_saving_to_a_full_disk_leaves_the_bundle_that_was_there(tmp_path, monkeypatch):
+    digest = bundle.save(bundle.load("cms-delphes-ak4-fast"), tmp_path / "a")
+
+    def full(self, *_, **__):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    other = bundle.load("cms-delphes-ak5")
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match=r"output .*a: No space left on device"):
+        bundle.save(other, tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert bundle.load(tmp_path / "a", expected_hash=digest).radius == 0.4
 
 
 def test_saving_over_something_else_is_refused(emulator, tmp_path):

@@ -18,7 +18,7 @@ from coffea_iqn.bundle.checks import DIRECTIONS, direction_of
 from coffea_iqn.bundle.schema import KEYS, OLDEST_VERSION, SCHEMA_VERSION, assemble, describe, migrated, weights_of
 from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.files.atomic import is_taken
+from coffea_iqn.files.atomic import is_taken, naming
 from coffea_iqn.ranges import expect
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -86,10 +86,15 @@ def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()
     temporary = path.with_name(path.name + ".tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    (temporary / WEIGHTS).write_bytes(weights)
-    (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    for k, member in enumerate(ensemble):
-        save(member, temporary / MEMBERS_FOLDER / str(k))
+    try:
+        with naming(path):
+            (temporary / WEIGHTS).write_bytes(weights)
+            (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+            for k, member in enumerate(ensemble):
+                save(member, temporary / MEMBERS_FOLDER / str(k))
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     shutil.rmtree(path, ignore_errors=True)
     temporary.rename(path)
     return str(content["hash"])

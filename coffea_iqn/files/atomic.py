@@ -152,7 +152,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with _naming(path):
+        with naming(path):
             yield temporary
             temporary.replace(path)
     finally:
@@ -160,7 +160,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Add the output path to the error of a full disk, or of a file above a limit."""
     try:
         yield
@@ -183,7 +183,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     temporary.mkdir(parents=True)
     try:
-        with _naming(path):
+        with naming(path):
             yield temporary
             path.mkdir(exist_ok=True)
             for file in sorted(temporary.rglob("*")):

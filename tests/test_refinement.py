@@ -415,3 +415,7 @@ def test_a_command_refines_what_is_wrong(tmp_path, capsys):
         assert run("fold", QCD, "--model", output, "--refinement", how, "--no-plots", "--output", folder) == 0
         counts[how] = json.loads((folder / "summary.json").read_text())["datasets"]["qcd_ak4"]
     assert counts["draw"]["reco_jets_selected"] != counts["off"]["reco_jets_selected"]
+    capsys.readouterr()
+    for options in (("--teacher", output), ("--extend", output, "--columns", "btag")):
+        assert run("train", QCD, *options, "--output", tmp_path / "more") == 2
+        assert "that is not refined, got a refined SplineIQN" in one_error(capsys)

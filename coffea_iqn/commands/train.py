@@ -43,7 +43,7 @@ from coffea_iqn.jets.features import ETA, PT, VARIABLES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
-from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice
+from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice, expect
 from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import described, extend
 from coffea_iqn.training.distil import distil
@@ -275,7 +275,14 @@ def _start(arguments: argparse.Namespace) -> _Start:
         msg = f"direction correct: expected no --columns, --objects or --particles with it, got {wanted[0]}"
         raise ValueError(msg)
     models = arguments.teacher, arguments.extend
-    return _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
+    start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
+    # objects and particles do not follow the levels of the four-momentum
+    bases = {"teacher": start.teacher, "extend with columns": start.base if arguments.columns else None}
+    for name, base in ((name, base) for name, base in bases.items() if base is not None):
+        types = ("SplineIQN", "FlowMatching") if name == "teacher" else ("SplineIQN",)
+        fits = base.ratio is None and base.network.type in types
+        expect(fits, f"{name}: expected a {' or '.join(types)} that is not refined, got {base.draws_by}")
+    return start
 
 
 def _learn(

@@ -297,6 +297,24 @@ def test_codes_are_refused_as_columns_before_the_four_momentum_is_learnt(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (["fold", "--gen", "Jet"], "gen jets: expected one of GenJet, got Jet"),
+        (["fold", "--truth", "GenJet"], "reco jets: expected a reco-level collection, got GenJet"),
+        (["train", "--gen", "Jet", "--reco", "GenJet"], "reco jets: expected a reco-level collection, got GenJet"),
+        (["train", "--gen", "Jet"], "gen jets: expected one of GenJet, got Jet"),
+        (["refine", AK4, "--reco", "GenJet"], "reco jets: expected a reco-level collection, got GenJet"),
+        (["validate", "--gen", "Jet"], "gen jets: expected one of GenJet, got Jet"),
+    ],
+)
+def test_gen_and_reco_jets_are_not_exchanged(command, message, tmp_path, capsys):
+    """A bundle would learn p(gen jet | reco jet) for a fold, and a fold would take reco jets for gen jets."""
+    assert run(*command, f"qcd={sample_path('qcd_ak4.root')}", "--output", tmp_path / "out") == 2
+    assert message in one_error(capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_and_its_copy_train_once(tmp_path, capsys):
     for name in ("one", "copy"):
         (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())

@@ -11,12 +11,12 @@ from typing import Any
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
-from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.events.checks import OF_GEN, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.plotting.panels import plain
-from coffea_iqn.ranges import COUNT, WORKERS
+from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
 
 SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings that commands replace by lines of their own
@@ -72,6 +72,11 @@ def datasets_of(
 
     Files that cannot be read are added to `skipped` if that is a list; otherwise they are an error. The collections are
     those of gen jets and, if needed, of true jets.
+
+    Raises
+    ------
+    InputError: for a file that cannot be read, unless skipped is a list.
+    ValueError: if a collection is of the other level by its name: gen and reco jets would be exchanged.
     """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
@@ -93,7 +98,11 @@ def datasets_of(
     if skipped and not datasets:
         raise running.nothing_left(skipped)
     for truth in collections[1:]:
+        expect(OF_GEN.search(truth) is None, f"reco jets: expected a reco-level collection, got {truth}")
         warn_emulated(truth, datasets)
+    there = {name for sources in datasets.values() for source in sources for name in source.jets if OF_GEN.search(name)}
+    fits = collections[0] != arguments.gen or OF_GEN.search(arguments.gen) is not None or not there
+    expect(fits, f"gen jets: expected one of {', '.join(sorted(there))}, got {arguments.gen}")
     return datasets
 
 

@@ -141,6 +141,14 @@ def test_a_part_of_a_collection_is_said(corrector, nano_events, monkeypatch):
         corrector(nano_events.Jet[:, :1])
 
 
+def test_emulated_jets_are_not_taken_for_a_part_of_the_gen_jets(corrector, nano_events, monkeypatch):
+    monkeypatch.setattr(checks, "_WARNED", set())
+    some = nano_events[:50]
+    reco = IQNFolder("cms-delphes-ak4")(some.GenJet, some)
+    assert ak.sum(ak.num(reco)) < ak.sum(ak.num(some.GenJet))
+    assert len(corrector.draw(reco, some)) == 50  # a warning would be an error
+
+
 def test_what_is_no_jet_is_refused(corrector, nano_events):
     jets = nano_events.Jet[:50]
     with pytest.raises(ValueError, match=r"^reco jets: expected finite numbers and pt above 0, got 1 of"):

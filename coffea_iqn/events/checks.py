@@ -227,7 +227,8 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
         n_more = int(ak.sum(ak.num(jets, axis=1) > ak.num(events[own], axis=1)))
         got = f"got more than these in {n_more} of {len(events)}: are the events selected or sorted like the jets?"
         expect(n_more == 0, f"{what}: expected jets of events.{own}, {got}")
-    collection = jets.layout.purelist_parameter("collection_name") or "GenJet"
+    # reco jets without a name may be emulated ones
+    collection = own or ("GenJet" if what == "gen jets" else "")
     if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
         return  # before jets are counted again
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))

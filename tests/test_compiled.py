@@ -15,13 +15,14 @@ import numba as nb
 import numpy as np
 import pytest
 import torch
+from numba.core import caching
 
 from coffea_iqn import bundle
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import COMPILED, Network
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.context import known_levels
-from coffea_iqn.numerics import single
+from coffea_iqn.numerics import compiling, single
 from coffea_iqn.numerics.caches import forget_stale
 from coffea_iqn.numerics.dense import TILE, feed_forward, pack
 from conftest import emulators_of, make_pairs
@@ -219,6 +220,15 @@ def test_what_is_older_than_the_package_is_compiled_again(tmp_path):
     os.utime(other, (1e9, 1e9))
     forget_stale(tmp_path)
     assert not index.exists()
+
+
+def test_without_a_folder_to_write_to_every_process_compiles(monkeypatch):
+    """A container with a read-only installation and no home."""
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    compiling._warn_uncached.cache_clear()
+    with pytest.warns(RuntimeWarning, match="numba: expected a folder for compiled code that can be written") as said:
+        one, two = compiling.kernel(lambda x: x + 1), compiling.kernel(lambda x: x + 2)
+    assert (one(1), two(1), len(said)) == (2, 3, 1)
 
 
 def test_what_compiled_code_alone_calls_cannot_be_called_from_python():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
@@ -17,7 +18,22 @@ R = TypeVar("R")
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function on its first call and cache it on disk; division by zero follows numpy."""
-    return cast(Callable[P, R], nb.njit(cache=True, nogil=True, error_model="numpy")(function))
+    compiled = nb.njit(nogil=True, error_model="numpy")(function)
+    try:
+        compiled.enable_caching()
+    except RuntimeError:  # neither the installation nor the home folder can be written, as in many containers
+        _warn_uncached()
+    return cast(Callable[P, R], compiled)
+
+
+@functools.cache
+def _warn_uncached() -> None:
+    """Warn, once per process, that compiled code is not kept."""
+    msg = (
+        "numba: expected a folder for compiled code that can be written, found none: every process compiles for half a "
+        "minute or more; set NUMBA_CACHE_DIR to such a folder"
+    )
+    warnings.warn(msg, RuntimeWarning, stacklevel=3)
 
 
 def part(function: Callable[P, R]) -> Callable[P, R]:

@@ -8,7 +8,19 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.jets.pseudojets import KT, MOST_ETA, N_ROWS, PHI, Y, closest, find_neighbours, kinematics, merge, start
+from coffea_iqn.jets.pseudojets import (
+    KT,
+    MOST_ETA,
+    N_ROWS,
+    PHI,
+    Y,
+    closest,
+    columns_for,
+    find_neighbours,
+    kinematics,
+    merge,
+    start,
+)
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import wrapped
@@ -134,15 +146,13 @@ def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubl
 
 @kernel
 def _subjettiness(values: Doubles, of: Doubles, counts: Ints, pt: Doubles, radius: float, out: Doubles) -> None:
-    most = 1
-    for n in counts:
-        most = max(most, n)
+    most = columns_for(counts)
     state, nearest = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
     columns, which = np.empty((6, most)), np.empty(most, dtype=np.int64)
     first = 0
     for jet in range(len(counts)):
         n = counts[jet]
-        start(first, n, of, KT, state)
+        start(first, n, of, KT, state, nearest)
         find_neighbours(n, np.inf, state, nearest)
         find_tau(values[first : first + n], pt[jet] * radius, state, nearest, columns, which, out[jet])
         first += n

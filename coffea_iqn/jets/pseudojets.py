@@ -7,20 +7,26 @@ import math
 import numpy as np
 
 from coffea_iqn.numerics.arrays import Doubles, Ints
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import inlined_part, kernel, part
 from coffea_iqn.numerics.double import TURN, arctan2, exp, log, sine_and_cosine
 
 MOST_ETA = 20.0
 KT, CAMBRIDGE, ANTI_KT = 1, 0, -1  # power of pt² that multiplies ΔR²
-PX, PY, PZ, ENERGY, Y, PHI, WEIGHT, NEAR, APART, FROM_NEW = range(10)
-"""Rows of the clustering state, (10, most), whose first columns are the remaining pseudojets: four-momentum, rapidity
-and φ, the power of pt², and ΔR² to the nearest; the last two rows are buffers for ΔR² to all others."""
-N_ROWS, N_KINEMATIC = 10, 6
+PX, PY, PZ, ENERGY, Y, PHI, WEIGHT, NEAR, APART = range(9)
+"""Rows of the clustering state, (9, most), whose first columns are the remaining pseudojets: four-momentum, rapidity
+and φ, the power of pt², and ΔR² to the nearest; the last row is a buffer for ΔR² to all others. The columns that
+follow are infinitely far away, so that loops may run over a multiple of `PARTS` columns: see `padded`."""
+N_ROWS, N_KINEMATIC = 9, 6
+PARTS = 16
+NONE, UNKNOWN = -1, -2  # in place of a nearest pseudojet
 
 
-def kinematics(particles: Doubles) -> Doubles:
-    """Return four-momentum, rapidity and φ, (6, M), of particles (pt, eta, phi, mass), (M, 4)."""
-    out = np.empty((N_KINEMATIC, len(particles)))
+def kinematics(particles: Doubles, n_rows: int = N_KINEMATIC) -> Doubles:
+    """Return the first rows of four-momentum, rapidity and φ, (6, M), of particles (pt, eta, phi, mass), (M, 4).
+
+    Four rows take less than half the time.
+    """
+    out = np.empty((n_rows, len(particles)))
     _kinematics(np.ascontiguousarray(particles.T, dtype=np.float64), out)
     return out
 
@@ -28,16 +34,18 @@ def kinematics(particles: Doubles) -> Doubles:
 @kernel
 def _kinematics(of: Doubles, out: Doubles) -> None:
     pt, eta, phi, mass = of[0], of[1], of[2], of[3]
-    px, py, pz, energy, y, turned = out[PX], out[PY], out[PZ], out[ENERGY], out[Y], out[PHI]
+    px, py, pz, energy = out[PX], out[PY], out[PZ], out[ENERGY]
     for i in range(len(pt)):  # branch-free loops, which the compiler vectorises
         sine, cosine = sine_and_cosine(phi[i])
         grown = exp(min(max(eta[i], -MOST_ETA), MOST_ETA))
         px[i], py[i], pz[i] = pt[i] * cosine, pt[i] * sine, 0.5 * pt[i] * (grown - 1.0 / grown)
-    for i in range(len(pt)):
         energy[i] = math.sqrt(pt[i] * pt[i] + pz[i] * pz[i] + mass[i] * mass[i])
-        y[i] = _rapidity(pz[i], energy[i])
-    for i in range(len(pt)):
-        turned[i] = arctan2(py[i], px[i])
+    if len(out) == N_KINEMATIC:
+        y, turned = out[Y], out[PHI]
+        for i in range(len(pt)):
+            y[i] = _rapidity(pz[i], energy[i])
+        for i in range(len(pt)):
+            turned[i] = arctan2(py[i], px[i])
 
 
 @part
@@ -48,16 +56,42 @@ def _rapidity(pz: float, energy: float) -> float:
 
 
 @part
-def start(first: int, n: int, of: Doubles, power: int, state: Doubles) -> None:
+def padded(n: int) -> int:
+    """Round up to a multiple of `PARTS`: loops of such a length are vectorised without a remainder.
+
+    For the few tens of particles of a jet the remainder would take longer than all the rest.
+    """
+    return (n + PARTS - 1) & -PARTS
+
+
+@part
+def columns_for(counts: Ints) -> int:
+    """Return the number of columns that a state needs for the greatest of some numbers of particles."""
+    most = 1
+    for n in counts:
+        most = max(most, n)
+    return padded(most)
+
+
+@part
+def start(first: int, n: int, of: Doubles, power: int, state: Doubles, nearest: Ints) -> None:
     """Initialise a state with n particles, starting at index first of their `kinematics`."""
     for k in range(N_KINEMATIC):
         for i in range(n):
             state[k, i] = of[k, first + i]
     for i in range(n):
         weigh(i, power, state)
+    for i in range(n, padded(n)):
+        _free(i, state, nearest)
 
 
 @part
+def _free(i: int, state: Doubles, nearest: Ints) -> None:
+    """Leave a column without a pseudojet: infinitely far away from any."""
+    state[Y, i], state[PHI, i], state[WEIGHT, i], state[NEAR, i], nearest[i] = np.inf, 0.0, 1.0, np.inf, NONE
+
+
+@inlined_part
 def see(i: int, state: Doubles) -> None:
     """Compute rapidity and phi of a pseudojet from its four-momentum."""
     state[Y, i] = _rapidity(state[PZ, i], state[ENERGY, i])
@@ -73,16 +107,13 @@ def weigh(i: int, power: int, state: Doubles) -> None:
 
 @part
 def find_neighbours(n: int, reach: float, state: Doubles, nearest: Ints) -> None:
-    """Find the nearest neighbour of each of n pseudojets within a reach in ΔR², −1 if there is none."""
-    near, apart = state[NEAR], state[APART]
+    """Find the nearest neighbour of each of n pseudojets within a reach in ΔR², `NONE` if there is none.
+
+    Neighbours of smaller weight do not count: the distance measure of such a pair is that of the neighbour, whose
+    nearest this pseudojet may be. Few pseudojets then have to find a new nearest after a merger.
+    """
     for i in range(n):
-        near[i], nearest[i] = reach, -1
-        _look_around(i, i, state, apart)
-        for j in range(i):
-            if apart[j] < near[i]:
-                near[i], nearest[i] = apart[j], j
-            if apart[j] < near[j]:
-                near[j], nearest[j] = apart[j], i
+        _choose(i, n, reach, state, nearest)
 
 
 @part
@@ -92,13 +123,9 @@ def closest(left: int, state: Doubles) -> int:
     For the pair of least distance measure, the pseudojet of smaller weight has the other as its nearest in ΔR, so
     nearest neighbours suffice (M. Cacciari and G. P. Salam, Phys. Lett. B 641 (2006) 57).
     """
-    weight, near = state[WEIGHT], state[NEAR]
-    one, least = 0, np.inf
-    for i in range(left):
-        distance = near[i] * weight[i]
-        if distance < least:
-            one, least = i, distance
-    return one
+    for i in range(padded(left)):
+        state[APART, i] = state[NEAR, i] * state[WEIGHT, i]
+    return _least(left, state)
 
 
 @part
@@ -119,41 +146,59 @@ def merge(one: int, left: int, power: int, reach: float, state: Doubles, nearest
     for k in range(APART):
         state[k, gone] = state[k, last]
     nearest[gone] = nearest[last]
-    near, from_new = state[NEAR], state[FROM_NEW]
+    _free(last, state, nearest)
+    _look_around(kept, last, 0.0, state)
+    greatest = state[WEIGHT, kept] if new else -1.0  # nothing is near a removed pseudojet
+    for i in range(padded(last)):  # branch-free, like all loops over pseudojets here: the compiler vectorises them
+        near, apart, of = state[NEAR, i], state[APART, i], nearest[i]
+        nearer = (apart < near) & (state[WEIGHT, i] <= greatest)  # than the previous nearest, so it is the nearest
+        of_others = UNKNOWN if (of == kept) | (of == gone) else gone if of == last else of
+        state[NEAR, i] = apart if nearer else near
+        nearest[i] = kept if nearer else of_others
     if new:
-        _look_around(kept, last, state, from_new)
+        nearest[kept] = UNKNOWN
     for i in range(last):
-        if new and i == kept:
-            _choose(i, last, reach, from_new, near, nearest)
-        elif new and from_new[i] < near[i]:  # nearer than the previous nearest, so it is the nearest
-            near[i], nearest[i] = from_new[i], kept
-        elif nearest[i] == kept or nearest[i] == gone:
-            _look_around(i, last, state, state[APART])
-            _choose(i, last, reach, state[APART], near, nearest)
-        elif nearest[i] == last:
-            nearest[i] = gone
+        if nearest[i] == UNKNOWN:
+            _choose(i, last, reach, state, nearest)
     return kept, gone
 
 
-@part
-def _look_around(i: int, n: int, state: Doubles, apart: Doubles) -> None:
-    """Compute ΔR² between a pseudojet and each of the first n, in a branch-free loop."""
-    y, phi = state[Y], state[PHI]
-    of_y, of_phi = y[i], phi[i]
-    for j in range(n):
-        d_y, turned = y[j] - of_y, abs(phi[j] - of_phi)
+@inlined_part
+def _look_around(i: int, n: int, least: float, state: Doubles) -> None:
+    """Compute ΔR² between a pseudojet and each of the first n; infinite for those of less than the least weight."""
+    of_y, of_phi = state[Y, i], state[PHI, i]
+    for j in range(padded(n)):
+        d_y, turned = state[Y, j] - of_y, abs(state[PHI, j] - of_phi)
         turned = min(turned, TURN - turned)
-        apart[j] = d_y * d_y + turned * turned
+        apart = d_y * d_y + turned * turned
+        state[APART, j] = apart if state[WEIGHT, j] >= least else np.inf
 
 
-@part
-def _choose(i: int, n: int, reach: float, apart: Doubles, near: Doubles, nearest: Ints) -> None:
+@inlined_part
+def _choose(i: int, n: int, reach: float, state: Doubles, nearest: Ints) -> None:
     """Find the nearest neighbour of a pseudojet among the first n."""
-    least, which = reach, -1
-    for j in range(n):
-        if apart[j] < least and j != i:
-            least, which = apart[j], j
-    near[i], nearest[i] = least, which
+    _look_around(i, n, state[WEIGHT, i], state)
+    state[APART, i] = np.inf
+    which = _least(n, state)
+    found = state[APART, which] < reach
+    state[NEAR, i] = state[APART, which] if found else reach
+    nearest[i] = which if found else NONE
+
+
+@inlined_part
+def _least(n: int, state: Doubles) -> int:
+    """Return for which of the first n pseudojets the number in the row `APART` is least; of equal ones the first.
+
+    The bits of numbers that are not negative are in the order of the numbers. The compiler vectorises a search among
+    integers, but not among numbers that could be NaN.
+    """
+    least = np.float64(state[APART, 0]).view(np.int64)
+    for j in range(padded(n)):
+        least = min(least, np.float64(state[APART, j]).view(np.int64))
+    which = n
+    for j in range(padded(n)):
+        which = min(which, j if np.float64(state[APART, j]).view(np.int64) == least else n)
+    return which
 
 
 def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> tuple[Ints, Ints]:
@@ -178,25 +223,23 @@ def anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float) -> t
 
 @kernel
 def _anti_kt(particles: Doubles, counts: Ints, radius: float, pt_min: float, jet: Ints, n_jets: Ints) -> None:
-    most = 1
-    for n in counts:
-        most = max(most, n)
+    most = columns_for(counts)
     state, nearest = np.empty((N_ROWS, most)), np.empty(most, np.int64)
     name, group = np.empty(most, np.int64), np.empty(most, np.int64)
     found, squared = np.empty(most, np.int64), np.empty(most)
-    weight, reach = state[WEIGHT], radius * radius
+    reach = radius * radius
     first = 0
     for event in range(len(counts)):
         n = counts[event]
-        start(first, n, particles, ANTI_KT, state)
+        start(first, n, particles, ANTI_KT, state, nearest)
         for i in range(n):
             name[i] = group[i] = i
         find_neighbours(n, reach, state, nearest)
         m = 0
         for left in range(n, 0, -1):
             one = closest(left, state)
-            if nearest[one] < 0 and pt_min * pt_min * weight[one] <= 1.0:
-                found[m], squared[m] = name[one], 1.0 / weight[one]
+            if nearest[one] < 0 and pt_min * pt_min * state[WEIGHT, one] <= 1.0:
+                found[m], squared[m] = name[one], 1.0 / state[WEIGHT, one]
                 m += 1
             kept, gone = merge(one, left, ANTI_KT, reach, state, nearest)
             group[name[gone]] = name[kept]

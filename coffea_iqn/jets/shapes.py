@@ -9,12 +9,14 @@ import numpy as np
 from coffea_iqn.jets.constituents import Constituents, find_tau
 from coffea_iqn.jets.pseudojets import (
     CAMBRIDGE,
+    ENERGY,
     KT,
     N_ROWS,
     PHI,
     WEIGHT,
     Y,
     closest,
+    columns_for,
     find_neighbours,
     kinematics,
     merge,
@@ -93,7 +95,7 @@ def shapes(constituents: Constituents, radius: float, *, triplets: bool = True) 
 def four_momenta(constituents: Constituents) -> Doubles:
     """Return pt, eta, phi and mass of the sum of the particles of each jet, (N, 4); 0 for jets without particles."""
     out = np.zeros((len(constituents.counts), 4))
-    _sums(kinematics(constituents.values), constituents.counts, out)
+    _sums(kinematics(constituents.values, ENERGY + 1), constituents.counts, out)
     return out
 
 
@@ -108,9 +110,7 @@ def _sums(of: Doubles, counts: Ints, out: Doubles) -> None:
 
 @kernel
 def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets: bool, out: Doubles) -> None:
-    most = 1
-    for n in counts:
-        most = max(most, n)
+    most = columns_for(counts)
     place, nearest = np.empty((N_ROWS, most + 1)), np.empty(most, dtype=np.int64)  # the last column is the jet
     state, near = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
     momenta, sides, row = np.empty((2 * most, 4)), np.empty((2 * most, 2), np.int64), np.empty(most, dtype=np.int64)
@@ -121,16 +121,16 @@ def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets:
         n = counts[jet]
         particles = values[first : first + n]
         if n > 0:
-            start(first, n, of, KT, place)
+            start(first, n, of, KT, place, nearest)
             find_neighbours(n, np.inf, place, nearest)
             _four_momentum(of[:, first : first + n], most, place, out[jet])
             _profile(particles, place, most, radius, share, out[jet])
             if triplets:
                 _correlations(n, place, share, distance, out[jet])
-            state[:, :n], near[:n] = place[:, :n], nearest[:n]
+            state[:, :], near[:] = place[:, :most], nearest
             scale = (out[jet, 0] if out[jet, 0] > 0.0 else 1.0) * radius
             find_tau(particles, scale, state, near, columns, which, out[jet, TAU : TAU + 3])
-            state[:, :n], near[:n] = place[:, :n], nearest[:n]
+            state[:, :], near[:] = place[:, :most], nearest
             _cluster(n, state, near, row, momenta, sides)
             _soft_drop(n, momenta, sides, out[jet])
         first += n

@@ -11,7 +11,7 @@ import numpy as np
 
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, PT
-from coffea_iqn.jets.pseudojets import PZ, kinematics
+from coffea_iqn.jets.pseudojets import ENERGY, kinematics
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log
@@ -60,7 +60,12 @@ class Incoming(NamedTuple):
         charge = np.where(species < CHARGED, charge_of(particles.code), 0)
         hits = hits_of(particles, species, charge)
         return cls(
-            particles, kinematics(values)[: PZ + 1], species, charge, hits, np.ascontiguousarray(jets, dtype=np.float64)
+            particles,
+            kinematics(values, ENERGY + 1)[:ENERGY],
+            species,
+            charge,
+            hits,
+            np.ascontiguousarray(jets, dtype=np.float64),
         )
 
     def in_cells(self, rows: Ints, energy: Doubles | None = None) -> Doubles:

@@ -9,7 +9,7 @@ import numpy as np
 
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import kernel
 
 NOMINAL = "nominal"  # name of the systematic without variation
 
@@ -122,21 +122,15 @@ def hardest_first(values: Floats, group: Ints, place: Ints, counts: Ints) -> Int
     place: place of each row, (N,).
     counts: number of rows in each group, (groups,).
     """
-    rows = np.empty(len(values), dtype=np.int64)
+    rows, pts = np.empty(len(values), dtype=np.int64), np.empty(len(values), dtype=values.dtype)
     first = np.cumsum(counts) - counts
     n_there = np.zeros(len(counts), dtype=np.int64)
     for row in range(len(values)):
-        start = first[group[row]]
+        start, pt = first[group[row]], values[row, 0]
         at = start + n_there[group[row]]
         n_there[group[row]] += 1
-        while at > start and _before(values, place, row, rows[at - 1]):
-            rows[at] = rows[at - 1]
+        while at > start and (pt > pts[at - 1] or (pt == pts[at - 1] and place[row] < place[rows[at - 1]])):
+            rows[at], pts[at] = rows[at - 1], pts[at - 1]
             at -= 1
-        rows[at] = row
+        rows[at], pts[at] = row, pt
     return rows
-
-
-@part
-def _before(values: Floats, place: Ints, one: int, other: int) -> bool:
-    pt, other_pt = values[one, 0], values[other, 0]
-    return bool(pt > other_pt or (pt == other_pt and place[one] < place[other]))

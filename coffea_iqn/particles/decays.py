@@ -58,7 +58,7 @@ def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
 
 def with_mates(columns: Singles, rows: Ints, mate: Ints, status: Ints) -> Singles:
     """Return `charged_columns` of particles in rows (K,), filled with the status, (M,), of mates that precede them."""
-    out = columns[rows]
+    out = columns.take(rows, axis=0)
     known = np.flatnonzero(is_second(mate, rows))
     near = nearness(out[known])
     out[known, N_CHARGED - 3 + status[mate[rows[known]]]] = near
@@ -128,33 +128,39 @@ def _see_charged(
     most = 1
     for n in counts:
         most = max(most, n)
-    momenta, best, energies = np.empty((most, 3)), np.empty(most), np.empty(most)
+    # four-momenta and rows of pions and protons: positive ones in the first half of the columns, negative ones after
+    momenta, rows = np.empty((4, 2 * most)), np.empty(2 * most, np.int64)
+    best, column = np.empty(most), np.empty(most, np.int64)
     first = 0
     for j in range(len(counts)):
-        stop = first + counts[j]
+        stop, n_positive, n_negative = first + counts[j], 0, 0
         for i in range(first, stop):
             if charge[i] == 0:
                 continue
-            row, momentum, mass = out[i], momenta[i - first], MASSES[species[i]]
-            for k in range(3):
-                momentum[k] = of[k, i]
-            squared = momentum[0] * momentum[0] + momentum[1] * momentum[1] + momentum[2] * momentum[2]
-            best[i - first], energies[i - first] = 0.0, math.sqrt(squared + mass * mass)
+            row = out[i]
             row[0] = log_pt[i]
             edges(values[i, ETA], row, 1)
             row[5 + species[i]] = 1.0
-        for i in range(first, stop):
-            if charge[i] == 0 or species[i] not in (PION, PROTON):
+            best[i - first] = 0.0
+            if species[i] not in (PION, PROTON):
                 continue
-            for k in range(first, i):
-                if charge[k] * charge[i] >= 0 or species[k] not in (PION, PROTON):
-                    continue
+            at, others, n_others = n_positive, most, n_negative
+            if charge[i] > 0:
+                n_positive += 1
+            else:
+                at, others, n_others = most + n_negative, 0, n_positive
+                n_negative += 1
+            mass = MASSES[species[i]]
+            for k in range(3):
+                momenta[k, at] = of[k, i]
+            squared = of[0, i] * of[0, i] + of[1, i] * of[1, i] + of[2, i] * of[2, i]
+            momenta[3, at], rows[at], column[i - first] = math.sqrt(squared + mass * mass), i, at
+            for other in range(others, others + n_others):
+                k = rows[other]
                 if species[i] == PROTON and species[k] == PROTON:
                     continue
-                one, other = momenta[i - first], momenta[k - first]
                 wanted = K_SHORT if species[i] == species[k] else LAMBDA
-                energy = energies[i - first] + energies[k - first]
-                near = _nearness(one, other, energy, wanted, V0_WIDTH)
+                near = _nearness(_squared_mass(at, other, momenta), wanted, V0_WIDTH)
                 if near > best[i - first]:
                     best[i - first], mate[i] = near, k
                 if near > best[k - first]:
@@ -164,9 +170,10 @@ def _see_charged(
                 continue
             k, row, near = mate[i], out[i], best[i - first]
             row[10 if species[i] == species[k] else 11 if species[i] == PROTON else 12] = near
-            one, other = momenta[i - first], momenta[k - first]
-            x, y, z = one[0] + other[0], one[1] + other[1], one[2] + other[2]
             is_k = species[i] == species[k]
+            at, other = column[i - first], column[k - first]
+            x, y = momenta[0, at] + momenta[0, other], momenta[1, at] + momenta[1, other]
+            z = momenta[2, at] + momenta[2, other]
             row[13] = near * _beyond(x, y, z, is_k)
             row[14] = near * log(math.sqrt(x * x + y * y + z * z) + SOFT)
         for i in range(first, stop):  # mates must be mutual
@@ -187,10 +194,16 @@ def _beyond(x: float, y: float, z: float, is_k: bool) -> float:
 
 
 @part
-def _nearness(one: Doubles, other: Doubles, energy: float, wanted: float, width: float) -> float:
-    """Return how near the mass of two momenta with this total energy is to a wanted mass: a Lorentzian, 0 far away."""
-    x, y, z = one[0] + other[0], one[1] + other[1], one[2] + other[2]
-    squared = energy * energy - (x * x + y * y + z * z)
+def _squared_mass(one: int, other: int, momenta: Doubles) -> float:
+    """Return the squared mass of the sum of two columns of four-momenta, (4, n), with the energy last."""
+    x, y = momenta[0, one] + momenta[0, other], momenta[1, one] + momenta[1, other]
+    z, energy = momenta[2, one] + momenta[2, other], momenta[3, one] + momenta[3, other]
+    return float(energy * energy - (x * x + y * y + z * z))
+
+
+@part
+def _nearness(squared: float, wanted: float, width: float) -> float:
+    """Return how near a squared mass is to that of a wanted mass: a Lorentzian of the mass, 0 far away."""
     if abs(squared - wanted * wanted) > 2.0 * FAR_OFF * wanted * width:
         return 0.0
     off = (math.sqrt(max(squared, 0.0)) - wanted) / width
@@ -251,8 +264,8 @@ def _find_decays(
     most = 1
     for n in counts:
         most = max(most, n)
-    # momenta of photons; momenta, energies and rows of photon pairs, followed by neutrons
-    momenta, pions, energies = np.empty((most, 3)), np.empty((most, 3)), np.empty(most)
+    # four-momenta of photons; four-momenta and rows of photon pairs, followed by neutrons
+    momenta, pions = np.empty((4, most)), np.empty((4, most))
     rows, pairs = np.empty(most, np.int64), np.empty((most, 2), np.int64)
     best, mate = np.empty(most), np.empty(most, np.int64)
     start = n_decays = 0
@@ -261,12 +274,12 @@ def _find_decays(
         for i in range(start, stop):
             if species[i] == PHOTON and energy[i] > LEAST_PHOTON:
                 for k in range(3):
-                    momenta[n, k] = momentum[k, i]
-                rows[n], best[n], mate[n] = i, 0.0, -1
+                    momenta[k, n] = momentum[k, i]
+                momenta[3, n], rows[n], best[n], mate[n] = energy[i], i, 0.0, -1
                 n += 1
         for a in range(n):
             for b in range(a):
-                near = _nearness(momenta[a], momenta[b], energy[rows[a]] + energy[rows[b]], NEUTRAL_PION, PION_WIDTH)
+                near = _nearness(_squared_mass(a, b, momenta), NEUTRAL_PION, PION_WIDTH)
                 _nearest_of_both(a, b, near, best, mate)
         for a in range(n):
             b = mate[a]
@@ -274,25 +287,25 @@ def _find_decays(
                 pairs[m, 0], pairs[m, 1] = rows[a], rows[b]
                 squared = NEUTRAL_PION * NEUTRAL_PION
                 for k in range(3):
-                    pions[m, k] = momenta[a, k] + momenta[b, k]
-                    squared += pions[m, k] * pions[m, k]
-                energies[m] = math.sqrt(squared)
+                    pions[k, m] = momenta[k, a] + momenta[k, b]
+                    squared += pions[k, m] * pions[k, m]
+                pions[3, m] = math.sqrt(squared)
                 m += 1
         n_pions = m
         for i in range(start, stop):
             if is_neutron[i]:
                 for k in range(3):
-                    pions[m, k] = momentum[k, i]
+                    pions[k, m] = momentum[k, i]
                 pairs[m, 0] = pairs[m, 1] = i
-                squared = pions[m, 0] * pions[m, 0] + pions[m, 1] * pions[m, 1] + pions[m, 2] * pions[m, 2]
-                energies[m] = math.sqrt(squared + NEUTRON_MASS * NEUTRON_MASS)
+                squared = pions[0, m] * pions[0, m] + pions[1, m] * pions[1, m] + pions[2, m] * pions[2, m]
+                pions[3, m] = math.sqrt(squared + NEUTRON_MASS * NEUTRON_MASS)
                 m += 1
         for a in range(m):
             best[a], mate[a] = 0.0, -1
         for a in range(m):
             for b in range(min(a, n_pions)):
                 wanted, width = (LAMBDA, V0_WIDTH) if a >= n_pions else (K_SHORT, K_WIDTH)
-                near = _nearness(pions[a], pions[b], energies[a] + energies[b], wanted, width)
+                near = _nearness(_squared_mass(a, b, pions), wanted, width)
                 _nearest_of_both(a, b, near, best, mate)
         for a in range(n_pions):
             b = mate[a]
@@ -300,7 +313,7 @@ def _find_decays(
                 for pair in (pairs[a], pairs[b]):
                     of[pair[0]] = of[pair[1]] = n_decays
                 first[n_decays] = pairs[a, 0]
-                x, y, z = pions[a, 0] + pions[b, 0], pions[a, 1] + pions[b, 1], pions[a, 2] + pions[b, 2]
+                x, y, z = pions[0, a] + pions[0, b], pions[1, a] + pions[1, b], pions[2, a] + pions[2, b]
                 row, squared = columns[n_decays], x * x + y * y
                 row[0] = 1.0 if b >= n_pions else 0.0
                 row[1] = best[a]

@@ -40,11 +40,19 @@ CRYSTAL_EDGES = np.concatenate([CRYSTAL_STEP * np.arange(87), 1.4964 + CRYSTAL_S
 CRYSTALS_IN_PHI = 360
 EDGES = np.stack([CRYSTAL_EDGES, np.pad(TOWER_EDGES, (0, len(CRYSTAL_EDGES) - len(TOWER_EDGES)), mode="edge")])
 N_EDGES = np.array([len(CRYSTAL_EDGES), len(TOWER_EDGES)])
+FINE = 128  # parts of a unit of |eta| for which `FIRST` has the index of the first cell
+FIRST = np.stack(
+    [
+        (np.searchsorted(edges[:n], np.arange(int(FINE * TOWER_EDGES[-1])) / FINE, side="right") - 1).clip(0, n - 2)
+        for edges, n in zip(EDGES, N_EDGES, strict=True)
+    ]
+)
 _PHI_EDGES = np.array([edge for edge, _ in TOWERS_IN_PHI])
 _PHI_TOWERS = np.array([n for _, n in TOWERS_IN_PHI])
 IN_PHI = np.full((2, EDGES.shape[1]), CRYSTALS_IN_PHI)
 IN_PHI[TOWER, : len(TOWER_EDGES)] = _PHI_TOWERS[np.searchsorted(_PHI_EDGES, TOWER_EDGES + 1e-9, side="right")]
 PHI_CELLS = 512  # more than the number of cells in phi; used in the keys of cells
+MIXED = 0x9E3779B1  # multiplies keys of cells, so that neighbours get distant places in a table
 
 
 def species_of(code: Ints) -> Ints:
@@ -144,6 +152,12 @@ def _meet(
 ) -> int:
     """Fill the arrays of `Hits` about cells; return the number of cells."""
     keys = np.empty(len(species), dtype=np.int64)
+    most, n_slots = 1, 16
+    for n in of_jet:
+        most = max(most, n)
+    while n_slots < 2 * most:
+        n_slots *= 2
+    slots = np.full(n_slots, NO_CELL)  # a hash table; cells of earlier jets count as none
     first = n_cells = 0
     for j in range(len(of_jet)):
         start = n_cells
@@ -158,10 +172,12 @@ def _meet(
             turn = wrapped(places[1, i]) / TURN + 0.5
             in_phi = min(int(turn * n_phi), n_phi - 1)
             key = ((which * 2 + (1 if eta < 0.0 else 0)) * EDGES.shape[1] + in_eta) * PHI_CELLS + in_phi
-            at = start
-            while at < n_cells and keys[at] != key:
-                at += 1
-            if at == n_cells:
+            slot = (key * MIXED >> 16) & (n_slots - 1)
+            while slots[slot] >= start and keys[slots[slot]] != key:
+                slot = (slot + 1) & (n_slots - 1)
+            at = slots[slot]
+            if at < start:
+                slots[slot] = at = n_cells
                 n_cells += 1
                 keys[at], jet[at], calorimeter[at] = key, j, which
                 width[at, 0] = EDGES[which, in_eta + 1] - EDGES[which, in_eta]
@@ -177,11 +193,8 @@ def _meet(
 @part
 def _row(abs_eta: float, which: int) -> int:
     """Return the index of a cell in |eta|; beyond the last edge that of the last cell."""
-    low, high = 0, N_EDGES[which] - 1
-    while high - low > 1:
-        middle = (low + high) // 2
-        if EDGES[which, middle] <= abs_eta:
-            low = middle
-        else:
-            high = middle
-    return low
+    position = FINE * abs_eta
+    row = FIRST[which, int(position)] if position < FIRST.shape[1] else 0
+    while row + 2 < N_EDGES[which] and EDGES[which, row + 1] <= abs_eta:
+        row += 1
+    return row

@@ -31,7 +31,7 @@ from coffea_iqn.jets.matching import match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.particles.calorimeter import NO_CELL, PHOTON
-from coffea_iqn.particles.cells import Left, Shared, cell_columns, left_targets, momentum_columns, rounds, share_columns
+from coffea_iqn.particles.cells import Expected, Left, Shared, cell_columns, momentum_columns, rounds, share_columns
 from coffea_iqn.particles.columns import Incoming, jet_columns, tag_columns
 from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charged_columns, decays_of, with_mates
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
@@ -252,7 +252,7 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
         cells = np.flatnonzero((hits.calorimeter == which) & inside)
         source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
-        targets = left_targets(columns[there], energy[origins.left[there]])[:, None]
+        targets = Expected.of(columns[there]).targets(energy[origins.left[there]])[:, None]
         made[name] = LawSample.of(columns[cells], split_key[cells], source, targets)
         moved = np.flatnonzero(origins.shifted[there])
         way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]

@@ -36,14 +36,11 @@ from coffea_iqn.particles.cells import (
     N_CELL,
     N_MOMENTUM,
     N_SHARE,
+    Expected,
     Left,
     Shared,
     cell_columns,
-    least_left,
-    left_of,
-    left_targets,
     momentum_columns,
-    most_left,
     rounds,
     share_columns,
 )
@@ -144,7 +141,7 @@ class Particles:
         "decay": the number is 0 for a neutral particle that decays beyond the calorimeters;
         "momentum": log of the energy of all tracks in a cell over that of their particles;
         "share": the same for each track but the last, see `cells.Left`;
-        "photon", "neutral hadron": energy left in a cell, see `cells.left_targets`;
+        "photon", "neutral hadron": energy left in a cell, see `cells.Expected`;
         "photon shifted", "neutral hadron shifted": the number is 1 if that is in another cell nearby, with the
         displacement in cell widths;
         "track entered", "photon entered", "neutral hadron entered": log pt, ΔR to the axis of the reconstructed
@@ -186,16 +183,17 @@ class Particles:
             msg = f"particles: expected at most {MOST} in a jet, got {particles.counts.max()}"
             raise ValueError(msg)
         parts, first, first_particle = [], 0, 0
-        ends = np.cumsum(jets.counts)
+        ends, ends_of_particles = np.cumsum(jets.counts), np.cumsum(particles.counts)
         for start in range(0, max(len(jets.counts), 1), BLOCK):
             events = slice(start, start + BLOCK)
             rows = slice(first, int(ends[events][-1]) if len(ends) else 0)
             block = JetTable(jets.values[rows], jets.counts[events], jets.place[rows])
-            of_block = particles.rows(np.arange(rows.start, rows.stop))
+            inside = slice(first_particle, int(ends_of_particles[rows][-1]) if rows.stop > first else first_particle)
+            of_block = Constituents(particles.values[inside], particles.code[inside], particles.counts[rows])
             known = None if parton is None else parton[rows]
             made = self._draw(of_block, block, keys.take(events), known, raw_pt_min)
             parts.append(made.after(first, first_particle))
-            first, first_particle = rows.stop, first_particle + len(of_block.code)
+            first, first_particle = rows.stop, inside.stop
         return Reconstructed.joined(parts)
 
     def _draw(
@@ -207,7 +205,7 @@ class Particles:
         axes = axes_of(own.values, own.source, incoming.jets, self.radius)
         every = _Part.joined([own, self._entered(incoming, axes, of_jets, jets.place)])
         order = np.argsort(jets.event[every.source], kind="stable")
-        made = _Part(every.values[order], every.code[order], every.source[order], every.row[order])
+        made = _Part(every.values.take(order, axis=0), every.code[order], every.source[order], every.row[order])
         reco, particles_of, row = self._jets(made, jets, raw_pt_min)
         return Reconstructed(reco, self._tags(reco, keys, parton), particles_of, row)
 
@@ -218,13 +216,13 @@ class Particles:
         inside = np.flatnonzero(of >= 0)
         jet = (np.cumsum(n_jets) - n_jets)[event[inside]] + of[inside]
         counts = np.bincount(jet, minlength=int(n_jets.sum()))
-        inside = inside[hardest_first(made.values[inside], jet, inside, counts)]
-        found = Constituents(made.values[inside], inside, counts)
+        inside = inside[hardest_first(made.values.take(inside, axis=0), jet, inside, counts)]
+        found = Constituents(made.values.take(inside, axis=0), inside, counts)
         values = SCALES[self.scale].apply(four_momenta(found)).astype(np.float32)
         # the jet scale depends on eta, so it can change the order in pt
         event, place = np.repeat(np.arange(n_events), n_jets), np.arange(len(values))
         order = hardest_first(values, event, place, n_jets)
-        values, found = values[order], found.rows(order)
+        values, found = values.take(order, axis=0), found.rows(order)
         inside = found.code
         particles = found._replace(code=made.code[inside])
         owner = _owner(made.source[inside], made.values[inside, PT], particles.counts, len(jets.values))
@@ -252,8 +250,8 @@ class Particles:
         for some in (~second, second):  # if two particles may come from one decay, the second depends on the first
             of_some = with_mates(charged, rows[some], mate, status)
             status[rows[some]] = self.laws[TRACK].draw_numbers(of_some, tau[some, 0])
-        has_track, of_each = status != LOST, np.zeros((len(codes), 3), dtype=np.float32)
-        of_each[rows] = tau[:, 1:]  # levels of the momentum, the turn and the share
+        has_track, of_each = status != LOST, np.zeros((len(codes), 4), dtype=np.float32)
+        of_each[rows] = tau  # levels of the track, of the momentum of all tracks in its cell, the turn and the share
         decays = decays_of(incoming)
         of_decay = jet[decays.first]
         index = place[of_decay] * MOST + places(counts)[decays.first]
@@ -262,15 +260,15 @@ class Particles:
         gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
         away = (status == DISPLACED) | (decays.of >= 0)
         shared = Shared.of(incoming, has_track, gone, away)
-        ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, [0, 2]])
+        ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, 1::2])
         turn = np.zeros(len(codes))
         for some in (~second, second):
             turned = rows[some & (status[rows] == DISPLACED)]
             turns = Turns.of(incoming, charged, turned, mate, status, turn)
-            drawn = self.laws[DIRECTION].draw(turns.columns, of_each[turned, 1:2], least=turns.least)
+            drawn = self.laws[DIRECTION].draw(turns.columns, of_each[turned, 2:3], least=turns.least)
             turn[turned] = turns.of_targets(drawn[:, 0])
         tracks = np.flatnonzero(has_track)
-        momenta = values[tracks]
+        momenta = values.take(tracks, axis=0)
         momenta[:, MASS] = MASSES[incoming.species[tracks]]  # not measured by detectors, but in Delphes' jets
         momenta[:, PT] *= ratio[tracks]
         momenta[:, PHI] = wrap_phi(momenta[:, PHI] + turn[tracks] * incoming.charge[tracks])
@@ -312,18 +310,19 @@ class Particles:
         parts = []
         for which, name in CELLS.items():
             law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
-            rows = rows[law.draw_numbers(columns[rows], tau[rows, 0]) > 0]
-            there = columns[rows]
-            least = least_left(there, self.least[which])
-            drawn = law.draw(there, tau[rows, 1:], least=left_targets(there, least))
-            energy = np.maximum(np.minimum(left_of(there, drawn[:, 0]), most_left(there)), least)
+            rows = rows[law.draw_numbers(columns.take(rows, axis=0), tau[rows, 0]) > 0]
+            there, u, width = columns.take(rows, axis=0), tau.take(rows, axis=0), hits.width.take(rows, axis=0)
+            expected = Expected.of(there)
+            least = expected.least(self.least[which])
+            drawn = law.draw(there, u[:, 1:], least=expected.targets(least))
+            energy = np.maximum(np.minimum(expected.of_targets(drawn[:, 0]), expected.most), least)
             # a calorimeter only measures which cell a particle hits
-            where = hits.low[rows] + hits.width[rows] * tau[rows, 2:4]
+            low = hits.low.take(rows, axis=0)
+            where = low + width * u[:, 2:4]
             law = self.laws[SHIFTED[which]]
-            some = np.flatnonzero(law.draw_numbers(columns[rows], tau[rows, 4]))
-            shifted = rows[some]
-            turn = law.draw(columns[shifted], tau[shifted, 2:])
-            where[some] = hits.centre[shifted] + turn * hits.width[shifted]
+            some = np.flatnonzero(law.draw_numbers(there, u[:, 4]))
+            turn = law.draw(there[some], u[some, 2:])
+            where[some] = low[some] + 0.5 * width[some] + turn * width[some]
             where[some, 1] = wrap_phi(where[some, 1])
             grown = exps(np.ascontiguousarray(where[:, 0]))
             pt = 2.0 * energy / (grown + 1.0 / grown)

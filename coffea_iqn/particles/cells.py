@@ -23,6 +23,7 @@ N_MOMENTUM, N_SHARE, N_CELL = 24, 27, 16  # numbers of columns of the functions 
 LOGARITHMS = (4, 5, 6, 7, 9, 10, 14, 15)  # columns of a cell that are logarithms
 MOST = 8.0  # in units of the root of a cell's energy [GeV]: a greater excess over expectation has another origin
 DEVIATION = 1.0  # GeV, added to energies whose root is the unit of excesses
+AT_ONCE = 256  # cells at a time, so that intermediate results stay in the CPU cache
 LEAST = 1e-6  # GeV, below the energy of any particle, to keep numbers positive
 
 
@@ -76,10 +77,16 @@ class Shared(NamedTuple):
         return self._replace(together=self.found * of_cells)
 
     def with_tracks(self, incoming: Incoming, rows: Ints, ratio: Doubles) -> Shared:
-        """Add drawn tracks of the particles in these rows, with a ratio of track to particle momentum, (K,)."""
-        energy = incoming.hits.energy[rows]
-        drawn, seen = incoming.in_cells(rows), incoming.in_cells(rows, energy * ratio)
-        return self._replace(drawn=self.drawn + drawn, seen=self.seen + seen)
+        """Add drawn tracks of the particles in these rows, with a ratio of track to particle momentum, (K,).
+
+        No two of them share a cell.
+        """
+        cell = incoming.hits.cell[rows]
+        energy, meet = incoming.hits.energy[rows], cell != NO_CELL
+        drawn, seen = self.drawn.copy(), self.seen.copy()
+        drawn[cell[meet]] += energy[meet]
+        seen[cell[meet]] += (energy * ratio)[meet]
+        return self._replace(drawn=drawn, seen=seen)
 
 
 class Round(NamedTuple):
@@ -155,7 +162,7 @@ class Left(NamedTuple):
     def of(cls, incoming: Incoming, rows: Ints, shared: Shared) -> Left:
         """Return the energies for the tracks in these rows."""
         cell = incoming.hits.cell[rows]
-        particles, tracks = (shared.found - shared.drawn)[cell], (shared.together - shared.seen)[cell]
+        particles, tracks = shared.found[cell] - shared.drawn[cell], shared.together[cell] - shared.seen[cell]
         return cls(incoming.hits.energy[rows], particles, tracks)
 
     def targets(self, ratio: Doubles) -> Doubles:
@@ -216,64 +223,78 @@ def cell_columns(incoming: Incoming, gone: Bools, shared: Shared) -> Singles:
 
 @kernel
 def _see_cells(hits: Hits, shared: Shared, hardest: Doubles, neutrals: Ints, out: Singles) -> None:
-    asked = np.empty((len(LOGARITHMS), len(out)))
-    for c in range(len(out)):
-        row, eta = out[c], hits.low[c, 0] + 0.5 * hits.width[c, 0]
-        every = shared.found[c] + shared.lost[c] + shared.neutral[c]
-        excess = every - shared.seen[c]
-        edges(eta, row, 0)
-        asked[0, c] = every + SOFT
-        asked[1, c] = (shared.neutral[c] + SOFT) / (every + SOFT)
-        asked[2, c] = (shared.lost[c] + SOFT) / (every + SOFT)
-        asked[3, c] = (shared.seen[c] + SOFT) / (every + SOFT)
-        row[8] = excess / math.sqrt(every + DEVIATION)
-        asked[4, c] = max(excess, 0.0) + SOFT
-        asked[5, c] = (hardest[c] + SOFT) / (shared.neutral[c] + SOFT)
-        row[11], row[12] = min(neutrals[c], 4), min(shared.tracks[c], 4)
-        row[13] = (shared.found[c] - shared.seen[c]) / math.sqrt(every + DEVIATION)
-        asked[6, c] = (shared.gone[c] + SOFT) / (every + SOFT)
-        asked[7, c] = (shared.away[c] + SOFT) / (every + SOFT)
-    for k, column in enumerate(LOGARITHMS):
-        of = asked[k]
-        for c in range(len(of)):  # vectorised
-            of[c] = log(of[c])
-        out[:, column] = of
+    asked = np.empty((len(LOGARITHMS), AT_ONCE))
+    for start in range(0, len(out), AT_ONCE):
+        n = min(AT_ONCE, len(out) - start)
+        for t in range(n):
+            c = start + t
+            row, eta = out[c], hits.low[c, 0] + 0.5 * hits.width[c, 0]
+            every = shared.found[c] + shared.lost[c] + shared.neutral[c]
+            excess, root = every - shared.seen[c], math.sqrt(every + DEVIATION)
+            edges(eta, row, 0)
+            asked[0, t] = every + SOFT
+            asked[1, t] = (shared.neutral[c] + SOFT) / (every + SOFT)
+            asked[2, t] = (shared.lost[c] + SOFT) / (every + SOFT)
+            asked[3, t] = (shared.seen[c] + SOFT) / (every + SOFT)
+            row[8] = excess / root
+            asked[4, t] = max(excess, 0.0) + SOFT
+            asked[5, t] = (hardest[c] + SOFT) / (shared.neutral[c] + SOFT)
+            row[11], row[12] = min(neutrals[c], 4), min(shared.tracks[c], 4)
+            row[13] = (shared.found[c] - shared.seen[c]) / root
+            asked[6, t] = (shared.gone[c] + SOFT) / (every + SOFT)
+            asked[7, t] = (shared.away[c] + SOFT) / (every + SOFT)
+        for k in range(len(LOGARITHMS)):
+            of = asked[k]
+            for t in range(n):  # vectorised
+                of[t] = log(of[t])
+        for t in range(n):
+            for k, column in enumerate(LOGARITHMS):
+                out[start + t, column] = asked[k, t]
 
 
-def left_of(columns: Singles, targets: Floats) -> Doubles:
-    """Return the energies [GeV] left in cells with these columns, (K,): the inverse of `left_targets`."""
-    excess, root = _excess(columns)
-    grown = exps(np.ascontiguousarray(targets, dtype=np.float64))
-    return excess + root * 0.5 * (grown - 1.0 / grown)
+class Expected(NamedTuple):
+    """What the contents of cells say of the energy [GeV] left in them, (K,) each.
 
-
-def left_targets(columns: Singles, energy: Floats | float) -> Doubles:
-    """Return targets (K,) for energies [GeV] left in cells: arsinh of the scaled difference to the expectation.
-
-    The expectation is the excess of particles over tracks; the unit is the root of the cell's energy, to which the
-    resolution of a calorimeter is proportional. The arsinh compresses the tails.
+    Attributes
+    ----------
+    excess: expectation, the excess of particles over tracks.
+    root: root of the cell's energy, to which the resolution of a calorimeter is proportional.
+    every, columns: energy of all particles, and the `cell_columns`, (K, 16).
     """
-    excess, root = _excess(columns)
-    x = (energy - excess) / root
-    size = np.abs(x)
-    return np.asarray(np.where(x < 0.0, -1.0, 1.0) * logs(size + np.sqrt(size * size + 1.0)))
 
+    excess: Doubles
+    root: Doubles
+    every: Doubles
+    columns: Singles
 
-def least_left(columns: Singles, least: tuple[float, float]) -> Doubles:
-    """Return the least energy [GeV] left in cells, (K,): an absolute minimum, and one in roots of the cell's energy."""
-    _, root = _excess(columns)
-    return np.maximum(least[0], least[1] * root)
+    @classmethod
+    def of(cls, columns: Singles) -> Expected:
+        """Derive the expectation from `cell_columns`."""
+        every = exps(columns[:, 4].astype(np.float64))
+        root = np.sqrt(every - SOFT + DEVIATION)
+        return cls(columns[:, 8].astype(np.float64) * root, root, every, columns)
 
+    def targets(self, energy: Floats | float) -> Doubles:
+        """Return targets (K,) for energies [GeV]: arsinh of the difference to the expectation, in units of the root.
 
-def most_left(columns: Singles) -> Doubles:
-    """Return the greatest energy [GeV] left in cells, (K,); more has another origin, see `matching.origins_of`."""
-    excess, root = _excess(columns)
-    every = exps(columns[:, 4].astype(np.float64))
-    parts = [every * exps(columns[:, k].astype(np.float64)) for k in (5, 6, 14)]  # neutral, lost and gone
-    return np.asarray(np.maximum(parts[0] + parts[1] + parts[2], excess) + MOST * root)
+        The arsinh compresses the tails.
+        """
+        x = (energy - self.excess) / self.root
+        size = np.abs(x)
+        return np.asarray(np.where(x < 0.0, -1.0, 1.0) * logs(size + np.sqrt(size * size + 1.0)))
 
+    def of_targets(self, targets: Floats) -> Doubles:
+        """Invert `targets`."""
+        grown = exps(np.ascontiguousarray(targets, dtype=np.float64))
+        return self.excess + self.root * 0.5 * (grown - 1.0 / grown)
 
-def _excess(columns: Singles) -> tuple[Doubles, Doubles]:
-    """Return the excess of particles over tracks, and the root of the cell's energy, (K,) each, from `cell_columns`."""
-    root = np.sqrt(exps(columns[:, 4].astype(np.float64)) - SOFT + DEVIATION)
-    return columns[:, 8].astype(np.float64) * root, root
+    def least(self, least: tuple[float, float]) -> Doubles:
+        """Return the least energy [GeV], (K,): an absolute minimum, and one in roots of the cell's energy."""
+        return np.maximum(least[0], least[1] * self.root)
+
+    @property
+    def most(self) -> Doubles:
+        """The greatest energy [GeV], (K,); more has another origin, see `matching.origins_of`."""
+        # neutral, lost and gone
+        parts = [self.every * exps(self.columns[:, k].astype(np.float64)) for k in (5, 6, 14)]
+        return np.asarray(np.maximum(parts[0] + parts[1] + parts[2], self.excess) + MOST * self.root)

@@ -20,7 +20,7 @@ from coffea_iqn.emulator.particles import (
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.particles.cells import least_left, left_of, left_targets
+from coffea_iqn.particles.cells import Expected
 from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
@@ -97,11 +97,12 @@ def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:
     Detectors require a significant energy: above a multiple of the square root of the energy of the cell.
     """
     columns, targets = sample.columns[sample.source], sample.targets[:, 0]
-    energy = left_of(columns, targets)
-    roots = energy / least_left(columns, (0.0, 1.0))
+    expected = Expected.of(columns)
+    energy = expected.of_targets(targets)
+    roots = energy / expected.root
     least = float((1.0 - ROUND) * energy.min()), float(np.quantile(roots, HARDLY))
     kept = roots >= least[1]
-    edge = left_targets(columns[kept], least_left(columns[kept], least))
+    edge = expected.targets(expected.least(least))[kept]
     return sample._replace(source=sample.source[kept], targets=sample.targets[kept], least=edge), least
 
 

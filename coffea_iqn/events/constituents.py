@@ -111,7 +111,7 @@ def constituents_of(
     row = _rows(jets, event, of_jet)
     order = np.argsort(row, kind="stable")[int((row < 0).sum()) :]  # without those of jets that are not there
     counts = np.bincount(row[order], minlength=len(jets.values)).astype(np.int64)
-    return Constituents(values[order], code.astype(np.int64)[order], counts)
+    return Constituents(values.take(order, axis=0), code.astype(np.int64).take(order), counts)
 
 
 def check_sums(particles: Constituents, jets: JetTable) -> None:

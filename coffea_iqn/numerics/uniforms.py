@@ -135,11 +135,11 @@ def levels(keys: Words, index: npt.ArrayLike, *, replica: int = 0, stream: int =
     (N, n) float32, multiples of 2^-23 plus 2^-24, so that neither 0 nor 1 occurs.
     """
     words = np.broadcast_to(np.asarray(index).astype(np.uint32), len(keys))
-    blocks = []
-    for use in uses(replica, stream, n):
-        blocks.append(np.empty((len(keys), 4), dtype=np.float32))
-        _levels(keys, words, np.uint32(use), blocks[-1])
-    return blocks[0] if n == 4 else np.concatenate(blocks, axis=1)[:, :n]
+    blocks = uses(replica, stream, n)
+    out = np.empty((len(keys), 4 * len(blocks)), dtype=np.float32)
+    for block, use in enumerate(blocks):
+        _levels(keys, words, np.uint32(use), 4 * block, out)
+    return out[:, :n]
 
 
 class Keys(NamedTuple):
@@ -178,10 +178,11 @@ def uses(replica: int, stream: int, n: int) -> list[int]:
 
 
 @kernel
-def _levels(keys: Words, index: Words, use: np.uint32, out: Singles) -> None:
+def _levels(keys: Words, index: Words, use: np.uint32, first: int, out: Singles) -> None:
     for i in range(len(keys)):
         a, b, c, d = _block(index[i], use, keys[i, 2], keys[i, 3], keys[i, 0], keys[i, 1])
-        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = _level(a), _level(b), _level(c), _level(d)
+        row = out[i, first : first + 4]
+        row[0], row[1], row[2], row[3] = _level(a), _level(b), _level(c), _level(d)
 
 
 @part

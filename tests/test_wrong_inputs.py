@@ -315,6 +315,22 @@ def test_gen_and_reco_jets_are_not_exchanged(command, message, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("branch", ["GenJet_pt", "Jet_pt"])
+def test_jets_in_mev_do_not_train(tmp_path, capsys, branch):
+    with uproot.open(sample_path("ttbar_ak4_full.root")) as file:
+        pt = file["Events"][branch].array(entry_stop=200)
+    of_mev = written(tmp_path / "mev.root", "ttbar_ak4_full.root", **{branch: 1000.0 * pt})
+    assert run("train", of_mev, "--output", tmp_path / "made", "--steps", 2, "--energy", 13) == 2
+    said = {"GenJet_pt": "in GeV, at most the 13 TeV of", "Jet_pt": "of both in GeV, got a median ratio of"}[branch]
+    assert f"expected pt {said}" in one_error(capsys)
+
+
+def test_jets_in_mev_are_not_folded(ttbar):
+    jets = ak.with_field(ttbar.GenJet, 1000.0 * ttbar.GenJet.pt, "pt")
+    with pytest.raises(ValueError, match="gen jets: expected pt in GeV, at most the 13 TeV of the collisions, got "):
+        IQNFolder(AK4)(jets, ak.with_field(ttbar, jets, "GenJet"))
+
+
 def test_a_file_and_its_copy_train_once(tmp_path, capsys):
     for name in ("one", "copy"):
         (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())

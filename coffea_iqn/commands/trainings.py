@@ -16,12 +16,13 @@ from coffea_iqn.commands.common import open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.events.checks import check_units
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.files.output import versions
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
-from coffea_iqn.jets.features import INPUTS, SCALES
+from coffea_iqn.jets.features import INPUTS, PT, SCALES
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
@@ -29,6 +30,7 @@ from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 
 AUTO, FOUND = "auto", "found in the data"
+MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
 
 class Setting(NamedTuple):
@@ -201,19 +203,23 @@ def read_files(
 def check_sample(
     arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], pairs: JetPairs, base: Emulator | None
 ) -> None:
-    """Check that every dataset has jets, and that they have the radius of the bundle to be made.
+    """Check that every dataset has jets in GeV, and that they have the radius of the bundle to be made.
 
     base: the bundle whose radius it has; None if that is an option.
 
     Raises
     ------
-    ValueError: if a dataset has none, or for jets of another radius, unless --any-radius is given.
+    ValueError: if a dataset has none, for pt in other units, or jets of another radius, unless --any-radius is given.
     """
     direction = getattr(arguments, "direction", "fold")
     level, names = bundle.DIRECTIONS[direction], sorted(datasets)  # pairs number the datasets in this order
     empty = [name for name, n in zip(names, np.bincount(pairs.sample, minlength=len(names)), strict=True) if not n]
     least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
+    check_units(pairs.x, base.card.get("energy") if base is not None else arguments.energy, f"{level} jets")
+    ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
+    same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
+    expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
     if arguments.any_radius:
         return
     distances = radii.histogram(nearest_distance(pairs.context))

@@ -81,8 +81,27 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
     return valid
 
 
+def check_units(values: Floats, energy: float | None, what: str) -> None:
+    """Check that no jet (N, 4) has more pt than the energy [TeV] of the collisions, as if in MeV; None if unknown.
+
+    Raises
+    ------
+    ValueError: if one has; what names the jets.
+    """
+    most = float(values[:, PT].max(initial=0.0))
+    if energy is not None and most > 1000.0 * energy:
+        msg = f"{what}: expected pt in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
+        raise ValueError(msg)
+
+
 def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: str) -> int:
-    """Count the jets (N, 4) outside a bundle's domain and warn if there are any; level is "gen" or "reco"."""
+    """Count the jets (N, 4) outside a bundle's domain and warn if there are any; level is "gen" or "reco".
+
+    Raises
+    ------
+    ValueError: see `check_units`.
+    """
+    check_units(values, card.get("energy"), f"{level} jets")
     domain = card.get("domain") or {}
     if not domain:
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -59,11 +60,19 @@ class NotEmulatedWarning(UserWarning):
     """Objects that the detector simulation of the file reconstructed do not belong to the emulated ones."""
 
 
-def _warn_once(category: type[Warning], key: str, msg: str, stacklevel: int = 5) -> None:
+def _stack_level() -> int:
+    """Return the stack level of the line outside this package that called it, for a warning of the caller."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("coffea_iqn."):
+        frame, level = frame.f_back, level + 1
+    return level
+
+
+def _warn_once(category: type[Warning], key: str, msg: str) -> None:
     """Warn unless this process has already issued a warning of this category with this key."""
     if (category, key) not in _WARNED:
         _WARNED.add((category, key))
-        warnings.warn(msg, category, stacklevel=stacklevel)
+        warnings.warn(msg, category, stacklevel=_stack_level())
 
 
 def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
@@ -157,7 +166,7 @@ def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[flo
     """Warn once per process that n of n_jets gen jets have impossible values of a quantity, such as the example."""
     such = ", ".join(f"{number:g}" for number in example)
     msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
-    _warn_once(MissingContextWarning, what, msg, stacklevel=6)
+    _warn_once(MissingContextWarning, what, msg)
 
 
 def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
@@ -165,7 +174,7 @@ def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
     for dataset, of in weighted.items():
         if of.get("with", 0) and of.get("without", 0):
             msg = f"{dataset}: expected weights for all events or for none, got {of['without']} without: taken as 1"
-            warnings.warn(msg, MixedWeightsWarning, stacklevel=4)
+            warnings.warn(msg, MixedWeightsWarning, stacklevel=_stack_level())
 
 
 def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Array:
@@ -188,7 +197,7 @@ def warn_not_emulated(others: Sequence[str], fields: Collection[str]) -> None:
     names, triggers = ", ".join(others), [name for name in ("HLT", "L1", "Flag") if name in fields]
     msg = f"events: left out {names}, which are reconstructed in the file and not emulated"
     msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
-    _warn_once(NotEmulatedWarning, names, msg, stacklevel=6)
+    _warn_once(NotEmulatedWarning, names, msg)
 
 
 def warn_ignored_weights(weights: Doubles) -> None:
@@ -284,4 +293,4 @@ def warn_unchecked_collection(jets: ak.Array, what: str, index: str) -> None:
         f"{what}: expected the events of {collection}, or a field {index}, got neither: the jets are taken for all of "
         "each event, among which their neighbours are"
     )
-    _warn_once(PartOfEventWarning, f"{collection} without events", msg, stacklevel=6)
+    _warn_once(PartOfEventWarning, f"{collection} without events", msg)

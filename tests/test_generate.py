@@ -327,7 +327,7 @@ def test_wrong_cards(tmp_path, capsys, lines, message):
         (("--process", "qdc"), "expected one of qcd, qcdflat, ttbar, wzjets or a file of Pythia's commands, got 'qdc'"),
         (("--process", "."), "or a file of Pythia's commands, got '.'"),
         (("--set", "Beams:energy = 7"), "got 'Beams:energy = 7'"),
-        (("--output", "."), "output .: expected a file to write, found a folder"),
+        (("--output", "."), ": expected a file to write, found a folder"),
     ],
 )
 def test_wrong_arguments(tmp_path, capsys, monkeypatch, arguments, message):

@@ -355,7 +355,7 @@ def test_a_damaged_column_is_refused(damage, made):
 
 
 def test_columns_of_before_there_were_atoms_are_to_be_learnt_again(made):
-    content = {"schema_version": 6, **bundle.describe(made)}
+    content = {"schema_version": 6, **bundle.describe(made), "objects": None}
     content["variables"] = {**content["variables"], "more": ["btag"]}
     with pytest.raises(ValueError, match="got one with btag, from before columns had atoms"):
         bundle.migrated(content)

@@ -354,6 +354,15 @@ def test_a_damaged_column_is_refused(damage, made):
         bundle.assemble(content, bundle.weights_of(made))
 
 
+def test_a_variation_does_not_replace_a_column_of_its_name(made, tmp_path):
+    first, *others = made.variables.columns
+    jes = replace(made, variables=replace(made.variables, columns=(first._replace(name="JES"), *others)), card={})
+    bundle.save(jes, tmp_path / "jes")
+    IQNFolder(tmp_path / "jes", variations=["jer"])
+    with pytest.raises(ValueError, match="variations: expected names that no column of the bundle has, got JES"):
+        IQNFolder(tmp_path / "jes", variations=["jes"])
+
+
 def test_columns_of_before_there_were_atoms_are_to_be_learnt_again(made):
     content = {"schema_version": 6, **bundle.describe(made), "objects": None}
     content["variables"] = {**content["variables"], "more": ["btag"]}

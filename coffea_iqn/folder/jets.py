@@ -135,6 +135,8 @@ class IQNFolder(Densities):
         fits = (network.autoregressive and emulator.ratio is None) or all(asked.name != "JER" for asked in variations)
         what = network.type if emulator.ratio is None else "refined draws"
         expect(fits, f"variations: expected no JER for {what}, which have no median of pt alone, got one")
+        both = sorted({column.name for column in emulator.variables.columns} & {asked.name for asked in variations})
+        expect(not both, f"variations: expected names that no column of the bundle has, got {', '.join(both)}")
         fits = self.raw_pt_min is None or emulator.ratio is None or unmatched or not self.acceptance
         got = f"got {self.raw_pt_min}: the fraction of refined jets above it is unknown"
         expect(fits, f"raw_pt_min: expected None for refined draws without unmatched jets, {got}")

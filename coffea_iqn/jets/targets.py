@@ -229,7 +229,7 @@ def _check_counted(name: str, values: Floats) -> None:
 
 def check_names(names: Sequence[Any]) -> None:
     """Raise ValueError unless the names are distinct and can be used for new fields of jets."""
-    taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen"]
+    taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen", "weight"]
     for k, name in enumerate(names):
         if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
             msg = f"columns: expected distinct names of new fields of jets, got {name!r}"

@@ -19,9 +19,7 @@ from coffea_iqn.objects.kinds import REACH
 
 N_PARTICLE, N_FOUND, N_MISSING = 24, 7, 35  # numbers of columns of the functions below
 FAR = 1.0  # ΔR beyond which neighbours are ignored
-HARDEST = (
-    200.0  # GeV, pt beyond which samples have few particles: see `widening`, efficiency is taken as constant there
-)
+HARDEST = 200.0  # GeV, pt beyond which samples have few particles: efficiency and isolation are constant there
 THRESHOLD = 10.0  # GeV, typical threshold of objects: a smooth network does not find such a step by itself
 SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV, upper edges of pt bins of soft gen jets, a measure of unclustered energy
 LITTLE = 0.01  # GeV: smaller gen missing momentum is only rounding

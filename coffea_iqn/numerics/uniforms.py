@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import inlined_part, kernel
 
 Words = npt.NDArray[np.uint32]
 
@@ -43,6 +43,7 @@ STREAMS = 16  # number of streams; stream + 16 k gives the k-th further block of
 MOST_LEVELS = 64  # per stream: more would collide with those of the next replica
 
 ROUNDS = 10
+TOGETHER = 64  # rows whose levels are computed together
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 W0, W1 = np.uint32(0x9E3779B9), np.uint32(0xBB67AE85)
 LOW, HIGH = np.uint64(0xFFFFFFFF), np.uint64(32)
@@ -70,7 +71,7 @@ def philox(counter: Words, key: Words) -> Words:
     return out
 
 
-@part
+@inlined_part
 def _block(c0: Any, c1: Any, c2: Any, c3: Any, k0: Any, k1: Any) -> tuple[Any, Any, Any, Any]:
     """Encrypt a counter of four words with a key of two, all uint32."""
     for _ in range(ROUNDS):
@@ -179,12 +180,20 @@ def uses(replica: int, stream: int, n: int) -> list[int]:
 
 @kernel
 def _levels(keys: Words, index: Words, use: np.uint32, first: int, out: Singles) -> None:
-    for i in range(len(keys)):
-        a, b, c, d = _block(index[i], use, keys[i, 2], keys[i, 3], keys[i, 0], keys[i, 1])
-        row = out[i, first : first + 4]
-        row[0], row[1], row[2], row[3] = _level(a), _level(b), _level(c), _level(d)
+    columns, made = np.empty((4, TOGETHER), np.uint32), np.empty((4, TOGETHER), np.float32)
+    for start in range(0, len(keys), TOGETHER):  # with copies of the keys by word, the compiler vectorises the rounds
+        n = min(TOGETHER, len(keys) - start)
+        for t in range(n):
+            for k in range(4):
+                columns[k, t] = keys[start + t, k]
+        for t in range(n):
+            a, b, c, d = _block(index[start + t], use, columns[2, t], columns[3, t], columns[0, t], columns[1, t])
+            made[0, t], made[1, t], made[2, t], made[3, t] = _level(a), _level(b), _level(c), _level(d)
+        for t in range(n):
+            for k in range(4):
+                out[start + t, first + k] = made[k, t]
 
 
-@part
+@inlined_part
 def _level(word: Any) -> Any:
     return (np.float32(np.uint32(word) >> DROPPED) + HALF) * STEP

@@ -27,10 +27,20 @@ from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import Column
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
-from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import (
+    HALF_TURN,
+    TURN,
+    Directions,
+    angles,
+    directions,
+    exp,
+    sine_and_cosine,
+    wrapped,
+    write_logs,
+)
 
 MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 
@@ -99,6 +109,7 @@ def _log_mass(raw: Floats) -> Floats:
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
 HARD = 20.0  # GeV, pt from which a jet counts as hard
 N_NEAR, N_FAR, N_BESIDE = 6, 15, 11  # numbers of columns of `outcome`, `far_columns` and `beside`
+LOGS = (0, 1, 4, 5, 6, 7)  # columns of `far_columns` that are logarithms
 
 
 def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
@@ -143,10 +154,10 @@ def far_columns(gen: Floats, counts: Ints, missing: Floats | None) -> tuple[Floa
     missing: pt [GeV] and phi [rad] of gen missing momentum, (events, 2); None if unknown.
     """
     columns = np.zeros((len(counts), N_FAR), dtype=np.float32)
-    axis, side = np.empty(len(counts)), np.empty(len(counts))
+    balance, side = np.empty((2, len(counts))), np.empty(len(counts))
     known = np.zeros((len(counts), 2)) if missing is None else missing.astype(np.float64)
-    _see_events(gen, counts, known, columns, axis, side)
-    return columns, Frames(axis, side)
+    _see_events(gen, counts, directions(gen[:, PHI]), known[:, 0], directions(known[:, 1]), columns, balance, side)
+    return columns, Frames(angles(balance[1], balance[0]), side)
 
 
 def beside(jets: Floats, of_gen: Floats) -> Floats:
@@ -190,28 +201,31 @@ def beyond(raw: Floats, abs_eta_max: float, energy_max: float, constant: float, 
 
 
 @kernel
-def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axes: Floats, sides: Floats) -> None:
-    """Fill the rows of `far_columns`, axes and sides, event by event; columns are zeros on input."""
+def _see_events(
+    gen: Floats,
+    counts: Ints,
+    along: Directions,
+    missing: Doubles,
+    along_missing: Directions,
+    columns: Floats,
+    balance: Doubles,
+    sides: Floats,
+) -> None:
+    """Fill the rows of `far_columns`, x and y of the balancing momentum, and sides; columns are zeros on input."""
     hardest = np.empty(3, dtype=np.int64)  # places of the three hardest jets
-    most = 0
-    for n in counts:
-        most = max(most, n)
-    x_of, y_of = np.empty(most), np.empty(most)  # x and y of unit vectors along an event's jets
+    logs = np.ones((len(LOGS), len(counts)))
     start = 0
     for event in range(len(counts)):
-        stop = start + counts[event]
-        lost, lost_phi = missing[event, 0], missing[event, 1]
-        sine, cosine = sine_and_cosine(lost_phi)
-        x, y = -lost * cosine, -lost * sine
+        stop, lost = start + counts[event], missing[event]
+        x, y = -lost * along_missing.cosine[event], -lost * along_missing.sine[event]
         ht = ht_times_eta = 0.0
         n_hard = 0
         for k in range(3):
             hardest[k] = -1
         for jet in range(start, stop):
-            pt, eta, phi = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA]), np.float64(gen[jet, PHI])
-            y_of[jet - start], x_of[jet - start] = sine_and_cosine(phi)
-            x -= pt * x_of[jet - start]
-            y -= pt * y_of[jet - start]
+            pt, eta = np.float64(gen[jet, PT]), np.float64(gen[jet, ETA])
+            x -= pt * along.cosine[jet]
+            y -= pt * along.sine[jet]
             ht += pt
             ht_times_eta += pt * abs(eta)
             if pt > HARD:
@@ -223,23 +237,21 @@ def _see_events(gen: Floats, counts: Ints, missing: Floats, columns: Floats, axe
                 if moving < 0:
                     break
         unbalanced = math.sqrt(x * x + y * y)
-        axis = arctan2(y, x)
         towards_x, towards_y = (x / unbalanced, y / unbalanced) if unbalanced > 0.0 else (1.0, 0.0)
         side = -1.0 if hardest[0] >= 0 and gen[hardest[0], ETA] < 0.0 else 1.0
-        axes[event], sides[event] = axis, side
-        row = columns[event]
-        row[0] = log(1.0 + unbalanced / 10.0)
-        row[1] = log(1.0 + ht / 20.0)
-        row[2] = min(counts[event], 8) / 4.0
-        row[3] = n_hard / 4.0
-        row[4] = log(1.0 + lost / 10.0)
+        balance[0, event], balance[1, event], sides[event] = x, y, side
+        logs[0, event], logs[1, event], logs[2, event] = 1.0 + unbalanced / 10.0, 1.0 + ht / 20.0, 1.0 + lost / 10.0
+        columns[event, 2] = min(counts[event], 8) / 4.0
+        columns[event, 3] = n_hard / 4.0
         for k in range(3):
-            if hardest[k] >= 0:
-                row[5 + k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
-                row[8 + k] = gen[hardest[k], ETA] * side / 2.0
-                row[11 + k] = towards_x * x_of[hardest[k] - start] + towards_y * y_of[hardest[k] - start]
-        row[14] = ht_times_eta / max(ht, 1.0) / 2.0
+            jet = hardest[k]
+            if jet >= 0:
+                logs[3 + k, event] = np.float64(gen[jet, PT]) / 20.0
+                columns[event, 8 + k] = gen[jet, ETA] * side / 2.0
+                columns[event, 11 + k] = towards_x * along.cosine[jet] + towards_y * along.sine[jet]
+        columns[event, 14] = ht_times_eta / max(ht, 1.0) / 2.0
         start = stop
+    write_logs(logs, LOGS, columns)
 
 
 Levels = Callable[[Ints | slice, Ints | int], Floats]

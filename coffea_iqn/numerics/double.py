@@ -7,9 +7,11 @@ Sun Microsystems' fdlibm (1993); tests check their accuracy. For single precisio
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from coffea_iqn.numerics.arrays import Doubles
+from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 
 LN2_HIGH, LN2_LOW = 6.93147180369123816490e-01, 1.90821492927058770002e-10  # their sum is log 2; the first has few bits
@@ -123,6 +125,20 @@ def wrapped(angle: float) -> float:
     return float(angle - TURN * np.rint(angle / TURN))
 
 
+@part
+def write_logs(of: Doubles, at: tuple[int, ...], columns: Singles) -> None:
+    """Write logarithms of each row of numbers, (n, N), which are overwritten, to columns at, (n,), of an array (N, m).
+
+    Taken together in one loop, which the compiler vectorises, they cost a fraction of logarithms taken one by one.
+    """
+    numbers = of.reshape(of.size)
+    for i in range(len(numbers)):
+        numbers[i] = log(numbers[i])
+    for row in range(of.shape[1]):
+        for k in range(len(at)):
+            columns[row, at[k]] = of[k, row]
+
+
 @kernel
 def angles(y: Doubles, x: Doubles) -> Doubles:
     """Elementwise `arctan2`, (N,)."""
@@ -157,3 +173,15 @@ def sines_and_cosines(x: Doubles) -> tuple[Doubles, Doubles]:
     for i in range(len(x)):
         sines[i], cosines[i] = sine_and_cosine(x[i])
     return sines, cosines
+
+
+class Directions(NamedTuple):
+    """Sines and cosines of angles, (N,) each."""
+
+    sine: Doubles
+    cosine: Doubles
+
+
+def directions(phi: Floats) -> Directions:
+    """Return the `Directions` of angles [rad], (N,); one loop for all, which the compiler vectorises."""
+    return Directions(*sines_and_cosines(phi.astype(np.float64)))

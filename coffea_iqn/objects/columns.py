@@ -14,7 +14,18 @@ from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
-from coffea_iqn.numerics.double import HALF_TURN, TURN, arctan2, exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import (
+    HALF_TURN,
+    TURN,
+    Directions,
+    arctan2,
+    directions,
+    exp,
+    log,
+    sine_and_cosine,
+    wrapped,
+    write_logs,
+)
 from coffea_iqn.objects.kinds import REACH
 
 N_PARTICLE, N_FOUND, N_MISSING = 24, 7, 35  # numbers of columns of the functions below
@@ -22,6 +33,7 @@ FAR = 1.0  # ΔR beyond which neighbours are ignored
 HARDEST = 200.0  # GeV, pt beyond which samples have few particles: efficiency and isolation are constant there
 THRESHOLD = 10.0  # GeV, typical threshold of objects: a smooth network does not find such a step by itself
 SOFT = (12.0, 15.0, 20.0, 30.0)  # GeV, upper edges of pt bins of soft gen jets, a measure of unclustered energy
+LOGS = (0, 2, 5, 8, 11, 12, 13, 17, 18, 19, 22, 25, 30)  # columns of `missing_columns` that are logarithms
 LITTLE = 0.01  # GeV: smaller gen missing momentum is only rounding
 LEAST = 0.1  # GeV, resolution of a jet's pt in excess of a particle
 COMPOSITION = slice(9, 13)  # columns of `particle_columns`
@@ -302,17 +314,23 @@ def missing_columns(
     ends = np.cumsum(np.bincount(reco_event, minlength=n_events))
     object_ends = np.cumsum(np.bincount(object_event, minlength=n_events))
     by_event, objects_by_event = np.argsort(reco_event, kind="stable"), np.argsort(object_event, kind="stable")
+    objects, source_pt = objects[objects_by_event], source_pt[objects_by_event].astype(np.float64)
+    reco, lost = reco[by_event], missing.astype(np.float64)
     _see_missing(
         gen.values,
         gen.counts,
         of_gen,
-        reco[by_event].astype(np.float64),
+        directions(gen.values[:, PHI]),
+        reco[:, PT].astype(np.float64),
         row[by_event],
         ends,
-        objects[objects_by_event, :3].astype(np.float64),
-        source_pt[objects_by_event].astype(np.float64),
+        directions(reco[:, PHI]),
+        objects[:, PT].astype(np.float64),
+        source_pt,
         object_ends,
-        missing.astype(np.float64),
+        directions(objects[:, PHI]),
+        lost[:, 0],
+        directions(lost[:, 1]),
         columns,
         frame,
     )
@@ -324,36 +342,38 @@ def _see_missing(  # noqa: PLR0915 - a single loop over events with many sums
     gen: Singles,
     counts: Ints,
     of_gen: Ints,
-    reco: Doubles,
+    gen_directions: Directions,
+    reco_pt: Doubles,
     row: Ints,
     ends: Ints,
-    objects: Doubles,
+    reco_directions: Directions,
+    object_pt: Doubles,
     source_pt: Doubles,
     object_ends: Ints,
-    missing: Doubles,
+    object_directions: Directions,
+    lost: Doubles,
+    lost_directions: Directions,
     columns: Singles,
     frame: Doubles,
 ) -> None:
     start = first = first_object = 0
     hardest = np.empty(2, dtype=np.int64)
+    # Σ pt, Σ px, Σ py of gen jets (lost, matched, taken), and of matched and unmatched reco jets
+    sums, n_of = np.empty((5, 3)), np.empty(len(SOFT))
+    logs = np.ones((len(LOGS), len(counts)))
     for event in range(len(counts)):
         stop = start + counts[event]
-        hardest[:] = -1
-        # Σ pt, Σ px, Σ py of gen jets (lost, matched, taken), and of matched and unmatched reco jets
-        sums = np.zeros((6, 3))
-        n_unmatched = 0
+        hardest[:], sums[:], n_of[:] = -1, 0.0, 0.0
+        n_unmatched = n_forward = 0
         forward = mass = 0.0
-        n_of, n_forward = np.zeros(len(SOFT)), 0
         for j in range(start, stop):
-            pt = np.float64(gen[j, PT])
-            sine, cosine = sine_and_cosine(np.float64(gen[j, PHI]))
-            group = sums[of_gen[j]]
-            group[0] += pt
-            group[1] += pt * cosine
-            group[2] += pt * sine
-            if abs(gen[j, ETA]) > 2.5:
+            pt, abs_eta, group = np.float64(gen[j, PT]), abs(gen[j, ETA]), of_gen[j]
+            sums[group, 0] += pt
+            sums[group, 1] += pt * gen_directions.cosine[j]
+            sums[group, 2] += pt * gen_directions.sine[j]
+            if abs_eta > 2.5:
                 forward += pt
-            n_forward += abs(gen[j, ETA]) > 3.0
+            n_forward += abs_eta > 3.0
             mass += max(np.float64(gen[j, MASS]), 0.0)
             for k in range(len(SOFT)):
                 if pt < SOFT[k]:
@@ -364,18 +384,16 @@ def _see_missing(  # noqa: PLR0915 - a single loop over events with many sums
             elif hardest[1] < 0 or pt > gen[hardest[1], PT]:
                 hardest[1] = j
         for j in range(first, ends[event]):
-            sine, cosine = sine_and_cosine(reco[j, PHI])
-            pt = reco[j, PT]
-            group = sums[3] if row[j] >= 0 else sums[4]
+            pt, group = reco_pt[j], 3 if row[j] >= 0 else 4
             n_unmatched += row[j] < 0
-            group[0] += pt
-            group[1] += pt * cosine
-            group[2] += pt * sine
-        object_pt = object_x = object_y = source = source_x = source_y = 0.0
+            sums[group, 0] += pt
+            sums[group, 1] += pt * reco_directions.cosine[j]
+            sums[group, 2] += pt * reco_directions.sine[j]
+        sum_pt = object_x = object_y = source = source_x = source_y = 0.0
         for i in range(first_object, object_ends[event]):
-            sine, cosine = sine_and_cosine(objects[i, PHI])
-            less = source_pt[i] - objects[i, PT]
-            object_pt += objects[i, PT]
+            sine, cosine = object_directions.sine[i], object_directions.cosine[i]
+            less = source_pt[i] - object_pt[i]
+            sum_pt += object_pt[i]
             object_x += less * cosine
             object_y += less * sine
             # to be subtracted from taken jets, which contain the sources
@@ -386,51 +404,52 @@ def _see_missing(  # noqa: PLR0915 - a single loop over events with many sums
         y = sums[1, 2] - sums[3, 2] - sums[4, 2] + object_y
         size = math.sqrt(x * x + y * y)
         along_x, along_y = (x / size, y / size) if size > 0.0 else (1.0, 0.0)
-        sine, cosine = sine_and_cosine(missing[event, 1])
-        lost_x, lost_y = missing[event, 0] * cosine, missing[event, 0] * sine
+        lost_x, lost_y = lost[event] * lost_directions.cosine[event], lost[event] * lost_directions.sine[event]
         frame[event, 0], frame[event, 1] = lost_x + x, lost_y + y
         # unclustered momentum, from the balance of the event
         soft_x = -(sums[0, 1] + sums[1, 1] + sums[2, 1] + lost_x)
         soft_y = -(sums[0, 2] + sums[1, 2] + sums[2, 2] + lost_y)
         frame[event, 2], frame[event, 3] = along_x, along_y
-        out = columns[event]
-        out[0] = log(1.0 + size / 10.0)
-        out[1] = size / 50.0
-        out[2] = log(1.0 + missing[event, 0] / 10.0)
-        out[3] = (lost_x * along_x + lost_y * along_y) / 50.0
-        out[4] = (lost_y * along_x - lost_x * along_y) / 50.0
+        logs[0, event] = 1.0 + size / 10.0
+        columns[event, 1] = size / 50.0
+        logs[1, event] = 1.0 + lost[event] / 10.0
+        columns[event, 3] = (lost_x * along_x + lost_y * along_y) / 50.0
+        columns[event, 4] = (lost_y * along_x - lost_x * along_y) / 50.0
         sums[2, 0] -= source
         sums[2, 1] -= source_x
         sums[2, 2] -= source_y
         # lost jets, and the rest of taken jets, along the recoil and across
-        for k, group in ((5, sums[0]), (8, sums[2])):
-            out[k] = log(1.0 + max(group[0], 0.0) / 10.0)
-            out[k + 1] = (group[1] * along_x + group[2] * along_y) / 20.0
-            out[k + 2] = (group[2] * along_x - group[1] * along_y) / 20.0
-        out[11] = log(1.0 + sums[1, 0] / 50.0)
-        out[12] = log(1.0 + sums[3, 0] / 50.0)
-        out[13] = log(1.0 + sums[4, 0] / 10.0)
-        out[14] = (sums[4, 1] * along_x + sums[4, 2] * along_y) / 20.0
-        out[15] = counts[event] / 4.0
-        out[16] = n_unmatched
-        out[17] = log(1.0 + object_pt / 20.0)
-        out[18] = log(1.0 + forward / 20.0)
-        out[19] = log(1.0 + math.sqrt(soft_x * soft_x + soft_y * soft_y) / 10.0)
-        out[20] = (soft_x * along_x + soft_y * along_y) / 20.0
-        out[21] = (soft_y * along_x - soft_x * along_y) / 20.0
         for k in range(2):
-            if hardest[k] >= 0:
-                sine, cosine = sine_and_cosine(np.float64(gen[hardest[k], PHI]))
-                out[22 + 3 * k] = log(np.float64(gen[hardest[k], PT]) / 20.0)
-                out[23 + 3 * k] = cosine * along_x + sine * along_y
-                out[24 + 3 * k] = sine * along_x - cosine * along_y
+            pt, px, py = sums[2 * k, 0], sums[2 * k, 1], sums[2 * k, 2]
+            logs[2 + k, event] = 1.0 + max(pt, 0.0) / 10.0
+            columns[event, 6 + 3 * k] = (px * along_x + py * along_y) / 20.0
+            columns[event, 7 + 3 * k] = (py * along_x - px * along_y) / 20.0
+        logs[4, event] = 1.0 + sums[1, 0] / 50.0
+        logs[5, event] = 1.0 + sums[3, 0] / 50.0
+        logs[6, event] = 1.0 + sums[4, 0] / 10.0
+        columns[event, 14] = (sums[4, 1] * along_x + sums[4, 2] * along_y) / 20.0
+        columns[event, 15] = counts[event] / 4.0
+        columns[event, 16] = n_unmatched
+        logs[7, event] = 1.0 + sum_pt / 20.0
+        logs[8, event] = 1.0 + forward / 20.0
+        logs[9, event] = 1.0 + math.sqrt(soft_x * soft_x + soft_y * soft_y) / 10.0
+        columns[event, 20] = (soft_x * along_x + soft_y * along_y) / 20.0
+        columns[event, 21] = (soft_y * along_x - soft_x * along_y) / 20.0
+        for k in range(2):
+            j = hardest[k]
+            if j >= 0:
+                sine, cosine = gen_directions.sine[j], gen_directions.cosine[j]
+                logs[10 + k, event] = np.float64(gen[j, PT]) / 20.0
+                columns[event, 23 + 3 * k] = cosine * along_x + sine * along_y
+                columns[event, 24 + 3 * k] = sine * along_x - cosine * along_y
         # whether there is gen missing momentum: even a soft neutrino indicates a heavy quark
-        out[28] = 1.0 if missing[event, 0] > LITTLE else 0.0
+        columns[event, 28] = 1.0 if lost[event] > LITTLE else 0.0
         # measures of the amount of unclustered energy
-        out[29], out[30] = n_forward / 2.0, log(1.0 + mass / 20.0)
+        columns[event, 29], logs[12, event] = n_forward / 2.0, 1.0 + mass / 20.0
         for k in range(len(SOFT)):
-            out[31 + k] = n_of[k] / 2.0
+            columns[event, 31 + k] = n_of[k] / 2.0
         start, first, first_object = stop, ends[event], object_ends[event]
+    write_logs(logs, LOGS, columns)
 
 
 @kernel

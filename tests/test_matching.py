@@ -60,7 +60,7 @@ def test_crowded_jets_are_those_with_a_harder_one_near(events):
     columns = np.array(rows, dtype=np.float32).reshape(-1, 4)
     counts = np.array([len(event) for event in events], dtype=np.int64)
     jets, there = np.ascontiguousarray(columns[:, [0, 1, 2, 0]]), columns[:, 3] > 0
-    assert crowded(0.6, jets, there, counts).tolist() == expected
+    assert crowded(0.6, jets, there, counts, np.arange(len(counts))).tolist() == expected
 
 
 def test_jets_that_are_not_finite_match_none():

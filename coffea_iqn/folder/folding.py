@@ -164,15 +164,17 @@ class Folding:
         A jet that is still that close after the last redraw is lost: the harder jet took its particles.
         """
         jets, n = block.gen.jets, self.emulator.n_levels
+        events = np.arange(len(jets.counts))
         for attempt in range(APART):
-            rows = np.flatnonzero(crowded(radius, reco, found, jets.counts))
+            rows = np.flatnonzero(crowded(radius, reco, found, jets.counts, events))
             if not len(rows):
                 return
+            events = block.event[rows]  # jets of the other events are apart and do not change
             number = jets.place[rows] * APART + attempt
             tau = block.of_jets.take(rows).levels(number, STREAM_APART, n)
             of_rows = None if block.context is None else block.context[rows]
             reco[rows] = self.prepared.sample(jets.values[rows], tau, of_rows, levels=block.gen.levels)
-        found &= ~crowded(radius, reco, found, jets.counts)
+        found &= ~crowded(radius, reco, found, jets.counts, events)
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
         """Draw reco jets that match no gen jet: near a gen jet, found or lost, and elsewhere in the event."""

@@ -167,7 +167,7 @@ def _find_nearest(
 
 
 @kernel
-def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
+def crowded(limit: float, jets: Floats, there: Bools, counts: Ints, events: Ints) -> Bools:
     """Return which jets have a harder jet of their event (or an earlier one of equal pt) within a distance ΔR, (N,).
 
     Parameters
@@ -175,19 +175,18 @@ def crowded(limit: float, jets: Floats, there: Bools, counts: Ints) -> Bools:
     limit: greatest ΔR.
     jets, there: jets of all events, concatenated, (N, 4), and which of them exist, (N,).
     counts: number of jets in each event, (events,).
+    events: indices of the events to look at; jets of others are False.
     """
-    out = np.zeros(len(jets), dtype=np.bool_)
-    start = 0
-    for n in counts:
-        stop = start + n
-        for i in range(start, stop):
+    out, ends = np.zeros(len(jets), dtype=np.bool_), np.cumsum(counts)
+    for event in events:
+        stop = ends[event]
+        for i in range(stop - counts[event], stop):
             for j in range(i + 1, stop):
                 d_eta = np.float64(jets[i, ETA]) - np.float64(jets[j, ETA])
                 if abs(d_eta) < limit and there[i] and there[j]:  # skips most pairs, before the costly angle
                     d_phi = wrapped(np.float64(jets[i, PHI]) - np.float64(jets[j, PHI]))
                     if d_eta * d_eta + d_phi * d_phi < limit * limit:
                         out[i if jets[i, PT] < jets[j, PT] else j] = True
-        start = stop
     return out
 
 

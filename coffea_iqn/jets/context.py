@@ -30,7 +30,7 @@ import numpy.typing as npt
 from coffea_iqn.jets.prompt import N_COLUMNS as N_PROMPT
 from coffea_iqn.jets.prompt import PromptParticles, write_prompt
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import inlined_part, kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
 
 NEIGHBOURHOOD = 1.0  # ΔR within which the pt of other jets is summed
@@ -47,6 +47,7 @@ class _Made(NamedTuple):
 
     pt, eta, phi, mass, px, py, pz, energy: kinematics of each jet, in GeV and rad, (N,).
     log_pt, log_ratio: logarithms of pt, and of mass over pt, (N,).
+    logs: logarithms for the levels composition (four of them) and missing (the last), (5, N).
     by_pt: the jets sorted by pt, hardest first, ties in their original order, (n,); a "place" is an index into it.
     log_mass: log mass of the pair of the jet at each place with the hardest and with the second hardest jet, (n, 2).
     family: flavour family of each jet, (n,).
@@ -64,6 +65,7 @@ class _Made(NamedTuple):
     energy: Floats
     log_pt: Floats
     log_ratio: Floats
+    logs: Floats
     by_pt: Ints
     log_mass: Floats
     family: Ints
@@ -112,6 +114,7 @@ def write(
         np.empty(n_jets),
         np.empty(n_jets),
         np.empty(n_jets),
+        np.ones((5, n_jets)),
         np.empty(most, dtype=np.int64),
         np.empty((most, 2)),
         np.empty(most, dtype=np.int64),
@@ -121,6 +124,7 @@ def write(
     for number in range(1, most + 2):
         made.log_of[number] = log(number)
     _fill_kinematics(jets, made)
+    _fill_logs(counts, composition, missing, made)
     first = first_prompt = 0
     for which in range(len(counts)):
         n = counts[which]
@@ -133,7 +137,7 @@ def write(
         if len(parton):
             _flavours(parton, first, n, made, of_flavour, of_flavours)
         if len(composition):
-            _composition(composition, first, n, of_composition)
+            _composition(composition, first, n, made, of_composition)
         if len(n_subjettiness):
             _substructure(n_subjettiness, first, n, of_substructure)
         if len(missing):
@@ -170,6 +174,25 @@ def _fill_kinematics(jets: Floats, made: _Made) -> None:
 
 
 @part
+def _fill_logs(counts: Ints, composition: Floats, missing: Floats, made: _Made) -> None:
+    """Fill in the logarithms for the levels composition and missing: one loop for all, which is vectorised."""
+    logs = made.logs
+    for i in range(len(composition)):
+        fraction = composition[i, 2]
+        logs[0, i], logs[1, i] = 1.0 + composition[i, 0], 1.0 + composition[i, 1]
+        logs[2, i] = min(max(fraction, 0.0), 1.0) + NEARLY_ALL
+        logs[3, i] = min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL
+    first = 0
+    for which in range(len(missing)):
+        for i in range(first, first + counts[which]):
+            logs[4, i] = 1.0 + missing[which, 0] / made.pt[i]
+        first += counts[which]
+    numbers = logs.reshape(logs.size)
+    for i in range(len(numbers)):
+        numbers[i] = log(numbers[i])
+
+
+@inlined_part
 def _prepare(first: int, n: int, made: _Made) -> None:
     """Fill in the order by pt and the pair masses of an event's jets."""
     by_pt = made.by_pt
@@ -199,7 +222,7 @@ def _log_mass(px: float, py: float, pz: float, energy: float) -> float:
     return 0.5 * log(max(squared, 0.0) + 1.0) - 4.0
 
 
-@part
+@inlined_part
 def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
     """Write the level neighbours of each jet, three columns.
 
@@ -223,7 +246,7 @@ def _neighbours(first: int, n: int, made: _Made, out: Floats) -> None:
         out[row, 3] = 1.0
 
 
-@part
+@inlined_part
 def _event(first: int, n: int, made: _Made, out: Floats) -> None:
     """Write the level event of each jet, 19 columns.
 
@@ -284,7 +307,7 @@ def _kind(code: int) -> int:
     return max(code - 1, 1) if 1 <= code <= 5 else 5
 
 
-@part
+@inlined_part
 def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
     """Write the jet's own flavour (gluon, light, s, c, b: five columns) and those of the other jets (12 columns).
 
@@ -317,26 +340,25 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         out[row, 12] = 1.0
 
 
-@part
-def _composition(given: Floats, first: int, n: int, out: Floats) -> None:
+@inlined_part
+def _composition(given: Floats, first: int, n: int, made: _Made, out: Floats) -> None:
     """Write log(1 + n) − 2 for charged and for neutral particles, and the charged energy fraction, five columns.
 
     The fraction is given as such and as the logarithms of the charged and of the neutral fraction: the response of a
     jet with 1 % neutral energy, such as one made of a lepton, differs much from that of a jet with 10 %.
     """
     for i in range(first, first + n):
-        fraction = given[i, 2]
-        charged, neutral = log(1.0 + given[i, 0]), log(1.0 + given[i, 1])
+        charged, neutral, fraction = made.logs[0, i], made.logs[1, i], given[i, 2]
         if _finite(charged + neutral + fraction):
             out[i, 0] = charged - 2.0
             out[i, 1] = neutral - 2.0
             out[i, 2] = fraction - 0.5
-            out[i, 3] = log(min(max(fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
-            out[i, 4] = log(min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 3] = made.logs[2, i] / 2.0 + 0.5
+            out[i, 4] = made.logs[3, i] / 2.0 + 0.5
             out[i, 5] = 1.0
 
 
-@part
+@inlined_part
 def _substructure(n_subjettiness: Floats, first: int, n: int, out: Floats) -> None:
     """Write log τ1, τ2/τ1 and τ3/τ2; 0/0 is taken as 0."""
     any_there = False
@@ -355,15 +377,14 @@ def _substructure(n_subjettiness: Floats, first: int, n: int, out: Floats) -> No
             out[i, 3] = 1.0
 
 
-@part
+@inlined_part
 def _missing(first: int, n: int, made: _Made, pt: float, phi: float, out: Floats) -> None:
     """Write log(1 + missing pt / 10 GeV), log(1 + missing pt / jet pt), and the cosine of the angle to the jet."""
     y, x = sine_and_cosine(phi)
     log_missing = log(1.0 + pt / 10.0)
     for i in range(n):
-        row, jet_pt = first + i, made.pt[first + i]
-        log_ratio = log(1.0 + pt / jet_pt)
-        cosine = (made.px[first + i] * x + made.py[first + i] * y) / jet_pt
+        row = first + i
+        log_ratio, cosine = made.logs[4, row], (made.px[row] * x + made.py[row] * y) / made.pt[row]
         if pt >= 0.0 and _finite(log_missing + log_ratio + cosine):
             out[row, 0] = log_missing
             out[row, 1] = log_ratio

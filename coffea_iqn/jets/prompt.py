@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import inlined_part, kernel, part
 from coffea_iqn.numerics.double import log, wrapped
 from coffea_iqn.ranges import expect
 
@@ -128,18 +128,18 @@ def _is_hadron(code: int) -> bool:
     return code > 100 and (code // 10) % 10 != 0 and (code // 100) % 10 != 0
 
 
-@part
+@inlined_part
 def write_prompt(jets: Floats, values: Singles, kind: Ints, out: Floats) -> None:
     """Write the level prompt of each jet of an event, ten columns, and 1 in the next.
 
     The fractions of the jet's pt carried by electrons, muons and photons within ΔR < 0.4, at most 1.5 each; the
     logarithm of the remaining fraction; log(1 + number of these particles). For the nearest particle, inside the jet or
     not: ΔR, at most 1; the logarithm of its pt over the jet's, within ±3, weighted down linearly with the distance; and
-    whether it is an electron, muon or photon.
+    whether it is an electron, muon or photon. The columns are zeros on input.
     """
+    without = log(1.0 + NEARLY_ALL) / 2.0 + 0.5
     for i in range(len(jets)):
         pt, eta, phi = jets[i, 0], jets[i, 1], jets[i, 2]
-        row = out[i]
         nearest, least, n_inside = -1, FAR * FAR, 0
         for j in range(len(values)):
             d_eta, d_phi = eta - values[j, 1], wrapped(phi - values[j, 2])
@@ -148,16 +148,18 @@ def write_prompt(jets: Floats, values: Singles, kind: Ints, out: Floats) -> None
                 nearest, least = j, squared
             if squared < CONE * CONE:
                 n_inside += 1
-                row[kind[j]] += values[j, 0] / pt
-        total = 0.0
-        for k in range(3):
-            total += row[k]
-            row[k] = min(row[k], 1.5)
-        row[3] = log(min(max(1.0 - total, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
-        row[4] = log(1.0 + n_inside)
-        row[5] = math.sqrt(least) / FAR
+                out[i, kind[j]] += values[j, 0] / pt
+        out[i, 3] = without
+        if n_inside > 0:
+            total = 0.0
+            for k in range(3):
+                total += out[i, k]
+                out[i, k] = min(out[i, k], 1.5)
+            out[i, 3] = log(min(max(1.0 - total, 0.0), 1.0) + NEARLY_ALL) / 2.0 + 0.5
+            out[i, 4] = log(1.0 + n_inside)
+        out[i, 5] = math.sqrt(least) / FAR
         if nearest >= 0:
             ratio = min(max(log(values[nearest, 0] / pt), -3.0), 3.0)
-            row[6] = ratio * (1.0 - row[5])
-            row[7 + kind[nearest]] = 1.0
-        row[10] = 1.0
+            out[i, 6] = ratio * (1.0 - out[i, 5])
+            out[i, 7 + kind[nearest]] = 1.0
+        out[i, 10] = 1.0

@@ -351,13 +351,13 @@ def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) ->
         take(gen, start, n, gen_tile)
         jets.calorimeter_variables(gen_tile, n, tile)
         for t in range(n):
-            row = columns[start + t]
+            row = start + t
             for k in range(jets.N_CALORIMETER):
-                row[k] = tile[k, t]
+                columns[row, k] = tile[k, t]
             for k in range(n_found):
-                row[jets.N_CALORIMETER + k] = found[start + t, k]
+                columns[row, jets.N_CALORIMETER + k] = found[row, k]
             for k in range(len(levels)):
-                row[jets.N_CALORIMETER + n_found + k] = context[start + t, levels[k]]
+                columns[row, jets.N_CALORIMETER + n_found + k] = context[row, levels[k]]
     return columns
 
 

@@ -208,10 +208,11 @@ def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile:
     """Transpose some columns of rows start to start + n of values into the rows of a tile, starting at row first."""
     whole = n - n % 4
     for t in range(0, whole, 4):  # write four contiguous values at once
-        a, b, c, d = values[start + t], values[start + t + 1], values[start + t + 2], values[start + t + 3]
+        at = start + t
         for k in range(len(columns)):
-            column, row = columns[k], tile[first + k]
-            row[t], row[t + 1], row[t + 2], row[t + 3] = a[column], b[column], c[column], d[column]
+            column, row = columns[k], first + k
+            tile[row, t], tile[row, t + 1] = values[at, column], values[at + 1, column]
+            tile[row, t + 2], tile[row, t + 3] = values[at + 2, column], values[at + 3, column]
     for t in range(whole, n):
         for k in range(len(columns)):
             tile[first + k, t] = values[start + t, columns[k]]

@@ -142,13 +142,15 @@ def write_prompt(jets: Floats, values: Singles, kind: Ints, out: Floats) -> None
         pt, eta, phi = jets[i, 0], jets[i, 1], jets[i, 2]
         nearest, least, n_inside = -1, FAR * FAR, 0
         for j in range(len(values)):
-            d_eta, d_phi = eta - values[j, 1], wrapped(phi - values[j, 2])
-            squared = d_eta * d_eta + d_phi * d_phi
-            if squared < least:
-                nearest, least = j, squared
-            if squared < CONE * CONE:
-                n_inside += 1
-                out[i, kind[j]] += values[j, 0] / pt
+            d_eta = eta - values[j, 1]
+            if abs(d_eta) < FAR:  # skips most pairs, before the costly angle
+                d_phi = wrapped(phi - values[j, 2])
+                squared = d_eta * d_eta + d_phi * d_phi
+                if squared < least:
+                    nearest, least = j, squared
+                if squared < CONE * CONE:
+                    n_inside += 1
+                    out[i, kind[j]] += values[j, 0] / pt
         out[i, 3] = without
         if n_inside > 0:
             total = 0.0

@@ -165,26 +165,30 @@ def found_columns(jets: JetTable, objects: Floats, kind: Ints, counts: Ints) -> 
 
 @kernel
 def _see_found(jets: Singles, n_jets: Ints, objects: Floats, kind: Ints, counts: Ints, out: Singles) -> None:
+    """Fill the rows of `found_columns`, initially zeros."""
+    without = log(1.0 + 0.01) / 2.0
     first = first_jet = 0
     for event in range(len(n_jets)):
         stop, stop_jet = first + counts[event], first_jet + n_jets[event]
         for j in range(first_jet, stop_jet):
             pt, eta, phi = np.float64(jets[j, PT]), np.float64(jets[j, ETA]), np.float64(jets[j, PHI])
-            row = out[j]
             least, inside, nearest_pt, total = FAR, 0, 0.0, 0.0
             for i in range(first, stop):
-                distance = _distance(eta, phi, np.float64(objects[i, 1]), np.float64(objects[i, 2]))
-                of_jet = np.float64(objects[i, 0]) / pt
-                if distance < least:
-                    least, nearest_pt = distance, of_jet
-                if distance < REACH:
-                    inside += 1
-                    total += of_jet
-                    row[kind[i]] = min(row[kind[i]] + of_jet, 1.5)
-            row[3] = log(1.0 + inside)
-            row[4] = log(min(max(1.0 - total, 0.0), 1.0) + 0.01) / 2.0
-            row[5] = least / FAR
-            row[6] = min(nearest_pt, 3.0) * (1.0 - least / FAR)
+                if abs(eta - np.float64(objects[i, 1])) < FAR:  # skips most pairs, before the costly angle
+                    distance = _distance(eta, phi, np.float64(objects[i, 1]), np.float64(objects[i, 2]))
+                    of_jet = np.float64(objects[i, 0]) / pt
+                    if distance < least:
+                        least, nearest_pt = distance, of_jet
+                    if distance < REACH:
+                        inside += 1
+                        total += of_jet
+                        out[j, kind[i]] = min(out[j, kind[i]] + of_jet, 1.5)
+            out[j, 4] = without
+            if inside > 0:
+                out[j, 3] = log(1.0 + inside)
+                out[j, 4] = log(min(max(1.0 - total, 0.0), 1.0) + 0.01) / 2.0
+            out[j, 5] = least / FAR
+            out[j, 6] = min(nearest_pt, 3.0) * (1.0 - least / FAR)
         first, first_jet = stop, stop_jet
 
 
@@ -314,8 +318,7 @@ def missing_columns(
     ends = np.cumsum(np.bincount(reco_event, minlength=n_events))
     object_ends = np.cumsum(np.bincount(object_event, minlength=n_events))
     by_event, objects_by_event = np.argsort(reco_event, kind="stable"), np.argsort(object_event, kind="stable")
-    objects, source_pt = objects[objects_by_event], source_pt[objects_by_event].astype(np.float64)
-    reco, lost = reco[by_event], missing.astype(np.float64)
+    reco, objects, lost = reco[by_event], objects[objects_by_event], missing.astype(np.float64)
     _see_missing(
         gen.values,
         gen.counts,
@@ -326,7 +329,7 @@ def missing_columns(
         ends,
         directions(reco[:, PHI]),
         objects[:, PT].astype(np.float64),
-        source_pt,
+        source_pt[objects_by_event].astype(np.float64),
         object_ends,
         directions(objects[:, PHI]),
         lost[:, 0],

@@ -95,7 +95,8 @@ class Folding:
         ----------
         gen, context, keys: see `Block`.
         """
-        jets, event, of_jets = gen.jets, gen.jets.event, keys.take(gen.jets.event)
+        jets, event = gen.jets, gen.jets.event
+        of_jets = keys.take(event)
         known = context if self.emulator.variables.context else None
         block = Block(gen, event, known, keys, of_jets)
         tau = of_jets.levels(jets.place, n=self.emulator.n_levels)

@@ -128,7 +128,7 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
 
 def least_central(values: Floats) -> tuple[float, int]:
     """Return the lowest pt [GeV] of central gen jets, of all (N, 4), and their number; forward ones may begin lower."""
-    pt = values[np.abs(values[:, ETA]) < CENTRAL, PT]
+    pt = values[:, PT][np.abs(values[:, ETA]) < CENTRAL]
     return float(pt.min(initial=np.inf)), len(pt)
 
 

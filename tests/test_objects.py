@@ -11,6 +11,7 @@ import pytest
 from coffea_iqn import EventFolder, bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR
+from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
 from coffea_iqn.jets.prompt import PromptParticles
@@ -135,7 +136,9 @@ def resolution(name, kind, pt):
     """Half the width of the central 68 % of log(pt / particle pt) of isolated particles."""
     jets, particles = isolated([one.name for one in KINDS].index(kind), pt, 4000)
     keys = Keys(event_keys(0, "events", *(np.zeros(4000, np.uint64),) * 2, np.arange(4000, dtype=np.uint64)))
-    found = bundle.load(name).objects.draw(jets, particles, None, None, None, keys)
+    found = bundle.load(name).objects.draw(
+        jets, particles, None, None, far_columns(jets.values, jets.counts, None), keys
+    )
     mine = found.place >= 0
     return np.subtract(*np.quantile(np.log(found.values[mine, 0] / pt), [0.84, 0.16])) / 2.0
 
@@ -258,8 +261,9 @@ def test_compiled_code_and_torch_draw_the_same(events):
     known = gen_events(events.GenJet, events, flatten_jets(events.GenJet), flatten_jets(events.GenJet).valid())
     number = np.arange(len(events), dtype=np.uint64)
     keys = Keys(event_keys(0, "events", number * 0, number * 0, number))
+    far = far_columns(known.jets.values, known.jets.counts, known.missing)
     made = [
-        model.draw(known.jets, known.prompt, known.composition, known.context(), known.missing, keys)
+        model.draw(known.jets, known.prompt, known.composition, known.context(), far, keys)
         for model in (emulator.objects, emulator.objects.with_torch)
     ]
     assert made[0].event.tolist() == made[1].event.tolist()

@@ -116,7 +116,7 @@ def drawn(emulator):
     gen, counts = make_pairs(3000).x, np.repeat([0, 1, 2], [500, 1000, 1000])
     reco, found = gen.copy(), RNG(0).uniform(size=3000) < 0.8
     near, row = emulator.unmatched.draw_near(gen, counts, reco, found, None, random_levels(1))
-    far, event = emulator.unmatched.draw_far(gen, counts, None, random_levels(2))
+    far, event = emulator.unmatched.draw_far(gen, counts, far_columns(gen, counts, None), random_levels(2))
     return gen, counts, near, row, far, event
 
 
@@ -153,7 +153,9 @@ def test_a_source_does_not_depend_on_the_others(emulator, drawn):
     some, row_of_some = model.draw_near(gen[:7], counts[:507], gen[:7], found[:7], None, random_levels(1))
     np.testing.assert_array_equal(some, near[row < 7])
     np.testing.assert_array_equal(row_of_some, row[row < 7])
-    some, event_of_some = model.draw_far(gen[:300], counts[:800], None, random_levels(2))
+    some, event_of_some = model.draw_far(
+        gen[:300], counts[:800], far_columns(gen[:300], counts[:800], None), random_levels(2)
+    )
     np.testing.assert_array_equal(some, far[event < 800])
     np.testing.assert_array_equal(event_of_some, event[event < 800])
 
@@ -163,13 +165,15 @@ def test_no_sources_no_jets(emulator):
     nothing = np.empty(0, dtype=np.int64)
     jets, _ = emulator.unmatched.draw_near(none, nothing, none, nothing.astype(bool), None, random_levels(1))
     assert jets.shape == (0, 4)
-    jets, _ = emulator.unmatched.draw_far(none, nothing, None, random_levels(1))
+    jets, _ = emulator.unmatched.draw_far(none, nothing, far_columns(none, nothing, None), random_levels(1))
     assert jets.shape == (0, 4)
 
 
 def test_a_bundle_keeps_the_model(emulator, emulator_bundle, drawn):
     gen, counts, _, _, far, _ = drawn
-    again, _ = bundle.load(emulator_bundle).unmatched.draw_far(gen, counts, None, random_levels(2))
+    again, _ = bundle.load(emulator_bundle).unmatched.draw_far(
+        gen, counts, far_columns(gen, counts, None), random_levels(2)
+    )
     np.testing.assert_array_equal(again, far)
 
 
@@ -189,7 +193,7 @@ def test_number_and_kinematics_are_learnt():
     assert len(near) / (~fresh.matched).sum() == pytest.approx(0.5, abs=0.05)
     distance = np.hypot(near[:, 1] - fresh.x[row, 1], turned(near[:, 2] - fresh.x[row, 2]))
     assert np.median(distance) == pytest.approx(0.5, abs=0.02)
-    far, event = model.draw_far(fresh.x, counts, None, random_levels(2))
+    far, event = model.draw_far(fresh.x, counts, far_columns(fresh.x, counts, None), random_levels(2))
     assert len(far) / 10_000 == pytest.approx(0.2, abs=0.02)
     assert np.bincount(event).max() == 1
     behind = turned(far[:, 2] - fresh.x[event, 2] - np.pi)

@@ -17,7 +17,7 @@ from functools import partial
 import numpy as np
 
 from coffea_iqn.emulator.compiled import jet_columns as compiled_jet_columns
-from coffea_iqn.emulator.unmatched import far_columns
+from coffea_iqn.emulator.unmatched import Frames
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import columns_of_levels
 from coffea_iqn.jets.context import columns_of, encode, select
@@ -111,7 +111,7 @@ class Objects:
         particles: PromptParticles,
         composition: Floats | None,
         context: Floats | None,
-        missing: Floats | None,
+        far: tuple[Floats, Frames],
         keys: Keys,
     ) -> Found:
         """Draw the electrons, muons and photons of events.
@@ -120,7 +120,7 @@ class Objects:
         ----------
         jets, particles: gen jets and prompt particles of the events.
         composition, context: composition and context of the jets, see `particle_columns` and `jet_columns`.
-        missing: gen missing momentum, (events, 2), or None.
+        far: `unmatched.far_columns` of the events.
         keys: keys of the events.
         """
         found = self._of_particles(jets, particles, composition, keys)
@@ -128,7 +128,7 @@ class Objects:
         columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
         parts = [found, self._near(jets, columns, keys)]
         if self._laws(FAR):
-            parts.append(self._far(jets, missing, keys))
+            parts.append(self._far(jets, far, keys))
         return Found.joined(parts)
 
     def _of_particles(
@@ -168,7 +168,7 @@ class Objects:
             parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
         return Found.joined(parts)
 
-    def _far(self, jets: JetTable, missing: Floats | None, keys: Keys) -> Found:
+    def _far(self, jets: JetTable, far: tuple[Floats, Frames], keys: Keys) -> Found:
         def of_events(k: int, event: Ints, place: Ints, attempt: int) -> Singles:
             index = 1 + (k * MOST + place) * ATTEMPTS + attempt
             return keys.take(event).levels(index, STREAM_OBJECT_FAR, N_LEVELS)
@@ -179,7 +179,7 @@ class Objects:
         def impossible(values: Floats, event: Ints) -> Bools:
             return np.asarray(any_within(REACH, values, event, jets.values, all_of_them, ends))
 
-        columns, frames = far_columns(jets.values, jets.counts, missing)
+        columns, frames = far
         all_of_them, ends, parts = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts), []
         u = keys.levels(0, STREAM_OBJECT_FAR)
         for k, law in self._laws(FAR):

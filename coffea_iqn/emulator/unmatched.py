@@ -343,19 +343,20 @@ class Unmatched:
 
         return self._draw(self.near, source, columns(source), levels, decode, impossible)
 
-    def draw_far(self, gen: Floats, counts: Ints, missing: Floats | None, levels: Levels) -> tuple[Floats, Ints]:
+    def draw_far(self, gen: Floats, counts: Ints, far: tuple[Floats, Frames], levels: Levels) -> tuple[Floats, Ints]:
         """Draw unmatched jets far from gen jets; jets near a gen jet are redrawn.
 
         Parameters
         ----------
-        gen, counts, missing: see `far_columns`.
+        gen, counts: see `far_columns`.
+        far: the `far_columns` of the events.
         levels: quantile levels of events; number 0 is for the count of jets.
 
         Returns
         -------
         reco jets (M, 4), float32, and the indices of their events, (M,).
         """
-        columns, frames = far_columns(gen, counts, missing)
+        columns, frames = far
         all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
         numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0])
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator, Prepared
-from coffea_iqn.emulator.unmatched import ATTEMPTS, of_near
+from coffea_iqn.emulator.unmatched import ATTEMPTS, Frames, far_columns, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
@@ -37,7 +38,8 @@ class Beside(NamedTuple):
     missing: Doubles
 
 
-class Block(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Block:
     """Gen jets of a block of events, and the keys of their quantile levels.
 
     Attributes
@@ -53,6 +55,11 @@ class Block(NamedTuple):
     context: Floats | None
     keys: Keys
     of_jets: Keys
+
+    @cached_property
+    def far(self) -> tuple[Floats, Frames]:
+        """The `far_columns` of the events, on which unmatched jets and objects far from gen jets depend."""
+        return far_columns(self.gen.jets.values, self.gen.jets.counts, self.gen.missing)
 
 
 @dataclass(frozen=True)
@@ -126,7 +133,7 @@ class Folding:
         assert model is not None
         assert gen.prompt is not None
         assert gen.missing is not None
-        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, gen.missing, keys)
+        objects = model.draw(gen.jets, gen.prompt, gen.composition, context, block.far, keys)
         found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys)
         jets = self._finish(block, reco, found, self.name)
         ends, all_of_them = np.cumsum(objects.counts(len(gen.jets.counts))), np.ones(len(objects.event), dtype=bool)
@@ -181,17 +188,17 @@ class Folding:
         """Draw reco jets that match no gen jet: near a gen jet, found or lost, and elsewhere in the event."""
         model, columns = self.prepared.unmatched, self.emulator.variables.columns
         assert model is not None
-        (gen, event, context, keys, of_jets), n = block, len(VARIABLES)
+        gen, event, context, n = block.gen, block.event, block.context, len(VARIABLES)
 
         def of_gen_jets(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
-            return of_jets.take(rows).levels(gen.jets.place[rows] * MOST_UNMATCHED + number, STREAM_NEAR, n)
+            return block.of_jets.take(rows).levels(gen.jets.place[rows] * MOST_UNMATCHED + number, STREAM_NEAR, n)
 
         def of_events(rows: Ints | slice, number: Ints | int, n: int = n) -> Floats:
-            return keys.take(rows).levels(number, STREAM_FAR, n)
+            return block.keys.take(rows).levels(number, STREAM_FAR, n)
 
         jets = gen.jets.values, gen.jets.counts
         near, row = model.draw_near(*jets, reco, found, context, of_gen_jets)
-        far, event_of_far = model.draw_far(*jets, gen.missing, of_events)
+        far, event_of_far = model.draw_far(*jets, block.far, of_events)
         events = np.concatenate([event[row], event_of_far])
         none, values = np.full(len(events), -1), np.concatenate([near, far])
         if columns:

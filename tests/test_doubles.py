@@ -67,3 +67,14 @@ def test_angles_of_directions():
     y, x = np.concatenate([y, special[0]]), np.concatenate([x, special[1]])
     np.testing.assert_allclose(each(double.arctan2, y, x), np.arctan2(y, x), rtol=0.0, atol=5e-16)
     np.testing.assert_array_equal(double.angles(y, x), each(double.arctan2, y, x))
+
+
+def test_numbers_taken_together_have_the_bits_of_each_alone():
+    for name, numbers in NUMBERS.items():
+        np.testing.assert_array_equal(getattr(double, f"{name}s")(numbers), each(getattr(double, name), numbers))
+    phi = RNG.uniform(-np.pi, np.pi, 1001)
+    np.testing.assert_array_equal(np.stack(double.directions(phi), axis=1), each(double.sine_and_cosine, phi))
+    columns, numbers = np.zeros((1001, 5), np.float32), NUMBERS["log"][-2002:]
+    nb.njit(lambda of, out: double.write_logs(of, (1, 4), out))(numbers.reshape(2, 1001).copy(), columns)
+    logs = each(double.log, numbers).astype(np.float32).reshape(2, 1001)
+    np.testing.assert_array_equal(columns, np.stack([0 * logs[0], logs[0], 0 * logs[0], 0 * logs[0], logs[1]], axis=1))

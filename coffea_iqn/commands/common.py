@@ -11,7 +11,7 @@ from typing import Any
 from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
-from coffea_iqn.events.checks import OF_GEN, MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import InputError, Source, expand, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
@@ -101,7 +101,7 @@ def datasets_of(
         expect(OF_GEN.search(truth) is None, f"reco jets: expected a reco-level collection, got {truth}")
         warn_emulated(truth, datasets)
     there = {name for sources in datasets.values() for source in sources for name in source.jets if OF_GEN.search(name)}
-    fits = collections[0] != arguments.gen or OF_GEN.search(arguments.gen) is not None or not there
+    fits = collections[0] != arguments.gen or RECONSTRUCTED.fullmatch(arguments.gen) is None or not there
     expect(fits, f"gen jets: expected one of {', '.join(sorted(there))}, got {arguments.gen}")
     return datasets
 

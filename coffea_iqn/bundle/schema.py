@@ -194,7 +194,7 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     # for each law, numbers of inputs and targets, and its networks
     both, n_kinds = ("number", "jets"), len(OBJECTS)
     ends = array("objects isolation_ends", content["isolation_ends"], (n_kinds, 2))
-    expect((ends >= 0.0).all(), f"objects isolation_ends: expected none below 0, got {ends.tolist()}")
+    expect((ends > 0.0).all(), f"objects isolation_ends: expected numbers above 0, got {ends.tolist()}")
     shares = array("objects track_share", content["track_share"], (n_kinds,))
     expect((shares >= 0.0).all() and (shares <= 1.0).all(), f"objects track_share: expected 0 to 1, got {shares}")
     known: dict[str, tuple[int, int, tuple[str, ...]]] = {

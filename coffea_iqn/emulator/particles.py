@@ -88,6 +88,7 @@ LAWS = {
 }
 MOST = 4096  # greatest number of particles, or cells, of one jet
 PLACES = 64  # level indices reserved for the particles of one kind that enter a jet
+# rows of tables are gathered with `take`, which needs a fraction of the time of an index
 BLOCK = 1024  # events drawn at a time: reusing memory is cheaper than allocating fresh pages
 TAGS = 2**31  # first level index of b-tags, after those of particles that enter
 

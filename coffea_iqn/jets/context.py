@@ -29,9 +29,9 @@ import numpy.typing as npt
 
 from coffea_iqn.jets.prompt import N_COLUMNS as N_PROMPT
 from coffea_iqn.jets.prompt import PromptParticles, write_prompt
-from coffea_iqn.numerics.arrays import Floats, Ints, Singles
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import inlined_part, kernel, part
-from coffea_iqn.numerics.double import exp, log, sine_and_cosine, wrapped
+from coffea_iqn.numerics.double import exp, log, sine_and_cosine, take_logs, wrapped
 
 NEIGHBOURHOOD = 1.0  # ΔR within which the pt of other jets is summed
 FAR = 3.0  # ΔR beyond which neighbours are ignored
@@ -65,7 +65,7 @@ class _Made(NamedTuple):
     energy: Floats
     log_pt: Floats
     log_ratio: Floats
-    logs: Floats
+    logs: Doubles
     by_pt: Ints
     log_mass: Floats
     family: Ints
@@ -175,7 +175,7 @@ def _fill_kinematics(jets: Floats, made: _Made) -> None:
 
 @part
 def _fill_logs(counts: Ints, composition: Floats, missing: Floats, made: _Made) -> None:
-    """Fill in the logarithms for the levels composition and missing: one loop for all, which is vectorised."""
+    """Fill in the logarithms for the levels composition and missing."""
     logs = made.logs
     for i in range(len(composition)):
         fraction = composition[i, 2]
@@ -187,9 +187,7 @@ def _fill_logs(counts: Ints, composition: Floats, missing: Floats, made: _Made) 
         for i in range(first, first + counts[which]):
             logs[4, i] = 1.0 + missing[which, 0] / made.pt[i]
         first += counts[which]
-    numbers = logs.reshape(logs.size)
-    for i in range(len(numbers)):
-        numbers[i] = log(numbers[i])
+    take_logs(logs)
 
 
 @inlined_part

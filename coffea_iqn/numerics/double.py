@@ -126,14 +126,21 @@ def wrapped(angle: float) -> float:
 
 
 @part
-def write_logs(of: Doubles, at: tuple[int, ...], columns: Singles) -> None:
-    """Write logarithms of each row of numbers, (n, N), which are overwritten, to columns at, (n,), of an array (N, m).
+def take_logs(of: Doubles) -> None:
+    """Overwrite numbers, (n, N), with their logarithms.
 
     Taken together in one loop, which the compiler vectorises, they cost a fraction of logarithms taken one by one.
     """
-    numbers = of.reshape(of.size)
-    for i in range(len(numbers)):
-        numbers[i] = log(numbers[i])
+    for k in range(len(of)):
+        numbers = of[k]
+        for i in range(len(numbers)):
+            numbers[i] = log(numbers[i])
+
+
+@part
+def write_logs(of: Doubles, at: tuple[int, ...], columns: Singles) -> None:
+    """Write logarithms of rows of numbers, (n, N), which are overwritten, to columns at, (n,), of an array (N, m)."""
+    take_logs(of)
     for row in range(of.shape[1]):
         for k in range(len(at)):
             columns[row, at[k]] = of[k, row]

@@ -14,7 +14,7 @@ import numpy as np
 from coffea_iqn.jets.table import hardest_first, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
-from coffea_iqn.numerics.double import exps, log, logs
+from coffea_iqn.numerics.double import exps, log, logs, write_logs
 from coffea_iqn.particles.calorimeter import NO_CELL, Hits
 from coffea_iqn.particles.columns import SOFT, Incoming, edges
 from coffea_iqn.particles.decays import N_CHARGED
@@ -243,13 +243,7 @@ def _see_cells(hits: Hits, shared: Shared, hardest: Doubles, neutrals: Ints, out
             row[13] = (shared.found[c] - shared.seen[c]) / root
             asked[6, t] = (shared.gone[c] + SOFT) / (every + SOFT)
             asked[7, t] = (shared.away[c] + SOFT) / (every + SOFT)
-        for k in range(len(LOGARITHMS)):
-            of = asked[k]
-            for t in range(n):  # vectorised
-                of[t] = log(of[t])
-        for t in range(n):
-            for k, column in enumerate(LOGARITHMS):
-                out[start + t, column] = asked[k, t]
+        write_logs(asked[:, :n], LOGARITHMS, out[start : start + n])
 
 
 class Expected(NamedTuple):

@@ -146,7 +146,7 @@ def _track_share(sample: LawSample) -> float:
     """Return the share of `widening` of objects of prompt particles, from a fit of a² + b² pt² to their resolution."""
     pt, ratio = _source_pt(sample), sample.targets[:, 0]
     n_groups = len(pt) // OF_WIDTH
-    if n_groups < 4:
+    if n_groups < 4:  # two parameters and their errors
         return 0.0
     of_pt = np.array_split(np.argsort(pt, kind="stable"), n_groups)
     squared = [np.mean(pt[rows] ** 2) / HARDEST**2 for rows in of_pt]

@@ -434,6 +434,18 @@ def test_what_the_file_reconstructed_is_removed_beside_emulated_objects(ttbar, w
         assert made.metadata == events.metadata
 
 
+@pytest.mark.usefixtures("warned")
+@pytest.mark.parametrize("code", [11, -13, 22])
+def test_jets_made_by_isolated_leptons_and_photons_are_pointed_out(ww, code):
+    jets, folder = ww.GenJet, ConstituentFolder("cms-delphes-ak5-particles")
+    fields = {name: jets[name] for name in ("pt", "eta", "phi")}
+    one = ak.zip(fields | {"jetIdx": ak.local_index(jets.pt), "pdgId": ak.full_like(jets.pt, code, dtype=np.int32)})
+    with pytest.warns(
+        NotEmulatedWarning, match=r"(\d+) of \1 gen jets are one electron, muon or photon with more than 90%"
+    ):
+        folder(ak.with_field(ww, one, "GenJetCands"))
+
+
 def test_a_training_on_gen_jets_from_20_gev_says_so_and_a_validation_on_its_files_too(tmp_path, capsys):
     with uproot.open(sample_path("qcd_ak4.root")) as file:
         jets = file["Events"].arrays(filter_name="GenJet_*", entry_stop=200)

@@ -11,6 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
@@ -25,6 +26,9 @@ RECONSTRUCTED = re.compile(
 )
 CENTRAL = 2.5  # |eta|
 ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
+# PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
+# and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
+IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
 _WARNED: set[tuple[type[Warning], str]] = set()
 
 
@@ -57,7 +61,7 @@ class IgnoredWeightsWarning(UserWarning):
 
 
 class NotEmulatedWarning(UserWarning):
-    """Objects that the detector simulation of the file reconstructed do not belong to the emulated ones."""
+    """Something is not emulated: reconstructed objects of the file were left out, or isolated leptons are in jets."""
 
 
 def _stack_level() -> int:
@@ -124,6 +128,21 @@ def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: s
         )
         _warn_once(OutsideDomainWarning, card["hash"], msg)
     return n
+
+
+def warn_isolated(particles: Constituents, pt: Floats, model: str) -> None:
+    """Warn once per process if many jets (N,) are one isolated lepton or photon, given the particles in them.
+
+    Detectors identify these, and analyses remove the jets made by them.
+    """
+    hard = np.isin(np.abs(particles.code), IDENTIFIED) & (particles.values[:, PT] > ISOLATED * pt[particles.jet])
+    n = int(hard.sum())
+    if n >= FEW and n > RARE * len(pt):
+        msg = (
+            f"{n} of {len(pt)} gen jets are one electron, muon or photon with more than {ISOLATED:.0%} of the pt: "
+            f"{model} neither identifies nor removes these, and draws reco jets for them"
+        )
+        _warn_once(NotEmulatedWarning, f"isolated {model}", msg)
 
 
 def least_central(values: Floats) -> tuple[float, int]:

@@ -11,13 +11,13 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import without_reconstructed
+from coffea_iqn.events.checks import warn_isolated, without_reconstructed
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
 from coffea_iqn.folder.jagged import Folded, jagged, lazy_fields, vectors
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
-from coffea_iqn.jets.features import VARIABLES
+from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.shapes import NAMES, shapes
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
@@ -160,6 +160,7 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
     expect(particles is not None, f"events: {what}")
     assert particles is not None
     check_sums(particles, known.jets)
+    warn_isolated(particles, known.jets.values[:, PT], str(folder.model))
     parton = None if known.parton is None else known.parton.astype(np.int64)
     raw_pt_min = variables.raw_pt_min if folder.raw_pt_min is None else folder.raw_pt_min
     made = [

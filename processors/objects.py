@@ -139,7 +139,7 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
 
     def joined(self, chunks: Sequence[tuple[int, ObjectsSample]]) -> ObjectsSample:
-        return ObjectsSample.joined([chunk.with_sample(which) for which, chunk in chunks])
+        return ObjectsSample.joined(chunks)
 
 
 class _Chunk(NamedTuple):

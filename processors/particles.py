@@ -99,7 +99,7 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
         return ParticlesSample(laws, self.radius, len(of_x))
 
     def joined(self, chunks: Sequence[tuple[int, ParticlesSample]]) -> ParticlesSample:
-        return ParticlesSample.joined([chunk.with_sample(which) for which, chunk in chunks])
+        return ParticlesSample.joined(chunks)
 
 
 def samples_of(

@@ -180,10 +180,10 @@ def test_a_bundle_keeps_the_model(emulator, emulator_bundle, drawn):
 def test_number_and_kinematics_are_learnt():
     pairs = make_pairs(20_000)
     settings = replace(RECIPES["default"], steps=500, check_every=100, hidden=(8, 8), context=(), batch_size=512)
-    settings = replace(settings, learning_rate=6e-3)
+    settings = replace(settings, learning_rate=6e-3, blind=0.0)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
-    run = TrainingRun(blind=0.0, shares=(), device="cpu", checkpoint=None, watch=None)
-    model = learn_unmatched(pairs, make_unmatched(pairs), variables, settings, run)
+    run = TrainingRun(settings, device="cpu", checkpoint=None, watch=None)
+    model = learn_unmatched(pairs, make_unmatched(pairs), variables, run)
     assert model is not None
     assert model.reach == REACH * 0.4
     fresh = make_pairs(10_000, seed=5)

@@ -11,6 +11,12 @@ from coffea_iqn.numerics.arrays import Floats
 Columns = Any
 
 
+def core(values: Floats) -> tuple[Floats, Floats]:
+    """Return the median and half the width of the central 68 % of values, (N,) or column by column, (N, n)."""
+    low, median, high = np.quantile(values, (0.16, 0.5, 0.84), axis=0)
+    return median, (high - low) / 2.0
+
+
 class Standardisation(NamedTuple):
     """z(x) = (x − mean) / scale, column by column."""
 
@@ -26,12 +32,11 @@ class Standardisation(NamedTuple):
 
     @classmethod
     def of_core(cls, values: Floats, n: int) -> Standardisation:
-        """Same as `of`, but median and half the width of the central 68 % for the first n columns, without their tails.
+        """Same as `of`, but the first n columns are standardised by their `core`, without their tails.
 
         Columns without such a width get mean and standard deviation.
         """
-        low, median, high = np.quantile(values, (0.16, 0.5, 0.84), axis=0)
-        whole, width = cls.of(values), (high - low) / 2.0
+        (median, width), whole = core(values), cls.of(values)
         of_core = (width > 0.0) & (np.arange(len(width)) < n)
         mean, scale = np.where(of_core, [median, width], whole)
         return cls(mean.astype(np.float32), scale.astype(np.float32))

@@ -148,16 +148,14 @@ class TrainingRun:
 
     Attributes
     ----------
-    blind: see `hidden`.
-    shares: see `drawing`.
+    settings: settings of the training.
     device: torch device to compute on.
     checkpoint, watch: see `optimise.fit`.
     budget: time limit.
     fits: results of the fits, by phase.
     """
 
-    blind: float
-    shares: tuple[float, ...]
+    settings: TrainingSettings
     device: str
     checkpoint: Path | None
     watch: Watch | None
@@ -192,22 +190,22 @@ class TrainingRun:
         if checkpoint is not None:
             _claim(checkpoint, sample, settings, owner)
         budget = Budget(settings.minutes, [phase for phase, comes in phases.items() if comes])
-        return cls(settings.blind, settings.shares, device, checkpoint, watch, budget)
+        return cls(settings, device, checkpoint, watch, budget)
 
-    def report(self, settings: TrainingSettings, **known: Any) -> dict[str, Any]:
+    def report(self, **known: Any) -> dict[str, Any]:
         """Return the entry of a card for this training."""
         return {
             **known,
-            "settings": asdict(settings),
+            "settings": asdict(self.settings),
             "validation_loss": {phase: fit.loss for phase, fit in self.fits.items()},
             "steps": {phase: fit.steps for phase, fit in self.fits.items()},
             "minutes": round(sum(fit.seconds for fit in self.fits.values()) / 60.0, 2),
         }
 
-    def extended(self, emulator: Emulator, settings: TrainingSettings, known: dict[str, Any], **parts: Any) -> Emulator:
+    def extended(self, emulator: Emulator, known: dict[str, Any], **parts: Any) -> Emulator:
         """Return an emulator with further parts, and with this training under "extended" in its card."""
         card = {key: value for key, value in emulator.card.items() if key != "hash"}
-        card["extended"] = [*card.get("extended", []), self.report(settings, **known)]
+        card["extended"] = [*card.get("extended", []), self.report(**known)]
         return replace(emulator, card=card, **parts)
 
     def fit(
@@ -237,7 +235,8 @@ class TrainingRun:
         *learnt, sample = learn
         learnt = [t.to(self.device) for t in learnt]
         *checked, valid_sample = check
-        chosen = drawing(valid_sample, self.shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
+        blind, shares = self.settings.blind, self.settings.shares
+        chosen = drawing(valid_sample, shares)(min(len(valid_sample), MAX_VALIDATION), _seeded())
         checked = [t[chosen].to(self.device) for t in checked]
 
         prompt = with_prompt(learnt[0], levels) if more_prompt else torch.empty(0, dtype=torch.int64)
@@ -247,14 +246,14 @@ class TrainingRun:
             if n_prompt:
                 rows = torch.cat([rows, prompt[torch.randint(len(prompt), (n_prompt,), generator=generator)]])
             inputs, *others = (t[rows.to(self.device)] for t in learnt)
-            return loss(hidden(inputs, levels, self.blind, generator, n_prompt=n_prompt), *others, generator)
+            return loss(hidden(inputs, levels, blind, generator, n_prompt=n_prompt), *others, generator)
 
         def validation_loss() -> Tensor:
             same_each_time = _seeded()
             inputs, *others = checked
-            return loss(hidden(inputs, levels, self.blind, same_each_time), *others, same_each_time)
+            return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
 
-        draw = drawing(sample, self.shares)
+        draw = drawing(sample, shares)
         module.to(self.device)
         schedule = replace(schedule, minutes=self.budget.of(phase))
         fitted = fit(

@@ -98,10 +98,10 @@ def extend(
     network = _appended(old, Network.of(further.to("cpu").eval()))
     model = emulator.unmatched
     if model is not None:
-        model = replace(model, columns=_learn_unmatched(pairs, unmatched, variables.columns, settings, run))
+        model = replace(model, columns=_learn_unmatched(pairs, unmatched, variables.columns, run))
     known_of_it = {"columns": list(names), "gen_jets": len(pairs.x)}
     parts = {"network": network, "variables": variables, "unmatched": model}
-    return run.extended(emulator, settings, known_of_it, **parts)
+    return run.extended(emulator, known_of_it, **parts)
 
 
 def described(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[str]) -> list[Column]:
@@ -158,18 +158,12 @@ def _appended(network: Network, further: Network) -> Network:
     return Network({**of, **ends, "n_targets": n + m, "hidden": [list(one) for one in sizes]}, arrays)
 
 
-def _learn_unmatched(
-    pairs: JetPairs,
-    jets: UnmatchedJets | None,
-    columns: Sequence[Column],
-    settings: TrainingSettings,
-    run: TrainingRun,
-) -> Law:
+def _learn_unmatched(pairs: JetPairs, jets: UnmatchedJets | None, columns: Sequence[Column], run: TrainingRun) -> Law:
     """Train the law of all columns of unmatched jets, including the existing ones: one law has all of them."""
     if jets is None or not len(jets.near) + len(jets.far):
         msg = "extend: expected unmatched jets to learn the columns of, as the emulator draws some, got none"
         raise ValueError(msg)
-    row, n = jets.near_row, len(VARIABLES)
+    settings, row, n = run.settings, jets.near_row, len(VARIABLES)
     reco = continuous(np.concatenate([jets.near, jets.far]), columns, settings.seed)
     x = beside(reco[:, :n], of_near(pairs.matched[row], pairs.context[row], len(jets.far)))
     known = WIDTHS["flavour"]

@@ -127,7 +127,7 @@ def distil(
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
-    report = run.report(settings, teacher=taught_by, gen_jets=len(pairs.x))
+    report = run.report(teacher=taught_by, gen_jets=len(pairs.x))
     card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)
     return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)

@@ -115,9 +115,9 @@ def train(
         fit("acceptance", gate, acceptance_loss, _with_match, less_short)
     model = None
     if settings.unmatched and unmatched is not None:
-        model = learn_unmatched(pairs, unmatched, variables, settings, run)
+        model = learn_unmatched(pairs, unmatched, variables, run)
     networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
-    card = {"training": run.report(settings, gen_jets=len(pairs.x), **n_pairs)}
+    card = {"training": run.report(gen_jets=len(pairs.x), **n_pairs)}
     return Emulator(variables=variables, unmatched=model, card=card, **networks)
 
 

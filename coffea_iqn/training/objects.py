@@ -12,11 +12,12 @@ import numpy as np
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects
 from coffea_iqn.iqn.distribution import Law
-from coffea_iqn.iqn.standardisation import Standardisation
+from coffea_iqn.iqn.standardisation import Standardisation, core
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, HARDEST, ISOLATION, NONE, isolation_targets, widening
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
@@ -68,8 +69,8 @@ def with_objects(
     phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in networks_of(name)}
     owner = str(emulator.card.get("hash"))
     run = TrainingRun.begin(settings, phases, columns, checkpoint, watch, device, owner)
-    objects = learn_objects(sample, settings, run)
-    return run.extended(emulator, settings, {"objects": n_of}, objects=objects)
+    objects = learn_objects(sample, run)
+    return run.extended(emulator, {"objects": n_of}, objects=objects)
 
 
 def networks_of(name: str) -> tuple[str, ...]:
@@ -77,59 +78,58 @@ def networks_of(name: str) -> tuple[str, ...]:
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
-def learn_objects(sample: ObjectsSample, settings: TrainingSettings, run: TrainingRun) -> Objects:
+def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
     """Train the model of objects.
 
     Parameters
     ----------
     sample: training samples, including the part to be held out.
-    settings, run: training settings, and the running training.
+    run: the running training.
 
     Raises
     ------
     ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
     """
+    settings, laws = run.settings, dict[str, Law]()
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
-    laws: dict[str, Law] = {}
     ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
     shares = tuple(_track_share(sample.laws[kind.name]) for kind in KINDS)
     # of all kinds: those of few photons are narrow in some columns, and would put photons of other processes far away
-    of_particles = Standardisation.of(np.concatenate([sample.laws[kind.name].columns for kind in KINDS]))
+    input_scale = Standardisation.of(np.concatenate([sample.laws[kind.name].columns for kind in KINDS]))
     for name, of_law in sample.laws.items():
-        kind, what = _parts(name)
-        if what in (NEAR, FAR) and len(of_law.source) < RARE:
+        (kind, what), n = _parts(name), len(of_law.source)
+        if what in (NEAR, FAR) and n < RARE:
             continue
-        if len(of_law.source) < RARE:
-            msg = f"objects: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
-            raise ValueError(msg)
-        prepared, few = of_law, len(of_law.source) <= SMALL
+        expect(n >= RARE, f"objects: expected at least {RARE} of {name} to learn from, got {n}")
+        few, log_pt_min, prepared = n <= SMALL, 0.0, of_law
         options: dict[str, Any] = {"asks": networks_of(name)}
-        if kind is not None:
-            prepared = _blurred(of_law, settings.seed)._replace(least=of_law.least + np.log(sample.pt_min[kind]))
-            prepared.targets[:, ISOLATION] = isolation_targets(of_law.targets[:, ISOLATION], _pt(of_law), ends[kind])
-        if what == PARTICLE and kind is not None:
-            wider = widening(_source_pt(of_law), shares[kind])
-            prepared.targets[:, 0] /= wider
-            prepared = prepared._replace(least=prepared.least / wider)
-            prepared = LawSample.joined([prepared, _without_composition(prepared)])
-            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
-            options["target_scale"] = Standardisation.of_core(prepared.targets, ISOLATION)
-            options["input_scale"] = of_particles
-        elif what == MISSING and settings.reflect:
-            prepared = _with_mirrored(of_law)
         options["hidden"] = SMALL_SIZES if few and what != PARTICLE else SIZES[what]
         if kind is not None:
+            log_pt_min = np.log(sample.pt_min[kind])
+            prepared = _encoded(of_law, log_pt_min, ends[kind], settings.seed)
             options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
-        decay = max(settings.weight_decay, OF_FEW if few and what == PARTICLE else WEIGHT_DECAY)
-        schedule = shorter(settings, 3 if what == MISSING else 1, weight_decay=decay)
-        if what != MISSING:
-            schedule = replace(schedule, check_every=max(schedule.steps // LOOKS, 1), patience=LOOKS)
-        bounds = _bounds(what, prepared.targets, 0.0 if kind is None else np.log(sample.pt_min[kind]))
+        if what == PARTICLE and kind is not None:
+            prepared = _of_particles(prepared, widening(_source_pt(of_law), shares[kind]))
+            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
+            options["target_scale"] = Standardisation.of_core(prepared.targets, ISOLATION)
+            options["input_scale"] = input_scale
+        elif what == MISSING and settings.reflect:
+            prepared = _with_mirrored(of_law)
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # too few to split
             learn = check = prepared
-        laws[name] = learn_law(name, learn, check, schedule, run, bounds, **options)
+        bounds = _bounds(what, prepared.targets, log_pt_min)
+        laws[name] = learn_law(name, learn, check, _schedule(settings, what, few=few), run, bounds, **options)
     return Objects(laws, sample.pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
+
+
+def _schedule(settings: TrainingSettings, what: str, *, few: bool) -> TrainingSettings:
+    """Return the schedule of a law: all steps for missing momentum, a third of them and more checks for others."""
+    decay = max(settings.weight_decay, OF_FEW if few and what == PARTICLE else WEIGHT_DECAY)
+    if what == MISSING:
+        return replace(settings, weight_decay=decay)
+    short = shorter(settings, 1, weight_decay=decay)
+    return replace(short, check_every=max(short.steps // LOOKS, 1), patience=LOOKS)
 
 
 def _source_pt(sample: LawSample) -> Doubles:
@@ -150,7 +150,7 @@ def _track_share(sample: LawSample) -> float:
         return 0.0
     of_pt = np.array_split(np.argsort(pt, kind="stable"), n_groups)
     squared = [np.mean(pt[rows] ** 2) / HARDEST**2 for rows in of_pt]
-    variance = np.array([(np.subtract(*np.quantile(ratio[rows], (0.84, 0.16))) / 2.0) ** 2 for rows in of_pt])
+    variance = np.array([core(ratio[rows])[1] ** 2 for rows in of_pt])
     if not variance.all():
         return 0.0
     (growth, constant), errors = np.polyfit(squared, variance, 1, w=1.0 / variance, cov=True)
@@ -187,17 +187,21 @@ def _parts(name: str) -> tuple[int | None, str]:
     return None, name
 
 
-def _blurred(sample: LawSample, seed: int) -> LawSample:
+def _encoded(sample: LawSample, log_pt_min: float, ends: tuple[float, float], seed: int) -> LawSample:
+    """Return the sample of objects with blurred angles, encoded isolation, and pt_min included in `least`."""
     targets = sample.targets.copy()
     targets[:, 1:3] += np.random.default_rng(seed).uniform(-BLUR, BLUR, (len(targets), 2))
-    return sample._replace(targets=targets)
+    targets[:, ISOLATION] = isolation_targets(sample.targets[:, ISOLATION], _pt(sample), ends)
+    return sample._replace(targets=targets, least=sample.least + log_pt_min)
 
 
-def _without_composition(sample: LawSample) -> LawSample:
-    """Return the sample with the composition of jets hidden, as in files that lack it."""
-    columns = sample.columns.copy()
+def _of_particles(sample: LawSample, wider: Doubles) -> LawSample:
+    """Return the sample with log pt in units of its `widening`, and again as in files without composition of jets."""
+    targets, columns = sample.targets.copy(), sample.columns.copy()
+    targets[:, 0] /= wider
     columns[:, COMPOSITION] = 0.0
-    return sample._replace(columns=columns)
+    sample = sample._replace(targets=targets, least=sample.least / wider)
+    return LawSample.joined([sample, sample._replace(columns=columns)])
 
 
 def _with_mirrored(sample: LawSample) -> LawSample:

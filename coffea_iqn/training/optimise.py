@@ -201,10 +201,7 @@ def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
     parameters, rate, betas = module.parameters(), settings.learning_rate, (settings.momentum, 0.999)
     if settings.schedule == "stages":
         return torch.optim.Adam(parameters, lr=rate, betas=betas, amsgrad=True, fused=True)
-    if settings.schedule == "cosine":
-        return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)
-    msg = f"schedule: expected 'stages' or 'cosine', got {settings.schedule!r}"
-    raise ValueError(msg)
+    return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)
 
 
 def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: bool) -> None:

@@ -132,10 +132,6 @@ class LawSample(NamedTuple):
             least=self.least[ys],
         )
 
-    def with_sample(self, which: int) -> LawSample:
-        """Return the same with another index of the training sample."""
-        return self._replace(sample=np.full_like(self.sample, which))
-
     @classmethod
     def joined(cls, parts: Sequence[LawSample]) -> LawSample:
         """Concatenate samples."""
@@ -143,6 +139,15 @@ class LawSample(NamedTuple):
         moved = [part._replace(source=part.source + start) for part, start in zip(parts, first[:-1], strict=True)]
         columns: list[Any] = [np.concatenate(column) for column in list(zip(*moved, strict=True))[:-1]]
         return cls(*columns)._replace(context=parts[0].context)
+
+
+def joined_laws(chunks: Sequence[tuple[int, dict[str, LawSample]]]) -> dict[str, LawSample]:
+    """Concatenate the samples of each law over chunks, each chunk given with the index of its training sample."""
+    numbered = [
+        {name: law._replace(sample=np.full_like(law.sample, which)) for name, law in laws.items()}
+        for which, laws in chunks
+    ]
+    return {name: LawSample.joined([laws[name] for laws in numbered]) for name in numbered[0]}
 
 
 class ObjectsSample(NamedTuple):
@@ -160,16 +165,12 @@ class ObjectsSample(NamedTuple):
     inputs: str
     context: tuple[str, ...]
 
-    def with_sample(self, which: int) -> ObjectsSample:
-        """Return the same with another index of the training sample."""
-        return self._replace(laws={name: law.with_sample(which) for name, law in self.laws.items()})
-
     @classmethod
-    def joined(cls, parts: Sequence[ObjectsSample]) -> ObjectsSample:
-        """Concatenate the samples of several chunks."""
-        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
-        pt_min = tuple(min(of_kind) for of_kind in zip(*(part.pt_min for part in parts), strict=True))
-        return parts[0]._replace(laws=laws, pt_min=pt_min)
+    def joined(cls, chunks: Sequence[tuple[int, ObjectsSample]]) -> ObjectsSample:
+        """Concatenate chunks, see `joined_laws`."""
+        laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
+        pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
+        return chunks[0][1]._replace(laws=laws, pt_min=pt_min)
 
 
 class ParticlesSample(NamedTuple):
@@ -186,15 +187,11 @@ class ParticlesSample(NamedTuple):
     radius: float
     n_jets: int
 
-    def with_sample(self, which: int) -> ParticlesSample:
-        """Return the same with another index of the training sample."""
-        return self._replace(laws={name: law.with_sample(which) for name, law in self.laws.items()})
-
     @classmethod
-    def joined(cls, parts: Sequence[ParticlesSample]) -> ParticlesSample:
-        """Concatenate the samples of several chunks."""
-        laws = {name: LawSample.joined([part.laws[name] for part in parts]) for name in parts[0].laws}
-        return parts[0]._replace(laws=laws, n_jets=sum(part.n_jets for part in parts))
+    def joined(cls, chunks: Sequence[tuple[int, ParticlesSample]]) -> ParticlesSample:
+        """Concatenate chunks, see `joined_laws`."""
+        laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
+        return chunks[0][1]._replace(laws=laws, n_jets=sum(chunk.n_jets for _, chunk in chunks))
 
 
 AT_MOST = np.cumsum([math.exp(-1.0) / math.factorial(k) for k in range(12)])  # P(at most k), Poisson with mean 1

@@ -88,7 +88,7 @@ def with_particles(
         )
     model = Particles(laws, tuple(least), sample.radius, emulator.variables.scale)
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
-    return run.extended(emulator, settings, {"particles": n_of, "jets": sample.n_jets}, particles=model)
+    return run.extended(emulator, {"particles": n_of, "jets": sample.n_jets}, particles=model)
 
 
 def _with_least(sample: LawSample) -> tuple[LawSample, tuple[float, float]]:

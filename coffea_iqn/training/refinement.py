@@ -138,7 +138,7 @@ def refine(
         spread = of_one.mean(axis=1).var(ddof=1) - of_one.var(axis=1, ddof=1).mean() / OF_ONE
         about |= {"spread_of_mean_weight": math.sqrt(max(float(spread), 0.0)), "reliability": reliability(calibrated)}
     card = {key: value for key, value in emulator.card.items() if key != "hash"}
-    card["refinement"] = run.report(settings, **about)
+    card["refinement"] = run.report(**about)
     return replace(emulator, card=card, **learnt(ratio=network if s > 0.0 else None))
 
 

@@ -21,25 +21,18 @@ from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import shorter
 
 WEIGHT_DECAY = 0.1  # minimum; with less, the few jets are memorised
 
 
-def learn_unmatched(
-    pairs: JetPairs,
-    jets: UnmatchedJets,
-    variables: Variables,
-    settings: TrainingSettings,
-    run: TrainingRun,
-) -> Unmatched | None:
+def learn_unmatched(pairs: JetPairs, jets: UnmatchedJets, variables: Variables, run: TrainingRun) -> Unmatched | None:
     """Train the model of unmatched jets.
 
     Parameters
     ----------
     pairs, jets: training sample, including the part to be held out.
     variables: variables of the emulator: inputs, scale, levels of context.
-    settings: training settings.
     run: the running training.
 
     Returns
@@ -47,17 +40,17 @@ def learn_unmatched(
     the model, or None if near or far unmatched jets are too rare.
     """
     near, far = (SCALES[variables.scale].undo(j.astype(np.float64)) for j in (jets.near, jets.far))
+    settings = run.settings
     raw_pt_min = settings.raw_pt_min
     if raw_pt_min <= 0.0:
         raw_pt_min = min((float(raw[:, PT].min()) for raw in (near, far) if len(raw)), default=1.0)
     context = tuple(level for level in CONTEXT if level in variables.context)
     of_gen_jets = near_columns(pairs.x, pairs.y, pairs.matched, pairs.context, inputs=variables.inputs, levels=context)
     targets = near_targets(near, pairs.x[jets.near_row].astype(np.float64))
-    samples = {
-        "near": LawSample(of_gen_jets, pairs.split_key, pairs.sample, jets.near_row, targets, _no_least(near), context)
-    }
+    of_near = LawSample.of(of_gen_jets, pairs.split_key, jets.near_row, targets, context)
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
-    samples["far"] = LawSample(jets.events, jets.split_key, jets.sample, jets.far_event, targets, _no_least(far))
+    of_far = LawSample.of(jets.events, jets.split_key, jets.far_event, targets)
+    samples = {"near": of_near._replace(sample=pairs.sample), "far": of_far._replace(sample=jets.sample)}
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
         return None
@@ -69,10 +62,6 @@ def learn_unmatched(
     return Unmatched(
         laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
     )
-
-
-def _no_least(jets: Floats) -> Floats:
-    return np.full(len(jets), -np.inf)
 
 
 def _bounds(kind: str, targets: Floats, log_pt_min: float, reach: float, abs_eta_max: float) -> Floats:

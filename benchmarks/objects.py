@@ -25,10 +25,10 @@ from rich.table import Table
 from coffea_iqn import EventFolder
 from coffea_iqn.closure import agreement, judge
 from coffea_iqn.closure.events import event_features
-from coffea_iqn.closure.response import wrapped
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
 from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.jets.features import wrap_phi
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.objects.kinds import KINDS
 
@@ -136,7 +136,7 @@ def object_features(
             out[of_event[kept], place[kept]] = own[kept]
             columns += [out.reshape(n_events, -1), counts[:, np.newaxis]]
     (gen_pt, gen_phi), (pt, phi) = (level.T for level in missing)
-    angles = [wrapped(gen_phi - hardest_phi), wrapped(phi - hardest_phi), wrapped(phi - gen_phi)]
+    angles = [wrap_phi(gen_phi - hardest_phi), wrap_phi(phi - hardest_phi), wrap_phi(phi - gen_phi)]
     columns.append(np.stack([gen_pt, pt, *np.abs(angles)], axis=1))
     return np.concatenate(columns, axis=1).astype(np.float32)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.closure.judges import without_rounding
-from coffea_iqn.closure.response import MASS_OFFSET, wrapped
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.closure.response import MASS_OFFSET
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 N_HARDEST = 4
@@ -43,7 +44,7 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
     reco, reco_counts = reco[hard], np.bincount(reco_event, minlength=len(reco_counts))
     of_gen, of_reco = _hardest(gen, gen_counts, N_HARDEST), _hardest(reco, reco_counts, N_SEARCHED)
     d_eta = of_reco[:, None, :, ETA] - of_gen[:, :, None, ETA]
-    d_phi = wrapped(of_reco[:, None, :, PHI] - of_gen[:, :, None, PHI])
+    d_phi = wrap_phi(of_reco[:, None, :, PHI] - of_gen[:, :, None, PHI])
     distance = np.where(np.isfinite(d_eta), np.hypot(d_eta, d_phi), np.inf)
     nearest = distance.argmin(axis=2)[..., np.newaxis]
     near = np.take_along_axis(distance, nearest, axis=2)[..., 0] < NEAR
@@ -75,7 +76,7 @@ def _hardest(jets: Floats, counts: Ints, n: int) -> Floats:
     """Return the n hardest jets of each event, (events, n, 4), padded with NaN."""
     event = np.repeat(np.arange(len(counts)), counts)
     jets = jets[np.lexsort((-jets[:, PT], event))].astype(np.float64)
-    place = np.arange(len(jets)) - np.repeat(np.cumsum(counts) - counts, counts)
+    place = places(counts)
     out = np.full((len(counts), n, len(VARIABLES)), np.nan)
     kept = place < n
     out[event[kept], place[kept]] = jets[kept]

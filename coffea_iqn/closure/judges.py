@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from coffea_iqn.closure.estimates import check_enough
-from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING, wrapped
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats
 
 ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion
@@ -73,7 +73,7 @@ def residual_features(gen: Floats, reco: Floats) -> Floats:
     """Return `jet_features` and log pt'/pt, Δη, Δφ, log((m' + 2)/(m + 2)), (N, 12), for a far more powerful judge."""
     features = jet_features(gen, reco)
     gen, reco = features[:, : len(VARIABLES)], features[:, len(VARIABLES) :]  # without rounding
-    d_phi = wrapped(reco[:, PHI] - gen[:, PHI])
+    d_phi = wrap_phi(reco[:, PHI] - gen[:, PHI])
     mass, gen_mass = (np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
     columns = [np.log(reco[:, PT] / gen[:, PT]), reco[:, ETA] - gen[:, ETA], d_phi, np.log(mass / gen_mass)]
     return np.concatenate([features, np.stack(columns, axis=1)], axis=1)

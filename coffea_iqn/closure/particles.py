@@ -13,7 +13,7 @@ import numpy as np
 
 from coffea_iqn.closure.estimates import Estimate, check_enough
 from coffea_iqn.closure.judges import residual_features
-from coffea_iqn.closure.spectra import N_BINS
+from coffea_iqn.closure.spectra import N_BINS, histogram
 from coffea_iqn.jets.features import MASS
 from coffea_iqn.numerics.arrays import Floats, Ints
 
@@ -85,7 +85,7 @@ def divergence(like: Floats) -> Callable[[Floats, Floats], float]:
     edges = np.linspace(low, high, N_BINS + 1)
 
     def of_samples(one: Floats, other: Floats) -> float:
-        inside = (np.histogram(np.clip(side, edges[0], edges[-1]), edges)[0] + LEAST_COUNT for side in (one, other))
+        inside = (histogram(side, edges) + LEAST_COUNT for side in (one, other))
         p, q = (counts / counts.sum() for counts in inside)
         return float(np.sum(p * np.log(p / q)))
 

@@ -20,7 +20,7 @@ from coffea_iqn.closure.estimates import (
     in_cells,
     rms_beyond,
 )
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
@@ -46,16 +46,7 @@ def residuals(gen: Floats, reco: Floats) -> Floats:
 
 def _angles(gen: Floats, reco: Floats) -> tuple[Floats, Floats]:
     outwards = np.where(gen[:, ETA] < 0.0, -1.0, 1.0)
-    return (reco[:, ETA] - gen[:, ETA]) * outwards, wrapped(reco[:, PHI].astype(np.float64) - gen[:, PHI])
-
-
-def wrapped(angle: Floats) -> Floats:
-    """Wrap angles [rad] to −π to π.
-
-    >>> wrapped(np.array([0.0, 3.5, -3.5])).round(4).tolist()
-    [0.0, -2.7832, 2.7832]
-    """
-    return np.asarray(angle - 2.0 * np.pi * np.round(angle / (2.0 * np.pi)))
+    return (reco[:, ETA] - gen[:, ETA]) * outwards, wrap_phi(reco[:, PHI].astype(np.float64) - gen[:, PHI])
 
 
 def median_and_width(values: Floats) -> Floats:
@@ -235,7 +226,7 @@ def median_table(median: Floats, gen: Floats, real: Floats) -> list[MedianRow]:
         sides = []
         for guess in (median, gen):
             distance = guess[:, k].astype(np.float64) - real[:, k]
-            distance = np.abs(wrapped(distance) if k == PHI else distance)
+            distance = np.abs(wrap_phi(distance) if k == PHI else distance)
             sides.append((float(distance.mean()), float(distance.std())))
         rows.append(MedianRow(*sides))
     return rows

@@ -8,7 +8,7 @@ import numpy as np
 
 from coffea_iqn.closure.estimates import Estimate, check_enough, density_deviation
 from coffea_iqn.jets.features import MASS
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Doubles, Floats
 
 N_BINS = 40
 LIGHT = 0.5  # GeV: lighter jets consist of a single particle, with masses down to that of the electron
@@ -87,7 +87,7 @@ def marginals(emulated: Floats, real: Floats) -> list[Marginal]:
             low = max(low, LIGHT)
         log = low > 0.0 and high / low > WIDE
         edges = np.geomspace(low, high, N_BINS + 1) if log else np.linspace(low, high, N_BINS + 1)
-        found.append(_marginal(drawn, column, edges))
+        found.append(Marginal(edges, histogram(drawn, edges), histogram(column, edges)))
     return found
 
 
@@ -96,9 +96,9 @@ def marginal_of_column(emulated: Floats, real: Floats, *, whole: bool) -> Margin
     check_enough("spectra", len(real))
     low, high = np.quantile(real, [0.0005, 0.9995])
     edges = np.arange(np.floor(low), np.floor(high) + 2.0) - 0.5 if whole else np.linspace(low, high, N_BINS + 1)
-    return _marginal(emulated, real, edges)
+    return Marginal(edges, histogram(emulated, edges), histogram(real, edges))
 
 
-def _marginal(emulated: Floats, real: Floats, edges: Floats) -> Marginal:
-    inside = (np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0] for values in (emulated, real))
-    return Marginal(edges, *(counts.astype(np.float64) for counts in inside))
+def histogram(values: Floats, edges: Floats) -> Doubles:
+    """Return the entries in bins; the first and the last bin include values beyond the edges."""
+    return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(np.float64)

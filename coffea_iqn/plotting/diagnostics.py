@@ -18,6 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from coffea_iqn.closure import VARIABLES, Cells, Correlations, Judgement, KSTest, uniformity
+from coffea_iqn.closure.spectra import histogram
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.plotting.labels import (
     ABS_ETA,
@@ -26,7 +27,6 @@ from coffea_iqn.plotting.labels import (
     NAMES,
     NOTHING,
     chi2_text,
-    histogram,
     label_grid,
     middles,
     note,

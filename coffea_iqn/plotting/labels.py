@@ -1,4 +1,4 @@
-"""Labels of figures: names of variables, legends and notes; and helpers to fill histograms."""
+"""Labels of figures: names of variables, legends and notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from coffea_iqn.closure import VARIABLES
-from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.plotting.panels import COLOURS, STYLE, plain
 
 BLUE = COLOURS[0]
@@ -104,11 +104,6 @@ def number_of(variable: str) -> int:
 
 def middles(edges: Doubles) -> Doubles:
     return np.asarray((edges[1:] + edges[:-1]) / 2)
-
-
-def histogram(values: Floats, edges: Doubles) -> Doubles:
-    """Return the entries in bins; the first and the last bin include values beyond the edges."""
-    return np.histogram(np.clip(values, edges[0], edges[-1]), edges)[0].astype(np.float64)
 
 
 def chi2_text(chi2: float, ndf: int) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
+from coffea_iqn.closure.spectra import histogram
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.plotting.labels import (
     BLUE,
@@ -26,7 +27,6 @@ from coffea_iqn.plotting.labels import (
     Selection,
     Variable,
     chi2_text,
-    histogram,
     label_grid,
     middles,
     name_levels,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from coffea_iqn.bundle.checks import DIRECTIONS, direction_of
 from coffea_iqn.bundle.schema import KEYS, OLDEST_VERSION, SCHEMA_VERSION, assemble, describe, migrated, weights_of
 from coffea_iqn.data import BUNDLES, CORRECTIONS, bundle_path
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.files.atomic import is_taken, naming
+from coffea_iqn.files.atomic import is_taken, whole_folder
 from coffea_iqn.ranges import expect
 
 CARD, WEIGHTS = "model.json", "model.safetensors"
@@ -83,20 +82,11 @@ def save(emulator: Emulator, path: str | Path, ensemble: Sequence[Emulator] = ()
     weights = save_arrays(weights_of(emulator))
     content: dict[str, Any] = {"schema_version": SCHEMA_VERSION, **describe(emulator)}
     content["hash"] = _hash(weights, content)
-    temporary = path.with_name(path.name + ".tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
-    try:
-        with naming(path):
-            (temporary / WEIGHTS).write_bytes(weights)
-            (temporary / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-            for k, member in enumerate(ensemble):
-                save(member, temporary / MEMBERS_FOLDER / str(k))
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    shutil.rmtree(path, ignore_errors=True)
-    temporary.rename(path)
+    with whole_folder(path, replace=True) as folder:
+        (folder / WEIGHTS).write_bytes(weights)
+        (folder / CARD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        for k, member in enumerate(ensemble):
+            save(member, folder / MEMBERS_FOLDER / str(k))
     return str(content["hash"])
 
 

@@ -152,7 +152,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        with naming(path):
+        with _naming(path):
             yield temporary
             temporary.replace(path)
     finally:
@@ -160,7 +160,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
+def _naming(path: Path) -> Iterator[None]:
     """Add the output path to the error of a full disk, or of a file above a limit."""
     try:
         yield
@@ -172,8 +172,10 @@ def naming(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """Yield a temporary folder whose files move to `path` if the block succeeds, and which is removed otherwise.
+
+    replace: whether it replaces a folder at the path, of which otherwise files of other names stay.
 
     Raises
     ------
@@ -183,8 +185,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     temporary.mkdir(parents=True)
     try:
-        with naming(path):
+        with _naming(path):
             yield temporary
+            if replace:
+                shutil.rmtree(path, ignore_errors=True)
+                temporary.rename(path)
+                return
             path.mkdir(exist_ok=True)
             for file in sorted(temporary.rglob("*")):
                 target = path / file.relative_to(temporary)

@@ -55,9 +55,9 @@ class Draw(NamedTuple):
     event: Ints | None = None
 
 
-def _scaled(draw: Draw, by: Any) -> Floats:
-    """Multiply pt and mass by 1 + by."""
-    return _times(draw.jets, 1.0 + by, (PT, MASS))
+def _scaled(*columns: int) -> Callable[[Draw, Any], Floats]:
+    """Return the function that multiplies these columns by 1 + by."""
+    return lambda draw, by: _times(draw.jets, 1.0 + by, columns)
 
 
 def _stretched(draw: Draw, by: Any) -> Floats:
@@ -79,10 +79,6 @@ def _power(pt: Doubles, median: Doubles, by: Doubles) -> Doubles:
     return factor
 
 
-def _mass_scaled(draw: Draw, by: Any) -> Floats:
-    return _times(draw.jets, 1.0 + by, (MASS,))
-
-
 def _times(jets: Floats, factor: Any, columns: Iterable[int]) -> Floats:
     varied = jets.copy()
     for k in columns:
@@ -93,10 +89,6 @@ def _times(jets: Floats, factor: Any, columns: Iterable[int]) -> Floats:
 def _more_found(efficiency: Floats, by: Any) -> Floats:
     """Add by to efficiencies, clipped to 0 to 1; zero outside the detector stays zero."""
     return np.where(efficiency > 0.0, np.clip(efficiency + by, 0.0, 1.0), 0.0).astype(np.float32)
-
-
-def _pt_scaled(draw: Draw, by: Any) -> Floats:
-    return _times(draw.jets, 1.0 + by, (PT,))
 
 
 def _unclustered_scaled(draw: Draw, by: Any) -> Doubles:
@@ -158,18 +150,18 @@ class Variation(NamedTuple):
 
 
 VARIATIONS = {
-    "JES": Variation(JETS, "jet energy scale: pt and mass scaled (by default 0.01)", _scaled, 0.01),
+    "JES": Variation(JETS, "jet energy scale: pt and mass scaled (by default 0.01)", _scaled(PT, MASS), 0.01),
     "JER": Variation(JETS, "jet energy resolution: the response stretched about its median (0.1)", _stretched, 0.1),
-    "JMS": Variation(JETS, "jet mass scale (0.01)", _mass_scaled, 0.01),
-    "EES": Variation("Electron", "electron energy scale: pt scaled (0.01)", _pt_scaled, 0.01),
-    "MES": Variation("Muon", "muon energy scale (0.01)", _pt_scaled, 0.01),
-    "PES": Variation("Photon", "photon energy scale (0.01)", _pt_scaled, 0.01),
+    "JMS": Variation(JETS, "jet mass scale (0.01)", _scaled(MASS), 0.01),
+    "EES": Variation("Electron", "electron energy scale: pt scaled (0.01)", _scaled(PT), 0.01),
+    "MES": Variation("Muon", "muon energy scale (0.01)", _scaled(PT), 0.01),
+    "PES": Variation("Photon", "photon energy scale (0.01)", _scaled(PT), 0.01),
     "UES": Variation(MISSING, "unclustered energy scale, in missing momentum (0.1)", _unclustered_scaled, 0.1),
     "EFF": Variation(FOUND, "probability that a gen jet has a reco jet, absolute shift (0.01)", _more_found, 0.01),
     "MODEL": Variation(EMULATOR, "another bundle: model=NAME"),
     "ENS": Variation(EMULATOR, "the members of an ensemble, the bundle's own or ens=FOLDER"),
     "pt-smeared": Variation(WRONG, "pt smeared at random", _pt_smeared, 0.02),
-    "mass-shifted": Variation(WRONG, "mass scaled", _mass_scaled, 0.01),
+    "mass-shifted": Variation(WRONG, "mass scaled", _scaled(MASS), 0.01),
     "tails-cut": Variation(WRONG, "tails cut off beyond a number of half widths", _tails_cut, 3.0),
     "independent": Variation(WRONG, "each variable drawn independently", _independent),
 }

@@ -14,8 +14,8 @@ from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, m
 from coffea_iqn.events.columns import flat
 from coffea_iqn.events.identity import event_weights, file_uuid, identity_keys
 from coffea_iqn.events.names import Names
-from coffea_iqn.jets.features import ETA, PHI, PT
-from coffea_iqn.jets.matching import default_cone, match_jets, nearest
+from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.matching import default_cone, match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import check_names
 from coffea_iqn.numerics.arrays import Bools, Floats
@@ -100,13 +100,10 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             warn_ignored_weights(event_weights(events))
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
         check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
-        match = match_jets(
-            x.values[:, ETA], x.values[:, PHI], x.counts, y.values[:, ETA], y.values[:, PHI], y.counts, cone=self.cone
-        )
-        matched = match >= 0
+        row, match = match_tables(x, y, self.cone)
         y = y._replace(values=np.concatenate([y.values, *self._beside(events[self.y])], axis=1, dtype=np.float32))
         pairs = np.full((len(x.values), y.values.shape[1]), np.nan, dtype=np.float32)
-        pairs[matched] = y.values[match[matched]]
+        pairs[row] = y.values[match]
 
         split_key = split_keys(events, self.split)
         valid = x.valid()
@@ -115,7 +112,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
         columns = JetPairs(x.values[keep], pairs[keep], context, split_key[x.event][keep], sample)
         free = np.ones(len(y.values), dtype=bool)
-        free[match[matched]] = False
+        free[match] = False
         unmatched = self._unmatched(events, x.where(keep), y.where(free), split_key)
         return TrainingSample(columns, unmatched)
 

@@ -216,37 +216,38 @@ def gen_events(
     """
     names = Names() if names is None else names
     kept = flat.where(keep)
-    chosen = slice(None) if kept is flat else keep
-    parton = _partons(jets, names.flavour, chosen)
-    constituents = [_field(jets, n, chosen) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
+    rows = slice(None) if kept is flat else keep
+    parton = _partons(jets, names.flavour, rows)
+    constituents = [_field(jets, n, rows) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
     of_particles = _possible(_beside(constituents), "composition", is_composition)
-    n_subjettiness = _possible(_n_subjettiness(jets, names, chosen), "N-subjettiness", is_subjettiness)
+    n_subjettiness = _possible(_n_subjettiness(jets, names, rows), "N-subjettiness", is_subjettiness)
     lacks_composition, lacks_tau = not _told(of_particles), radius is not None and not _told(n_subjettiness)
+    particles = None
     if lacks_composition or lacks_tau:
         particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
-        if particles is not None:
-            check_sums(particles, kept)
-            empty = particles.counts == 0
-        if particles is not None and lacks_composition:
-            of_particles = np.where(empty[:, None], np.nan, composition(particles))
-        if particles is not None and radius is not None and lacks_tau:
-            n_subjettiness = np.where(empty[:, None], np.nan, subjettiness(particles, kept.values[:, 0], radius))
+    if particles is not None:
+        check_sums(particles, kept)
+        empty = (particles.counts == 0)[:, None]
+        if lacks_composition:
+            of_particles = np.where(empty, np.nan, composition(particles))
+        if lacks_tau and radius is not None:
+            n_subjettiness = np.where(empty, np.nan, subjettiness(particles, kept.values[:, 0], radius))
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
 
 
-def _field(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> npt.NDArray[Any] | None:
-    """Return the first of these fields that the jets have, flat, for the chosen jets; None if they have none."""
+def _field(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> npt.NDArray[Any] | None:
+    """Return the first of these fields that the jets have, flat, for these rows; None if they have none."""
     for name in names:
         if name in jets.fields:
-            values = flat(jets, name)[chosen]
+            values = flat(jets, name)[rows]
             return np.where(values == NO_PARTON, 0, values) if name == "PartonTruthLabelID" else values
     return None
 
 
-def _partons(jets: ak.Array, names: tuple[str, ...], chosen: slice | Bools) -> Ints | None:
-    """Return the PDG codes of the partons of the chosen jets, (N,), or None."""
-    parton = _field(jets, names, chosen)
+def _partons(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> Ints | None:
+    """Return the PDG codes of the partons of these rows, (N,), or None."""
+    parton = _field(jets, names, rows)
     if parton is None or parton.dtype.kind in "iu":
         return parton
     n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
@@ -274,11 +275,11 @@ def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
     return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
 
 
-def _n_subjettiness(jets: ak.Array, names: Names, chosen: slice | Bools) -> Doubles | None:
-    """Return τ1, τ2, τ3 of the chosen jets, (N, 3), or None."""
+def _n_subjettiness(jets: ak.Array, names: Names, rows: slice | Bools) -> Doubles | None:
+    """Return τ1, τ2, τ3 of these rows, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
-        return flat(jets, TAU_ARRAY[0])[chosen, :3].astype(np.float64)
-    return _beside([_field(jets, n, chosen) for n in (names.tau1, names.tau2, names.tau3)])
+        return flat(jets, TAU_ARRAY[0])[rows, :3].astype(np.float64)
+    return _beside([_field(jets, n, rows) for n in (names.tau1, names.tau2, names.tau3)])
 
 
 def _told(columns: Doubles | None) -> bool:

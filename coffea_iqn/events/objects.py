@@ -11,7 +11,7 @@ from coffea_iqn.events.collections import FIELDS, pt_and_phi
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import Drawn, JetTable, places
-from coffea_iqn.numerics.arrays import Doubles, Ints
+from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import COLUMNS, CONE, KINDS, Found
 
 # names of the isolation in NanoAOD and Delphes: the transverse momentum around an object over its own
@@ -60,7 +60,7 @@ def reco_missing(events: ak.Array) -> Doubles:
 
 def of_kinds(particles: PromptParticles) -> dict[str, JetTable]:
     """Split particles by the name of their kind, each a table with pt, eta and phi."""
-    event, place = np.repeat(np.arange(len(particles.counts)), particles.counts), places(particles.counts)
+    event, place = particles.event, places(particles.counts)
     made = {}
     for k, kind in enumerate(KINDS):
         rows = np.flatnonzero(particles.kind == k)
@@ -78,7 +78,8 @@ def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
     ------
     ValueError: if the events lack a collection or one of its fields.
     """
-    of_event = particles.event
+    # by row of the particle; the last entries are those of no particle, row −1
+    place, pt = np.append(places(particles.counts), -1), np.append(particles.values[:, 0], 0.0)
     parts = []
     for k, kind in enumerate(KINDS):
         found = events[kind.name] if kind.name in events.fields else None
@@ -94,16 +95,9 @@ def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
                 values[:, column] = ak.to_numpy(ak.flatten(found[name]))
         rows = np.flatnonzero(particles.kind == k)
         of_kind, source = particles.values[rows], np.full(len(values), -1)
-        n_of_kind = np.bincount(of_event[rows], minlength=len(events))
+        n_of_kind = np.bincount(particles.event[rows], minlength=len(events))
         match = match_jets(of_kind[:, 1], of_kind[:, 2], n_of_kind, values[:, 1], values[:, 2], counts, cone=CONE)
         source[match[match >= 0]] = rows[match >= 0]
-        pt = np.where(source >= 0, particles.values[:, 0].take(source, mode="clip"), 0.0) if len(rows) else source * 0.0
         event = np.repeat(np.arange(len(events)), counts)
-        parts.append(Found(values, np.full(len(values), k), event, _place(source, particles.counts), pt))
+        parts.append(Found(values, np.full(len(values), k), event, place[source], pt[source]))
     return Found.joined(parts)
-
-
-def _place(row: Ints, counts: Ints) -> Ints:
-    """Convert rows of particles to their index in the event; −1 stays −1."""
-    first = np.repeat(np.cumsum(counts) - counts, counts)
-    return np.where(row >= 0, row - first.take(row, mode="clip"), -1) if len(first) else row

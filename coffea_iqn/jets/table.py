@@ -99,16 +99,23 @@ def places(counts: Ints) -> Ints:
 
 def interleaved(tables: Sequence[JetTable]) -> JetTable:
     """Merge tables of the same events: within each event the jets of the first table, then those of the next."""
-    k = len(tables)
-    if k == 1:
+    if len(tables) == 1:
         return tables[0]
-    event = np.concatenate([table.event * k + i for i, table in enumerate(tables)])
-    order = np.argsort(event, kind="stable")
+    order, counts = interleaving([table.counts for table in tables])
     values, place = (np.concatenate([table[column] for table in tables])[order] for column in (0, 2))
-    counts = np.stack([table.counts for table in tables], axis=1).ravel()
     rows = [table.row for table in tables if table.row is not None]
-    row = np.concatenate(rows)[order] if len(rows) == k else None
+    row = np.concatenate(rows)[order] if len(rows) == len(tables) else None
     return JetTable(values, counts, place, row, tables[0].columns)
+
+
+def interleaving(counts: Sequence[Ints]) -> tuple[Ints, Ints]:
+    """Return the order that sorts concatenated tables of the same events by event, then by table, and the new counts.
+
+    counts: number of rows in each event of each table, (events,).
+    """
+    k = len(counts)
+    place = np.concatenate([np.repeat(np.arange(len(n)) * k + i, n) for i, n in enumerate(counts)])
+    return np.argsort(place, kind="stable"), np.stack(counts, axis=1).ravel()
 
 
 @kernel

@@ -102,16 +102,6 @@ def kept(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
     return unfinished(folder_of(arguments.output), keep=arguments.checkpoints)
 
 
-def check_weights(datasets: Mapping[str, Sequence[Source]]) -> None:
-    """Check that all files of a dataset have event weights, or none: missing weights would count as 1.
-
-    Raises
-    ------
-    ValueError: if only some files of a dataset have them.
-    """
-    check_all_or_none(datasets, "event weights", lambda source: source.has_weights)
-
-
 def check_all_or_none(
     datasets: Mapping[str, Sequence[Source]], what: str, has: Callable[[Source], bool], advice: str = ""
 ) -> None:
@@ -144,7 +134,8 @@ def run(
     ------
     ValueError: if only some files of a dataset have event weights.
     """
-    check_weights(datasets)
+    # missing weights would count as 1
+    check_all_or_none(datasets, "event weights", lambda source: source.has_weights)
     checkpoints = folder_of(arguments.output)
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     plain_names(datasets)  # raises an error unless they differ

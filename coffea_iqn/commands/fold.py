@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -261,10 +260,10 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     if arguments.any_radius:
         return model
     radius = bundle.load(model).card.get("jets", {}).get("radius")
-    for name, look in {s.path: partial(first_jets, s, arguments.gen) for f in datasets.values() for s in f}.items():
-        if radius is None:
-            break
-        distances, width = look()
+    if radius is None:
+        return model
+    for source in (source for sources in datasets.values() for source in sources):
+        distances, width = first_jets(source, arguments.gen)
         known: dict[str, Any] = {"collection": arguments.gen, "width": width}
         why = radii.objection(radius, distances, **known)
         right = radii.fitting(shipped, distances, **known)
@@ -276,7 +275,7 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
         try:
             radii.check(radius, distances, shipped, **known)
         except ValueError as error:
-            msg = f"{name}: {error}"
+            msg = f"{source.path}: {error}"
             raise ValueError(msg) from None
     return model
 

@@ -77,15 +77,10 @@ def add_figure_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_force_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option that permits replacing an existing output."""
-    parser.add_argument("--force", action="store_true", help="replace an existing output")
-
-
 def add_output_option(parser: argparse.ArgumentParser, metavar: str, says: str) -> None:
     """Add the options for the output path and for replacing an existing output."""
     parser.add_argument("--output", type=output_path, required=True, metavar=metavar, help=says)
-    add_force_option(parser)
+    parser.add_argument("--force", action="store_true", help="replace an existing output")
 
 
 def add_reco_option(parser: argparse.ArgumentParser) -> None:

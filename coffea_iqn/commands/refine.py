@@ -20,14 +20,14 @@ from coffea_iqn.commands.trainings import (
     given_settings,
     read_files,
     sample_options,
-    shares_of,
     training_progress,
     unfinished_training,
+    with_shares,
 )
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import GEV
-from coffea_iqn.training.recipes import HIDDEN, TrainingSettings
+from coffea_iqn.training.recipes import HIDDEN
 from coffea_iqn.training.refinement import DEFAULT, refine
 
 OWN = ("seed", "steps", "minutes", "batch_size", "learning_rate", "weight_decay", "patience", "check_every", "holdout")
@@ -73,7 +73,7 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     base, device = bundle.load(arguments.model), find_device(arguments.device)
     jets = base.card["jets"]
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    settings = _settings(arguments, sorted(datasets))
+    settings = with_shares(replace(DEFAULT, **given_settings(arguments, OWN)), arguments, datasets)
     processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **sample_options(arguments))
     pairs, _ = read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
@@ -110,10 +110,3 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
         figure = plotting.plot_reliability(report["reliability"], title=output.name)
         for file in plotting.save_all({"reliability": figure}, arguments.plots):
             say(f"Plot         {file}")
-
-
-def _settings(arguments: argparse.Namespace, datasets: list[str]) -> TrainingSettings:
-    given = given_settings(arguments, OWN)
-    if arguments.share:
-        given["shares"] = shares_of(dict(arguments.share), datasets)
-    return replace(DEFAULT, **given)

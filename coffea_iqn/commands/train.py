@@ -26,9 +26,9 @@ from coffea_iqn.commands.trainings import (
     given_settings,
     read_files,
     sample_options,
-    shares_of,
     training_progress,
     unfinished_training,
+    with_shares,
 )
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
@@ -41,6 +41,7 @@ from coffea_iqn.iqn.network import BOUNDED
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import ETA, PT, VARIABLES
 from coffea_iqn.jets.matching import default_cone
+from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice, expect
@@ -175,7 +176,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
     start = _start(arguments)
-    before = start.teacher or start.base
+    before = start.before
     if before is not None:
         arguments.radius, arguments.cone = (before.card["jets"][name] for name in ("radius", "cone"))
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
@@ -183,14 +184,13 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         radius=arguments.radius,
         cone=cone,
         direction=direction,
-        columns=[*start.columns, *arguments.columns],
+        columns=[*(column.name for column in start.columns), *arguments.columns],
         **sample_options(arguments),
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    if arguments.share:
-        settings = replace(settings, shares=shares_of(dict(arguments.share), sorted(datasets)))
+    settings = with_shares(settings, arguments, datasets)
     sample = read_files(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
@@ -248,10 +248,14 @@ class _Start(NamedTuple):
     base: Emulator | None
 
     @property
-    def columns(self) -> list[str]:
-        """Fields of reco jets that the bundle draws in addition to the four-momentum."""
-        before = self.teacher or self.base
-        return [] if before is None else [column.name for column in before.variables.columns]
+    def before(self) -> Emulator | None:
+        """The one of them that there is."""
+        return self.teacher or self.base
+
+    @property
+    def columns(self) -> list[Column]:
+        """Columns that it draws in addition to the four-momentum."""
+        return [] if self.before is None else [*self.before.variables.columns]
 
 
 def _start(arguments: argparse.Namespace) -> _Start:
@@ -298,8 +302,7 @@ def _learn(
         settings = replace(settings, minutes=0.5 * settings.minutes)  # one half for each of the two trainings
     (pairs, unmatched), emulator = sample, start.base
     if columns and emulator is None:  # before the training of the four-momentum, not only after it
-        before_them = start.teacher.variables.columns if start.teacher is not None else ()
-        described([pairs.y[pairs.matched], unmatched.near, unmatched.far], before_them, columns)
+        described([pairs.y[pairs.matched], unmatched.near, unmatched.far], start.columns, columns)
     before = pairs._replace(y=pairs.y[:, : len(VARIABLES) + len(start.columns)])
     if start.teacher is not None:
         emulator = distil(start.teacher, before, settings, checkpoint=checkpoint, **options)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,12 +126,17 @@ def given_settings(arguments: argparse.Namespace, names: Iterable[str]) -> dict[
     return given if arguments.hidden is None else given | {"hidden": tuple(arguments.hidden)}
 
 
-def shares_of(shares: dict[str, float], names: Sequence[str]) -> tuple[float, ...]:
-    """Return the share of each dataset in the order of names, which is how `PairsProcessor` numbers datasets."""
-    if sorted(shares) != list(names):
-        msg = f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}"
-        raise ValueError(msg)
-    return tuple(shares[name] for name in names)
+def with_shares(settings: TrainingSettings, arguments: argparse.Namespace, datasets: Iterable[str]) -> TrainingSettings:
+    """Return the settings with the shares of the datasets in a batch, if given as options.
+
+    Raises
+    ------
+    ValueError: if they were not given for exactly these datasets.
+    """
+    shares, names = dict(arguments.share), sorted(datasets)  # `PairsProcessor` numbers datasets in this order
+    fits = not shares or sorted(shares) == names
+    expect(fits, f"share: expected one for each of {', '.join(names)}, got {', '.join(sorted(shares))}")
+    return replace(settings, shares=tuple(shares[name] for name in names)) if shares else settings
 
 
 @contextmanager

@@ -122,50 +122,23 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     trained_on = _trained_on(emulator.card, datasets)
-    effort = _effort(arguments)
     with_particles = emulator.particles is not None and not arguments.spoil and _have_particles(arguments, datasets)
     with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, with_particles) as steps:
-        with open_executor(arguments) as executor:
-            steps.begin("reading jets")
-            pairs = _pairs(arguments, emulator, datasets, executor, effort)
-            if not arguments.any_radius:
-                distances = radii.histogram(nearest_distance(pairs.context))
-                radii.check(
-                    emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen
-                )
-            folds = None
-            if not arguments.spoil:
-                steps.begin("folding events")
-                folds = _fold(arguments, datasets, executor, with_particles)
-        name = Path(arguments.model).name
-        if arguments.spoil:
-            emulator, name = spoil(emulator, arguments.spoil, seed=effort.seed), f"{name}, {arguments.spoil}"
-        names = sorted(datasets)  # pairs number the datasets in this order
-        found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
-        if folds is None:
-            left_out = ("histograms of events", "judge of whole events")
-            found.left_out |= dict.fromkeys(left_out, "a spoilt model is not folded")
-        else:
-            _compare_folds(found, folds, datasets, steps)
-        if emulator.particles is not None and not with_particles:
-            missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
-            found.left_out[PARTICLES] = "a spoilt model is not folded" if arguments.spoil else missing
+        found, hists = _measure(arguments, emulator, datasets, steps, with_particles)
         steps.begin("drawing figures")
         about = metrics.About(
-            model=name,
+            model=Path(arguments.model).name + (f", {arguments.spoil}" if arguments.spoil else ""),
             card=emulator.card,
             files={name: [source.path for source in sources] for name, sources in datasets.items()},
             events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
             trained_on=trained_on,
         )
-        if pairs.y.shape[1] < len(emulator.variables.names):
-            found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
         content = metrics.metrics(found, about)
         shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
         parts = sections(
             found,
             title=about.model,
-            hists=None if folds is None else folds["first"]["hists"],
+            hists=hists,
             shown=shown,
             selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
             labels={column.name: column.label for column in emulator.variables.columns},
@@ -182,6 +155,41 @@ def validate(arguments: argparse.Namespace) -> None:
         say(f"Left out     {name}: {why}")
     say(f"Report       {arguments.output / 'report.html'}")
     say(f"Metrics      {arguments.output / 'metrics.json'}")
+
+
+def _measure(
+    arguments: argparse.Namespace,
+    emulator: Emulator,
+    datasets: Mapping[str, Sequence[Source]],
+    steps: _Steps,
+    with_particles: bool,
+) -> tuple[Validation, Any]:
+    """Return the figures of a model, and the histograms of its fold of the files; None for a spoilt one."""
+    effort, folds = _effort(arguments), None
+    with open_executor(arguments) as executor:
+        steps.begin("reading jets")
+        pairs = _pairs(arguments, emulator, datasets, executor, effort)
+        if not arguments.any_radius:
+            distances = radii.histogram(nearest_distance(pairs.context))
+            radii.check(emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen)
+        if not arguments.spoil:
+            steps.begin("folding events")
+            folds = _fold(arguments, datasets, executor, with_particles)
+    if arguments.spoil:
+        emulator = spoil(emulator, arguments.spoil, seed=effort.seed)
+    names = sorted(datasets)  # pairs number the datasets in this order
+    found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
+    not_folded = "a spoilt model is not folded"
+    if folds is None:
+        found.left_out |= dict.fromkeys(("histograms of events", "judge of whole events"), not_folded)
+    else:
+        _compare_folds(found, folds, datasets, steps)
+    if emulator.particles is not None and not with_particles:
+        missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
+        found.left_out[PARTICLES] = not_folded if arguments.spoil else missing
+    if pairs.y.shape[1] < len(emulator.variables.names):
+        found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
+    return found, folds and folds["first"]["hists"]
 
 
 def _trained_on(card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]) -> list[str]:

@@ -341,9 +341,7 @@ def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: S
         setattr(into, name, value)
     for name in closure.JUDGES:
         step(f"judge of {name}")
-        verdict = found.attempt(f"judge of {name}", _judge, name, copies, effort)
-        if verdict is not None:
-            into.judges[name] = verdict
+        _add_judge(found, into, name, *_features(name, copies))
 
 
 def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Comparison:
@@ -355,19 +353,24 @@ def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Com
     )
     into.tails = found.attempt(f"tails in {name}", closure.tails, *(closure.residuals(gen, j) for j in both), gen)
     into.levels = found.attempt(f"quantile levels in {name}", _enough, copies.real_levels)
-    verdict = found.attempt(f"judge of {name}", _judge, "residuals", copies, found.effort)
-    if verdict is not None:
-        into.judges["residuals"] = verdict
+    _add_judge(found, into, "residuals", *_features("residuals", copies), title=name)
     return into
 
 
-def _judge(name: str, copies: PairedSamples, effort: Effort) -> Judgement:
-    real, emulated = (closure.JUDGES[name].of(copies.gen, jets) for jets in (copies.real, copies.emulated))
-    return _judge_sides(real, emulated, effort)
+def _features(name: str, copies: PairedSamples) -> tuple[Floats, Floats]:
+    """Return the features that a judge sees of real and of emulated jets."""
+    of = closure.JUDGES[name].of
+    return of(copies.gen, copies.real), of(copies.gen, copies.emulated)
 
 
-def _judge_sides(real: Floats, emulated: Floats, effort: Effort) -> Judgement:
-    return closure.judge(real, emulated, folds=effort.folds, seed=effort.seed, threads=effort.threads)
+def _add_judge(
+    found: Validation, into: Comparison, name: str, real: Floats, emulated: Floats, *, title: str | None = None
+) -> None:
+    """Add the judge of these features to a comparison; title: what `left_out` calls it, instead of its name."""
+    how = {"folds": found.effort.folds, "seed": found.effort.seed, "threads": found.effort.threads}
+    judgement = found.attempt(f"judge of {title or name}", closure.judge, real, emulated, **how)
+    if judgement is not None:
+        into.judges[name] = judgement
 
 
 def _enough(levels: Floats) -> Floats:
@@ -442,9 +445,7 @@ def compare_events(found: Validation, true: Floats, first: Floats, second: Float
     """
     rows = _some(len(true), found.effort)
     for into, other in ((found.truth, true), (found.null, second)):
-        verdict = found.attempt("judge of whole events", _judge_sides, other[rows], first[rows], found.effort)
-        if verdict is not None:
-            into.judges[WHOLE_EVENTS] = verdict
+        _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows])
 
 
 def compare_particles(
@@ -465,10 +466,7 @@ def compare_particles(
         into.particles = found.attempt(
             PARTICLES, compare_shapes, gen, first, other, microseconds=microseconds, **options
         )
-        sides = particles.features(gen, other), particles.features(gen, first)
-        verdict = found.attempt(f"judge of {PARTICLES}", _judge_sides, *sides, effort)
-        if verdict is not None:
-            into.judges[PARTICLES] = verdict
+        _add_judge(found, into, PARTICLES, particles.features(gen, other), particles.features(gen, first))
 
 
 def _some(n: int, effort: Effort) -> Ints:

@@ -130,13 +130,13 @@ def figures(found: Comparison) -> dict[str, Any]:
             }
             for variable, test in zip(VARIABLES, found.ks, strict=True)
         }
-    for name, verdict in found.judges.items():
-        below, above = closure.outside(verdict.weights[1])
+    for name, judgement in found.judges.items():
+        below, above = closure.outside(judgement.weights[1])
         out.setdefault("judges", {})[name] = {
-            "auc": verdict.auc,
-            "uncertainty": verdict.uncertainty,
-            "importance": dict(zip(FEATURES[name], verdict.importance, strict=True)),
-            "weights": {"below_half": below, "above_two": above, "mean": verdict.weights[1].mean()},
+            "auc": judgement.auc,
+            "uncertainty": judgement.uncertainty,
+            "importance": dict(zip(FEATURES[name], judgement.importance, strict=True)),
+            "weights": {"below_half": below, "above_two": above, "mean": judgement.weights[1].mean()},
         }
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}

@@ -245,16 +245,16 @@ def _judges(found: Validation, says: Says) -> Section:
         "averages out (Das et al., SciPost Phys. 16 (2024) 031).",
     )
     rows: list[Sequence[str]] = []
-    for name, verdict in found.truth.judges.items():
+    for name, judgement in found.truth.judges.items():
         null = found.null.judges.get(name)
-        below, above = closure.outside(verdict.weights[1])
+        below, above = closure.outside(judgement.weights[1])
         of_null = "" if null is None else f"{null.auc:.4f} ± {null.uncertainty:.4f}"
-        auc = f"{verdict.auc:.4f} ± {verdict.uncertainty:.4f}"
+        auc = f"{judgement.auc:.4f} ± {judgement.uncertainty:.4f}"
         rows.append((name, auc, of_null, f"{100 * below:.3f} %", f"{100 * above:.3f} %"))
         if null is not None:
-            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(verdict, null, **says)
+            section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(judgement, null, **says)
         section.figures[f"importance of the features of the judge, {name}"] = plotting.plot_importance(
-            verdict, features=FEATURES[name], **_alone(says)
+            judgement, features=FEATURES[name], **_alone(says)
         )
     if rows:
         section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))

@@ -32,7 +32,7 @@ from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import PT, SCALES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.shapes import shapes
-from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, places
+from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
@@ -200,30 +200,23 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             path = self.skim.write(events, gen_table, folded.reco, self._about(), varied, others=others)
             files = [str(path)]
         filler = filling.Filler(dataset, event_weights(events))
+        cuts: dict[str, Any] = {"pt_min": self.pt_min, "eta_max": self.eta_max}
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
-            n_selected = filler.fill_jets(
-                level, replicas, pt_min=self.pt_min, eta_max=self.eta_max, missing=missing.get(level, ())
-            )
+            n_selected = filler.fill_jets(level, replicas, missing=missing.get(level, ()), **cuts)
             cutflow[f"{level}_jets_selected"] = n_selected
             for kind in KINDS if level in objects else ():
-                of_kind = [one[kind.name] for one in objects[level]]
-                n_selected = filler.fill_objects(level, kind, of_kind)
-                for name, of_it in folded.varied_objects.items() if level == "reco" else ():
-                    filler.fill_objects(level, kind, [one[kind.name] for one in of_it], systematic=name)
+                n_selected = filler.fill_objects(level, kind, [one[kind.name] for one in objects[level]])
                 cutflow[f"{level}_{kind.name.lower()}s_selected"] = n_selected
         for level, of_level in (self._shapes(events, levels, made) if made else {}).items():
-            filler.fill_shapes(level, of_level, pt_min=self.pt_min, eta_max=self.eta_max)
+            filler.fill_shapes(level, of_level, **cuts)
         filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
+        for name, of_replicas in folded.varied_objects.items():
+            for kind in KINDS:
+                filler.fill_objects("reco", kind, [one[kind.name] for one in of_replicas], systematic=name)
         for name, replicas in folded.varied.items():
-            n_selected = filler.fill_jets(
-                "reco",
-                replicas,
-                pt_min=self.pt_min,
-                eta_max=self.eta_max,
-                systematic=name,
-                missing=folded.varied_missing.get(name, ()),
-            )
+            varied_missing = folded.varied_missing.get(name, ())
+            n_selected = filler.fill_jets("reco", replicas, systematic=name, missing=varied_missing, **cuts)
             cutflow[f"reco_jets_selected_{name}"] = n_selected
             pairs = [emulated_pairs(folded.gen, jets) for jets in replicas]
             filler.fill_response("reco", pairs, systematic=name)
@@ -346,11 +339,8 @@ def _interleaved(
     fields: Sequence[Mapping[str, npt.NDArray[Any]]], counts: Sequence[Ints]
 ) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
     """Interleave fields of several replicas of the same events, ordered by event and then by replica."""
-    k = len(fields)
-    event = np.concatenate([np.repeat(np.arange(len(n)) * k + i, n) for i, n in enumerate(counts)])
-    order = np.argsort(event, kind="stable")
-    joined = {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}
-    return joined, np.stack(counts, axis=1).ravel()
+    order, n = interleaving(counts)
+    return {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}, n
 
 
 def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:

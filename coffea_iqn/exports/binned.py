@@ -39,7 +39,7 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
         functions = [averaged(curves[rows]) for rows in of_flavour]
         at = [[float(x) for x in function(middle)] for function in functions]
         median.append(_table([c.rounded(m) for _, m, _ in at]))
-        resolution.append(_table([c.rounded(0.5 * (up - down) / m) for down, m, up in at]))
+        resolution.append(_table([c.rounded(0.5 * (up - down) / m) for down, m, up in at], "ptRaw"))
         quantile.append(_table([_lines(edges, function(edges)) for function in functions]))
         if efficiency is not None:
             found.append(_table([c.rounded(float(efficiency[rows].mean())) for rows in of_flavour]))
@@ -66,7 +66,7 @@ def content(ends: tuple[str, str], jets: Reference, curves: Floats, efficiency: 
             raw,
             "resolution",
             "Half the central 68 % width of reco pt over gen pt, over its median.",
-            _renamed(resolution),
+            resolution,
         ),
         c.correction(
             f"{begin}_ScaleFactor_{end}",
@@ -118,20 +118,16 @@ def _cells(jets: Reference) -> list[list[Bools]]:
     return [[cell(i, k, flavour) for i in range(n_pt) for k in range(n_eta)] for flavour in flavours]
 
 
-def _table(contents: list[Any]) -> dict[str, Any]:
+def _table(contents: list[Any], pt: str = "JetPt") -> dict[str, Any]:
     """Return a table in cells of pt and |eta|; values beyond the edges use the nearest cell."""
     edges = [[float(edge) for edge in of_one] for of_one in (PT_EDGES, ETA_EDGES)]
     return {
         "nodetype": "multibinning",
-        "inputs": ["JetPt", "JetEta"],
+        "inputs": [pt, "JetEta"],
         "edges": edges,
         "content": contents,
         "flow": "clamp",
     }
-
-
-def _renamed(tables: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{**table, "inputs": ["ptRaw", "JetEta"]} for table in tables]
 
 
 def _lines(z: Floats, values: Floats) -> dict[str, Any]:

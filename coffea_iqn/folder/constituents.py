@@ -155,10 +155,10 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
     known, model, variables = given.known, folder.emulator.particles, folder.emulator.variables
     particles = constituents_of(events, known.jets, folder.names, gen.layout.purelist_parameter("collection_name"))
     assert model is not None
-    what = "expected GenJetCands with jetIdx, pt, eta, phi and pdgId (or indices into GenCands), or Delphes' "
-    what += "GenJet.Constituents with Particle, found none"
-    expect(particles is not None, f"events: {what}")
-    assert particles is not None
+    if particles is None:
+        wanted = "GenJetCands with jetIdx, pt, eta, phi and pdgId (or indices into GenCands)"
+        msg = f"events: expected {wanted}, or Delphes' GenJet.Constituents with Particle, found none"
+        raise ValueError(msg)
     check_sums(particles, known.jets)
     warn_isolated(particles, known.jets.values[:, PT], str(folder.model))
     parton = None if known.parton is None else known.parton.astype(np.int64)

@@ -12,7 +12,6 @@ from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.folder import jagged
 from coffea_iqn.folder.jagged import Folded
 from coffea_iqn.folder.jets import IQNFolder
-from coffea_iqn.jets.table import JetTable
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
 from coffea_iqn.variations import OF_THE_SAME
@@ -56,10 +55,7 @@ class EventFolder:
 
     def fold_table(self, events: ak.Array) -> Folded:
         """Same as calling the folder, but return flat tables: `Folded.reco`, `objects` and `missing`."""
-        return self._fold(events, flatten_jets(events[self.gen]))
-
-    def _fold(self, events: ak.Array, jets: JetTable) -> Folded:
-        return self.folder.fold_table(events[self.gen], events, jets=jets, objects=True)
+        return self.folder.fold_table(events[self.gen], events, objects=True)
 
     def __call__(self, events: ak.Array, *, as_nano: bool = False) -> ak.Array:
         """Fold events.
@@ -85,7 +81,7 @@ class EventFolder:
         ValueError, TypeError: see `IQNFolder`; also for events without prompt particles or missing momentum.
         """
         jets = flatten_jets(events[self.gen])
-        folded = self._fold(events, jets)
+        folded = self.folder.fold_table(events[self.gen], events, jets=jets, objects=True)
         model = self.folder.emulator.objects
         assert model is not None
         assert folded.prompt is not None

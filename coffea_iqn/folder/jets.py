@@ -255,7 +255,7 @@ class IQNFolder(Densities):
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
         if objects:
-            _check_whole_events(known, str(self.model))
+            _check_event_inputs(known, str(self.model))
         tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
@@ -374,8 +374,8 @@ def _others(
     return tuple(made.values())
 
 
-def _check_whole_events(known: GenEvents, model: str) -> None:
-    """Check the prompt particles and the missing momentum from which whole events are folded next to gen jets.
+def _check_event_inputs(known: GenEvents, model: str) -> None:
+    """Check the prompt particles and missing momentum at gen level that whole events are drawn from, besides gen jets.
 
     Raises
     ------

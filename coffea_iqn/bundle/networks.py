@@ -112,16 +112,16 @@ def law_of(
     for part in ("number", "jets"):
         got = f"{'no' if part in asks else 'a'} network of {part}"
         expect((described[part] is None) != (part in asks), f"{name}: expected {' and '.join(asks)}, got {got}")
-    made: dict[str, Network | None] = {"number": None, "jets": None}
+    numbers = targets = None
     if "number" in asks:
-        made["number"] = network_of(f"{name}.number", ("NumberNetwork",), described["number"], arrays, n_inputs)
+        numbers = network_of(f"{name}.number", ("NumberNetwork",), described["number"], arrays, n_inputs)
     if "jets" in asks:
         of_targets = described["jets"], arrays, n_inputs, n_targets, ends
-        made["jets"] = member_of(f"{name}.jets", *of_targets, types=AUTOREGRESSIVE)
+        targets = member_of(f"{name}.jets", *of_targets, types=AUTOREGRESSIVE)
     input_scale = standardisation("input_scale", described, n_inputs)
     target_scale = standardisation("target_scale", described, n_targets)
     bounds = array(f"{name} bounds", described["bounds"], (2, n_targets)).astype(np.float32)
     flags = np.isin(np.arange(n_targets), ends["flags"])  # they have a single value besides the atom
     rising = (bounds[0] < bounds[1])[~flags].all() and (bounds[0] <= bounds[1]).all()
     expect(rising, f"{name} bounds: expected upper bounds above lower ones, got {bounds.tolist()}")
-    return Law(made["number"], made["jets"], input_scale, target_scale, bounds)
+    return Law(numbers, targets, input_scale, target_scale, bounds)

@@ -31,14 +31,12 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
 from coffea_iqn.numerics.double import (
-    HALF_TURN,
-    TURN,
     Directions,
     angles,
     directions,
     exp,
+    phi_of,
     sine_and_cosine,
-    wrapped,
     write_logs,
 )
 
@@ -97,9 +95,8 @@ def jets_far(targets: Floats, frames: Frames) -> Floats:
 @part
 def _write(raw: Floats, log_pt: float, eta: float, phi: float, log_m: float) -> None:
     pt = exp(min(max(log_pt, -MAX_LOG), MAX_LOG))
-    angle = wrapped(phi)
-    raw[PT], raw[ETA], raw[MASS] = pt, eta, max(exp(min(log_m, 0.0)) * pt - MASS_FLOOR, 0.0)
-    raw[PHI] = angle + TURN if angle <= -HALF_TURN else angle
+    mass = max(exp(min(log_m, 0.0)) * pt - MASS_FLOOR, 0.0)
+    raw[PT], raw[ETA], raw[PHI], raw[MASS] = pt, eta, phi_of(phi), mass
 
 
 def _log_mass(raw: Floats) -> Floats:

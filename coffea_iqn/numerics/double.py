@@ -126,6 +126,13 @@ def wrapped(angle: float) -> float:
 
 
 @part
+def phi_of(angle: float) -> float:
+    """Wrap an angle [rad] to (−π, π], as `features.wrap_phi` does."""
+    phi = wrapped(angle)
+    return phi + TURN if phi <= -HALF_TURN else phi
+
+
+@part
 def take_logs(of: Doubles) -> None:
     """Overwrite numbers, (n, N), with their logarithms.
 

@@ -9,19 +9,18 @@ import math
 
 import numpy as np
 
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, beam_side, wrap_phi
+from coffea_iqn.jets.features import ETA, MASS, MAX_LOG, PHI, PT, beam_side, wrap_phi
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import (
-    HALF_TURN,
-    TURN,
     Directions,
     arctan2,
     directions,
     exp,
     log,
+    phi_of,
     sine_and_cosine,
     wrapped,
     write_logs,
@@ -40,7 +39,7 @@ COMPOSITION = slice(9, 13)  # columns of `particle_columns`
 ACROSS = [4, 7, 10, 21, 24, 27]  # columns of `missing_columns` that change sign in a reflection about the recoil
 ISOLATION = 3  # column of objects
 NONE, ALONE = -1.0, -1e-3  # target for an isolation of exactly 0; upper limit of such targets, despite rounding
-MAX_LOG = 5.0  # greatest logarithm of a ratio of two pt
+MAX_LOG_RATIO = 5.0  # of two pt
 
 
 def particle_columns(particles: PromptParticles, jets: JetTable, composition: Floats | None) -> Singles:
@@ -75,7 +74,7 @@ def _distance(eta: float, phi: float, other_eta: float, other_phi: float) -> flo
 
 @part
 def _log_ratio(pt: float, other: float) -> float:
-    return min(max(log(pt / other), -MAX_LOG), MAX_LOG)
+    return min(max(log(pt / other), -MAX_LOG_RATIO), MAX_LOG_RATIO)
 
 
 @kernel
@@ -252,9 +251,9 @@ def objects_of(targets: Floats, source: Floats, least: float, most: float) -> Do
     made = np.empty(targets.shape)
     for i in range(len(targets)):
         eta, phi = np.float64(source[i, ETA]), np.float64(source[i, PHI])
-        made[i, PT] = np.float64(source[i, PT]) * exp(min(max(targets[i, 0], -20.0), 20.0))
+        made[i, PT] = np.float64(source[i, PT]) * exp(min(max(targets[i, 0], -MAX_LOG), MAX_LOG))
         made[i, ETA] = eta + targets[i, 1] * (-1.0 if eta < 0.0 else 1.0)
-        made[i, PHI] = _angle(phi + targets[i, 2])
+        made[i, PHI] = phi_of(phi + targets[i, 2])
         made[i, ISOLATION] = _isolation(targets[i, 3], made[i, PT], least, most)
     return made
 
@@ -270,17 +269,11 @@ def objects_far(targets: Floats, axis: Floats, side: Floats, least: float, most:
     """Invert `far_targets`, with the isolation encoded by `isolation_targets` with the ends least and most."""
     made = np.empty(targets.shape)
     for i in range(len(targets)):
-        made[i, PT] = exp(min(max(targets[i, 0], -20.0), 20.0))
+        made[i, PT] = exp(min(max(targets[i, 0], -MAX_LOG), MAX_LOG))
         made[i, ETA] = targets[i, 1] * side[i]
-        made[i, PHI] = _angle(axis[i] + targets[i, 2])
+        made[i, PHI] = phi_of(axis[i] + targets[i, 2])
         made[i, ISOLATION] = _isolation(targets[i, 3], made[i, PT], least, most)
     return made
-
-
-@part
-def _angle(phi: float) -> float:
-    angle = wrapped(phi)
-    return angle + TURN if angle <= -HALF_TURN else angle
 
 
 def missing_columns(

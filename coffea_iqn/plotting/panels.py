@@ -336,9 +336,9 @@ class Slices(NamedTuple):
         return lines, self.names, kinds[: len(texts)], texts
 
 
-def make_slices(pt: Doubles, abs_eta: Doubles, found: Doubles) -> Slices | None:
+def make_slices(pt: npt.ArrayLike, abs_eta: Sequence[float] | Doubles, found: Doubles) -> Slices | None:
     """Return the slices from bin edges and measurements (P, E, ...), NaN where missing; None if all are missing."""
-    measured = np.asarray(np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2))
+    pt, measured = np.asarray(pt, dtype=np.float64), np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2)
     rows, numbers = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0)).tolist()
     if not numbers:
         return None
@@ -351,19 +351,17 @@ def make_slices(pt: Doubles, abs_eta: Doubles, found: Doubles) -> Slices | None:
     )
 
 
-def draw_slices(panel: Axes, slices: Slices, values: Doubles, errors: Doubles) -> None:
-    """Draw values and errors (P, E, 2): emulated as open markers on a line, true as full markers."""
+def draw_against_pt(
+    panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, name: str, zero: bool = False, **limits: float
+) -> None:
+    """Draw values and errors (P, E, emulated and true) in slices of |eta| against gen pt, with limits and labels.
+
+    Emulated values are open markers on a line, true ones full markers.
+    """
     for k, at, colour in zip(slices.numbers, slices.places, slices.colours, strict=True):
         style: dict[str, Any] = {"color": colour, "markersize": 9, "elinewidth": 2}
         panel.errorbar(at, values[:, k, 0], errors[:, k, 0], fmt="-o", mfc="white", mew=2, **style)
         panel.errorbar(at, values[:, k, 1], errors[:, k, 1], fmt="o", **style)
-
-
-def draw_against_pt(
-    panel: Axes, slices: Slices, values: Doubles, errors: Doubles, *, name: str, zero: bool = False, **limits: float
-) -> None:
-    """Draw values and errors (P, E, emulated and true) in slices of |eta| against gen pt, with limits and labels."""
-    draw_slices(panel, slices, values, errors)
     limit_points(panel, values[:, slices.numbers], errors[:, slices.numbers], zero=zero, **limits)
     panel.set_ylabel(name)
     panel.set_xlim(slices.limits)

@@ -14,7 +14,6 @@ import numpy as np
 
 from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
 from coffea_iqn.closure.spectra import histogram
-from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.plotting.labels import (
     BLUE,
     EVERY,
@@ -37,7 +36,6 @@ from coffea_iqn.plotting.labels import (
 from coffea_iqn.plotting.panels import (
     GREY,
     Shown,
-    Slices,
     carried,
     compare_slices,
     draw_against_pt,
@@ -172,7 +170,7 @@ def plot_scale_and_resolution(
     number = number_of(variable)
     written = WRITTEN[number]
     of_variable = written.factor * found.values[:, :, number].astype(np.float64)
-    slices = _slices(found, of_variable)
+    slices = make_slices(*found.cells, of_variable)
     figure, panels = titled_panels(2, 2, title, label)
     if slices is None:
         return finish(figure, panels[0, 0], NOTHING)
@@ -214,7 +212,7 @@ def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", tr
     Bars are binomial uncertainties of the true efficiencies.
     """
     values, error = found.values.astype(np.float64), binomial_errors(found).astype(np.float64)
-    slices = _slices(found, values)
+    slices = make_slices(*found.cells, values)
     figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     if slices is None:
         return finish(figure, top, NOTHING)
@@ -297,8 +295,3 @@ def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_lab
     label_grid(panels, "(Residual − median) / width", f"Fraction of jets / {edges[1] - edges[0]:.1f}")
     panels[0, 0].set_xlim(-FARTHEST, FARTHEST)
     return finish(figure)
-
-
-def _slices(found: OfCells, values: Doubles) -> Slices | None:
-    pt, abs_eta = (np.asarray(edges, dtype=np.float64) for edges in found.cells)
-    return make_slices(pt, abs_eta, values)

@@ -25,7 +25,7 @@ from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
-from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.jets.matching import default_cone, match_tables
 from coffea_iqn.numerics.arrays import Floats
 
 PHOTON, HARD = 22, 1.0  # PDG code; GeV
@@ -49,23 +49,16 @@ def read(path: str, radius: float) -> Sample:
     assert inside is not None
     assert known.composition is not None
     assert known.n_subjettiness is not None
-    columns = (jets.values[:, k] for jets in (gen, reco) for k in (ETA, PHI))
-    eta, phi, reco_eta, reco_phi = columns
-    match = match_jets(eta, phi, gen.counts, reco_eta, reco_phi, reco.counts, cone=default_cone(radius))
-    found = match >= 0
+    row, match = match_tables(gen, reco, default_cone(radius))
     pt, mass = gen.values[:, PT], np.maximum(gen.values[:, MASS], 0.0)
-    four = [np.log(pt), np.abs(eta), np.log(mass + 2.0), np.log((mass + 0.5) / pt)]
+    four = [np.log(pt), np.abs(gen.values[:, ETA]), np.log(mass + 2.0), np.log((mass + 0.5) / pt)]
     base = np.column_stack([*four, known.composition, known.n_subjettiness, known.parton])
     other = reco.values[match]
     responses = {
-        "log mass": np.log((np.maximum(other[:, MASS], 0.0) + 2.0) / (mass + 2.0)),
-        "log pt": np.log(other[:, PT] / pt),
+        "log mass": np.log((np.maximum(other[:, MASS], 0.0) + 2.0) / (mass[row] + 2.0)),
+        "log pt": np.log(other[:, PT] / pt[row]),
     }
-    return Sample(
-        base[found],
-        {name: shape[found] for name, shape in shapes(inside, gen.values).items()},
-        {name: response[found] for name, response in responses.items()},
-    )
+    return Sample(base[row], {name: shape[row] for name, shape in shapes(inside, gen.values).items()}, responses)
 
 
 def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:

@@ -64,14 +64,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     objects: whether to fold whole events like `EventFolder`: electrons, muons, photons and missing momentum are added
         to the histograms at gen and reco level, at truth level if the files have Electron, Muon, Photon and MET, and to
         skims.
-
     particles: whether to make jets from particles like `ConstituentFolder`, for files with GenJetCands: jet shapes are
         added to the histograms at gen and reco level, at truth level if the files have PFCands; particles to skims.
 
     With variations, the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
     The input is NanoAOD (`NanoAODSchema`) or Delphes (`DelphesSchema`). A run returns
-    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`: histograms as `histograms.book`,
+    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`: histograms as `histograms.book`
     makes them, filled with genWeight if the files have it, and the files of the skim.
 
     Raises
@@ -245,7 +244,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             self._warn_of_equal_events(dataset, of_files)
         warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        axes = filling.WHOLE if self.objects else filling.PARTICLES if self.particles else filling.AXES
+        axes = filling.EVENT_AXES if self.objects else filling.PARTICLE_AXES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # gen jets are filled once, as nominal

@@ -101,7 +101,9 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
         check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
         row, match = match_tables(x, y, self.cone)
-        y = y._replace(values=np.concatenate([y.values, *self._beside(events[self.y])], axis=1, dtype=np.float32))
+        y = y._replace(
+            values=np.concatenate([y.values, *self._further_columns(events[self.y])], axis=1, dtype=np.float32)
+        )
         pairs = np.full((len(x.values), y.values.shape[1]), np.nan, dtype=np.float32)
         pairs[row] = y.values[match]
 
@@ -116,7 +118,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         unmatched = self._unmatched(events, x.where(keep), y.where(free), split_key)
         return TrainingSample(columns, unmatched)
 
-    def _beside(self, y: ak.Array) -> list[Floats]:
+    def _further_columns(self, y: ak.Array) -> list[Floats]:
         """Return the further columns of the jets y, (M, 1) each."""
         found = []
         for name in self.columns:

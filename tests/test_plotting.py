@@ -267,7 +267,7 @@ def test_notebooks_show_figures_without_more():
     assert dict(mpl.rcParams) == before
 
 
-@pytest.mark.parametrize("axes", ["AXES", "WHOLE", "PARTICLES"])
+@pytest.mark.parametrize("axes", ["AXES", "EVENT_AXES", "PARTICLE_AXES"])
 def test_labels_of_all_histograms_can_be_drawn(axes):
     """Of whole events and particles as well, whose figures tests of folds make without drawing them."""
     parser = MathTextParser("path")

@@ -64,7 +64,7 @@ def whole():
 
 
 def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
-    assert whole["hists"].keys() == filling.WHOLE.keys()
+    assert whole["hists"].keys() == filling.EVENT_AXES.keys()
     events = EventFolder(FAST)(open_ttbar())
     jets = {"gen": events.GenJet, "reco": events.IQNJet, "truth": events.Jet}
     missing = {"gen": events.GenMET, "reco": events.IQNMET, "truth": events.MET}
@@ -92,7 +92,7 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
         columns["met_dphi"] = abs((ak.to_numpy(hardest) - phi[some] + np.pi) % (2 * np.pi) - np.pi)
         for name, column in columns.items():
             found = whole["hists"][name][{"dataset": "ttbar", "level": level}]
-            expected = hist.Hist(*filling.WHOLE[name]).fill(ak.to_numpy(column)).view(flow=True)
+            expected = hist.Hist(*filling.EVENT_AXES[name]).fill(ak.to_numpy(column)).view(flow=True)
             assert np.abs(found.values(flow=True) - expected).sum() <= (2 if name in ("ht_met", "met_dphi") else 0), (
                 name
             )

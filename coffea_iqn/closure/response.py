@@ -214,7 +214,7 @@ class MedianRow(NamedTuple):
 
 
 def median_table(median: Floats, gen: Floats, real: Floats) -> list[MedianRow]:
-    """Return the table shown in the first talks on IQNs, with a row for each of pt, eta, phi, mass.
+    """Return the distances of real jets from predicted medians and from gen jets, for each of pt, eta, phi and mass.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, RequestedVariation
 
-DEFAULT, WHOLE, OF_PARTICLES = "cms-delphes-ak4", "cms-delphes-ak4-events", "cms-delphes-ak5-particles"
+DEFAULT, OF_EVENTS, OF_PARTICLES = "cms-delphes-ak4", "cms-delphes-ak4-events", "cms-delphes-ak5-particles"
 DEFAULT_TRUTH = "Jet"  # left out if the files have none; a requested collection must be there
 
 EXAMPLES = """examples:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=text,
         help=f"name of a shipped bundle, or path of a bundle (default: {DEFAULT}, or the shipped bundle of the jets' "
-        f"radius; {WHOLE} with --objects, {OF_PARTICLES} with --particles)",
+        f"radius; {OF_EVENTS} with --objects, {OF_PARTICLES} with --particles)",
     )
     parser.add_argument(
         "--identity",
@@ -255,7 +255,7 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     ------
     ValueError: for jets of another radius, unless --any-radius is given; names the file.
     """
-    default = WHOLE if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
+    default = OF_EVENTS if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
     model, shipped = arguments.model or default, bundle.shipped_radii()
     if arguments.any_radius:
         return model

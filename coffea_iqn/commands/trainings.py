@@ -54,14 +54,16 @@ SETTINGS = {
     "learning_rate": Setting("highest learning rate of the optimiser"),
     "weight_decay": Setting("weight decay of the optimiser"),
     "momentum": Setting("decay of the optimiser's running mean of the gradient"),
-    "patience": Setting("end a stage after so many checks of the validation loss without improvement"),
+    "patience": Setting("end a stage after this many checks of the validation loss without improvement"),
     "check_every": Setting("steps between checks of the validation loss"),
     "holdout": Setting("fraction of the events, or files, held out for validation"),
     "inputs": Setting("how the networks' inputs encode the four-momentum of the jet that is folded", INPUTS),
     "targets": Setting("how the networks' targets encode the four-momentum of the jet that is drawn", TARGETS),
     "scale": Setting("jet scale that the detector applies after its pt threshold", (AUTO, *SCALES), FOUND),
     "raw_pt_min": Setting("the detector's pt threshold before its jet scale, 0 for none", None, FOUND),
-    "blind": Setting("probability that conditioning variables of a jet are hidden at random, beyond the usual hiding"),
+    "blind": Setting(
+        "probability that conditioning variables of a jet are hidden at random, in addition to the usual hiding"
+    ),
 }
 
 

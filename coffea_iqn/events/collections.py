@@ -219,9 +219,9 @@ def gen_events(
     rows = slice(None) if kept is flat else keep
     parton = _partons(jets, names.flavour, rows)
     constituents = [_field(jets, n, rows) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
-    of_particles = _possible(_beside(constituents), "composition", is_composition)
+    of_particles = _possible(_stacked(constituents), "composition", is_composition)
     n_subjettiness = _possible(_n_subjettiness(jets, names, rows), "N-subjettiness", is_subjettiness)
-    lacks_composition, lacks_tau = not _told(of_particles), radius is not None and not _told(n_subjettiness)
+    lacks_composition, lacks_tau = not _is_filled(of_particles), radius is not None and not _is_filled(n_subjettiness)
     particles = None
     if lacks_composition or lacks_tau:
         particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
@@ -269,7 +269,7 @@ def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], 
     return columns
 
 
-def _beside(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
+def _stacked(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
     """Stack columns (N,) to one array (N, n); None if a column is missing."""
     there = [column for column in columns if column is not None]
     return np.stack(there, axis=1, dtype=np.float64) if len(there) == len(columns) else None
@@ -279,10 +279,10 @@ def _n_subjettiness(jets: ak.Array, names: Names, rows: slice | Bools) -> Double
     """Return τ1, τ2, τ3 of these rows, (N, 3), or None."""
     if TAU_ARRAY[0] in jets.fields:
         return flat(jets, TAU_ARRAY[0])[rows, :3].astype(np.float64)
-    return _beside([_field(jets, n, rows) for n in (names.tau1, names.tau2, names.tau3)])
+    return _stacked([_field(jets, n, rows) for n in (names.tau1, names.tau2, names.tau3)])
 
 
-def _told(columns: Doubles | None) -> bool:
+def _is_filled(columns: Doubles | None) -> bool:
     """Whether a file has values other than zero, which Delphes writes for what its card does not compute."""
     return columns is not None and bool(np.any(columns))
 

@@ -282,9 +282,9 @@ def branch_filter(
         names += [f"*{collection}Aux*.{name}" for collection in collections for name in (*of_jets, "m")]
     elif layouts == {"NanoAOD"}:
         names = [*IDENTITY[""], "genWeight", *(f"{name}_{part}" for name in missing for part in ("pt", "phi"))]
-        beside = {"leptons": LEPTON, "photons": PHOTON, "particles": GEN_PART}
-        beside |= dict.fromkeys(("constituents", "candidates"), OF_CONSTITUENTS)
-        known = [(n, of_it) for what, of_it in beside.items() for s in sources for n in getattr(s.names, what)]
+        fields_by_kind = {"leptons": LEPTON, "photons": PHOTON, "particles": GEN_PART}
+        fields_by_kind |= dict.fromkeys(("constituents", "candidates"), OF_CONSTITUENTS)
+        known = [(n, of_it) for what, of_it in fields_by_kind.items() for s in sources for n in getattr(s.names, what)]
         for collection, of_it in [*((c, of_jets) for c in collections), *known]:
             names += [f"n{collection}", *(f"{collection}_{name}" for name in of_it)]
     else:

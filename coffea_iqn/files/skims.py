@@ -146,9 +146,9 @@ class Skim:
         once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
         once |= {"genWeight": (weights / k).astype(np.float32)}
         prefix = self.collection.removesuffix(NANOAOD_JET)
-        beside = {f"{prefix}{branch}": array for branch, array in others.items()}
-        beside = {name: array for name, array in beside.items() if name not in NanoAODSchema.full_like_items}
-        emulated = {self.collection, *(branch.partition("_")[0] for branch in beside)}
+        named = {f"{prefix}{branch}": array for branch, array in others.items()}
+        named = {name: array for name, array in named.items() if name not in NanoAODSchema.full_like_items}
+        emulated = {self.collection, *(branch.partition("_")[0] for branch in named)}
         replaced = self.collection == NANOAOD_JET and index == INDEX["gen"]
         kept = self._kept(events, emulated, others=not replaced)
         kept |= {name: kept[name] / k for name in ABSOLUTE_WEIGHTS if k > 1 and name in kept}
@@ -165,7 +165,7 @@ class Skim:
             values = interleaved(tables).values
             fields |= {f"{n}_{ending_of(systematic)}": values[:, FIELDS[n]] for n in ("pt", "mass")}
         columns |= {f"{self.collection}_{name}": ak.unflatten(flat, jets.counts) for name, flat in fields.items()}
-        return columns | beside
+        return columns | named
 
     def _gen_jet_branches(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """Return the branches that coffea needs to find the gen jets of jets that are named as in NanoAOD."""

@@ -31,7 +31,7 @@ WEIGHT = "weight"  # name of the jet field with weights
 MOST_UNMATCHED = 256  # level indices reserved for the unmatched jets of one gen jet
 
 
-class Beside(NamedTuple):
+class Rest(NamedTuple):
     """The rest of whole events next to jets: objects, and missing momentum, pt [GeV] and phi [rad], (events, 2)."""
 
     found: Found
@@ -95,7 +95,7 @@ class Folding:
         """The emulator that draws."""
         return self.prepared.emulator
 
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Keys) -> tuple[dict[str, Drawn], Beside | None]:
+    def draw(self, gen: GenEvents, context: Floats | None, keys: Keys) -> tuple[dict[str, Drawn], Rest | None]:
         """Draw the reco jets of gen jets, by systematic, and the rest of the events, or None unless objects are drawn.
 
         Parameters
@@ -127,7 +127,7 @@ class Folding:
 
     def _draw_event(
         self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
-    ) -> tuple[dict[str, Drawn], Beside]:
+    ) -> tuple[dict[str, Drawn], Rest]:
         """Draw whole events in the order of reconstruction: objects, jets, unmatched jets, missing momentum."""
         model, gen, keys = self.prepared.objects, block.gen, block.keys
         assert model is not None
@@ -141,7 +141,7 @@ class Folding:
         jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
         raw = jets._replace(values=self._raw(jets))
         missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys)
-        return {self.name: jets}, Beside(objects, missing)
+        return {self.name: jets}, Rest(objects, missing)
 
     def _finish(self, block: Block, reco: Floats, found: Bools, name: str) -> Drawn:
         """Keep the reco jets that are found, set them apart from each other, and add unmatched ones."""
@@ -237,7 +237,7 @@ def draw_events(
     names, n_events = {folding.name: folding.names for folding in foldings}, len(gen.jets.counts)
     takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
     drawn: dict[str, list[list[Drawn]]] = defaultdict(lambda: [[] for _ in range(replicas)])
-    rest: list[list[Beside]] = [[] for _ in range(replicas)]
+    rest: list[list[Rest]] = [[] for _ in range(replicas)]
     context_levels: set[str] = set()
     distances = np.zeros(radii.N_BINS, dtype=np.int64)
     blocks = list(gen.blocks(BLOCK))

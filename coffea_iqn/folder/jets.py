@@ -271,13 +271,13 @@ class IQNFolder(Densities):
         nominal = tables[NOMINAL]
         varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
         whole = self._varied(list(map(Whole, nominal, of_kinds, missing)), varied) if objects else {}
-        beside = {
+        rest = {
             "objects": of_kinds,
             "missing": missing,
             "varied_objects": {name: [one.objects for one in of_it] for name, of_it in whole.items()},
             "varied_missing": {name: [one.missing for one in of_it] for name, of_it in whole.items()},
         }
-        return given.folded(nominal, distances, varied=varied, **beside)
+        return given.folded(nominal, distances, varied=varied, **rest)
 
     def _varied(self, drawn: Sequence[Whole], jets: Mapping[str, Sequence[JetTable]]) -> dict[str, list[Whole]]:
         """Whole events of each systematic, of each replica, from those drawn and the jets of each systematic."""

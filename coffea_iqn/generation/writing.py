@@ -29,7 +29,7 @@ SINGLE = {
 }
 JETS, PROMPT, PARTICLES = "GenJet", ("GenDressedLepton", "GenIsolatedPhoton"), "GenJetCands"
 COLLECTIONS = (JETS, *PROMPT, PARTICLES)
-WHOLE: dict[str, type[np.integer[Any]]] = {
+INTEGERS: dict[str, type[np.integer[Any]]] = {
     **dict.fromkeys(("partonFlavour", "nCharged", "nNeutral"), np.uint8),
     "pdgId": np.int32,
     "jetIdx": np.int16,
@@ -164,9 +164,9 @@ class Writer:
 
 def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Return a column in its type in the file."""
-    if field not in WHOLE:
+    if field not in INTEGERS:
         return column.astype(np.float32)
-    return np.asarray(np.minimum(column, np.iinfo(WHOLE[field]).max)).astype(WHOLE[field])
+    return np.asarray(np.minimum(column, np.iinfo(INTEGERS[field]).max)).astype(INTEGERS[field])
 
 
 @contextlib.contextmanager

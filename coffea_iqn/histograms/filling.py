@@ -76,7 +76,7 @@ def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
     }
 
 
-WHOLE: dict[str, tuple[Any, ...]] = {
+EVENT_AXES: dict[str, tuple[Any, ...]] = {
     **AXES,
     **{name: axes for kind in KINDS for name, axes in _of_kind(kind).items()},
     "met_pt": (hist.axis.Variable([*range(0, 50, 5), *PT_EDGES[10:]], name="met_pt", label="Missing $p_T$ [GeV]"),),
@@ -89,7 +89,7 @@ WHOLE: dict[str, tuple[Any, ...]] = {
 """Axes of the histograms of whole events: with electrons, muons, photons and missing momentum."""
 
 
-PARTICLES: dict[str, tuple[Any, ...]] = {
+PARTICLE_AXES: dict[str, tuple[Any, ...]] = {
     **AXES,
     "nconst": (hist.axis.Integer(0, 120, name="nconst", label="Number of particles in jet"),),
     "ptd": (hist.axis.Regular(40, 0, 1, name="ptd", label=r"Jet $p_T^D$"),),
@@ -205,8 +205,8 @@ class Filler:
             found = []
             for jets, end, of_events in zip(replicas, ends, of_replicas, strict=True):
                 rows = slice(end[start] - jets.counts[start], end[events][-1])
-                beside = None if of_events is None else of_events[events]
-                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max, beside))
+                of_block = None if of_events is None else of_events[events]
+                found.append(_entries(jets.values[rows], jets.counts[events], pt_min, eta_max, of_block))
             for entries in zip(*found, strict=True):
                 self._fill((level, systematic), entries, start)
             n_selected += sum(len(event) for (event, _), *_ in found)
@@ -274,7 +274,9 @@ def _joined(arrays: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
 def _binning(columns: tuple[str, ...]) -> Binning:
     """Return the binning of all histograms whose variables are among the columns."""
     there = set(columns)
-    return Binning({name: axes for name, axes in (WHOLE | PARTICLES).items() if {axis.name for axis in axes} <= there})
+    return Binning(
+        {name: axes for name, axes in (EVENT_AXES | PARTICLE_AXES).items() if {axis.name for axis in axes} <= there}
+    )
 
 
 def _entries(
@@ -315,7 +317,7 @@ def to_hists(
     datasets: names of datasets that get a bin even if nothing was filled.
     systematics: names of the filled systematics, nominal first.
     levels: categories of the axis `level`.
-    axes: axes of the histograms, `AXES`, `WHOLE` or `PARTICLES`.
+    axes: axes of the histograms, `AXES`, `EVENT_AXES` or `PARTICLE_AXES`.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():

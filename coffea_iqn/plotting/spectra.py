@@ -24,7 +24,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 
 from coffea_iqn.closure import agreement, median_and_width_from
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, note, styled
+from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, middles, note, styled
 from coffea_iqn.plotting.panels import (
     Shown,
     between,
@@ -285,21 +285,12 @@ def plot_response_slices(
     handles: dict[str, Any] = {}
     for k, (row, panel) in enumerate(zip(rows, panels.flat, strict=False)):
         there = {name: (v[row], e[row]) for name, (v, e) in content.items() if enough[name][row]}
-        filled = np.flatnonzero(sum(variance for _, variance in there.values()))
-        kept = filled[0] + carried(
-            [(v[filled[0] : filled[-1] + 1], e[filled[0] : filled[-1] + 1]) for v, e in there.values()],
-            MIN_OF_SLICE_BIN,
-        )
-        of_slice, own = {}, edges[kept]
-        for name, (value, variance) in there.items():
-            sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in (value, variance))
-            area = sums.sum() * np.diff(own)
-            of_slice[name] = sums / area, np.sqrt(squares) / area
-        handles = draw_levels(panel, own, (own[1:] + own[:-1]) / 2, of_slice)
+        own, of_slice = _normalised(edges, there)
+        handles = draw_levels(panel, own, middles(own), of_slice)
         drawn += of_slice.values()
         ends.append(own)
         text = between(pt[row], pt[row + 1], "$p_T^{gen}$") + " GeV, " + between(*where, r"$|\eta|$")
-        panel.text(0.96, 0.96, text, ha="right", va="top", fontsize=19, transform=panel.transAxes)
+        note(panel, text, at=(0.96, 0.96), ha="right", fontsize=19)
         if k >= len(rows) - panels.shape[1]:
             panel.set_xlabel(histogram.axes[4].label)
             panel.tick_params(labelbottom=True)
@@ -320,6 +311,21 @@ def plot_response_slices(
     )
     note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
     return finish(figure)
+
+
+def _normalised(
+    edges: Doubles, levels: Mapping[str, tuple[Doubles, Doubles]]
+) -> tuple[Doubles, dict[str, tuple[Doubles, Doubles]]]:
+    """Return the edges of merged bins, and densities and errors of each level in them, from values and variances."""
+    filled = np.flatnonzero(sum(variance for _, variance in levels.values()))
+    shown = slice(filled[0], filled[-1] + 1)
+    kept = filled[0] + carried([(v[shown], e[shown]) for v, e in levels.values()], MIN_OF_SLICE_BIN)
+    edges, made = edges[kept], {}
+    for name, parts in levels.items():
+        sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in parts)
+        area = sums.sum() * np.diff(edges)
+        made[name] = sums / area, np.sqrt(squares) / area
+    return edges, made
 
 
 def plot_all(
@@ -380,7 +386,7 @@ def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, Doubles, bo
     """Return edges and centres to draw, and whether the axis is logarithmic, where a first bin from zero is halved."""
     low = float(edges[0] or edges[1] / 2)
     if uniform or low <= 0 or edges[-1] / low <= (10 if edges[0] else 100):
-        return edges, (edges[1:] + edges[:-1]) / 2, False
+        return edges, middles(edges), False
     edges = np.asarray([low, *edges[1:]])
     return edges, np.sqrt(edges[1:] * edges[:-1]), True
 

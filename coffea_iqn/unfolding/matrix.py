@@ -133,9 +133,9 @@ def response_sums(
 
     one_thread()
     edges = [np.asarray(axis.edges) for axis in reco_axes]
-    beside = _variable(reco_axes[1]) if len(reco_axes) == 2 else ""
+    second = _variable(reco_axes[1]) if len(reco_axes) == 2 else ""
     threshold = emulator.variables.threshold(folder.raw_pt_min)
-    cells = Cells(emulator.on("cpu"), edges[0], beside, edges[-1] if beside else np.empty(0), threshold, points)
+    cells = Cells(emulator.on("cpu"), edges[0], second, edges[-1] if second else np.empty(0), threshold, points)
     jets = flatten_jets(gen)
     folded = folder.fold_table(gen, events, jets=jets)  # checks the gen jets, and draws the unmatched reco jets
     known, _ = folder.known(gen, events, jets)

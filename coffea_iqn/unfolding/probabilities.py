@@ -32,7 +32,7 @@ class Cells:
     ----------
     on: the emulator, a `device.Resident` whose network is a `SplineIQN`.
     pt: edges in pt [GeV].
-    beside: variable of the second axis, "abs_eta" or "mass"; "" for none.
+    second: variable of the second axis, "abs_eta" or "mass"; "" for none.
     edges: edges of the second axis.
     threshold: minimum pt [GeV] of a reco jet, before the detector's jet energy scale.
     points: nodes of the Gauss-Legendre rule in each level.
@@ -40,7 +40,7 @@ class Cells:
 
     on: Any
     pt: Doubles
-    beside: str
+    second: str
     edges: Doubles
     threshold: float
     points: int
@@ -59,9 +59,9 @@ class Cells:
         zero = torch.zeros_like(below[:, :1])
         steps = torch.cat([zero, below, zero + 1.0], dim=1).diff(dim=1).clamp(min=0.0)  # (N, bins, points)
         of_pt = self._mean(steps)
-        if not self.beside:
+        if not self.second:
             return of_pt[:, :, None]
-        if self.beside == "mass":
+        if self.second == "mass":
             below_other = self._below_mass(gen, x, torch.cat([zero, below], dim=1), steps)
         else:
             up_to = [self._below_eta(gen, x, torch.tensor(side * self.edges), of_pt) for side in (1.0, -1.0)]

@@ -429,14 +429,14 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
     rows = []
     for line in content["verdict"]:
         check = BY_KEY[line["key"]]
-        beside = [line_of(other, check.key) for other in others]
+        theirs = [line_of(other, check.key) for other in others]
         rows.append(
             {
                 "line": line,
                 "section": check.section,
                 "limit": check.text(line["limit"]),
                 "null": "" if line["null"] is None else check.text(**line["null"]),
-                "values": [None if one is None else _value(check, one) for one in (line, *beside)],
+                "values": [None if one is None else _value(check, one) for one in (line, *theirs)],
             }
         )
     alone = {

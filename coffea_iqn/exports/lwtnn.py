@@ -24,7 +24,7 @@ from coffea_iqn.exports.reference import FLAVOURS, Reference, Z
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.optimise import Schedule, fit
+from coffea_iqn.training.optimise import Schedule, fit, fixed_weights
 
 HIDDEN, SLOPE = (32, 32, 32), 0.1
 BUMPS, WIDTH = (-6.5, -4.5, -3.0, -1.8, -0.6, 0.6, 1.8, 3.0, 4.5, 6.5), 1.2  # z_j and w
@@ -87,8 +87,7 @@ def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact
     def draw(n: int, generator: torch.Generator) -> Tensor:
         return torch.randint(len(law), (n,), generator=generator)
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(SETTINGS.seed)
+    with fixed_weights(SETTINGS.seed):
         network = Compact()
     fit("compact", network, loss, check, draw, SETTINGS)
     return network.eval()

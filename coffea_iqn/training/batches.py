@@ -73,6 +73,15 @@ def with_prompt(inputs: Tensor, levels: tuple[str, ...]) -> Tensor:
     return torch.nonzero(inputs[:, column] > 0.0)[:, 0].cpu()
 
 
+def with_origin(origin: Any, inputs: Tensor) -> Tensor:
+    """Return network inputs with what an origin network, if there is one, says of their event; without gradients."""
+    if origin is None:
+        return inputs
+    with torch.no_grad():
+        told: Tensor = origin.with_origin(inputs)
+    return told
+
+
 def drawing(sample: Tensor, shares: tuple[float, ...]) -> Draw:
     """Return a function that draws the rows of a batch.
 

@@ -26,10 +26,10 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import TrainingRun
+from coffea_iqn.training.batches import TrainingRun, with_origin
 from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, target_rows
 from coffea_iqn.training.laws import HIDDEN
-from coffea_iqn.training.optimise import Watch
+from coffea_iqn.training.optimise import Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import WEIGHT_DECAY
@@ -87,9 +87,7 @@ def extend(
     further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
 
     def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
-        with torch.no_grad():
-            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
-        x = torch.cat([seen, target[:, :n]], dim=1)
+        x = torch.cat([with_origin(known.origin, inputs), target[:, :n]], dim=1)
         y, bounds = target[:, n:], (least[:, n:], most[:, n:])
         return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
 
@@ -140,8 +138,7 @@ def _network(
     n_inputs: int, columns: Sequence[Column], settings: TrainingSettings, hidden: tuple[int, ...]
 ) -> SplineIQN:
     """Return the untrained network of the columns; it depends on the seed only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with fixed_weights(settings.seed):
         return SplineIQN(n_inputs, len(columns), hidden=hidden, **ends_of(columns))
 
 

@@ -22,9 +22,9 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
-from coffea_iqn.training.batches import TrainingRun, learnt
+from coffea_iqn.training.batches import TrainingRun, learnt, with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
-from coffea_iqn.training.optimise import Schedule, Watch
+from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
@@ -90,10 +90,6 @@ def distil(
     ) -> None:
         run.fit(phase, module, loss, *rows, schedule, v.context, more_prompt=phase != "origin")
 
-    def described(by: OriginNetwork | None, inputs: Tensor) -> Tensor:
-        with torch.no_grad():
-            return inputs if by is None else by.with_origin(inputs)
-
     def origin_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
         with torch.no_grad():
@@ -101,20 +97,20 @@ def distil(
         return functional.cross_entropy(origin(inputs), likely)
 
     def quantile_loss(inputs: Tensor, x: Tensor, generator: torch.Generator) -> Tensor:
-        seen, seen_by_teacher = described(origin, inputs), described(known.origin, inputs)
+        seen, seen_by_teacher = with_origin(origin, inputs), with_origin(known.origin, inputs)
         bounds = partial(known.variables.bounds, x=x, raw_pt_min=v.raw_pt_min)
         return network.imitation_loss(known.network, (seen, seen_by_teacher), bounds, generator)
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
         assert isinstance(network, SplineIQN)
         weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.columns))
-        return network.tail_loss(described(origin, inputs), target, (least, most), weights=weights)
+        return network.tail_loss(with_origin(origin, inputs), target, (least, most), weights=weights)
 
     def acceptance_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None
         with torch.no_grad():
-            found = torch.sigmoid(known.acceptance(described(known.origin, inputs)))
-        return functional.binary_cross_entropy_with_logits(gate(described(origin, inputs)), found)
+            found = torch.sigmoid(known.acceptance(with_origin(known.origin, inputs)))
+        return functional.binary_cross_entropy_with_logits(gate(with_origin(origin, inputs)), found)
 
     short = shorter(settings, 1)
     if origin is not None:
@@ -137,8 +133,7 @@ def _students(
     teacher: Emulator, settings: TrainingSettings
 ) -> tuple[OriginNetwork | None, Member, AcceptanceNetwork | None]:
     """Return the untrained smaller networks; they depend on the seed only."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with fixed_weights(settings.seed):
         old = teacher.origin
         origin = None
         if old is not None:

@@ -23,8 +23,8 @@ from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun, learnt
-from coffea_iqn.training.optimise import Schedule, Watch
+from coffea_iqn.training.batches import TrainingRun, learnt, with_origin
+from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import learn_unmatched
@@ -87,12 +87,6 @@ def train(
         rows = tensors(learn, variables), tensors(check, variables)
         run.fit(phase, module, loss, *rows, schedule, variables.context, more_prompt=phase != "origin")
 
-    def described(inputs: Tensor) -> Tensor:
-        if origin is None:
-            return inputs
-        with torch.no_grad():
-            return origin.with_origin(inputs)
-
     def origin_loss(inputs: Tensor, sample: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
         return functional.cross_entropy(origin(inputs), sample)
@@ -100,10 +94,10 @@ def train(
     def quantile_loss(
         inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator
     ) -> Tensor:
-        return network.loss(described(inputs), target, (least, most), generator)
+        return network.loss(with_origin(origin, inputs), target, (least, most), generator)
 
     def acceptance_loss(inputs: Tensor, found: Tensor, _: torch.Generator) -> Tensor:
-        return functional.binary_cross_entropy_with_logits(gate(described(inputs)), found)
+        return functional.binary_cross_entropy_with_logits(gate(with_origin(origin, inputs)), found)
 
     short = shorter(settings, 1, batch_size=4 * settings.batch_size)
     # no weight decay: it would smooth the steep rise of the efficiency at a threshold
@@ -163,8 +157,7 @@ def _networks(
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
     given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with fixed_weights(settings.seed):
         origin = None
         if n_event:
             n_samples = int(pairs.sample.max()) + 1

@@ -17,7 +17,7 @@ from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.training.batches import TrainingRun
-from coffea_iqn.training.optimise import Schedule
+from coffea_iqn.training.optimise import Schedule, fixed_weights
 from coffea_iqn.training.pairs import LawSample
 
 MOST = 6  # greatest number of ys of a source; more are negligible
@@ -56,8 +56,7 @@ def learn_law(
     own = learn.columns.shape[1] - known
     input_scale = (Standardisation.of(learn.columns[:, :own]) if input_scale is None else input_scale).and_more(known)
     target_scale = Standardisation.of(learn.targets) if target_scale is None else target_scale
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(schedule.seed)
+    with fixed_weights(schedule.seed):
         most = max(min(int(learn.numbers().max(initial=0)), MOST), 1)
         number = NumberNetwork(learn.columns.shape[1], most=most, hidden=hidden)
         _start(number, learn.numbers())

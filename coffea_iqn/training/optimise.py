@@ -6,7 +6,8 @@ import copy
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -104,6 +105,14 @@ class Fitted(NamedTuple):
     loss: float
     seconds: float
     steps: int
+
+
+@contextmanager
+def fixed_weights(seed: int) -> Iterator[None]:
+    """Make the initial weights of networks depend on this seed only, and leave torch's random state as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 Watch = Callable[[Check], None]

@@ -26,9 +26,9 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.training.batches import TrainingRun, drawing, hidden, learnt
+from coffea_iqn.training.batches import TrainingRun, drawing, hidden, learnt, with_origin
 from coffea_iqn.training.emulators import part_of, with_mirrored
-from coffea_iqn.training.optimise import Watch
+from coffea_iqn.training.optimise import Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings
 
@@ -99,8 +99,7 @@ def refine(
     learn, check, calibrate = (part_of(pairs, np.digitize(pairs.split_key, ends) == k) for k in (2, 0, 1))
     learn = with_mirrored(learn) if settings.reflect else learn
     of_learn, of_check, of_calibrate = (_rows(part, emulator) for part in (learn, check, calibrate))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings.seed)
+    with fixed_weights(settings.seed):
         network = RatioNetwork(member.n_inputs + N_TARGETS, hidden=settings.hidden or HIDDEN)
     last: Any = network.net[-1]
     with torch.no_grad():
@@ -153,8 +152,8 @@ class _Judge(NamedTuple):
         """Return log r at true and at newly drawn jets y, (N,) each, given the context that the draws use."""
         known, v = self.known, self.known.variables
         tau = torch.rand(len(x), self.n_levels, generator=generator).clamp(LEAST_LEVEL, 1.0 - LEAST_LEVEL).to(x.device)
+        seen = with_origin(known.origin, inputs)
         with torch.no_grad():
-            seen = inputs if known.origin is None else known.origin.with_origin(inputs)
             drawn = known.network.sample(tau, seen, partial(v.bounds, x=x, raw_pt_min=v.raw_pt_min))
             sides = [torch.cat([seen, v.as_decoded(side, x)], dim=1) for side in (z, drawn)]
         true, of_drawn = self.network(torch.cat(sides)).chunk(2)

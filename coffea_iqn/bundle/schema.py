@@ -11,7 +11,7 @@ import numpy as np
 from coffea_iqn.bundle.checks import an_object, array, card, levels, number, rising, standardisation
 from coffea_iqn.bundle.networks import Arrays, describe_law, law_of, member_of, network_of, plain
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects, networks_of
 from coffea_iqn.emulator.particles import CELLS, LAWS, TAG, Particles
 from coffea_iqn.emulator.preprocessing import Variables, ends_of
 from coffea_iqn.emulator.refinement import Candidates
@@ -191,30 +191,26 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     content = an_object("objects", content)
     context, described = levels(content["context"]), an_object("objects laws", content["laws"])
     of_jets = len(variables.input_scale.mean) + N_FOUND + sum(WIDTHS[level] for level in context)
-    # for each law, numbers of inputs and targets, and its networks
-    both, n_kinds = ("number", "jets"), len(OBJECTS)
+    n_kinds = len(OBJECTS)
     ends = array("objects isolation_ends", content["isolation_ends"], (n_kinds, 2))
     expect((ends > 0.0).all(), f"objects isolation_ends: expected numbers above 0, got {ends.tolist()}")
     shares = array("objects track_share", content["track_share"], (n_kinds,))
     expect((shares >= 0.0).all() and (shares <= 1.0).all(), f"objects track_share: expected 0 to 1, got {shares}")
-    known: dict[str, tuple[int, int, tuple[str, ...]]] = {
-        JETS: (of_jets, 0, both[:1]),
-        MISSING: (N_MISSING, 2, both[1:]),
-    }
+    known = {JETS: (of_jets, 0), MISSING: (N_MISSING, 2)}  # numbers of inputs and targets of each law
     for kind in OBJECTS:
-        known |= {f"{kind.name}{what}": (n, 4, both) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
+        known |= {f"{kind.name}{what}": (n, 4) for what, n in (("", N_PARTICLE), (NEAR, of_jets), (FAR, N_FAR))}
     wanted, got = {*(kind.name for kind in OBJECTS), JETS, MISSING}, set(described)
     odd = min((wanted - got) | (got - set(known)), default=None)
     names = f"of {', '.join(sorted(wanted))}, and of {', '.join(sorted(known))}"
     expect(odd is None, f"objects: expected laws {names}, got {odd!r}")
     laws = {}
-    for name, (n_inputs, n_targets, asks) in known.items():
+    for name, (n_inputs, n_targets) in known.items():
         if name in described:
             of = an_object(name, described[name])
             # isolation has an atom at zero if the training sample had such objects
             isolated = n_targets > ISOLATION and an_object(name, of["jets"]).get("atoms") == [ISOLATION]
             exact = {**ends_of(()), "atoms": [ISOLATION] * isolated}
-            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=asks)
+            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=networks_of(name))
     pt_min = tuple(number("objects pt_min", one, above=0.0) for one in content["pt_min"])
     isolation = tuple(content["isolation"])
     fits = len(pt_min) == len(isolation) == n_kinds and all(type(one) is str for one in isolation)

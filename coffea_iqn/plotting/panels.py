@@ -338,7 +338,8 @@ class Slices(NamedTuple):
 
 def make_slices(pt: npt.ArrayLike, abs_eta: Sequence[float] | Doubles, found: Doubles) -> Slices | None:
     """Return the slices from bin edges and measurements (P, E, ...), NaN where missing; None if all are missing."""
-    pt, measured = np.asarray(pt, dtype=np.float64), np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2)
+    pt = np.asarray(pt, dtype=np.float64)
+    measured = np.asarray(np.isfinite(found.reshape(*found.shape[:2], -1)).any(axis=2))
     rows, numbers = np.flatnonzero(measured.any(axis=1)), np.flatnonzero(measured.any(axis=0)).tolist()
     if not numbers:
         return None

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects, networks_of
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.standardisation import Standardisation, core
 from coffea_iqn.jets.support import HEADROOM
@@ -64,18 +64,13 @@ def with_objects(
     ------
     ValueError: see `learn_objects`.
     """
-    columns = [column for law in sample.laws.values() for column in law[:6]]
+    arrays = [array for law in sample.laws.values() for array in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
     phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in networks_of(name)}
     owner = str(emulator.card.get("hash"))
-    run = TrainingRun.begin(settings, phases, columns, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, owner)
     objects = learn_objects(sample, run)
     return run.extended(emulator, {"objects": n_of}, objects=objects)
-
-
-def networks_of(name: str) -> tuple[str, ...]:
-    """Return the networks of the law of this name."""
-    return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
 def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:

@@ -21,6 +21,7 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.particles.cells import Expected
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
@@ -61,16 +62,15 @@ def with_particles(
     ------
     ValueError: if a law has too few ys.
     """
-    all_of_it = [column for law in sample.laws.values() for column in law[:6]]
+    arrays = [array for law in sample.laws.values() for array in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
     owner = str(emulator.card.get("hash"))
-    run = TrainingRun.begin(settings, phases, all_of_it, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, owner)
     laws: dict[str, Law] = {}
     least = [(0.0, 0.0)] * len(CELLS)
     for name, of_law in sample.laws.items():
-        if len(of_law.source) < RARE:
-            msg = f"particles: expected at least {RARE} of {name} to learn from, got {len(of_law.source)}"
-            raise ValueError(msg)
+        n = len(of_law.source)
+        expect(n >= RARE, f"particles: expected at least {RARE} of {name} to learn from, got {n}")
         prepared, bounds = of_law, _bounds(of_law.targets)
         for which, cell in CELLS.items():
             if name == cell:

@@ -62,6 +62,22 @@ def test_saving_to_a_full_disk_leaves_the_bundle_that_was_there(tmp_path, monkey
     assert bundle.load(tmp_path / "a", expected_hash=digest).radius == 0.4
 
 
+def test_a_bundle_that_cannot_take_its_place_leaves_the_one_that_was_there(tmp_path, monkeypatch):
+    digest = bundle.save(bundle.load("cms-delphes-ak4-fast"), tmp_path / "a")
+    rename = Path.rename
+
+    def not_of_new(self, target):
+        if self.suffix == ".partial":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", not_of_new)
+    with pytest.raises(PermissionError):
+        bundle.save(bundle.load("cms-delphes-ak5"), tmp_path / "a")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert bundle.load(tmp_path / "a", expected_hash=digest).radius == 0.4
+
+
 def test_saving_over_something_else_is_refused(emulator, tmp_path):
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.tex").write_text("precious")

@@ -188,8 +188,7 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
         with _naming(path):
             yield temporary
             if replace:
-                shutil.rmtree(path, ignore_errors=True)
-                temporary.rename(path)
+                _exchange(temporary, path)
                 return
             path.mkdir(exist_ok=True)
             for file in sorted(temporary.rglob("*")):
@@ -200,6 +199,20 @@ def whole_folder(path: Path, *, replace: bool = False) -> Iterator[Path]:
                     file.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(new: Path, path: Path) -> None:
+    """Rename a new folder to `path`, and remove the former one, which comes back if the rename fails."""
+    former = new.with_suffix(".former")
+    if path.exists():
+        path.rename(former)
+    try:
+        new.rename(path)
+    except BaseException:
+        if former.exists():
+            former.rename(path)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
 
 
 @contextlib.contextmanager

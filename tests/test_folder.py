@@ -10,7 +10,7 @@ import pytest
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
-from coffea_iqn import IQNFolder, bundle
+from coffea_iqn import IQNFolder, bundle, event_uniforms
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.events import checks
 from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
@@ -417,3 +417,8 @@ def test_arrays_of_dask_awkward_are_refused_in_one_line(folder, nano_events):
     lazy = type("Array", (), {"__module__": "dask_awkward.lib.core"})()  # only the module is checked
     with pytest.raises(TypeError, match=r'got one of dask-awkward: open the events with mode="virtual"$'):
         folder(lazy, nano_events)
+    traced = ak.to_backend(nano_events[["GenJet", "run", "luminosityBlock", "event"]], "typetracer")
+    with pytest.raises(TypeError, match=r'got a typetracer of dask-awkward: open the events with mode="virtual"$'):
+        folder(traced.GenJet, traced)
+    with pytest.raises(TypeError, match=r"^run: expected an awkward array, got a typetracer of dask-awkward"):
+        event_uniforms(traced, stream="trigger")

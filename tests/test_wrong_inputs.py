@@ -331,6 +331,16 @@ def test_jets_in_mev_are_not_folded(ttbar):
         IQNFolder(AK4)(jets, ak.with_field(ttbar, jets, "GenJet"))
 
 
+@pytest.mark.parametrize(
+    ("factor", "message"),
+    [(0.0, "with masses, got none above 0 in "), (-1.0, "with masses"), (1000.0, "mass in GeV, at most the 13 TeV of")],
+)
+def test_jets_without_masses_and_masses_in_mev_are_not_folded(ttbar, factor, message):
+    jets = ak.with_field(ttbar.GenJet, factor * ttbar.GenJet.mass, "mass")
+    with pytest.raises(ValueError, match=f"^gen jets: expected (jets )?{message}"):
+        IQNFolder(AK4)(jets, ak.with_field(ttbar, jets, "GenJet"))
+
+
 def test_a_file_and_its_copy_train_once(tmp_path, capsys):
     for name in ("one", "copy"):
         (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())

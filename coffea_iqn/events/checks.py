@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 from coffea_iqn.ranges import expect
@@ -95,16 +95,21 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
 
 
 def check_units(values: Floats, energy: float | None, what: str) -> None:
-    """Check that no jet (N, 4) has more pt than the energy [TeV] of the collisions, as if in MeV; None if unknown.
+    """Check pt and mass of jets (N, 4), called what: none is above the energy [TeV] of the collisions, as if in MeV.
+
+    energy: None if it is unknown.
 
     Raises
     ------
-    ValueError: if one has; what names the jets.
+    ValueError: if one is, or if none of many jets has a mass.
     """
-    most = float(values[:, PT].max(initial=0.0))
-    if energy is not None and most > 1000.0 * energy:
-        msg = f"{what}: expected pt in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
-        raise ValueError(msg)
+    for column, name in ((PT, "pt"), (MASS, "mass")):
+        most = float(values[:, column].max(initial=0.0))
+        if energy is not None and most > 1000.0 * energy:
+            msg = f"{what}: expected {name} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
+            raise ValueError(msg)
+    without = len(values) >= ENOUGH and not most
+    expect(not without, f"{what}: expected jets with masses, got none above 0 in {len(values)}: their response differs")
 
 
 def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: str) -> int:

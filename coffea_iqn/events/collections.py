@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.events.checks import warn_impossible_values
-from coffea_iqn.events.columns import flat, has_option, numbers
+from coffea_iqn.events.columns import check_has_data, flat, has_option, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
@@ -58,9 +58,7 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
         that is no integer.
     ValueError: if an index is negative, or two jets of an event have the same one; if jets of PHYSLITE are in GeV.
     """
-    if type(jets).__module__.startswith("dask_awkward"):
-        msg = 'jets: expected an awkward array, got one of dask-awkward: open the events with mode="virtual"'
-        raise TypeError(msg)
+    check_has_data(jets, "jets")
     if not isinstance(jets, ak.Array) or jets.ndim != 2:
         shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
         msg = f"jets: expected an awkward array of events × var records, got {shape}"

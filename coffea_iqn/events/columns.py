@@ -34,8 +34,10 @@ def plain(column: ak.Array, name: str) -> npt.NDArray[Any]:
 
     Raises
     ------
+    TypeError: see `check_has_data`.
     ValueError: if it has missing values.
     """
+    check_has_data(column, name)
     if has_option(column):
         n_missing = int(ak.sum(ak.is_none(column)))
         if n_missing:
@@ -43,6 +45,20 @@ def plain(column: ak.Array, name: str) -> npt.NDArray[Any]:
             msg = f"{name}: expected no missing values, got {n_missing} of {len(column)}: {advice}"
             raise ValueError(msg)
     return np.asarray(column)
+
+
+def check_has_data(array: Any, name: str) -> None:
+    """Refuse arrays of dask-awkward, and typetracers, with which it follows what a function reads.
+
+    Raises
+    ------
+    TypeError: for these.
+    """
+    of_dask = type(array).__module__.startswith("dask_awkward")
+    if of_dask or (isinstance(array, ak.Array) and ak.backend(array) == "typetracer"):
+        got = f"{'one' if of_dask else 'a typetracer'} of dask-awkward"
+        msg = f'{name}: expected an awkward array, got {got}: open the events with mode="virtual"'
+        raise TypeError(msg)
 
 
 def name_of(collection: ak.Array) -> str:

@@ -504,6 +504,12 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
     assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}
 
 
+def test_an_output_may_be_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert run("fold", sample_path("ttbar_ak4_genonly.root"), "-q", "--no-plots", "--output=~/out") == 0
+    assert (tmp_path / "out" / "summary.json").is_file()
+
+
 def test_names_of_datasets_stay_inside_the_output(tmp_path, capsys):
     """Names of CMS datasets begin with a slash."""
     ttbar = sample_path("ttbar_ak4_genonly.root")

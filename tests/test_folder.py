@@ -7,6 +7,7 @@ from dataclasses import replace
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 import vector
 from coffea.nanoevents.methods import vector as coffea_vector
 
@@ -326,6 +327,19 @@ def test_backends_draw_the_same_jets(shipped, nano_events):
     )
     for name in COLUMNS:
         np.testing.assert_allclose(ak.flatten(compiled[name]), ak.flatten(reference[name]), rtol=1e-4, atol=1e-4)
+
+
+def test_torch_draws_in_single_precision_whatever_the_caller_does(nano_events):
+    folder = IQNFolder("cms-delphes-ak4-fast", backend="torch")
+    reco = folder(nano_events.GenJet, nano_events)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert ak.array_equal(folder(nano_events.GenJet, nano_events).pt, reco.pt)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with pytest.raises(ValueError, match=r"^torch: expected float32 as its default type, got torch\.float64"):
+            folder(nano_events.GenJet, nano_events)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 def test_a_higher_threshold_loses_what_lies_below_it(shipped, nano_events):

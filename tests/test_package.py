@@ -28,7 +28,7 @@ ALLOWED = {
     "numerics": set(),
     "jets": {"numerics", "ranges"},
     "closure": {"jets", "numerics"},
-    "iqn": {"numerics"},
+    "iqn": {"numerics", "ranges"},
     "objects": {"jets", "numerics"},
     "particles": {"jets", "numerics"},
     "emulator": {"iqn", "jets", "numerics", "objects", "particles"},

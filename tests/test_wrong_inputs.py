@@ -537,6 +537,14 @@ def test_emulated_jets_are_no_true_ones(tmp_path, capsys):
     assert "emulated ones" not in capsys.readouterr().err
 
 
+def test_emulated_jets_are_no_gen_jets(tmp_path, capsys):
+    file, skims = f"qcd={sample_path('qcd_ak4.root')}", tmp_path / "out" / "skim"
+    assert run("fold", file, "--output", tmp_path / "out", "--no-plots", "-q", "--skim", "root") == 0
+    (skim,) = skims.iterdir()
+    assert run("fold", skim, "--gen", "IQNJet", "--output", tmp_path / "again") == 2
+    assert f"got IQNJet of a skim, whose jets were emulated or corrected before: {skim}" in one_error(capsys)
+
+
 def test_skims_of_different_draws_do_not_merge(tmp_path, capsys):
     one, other = (written(tmp_path / f"{name}.root", "qcd_ak4.root") for name in ("one", "other"))
     for command, path, option in (

@@ -76,7 +76,7 @@ def datasets_of(
     Raises
     ------
     InputError: for a file that cannot be read, unless skipped is a list.
-    ValueError: if a collection is of the other level by its name: gen and reco jets would be exchanged.
+    ValueError: if a collection is of the other level by its name, or the gen jets are those that a skim added.
     """
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
@@ -101,6 +101,9 @@ def datasets_of(
         expect(OF_GEN.search(truth) is None, f"reco jets: expected a reco-level collection, got {truth}")
         warn_emulated(truth, datasets)
     there = {name for sources in datasets.values() for source in sources for name in source.jets if OF_GEN.search(name)}
+    for source in (source for sources in datasets.values() for source in sources):
+        got = f"got {arguments.gen} of a skim, whose jets were emulated or corrected before: {source.path}"
+        expect(source.emulated != arguments.gen, f"gen jets: expected a gen-level collection, {got}")
     fits = collections[0] != arguments.gen or RECONSTRUCTED.fullmatch(arguments.gen) is None or not there
     expect(fits, f"gen jets: expected one of {', '.join(sorted(there))}, got {arguments.gen}")
     return datasets

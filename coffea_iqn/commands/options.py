@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -22,8 +23,8 @@ def text(given: str) -> str:
 
 
 def path(given: str) -> Path:
-    """Return the path of an option: an empty one would mean the current folder."""
-    return Path(text(given))
+    """Return the path of an option: an empty one would mean the current folder; no shell expands --output=~/folded."""
+    return Path(os.path.expanduser(text(given)))  # noqa: PTH111 # pathlib refuses a ~ that is nobody's home
 
 
 def output_path(given: str) -> Path:

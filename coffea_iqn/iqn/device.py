@@ -8,6 +8,8 @@ from typing import Any
 
 from array_api_compat import array_namespace, device
 
+from coffea_iqn.ranges import expect
+
 BLOCK = 4096  # rows per network call: blocks that fit into the cache are two to three times faster than a whole chunk
 # blocks are padded to a multiple of this: matrix products round differently for very few rows, and for the rows left
 # over after whole pairs of vectors, up to 32 numbers
@@ -33,10 +35,18 @@ def in_blocks(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> 
 
 
 def in_blocks_of_torch(function: Callable[..., Any], *arrays: Any, rows: int = BLOCK) -> Any:
-    """Same as `in_blocks`, for a function that evaluates torch networks, without gradients."""
+    """Same as `in_blocks`, for a function that evaluates torch networks, without gradients, in single precision.
+
+    Raises
+    ------
+    ValueError: if the default type of torch is not float32.
+    """
     import torch
 
-    with torch.inference_mode():
+    kind = torch.get_default_dtype()
+    expect(kind == torch.float32, f"torch: expected float32 as its default type, got {kind} (torch.set_default_dtype)")
+    # an autocast of the caller would draw jets with three digits
+    with torch.inference_mode(), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
         return in_blocks(function, *arrays, rows=rows)
 
 

@@ -168,7 +168,7 @@ class Network:
         if wrong:
             msg = f"network {self.type}: expected the arrays of its description, got a missing or unexpected {wrong[0]}"
             raise ValueError(msg)
-        return module.eval()
+        return module.float().eval()
 
     @property
     def slope(self) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import io
 import signal
 import sys
 from collections.abc import Collection, Sequence
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv is None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+            if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without our characters shows others
+                sys.stdout.reconfigure(errors="replace")
         return _run(sys.argv[1:] if argv is None else argv)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.startswith("coffea_iqn"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -28,6 +29,15 @@ def test_filesets_of_coffea(tmp_path, suffix, dump):
     path = tmp_path / f"fileset.{suffix}"
     path.write_text(dump(COFFEA))
     assert sorted(expand([str(path)])) == sorted(NAMED)
+    zipped = tmp_path / f"fileset.{suffix}.gz"
+    zipped.write_bytes(gzip.compress(path.read_bytes()))
+    assert sorted(expand([str(zipped)])) == sorted(NAMED)
+
+
+def test_lists_of_windows(tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_bytes(b"\xef\xbb\xbfa.root\r\nb.root\r\n")
+    assert [one.path for one in expand([str(path)])] == ["a.root", "b.root"]
 
 
 def test_patterns_lists_and_paths_at_once(tmp_path):
@@ -52,6 +62,7 @@ def test_patterns_lists_and_paths_at_once(tmp_path):
         ("list.txt", None, "expected a file, found none"),
         ("list.txt", b"\xff\xfe", "expected text"),
         ("fileset.json", b"{", "expected JSON or YAML"),
+        ("fileset.json.gz", b"{}", "expected a file compressed with gzip"),
         ("fileset.yaml", b"a: [", "expected JSON or YAML"),
         ("fileset.json", b"[1]", "expected datasets with their files, got list"),
         ("fileset.json", b'{"qcd": 3}', "expected files of qcd"),

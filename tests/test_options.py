@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import os
 import re
 import subprocess
 import sys
@@ -205,6 +206,18 @@ def test_a_mistyped_word_is_answered_in_a_line(words, line, capsys):
 
 def test_options_may_still_be_shortened():
     assert cli.parser("fold").parse_args(["fold", "x", "--exec=dask", "--out", "y"]).executor == "dask"
+
+
+def test_names_that_coffea_cannot_read_are_refused(tmp_path, capsys):
+    assert run("fold", f"τ={QCD}", "--output", tmp_path / "out") == 2
+    assert "expected names of datasets and paths in ASCII, as coffea does, got τ=" in one_error(capsys)
+
+
+def test_a_terminal_without_our_characters_shows_others():
+    poor = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "latin-1"}
+    command = [sys.executable, "-m", "coffea_iqn", "train", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=poor)
+    assert "matching distance in ?R" in done.stdout
 
 
 def test_as_a_module():

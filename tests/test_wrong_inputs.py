@@ -545,6 +545,17 @@ def test_emulated_jets_are_no_gen_jets(tmp_path, capsys):
     assert f"got IQNJet of a skim, whose jets were emulated or corrected before: {skim}" in one_error(capsys)
 
 
+def test_a_collection_that_coffea_cannot_read_is_named(tmp_path, capsys):
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        arrays = file["Events"].arrays(entry_stop=50)
+    with uproot.recreate(tmp_path / "each.root") as file:  # every field is a list of its own length
+        file.mktree("Events", {name: arrays[name] for name in arrays.fields if name not in ("nGenJet", "nJet")})
+    assert run("fold", tmp_path / "each.root", "--output", tmp_path / "out", "--no-plots") == 2
+    assert "each.root: expected a branch nJet beside Jet_pt, found none: with uproot, write Jet as" in one_error(capsys)
+    out = tmp_path / "out"
+    assert run("fold", tmp_path / "each.root", "--truth", "none", "--output", out, "--no-plots", "-q") == 0
+
+
 def test_skims_of_different_draws_do_not_merge(tmp_path, capsys):
     one, other = (written(tmp_path / f"{name}.root", "qcd_ak4.root") for name in ("one", "other"))
     for command, path, option in (

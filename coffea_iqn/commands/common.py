@@ -81,6 +81,8 @@ def datasets_of(
     datasets: dict[str, list[Source]] = {}
     names = Names.of(dict(arguments.names))
     for dataset, path, tree in expand(arguments.files):
+        named = f"{dataset or arguments.dataset or ''}={path}"
+        expect(named.isascii(), f"files: expected names of datasets and paths in ASCII, as coffea does, got {named}")
         try:
             source = inspect(
                 path, tree=tree or arguments.tree, collections=collections, names=names, timeout=arguments.timeout

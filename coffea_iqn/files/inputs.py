@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import gzip
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +71,7 @@ class Source:
     uuid: unique id of the file, the same for copies.
     has_weights: whether it has event weights.
     emulated: name of the collection of emulated jets, if it is a skim.
+    uncounted: names of collections that coffea cannot read without a branch of the number of their objects.
     """
 
     path: str
@@ -82,6 +85,7 @@ class Source:
     uuid: str = ""
     has_weights: bool = False
     emulated: str = ""
+    uncounted: tuple[str, ...] = ()
 
     def open(self) -> Any:
         """Open the tree with uproot."""
@@ -144,6 +148,8 @@ def inspect(
     if lacking:
         msg = f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}"
         raise InputError(msg)
+    counted = {name.partition("_")[0] for name in NanoAODSchema.full_like_items} if layout == "NanoAOD" else set()
+    uncounted = tuple(name for name in sorted(counted & with_pt) if f"n{name}" not in last)
     separator = PT[layout][0]
     jet_fields = {b.removeprefix(c + separator) for c in collections[:1] for b in last if b.startswith(c + separator)}
     others: dict[str, set[str]] = {}
@@ -153,7 +159,7 @@ def inspect(
     names = Names() if names is None else names
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
     has_weights = not last.isdisjoint(WEIGHTS)
-    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, has_weights, emulated)
+    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, has_weights, emulated, uncounted)
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
@@ -272,7 +278,17 @@ def branch_filter(
     """Return the `iteritems_options` that restrict coffea to the branches of these collections and to those named.
 
     This reduces the time to open a NanoAOD file with 1500 branches several-fold.
+
+    Raises
+    ------
+    InputError: if coffea cannot read one of the collections.
     """
+    for source in sources:
+        for name in sorted({*collections} & {*source.uncounted}):
+            advice = f"with uproot, write {name} as one array of records, ak.zip, with mktree"
+            expect(
+                False, f"{source.path}: expected a branch n{name} beside {name}_pt, found none: {advice}", InputError
+            )
     layouts = {source.layout for source in sources}
     of_jets = sorted({name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)})
     missing = sorted({name for source in sources for name in source.names.missing})
@@ -293,6 +309,7 @@ def branch_filter(
 
 
 FILESETS = (".json", ".yaml", ".yml")
+ZIPPED = ".gz"  # as coffea writes filesets
 LIST = ".txt"
 PATTERN = "*?["
 
@@ -341,7 +358,7 @@ def expand(items: Iterable[str]) -> list[Named]:
 def _expand(item: str) -> Iterator[Named]:
     name, _, path = item.rpartition("=")
     dataset = name or None
-    suffix = Path(path).suffix
+    suffix = Path(path.removesuffix(ZIPPED)).suffix
     if suffix in FILESETS:
         yield from _fileset(path)
     elif suffix == LIST:
@@ -361,7 +378,11 @@ def _expand(item: str) -> Iterator[Named]:
 def _text(path: str) -> str:
     check_is_file(path)
     try:
-        return Path(path).read_text(encoding="utf-8")
+        content = Path(path).read_bytes()
+        return (gzip.decompress(content) if path.endswith(ZIPPED) else content).decode("utf-8-sig")
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        msg = f"{path}: expected a file compressed with gzip: {error}"
+        raise ValueError(msg) from error
     except UnicodeDecodeError as error:
         msg = f"{path}: expected text in UTF-8, got other bytes: {error.reason}"
         raise ValueError(msg) from error
@@ -371,7 +392,7 @@ def _fileset(path: str) -> Iterator[Named]:
     """Read a fileset, which has for each dataset a list of files, or a mapping from files to trees."""
     text = _text(path)
     try:
-        content = json.loads(text) if path.endswith(".json") else yaml.safe_load(text)
+        content = json.loads(text) if path.removesuffix(ZIPPED).endswith(".json") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
         msg = f"{path}: expected JSON or YAML: {' '.join(str(error).split())}"
         raise ValueError(msg) from error

@@ -285,10 +285,12 @@ def test_output_that_is_a_file_is_refused(tmp_path, capsys):
         ("delphes_1000.root", "paper-iqnx1", ["--radius", "0.5"]),
     ],
 )
-def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options):
+def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options, capsys):
     path = sample_path(sample)
     made = tmp_path / "made"
     assert run("train", path, "--recipe", recipe, "--output", made, *SHORT_TRAINING, *options) == 0
+    few = "pairs of jets: expected about 100,000 for a useful bundle" in capsys.readouterr().err
+    assert few == (sample == "delphes_1000.root")
     card = json.loads((made / "model.json").read_text())["card"]
     assert card["training"]["files"] == {path.stem: [sample]}
     assert card["training"]["settings"]["steps"] == 40

@@ -14,7 +14,7 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_output_option, text
-from coffea_iqn.commands.terminal import say
+from coffea_iqn.commands.terminal import complain, say
 from coffea_iqn.commands.trainings import (
     AUTO,
     FOUND,
@@ -58,6 +58,7 @@ ENSEMBLE = Range(least=2, most=100, whole=True)
 EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
 PT_SCULPTED = 1.5  # times the pt at which jets begin: up to there the response is sculpted
+FEW_PAIRS = 10_000  # fewer do not determine the networks
 PT_TRUSTED = 15.0  # GeV; below it, the pt thresholds of typical samples sculpt the response
 
 
@@ -239,6 +240,9 @@ def _save(
         f"Bundle {arguments.output} ({digest[:12]}): {len(pairs.x):,} {x} jets, {report['minutes']} minutes, "
         f"validation loss {report['validation_loss'][phase]:.5f}" + (f", and {len(members)} members" if members else "")
     )
+    n = int(pairs.matched.sum())
+    if n < FEW_PAIRS:
+        complain(f"coffea-iqn: warning: trained on {n:,} pairs of jets: expected about 100,000 for a useful bundle")
 
 
 class _Start(NamedTuple):

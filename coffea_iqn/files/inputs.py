@@ -286,9 +286,8 @@ def branch_filter(
     for source in sources:
         for name in sorted({*collections} & {*source.uncounted}):
             advice = f"with uproot, write {name} as one array of records, ak.zip, with mktree"
-            expect(
-                False, f"{source.path}: expected a branch n{name} beside {name}_pt, found none: {advice}", InputError
-            )
+            msg = f"{source.path}: expected a branch n{name} beside {name}_pt, found none: {advice}"
+            raise InputError(msg)
     layouts = {source.layout for source in sources}
     of_jets = sorted({name for source in sources for name in (*JET_FIELDS, *source.names.of_jets)})
     missing = sorted({name for source in sources for name in source.names.missing})

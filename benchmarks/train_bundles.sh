@@ -13,9 +13,9 @@ coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" t
   --detector "$cms" --scale delphes-cms --raw-pt-min 10 \
   --hidden 80 80 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/cms-delphes-ak4" &
 coffea-iqn train qcd="$nano5/qcd_train.root" qcdflat="$nano5/qcdflat_train.root" ttbar="$nano5/ttbar_train.root" \
-  wzjets="$nano5/wzjets_train.root" --share qcd=0.36 --share qcdflat=0.30 --share ttbar=0.20 --share wzjets=0.14 \
+  wzjets="$nano5/wzjets_train.root" --share qcd=0.40 --share qcdflat=0.28 --share ttbar=0.20 --share wzjets=0.12 \
   --radius 0.5 --energy 13 --eta-max 5 --detector "$cms" --scale delphes-cms --raw-pt-min 10 \
-  --hidden 80 80 --steps 20000 --batch-size 2048 --check-every 1000 --output "$output/cms-delphes-ak5" &
+  --hidden 80 80 --steps 14000 --batch-size 2048 --check-every 1000 --weight-decay 0.05 --output "$output/cms-delphes-ak5" &
 wait
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" --share qcd=0.36 --share qcdflat=0.30 --share ttbar=0.20 --share wzjets=0.14 \

@@ -31,7 +31,7 @@ from coffea_iqn.jets.compiled import Limits
 from coffea_iqn.jets.context import OF_EVENT, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import kernel, part, wide
 from coffea_iqn.numerics.dense import TILE, feed_forward, singles
 from coffea_iqn.numerics.single import ONE, TWO, ZERO, exp, log, logistic
 
@@ -205,6 +205,7 @@ def draw(
 @part
 def _know_origin(model: Model, inputs: Singles, n: int, one: Singles, two: Singles, known: Singles) -> None:
     """Write the inputs of the quantile networks, `OriginNetwork.with_origin` of all inputs, to known."""
+    wide()
     for k in range(model.n_own):
         row, to = inputs[k], known[k]
         for t in range(n):
@@ -261,6 +262,7 @@ def _bound(
 
     massless: overwritten with the target of a mass of zero if k is the mass.
     """
+    wide()
     symmetric, limits, mean, scale = (
         model.symmetric,
         model.limits,

@@ -14,7 +14,7 @@ import numpy as np
 from coffea_iqn.iqn.network import BELOW_BOUND, ENDS, LEAST_INSIDE, LOGIT_KNOTS, SLOPE_MIN, STEP_MIN, Network
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
-from coffea_iqn.numerics.compiling import kernel, part
+from coffea_iqn.numerics.compiling import kernel, part, wide
 from coffea_iqn.numerics.dense import TILE, Networks, Part, feed_forward, pack
 from coffea_iqn.numerics.single import HALF, ONE, TWO, ZERO, exp, log, logistic
 
@@ -34,6 +34,7 @@ def _positive(x: np.float32) -> np.float32:
 @part
 def ascend(curve: Singles, n: int, n_knots: int) -> None:
     """Turn the first K rows of a network's output, (2 K, tile), into quantiles at the knots; keep the slopes."""
+    wide()
     middle = n_knots // 2
     start = curve[0]
     for k in range(1, n_knots):  # a separate loop, so that the square roots are vectorised
@@ -59,6 +60,7 @@ def ascend(curve: Singles, n: int, n_knots: int) -> None:
 @part
 def logits_between(tau: Singles, z_low: Singles, z_high: Singles, n: int, z: Singles) -> None:
     """Compute logit(F(low) + τ (F(high) − F(low))) from the logits of F at two bounds, accurately near 0 and 1."""
+    wide()
     for t in range(n):
         # one exponential gives F and 1 − F at a bound without cancellation
         small_low, small_high = exp(-abs(z_low[t])), exp(-abs(z_high[t]))
@@ -83,6 +85,7 @@ def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles,
     bins: buffer, (6, tile).
     y: quantiles, (tile,), overwritten.
     """
+    wide()
     _find(z, curve, knots, n, True, bins)
     x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
@@ -100,6 +103,7 @@ def quantiles(z: Singles, curve: Singles, knots: Singles, n: int, bins: Singles,
 @part
 def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z: Singles) -> None:
     """Compute the logits z of the levels of y: the inverse of `quantiles`."""
+    wide()
     _find(y, curve, knots, n, False, bins)
     x0, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
@@ -119,6 +123,7 @@ def levels(y: Singles, curve: Singles, knots: Singles, n: int, bins: Singles, z:
 @part
 def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bins: Singles) -> None:
     """Find each jet's bin: write its lower knot, its width, and the quantiles and slopes at both ends, (6, tile)."""
+    wide()
     n_knots = len(knots)
     count, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
@@ -224,6 +229,7 @@ def gather(values: Singles, start: int, n: int, columns: Ints, first: int, tile:
 @part
 def standardise(rows: Singles, n: int, engine: Engine, out: Singles) -> None:
     """Standardise the input rows with the input mean and scale of an engine."""
+    wide()
     mean, scale = engine.input_mean, engine.input_scale
     for k in range(len(mean)):
         row, to = rows[k], out[k]
@@ -255,6 +261,7 @@ def draw_target(
     work: buffer, (N_WORK, tile); the first two rows contain the bounds.
     one, two: buffers, (rows, tile).
     """
+    wide()
     low, high, z_low, z_high, z, bins = work[0], work[1], work[2], work[3], work[4], work[5:]
     knots, to, flag = engine.knots, known[row], engine.flags[k]
     curve = feed_forward(known, n, engine.networks, k, one, two)
@@ -333,6 +340,7 @@ def count(law: LawModel, columns: Singles, u: Singles, numbers: Ints) -> None:
 @part
 def count_row(law: LawModel, tile: Singles, n: int, u: Singles, numbers: Ints, one: Singles, two: Singles) -> None:
     """Draw the multiplicities of a tile: the number of cumulative probabilities that the level exceeds."""
+    wide()
     logit = feed_forward(tile, n, law.engine.networks, len(law.engine.target_mean), one, two)
     greatest, total, below = tile[0], tile[1], tile[2]  # the inputs are no longer needed
     for t in range(n):

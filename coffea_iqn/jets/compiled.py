@@ -23,7 +23,7 @@ from coffea_iqn.jets.features import (
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Bools, Ints, Singles
-from coffea_iqn.numerics.compiling import part
+from coffea_iqn.numerics.compiling import part, wide
 from coffea_iqn.numerics.single import HALF, ONE, TURN, TWO, ZERO, arcsinh, exp, log, sine, sinh, tanh, wrapped
 
 LOG_PT, ABS_ETA, LOG_M = range(3)  # rows of `calorimeter_variables` that are also used outside the network
@@ -53,6 +53,7 @@ def columns_of_levels(levels: Sequence[str]) -> Ints:
 @part
 def calorimeter_variables(jets: Singles, n: int, rows: Singles) -> None:
     """Write `features.calorimeter_variables` of jets, (4, tile), into rows, (14 or more, tile)."""
+    wide()
     pt, eta, phi, mass = jets[PT], jets[ETA], jets[PHI], jets[MASS]
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
     fine, finer = rows[3], rows[4]
@@ -100,6 +101,7 @@ def _phase_in_eta(abs_eta: np.float32) -> np.float32:
 @part
 def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
     """Compute `features.Compression.size`, (4, tile), from `calorimeter_variables` and coefficients (10, 4)."""
+    wide()
     log_pt, abs_eta, log_m = rows[LOG_PT], rows[ABS_ETA], rows[LOG_M]
     for k in range(len(size)):
         row, c = size[k], coefficients[:, k]
@@ -113,6 +115,7 @@ def sizes(rows: Singles, n: int, coefficients: Singles, size: Singles) -> None:
 @part
 def compress(row: Singles, n: int, size: Singles) -> None:
     """Apply `features.Compression.apply` to a target, (tile,), in place."""
+    wide()
     for t in range(n):
         row[t] = arcsinh(row[t] / size[t])
 
@@ -120,6 +123,7 @@ def compress(row: Singles, n: int, size: Singles) -> None:
 @part
 def decompress(row: Singles, n: int, size: Singles) -> None:
     """Apply `features.Compression.invert` to a target, (tile,), in place."""
+    wide()
     for t in range(n):
         row[t] = sinh(min(max(row[t], -MOST_LOG), MOST_LOG)) * size[t]
 
@@ -157,6 +161,7 @@ def _noise(limits: Limits, abs_eta: np.float32) -> np.float32:
 @part
 def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low: Singles, high: Singles) -> None:
     """Write the bounds of log pt'/pt, (tile,) each; this and the next three functions implement `Variables.bounds`."""
+    wide()
     log_pt, abs_eta = rows[LOG_PT], rows[ABS_ETA]
     log_threshold = log(max(raw_pt_min, TINY))
     for t in range(n):
@@ -178,6 +183,7 @@ def bound_eta(
     high: Singles,
 ) -> None:
     """Write the bounds of Δη; if symmetric, of Δη towards the beam."""
+    wide()
     pt, eta, abs_eta = jets[PT], jets[ETA], rows[ABS_ETA]
     for t in range(n):
         nearest = max(abs_eta[t] - limits.cone, ZERO)
@@ -192,6 +198,7 @@ def bound_eta(
 @part
 def bound_phi(d_eta: Singles, n: int, limits: Limits, low: Singles, high: Singles) -> None:
     """Write the bounds of Δφ, which follow from the cone and Δη."""
+    wide()
     for t in range(n):
         left = np.sqrt(max(limits.cone * limits.cone - d_eta[t] * d_eta[t], ZERO))
         low[t], high[t] = -left, left
@@ -210,6 +217,7 @@ def bound_mass(
     high: Singles,
 ) -> None:
     """Write the bounds of log((m' + 2)/(m + 2)); the lower one is m' = 0."""
+    wide()
     pt, eta, log_m = jets[PT], jets[ETA], rows[LOG_M]
     for t in range(n):
         raw_pt = pt[t] * exp(min(max(log_ratio[t], -MOST_LOG), MOST_LOG))
@@ -227,6 +235,7 @@ def decode(
     targets: Singles, jets: Singles, rows: Singles, n: int, raw_pt_min: np.float32, symmetric: bool, limits: Limits
 ) -> None:
     """Turn residual or symmetric targets, (4, tile), to reco jets in place: `Variables.decode` after `decompress`."""
+    wide()
     log_ratio, d_eta, d_phi, d_log_m = targets[PT], targets[ETA], targets[PHI], targets[MASS]
     pt, eta, phi, log_m = jets[PT], jets[ETA], jets[PHI], rows[LOG_M]
     for t in range(n):
@@ -288,6 +297,7 @@ def decode_column(z: Singles, n: int, of: Singles) -> None:
 @part
 def outcome(gen: Singles, reco: Singles, found: Bools, rows: Singles, n: int, small: np.float32, out: Singles) -> None:
     """Write `unmatched.outcome`, (6, tile), for gen and reco jets, (4, tile) each, and rows of the gen jets."""
+    wide()
     log_pt, log_m = rows[LOG_PT], rows[LOG_M]
     flag, ratio, d_eta, d_phi, mass, hard = out[0], out[1], out[2], out[3], out[4], out[5]
     for t in range(n):

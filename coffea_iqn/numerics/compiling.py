@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar, cast
 
 import numba as nb
+from numba import types
 from numba.core import event
-from numba.extending import overload
+from numba.extending import intrinsic, overload
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -64,6 +65,22 @@ def _part(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
         return function
 
     return from_python
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def wide(_typing: Any) -> Any:
+    """Have the compiler use the longest vectors of the processor in the function that calls this.
+
+    By default it uses half of them on many processors that have AVX-512, since using long vectors only now and then may
+    slow down everything else; but here the networks use them anyway. The results have the same bits.
+    """
+
+    def generate(context: Any, builder: Any, *_: Any) -> Any:
+        # an attribute of LLVM; llvmlite's own `add` accepts only those without a value
+        set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.void(), generate
 
 
 @contextmanager

@@ -125,6 +125,7 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
     """Find each jet's bin: write its lower knot, its width, and the quantiles and slopes at both ends, (6, tile)."""
     wide()
     n_knots = len(knots)
+    slopes = curve[n_knots:]
     count, width, y0, y1, d0, d1 = bins[0], bins[1], bins[2], bins[3], bins[4], bins[5]
     for t in range(n):
         count[t] = ZERO
@@ -138,10 +139,11 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
             for t in range(n):
                 count[t] += ONE if at[t] >= value[t] else ZERO
     for t in range(n):
-        k = int(count[t])
-        y0[t], y1[t] = curve[k, t], curve[k + 1, t]
-        d0[t], d1[t] = curve[n_knots + k, t], curve[n_knots + k + 1, t]
-        count[t], width[t] = knots[k], knots[k + 1] - knots[k]
+        k = np.uint32(count[t])  # unsigned: a signed index may count from the end, and checking costs time
+        above = k + np.uint32(1)
+        y0[t], y1[t] = curve[k, t], curve[above, t]
+        d0[t], d1[t] = slopes[k, t], slopes[above, t]
+        count[t], width[t] = knots[k], knots[above] - knots[k]
 
 
 N_WORK = 11  # rows of the buffer `work` of `draw_target`, of which the first two are bounds

@@ -76,7 +76,7 @@ def wide(_typing: Any) -> Any:
     """
 
     def generate(context: Any, builder: Any, *_: Any) -> Any:
-        # an attribute of LLVM; llvmlite's own `add` accepts only those without a value
+        # an attribute of LLVM with a value, which the method `add` of llvmlite's set of attributes refuses
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
 

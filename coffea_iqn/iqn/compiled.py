@@ -139,11 +139,11 @@ def _find(at: Singles, curve: Singles, knots: Singles, n: int, by_knot: bool, bi
             for t in range(n):
                 count[t] += ONE if at[t] >= value[t] else ZERO
     for t in range(n):
-        k = np.uint32(count[t])  # unsigned: a signed index may count from the end, and checking costs time
-        above = k + np.uint32(1)
-        y0[t], y1[t] = curve[k, t], curve[above, t]
-        d0[t], d1[t] = slopes[k, t], slopes[above, t]
-        count[t], width[t] = knots[k], knots[above] - knots[k]
+        below = np.uint32(count[t])  # unsigned: a signed index may count from the end, and checking costs time
+        above = below + np.uint32(1)
+        y0[t], y1[t] = curve[below, t], curve[above, t]
+        d0[t], d1[t] = slopes[below, t], slopes[above, t]
+        count[t], width[t] = knots[below], knots[above] - knots[below]
 
 
 N_WORK = 11  # rows of the buffer `work` of `draw_target`, of which the first two are bounds

@@ -282,4 +282,4 @@ def _save(
     content = io.BytesIO()
     torch.save(whole, content)  # to a file on a full disk it raises an error that does not say so
     with whole_file(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
+        temporary.write_bytes(content.getvalue())

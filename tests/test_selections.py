@@ -23,6 +23,12 @@ def test_boxes_hold_what_they_say(text, inside):
     assert Box.parse(text).contains(JETS).tolist() == [bool(one) for one in inside]
 
 
+@pytest.mark.parametrize("text", ["5<pt<3", "pt>50,eta<1,20>pt", "30<pt<35,abs(eta)<-1", "mass<-1", "pt>1e999,pt<3"])
+def test_regions_without_any_jets_are_refused(text):
+    with pytest.raises(ValueError, match="select: expected a region that jets can be in, got "):
+        Box.parse(text)
+
+
 @pytest.mark.parametrize(
     "text",
     ["", "pt", "pt<", "energy<3", "abs(pt<3", "pt<30<35", "30<pt<40<50", "1<2", "__import__('os')<1", "pt<1;eta<2"],

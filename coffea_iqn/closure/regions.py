@@ -37,10 +37,12 @@ class Box:
 
         Raises
         ------
-        ValueError: for anything else; the message quotes the invalid part.
+        ValueError: for anything else, with the invalid part, and for a region without any jets, such as 5<pt<3.
         """
         text = text.replace(" ", "")
-        return cls(text, tuple(_comparison(part) for part in text.split(",")))
+        box = cls(text, tuple(_comparison(part) for part in text.split(",")))
+        box._check_possible()
+        return box
 
     def contains(self, jets: Floats) -> Bools:
         """Return which of the jets (N, 4) are inside, (N,)."""
@@ -50,6 +52,21 @@ class Box:
             for (left, right), sign in zip(pairwise(values), chain.ops, strict=True):
                 inside &= COMPARE[type(sign)](left, right)
         return inside
+
+    def _check_possible(self) -> None:
+        ends: dict[str, list[float]] = {}  # of each variable, or its abs
+        for chain in self.comparisons:
+            for (left, right), sign in zip(pairwise((chain.left, *chain.comparators)), chain.ops, strict=True):
+                below = isinstance(sign, ast.Lt | ast.LtE) == isinstance(left, ast.Name | ast.Call)
+                variable, number = (left, right) if isinstance(left, ast.Name | ast.Call) else (right, left)
+                name = ast.unparse(variable)
+                low, high = ends.get(name, [-math.inf if name in ("eta", "phi") else 0.0, math.inf])
+                edge = float(ast.literal_eval(number))
+                ends[name] = [low, min(high, edge)] if below else [max(low, edge), high]
+        for name, (low, high) in ends.items():
+            if low > high:
+                msg = f"select: expected a region that jets can be in, got {name} from {low:g} to {high:g}: {self.text}"
+                raise ValueError(msg)
 
 
 def _comparison(part: str) -> ast.Compare:

@@ -13,7 +13,9 @@ from coffea_iqn.files.inputs import expand
 COFFEA = {  # forms of filesets that coffea accepts
     "one": ["a.root", "b.root"],
     "two": {"treename": "Events", "files": ["c.root"]},
-    "three": {"files": {"d.root": "Delphes", "e.root": {"object_path": "Events", "steps": [[0, 10]]}}},
+    "three": {
+        "files": {"d.root": "Delphes", "e.root": {"object_path": "Events", "steps": [[0, 10]], "num_entries": 10}}
+    },
 }
 NAMED = [
     ("one", "a.root", None),
@@ -70,7 +72,21 @@ def test_patterns_lists_and_paths_at_once(tmp_path):
         (
             "fileset.json",
             b'{"qcd": {"files": {"a.root": {"object_path": "Events", "steps": [[0, 5], [5, 8]], "num_entries": 10}}}}',
-            "a.root: expected steps of all 10 events, which are read whatever the steps, got 8",
+            r"a.root: expected steps of all events, .*, got \[\[0, 5\], \[5, 8\]\] and num_entries 10",
+        ),
+        *(
+            (
+                "fileset.json",
+                b'{"qcd": {"files": {"a.root": {"object_path": "Events", %s}}}}' % said,
+                "a.root: expected steps of all events, which are read whatever the steps, got ",
+            )
+            for said in (
+                b'"steps": [[0, 6], [4, 8]], "num_entries": 8',  # as many events, but not these
+                b'"steps": [[2, 8], [0, 4]], "num_entries": 10',
+                b'"steps": [0, 5], "num_entries": 5',
+                b'"steps": [[0, 5]]',
+                b'"steps": [], "num_entries": 5',
+            )
         ),
         ("twice.txt", b"a.root\na.root", "expected each file once, got a.root twice"),
     ],

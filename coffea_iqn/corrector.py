@@ -30,7 +30,7 @@ from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
 from coffea_iqn.numerics.lattice import lattice
 from coffea_iqn.numerics.uniforms import STREAM_CORRECT, levels
-from coffea_iqn.ranges import FRACTION, SEED, Range, check_choice
+from coffea_iqn.ranges import FRACTION, SEED, Range, check_choice, expect
 
 POINTS = Range(least=5, most=10_000, whole=True)
 CENTRAL = (0.1587, 0.8413)  # levels that enclose 68 %
@@ -204,9 +204,11 @@ class IQNCorrector:
 
         Raises
         ------
-        ValueError: for such jets.
+        ValueError: for such jets, and for those that a corrector returned.
         """
         check_level(jets, events, "reco")
+        got = "got corrected ones, by their field purity: drop it, if they are not"
+        expect("purity" not in jets.fields, f"reco jets: expected uncorrected ones, {got}")
         if not self.any_radius:
             name, none = jets.layout.purelist_parameter("collection_name"), radii.histogram(np.zeros(0))
             shipped = bundle.shipped_radii("correct")

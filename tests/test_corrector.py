@@ -168,6 +168,14 @@ def test_jets_of_the_other_level_are_refused(corrector, nano_events):
         IQNFolder("cms-delphes-ak4-fast")(nano_events.Jet, nano_events)
 
 
+def test_corrected_jets_are_not_corrected_again(corrector, nano_events):
+    for made in (corrector(nano_events.Jet, nano_events), corrector.draw(nano_events.Jet, nano_events)):
+        with pytest.raises(
+            ValueError, match="reco jets: expected uncorrected ones, got corrected ones, by their field"
+        ):
+            corrector(made[made.pt > 20.0], nano_events)
+
+
 def test_a_bundle_serves_its_direction_alone():
     with pytest.raises(BundleError, match=r"expected a bundle that takes reco jets \(direction 'correct'\)"):
         IQNCorrector("cms-delphes-ak4")

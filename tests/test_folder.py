@@ -246,6 +246,10 @@ def test_masked_jets_are_refused(folder, nano_events):
         folder(ak.mask(nano_events.GenJet, nano_events.event > 20), nano_events)
 
 
+def of_type(jets, dtype):
+    return ak.zip({name: ak.values_astype(jets[name], dtype) for name in ("pt", "eta", "phi", "mass")})
+
+
 @pytest.mark.parametrize(
     ("gen", "error", "message"),
     [
@@ -253,6 +257,8 @@ def test_masked_jets_are_refused(folder, nano_events):
         (lambda e: e.GenJet.pt, TypeError, "found no pt, eta, phi, mass"),
         (lambda e: ak.flatten(e.GenJet), TypeError, "got 1 dimensions"),
         (lambda e: [1.0], TypeError, "got list"),
+        (lambda e: of_type(e.GenJet, "float16"), TypeError, "numbers of float32 or float64, got pt of float16"),
+        (lambda e: of_type(e.GenJet, "bool"), TypeError, "numbers of float32 or float64, got pt of bool"),
     ],
 )
 def test_wrong_arrays_are_refused(folder, nano_events, gen, error, message):
@@ -288,6 +294,7 @@ def test_a_folder_is_small_immutable_and_the_same_after_pickling(folder, nano_ev
     assert equal(again(nano_events.GenJet, nano_events), folder(nano_events.GenJet, nano_events))
     with pytest.raises(AttributeError):
         folder.seed = 2
+    assert replace(folder, seed=2) == IQNFolder("cms-delphes-ak4", seed=2)
 
 
 @pytest.mark.parametrize(

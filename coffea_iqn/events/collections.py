@@ -55,7 +55,7 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     Raises
     ------
     TypeError: if the jets are not events × var records with these fields, are option-typed (masked), or have an index
-        that is no integer.
+        that is no integer; if the fields are no numbers, or of float16, in which awkward computes nothing.
     ValueError: if an index is negative, or two jets of an event have the same one; if jets of PHYSLITE are in GeV.
     """
     check_has_data(jets, "jets")
@@ -78,7 +78,11 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     counts = ak.to_numpy(ak.num(columns[0], axis=1)).astype(np.int64)
     values = np.empty((int(counts.sum()), 4), dtype=np.float32)
     for k, column in enumerate(columns):
-        values[:, k] = ak.to_numpy(ak.flatten(column))
+        one = ak.to_numpy(ak.flatten(column))
+        fits = one.dtype.kind in "iuf" and one.dtype.itemsize != 2
+        got = f"got {names[k]} of {one.dtype}: ak.values_astype converts"
+        expect(fits, f"jets: expected numbers of float32 or float64, {got}", TypeError)
+        values[:, k] = one
     if physlite and len(values):
         middle = float(np.median(values[:, 0]))
         in_gev = "as of GeV: leave them in MeV, or zip pt, eta, phi and mass in GeV"

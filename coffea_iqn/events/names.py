@@ -33,13 +33,15 @@ class Names:
     candidates: tuple[str, ...] = ("GenCands", "Particle")
 
     @classmethod
-    def of(cls, given: Mapping[str, str] | None) -> Names:
-        """Return the default names with some replaced, e.g. `{"flavour": "hadronFlavour"}`.
+    def of(cls, given: Mapping[str, str] | Names | None) -> Names:
+        """Return the default names with some replaced, e.g. `{"flavour": "hadronFlavour"}`; given names as they are.
 
         Raises
         ------
         ValueError: for an unknown key.
         """
+        if isinstance(given, Names):
+            return given
         known = [field.name for field in fields(cls)]
         unknown = [key for key in given or {} if key not in known]
         if unknown:

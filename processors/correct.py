@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors.fold import ABS_ETA
+from coffea_iqn.processors.made_by import MadeBy
 from coffea_iqn.ranges import GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
@@ -41,9 +43,9 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     pt_min, eta_max: minimum pt [GeV] and maximum |eta| of the jets in the histograms, at every level.
     skim: where and how to write the corrected jets of every chunk; None for no skim.
 
-    A run returns `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}` as `IQNFoldProcessor` does,
-    with the levels gen, reco and corrected. Jets in skims are in the order of the reco jets and have pt, eta, phi, mass
-    and purity; medians and means also the uncertainties pt_unc, eta_unc, phi_unc, mass_unc.
+    A run returns `{"made_by": ..., "hists": ..., "cutflow": ..., "files": ...}` as `IQNFoldProcessor` does, with the
+    levels gen, reco and corrected. Jets in skims are in the order of the reco jets and have pt, eta, phi, mass and
+    purity; medians and means also the uncertainties pt_unc, eta_unc, phi_unc, mass_unc.
 
     Raises
     ------
@@ -112,7 +114,15 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS)
-        return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+        made_by = self._made_by(cutflow)
+        return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _made_by(self, datasets: Iterable[str]) -> dict[str, MadeBy]:
+        corrector = self.corrector
+        settings = {"model": corrector.model, "hash": corrector.card["hash"]}
+        settings |= {name: getattr(corrector, name) for name in ("seed", "points")}
+        settings |= {name: getattr(self, name) for name in ("reco", "gen", "take", "pt_min", "eta_max")}
+        return {dataset: MadeBy(dataset, settings, {}) for dataset in datasets}
 
     def _write(self, skim: Skim, events: ak.Array, reco: JetTable, columns: dict[str, Any]) -> str:
         corrector = self.corrector

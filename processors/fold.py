@@ -16,10 +16,10 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import EqualEventsWarning, least_central, warn_mixed_weights
+from coffea_iqn.events.checks import least_central, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
-from coffea_iqn.events.identity import equal_keys, event_weights, n_weighted
+from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
@@ -35,6 +35,7 @@ from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
+from coffea_iqn.processors.made_by import MadeBy
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 
@@ -70,8 +71,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     With variations, the histograms have an axis `systematic`: nominal, JES_up, JES_down, ...
 
     The input is NanoAOD (`NanoAODSchema`) or Delphes (`DelphesSchema`). A run returns
-    `{"hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`: histograms as `histograms.book`
-    makes them, filled with genWeight if the files have it, and the files of the skim.
+    `{"made_by": {dataset: MadeBy}, "hists": {name: Hist}, "cutflow": {dataset: {...}}, "files": [...]}`: histograms as
+    `histograms.book` makes them, filled with genWeight if the files have it, the files of the skim, and what made the
+    histograms: coffea's `accumulate` refuses to add results of a dataset that other models or options made.
 
     Raises
     ------
@@ -240,8 +242,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for of_chunks in accumulator["least_pt"].values() if self.folder.acceptance and not self.particles else ():
             least, n = zip(*of_chunks, strict=True)
             self.folder.check_threshold(min(least), sum(n))
-        for dataset, of_files in accumulator["least_keys"].items():
-            self._warn_of_equal_events(dataset, of_files)
+        made_by = {dataset: self._made_by(dataset, keys) for dataset, keys in sorted(accumulator["least_keys"].items())}
+        for one in made_by.values():
+            one.check_events()
         warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.EVENT_AXES if self.objects else filling.PARTICLE_AXES if self.particles else filling.AXES
@@ -251,7 +254,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
             if self.objects:
                 _check_truth(hists, dataset)
-        return {"hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+        # made_by first, so that a sum is refused before histograms are added
+        return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
     def _objects(
         self, events: ak.Array, folded: Folded
@@ -303,23 +307,17 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             made |= {f"MET_{field}{ending}": ak.Array(missing[:, k]) for k, field in enumerate(("pt", "phi"))}
         return made
 
-    def _warn_of_equal_events(self, dataset: str, of_files: Mapping[str, list[int]]) -> None:
-        equal = equal_keys(of_files)
-        if equal is not None:
-            one, other, n = equal
-            where = one if one == other else f"{one} and {other}"
-            msg = (
-                f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
-                "their quantile levels are equal, and their jets fluctuate together"
-            )
-            if self.folder.identity == "event" and one != other:
-                msg += "; identity 'file' distinguishes files"
-            warnings.warn(msg, EqualEventsWarning, stacklevel=2)
+    def _made_by(self, dataset: str, keys: Mapping[str, list[int]]) -> MadeBy:
+        folder = self.folder
+        of_model = {"model": folder.model, "hashes": [folder.hash, *(known_hash for *_, known_hash in folder.others)]}
+        own = {name: getattr(self, name) for name in ("gen", "truth", "pt_min", "eta_max", "objects", "particles")}
+        settings = {name: value for name, value in folder.settings.items() if name != "device"}  # equal up to rounding
+        return MadeBy(dataset, of_model | settings | own, keys)
 
     def _about(self) -> dict[str, Any]:
         """Return the metadata of a skim: what made its jets."""
         folder = self.folder
-        made_by = {"version": __version__, "model": folder.model, "bundle_hash": folder.hash}
+        made_by = {"version": __version__, "model": folder.model, "bundle_hash": folder.hash, "gen": self.gen}
         return {**made_by, "objects": self.objects, "particles": self.particles, **folder.settings}
 
 

@@ -44,7 +44,7 @@ def whole():
 
 
 def test_contract(whole):
-    assert set(whole) == {"hists", "cutflow", "files"}
+    assert list(whole) == ["made_by", "hists", "cutflow", "files"]
     assert set(whole["hists"]) == NAMES
     for histogram in whole["hists"].values():
         assert [axis.name for axis in histogram.axes][:2] == ["dataset", "level"]

@@ -131,7 +131,7 @@ def test_files_say_what_made_them(parts):
     for kind in FORMATS:
         about = read_about(parts[kind][1])
         assert about["bundle_hash"] == IQNFolder("cms-delphes-ak4").hash
-        assert about["model"] == "cms-delphes-ak4"
+        assert (about["model"], about["gen"]) == ("cms-delphes-ak4", "GenJet")
         assert (about["seed"], about["unmatched"], about["collection"], about["dataset"]) == (0, True, "IQNJet", "qcd")
         (part,) = about["parts"]
         assert (part["file"], part["entries"]) == (str(QCD), [1000, 2000])

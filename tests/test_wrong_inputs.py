@@ -16,6 +16,7 @@ from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, 
 from coffea_iqn.data import bundle_path, sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.checks import (
+    EqualEventsWarning,
     IgnoredWeightsWarning,
     MissingContextWarning,
     MixedWeightsWarning,
@@ -25,7 +26,7 @@ from coffea_iqn.events.checks import (
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
 from coffea_iqn.files.inputs import NanoSchema, inspect
-from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
+from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor, PairsProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.unfolding import response_sums, workspace
 from conftest import one_error, open_events, run, undrawn
@@ -492,6 +493,37 @@ def test_response_matrices_of_different_models_are_not_added():
     one, other = (response_sums(m, events.GenJet, events, [20, 50], [20, 50]) for m in (AK4, "cms-delphes-ak4-fast"))
     with pytest.raises(ValueError, match="expected matrices of one model and its options, got IQNFolder"):
         one + other
+
+
+def test_response_matrices_of_different_thresholds_are_not_added():
+    events = open_events("qcd_ak4.root", entry_stop=20)
+    one, other = (response_sums(AK4, events.GenJet, events, [20, 50], [20, 50], raw_pt_min=cut) for cut in (None, 25.0))
+    with pytest.raises(ValueError, match=r"expected matrices of one model and its options, got .* raw_pt_min=25\.0"):
+        one + other
+
+
+@pytest.mark.parametrize("executor", [processor.IterativeExecutor(retries=0), processor.FuturesExecutor(workers=1)])
+def test_results_of_different_models_and_options_are_not_added(executor):
+    """They would be histograms of a mixture. Those of other datasets are added."""
+
+    def made_by(of=IQNFoldProcessor, dataset="x", **options):
+        runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=100, maxchunks=1)
+        return runner({dataset: [str(sample_path("qcd_ak4.root"))]}, of(**options), treename="Events")
+
+    one = made_by(seed=1)
+    for options, got in (
+        ({"seed": 2}, "seed 1 and 2"),
+        ({"seed": 1, "model": "cms-delphes-ak4-fast"}, "model 'cms-delphes-ak4' and 'cms-delphes-ak4-fast'"),
+        ({"seed": 1, "variations": ["jes"]}, r"variations None and \['jes=0.01'\]"),
+        ({"of": IQNCorrectProcessor}, "model 'cms-delphes-ak4' and 'cms-delphes-ak4-correct'"),
+    ):
+        with pytest.raises(ValueError, match=f"x: expected results of one model and its options to add, got {got}"):
+            processor.accumulate([one, made_by(**options)])
+    with pytest.warns(EqualEventsWarning, match="x: expected different events in each file, got 16 or more"):
+        processor.accumulate([one, one])
+    both = processor.accumulate([one, made_by(dataset="y", seed=2)])
+    assert both["made_by"]["x"] == one["made_by"]["x"]
+    assert list(both["hists"]["pt"].axes["dataset"]) == ["x", "y"]
 
 
 def test_numbers_of_jets_below_zero_are_no_workspace():

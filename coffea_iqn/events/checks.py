@@ -11,6 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.events.identity import equal_keys
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.table import JetTable
@@ -199,6 +200,21 @@ def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
         if of.get("with", 0) and of.get("without", 0):
             msg = f"{dataset}: expected weights for all events or for none, got {of['without']} without: taken as 1"
             warnings.warn(msg, MixedWeightsWarning, stacklevel=_stack_level())
+
+
+def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identity: str) -> None:
+    """Warn if files of a dataset have events of equal identity, given `identity.least_keys` of each file."""
+    equal = equal_keys(of_files)
+    if equal is not None:
+        one, other, n = equal
+        where = one if one == other else f"{one} and {other}"
+        msg = (
+            f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
+            "their quantile levels are equal, and their jets fluctuate together"
+        )
+        if identity == "event" and one != other:
+            msg += "; identity 'file' distinguishes files"
+        warnings.warn(msg, EqualEventsWarning, stacklevel=_stack_level())
 
 
 def without_reconstructed(events: ak.Array, emulated: Collection[str]) -> ak.Array:

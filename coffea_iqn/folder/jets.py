@@ -159,9 +159,10 @@ class IQNFolder(Densities):
         """Settings of the fold other than the model, for `repr` and summaries."""
         names = ("seed", "identity", "acceptance", "unmatched", "replicas", "device")
         renamed = {} if self.names == Names() else {"names": repr(self.names)}
+        cut = {} if self.raw_pt_min is None else {"raw_pt_min": self.raw_pt_min}
         varied = {"variations": [repr(asked) for asked in self.variations]} if self.variations else {}
         refined = {} if self.refinement == "draw" else {"refinement": self.refinement}
-        return {name: getattr(self, name) for name in names} | refined | varied | renamed
+        return {name: getattr(self, name) for name in names} | cut | refined | varied | renamed
 
     def fold_flat(self, x: Floats, tau: Floats, context: Floats | None = None) -> Floats:
         """Return reco jets at given quantile levels, without acceptance.

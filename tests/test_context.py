@@ -437,7 +437,7 @@ def referred(jets, seed):
     size = rng.exponential(1.0, n)
     of_jet = np.repeat(np.arange(ak.sum(ak.num(counts))), ak.flatten(counts))
     share = size / np.bincount(of_jet, weights=size)[of_jet]
-    columns = {"PT": pt * share, "Eta": eta + rng.normal(0.0, 0.1, n), "Phi": phi + rng.normal(0.0, 0.1, n)}
+    columns = {"PT": pt * share, "Eta": eta + rng.normal(0.0, 0.03, n), "Phi": phi + rng.normal(0.0, 0.03, n)}
     columns = {name: np.asarray(column, dtype=np.float64) for name, column in columns.items()}
     columns |= {"Mass": rng.uniform(0.0, 1.0, n), "PID": rng.choice([211, -321, 22, 130, -11], n)}
     columns["Charge"] = np.where(np.isin(columns["PID"], (22, 130)), 0, np.sign(columns["PID"]))

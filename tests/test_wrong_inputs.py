@@ -7,6 +7,7 @@ import shutil
 import warnings
 
 import awkward as ak
+import hist
 import numpy as np
 import pytest
 import uproot
@@ -77,6 +78,25 @@ def written(path, source, **changed):
 
 
 # particles that are not those of the jets
+
+
+def test_particles_that_were_cut_are_refused(ww):
+    """Each sum is within the tolerance, but all are 2 % low, and so were reco jets."""
+    events = ak.with_field(ww, ww.GenJetCands[ww.GenJetCands.pt > 1.0], "GenJetCands")
+    with pytest.raises(
+        ValueError, match=r"got \d of \d+ others, half of all off by 0.01\d of their pt or more: .* a cut"
+    ):
+        ConstituentFolder("cms-delphes-ak5-particles")(events)
+
+
+@pytest.mark.parametrize(("field", "code"), [("pt", np.nan), ("pdgId", np.nan), ("pdgId", 0.5)])
+def test_a_particle_without_momentum_or_code_is_refused(ww, field, code):
+    column = ww.GenJetCands[field]
+    some = ak.where(ak.local_index(column) == 0, code, column)
+    with pytest.raises(
+        ValueError, match=r"GenJetCands: expected finite momenta and PDG codes, got \d+ of \d+ particles"
+    ):
+        ConstituentFolder("cms-delphes-ak5-particles")(with_field(ww, "GenJetCands", field, some))
 
 
 @pytest.mark.parametrize("how", ["cut", "sorted", "in MeV", "of other jets", "none"])
@@ -524,6 +544,18 @@ def test_results_of_different_models_and_options_are_not_added(executor):
     both = processor.accumulate([one, made_by(dataset="y", seed=2)])
     assert both["made_by"]["x"] == one["made_by"]["x"]
     assert list(both["hists"]["pt"].axes["dataset"]) == ["x", "y"]
+
+
+def test_what_is_no_response_matrix_or_has_other_bins_is_refused():
+    events, edges = open_events("qcd_ak4.root", entry_stop=100), [20, 40, 100]
+    matrix = response(AK4, events.GenJet, events, [20, 30, 100], edges)
+    for other in (matrix.project("gen"), matrix.project("reco", "gen")):
+        with pytest.raises(ValueError, match="response: expected axes gen and reco, or as many"):
+            workspace(other)
+    made = workspace(matrix, hist.new.Var(edges).Weight().fill([25.0, 30.0, 50.0]))
+    assert made["observations"][0]["data"] == [2.0, 1.0]
+    with pytest.raises(ValueError, match="observed: expected the reco bins of the matrix"):
+        workspace(matrix, hist.new.Var([20, 50, 100]).Weight())
 
 
 def test_numbers_of_jets_below_zero_are_no_workspace():

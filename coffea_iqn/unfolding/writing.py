@@ -15,6 +15,7 @@ import uproot
 from coffea_iqn.files.atomic import check_new, whole_file, whole_folder
 from coffea_iqn.files.output import write_json
 from coffea_iqn.numerics.arrays import Bools, Doubles
+from coffea_iqn.ranges import expect
 
 
 class Parts(NamedTuple):
@@ -76,13 +77,17 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     Parameters
     ----------
     matrix: a response matrix.
-    observed: counts in the reco bins, (M,); None for those expected from the matrix.
+    observed: counts in the reco bins, (M,), or a histogram of these bins; None for those expected from the matrix.
 
     Raises
     ------
     ValueError: if a gen bin has no jets in any reco bin, or the counts do not match the reco bins.
     """
     of = parts(matrix)
+    if isinstance(observed, hist.BaseHist):
+        bins, ours = ([axis.edges.tolist() for axis in axes] for axes in (observed.axes, _sides(matrix)[1]))
+        expect(bins == ours, f"observed: expected the reco bins of the matrix, {ours}, got {bins}")
+        observed = observed.values().ravel()
     least = min(of.inside.min(), of.outside.min())
     if least < 0.0:
         msg = f"response: expected no negative number of jets in any bin, got {least:.3g}"
@@ -165,7 +170,10 @@ def write_hepdata(matrix: hist.Hist, path: str | Path, *, force: bool = False) -
 
 
 def _sides(matrix: hist.Hist) -> tuple[Sequence[Any], Sequence[Any]]:
-    half = matrix.ndim // 2
+    half, names = matrix.ndim // 2, [str(axis.name) for axis in matrix.axes]
+    sides = ["gen"] * half + ["reco"] * half
+    fits = half > 0 and sides == [name.partition("_")[0] for name in names]
+    expect(fits, f"response: expected axes gen and reco, or as many gen_... and reco_..., got {', '.join(names)}")
     return tuple(matrix.axes)[:half], tuple(matrix.axes)[half:]
 
 

@@ -108,6 +108,21 @@ def test_every_option_takes_what_it_means_and_refuses_the_rest_in_a_line(command
         assert repr(nonsense) in line
 
 
+@pytest.mark.parametrize(
+    ("command", "option", "values"),
+    [
+        ("fold", "--variations", ["jes", "jer"]),
+        ("train", "--columns", ["a", "b"]),
+        ("train", "--context", ["flavour", "event"]),
+        ("generate", "--hepmc", ["a", "b"]),
+        ("export", "--reference", ["a", "b"]),
+    ],
+)
+def test_an_option_with_several_values_may_be_given_several_times(command, option, values):
+    words = [command, *needed(command, option), *(word for value in values for word in (option, value))]
+    assert len(vars(parser_of(command).parse_args(words))[option[2:]]) == len(values)
+
+
 @pytest.mark.parametrize("command", ["fold", "merge", "models", "train", "validate"])
 def test_a_file_without_a_name_is_refused(command, capsys):
     with pytest.raises(SystemExit) as stop:

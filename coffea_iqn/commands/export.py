@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reference",
         nargs="+",
+        action="extend",
         type=text,
         default=[],
         metavar="FILES",

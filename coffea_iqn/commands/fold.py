@@ -98,6 +98,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--variations",
         nargs="+",
+        action="extend",
         type=checked(RequestedVariation.parse),
         default=[],
         metavar="NAME[=SIZE]",

@@ -46,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hepmc",
         type=text,
         nargs="+",
+        action="extend",
         default=[],
         metavar="FILE",
         help="complete events, HepMC3 or HepMC2 in ASCII; may be compressed (.gz)",

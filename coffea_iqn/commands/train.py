@@ -93,6 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--columns",
         type=text,
         nargs="+",
+        action="extend",
         default=[],
         metavar="FIELD",
         help="fields of reco jets to draw in addition to the four-momentum, each conditioned on those before it "
@@ -160,6 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     settings.add_argument(
         "--context",
         nargs="*",
+        action="extend",
         choices=WIDTHS,
         help="levels of conditioning variables to use (default: all that the files have)",
     )

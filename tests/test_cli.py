@@ -18,9 +18,9 @@ import uproot
 from coffea_iqn import cli
 from coffea_iqn.commands import fold, terminal, train, trainings
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
+from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
@@ -504,6 +504,15 @@ def test_patterns_and_filesets_name_files_as_paths_do(folded, tmp_path, capsys):
     assert "3 chunks, 0 of them already finished" in told
     flows = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]
     assert {name: flow["events"] for name, flow in flows.items()} == {"a": 4000, "b": 2000}
+
+
+def test_files_of_one_name_in_different_folders_need_a_dataset(tmp_path, capsys):
+    """Their events would be one dataset, named like the files."""
+    for folder, sample in (("qcd", "qcd_ak4.root"), ("ttbar", "ttbar_ak4_genonly.root")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "nano.root").symlink_to(sample_path(sample))
+    assert run("fold", *tmp_path.glob("*/nano.root"), "--output", tmp_path / "out") == 2
+    assert "files: expected different names of datasets, got" in one_error(capsys)
 
 
 def test_an_output_may_be_in_the_home_folder(tmp_path, monkeypatch):

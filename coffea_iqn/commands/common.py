@@ -76,13 +76,19 @@ def datasets_of(
     Raises
     ------
     InputError: for a file that cannot be read, unless skipped is a list.
-    ValueError: if a collection is of the other level by its name, or the gen jets are those that a skim added.
+    ValueError: if a collection is of the other level by its name, or the gen jets are those that a skim added; if files
+        of one name in different folders have no dataset.
     """
     datasets: dict[str, list[Source]] = {}
+    unnamed: dict[str, str] = {}
     names = Names.of(dict(arguments.names))
     for dataset, path, tree in expand(arguments.files):
         named = f"{dataset or arguments.dataset or ''}={path}"
         expect(named.isascii(), f"files: expected names of datasets and paths in ASCII, as coffea does, got {named}")
+        name = dataset or arguments.dataset or Path(path).stem
+        same = unnamed.setdefault(name, path) if named.startswith("=") else path
+        got = f"got {same} and {path}, which would be one: give DATASET=PATH"
+        expect(same == path, f"files: expected different names of datasets, {got}")
         try:
             source = inspect(
                 path, tree=tree or arguments.tree, collections=collections, names=names, timeout=arguments.timeout
@@ -92,7 +98,6 @@ def datasets_of(
                 raise
             skipped.append(Skipped(path, None, str(error).removeprefix(f"{path}: ")))
             continue
-        name = dataset or arguments.dataset or Path(path).stem
         log.info(
             "%s: %s, %s events, %s, context: %s", name, path, source.n_events, source.layout, ", ".join(source.context)
         )

@@ -16,9 +16,9 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.processors.fold import EqualEventsWarning
 from conftest import one_error, open_events, run
 
 N_FILES = 40

@@ -194,3 +194,6 @@ def test_numbers_that_would_depend_on_a_cut_are_refused():
     for use in ({"stream": ""}, {"stream": "jer", "n": 0}):
         with pytest.raises(ValueError, match="expected the name of a stream and n of at least 1"):
             event_uniforms(events, **use)
+    for use in ({"identity": "files"}, {"seed": "1"}, {"n": 1.5}):
+        with pytest.raises(ValueError, match=f"{next(iter(use))}: expected "):
+            event_uniforms(events, stream="jer", **use)

@@ -14,7 +14,7 @@ from coffea_iqn.events.columns import numbers
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.numerics.uniforms import Words, event_keys, levels
-from coffea_iqn.ranges import expect
+from coffea_iqn.ranges import Range, check_choice, expect
 
 WEIGHTS = ("genWeight", "Event.Weight", "EventInfo.mcEventWeights")  # names in NanoAOD, Delphes, PHYSLITE
 N_LEAST = 16
@@ -77,12 +77,14 @@ def event_uniforms(
     Raises
     ------
     TypeError: if per is no collection, or has missing values.
-    ValueError: if the stream has no name, n is below 1, per is a subset of its collection, or the events have no
-        identity.
+    ValueError: if the stream has no name, n is below 1, seed, n or identity is invalid, per is a subset of its
+        collection, or the events have no identity.
     """
     if not stream or n < 1:
         msg = f"event_uniforms: expected the name of a stream and n of at least 1, got {stream!r} and {n}"
         raise ValueError(msg)
+    Range(whole=True).check(seed=seed, n=n)
+    check_choice(KINDS, identity=identity)
     keys = identity_keys(events, seed, identity, stream=stream)
     if per is None:
         made = levels(keys, 0, n=max(n, 4))[:, :n]

@@ -418,6 +418,17 @@ def test_gen_jets_of_a_part_are_the_matched_ones(nano_events):
     assert ak.all(matched.pt > 20.0)
 
 
+def test_indices_of_after_a_cut_are_warned_of(folder, nano_events, monkeypatch):
+    """They are those of other jets of the collection."""
+    monkeypatch.setattr(checks, "_WARNED", set())
+    central = nano_events.GenJet[np.abs(nano_events.GenJet.eta) < 1.0]
+    late = ak.with_field(central, ak.local_index(central.pt), "genJetIdx")
+    with pytest.warns(
+        PartOfEventWarning, match=r"genJetIdx to be the index of each jet in events.GenJet, got that of an"
+    ):
+        folder(late, nano_events)
+
+
 @pytest.mark.filterwarnings("always::coffea_iqn.folder.PartOfEventWarning")
 @pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")
 def test_a_part_of_a_collection_is_warned_of_once(folder, nano_events, monkeypatch):

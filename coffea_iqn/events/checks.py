@@ -295,6 +295,15 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
         n_more = int(ak.sum(ak.num(jets, axis=1) > ak.num(events[own], axis=1)))
         got = f"got more than these in {n_more} of {len(events)}: are the events selected or sorted like the jets?"
         expect(n_more == 0, f"{what}: expected jets of events.{own}, {got}")
+    of_all = own in events.fields and index in jets.fields and index not in events[own].fields
+    if of_all and (PartOfEventWarning, f"{own} elsewhere") not in _WARNED:
+        n_elsewhere = _n_elsewhere(jets, events[own], index)
+        if n_elsewhere:
+            msg = (
+                f"{what}: expected {index} to be the index of each jet in events.{own}, got that of another jet for "
+                f"{n_elsewhere} of {n_jets}: set it before a cut"
+            )
+            _warn_once(PartOfEventWarning, f"{own} elsewhere", msg)
     # reco jets without a name may be emulated ones
     collection = own or ("GenJet" if what == "gen jets" else "")
     if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
@@ -312,6 +321,17 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
             "treated as the first jets of each event, and the others ignored as neighbours"
         )
         _warn_once(PartOfEventWarning, collection, msg)
+
+
+def _n_elsewhere(jets: ak.Array, collection: ak.Array, index: str) -> int:
+    """Count the jets (events × var) that are not at their index in the collection, by their eta."""
+    if "eta" not in jets.fields or "eta" not in collection.fields:
+        return 0
+    n, place = np.asarray(ak.num(collection["eta"])), np.asarray(ak.flatten(jets[index]))
+    event = np.repeat(np.arange(len(n)), np.asarray(ak.num(jets["eta"])))
+    rows = np.where(place < n[event], (np.cumsum(n) - n)[event] + place, -1)
+    there = np.append(np.asarray(ak.flatten(collection["eta"])), np.nan)
+    return int((there[rows] != np.asarray(ak.flatten(jets["eta"]))).sum())
 
 
 def _is_sorted_again(jets: ak.Array, collection: ak.Array) -> bool:

@@ -13,7 +13,7 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import warn_mixed_weights
+from coffea_iqn.events.checks import check_level, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.files.skims import Skim
@@ -97,6 +97,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         values = np.stack([made[name] for name in VARIABLES], axis=1)
         levels = {"reco": reco, "corrected": reco._replace(values=values)}
         if self.gen is not None and self.gen in events.fields:
+            check_level(events[self.gen], events, "gen")
             levels["gen"] = gen = flatten_jets(events[self.gen])
             of_gen, of_reco = match_tables(gen, reco, self.corrector.card["jets"]["cone"])
             pairs = gen.values[of_gen], gen.event[of_gen]

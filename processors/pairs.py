@@ -9,7 +9,7 @@ import numpy as np
 
 from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
-from coffea_iqn.events.checks import check_valid, warn_ignored_weights
+from coffea_iqn.events.checks import check_level, check_valid, warn_ignored_weights
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum, reco_events
 from coffea_iqn.events.columns import flat
 from coffea_iqn.events.identity import event_weights, file_uuid, identity_keys
@@ -98,6 +98,8 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         of_x, of_y = ("gen", "reco") if self.direction == "fold" else ("reco", "gen")
         if self.direction == "correct":
             warn_ignored_weights(event_weights(events))
+        for name, level in ((self.x, of_x), (self.y, of_y)):
+            check_level(events[name], events, level)
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
         check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
         row, match = match_tables(x, y, self.cone)

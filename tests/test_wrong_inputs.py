@@ -515,6 +515,21 @@ def test_response_matrices_of_different_models_are_not_added():
         one + other
 
 
+@pytest.mark.parametrize(
+    ("made", "level"),
+    [
+        (lambda: IQNFoldProcessor(truth="GenJet").process, "reco"),
+        (lambda: IQNCorrectProcessor(gen="Jet").process, "gen"),
+        (lambda: PairsProcessor(gen="Jet", reco="GenJet").chunk, "gen"),
+        (lambda: PairsProcessor(gen="GenJet", reco="GenJet").chunk, "reco"),
+    ],
+)
+def test_processors_refuse_jets_of_the_other_level(made, level):
+    events = open_events("qcd_ak4.root", entry_stop=20, metadata={"dataset": "x"})
+    with pytest.raises(ValueError, match=f"{level} jets: expected a {level}-level collection, got "):
+        made()(events)
+
+
 def test_response_matrices_of_different_thresholds_are_not_added():
     events = open_events("qcd_ak4.root", entry_stop=20)
     one, other = (response_sums(AK4, events.GenJet, events, [20, 50], [20, 50], raw_pt_min=cut) for cut in (None, 25.0))

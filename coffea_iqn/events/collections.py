@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.events.checks import warn_impossible_values
+from coffea_iqn.events.checks import check_level, warn_impossible_values
 from coffea_iqn.events.columns import check_has_data, flat, has_option, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
 from coffea_iqn.events.names import Names
@@ -56,13 +56,15 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     ------
     TypeError: if the jets are not events × var records with these fields, are option-typed (masked), or have an index
         that is no integer; if the fields are no numbers, or of float16, in which awkward computes nothing.
-    ValueError: if an index is negative, or two jets of an event have the same one; if jets of PHYSLITE are in GeV.
+    ValueError: if an index is negative, or two jets of an event have the same one; if jets of PHYSLITE are in GeV; if
+        reco jets are gen jets by the name of their collection.
     """
     check_has_data(jets, "jets")
     if not isinstance(jets, ak.Array) or jets.ndim != 2:
         shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
         msg = f"jets: expected an awkward array of events × var records, got {shape}"
         raise TypeError(msg)
+    check_level(jets, None, level)
     present = set(jets.fields)
     physlite = present >= PHYSLITE
     usual = present if physlite else present - PHYSLITE

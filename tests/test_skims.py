@@ -21,7 +21,7 @@ from coffea_iqn.files import skims
 from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import iterate, read_about, written
-from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor
 from conftest import open_events, run
 
 QCD, DELPHES = sample_path("qcd_ak4.root"), sample_path("delphes_1000.root")
@@ -165,6 +165,22 @@ def test_coffea_knows_the_gen_jets_of_emulated_jets(kind, keep, tmp_path):
     assert first.to_list() == drawn.matched_gen.pt[:10].to_list()
     with pytest.raises(AttributeError, match="GenPart"):  # the skim has none
         found.GenPart.pdgId  # noqa: B018
+
+
+def test_a_skim_with_jets_called_jet_is_folded_like_its_input(tmp_path):
+    """Its GenPart has no momenta, but says that the file is simulated."""
+    (path,) = skim(tmp_path, collection="Jet", keep=["GenJet_*", "GenMET_*"], chunksize=10_000)
+    events, made = open_events("qcd_ak4.root"), read_nano(path)
+    one, other = (IQNFolder("cms-delphes-ak4")(e.GenJet, e) for e in (events, made))
+    assert ak.all(one.pt == other.pt)
+
+
+def test_corrected_jets_called_jet_come_without_gen_jets(tmp_path):
+    """Those that were written with them were the reco jets."""
+    instance = IQNCorrectProcessor(points=5, skim=Skim(tmp_path, collection="Jet"))
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, maxchunks=1)
+    (file,) = runner({"qcd": [str(QCD)]}, instance, treename="Events")["files"]
+    assert not [name for name in content(Path(file)) if name.startswith("Gen")]
 
 
 def test_gen_jets_that_were_not_folded_are_not_kept_beside_their_reco_jets(tmp_path):

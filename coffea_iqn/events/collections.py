@@ -323,8 +323,9 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
     ancestors.
     """
     names = Names() if names is None else names
+    plain = ak.Array(events.layout)  # without behavior: a vector's fails on GenPart without momenta, as in our skims
     collections = {
-        name: events[name].fields for name in {*names.leptons, *names.photons, *names.particles} & set(events.fields)
+        name: plain[name].fields for name in {*names.leptons, *names.photons, *names.particles} & set(events.fields)
     }
     sources = _sources_of_prompt(collections, names)
     if not sources:

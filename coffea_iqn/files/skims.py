@@ -152,7 +152,7 @@ class Skim:
         replaced = self.collection == NANOAOD_JET and index == INDEX["gen"]
         kept = self._kept(events, emulated, others=not replaced)
         kept |= {name: kept[name] / k for name in ABSOLUTE_WEIGHTS if k > 1 and name in kept}
-        once |= self._gen_jet_branches(gen, kept) | kept
+        once |= (self._gen_jet_branches(gen, kept) if replaced else {}) | kept
         columns = {name: ak.Array(array) for name, array in once.items()}
         if k > 1:
             rows = np.repeat(np.arange(len(events)), k)
@@ -169,8 +169,6 @@ class Skim:
 
     def _gen_jet_branches(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """Return the branches that coffea needs to find the gen jets of jets that are named as in NanoAOD."""
-        if self.collection != NANOAOD_JET:
-            return {}
         for name, array in kept.items():
             if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1 and not np.all(ak.num(array) == gen.counts):
                 msg = f"skim: expected {name} of the folded gen jets, which genJetIdx points to, got others"

@@ -66,6 +66,8 @@ def test_patterns_lists_and_paths_at_once(tmp_path):
         ("fileset.json", b"{", "expected JSON or YAML"),
         ("fileset.json.gz", b"{}", "expected a file compressed with gzip"),
         ("fileset.yaml", b"a: [", "expected JSON or YAML"),
+        ("fileset.json", b'{"qcd": ["a.root"], "qcd": ["b.root"]}', "each key once, got 'qcd' twice"),
+        ("fileset.yaml", b"qcd: [a.root]\ntop: [b.root]\nqcd: [c.root]", "each key once, got 'qcd' twice"),
         ("fileset.json", b"[1]", "expected datasets with their files, got list"),
         ("fileset.json", b'{"qcd": 3}', "expected files of qcd"),
         ("fileset.yaml", b"qcd: {files: []}", "expected files of qcd"),

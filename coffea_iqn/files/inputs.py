@@ -391,7 +391,8 @@ def _fileset(path: str) -> Iterator[Named]:
     """Read a fileset, which has for each dataset a list of files, or a mapping from files to trees."""
     text = _text(path)
     try:
-        content = json.loads(text) if path.removesuffix(ZIPPED).endswith(".json") else yaml.safe_load(text)
+        is_json = path.removesuffix(ZIPPED).endswith(".json")
+        content = json.loads(text, object_pairs_hook=_each_once) if is_json else yaml.load(text, _YAML)
     except (ValueError, yaml.YAMLError) as error:
         msg = f"{path}: expected JSON or YAML: {' '.join(str(error).split())}"
         raise ValueError(msg) from error
@@ -410,6 +411,24 @@ def _fileset(path: str) -> Iterator[Named]:
             if isinstance(files, Mapping):
                 _check_steps(f"{path}: {file}", files[file])
             yield Named(str(dataset), str(file), _tree(files[file]) if isinstance(files, Mapping) else tree)
+
+
+def _each_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
+    """Return a mapping of keys and values, of which parsers would keep the last one of a repeated key."""
+    made: dict[Any, Any] = {}
+    for key, value in pairs:
+        expect(key not in made, f"each key once, got {key!r} twice")
+        made[key] = value
+    return made
+
+
+class _YAML(yaml.SafeLoader):  # type: ignore[misc]
+    """The safe loader, which refuses mappings with a repeated key."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        _each_once([(str(key.value), None) for key, _ in node.value])
+        return node
 
 
 def _check_steps(where: str, said: Any) -> None:

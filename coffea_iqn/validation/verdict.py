@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from math import floor, hypot, log10
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from coffea_iqn import closure
-from coffea_iqn.closure import ETA, MASS, PHI, PT, VARIABLES, Agreement, Estimate, Judgement, MedianRow, OfCells
+from coffea_iqn.closure import ETA, MASS, PHI, PT, Agreement, Estimate, Judgement, Marginal, MedianRow, OfCells
+from coffea_iqn.closure.distances import mean_excess
+from coffea_iqn.closure.efficiencies import efficiency_deviation
+from coffea_iqn.closure.levels import nonuniformity, nonuniformity_in_cells
+from coffea_iqn.closure.response import resolution_deviation, scale_deviation, smearing
 from coffea_iqn.validation.comparison import PARTICLES, WHOLE_EVENTS, Comparison
 
 
@@ -51,10 +56,8 @@ class Check:
     ----------
     key: name in metrics.json.
     title: name in the report.
-    says: sentence that explains the value, with `{}` in its place.
     limit: largest value that passes.
     percent: whether to print the value in percent.
-    section: section of the report that shows the figure.
     figure: field of `Comparison` that holds the figure.
     estimate: function that computes the value from the figure; None if the figure has no entry for this check.
     perfect: value for a perfect emulator.
@@ -62,13 +65,21 @@ class Check:
 
     key: str
     title: str
-    says: str
     limit: float
     percent: bool
-    section: str
     figure: str
     estimate: Callable[[Any], Estimate | None]
     perfect: float = 0.0
+
+    @property
+    def says(self) -> str:
+        """Sentence that explains the value, with `{}` in its place."""
+        return SAYS[self.key]
+
+    @property
+    def section(self) -> str:
+        """Section of the report that shows the figure."""
+        return SECTIONS.get(self.figure, self.figure)
 
     def text(self, value: float, uncertainty: float | None = None) -> str:
         """Format a value, with two digits of its uncertainty if it has one."""
@@ -126,8 +137,20 @@ def _worst(estimates: Iterable[Estimate]) -> Estimate | None:
     return max(estimates, key=lambda one: (one.value - 2.0 * one.uncertainty, one.value), default=None)
 
 
-def _worst_of(deviation: Callable[[OfCells, int], Estimate], *variables: int) -> Callable[[OfCells], Estimate | None]:
-    return lambda cells: _worst(deviation(cells, variable) for variable in variables)
+def _worst_of(estimates: Callable[[Any], Iterable[Estimate]]) -> Callable[[Any], Estimate | None]:
+    return lambda figure: _worst(estimates(figure))
+
+
+def _worst_in(deviation: Callable[[OfCells, int], Estimate], *variables: int) -> Callable[[Any], Estimate | None]:
+    return _worst_of(lambda cells: [deviation(cells, variable) for variable in variables])
+
+
+def _deviation_of_spectra(marginals: Iterable[Marginal]) -> Estimate | None:
+    return _worst(one.deviation for one in marginals)
+
+
+def _deviation_in_boxes(boxes: Mapping[str, list[Marginal]]) -> Estimate | None:
+    return _deviation_of_spectra(chain.from_iterable(boxes.values()))
 
 
 def _auc(judges: Mapping[str, Judgement], name: str) -> Estimate | None:
@@ -152,263 +175,82 @@ def _histograms(spectra: Mapping[str, Mapping[str, Agreement]]) -> Estimate | No
     return _worst(Estimate(one.per_bin, (2.0 / one.ndf) ** 0.5) for one in agreements)
 
 
+SAYS = {
+    "spectra": "the densities of pt, eta, phi, mass differ from the true ones by {} (rms over jets, the worst of them)",
+    "boxes": "in the selected boxes they differ by {} (the worst of them)",
+    "pt_scale": "the median of pt'/pt is off by {} (rms over cells of pt and |η|)",
+    "pt_resolution": "the resolutions of pt differ by {} of pt, in quadrature",
+    "mass_scale": "the median of m'/m is off by {} (rms over cells)",
+    "mass_resolution": "the width of m'/m is off by {}, relative (rms over cells)",
+    "angles": "the medians of Δη and Δφ are off by {} of their widths (rms over cells, the worse of the two)",
+    "angular_resolution": "the widths of Δη and Δφ are off by {}, relative (rms over cells, the worse of the two)",
+    "tails": "the number of jets in a tail beyond 3, 5 or 8 widths is off by {} (the worst of them)",
+    "levels": "the density of quantile levels of true jets is off by {} (rms, the worst variable)",
+    "levels_in_cells": "in cells of pt and |η| it is off by {} (rms over cells, the worst variable)",
+    "ks": "the distance of true and emulated halves exceeds that of two true halves by {}",
+    "judge": "boosted trees on the paper's eight features tell emulated from true jets with an AUC of {}",
+    "judge_residuals": "with residuals among the features the AUC is {}",
+    "judge_events": "on the hardest jets of whole events, their residuals and numbers the AUC is {}",
+    "judge_particles": "on observables of the particles in reco and gen jets the AUC is {}",
+    "weights": "the judge of residuals gives {} of the emulated jets a density ratio beyond a factor of two",
+    "wasserstein": "in cells of pt and |η| residuals are off by {} of their width "
+    "(mean over cells, the worst variable)",
+    "frechet": "the Fréchet distance of the four residuals is {}",
+    "kernel": "their kernel distance is {}",
+    "medians": "predicted medians of pt and mass are {} times as far from true jets as gen jets are "
+    "(the worse of the two)",
+    "correlations": "a rank correlation of two residuals is off by {} (the worst of them)",
+    "efficiency": "efficiencies are off by {} (rms over cells)",
+    "particles": "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
+    "histograms": "histograms of whole events agree with the true ones with a χ²/ndf of {} (the worst of them)",
+}
+SECTIONS = {
+    "marginals": "spectra",
+    "levels_in_cells": "levels",
+    **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
+    "correlations": "joint",
+    **dict.fromkeys(("efficiency", "spectra"), "events"),
+}
+"""Section of the report that shows each figure, if it is not named like the figure."""
+PERCENT, PLAIN = True, False
+
 CHECKS = (
+    Check("spectra", "Spectra", 0.03, PERCENT, "marginals", _deviation_of_spectra),
+    Check("boxes", "Spectra in boxes", 0.06, PERCENT, "boxes", _deviation_in_boxes),
+    Check("pt_scale", "Scale of pt", 0.005, PERCENT, "response", _worst_in(scale_deviation, PT)),
+    Check("pt_resolution", "Resolution of pt", 0.015, PERCENT, "response", partial(smearing, variable=PT)),
+    Check("mass_scale", "Scale of the mass", 0.005, PERCENT, "response", _worst_in(scale_deviation, MASS)),
     Check(
-        "spectra",
-        "Spectra",
-        f"the densities of {', '.join(VARIABLES)} differ from the true ones by {{}} (rms over jets, the worst of them)",
-        0.03,
-        True,
-        "spectra",
-        figure="marginals",
-        estimate=lambda marginals: _worst(one.deviation for one in marginals),
+        "mass_resolution", "Resolution of the mass", 0.03, PERCENT, "response", _worst_in(resolution_deviation, MASS)
     ),
+    Check("angles", "Angular bias", 0.05, PERCENT, "response", _worst_in(scale_deviation, ETA, PHI)),
     Check(
-        "boxes",
-        "Spectra in boxes",
-        "in the selected boxes they differ by {} (the worst of them)",
-        0.06,
-        True,
-        "boxes",
-        figure="boxes",
-        estimate=lambda boxes: _worst(one.deviation for marginals in boxes.values() for one in marginals),
+        "angular_resolution", "Angular resolution", 0.05, PERCENT, "response", _worst_in(resolution_deviation, ETA, PHI)
     ),
-    Check(
-        "pt_scale",
-        "Scale of pt",
-        "the median of pt'/pt is off by {} (rms over cells of pt and |η|)",
-        0.005,
-        True,
-        "response",
-        figure="response",
-        estimate=_worst_of(closure.scale_deviation, PT),
-    ),
-    Check(
-        "pt_resolution",
-        "Resolution of pt",
-        "the resolutions of pt differ by {} of pt, in quadrature",
-        0.015,
-        True,
-        "response",
-        figure="response",
-        estimate=partial(closure.smearing, variable=PT),
-    ),
-    Check(
-        "mass_scale",
-        "Scale of the mass",
-        "the median of m'/m is off by {} (rms over cells)",
-        0.005,
-        True,
-        "response",
-        figure="response",
-        estimate=_worst_of(closure.scale_deviation, MASS),
-    ),
-    Check(
-        "mass_resolution",
-        "Resolution of the mass",
-        "the width of m'/m is off by {}, relative (rms over cells)",
-        0.03,
-        True,
-        "response",
-        figure="response",
-        estimate=_worst_of(closure.resolution_deviation, MASS),
-    ),
-    Check(
-        "angles",
-        "Angular bias",
-        "the medians of Δη and Δφ are off by {} of their widths (rms over cells, the worse of the two)",
-        0.05,
-        True,
-        "response",
-        figure="response",
-        estimate=_worst_of(closure.scale_deviation, ETA, PHI),
-    ),
-    Check(
-        "angular_resolution",
-        "Angular resolution",
-        "the widths of Δη and Δφ are off by {}, relative (rms over cells, the worse of the two)",
-        0.05,
-        True,
-        "response",
-        figure="response",
-        estimate=_worst_of(closure.resolution_deviation, ETA, PHI),
-    ),
-    Check(
-        "tails",
-        "Tails",
-        "the number of jets in a tail beyond 3, 5 or 8 widths is off by {} (the worst of them)",
-        0.25,
-        True,
-        "tails",
-        figure="tails",
-        estimate=attrgetter("worst"),
-    ),
-    Check(
-        "levels",
-        "Quantile levels (PIT)",
-        "the density of quantile levels of true jets is off by {} (rms, the worst variable)",
-        0.02,
-        True,
-        "levels",
-        figure="levels",
-        estimate=lambda levels: _worst(closure.nonuniformity(levels)),
-    ),
+    Check("tails", "Tails", 0.25, PERCENT, "tails", attrgetter("worst")),
+    Check("levels", "Quantile levels (PIT)", 0.02, PERCENT, "levels", _worst_of(nonuniformity)),
     Check(
         "levels_in_cells",
         "Quantile levels in cells",
-        "in cells of pt and |η| it is off by {} (rms over cells, the worst variable)",
         0.04,
-        True,
-        "levels",
-        figure="levels_in_cells",
-        estimate=lambda cells: _worst(closure.nonuniformity_in_cells(cells)),
+        PERCENT,
+        "levels_in_cells",
+        _worst_of(nonuniformity_in_cells),
     ),
-    Check(
-        "ks",
-        "Kolmogorov-Smirnov distance",
-        "the distance of true and emulated halves exceeds that of two true halves by {}",
-        0.005,
-        False,
-        "ks",
-        figure="ks",
-        estimate=lambda tests: _worst(test.excess for test in tests),
-    ),
-    Check(
-        "judge",
-        "Judge, four-momenta",
-        "boosted trees on the paper's eight features tell emulated from true jets with an AUC of {}",
-        0.51,
-        False,
-        "judges",
-        figure="judges",
-        estimate=partial(_auc, name="four-momenta"),
-        perfect=0.5,
-    ),
-    Check(
-        "judge_residuals",
-        "Judge, residuals",
-        "with residuals among the features the AUC is {}",
-        0.52,
-        False,
-        "judges",
-        figure="judges",
-        estimate=partial(_auc, name="residuals"),
-        perfect=0.5,
-    ),
-    Check(
-        "judge_events",
-        "Judge, whole events",
-        "on the hardest jets of whole events, their residuals and numbers the AUC is {}",
-        0.52,
-        False,
-        "judges",
-        figure="judges",
-        estimate=partial(_auc, name=WHOLE_EVENTS),
-        perfect=0.5,
-    ),
-    Check(
-        "judge_particles",
-        "Judge, particles",
-        "on observables of the particles in reco and gen jets the AUC is {}",
-        0.52,
-        False,
-        "judges",
-        figure="judges",
-        estimate=partial(_auc, name=PARTICLES),
-        perfect=0.5,
-    ),
-    Check(
-        "weights",
-        "Tails of the judge's weights",
-        "the judge of residuals gives {} of the emulated jets a density ratio beyond a factor of two",
-        0.01,
-        True,
-        "judges",
-        figure="judges",
-        estimate=_weights,
-    ),
-    Check(
-        "wasserstein",
-        "Wasserstein distance",
-        "in cells of pt and |η| residuals are off by {} of their width (mean over cells, the worst variable)",
-        0.015,
-        True,
-        "distances",
-        figure="wasserstein",
-        estimate=lambda cells: _worst(closure.mean_excess(cells)),
-    ),
-    Check(
-        "frechet",
-        "Fréchet distance",
-        "the Fréchet distance of the four residuals is {}",
-        0.0005,
-        False,
-        "distances",
-        figure="frechet",
-        estimate=lambda distance: distance,
-    ),
-    Check(
-        "kernel",
-        "Kernel distance",
-        "their kernel distance is {}",
-        0.005,
-        False,
-        "distances",
-        figure="kernel",
-        estimate=lambda distance: distance,
-    ),
-    Check(
-        "medians",
-        "Predicted medians",
-        "predicted medians of pt and mass are {} times as far from true jets as gen jets are (the worse of the two)",
-        1.0,
-        False,
-        "medians",
-        figure="medians",
-        estimate=_medians,
-        perfect=0.5,
-    ),
-    Check(
-        "correlations",
-        "Correlations",
-        "a rank correlation of two residuals is off by {} (the worst of them)",
-        0.03,
-        False,
-        "joint",
-        figure="correlations",
-        estimate=attrgetter("worst"),
-    ),
-    Check(
-        "efficiency",
-        "Efficiency",
-        "efficiencies are off by {} (rms over cells)",
-        0.01,
-        False,
-        "events",
-        figure="efficiency",
-        estimate=closure.efficiency_deviation,
-    ),
-    Check(
-        "particles",
-        "Particles in jets",
-        "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
-        2.0,
-        False,
-        "particles",
-        figure="particles",
-        estimate=lambda particles: _worst(particles.distances.values()),
-        perfect=1.0,
-    ),
-    Check(
-        "histograms",
-        "Histograms of events",
-        "histograms of whole events agree with the true ones with a χ²/ndf of {} (the worst of them)",
-        2.0,
-        False,
-        "events",
-        figure="spectra",
-        estimate=_histograms,
-    ),
+    Check("ks", "Kolmogorov-Smirnov distance", 0.005, PLAIN, "ks", _worst_of(lambda tests: [t.excess for t in tests])),
+    Check("judge", "Judge, four-momenta", 0.51, PLAIN, "judges", partial(_auc, name="four-momenta"), 0.5),
+    Check("judge_residuals", "Judge, residuals", 0.52, PLAIN, "judges", partial(_auc, name="residuals"), 0.5),
+    Check("judge_events", "Judge, whole events", 0.52, PLAIN, "judges", partial(_auc, name=WHOLE_EVENTS), 0.5),
+    Check("judge_particles", "Judge, particles", 0.52, PLAIN, "judges", partial(_auc, name=PARTICLES), 0.5),
+    Check("weights", "Tails of the judge's weights", 0.01, PERCENT, "judges", _weights),
+    Check("wasserstein", "Wasserstein distance", 0.015, PERCENT, "wasserstein", _worst_of(mean_excess)),
+    Check("frechet", "Fréchet distance", 0.0005, PLAIN, "frechet", lambda distance: distance),
+    Check("kernel", "Kernel distance", 0.005, PLAIN, "kernel", lambda distance: distance),
+    Check("medians", "Predicted medians", 1.0, PLAIN, "medians", _medians, 0.5),
+    Check("correlations", "Correlations", 0.03, PLAIN, "correlations", attrgetter("worst")),
+    Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
+    Check("particles", "Particles in jets", 2.0, PLAIN, "particles", _worst_of(lambda of: of.distances.values()), 1.0),
+    Check("histograms", "Histograms of events", 2.0, PLAIN, "spectra", _histograms),
 )
 
 BY_KEY = {check.key: check for check in CHECKS}

@@ -104,9 +104,9 @@ def hits_of(particles: Constituents, species: Ints, charge: Ints) -> Hits:
     _reach(np.ascontiguousarray(particles.values.T, dtype=np.float64), mass, charge, energy, places)
     cell, jet, calorimeter = np.empty((3, n), dtype=np.int64)
     low, width = np.empty((n, 2)), np.empty((n, 2))
-    counts = np.zeros(len(particles.counts), dtype=np.int64)
-    m = _meet(places, particles.counts, species, cell, jet, calorimeter, low, width, counts)
-    return Hits(energy, cell, jet[:m], calorimeter[:m], low[:m], width[:m], counts)
+    hits = Hits(energy, cell, jet, calorimeter, low, width, np.zeros(len(particles.counts), dtype=np.int64))
+    m = _meet(places, particles.counts, species, hits)
+    return hits._replace(jet=jet[:m], calorimeter=calorimeter[:m], low=low[:m], width=width[:m])
 
 
 @kernel
@@ -139,18 +139,9 @@ def _reach(values: Doubles, mass: Doubles, charge: Ints, energy: Doubles, places
 
 
 @kernel
-def _meet(
-    places: Doubles,
-    of_jet: Ints,
-    species: Ints,
-    cell: Ints,
-    jet: Ints,
-    calorimeter: Ints,
-    low: Doubles,
-    width: Doubles,
-    counts: Ints,
-) -> int:
-    """Fill the arrays of `Hits` about cells; return the number of cells."""
+def _meet(places: Doubles, of_jet: Ints, species: Ints, hits: Hits) -> int:
+    """Fill the arrays of hits about cells, which are long enough for any number; return the number of cells."""
+    _, cell, jet, calorimeter, low, width, counts = hits
     keys = np.empty(len(species), dtype=np.int64)
     most, n_slots = 1, 16
     for n in of_jet:

@@ -130,7 +130,7 @@ def momentum_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: S
     shared: contents of the cells.
     """
     out = np.zeros((len(rows), N_MOMENTUM), dtype=np.float32)
-    _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, shared, out)
+    _see_tracks(rows, charged, incoming.hits, shared, out)
     return out
 
 
@@ -141,7 +141,7 @@ def share_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shar
     particles, and the ratio of tracks to particles among those not drawn yet.
     """
     out = np.zeros((len(rows), N_SHARE), dtype=np.float32)
-    _see_tracks(rows, charged, incoming.hits.energy, incoming.hits.cell, shared, out)
+    _see_tracks(rows, charged, incoming.hits, shared, out)
     return out
 
 
@@ -181,13 +181,12 @@ class Left(NamedTuple):
 
 
 @kernel
-def _see_tracks(rows: Ints, charged: Singles, energy: Doubles, cell: Ints, shared: Shared, out: Singles) -> None:
+def _see_tracks(rows: Ints, charged: Singles, hits: Hits, shared: Shared, out: Singles) -> None:
     for k in range(len(rows)):
         i, row = rows[k], out[k]
         for c in range(N_CHARGED):
             row[c] = charged[i, c]
-        c = cell[i]
-        e = energy[i]
+        c, e = hits.cell[i], hits.energy[i]
         row[18] = log(e)
         if c == NO_CELL:
             continue

@@ -15,16 +15,7 @@ from coffea_iqn.jets.pseudojets import ENERGY, kinematics
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import log
-from coffea_iqn.particles.calorimeter import (
-    CHARGED,
-    ELECTRON,
-    MUON,
-    NO_CELL,
-    PHOTON,
-    Hits,
-    hits_of,
-    species_of,
-)
+from coffea_iqn.particles.calorimeter import CHARGED, ELECTRON, MUON, NO_CELL, PHOTON, Hits, hits_of, species_of
 
 N_JET, N_TAG = 10, 10  # numbers of columns of the functions below
 FLAVOURS = ((5,), (4,), (1, 2, 3), (21,))  # PDG codes of partons for each flavour of jets
@@ -58,15 +49,8 @@ class Incoming(NamedTuple):
         particles = particles._replace(values=values)
         species = species_of(particles.code)
         charge = np.where(species < CHARGED, charge_of(particles.code), 0)
-        hits = hits_of(particles, species, charge)
-        return cls(
-            particles,
-            kinematics(values, ENERGY + 1)[:ENERGY],
-            species,
-            charge,
-            hits,
-            np.ascontiguousarray(jets, dtype=np.float64),
-        )
+        momenta, hits = kinematics(values, ENERGY + 1)[:ENERGY], hits_of(particles, species, charge)
+        return cls(particles, momenta, species, charge, hits, np.ascontiguousarray(jets, dtype=np.float64))
 
     def in_cells(self, rows: Ints, energy: Doubles | None = None) -> Doubles:
         """Sum the energies [GeV] of the particles in these rows, or the given energies (K,), in each cell, (C,)."""

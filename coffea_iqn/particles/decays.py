@@ -14,14 +14,7 @@ from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.double import exp, exps, log, logs
-from coffea_iqn.particles.calorimeter import (
-    HALF_LENGTH,
-    MASSES,
-    PHOTON,
-    PION,
-    PROTON,
-    RADIUS,
-)
+from coffea_iqn.particles.calorimeter import HALF_LENGTH, MASSES, PHOTON, PION, PROTON, RADIUS
 from coffea_iqn.particles.columns import SOFT, Incoming, edges
 
 LOST, FOUND, DISPLACED = range(3)
@@ -48,11 +41,9 @@ def charged_columns(incoming: Incoming) -> tuple[Singles, Ints]:
     probability that the candidate decays behind the field, and the logarithm of its momentum, times the nearness; and
     the status of the mate, which `with_mates` fills in.
     """
-    particles, species, charge = incoming.particles, incoming.species, incoming.charge
-    out = np.zeros((len(species), N_CHARGED), dtype=np.float32)
-    mate = np.full(len(species), -1)
-    log_pt = logs(np.ascontiguousarray(particles.values[:, PT]))
-    _see_charged(particles.values, incoming.momenta, log_pt, particles.counts, species, charge, out, mate)
+    out = np.zeros((len(incoming.species), N_CHARGED), dtype=np.float32)
+    mate = np.full(len(out), -1)
+    _see_charged(incoming, logs(np.ascontiguousarray(incoming.particles.values[:, PT])), out, mate)
     return out, mate
 
 
@@ -115,16 +106,8 @@ class Turns(NamedTuple):
 
 
 @kernel
-def _see_charged(
-    values: Doubles,
-    of: Doubles,
-    log_pt: Doubles,
-    counts: Ints,
-    species: Ints,
-    charge: Ints,
-    out: Singles,
-    mate: Ints,
-) -> None:
+def _see_charged(incoming: Incoming, log_pt: Doubles, out: Singles, mate: Ints) -> None:
+    (values, _, counts), of, species, charge, _, _ = incoming
     most = 1
     for n in counts:
         most = max(most, n)
@@ -229,38 +212,17 @@ class Decays(NamedTuple):
 
 def decays_of(incoming: Incoming) -> Decays:
     """Find the candidates of neutral decays in jets."""
-    particles, species = incoming.particles, incoming.species
-    of, first = np.full(len(species), -1), np.empty(len(species), dtype=np.int64)
-    columns = np.zeros((len(species) // 3 + 1, N_DECAY), dtype=np.float32)
-    is_neutron = np.abs(particles.code) == NEUTRON
-    n = _find_decays(
-        particles.values,
-        incoming.momenta,
-        particles.counts,
-        species,
-        is_neutron,
-        incoming.hits.energy,
-        incoming.jets,
-        of,
-        first,
-        columns,
-    )
+    n_particles = len(incoming.species)
+    of, first = np.full(n_particles, -1), np.empty(n_particles, dtype=np.int64)
+    columns = np.zeros((n_particles // 3 + 1, N_DECAY), dtype=np.float32)
+    n = _find_decays(incoming, of, first, columns)
     return Decays(of, first[:n], columns[:n])
 
 
 @kernel
-def _find_decays(
-    values: Doubles,
-    momentum: Doubles,
-    counts: Ints,
-    species: Ints,
-    is_neutron: Bools,
-    energy: Doubles,
-    jets: Doubles,
-    of: Ints,
-    first: Ints,
-    columns: Singles,
-) -> int:
+def _find_decays(incoming: Incoming, of: Ints, first: Ints, columns: Singles) -> int:
+    values, code, counts = incoming.particles
+    momentum, species, energy, jets = incoming.momenta, incoming.species, incoming.hits.energy, incoming.jets
     most = 1
     for n in counts:
         most = max(most, n)
@@ -293,7 +255,7 @@ def _find_decays(
                 m += 1
         n_pions = m
         for i in range(start, stop):
-            if is_neutron[i]:
+            if abs(code[i]) == NEUTRON:
                 for k in range(3):
                     pions[k, m] = momentum[k, i]
                 pairs[m, 0] = pairs[m, 1] = i

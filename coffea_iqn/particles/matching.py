@@ -59,41 +59,32 @@ def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     incoming: particles of gen jets.
     reco: reconstructed particles in the reco jet of each gen jet.
     """
-    particles, hits, track_code = incoming.particles, incoming.hits, incoming.track_codes()
+    hits, track_code = incoming.hits, incoming.track_codes()
     status, track = np.full(len(track_code), LOST), np.full(len(track_code), -1)
     left, used = np.full(len(hits.jet), -1), np.zeros(len(reco.code), dtype=np.int64)
     kind = kinds_of(reco.code)
-    _trace(
-        particles.values, particles.counts, track_code, reco.values, reco.code, reco.counts, kind, status, track, used
-    )
+    _trace(incoming.particles, track_code, reco, kind, status, track, used)
     every, tracks = incoming.in_cells(np.arange(len(status))), np.flatnonzero(status != LOST)
     expected = incoming.in_cells(np.flatnonzero((track_code == 0) | (status == LOST)))
     ratio = np.ones(len(status))
-    ratio[tracks] = reco.values[track[tracks], PT] / particles.values[tracks, PT]
+    ratio[tracks] = reco.values[track[tracks], PT] / incoming.particles.values[tracks, PT]
     excess = every - incoming.in_cells(tracks, hits.energy[tracks] * ratio[tracks])
     limit = np.maximum(expected, excess) + MOST * np.sqrt(every + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
-    of_cells = (reco.values, energy, reco.counts, kind, left, used)
-    _leave(hits, expected, limit, False, *of_cells)  # compiled code takes no keyword arguments here
+    _leave(
+        hits, expected, limit, False, reco, energy, kind, left, used
+    )  # compiled code takes no keyword arguments here
     in_own = left >= 0
-    _leave(hits, expected, limit, True, *of_cells)
+    _leave(hits, expected, limit, True, reco, energy, kind, left, used)
     return Origins(status, track, ratio, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))
 
 
 @kernel
 def _trace(
-    gen: Doubles,
-    gen_counts: Ints,
-    track_code: Ints,
-    reco: Doubles,
-    code: Ints,
-    reco_counts: Ints,
-    kind: Ints,
-    status: Ints,
-    track: Ints,
-    used: Ints,
+    particles: Constituents, track_code: Ints, found: Constituents, kind: Ints, status: Ints, track: Ints, used: Ints
 ) -> None:
     """Match tracks to charged particles, first those in the same direction, then displaced ones."""
+    (gen, _, gen_counts), (reco, code, reco_counts) = particles, found
     first = first_reco = 0
     for j in range(len(gen_counts)):
         stop, stop_reco = first + gen_counts[j], first_reco + reco_counts[j]
@@ -123,9 +114,8 @@ def _leave(
     expected: Doubles,
     limit: Doubles,
     nearby: bool,
-    reco: Doubles,
+    found: Constituents,
     energy: Doubles,
-    reco_counts: Ints,
     kind: Ints,
     left: Ints,
     used: Ints,
@@ -134,6 +124,7 @@ def _leave(
 
     If nearby, assign those without a cell to an empty nearby cell in which about their energy is expected.
     """
+    reco, _, reco_counts = found
     first_reco = first_cell = 0
     for j in range(len(reco_counts)):
         stop_reco, stop_cell = first_reco + reco_counts[j], first_cell + hits.counts[j]

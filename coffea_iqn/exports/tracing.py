@@ -1,8 +1,8 @@
-"""Arrays that record their arithmetic as an ONNX graph, with the part of the array API that `jets` and `emulator` use.
+"""Arrays that record their arithmetic as an ONNX graph, with the part of the array API that our formulas use.
 
-A `Column` represents a tensor (N, n), mostly (N, 1); a `Table` represents columns side by side, instead of numpy
-arrays (N, n). The graph thus uses the same formulas for features, targets and bounds as numpy and torch. All floats
-are in single precision.
+A `Column` represents a tensor (N, n), mostly (N, 1), also instead of arrays (N,); a `Table` represents columns side by
+side, instead of numpy arrays (N, n). The graph thus uses the same formulas for features, targets, bounds and quantiles
+as numpy and torch. All floats are in single precision.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from coffea_iqn.numerics.arrays import Floats
 
 OPSET, IR_VERSION = 18, 9
 SINGLE, WHOLE, TRUTH = np.dtype(np.float32), np.dtype(np.int64), np.dtype(np.bool_)
+FARTHEST = 80.0  # logit that is 0 or 1 in single precision, while its exponential does not overflow
 COMPARISONS = ("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal")
+
+
+Shape = tuple[int, ...]
 
 
 class Graph:
@@ -30,22 +34,27 @@ class Graph:
 
     def input(self, name: str, n: int) -> Table:
         """Add an input tensor (N, n) and return its columns."""
-        given = Column(self, name, SINGLE).columns(n)
+        given = Column(self, name, SINGLE, (1, n)).columns(n)
         self.namespace.zero = given.columns[0] * 0.0
         return given
 
-    def add(self, op: str, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any) -> Column:
-        """Add an operator on columns and constants and return its output."""
-        return self.split(op, 1, *inputs, dtype=dtype, **attributes)[0]
+    def add(
+        self, op: str, *inputs: Any, dtype: np.dtype[Any] = SINGLE, shape: Shape | None = None, **attributes: Any
+    ) -> Column:
+        """Add an operator on columns and constants and return its output; shape: by default as for arithmetic."""
+        found = np.broadcast_shapes(*(np.shape(one) for one in inputs)) if shape is None else shape
+        return self.split(op, 1, *inputs, dtype=dtype, shape=found, **attributes)[0]
 
-    def split(self, op: str, n: int, *inputs: Any, dtype: np.dtype[Any] = SINGLE, **attributes: Any) -> list[Column]:
-        """Add an operator with n outputs and return them."""
+    def split(
+        self, op: str, n: int, *inputs: Any, dtype: np.dtype[Any] = SINGLE, shape: Shape = (1, 1), **attributes: Any
+    ) -> list[Column]:
+        """Add an operator with n outputs of this shape and return them."""
         names = [one.name if isinstance(one, Column) else self._constant(np.asarray(one)) for one in inputs]
         key = (op, n, *names, *attributes.items())
         if key not in self.nodes:
             outputs = [f"v{len(self.nodes)}_{k}" for k in range(n)]
             self.nodes[key] = helper.make_node(op, names, outputs, **attributes)
-        return [Column(self, name, dtype) for name in self.nodes[key].output]
+        return [Column(self, name, dtype, shape) for name in self.nodes[key].output]
 
     def _constant(self, value: Any) -> str:
         key = (value.dtype.str, value.shape, value.tobytes())
@@ -86,7 +95,9 @@ def _binary(op: str, *, first: bool = True) -> Callable[[Any, Any], Column]:
 def _each(op: str) -> Callable[..., Table]:
     """Return the method of a table that applies a method of `Column` to each column."""
 
-    def method(self: Table, other: Any) -> Table:
+    def method(self: Table, other: Any) -> Any:
+        if isinstance(other, Column) and other.shape[1] > 1:
+            return getattr(self.joined(), op)(other)
         n = len(self.columns)
         others = other.columns if isinstance(other, Table) else np.broadcast_to(other, n)
         return Table([getattr(one, op)(two) for one, two in zip(self.columns, others, strict=True)])
@@ -95,13 +106,13 @@ def _each(op: str) -> Callable[..., Table]:
 
 
 class Column:
-    """A tensor of a graph."""
+    """A tensor of a graph; its number of rows, which is symbolic, counts as 1 in its shape."""
 
     device = "cpu"
     __array_ufunc__ = None  # numpy scalars defer arithmetic to this class
 
-    def __init__(self, graph: Graph, name: str, dtype: np.dtype[Any]) -> None:
-        self.graph, self.name, self.dtype = graph, name, dtype
+    def __init__(self, graph: Graph, name: str, dtype: np.dtype[Any], shape: Shape) -> None:
+        self.graph, self.name, self.dtype, self.shape = graph, name, dtype, shape
 
     def __array_namespace__(self, *, api_version: str | None = None) -> Any:
         return self.graph.namespace
@@ -144,9 +155,22 @@ class Column:
         """Split the tensor into its n columns."""
         return Table(self.graph.split("Split", n, self, axis=1, num_outputs=n))
 
-    def part(self, start: int, stop: int) -> Column:
-        """Return the columns from start up to, not including, stop."""
-        return self.graph.add("Slice", self, np.array([start]), np.array([stop]), np.array([1]))
+    @property
+    def T(self) -> list[Column]:  # noqa: N802 # as numpy has it
+        """The columns of the tensor."""
+        return self.columns(self.shape[1]).columns
+
+    def __getitem__(self, key: tuple[slice, Any] | tuple[slice, Any, Any]) -> Column:
+        _, at, *more = key
+        if more:  # a new axis before or after the columns
+            axis = 1 if at is None else 2
+            shape = (1, 1, self.shape[1]) if at is None else (*self.shape, 1)
+            return self.graph.add("Unsqueeze", self, np.array([axis]), dtype=self.dtype, shape=shape)
+        if at is None or (at == 0 and self.shape[1] == 1):
+            return self
+        ends = at if isinstance(at, slice) else slice(at, at + 1 or None)
+        start, stop, _ = ends.indices(self.shape[1])
+        return self.graph.add("Slice", self, *(np.array([k]) for k in (start, stop, 1)), shape=(1, stop - start))
 
 
 class Table:
@@ -168,9 +192,11 @@ class Table:
     def __len__(self) -> int:
         return 1
 
-    def __getitem__(self, key: tuple[slice, Any]) -> Any:
+    def __getitem__(self, key: tuple[slice, Any] | tuple[slice, Any, Any]) -> Any:
         found = self.columns[key[1]]
-        return Table(found) if isinstance(found, list) else found
+        if not isinstance(found, list):
+            return found
+        return self.joined()[key] if len(key) > 2 else Table(found)
 
     def __setitem__(self, key: tuple[slice, int], column: Column | float) -> None:
         self.columns[key[1]] = self.columns[0].graph.namespace.zero + column
@@ -179,7 +205,8 @@ class Table:
     __mul__ = __rmul__ = _each("__mul__")
 
     def __matmul__(self, matrix: Floats) -> Table:
-        return self.joined().of("MatMul", matrix).columns(matrix.shape[1])
+        n, joined = matrix.shape[1], self.joined()
+        return joined.graph.add("MatMul", joined, np.asarray(matrix, dtype=SINGLE), shape=(1, n)).columns(n)
 
     def clip(self, *bounds: float) -> Table:
         """Clip each column."""
@@ -187,7 +214,7 @@ class Table:
 
     def joined(self) -> Column:
         """Join the columns to a tensor (N, n)."""
-        return self.columns[0].graph.add("Concat", *self.columns, axis=1)
+        return self.columns[0].graph.add("Concat", *self.columns, shape=self.shape, axis=1)
 
 
 class Lookup:
@@ -196,8 +223,13 @@ class Lookup:
     def __init__(self, values: Any) -> None:
         self.values, self.dtype = np.asarray(values, dtype=SINGLE), SINGLE
 
-    def __getitem__(self, places: Column) -> Column:
-        return places.graph.add("Gather", self.values, places)
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, places: Column | int) -> Any:
+        if isinstance(places, int):
+            return float(self.values[places])
+        return places.graph.add("Gather", self.values, places, shape=places.shape)
 
 
 def _elementwise(op: str) -> Any:
@@ -228,7 +260,8 @@ class Namespace:
     sin, cos, tanh, floor = (_elementwise(op) for op in ("Sin", "Cos", "Tanh", "Floor"))
     sinh, asinh, cosh, acosh = (_elementwise(op) for op in ("Sinh", "Asinh", "Cosh", "Acosh"))
     minimum, maximum = _whatever_comes_first("Min"), _whatever_comes_first("Max")
-    ones_like = staticmethod(lambda x: x * 0.0 + 1.0)
+    sigmoid = staticmethod(lambda x: x.clip(-FARTHEST, FARTHEST).of("Sigmoid"))
+    zeros_like, ones_like = staticmethod(lambda x: x * 0.0), staticmethod(lambda x: x * 0.0 + 1.0)
     full_like = staticmethod(lambda x, value: x * 0.0 + value)
     asarray = staticmethod(lambda values, **_: Lookup(values))
 
@@ -247,9 +280,28 @@ class Namespace:
         return Table(columns)
 
     @staticmethod
-    def concat(tables: Sequence[Table], **_: Any) -> Table:
-        """Put tables side by side."""
-        return Table([column for table in tables for column in table.columns])
+    def concat(parts: Sequence[Any], **_: Any) -> Any:
+        """Put tables and tensors side by side; the result is a table if one of them is."""
+        if any(isinstance(part, Table) for part in parts):
+            return Table([one for part in parts for one in (part.columns if isinstance(part, Table) else part.T)])
+        shape = 1, sum(part.shape[1] for part in parts)
+        return parts[0].graph.add("Concat", *parts, shape=shape, axis=1)
+
+    @staticmethod
+    def cumulative_sum(x: Column, *, axis: int) -> Column:
+        return x.graph.add("CumSum", x, np.array(axis))
+
+    @staticmethod
+    def mean(x: Column, *, axis: int, keepdims: bool) -> Column:
+        return x.graph.add("ReduceMean", x, np.array([axis]), shape=(1, 1), keepdims=int(keepdims))
+
+    @staticmethod
+    def log_softmax(x: Column, *, dim: int) -> Column:
+        return x.graph.add("LogSoftmax", x, axis=dim)
+
+    @staticmethod
+    def take_along_axis(table: Column, places: Column, *, axis: int) -> Column:
+        return table.graph.add("GatherElements", table, places, shape=places.shape, axis=axis)
 
     @staticmethod
     def where(condition: Column, one: Any, other: Any) -> Column:
@@ -258,14 +310,13 @@ class Namespace:
         return condition.graph.add("Where", condition, *given)
 
     @staticmethod
-    def searchsorted(edges: Lookup, x: Column, *, side: str) -> Column:
+    def searchsorted(edges: Lookup, x: Column, *, side: str = "left") -> Column:
         """Return the number of edges that are at most x, or less than x for side "left"."""
-        below = x.of("GreaterOrEqual" if side == "right" else "Greater", edges.values)
-        return count(below)
+        return Namespace.sum(x.of("GreaterOrEqual" if side == "right" else "Greater", edges.values), axis=1)
 
-
-def count(true: Column) -> Column:
-    """Count the columns that are true, (N, 1)."""
-    return true.graph.add(
-        "ReduceSum", true.graph.add("Cast", true, to=TensorProto.INT64, dtype=WHOLE), np.array([1]), dtype=WHOLE
-    )
+    @staticmethod
+    def sum(true: Column, *, axis: int) -> Column:
+        """Count the entries along an axis that are true."""
+        whole, last = true.graph.add("Cast", true, to=TensorProto.INT64, dtype=WHOLE), axis == 2
+        shape = true.shape[:2] if last else (1, 1)
+        return true.graph.add("ReduceSum", whole, np.array([axis]), dtype=WHOLE, shape=shape, keepdims=int(not last))

@@ -8,19 +8,7 @@ from typing import NamedTuple
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.emulator.particles import (
-    CELLS,
-    DECAY,
-    DIRECTION,
-    ENTERED,
-    MOMENTUM,
-    SHARE,
-    SHIFTED,
-    TAG,
-    TRACK,
-    axes_of,
-    relative_to,
-)
+from coffea_iqn.emulator import particles as model
 from coffea_iqn.events.checks import check_valid
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.constituents import B_TAG, RECO, constituents_of
@@ -95,7 +83,7 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
         if tag is not None:
             tags = np.asarray(ak.flatten(events[self.reco][tag])).astype(np.int64)
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
-            laws[TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
+            laws[model.TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
         return ParticlesSample(laws, self.radius, len(of_x))
 
     def joined(self, chunks: Sequence[tuple[int, ParticlesSample]]) -> ParticlesSample:
@@ -133,7 +121,7 @@ def samples_of(
     pair = _Pairs(incoming, in_reco, origins, axes, split_key, inside, origins.status != LOST, radius)
     charged, mate = charged_columns(incoming)
     made, measured = _of_tracks(pair, charged, mate), np.ones(len(values), dtype=bool)
-    made[DECAY], of_decay = _of_decays(pair, measured)
+    made[model.DECAY], of_decay = _of_decays(pair, measured)
     gone = both_lost(charged, mate, pair.has_track) | ~measured
     away = of_decay | (origins.status == DISPLACED)
     of_momenta, shared = _of_momenta(pair, charged, gone, away)
@@ -145,10 +133,12 @@ def samples_of(
     of_jets, kind = jet_columns(incoming), kinds_of(in_reco.code)
     is_own = np.ones(len(own), dtype=bool)
     is_own[origins.entered] = False
-    around = axes_of(in_reco.values[is_own], own[is_own], incoming.jets, radius)
-    for k, name in enumerate(ENTERED):
+    around = model.axes_of(in_reco.values[is_own], own[is_own], incoming.jets, radius)
+    for k, name in enumerate(model.ENTERED):
         mine = entered[kind[entered] == k]
-        made[name] = LawSample.of(of_jets, split_key, own[mine], relative_to(in_reco.values[mine], around[own[mine]]))
+        made[name] = LawSample.of(
+            of_jets, split_key, own[mine], model.relative_to(in_reco.values[mine], around[own[mine]])
+        )
     return made
 
 
@@ -190,8 +180,8 @@ def _of_tracks(pair: _Pairs, charged: Singles, mate: Ints) -> dict[str, LawSampl
     targets = turns.targets(turn[turned])[:, None]
     of_turns = LawSample.of(turns.columns, split_key[turned], np.arange(len(turned)), targets)
     return {
-        TRACK: LawSample.of(with_mates(charged, rows, mate, status), split_key[rows], source),
-        DIRECTION: of_turns._replace(least=turns.least),
+        model.TRACK: LawSample.of(with_mates(charged, rows, mate, status), split_key[rows], source),
+        model.DIRECTION: of_turns._replace(least=turns.least),
     }
 
 
@@ -234,7 +224,7 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
         parts.append((share_columns(incoming, among, charged, shared), among, targets))
         shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
     made = {}
-    for name, several in ((MOMENTUM, [first]), (SHARE, parts)):
+    for name, several in ((model.MOMENTUM, [first]), (model.SHARE, parts)):
         columns, rows, targets = (np.concatenate(column) for column in zip(*several, strict=True))
         known = np.flatnonzero(pair.inside[rows])
         split_key = pair.split_key[incoming.particles.jet[rows[known]]]
@@ -248,7 +238,7 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
     columns = cell_columns(pair.incoming, gone, shared)
     inside = _distance(hits.centre[:, 0], hits.centre[:, 1], pair.axes[hits.jet]) < pair.radius - RIM
     energy, split_key, made = reco[:, PT] * np.cosh(reco[:, ETA]), pair.split_key[hits.jet], {}
-    for which, name in CELLS.items():
+    for which, name in model.CELLS.items():
         cells = np.flatnonzero((hits.calorimeter == which) & inside)
         source = np.flatnonzero(origins.left[cells] >= 0)
         there = cells[source]
@@ -257,7 +247,9 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
         moved = np.flatnonzero(origins.shifted[there])
         way = reco[origins.left[there[moved]], ETA : PHI + 1] - hits.centre[there[moved]]
         way[:, 1] = wrap_phi(way[:, 1])
-        made[SHIFTED[which]] = LawSample.of(columns[there], split_key[there], moved, way / hits.width[there[moved]])
+        made[model.SHIFTED[which]] = LawSample.of(
+            columns[there], split_key[there], moved, way / hits.width[there[moved]]
+        )
     return made
 
 

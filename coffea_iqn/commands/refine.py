@@ -7,23 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from coffea_iqn import bundle
+from coffea_iqn.commands import trainings
 from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_output_option, path, text
 from coffea_iqn.commands.terminal import complain, say
-from coffea_iqn.commands.trainings import (
-    SETTINGS,
-    Setting,
-    about_files,
-    add_sample_options,
-    add_setting_options,
-    check_sample,
-    given_settings,
-    read_files,
-    sample_options,
-    training_progress,
-    unfinished_training,
-    with_shares,
-)
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import GEV
@@ -50,12 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="folder for a figure of the classifier's reliability (default: none)",
     )
-    add_sample_options(parser)
+    trainings.add_sample_options(parser)
     parser.add_argument(
         "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="minimum pt of gen jets (default: %(default)s)"
     )
     settings = parser.add_argument_group("training settings")
-    add_setting_options(settings, {name: SETTINGS[name] for name in OWN} | {"steps": Setting("most steps")}, DEFAULT)
+    trainings.add_setting_options(
+        settings, {name: trainings.SETTINGS[name] for name in OWN} | {"steps": trainings.Setting("most steps")}, DEFAULT
+    )
     settings.add_argument(
         "--hidden", type=HIDDEN, nargs="+", metavar="N", help="sizes of the hidden layers (default: 64 64)"
     )
@@ -64,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> None:
     """Refine the draws of a bundle."""
-    with unfinished_training(arguments) as checkpoint:
+    with trainings.unfinished_training(arguments) as checkpoint:
         _refine(arguments, checkpoint)
 
 
@@ -73,15 +62,15 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     base, device = bundle.load(arguments.model), find_device(arguments.device)
     jets = base.card["jets"]
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    settings = with_shares(replace(DEFAULT, **given_settings(arguments, OWN)), arguments, datasets)
-    processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **sample_options(arguments))
-    pairs, _ = read_files(arguments, processor, datasets, [])
+    settings = trainings.with_shares(replace(DEFAULT, **trainings.given_settings(arguments, OWN)), arguments, datasets)
+    processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **trainings.sample_options(arguments))
+    pairs, _ = trainings.read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
-    check_sample(arguments, datasets, pairs, base)
-    with training_progress(settings, arguments, checkpoint) as progress:
+    trainings.check_sample(arguments, datasets, pairs, base)
+    with trainings.training_progress(settings, arguments, checkpoint) as progress:
         made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     report = made.card["refinement"]
-    report |= about_files(arguments, datasets)
+    report |= trainings.about_files(arguments, datasets)
     digest = bundle.save(made, output)
     gain, error = (1e5 * value for value in report["log_loss_gain"])
     held_out = f"{report['held_out_pairs']:,} pairs held out"

@@ -12,24 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn import bundle
+from coffea_iqn.commands import trainings
 from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_output_option, text
 from coffea_iqn.commands.terminal import complain, say
-from coffea_iqn.commands.trainings import (
-    AUTO,
-    FOUND,
-    SETTINGS,
-    about_files,
-    add_sample_options,
-    add_setting_options,
-    check_sample,
-    given_settings,
-    read_files,
-    sample_options,
-    training_progress,
-    unfinished_training,
-    with_shares,
-)
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import JETS, MISSING
 from coffea_iqn.events.checks import BEGINS
@@ -139,7 +125,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GEV",
         help="minimum pt of gen jets, or of the reco jets to correct (default: %(default)s)",
     )
-    add_sample_options(parser)
+    trainings.add_sample_options(parser)
     parser.add_argument("--detector", default="", help="description of the detector for the card, one line")
     parser.add_argument(
         "--ensemble",
@@ -150,7 +136,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the training (fold --variations ens) (default: none)",
     )
     settings = parser.add_argument_group("training settings", "The defaults shown are those of the recipe 'default'.")
-    add_setting_options(settings, SETTINGS, RECIPES["default"])
+    trainings.add_setting_options(settings, trainings.SETTINGS, RECIPES["default"])
     settings.add_argument(
         "--hidden",
         type=HIDDEN,
@@ -170,7 +156,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def train(arguments: argparse.Namespace) -> None:
     """Train a bundle on files."""
-    with unfinished_training(arguments) as checkpoint:
+    with trainings.unfinished_training(arguments) as checkpoint:
         _train(arguments, checkpoint)
 
 
@@ -188,23 +174,25 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         cone=cone,
         direction=direction,
         columns=[*(column.name for column in start.columns), *arguments.columns],
-        **sample_options(arguments),
+        **trainings.sample_options(arguments),
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    settings = with_shares(settings, arguments, datasets)
-    sample = read_files(arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns])
+    settings = trainings.with_shares(settings, arguments, datasets)
+    sample = trainings.read_files(
+        arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns]
+    )
     pairs, unmatched = sample
     n_unmatched = len(unmatched.near) + len(unmatched.far)
     x, y = ("gen", "reco") if direction == "fold" else ("reco", "gen")
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
-    check_sample(arguments, datasets, pairs, before)
+    trainings.check_sample(arguments, datasets, pairs, before)
     if before is None:
         settings = _with_edge(settings, arguments, sample)
     members = []
-    with training_progress(settings, arguments, checkpoint) as progress:
+    with trainings.training_progress(settings, arguments, checkpoint) as progress:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
         learn = partial(_learn, start, arguments.columns, options)
         emulator = learn(sample, settings, checkpoint)
@@ -323,8 +311,8 @@ def _objects(
     arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]], cone: float
 ) -> ObjectsSample:
     """Return the training sample of the laws of objects."""
-    samples = ObjectsProcessor(emulator.variables, cone=cone, **sample_options(arguments))
-    sample: ObjectsSample = read_files(arguments, samples, datasets, OBJECT_BRANCHES)
+    samples = ObjectsProcessor(emulator.variables, cone=cone, **trainings.sample_options(arguments))
+    sample: ObjectsSample = trainings.read_files(arguments, samples, datasets, OBJECT_BRANCHES)
     for name, law in sample.laws.items():
         is_rare = len(law.source) < RARE and not name.endswith((JETS, MISSING))
         rare = ": too rare to train on, none will be drawn" if is_rare else ""
@@ -334,9 +322,9 @@ def _objects(
 
 def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], cone: float) -> ParticlesSample:
     """Return the training sample of the laws of particles in jets."""
-    samples = ParticlesProcessor(radius=arguments.radius, cone=cone, **sample_options(arguments))
+    samples = ParticlesProcessor(radius=arguments.radius, cone=cone, **trainings.sample_options(arguments))
     tags = [f"{arguments.reco}{dot}{name}" for dot in "_." for name in B_TAG]
-    sample: ParticlesSample = read_files(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
+    sample: ParticlesSample = trainings.read_files(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
     for name, law in sample.laws.items():
         say(f"particles, {name}: {len(law.source):,} of {len(law.columns):,}")
     return sample
@@ -350,7 +338,7 @@ def _describe(
     cone: float,
 ) -> None:
     """Complete the card of a bundle: files, detector, jets, and as domain that of the matched jets x (N, 4)."""
-    about = about_files(arguments, datasets)
+    about = trainings.about_files(arguments, datasets)
     if "extended" in card:
         card["extended"][-1] |= about
     if arguments.extend is not None:
@@ -390,7 +378,7 @@ def _of_correction(settings: TrainingSettings) -> TrainingSettings:
 
 def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample: TrainingSample) -> TrainingSettings:
     """Return the settings with the detector's scale and threshold, found in its jets unless given."""
-    scale_given, threshold_given = arguments.scale not in (None, AUTO), arguments.raw_pt_min is not None
+    scale_given, threshold_given = arguments.scale not in (None, trainings.AUTO), arguments.raw_pt_min is not None
     # a network whose quantiles may cross cannot be cut off at a threshold: it learns the sample as it is
     if (scale_given and threshold_given) or settings.network not in BOUNDED:
         return settings
@@ -406,12 +394,12 @@ def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample
         return settings
     threshold = settings.raw_pt_min if threshold_given else edge.raw_pt_min
     found = f"scale {edge.scale}" if threshold_given else f"scale {edge.scale}, threshold {threshold:g} GeV"
-    say(f"{found}: {FOUND}")
+    say(f"{found}: {trainings.FOUND}")
     return replace(settings, scale=edge.scale, raw_pt_min=threshold)
 
 
 def _settings(arguments: argparse.Namespace) -> TrainingSettings:
-    given = given_settings(arguments, SETTINGS)
+    given = trainings.given_settings(arguments, trainings.SETTINGS)
     if arguments.context is not None:
         given["context"] = tuple(arguments.context)
     return replace(RECIPES[arguments.recipe], **given)

@@ -17,21 +17,7 @@ from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.iqn.device import BLOCK, in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
-from coffea_iqn.numerics.uniforms import (
-    DROPPED,
-    HALF,
-    HIGH,
-    LOW,
-    M0,
-    M1,
-    ROUNDS,
-    STEP,
-    STREAM_ACCEPTANCE,
-    STREAM_JET,
-    W0,
-    W1,
-    uses,
-)
+from coffea_iqn.numerics import uniforms
 
 BLOCK_ON_GPU = 2**20  # jets at a time, in a thousand small kernels and about 2 GB
 
@@ -120,7 +106,7 @@ class Resident(Functions):
             raise ValueError(msg)
         tau = levels_on_device(keys, index, replica=replica, n=self.n_levels)
         y, efficiency = self.respond(x, tau, context, raw_pt_min=raw_pt_min)
-        return y, levels_on_device(keys, index, replica=replica, stream=STREAM_ACCEPTANCE)[:, 0] < efficiency
+        return y, levels_on_device(keys, index, replica=replica, stream=uniforms.STREAM_ACCEPTANCE)[:, 0] < efficiency
 
     @property
     def block(self) -> int:
@@ -162,7 +148,9 @@ class Resident(Functions):
         return made
 
 
-def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = STREAM_JET, n: int = 4) -> Tensor:
+def levels_on_device(
+    keys: Tensor, index: Tensor, *, replica: int = 0, stream: int = uniforms.STREAM_JET, n: int = 4
+) -> Tensor:
     """Return the same bits as `uniforms.levels` on the device of the tensors, (N, n) float32.
 
     Parameters
@@ -170,22 +158,22 @@ def levels_on_device(keys: Tensor, index: Tensor, *, replica: int = 0, stream: i
     keys, index: see `uniforms.levels`, of any integer type.
     replica, stream, n: see `uniforms.levels`.
     """
-    low = int(LOW)
+    low = int(uniforms.LOW)
     key0, key1, key2, key3 = (keys[:, k].to(torch.int64) & low for k in range(4))
     blocks = []
-    for use in uses(replica, stream, n):
+    for use in uniforms.uses(replica, stream, n):
         counter = [index.to(torch.int64) & low, torch.full_like(key0, use), key2, key3]
         blocks += _block_of_tensors(counter, [key0, key1])
     words = torch.stack(blocks[:n], dim=1)
-    return ((words >> int(DROPPED)).to(torch.float32) + float(HALF)) * float(STEP)
+    return ((words >> int(uniforms.DROPPED)).to(torch.float32) + float(uniforms.HALF)) * float(uniforms.STEP)
 
 
 def _block_of_tensors(counter: list[Tensor], key: list[Tensor]) -> list[Tensor]:
     """Same as `uniforms._block` with words in 64-bit integers, whose products keep all 64 bits."""
-    low, high = int(LOW), int(HIGH)
+    low, high = int(uniforms.LOW), int(uniforms.HIGH)
     (c0, c1, c2, c3), (k0, k1) = counter, key
-    for _ in range(ROUNDS):
-        p0, p1 = c0 * int(M0), c2 * int(M1)
+    for _ in range(uniforms.ROUNDS):
+        p0, p1 = c0 * int(uniforms.M0), c2 * int(uniforms.M1)
         c0, c1, c2, c3 = (p1 >> high & low) ^ c1 ^ k0, p1 & low, (p0 >> high & low) ^ c3 ^ k1, p0 & low
-        k0, k1 = k0 + int(W0) & low, k1 + int(W1) & low
+        k0, k1 = k0 + int(uniforms.W0) & low, k1 + int(uniforms.W1) & low
     return [c0, c1, c2, c3]

@@ -31,19 +31,8 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel
 from coffea_iqn.numerics.double import exps, sines_and_cosines
 from coffea_iqn.numerics.uniforms import STREAM_CELL, STREAM_CONSTITUENT, STREAM_ENTERED, Keys
+from coffea_iqn.particles import cells
 from coffea_iqn.particles.calorimeter import CRYSTAL, MASSES, NO_CELL, PION, TOWER
-from coffea_iqn.particles.cells import (
-    N_CELL,
-    N_MOMENTUM,
-    N_SHARE,
-    Expected,
-    Left,
-    Shared,
-    cell_columns,
-    momentum_columns,
-    rounds,
-    share_columns,
-)
 from coffea_iqn.particles.columns import N_JET, N_TAG, Incoming, jet_columns, tag_columns
 from coffea_iqn.particles.decays import (
     DISPLACED,
@@ -79,10 +68,10 @@ LAWS = {
     TRACK: Known(N_CHARGED, 0, ("number",)),
     DIRECTION: Known(N_TURN, 1, ("jets",)),
     DECAY: Known(N_DECAY, 0, ("number",)),
-    MOMENTUM: Known(N_MOMENTUM, 1, ("jets",)),
-    SHARE: Known(N_SHARE, 1, ("jets",)),
-    **{name: Known(N_CELL, 1, ("number", "jets")) for name in CELLS.values()},
-    **{name: Known(N_CELL, 2, ("number", "jets")) for name in SHIFTED.values()},
+    MOMENTUM: Known(cells.N_MOMENTUM, 1, ("jets",)),
+    SHARE: Known(cells.N_SHARE, 1, ("jets",)),
+    **{name: Known(cells.N_CELL, 1, ("number", "jets")) for name in CELLS.values()},
+    **{name: Known(cells.N_CELL, 2, ("number", "jets")) for name in SHIFTED.values()},
     **{name: Known(N_JET, 3, ("number", "jets")) for name in ENTERED},
     TAG: Known(N_TAG, 0, ("number",)),
 }
@@ -260,7 +249,7 @@ class Particles:
         measured = np.append(self.laws[DECAY].draw_numbers(decays.columns, u), 1) > 0
         gone = both_lost(charged, mate, has_track) | ~measured[decays.of]
         away = (status == DISPLACED) | (decays.of >= 0)
-        shared = Shared.of(incoming, has_track, gone, away)
+        shared = cells.Shared.of(incoming, has_track, gone, away)
         ratio, shared = self._momenta(incoming, has_track, charged, shared, of_each[:, 1::2])
         turn = np.zeros(len(codes))
         for some in (~second, second):
@@ -277,35 +266,35 @@ class Particles:
         return [found, *self._left(incoming, gone, shared, keys, place)]
 
     def _momenta(
-        self, incoming: Incoming, has_track: Bools, charged: Singles, shared: Shared, tau: Floats
-    ) -> tuple[Doubles, Shared]:
+        self, incoming: Incoming, has_track: Bools, charged: Singles, shared: cells.Shared, tau: Floats
+    ) -> tuple[Doubles, cells.Shared]:
         """Draw the momenta of tracks over those of their particles, (M,); return them and the updated cells.
 
         The columns of tau (M, 2) are levels for all tracks in the cell, used at the hardest, and for each track.
         """
-        ratio, in_rounds = np.ones(len(has_track)), rounds(incoming, has_track)
+        ratio, in_rounds = np.ones(len(has_track)), cells.rounds(incoming, has_track)
         if not in_rounds:
             return ratio, shared
         hardest = in_rounds[0].rows
-        columns = momentum_columns(incoming, hardest, charged, shared)
+        columns = cells.momentum_columns(incoming, hardest, charged, shared)
         drawn = self.laws[MOMENTUM].draw(columns, tau[hardest, :1])
         ratio[hardest] = exps(np.ascontiguousarray(drawn[:, 0]))
         shared = shared.with_all(incoming, hardest, ratio[hardest])
         for of_round in in_rounds:
             among, alone = of_round.rows[~of_round.last], of_round.rows[of_round.last]
-            columns = share_columns(incoming, among, charged, shared)
+            columns = cells.share_columns(incoming, among, charged, shared)
             drawn = self.laws[SHARE].draw(columns, tau[among, 1:])
-            ratio[among] = Left.of(incoming, among, shared).of_targets(drawn[:, 0])
+            ratio[among] = cells.Left.of(incoming, among, shared).of_targets(drawn[:, 0])
             alone = alone[incoming.hits.cell[alone] != NO_CELL]
-            left = Left.of(incoming, alone, shared)
+            left = cells.Left.of(incoming, alone, shared)
             ratio[alone] = left.tracks / left.energy
             shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
         return ratio, shared
 
-    def _left(self, incoming: Incoming, gone: Bools, shared: Shared, keys: Keys, place: Ints) -> list[_Part]:
+    def _left(self, incoming: Incoming, gone: Bools, shared: cells.Shared, keys: Keys, place: Ints) -> list[_Part]:
         """Draw the neutral particles left in cells next to tracks."""
         hits = incoming.hits
-        columns = cell_columns(incoming, gone, shared)
+        columns = cells.cell_columns(incoming, gone, shared)
         index = place[hits.jet] * MOST + places(hits.counts)
         tau = keys.take(hits.jet).levels(index, STREAM_CELL, 5)
         parts = []
@@ -313,7 +302,7 @@ class Particles:
             law, rows = self.laws[name], np.flatnonzero(hits.calorimeter == which)
             rows = rows[law.draw_numbers(columns.take(rows, axis=0), tau[rows, 0]) > 0]
             there, u, width = columns.take(rows, axis=0), tau.take(rows, axis=0), hits.width.take(rows, axis=0)
-            expected = Expected.of(there)
+            expected = cells.Expected.of(there)
             least = expected.least(self.least[which])
             drawn = law.draw(there, u[:, 1:], least=expected.targets(least))
             energy = np.maximum(np.minimum(expected.of_targets(drawn[:, 0]), expected.most), least)

@@ -13,19 +13,6 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from coffea_iqn import closure
-from coffea_iqn.closure import (
-    Agreement,
-    Correlations,
-    Estimate,
-    Judgement,
-    KSTest,
-    Marginal,
-    MedianRow,
-    OfCells,
-    Profile,
-    Tails,
-    TooFewJetsError,
-)
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.jets.features import PHI, SCALES, wrap_phi
@@ -203,23 +190,23 @@ Step = Callable[[str], None]
 class Comparison:
     """Figures that compare emulated jets with real jets, or with a second emulation; None if there are too few jets."""
 
-    marginals: list[Marginal] | None = None
-    boxes: dict[str, list[Marginal]] = field(default_factory=dict)
-    response: OfCells | None = None
-    tails: Tails | None = None
+    marginals: list[closure.Marginal] | None = None
+    boxes: dict[str, list[closure.Marginal]] = field(default_factory=dict)
+    response: closure.OfCells | None = None
+    tails: closure.Tails | None = None
     levels: Floats | None = None
-    levels_in_cells: OfCells | None = None
-    ks: list[KSTest] | None = None
-    judges: dict[str, Judgement] = field(default_factory=dict)
-    wasserstein: OfCells | None = None
-    frechet: Estimate | None = None
-    kernel: Estimate | None = None
-    medians: list[MedianRow] | None = None
-    correlations: Correlations | None = None
-    profile: Profile | None = None
-    efficiency: OfCells | None = None
-    spectra: dict[str, dict[str, Agreement]] = field(default_factory=dict)
-    columns: dict[str, Marginal] = field(default_factory=dict)
+    levels_in_cells: closure.OfCells | None = None
+    ks: list[closure.KSTest] | None = None
+    judges: dict[str, closure.Judgement] = field(default_factory=dict)
+    wasserstein: closure.OfCells | None = None
+    frechet: closure.Estimate | None = None
+    kernel: closure.Estimate | None = None
+    medians: list[closure.MedianRow] | None = None
+    correlations: closure.Correlations | None = None
+    profile: closure.Profile | None = None
+    efficiency: closure.OfCells | None = None
+    spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
+    columns: dict[str, closure.Marginal] = field(default_factory=dict)
     column_levels: Floats | None = None
     particles: OfParticles | None = None
 
@@ -251,7 +238,7 @@ class Validation:
         """Return the result of a function; if it fails, return None and note in `left_out` why."""
         try:
             return figure(*arguments, **options)
-        except (TooFewJetsError, ImportError) as error:  # judges need the extra xgboost
+        except (closure.TooFewJetsError, ImportError) as error:  # judges need the extra xgboost
             self.left_out[name] = str(error)
             return None
 
@@ -378,7 +365,7 @@ def _enough(levels: Floats) -> Floats:
     return levels
 
 
-def _ks_tests(emulated: Floats, real: Floats, effort: Effort) -> list[KSTest]:
+def _ks_tests(emulated: Floats, real: Floats, effort: Effort) -> list[closure.KSTest]:
     columns = zip(emulated.T, real.T, strict=True)
     return [closure.ks_test(*sides, repeats=effort.ks_repeats, seed=effort.seed) for sides in columns]
 

@@ -47,7 +47,6 @@ from coffea_iqn.validation.comparison import (
 from coffea_iqn.validation.comparison import validate as validate_pairs
 from coffea_iqn.validation.distortions import spoil
 from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
-from coffea_iqn.validation.verdict import BY_KEY, outcome
 from coffea_iqn.variations import SPOILINGS
 
 SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes are printed by name
@@ -342,15 +341,9 @@ def _run(
 
 def _print_verdict(content: Mapping[str, Any], others: Sequence[Mapping[str, Any]]) -> None:
     table = Table("figure of merit", content["model"]["name"], *(o["model"]["name"] for o in others), "null", "limit")
-    for line in content["verdict"]:
-        check = BY_KEY[line["key"]]
-        cells = []
-        for side in (content, *others):
-            one = metrics.line_of(side, check.key)
-            value = "" if one is None else check.text(one["value"], one["uncertainty"])
-            cells.append("" if one is None else f"{_shown(outcome(one))}[/] {value}")
-        null = "" if line["null"] is None else check.text(**line["null"])
-        table.add_row(line["title"], *cells, null, check.text(line["limit"]))
+    for row in report.rows_of(content, others):
+        cells = ["" if value is None else f"{_shown(value[1])}[/] {value[0]}" for value in row["values"]]
+        table.add_row(row["line"]["title"], *cells, row["null"], row["limit"])
     console.print(table)
     decided = [line["passed"] for line in content["verdict"] if line["passed"] is not None]
     say(f"{sum(decided)} of {len(decided)} figures of merit pass, on {content['sample']['pairs']:,} pairs of jets")

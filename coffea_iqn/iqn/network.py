@@ -36,6 +36,9 @@ COMPILED = ("SplineIQN",)  # members with a compiled form
 Shapes = dict[str, tuple[int, ...]]
 """Shapes of the arrays of a network, by the names of its parameters in torch."""
 
+Number = Callable[[Mapping[str, Any]], int]
+"""A number that follows from the description of a network."""
+
 
 def _layers(name: str, n_inputs: int, n_outputs: int, hidden: Sequence[int]) -> Shapes:
     """Shapes of dense layers in a torch `Sequential`, where activations take up an index but have no parameters."""
@@ -69,9 +72,11 @@ def _of_each_target(
     return shapes
 
 
-def _of_all(
-    n_outputs: Callable[[Mapping[str, Any]], int], n_more: Callable[[Mapping[str, Any]], int] = lambda _: 0
-) -> Any:
+def _n_targets(d: Mapping[str, Any]) -> int:
+    return int(d["n_targets"])
+
+
+def _of_all(n_outputs: Number, n_more: Number = lambda _: 0) -> Any:
     """Shapes of a single network, with the inputs and n_more further numbers as input."""
     return lambda d: _layers("net", d["n_inputs"] + n_more(d), n_outputs(d), d["hidden"])
 
@@ -81,18 +86,10 @@ class Kind(NamedTuple):
 
     keywords: tuple[str, ...]
     shapes: Callable[[Mapping[str, Any]], Shapes]
-    n_levels: Callable[[Mapping[str, Any]], int] = lambda d: int(d["n_targets"])
+    n_levels: Number = _n_targets
 
 
-def _of_joint(
-    n_more: Callable[[Mapping[str, Any]], int],
-    n_outputs: Callable[[Mapping[str, Any]], int] = lambda d: int(d["n_targets"]),
-) -> Any:
-    """Shapes of a single network for all targets, with n_more further numbers as input."""
-    return _of_all(n_outputs, n_more)
-
-
-def _of_flow(n_outputs: Callable[[Mapping[str, Any]], int]) -> Any:
+def _of_flow(n_outputs: Number) -> Any:
     """Shapes of the networks of a zuko flow: one per transformation, with n_outputs numbers per target."""
 
     def shapes(d: Mapping[str, Any]) -> Shapes:
@@ -114,12 +111,14 @@ KINDS = {
     "SplineIQN": Kind(("n_targets", *ENDS, *_PLAIN), _of_each_target(spline_outputs, 0)),
     "SplineFlow": Kind((*_JOINT, "transforms", "bins"), _of_flow(lambda d: 3 * d["bins"] - 1)),
     "AutoregressiveFlow": Kind((*_JOINT, "transforms"), _of_flow(lambda _: 2)),
-    "FlowMatching": Kind((*_JOINT, "slope", "steps"), _of_joint(lambda d: d["n_targets"] + N_TIME)),
-    "DistilledFlow": Kind((*_JOINT, "slope"), _of_joint(lambda d: d["n_targets"])),
-    "WassersteinGAN": Kind((*_JOINT, "slope", "noise"), _of_joint(lambda d: d["noise"]), lambda d: int(d["noise"])),
+    "FlowMatching": Kind((*_JOINT, "slope", "steps"), _of_all(_n_targets, lambda d: d["n_targets"] + N_TIME)),
+    "DistilledFlow": Kind((*_JOINT, "slope"), _of_all(_n_targets, _n_targets)),
+    "WassersteinGAN": Kind(
+        (*_JOINT, "slope", "noise"), _of_all(_n_targets, lambda d: d["noise"]), lambda d: int(d["noise"])
+    ),
     "Autoencoder": Kind(
         (*_JOINT, "slope", "latent"),
-        _of_joint(lambda d: d["latent"], lambda d: 2 * d["n_targets"]),
+        _of_all(lambda d: 2 * d["n_targets"], lambda d: d["latent"]),
         lambda d: int(d["latent"] + d["n_targets"]),
     ),
     "AcceptanceNetwork": Kind(_PLAIN, _of_all(lambda _: 1)),

@@ -45,6 +45,11 @@ class DenseNetwork(nn.Module):
         self.slope = slope
         self.net = mlp(n_inputs, n_outputs, self.hidden, slope)
 
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs (N, n_outputs) for x (N, n_inputs), commonly logits."""
+        outputs: Tensor = self.net(x)
+        return outputs
+
     def description(self) -> dict[str, Any]:
         """Return the arguments with which `build` reconstructs this network, except for its weights."""
         return describe(self)
@@ -58,8 +63,7 @@ class AcceptanceNetwork(DenseNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits (N,) for x (N, n_inputs)."""
-        logit: Tensor = self.net(x)
-        return logit[:, 0]
+        return super().forward(x)[:, 0]
 
 
 class OriginNetwork(DenseNetwork):
@@ -97,11 +101,6 @@ class OriginNetwork(DenseNetwork):
         """Number of columns of `with_origin`."""
         return self.n_inputs - self.n_event + self.n_samples
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, n_samples) for x (N, n_inputs)."""
-        logits: Tensor = self.net(x)
-        return logits
-
     def with_origin(self, x: Tensor) -> Tensor:
         """Replace the event columns of x by scaled log-probabilities of the samples, in (−1, 1); 0 if moot."""
         seen: Tensor = with_origin(x, self(x), self.n_event, self.moot)
@@ -114,11 +113,6 @@ class NumberNetwork(DenseNetwork):
     def __init__(self, n_inputs: int, *, most: int, hidden: tuple[int, ...] = (32, 32), slope: float = 0.1) -> None:
         super().__init__(n_inputs, most + 1, hidden, slope)
         self.most = most
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, most + 1) for x (N, n_inputs)."""
-        logits: Tensor = self.net(x)
-        return logits
 
 
 class RatioNetwork(DenseNetwork):
@@ -148,8 +142,7 @@ class RatioNetwork(DenseNetwork):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logarithms of the ratios (N,) for concatenated x and y, (N, n_inputs)."""
-        logit: Tensor = self.net(x)
-        return logit[:, 0]
+        return super().forward(x)[:, 0]
 
 
 DENSE = {kind.__name__: kind for kind in (AcceptanceNetwork, OriginNetwork, NumberNetwork, RatioNetwork)}

@@ -426,6 +426,28 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    alone = {
+        name: {line["key"]: _value(BY_KEY[line["key"]], line) for line in lines}
+        for name, lines in content["datasets"].items()
+    }
+    package = files("coffea_iqn.validation")
+    template = environment.from_string(package.joinpath("report.html").read_text(encoding="utf-8"))
+    page: str = template.render(
+        content=content,
+        rows=rows_of(content, others),
+        alone=alone,
+        alone_checks=[check for check in CHECKS if any(check.key in lines for lines in alone.values())],
+        others=others,
+        differing=[other["model"]["name"] for other in others if other["sample"] != content["sample"]],
+        sections=parts,
+        embed=_embed,
+        style=package.joinpath("report.css").read_text(encoding="utf-8"),
+    )
+    return page
+
+
+def rows_of(content: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()) -> list[dict[str, Any]]:
+    """Return the rows of the verdict as text; values are of this validation and of others, None where missing."""
     rows = []
     for line in content["verdict"]:
         check = BY_KEY[line["key"]]
@@ -439,24 +461,7 @@ def render(content: Mapping[str, Any], parts: Sequence[Section], others: Sequenc
                 "values": [None if one is None else _value(check, one) for one in (line, *theirs)],
             }
         )
-    alone = {
-        name: {line["key"]: _value(BY_KEY[line["key"]], line) for line in lines}
-        for name, lines in content["datasets"].items()
-    }
-    package = files("coffea_iqn.validation")
-    template = environment.from_string(package.joinpath("report.html").read_text(encoding="utf-8"))
-    page: str = template.render(
-        content=content,
-        rows=rows,
-        alone=alone,
-        alone_checks=[check for check in CHECKS if any(check.key in lines for lines in alone.values())],
-        others=others,
-        differing=[other["model"]["name"] for other in others if other["sample"] != content["sample"]],
-        sections=parts,
-        embed=_embed,
-        style=package.joinpath("report.css").read_text(encoding="utf-8"),
-    )
-    return page
+    return rows
 
 
 def _value(check: Check, line: Mapping[str, Any]) -> tuple[str, str]:

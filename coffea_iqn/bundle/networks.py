@@ -40,8 +40,7 @@ def network_of(name: str, types: Collection[str], description: Any, arrays: Arra
         expect(np.isfinite(own[key]).all(), f"tensor {name}.{key}: expected finite numbers, got others")
     made = Network(description, {key: own[key] for key in shapes})
     expect(
-        made.n_inputs == n_inputs,
-        f"{name}: expected {n_inputs} inputs, as the variables require, got {made.n_inputs}",
+        made.n_inputs == n_inputs, f"{name}: expected {n_inputs} inputs, as the variables require, got {made.n_inputs}"
     )
     return made
 

@@ -143,8 +143,5 @@ def open_executor(arguments: argparse.Namespace) -> Any:
         raise ValueError(msg)
     log.info("executor %s", arguments.executor)
     return running.open_executor(
-        arguments.executor,
-        workers=arguments.workers,
-        scheduler=arguments.scheduler,
-        status=show_progress(arguments),
+        arguments.executor, workers=arguments.workers, scheduler=arguments.scheduler, status=show_progress(arguments)
     )

@@ -214,12 +214,7 @@ class Objects:
         return Found(of_all, np.full(len(values), k), event, place, source_pt.astype(np.float64))
 
     def keep_jets(
-        self,
-        jets: JetTable,
-        found: Found,
-        context: Floats | None,
-        reconstructed: Bools,
-        keys: Keys,
+        self, jets: JetTable, found: Found, context: Floats | None, reconstructed: Bools, keys: Keys
     ) -> tuple[Bools, Bools]:
         """Return which gen jets have a reco jet given the objects, and which contain an object (taken), (N,) each.
 
@@ -241,15 +236,7 @@ class Objects:
             kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
         return kept, taken
 
-    def missing(
-        self,
-        jets: JetTable,
-        taken: Bools,
-        raw: Drawn,
-        found: Found,
-        missing: Floats,
-        keys: Keys,
-    ) -> Doubles:
+    def missing(self, jets: JetTable, taken: Bools, raw: Drawn, found: Found, missing: Floats, keys: Keys) -> Doubles:
         """Draw missing momentum, pt [GeV] and phi [rad], (events, 2), given all jets and objects.
 
         Parameters

@@ -30,15 +30,7 @@ from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
-from coffea_iqn.numerics.double import (
-    Directions,
-    angles,
-    directions,
-    exp,
-    phi_of,
-    sine_and_cosine,
-    write_logs,
-)
+from coffea_iqn.numerics.double import Directions, angles, directions, exp, phi_of, sine_and_cosine, write_logs
 
 MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 

@@ -121,13 +121,7 @@ def _cells(jets: Reference) -> list[list[Bools]]:
 def _table(contents: list[Any], pt: str = "JetPt") -> dict[str, Any]:
     """Return a table in cells of pt and |eta|; values beyond the edges use the nearest cell."""
     edges = [[float(edge) for edge in of_one] for of_one in (PT_EDGES, ETA_EDGES)]
-    return {
-        "nodetype": "multibinning",
-        "inputs": [pt, "JetEta"],
-        "edges": edges,
-        "content": contents,
-        "flow": "clamp",
-    }
+    return {"nodetype": "multibinning", "inputs": [pt, "JetEta"], "edges": edges, "content": contents, "flow": "clamp"}
 
 
 def _lines(z: Floats, values: Floats) -> dict[str, Any]:

@@ -96,14 +96,7 @@ def _mothers(record: Any) -> Ints:
 
 
 def _check(
-    path: str,
-    data: Any,
-    number: Ints,
-    weight: Doubles,
-    counts: Ints,
-    code: Ints,
-    stable: Bools,
-    momentum: Doubles,
+    path: str, data: Any, number: Ints, weight: Doubles, counts: Ints, code: Ints, stable: Bools, momentum: Doubles
 ) -> None:
     """Raise for events that would be misread; arguments as for `pythia.needed`."""
     event = np.repeat(np.arange(len(counts)), counts)

@@ -241,15 +241,7 @@ def standardise(rows: Singles, n: int, engine: Engine, out: Singles) -> None:
 
 @part
 def draw_target(
-    engine: Engine,
-    k: int,
-    known: Singles,
-    row: int,
-    tau: Singles,
-    n: int,
-    work: Singles,
-    one: Singles,
-    two: Singles,
+    engine: Engine, k: int, known: Singles, row: int, tau: Singles, n: int, work: Singles, one: Singles, two: Singles
 ) -> None:
     """Draw one target of a tile between two bounds, given the conditioning variables and the preceding targets.
 

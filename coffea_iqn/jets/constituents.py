@@ -160,13 +160,7 @@ def _subjettiness(values: Doubles, of: Doubles, counts: Ints, pt: Doubles, radiu
 
 @part
 def find_tau(
-    particles: Doubles,
-    scale: float,
-    state: Doubles,
-    nearest: Ints,
-    columns: Doubles,
-    which: Ints,
-    out: Doubles,
+    particles: Doubles, scale: float, state: Doubles, nearest: Ints, columns: Doubles, which: Ints, out: Doubles
 ) -> None:
     """Write the N-subjettiness of a jet, starting from the initial state of k_T clustering.
 

@@ -153,10 +153,7 @@ def _scaled(jets: Columns, factor: Columns) -> Columns:
 
 
 UNSCALED = JetScale(0.0, 0.0)
-INPUTS: dict[str, Callable[..., Any]] = {
-    "paper": paper_variables,
-    "calorimeter": calorimeter_variables,
-}
+INPUTS: dict[str, Callable[..., Any]] = {"paper": paper_variables, "calorimeter": calorimeter_variables}
 SCALES: dict[str, JetScale] = {
     "none": UNSCALED,
     "delphes-cms": JetScale(2.5, 0.15),

@@ -119,13 +119,7 @@ def _match(
 
 @part
 def _nearest(
-    eta: float,
-    phi: float,
-    reco_eta: Doubles,
-    reco_phi: Doubles,
-    taken: Bools,
-    reco: tuple[int, int],
-    cone2: float,
+    eta: float, phi: float, reco_eta: Doubles, reco_phi: Doubles, taken: Bools, reco: tuple[int, int], cone2: float
 ) -> tuple[int, float]:
     """Return the nearest free reco jet of a range, the first of ties, and (ΔR)²; −1 and infinity if there is none."""
     nearest, least = -1, np.inf

@@ -19,14 +19,7 @@ from matplotlib.ticker import LogFormatterMathtext, LogLocator, MaxNLocator, Nul
 from coffea_iqn.numerics.arrays import Doubles, Ints
 
 GREY, BAND = "#717581", "#d5d6db"
-COLOURS = (
-    "#3f90da",
-    "#bd1f01",
-    "#e8a200",
-    "#832db6",
-    "#94a4a2",
-    "#a96b59",
-)  # Petroff's ten, with a darker yellow
+COLOURS = ("#3f90da", "#bd1f01", "#e8a200", "#832db6", "#94a4a2", "#a96b59")  # Petroff's ten, with a darker yellow
 LONGEST_NAME = 32
 ABOVE = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}  # box behind a text that overlaps points
 RANGES = (0.1, 0.2, 0.5, 1.0)  # half-widths of the range of a ratio

@@ -7,16 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.particles import (
-    CELLS,
-    DIRECTION,
-    ENTERED,
-    LAWS,
-    MOMENTUM,
-    SHARE,
-    TRACK,
-    Particles,
-)
+from coffea_iqn.emulator.particles import CELLS, DIRECTION, ENTERED, LAWS, MOMENTUM, SHARE, TRACK, Particles
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats

@@ -365,10 +365,7 @@ def _particles(found: Validation, says: Says) -> Section:
     section.tables.append((("", "distance", "null", "shift", "null"), rows))
     of_all: list[Sequence[str]] = [
         (f"{name} distance", *(f"{size.value:.2g} ± {size.uncertainty:.1g}" for size in sizes))
-        for name, sizes in (
-            ("Fréchet", [side.frechet for side in sides]),
-            ("kernel", [side.kernel for side in sides]),
-        )
+        for name, sizes in (("Fréchet", [side.frechet for side in sides]), ("kernel", [side.kernel for side in sides]))
     ]
     section.tables.append(((f"{of.n_jets:,} jets, {of.microseconds:.0f} μs each", "emulated and true", "null"), of_all))
     figure = plotting.plot_observables(of.spectra, **says)
@@ -376,12 +373,7 @@ def _particles(found: Validation, says: Says) -> Section:
     return section
 
 
-def _events(
-    found: Validation,
-    says: Says,
-    hists: Mapping[str, hist.Hist],
-    of_folds: dict[str, Any],
-) -> Section:
+def _events(found: Validation, says: Says, hists: Mapping[str, hist.Hist], of_folds: dict[str, Any]) -> Section:
     section = Section(
         "events",
         "Whole events",

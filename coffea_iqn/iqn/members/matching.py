@@ -109,12 +109,7 @@ class DistilledFlow(JointMember):
     """
 
     def __init__(
-        self,
-        n_inputs: int,
-        n_targets: int = N_TARGETS,
-        *,
-        hidden: tuple[int, ...] = (128, 128),
-        slope: float = 0.1,
+        self, n_inputs: int, n_targets: int = N_TARGETS, *, hidden: tuple[int, ...] = (128, 128), slope: float = 0.1
     ) -> None:
         super().__init__(n_inputs, n_targets, hidden=hidden)
         self.slope = slope

@@ -108,11 +108,7 @@ class Member(nn.Module):
         raise TypeError(msg)
 
     def imitation_loss(
-        self,
-        teacher: Any,
-        seen: tuple[Tensor, Tensor],
-        bounds: BoundsOf,
-        generator: torch.Generator,
+        self, teacher: Any, seen: tuple[Tensor, Tensor], bounds: BoundsOf, generator: torch.Generator
     ) -> Tensor:
         """Return the distance of a `student` from its teacher, a scalar loss.
 

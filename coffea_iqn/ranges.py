@@ -54,9 +54,7 @@ class Range:
             value = int(text) if self.whole else float(text)
         except ValueError:
             value = math.nan
-        if value not in self:
-            msg = f"expected {self}, got {text!r}"
-            raise argparse.ArgumentTypeError(msg)
+        expect(value in self, f"expected {self}, got {text!r}", argparse.ArgumentTypeError)
         return value
 
 
@@ -70,9 +68,7 @@ def check_choice(known: Iterable[str], **values: Any) -> None:
     """Raise ValueError, naming the keyword, if a value is not among the known ones."""
     names = list(known)  # a list, so that unhashable values can be compared too
     for name, value in values.items():
-        if value not in names:
-            msg = f"{name}: expected one of {', '.join(names)}, got {value!r}"
-            raise ValueError(msg)
+        expect(value in names, f"{name}: expected one of {', '.join(names)}, got {value!r}")
 
 
 GEV = Range(least=0, most=1e6)

@@ -26,7 +26,7 @@ from coffea_iqn.numerics.double import exp, log
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import KINDS
-from coffea_iqn.ranges import Range
+from coffea_iqn.ranges import Range, expect
 
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes, see `Variation`
@@ -195,9 +195,7 @@ class RequestedVariation:
 
     def __post_init__(self) -> None:
         name = str(self.name).upper()
-        if name not in FOLDED:
-            msg = f"variations: expected one of {', '.join(map(str.lower, FOLDED))}, got {self.name!r}"
-            raise ValueError(msg)
+        expect(name in FOLDED, f"variations: expected one of {', '.join(map(str.lower, FOLDED))}, got {self.name!r}")
         entry, size = VARIATIONS[name], self.size
         if size is None:
             size = entry.size
@@ -220,9 +218,7 @@ class RequestedVariation:
             if isinstance(size, str):
                 with contextlib.suppress(ValueError):
                     size = float(size)
-            if size not in entry.sizes:
-                msg = f"variations: expected {name.lower()} to be {entry.sizes}, got {size!r}"
-                raise ValueError(msg)
+            expect(size in entry.sizes, f"variations: expected {name.lower()} to be {entry.sizes}, got {size!r}")
         for key, value in (("name", name), ("size", size), ("of", entry.of)):
             object.__setattr__(self, key, value)
 

@@ -22,6 +22,7 @@ from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.ranges import expect
 
 SAMPLES = {0.4: ("qcd_ak4.root", "qcdflat_ak4.root", "ttbar_ak4_genonly.root"), 0.5: ("qcd_ak5.root",)}
 GEN = "GenJet"
@@ -91,9 +92,7 @@ def _read(path: str, tree: str | None, radius: float | None) -> tuple[Floats, Fl
     if radius is not None:
         distances, width = first_jets(source, GEN)
         against = radii.objection(radius, distances, collection=GEN, width=width)
-        if against is not None:
-            msg = f"{path}: expected gen jets of radius {radius:g}, as the model's, got {against}"
-            raise ValueError(msg)
+        expect(against is None, f"{path}: expected gen jets of radius {radius:g}, as the model's, got {against}")
     events = NanoEventsFactory.from_root({path: source.tree}, schemaclass=SCHEMAS[source.layout]).events()
     jets = flatten_jets(events[GEN])
     of_events = gen_events(events[GEN], events, jets, jets.valid(), radius=radius)
@@ -167,9 +166,7 @@ class Closure(NamedTuple):
             found.append(one / other - 1.0)
             if bundle[1] is not None and export[1] is not None:
                 efficiency.append(float(np.mean(export[1][rows]) - np.mean(bundle[1][rows])))
-        if not found:
-            msg = f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in total"
-            raise ValueError(msg)
+        expect(found, f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in total")
         columns = dict(zip(names, map(_summary, np.array(found).T), strict=True))
         return cls(len(jets.gen), len(found), columns, _summary(np.array(efficiency)) if efficiency else None)
 

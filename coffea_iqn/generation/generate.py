@@ -29,6 +29,7 @@ from coffea_iqn.generation.pythia import Particles, cross_section, muted, next_p
 from coffea_iqn.generation.settings import Settings
 from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.ranges import expect
 
 BATCH = 100  # Pythia event records in memory: 16 MB
 RECORDS = 200  # HepMC events that a process reads at a time: 50 MB of text
@@ -64,9 +65,7 @@ def generate(
     """
     packages = ["pythia8mc", "fastjet", *(["pyhepmc"] if settings.hepmc else [])]
     require(packages)
-    if workers < 1:
-        msg = f"workers: expected 1 or more, got {workers}"
-        raise ValueError(msg)
+    expect(workers >= 1, f"workers: expected 1 or more, got {workers}")
     with muted():
         set_up(settings)  # report mistakes before processes start
     card = None if settings.card is None else settings.card.read_text(errors="replace")

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from coffea_iqn.ranges import expect
+
 OPEN: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
@@ -83,9 +85,7 @@ def listings(paths: Iterable[str], form: Form, size: int, most: int | None) -> I
             place += len(kept)
             if place == most:
                 return
-        if place == place_before:
-            msg = f"{path}: expected events, got a file of {form.name} without any"
-            raise ValueError(msg)
+        expect(place != place_before, f"{path}: expected events, got a file of {form.name} without any")
 
 
 def _cut(path: str, form: Form, size: int) -> Iterator[tuple[bool, list[bytes], list[bytes], bytes]]:

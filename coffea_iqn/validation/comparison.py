@@ -18,7 +18,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.jets.features import PHI, SCALES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.ranges import COUNT, GEV, SEED
+from coffea_iqn.ranges import COUNT, GEV, SEED, expect
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import particles
 from coffea_iqn.validation.particles import OfParticles, compare_shapes
@@ -168,9 +168,7 @@ def _levels(n: int, emulator: Emulator, generator: np.random.Generator) -> Float
 def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     matched = pairs.matched
     bad = int((~np.isfinite(pairs.y[matched])).any(axis=1).sum())
-    if bad:
-        msg = f"reco jets: expected finite numbers, got {bad} of {int(matched.sum())} matched jets with others"
-        raise ValueError(msg)
+    expect(not bad, f"reco jets: expected finite numbers, got {bad} of {int(matched.sum())} matched jets with others")
     keep = matched & (pairs.x[:, 0] > effort.gen_pt_min)
     raw = SCALES[emulator.variables.scale].undo(pairs.y[keep].astype(np.float64))
     keep[keep] = raw[:, 0] > effort.raw_pt_min

@@ -12,6 +12,7 @@ import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.ranges import check_choice
 from coffea_iqn.variations import SPOILINGS, VARIATIONS, Draw
 
 OWN = 0x5B011
@@ -52,9 +53,7 @@ def spoil(emulator: Emulator, how: str, *, seed: int = 0) -> Spoilt:
     ------
     ValueError: if `how` is not one of `SPOILINGS`.
     """
-    if how not in SPOILINGS:
-        msg = f"spoil: expected one of {', '.join(SPOILINGS)}, got {how!r}"
-        raise ValueError(msg)
+    check_choice(SPOILINGS, spoil=how)
     parts = {part.name: getattr(emulator, part.name) for part in fields(Emulator)}
     # independent of the quantile levels that a caller draws with the same seed
     return Spoilt(**parts, how=how, generator=np.random.default_rng([seed, OWN]))

@@ -24,10 +24,13 @@ def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) ->
     return nn.Sequential(*layers[:-1])
 
 
-def describe(module: Any) -> dict[str, Any]:
-    """Return the type and keyword arguments of a network, in JSON form."""
-    values = {name: getattr(module, name) for name in ("n_inputs", *KINDS[type(module).__name__].keywords)}
-    return {"type": type(module).__name__, **{name: _plain(value) for name, value in values.items()}}
+class Described(nn.Module):
+    """A network that `build` can reconstruct from its description and its weights."""
+
+    def description(self) -> dict[str, Any]:
+        """Return the type and keyword arguments of the network, in JSON form."""
+        kind = type(self).__name__
+        return {"type": kind, **{name: _plain(getattr(self, name)) for name in ("n_inputs", *KINDS[kind].keywords)}}
 
 
 def _plain(value: Any) -> Any:
@@ -35,7 +38,7 @@ def _plain(value: Any) -> Any:
     return [_plain(one) for one in value] if isinstance(value, tuple) else value
 
 
-class DenseNetwork(nn.Module):
+class DenseNetwork(Described):
     """A network of dense layers."""
 
     def __init__(self, n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> None:
@@ -49,10 +52,6 @@ class DenseNetwork(nn.Module):
         """Return the outputs (N, n_outputs) for x (N, n_inputs), commonly logits."""
         outputs: Tensor = self.net(x)
         return outputs
-
-    def description(self) -> dict[str, Any]:
-        """Return the arguments with which `build` reconstructs this network, except for its weights."""
-        return describe(self)
 
 
 class AcceptanceNetwork(DenseNetwork):

@@ -22,7 +22,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from coffea_iqn.closure import agreement, median_and_width_from
+from coffea_iqn.closure import VARIABLES, agreement, median_and_width_from
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.plotting.labels import EVERY, MIN_OF_BIN, SHARED, Selection, chi2_text, middles, note, styled
 from coffea_iqn.plotting.panels import (
@@ -51,19 +51,7 @@ MIN_OF_NUMBER = 9  # minimum in a bin of an integer axis
 MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # minimum in a slice of the response, and in a bin of it
 _LEVELS = ("gen", "reco", "truth")
 # spectra with one entry per jet; others have one per event or object
-_JETS = (
-    "pt",
-    "eta",
-    "phi",
-    "mass",
-    "nconst",
-    "ptd",
-    "width",
-    "tau21",
-    "tau32",
-    "msoftdrop",
-    *(f"flow{k}" for k in range(1, 5)),
-)
+_JETS = (*VARIABLES, "nconst", "ptd", "width", "tau21", "tau32", "msoftdrop", *(f"flow{k}" for k in range(1, 5)))
 _NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables without jets
 
 
@@ -356,14 +344,8 @@ def plot_all(
     known = {name: list(histogram.axes["dataset"]) for name, histogram in hists.items()}
     if not any(dataset in there for there in known.values()):
         _unknown(dataset, sorted({name for there in known.values() for name in there}))
-    options: dict[str, Any] = {
-        "dataset": dataset,
-        "label": label,
-        "energy": energy,
-        "truth_label": truth_label,
-        "emulated_label": emulated_label,
-        "selection": selection,
-    }
+    options: dict[str, Any] = {"dataset": dataset, "label": label, "energy": energy, "selection": selection}
+    options |= {"truth_label": truth_label, "emulated_label": emulated_label}
     figures: dict[str, Shown] = {}
     for name, histogram in hists.items():
         if dataset not in known[name] or not any(_content(histogram, dataset, level)[1].any() for level in _LEVELS):

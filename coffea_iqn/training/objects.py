@@ -67,8 +67,7 @@ def with_objects(
     arrays = [array for law in sample.laws.values() for array in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
     phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in networks_of(name)}
-    owner = str(emulator.card.get("hash"))
-    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, str(emulator.card.get("hash")))
     objects = learn_objects(sample, run)
     return run.extended(emulator, {"objects": n_of}, objects=objects)
 

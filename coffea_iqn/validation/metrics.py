@@ -119,7 +119,7 @@ def figures(found: Comparison) -> dict[str, Any]:
         out["tails"] = {"axes": "emulated and real, variable, below and above, beyond each of the widths"}
         out["tails"] |= {"widths": found.tails.widths, "counts": found.tails.counts, "jets": found.tails.z.shape[1]}
     if found.levels is not None:
-        out["levels"] = {"chi2_per_ndf": _by_variable(closure.uniformity(found.levels))}
+        out["levels"] = {"chi2_per_ndf": dict(zip(VARIABLES, closure.uniformity(found.levels), strict=True))}
     if found.levels_in_cells is not None:
         out["levels"]["cells"] = _of_cells(found.levels_in_cells)
     if found.ks is not None:
@@ -207,10 +207,6 @@ def _check(content: dict[str, Any]) -> None:
             line[key]
         float(line["value"]), float(line["uncertainty"])
     content["model"]["name"], content["sample"]["pairs"], content["sample"]["files"]
-
-
-def _by_variable(values: Any) -> dict[str, Any]:
-    return dict(zip(VARIABLES, values, strict=True))
 
 
 def _of_cells(found: OfCells) -> dict[str, Any]:

@@ -6,17 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from coffea_iqn.iqn.conditional import Bounds, each_given_those_before
 from coffea_iqn.iqn.network import AUTOREGRESSIVE, KINDS, N_TARGETS, WITH_DENSITY
-from coffea_iqn.iqn.networks import describe
+from coffea_iqn.iqn.networks import Described
 
 BoundsOf = Callable[[int, Tensor], Bounds]
 """Function that returns the bounds of target k from k and the preceding targets, (N, k)."""
 
 
-class Member(nn.Module):
+class Member(Described):
     """A law p(y | x) of several targets, with its training loss.
 
     Parameters
@@ -119,10 +119,6 @@ class Member(nn.Module):
         bounds, generator: bounds as in `sample`, and random number generator.
         """
         raise NotImplementedError
-
-    def description(self) -> dict[str, Any]:
-        """Return the arguments with which `build` reconstructs this network, except for its weights."""
-        return describe(self)
 
 
 class AutoregressiveNetwork(Member):

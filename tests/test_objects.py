@@ -7,6 +7,7 @@ from dataclasses import replace
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 
 from coffea_iqn import EventFolder, bundle
 from coffea_iqn.data import BUNDLES
@@ -14,6 +15,8 @@ from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
+from coffea_iqn.iqn.members.spline import SplineIQN
+from coffea_iqn.iqn.networks import NumberNetwork
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.uniforms import Keys, event_keys
@@ -36,7 +39,7 @@ from coffea_iqn.objects.columns import (
 from coffea_iqn.objects.kinds import KINDS, REACH
 from coffea_iqn.processors import ObjectsProcessor
 from coffea_iqn.training.batches import TrainingRun
-from coffea_iqn.training.laws import learn_law
+from coffea_iqn.training.laws import _with_known, learn_law
 from coffea_iqn.training.objects import _track_share, with_objects
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import RECIPES
@@ -317,6 +320,21 @@ def test_training_makes_a_bundle_that_draws_events(sample, tmp_path, events):
     u = (np.arange(len(of.columns)) + 0.5) / len(of.columns)
     drawn = law.draw_numbers(of.columns, np.random.default_rng(1).permutation(u))
     assert drawn.sum() == pytest.approx(of.numbers().sum(), rel=0.1)
+
+
+def test_laws_that_share_networks_differ_by_constant_inputs():
+    """These are included in the biases of the networks of each law."""
+    x, y = torch.randn(100, 5), torch.rand(100, 3)
+    spline = SplineIQN(8, 3, hidden=(6, 4), atoms=(2,))
+    for shared, of in (
+        (NumberNetwork(8, most=2), lambda network, x: network(x)),
+        (spline, lambda network, x: network.nets[2](torch.cat([x, y[:, :2]], dim=1))),
+    ):
+        for which in range(3):
+            constant = torch.eye(3)[which].expand(100, 3)
+            expected = of(shared, torch.cat([constant, x], dim=1))
+            torch.testing.assert_close(of(_with_known(shared, which, 3), x), expected)
+            assert not torch.allclose(expected, of(_with_known(shared, which - 1, 3), x))
 
 
 def test_an_atom_starts_at_its_frequency():

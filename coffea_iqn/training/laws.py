@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from torch.nn import functional
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.network import BELOW_BOUND, Network
-from coffea_iqn.iqn.networks import NumberNetwork
+from coffea_iqn.iqn.networks import NumberNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints
@@ -25,6 +26,36 @@ FAR_OFF, HALVINGS = 3.0, 40  # bisection in `_level`: greatest shift of the logi
 HIDDEN = (32, 32)  # sizes of the hidden layers; samples are far smaller than those of pairs
 
 
+class Part(NamedTuple):
+    """The sample of one of several laws that are learnt together.
+
+    Attributes
+    ----------
+    learn, check: samples to train on, and held out.
+    bounds: bounds of the targets, (2, m).
+    target_scale: standardisation of the targets.
+    """
+
+    learn: LawSample
+    check: LawSample
+    bounds: Floats
+    target_scale: Standardisation
+
+    def ends(self) -> Floats:
+        """Return the standardised bounds, (2, m) float32."""
+        return np.asarray(self.target_scale.apply(self.bounds), dtype=np.float32)
+
+    def jets(self, sample: LawSample, atoms: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+        """Return the standardised targets of a sample and their lower and upper bounds, (M, m) each."""
+        targets, ends = self.target_scale.apply(sample.targets).astype(np.float32), self.ends()
+        for k in atoms:  # the value that a `SplineIQN` takes for its atom
+            targets[sample.targets[:, k] <= self.bounds[0, k], k] = ends[0, k] - BELOW_BOUND
+        least, most = (np.repeat(end[np.newaxis], len(targets), axis=0) for end in ends)
+        first = (sample.least - self.target_scale.mean[0]) / self.target_scale.scale[0]
+        least[:, 0] = np.maximum(least[:, 0], first.astype(np.float32))
+        return targets, least, most
+
+
 def learn_law(
     kind: str,
     learn: LawSample,
@@ -32,82 +63,113 @@ def learn_law(
     schedule: Schedule,
     run: TrainingRun,
     bounds: Floats,
+    **options: Any,
+) -> Law:
+    """Train the networks of a law: `learn_laws` of a single one."""
+    part = Part(learn, check, bounds, Standardisation.of(learn.targets))
+    (law,) = learn_laws(kind, [part], schedule, run, **options)
+    return law
+
+
+def learn_laws(
+    kind: str,
+    parts: Sequence[Part],
+    schedule: Schedule,
+    run: TrainingRun,
     *,
     hidden: tuple[int, ...] = HIDDEN,
     atoms: Sequence[int] = (),
     asks: tuple[str, ...] = ("number", "jets"),
     input_scale: Standardisation | None = None,
-    target_scale: Standardisation | None = None,
-) -> Law:
-    """Train the networks of a law.
+) -> list[Law]:
+    """Train laws that share their networks, so that those with small samples learn from the others.
+
+    The networks are told by further inputs, one for each law, which of them a row belongs to. As these are constants of
+    a law, they are then included in the biases of its first layer.
 
     Parameters
     ----------
-    kind: first word of the names of its phases.
-    learn, check: samples to train on, and held out.
+    kind: first word of the names of the phases.
+    parts: the sample of each law.
     schedule, run: schedule of the fits, and the running training.
-    bounds: bounds of the targets, (2, m).
     hidden, atoms: sizes of the hidden layers; indices of targets with an atom at their lower bound.
     asks: networks to train: "number", "jets" (the targets), or both.
-    input_scale, target_scale: standardisations of the columns without context and of the targets; by default mean and
-        standard deviation.
+    input_scale: standardisation of the columns without context; by default mean and standard deviation.
     """
-    known = sum(WIDTHS[level] for level in learn.context)  # not standardised: of order one, and 0 if hidden
-    own = learn.columns.shape[1] - known
-    input_scale = (Standardisation.of(learn.columns[:, :own]) if input_scale is None else input_scale).and_more(known)
-    target_scale = Standardisation.of(learn.targets) if target_scale is None else target_scale
+    learnt, n_more = LawSample.joined([part.learn for part in parts]), len(parts) if len(parts) > 1 else 0
+    known = sum(WIDTHS[level] for level in learnt.context)  # not standardised: of order one, and 0 if hidden
+    own = learnt.columns.shape[1] - known
+    input_scale = (Standardisation.of(learnt.columns[:, :own]) if input_scale is None else input_scale).and_more(known)
+    n_inputs, n_targets = n_more + own + known, max(learnt.targets.shape[1], 1)
     with fixed_weights(schedule.seed):
-        most = max(min(int(learn.numbers().max(initial=0)), MOST), 1)
-        number = NumberNetwork(learn.columns.shape[1], most=most, hidden=hidden)
-        _start(number, learn.numbers())
-        jets = SplineIQN(learn.columns.shape[1], max(learn.targets.shape[1], 1), hidden=hidden, atoms=atoms)
+        most = max(min(int(learnt.numbers().max(initial=0)), MOST), 1)
+        number = NumberNetwork(n_inputs, most=most, hidden=hidden)
+        _start(number, learnt.numbers())
+        jets = SplineIQN(n_inputs, n_targets, hidden=hidden, atoms=atoms)
         for k in atoms:
-            jets.start_atom(k, float((learn.targets[:, k] <= bounds[0, k]).mean()))
-    standardised = target_scale.apply(bounds).astype(np.float32)
-    ends = [torch.from_numpy(end) for end in standardised]
+            in_atom = np.concatenate([part.learn.targets[:, k] <= part.bounds[0, k] for part in parts])
+            jets.start_atom(k, float(in_atom.mean()))
 
     def number_loss(inputs: Tensor, numbers: Tensor, _: torch.Generator) -> Tensor:
         return functional.cross_entropy(number(inputs), numbers)
 
-    def jets_loss(inputs: Tensor, target: Tensor, first: Tensor, generator: torch.Generator) -> Tensor:
-        least, most = (end.to(target.device).expand_as(target) for end in ends)
-        least = torch.cat([torch.maximum(least[:, :1], first[:, None]), least[:, 1:]], dim=1)
+    def jets_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
         return jets.loss(inputs, target, (least, most), generator)
 
-    def inputs_of(columns: Floats) -> Tensor:
-        return torch.from_numpy(input_scale.apply(columns))
+    def inputs_of(sample: LawSample, which: int) -> Floats:
+        of_law = np.zeros((len(sample.columns), n_more), dtype=np.float32)
+        of_law[:, which : which + 1] = 1.0
+        return np.concatenate([of_law, input_scale.apply(sample.columns)], axis=1)
 
-    def of_sources(part: LawSample) -> tuple[Tensor, ...]:
-        numbers = np.minimum(part.numbers(), number.most)
-        return inputs_of(part.columns), torch.from_numpy(numbers), torch.from_numpy(part.sample)
+    def of_sources(sample: LawSample, which: int) -> tuple[Any, ...]:
+        return inputs_of(sample, which), np.minimum(sample.numbers(), number.most), sample.sample
 
-    def of_jets(part: LawSample) -> tuple[Tensor, ...]:
-        targets = target_scale.apply(part.targets).astype(np.float32)
-        for k in atoms:  # the value that a `SplineIQN` takes for its atom
-            targets[part.targets[:, k] <= bounds[0, k], k] = standardised[0, k] - BELOW_BOUND
-        first = np.maximum((part.least - target_scale.mean[0]) / target_scale.scale[0], standardised[0, 0])
-        sample = torch.from_numpy(part.sample[part.source])
-        known = torch.from_numpy(targets), torch.from_numpy(first.astype(np.float32))
-        return inputs_of(part.columns[part.source]), *known, sample
+    def of_jets(sample: LawSample, which: int) -> tuple[Any, ...]:
+        of_targets = parts[which].jets(sample, atoms)
+        return inputs_of(sample, which)[sample.source], *of_targets, sample.sample[sample.source]
 
-    for asked, module, loss, tensors in (
-        ("number", number, number_loss, of_sources),
-        ("jets", jets, jets_loss, of_jets),
-    ):
+    for asked, module, loss, rows in (("number", number, number_loss, of_sources), ("jets", jets, jets_loss, of_jets)):
         if asked in asks:
-            phase = f"{kind} {asked}"
-            run.fit(phase, module, loss, tensors(learn), tensors(check), schedule, learn.context)
+            learn, check = (
+                tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*side, strict=True))
+                for side in (
+                    [rows(part.learn, which) for which, part in enumerate(parts)],
+                    [rows(part.check, which) for which, part in enumerate(parts)],
+                )
+            )
+            run.fit(f"{kind} {asked}", module, loss, learn, check, schedule, learnt.context)
             module.to("cpu").eval()
-    if "number" in asks:
-        every = LawSample.joined([learn, check])
-        _level(number, inputs_of(every.columns), np.minimum(every.numbers(), number.most))
-    return Law(
-        Network.of(number) if "number" in asks else None,
-        Network.of(jets) if "jets" in asks else None,
-        input_scale,
-        target_scale,
-        standardised,
-    )
+    laws = []
+    for which, part in enumerate(parts):
+        its_number, its_jets = (_with_known(module, which, n_more) for module in (number, jets))
+        if "number" in asks:
+            every = LawSample.joined([part.learn, part.check])
+            inputs = torch.from_numpy(input_scale.apply(every.columns))
+            _level(its_number, inputs, np.minimum(every.numbers(), number.most))
+        laws.append(
+            Law(
+                Network.of(its_number) if "number" in asks else None,
+                Network.of(its_jets) if "jets" in asks else None,
+                input_scale,
+                part.target_scale,
+                part.ends(),
+            )
+        )
+    return laws
+
+
+def _with_known(module: Any, which: int, n: int) -> Any:
+    """Return a network without its first n inputs, of which one is 1 and the others are 0."""
+    if n == 0:
+        return module
+    made, state = build({**module.description(), "n_inputs": module.n_inputs - n}), module.state_dict()
+    for name in state:
+        if name.endswith(".0.weight"):  # of a first layer
+            bias = f"{name.removesuffix('weight')}bias"
+            state[bias] = state[bias] + state[name][:, which]
+            state[name] = state[name][:, n:]
+    made.load_state_dict(state)
+    return made.eval()
 
 
 def _start(number: NumberNetwork, seen: Ints) -> None:

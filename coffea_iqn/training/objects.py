@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,20 +19,22 @@ from coffea_iqn.objects.columns import ACROSS, COMPOSITION, HARDEST, ISOLATION, 
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import TrainingRun
-from coffea_iqn.training.laws import learn_law
+from coffea_iqn.training.laws import Part, learn_laws
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 20  # fewer objects of a kind and origin are not modelled
-SMALL = 1000  # laws of no more objects get small networks, or from particles more weight decay
+SMALL = 1000  # laws of no more objects that match no particle get small networks
+PARTICLES = "particles"  # the laws of prompt particles share networks: isolation is much the same for all kinds
 # angles of tracks equal those of the particles up to rounding in files; this smearing gives them a density
 BLUR = 1e-4
 EDGE = 1e-3  # margin of the range of isolation around that of the training sample: files round
 NARROW = 1e-6  # minimum width of a range
-SIZES = {PARTICLE: (16, 16), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
+SIZES = {PARTICLE: (32, 32), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
-WEIGHT_DECAY, OF_FEW = 0.3, 1.0  # with less, objects are memorised; for `SMALL` from particles or fewer, still more
+WEIGHT_DECAY = 0.3  # with less, objects are memorised
+OF_PARTICLES = 1.0  # with less, efficiencies and isolation go astray above the pt of most particles
 LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
 OF_WIDTH, SIGNIFICANT = 100, 3.0  # objects of one pt whose resolution is measured; its growth, in standard deviations
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
@@ -66,7 +68,11 @@ def with_objects(
     """
     arrays = [array for law in sample.laws.values() for array in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
-    phases = {f"{name} {asked}": n >= RARE for name, n in n_of.items() for asked in networks_of(name)}
+    phases = {
+        f"{first} {asked}": n_of[names[0]] >= RARE
+        for first, names in _together(n_of).items()
+        for asked in networks_of(names[0])
+    }
     run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, str(emulator.card.get("hash")))
     objects = learn_objects(sample, run)
     return run.extended(emulator, {"objects": n_of}, objects=objects)
@@ -84,42 +90,62 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
     ------
     ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
     """
-    settings, laws = run.settings, dict[str, Law]()
+    settings = run.settings
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
     shares = tuple(_track_share(sample.laws[kind.name]) for kind in KINDS)
-    # of all kinds: those of few photons are narrow in some columns, and would put photons of other processes far away
-    input_scale = Standardisation.of(np.concatenate([sample.laws[kind.name].columns for kind in KINDS]))
+    parts: dict[str, Part] = {}
     for name, of_law in sample.laws.items():
         (kind, what), n = _parts(name), len(of_law.source)
         if what in (NEAR, FAR) and n < RARE:
             continue
         expect(n >= RARE, f"objects: expected at least {RARE} of {name} to learn from, got {n}")
-        few, log_pt_min, prepared = n <= SMALL, 0.0, of_law
-        options: dict[str, Any] = {"asks": networks_of(name)}
-        options["hidden"] = SMALL_SIZES if few and what != PARTICLE else SIZES[what]
+        log_pt_min, prepared = 0.0, of_law
         if kind is not None:
             log_pt_min = np.log(sample.pt_min[kind])
             prepared = _encoded(of_law, log_pt_min, ends[kind], settings.seed)
-            options["atoms"] = (ISOLATION,) if (prepared.targets[:, ISOLATION] == NONE).any() else ()
         if what == PARTICLE and kind is not None:
             prepared = _of_particles(prepared, widening(_source_pt(of_law), shares[kind]))
-            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
-            options["target_scale"] = Standardisation.of_core(prepared.targets, ISOLATION)
-            options["input_scale"] = input_scale
         elif what == MISSING and settings.reflect:
             prepared = _with_mirrored(of_law)
         learn, check = prepared.split(settings.holdout)
         if not len(learn.source) or not len(check.source):  # too few to split
             learn = check = prepared
-        bounds = _bounds(what, prepared.targets, log_pt_min)
-        laws[name] = learn_law(name, learn, check, _schedule(settings, what, few=few), run, bounds, **options)
+        if what == PARTICLE:
+            # a few badly measured objects would set the scale, and the few in the core could not narrow it down
+            scale = Standardisation.of_core(prepared.targets, ISOLATION)
+        else:
+            scale = Standardisation.of(learn.targets)
+        parts[name] = Part(learn, check, _bounds(what, prepared.targets, log_pt_min), scale)
+    laws: dict[str, Law] = {}
+    for first, names in _together(parts).items():
+        (_, what), own = _parts(names[0]), [parts[name] for name in names]
+        small = what != PARTICLE and len(sample.laws[names[0]].source) <= SMALL
+        has_isolated = any((part.learn.targets[:, ISOLATION:] == NONE).any() for part in own)
+        learnt = learn_laws(
+            first,
+            own,
+            _schedule(settings, what),
+            run,
+            hidden=SMALL_SIZES if small else SIZES[what],
+            atoms=(ISOLATION,) if has_isolated else (),
+            asks=networks_of(names[0]),
+        )
+        laws |= zip(names, learnt, strict=True)
     return Objects(laws, sample.pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
 
 
-def _schedule(settings: TrainingSettings, what: str, *, few: bool) -> TrainingSettings:
+def _together(names: Iterable[str]) -> dict[str, list[str]]:
+    """Group the names of laws that share networks, by the name of their phases."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(PARTICLES if _parts(name)[1] == PARTICLE else name, []).append(name)
+    return groups
+
+
+def _schedule(settings: TrainingSettings, what: str) -> TrainingSettings:
     """Return the schedule of a law: all steps for missing momentum, a third of them and more checks for others."""
-    decay = max(settings.weight_decay, OF_FEW if few and what == PARTICLE else WEIGHT_DECAY)
+    decay = max(settings.weight_decay, OF_PARTICLES if what == PARTICLE else WEIGHT_DECAY)
     if what == MISSING:
         return replace(settings, weight_decay=decay)
     short = shorter(settings, 1, weight_decay=decay)

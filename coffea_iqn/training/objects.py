@@ -34,7 +34,6 @@ NARROW = 1e-6  # minimum width of a range
 SIZES = {PARTICLE: (32, 32), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
 WEIGHT_DECAY = 0.3  # with less, objects are memorised
-OF_PARTICLES = 1.0  # with less, efficiencies and isolation go astray above the pt of most particles
 LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
 OF_WIDTH, SIGNIFICANT = 100, 3.0  # objects of one pt whose resolution is measured; its growth, in standard deviations
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
@@ -145,10 +144,10 @@ def _together(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _schedule(settings: TrainingSettings, what: str) -> TrainingSettings:
     """Return the schedule of a law: all steps for missing momentum, a third of them and more checks for others."""
-    decay = max(settings.weight_decay, OF_PARTICLES if what == PARTICLE else WEIGHT_DECAY)
+    settings = replace(settings, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
     if what == MISSING:
-        return replace(settings, weight_decay=decay)
-    short = shorter(settings, 1, weight_decay=decay)
+        return settings
+    short = shorter(settings, 1)
     return replace(short, check_every=max(short.steps // LOOKS, 1), patience=LOOKS)
 
 

@@ -45,7 +45,7 @@ class Part(NamedTuple):
         """Return the standardised bounds, (2, m) float32."""
         return np.asarray(self.target_scale.apply(self.bounds), dtype=np.float32)
 
-    def jets(self, sample: LawSample, atoms: Sequence[int]) -> tuple[Floats, Floats, Floats]:
+    def encoded(self, sample: LawSample, atoms: Sequence[int]) -> tuple[Floats, Floats, Floats]:
         """Return the standardised targets of a sample and their lower and upper bounds, (M, m) each."""
         targets, ends = self.target_scale.apply(sample.targets).astype(np.float32), self.ends()
         for k in atoms:  # the value that a `SplineIQN` takes for its atom
@@ -80,7 +80,6 @@ def learn_laws(
     hidden: tuple[int, ...] = HIDDEN,
     atoms: Sequence[int] = (),
     asks: tuple[str, ...] = ("number", "jets"),
-    input_scale: Standardisation | None = None,
 ) -> list[Law]:
     """Train laws that share their networks, so that those with small samples learn from the others.
 
@@ -94,12 +93,11 @@ def learn_laws(
     schedule, run: schedule of the fits, and the running training.
     hidden, atoms: sizes of the hidden layers; indices of targets with an atom at their lower bound.
     asks: networks to train: "number", "jets" (the targets), or both.
-    input_scale: standardisation of the columns without context; by default mean and standard deviation.
     """
     learnt, n_more = LawSample.joined([part.learn for part in parts]), len(parts) if len(parts) > 1 else 0
     known = sum(WIDTHS[level] for level in learnt.context)  # not standardised: of order one, and 0 if hidden
     own = learnt.columns.shape[1] - known
-    input_scale = (Standardisation.of(learnt.columns[:, :own]) if input_scale is None else input_scale).and_more(known)
+    input_scale = Standardisation.of(learnt.columns[:, :own]).and_more(known)
     n_inputs, n_targets = n_more + own + known, max(learnt.targets.shape[1], 1)
     with fixed_weights(schedule.seed):
         most = max(min(int(learnt.numbers().max(initial=0)), MOST), 1)
@@ -125,18 +123,20 @@ def learn_laws(
         return inputs_of(sample, which), np.minimum(sample.numbers(), number.most), sample.sample
 
     def of_jets(sample: LawSample, which: int) -> tuple[Any, ...]:
-        of_targets = parts[which].jets(sample, atoms)
-        return inputs_of(sample, which)[sample.source], *of_targets, sample.sample[sample.source]
+        return (
+            inputs_of(sample, which)[sample.source],
+            *parts[which].encoded(sample, atoms),
+            sample.sample[sample.source],
+        )
+
+    def tensors(rows: Any, samples: Sequence[LawSample]) -> tuple[Tensor, ...]:
+        of_each = (rows(sample, which) for which, sample in enumerate(samples))
+        return tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*of_each, strict=True))
 
     for asked, module, loss, rows in (("number", number, number_loss, of_sources), ("jets", jets, jets_loss, of_jets)):
         if asked in asks:
-            learn, check = (
-                tuple(torch.from_numpy(np.concatenate(column)) for column in zip(*side, strict=True))
-                for side in (
-                    [rows(part.learn, which) for which, part in enumerate(parts)],
-                    [rows(part.check, which) for which, part in enumerate(parts)],
-                )
-            )
+            learn = tensors(rows, [part.learn for part in parts])
+            check = tensors(rows, [part.check for part in parts])
             run.fit(f"{kind} {asked}", module, loss, learn, check, schedule, learnt.context)
             module.to("cpu").eval()
     laws = []

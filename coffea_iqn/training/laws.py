@@ -114,17 +114,17 @@ def learn_laws(
     def jets_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, generator: torch.Generator) -> Tensor:
         return jets.loss(inputs, target, (least, most), generator)
 
-    def inputs_of(sample: LawSample, which: int) -> Floats:
-        of_law = np.zeros((len(sample.columns), n_more), dtype=np.float32)
+    def inputs_of(columns: Floats, which: int) -> Floats:
+        of_law = np.zeros((len(columns), n_more), dtype=np.float32)
         of_law[:, which : which + 1] = 1.0
-        return np.concatenate([of_law, input_scale.apply(sample.columns)], axis=1)
+        return np.concatenate([of_law, input_scale.apply(columns)], axis=1)
 
     def of_sources(sample: LawSample, which: int) -> tuple[Any, ...]:
-        return inputs_of(sample, which), np.minimum(sample.numbers(), number.most), sample.sample
+        return inputs_of(sample.columns, which), np.minimum(sample.numbers(), number.most), sample.sample
 
     def of_jets(sample: LawSample, which: int) -> tuple[Any, ...]:
         return (
-            inputs_of(sample, which)[sample.source],
+            inputs_of(sample.columns[sample.source], which),
             *parts[which].encoded(sample, atoms),
             sample.sample[sample.source],
         )

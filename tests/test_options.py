@@ -31,6 +31,7 @@ TAKES = {
     for options, taken in {
         "--dataset --tree --gen --truth --reco --scheduler --output --model --teacher --keep --as --compare": TEXT,
         "--extend --columns --process --lhe --hepmc --set --detector --label --reference-label --reference": TEXT,
+        "--pretrained": TEXT,
         "--to --executor --skim --split --recipe --inputs --targets --scale --spoil --context --device": ONE_OF,
         "--direction --take --refinement": ONE_OF,
         "--name --share --select --identity --variations --ensemble": ONE_OF,

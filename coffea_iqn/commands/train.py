@@ -37,6 +37,7 @@ from coffea_iqn.training.distil import distil
 from coffea_iqn.training.objects import RARE, with_objects
 from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
 from coffea_iqn.training.particles import with_particles
+from coffea_iqn.training.pretrained import networks_of
 from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
@@ -53,6 +54,7 @@ EXAMPLES = """examples:
   coffea-iqn train "qcd=delphes_*.root" --radius 0.5 --minutes 10 --output a-first-try
   coffea-iqn train "qcd=nano_*.root" --recipe paper-iqnx4 --output theirs
   coffea-iqn train "qcd=delphes_*.root" --radius 0.5 --direction correct --output my-correction
+  coffea-iqn train fullsim.root --pretrained cms-delphes-ak4 --output from-few-jets
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
   coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
   coffea-iqn train nano.root --extend with-b-tags --objects --output whole-events
@@ -68,6 +70,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output_option(parser, "BUNDLE", "folder of the new bundle")
     parser.add_argument(
         "--teacher", type=text, metavar="MODEL", help="train smaller, faster networks to imitate those of a bundle"
+    )
+    parser.add_argument(
+        "--pretrained",
+        type=text,
+        metavar="MODEL",
+        help="begin with the networks of a bundle for another detector or sample, which needs far fewer jets",
     )
     parser.add_argument(
         "--extend",
@@ -142,7 +150,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=HIDDEN,
         nargs="+",
         metavar="N",
-        help="sizes of the hidden layers (default: 48 48; 36 36 with --teacher; as published for recipes of the paper)",
+        help="sizes of the hidden layers (default: 48 48; 36 36 with --teacher; those of the bundle of --pretrained; "
+        "as published for recipes of the paper)",
     )
     settings.add_argument(
         "--context",
@@ -164,7 +173,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     settings, device = _settings(arguments), find_device(arguments.device)
     direction = arguments.direction
     settings = _of_correction(settings) if direction == "correct" else settings
-    start = _start(arguments)
+    start = _start(arguments, settings)
     before = start.before
     if before is not None:
         arguments.radius, arguments.cone = (before.card["jets"][name] for name in ("radius", "cone"))
@@ -236,14 +245,15 @@ def _save(
 
 
 class _Start(NamedTuple):
-    """Bundles that a training starts from: a teacher, a base to extend, or neither."""
+    """Bundles that a training starts from: a teacher, a base to extend, networks to begin with, or none of these."""
 
     teacher: Emulator | None
     base: Emulator | None
+    pretrained: Emulator | None
 
     @property
     def before(self) -> Emulator | None:
-        """The one of them that there is."""
+        """The one of them that determines the jets."""
         return self.teacher or self.base
 
     @property
@@ -252,12 +262,12 @@ class _Start(NamedTuple):
         return [] if self.before is None else [*self.before.variables.columns]
 
 
-def _start(arguments: argparse.Namespace) -> _Start:
+def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     """Load the bundles that a training starts from.
 
     Raises
     ------
-    ValueError: if options contradict each other.
+    ValueError: if options contradict each other, or a bundle.
     """
     for name in ("teacher", "extend"):
         if arguments.ensemble and getattr(arguments, name) is not None:
@@ -269,11 +279,17 @@ def _start(arguments: argparse.Namespace) -> _Start:
         expected = "--columns, --objects or --particles, and no --teacher"
         msg = f"extend: expected {expected}, got {asked} and {arguments.teacher}"
         raise ValueError(msg)
+    other = next((name for name in ("teacher", "extend") if getattr(arguments, name) is not None), None)
+    if arguments.pretrained is not None and other is not None:
+        msg = f"pretrained: expected no --{other} with it, which trains no networks of jets from the beginning, got one"
+        raise ValueError(msg)
     if arguments.direction == "correct" and wanted:
         msg = f"direction correct: expected no --columns, --objects or --particles with it, got {wanted[0]}"
         raise ValueError(msg)
-    models = arguments.teacher, arguments.extend
+    models = arguments.teacher, arguments.extend, arguments.pretrained
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
+    if start.pretrained is not None:
+        networks_of(start.pretrained, settings)  # raises before the files are read
     # objects and particles do not follow the levels of the four-momentum
     bases = {"teacher": start.teacher, "extend with columns": start.base if arguments.columns else None}
     for name, base in ((name, base) for name, base in bases.items() if base is not None):
@@ -301,7 +317,9 @@ def _learn(
     if start.teacher is not None:
         emulator = distil(start.teacher, before, settings, checkpoint=checkpoint, **options)
     elif emulator is None:
-        emulator = emulators.train(before, settings, unmatched, checkpoint=checkpoint, **options)
+        emulator = emulators.train(
+            before, settings, unmatched, pretrained=start.pretrained, checkpoint=checkpoint, **options
+        )
     if not columns:
         return emulator
     return extend(emulator, *sample, columns, settings, checkpoint=checkpoint / "columns", **options)

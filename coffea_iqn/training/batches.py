@@ -20,6 +20,7 @@ from coffea_iqn.jets.context import NANOAOD, WIDTHS
 from coffea_iqn.jets.prompt import N_INSIDE
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Draw, Fitted, Schedule, Watch, fit
+from coffea_iqn.training.pretrained import Pretrained
 from coffea_iqn.training.recipes import TrainingSettings
 
 # further jets with prompt particles, as a fraction of the batch: they are few and unlike all other jets. Their number
@@ -160,6 +161,7 @@ class TrainingRun:
     settings: settings of the training.
     device: torch device to compute on.
     checkpoint, watch: see `optimise.fit`.
+    pretrained: trained networks to begin with, by phase.
     budget: time limit.
     fits: results of the fits, by phase.
     """
@@ -168,6 +170,7 @@ class TrainingRun:
     device: str
     checkpoint: Path | None
     watch: Watch | None
+    pretrained: Mapping[str, Pretrained] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
     fits: dict[str, Fitted] = field(default_factory=dict)
 
@@ -181,6 +184,7 @@ class TrainingRun:
         watch: Watch | None,
         device: str,
         owner: str = "",
+        pretrained: Mapping[str, Pretrained] | None = None,
     ) -> TrainingRun:
         """Start a training, or continue it from its checkpoint.
 
@@ -191,6 +195,7 @@ class TrainingRun:
         sample, owner: columns of the sample and bundle to start from: together with settings, they identify a
             checkpoint.
         checkpoint, watch, device: see `training.train`.
+        pretrained: see `TrainingRun`.
 
         Raises
         ------
@@ -199,7 +204,7 @@ class TrainingRun:
         if checkpoint is not None:
             _claim(checkpoint, sample, settings, owner)
         budget = Budget(settings.minutes, [phase for phase, comes in phases.items() if comes])
-        return cls(settings, device, checkpoint, watch, budget)
+        return cls(settings, device, checkpoint, watch, pretrained or {}, budget)
 
     def report(self, **known: Any) -> dict[str, Any]:
         """Return the entry of a card for this training."""
@@ -263,6 +268,9 @@ class TrainingRun:
             return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
 
         draw = drawing(sample, shares)
+        if phase in self.pretrained:
+            n_own = learn[0].shape[1] - sum(WIDTHS[level] for level in levels)
+            self.pretrained[phase].begin(module, n_own, levels)
         module.to(self.device)
         schedule = replace(schedule, minutes=self.budget.of(phase))
         fitted = fit(
@@ -295,6 +303,11 @@ def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: Trainin
 def learnt(**modules: nn.Module | None) -> dict[str, Any]:
     """Return the networks of trained modules by name, or None for modules that are None."""
     return {name: module and Network.of(module.to("cpu").eval()) for name, module in modules.items()}
+
+
+def came_from(emulator: Emulator) -> dict[str, Any]:
+    """Return the entry of a card for an emulator that a training learnt from."""
+    return {name: emulator.card.get(name) for name in ("hash", "training")}
 
 
 def _seeded() -> torch.Generator:

@@ -22,7 +22,7 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
-from coffea_iqn.training.batches import TrainingRun, learnt, with_origin
+from coffea_iqn.training.batches import TrainingRun, came_from, learnt, with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs
@@ -122,8 +122,7 @@ def distil(
         fit("far tails", network, tails_loss, last, target_rows(*parts, v, settings))
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
-    taught_by = {"hash": teacher.card.get("hash"), "training": teacher.card.get("training")}
-    report = run.report(teacher=taught_by, gen_jets=len(pairs.x))
+    report = run.report(teacher=came_from(teacher), gen_jets=len(pairs.x))
     card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)
     return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)

@@ -23,9 +23,10 @@ from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun, learnt, with_origin
+from coffea_iqn.training.batches import TrainingRun, came_from, learnt, with_origin
 from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.pretrained import Pretrained, networks_of
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.unmatched import learn_unmatched
 
@@ -39,6 +40,7 @@ def train(
     settings: TrainingSettings,
     unmatched: UnmatchedJets | None = None,
     *,
+    pretrained: Emulator | None = None,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
     device: str = "cpu",
@@ -50,6 +52,8 @@ def train(
     pairs: training sample, including the part to be held out.
     settings: training settings.
     unmatched: jets y of the same events without a jet x; None for an emulator that draws no unmatched jets.
+    pretrained: emulator with a `SplineIQN`, for another detector or sample: networks begin with its weights instead of
+        random ones, and have its sizes.
     checkpoint: folder for the state of an unfinished training, created if missing; the same call continues from there,
         and ends with the weights of an uninterrupted training.
     watch: called at each check of the validation loss.
@@ -62,10 +66,15 @@ def train(
     Raises
     ------
     ValueError: if a part of the sample is empty, the checkpoint belongs to another training, the network cannot
-        represent the threshold, or jets lie below it.
+        represent the threshold, jets lie below it, or settings contradict those of the pretrained emulator.
     FloatingPointError: if a loss becomes infinite or NaN.
     """
     check_columns(pairs.y)
+    begin: dict[str, Pretrained] = {}
+    owner, known = "", {}
+    if pretrained is not None:
+        begin, settings = networks_of(pretrained, settings)
+        owner, known = str(pretrained.card.get("hash")), {"pretrained": came_from(pretrained)}
     learn, check = split(pairs, settings)
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
@@ -75,7 +84,7 @@ def train(
     learns_unmatched = settings.unmatched and unmatched is not None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
-    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device)
+    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device, owner, begin)
 
     def fit(
         phase: str,
@@ -111,7 +120,7 @@ def train(
     if settings.unmatched and unmatched is not None:
         model = learn_unmatched(pairs, unmatched, variables, run)
     networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
-    card = {"training": run.report(gen_jets=len(pairs.x), **n_pairs)}
+    card = {"training": run.report(gen_jets=len(pairs.x), **n_pairs, **known)}
     return Emulator(variables=variables, unmatched=model, card=card, **networks)
 
 

@@ -358,6 +358,14 @@ def test_what_is_too_rare_is_not_learnt(sample):
         with_objects(bundle.load(WHOLE), poor, replace(RECIPES["default"], steps=1))
 
 
+@pytest.mark.parametrize("other", ["pfRelIso03_all", ""])
+def test_files_of_different_isolations_are_not_mixed(sample, other):
+    of_others = sample._replace(isolation=(other, *sample.isolation[1:]))
+    mixed = f"one isolation of each kind in all files, got {other or 'none'} relIso relIso and relIso relIso relIso"
+    with pytest.raises(ValueError, match=mixed):
+        ObjectsSample.joined([(0, sample), (0, of_others)])
+
+
 @pytest.mark.parametrize("lacking", ["GenMET", "GenIsolatedPhoton"])
 def test_events_that_lack_what_is_needed_are_refused(events, lacking):
     poor = events[[name for name in events.fields if name != lacking]]

@@ -11,6 +11,7 @@ import numpy as np
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
+from coffea_iqn.ranges import expect
 
 
 class JetPairs(NamedTuple):
@@ -167,7 +168,14 @@ class ObjectsSample(NamedTuple):
 
     @classmethod
     def joined(cls, chunks: Sequence[tuple[int, ObjectsSample]]) -> ObjectsSample:
-        """Concatenate chunks, see `joined_laws`."""
+        """Concatenate chunks, see `joined_laws`.
+
+        Raises
+        ------
+        ValueError: if the chunks have different isolations of a kind, or only some of them have one.
+        """
+        found = sorted({" ".join(name or "none" for name in chunk.isolation) for _, chunk in chunks})
+        expect(len(found) == 1, f"objects: expected one isolation of each kind in all files, got {' and '.join(found)}")
         laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
         pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
         return chunks[0][1]._replace(laws=laws, pt_min=pt_min)

@@ -72,6 +72,9 @@ KINDS = {  # values of jets, and the resulting column: kind, atom, top, whether 
     "charge": (lambda u: np.where(u < 0.005, -3.0, np.floor(5 * u) - 2), ("count", None, None, True)),
     "fraction": (lambda u: np.clip(1.3 * u - 0.1, 0.0, 1.0), ("fraction", 0.0, 1.0, False)),
     "discriminant": (lambda u: np.where(u < 0.3, -1.0, u**2), ("continuous", -1.0, None, False)),
+    "placeholder": (lambda u: np.where(u < 0.001, -999.0, u), ("continuous", -999.0, None, False)),
+    "overflow": (lambda u: np.where(u > 0.999, 9999.0, u), ("continuous", None, 9999.0, False)),
+    "sign": (lambda u: np.where(u < 0.3, -1.0, 1.0), ("count", -1.0, None, True)),
     "skewed": (lambda u: np.expm1(-8 * np.log1p(-u)), ("continuous", None, None, True)),
     "signed": (lambda u: 3 * u - 2, ("continuous", None, None, False)),
 }
@@ -92,6 +95,7 @@ def test_a_column_is_what_its_values_are(name):
     far = column.decode(np.array([-1e9, 1e9]), z)  # however extreme the network's output
     least = values.min() if atom is not None else column.low
     assert ((far >= least) & (far <= (column.high if top is None else top))).all()
+    assert np.abs([low, high]).max() < 50.0  # no placeholder stretches the range
     assert Column(**json.loads(json.dumps(column._asdict()))) == column
 
 
@@ -99,6 +103,14 @@ def test_a_column_is_what_its_values_are(name):
 def test_values_that_are_none_or_the_same_make_no_column(values):
     with pytest.raises(ValueError, match="column odd: expected finite values that differ"):
         Column.of("odd", np.array(values))
+
+
+@pytest.mark.parametrize("values", [[0.5, 1.5], [0.0, 0.5, 1.0]])
+def test_a_few_fractions_make_no_column(values):
+    with pytest.raises(
+        ValueError, match=rf"column odd: expected many values or whole numbers, got only {values[0]:g}, "
+    ):
+        Column.of("odd", np.repeat(values, 100))
 
 
 def test_codes_are_no_counts():

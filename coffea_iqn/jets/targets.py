@@ -27,7 +27,7 @@ from coffea_iqn.jets.features import (
     wrap_phi,
 )
 from coffea_iqn.jets.support import HEADROOM
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Floats, Ints
 
 CLEAR = 0.5  # distance beyond an end at which a standardised number is taken for an atom
 Way = Callable[[Columns, Columns], Any]
@@ -115,6 +115,7 @@ LABELS = {
 KINDS = ("continuous", "fraction", "count", "flag")
 RARE = 0.01  # fraction of jets exactly at an end above which the end is an atom
 FEW = 20  # jets with a number, up to which its neighbours may be missing by chance
+APART = 0.25  # distance of an end that several jets have from all other values, relative to their range, for an atom
 SKEWED = 4.0  # ratio of the distances of the 99th and 1st percentile from the median above which a logarithm is used
 
 
@@ -151,7 +152,8 @@ class Column(NamedTuple):
 
         Raises
         ------
-        ValueError: when the values are not finite, or all equal, or whole numbers that are codes.
+        ValueError: when the values are not finite, or all equal, or only two or three fractions, or whole numbers that
+            are codes.
         """
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() == values.max():
@@ -160,13 +162,17 @@ class Column(NamedTuple):
             raise ValueError(msg)
         if np.isin(values, (0.0, 1.0)).all():
             return cls(name, "flag", 1.0, 1.0, 1.0, 1.0, atom=0.0)
-        least, most = float(values.min()), float(values.max())
-        whole = bool((values == np.floor(values)).all())
-        atom = least if (values == least).mean() > RARE else None
-        top = most if not whole and (values == most).mean() > RARE else None
+        found, n = np.unique(values, return_counts=True)
+        least, most = float(found[0]), float(found[-1])
+        whole = bool((found == np.floor(found)).all())
+        atom = least if _is_atom(found, n) else None
+        top = most if not whole and _is_atom(-found[::-1], n[::-1]) else None
         rest = values[(values != atom) & (values != top)]
         if whole:
             _check_counted(name, rest)
+        elif len(found) - (atom is not None) - (top is not None) < 2:
+            msg = f"column {name}: expected many values or whole numbers, got only {', '.join(f'{y:g}' for y in found)}"
+            raise ValueError(msg)
         low, high = float(rest.min()), float(rest.max())
         margin = HEADROOM * (high - low)
         if whole:
@@ -181,7 +187,9 @@ class Column(NamedTuple):
             below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])
             unit = float(middle - low) if above - middle > SKEWED * (middle - below) else 0.0
         learnt = np.log1p((rest - low) / unit) if unit else rest
-        return cls(name, kind, low, high, float(learnt.mean()), float(learnt.std()) or 1.0, unit, atom, top)
+        return cls(
+            name, kind, low, high, float(learnt.mean()), float(learnt.std()) if np.ptp(learnt) else 1.0, unit, atom, top
+        )
 
     @property
     def label(self) -> str:
@@ -213,6 +221,12 @@ class Column(NamedTuple):
         if self.atom is not None:
             y = _xp(z).where(z < low - CLEAR, self.atom, y)
         return y if self.top is None else _xp(z).where(z > high + CLEAR, self.top, y)
+
+
+def _is_atom(found: Floats, n: Ints) -> bool:
+    """Whether the first of the rising distinct numbers, which n jets have, is frequent or, as −999, far from others."""
+    is_apart = n[0] > 1 and found[1] - found[0] > APART * (found[-1] - found[1])
+    return bool(is_apart or n[0] > RARE * n.sum())
 
 
 def _check_counted(name: str, values: Floats) -> None:

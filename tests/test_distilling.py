@@ -7,11 +7,12 @@ import pytest
 
 from coffea_iqn import bundle
 from coffea_iqn.closure import nonuniformity
+from coffea_iqn.data import sample_path
 from coffea_iqn.iqn.network import MEMBERS
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
-from conftest import emulators_of, make_pairs
+from conftest import emulators_of, make_pairs, one_error, run, undrawn
 
 SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=300, check_every=100, batch_size=256, learning_rate=1e-2)
 
@@ -49,6 +50,30 @@ def test_its_card_names_the_teacher(taught, tmp_path):
     card = bundle.load(tmp_path / "small").card
     assert card["training"]["teacher"]["hash"] == teacher.card["hash"] != card["hash"]
     assert card["jets"] == teacher.card["jets"]
+
+
+def test_a_student_keeps_what_its_teacher_is_known_by(tmp_path, capsys):
+    first, other = (sample_path(name) for name in ("ttbar_ak4_full.root", "qcd_ak4_full.root"))
+    few = ("--steps", 2, "--check-every", 1, "--hidden", 4, "--quiet")
+    base, student = tmp_path / "base", tmp_path / "student"
+    assert run("train", first, "--columns", "btag", "--detector", "ours", *few, "--output", base) == 0
+    assert run("train", other, "--teacher", base, *few, "--output", student) == 0
+    of_base, card = bundle.load(base).card, bundle.load(student).card
+    assert card["detector"] == "ours"
+    assert card["training"]["teacher"]["extended"] == of_base["extended"]
+    assert of_base["extended"][0]["files"] == {"ttbar_ak4_full": ["ttbar_ak4_full.root"]}
+    capsys.readouterr()
+    with undrawn():
+        quick = ("--quick", "--max-jets", 400, "--output", tmp_path / "report")
+        assert run("validate", first, "--model", student, *quick) == 0
+    assert f"the model was trained on {first}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("start", [("--teacher",), ("--columns", "btag", "--extend")])
+def test_options_that_the_bundle_to_start_from_determines_are_refused(start, tmp_path, capsys):
+    given = (*start, "cms-delphes-ak4", "--steps", 2, "--raw-pt-min", 15, "--context", "flavour")
+    assert run("train", sample_path("qcd_ak4_full.root"), *given, "--output", tmp_path / "made") == 2
+    assert "that cms-delphes-ak4 determines, got --raw-pt-min, --context" in one_error(capsys)
 
 
 @emulators_of(set(MEMBERS) - {"SplineIQN", "FlowMatching"})

@@ -42,6 +42,7 @@ from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
+OF_JETS = ("cone", "energy", "eta_max", "inputs", "targets", "scale", "raw_pt_min", "context")  # fixed in a bundle
 EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
 PT_SCULPTED = 1.5  # times the pt at which jets begin: up to there the response is sculpted
@@ -290,6 +291,10 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
     if start.pretrained is not None:
         networks_of(start.pretrained, settings)  # raises before the files are read
+    if start.before is not None:
+        given = [name for name in OF_JETS if getattr(arguments, name) not in (None, trainings.AUTO)]
+        got = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        expect(not given, f"options: expected none that {arguments.teacher or arguments.extend} determines, got {got}")
     # objects and particles do not follow the levels of the four-momentum
     bases = {"teacher": start.teacher, "extend with columns": start.base if arguments.columns else None}
     for name, base in ((name, base) for name, base in bases.items() if base is not None):
@@ -366,7 +371,7 @@ def _describe(
     if begin > BEGINS * arguments.gen_pt_min:  # the files have none from there on
         about["gen_pt_min"], low = begin, max(low, PT_SCULPTED * begin)
     card.update(
-        detector=arguments.detector,
+        detector=arguments.detector or card.get("detector", ""),  # a student has its teacher's
         direction=arguments.direction,
         jets={"algorithm": "anti-kt", "radius": arguments.radius, "cone": cone},
         domain={

@@ -191,19 +191,16 @@ def _measure(
     return found, folds and folds["first"]["hists"]
 
 
-def _trainings(of: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the entry of a training, and those of the bundles that it learnt from."""
-    before = (of[name]["training"] or {} for name in ("teacher", "pretrained") if name in of)
-    return [of, *(deeper for one in before for deeper in _trainings(one))]
+def _trainings(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the entries of a card for its trainings, and for those of the bundles that it learnt from."""
+    training = card.get("training") or {}
+    before = [of for name in ("teacher", "pretrained") if name in training for of in _trainings(training[name])]
+    return [training, *card.get("extended", []), card.get("refinement", {}), *before]
 
 
 def _trained_on(card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]) -> list[str]:
     """Return which files a model was trained on, with a warning: by their ids, or by name for models without."""
-    trainings = [card.get("training", {}), *card.get("extended", []), card.get("refinement", {})]
-    for of in trainings:  # those of a bundle that it learnt from, and so on
-        trainings += [
-            of[name]["training"] for name in ("teacher", "pretrained") if (of.get(name) or {}).get("training")
-        ]
+    trainings = _trainings(card)
     uuids = {uuid for of in trainings for uuid in of.get("uuids", ())}
     names = {name for of in trainings if "uuids" not in of for files in of.get("files", {}).values() for name in files}
     sources = [source for of in datasets.values() for source in of]

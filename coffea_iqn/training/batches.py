@@ -307,7 +307,7 @@ def learnt(**modules: nn.Module | None) -> dict[str, Any]:
 
 def came_from(emulator: Emulator) -> dict[str, Any]:
     """Return the entry of a card for an emulator that a training learnt from."""
-    return {name: emulator.card.get(name) for name in ("hash", "training")}
+    return {name: emulator.card[name] for name in ("hash", "training", "extended") if name in emulator.card}
 
 
 def _seeded() -> torch.Generator:

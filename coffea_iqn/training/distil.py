@@ -123,7 +123,7 @@ def distil(
     if gate is not None:
         fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
     report = run.report(teacher=came_from(teacher), gen_jets=len(pairs.x))
-    card = {key: value for key, value in teacher.card.items() if key != "hash"} | {"training": report}
+    card = {k: value for k, value in teacher.card.items() if k not in {"hash", "extended"}} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)
     return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)
 

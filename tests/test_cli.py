@@ -343,6 +343,22 @@ def test_minutes_or_steps(tmp_path, capsys):
     assert min(training["steps"].values()) >= 1
 
 
+def test_files_without_objects_are_refused_before_jets_are_trained(tmp_path, capsys):
+    arguments = ["--objects", "--steps", 2, "--hidden", 8, "--output", tmp_path / "made"]
+    assert run("train", sample_path("wzjets_ak4_full.root"), *arguments) == 2
+    assert "expected Electron with pt, eta and phi, found" in one_error(capsys)
+
+
+def test_minutes_are_those_of_jets_columns_and_objects_together(tmp_path):
+    files = [f"{name}={sample_path(f'{name}_ak4_full.root')}" for name in ("ttbar", "dilepton")]
+    options = ["--hidden", 8, 8, "--columns", "btag", "--objects", "--minutes", 0.03]
+    assert run("train", *files, *options, "--output", tmp_path / "made") == 0
+    card = json.loads((tmp_path / "made" / "model.json").read_text())["card"]
+    for of in (card["training"], *card["extended"]):
+        assert of["settings"]["minutes"] == pytest.approx(0.01)
+        assert of["minutes"] < 0.1
+
+
 def test_every_option_of_train_has_help():
     parser = argparse.ArgumentParser()
     train.add_arguments(parser)

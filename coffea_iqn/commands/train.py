@@ -17,7 +17,6 @@ from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_output_option, text
 from coffea_iqn.commands.terminal import complain, say
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.objects import JETS, MISSING
 from coffea_iqn.events.checks import BEGINS
 from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
@@ -34,7 +33,7 @@ from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_
 from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import described, extend
 from coffea_iqn.training.distil import distil
-from coffea_iqn.training.objects import RARE, with_objects
+from coffea_iqn.training.objects import RARE, check_enough, with_objects
 from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.pretrained import networks_of
@@ -42,8 +41,8 @@ from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
-OF_JETS = ("cone", "energy", "eta_max", "inputs", "targets", "scale", "raw_pt_min", "context")  # fixed in a bundle
 EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
+OF_JETS = ("cone", "energy", "eta_max", "inputs", "targets", "scale", "raw_pt_min", "context")  # fixed in a bundle
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
 PT_SCULPTED = 1.5  # times the pt at which jets begin: up to there the response is sculpted
 FEW_PAIRS = 10_000  # fewer do not determine the networks
@@ -190,6 +189,9 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     settings = replace(settings, cone=cone, abs_eta_max=arguments.eta_max, energy_max=beam)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     settings = trainings.with_shares(settings, arguments, datasets)
+    if settings.minutes is not None:  # equal parts for jets, columns, objects and particles
+        asked = [arguments.extend is None, arguments.columns, *(getattr(arguments, name) for name in EXTENSIONS)]
+        settings = replace(settings, minutes=settings.minutes / sum(map(bool, asked)))
     sample = trainings.read_files(
         arguments, pairs_of, datasets, [f"{arguments.reco}_{name}" for name in pairs_of.columns]
     )
@@ -201,16 +203,18 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     trainings.check_sample(arguments, datasets, pairs, before)
     if before is None:
         settings = _with_edge(settings, arguments, sample)
+    # read before the training of jets, which files that lack them would waste
+    variables: Any = settings if before is None else before.variables
+    objects = _objects(arguments, variables, datasets, cone) if arguments.objects else None
+    particles = _particles(arguments, datasets, cone) if arguments.particles else None
     members = []
     with trainings.training_progress(settings, arguments, checkpoint) as progress:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
         learn = partial(_learn, start, arguments.columns, options)
         emulator = learn(sample, settings, checkpoint)
-        if arguments.objects:
-            objects = _objects(arguments, emulator, datasets, cone)
+        if objects is not None:
             emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
-        if arguments.particles:
-            particles = _particles(arguments, datasets, cone)
+        if particles is not None:
             emulator = with_particles(emulator, particles, settings, checkpoint=checkpoint / "particles", **options)
         for k in range(arguments.ensemble):
             progress.member = f"member {k + 1} of {arguments.ensemble}, "
@@ -313,8 +317,6 @@ def _learn(
     checkpoint: Path,
 ) -> Emulator:
     """Train an emulator on a sample, and then its further columns."""
-    if columns and start.base is None and settings.minutes is not None:
-        settings = replace(settings, minutes=0.5 * settings.minutes)  # one half for each of the two trainings
     (pairs, unmatched), emulator = sample, start.base
     if columns and emulator is None:  # before the training of the four-momentum, not only after it
         described([pairs.y[pairs.matched], unmatched.near, unmatched.far], start.columns, columns)
@@ -331,15 +333,15 @@ def _learn(
 
 
 def _objects(
-    arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]], cone: float
+    arguments: argparse.Namespace, variables: Any, datasets: Mapping[str, Sequence[Source]], cone: float
 ) -> ObjectsSample:
-    """Return the training sample of the laws of objects."""
-    samples = ObjectsProcessor(emulator.variables, cone=cone, **trainings.sample_options(arguments))
+    """Return the training sample of the laws of objects, for jets with the inputs and scale of these variables."""
+    samples = ObjectsProcessor(variables, cone=cone, **trainings.sample_options(arguments))
     sample: ObjectsSample = trainings.read_files(arguments, samples, datasets, OBJECT_BRANCHES)
     for name, law in sample.laws.items():
-        is_rare = len(law.source) < RARE and not name.endswith((JETS, MISSING))
-        rare = ": too rare to train on, none will be drawn" if is_rare else ""
+        rare = ": too rare to train on, none will be drawn" if len(law.source) < RARE else ""
         say(f"objects, {name}: {len(law.source):,} of {len(law.columns):,}{rare}")
+    check_enough(sample)
     return sample
 
 

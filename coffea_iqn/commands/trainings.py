@@ -45,7 +45,11 @@ class Setting(NamedTuple):
 SETTINGS = {
     "seed": Setting("seed of initial weights and batches"),
     "steps": Setting("most steps in each stage of the jet network; other networks get one or two thirds of them"),
-    "minutes": Setting("total training time of all networks, instead of a number of steps", default="no time limit"),
+    "minutes": Setting(
+        "total training time of all networks, instead of a number of steps; every member of an ensemble takes as long "
+        "again as the jets",
+        default="no time limit",
+    ),
     "stages": Setting(
         "number of stages; each starts from the best state so far, and in recipes of the paper with a "
         "tenth of the learning rate"

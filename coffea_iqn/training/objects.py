@@ -77,6 +77,14 @@ def with_objects(
     return run.extended(emulator, {"objects": n_of}, objects=objects)
 
 
+def check_enough(sample: ObjectsSample) -> None:
+    """Raise ValueError if there are too few objects of prompt particles, of jets with these, or of missing momentum."""
+    for name, law in sample.laws.items():
+        n = len(law.source)
+        enough = n >= RARE or _parts(name)[1] in (NEAR, FAR)
+        expect(enough, f"objects: expected at least {RARE} of {name} to learn from, got {n}")
+
+
 def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
     """Train the model of objects.
 
@@ -89,6 +97,7 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
     ------
     ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
     """
+    check_enough(sample)
     settings = run.settings
     sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
     ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
@@ -98,7 +107,6 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
         (kind, what), n = _parts(name), len(of_law.source)
         if what in (NEAR, FAR) and n < RARE:
             continue
-        expect(n >= RARE, f"objects: expected at least {RARE} of {name} to learn from, got {n}")
         log_pt_min, prepared = 0.0, of_law
         if kind is not None:
             log_pt_min = np.log(sample.pt_min[kind])

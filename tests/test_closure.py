@@ -16,6 +16,7 @@ from coffea_iqn.closure import (
     area_under_curve,
     correlations,
     divergence,
+    efficiency_around,
     efficiency_deviation,
     efficiency_in_cells,
     event_features,
@@ -49,6 +50,7 @@ from coffea_iqn.closure import (
     uniformity_in_cells,
     wasserstein_in_cells,
 )
+from coffea_iqn.validation.verdict import BY_KEY
 from conftest import make_pairs
 
 pytest.importorskip("xgboost")
@@ -121,6 +123,22 @@ def test_agreement_knows_weights_and_empty_histograms():
     of_one = agreement((emulated, 2 * emulated), (real, np.array([3.0, 2.6, 0.0])), min_entries=1000)
     assert of_one == (pytest.approx(100.0 / 223.0), 1)
     assert np.isnan(agreement((emulated, emulated), (real, real), min_entries=1e9).per_bin)
+
+
+def test_a_hole_in_the_detector_is_seen_although_the_efficiency_is_right_on_average():
+    rng = np.random.default_rng(3)
+    gen = make_pairs(40_000).x
+    found = rng.uniform(size=len(gen)) < 0.8
+    cells = Cells((10, 20, 40, 1000), (0, 1.3, 5))
+    blind = found & ~((gen[:, 1] > 0.0) & (gen[:, 1] < 1.3) & (np.abs(gen[:, 2] - 1.0) < 0.3))
+    for real, passes in ((found, True), (blind, False)):
+        probability = np.where(np.abs(gen[:, 1]) < 1.3, real[np.abs(gen[:, 1]) < 1.3].mean(), 0.8)
+        assert BY_KEY["efficiency"].passes(
+            efficiency_deviation(efficiency_in_cells(probability, real, gen, cells=cells))
+        )
+        assert BY_KEY["efficiency_around"].passes(efficiency_around(probability, real, gen)) is passes
+    with pytest.raises(TooFewJetsError):
+        efficiency_around(probability[:50], real[:50], gen[:50])
 
 
 def test_efficiency_in_cells():

@@ -15,7 +15,12 @@ from coffea_iqn.closure.distances import (
     mean_excess,
     wasserstein_in_cells,
 )
-from coffea_iqn.closure.efficiencies import binomial_errors, efficiency_deviation, efficiency_in_cells
+from coffea_iqn.closure.efficiencies import (
+    binomial_errors,
+    efficiency_around,
+    efficiency_deviation,
+    efficiency_in_cells,
+)
 from coffea_iqn.closure.estimates import (
     CELLS,
     Cells,
@@ -99,6 +104,7 @@ __all__ = [
     "correlations",
     "density_deviation",
     "divergence",
+    "efficiency_around",
     "efficiency_deviation",
     "efficiency_in_cells",
     "estimate_of_square",

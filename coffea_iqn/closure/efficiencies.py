@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, in_cells, rms_beyond
+from coffea_iqn.jets.features import ETA, PHI
 from coffea_iqn.numerics.arrays import Bools, Floats
+
+ETA_EDGES, N_PHI = (-3.0, -2.5, -1.3, 0.0, 1.3, 2.5, 3.0), 8  # of the regions of `efficiency_around`
 
 
 def efficiency_in_cells(
@@ -34,3 +37,25 @@ def binomial_errors(found: OfCells) -> Floats:
 def efficiency_deviation(found: OfCells) -> Estimate:
     """RMS over cells of the difference between emulated and real efficiency, beyond statistics."""
     return rms_beyond(found.values[..., 0] - found.values[..., 1], binomial_errors(found))
+
+
+def efficiency_around(probability: Floats, found: Bools, gen: Floats, *, min_jets: int = 200) -> Estimate:
+    """RMS over regions of phi and signed eta of the difference between emulated and real efficiency, beyond statistics.
+
+    Parts of a detector that are dead or different show here, while cells of pt and |eta| average over them.
+
+    Parameters
+    ----------
+    probability, found, gen: see `efficiency_in_cells`.
+    min_jets: least number of jets in a region; others are ignored.
+
+    Raises
+    ------
+    TooFewJetsError: when no region has enough jets.
+    """
+    sector = np.floor(gen[:, PHI] * (N_PHI / (2.0 * np.pi))).astype(np.int64) % N_PHI
+    region = np.digitize(gen[:, ETA], ETA_EDGES) * N_PHI + sector
+    n_jets = np.bincount(region)
+    expected, real = (np.bincount(region, weights=of) / np.maximum(n_jets, 1) for of in (probability, found))
+    errors = np.sqrt(expected * (1.0 - expected) / np.maximum(n_jets, 1))
+    return rms_beyond(np.where(n_jets >= min_jets, expected - real, np.nan), errors)

@@ -186,6 +186,8 @@ def _measure(
     if emulator.particles is not None and not with_particles:
         missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
         found.left_out[PARTICLES] = not_folded if arguments.spoil else missing
+    if emulator.objects is not None:
+        found.left_out["objects"] = "only jets are compared: see the histograms of fold --objects"
     if pairs.y.shape[1] < len(emulator.variables.names):
         found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
     return found, folds and folds["first"]["hists"]

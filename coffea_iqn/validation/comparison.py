@@ -203,6 +203,7 @@ class Comparison:
     correlations: closure.Correlations | None = None
     profile: closure.Profile | None = None
     efficiency: closure.OfCells | None = None
+    efficiency_around: closure.Estimate | None = None
     spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
     columns: dict[str, closure.Marginal] = field(default_factory=dict)
     column_levels: Floats | None = None
@@ -373,7 +374,9 @@ def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) 
     probability = emulator.efficiency(pairs.x, pairs.context)
     drawn = np.random.default_rng(found.effort.seed).uniform(size=len(probability)) < probability
     for into, who in ((found.truth, pairs.matched), (found.null, drawn)):
-        into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, probability, who, pairs.x)
+        sides = probability, who, pairs.x
+        into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, *sides)
+        into.efficiency_around = found.attempt("efficiency in eta and phi", closure.efficiency_around, *sides)
 
 
 def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:

@@ -141,7 +141,8 @@ def figures(found: Comparison) -> dict[str, Any]:
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
         out["wasserstein"] |= _of_cells(found.wasserstein)
-    out |= {name: size._asdict() for name in ("frechet", "kernel") if (size := getattr(found, name)) is not None}
+    sizes = ((name, getattr(found, name)) for name in ("frechet", "kernel", "efficiency_around"))
+    out |= {name: size._asdict() for name, size in sizes if size is not None}
     if found.medians is not None:
         out["medians"] = {v: row._asdict() for v, row in zip(VARIABLES, found.medians, strict=True)}
     out |= {name: of._asdict() for name in ("correlations", "profile") if (of := getattr(found, name)) is not None}
@@ -154,9 +155,9 @@ def figures(found: Comparison) -> dict[str, Any]:
             for (name, one), level in zip(found.columns.items(), levels, strict=True)
         }
     if found.particles is not None:
-        of, sizes = found.particles, ("frechet", "kernel")
+        of = found.particles
         out["particles"] = {"jets": of.n_jets, "microseconds": of.microseconds}
-        out["particles"] |= {name: getattr(of, name)._asdict() for name in sizes}
+        out["particles"] |= {name: getattr(of, name)._asdict() for name in ("frechet", "kernel")}
         out["particles"]["observables"] = {
             name: {"distance_over_null": size._asdict(), "shift_in_widths": of.shifts[name]._asdict()}
             for name, size in of.distances.items()

@@ -201,6 +201,7 @@ SAYS = {
     "(the worse of the two)",
     "correlations": "a rank correlation of two residuals is off by {} (the worst of them)",
     "efficiency": "efficiencies are off by {} (rms over cells)",
+    "efficiency_around": "in regions of φ and signed η they are off by {} (rms over regions)",
     "particles": "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
     "histograms": "histograms of whole events agree with the true ones with a χ²/ndf of {} (the worst of them)",
 }
@@ -209,7 +210,7 @@ SECTIONS = {
     "levels_in_cells": "levels",
     **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
     "correlations": "joint",
-    **dict.fromkeys(("efficiency", "spectra"), "events"),
+    **dict.fromkeys(("efficiency", "efficiency_around", "spectra"), "events"),
 }
 """Section of the report that shows each figure, if it is not named like the figure."""
 PERCENT, PLAIN = True, False
@@ -249,6 +250,7 @@ CHECKS = (
     Check("medians", "Predicted medians", 1.0, PLAIN, "medians", _medians, 0.5),
     Check("correlations", "Correlations", 0.03, PLAIN, "correlations", attrgetter("worst")),
     Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
+    Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around", lambda deviation: deviation),
     Check("particles", "Particles in jets", 2.0, PLAIN, "particles", _worst_of(lambda of: of.distances.values()), 1.0),
     Check("histograms", "Histograms of events", 2.0, PLAIN, "spectra", _histograms),
 )

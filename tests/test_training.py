@@ -13,7 +13,7 @@ from coffea_iqn.jets.context import encode
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training import batches, optimise
 from coffea_iqn.training.emulators import train
-from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.pairs import JetPairs, TrainingSample, bootstrapped
 from coffea_iqn.training.recipes import RECIPES, TrainingSettings
 from conftest import TINY, collect, make_pairs, make_unmatched, open_events
 
@@ -371,3 +371,13 @@ def test_splits_keep_events_or_files_together():
     assert len(np.unique(by_file.split_key)) == 2
     with pytest.raises(ValueError, match="split: expected one of event, file, got 'jet'"):
         PairsProcessor(split="jet")
+
+
+def test_a_dataset_that_is_held_out_or_left_out_entirely_is_refused(pairs, unmatched):
+    """A network would not know it, and the network of origins has no output for it."""
+    files = np.where(np.arange(len(pairs.x)) % 3, 0.9, 0.05).astype(np.float32)
+    of_files = pairs._replace(sample=(files < 0.1).astype(np.int64), split_key=files)
+    with pytest.raises(ValueError, match="expected jets of each dataset to train on, got 1 that are held out entirely"):
+        train(of_files, SHORT)
+    with pytest.raises(ValueError, match=r"ensemble: expected jets of each dataset in member \d, got [12] without"):
+        [bootstrapped(TrainingSample(of_files, unmatched), 1, k) for k in range(9)]

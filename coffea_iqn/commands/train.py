@@ -203,6 +203,9 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     trainings.check_sample(arguments, datasets, pairs, before)
     if before is None:
         settings = _with_edge(settings, arguments, sample)
+    if arguments.split == "file":  # a member may lack some, which would waste the training before it
+        for k in range(arguments.ensemble):
+            emulators.split(bootstrapped(sample, settings.seed, k).pairs, settings)
     # read before the training of jets, which files that lack them would waste
     variables: Any = settings if before is None else before.variables
     objects = _objects(arguments, variables, datasets, cone) if arguments.objects else None

@@ -148,6 +148,8 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
     expect(n_learn and n_check, f"training: expected matched pairs to train and to validate on, {counts}")
+    n_lost = len(np.setdiff1d(pairs.sample, pairs.sample[~held_out]))
+    expect(not n_lost, f"training: expected jets of each dataset to train on, got {n_lost} that are held out entirely")
     y = pairs.y[pairs.matched].astype(np.float64)
     n_below = int((SCALES[settings.scale].undo(y)[:, PT] < settings.raw_pt_min).sum())
     what = f"got {n_below} of {len(y)} below {settings.raw_pt_min:g} GeV before the scale {settings.scale}"

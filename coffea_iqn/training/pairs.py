@@ -210,6 +210,10 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
 
     Rows with the same split_key (an event or a file) stay together; the number of copies depends only on seed, member
     and split_key.
+
+    Raises
+    ------
+    ValueError: if nothing is left of a dataset, as may happen with few files.
     """
     pairs, unmatched = sample
 
@@ -224,6 +228,9 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
         return taken, (np.cumsum(n) - n)[rows[taken]] + places(n[rows])
 
     n_jets, n_events = times(pairs.split_key), times(unmatched.split_key)
+    n_lost = len(np.setdiff1d(pairs.sample, pairs.sample[n_jets > 0]))
+    what = f"expected jets of each dataset in member {member}, got {n_lost} without: bootstrap events, not files"
+    expect(not n_lost, f"ensemble: {what}")
     (near, near_row), (far, far_event) = again(unmatched.near_row, n_jets), again(unmatched.far_event, n_events)
     of_events: dict[str, Any] = {
         name: getattr(unmatched, name).repeat(n_events, axis=0) for name in ("events", "frames", "split_key", "sample")

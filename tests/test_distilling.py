@@ -69,6 +69,13 @@ def test_a_student_keeps_what_its_teacher_is_known_by(tmp_path, capsys):
     assert f"the model was trained on {first}" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("teacher", "other"), [("cms-delphes-ak4-fast", False), ("atlas-delphes-ak4", True)])
+def test_a_teacher_of_another_detector_is_noticed(teacher, other, tmp_path, capsys):
+    few = ("--steps", 1, "--hidden", 4, "--quiet", "--output", tmp_path / "made")
+    assert run("train", sample_path("qcd_ak4_full.root"), "--teacher", teacher, *few) == 0
+    assert ("has another response than the jets of the files" in capsys.readouterr().err) is other
+
+
 @pytest.mark.parametrize("start", [("--teacher",), ("--columns", "btag", "--extend")])
 def test_options_that_the_bundle_to_start_from_determines_are_refused(start, tmp_path, capsys):
     given = (*start, "cms-delphes-ak4", "--steps", 2, "--raw-pt-min", 15, "--context", "flavour")

@@ -13,6 +13,7 @@ import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coffea_iqn import bundle, running
+from coffea_iqn.closure import nonuniformity
 from coffea_iqn.commands.common import open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
@@ -31,6 +32,7 @@ from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 
 AUTO, FOUND = "auto", "found in the data"
+MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
 MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
 
@@ -229,6 +231,8 @@ def check_sample(
     least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
     check_units(pairs.x, base.card.get("energy") if base is not None else arguments.energy, f"{level} jets")
+    if base is not None and base.exact and pairs.matched.any():
+        _compare(base, pairs)
     ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
     same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
     expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
@@ -245,6 +249,18 @@ def check_sample(
         against = radii.objection(arguments.radius, known, collection=collection)
         wanted, advice = f"expected jets of radius {arguments.radius:g}", "give theirs with --radius, or --any-radius"
         expect(against is None, f"{what} jets: {wanted}, got {against}: {advice}")
+
+
+def _compare(base: Emulator, pairs: JetPairs) -> None:
+    """Warn if the pairs are not those of the bundle to start from: quantile levels of its jets are uniform."""
+    rows = np.flatnonzero(pairs.matched)
+    rows = rows[:: len(rows) // MOST_COMPARED + 1]
+    within = np.random.default_rng(0).uniform(size=len(rows))
+    levels = base.cdf(pairs.x[rows], pairs.four_momenta[rows], pairs.context[rows], within_atom=within)
+    off = max(one.value - 2.0 * one.uncertainty for one in nonuniformity(levels))
+    if off > MOST_OFF:
+        where = "the bundle to start from has another response than the jets of the files"
+        complain(f"coffea-iqn: warning: {where}: the density of their quantile levels is off by {off:.0%} or more")
 
 
 def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import re
 
+import awkward as ak
 import numpy as np
 import pytest
+import uproot
 from coffea import processor
 
 from coffea_iqn import IQNFolder, bundle
@@ -132,3 +134,22 @@ def test_a_training_on_a_dataset_without_jets_is_refused(tmp_path, capsys):
     files = [f"hard={sample_path('qcdflat_ak4.root')}", f"soft={sample_path('qcd_ak4_full.root')}"]
     assert run("train", *files, "--gen-pt-min", 1000, "--output", tmp_path / "made") == 2
     assert "datasets: expected gen jets above 1000 GeV in each, got none in soft" in one_error(capsys)
+
+
+@pytest.mark.parametrize(
+    ("command", "what"),
+    [(["fold"], "true"), (["validate", "--model", "cms-delphes-ak4-fast", "--quick"], "reco"), (["train"], "reco")],
+)
+def test_jets_that_are_compared_have_one_radius(command, what, tmp_path, capsys):
+    """Delphes' `Jet` beside `GenJetAK4`, for example: they would be compared, or a training would learn the radius."""
+    gen, reco = (open_events(name)[:5000] for name in ("qcd_ak4.root", "qcd_ak5.root"))
+    columns = {name: ak.to_numpy(gen[name]) for name in ("run", "luminosityBlock", "event")}
+    for name, jets in (("GenJet", gen.GenJet), ("Jet", reco.Jet)):
+        columns[name] = ak.zip({field: jets[field] for field in ("pt", "eta", "phi", "mass")}, with_name=None)
+    with uproot.recreate(tmp_path / "mixed.root") as file:
+        file.mktree("Events", {name: ak.type(ak.Array(one)).content for name, one in columns.items()}).extend(columns)
+    command, *options = command
+    assert run(command, tmp_path / "mixed.root", *options, "--output", tmp_path / "out") == 2
+    assert f"{what} jets: expected jets of radius 0.4, got " in one_error(capsys)
+    with pytest.raises(ValueError, match=r"^true jets: expected jets of radius 0.4, .* got FatJet, of radius 0.8 by"):
+        IQNFoldProcessor(truth="FatJet")

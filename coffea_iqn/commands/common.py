@@ -13,8 +13,9 @@ from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import InputError, Source, expand, inspect
+from coffea_iqn.files.inputs import InputError, Source, expand, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
+from coffea_iqn.jets import radii
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
@@ -122,6 +123,22 @@ def warn_emulated(truth: str, datasets: Mapping[str, Sequence[Source]]) -> None:
     if found:
         msg = f"coffea-iqn: warning: {truth} of {', '.join(found)}: expected true jets, got emulated ones of a skim"
         complain(msg)
+
+
+def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radius: float | None, what: str) -> None:
+    """Check the radius of the first jets of a collection, which are compared with jets of this radius.
+
+    Raises
+    ------
+    ValueError: if they have another one; names the file.
+    """
+    for source in (source for sources in datasets.values() for source in sources):
+        if radius is None:
+            return
+        distances, _ = first_jets(source, collection)  # reco jets are less wide than gen jets
+        against = radii.objection(radius, distances, collection=collection)
+        wrong = f"expected jets of radius {radius:g}, got {against}, in {source.path}"
+        expect(against is None, f"{what} jets: {wrong}: name the collection of this radius, or give --any-radius")
 
 
 def captions(

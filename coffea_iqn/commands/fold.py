@@ -12,7 +12,7 @@ from rich.table import Table
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
-from coffea_iqn.commands.common import add_file_options, captions, datasets_of, warn_emulated
+from coffea_iqn.commands.common import add_file_options, captions, check_others, datasets_of, warn_emulated
 from coffea_iqn.commands.options import add_device_option, add_radius_option, checked, text
 from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events import identity
@@ -156,6 +156,8 @@ def _fold(arguments: argparse.Namespace) -> None:
         warn_emulated(truth, datasets)
     _check_identities(arguments, datasets)
     model = _model(arguments, datasets)
+    if truth and not arguments.any_radius:
+        check_others(datasets, truth, bundle.load(model).card.get("jets", {}).get("radius"), "true")
     instance = IQNFoldProcessor(
         model,
         gen=arguments.gen,

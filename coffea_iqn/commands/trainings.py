@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from coffea_iqn import bundle, running
 from coffea_iqn.closure import nonuniformity
-from coffea_iqn.commands.common import open_executor
+from coffea_iqn.commands.common import check_others, open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
@@ -239,16 +239,17 @@ def check_sample(
     if arguments.any_radius:
         return
     distances = radii.histogram(nearest_distance(pairs.context))
-    # the distances are of the jets of this level; of those of the other level only the name may tell
-    for what, collection in (("gen", arguments.gen), ("reco", arguments.reco)):
-        known = distances if what == level else np.zeros_like(distances)
-        if base is not None:
-            radius, shipped = base.card["jets"]["radius"], bundle.shipped_radii(direction)
-            radii.check(radius, known, shipped, collection=collection, what=f"{what} jets")
-            continue
-        against = radii.objection(arguments.radius, known, collection=collection)
-        wanted, advice = f"expected jets of radius {arguments.radius:g}", "give theirs with --radius, or --any-radius"
-        expect(against is None, f"{what} jets: {wanted}, got {against}: {advice}")
+    (own, other), what = (arguments.gen, arguments.reco), "reco"
+    if level == "reco":
+        own, other, what = other, own, "gen"
+    radius = arguments.radius if base is None else base.card["jets"]["radius"]
+    if base is not None:
+        shipped = bundle.shipped_radii(direction)
+        radii.check(radius, distances, shipped, collection=own, what=f"{level} jets")
+    against = radii.objection(radius, distances, collection=own)
+    wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
+    expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
+    check_others(datasets, other, radius, what)
 
 
 def _compare(base: Emulator, pairs: JetPairs) -> None:

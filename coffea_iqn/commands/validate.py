@@ -17,7 +17,7 @@ from rich.table import Table
 from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
-from coffea_iqn.commands.common import SAID, add_file_options, captions, datasets_of, open_executor
+from coffea_iqn.commands.common import SAID, add_file_options, captions, check_others, datasets_of, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, add_radius_option, checked, path, text
 from coffea_iqn.commands.terminal import Bars, complain, console, say
 from coffea_iqn.emulator.emulator import Emulator
@@ -170,7 +170,9 @@ def _measure(
         pairs = _pairs(arguments, emulator, datasets, executor, effort)
         if not arguments.any_radius:
             distances = radii.histogram(nearest_distance(pairs.context))
-            radii.check(emulator.card["jets"]["radius"], distances, bundle.shipped_radii(), collection=arguments.gen)
+            radius = emulator.card["jets"]["radius"]
+            radii.check(radius, distances, bundle.shipped_radii(), collection=arguments.gen)
+            check_others(datasets, arguments.reco, radius, "reco")
         if not arguments.spoil:
             steps.begin("folding events")
             folds = _fold(arguments, datasets, executor, with_particles)

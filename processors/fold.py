@@ -244,8 +244,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for of_chunks in accumulator["least_pt"].values() if self.folder.acceptance and not self.particles else ():
-            least, n = zip(*of_chunks, strict=True)
-            self.folder.check_threshold(min(least), sum(n))
+            least, n, reach = zip(*of_chunks, strict=True)
+            self.folder.check_threshold(min(least), sum(n), max(reach))
         made_by = {dataset: self._made_by(dataset, keys) for dataset, keys in sorted(accumulator["least_keys"].items())}
         for one in made_by.values():
             one.check_events()

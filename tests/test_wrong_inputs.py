@@ -362,6 +362,27 @@ def test_jets_without_masses_and_masses_in_mev_are_not_folded(ttbar, factor, mes
         IQNFolder(AK4)(jets, ak.with_field(ttbar, jets, "GenJet"))
 
 
+@pytest.mark.parametrize(
+    ("collection", "field", "factor", "message"),
+    [
+        ("GenDressedLepton", "pt", 1000.0, "^prompt leptons and photons: expected pt in GeV, at most the 13 TeV"),
+        ("GenDressedLepton", "phi", 57.3, "^prompt leptons and photons: expected phi in radians"),
+        ("GenMET", "pt", 1000.0, "^missing momentum: expected pt in GeV, at most the 13 TeV of the collisions, got "),
+        ("GenMET", "phi", 57.3, "^missing momentum: expected phi in radians, got 1"),
+    ],
+)
+def test_leptons_and_missing_momentum_in_other_units_are_refused(ttbar, collection, field, factor, message):
+    events = with_field(ttbar, collection, field, ttbar[collection][field] * factor)
+    with pytest.raises(ValueError, match=message):
+        EventFolder("cms-delphes-ak4-events")(events)
+
+
+def test_energies_are_no_masses(ttbar):
+    jets = ttbar.GenJet
+    with pytest.raises(ValueError, match=r"^gen jets: expected masses, at most about pt, got .* are they energies"):
+        IQNFolder(AK4)(ak.with_field(jets, jets.pt * np.cosh(jets.eta), "mass"), ttbar)
+
+
 def test_a_file_and_its_copy_train_once(tmp_path, capsys):
     for name in ("one", "copy"):
         (tmp_path / f"{name}.root").write_bytes(sample_path("ttbar_ak4_full.root").read_bytes())
@@ -409,6 +430,30 @@ def test_gen_jets_that_begin_above_those_of_the_training_are_warned_of(tmp_path,
     checks._WARNED.clear()
     assert run("fold", path, "--output", tmp_path / "out", "--no-plots") == 0
     assert "warning: gen jets begin at 20 GeV" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("warned")
+def test_gen_jets_without_the_forward_ones_are_warned_of():
+    """A collection that was replaced by its central jets does not show that it was cut."""
+    events = open_events("qcd_ak4.root", entry_stop=400)
+    central = ak.with_field(events, events.GenJet[abs(events.GenJet.eta) < 2.5], "GenJet")
+    with pytest.warns(
+        ThresholdWarning, match=r"gen jets end at .eta. of 2\.49, those cms-delphes-ak4 was trained on at 5"
+    ):
+        IQNFolder(AK4)(central.GenJet, central)
+    checks._WARNED.clear()
+    chunks = [IQNFoldProcessor().process(central[i : i + 100]) for i in range(0, 400, 100)]
+    with pytest.warns(ThresholdWarning, match="gen jets end at"):
+        IQNFoldProcessor().postprocess(processor.accumulate(chunks))
+    checks._WARNED.clear()
+    IQNFolder(AK4)(events.GenJet, events)
+
+
+@pytest.mark.usefixtures("warned")
+def test_leptons_harder_than_those_of_trainings_are_warned_of(ttbar):
+    hard = with_field(ttbar, "GenDressedLepton", "pt", 40.0 * ttbar.GenDressedLepton.pt)
+    with pytest.warns(ThresholdWarning, match="leptons and photons are above 300 GeV, where cms-delphes-ak4-events"):
+        EventFolder("cms-delphes-ak4-events")(hard)
 
 
 @pytest.mark.usefixtures("warned")

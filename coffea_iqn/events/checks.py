@@ -27,6 +27,10 @@ RECONSTRUCTED = re.compile(
 )
 CENTRAL = 2.5  # |eta|
 ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
+# number of central jets that tell where |eta| ends, and that end over the training's: a few % of all jets lie beyond
+MANY, ENDS = 300, 0.7
+HARD = 300.0  # GeV, above which trainings have few leptons and photons
+TURN = 6.3  # rad
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
@@ -54,7 +58,7 @@ class EqualEventsWarning(UserWarning):
 
 
 class ThresholdWarning(UserWarning):
-    """Gen jets or leptons begin at a higher pt than those of the training: reconstructed ones are missing."""
+    """Gen jets or leptons begin at a higher pt, or end at a lower |eta|, than those of the training, or are harder."""
 
 
 class IgnoredWeightsWarning(UserWarning):
@@ -102,15 +106,36 @@ def check_units(values: Floats, energy: float | None, what: str) -> None:
 
     Raises
     ------
-    ValueError: if one is, or if none of many jets has a mass.
+    ValueError: if one is, if none of many jets has a mass, or if the masses of most are above pt, as energies are.
     """
     for column, name in ((PT, "pt"), (MASS, "mass")):
-        most = float(values[:, column].max(initial=0.0))
-        if energy is not None and most > 1000.0 * energy:
-            msg = f"{what}: expected {name} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
-            raise ValueError(msg)
-    without = len(values) >= ENOUGH and not most
-    expect(not without, f"{what}: expected jets with masses, got none above 0 in {len(values)}: their response differs")
+        check_below_beam(values[:, column], energy, f"{what}: expected {name}")
+    n, enough = len(values), len(values) >= ENOUGH
+    without = enough and not values[:, MASS].max() > 0.0
+    expect(not without, f"{what}: expected jets with masses, got none above 0 in {n}: their response differs")
+    n_heavy = int((values[:, MASS] > values[:, PT]).sum())
+    fits = not enough or n_heavy <= n // 2
+    expect(fits, f"{what}: expected masses, at most about pt, got {n_heavy} of {n} above: are they energies?")
+
+
+def check_below_beam(values: Floats, energy: float | None, what: str) -> None:
+    """Raise ValueError if one of some momenta [GeV] is above the energy [TeV] of the collisions, unless it is None."""
+    most = float(values.max(initial=0.0))
+    if energy is not None and 1000.0 * energy < most < np.inf:
+        msg = f"{what} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
+        raise ValueError(msg)
+
+
+def check_momenta(pt: Floats, phi: Floats, energy: float | None, what: str) -> None:
+    """Check pt [GeV] and phi [rad] of objects, called what, at collisions of an energy [TeV], as `check_units` does.
+
+    Raises
+    ------
+    ValueError: if one is above the energy, as if in MeV, or an angle is above a full turn, as if in degrees.
+    """
+    check_below_beam(pt, energy, f"{what}: expected pt")
+    most = float(np.abs(phi).max(initial=0.0))
+    expect(not TURN < most < np.inf, f"{what}: expected phi in radians, got {most:g}")
 
 
 def outside_domain(values: Floats, card: Mapping[str, Any], model: str, level: str) -> int:
@@ -151,10 +176,38 @@ def warn_isolated(particles: Constituents, pt: Floats, model: str) -> None:
         _warn_once(NotEmulatedWarning, f"isolated {model}", msg)
 
 
-def least_central(values: Floats) -> tuple[float, int]:
-    """Return the lowest pt [GeV] of central gen jets, of all (N, 4), and their number; forward ones may begin lower."""
-    pt = values[:, PT][np.abs(values[:, ETA]) < CENTRAL]
-    return float(pt.min(initial=np.inf)), len(pt)
+def least_central(values: Floats) -> tuple[float, int, float]:
+    """Return the lowest pt [GeV] of central gen jets, of all (N, 4), their number, and the greatest |eta| of all.
+
+    Forward jets may begin at a lower pt.
+    """
+    abs_eta = np.abs(values[:, ETA])
+    pt = values[:, PT][abs_eta < CENTRAL]
+    return float(pt.min(initial=np.inf)), len(pt), float(abs_eta.max(initial=0.0))
+
+
+def warn_reach(n: int, reach: float, trained: float, model: str) -> None:
+    """Warn once per process of gen jets, n of them central, that end at a much lower |eta| than those of a training.
+
+    reach, trained: the greatest |eta| of the jets, and of those of the training.
+    """
+    if n >= MANY and reach < ENDS * trained:
+        msg = (
+            f"gen jets end at |eta| of {reach:.3g}, those {model} was trained on at {trained:g}: reconstructed ones of "
+            "more forward gen jets are missing"
+        )
+        _warn_once(ThresholdWarning, f"|eta| {model}", msg)
+
+
+def warn_hard(pt: Floats, model: str) -> None:
+    """Warn once per process of prompt leptons and photons, with their pt [GeV], above those of trainings."""
+    n = int((pt > HARD).sum())
+    if n:
+        msg = (
+            f"{n} of {len(pt)} prompt leptons and photons are above {HARD:g} GeV, where {model} was trained on few: "
+            "their resolution and isolation are extrapolated"
+        )
+        _warn_once(ThresholdWarning, f"hard {model}", msg)
 
 
 def warn_threshold(

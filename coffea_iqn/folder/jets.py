@@ -15,10 +15,13 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import (
     check_level,
+    check_momenta,
     least_central,
     outside_domain,
+    warn_hard,
     warn_missing_context,
     warn_partial_collection,
+    warn_reach,
     warn_threshold,
 )
 from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets
@@ -302,11 +305,21 @@ class IQNFolder(Densities):
         warn_partial_collection(gen, events, len(jets.values), "gen jets", INDEX["gen"])
         known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
+        if known.prompt is not None:
+            pt, _, phi = known.prompt.values.T
+            check_momenta(pt, phi, self.card.get("energy"), "prompt leptons and photons")
+        if known.missing is not None:
+            check_momenta(*known.missing.T, self.card.get("energy"), "missing momentum")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
-    def check_threshold(self, least: float, n: int) -> None:
-        """Warn of n central gen jets whose least pt [GeV] is well above that of the training's gen jets."""
-        trained = self.card["training"].get("gen_pt_min")
+    def check_threshold(self, least: float, n: int, reach: float) -> None:
+        """Warn if gen jets, n of them central, begin at a pt [GeV], or end at an |eta|, inside those of the training.
+
+        Arguments are those that `least_central` returns.
+        """
+        trained, domain = self.card["training"].get("gen_pt_min"), self.card.get("domain")
+        if domain:
+            warn_reach(n, reach, domain["gen_abs_eta"][1], str(self.model))
         if trained:
             warn_threshold("gen jets", least, n, trained, str(self.model))
 
@@ -391,6 +404,7 @@ def _check_event_inputs(known: GenEvents, model: str) -> None:
         raise ValueError(msg)
     n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
     expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
+    warn_hard(particles.values[:, PT], model)
     lepton_pt = particles.values[particles.kind < CODES.index(22), PT]
     if len(lepton_pt):
         least = float(lepton_pt.min())

@@ -257,6 +257,12 @@ def test_names_of_nanoaod_replace_those_of_the_file(events, folded):
         assert ak.all(nano[name].pt == folded[f"IQN{name}"].pt)
     assert ak.all(np.hypot(nano.MET.px, nano.MET.py) - nano.MET.pt < 1e-3)
     assert ak.all(folded.Electron.pt == events.Electron.pt)
+    assert len((ak.firsts(nano.Muon) + ak.firsts(nano.Jet)).mass) == len(events)  # as with those of NanoAOD
+
+
+def test_emulated_events_can_be_written_by_awkward(folded, tmp_path):
+    ak.to_parquet(folded[["IQNJet", "IQNMuon", "IQNMET"]], tmp_path / "events.parquet")
+    assert ak.all(ak.from_parquet(tmp_path / "events.parquet").IQNMET.pt == folded.IQNMET.pt)
 
 
 def test_compiled_code_and_torch_draw_the_same(events):

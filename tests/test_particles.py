@@ -346,6 +346,7 @@ def test_names_of_nanoaod_and_of_gen_jets(ww, folded):
     near = nano.Jet[matched].delta_r(nano.Jet.matched_gen[matched])
     assert np.quantile(np.asarray(ak.drop_none(ak.flatten(near))), 0.9) < 0.2
     assert set(np.unique(ak.flatten(nano.Jet.btag))) == {0.0, 1.0}
+    assert len((ak.firsts(nano.Jet) + ak.firsts(nano.PFCands)).mass) == len(ww)
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,8 @@ class ConstituentFolder:
         prefix = "" if as_nano else PREFIX
         if as_nano:
             events = without_reconstructed(events, (JET, PARTICLES))
-        events = ak.with_field(events, jagged(of_particles.folded, gen, jets, more=more), f"{prefix}{JET}")
+        reco = jagged(of_particles.folded, gen, jets, more=more, as_nano=as_nano)
+        events = ak.with_field(events, reco, f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
         return ak.with_field(events, flat, f"{prefix}{PARTICLES}")
 

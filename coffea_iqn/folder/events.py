@@ -86,7 +86,7 @@ class EventFolder:
         assert model is not None
         assert folded.prompt is not None
         prefix = "" if as_nano else PREFIX
-        made = {JET: self.folder.jagged(folded, events[self.gen], jets)}
+        made = {JET: self.folder.jagged(folded, events[self.gen], jets, as_nano=as_nano)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
             made[kind.name] = jagged.collection(kind, folded, isolation, folded.prompt, self.folder.variations)
         made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)

@@ -141,6 +141,8 @@ def jagged(
     jets: JetTable,
     of_jets: Iterable[RequestedVariation] = (),
     more: Mapping[str, ak.contents.Content] = MappingProxyType({}),
+    *,
+    as_nano: bool = False,
 ) -> ak.Array:
     """Return the reco jets of a fold as an awkward array, with the vector behavior of the gen jets.
 
@@ -150,12 +152,13 @@ def jagged(
     gen, jets: the gen jets in the input of the fold, jagged and as a table.
     of_jets: variations to add as fields.
     more: further fields of the reco jets, flat.
+    as_nano: whether they have the behavior of leptons instead, to be added to these as in NanoAOD.
     """
     warn_equal_events(folded.least_keys)
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None
-    if isinstance(gen, vector.Lorentz):
+    if isinstance(gen, vector.Lorentz) and not as_nano:
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
         with_name, behavior = _named()
@@ -185,7 +188,9 @@ def missing_momentum(folded: Folded, variations: Iterable[RequestedVariation] = 
     """Return the missing momentum of events, with variations of jets, objects and unclustered energy as fields."""
 
     def of(missing: Doubles) -> ak.Array:
-        return vectors(dict(zip(("pt", "phi"), missing.T, strict=True)), "MissingET", "Momentum2D")
+        return vectors(
+            dict(zip(("pt", "phi"), np.ascontiguousarray(missing.T), strict=True)), "MissingET", "Momentum2D"
+        )
 
     made = of(folded.missing[0])
     for asked in variations:

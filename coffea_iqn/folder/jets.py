@@ -238,9 +238,9 @@ class IQNFolder(Densities):
         made = self.fold_table(gen, events, jets=jets)
         return self.jagged(made, gen, jets), made.counts
 
-    def jagged(self, made: Folded, gen: ak.Array, jets: JetTable) -> ak.Array:
-        """Convert the result of `fold_table` to what calling the folder returns; jets: the gen jets as a table."""
-        return jagged(made, gen, jets, self._of_jets)
+    def jagged(self, made: Folded, gen: ak.Array, jets: JetTable, *, as_nano: bool = False) -> ak.Array:
+        """Convert the result of `fold_table` to what calling the folder returns, see `jagged.jagged`."""
+        return jagged(made, gen, jets, self._of_jets, as_nano=as_nano)
 
     def fold_table(
         self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None, objects: bool = False

@@ -351,6 +351,13 @@ def test_pythia_does_not_start(commands, message):
         make_block(Settings("qcd", 5, commands=commands), 0)
 
 
+def test_events_of_partons_are_refused():
+    with pytest.raises(
+        ValueError, match=r"^events: expected hadrons, got .* quarks and gluons in the final state of 5"
+    ):
+        make_block(Settings("qcd", 5, commands=("HadronLevel:all = off",)), 0)
+
+
 def test_without_the_extra(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "pythia8mc", None)
     assert run("generate", "--process", "qcd", "--events", 5, "--output", tmp_path / "out.root") == 2

@@ -407,6 +407,20 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
     assert run("fold", f"d={one}", f"e={other}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
 
 
+def test_generated_files_of_different_cross_sections_are_no_dataset(tmp_path, capsys):
+    """Each event would count as much as any other, whatever the cross section that it stands for."""
+    files = []
+    for k, cross_section in enumerate((7.3e8, 7.2e8, 5.8e4)):
+        files.append(written(tmp_path / f"{k}.root", "qcd_ak4.root", event=ak.Array(np.arange(200 * k, 200 * k + 200))))
+        with uproot.update(files[-1]) as file:
+            runs = {"crossSection": np.array([cross_section]), "crossSectionError": np.array([2e3])}
+            file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
+    same, other, hard = files
+    assert run("fold", f"d={same}", f"d={hard}", "--output", tmp_path / "out", "--no-plots") == 2
+    assert "d: expected files of one process, got cross sections of 7.3e+08 pb in " in one_error(capsys)
+    assert run("fold", f"d={same}", f"d={other}", f"e={hard}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
+
+
 # collections that are not all there
 
 

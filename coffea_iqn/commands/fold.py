@@ -22,6 +22,7 @@ from coffea_iqn.files.atomic import at_work, check_new, whole_folder
 from coffea_iqn.files.inputs import Source, equal_events, first_jets
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
+from coffea_iqn.generation.settings import of_one_process
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
 from coffea_iqn.plotting import Selection, plot_all
@@ -155,6 +156,7 @@ def _fold(arguments: argparse.Namespace) -> None:
     if truth and not arguments.truth:  # otherwise it is among the collections
         warn_emulated(truth, datasets)
     _check_identities(arguments, datasets)
+    _check_processes(datasets)
     model = _model(arguments, datasets)
     if truth and not arguments.any_radius:
         check_others(datasets, truth, bundle.load(model).card.get("jets", {}).get("radius"), "true")
@@ -248,6 +250,17 @@ def _check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequ
                 f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
                 f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
             )
+            raise ValueError(msg)
+
+
+def _check_processes(datasets: Mapping[str, Sequence[Source]]) -> None:
+    """Check that the generated files of a dataset are of one process: no weight normalises a sum of several."""
+    for name, sources in datasets.items():
+        found = [(one, source.path) for source in sources for one in source.cross_sections]
+        other = next((two for two in found if not of_one_process(found[0][0], two[0])), None)
+        if other is not None:
+            got = " and ".join(f"{value:.4g} pb in {path}" for (value, _), path in (found[0], other))
+            msg = f"{name}: expected files of one process, got cross sections of {got}: make each a dataset"
             raise ValueError(msg)
 
 

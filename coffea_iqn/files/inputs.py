@@ -34,6 +34,7 @@ TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"
 ABOUT = "coffea_iqn"  # key of the metadata in a skim
 PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # suffix of the pt branch of a collection
 JET_FIELDS = ("pt", "eta", "phi", "mass")
+NORMALISED = ("crossSection", "crossSectionError")  # branches of the tree Runs of generated files
 PEEK = 100  # events read to find branches that are only zeros
 FIRST = 10_000  # events read to find the jet radius
 
@@ -72,6 +73,7 @@ class Source:
     has_weights: whether it has event weights.
     emulated: name of the collection of emulated jets, if it is a skim.
     uncounted: names of collections that coffea cannot read without a branch of the number of their objects.
+    cross_sections: cross sections and their uncertainties [pb] of the generated files that it was merged from.
     """
 
     path: str
@@ -86,6 +88,7 @@ class Source:
     has_weights: bool = False
     emulated: str = ""
     uncounted: tuple[str, ...] = ()
+    cross_sections: tuple[tuple[float, float], ...] = ()
 
     def open(self) -> Any:
         """Open the tree with uproot."""
@@ -128,6 +131,8 @@ def inspect(
             empty = _empty_branches(file[name])
             uuid = str(file.file.uuid)
             emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
+            generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
+            columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
     except InputError:
         raise
     except TimeoutError as error:
@@ -159,7 +164,8 @@ def inspect(
     names = Names() if names is None else names
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
     has_weights = not last.isdisjoint(WEIGHTS)
-    return Source(path, name, layout, n_events, known, names, jets, timeout, uuid, has_weights, emulated, uncounted)
+    of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
+    return Source(path, name, layout, n_events, *of_file)
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import signal
 import tempfile
@@ -26,7 +25,7 @@ from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentu
 from coffea_iqn.generation.hepmc import NoHistoryWarning
 from coffea_iqn.generation.listings import HEPMC, LES_HOUCHES, Listing, listings
 from coffea_iqn.generation.pythia import Particles, cross_section, muted, next_particles, require, set_up, start
-from coffea_iqn.generation.settings import Settings
+from coffea_iqn.generation.settings import Settings, of_one_process
 from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
 from coffea_iqn.ranges import expect
@@ -35,7 +34,6 @@ BATCH = 100  # Pythia event records in memory: 16 MB
 RECORDS = 200  # HepMC events that a process reads at a time: 50 MB of text
 AHEAD = 2  # blocks per process that may wait to be written
 POLL_SECONDS = 0.5
-SIMILAR = 0.2  # by how much cross sections of files of one process may differ, beyond their uncertainties
 
 WITHOUT_HISTORY = (
     "{}: expected records with partons and the ancestors of leptons and photons, got some without: the output has "
@@ -85,8 +83,7 @@ def generate(
 def _check_same_process(name: str, totals: Totals, block: Block) -> None:
     """Raise for a file of another process than the ones before: one cross section cannot normalise both."""
     one, two = (totals.cross_section, totals.uncertainty), block.cross_section
-    same = abs(one[0] - two[0]) <= 5.0 * math.hypot(one[1], two[1]) + SIMILAR * max(one[0], two[0])
-    if totals.events and block.source != totals.source and math.isfinite(one[0] + two[0]) and not same:
+    if totals.events and block.source != totals.source and not of_one_process(one, two):
         got = f"got cross sections of {one[0]:.4g} and {two[0]:.4g} pb: generate a file of each"
         msg = f"{name}: expected files of one process, {got}"
         raise ValueError(msg)

@@ -18,6 +18,7 @@ import numpy as np
 from coffea_iqn.generation.settings import Settings
 from coffea_iqn.jets.prompt import CODES, without_hadrons
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
+from coffea_iqn.ranges import expect
 
 ATTEMPTS = 10.0  # maximum number of attempts per event in a batch
 GLUON, HEAVIEST_QUARK = 21, 5
@@ -190,6 +191,10 @@ def needed(
     stable: whether a particle is in the final state, (particles,).
     momentum: px, py, pz, E [GeV], (particles, 4).
     mother: index in the event of the first mother of each particle, (particles,); −1 for none.
+
+    Raises
+    ------
+    ValueError: if quarks or gluons are in the final state.
     """
     size, n_events = np.abs(code), len(counts)
     event = np.repeat(np.arange(n_events), counts)
@@ -199,6 +204,8 @@ def needed(
     charged = np.array([data.chargeType(int(one)) != 0 for one in kinds], dtype=np.bool_)[kind]
     seen = np.flatnonzero(stable & visible)
     parton = np.flatnonzero(((size >= 1) & (size <= HEAVIEST_QUARK)) | (size == GLUON))
+    n_free = int(stable[parton].sum())
+    expect(n_free == 0, f"events: expected hadrons, got {n_free} quarks and gluons in the final state of {n_events}")
     prompt = np.flatnonzero(without_hadrons(stable & np.isin(size, CODES), code, mother, counts))
     return Particles(
         weight=weight,

@@ -236,6 +236,15 @@ def test_missing_values_are_refused_by_the_name_of_their_field(ttbar, field):
         IQNFolder(AK4)(odd.GenJet, odd)
 
 
+def test_several_weights_of_an_event_are_refused(ttbar):
+    """The weights of the first events, in a row, were taken for those of all."""
+    many = ak.with_field(ttbar, ak.Array(np.ones((len(ttbar), 2))), "genWeight")
+    with pytest.raises(
+        ValueError, match=f"^weights of events: expected one number of each event, got .* {len(ttbar)} of"
+    ):
+        IQNFoldProcessor().process(many)
+
+
 def test_missing_event_numbers_are_refused(ttbar):
     odd = ak.with_field(ttbar, ak.mask(ttbar.event, ttbar.event % 2 == 0), "event")
     with pytest.raises(ValueError, match=r"event: expected no missing values, got \d+ of 60"):

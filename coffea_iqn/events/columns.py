@@ -8,6 +8,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.ranges import expect
+
 
 def flat(collection: ak.Array, field: str) -> npt.NDArray[Any]:
     """Return a field of all objects of a collection (events × var) as a flat array, (N,) or (N, n).
@@ -24,9 +26,13 @@ def numbers(column: ak.Array, name: str) -> npt.NDArray[Any]:
 
     Raises
     ------
-    ValueError: if some are missing.
+    ValueError: if some are missing, or an event has several.
     """
-    return plain(ak.flatten(column, axis=1) if column.ndim > 1 else column, name)
+    if column.ndim == 1:
+        return plain(column, name)
+    n_others = int(ak.sum(ak.num(column, axis=1) != 1))
+    expect(n_others == 0, f"{name}: expected one number of each event, got other lists in {n_others} of {len(column)}")
+    return plain(ak.flatten(column, axis=1), name)
 
 
 def plain(column: ak.Array, name: str) -> npt.NDArray[Any]:

@@ -309,7 +309,7 @@ class IQNFolder(Densities):
             pt, _, phi = known.prompt.values.T
             check_momenta(pt, phi, self.card.get("energy"), "prompt leptons and photons")
         if known.missing is not None:
-            check_momenta(*known.missing.T, self.card.get("energy"), "missing momentum")
+            check_momenta(known.missing[:, 0], known.missing[:, 1], self.card.get("energy"), "missing momentum")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
     def check_threshold(self, least: float, n: int, reach: float) -> None:

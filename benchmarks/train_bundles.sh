@@ -31,7 +31,8 @@ objects cms-delphes-ak4-fast "$output/cms-delphes-ak4-fast"
 coffea-iqn train qcd="$atlas/qcd_train.root" qcdflat="$atlas/qcdflat_train.root" ttbar="$atlas/ttbar_train.root" \
   --share qcd=0.40 --share qcdflat=0.35 --share ttbar=0.25 --radius 0.4 --energy 13 \
   --detector "Delphes, ATLAS card, no pile-up, jet thresholds at 10 GeV" \
-  --hidden 64 64 --steps 8000 --batch-size 2048 --check-every 500 --weight-decay 0.05 --output "$output/atlas-delphes-ak4" &
+  --pretrained "$output/cms-delphes-ak4" --steps 8000 --batch-size 2048 --check-every 500 --weight-decay 0.05 \
+  --output "$output/atlas-delphes-ak4" &
 coffea-iqn train qcd="$full/qcd_train.root" qcdflat="$full/qcdflat_train.root" ttbar="$full/ttbar_train.root" \
   wzjets="$full/wzjets_train.root" qcd="$nano/qcd_train.root" qcdflat="$nano/qcdflat_train.root" ttbar="$nano/ttbar_train.root" \
   --direction correct --radius 0.4 --energy 13 --detector "$cms" \

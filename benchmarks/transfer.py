@@ -130,7 +130,7 @@ def figure(rows: list[dict[str, Any]]) -> Any:
         n = [row["pairs"] for row in mine]
         axes[0].plot(n, [row["-log p"] for row in mine], "os"[k] + "-", label=name)
         axes[1].errorbar(n, *zip(*(row["AUCres"] for row in mine), strict=True), fmt="os"[k] + "-", label=name)
-    axes[0].set_ylabel(r"mean of $-\log\,p$(reco | gen)")
+    axes[0].set_ylabel("mean of −log p(reco | gen)")
     axes[1].set_ylabel("AUC of residuals")
     axes[1].axhline(0.5, color="grey", ls=":")
     for ax in axes:

@@ -37,7 +37,7 @@ from coffea_iqn.variations import SPOILINGS
 from conftest import CARD, TINY, make_pairs, open_events, run, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
-OF_FOLDS = {"histograms", "judge_events", "particles", "judge_particles"}
+OF_OTHERS = {"histograms", "judge_events", "particles", "judge_particles", "columns"}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
 
@@ -67,7 +67,7 @@ def shipped_found(pairs):
 
 def test_the_shipped_bundle_passes_on_the_samples(shipped_found):
     lines, left_out = judged(shipped_found.truth, shipped_found.null)
-    assert {line.key for line in lines} == set(BY_KEY) - OF_FOLDS  # which need events, not pairs
+    assert {line.key for line in lines} == set(BY_KEY) - OF_OTHERS  # which need events, particles or columns
     assert [line.key for line in lines if line.passed is False] == []
     assert sum(line.passed is True for line in lines) > 15
     assert not shipped_found.left_out
@@ -110,6 +110,15 @@ def test_each_spoiling_is_caught_by_the_figure_meant_for_it(many, how, caught_by
         check = BY_KEY[caught_by]
         outcomes.append(check.passes(check.measure(comparison)))
     assert outcomes == [True, False]
+
+
+@pytest.mark.parametrize(("rate", "passes"), [(0.2, True), (0.23, False)])
+def test_a_wrong_rate_of_tags_is_caught(rate, passes):
+    rng = np.random.default_rng(0)
+    sides = ((rng.uniform(size=50_000) < often).astype(float) for often in (rate, 0.2))
+    comparison = Comparison(columns={"btag": closure.marginal_of_column(*sides, whole=True)})
+    check = BY_KEY["columns"]
+    assert check.passes(check.measure(comparison)) is passes
 
 
 def test_cut_tails_leave_scale_and_resolution_as_they_are(many):
@@ -349,10 +358,10 @@ def test_the_page_is_self_contained(page):
 
 
 def test_the_page_shows_another_model_beside(page):
-    assert page.count("the &lt;other&gt;") >= len(CHECKS) - len(OF_FOLDS)
+    assert page.count("the &lt;other&gt;") >= len(CHECKS) - len(OF_OTHERS)
     assert "Measured with a different sample or selection: the &lt;other&gt;" in page
     failed = re.findall(r'data-label="the &lt;other&gt;">\s*[^<]*<strong class="fail">fail', page)
-    assert len(failed) == len(CHECKS) - len(OF_FOLDS) - 1  # without tails
+    assert len(failed) == len(CHECKS) - len(OF_OTHERS) - 1  # without tails
 
 
 def test_metrics_are_read_back(shipped_found, tmp_path):
@@ -387,7 +396,7 @@ def test_invalid_metrics_are_refused(tmp_path, text, message):
 
 def test_checks_have_unique_keys_and_a_section(parts):
     assert len(BY_KEY) == len(CHECKS)
-    assert {check.section for check in CHECKS} - {"particles"} <= {section.key for section in parts}
+    assert {check.section for check in CHECKS} - {"particles", "columns"} <= {section.key for section in parts}
 
 
 OF_PARTICLES = "cms-delphes-ak5-particles"

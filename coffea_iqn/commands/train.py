@@ -249,7 +249,8 @@ def _save(
     )
     n = int(pairs.matched.sum())
     if n < FEW_PAIRS:
-        complain(f"coffea-iqn: warning: trained on {n:,} pairs of jets: expected about 100,000 for a useful bundle")
+        wanted = "expected about 100,000 for a useful bundle, or 30,000 with --pretrained"
+        complain(f"coffea-iqn: warning: trained on {n:,} pairs of jets: {wanted}")
 
 
 class _Start(NamedTuple):

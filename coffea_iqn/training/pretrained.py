@@ -40,7 +40,7 @@ class Pretrained(NamedTuple):
 
         Inputs that only one of them has begin with weight 0, as if they were unknown: further levels of context, and
         what an origin network tells, as its samples are others. Multiplicities that only the module has begin as they
-        are, and so does a module of other sizes.
+        are, and so does a module of other sizes or inputs.
         """
         state = module.state_dict()
         for name, values in state.items():
@@ -52,7 +52,7 @@ class Pretrained(NamedTuple):
                 for column in ours.keys() & theirs.keys():
                     known[:, ours[column]] = by_input[:, theirs[column]]
             n = min(len(known), len(values)) if self.network.type == "NumberNetwork" else len(known)
-            if known[:n].shape != values[:n].shape:
+            if n_own != self.n_own or known[:n].shape != values[:n].shape:
                 return
             state[name] = torch.cat([known[:n], values[n:]])
         module.load_state_dict(state)

@@ -248,6 +248,9 @@ def test_the_command_writes_corrections_with_closure_and_test_vector(to, name, t
     for one, vector in known["test_vector"].items():
         given = [x if isinstance(x, str) else np.array(x) for x in vector["inputs"].values()]
         np.testing.assert_array_equal(made[one].evaluate(*given), vector["expected"])
+    # as in a fold, no gen jets are found beyond the edge of the detector
+    found = made[f"{ENDS[0]}_Efficiency_AK4"].evaluate(50.0, np.array([-6.0, -4.5, 4.5, 6.0]), 21)
+    np.testing.assert_array_equal(found > 0.0, [False, True, True, False])
     assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name) == 2
     assert "--force replaces it" in one_error(capsys)
     assert run("export", FAST, "--to", to, "--reference", FILES[0], "--output", tmp_path / name, "--force", "-q") == 0

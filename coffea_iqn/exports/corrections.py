@@ -61,6 +61,11 @@ def transformed(variable: str, rule: Any, content: Any) -> dict[str, Any]:
     return {"nodetype": "transform", "input": variable, "rule": rule, "content": content}
 
 
+def within(edge: float, content: Any) -> dict[str, Any]:
+    """Return a node that is 0 beyond an edge in |eta|, where content would be evaluated at its outermost jets."""
+    return {"nodetype": "binning", "input": "JetEta", "edges": [-edge, edge], "content": [content], "flow": 0.0}
+
+
 def by_flavour(contents: Sequence[Any]) -> dict[str, Any]:
     """Return a node with one content for each of FLAVOURS, and the last content for other jets."""
     keys = [(code, content) for codes, content in zip(FLAVOURS.values(), contents, strict=False) for code in codes]

@@ -104,16 +104,21 @@ def _corrections(
         from coffea_iqn.exports import binned
 
         content = binned.content(ends, *learn)
+    edge = emulator.variables.support.abs_eta_max
+    for one in content["corrections"]:
+        if one["name"] == f"{ends[0]}_Efficiency_{ends[1]}":
+            one["data"] = corrections.within(edge, one["data"])
     made = corrections.evaluators(content)
     closure = Closure.of(check[0], check[1:], corrections.evaluate(made, ends, check[0]))
     few = check[0].where(np.linspace(0, len(check[1]) - 1, N_VECTOR).astype(int))
     known = {**about, "closure": closure._asdict(), "test_vector": corrections.test_vector(content, made, few)}
-    low, high = (f"{edge:.0f}" for edge in (learn[0].gen[:, PT].min(), learn[0].gen[:, PT].max()))
+    low, high = (f"{end:.0f}" for end in (learn[0].gen[:, PT].min(), learn[0].gen[:, PT].max()))
     lost = LOST if efficiency is not None else f"{LOST} The bundle has no acceptance, so there is no efficiency."
     says = (
         f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
         f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), "
-        f"with their context. Gen jets outside this pt range are evaluated at its ends. {lost}"
+        f"with their context. Gen jets outside this pt range are evaluated at its ends. The efficiency is 0 beyond the "
+        f"edge of the detector, |eta| of {edge:g}. {lost}"
     )
     corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
     return Exported(path, closure.lines(), lost)

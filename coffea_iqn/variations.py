@@ -28,6 +28,7 @@ from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import Range, expect
 
+MOST_BEYOND = 0.1  # fraction of pairs to morph that may be beyond the bounds of the first detector
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes, see `Variation`
 MISSING, OBJECTS = "missing", tuple(kind.name for kind in KINDS)  # the same, in whole events
@@ -313,6 +314,17 @@ def morphed(
     Returns
     -------
     reco jets (N, 4). Jets that source emulated become those that target emulates at the same levels.
+
+    Raises
+    ------
+    ValueError: if the emulators differ in direction or jet radius, more than `MOST_BEYOND` of the reco jets are beyond
+        the bounds of source, or arrays are invalid.
     """
+    ours, theirs = ((one.card.get("direction", "fold"), one.radius) for one in (source, target))
+    same = "expected emulators of one direction and one jet radius"
+    expect(ours == theirs, f"morphed: {same}, got {ours[0]} of {ours[1]} and {theirs[0]} of {theirs[1]}")
     tau = source.cdf(gen, reco, context, within_atom=within_atom).clip(LEAST_LEVEL, 1.0 - LEAST_LEVEL)
+    n_beyond = int((~source.variables.support.holds(gen, reco)).sum())
+    cone = f"expected the reco jet of each gen jet, within ΔR of {source.variables.support.cone:g}"
+    expect(n_beyond <= MOST_BEYOND * len(gen), f"morphed: {cone}, got {n_beyond} of {len(gen)} that are not")
     return target.sample(gen, tau, context)

@@ -357,6 +357,11 @@ def test_jets_of_one_detector_become_those_of_another(events):
     moved = morphed(gen, reco, source, target, context)
     assert np.abs(np.log(other[:, PT] / reco[:, PT])).mean() > 3 * np.abs(np.log(moved[:, PT] / other[:, PT])).mean()
     np.testing.assert_allclose(moved[heavy], other[heavy], rtol=5e-3, atol=5e-3)
+    with pytest.raises(ValueError, match=r"^morphed: expected the reco jet of each gen jet, within ΔR of 0\.25, got"):
+        morphed(np.roll(gen, 1, axis=0), reco, source, target, context)
+    for wrong in (bundle.load("cms-delphes-ak5"), bundle.load("cms-delphes-ak4-correct", direction="correct")):
+        with pytest.raises(ValueError, match=r"^morphed: expected emulators of one direction and one jet radius, got"):
+            morphed(gen, reco, source, wrong, context)
 
 
 def test_spoilings_are_entries_of_the_one_table(events):

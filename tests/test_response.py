@@ -194,6 +194,11 @@ def test_what_else_is_wrong_is_refused_in_a_line(qcd, emulator, emulator_bundle)
         response(MODEL, few.GenJet, few, GEN, RECO, points=0)
     with pytest.raises(ValueError, match="weights: expected one for each of the 5 events"):
         response(MODEL, few.GenJet, few, GEN, RECO, weights=np.ones(4))
+    masked = np.ma.masked_array(np.ones(5), mask=np.arange(5) < 1)
+    with pytest.raises(ValueError, match="weights: expected no missing values, got 1"):
+        response(MODEL, few.GenJet, few, GEN, RECO, weights=masked)
+    with pytest.raises(ValueError, match="gen axis: expected an axis of gen jets, got one named reco"):
+        response(MODEL, few.GenJet, few, hist.axis.Variable(RECO, name="reco"), GEN)
     with pytest.raises(ValueError, match="nonsense"):
         response("nonsense", few.GenJet, few, GEN, RECO)
     if not emulator.network.exact:

@@ -13,6 +13,7 @@ import hist
 import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.events.columns import plain
 from coffea_iqn.events.identity import event_weights
 from coffea_iqn.folder import IQNFolder
 from coffea_iqn.folder.folding import BLOCK
@@ -125,7 +126,7 @@ def response_sums(
     if not emulator.exact:
         msg = f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function"
         raise ValueError(msg)
-    weights = event_weights(events) if weights is None else np.asarray(weights, dtype=np.float64)
+    weights = event_weights(events) if weights is None else plain(ak.Array(weights), "weights").astype(np.float64)
     if weights.shape != (len(events),):
         msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
         raise ValueError(msg)
@@ -203,6 +204,8 @@ def _axes(given: Axes, side: str) -> tuple[Any, ...]:
 
 
 def _axis(given: Any, side: str) -> Any:
+    name, other = str(getattr(given, "name", "")), "reco" if side == "gen" else "gen"
+    expect(not name.startswith(other), f"{side} axis: expected an axis of {side} jets, got one named {name}")
     if not hasattr(given, "edges"):
         try:
             edges = np.asarray(given, dtype=np.float64)

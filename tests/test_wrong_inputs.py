@@ -190,6 +190,15 @@ def test_bundles_named_as_a_systematic_do_not_vary(tmp_path, name):
         IQNFolder(AK4, variations=[f"model={tmp_path / name}", "jes"])
 
 
+@pytest.mark.parametrize("of", ["model={0}", "ens={1}"])
+def test_copies_of_a_bundle_do_not_vary(of, tmp_path):
+    """Nothing would differ from the nominal jets, or between the members of an ensemble."""
+    for name in ("one", "two"):
+        shutil.copytree(bundle_path(AK4), tmp_path / name)
+    with pytest.raises(ValueError, match=r"expected bundles that differ, got \w+, which is a copy"):
+        IQNFolder(AK4, variations=[of.format(tmp_path / "one", tmp_path)])
+
+
 def test_reco_jets_of_nanoaod_are_not_known_by_the_places_of_their_gen_jets(ttbar):
     corrector = IQNCorrector(f"{AK4}-correct", any_radius=True)
     jets = ak.with_field(ttbar.Jet, ak.values_astype(-ak.ones_like(ttbar.Jet.pt), np.int16), "genJetIdx")

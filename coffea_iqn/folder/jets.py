@@ -384,6 +384,10 @@ def _others(
             where_else = "of another systematic" if taken else "twice"
             fits = not taken and name not in made
             expect(fits, f"variations: expected bundles of different names, got {name} {where_else}")
+            hashes = [] if asked.name == "ENS" else [emulator.card.get("hash")]
+            hashes += [digest for _, _, digest in made.values()]
+            differs = f"expected bundles that differ, got {name}, which is a copy of another one"
+            expect(other.card["hash"] not in hashes, f"variations: {differs}")
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
 

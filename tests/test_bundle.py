@@ -127,6 +127,18 @@ def test_is_read_once_a_process(emulator_bundle):
     assert bundle.load("anywhere", expected_hash=digest) is bundle.load("anywhere", expected_hash=digest)
 
 
+def test_a_bundle_with_the_name_of_a_shipped_one_is_not_confused_with_it(tmp_path, monkeypatch):
+    name = "cms-delphes-ak4-fast"
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(bundle_path(name), "copies/" + name)
+    shutil.copytree(bundle_path("cms-delphes-ak5"), name)
+    with pytest.raises(bundle.BundleError, match="expected one bundle of this name, got the shipped one and /"):
+        bundle.load(name)
+    assert bundle.load(tmp_path / name).radius == 0.5
+    monkeypatch.chdir("copies")
+    assert bundle.load(name).card["hash"] == bundle.load(bundle_path(name)).card["hash"]
+
+
 def test_unknown_name_lists_those_there_are():
     with pytest.raises(BundleError, match="cms-delphes-ak4, cms-delphes-ak5"):
         bundle.find("cms-delphes-ak8")

@@ -39,11 +39,16 @@ def find(model: str | Path) -> Path:
 
     Raises
     ------
-    BundleError: if it is neither; the message lists the shipped bundles.
+    BundleError: if it is neither; the message lists the shipped bundles. Also for the name of a shipped bundle that
+        another one in the working directory has.
     """
     shipped, path = (*BUNDLES, *CORRECTIONS), Path(model)
     if str(model) in shipped:
-        return Path(bundle_path(str(model)))
+        folder, ours = Path(bundle_path(str(model))), path / CARD
+        other = ours.is_file() and ours.read_bytes() != (folder / CARD).read_bytes()
+        both = f"expected one bundle of this name, got the shipped one and {path.resolve()}: rename that"
+        _expect(not other, f"model {str(model)!r}: {both}, or give its whole path")
+        return folder
     known = f"the path of a bundle (a folder with {CARD}) or one of {', '.join(shipped)}"
     _expect((path / CARD).is_file(), f"model {str(model)!r}: expected {known}")
     return path.resolve()

@@ -77,7 +77,7 @@ def export(
         msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.draws_by}"
         raise ValueError(msg)
     jets = Reference.of(emulator, files)
-    about = {"bundle": Path(model).name, "hash": emulator.card.get("hash")}
+    about = {"bundle": Path(model).name or Path(model).resolve().name, "hash": emulator.card.get("hash")}
     if to == "onnx":
         return _graph(emulator, jets, path, about)
     return _corrections(emulator, jets, path, about, with_network=to == "correctionlib-lwtnn")

@@ -88,3 +88,11 @@ def test_networks_of_another_kind_are_refused(words, says, tmp_path, capsys):
     assert run("train", QCD, *words, "--output", tmp_path / "made") == 2
     assert says in one_error(capsys)
     assert not (tmp_path / "made").exists()
+
+
+def test_what_begins_otherwise_than_it_may_seem_is_said(tmp_path, capsys):
+    few = ["--steps", 2, "--check-every", 1]
+    words = ["--targets", "symmetric", "--pretrained", "cms-delphes-ak4-fast", "--ensemble", 2]
+    with pytest.warns(UserWarning, match="acceptance: the pretrained network has other sizes or inputs, so this one"):
+        assert run("train", QCD, *few, *words, "--output", tmp_path / "made") == 0
+    assert "ensemble: all members begin as cms-delphes-ak4-fast, whose own" in capsys.readouterr().err

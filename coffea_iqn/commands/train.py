@@ -299,6 +299,9 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
     if start.pretrained is not None:
         networks_of(start.pretrained, settings)  # raises before the files are read
+        if arguments.ensemble:
+            alike = f"all members begin as {arguments.pretrained}, whose own uncertainty their spread lacks"
+            complain(f"coffea-iqn: warning: ensemble: {alike}")
     if start.before is not None:
         given = [name for name in OF_JETS if getattr(arguments, name) not in (None, trainings.AUTO)]
         got = ", ".join(f"--{name.replace('_', '-')}" for name in given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -270,7 +271,11 @@ class TrainingRun:
         draw = drawing(sample, shares)
         if phase in self.pretrained:
             n_own = learn[0].shape[1] - sum(WIDTHS[level] for level in levels)
-            self.pretrained[phase].begin(module, n_own, levels)
+            if not self.pretrained[phase].begin(module, n_own, levels):
+                msg = (
+                    f"{phase}: the pretrained network has other sizes or inputs, so this one begins with random weights"
+                )
+                warnings.warn(msg, UserWarning, stacklevel=2)
         module.to(self.device)
         schedule = replace(schedule, minutes=self.budget.of(phase))
         fitted = fit(

@@ -35,12 +35,14 @@ class Pretrained(NamedTuple):
     n_own: int
     levels: tuple[str, ...]
 
-    def begin(self, module: Any, n_own: int, levels: Iterable[str]) -> None:
+    def begin(self, module: Any, n_own: int, levels: Iterable[str]) -> bool:
         """Set the weights of a module, which has n_own inputs before these levels of context, to those of the network.
+
+        Returns whether it did: not for a module of other sizes or inputs.
 
         Inputs that only one of them has begin with weight 0, as if they were unknown: further levels of context, and
         what an origin network tells, as its samples are others. Multiplicities that only the module has begin as they
-        are, and so does a module of other sizes or inputs.
+        are.
         """
         state = module.state_dict()
         for name, values in state.items():
@@ -53,9 +55,10 @@ class Pretrained(NamedTuple):
                     known[:, ours[column]] = by_input[:, theirs[column]]
             n = min(len(known), len(values)) if self.network.type == "NumberNetwork" else len(known)
             if n_own != self.n_own or known[:n].shape != values[:n].shape:
-                return
+                return False
             state[name] = torch.cat([known[:n], values[n:]])
         module.load_state_dict(state)
+        return True
 
 
 def _columns(weights: Tensor, n_inputs: int, n_own: int, levels: Iterable[str]) -> dict[tuple[str, int], int]:

@@ -233,7 +233,7 @@ def spoilt_sample(folder, value):
         "luminosityBlock": np.ones(11, dtype=np.uint32),
         "event": np.arange(11, dtype=np.uint64),
         "GenJet": ak.zip({"pt": pt, "eta": ak.local_index(pt) * one, "phi": one, "mass": 3.0 * one}),
-        "Jet": ak.zip({"pt": 40.0 * one, "eta": one, "phi": one, "mass": 3.0 * one}),
+        "Jet": ak.zip({"pt": 40.0 * one, "eta": ak.local_index(pt) * one, "phi": one, "mass": 3.0 * one}),
     }
     with uproot.recreate(folder / "spoilt.root") as file:
         file.mktree("Events", {name: ak.Array(column).type.content for name, column in columns.items()}).extend(columns)

@@ -290,6 +290,20 @@ def _quiet(package: str) -> Iterator[None]:
             logging.getLogger(name).setLevel(level)
 
 
+def layout_of(datasets: Mapping[str, Sequence[Source]]) -> str:
+    """Return the layout of all files of some datasets.
+
+    Raises
+    ------
+    InputError: if they have different ones, or there are none.
+    """
+    layouts = sorted({source.layout for sources in datasets.values() for source in sources})
+    if len(layouts) != 1:
+        msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
+        raise InputError(msg)
+    return layouts[0]
+
+
 def run(
     instance: processor.ProcessorABC,
     datasets: Mapping[str, Sequence[Source]],
@@ -325,15 +339,12 @@ def run(
     InputError: for files of different layouts, or an error in a chunk, in one line that names the file.
     ConnectionError: if the dask scheduler is lost, or a worker repeatedly.
     """
+    layout = layout_of(datasets)
     sources = [source for files in datasets.values() for source in files]
-    layouts = sorted({source.layout for source in sources})
-    if len(layouts) != 1:
-        msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
-        raise InputError(msg)
     coffea_console.quiet = not status
     runner = processor.Runner(
         executor=executor,
-        schema=SCHEMAS[layouts[0]],
+        schema=SCHEMAS[layout],
         chunksize=chunksize,
         maxchunks=maxchunks,
         checkpointer=None if checkpoints is None else Checkpoints(checkpoints),

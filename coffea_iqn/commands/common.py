@@ -105,6 +105,7 @@ def datasets_of(
         datasets.setdefault(name, []).append(source)
     if skipped and not datasets:
         raise running.nothing_left(skipped)
+    running.layout_of(datasets)
     for truth in collections[1:]:
         expect(OF_GEN.search(truth) is None, f"reco jets: expected a reco-level collection, got {truth}")
         warn_emulated(truth, datasets)

@@ -231,20 +231,30 @@ def check_sample(
     least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
     check_units(pairs.x, base.card.get("energy") if base is not None else arguments.energy, f"{level} jets")
-    if base is not None and base.exact and pairs.matched.any():
-        _compare(base, pairs)
     ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
     same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
     expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
-    if arguments.any_radius:
-        return
+    if not arguments.any_radius:
+        _check_radii(arguments, datasets, pairs, base, level)
+    if base is not None and base.exact and pairs.matched.any():
+        _compare(base, pairs)
+
+
+def _check_radii(
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    pairs: JetPairs,
+    base: Emulator | None,
+    level: str,
+) -> None:
+    """Check the radius of the jets of both levels, of which level is the one that the pairs begin with."""
     distances = radii.histogram(nearest_distance(pairs.context))
     (own, other), what = (arguments.gen, arguments.reco), "reco"
     if level == "reco":
         own, other, what = other, own, "gen"
     radius = arguments.radius if base is None else base.card["jets"]["radius"]
     if base is not None:
-        shipped = bundle.shipped_radii(direction)
+        shipped = bundle.shipped_radii(getattr(arguments, "direction", "fold"))
         radii.check(radius, distances, shipped, collection=own, what=f"{level} jets")
     against = radii.objection(radius, distances, collection=own)
     wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"

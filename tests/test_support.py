@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from coffea.nanoevents import NanoEventsFactory
 
-from coffea_iqn import IQNFolder
+from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.data import BUNDLES, sample_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.files.inputs import NanoSchema
@@ -174,8 +174,23 @@ def test_bounds_are_those_asked_for_or_have_head_room():
     found = train(pairs, settings).variables.support
     assert distances(gen, reco).max() < found.cone < 1.1 * distances(gen, reco).max()
     assert energies(reco).max() < found.energy_max < 1.1 * energies(reco).max()
+    assert (reco[:, PT] < found.pt_offset + found.pt_slope * gen[:, PT]).all()
     known = train(pairs, replace(settings, cone=0.3, abs_eta_max=5.0, energy_max=6500.0)).variables.support
     assert (known.cone, known.abs_eta_max, known.energy_max) == (0.3, 5.0, 6500.0)
+
+
+@pytest.mark.parametrize("model", BUNDLES)
+def test_soft_jets_do_not_become_hard_ones(model):
+    emulator = bundle.load(model)
+    support, gen = emulator.variables.support, jets_all_over(5000)
+    tau = np.full((len(gen), emulator.n_levels), 0.5, dtype=np.float32)
+    tau[:, PT] = 1.0 - 1e-7
+    reco = emulator.sample(gen, tau)[:, :4].astype(np.float64)
+    raw = SCALES[emulator.variables.scale].undo(reco)[:, PT]
+    most = support.pt_offset + support.pt_slope * gen[:, PT]
+    assert (raw < most * (1.0 + 1e-6)).all()
+    assert (raw > 0.9 * most).any()
+    assert support.pt_offset < 100.0
 
 
 @pytest.mark.parametrize("model", BUNDLES)

@@ -210,7 +210,8 @@ class Variables:
         low, high = x + 0.0, x + 0.0  # jets with variable k at its bounds
         if k == PT:
             low[:, PT] = xp.full_like(abs_eta, max(raw_pt_min, LEAST_PT))
-            high[:, PT] = (energy / xp.cosh(nearest) - 0.5 * noise).clip(LEAST_PT)
+            most = support.pt_offset + support.pt_slope * x[:, PT]
+            high[:, PT] = xp.minimum(energy / xp.cosh(nearest) - 0.5 * noise, most).clip(LEAST_PT)
         elif k == ETA:
             pt = raw[:, PT] + 0.5 * noise
             edge = xp.acosh((energy / pt).clip(1.0)).clip(max=support.abs_eta_max)

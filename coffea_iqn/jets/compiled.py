@@ -135,6 +135,8 @@ class Limits(NamedTuple):
     abs_eta: np.float32
     energy: np.float32
     mass_over_pt: np.float32
+    pt_offset: np.float32
+    pt_slope: np.float32
     constant: np.float32
     slope: np.float32
 
@@ -142,7 +144,7 @@ class Limits(NamedTuple):
 def limits_of(support: Support, scale: JetScale) -> Limits:
     """Return the limits for a support and a jet scale."""
     s = support.drawn_in()
-    numbers = s.cone, s.abs_eta_max, s.energy_max, s.mass_over_pt_max, *scale
+    numbers = s.cone, s.abs_eta_max, s.energy_max, s.mass_over_pt_max, s.pt_offset, s.pt_slope, *scale
     return Limits(*(np.float32(number) for number in numbers))
 
 
@@ -167,6 +169,7 @@ def bound_pt(rows: Singles, n: int, raw_pt_min: np.float32, limits: Limits, low:
     for t in range(n):
         nearest = max(abs_eta[t] - limits.cone, ZERO)
         most = limits.energy / _cosh(nearest) - HALF * _noise(limits, nearest)
+        most = min(most, limits.pt_offset + limits.pt_slope * exp(log_pt[t]))
         low[t] = log_threshold - log_pt[t]
         high[t] = log(max(most, TINY)) - log_pt[t]
 

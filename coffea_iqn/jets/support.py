@@ -13,6 +13,11 @@ LEAST_PT = 1e-3  # GeV, below the pt of any jet, with a finite logarithm
 HEADROOM = (
     0.03  # margin beyond the extremes of training: relative to the range for the pt target, otherwise to the value
 )
+# greatest pt: `PT_SLOPE` times that of the gen jet plus an offset, from the training sample and at least this [GeV],
+# which a fraction of its jets exceed: those next to a harder gen jet. Without it, the extrapolated tails of soft jets,
+# which are a million times more frequent, would make most jets of high pt
+PT_SLOPE, LEAST_OFFSET, BEYOND = 2.0, 30.0, 5e-5
+UNBOUNDED = 1e6  # slope of bundles of before
 ROUNDING = 1e-5  # relative amount by which bounds are narrowed, so that rounding cannot move a jet across
 
 
@@ -27,6 +32,7 @@ class Support(NamedTuple):
     mass_over_pt_max: greatest mass over pt, limited by the jet radius.
     pt_target: least and greatest standardised first target; with compressed targets, this is a response in units of
         its typical size at the given gen pt, |eta| and mass.
+    pt_offset, pt_slope: offset [GeV] and slope of the greatest pt before the detector's scale, linear in the gen pt.
     """
 
     cone: float
@@ -34,6 +40,8 @@ class Support(NamedTuple):
     energy_max: float
     mass_over_pt_max: float
     pt_target: tuple[float, float]
+    pt_offset: float = LEAST_OFFSET
+    pt_slope: float = UNBOUNDED
 
     @classmethod
     def of(
@@ -57,12 +65,15 @@ class Support(NamedTuple):
         """
         low, high = float(pt_target.min()), float(pt_target.max())
         margin, more = HEADROOM * (high - low), 1.0 + HEADROOM
+        offset = float(np.quantile(raw[:, PT] - PT_SLOPE * gen[:, PT], 1.0 - BEYOND))
         return cls(
             cone=more * float(distances(gen, reco).max()) if cone is None else cone,
             abs_eta_max=more * float(np.abs(reco[:, ETA]).max()) if abs_eta_max is None else abs_eta_max,
             energy_max=more * float(energies(reco).max()) if energy_max is None else energy_max,
             mass_over_pt_max=more * float((raw[:, MASS] / raw[:, PT]).max()),
             pt_target=(low - margin, high + margin),
+            pt_offset=max(more * offset, LEAST_OFFSET),
+            pt_slope=PT_SLOPE,
         )
 
     def holds(self, gen: Floats, reco: Floats) -> Bools:
@@ -78,6 +89,8 @@ class Support(NamedTuple):
             abs_eta_max=less * self.abs_eta_max,
             energy_max=(1.0 - 10.0 * ROUNDING) * self.energy_max,  # rounding errors of all variables contribute
             mass_over_pt_max=less * self.mass_over_pt_max,
+            pt_offset=less * self.pt_offset,
+            pt_slope=less * self.pt_slope,
         )
 
 

@@ -244,7 +244,8 @@ def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:
     pairs = part_of(pairs, variables.support.holds(pairs.x, pairs.y))
     target, bounds = variables.encode_within(pairs.y, pairs.x, variables.raw_pt_min)
     columns = (variables.network_inputs(pairs.x, pairs.context), target, *bounds, pairs.sample)
-    return tuple(torch.from_numpy(column) for column in columns)
+    inside = target[:, PT] <= bounds[1][:, PT]  # of the greatest pt, which few jets exceed
+    return tuple(torch.from_numpy(column[inside]) for column in columns)
 
 
 def target_rows(

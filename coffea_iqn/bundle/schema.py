@@ -160,8 +160,9 @@ def _column(content: Any) -> Column:
 
 def _support(content: Any) -> Support:
     content = an_object("support", content)
-    # bundles of before have no bound on pt
-    numbers = [name for name in Support._fields if name != "pt_target" and (name in content or "pt_" not in name)]
+    # bounds with a default are not in the bundles of before
+    wanted = [name for name in Support._fields if name in content or name not in Support._field_defaults]
+    numbers = [name for name in wanted if name != "pt_target"]
     known = {name: number(f"support {name}", content[name], above=0.0) for name in numbers}
     return Support(pt_target=rising("support pt_target", content["pt_target"]), **known)
 

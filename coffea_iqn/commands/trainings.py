@@ -252,13 +252,13 @@ def _check_radii(
     (own, other), what = (arguments.gen, arguments.reco), "reco"
     if level == "reco":
         own, other, what = other, own, "gen"
-    radius = arguments.radius if base is None else base.card["jets"]["radius"]
     if base is not None:
-        shipped = bundle.shipped_radii(getattr(arguments, "direction", "fold"))
+        radius, shipped = base.card["jets"]["radius"], bundle.shipped_radii(getattr(arguments, "direction", "fold"))
         radii.check(radius, distances, shipped, collection=own, what=f"{level} jets")
-    against = radii.objection(radius, distances, collection=own)
-    wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
-    expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
+    else:
+        radius, against = arguments.radius, radii.objection(arguments.radius, distances, collection=own)
+        wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
+        expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
     check_others(datasets, other, radius, what)
 
 

@@ -1,4 +1,4 @@
-"""Processor for the features of true and emulated events that a classifier two-sample test compares."""
+"""Processor for what a validation compares of true and emulated events as a whole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
+from coffea_iqn.closure.efficiencies import count_overlapping
 from coffea_iqn.closure.events import event_features
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.folder import IQNFolder
@@ -17,7 +18,7 @@ from coffea_iqn.processors.ordered import OrderedProcessor
 
 
 class EventsProcessor(OrderedProcessor):  # type: ignore[misc]
-    """Compute `closure.event_features` of events with their true reco jets, and with the jets of two folds.
+    """Compute `closure.event_features` and `closure.count_overlapping` with the true reco jets and those of two folds.
 
     Parameters
     ----------
@@ -27,7 +28,7 @@ class EventsProcessor(OrderedProcessor):  # type: ignore[misc]
     options: further options of `IQNFolder`.
 
     The result of a run is three arrays (events, features) of the same events, in an order that depends on the fileset
-    only: with true jets, and of the two folds.
+    only: with true jets, and of the two folds; and three arrays (events, 2) of numbers of overlapping jets.
     """
 
     def __init__(
@@ -37,13 +38,17 @@ class EventsProcessor(OrderedProcessor):  # type: ignore[misc]
         self.gen = gen
         self.truth = truth
 
-    def chunk(self, events: ak.Array) -> list[Floats]:
+    def chunk(self, events: ak.Array) -> tuple[list[Floats], list[Floats]]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
         folded = [folder.fold_table(events[self.gen], events, jets=jets) for folder in self.folders]
         reco = [truth, *(one.reco[0] for one in folded)]
-        gen = folded[0].gen
-        return [event_features(gen.values, gen.counts, one.values[:, :4], one.counts) for one in reco]
+        gen, about = folded[0].gen, self.folders[0].card["jets"]
+        features = [event_features(gen.values, gen.counts, one.values[:, :4], one.counts) for one in reco]
+        geometry = {name: about[name] for name in ("radius", "cone")}
+        return features, [count_overlapping(gen, one, **geometry) for one in reco]
 
-    def joined(self, chunks: Sequence[tuple[int, list[Floats]]]) -> tuple[Floats, Floats, Floats]:
-        true, first, second = (np.concatenate(side) for side in zip(*(chunk for _, chunk in chunks), strict=True))
-        return true, first, second
+    def joined(self, chunks: Sequence[tuple[int, Any]]) -> tuple[tuple[Floats, ...], tuple[Floats, ...]]:
+        features, overlapping = zip(*(chunk for _, chunk in chunks), strict=True)
+        sides = (zip(*of, strict=True) for of in (features, overlapping))
+        of_features, of_overlapping = (tuple(np.concatenate(side) for side in of) for of in sides)
+        return of_features, of_overlapping

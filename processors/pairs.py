@@ -157,6 +157,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             frames=np.stack(frames, axis=1),
             split_key=split_key,
             sample=np.zeros(len(split_key), dtype=np.int64),
+            x_event=x.event,
             reach=self.reach,
         )
 
@@ -169,6 +170,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
                 others._replace(
                     near_row=others.near_row + n_jets,
                     far_event=others.far_event + n_events,
+                    x_event=others.x_event + n_events,
                     sample=others.sample + which,
                 )
             )

@@ -103,7 +103,8 @@ def make_unmatched(pairs: JetPairs, seed: int = 1) -> UnmatchedJets:
     n = len(far_event)
     far = jets(n, rng.normal(0.0, 2.0, n), frames.axis[far_event] + rng.normal(0.0, 0.4, n))
     both = np.stack(frames, axis=1)
-    return UnmatchedJets(near, near_row, far, far_event, columns, both, pairs.split_key, pairs.sample, reach=0.8)
+    of_event, x_event = (pairs.split_key, pairs.sample), np.arange(n_events)
+    return UnmatchedJets(near, near_row, far, far_event, columns, both, *of_event, x_event, reach=0.8)
 
 
 def _write_nothing(figure, to, **_):

@@ -219,7 +219,7 @@ def test_training_of_a_correction(recipe, tmp_path, capsys):
     [
         (["--context", "flavour"], "context: expected one of neighbours, event, got 'flavour'"),
         (["--scale", "delphes-cms"], "scale: expected one of none, got 'delphes-cms'"),
-        (["--columns", "btag"], "direction correct: expected no --columns, --objects or --particles with it, got btag"),
+        (["--columns", "btag"], "expected no --columns, --overlaps, --objects or --particles with it, got btag"),
     ],
 )
 def test_what_a_correction_cannot_know_or_draw(option, message, tmp_path, capsys):

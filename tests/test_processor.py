@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import chain
+
 import awkward as ak
 import loky
 import numpy as np
@@ -67,9 +69,10 @@ def test_features_of_events_are_those_of_truth_and_of_two_folds_in_any_chunks():
         runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=chunksize)
         return runner(fileset, EventsProcessor("cms-delphes-ak4", seed=7), treename="Events")
 
-    whole = look(QCD | FLAT, 100_000)
+    whole, overlapping = look(QCD | FLAT, 100_000)
     assert [side.shape for side in whole] == [(10_000, len(EVENT_FEATURES))] * 3
-    for side, other in zip(whole, look(FLAT | QCD, 1300), strict=True):
+    assert [side.shape for side in overlapping] == [(10_000, 2)] * 3
+    for side, other in zip((*whole, *overlapping), chain(*look(FLAT | QCD, 1300)), strict=True):
         np.testing.assert_array_equal(side, other)
     events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})  # flat comes before qcd
     reco = [events.Jet, *(IQNFolder("cms-delphes-ak4", seed=seed)(events.GenJet, events) for seed in (7, 8))]

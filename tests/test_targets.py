@@ -320,10 +320,10 @@ WRONG = {
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
     "--columns nNeutral nNeutral": "expected distinct names of new fields of jets, got 'nNeutral'",
-    "": "extend: expected --columns, --objects or --particles, and no --teacher, got none and None",
-    "--columns nNeutral --teacher cms-delphes-ak4": "expected --columns, --objects or --particles, and no --teacher",
+    "": "expected --columns, --overlaps, --objects or --particles, and no --teacher, got none and None",
+    "--columns nNeutral --teacher cms-delphes-ak4": "--objects or --particles, and no --teacher, got",
     "--columns nNeutral --ensemble 2": "ensemble: expected no --extend, which",
-    "--columns nNeutral --direction correct": "correct: expected no --columns, --objects or --particles with it",
+    "--columns nNeutral --direction correct": "expected no --columns, --overlaps, --objects or --particles with it",
 }
 
 

@@ -12,10 +12,11 @@ from coffea_iqn.bundle.checks import an_object, array, card, levels, number, ris
 from coffea_iqn.bundle.networks import Arrays, describe_law, law_of, member_of, network_of, plain
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects, networks_of
+from coffea_iqn.emulator.overlaps import N_PAIR, Overlaps
 from coffea_iqn.emulator.particles import CELLS, LAWS, TAG, Particles
 from coffea_iqn.emulator.preprocessing import Variables, ends_of
 from coffea_iqn.emulator.refinement import Candidates
-from coffea_iqn.emulator.unmatched import N_BESIDE, N_FAR, N_NEAR, Unmatched
+from coffea_iqn.emulator.unmatched import N_BALANCE, N_BESIDE, N_FAR, N_NEAR, Unmatched
 from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS, Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
@@ -33,9 +34,11 @@ KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "varia
 def describe(emulator: Emulator) -> dict[str, Any]:
     """Describe an emulator without its weights, in names and numbers for JSON."""
     v, unmatched, objects, particles = emulator.variables, emulator.unmatched, emulator.objects, emulator.particles
+    overlaps = emulator.overlaps
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
-        "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min"),
+        "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min", "balanced"),
+        **({} if overlaps is None else {"overlaps": _laws_of(overlaps, "radius")}),
         "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "track_share", "context"),
         "particles": particles and _laws_of(particles, "least", "radius"),
         "variables": {
@@ -51,11 +54,11 @@ def describe(emulator: Emulator) -> dict[str, Any]:
     }
 
 
-def _laws(model: Unmatched | Objects | Particles) -> dict[str, Any]:
+def _laws(model: Unmatched | Overlaps | Objects | Particles) -> dict[str, Any]:
     return {name: describe_law(law) for name, law in model.laws.items()}
 
 
-def _laws_of(model: Objects | Particles, *names: str) -> dict[str, Any]:
+def _laws_of(model: Overlaps | Objects | Particles, *names: str) -> dict[str, Any]:
     return {"laws": _laws(model), **_plain(model, *names)}
 
 
@@ -66,7 +69,7 @@ def _plain(of: Any, *names: str) -> dict[str, Any]:
 def weights_of(emulator: Emulator) -> dict[str, Singles]:
     """Return the weights of all networks of an emulator, by name."""
     networks = emulator.networks
-    for part in ("unmatched", "objects", "particles"):
+    for part in ("unmatched", "overlaps", "objects", "particles"):
         model = getattr(emulator, part)
         for name, law in ({} if model is None else model.laws).items():
             networks |= {f"{part}.{name}.number": law.number, f"{part}.{name}.jets": law.targets}
@@ -88,7 +91,7 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
     variables = _variables(content["variables"])
     gate, origin, unmatched = (content.get(name) for name in ("acceptance", "origin", "unmatched"))
     # older bundles lack these keys
-    objects, particles, ratio = (content.get(name) for name in ("objects", "particles", "ratio"))
+    overlaps, objects, particles, ratio = (content.get(name) for name in ("overlaps", "objects", "particles", "ratio"))
     n_inputs = n_seen = variables.network_inputs(np.full((1, len(VARIABLES)), 30.0, dtype=np.float32), None).shape[1]
     if origin is not None:
         origin = network_of("origin", ("OriginNetwork",), origin, arrays, n_inputs)
@@ -102,6 +105,7 @@ def assemble(content: Mapping[str, Any], arrays: Arrays) -> Emulator:
         None if gate is None else network_of("acceptance", ("AcceptanceNetwork",), gate, arrays, n_seen),
         origin,
         None if unmatched is None else _unmatched(unmatched, variables, arrays),
+        None if overlaps is None else _overlaps(overlaps, arrays),
         None if objects is None else _objects(objects, variables, arrays),
         None if particles is None else _particles(particles, variables, arrays),
         None if ratio is None else _ratio(ratio, network, arrays),
@@ -171,7 +175,9 @@ def _unmatched(content: Any, variables: Variables, arrays: Arrays) -> Unmatched:
     """Return the model of unmatched jets from its description and weights."""
     content = an_object("unmatched", content)
     context, columns = levels(content["context"]), None
-    n_near = len(variables.input_scale.mean) + N_NEAR + sum(WIDTHS[level] for level in context)
+    balanced = content.get("balanced", False)  # not in older bundles
+    expect(type(balanced) is bool, f"unmatched balanced: expected true or false, got {balanced!r}")
+    n_near = len(variables.input_scale.mean) + N_NEAR + N_BALANCE * balanced + sum(WIDTHS[level] for level in context)
     if variables.columns:
         ends, n = ends_of(variables.columns), len(variables.columns)
         columns = law_of("unmatched.columns", content["columns"], arrays, N_BESIDE, n, ends, asks=("jets",))
@@ -185,7 +191,17 @@ def _unmatched(content: Any, variables: Variables, arrays: Arrays) -> Unmatched:
         number("unmatched raw_pt_min", content["raw_pt_min"], above=0.0),
         variables.support,
         columns,
+        balanced,
     )
+
+
+def _overlaps(content: Any, arrays: Arrays) -> Overlaps:
+    """Return the model of overlapping jets from its description and weights."""
+    content = an_object("overlaps", content)
+    described = an_object("overlaps laws", content["laws"])
+    expect(set(described) == {"pair"}, f"overlaps: expected a law of pair, got {', '.join(described)}")
+    law = law_of("overlaps.pair", described["pair"], arrays, N_PAIR, N_TARGETS)
+    return Overlaps(law, number("overlaps radius", content["radius"], above=0.0))
 
 
 def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:

@@ -17,9 +17,11 @@ from coffea_iqn.closure.distances import (
 )
 from coffea_iqn.closure.efficiencies import (
     binomial_errors,
+    count_overlapping,
     efficiency_around,
     efficiency_deviation,
     efficiency_in_cells,
+    efficiency_of_overlapping,
 )
 from coffea_iqn.closure.estimates import (
     CELLS,
@@ -102,11 +104,13 @@ __all__ = [
     "binomial_errors",
     "check_enough",
     "correlations",
+    "count_overlapping",
     "density_deviation",
     "divergence",
     "efficiency_around",
     "efficiency_deviation",
     "efficiency_in_cells",
+    "efficiency_of_overlapping",
     "estimate_of_square",
     "event_features",
     "frechet_distance",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, in_cells, rms_beyond
-from coffea_iqn.jets.features import ETA, PHI
-from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, check_enough, in_cells, rms_beyond
+from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.jets.matching import match_tables, overlapping
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 
+OVERLAP, OVERLAP_PT = 1.25, 20.0  # ΔR to a harder jet in jet radii, and least gen pt [GeV], of `count_overlapping`
 ETA_EDGES, N_PHI = (-3.0, -2.5, -1.3, 0.0, 1.3, 2.5, 3.0), 8  # of the regions of `efficiency_around`
 
 
@@ -59,3 +62,32 @@ def efficiency_around(probability: Floats, found: Bools, gen: Floats, *, min_jet
     expected, real = (np.bincount(region, weights=of) / np.maximum(n_jets, 1) for of in (probability, found))
     errors = np.sqrt(expected * (1.0 - expected) / np.maximum(n_jets, 1))
     return rms_beyond(np.where(n_jets >= min_jets, expected - real, np.nan), errors)
+
+
+def count_overlapping(gen: JetTable, reco: JetTable, *, radius: float, cone: float) -> Doubles:
+    """Return the numbers of gen jets close to a harder one in each event, and of these with a reco jet, (events, 2).
+
+    Parameters
+    ----------
+    gen, reco: gen jets and reco jets of the same events.
+    radius, cone: jet radius, and matching distance.
+    """
+    harder, _ = overlapping(gen.values, gen.counts, OVERLAP * radius)
+    close = (harder >= 0) & (gen.values[:, PT] > OVERLAP_PT)
+    found = np.zeros(len(close), dtype=bool)
+    found[match_tables(gen, reco, cone)[0]] = True
+    return np.stack([np.bincount(gen.event[of], minlength=len(gen.counts)) for of in (close, close & found)], axis=1)
+
+
+def efficiency_of_overlapping(emulated: Floats, real: Floats) -> Estimate:
+    """Difference between emulated and real efficiency of gen jets close to a harder one, from `count_overlapping`.
+
+    Raises
+    ------
+    TooFewJetsError: when there are none.
+    """
+    n = real[:, 0].sum()
+    check_enough("overlapping jets", int(n), least=1)
+    efficiencies = [of[:, 1].sum() / n for of in (emulated, real)]
+    uncertainty = np.sqrt(sum(max(one * (1.0 - one), 1.0 / n) for one in efficiencies) / n)
+    return Estimate(float(abs(efficiencies[0] - efficiencies[1])), float(uncertainty))

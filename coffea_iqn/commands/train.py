@@ -22,7 +22,7 @@ from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.inputs import Source
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.iqn.network import BOUNDED
+from coffea_iqn.iqn.network import BOUNDED, EXACT
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import ETA, PT, VARIABLES
 from coffea_iqn.jets.matching import default_cone
@@ -34,6 +34,7 @@ from coffea_iqn.training import emulators
 from coffea_iqn.training.columns import described, extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.objects import RARE, check_enough, with_objects
+from coffea_iqn.training.overlaps import has_overlaps, with_overlaps
 from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.pretrained import networks_of
@@ -41,7 +42,8 @@ from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
-EXTENSIONS = ("objects", "particles")  # what a bundle of jets can be extended by, other than columns
+EXTENSIONS = ("overlaps", "objects", "particles")  # what a bundle of jets can be extended by, other than columns
+OF_OVERLAPS = 0.1  # fraction of the minutes for jets that the model of overlapping jets gets
 OF_JETS = ("cone", "energy", "eta_max", "inputs", "targets", "scale", "raw_pt_min", "context")  # fixed in a bundle
 KNOWN_OF_RECO = ("neighbours", "event")  # context available for reco jets; only the first is used by default
 PT_SCULPTED = 1.5  # times the pt at which jets begin: up to there the response is sculpted
@@ -57,6 +59,7 @@ EXAMPLES = """examples:
   coffea-iqn train fullsim.root --pretrained cms-delphes-ak4 --output from-few-jets
   coffea-iqn train nano.root --teacher my-detector --hidden 40 40 --output smaller
   coffea-iqn train nano.root --extend my-detector --columns btagDeepFlavB nConstituents --output with-b-tags
+  coffea-iqn train nano.root --extend from-an-older-release --overlaps --output with-overlaps
   coffea-iqn train nano.root --extend with-b-tags --objects --output whole-events
   coffea-iqn train pfnano.root --radius 0.5 --extend cms-delphes-ak5 --particles --gen-pt-min 130 --output particles
 
@@ -81,7 +84,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--extend",
         type=text,
         metavar="MODEL",
-        help="keep the jets of a bundle, and add what --columns, --objects or --particles request",
+        help="keep the jets of a bundle, and add what --columns, --overlaps, --objects or --particles request",
     )
     parser.add_argument(
         "--columns",
@@ -92,6 +95,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FIELD",
         help="fields of reco jets to draw in addition to the four-momentum, each conditioned on those before it "
         "(default: none)",
+    )
+    parser.add_argument(
+        "--overlaps",
+        action="store_true",
+        help="with --extend, train the model of overlapping jets, which new bundles have anyway and older ones lack",
     )
     parser.add_argument(
         "--objects",
@@ -213,7 +221,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     members = []
     with trainings.training_progress(settings, arguments, checkpoint) as progress:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
-        learn = partial(_learn, start, arguments.columns, options)
+        learn = partial(_learn, start, arguments, options)
         emulator = learn(sample, settings, checkpoint)
         if objects is not None:
             emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
@@ -285,7 +293,7 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     wanted = [*arguments.columns, *(name for name in EXTENSIONS if getattr(arguments, name))]
     if arguments.extend is not None and (arguments.teacher is not None or not wanted):
         asked = wanted or "none"
-        expected = "--columns, --objects or --particles, and no --teacher"
+        expected = "--columns, --overlaps, --objects or --particles, and no --teacher"
         msg = f"extend: expected {expected}, got {asked} and {arguments.teacher}"
         raise ValueError(msg)
     other = next((name for name in ("teacher", "extend") if getattr(arguments, name) is not None), None)
@@ -293,7 +301,8 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
         msg = f"pretrained: expected no --{other} with it, which trains no networks of jets from the beginning, got one"
         raise ValueError(msg)
     if arguments.direction == "correct" and wanted:
-        msg = f"direction correct: expected no --columns, --objects or --particles with it, got {wanted[0]}"
+        unwanted = "--columns, --overlaps, --objects or --particles"
+        msg = f"direction correct: expected no {unwanted} with it, got {wanted[0]}"
         raise ValueError(msg)
     models = arguments.teacher, arguments.extend, arguments.pretrained
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
@@ -306,8 +315,11 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
         given = [name for name in OF_JETS if getattr(arguments, name) not in (None, trainings.AUTO)]
         got = ", ".join(f"--{name.replace('_', '-')}" for name in given)
         expect(not given, f"options: expected none that {arguments.teacher or arguments.extend} determines, got {got}")
+    alone = "overlaps: expected --extend with it, as new bundles have this model anyway, got none"
+    expect(not arguments.overlaps or arguments.extend is not None, alone)
     # objects and particles do not follow the levels of the four-momentum
-    bases = {"teacher": start.teacher, "extend with columns": start.base if arguments.columns else None}
+    bases = {"teacher": start.teacher}
+    bases |= {f"extend with {name}": start.base for name in ("columns", "overlaps") if getattr(arguments, name)}
     for name, base in ((name, base) for name, base in bases.items() if base is not None):
         types = ("SplineIQN", "FlowMatching") if name == "teacher" else ("SplineIQN",)
         fits = base.ratio is None and base.network.type in types
@@ -317,14 +329,24 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
 
 def _learn(
     start: _Start,
-    columns: Sequence[str],
+    arguments: argparse.Namespace,
     options: Mapping[str, Any],
     sample: TrainingSample,
     settings: TrainingSettings,
     checkpoint: Path,
 ) -> Emulator:
-    """Train an emulator on a sample, and then its further columns."""
-    (pairs, unmatched), emulator = sample, start.base
+    """Train an emulator on a sample, then how its jets overlap, and its further columns."""
+    (pairs, unmatched), emulator, columns = sample, start.base, arguments.columns
+    is_exact = settings.network in EXACT and settings.acceptance
+    overlaps = arguments.overlaps
+    if start.before is None and arguments.direction == "fold" and is_exact:
+        overlaps = has_overlaps(pairs, unmatched, settings)
+        if not overlaps:
+            say("overlapping jets: too few to train on, so they will be drawn independently")
+    of_overlaps, minutes = settings, settings.minutes
+    if overlaps and emulator is None and minutes is not None:
+        of_overlaps = replace(settings, minutes=OF_OVERLAPS * minutes)
+        settings = replace(settings, minutes=(1.0 - OF_OVERLAPS) * minutes)
     if columns and emulator is None:  # before the training of the four-momentum, not only after it
         described([pairs.y[pairs.matched], unmatched.near, unmatched.far], start.columns, columns)
     before = pairs._replace(y=pairs.y[:, : len(VARIABLES) + len(start.columns)])
@@ -333,6 +355,10 @@ def _learn(
     elif emulator is None:
         emulator = emulators.train(
             before, settings, unmatched, pretrained=start.pretrained, checkpoint=checkpoint, **options
+        )
+    if overlaps:
+        emulator = with_overlaps(
+            emulator, before, unmatched, of_overlaps, checkpoint=checkpoint / "overlaps", **options
         )
     if not columns:
         return emulator

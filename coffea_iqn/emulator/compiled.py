@@ -301,7 +301,7 @@ class Sources(NamedTuple):
 
     Attributes
     ----------
-    gen, reco, found, context: see `unmatched.near_columns`.
+    gen, reco, found, balance, context: see `unmatched.near_columns`.
     levels: context columns that the law takes.
     small: the typical Δη and Δφ of a reco jet.
     """
@@ -309,6 +309,7 @@ class Sources(NamedTuple):
     gen: Singles
     reco: Singles
     found: Bools
+    balance: Singles
     context: Singles
     levels: Ints
     small: np.float32
@@ -330,7 +331,7 @@ def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> No
 @kernel
 def near_columns(sources: Sources) -> Singles:
     """Return the `unmatched.near_columns` of gen jets, (N, n)."""
-    n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + len(sources.levels)
+    n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + sources.balance.shape[1] + len(sources.levels)
     columns = np.empty((len(sources.gen), n_columns), np.float32)
     tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)
     for start in range(0, len(columns), TILE):
@@ -372,4 +373,9 @@ def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Sin
     jets.calorimeter_variables(gen_tile, n, rows)
     outcome = rows[first : first + jets.N_OUTCOME]
     jets.outcome(gen_tile, reco_tile, sources.found[start : start + n], rows, n, sources.small, outcome)
-    gather(sources.context, start, n, sources.levels, first + jets.N_OUTCOME, rows)
+    first += jets.N_OUTCOME
+    n_more = sources.balance.shape[1]
+    for t in range(n):
+        for k in range(n_more):
+            rows[first + k, t] = sources.balance[start + t, k]
+    gather(sources.context, start, n, sources.levels, first + n_more, rows)

@@ -13,6 +13,7 @@ from coffea_iqn.emulator import compiled, summaries
 from coffea_iqn.emulator.functions import Functions, check_unrefined
 from coffea_iqn.emulator.marginals import POINTS, Marginal, doubles
 from coffea_iqn.emulator.objects import Objects
+from coffea_iqn.emulator.overlaps import Overlaps
 from coffea_iqn.emulator.particles import Particles
 from coffea_iqn.emulator.preprocessing import Variables, check_jets
 from coffea_iqn.emulator.refinement import Candidates, take
@@ -39,6 +40,7 @@ class Emulator:
     origin: network for P(training sample | x), whose output replaces the event's columns as input of network and
         acceptance; None if there is one training sample.
     unmatched: model of jets y that match no jet x; None for none.
+    overlaps: model of overlapping jets x; None to draw them independently.
     objects: model of electrons, muons, photons and missing momentum; None for none.
     particles: model of the particles in jets; None for none.
     ratio: network for the log ratio of p(y | x) of true jets to that of the network's draws, used to refine draws
@@ -57,6 +59,7 @@ class Emulator:
     acceptance: Network | None = None
     origin: Network | None = None
     unmatched: Unmatched | None = None
+    overlaps: Overlaps | None = None
     objects: Objects | None = None
     particles: Particles | None = None
     ratio: Network | None = None
@@ -447,6 +450,12 @@ class Prepared:
         return model.with_torch if model is not None and self.by_torch else model
 
     @cached_property
+    def overlaps(self) -> Overlaps | None:
+        """The model of overlapping jets, drawn with the chosen backend; None if draws do not follow four levels."""
+        model = self.emulator.overlaps if self.emulator.exact else None
+        return model.with_torch if model is not None and self.by_torch else model
+
+    @cached_property
     def objects(self) -> Objects | None:
         """The model of objects, drawn with the chosen backend."""
         model = self.emulator.objects
@@ -463,6 +472,14 @@ class Prepared:
     ) -> tuple[Floats, Floats]:
         """See `Emulator.respond`."""
         return self._draw(x, tau, context, levels, with_efficiency=True)
+
+    def efficiency(self, x: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None) -> Floats:
+        """Return the efficiencies that `respond` does, to the last bit, without drawing jets."""
+        if self.compiled and self._compiles_efficiency:
+            # with one level only the first conditional is evaluated
+            return self._compiled(x, np.full((len(x), 1), 0.5), context, levels, len(x))[1]
+        half = np.full((len(x), self.emulator.n_levels), 0.5, dtype=np.float32)
+        return self.respond(x, half, context, levels=levels)[1]
 
     def median_pt(
         self, x: Floats, eta: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None
@@ -491,6 +508,12 @@ class Prepared:
         model = self.emulator.compiled_for(() if context is None else tuple(WIDTHS if levels is None else levels))
         compiled.draw(model, singles(x), singles(tau), singles(columns), np.float32(self.threshold), y, found, share)
         return y, found, share
+
+    @property
+    def _compiles_efficiency(self) -> bool:
+        """Whether compiled code has the efficiency: only for the threshold of the training sample; others are rare."""
+        own = self.threshold == self.emulator.variables.raw_pt_min
+        return self.emulator.acceptance is not None and own
 
     def _draw(
         self, x: Floats, tau: Floats, context: Floats | None, levels: Sequence[str] | None, *, with_efficiency: bool
@@ -521,8 +544,7 @@ class Prepared:
             n = min(tau.shape[1], emulator.network.n_targets)
             end = n + with_efficiency
             return both[:, :n], both[:, n:end].ravel(), both[:, end:].ravel()
-        # compiled code has efficiencies only for the threshold of the training sample; others are rare
-        own = emulator.acceptance is not None and threshold == emulator.variables.raw_pt_min
+        own = self._compiles_efficiency
         y, found, share = self._compiled(x, tau, context, levels, len(x) if with_efficiency and own else 0)
         if with_efficiency and not own:
             found = emulator.efficiency(x, context, raw_pt_min=threshold)

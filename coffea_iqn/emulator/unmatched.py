@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -27,10 +27,20 @@ from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import Column
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import kernel, part
 from coffea_iqn.numerics.dense import singles
-from coffea_iqn.numerics.double import Directions, angles, directions, exp, phi_of, sine_and_cosine, write_logs
+from coffea_iqn.numerics.double import (
+    Directions,
+    angles,
+    directions,
+    exp,
+    log,
+    phi_of,
+    sine_and_cosine,
+    wrapped,
+    write_logs,
+)
 
 MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 
@@ -96,8 +106,9 @@ def _log_mass(raw: Floats) -> Floats:
 
 
 SMALL = 0.1  # typical Δη and Δφ of a reco jet
+BALANCE = 10.0  # GeV, scale of missing pt
 HARD = 20.0  # GeV, pt from which a jet counts as hard
-N_NEAR, N_FAR, N_BESIDE = 6, 15, 11  # numbers of columns of `outcome`, `far_columns` and `beside`
+N_NEAR, N_BALANCE, N_FAR, N_BESIDE = 6, 2, 15, 11  # numbers of columns of `outcome`, `balance`, `far_columns`, `beside`
 LOGS = (0, 1, 4, 5, 6, 7)  # columns of `far_columns` that are logarithms
 
 
@@ -116,21 +127,64 @@ def outcome(gen: Floats, reco: Floats, found: Bools) -> Floats:
     return np.where(found[:, None], columns, 0.0).astype(np.float32)
 
 
+@kernel
+def balance(gen: Floats, counts: Ints, reco: Floats, found: Bools, reach: float) -> Singles:
+    """Return how much pt unmatched jets near each gen jet would have to have for balance, (N, 2).
+
+    The columns are the pt that is missing in the reco jet of the gen jet, all of it if that was lost, and the pt
+    missing in those of all gen jets within reach, as another one may have taken it; negative if there is more.
+    Both are scaled as sign × log(1 + |pt| / 10 GeV).
+
+    Parameters
+    ----------
+    gen, reco, found: see `near_columns`.
+    counts: number of gen jets in each event, (events,).
+    reach: greatest ΔR of another gen jet.
+    """
+    missing, out = np.empty(len(gen)), np.empty((len(gen), N_BALANCE), dtype=np.float32)
+    for jet in range(len(gen)):
+        missing[jet] = np.float64(gen[jet, PT]) - (np.float64(reco[jet, PT]) if found[jet] else 0.0)
+    around, stop = missing.copy(), 0
+    for n in counts:
+        start, stop = stop, stop + n
+        for i in range(start, stop):
+            for j in range(i + 1, stop):
+                d_eta = np.float64(gen[i, ETA]) - np.float64(gen[j, ETA])
+                if abs(d_eta) < reach:  # skips most pairs, before the costly angle
+                    d_phi = wrapped(np.float64(gen[i, PHI]) - np.float64(gen[j, PHI]))
+                    if d_eta * d_eta + d_phi * d_phi < reach * reach:
+                        around[i] += missing[j]
+                        around[j] += missing[i]
+    for jet in range(len(gen)):
+        for k, pt in enumerate((missing[jet], around[jet])):
+            scaled = log(1.0 + abs(pt) / BALANCE)
+            out[jet, k] = scaled if pt > 0.0 else -scaled
+    return out
+
+
 def near_columns(
-    gen: Floats, reco: Floats, found: Bools, context: Floats | None, *, inputs: str, levels: tuple[str, ...]
+    gen: Floats,
+    reco: Floats,
+    found: Bools,
+    balanced: Floats,
+    context: Floats | None,
+    *,
+    inputs: str,
+    levels: tuple[str, ...],
 ) -> Floats:
-    """Return the inputs of the law of near jets, (N, n): the gen jets, their `outcome`, and their context levels.
+    """Return the inputs of the law of near jets, (N, n): gen jets, `outcome`, `balance`, and context levels.
 
     Parameters
     ----------
     gen, reco, found: gen jets (N, 4), their reco jets (N, 4), and whether these were found (N,).
+    balanced: their `balance`, (N, 2); (N, 0) for bundles that do not take it.
     context: conditioning variables (N, 68) from `context.encode`, or None if none are known.
     inputs: key of `features.INPUTS`.
     levels: context levels to use.
     """
     if context is None:
         context = encode(len(gen), {})
-    columns = [INPUTS[inputs](gen), outcome(gen, reco, found), *select(context, levels)]
+    columns = [INPUTS[inputs](gen), outcome(gen, reco, found), balanced, *select(context, levels)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
 
@@ -265,6 +319,7 @@ class Unmatched:
     raw_pt_min: least pt [GeV] of a jet, before the detector's jet scale.
     support: support of the emulator; its bounds on |eta| and energy also apply to these jets.
     columns: law of further columns next to the four-momenta, given `beside`; None if the emulator draws none.
+    balanced: whether near jets depend on the `balance` of their gen jets; not in older bundles.
     """
 
     near: Law
@@ -276,6 +331,7 @@ class Unmatched:
     raw_pt_min: float
     support: Support
     columns: Law | None = None
+    balanced: bool = False
 
     @property
     def laws(self) -> dict[str, Law]:
@@ -303,24 +359,29 @@ class Unmatched:
         reco jets (M, 4), float32, and the rows of the gen jets near them, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
+        if self.balanced:
+            added = balance(gen, counts, reco, found, self.reach)
+        else:
+            added = np.empty((len(gen), 0), dtype=np.float32)
         law = self.near.compiled if self.inputs == "calorimeter" else None
         u = levels(slice(0, len(gen)), 0)[:, 0]
 
         def columns(rows: Ints) -> Floats:
-            of_rows = gen.take(rows, axis=0), reco.take(rows, axis=0), found[rows], context.take(rows, axis=0)
+            of_rows: Any = (of_all.take(rows, axis=0) for of_all in (gen, reco, found, added, context))
             if law is None:
                 return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
             return np.asarray(compiled_near_columns(sources(*of_rows)))
 
-        def sources(gen: Floats, reco: Floats, found: Bools, context: Floats) -> Sources:
-            small = np.float32(SMALL)
-            return Sources(singles(gen), singles(reco), found, singles(context), columns_of_levels(self.context), small)
+        def sources(gen: Floats, reco: Floats, found: Bools, added: Floats, context: Floats) -> Sources:
+            return Sources(singles(gen), singles(reco), found, singles(added), singles(context), known, small)
+
+        known, small = columns_of_levels(self.context), np.float32(SMALL)
 
         if law is None:
             numbers = self.near.with_torch.draw_numbers(columns(np.arange(len(gen))), u)
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
-            count_near(law, sources(gen, reco, found, context), singles(u), numbers)
+            count_near(law, sources(gen, reco, found, added, context), singles(u), numbers)
         event, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
         source = np.repeat(np.arange(len(gen)), numbers)
 
@@ -375,10 +436,19 @@ class Unmatched:
         """Draw the jets of sources, redrawing impossible ones; return the jets (M, 4) and the source of each."""
         support = self.support.drawn_in()
         edges = support.abs_eta_max, support.energy_max, *SCALES[self.scale]
+
+        def of_attempt(of: Ints, place: Ints, attempt: int) -> Floats:
+            """Return the levels of an attempt: that of pt stays, or hard jets would become soft ones elsewhere."""
+            first = 1 + place * ATTEMPTS
+            u = levels(of, first + attempt)
+            if attempt:
+                u[:, PT] = levels(of, first)[:, PT]
+            return u
+
         raw, *_ = law.draw_each(
             source,
             x,
-            lambda of, place, attempt: levels(of, 1 + place * ATTEMPTS + attempt),
+            of_attempt,
             decode,
             lambda raw, of: beyond(raw, *edges) | impossible(raw, of),
             attempts=ATTEMPTS,

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator, Prepared
+from coffea_iqn.emulator.overlaps import steps
 from coffea_iqn.emulator.unmatched import ATTEMPTS, Frames, far_columns, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
@@ -107,15 +108,18 @@ class Folding:
         known = context if self.emulator.variables.context else None
         block = Block(gen, event, known, keys, of_jets)
         tau = of_jets.levels(jets.place, n=self.emulator.n_levels)
-        reco, efficiency = self.prepared.respond(jets.values, tau, known, levels=gen.levels)
+        overlaps = self.prepared.overlaps if self.acceptance else None
+        to_draw = [] if overlaps is None else list(steps(jets.values, jets.counts, overlaps.radius))
+        reco, efficiency = self._respond(block, tau, [rows for rows, _ in to_draw])
         efficiencies = {self.name: efficiency}
         for asked in self.found:
             sides = asked.systematics.items()
             efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
         found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
         if self.acceptance:
-            u = of_jets.levels(jets.place, STREAM_ACCEPTANCE)[:, 0]
-            found = {name: u < one for name, one in efficiencies.items()}
+            u = of_jets.levels(jets.place, STREAM_ACCEPTANCE, 2)
+            found = {name: u[:, 0] < one for name, one in efficiencies.items()}
+            self._overlap(block, to_draw, tau, u, reco, efficiencies, found)
         if self.objects:
             return self._draw_event(block, reco, found[self.name], context)
         made = {
@@ -124,6 +128,46 @@ class Folding:
             for name, one in found.items()
         }
         return made, None
+
+    def _respond(self, block: Block, tau: Floats, overlapping: list[Ints]) -> tuple[Floats, Floats]:
+        """Return reco jets, except of these rows of overlapping jets, which are drawn later, and all efficiencies."""
+        gen, later = block.gen, np.concatenate([*overlapping, np.zeros(0, dtype=np.int64)])
+        if not len(later):
+            return self.prepared.respond(gen.jets.values, tau, block.context, levels=gen.levels)
+        now = np.ones(len(tau), dtype=bool)
+        now[later] = False
+        reco = np.empty((len(tau), len(self.emulator.variables.names)), dtype=np.float32)
+        efficiency = np.empty(len(tau), dtype=np.float32)
+        (of_now, known), (of_later, also_known) = (
+            (gen.jets.values[rows], None if block.context is None else block.context[rows]) for rows in (now, later)
+        )
+        reco[now], efficiency[now] = self.prepared.respond(of_now, tau[now], known, levels=gen.levels)
+        efficiency[later] = self.prepared.efficiency(of_later, also_known, levels=gen.levels)
+        return reco, efficiency
+
+    def _overlap(
+        self,
+        block: Block,
+        to_draw: list[tuple[Ints, Ints]],
+        tau: Floats,
+        u: Floats,
+        reco: Floats,
+        efficiencies: dict[str, Floats],
+        found: dict[str, Bools],
+    ) -> None:
+        """Draw overlapping jets, in place, each given the other."""
+        model, jets, own = self.prepared.overlaps, block.gen.jets, efficiencies[self.name]
+        for rows, near in to_draw:
+            assert model is not None
+            gen = jets.values[rows]
+            other = jets.values[near], reco[near], found[self.name][near]
+            tau[rows, : len(VARIABLES)], there = model.draw(gen, *other, own[rows], tau[rows], u[rows, 0])
+            of_rows = None if block.context is None else block.context[rows]
+            reco[rows] = self.prepared.sample(gen, tau[rows], of_rows, levels=block.gen.levels)
+            for name, efficiency in efficiencies.items():
+                before, after = own[rows], efficiency[rows]
+                lost, more = u[rows, 1] * before >= after, u[rows, 1] * (1.0 - before) < after - before
+                found[name][rows] = there if name == self.name else (there & ~lost) | more
 
     def _draw_event(
         self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None

@@ -207,3 +207,32 @@ def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: B
                     out[jet] = True
                     break
     return out
+
+
+@kernel
+def overlapping(jets: Floats, counts: Ints, reach: float) -> tuple[Ints, Ints]:
+    """Return the rows of the nearest harder and of the nearest softer jet within ΔR < reach of each jet, or −1, (N,).
+
+    Parameters
+    ----------
+    jets, counts: jets of all events, (N, 4), and the number of jets in each event, (events,). Of two jets with equal
+        pt, neither is harder.
+    reach: greatest ΔR.
+    """
+    harder, softer = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), -1, dtype=np.int64)
+    to_harder, to_softer = np.full(len(jets), reach * reach), np.full(len(jets), reach * reach)
+    stop = 0
+    for n in counts:
+        start, stop = stop, stop + n
+        for i in range(start, stop):
+            for j in range(i + 1, stop):
+                d_eta = np.float64(jets[i, ETA]) - np.float64(jets[j, ETA])
+                if abs(d_eta) < reach and jets[i, PT] != jets[j, PT]:  # skips most pairs, before the costly angle
+                    d_phi = wrapped(np.float64(jets[i, PHI]) - np.float64(jets[j, PHI]))
+                    squared = d_eta * d_eta + d_phi * d_phi
+                    hard, soft = (i, j) if jets[i, PT] > jets[j, PT] else (j, i)
+                    if squared < to_harder[soft]:
+                        harder[soft], to_harder[soft] = hard, squared
+                    if squared < to_softer[hard]:
+                        softer[hard], to_softer[hard] = soft, squared
+    return harder, softer

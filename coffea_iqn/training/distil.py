@@ -125,7 +125,7 @@ def distil(
     report = run.report(teacher=came_from(teacher), gen_jets=len(pairs.x))
     card = {k: value for k, value in teacher.card.items() if k not in {"hash", "extended"}} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)
-    return Emulator(variables=v, unmatched=teacher.unmatched, card=card, **networks)
+    return Emulator(variables=v, unmatched=teacher.unmatched, overlaps=teacher.overlaps, card=card, **networks)
 
 
 def _students(

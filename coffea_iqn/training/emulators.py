@@ -21,7 +21,7 @@ from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
-from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import TrainingRun, came_from, learnt, with_origin
 from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
@@ -185,7 +185,7 @@ def _networks(
         return network, AcceptanceNetwork(n_inputs), origin
 
 
-def part_of(pairs: JetPairs, rows: Bools) -> JetPairs:
+def part_of(pairs: JetPairs, rows: Bools | Ints) -> JetPairs:
     return JetPairs(*(column[rows] for column in pairs))  # type: ignore[arg-type]
 
 

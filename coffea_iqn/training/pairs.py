@@ -56,6 +56,7 @@ class UnmatchedJets(NamedTuple):
     events: conditioning variables of each event, (events, 15), see `unmatched.far_columns`.
     frames: `unmatched.Frames` of each event, axis and side, (events, 2).
     split_key, sample: of each event, (events,), see `JetPairs`.
+    x_event: event of each x of the pairs, as a row of these columns, (N,), ascending.
     reach: ΔR within which a jet is near an x.
     """
 
@@ -67,7 +68,13 @@ class UnmatchedJets(NamedTuple):
     frames: Floats
     split_key: Floats
     sample: Ints
+    x_event: Ints
     reach: float
+
+    @property
+    def counts(self) -> Ints:
+        """Number of jets x in each event, (events,)."""
+        return np.bincount(self.x_event, minlength=len(self.events))
 
 
 class TrainingSample(NamedTuple):
@@ -235,11 +242,15 @@ def bootstrapped(sample: TrainingSample, seed: int, member: int) -> TrainingSamp
     of_events: dict[str, Any] = {
         name: getattr(unmatched, name).repeat(n_events, axis=0) for name in ("events", "frames", "split_key", "sample")
     }
+    taken = np.repeat(np.arange(len(n_jets)), n_jets)
+    x_event = (np.cumsum(n_events) - n_events)[unmatched.x_event[taken]] + places(n_jets)
+    order = np.argsort(x_event, kind="stable")  # the jets of each copy of an event together
     jets: dict[str, Any] = {
         "near": unmatched.near[near],
-        "near_row": near_row,
+        "near_row": np.argsort(order)[near_row],
         "far": unmatched.far[far],
         "far_event": far_event,
+        "x_event": x_event[order],
     }
-    copies: dict[str, Any] = {name: column.repeat(n_jets, axis=0) for name, column in pairs._asdict().items()}
+    copies: dict[str, Any] = {name: column[taken[order]] for name, column in pairs._asdict().items()}
     return TrainingSample(JetPairs(**copies), unmatched._replace(**jets, **of_events))

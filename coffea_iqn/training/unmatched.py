@@ -10,6 +10,7 @@ from coffea_iqn.emulator.unmatched import (
     MASS_FLOOR,
     Frames,
     Unmatched,
+    balance,
     far_targets,
     near_columns,
     near_targets,
@@ -45,7 +46,9 @@ def learn_unmatched(pairs: JetPairs, jets: UnmatchedJets, variables: Variables, 
     if raw_pt_min <= 0.0:
         raw_pt_min = min((float(raw[:, PT].min()) for raw in (near, far) if len(raw)), default=1.0)
     context = tuple(level for level in CONTEXT if level in variables.context)
-    of_gen_jets = near_columns(pairs.x, pairs.y, pairs.matched, pairs.context, inputs=variables.inputs, levels=context)
+    outcome = pairs.four_momenta, pairs.matched
+    balanced = balance(pairs.x, jets.counts, *outcome, jets.reach)
+    of_gen_jets = near_columns(pairs.x, *outcome, balanced, pairs.context, inputs=variables.inputs, levels=context)
     targets = near_targets(near, pairs.x[jets.near_row].astype(np.float64))
     of_near = LawSample.of(of_gen_jets, pairs.split_key, jets.near_row, targets, context)
     targets = far_targets(far, Frames(*jets.frames[jets.far_event].T))
@@ -60,7 +63,15 @@ def learn_unmatched(pairs: JetPairs, jets: UnmatchedJets, variables: Variables, 
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)
         laws[kind] = learn_law(kind, learn, check, schedule, run, bounds)
     return Unmatched(
-        laws["near"], laws["far"], variables.inputs, variables.scale, context, jets.reach, raw_pt_min, variables.support
+        laws["near"],
+        laws["far"],
+        variables.inputs,
+        variables.scale,
+        context,
+        jets.reach,
+        raw_pt_min,
+        variables.support,
+        balanced=True,
     )
 
 

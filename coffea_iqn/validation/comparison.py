@@ -204,6 +204,7 @@ class Comparison:
     profile: closure.Profile | None = None
     efficiency: closure.OfCells | None = None
     efficiency_around: closure.Estimate | None = None
+    efficiency_of_overlapping: closure.Estimate | None = None
     spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
     columns: dict[str, closure.Marginal] = field(default_factory=dict)
     column_levels: Floats | None = None
@@ -423,17 +424,21 @@ def compare_spectra(
             found.left_out[f"histograms of {dataset}"] = "histograms: expected a bin with 25 true entries, got none"
 
 
-def compare_events(found: Validation, true: Floats, first: Floats, second: Floats) -> None:
-    """Add the judge of whole events and its null.
+def compare_events(found: Validation, features: Sequence[Floats], overlapping: Sequence[Floats]) -> None:
+    """Add the judge of whole events, the efficiency of overlapping jets, and their nulls.
 
     Parameters
     ----------
     found: the validation to extend.
-    true, first, second: `closure.event_features` of the same events with true jets, and from two folds.
+    features: `closure.event_features` of the same events with true jets, and from two folds.
+    overlapping: `closure.count_overlapping` of them.
     """
+    name, (true, first, second) = "efficiency of overlapping jets", features
     rows = _some(len(true), found.effort)
-    for into, other in ((found.truth, true), (found.null, second)):
+    for into, other, counts in ((found.truth, true, overlapping[0]), (found.null, second, overlapping[2])):
         _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows])
+        sides = overlapping[1], counts
+        into.efficiency_of_overlapping = found.attempt(name, closure.efficiency_of_overlapping, *sides)
 
 
 def compare_particles(

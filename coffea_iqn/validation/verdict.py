@@ -203,6 +203,7 @@ SAYS = {
     "efficiency": "efficiencies are off by {} (rms over cells)",
     "columns": "the densities of further columns differ by {} (rms over jets, the worst of them)",
     "efficiency_around": "in regions of φ and signed η they are off by {} (rms over regions)",
+    "efficiency_of_overlapping": "efficiencies of jets within ΔR < 1.25 R of a harder gen jet are off by {}",
     "particles": "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
     "histograms": "histograms of whole events agree with the true ones with a χ²/ndf of {} (the worst of them)",
 }
@@ -211,7 +212,7 @@ SECTIONS = {
     "levels_in_cells": "levels",
     **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
     "correlations": "joint",
-    **dict.fromkeys(("efficiency", "efficiency_around", "spectra"), "events"),
+    **dict.fromkeys(("efficiency", "efficiency_around", "efficiency_of_overlapping", "spectra"), "events"),
 }
 """Section of the report that shows each figure, if it is not named like the figure."""
 PERCENT, PLAIN = True, False
@@ -253,6 +254,14 @@ CHECKS = (
     Check("columns", "Spectra of columns", 0.03, PERCENT, "columns", lambda of: _deviation_of_spectra(of.values())),
     Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
     Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around", lambda deviation: deviation),
+    Check(
+        "efficiency_of_overlapping",
+        "Efficiency of overlapping jets",
+        0.03,
+        PLAIN,
+        "efficiency_of_overlapping",
+        lambda deviation: deviation,
+    ),
     Check("particles", "Particles in jets", 2.0, PLAIN, "particles", _worst_of(lambda of: of.distances.values()), 1.0),
     Check("histograms", "Histograms of events", 2.0, PLAIN, "spectra", _histograms),
 )

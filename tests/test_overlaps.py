@@ -15,7 +15,7 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.overlaps import REACH, levels_of, logits, pair_columns, steps
 from coffea_iqn.emulator.unmatched import balance
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
+from coffea_iqn.jets.features import ETA, PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.matching import overlapping
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
@@ -163,6 +163,17 @@ def test_a_varied_efficiency_changes_jets_of_the_nominal_fold_only():
     efficiency = bundle.load(MODEL).efficiency(made.gen.values[~alone], None)
     kept = overlapping_jets.sum() / (~alone[made.reco[0].row]).sum()
     assert kept == pytest.approx(1.0 - 0.3 / efficiency.mean(), abs=0.05)
+
+
+@pytest.mark.parametrize("unmatched", [True, False])
+def test_a_higher_threshold_removes_jets_and_changes_no_other(unmatched):
+    events = open_events("ttbar_ak4_full.root", metadata={"dataset": "ttbar"})
+    every, above = (
+        IQNFolder(MODEL, unmatched=unmatched, raw_pt_min=least).fold_table(events.GenJet, events).reco[0].values
+        for least in (None, 30.0)
+    )
+    kept = SCALES["delphes-cms"].undo(every[:, :4].astype(np.float64))[:, PT] > 30.0
+    np.testing.assert_array_equal(every[kept], above)
 
 
 def jets_of(values, counts):

@@ -280,7 +280,6 @@ def test_what_is_not_known_of_a_refined_law_is_refused(refined, refined_bundle, 
         refined.unrefined.weights(x, y)
     for options, message in (
         ({"variations": ["jer"]}, "expected no JER for refined draws"),
-        ({"raw_pt_min": 30.0, "unmatched": False}, "expected None for refined draws without unmatched jets"),
         ({"refinement": "on"}, "refinement: expected one of draw, weight, off"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -70,8 +70,8 @@ class Densities:
         points: see `Emulator.marginal`.
         acceptance: see `Emulator.log_density`.
 
-        This is the law of a single gen jet, above the folder's raw_pt_min. It does not include the redrawing of reco
-        jets next to a harder one, nor unmatched jets.
+        This is the law of a single gen jet, above the folder's raw_pt_min. It does not include what overlapping jets
+        do to each other, nor unmatched jets.
 
         Raises
         ------

@@ -57,6 +57,10 @@ class Block:
     keys: Keys
     of_jets: Keys
 
+    def part(self, rows: Ints | Bools) -> tuple[Floats, Floats | None]:
+        """Return some of the gen jets, and their context."""
+        return self.gen.jets.values[rows], None if self.context is None else self.context[rows]
+
     @cached_property
     def far(self) -> tuple[Floats, Frames]:
         """The `far_columns` of the events, on which unmatched jets and objects far from gen jets depend."""
@@ -138,11 +142,9 @@ class Folding:
         now[later] = False
         reco = np.empty((len(tau), len(self.emulator.variables.names)), dtype=np.float32)
         efficiency = np.empty(len(tau), dtype=np.float32)
-        (of_now, known), (of_later, also_known) = (
-            (gen.jets.values[rows], None if block.context is None else block.context[rows]) for rows in (now, later)
-        )
-        reco[now], efficiency[now] = self.prepared.respond(of_now, tau[now], known, levels=gen.levels)
-        efficiency[later] = self.prepared.efficiency(of_later, also_known, levels=gen.levels)
+        jets, context = block.part(now)
+        reco[now], efficiency[now] = self.prepared.respond(jets, tau[now], context, levels=gen.levels)
+        efficiency[later] = self.prepared.efficiency(*block.part(later), levels=gen.levels)
         return reco, efficiency
 
     def _overlap(
@@ -155,16 +157,23 @@ class Folding:
         efficiencies: dict[str, Floats],
         found: dict[str, Bools],
     ) -> None:
-        """Draw overlapping jets, in place, each given the other."""
+        """Draw overlapping jets, in place, each given the other.
+
+        Parameters
+        ----------
+        to_draw: rows of the jets to draw together, and of the jet that each overlaps with, in order; see `steps`.
+        tau, u: levels of the four-momenta and of the acceptance, (N, n) and (N, 2).
+        reco, efficiencies, found: reco jets; efficiencies by themselves, and which jets are found, by systematic.
+        """
         model, jets, own = self.prepared.overlaps, block.gen.jets, efficiencies[self.name]
         for rows, near in to_draw:
             assert model is not None
-            gen = jets.values[rows]
+            gen, context = block.part(rows)
             other = jets.values[near], reco[near], found[self.name][near]
             tau[rows, : len(VARIABLES)], there = model.draw(gen, *other, own[rows], tau[rows], u[rows, 0])
-            of_rows = None if block.context is None else block.context[rows]
-            reco[rows] = self.prepared.sample(gen, tau[rows], of_rows, levels=block.gen.levels)
+            reco[rows] = self.prepared.sample(gen, tau[rows], context, levels=block.gen.levels)
             for name, efficiency in efficiencies.items():
+                # a variation removes some of the jets, or adds some, as often as it does with those that do not overlap
                 before, after = own[rows], efficiency[rows]
                 lost, more = u[rows, 1] * before >= after, u[rows, 1] * (1.0 - before) < after - before
                 found[name][rows] = there if name == self.name else (there & ~lost) | more
@@ -200,15 +209,20 @@ class Folding:
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
         made = Drawn(reco, block.event, gen.jets.place, np.arange(len(reco))).where(found)
         if not self.unmatched:
-            return made
+            return self._above(made)
         others = self._draw_unmatched(block, np.ascontiguousarray(reco[:, : len(VARIABLES)]), found)
         # unmatched jets have no median
         n_extra = reco.shape[1] - others.values.shape[1]
         extra = np.full((len(others.event), n_extra), np.nan, dtype=np.float32)
         extra[:, : self.weighing is not None] = 1.0
         others = others._replace(values=np.concatenate([others.values, extra], axis=1))
-        made = Drawn.joined([made, others])
-        return made if self.raw_pt_min is None else made.where(self._raw(made)[:, PT] > self.raw_pt_min)
+        return self._above(Drawn.joined([made, others]))
+
+    def _above(self, jets: Drawn) -> Drawn:
+        """Return the jets above raw_pt_min, if they were drawn with a lower threshold."""
+        if self.raw_pt_min is None or self.prepared.threshold >= self.raw_pt_min:
+            return jets
+        return jets.where(self._raw(jets)[:, PT] > self.raw_pt_min)
 
     def _set_apart(self, block: Block, reco: Floats, found: Bools, radius: float) -> None:
         """Redraw, in place, reco jets within a radius of a harder one: clustering never gives two jets that close.
@@ -224,8 +238,8 @@ class Folding:
             events = block.event[rows]  # jets of the other events are apart and do not change
             number = jets.place[rows] * APART + attempt
             tau = block.of_jets.take(rows).levels(number, STREAM_APART, n)
-            of_rows = None if block.context is None else block.context[rows]
-            reco[rows] = self.prepared.sample(jets.values[rows], tau, of_rows, levels=block.gen.levels)
+            gen, context = block.part(rows)
+            reco[rows] = self.prepared.sample(gen, tau, context, levels=block.gen.levels)
         found &= ~crowded(radius, reco, found, jets.counts, events)
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:

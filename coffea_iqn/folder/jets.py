@@ -64,8 +64,8 @@ class IQNFolder(Densities):
         GPU if the process finds one. Only on the CPU are the bits the same everywhere. The rest of the fold, from
         context to unmatched jets, runs on the CPU.
     invalid: "raise" an error for, or "drop", gen jets with pt, eta, phi or mass not finite or pt not above zero.
-    raw_pt_min: threshold on the reco pt [GeV] before the detector's jet scale: jets are drawn from above it, and lost
-        with the probability to be below it. None for the bundle's threshold.
+    raw_pt_min: threshold on the reco pt [GeV] before the detector's jet scale: jets below it are lost; without
+        acceptance, jets are drawn above it. None for the bundle's threshold.
     names: field names of conditioning variables in the files, if they differ from `events.Names`:
         `{"flavour": "hadronFlavour"}`.
     any_radius: whether to fold gen jets of another radius than the bundle's; otherwise they are an error, if the
@@ -140,9 +140,6 @@ class IQNFolder(Densities):
         expect(fits, f"variations: expected no JER for {what}, which have no median of pt alone, got one")
         both = sorted({column.name for column in emulator.variables.columns} & {asked.name for asked in variations})
         expect(not both, f"variations: expected names that no column of the bundle has, got {', '.join(both)}")
-        fits = self.raw_pt_min is None or emulator.ratio is None or unmatched or not self.acceptance
-        got = f"got {self.raw_pt_min}: the fraction of refined jets above it is unknown"
-        expect(fits, f"raw_pt_min: expected None for refined draws without unmatched jets, {got}")
         fits = self.backend != "numba" or emulator.is_compiled
         expect(fits, f"backend: expected 'torch' or 'auto' for {network.type}, got 'numba'")
         fits = self.acceptance or all(asked.of != FOUND for asked in variations)
@@ -336,8 +333,8 @@ class IQNFolder(Densities):
 
     def _foldings(self, *, objects: bool = False) -> list[Folding]:
         """Return the nominal folding, then those of other bundles."""
-        # unmatched jets depend on whether the gen jet was found, even if below raw_pt_min
-        raw_pt_min = None if self.unmatched else self.raw_pt_min
+        # what becomes of other jets depends on all that are found, even if below raw_pt_min
+        raw_pt_min = None if self.acceptance or self.unmatched else self.raw_pt_min
         made = []
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
             loaded = bundle.load(model, expected_hash=known_hash)

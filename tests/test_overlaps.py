@@ -232,6 +232,14 @@ def test_small_samples_are_trained_without_the_model(tmp_path, capsys):
     assert bundle.load(tmp_path / "new").overlaps is None
 
 
+def test_few_jets_take_over_the_model_of_a_pretrained_bundle(tmp_path, capsys):
+    words = ["--steps", 20, "--energy", 13, "--pretrained", MODEL]
+    assert run("train", f"qcd={FILE}", *words, "--output", tmp_path / "new") == 0
+    assert "too few to train on, so their model is the pretrained one" in capsys.readouterr().out
+    mine, theirs = (bundle.load(of).overlaps.pair.number.arrays for of in (tmp_path / "new", MODEL))
+    assert all((mine[key] == weights).all() for key, weights in theirs.items())
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [

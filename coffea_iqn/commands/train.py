@@ -338,11 +338,15 @@ def _learn(
     """Train an emulator on a sample, then how its jets overlap, and its further columns."""
     (pairs, unmatched), emulator, columns = sample, start.base, arguments.columns
     is_exact = settings.network in EXACT and settings.acceptance
-    overlaps = arguments.overlaps
+    overlaps, taken_over = arguments.overlaps, None
     if start.before is None and arguments.direction == "fold" and is_exact:
         overlaps = has_overlaps(pairs, unmatched, settings)
         if not overlaps:
-            say("overlapping jets: too few to train on, so they will be drawn independently")
+            model = start.pretrained
+            if model is not None and model.radius == arguments.radius:  # their levels depend little on the detector
+                taken_over = model.overlaps
+            what = "they will be drawn independently" if taken_over is None else "their model is the pretrained one"
+            say(f"overlapping jets: too few to train on, so {what}")
     of_overlaps, minutes = settings, settings.minutes
     if overlaps and emulator is None and minutes is not None:
         of_overlaps = replace(settings, minutes=OF_OVERLAPS * minutes)
@@ -356,9 +360,17 @@ def _learn(
         emulator = emulators.train(
             before, settings, unmatched, pretrained=start.pretrained, checkpoint=checkpoint, **options
         )
+    if taken_over is not None:
+        emulator = replace(emulator, overlaps=taken_over)
     if overlaps:
         emulator = with_overlaps(
-            emulator, before, unmatched, of_overlaps, checkpoint=checkpoint / "overlaps", **options
+            emulator,
+            before,
+            unmatched,
+            of_overlaps,
+            pretrained=start.pretrained,
+            checkpoint=checkpoint / "overlaps",
+            **options,
         )
     if not columns:
         return emulator

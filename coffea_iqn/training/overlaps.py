@@ -20,6 +20,7 @@ from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
+from coffea_iqn.training.pretrained import networks_of
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 
 RARE = 5000  # fewer overlapping jets do not determine the networks
@@ -48,6 +49,7 @@ def with_overlaps(
     unmatched: UnmatchedJets,
     settings: TrainingSettings,
     *,
+    pretrained: Emulator | None = None,
     checkpoint: Path | None = None,
     watch: Watch | None = None,
     device: str = "cpu",
@@ -59,6 +61,7 @@ def with_overlaps(
     emulator: emulator with a `SplineIQN`, which has levels, and an efficiency.
     pairs, unmatched: training sample.
     settings: training settings; uses schedule, shares, reflect and holdout.
+    pretrained: emulator whose model of overlapping jets the networks begin with, if it has one.
     checkpoint, watch, device: see `training.train`.
 
     Returns
@@ -74,9 +77,10 @@ def with_overlaps(
     what = f"expected {RARE} overlapping jets or more, {settings.holdout:.0%} of them held out, got {n}"
     expect(has_overlaps(pairs, unmatched, settings), f"overlaps: {what}")
     pairs = pairs._replace(y=pairs.four_momenta)
-    owner = str(emulator.card.get("hash"))
+    owner = " ".join(str(of.card.get("hash")) for of in (emulator, pretrained) if of is not None)
+    begin = {} if pretrained is None else networks_of(pretrained, settings)[0]
     phases = {"overlaps number": True, "overlaps jets": True}
-    run = TrainingRun.begin(settings, phases, [*pairs, unmatched.x_event], checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, [*pairs, unmatched.x_event], checkpoint, watch, device, owner, begin)
     both = [pairs]
     if settings.reflect:
         both.append(part_of(with_mirrored(pairs), np.arange(2 * len(pairs.x)) >= len(pairs.x)))

@@ -414,7 +414,7 @@ def test_unmatched_jets_go_with_the_copies_of_their_gen_jet_and_event():
         assert len(np.unique(new_row)) == len(new_row)  # each copy has its own jet
 
 
-def test_an_ensemble_is_trained_and_folded(tmp_path):
+def test_an_ensemble_is_trained_and_folded(tmp_path, capsys):
     made = tmp_path / "made"
     words = ["--steps", TINY["steps"], "--check-every", 20, "--stages", 1, "--hidden", 8, 8, "--energy", 13]
     assert run("train", f"qcd={QCD}", *words, "--ensemble", 2, "--output", made) == 0
@@ -429,6 +429,10 @@ def test_an_ensemble_is_trained_and_folded(tmp_path):
     assert all(total.sum() > 1000 for total in sums)
     assert (sums[1] != sums[2]).any()
     assert IQNFolder(AK4, variations=[f"ens={made}"]).systematics == ("nominal", "ENS0", "ENS1")
+    capsys.readouterr()
+    refined = tmp_path / "refined"
+    assert run("refine", made, f"qcd={QCD}", "--steps", 4, "--check-every", 2, "--output", refined) == 0
+    assert f"{made}: its 2 ensemble members are not changed with it, nor kept" in capsys.readouterr().err
 
 
 def test_pupils_of_a_teacher_make_no_ensemble(tmp_path, capsys):

@@ -209,6 +209,8 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
     trainings.check_sample(arguments, datasets, pairs, before)
+    if arguments.extend is not None:
+        trainings.warn_of_members(arguments.extend)
     if before is None:
         settings = _with_edge(settings, arguments, sample)
     if arguments.split == "file":  # a member may lack some, which would waste the training before it

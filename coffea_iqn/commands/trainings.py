@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -272,6 +272,13 @@ def _compare(base: Emulator, pairs: JetPairs) -> None:
     if off > MOST_OFF:
         where = "the bundle to start from has another response than the jets of the files"
         complain(f"coffea-iqn: warning: {where}: the density of their quantile levels is off by {off:.0%} or more")
+
+
+def warn_of_members(model: str) -> None:
+    """Warn that the new bundle will not have the members of an ensemble, if the one to start from has any."""
+    with suppress(bundle.BundleError):
+        n = len(bundle.members(model))
+        complain(f"coffea-iqn: warning: {model}: its {n} ensemble members are not changed with it, nor kept")
 
 
 def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:

@@ -23,8 +23,15 @@ def facts(emulator: Any) -> dict[str, str]:
             found["domain"] = f"{level} pt {low:g} to {high:g} GeV, |η| below {outer:g}"
     hidden = " × ".join(str(width) for width in hidden_of(network.description["hidden"], 0))
     found["network"] = f"{network.type} {hidden}"
-    parts = {"acceptance": emulator.acceptance, "origin": emulator.origin, "unmatched jets": emulator.unmatched}
-    parts["refinement"] = emulator.ratio
+    parts = {
+        "acceptance": emulator.acceptance,
+        "origin": emulator.origin,
+        "unmatched jets": emulator.unmatched,
+        "overlapping jets": emulator.overlaps,
+        "objects": emulator.objects,
+        "particles": emulator.particles,
+        "refinement": emulator.ratio,
+    }
     found["other parts"] = ", ".join(name for name, part in parts.items() if part is not None) or "nothing"
     if v.columns:
         found["columns"] = ", ".join(column.name for column in v.columns)

@@ -34,11 +34,10 @@ KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "varia
 def describe(emulator: Emulator) -> dict[str, Any]:
     """Describe an emulator without its weights, in names and numbers for JSON."""
     v, unmatched, objects, particles = emulator.variables, emulator.unmatched, emulator.objects, emulator.particles
-    overlaps = emulator.overlaps
     return {
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
         "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min", "balanced"),
-        **({} if overlaps is None else {"overlaps": _laws_of(overlaps, "radius")}),
+        "overlaps": emulator.overlaps and _laws_of(emulator.overlaps, "radius"),
         "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "track_share", "context"),
         "particles": particles and _laws_of(particles, "least", "radius"),
         "variables": {

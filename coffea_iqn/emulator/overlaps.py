@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from coffea_iqn.emulator.unmatched import MASS_FLOOR
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.matching import overlapping
@@ -27,7 +28,6 @@ from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 
 REACH = 1.5  # in jet radii: greatest ΔR of jets that overlap
 MERGING = 1.15  # in jet radii: ΔR up to which jets are often merged
-MASS_FLOOR = 0.5  # GeV, keeps the logarithm of a mass finite
 LEAST_EFFICIENCY = 1e-4  # and greatest one below 1, in its logit
 N_PAIR = 15  # number of columns of `pair_columns`
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator, Prepared
-from coffea_iqn.emulator.overlaps import steps
+from coffea_iqn.emulator.overlaps import Overlaps, steps
 from coffea_iqn.emulator.unmatched import ATTEMPTS, Frames, far_columns, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
@@ -123,7 +123,8 @@ class Folding:
         if self.acceptance:
             u = of_jets.levels(jets.place, STREAM_ACCEPTANCE, 2)
             found = {name: u[:, 0] < one for name, one in efficiencies.items()}
-            self._overlap(block, to_draw, tau, u, reco, efficiencies, found)
+            if overlaps is not None:
+                self._overlap(overlaps, block, to_draw, tau, u, reco, efficiencies, found)
         if self.objects:
             return self._draw_event(block, reco, found[self.name], context)
         made = {
@@ -149,6 +150,7 @@ class Folding:
 
     def _overlap(
         self,
+        model: Overlaps,
         block: Block,
         to_draw: list[tuple[Ints, Ints]],
         tau: Floats,
@@ -165,9 +167,8 @@ class Folding:
         tau, u: levels of the four-momenta and of the acceptance, (N, n) and (N, 2).
         reco, efficiencies, found: reco jets; efficiencies by themselves, and which jets are found, by systematic.
         """
-        model, jets, own = self.prepared.overlaps, block.gen.jets, efficiencies[self.name]
+        jets, own = block.gen.jets, efficiencies[self.name]
         for rows, near in to_draw:
-            assert model is not None
             gen, context = block.part(rows)
             other = jets.values[near], reco[near], found[self.name][near]
             tau[rows, : len(VARIABLES)], there = model.draw(gen, *other, own[rows], tau[rows], u[rows, 0])

@@ -33,8 +33,12 @@ BOUND = 1.01 * float(logits(np.full((1, 1), 1.0 - LEAST_LEVEL))[0, 0])
 
 def has_overlaps(pairs: JetPairs, unmatched: UnmatchedJets, settings: TrainingSettings) -> bool:
     """Return whether there are enough overlapping jets to learn from, also among those held out."""
-    held_out = pairs.split_key[_find(pairs, unmatched)[0]] < settings.holdout
-    return len(held_out) >= RARE and int(held_out.sum()) >= settings.holdout * RARE / 2.0
+    return _are_enough(_find(pairs, unmatched)[0], pairs, settings)
+
+
+def _are_enough(rows: Ints, pairs: JetPairs, settings: TrainingSettings) -> bool:
+    n_held_out = int((pairs.split_key[rows] < settings.holdout).sum())
+    return len(rows) >= RARE and n_held_out >= settings.holdout * RARE / 2.0
 
 
 def _find(pairs: JetPairs, unmatched: UnmatchedJets) -> tuple[Ints, Ints]:
@@ -75,7 +79,7 @@ def with_overlaps(
     radius, rows = unmatched.reach / NEAR, _find(pairs, unmatched)
     n = len(rows[0])
     what = f"expected {RARE} overlapping jets or more, {settings.holdout:.0%} of them held out, got {n}"
-    expect(has_overlaps(pairs, unmatched, settings), f"overlaps: {what}")
+    expect(_are_enough(rows[0], pairs, settings), f"overlaps: {what}")
     pairs = pairs._replace(y=pairs.four_momenta)
     owner = " ".join(str(of.card.get("hash")) for of in (emulator, pretrained) if of is not None)
     begin = {} if pretrained is None else networks_of(pretrained, settings)[0]

@@ -89,14 +89,10 @@ def networks_of(emulator: Emulator, settings: TrainingSettings) -> tuple[dict[st
     if emulator.acceptance is not None:
         found["acceptance"] = Pretrained(emulator.acceptance, n_own, variables.context)
     laws = [] if model is None else [("near", model.near, model.context), ("far", model.far, ())]
+    laws += [] if emulator.overlaps is None else [("overlaps", emulator.overlaps.pair, ())]
     for kind, law, levels in laws:
         for what, of_law in (("number", law.number), ("jets", law.targets)):
             assert of_law is not None
             n_own = of_law.n_inputs - sum(WIDTHS[level] for level in levels)
             found[f"{kind} {what}"] = Pretrained(of_law, n_own, levels)
-    if emulator.overlaps is not None:
-        law = emulator.overlaps.pair
-        for what, of_law in (("number", law.number), ("jets", law.targets)):
-            assert of_law is not None
-            found[f"overlaps {what}"] = Pretrained(of_law, of_law.n_inputs, ())
     return found, replace(settings, **sizes)

@@ -138,8 +138,9 @@ class IQNCorrector:
     def draw(self, jets: ak.Array, events: ak.Array) -> ak.Array:
         """Draw a gen jet for each reco jet, at levels that depend only on seed, event and index of the jet.
 
-        Arguments and result are those of `__call__`, without uncertainties.
+        Arguments and result are those of `__call__`, without uncertainties; the events are required.
         """
+        expect(events is not None, "events: expected those of the jets, whose identity the draws depend on, got None")
         table = self._table(jets, events)
         return _jagged(table, self.draw_table(table, events))
 

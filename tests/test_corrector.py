@@ -120,6 +120,8 @@ def test_no_jets(corrector, nano_events):
     none = nano_events.Jet[nano_events.Jet.pt < 0.0]
     assert ak.sum(ak.num(corrector(none, nano_events))) == 0
     assert ak.sum(ak.num(corrector.draw(none[:5], nano_events[:5]))) == 0
+    with pytest.raises(ValueError, match="events: expected those of the jets, whose identity the draws depend on"):
+        corrector.draw(none[:5], None)
 
 
 def test_delphes_jets(delphes_events):

@@ -328,6 +328,7 @@ def test_wrong_cards(tmp_path, capsys, lines, message):
         (("--process", "."), "or a file of Pythia's commands, got '.'"),
         (("--set", "Beams:energy = 7"), "got 'Beams:energy = 7'"),
         (("--output", "."), ": expected a file to write, found a folder"),
+        (("--output", "gen.txt"), "output gen.txt: expected a name that ends in .root, got gen.txt"),
     ],
 )
 def test_wrong_arguments(tmp_path, capsys, monkeypatch, arguments, message):

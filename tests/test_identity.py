@@ -181,8 +181,14 @@ def test_streams_seeds_and_ours_are_independent():
 def test_numbers_that_would_depend_on_a_cut_are_refused():
     events = open_events("qcd_ak4.root", entry_stop=20)
     hard = events.Jet[events.Jet.pt > 40.0]
+    by_mass = events.Jet[ak.argsort(events.Jet.mass)]
+    scaled = ak.with_field(events.Jet, 1.02 * events.Jet.pt, "pt")  # calibrated jets are still those of the file
+    assert ak.array_equal(
+        event_uniforms(events, stream="jer", per=scaled), event_uniforms(events, stream="jer", per=events.Jet)
+    )
     for per, kind, message in (
         (hard, ValueError, "per: expected all of events.Jet, got a subset"),
+        (by_mass, ValueError, "per: expected events.Jet in the order of the file, got them sorted anew"),
         (events.Jet[:5], TypeError, "per: expected a list of objects, or of indices, for each of 20 events"),
         (ak.flatten(events.Jet), TypeError, "per: expected a list of objects"),
         (events.Jet.pt, TypeError, "per: expected indices, integers of at least 0, got float32"),

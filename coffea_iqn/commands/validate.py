@@ -270,14 +270,17 @@ def _have_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequen
 
 
 def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
-    """Return the names of the branches in the first file."""
-    return {branch.rsplit("/", 1)[-1] for branch in next(iter(datasets.values()))[0].open().keys()}  # noqa: SIM118
+    """Return the names of the branches that all files have."""
+    files = (source.open() for sources in datasets.values() for source in sources)
+    return set.intersection(*({branch.rsplit("/", 1)[-1] for branch in file.keys()} for file in files))  # noqa: SIM118
 
 
 def _columns(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> list[str]:
     """Return the columns of the emulator, or none unless the files have all of them."""
-    branches = _branches(datasets)
     names = [column.name for column in emulator.variables.columns]
+    if not names:
+        return []
+    branches = _branches(datasets)
     return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in names) else []
 
 

@@ -78,7 +78,7 @@ def event_uniforms(
     ------
     TypeError: if per is no collection, or has missing values.
     ValueError: if the stream has no name, n is below 1, seed, n or identity is invalid, per is a subset of its
-        collection, or the events have no identity.
+        collection or in another order, or the events have no identity.
     """
     if not stream or n < 1:
         msg = f"event_uniforms: expected the name of a stream and n of at least 1, got {stream!r} and {n}"
@@ -111,9 +111,16 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
             raise TypeError(msg)
         return counts, place.astype(np.int64)
     name = per.layout.purelist_parameter("collection_name")
-    if name in events.fields and (np.asarray(ak.num(events[name], axis=1)) != counts).any():
-        msg = f"per: expected all of events.{name}, got a subset: pass the indices from before the cut"
-        raise ValueError(msg)
+    if name in events.fields:
+        whole, instead = events[name], "pass the indices from before"
+        if (np.asarray(ak.num(whole, axis=1)) != counts).any():
+            msg = f"per: expected all of events.{name}, got a subset: {instead} the cut"
+            raise ValueError(msg)
+        # a calibration changes pt, and may change the order of the objects, but not their direction
+        field = next((one for one in ("phi", "eta") if one in whole.fields and one in per.fields), None)
+        if field and ak.any(whole[field] != per[field]) and ak.all(ak.sort(whole[field]) == ak.sort(per[field])):
+            msg = f"per: expected events.{name} in the order of the file, got them sorted anew: {instead} sorting"
+            raise ValueError(msg)
     return counts, places(counts)
 
 

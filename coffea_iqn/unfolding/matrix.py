@@ -111,7 +111,7 @@ def response_sums(
     gen underflow of all axes, together with those of gen jets below the gen bins. Sums over reco bins are therefore
     the gen jets, and sums over gen bins the reco jets, flow bins included. The variances are those of sums over events,
     in the limit of infinitely many `replicas`. The redraw of jets that a fold finds within a radius of each other is
-    not included.
+    not included, nor what gen jets within 1.5 radii of each other do to each other (`emulator.overlaps`).
 
     Raises
     ------

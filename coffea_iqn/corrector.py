@@ -24,7 +24,6 @@ from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
@@ -211,9 +210,8 @@ class IQNCorrector:
         got = "got corrected ones, by their field purity: drop it, if they are not"
         expect("purity" not in jets.fields, f"reco jets: expected uncorrected ones, {got}")
         if not self.any_radius:
-            name, none = jets.layout.purelist_parameter("collection_name"), radii.histogram(np.zeros(0))
-            shipped = bundle.shipped_radii("correct")
-            radii.check(self.card["jets"]["radius"], none, shipped, collection=name, what="reco jets")
+            name, shipped = jets.layout.purelist_parameter("collection_name"), bundle.shipped_radii("correct")
+            radii.check(self.card["jets"]["radius"], None, shipped, collection=name, what="reco jets")
 
     def _table(self, jets: ak.Array, events: ak.Array | None) -> JetTable:
         self.check_collection(jets, events)
@@ -233,7 +231,7 @@ class IQNCorrector:
         outside_domain(jets.values, self.card, str(self.model), "reco")
         context = reco_events(jets).context()
         if not self.any_radius:
-            distances = radii.histogram(nearest_distance(context))
+            distances = radii.neighbours(context)
             shipped = bundle.shipped_radii("correct")
             radii.check(self.card["jets"]["radius"], distances, shipped, what="reco jets")
         return context

@@ -23,7 +23,7 @@ from coffea.util import coffea_console
 from safetensors.numpy import load, save
 
 from coffea_iqn.files.atomic import whole_file
-from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter
+from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter, every
 from coffea_iqn.files.reading import open_options
 
 Array = npt.NDArray[Any]
@@ -297,7 +297,7 @@ def layout_of(datasets: Mapping[str, Sequence[Source]]) -> str:
     ------
     InputError: if they have different ones, or there are none.
     """
-    layouts = sorted({source.layout for sources in datasets.values() for source in sources})
+    layouts = sorted({source.layout for source in every(datasets)})
     if len(layouts) != 1:
         msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
         raise InputError(msg)

@@ -133,8 +133,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         )
         radius = self.folder.emulator.radius
         if radius is not None and not any_radius:
-            none = radii.histogram(np.zeros(0))
-            radii.check(radius, none, bundle.shipped_radii(), collection=truth, what="true jets")
+            radii.check(radius, None, bundle.shipped_radii(), collection=truth, what="true jets")
         self.gen = gen
         self.truth = truth
         self.pt_min = pt_min

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import awkward as ak
@@ -82,8 +82,8 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         chunk = _Chunk(known, known.context(), split_key, objects, np.where(near, row, -1))
         made = _of_particles(chunk) | self._of_no_particle(chunk)
         y, missing = flatten_jets(events[self.reco], "reco"), reco_missing(events)
+        check_valid(y, "reco jets", events=events)
         where = events.metadata.get("filename", "events")
-        check_valid(y, f"reco jets of {where}")
         for what, values in (("objects", objects.values), ("missing momentum", missing)):
             n_bad = int((~np.isfinite(values).all(axis=1)).sum())
             expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
@@ -137,9 +137,6 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
 
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
         return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
-
-    def joined(self, chunks: Sequence[tuple[int, ObjectsSample]]) -> ObjectsSample:
-        return ObjectsSample.joined(chunks)
 
 
 class _Chunk(NamedTuple):

@@ -12,7 +12,10 @@ from coffea_iqn.events.identity import file_uuid
 
 
 class OrderedProcessor(processor.ProcessorABC):  # type: ignore[misc]
-    """Base class whose subclasses define `chunk`, the result of a chunk, and `joined`, which merges those of all."""
+    """Base class whose subclasses define `chunk`, the result of a chunk, and `joined`, which merges those of all.
+
+    A result that has its own `joined`, as the samples of `training.pairs`, is merged by that.
+    """
 
     def chunk(self, events: ak.Array) -> Any:
         """Return the result of one chunk."""
@@ -20,7 +23,7 @@ class OrderedProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def joined(self, chunks: Sequence[tuple[int, Any]]) -> Any:
         """Merge the results of all chunks, each given with the index of its dataset in the order of their names."""
-        raise NotImplementedError
+        return type(chunks[0][1]).joined(chunks)
 
     def process(self, events: ak.Array) -> dict[tuple[str, str, int], Any]:
         made, start = self.chunk(events), int(events.metadata.get("entrystart", 0))

@@ -101,7 +101,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         for name, level in ((self.x, of_x), (self.y, of_y)):
             check_level(events[name], events, level)
         x, y = flatten_jets(events[self.x], of_x), flatten_jets(events[self.y], of_y)
-        check_valid(y, f"{of_y} jets of {events.metadata.get('filename', 'events')}")
+        check_valid(y, f"{of_y} jets", events=events)
         row, match = match_tables(x, y, self.cone)
         y = y._replace(
             values=np.concatenate([y.values, *self._further_columns(events[self.y])], axis=1, dtype=np.float32)
@@ -159,26 +159,4 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             sample=np.zeros(len(split_key), dtype=np.int64),
             x_event=x.event,
             reach=self.reach,
-        )
-
-    def joined(self, chunks: Sequence[tuple[int, TrainingSample]]) -> TrainingSample:
-        pairs, unmatched = [], []
-        n_jets = n_events = 0
-        for which, (of_pairs, others) in chunks:
-            pairs.append(of_pairs._replace(sample=of_pairs.sample + which))
-            unmatched.append(
-                others._replace(
-                    near_row=others.near_row + n_jets,
-                    far_event=others.far_event + n_events,
-                    x_event=others.x_event + n_events,
-                    sample=others.sample + which,
-                )
-            )
-            n_jets += len(of_pairs.x)
-            n_events += len(others.events)
-        arrays = [name for name in UnmatchedJets._fields if name != "reach"]
-        joined = {name: np.concatenate([getattr(chunk, name) for chunk in unmatched]) for name in arrays}
-        return TrainingSample(
-            JetPairs(*(np.concatenate(column) for column in zip(*pairs, strict=True))),
-            UnmatchedJets(**joined, reach=self.reach),
         )

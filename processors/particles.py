@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import awkward as ak
@@ -66,7 +66,7 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
     def chunk(self, events: ak.Array) -> ParticlesSample:
         x, y = flatten_jets(events[self.gen]), flatten_jets(events[self.reco], "reco")
         known = gen_events(events[self.gen], events, x, x.valid(), self.names)
-        check_valid(y, f"reco jets of {events.metadata.get('filename', 'events')}")
+        check_valid(y, "reco jets", events=events)
         jets = known.jets
         particles = constituents_of(events, jets, self.names, self.gen)
         reco = constituents_of(events, y, RECO, self.reco)
@@ -85,9 +85,6 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
             laws[model.TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
         return ParticlesSample(laws, self.radius, len(of_x))
-
-    def joined(self, chunks: Sequence[tuple[int, ParticlesSample]]) -> ParticlesSample:
-        return ParticlesSample.joined(chunks)
 
 
 def samples_of(

@@ -62,7 +62,7 @@ class ShapesProcessor(OrderedProcessor):  # type: ignore[misc]
 
     def chunk(self, events: ak.Array) -> list[Floats]:
         jets, truth = flatten_jets(events[self.gen]), flatten_jets(events[self.truth], "reco")
-        check_valid(truth, f"reco jets of {events.metadata.get('filename', 'events')}")
+        check_valid(truth, "reco jets", events=events)
         true = constituents_of(events, truth, RECO, self.truth)
         if true is None:
             msg = f"events: expected PFCands with jetIdx, pt, eta, phi and pdgId of {self.truth}, found none"

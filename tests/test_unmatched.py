@@ -13,9 +13,9 @@ from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.emulator.unmatched import REACH, Frames, far_columns, far_targets, jets_far, jets_near, near_targets
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.jets.matching import any_within, nearest
-from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
+from coffea_iqn.training.run import TrainingRun
 from coffea_iqn.training.unmatched import learn_unmatched
 from conftest import make_pairs, make_unmatched, open_events
 

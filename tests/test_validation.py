@@ -20,7 +20,6 @@ from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from coffea_iqn.validation import metrics, report
 from coffea_iqn.validation.comparison import (
-    N_STEPS,
     QUICK,
     Comparison,
     Effort,
@@ -28,6 +27,7 @@ from coffea_iqn.validation.comparison import (
     compare_particles,
     draw_above,
     draw_paired_samples,
+    n_steps,
     validate,
 )
 from coffea_iqn.validation.distortions import spoil
@@ -61,7 +61,7 @@ def shipped_found(pairs):
     options = {"effort": QUICKER, "boxes": [box], "datasets": ["qcd", "qcdflat"]}
     found = validate(bundle.load(BUNDLES[0]), pairs, **options, step=told.append)
     assert {"judge of residuals, null", "qcdflat on its own"} <= set(told)
-    assert len(told) == N_STEPS + 2
+    assert len(told) == n_steps(bundle.load(BUNDLES[0]), 2)
     return found
 
 

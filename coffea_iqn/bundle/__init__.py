@@ -7,6 +7,7 @@ Nothing in a bundle is unpickled or executed. `model.json` holds::
     objects          the model of electrons, muons, photons and missing momentum (`objects.Objects`) with its laws;
                      null or absent if there is none
     particles        the model of the particles in jets (`particles.Particles`) with its laws; null or absent if none
+    overlaps         the model of overlapping jets (`overlaps.Overlaps`) with its law; null or absent if there is none
     ratio            the network that refines draws (`emulator.refinement`), with the upper limit of the ratio and the
                      number of candidates; null or absent if draws are not refined
     unmatched        the model of reco jets without a gen jet (`unmatched.Unmatched`) with its laws; or null

@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from coffea_iqn.closure.judges import without_rounding
-from coffea_iqn.closure.response import MASS_OFFSET
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 

@@ -9,8 +9,8 @@ import numpy as np
 from scipy.stats import rankdata
 
 from coffea_iqn.closure.estimates import check_enough
-from coffea_iqn.closure.response import MASS_OFFSET, MASS_ROUNDING
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.closure.response import MASS_ROUNDING
+from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats
 
 ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion

@@ -20,11 +20,10 @@ from coffea_iqn.closure.estimates import (
     in_cells,
     rms_beyond,
 )
-from coffea_iqn.jets.features import ETA, MASS, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
-MASS_OFFSET = 2.0  # GeV, the paper's: keeps the logarithm flat where jets are nearly massless
 LEAST_MASS = 1.0  # GeV: the mass response of lighter gen jets is not meaningful
 ONE_SIGMA = 0.6827
 TAIL_WIDTHS = (3.0, 5.0, 8.0)

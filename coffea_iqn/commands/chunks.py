@@ -18,7 +18,7 @@ from coffea_iqn.commands.common import SAID, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
 from coffea_iqn.files.atomic import plain_names, unfinished
-from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import FORMATS
@@ -247,5 +247,5 @@ class ChunkCount:
 
 def number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
     """Return the number of chunks that coffea makes: of nearly equal size, close to the requested one."""
-    sizes = [source.n_events for sources in datasets.values() for source in sources]
+    sizes = [source.n_events for source in every(datasets)]
     return sum(max(round(n / chunksize), 1) for n in sizes)

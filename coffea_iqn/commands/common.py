@@ -13,9 +13,10 @@ from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import InputError, Source, expand, first_jets, inspect
+from coffea_iqn.files.inputs import InputError, Source, every, expand, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
+from coffea_iqn.plotting.labels import Selection
 from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
@@ -109,8 +110,8 @@ def datasets_of(
     for truth in collections[1:]:
         expect(OF_GEN.search(truth) is None, f"reco jets: expected a reco-level collection, got {truth}")
         warn_emulated(truth, datasets)
-    there = {name for sources in datasets.values() for source in sources for name in source.jets if OF_GEN.search(name)}
-    for source in (source for sources in datasets.values() for source in sources):
+    there = {name for source in every(datasets) for name in source.jets if OF_GEN.search(name)}
+    for source in every(datasets):
         got = f"got {arguments.gen} of a skim, whose jets were emulated or corrected before: {source.path}"
         expect(source.emulated != arguments.gen, f"gen jets: expected a gen-level collection, {got}")
     fits = collections[0] != arguments.gen or RECONSTRUCTED.fullmatch(arguments.gen) is None or not there
@@ -120,7 +121,7 @@ def datasets_of(
 
 def warn_emulated(truth: str, datasets: Mapping[str, Sequence[Source]]) -> None:
     """Warn of skims whose emulated jets have the name of the true ones."""
-    found = [source.path for sources in datasets.values() for source in sources if source.emulated == truth]
+    found = [source.path for source in every(datasets) if source.emulated == truth]
     if found:
         msg = f"coffea-iqn: warning: {truth} of {', '.join(found)}: expected true jets, got emulated ones of a skim"
         complain(msg)
@@ -133,9 +134,9 @@ def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radi
     ------
     ValueError: if they have another one; names the file.
     """
-    for source in (source for sources in datasets.values() for source in sources):
-        if radius is None:
-            return
+    if radius is None:
+        return
+    for source in every(datasets):
         distances, _ = first_jets(source, collection)  # reco jets are less wide than gen jets
         against = radii.objection(radius, distances, collection=collection)
         wrong = f"expected jets of radius {radius:g}, got {against}, in {source.path}"
@@ -143,14 +144,19 @@ def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radi
 
 
 def captions(
-    arguments: argparse.Namespace, card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]
+    arguments: argparse.Namespace,
+    card: Mapping[str, Any],
+    datasets: Mapping[str, Sequence[Source]],
+    pt_min: float,
+    eta_max: float,
 ) -> dict[str, Any]:
-    """Return the text on figures: `label`, `energy` and `truth_label` of `plotting`."""
-    from_delphes = all(source.layout == "Delphes" for sources in datasets.values() for source in sources)
+    """Return the text on figures: `label`, `energy`, `truth_label` and `selection` of `plotting`."""
+    from_delphes = all(source.layout == "Delphes" for source in every(datasets))
     return {
         "label": plain(arguments.label),
         "energy": card.get("energy") if arguments.energy is None else arguments.energy,
         "truth_label": arguments.reference_label or ("Delphes" if from_delphes else "Truth"),
+        "selection": Selection.of(card.get("jets", {}), pt_min, eta_max),
     }
 
 

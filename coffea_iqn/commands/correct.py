@@ -15,9 +15,9 @@ from coffea_iqn.commands.common import add_file_options, captions, datasets_of
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import at_work, check_new, whole_folder
-from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
-from coffea_iqn.plotting import Selection, plot_all
+from coffea_iqn.plotting import plot_all
 from coffea_iqn.processors import IQNCorrectProcessor
 from coffea_iqn.processors.correct import TAKE
 from coffea_iqn.ranges import SEED
@@ -64,7 +64,7 @@ def correct(arguments: argparse.Namespace) -> None:
 def _correct(arguments: argparse.Namespace) -> None:
     skim = chunks.skim_of(arguments)
     datasets = datasets_of(arguments, [arguments.reco])
-    with_gen = all(arguments.gen in source.jets for sources in datasets.values() for source in sources)
+    with_gen = all(arguments.gen in source.jets for source in every(datasets))
     gen = arguments.gen if with_gen else None
     instance = IQNCorrectProcessor(
         arguments.model,
@@ -102,9 +102,8 @@ def _draw(
     folder: Path,
 ) -> list[Path]:
     """Draw spectra compared with those of gen jets, and responses compared with those before the correction."""
-    card = instance.corrector.card
-    shown = captions(arguments, card, datasets) | {"emulated_label": "Corrected", "gen_label": "Reco"}
-    shown["selection"] = Selection.of(card.get("jets", {}), instance.pt_min, instance.eta_max)
+    shown = captions(arguments, instance.corrector.card, datasets, instance.pt_min, instance.eta_max)
+    shown |= {"emulated_label": "Corrected", "gen_label": "Reco"}
     # the levels in the places that figures use for truth, gen and reco
     spectra = {n: _with_levels(h, ("truth", "gen", "reco")) for n, h in hists.items() if n != "response"}
     response = {"response": _with_levels(hists["response"], ("gen", "truth", "reco"))}

@@ -19,13 +19,13 @@ from coffea_iqn.events import identity
 from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import at_work, check_new, whole_folder
-from coffea_iqn.files.inputs import Source, equal_events, first_jets
+from coffea_iqn.files.inputs import Source, equal_events, every, first_jets
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.generation.settings import of_one_process
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
-from coffea_iqn.plotting import Selection, plot_all
+from coffea_iqn.plotting import plot_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, RequestedVariation
@@ -159,7 +159,7 @@ def _fold(arguments: argparse.Namespace) -> None:
     _check_processes(datasets)
     model = _model(arguments, datasets)
     if truth and not arguments.any_radius:
-        check_others(datasets, truth, bundle.load(model).card.get("jets", {}).get("radius"), "true")
+        check_others(datasets, truth, bundle.load(model).radius, "true")
     instance = IQNFoldProcessor(
         model,
         gen=arguments.gen,
@@ -185,11 +185,15 @@ def _fold(arguments: argparse.Namespace) -> None:
         true = (*OBJECT_BRANCHES * arguments.objects, *PARTICLE_BRANCHES * arguments.particles) if truth else ()
         patterns = [*branch_patterns(arguments.keep), *true]
         ran = chunks.run(arguments, instance, datasets, collections, branches=patterns, skipped=skipped)
-        out = ran.out
-        plots = _draw(arguments, instance, datasets, out["hists"], folder / "plots") if arguments.plots else []
+        out, plots = ran.out, []
+        if arguments.plots:
+            shown = captions(arguments, instance.folder.card, datasets, instance.pt_min, instance.eta_max)
+            plots = chunks.draw(
+                datasets, lambda dataset: plot_all(out["hists"], dataset=dataset, **shown), folder / "plots"
+            )
         gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
         could_use = instance.folder.emulator.variables.context
-        in_files = [set(source.context) for sources in datasets.values() for source in sources]
+        in_files = [set(source.context) for source in every(datasets)]
         about = {
             "model": model,
             "bundle_hash": instance.folder.hash,
@@ -275,10 +279,10 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     model, shipped = arguments.model or default, bundle.shipped_radii()
     if arguments.any_radius:
         return model
-    radius = bundle.load(model).card.get("jets", {}).get("radius")
+    radius = bundle.load(model).radius
     if radius is None:
         return model
-    for source in (source for sources in datasets.values() for source in sources):
+    for source in every(datasets):
         distances, width = first_jets(source, arguments.gen)
         known: dict[str, Any] = {"collection": arguments.gen, "width": width}
         why = radii.objection(radius, distances, **known)
@@ -294,20 +298,6 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
             msg = f"{source.path}: {error}"
             raise ValueError(msg) from None
     return model
-
-
-def _draw(
-    arguments: argparse.Namespace,
-    instance: IQNFoldProcessor,
-    datasets: Mapping[str, Sequence[Source]],
-    hists: Mapping[str, Any],
-    folder: Path,
-) -> list[Path]:
-    """Draw all figures and return their files."""
-    card = instance.folder.card
-    shown = captions(arguments, card, datasets)
-    shown["selection"] = Selection.of(card.get("jets", {}), instance.pt_min, instance.eta_max)
-    return chunks.draw(datasets, lambda dataset: plot_all(hists, dataset=dataset, **shown), folder)
 
 
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:

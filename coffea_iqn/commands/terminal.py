@@ -115,4 +115,4 @@ class Bars:
         """Print a line if there is no terminal, unless the last one was printed only just before."""
         if not self.visible and not self.silent and time.monotonic() - self.last_line > QUIET_SECONDS:
             self.last_line = time.monotonic()
-            errors.print(text, highlight=False)
+            complain(text)

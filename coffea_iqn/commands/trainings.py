@@ -20,10 +20,9 @@ from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.checks import check_units
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
-from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import versions
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import nearest_distance
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
@@ -197,7 +196,7 @@ def read_files(
     ValueError: if a file is given twice.
     """
     seen: dict[str, str] = {}
-    for source in (source for sources in datasets.values() for source in sources):
+    for source in every(datasets):
         if source.uuid in seen:
             msg = f"files: expected each once, got {source.path} and {seen[source.uuid]}, which are the same or copies"
             raise ValueError(msg)
@@ -248,7 +247,7 @@ def _check_radii(
     level: str,
 ) -> None:
     """Check the radius of the jets of both levels, of which level is the one that the pairs begin with."""
-    distances = radii.histogram(nearest_distance(pairs.context))
+    distances = radii.neighbours(pairs.context)
     (own, other), what = (arguments.gen, arguments.reco), "reco"
     if level == "reco":
         own, other, what = other, own, "gen"
@@ -285,8 +284,8 @@ def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[S
     """Return the entries of a card for the files of a training, its selection, and package versions."""
     return {
         "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
-        "uuids": sorted(source.uuid for sources in datasets.values() for source in sources),
-        "events": sum(s.n_events for sources in datasets.values() for s in sources),
+        "uuids": sorted(source.uuid for source in every(datasets)),
+        "events": sum(source.n_events for source in every(datasets)),
         "gen_pt_min": arguments.gen_pt_min,
         "split": arguments.split,
         "versions": versions(),

@@ -18,24 +18,30 @@ from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.commands.common import SAID, add_file_options, captions, check_others, datasets_of, open_executor
-from coffea_iqn.commands.options import add_figure_options, add_output_option, add_radius_option, checked, path, text
+from coffea_iqn.commands.options import (
+    add_figure_options,
+    add_output_option,
+    add_radius_option,
+    add_reco_option,
+    checked,
+    path,
+    text,
+)
 from coffea_iqn.commands.terminal import Bars, complain, console, say
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.atomic import check_new, whole_folder
-from coffea_iqn.files.inputs import Source
+from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import nearest_distance
-from coffea_iqn.plotting import Selection, save_all
+from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import metrics, report
 from coffea_iqn.validation.comparison import (
-    N_STEPS,
     PARTICLES,
     QUICK,
     Effort,
@@ -43,6 +49,7 @@ from coffea_iqn.validation.comparison import (
     compare_events,
     compare_particles,
     compare_spectra,
+    n_steps,
 )
 from coffea_iqn.validation.comparison import validate as validate_pairs
 from coffea_iqn.validation.distortions import spoil
@@ -70,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="cms-delphes-ak4",
         help="name of a shipped bundle, or path of a bundle (default: %(default)s)",
     )
-    parser.add_argument("--reco", type=text, default="Jet", help="collection of true reco jets (default: %(default)s)")
+    add_reco_option(parser)
     parser.add_argument(
         "--select",
         action="append",
@@ -122,7 +129,7 @@ def validate(arguments: argparse.Namespace) -> None:
         _cut_short(arguments, datasets)
     trained_on = _trained_on(emulator.card, datasets)
     with_particles = emulator.particles is not None and not arguments.spoil and _have_particles(arguments, datasets)
-    with whole_folder(arguments.output) as folder, _Steps(len(datasets), arguments, with_particles) as steps:
+    with whole_folder(arguments.output) as folder, _Steps(emulator, len(datasets), arguments, with_particles) as steps:
         found, hists = _measure(arguments, emulator, datasets, steps, with_particles)
         steps.begin("drawing figures")
         about = metrics.About(
@@ -139,9 +146,8 @@ def validate(arguments: argparse.Namespace) -> None:
             title=about.model,
             hists=hists,
             shown=shown,
-            selection=Selection.of(emulator.card["jets"], PT_MIN, ETA_MAX),
             labels={column.name: column.label for column in emulator.variables.columns},
-            **captions(arguments, emulator.card, datasets),
+            **captions(arguments, emulator.card, datasets, PT_MIN, ETA_MAX),
         )
         (folder / "report.html").write_text(report.render(content, parts, others), encoding="utf-8")
         write_json(content, folder / "metrics.json")
@@ -169,7 +175,7 @@ def _measure(
         steps.begin("reading jets")
         pairs = _pairs(arguments, emulator, datasets, executor, effort)
         if not arguments.any_radius:
-            distances = radii.histogram(nearest_distance(pairs.context))
+            distances = radii.neighbours(pairs.context)
             radius = emulator.card["jets"]["radius"]
             radii.check(radius, distances, bundle.shipped_radii(), collection=arguments.gen)
             check_others(datasets, arguments.reco, radius, "reco")
@@ -207,8 +213,7 @@ def _trained_on(card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]
     trainings = _trainings(card)
     uuids = {uuid for of in trainings for uuid in of.get("uuids", ())}
     names = {name for of in trainings if "uuids" not in of for files in of.get("files", {}).values() for name in files}
-    sources = [source for of in datasets.values() for source in of]
-    found = [source.path for source in sources if source.uuid in uuids or Path(source.path).name in names]
+    found = [source.path for source in every(datasets) if source.uuid in uuids or Path(source.path).name in names]
     if found:
         msg = f"coffea-iqn: warning: the model was trained on {', '.join(found)}: the report does not show how it does"
         complain(f"{msg} on other files")
@@ -271,7 +276,7 @@ def _have_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequen
 
 def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
     """Return the names of the branches that all files have."""
-    files = (source.open() for sources in datasets.values() for source in sources)
+    files = (source.open() for source in every(datasets))
     return set.intersection(*({branch.rsplit("/", 1)[-1] for branch in file.keys()} for file in files))  # noqa: SIM118
 
 
@@ -370,11 +375,13 @@ def _shown(result: str) -> str:
 class _Steps(Bars):
     """A progress bar over the steps of a validation."""
 
-    def __init__(self, n_datasets: int, arguments: argparse.Namespace, with_particles: bool) -> None:
+    def __init__(
+        self, emulator: Emulator, n_datasets: int, arguments: argparse.Namespace, with_particles: bool
+    ) -> None:
         columns = (TextColumn("{task.description:40}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         super().__init__(*columns, arguments=arguments, at_once=False)
-        n_steps = N_STEPS_OF_EVENTS + with_particles + N_STEPS + n_datasets * (n_datasets > 1) + 1
-        self.task = self.progress.add_task("", total=n_steps)
+        total = N_STEPS_OF_EVENTS + with_particles + n_steps(emulator, n_datasets) + 1
+        self.task = self.progress.add_task("", total=total)
         self.begun = 0
 
     def begin(self, name: str) -> None:

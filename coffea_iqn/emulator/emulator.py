@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.dense import singles
 
 BACKENDS = ("auto", "numba", "torch")
+
+Model = TypeVar("Model", Unmatched, Overlaps, Objects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -446,19 +448,19 @@ class Prepared:
     @cached_property
     def unmatched(self) -> Unmatched | None:
         """The model of unmatched jets, drawn with the chosen backend."""
-        model = self.emulator.unmatched
-        return model.with_torch if model is not None and self.by_torch else model
+        return self._drawn(self.emulator.unmatched)
 
     @cached_property
     def overlaps(self) -> Overlaps | None:
         """The model of overlapping jets, drawn with the chosen backend; None if draws do not follow four levels."""
-        model = self.emulator.overlaps if self.emulator.exact else None
-        return model.with_torch if model is not None and self.by_torch else model
+        return self._drawn(self.emulator.overlaps if self.emulator.exact else None)
 
     @cached_property
     def objects(self) -> Objects | None:
         """The model of objects, drawn with the chosen backend."""
-        model = self.emulator.objects
+        return self._drawn(self.emulator.objects)
+
+    def _drawn(self, model: Model | None) -> Model | None:
         return model.with_torch if model is not None and self.by_torch else model
 
     def sample(

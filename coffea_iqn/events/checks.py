@@ -84,8 +84,11 @@ def _warn_once(category: type[Warning], key: str, msg: str) -> None:
         warnings.warn(msg, category, stacklevel=_stack_level())
 
 
-def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
+def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Array | None = None) -> Bools:
     """Return which jets are valid, that is finite with pt above zero, (N,); what names them in the error.
+
+    drop: whether invalid ones are permitted.
+    events: their events, whose file is named as well.
 
     Raises
     ------
@@ -94,7 +97,8 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False) -> Bools:
     valid = jets.valid()
     n_invalid = int((~valid).sum())
     if n_invalid and not drop:
-        msg = f"{what}: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets without"
+        where = "" if events is None else f" of {events.metadata.get('filename', 'events')}"
+        msg = f"{what}{where}: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets without"
         raise ValueError(msg)
     return valid
 

@@ -8,6 +8,7 @@ import json
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -25,7 +26,7 @@ from coffea_iqn.events.identity import IDENTITY, WEIGHTS
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import conditioning_variables, nearest_distance
+from coffea_iqn.jets.context import conditioning_variables
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Ints
 from coffea_iqn.ranges import expect
@@ -93,6 +94,11 @@ class Source:
     def open(self) -> Any:
         """Open the tree with uproot."""
         return uproot.open({self.path: self.tree}, **open_options([self.path], self.timeout))
+
+
+def every(datasets: Mapping[str, Sequence[Source]]) -> Iterator[Source]:
+    """Return the files of all datasets, one after the other."""
+    return chain.from_iterable(datasets.values())
 
 
 def inspect(
@@ -188,7 +194,7 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         jets = JetTable(values, counts, np.arange(len(values)))
         valid = jets.where(jets.valid())
         width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
-        return radii.histogram(nearest_distance(conditioning_variables(valid.values, valid.counts))), width
+        return radii.neighbours(conditioning_variables(valid.values, valid.counts)), width
     except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return nothing
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import awkward as ak
 import numpy as np
 
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import warn_isolated, without_reconstructed
+from coffea_iqn.events.checks import warn_isolated
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
+from coffea_iqn.folder.events import JET, OfEvents
 from coffea_iqn.folder.jagged import Folded, jagged, lazy_fields, vectors
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
@@ -24,14 +24,13 @@ from coffea_iqn.numerics.arrays import Doubles, Ints, Singles
 from coffea_iqn.numerics.uniforms import Keys
 from coffea_iqn.ranges import expect
 
-PREFIX = "IQN"
-JET, PARTICLES = "Jet", "PFCands"
+PARTICLES = "PFCands"
 SHAPES = {"tau1": "tau1", "tau2": "tau2", "tau3": "tau3", "soft-drop mass": "msoftdrop", "pTD": "ptD", "width": "width"}
 COLUMNS = (*VARIABLES, "btag", "nCharged", "nNeutral", "chEF", *SHAPES.values())
 """Columns of reco jets: four-momentum [GeV, rad] after the detector's jet scale, b-tag, composition and shapes."""
 
 
-class ConstituentFolder:
+class ConstituentFolder(OfEvents):
     """Fold the particles in gen jets to reco jets with their particles.
 
     Parameters
@@ -51,18 +50,9 @@ class ConstituentFolder:
     ValueError: if the bundle has no particles, or an option does not apply to particles.
     """
 
-    def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
-        self.folder = IQNFolder(model, **options)
-        self.gen = gen
+    def check(self) -> None:
+        """See `check_particles`."""
         check_particles(self.folder)
-
-    def __repr__(self) -> str:
-        return f"ConstituentFolder({self.folder!r})"
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """The bundle's card."""
-        return self.folder.card
 
     def fold_table(self, events: ak.Array) -> tuple[Folded, list[Reconstructed]]:
         """Same as calling the folder, but return flat tables and the particles of each replica: `fold_particles`."""
@@ -99,13 +89,9 @@ class ConstituentFolder:
         of_particles = fold_particles(self.folder, gen, events, jets)
         (made,) = of_particles.reco
         more = lazy_fields([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
-        prefix = "" if as_nano else PREFIX
-        if as_nano:
-            events = without_reconstructed(events, (JET, PARTICLES))
         reco = jagged(of_particles.folded, gen, jets, more=more, as_nano=as_nano)
-        events = ak.with_field(events, reco, f"{prefix}{JET}")
         flat = ak.unflatten(vectors(candidates(made)), counts_of(made))
-        return ak.with_field(events, flat, f"{prefix}{PARTICLES}")
+        return self.added(events, {JET: reco, PARTICLES: flat}, as_nano=as_nano)
 
 
 @dataclass(frozen=True)

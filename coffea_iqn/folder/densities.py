@@ -15,7 +15,7 @@ from coffea_iqn.events.checks import check_valid, outside_domain, warn_missing_c
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import known_levels, nearest_distance
+from coffea_iqn.jets.context import known_levels
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
@@ -171,7 +171,7 @@ class Densities:
 
     def distances(self, gen: ak.Array, context: Floats) -> Ints:
         """Check the radius of gen jets, and return `radii.histogram` of their distances to the nearest neighbour."""
-        distances = radii.histogram(nearest_distance(context))
+        distances = radii.neighbours(context)
         self._check_radius(gen, distances)
         return distances
 

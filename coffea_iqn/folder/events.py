@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,37 @@ PREFIX = "IQN"
 JET, MISSING = "Jet", "MET"
 
 
-class EventFolder:
+class OfEvents:
+    """What folders that add several collections to events share: the folder of their jets, and names of collections."""
+
+    def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
+        self.folder = IQNFolder(model, **options)
+        self.gen = gen
+        self.check()
+
+    def check(self) -> None:
+        """Raise an error if the folder of jets does not fit."""
+        raise NotImplementedError
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.folder!r})"
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """The bundle's card."""
+        return self.folder.card
+
+    @staticmethod
+    def added(events: ak.Array, made: Mapping[str, ak.Array], *, as_nano: bool) -> ak.Array:
+        """Return events with new collections: under the prefix IQN, or in place of all that is reconstructed."""
+        if as_nano:
+            events = without_reconstructed(events, made)
+        for name, collection in made.items():
+            events = ak.with_field(events, collection, f"{'' if as_nano else PREFIX}{name}")
+        return events
+
+
+class EventFolder(OfEvents):
     """Fold whole events: jets, electrons, muons, photons and missing momentum.
 
     Parameters
@@ -40,18 +71,9 @@ class EventFolder:
     ValueError: if the bundle has no objects, or an option does not apply to whole events.
     """
 
-    def __init__(self, model: str | Path, *, gen: str = "GenJet", **options: Any) -> None:
-        self.folder = IQNFolder(model, **options)
-        self.gen = gen
+    def check(self) -> None:
+        """See `check_whole`."""
         check_whole(self.folder)
-
-    def __repr__(self) -> str:
-        return f"EventFolder({self.folder!r})"
-
-    @property
-    def card(self) -> dict[str, Any]:
-        """The bundle's card."""
-        return self.folder.card
 
     def fold_table(self, events: ak.Array) -> Folded:
         """Same as calling the folder, but return flat tables: `Folded.reco`, `objects` and `missing`."""
@@ -85,16 +107,11 @@ class EventFolder:
         model = self.folder.emulator.objects
         assert model is not None
         assert folded.prompt is not None
-        prefix = "" if as_nano else PREFIX
         made = {JET: self.folder.jagged(folded, events[self.gen], jets, as_nano=as_nano)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
             made[kind.name] = jagged.collection(kind, folded, isolation, folded.prompt, self.folder.variations)
         made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
-        if as_nano:
-            events = without_reconstructed(events, made)
-        for name, collection in made.items():
-            events = ak.with_field(events, collection, f"{prefix}{name}")
-        return events
+        return self.added(events, made, as_nano=as_nano)
 
 
 def check_whole(folder: IQNFolder, *, replicas: int = 1) -> None:

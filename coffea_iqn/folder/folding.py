@@ -16,7 +16,7 @@ from coffea_iqn.emulator.overlaps import Overlaps, steps
 from coffea_iqn.emulator.unmatched import ATTEMPTS, Frames, far_columns, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import N_COLUMNS, known_levels, nearest_distance
+from coffea_iqn.jets.context import N_COLUMNS, known_levels
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
@@ -306,7 +306,7 @@ def draw_events(
         context = part.context(buffer) if takes_context else None
         context_levels |= set(() if context is None else known_levels(context, part.levels))
         if with_distances and (context is not None or block.start == 0):
-            distances += radii.histogram(nearest_distance(part.context(buffer) if context is None else context))
+            distances += radii.neighbours(part.context(buffer) if context is None else context)
         for replica, folding in product(range(replicas), foldings):
             of_jets, others = folding.draw(part, context, Keys(keys[block], replica))
             if others is not None:

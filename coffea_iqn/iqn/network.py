@@ -23,9 +23,16 @@ LOGIT_KNOTS = (-9.0, -6.5, -4.6, -3.2, -2.1, -1.2, -0.4, 0.4, 1.2, 2.1, 3.2, 4.6
 BELOW_BOUND = 1.0  # distance of an atom below the least bound, or above the greatest, of a standardised target
 SLOPE_MIN = 1e-3  # least slope of a spline at a knot, so that its inverse is well defined
 STEP_MIN = 1e-4  # least distance between the quantiles at neighbouring knots
-AUTOREGRESSIVE = ("IQNx4", "IQNx1", "SplineIQN")  # members that draw one target after the other
-JOINT = ("SplineFlow", "AutoregressiveFlow", "FlowMatching", "DistilledFlow", "WassersteinGAN", "Autoencoder")
-MEMBERS = (*AUTOREGRESSIVE, *JOINT)
+AUTOREGRESSIVE = {"IQNx4": "pinball", "IQNx1": "pinball", "SplineIQN": "spline"}  # draw one target after the other
+JOINT = {
+    "SplineFlow": "flows",
+    "AutoregressiveFlow": "flows",
+    "FlowMatching": "matching",
+    "DistilledFlow": "matching",
+    "WassersteinGAN": "adversarial",
+    "Autoencoder": "autoencoder",
+}
+MEMBERS = AUTOREGRESSIVE | JOINT  # by name, with the module in `iqn.members`
 ENDS = ("atoms", "tops", "flags")  # keywords of a `SplineIQN` that list targets with atoms
 EXACT = ("SplineIQN",)  # members with a distribution function of each target given the preceding ones
 WITH_DENSITY = (*EXACT, "SplineFlow", "AutoregressiveFlow", "FlowMatching")

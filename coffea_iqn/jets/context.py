@@ -27,6 +27,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.prompt import N_COLUMNS as N_PROMPT
 from coffea_iqn.jets.prompt import PromptParticles, write_prompt
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
@@ -38,8 +39,6 @@ FAR = 3.0  # ΔR beyond which neighbours are ignored
 NEARLY_ALL = 0.01  # resolution of energy fractions near 0 and 1
 COUNTED = 20.0  # GeV, pt threshold of the event's number of jets
 LEAST_TAU = 2.0**-14  # rounding of N-subjettiness in files
-
-PT, ETA, PHI, MASS = range(4)  # columns of jets
 
 
 class _Made(NamedTuple):

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.jets.context import nearest_distance
+from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 
 BIN, N_BINS = 0.05, 30  # binning of nearest-neighbour distances; distances above 1.5 carry no information
 CERTAIN = 10.0  # threshold of the log-likelihood ratio; both jets of a pair are counted, so half of it is significant
@@ -42,20 +43,25 @@ def of_widths(delta_phi: Floats) -> float | None:
     return float(np.quantile(width, 0.9)) / REACHED if len(width) >= LEAST_WIDTHS else None
 
 
+def neighbours(context: Singles) -> Ints:
+    """Return the `histogram` of jets given by their conditioning variables, (N, 68)."""
+    return histogram(nearest_distance(context))
+
+
 def histogram(distance: Floats) -> Ints:
     """Return the histogram of ΔR to the nearest neighbour, in 30 bins of 0.05; histograms can be added."""
     return np.bincount(np.minimum(distance * np.float32(1.0 / BIN), N_BINS).astype(np.int64), minlength=N_BINS)[:N_BINS]
 
 
 def objection(
-    radius: float, distances: Ints, *, collection: str | None = None, width: float | None = None
+    radius: float, distances: Ints | None, *, collection: str | None = None, width: float | None = None
 ) -> str | None:
     """Return the evidence against an assumed jet radius; None if there is none, or too few jets.
 
     Parameters
     ----------
     radius: the assumed radius.
-    distances: `histogram` of nearest-neighbour distances.
+    distances: `histogram` of nearest-neighbour distances; None if unknown.
     collection: name of the collection.
     width: radius estimated by `of_widths`.
     """
@@ -65,7 +71,7 @@ def objection(
     if width is not None and abs(width - radius) > BIN:
         return f"jets whose constituents reach out to {width:.2f}"
     place = round(radius / BIN)
-    if not 2 <= place <= N_BINS - 6:
+    if distances is None or not 2 <= place <= N_BINS - 6:
         return None
     within = np.cumsum(distances)
     nearer, near, around, all_of_them = (int(within[k]) for k in (place - 2, place + 1, place + 5, N_BINS - 1))
@@ -81,7 +87,7 @@ def objection(
 
 def check(
     radius: float,
-    distances: Ints,
+    distances: Ints | None,
     shipped: Mapping[str, float],
     *,
     collection: str | None = None,
@@ -112,7 +118,7 @@ def check(
 
 
 def fitting(
-    shipped: Mapping[str, float], distances: Ints, *, collection: str | None = None, width: float | None = None
+    shipped: Mapping[str, float], distances: Ints | None, *, collection: str | None = None, width: float | None = None
 ) -> list[str]:
     """Return the names of the bundles whose radius is compatible with the jets."""
     return [name for name, r in shipped.items() if objection(r, distances, collection=collection, width=width) is None]

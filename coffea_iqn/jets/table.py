@@ -46,12 +46,6 @@ class JetTable(NamedTuple):
         row = None if self.row is None else self.row[keep]
         return JetTable(self.values[keep], kept[stop] - kept[stop - self.counts], self.place[keep], row, self.columns)
 
-    def rows(self, rows: Ints) -> JetTable:
-        """Return the jets in these rows (ascending), with their original places."""
-        keep = np.zeros(len(self.values), dtype=bool)
-        keep[rows] = True
-        return self.where(keep)
-
     def by_pt(self) -> JetTable:
         """Return the emulated jets, sorted within each event by descending pt, then by place."""
         assert self.row is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -26,12 +26,13 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import TrainingRun, with_origin
+from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, target_rows
 from coffea_iqn.training.laws import HIDDEN
-from coffea_iqn.training.optimise import Watch, fixed_weights
+from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import TrainingSettings, of_few
+from coffea_iqn.training.run import How, TrainingRun
 from coffea_iqn.training.unmatched import WEIGHT_DECAY
 
 OF_COLUMNS = (48, 48)  # sizes of the hidden layers
@@ -43,10 +44,7 @@ def extend(
     unmatched: UnmatchedJets | None,
     names: Sequence[str],
     settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Train an emulator to draw further columns of its jets, and of its unmatched jets.
 
@@ -56,7 +54,7 @@ def extend(
     pairs, unmatched: training sample; its reco jets have the columns that the emulator draws, and then the new ones.
     names: names of the new columns.
     settings: training settings; uses schedule, hidden (48, 48 by default), shares, blind, reflect and holdout.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -80,10 +78,10 @@ def extend(
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
     phases = {"columns": True, "columns of unmatched jets": emulator.unmatched is not None}
     owner, sample = f"{emulator.card.get('hash')} {names}", [*pairs, *(unmatched or ())]
-    run = TrainingRun.begin(settings, phases, sample, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, phases, sample, owner, **how)
     pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
     learn, check = split(pairs, settings)
-    known, n, no_tails = emulator.on(device), len(v.table), (0.0,) * len(columns)
+    known, n, no_tails = emulator.on(run.device), len(v.table), (0.0,) * len(columns)
     further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
 
     def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
@@ -179,7 +177,7 @@ def _learn_unmatched(pairs: JetPairs, jets: UnmatchedJets | None, columns: Seque
     every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
     held_out = split_key < settings.holdout
     learn, check = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
-    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
+    schedule = of_few(settings, WEIGHT_DECAY)
     run.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
     of = Standardisation.of(np.zeros((1, 0))).and_more(len(columns))
     return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds)

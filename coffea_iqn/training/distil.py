@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -22,11 +22,12 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
-from coffea_iqn.training.batches import TrainingRun, came_from, learnt, with_origin
+from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
-from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
+from coffea_iqn.training.optimise import Schedule, fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.run import How, TrainingRun, came_from, learnt
 
 Rows = tuple[Tensor, ...]
 
@@ -39,10 +40,7 @@ def distil(
     teacher: Emulator,
     pairs: JetPairs,
     settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Train an emulator with smaller networks to draw the same distributions as a teacher.
 
@@ -54,7 +52,7 @@ def distil(
     settings: training settings; uses schedule, hidden (36, 36 by default), shares, blind, reflect and holdout. A
         `SplineIQN` then gets two thirds as many steps on the jets y, with twice the batch size and half the learning
         rate.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -77,8 +75,8 @@ def distil(
         "far tails": isinstance(network, SplineIQN),
         "acceptance": gate is not None,
     }
-    run = TrainingRun.begin(settings, to_come, pairs, checkpoint, watch, device, str(teacher.card.get("hash")))
-    known, held_out = teacher.on(device), pairs.split_key < settings.holdout
+    run = TrainingRun.begin(settings, to_come, pairs, str(teacher.card.get("hash")), **how)
+    known, held_out = teacher.on(run.device), pairs.split_key < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 
     def fit(

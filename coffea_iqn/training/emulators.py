@@ -23,11 +23,12 @@ from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun, came_from, learnt, with_origin
+from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.pretrained import Pretrained, networks_of
 from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.run import How, TrainingRun, came_from, learnt
 from coffea_iqn.training.unmatched import learn_unmatched
 
 MOOT = "substructure"  # if this level is known, the response of a jet does not depend on its process
@@ -81,10 +82,11 @@ def train(
         learn = with_mirrored(learn)
     variables = _variables(learn, settings)
     network, gate, origin = _networks(learn, variables, settings)
-    learns_unmatched = settings.unmatched and unmatched is not None
+    unmatched = unmatched if settings.unmatched else None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
-    to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), learns_unmatched)
-    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], checkpoint, watch, device, owner, begin)
+    to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), unmatched is not None)
+    how = How(checkpoint=checkpoint, watch=watch, device=device)
+    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], owner, begin, **how)
 
     def fit(
         phase: str,
@@ -116,9 +118,7 @@ def train(
     fit("quantiles", network, quantile_loss, with_targets, settings)
     if settings.acceptance:
         fit("acceptance", gate, acceptance_loss, _with_match, less_short)
-    model = None
-    if settings.unmatched and unmatched is not None:
-        model = learn_unmatched(pairs, unmatched, variables, run)
+    model = None if unmatched is None else learn_unmatched(pairs, unmatched, variables, run)
     networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
     card = {"training": run.report(gen_jets=len(pairs.x), **n_pairs, **known)}
     return Emulator(variables=variables, unmatched=model, card=card, **networks)

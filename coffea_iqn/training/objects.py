@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -18,11 +18,10 @@ from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import ACROSS, COMPOSITION, HARDEST, ISOLATION, NONE, isolation_targets, widening
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import Part, learn_laws
-from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import TrainingSettings, of_few
+from coffea_iqn.training.run import How, TrainingRun
 
 RARE = 20  # fewer objects of a kind and origin are not modelled
 SMALL = 1000  # laws of no more objects that match no particle get small networks
@@ -34,7 +33,7 @@ NARROW = 1e-6  # minimum width of a range
 SIZES = {PARTICLE: (32, 32), NEAR: (16, 16), FAR: (16, 16), JETS: (16, 16), MISSING: (64, 64)}
 SMALL_SIZES = (8,)
 WEIGHT_DECAY = 0.3  # with less, objects are memorised
-LOOKS = 40  # checks of the validation loss: small samples have the best state before the end
+CHECKS = 40  # checks of the validation loss: small samples have the best state before the end
 OF_WIDTH, SIGNIFICANT = 100, 3.0  # objects of one pt whose resolution is measured; its growth, in standard deviations
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
 
@@ -43,10 +42,7 @@ def with_objects(
     emulator: Emulator,
     sample: ObjectsSample,
     settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Add a model of objects to an emulator, for whole events; its jets are unchanged.
 
@@ -55,7 +51,7 @@ def with_objects(
     emulator: the emulator of jets that the sample was made for.
     sample: training samples of the laws.
     settings: training settings; uses schedule, shares, blind, reflect and holdout.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -72,7 +68,7 @@ def with_objects(
         for first, names in _together(n_of).items()
         for asked in networks_of(names[0])
     }
-    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, str(emulator.card.get("hash")))
+    run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     objects = learn_objects(sample, run)
     return run.extended(emulator, {"objects": n_of}, objects=objects)
 
@@ -152,11 +148,9 @@ def _together(names: Iterable[str]) -> dict[str, list[str]]:
 
 def _schedule(settings: TrainingSettings, what: str) -> TrainingSettings:
     """Return the schedule of a law: all steps for missing momentum, a third of them and more checks for others."""
-    settings = replace(settings, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
     if what == MISSING:
-        return settings
-    short = shorter(settings, 1)
-    return replace(short, check_every=max(short.steps // LOOKS, 1), patience=LOOKS)
+        return replace(settings, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
+    return of_few(settings, WEIGHT_DECAY, checks=CHECKS)
 
 
 def _source_pt(sample: LawSample) -> Doubles:

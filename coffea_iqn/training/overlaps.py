@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -15,18 +14,17 @@ from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.laws import learn_law
-from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.pretrained import networks_of
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import TrainingSettings, of_few
+from coffea_iqn.training.run import How, TrainingRun
 
 RARE = 5000  # fewer overlapping jets do not determine the networks
 HIDDEN = (48, 48)
 WEIGHT_DECAY = 0.5  # minimum; with less, the few jets are memorised
-LOOKS = 40  # checks of the validation loss: the best state may come early
+CHECKS = 40  # checks of the validation loss: the best state may come early
 KNOWN = (tuple(WIDTHS), NANOAOD)  # context that levels are computed with: bundles serve files of both types
 BOUND = 1.01 * float(logits(np.full((1, 1), 1.0 - LEAST_LEVEL))[0, 0])
 
@@ -54,9 +52,7 @@ def with_overlaps(
     settings: TrainingSettings,
     *,
     pretrained: Emulator | None = None,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Add a model of overlapping gen jets to an emulator, whose own networks are kept.
 
@@ -66,7 +62,7 @@ def with_overlaps(
     pairs, unmatched: training sample.
     settings: training settings; uses schedule, shares, reflect and holdout.
     pretrained: emulator whose model of overlapping jets the networks begin with, if it has one.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -84,14 +80,13 @@ def with_overlaps(
     owner = " ".join(str(of.card.get("hash")) for of in (emulator, pretrained) if of is not None)
     begin = {} if pretrained is None else networks_of(pretrained, settings)[0]
     phases = {"overlaps number": True, "overlaps jets": True}
-    run = TrainingRun.begin(settings, phases, [*pairs, unmatched.x_event], checkpoint, watch, device, owner, begin)
+    run = TrainingRun.begin(settings, phases, [*pairs, unmatched.x_event], owner, begin, **how)
     both = [pairs]
     if settings.reflect:
         both.append(part_of(with_mirrored(pairs), np.arange(2 * len(pairs.x)) >= len(pairs.x)))
     parts = [_sample(emulator, one, rows, radius, levels) for one in both for levels in KNOWN]
     learn, check = LawSample.joined(parts).split(settings.holdout)
-    short = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
-    schedule = replace(short, check_every=max(short.steps // LOOKS, 1), patience=LOOKS)
+    schedule = of_few(settings, WEIGHT_DECAY, checks=CHECKS)
     bounds = np.repeat([[-BOUND], [BOUND]], len(VARIABLES), axis=1)
     law = learn_law("overlaps", learn, check, schedule, run, bounds, hidden=HIDDEN)
     return run.extended(emulator, {"overlapping_jets": n}, overlaps=Overlaps(law, radius))

@@ -83,6 +83,30 @@ class TrainingSample(NamedTuple):
     pairs: JetPairs
     unmatched: UnmatchedJets
 
+    @classmethod
+    def joined(cls, chunks: Sequence[tuple[int, TrainingSample]]) -> TrainingSample:
+        """Concatenate chunks, each given with the index of its training sample."""
+        pairs, unmatched = [], []
+        n_jets = n_events = 0
+        for which, (of_pairs, others) in chunks:
+            pairs.append(of_pairs._replace(sample=of_pairs.sample + which))
+            unmatched.append(
+                others._replace(
+                    near_row=others.near_row + n_jets,
+                    far_event=others.far_event + n_events,
+                    x_event=others.x_event + n_events,
+                    sample=others.sample + which,
+                )
+            )
+            n_jets += len(of_pairs.x)
+            n_events += len(others.events)
+        arrays = [name for name in UnmatchedJets._fields if name != "reach"]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in unmatched]) for name in arrays}
+        return cls(
+            JetPairs(*(np.concatenate(column) for column in zip(*pairs, strict=True))),
+            UnmatchedJets(**joined, reach=unmatched[0].reach),
+        )
+
 
 class LawSample(NamedTuple):
     """Training sample of a law: sources x, each with any number of ys.

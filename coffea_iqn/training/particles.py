@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 
@@ -13,11 +13,10 @@ from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.particles.cells import Expected
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
-from coffea_iqn.training.optimise import Watch
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.run import How, TrainingRun
 
 RARE = 20  # minimum number of ys of a law
 ROUND = 1e-3  # margin of bounds, above the rounding in files
@@ -31,10 +30,7 @@ def with_particles(
     emulator: Emulator,
     sample: ParticlesSample,
     settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Add a model of the particles in jets to an emulator; its jets are unchanged.
 
@@ -43,7 +39,7 @@ def with_particles(
     emulator: the emulator of jets that the sample was made for.
     sample: training samples of the laws.
     settings: training settings; uses schedule, shares and holdout.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -55,7 +51,7 @@ def with_particles(
     """
     arrays = [array for law in sample.laws.values() for array in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
-    run = TrainingRun.begin(settings, phases, arrays, checkpoint, watch, device, str(emulator.card.get("hash")))
+    run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     laws: dict[str, Law] = {}
     least = [(0.0, 0.0)] * len(CELLS)
     for name, of_law in sample.laws.items():

@@ -128,3 +128,9 @@ RECIPES: dict[str, TrainingSettings] = {
 def shorter(settings: TrainingSettings, thirds: int, **others: Any) -> TrainingSettings:
     """Return settings with some thirds of the steps, for distributions simpler than a jet's, and other changes."""
     return replace(settings, steps=max(thirds * settings.steps // 3, 1), **others)
+
+
+def of_few(settings: TrainingSettings, weight_decay: float, *, checks: int | None = None) -> TrainingSettings:
+    """Return settings for a small sample: a third of the steps, at least this weight decay, and a number of checks."""
+    found = shorter(settings, 1, weight_decay=max(settings.weight_decay, weight_decay))
+    return found if checks is None else replace(found, check_every=max(found.steps // checks, 1), patience=checks)

@@ -11,8 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 import numpy as np
 import torch
@@ -26,11 +25,12 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.training.batches import TrainingRun, drawing, hidden, learnt, with_origin
+from coffea_iqn.training.batches import drawing, hidden, with_origin
 from coffea_iqn.training.emulators import part_of, with_mirrored
-from coffea_iqn.training.optimise import Watch, fixed_weights
+from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings
+from coffea_iqn.training.run import How, TrainingRun, learnt
 
 DEFAULT = TrainingSettings(steps=8_000, holdout=0.2)
 HIDDEN = (64, 64)
@@ -66,10 +66,7 @@ def refine(
     emulator: Emulator,
     pairs: JetPairs,
     settings: TrainingSettings,
-    *,
-    checkpoint: Path | None = None,
-    watch: Watch | None = None,
-    device: str = "cpu",
+    **how: Unpack[How],
 ) -> Emulator:
     """Train a ratio network that refines the draws of an emulator.
 
@@ -79,7 +76,7 @@ def refine(
     pairs: training sample: jets x, their context and jets y, including the part to be held out.
     settings: training settings; uses schedule, hidden (64, 64 by default), shares, blind, reflect and holdout. One half
         of the held-out pairs selects the best state of the network, the other half calibrates it.
-    checkpoint, watch, device: see `training.train`.
+    how: checkpoint, watch and device, see `training.train`.
 
     Returns
     -------
@@ -94,7 +91,7 @@ def refine(
     emulator = emulator.unrefined
     v, member = emulator.variables, emulator.network
     owner = f"{emulator.card.get('hash')} refined"
-    run = TrainingRun.begin(settings, {"ratio": True}, pairs, checkpoint, watch, device, owner)
+    run = TrainingRun.begin(settings, {"ratio": True}, pairs, owner, **how)
     ends = (0.5 * settings.holdout, settings.holdout)
     learn, check, calibrate = (part_of(pairs, np.digitize(pairs.split_key, ends) == k) for k in (2, 0, 1))
     learn = with_mirrored(learn) if settings.reflect else learn
@@ -104,7 +101,7 @@ def refine(
     last: Any = network.net[-1]
     with torch.no_grad():
         last.weight.mul_(0.01)  # start near a ratio of 1
-    judge = _Judge(network, emulator.on(device), N_TARGETS if member.autoregressive else member.n_levels)
+    judge = _Judge(network, emulator.on(run.device), N_TARGETS if member.autoregressive else member.n_levels)
 
     def loss(inputs: Tensor, x: Tensor, z: Tensor, generator: torch.Generator) -> Tensor:
         true, drawn = judge.log_ratios(inputs, x, z, generator)

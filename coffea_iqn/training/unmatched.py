@@ -19,10 +19,10 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.features import MASS, PT, SCALES
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.batches import TrainingRun
 from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
-from coffea_iqn.training.recipes import shorter
+from coffea_iqn.training.recipes import of_few
+from coffea_iqn.training.run import TrainingRun
 
 WEIGHT_DECAY = 0.1  # minimum; with less, the few jets are memorised
 
@@ -57,7 +57,7 @@ def learn_unmatched(pairs: JetPairs, jets: UnmatchedJets, variables: Variables, 
     parts = {kind: sample.split(settings.holdout) for kind, sample in samples.items()}
     if not all(len(part.source) for both in parts.values() for part in both):
         return None
-    schedule = shorter(settings, 1, weight_decay=max(settings.weight_decay, WEIGHT_DECAY))
+    schedule = of_few(settings, WEIGHT_DECAY)
     laws: dict[str, Law] = {}
     for kind, (learn, check) in parts.items():
         bounds = _bounds(kind, learn.targets, np.log(raw_pt_min), jets.reach, variables.support.abs_eta_max)

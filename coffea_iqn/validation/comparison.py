@@ -15,7 +15,7 @@ import numpy as np
 from coffea_iqn import closure
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.jets.features import PHI, SCALES, wrap_phi
+from coffea_iqn.jets.features import PHI, SCALES, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import COUNT, GEV, SEED, expect
@@ -25,7 +25,6 @@ from coffea_iqn.validation.particles import OfParticles, compare_shapes
 
 REDRAWS = 100
 MEDIAN_DRAWS = 15  # draws of each gen jet, for the median of a member without quantiles
-N_FOUR = 4  # columns of the four-momentum
 OF_COLUMNS, MOST_OF_COLUMNS = 0xC01, 100_000  # seed and maximum number of jets for further columns
 
 
@@ -178,7 +177,6 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
 WHOLE_EVENTS, PARTICLES = "whole events", "particles"  # judges in addition to those of `closure.JUDGES`
 FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()}
 FEATURES |= {WHOLE_EVENTS: closure.EVENT_FEATURES, PARTICLES: particles.FEATURES}
-N_STEPS = 16  # calls of `step` in `validate`
 
 Result = TypeVar("Result")
 Step = Callable[[str], None]
@@ -241,6 +239,12 @@ class Validation:
         except (closure.TooFewJetsError, ImportError) as error:  # judges need the extra xgboost
             self.left_out[name] = str(error)
             return None
+
+
+def n_steps(emulator: Emulator, n_datasets: int) -> int:
+    """Return how often `validate` calls `step`, for pairs with all columns of the emulator."""
+    further = (emulator.acceptance is not None) + bool(emulator.variables.columns)
+    return 15 + further + n_datasets * (n_datasets > 1)
 
 
 def validate(
@@ -385,11 +389,11 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
     generator = np.random.default_rng([found.effort.seed, OF_COLUMNS])
     rows = np.flatnonzero(_selected(emulator, pairs, found.effort))
     rows = np.sort(generator.choice(rows, min(len(rows), found.effort.max_jets, MOST_OF_COLUMNS), replace=False))
-    gen, real, context = pairs.x[rows], pairs.y[rows, N_FOUR:], pairs.context[rows]
+    gen, real, context = pairs.x[rows], pairs.y[rows, len(VARIABLES) :], pairs.context[rows]
 
     def draw() -> Floats:
         tau = _levels(len(gen), emulator, generator)
-        return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)[:, N_FOUR:]
+        return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)[:, len(VARIABLES) :]
 
     emulated = draw()
     for into, other in ((found.truth, real), (found.null, draw())):

@@ -4,7 +4,8 @@ Its keys::
 
     schema_version   integer; this library reads and writes version 1
     model            name, hash and card of the bundle
-    sample           files by dataset, number of pairs, selection
+    sample           files and number of events by dataset, number of pairs, selection
+    trained_on       files that the model was trained on
     effort           amount of computation (`comparison.Effort`)
     verdict          list of key, title, value, uncertainty, null, limit, passed, measurable, says
     datasets         the same list for each dataset, if there are several
@@ -32,6 +33,7 @@ from coffea_iqn.validation.verdict import BY_KEY, Line, judged
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "model", "sample", "verdict")
+EFFICIENCIES = ("efficiency_around", "efficiency_of_overlapping")
 LINE_KEYS = ("key", "value", "uncertainty", "limit", "passed")
 
 
@@ -141,7 +143,7 @@ def figures(found: Comparison) -> dict[str, Any]:
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
         out["wasserstein"] |= _of_cells(found.wasserstein)
-    sizes = ((name, getattr(found, name)) for name in ("frechet", "kernel", "efficiency_around"))
+    sizes = ((name, getattr(found, name)) for name in ("frechet", "kernel", *EFFICIENCIES))
     out |= {name: size._asdict() for name, size in sizes if size is not None}
     if found.medians is not None:
         out["medians"] = {v: row._asdict() for v, row in zip(VARIABLES, found.medians, strict=True)}

@@ -59,7 +59,8 @@ class Check:
     limit: largest value that passes.
     percent: whether to print the value in percent.
     figure: field of `Comparison` that holds the figure.
-    estimate: function that computes the value from the figure; None if the figure has no entry for this check.
+    estimate: function that computes the value from the figure, by default the figure itself; None if the figure has no
+        entry for this check.
     perfect: value for a perfect emulator.
     """
 
@@ -68,7 +69,7 @@ class Check:
     limit: float
     percent: bool
     figure: str
-    estimate: Callable[[Any], Estimate | None]
+    estimate: Callable[[Any], Estimate | None] = lambda figure: figure
     perfect: float = 0.0
 
     @property
@@ -247,21 +248,14 @@ CHECKS = (
     Check("judge_particles", "Judge, particles", 0.52, PLAIN, "judges", partial(_auc, name=PARTICLES), 0.5),
     Check("weights", "Tails of the judge's weights", 0.01, PERCENT, "judges", _weights),
     Check("wasserstein", "Wasserstein distance", 0.015, PERCENT, "wasserstein", _worst_of(mean_excess)),
-    Check("frechet", "Fréchet distance", 0.0005, PLAIN, "frechet", lambda distance: distance),
-    Check("kernel", "Kernel distance", 0.005, PLAIN, "kernel", lambda distance: distance),
+    Check("frechet", "Fréchet distance", 0.0005, PLAIN, "frechet"),
+    Check("kernel", "Kernel distance", 0.005, PLAIN, "kernel"),
     Check("medians", "Predicted medians", 1.0, PLAIN, "medians", _medians, 0.5),
     Check("correlations", "Correlations", 0.03, PLAIN, "correlations", attrgetter("worst")),
     Check("columns", "Spectra of columns", 0.03, PERCENT, "columns", lambda of: _deviation_of_spectra(of.values())),
     Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
-    Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around", lambda deviation: deviation),
-    Check(
-        "efficiency_of_overlapping",
-        "Efficiency of overlapping jets",
-        0.03,
-        PLAIN,
-        "efficiency_of_overlapping",
-        lambda deviation: deviation,
-    ),
+    Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around"),
+    Check("efficiency_of_overlapping", "Efficiency of overlapping jets", 0.03, PLAIN, "efficiency_of_overlapping"),
     Check("particles", "Particles in jets", 2.0, PLAIN, "particles", _worst_of(lambda of: of.distances.values()), 1.0),
     Check("histograms", "Histograms of events", 2.0, PLAIN, "spectra", _histograms),
 )

@@ -14,18 +14,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-MODULES = {
-    "IQNx4": "pinball",
-    "IQNx1": "pinball",
-    "SplineIQN": "spline",
-    "SplineFlow": "flows",
-    "AutoregressiveFlow": "flows",
-    "FlowMatching": "matching",
-    "DistilledFlow": "matching",
-    "WassersteinGAN": "adversarial",
-    "Autoencoder": "autoencoder",
-}
-"""The module of each member."""
+from coffea_iqn.iqn.network import MEMBERS
 
 
 def module_of(kind: str) -> Any:
@@ -36,7 +25,7 @@ def module_of(kind: str) -> Any:
     ModuleNotFoundError: when zuko, which flows require, is not installed.
     """
     try:
-        return getattr(import_module(f"coffea_iqn.iqn.members.{MODULES[kind]}"), kind)
+        return getattr(import_module(f"coffea_iqn.iqn.members.{MEMBERS[kind]}"), kind)
     except ModuleNotFoundError as error:
         msg = f"{kind}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[members]'"
         raise ModuleNotFoundError(msg, name=error.name) from error

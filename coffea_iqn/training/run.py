@@ -1,0 +1,238 @@
+"""A running training: how each of its networks is fitted, its time limit, its checkpoint, its entry in a card."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.iqn.network import Network
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.ranges import expect
+from coffea_iqn.training.batches import MAX_VALIDATION, PROMPT_SHARE, drawing, hidden, seeded, with_prompt
+from coffea_iqn.training.optimise import Fitted, Schedule, Watch, fit
+from coffea_iqn.training.pretrained import Pretrained
+from coffea_iqn.training.recipes import TrainingSettings
+
+# fraction of the training time that each network takes with the default recipe
+TIMES = {
+    "origin": 0.13,
+    "quantiles": 0.40,
+    "far tails": 0.35,
+    "columns": 0.5,
+    "columns of unmatched jets": 0.1,
+    "acceptance": 0.18,
+    "near number": 0.02,
+    "near jets": 0.15,
+    "far number": 0.01,
+    "far jets": 0.11,
+}
+SHORT = 0.05  # that of any other network
+
+
+class How(TypedDict, total=False):
+    """How a training runs: its checkpoint, watch and device, see `training.train`."""
+
+    checkpoint: Path | None
+    watch: Watch | None
+    device: str
+
+
+@dataclass
+class Budget:
+    """Time limit of a training, divided among its networks in typical proportions; unused time goes to later networks.
+
+    Attributes
+    ----------
+    minutes: remaining time; None for no limit.
+    phases: remaining phases, keys of `TIMES`.
+    """
+
+    minutes: float | None = None
+    phases: list[str] = field(default_factory=list)
+
+    def of(self, phase: str) -> float | None:
+        """Return the time limit of the next phase [minutes]."""
+        if self.minutes is None:
+            return None
+        # at least a moment, even if earlier phases exceeded their limits
+        return max(self.minutes * TIMES.get(phase, SHORT) / sum(TIMES.get(name, SHORT) for name in self.phases), 1e-6)
+
+    def spend(self, phase: str, seconds: float) -> None:
+        """Subtract the time that a phase took."""
+        if self.minutes is not None:
+            self.minutes -= seconds / 60.0
+            self.phases.remove(phase)
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A running training: how each of its networks is fitted.
+
+    Attributes
+    ----------
+    settings: settings of the training.
+    device: torch device to compute on.
+    checkpoint, watch: see `optimise.fit`.
+    pretrained: trained networks to begin with, by phase.
+    budget: time limit.
+    fits: results of the fits, by phase.
+    """
+
+    settings: TrainingSettings
+    device: str
+    checkpoint: Path | None
+    watch: Watch | None
+    pretrained: Mapping[str, Pretrained] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    fits: dict[str, Fitted] = field(default_factory=dict)
+
+    @classmethod
+    def begin(
+        cls,
+        settings: TrainingSettings,
+        phases: Mapping[str, bool],
+        sample: Iterable[npt.ArrayLike],
+        owner: str = "",
+        pretrained: Mapping[str, Pretrained] | None = None,
+        *,
+        checkpoint: Path | None = None,
+        watch: Watch | None = None,
+        device: str = "cpu",
+    ) -> TrainingRun:
+        """Start a training, or continue it from its checkpoint.
+
+        Parameters
+        ----------
+        settings: settings of the training.
+        phases: whether each phase takes place, by its name.
+        sample, owner: columns of the sample and bundle to start from: together with settings, they identify a
+            checkpoint.
+        pretrained: see `TrainingRun`.
+        checkpoint, watch, device: see `training.train`.
+
+        Raises
+        ------
+        ValueError: if the checkpoint belongs to another training.
+        """
+        if checkpoint is not None:
+            _claim(checkpoint, sample, settings, owner)
+        budget = Budget(settings.minutes, [phase for phase, comes in phases.items() if comes])
+        return cls(settings, device, checkpoint, watch, pretrained or {}, budget)
+
+    def report(self, **known: Any) -> dict[str, Any]:
+        """Return the entry of a card for this training."""
+        return {
+            **known,
+            "settings": asdict(self.settings),
+            "validation_loss": {phase: fit.loss for phase, fit in self.fits.items()},
+            "steps": {phase: fit.steps for phase, fit in self.fits.items()},
+            "minutes": round(sum(fit.seconds for fit in self.fits.values()) / 60.0, 2),
+        }
+
+    def extended(self, emulator: Emulator, known: dict[str, Any], **parts: Any) -> Emulator:
+        """Return an emulator with further parts, and with this training under "extended" in its card."""
+        card = {key: value for key, value in emulator.card.items() if key != "hash"}
+        card["extended"] = [*card.get("extended", []), self.report(**known)]
+        return replace(emulator, card=card, **parts)
+
+    def fit(
+        self,
+        phase: str,
+        module: nn.Module,
+        loss: Callable[..., Tensor],
+        learn: tuple[Tensor, ...],
+        check: tuple[Tensor, ...],
+        schedule: Schedule,
+        levels: tuple[str, ...] = (),
+        *,
+        more_prompt: bool = True,
+    ) -> Fitted:
+        """Fit a module, and return its best validation loss, the time spent and the number of steps.
+
+        Parameters
+        ----------
+        phase: name of the fit, for progress and checkpoint.
+        module: the module to train.
+        loss: function of the columns of a batch, without the last one, and a generator.
+        learn, check: columns of rows to train on and of rows held out: network inputs first, index of the sample last.
+        schedule: schedule of the fit; its minutes are replaced by those of the budget.
+        levels: levels of context in the last columns of the inputs, some of which are hidden.
+        more_prompt: whether to add jets with prompt particles; not if the network learns how frequent they are.
+        """
+        *learnt, sample = learn
+        learnt = [t.to(self.device) for t in learnt]
+        *checked, valid_sample = check
+        blind, shares = self.settings.blind, self.settings.shares
+        chosen = drawing(valid_sample, shares)(min(len(valid_sample), MAX_VALIDATION), seeded())
+        checked = [t[chosen].to(self.device) for t in checked]
+
+        prompt = with_prompt(learnt[0], levels) if more_prompt else torch.empty(0, dtype=torch.int64)
+
+        def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
+            n_prompt = int(PROMPT_SHARE * len(rows)) if len(prompt) else 0
+            if n_prompt:
+                rows = torch.cat([rows, prompt[torch.randint(len(prompt), (n_prompt,), generator=generator)]])
+            inputs, *others = (t[rows.to(self.device)] for t in learnt)
+            return loss(hidden(inputs, levels, blind, generator, n_prompt=n_prompt), *others, generator)
+
+        def validation_loss() -> Tensor:
+            same_each_time = seeded()
+            inputs, *others = checked
+            return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
+
+        draw = drawing(sample, shares)
+        if phase in self.pretrained:
+            n_own = learn[0].shape[1] - sum(WIDTHS[level] for level in levels)
+            if not self.pretrained[phase].begin(module, n_own, levels):
+                msg = (
+                    f"{phase}: the pretrained network has other sizes or inputs, so this one begins with random weights"
+                )
+                warnings.warn(msg, UserWarning, stacklevel=2)
+        module.to(self.device)
+        schedule = replace(schedule, minutes=self.budget.of(phase))
+        fitted = fit(
+            phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
+        )
+        self.budget.spend(phase, fitted.seconds)
+        self.fits[phase] = fitted
+        return fitted
+
+
+def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, owner: str) -> None:
+    """Create the checkpoint folder, or check that it belongs to this training.
+
+    Raises
+    ------
+    ValueError: if it belongs to another training.
+    """
+    digest = hashlib.sha256(json.dumps(asdict(settings), sort_keys=True).encode() + owner.encode())
+    for column in columns:
+        digest.update(np.ascontiguousarray(column).tobytes())
+    file = checkpoint / "training.txt"
+    if not file.is_file():
+        checkpoint.mkdir(parents=True, exist_ok=True)
+        file.write_text(digest.hexdigest() + "\n")
+    what = "expected that of this training, got one with other pairs or settings"
+    fits = file.read_text().strip() == digest.hexdigest()
+    expect(fits, f"checkpoint {checkpoint}: {what}; --restart discards it")
+
+
+def learnt(**modules: nn.Module | None) -> dict[str, Any]:
+    """Return the networks of trained modules by name, or None for modules that are None."""
+    return {name: module and Network.of(module.to("cpu").eval()) for name, module in modules.items()}
+
+
+def came_from(emulator: Emulator) -> dict[str, Any]:
+    """Return the entry of a card for an emulator that a training learnt from."""
+    return {name: emulator.card[name] for name in ("hash", "training", "extended") if name in emulator.card}

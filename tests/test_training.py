@@ -293,7 +293,7 @@ def test_jets_with_prompt_particles_are_shown_with_them_and_more_often(pairs):
     assert rows.tolist() == list(range(7))
     assert not len(batches.with_prompt(inputs, ("neighbours",)))
     ones = torch.ones(4000, 3 + 4 + 11)
-    shown = batches.hidden(ones, levels, 0.0, torch.Generator().manual_seed(0), n_prompt=1000)[:, -1]
+    shown = batches.hide(ones, levels, 0.0, torch.Generator().manual_seed(0), n_prompt=1000)[:, -1]
     assert shown[-1000:].all()
     assert 0.8 < shown[:-1000].mean() < 1.0
 
@@ -321,7 +321,7 @@ def test_a_share_is_wanted_for_every_sample(pairs):
 
 def test_levels_are_hidden_whole_and_as_often_as_said():
     levels = ("neighbours", "composition")
-    inputs = batches.hidden(torch.ones(20_000, 3 + 4 + 6), levels, 0.0, torch.Generator().manual_seed(0))
+    inputs = batches.hide(torch.ones(20_000, 3 + 4 + 6), levels, 0.0, torch.Generator().manual_seed(0))
     assert (inputs[:, :3] == 1).all()
     parts = inputs[:, 3:].split([4, 6], dim=1)
     assert all((part.amin(dim=1) == part.amax(dim=1)).all() for part in parts)

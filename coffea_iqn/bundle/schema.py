@@ -11,7 +11,7 @@ import numpy as np
 from coffea_iqn.bundle.checks import an_object, array, card, levels, number, rising, standardisation
 from coffea_iqn.bundle.networks import Arrays, describe_law, law_of, member_of, network_of, plain
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects, networks_of
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, Objects, asks_of
 from coffea_iqn.emulator.overlaps import N_PAIR, Overlaps
 from coffea_iqn.emulator.particles import CELLS, LAWS, TAG, Particles
 from coffea_iqn.emulator.preprocessing import Variables, ends_of
@@ -227,7 +227,7 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
             # isolation has an atom at zero if the training sample had such objects
             isolated = n_targets > ISOLATION and an_object(name, of["jets"]).get("atoms") == [ISOLATION]
             exact = {**ends_of(()), "atoms": [ISOLATION] * isolated}
-            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=networks_of(name))
+            laws[name] = law_of(f"objects.{name}", of, arrays, n_inputs, n_targets, exact, asks=asks_of(name))
     pt_min = tuple(number("objects pt_min", one, above=0.0) for one in content["pt_min"])
     isolation = tuple(content["isolation"])
     fits = len(pt_min) == len(isolation) == n_kinds and all(type(one) is str for one in isolation)

@@ -54,7 +54,7 @@ N_LEVELS = 5  # levels of an object: four targets, and the sign of its charge
 PARTICLE, NEAR, FAR, JETS, MISSING = "", " near", " far", "jets", "missing"  # names of laws, after that of a kind
 
 
-def networks_of(name: str) -> tuple[str, ...]:
+def asks_of(name: str) -> tuple[str, ...]:
     """Return the networks of the law of this name."""
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 

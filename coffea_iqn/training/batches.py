@@ -25,7 +25,7 @@ SHOWN: tuple[tuple[float, tuple[str, ...]], ...] = (
 )
 
 
-def hidden(
+def hide(
     inputs: Tensor, levels: tuple[str, ...], blind: float, generator: torch.Generator, *, n_prompt: int = 0
 ) -> Tensor:
     """Hide some levels of context in network inputs, by setting their columns to 0.

@@ -10,7 +10,7 @@ from typing import Unpack
 import numpy as np
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects, networks_of
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects, asks_of
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.standardisation import Standardisation, core
 from coffea_iqn.jets.support import HEADROOM
@@ -66,7 +66,7 @@ def with_objects(
     phases = {
         f"{first} {asked}": n_of[names[0]] >= RARE
         for first, names in _together(n_of).items()
-        for asked in networks_of(names[0])
+        for asked in asks_of(names[0])
     }
     run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     objects = learn_objects(sample, run)
@@ -132,7 +132,7 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
             run,
             hidden=SMALL_SIZES if small else SIZES[what],
             atoms=(ISOLATION,) if has_isolated else (),
-            asks=networks_of(names[0]),
+            asks=asks_of(names[0]),
         )
         laws |= zip(names, learnt, strict=True)
     return Objects(laws, sample.pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)

@@ -25,7 +25,7 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
-from coffea_iqn.training.batches import drawing, hidden, with_origin
+from coffea_iqn.training.batches import drawing, hide, with_origin
 from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
@@ -113,7 +113,7 @@ def refine(
     if settings.shares:  # give held-out jets the shares of a batch
         rows = drawing(of_calibrate[-1], settings.shares)(len(rows), generator)
     inputs, x, z, _ = (t[rows] for t in of_calibrate)
-    shown = hidden(inputs, v.context, settings.blind, generator), x, z
+    shown = hide(inputs, v.context, settings.blind, generator), x, z
     found = judge.ratios(shown, generator)
     about: dict[str, Any] = {"refines": emulator.card.get("hash"), "gen_jets": len(pairs.x)}
     about["held_out_pairs"] = n_pairs = len(np.unique(rows.numpy()))

@@ -19,7 +19,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.batches import MAX_VALIDATION, PROMPT_SHARE, drawing, hidden, seeded, with_prompt
+from coffea_iqn.training.batches import MAX_VALIDATION, PROMPT_SHARE, drawing, hide, seeded, with_prompt
 from coffea_iqn.training.optimise import Fitted, Schedule, Watch, fit
 from coffea_iqn.training.pretrained import Pretrained
 from coffea_iqn.training.recipes import TrainingSettings
@@ -184,12 +184,12 @@ class TrainingRun:
             if n_prompt:
                 rows = torch.cat([rows, prompt[torch.randint(len(prompt), (n_prompt,), generator=generator)]])
             inputs, *others = (t[rows.to(self.device)] for t in learnt)
-            return loss(hidden(inputs, levels, blind, generator, n_prompt=n_prompt), *others, generator)
+            return loss(hide(inputs, levels, blind, generator, n_prompt=n_prompt), *others, generator)
 
         def validation_loss() -> Tensor:
             same_each_time = seeded()
             inputs, *others = checked
-            return loss(hidden(inputs, levels, blind, same_each_time), *others, same_each_time)
+            return loss(hide(inputs, levels, blind, same_each_time), *others, same_each_time)
 
         draw = drawing(sample, shares)
         if phase in self.pretrained:

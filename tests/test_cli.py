@@ -151,6 +151,20 @@ def test_fold_again_replaces_the_files_when_asked(folded):
     assert set(json.loads((folded / "summary.json").read_text())["datasets"]) == {"qcd"}
 
 
+def test_fold_again_removes_its_own_skim_and_nothing_else(tmp_path):
+    out = tmp_path / "out"
+    fold_again = ("fold", QCD, "--no-plots", "--force", "--output", out)
+    assert run(*fold_again, "--skim", "parquet") == 0
+    (first,) = (out / "skim").iterdir()
+    (out / "skim" / "notes.txt").write_text("mine")
+    assert run("merge", first, "--output", out / "skim" / "all.root") == 0
+    assert run(*fold_again, "--skim", "root") == 0
+    assert {path.suffix for path in (out / "skim").iterdir()} == {".root", ".txt"}
+    assert not first.exists()
+    assert run(*fold_again) == 0  # a skim of another fold would not belong to the new histograms
+    assert {path.name for path in (out / "skim").iterdir()} == {"all.root", "notes.txt"}
+
+
 def test_fold_with_replicas_and_without_unmatched_jets(folded, tmp_path):
     arguments = ("--replicas", 2, "--no-unmatched", "--no-plots", "--seed", 3)
     assert run("fold", f"qcd={QCD}", *arguments, "--output", tmp_path / "out") == 0

@@ -376,9 +376,12 @@ def test_a_higher_threshold_loses_what_lies_below_it(shipped, nano_events):
     assert raw_pt(above).min() >= 20.0 * (1 - 1e-6)
     expected = (raw_pt(cut) > 20.0).sum()
     assert len(raw_pt(above)) == pytest.approx(expected, abs=5 * np.sqrt(expected))
-    certain = IQNFolder(shipped, raw_pt_min=20.0, acceptance=False, any_radius=True)(gen, nano_events)
-    assert ak.all(ak.num(certain) == ak.num(gen))
-    assert raw_pt(certain).min() >= 20.0 * (1 - 1e-6)
+    for unmatched in (False, True):
+        options = {"acceptance": False, "unmatched": unmatched, "any_radius": True}
+        certain = IQNFolder(shipped, raw_pt_min=20.0, **options)(gen, nano_events)
+        assert ak.all(ak.sum(certain.genJetIdx >= 0, axis=1) == ak.num(gen))
+        assert raw_pt(certain).min() >= 20.0 * (1 - 1e-6)
+    assert 0 < ak.sum(certain.genJetIdx < 0) < ak.sum(IQNFolder(shipped, **options)(gen, nano_events).genJetIdx < 0)
 
 
 @pytest.mark.parametrize("options", [{"raw_pt_min": 20.0}, {"backend": "numba"}])

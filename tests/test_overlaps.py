@@ -15,6 +15,8 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.overlaps import REACH, levels_of, logits, pair_columns, steps
 from coffea_iqn.emulator.unmatched import balance
 from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.iqn.network import N_TARGETS, Network
+from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES, wrap_phi
 from coffea_iqn.jets.matching import overlapping
 from coffea_iqn.jets.table import JetTable, places
@@ -163,6 +165,34 @@ def test_a_varied_efficiency_changes_jets_of_the_nominal_fold_only():
     efficiency = bundle.load(MODEL).efficiency(made.gen.values[~alone], None)
     kept = overlapping_jets.sum() / (~alone[made.reco[0].row]).sum()
     assert kept == pytest.approx(1.0 - 0.3 / efficiency.mean(), abs=0.05)
+
+
+def of_close_jets(model, **options):
+    """Fold flat QCD, and return the efficiency of jets next to a harder one, by systematic."""
+    events = open_events("qcdflat_ak4.root", metadata={"dataset": "qcd"})
+    made = IQNFolder(model, unmatched=False, replicas=10, **options).fold_table(events.GenJet, events)
+    harder, _ = overlapping(made.gen.values, made.gen.counts, 1.2 * RADIUS)
+    close = np.flatnonzero((harder >= 0) & (made.gen.values[:, PT] > 20.0))
+    every = {"nominal": made.reco, **made.varied}
+    return {name: np.mean([np.isin(close, one.row).mean() for one in of]) for name, of in every.items()}
+
+
+def test_a_varied_efficiency_is_that_of_the_pair():
+    """The efficiency of close jets is far below that of an average jet, but is to change by as much, or up to 1."""
+    found = of_close_jets(MODEL, variations=["eff=0.01"])
+    assert found["nominal"] < 0.93
+    assert 0.001 < found["EFF_up"] - found["nominal"] < 0.012
+    assert found["nominal"] - found["EFF_down"] == pytest.approx(0.01, abs=0.004)
+
+
+def test_refinement_changes_neither_the_efficiency_nor_the_levels_of_overlapping_jets(tmp_path):
+    emulator = bundle.load(MODEL)
+    n = emulator.network.n_inputs + N_TARGETS
+    ratio = RatioNetwork(n, bound=2.0, candidates=2, hidden=())
+    arrays = {"net.0.weight": np.zeros((1, n), dtype=np.float32), "net.0.bias": np.zeros(1, dtype=np.float32)}
+    bundle.save(replace(emulator, ratio=Network(ratio.description(), arrays)), tmp_path / "refined")
+    one, other = of_close_jets(MODEL), of_close_jets(tmp_path / "refined")
+    assert other["nominal"] == pytest.approx(one["nominal"], abs=0.015)
 
 
 @pytest.mark.parametrize("unmatched", [True, False])

@@ -188,14 +188,14 @@ def test_numbers_of_panels_that_touch_do_not_meet():
 def test_captions_of_commands_are_neutral_unless_known():
     given = Namespace(label="Simulation", energy=None, reference_label=None)
     delphes, nano = (Namespace(layout=layout) for layout in ("Delphes", "NanoAOD"))
-    made = captions(given, {}, {"a": [delphes]})
+    made = captions(given, {}, {"a": [delphes]}, 20.0, 5.0)
+    assert made.pop("selection") == plotting.Selection.of({}, 20.0, 5.0)
     assert made == {"label": "Simulation", "energy": None, "truth_label": "Delphes"}
-    assert captions(given, {"energy": 13.6}, {"a": [delphes], "b": [nano]}) == {
-        "label": "Simulation", "energy": 13.6, "truth_label": "Truth",
-    }  # fmt: skip
+    made = captions(given, {"energy": 13.6}, {"a": [delphes], "b": [nano]}, 20.0, 5.0)
+    assert (made["energy"], made["truth_label"]) == (13.6, "Truth")
     given = Namespace(label="50 $ of it", energy=8.0, reference_label="GEANT")
-    made = captions(given, {"energy": 13.6}, {"a": [delphes]})
-    assert made == {"label": r"50 \$ of it", "energy": 8.0, "truth_label": "GEANT"}
+    made = captions(given, {"energy": 13.6}, {"a": [delphes]}, 20.0, 5.0)
+    assert (made["label"], made["energy"], made["truth_label"]) == (r"50 \$ of it", 8.0, "GEANT")
 
 
 @pytest.mark.parametrize("kind", ["spectrum", "response", "response_slices"])

@@ -23,7 +23,7 @@ from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS, decode, encode
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.training import batches
+from coffea_iqn.training import run
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.optimise import Fitted
@@ -112,8 +112,8 @@ def test_all_of_a_training_is_on_its_device(training, monkeypatch):
         phases.append(phase)
         return Fitted(0.0, 0.0, 1)
 
-    monkeypatch.setattr(batches, "fit", fit)
-    monkeypatch.setattr(batches, "with_prompt", lambda *_: torch.arange(5))  # which looks at numbers
+    monkeypatch.setattr(run, "fit", fit)
+    monkeypatch.setattr(run, "with_prompt", lambda *_: torch.arange(5))  # which looks at numbers
     monkeypatch.setattr(Emulator, "on", lambda self, device: Resident.of(self, torch.device(device)))
 
     # there are no numbers to come back

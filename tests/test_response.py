@@ -17,7 +17,7 @@ from coffea.processor import accumulate
 from coffea_iqn import IQNFolder, bundle, response
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.jets.features import ETA, PHI, PT
-from coffea_iqn.jets.matching import match_jets
+from coffea_iqn.jets.matching import match_jets, overlapping
 from coffea_iqn.unfolding import parts, response_sums, workspace, write_hepdata, write_root, write_workspace
 from coffea_iqn.unfolding.probabilities import Cells
 from conftest import context_of, open_events
@@ -75,8 +75,15 @@ def test_its_sums_are_the_gen_jets_and_the_reco_jets(qcd, matrix, drawn):
     assert (np.abs(reco.mean(axis=0) - expected) < 3.0 * np.sqrt(2.0) * error + 0.005 * expected).all()
 
 
+def apart(events):
+    """Return the events without overlapping jets, whose draws acceptance does not change."""
+    gen = flatten_jets(events.GenJet)
+    near = np.stack(overlapping(gen.values, gen.counts, 0.6)).max(axis=0) >= 0
+    return events[np.bincount(gen.event[near], minlength=len(events)) == 0]
+
+
 def test_the_lost_and_the_unmatched_are_in_underflows(qcd, matrix):
-    some = qcd[:200]
+    some = apart(qcd[:250])
     alone = response(MODEL, some.GenJet, some, GEN, RECO, acceptance=False).values(flow=True)
     lost = matrix.values(flow=True)[1:, 0]
     assert lost[0] > 50.0  # of 15 to 20 GeV
@@ -87,6 +94,23 @@ def test_the_lost_and_the_unmatched_are_in_underflows(qcd, matrix):
     efficient = alone[1:].sum(axis=1)
     np.testing.assert_allclose(with_others[1:].sum(axis=1), efficient, rtol=1e-6)  # rows contain no unmatched jets
     assert (with_others[1:, 1:] <= alone[1:, 1:] + 1e-9).all()
+
+
+def test_overlapping_jets_are_those_of_folds(qcd):
+    """What two jets do to each other has no distribution function: they are drawn."""
+    events, fields = qcd[:45], {"pt": [60.0, 40.0], "eta": [0.3, 0.3], "phi": [1.0, 1.45], "mass": [8.0, 5.0]}
+    gen = ak.zip({name: ak.Array([values] * len(events)) for name, values in fields.items()})
+    events = ak.with_field(events, gen, "GenJet")
+    options = {"replicas": 8, "seed": 2, "any_radius": True}
+    matrix = response(MODEL, gen, events, GEN, RECO, **options).values(flow=True)
+    folded, found = IQNFolder(MODEL, **options).fold_table(gen, events), np.zeros(matrix.shape)
+    for reco in folded.reco:
+        match = np.full(len(folded.gen.values), -1)
+        there = np.flatnonzero(reco.row >= 0)
+        match[reco.row[there]] = there
+        found += counted(folded.gen, reco, match) / 8
+    assert found[4:6, 0].sum() > 3.0  # many are lost
+    np.testing.assert_allclose(matrix, found, rtol=1e-6, atol=1e-9)
 
 
 def test_chunks_add_up_to_the_last_bit_whatever_the_weights():

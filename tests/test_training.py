@@ -11,7 +11,7 @@ import torch
 from coffea_iqn.iqn.members.pinball import IQNx4
 from coffea_iqn.jets.context import encode
 from coffea_iqn.processors import PairsProcessor
-from coffea_iqn.training import batches, optimise
+from coffea_iqn.training import batches, optimise, run
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, bootstrapped
 from coffea_iqn.training.recipes import RECIPES, TrainingSettings
@@ -146,9 +146,9 @@ def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, st
     training = train(pairs, settings, unmatched, watch=checks.append).card["training"]
     assert training["minutes"] == pytest.approx(0.1, rel=0.05)
     later = {"far tails", "columns", "columns of unmatched jets"}  # phases of distilling and of extensions
-    assert set(training["steps"]) == set(batches.TIMES) - later
+    assert set(training["steps"]) == set(run.TIMES) - later
     for phase, steps in training["steps"].items():
-        assert steps == pytest.approx(600 * batches.TIMES[phase], rel=0.15, abs=6), phase
+        assert steps == pytest.approx(600 * run.TIMES[phase], rel=0.15, abs=6), phase
     assert all(check.steps is None for check in checks)
     assert {check.done for check in checks if check.stage == stages} >= {1.0}
     # the learning rate rises and falls to zero within each network's time

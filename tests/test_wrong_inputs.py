@@ -60,7 +60,7 @@ def written(path, source, **changed):
     """Write a copy of a sample as NanoAOD, with some branches changed, or left out if None."""
     with uproot.open(sample_path(source)) as file:
         arrays = file["Events"].arrays(entry_stop=200)
-    branches = {name: changed.get(name, arrays[name]) for name in {**dict.fromkeys(arrays.fields), **changed}}
+    branches = {name: arrays[name] for name in arrays.fields} | changed
     collections = {name.partition("_")[0] for name in branches if "_" in name}
     made = {}
     for name in collections:
@@ -661,16 +661,19 @@ def test_numbers_of_jets_below_zero_are_no_workspace():
 @pytest.mark.usefixtures("warned")
 @pytest.mark.filterwarnings("default::coffea_iqn.folder.NotEmulatedWarning")
 def test_skims_named_as_nanoaod_copy_reconstructed_objects_only_by_name(tmp_path, capsys):
-    path = sample_path("ttbar_ak4_full.root")
+    """Among them numbers of the whole event."""
+    of_events = dict.fromkeys(("SoftActivityJetHT", "btagWeight_CSVV2", "rho"), ak.Array(np.ones(200)))
+    path = written(tmp_path / "ttbar.root", "ttbar_ak4_full.root", **of_events)
     names = []
     for n, keep in enumerate(("*", "Muon_*")):
         out = tmp_path / str(n)
         assert run("fold", path, "--skim", "root", "--as", "Jet", "--keep", keep, "--output", out, "--no-plots") == 0
         with uproot.open(next((out / "skim").iterdir())) as file:
-            names.append({name.partition("_")[0] for name in file["Events"].keys(filter_name="*_*")})
-    assert "warning: events: left out Electron, MET, Muon, Photon, which are reconstructed" in capsys.readouterr().err
-    assert not names[0] & {"Electron", "MET", "Muon", "Photon"}
-    assert {"GenJet", "GenDressedLepton", "Jet"} <= names[0]
+            names.append({name.partition("_")[0] for name in file["Events"].keys()})  # noqa: SIM118
+    left_out = ["Electron", "MET", "Muon", "Photon", "SoftActivityJetHT", "btagWeight"]
+    assert f"warning: events: left out {', '.join(left_out)}, which are reconstructed" in capsys.readouterr().err
+    assert not names[0] & {*left_out}
+    assert {"GenJet", "GenDressedLepton", "Jet", "rho"} <= names[0]
     assert "Muon" in names[1]
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
+import json
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from coffea_iqn import running
 from coffea_iqn.commands.common import SAID, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
-from coffea_iqn.files.atomic import plain_names, unfinished
+from coffea_iqn.files.atomic import at_work, plain_names, unfinished
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import Skim
@@ -97,9 +97,26 @@ def folder_of(output: Path) -> Path:
     return output.with_name(output.name + ".chunks")
 
 
-def kept(arguments: argparse.Namespace) -> AbstractContextManager[Path]:
-    """Keep the finished chunks of an output during a block, and after a block that fails."""
-    return unfinished(folder_of(arguments.output), keep=arguments.checkpoints)
+@contextmanager
+def replacing(arguments: argparse.Namespace) -> Iterator[None]:
+    """Keep the finished chunks of an output during a block, and after a block that fails.
+
+    Figures and skims of an earlier output in the same folder are removed at the end, other files there are not.
+    """
+    before = _written(arguments.output)
+    with at_work(arguments.output), unfinished(folder_of(arguments.output), keep=arguments.checkpoints):
+        yield
+        for file in before - _written(arguments.output):
+            file.unlink(missing_ok=True)
+
+
+def _written(output: Path) -> set[Path]:
+    """Return the figures and the files of a skim in an output folder, according to its summary."""
+    try:
+        summary = json.loads((output / "summary.json").read_text())
+        return {output / what / Path(str(name)).name for what in ("plots", "skim") for name in summary.get(what, ())}
+    except (OSError, ValueError, AttributeError, TypeError):
+        return set()
 
 
 def check_all_or_none(
@@ -198,16 +215,10 @@ def finish(
     }
     write_json(summary, folder / "summary.json")
     if arguments.skim is not None:
-        keep_skim(ran.out["files"], folder, arguments.output)
+        (folder / "skim").mkdir()
+        for file in ran.out["files"]:
+            Path(file).replace(folder / "skim" / Path(file).name)
     return summary
-
-
-def keep_skim(files: Sequence[str], folder: Path, output: Path) -> None:
-    """Move the files of a skim to the new output folder, and remove the skim of an earlier output."""
-    (folder / "skim").mkdir()
-    for file in files:
-        Path(file).replace(folder / "skim" / Path(file).name)
-    shutil.rmtree(output / "skim", ignore_errors=True)
 
 
 class ChunkCount:

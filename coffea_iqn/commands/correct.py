@@ -14,7 +14,7 @@ from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import add_file_options, captions, datasets_of
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
-from coffea_iqn.files.atomic import at_work, check_new, whole_folder
+from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.plotting import plot_all
@@ -57,7 +57,7 @@ def correct(arguments: argparse.Namespace) -> None:
     """Correct reco jets and write histograms, summary and plots, compared with gen jets if the files have them."""
     check_new(arguments.output, force=arguments.force)
     bundle.find(arguments.model)
-    with at_work(arguments.output), chunks.kept(arguments):
+    with chunks.replacing(arguments):
         _correct(arguments)
 
 

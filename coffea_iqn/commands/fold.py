@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.table import Table
@@ -18,7 +16,7 @@ from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events import identity
 from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
-from coffea_iqn.files.atomic import at_work, check_new, whole_folder
+from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, equal_events, every, first_jets
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
@@ -131,20 +129,8 @@ def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary, plots and skims."""
     check_new(arguments.output, force=arguments.force)
     _check_here(arguments)
-    with at_work(arguments.output), chunks.kept(arguments):
-        before = _plots_of(arguments.output)
+    with chunks.replacing(arguments):
         _fold(arguments)
-        for plot in before - _plots_of(arguments.output):  # left by an earlier fold of other datasets or axes
-            plot.unlink(missing_ok=True)
-
-
-def _plots_of(output: Path) -> set[Path]:
-    """Return the figures that an earlier fold wrote to this folder, according to its summary."""
-    try:
-        names = json.loads((output / "summary.json").read_text())["plots"]
-        return {output / "plots" / Path(str(name)).name for name in names}
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
 
 
 def _fold(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from coffea_iqn.commands.terminal import Bars, say
 from coffea_iqn.files.atomic import check_new
 from coffea_iqn.generation import PROCESSES, Settings
 from coffea_iqn.generation.settings import EVENTS, SEEDS
-from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS
+from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS, expect
 
 SETTLED_SECONDS = 5.0  # before this, the rate is not yet meaningful
 
@@ -84,7 +84,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def generate(arguments: argparse.Namespace) -> None:
     """Generate events and write their gen jets."""
-    check_new(arguments.output, force=arguments.force)
+    output = arguments.output
+    check_new(output, force=arguments.force)
+    rightly_named = output.suffix == ".root" or output.is_dir()  # which is refused where it would be written
+    expect(rightly_named, f"output {output}: expected a name that ends in .root, got {output.name}")
     settings = Settings(
         process=arguments.process,
         n_events=arguments.events,
@@ -101,7 +104,7 @@ def generate(arguments: argparse.Namespace) -> None:
     workers = loky.cpu_count() if arguments.workers is None else arguments.workers
     started = time.perf_counter()
     with _GeneratingProgress(settings, arguments) as progress:
-        totals = generation.generate(settings, arguments.output, workers=workers, watch=progress.watch)
+        totals = generation.generate(settings, output, workers=workers, watch=progress.watch)
     rate = totals.events / (time.perf_counter() - started)
     say(f"Events         {totals.events:,} of {settings.name}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
@@ -110,7 +113,7 @@ def generate(arguments: argparse.Namespace) -> None:
     found = f"{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb"
     say(f"Cross section  {found if math.isfinite(totals.cross_section) else 'not in the files'}")
     say(f"Sum of weights {totals.sum_of_weights:.8g}")
-    say(f"File           {arguments.output}")
+    say(f"File           {output}")
 
 
 class _GeneratingProgress(Bars):

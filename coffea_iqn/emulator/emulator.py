@@ -290,6 +290,13 @@ class Emulator:
         return self._evaluate("weights", x, y, context, raw_pt_min=None).astype(np.float32, copy=False)
 
     @property
+    def four_levels(self) -> list[slice]:
+        """Which levels draw the four-momentum, of each candidate; empty unless there is one level for each variable."""
+        if not self.network.exact:
+            return []
+        return [slice(N_TARGETS)] if self.candidates is None else self.candidates.own_levels()
+
+    @property
     def candidates(self) -> Candidates | None:
         """Layout of the candidates that refined draws are taken from; None without a ratio network."""
         return None if self.ratio is None else Candidates.of(self.network, self.ratio.description)
@@ -452,8 +459,8 @@ class Prepared:
 
     @cached_property
     def overlaps(self) -> Overlaps | None:
-        """The model of overlapping jets, drawn with the chosen backend; None if draws do not follow four levels."""
-        return self._drawn(self.emulator.overlaps if self.emulator.exact else None)
+        """The model of overlapping jets, drawn with the chosen backend."""
+        return self._drawn(self.emulator.overlaps)
 
     @cached_property
     def objects(self) -> Objects | None:

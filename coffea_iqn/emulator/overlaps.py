@@ -138,15 +138,14 @@ class Overlaps:
         """The same model, drawn by torch."""
         return replace(self, pair=self.pair.with_torch)
 
-    def draw(
-        self, gen: Floats, other: Floats, reco: Floats, found: Bools, efficiency: Floats, tau: Floats, u: Floats
-    ) -> tuple[Singles, Bools]:
-        """Draw the levels of jets, (M, 4), and whether they are found, (M,).
+    def columns(self, gen: Floats, other: Floats, reco: Floats, found: Bools, efficiency: Floats) -> Singles:
+        """Return the inputs of the law, (M, 15), see `pair_columns`."""
+        return np.asarray(pair_columns(gen, other, reco, found, efficiency, self.radius))
 
-        Parameters
-        ----------
-        gen, other, reco, found, efficiency: see `pair_columns`.
-        tau, u: quantile levels, (M, 4) and (M,).
-        """
-        x = pair_columns(gen, other, reco, found, efficiency, self.radius)
-        return levels_of(self.pair.draw(x, tau).astype(np.float64)), self.pair.draw_numbers(x, u) > 0
+    def levels(self, x: Singles, tau: Floats) -> Singles:
+        """Draw the levels of jets with inputs x at quantile levels tau, (M, 4)."""
+        return levels_of(self.pair.draw(x, tau).astype(np.float64))
+
+    def found(self, x: Singles, u: Floats) -> Bools:
+        """Return whether jets are found, (M,): if the level u, (M,), is above the probability that they are lost."""
+        return self.pair.draw_numbers(x, u) > 0

@@ -54,6 +54,11 @@ class Candidates(NamedTuple):
     def _start(self, j: int) -> int:
         return _whole(self.n) + (j - 1) * _whole(self.own)
 
+    def own_levels(self) -> list[slice]:
+        """Return which levels each candidate has of its own; of the first one, those of the same variables."""
+        starts = (0, *(self._start(j) for j in range(1, self.most)))
+        return [slice(start, start + self.own) for start in starts]
+
     def levels(self, tau: Columns, j: int, rows: Any = slice(None)) -> Columns:
         """Return the levels of candidate j for some rows, (n rows, n), from all levels, (N, n_levels)."""
         if j == 0:

@@ -21,9 +21,9 @@ from coffea_iqn.ranges import expect
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
 # collections of reconstructed objects in NanoAOD, PFNano and Delphes
 RECONSTRUCTED = re.compile(
-    r"(Fat|Sub|CorrT1MET|ParticleFlow|Calo|Track|Puppi)?Jet(CHS|Puppi)?|SoftActivityJet\w*|(LowPt)?Electron|Muon"
-    r"|(Fsr)?Photon|(boosted)?Tau|(Raw|Puppi|RawPuppi|Chs|Calo|Tk|Trk|PF|RawPF)?MET|DeepMET\w*|METFixEE2017"
-    r"|(Fat)?Jet(PFCands|SVs)|PFCands|SV|IsoTrack|TrigObj|(Puppi)?MissingET|ScalarHT|Tower|Track|EFlow\w*"
+    r"(Fat|Sub|CorrT1MET|ParticleFlow|Calo|Track|Puppi)?Jet(CHS|Puppi)?|SoftActivityJet\w*|btagWeight"
+    r"|(LowPt)?Electron|Muon|(Fsr)?Photon|(boosted)?Tau|(Raw|Puppi|RawPuppi|Chs|Calo|Tk|Trk|PF|RawPF)?MET|DeepMET\w*"
+    r"|METFixEE2017|(Fat)?Jet(PFCands|SVs)|PFCands|SV|IsoTrack|TrigObj|(Puppi)?MissingET|ScalarHT|Tower|Track|EFlow\w*"
 )
 CENTRAL = 2.5  # |eta|
 ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is

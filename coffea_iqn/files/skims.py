@@ -192,10 +192,11 @@ class Skim:
             matching = {pattern for pattern in self.keep if fnmatchcase(branch, pattern)}
             if not matching:
                 continue
-            if not others and collection and RECONSTRUCTED.fullmatch(collection) and collection not in emulated:
+            whole = collection or branch
+            if not others and RECONSTRUCTED.fullmatch(whole) and whole not in emulated:
                 found |= matching
-                if not any(pattern.partition("_")[0] == collection for pattern in matching):
-                    left_out.add(collection)
+                if not any(pattern.partition("_")[0] == whole for pattern in matching):
+                    left_out.add(whole)
                     continue
             if branch in ours or collection in emulated or branch.endswith(pointing):
                 found |= matching

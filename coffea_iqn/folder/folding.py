@@ -121,10 +121,10 @@ class Folding:
             efficiencies |= {name: asked.change(efficiency, jets.values, sign) for name, sign in sides}
         found = dict.fromkeys(efficiencies, np.ones(len(reco), dtype=bool))
         if self.acceptance:
-            u = of_jets.levels(jets.place, STREAM_ACCEPTANCE, 2)
-            found = {name: u[:, 0] < one for name, one in efficiencies.items()}
+            u = of_jets.levels(jets.place, STREAM_ACCEPTANCE)[:, 0]
+            found = {name: u < one for name, one in efficiencies.items()}
             if overlaps is not None:
-                self._overlap(overlaps, block, to_draw, tau, u, reco, efficiencies, found)
+                self._overlap(overlaps, block, to_draw, tau, u, reco, efficiency, found)
         if self.objects:
             return self._draw_event(block, reco, found[self.name], context)
         made = {
@@ -156,7 +156,7 @@ class Folding:
         tau: Floats,
         u: Floats,
         reco: Floats,
-        efficiencies: dict[str, Floats],
+        own: Floats,
         found: dict[str, Bools],
     ) -> None:
         """Draw overlapping jets, in place, each given the other.
@@ -164,20 +164,21 @@ class Folding:
         Parameters
         ----------
         to_draw: rows of the jets to draw together, and of the jet that each overlaps with, in order; see `steps`.
-        tau, u: levels of the four-momenta and of the acceptance, (N, n) and (N, 2).
-        reco, efficiencies, found: reco jets; efficiencies by themselves, and which jets are found, by systematic.
+        tau, u: levels of the four-momenta and of the acceptance, (N, n) and (N,).
+        reco, own, found: reco jets; their efficiencies if there were no other jets; which are found, by systematic.
         """
-        jets, own = block.gen.jets, efficiencies[self.name]
+        jets = block.gen.jets
         for rows, near in to_draw:
             gen, context = block.part(rows)
             other = jets.values[near], reco[near], found[self.name][near]
-            tau[rows, : len(VARIABLES)], there = model.draw(gen, *other, own[rows], tau[rows], u[rows, 0])
+            x, possible = model.columns(gen, *other, own[rows]), own[rows] > 0.0  # zero outside the detector
+            for four in self.emulator.four_levels:
+                tau[rows, four] = model.levels(x, tau[rows, four])
             reco[rows] = self.prepared.sample(gen, tau[rows], context, levels=block.gen.levels)
-            for name, efficiency in efficiencies.items():
-                # a variation removes some of the jets, or adds some, as often as it does with those that do not overlap
-                before, after = own[rows], efficiency[rows]
-                lost, more = u[rows, 1] * before >= after, u[rows, 1] * (1.0 - before) < after - before
-                found[name][rows] = there if name == self.name else (there & ~lost) | more
+            found[self.name][rows] = possible & model.found(x, u[rows])
+            for asked in self.found:
+                for name, sign in asked.systematics.items():  # shifts of the level are those of the efficiency
+                    found[name][rows] = possible & model.found(x, u[rows] + sign * asked.size_of(gen))
 
     def _draw_event(
         self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
@@ -209,19 +210,20 @@ class Folding:
             median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=gen.levels)
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
         made = Drawn(reco, block.event, gen.jets.place, np.arange(len(reco))).where(found)
+        made = self._above(made, self.prepared.threshold)
         if not self.unmatched:
-            return self._above(made)
+            return made
         others = self._draw_unmatched(block, np.ascontiguousarray(reco[:, : len(VARIABLES)]), found)
         # unmatched jets have no median
         n_extra = reco.shape[1] - others.values.shape[1]
         extra = np.full((len(others.event), n_extra), np.nan, dtype=np.float32)
         extra[:, : self.weighing is not None] = 1.0
         others = others._replace(values=np.concatenate([others.values, extra], axis=1))
-        return self._above(Drawn.joined([made, others]))
+        return Drawn.joined([made, others])
 
-    def _above(self, jets: Drawn) -> Drawn:
-        """Return the jets above raw_pt_min, if they were drawn with a lower threshold."""
-        if self.raw_pt_min is None or self.prepared.threshold >= self.raw_pt_min:
+    def _above(self, jets: Drawn, threshold: float) -> Drawn:
+        """Return the jets above raw_pt_min, unless they were drawn above it: with this threshold [GeV]."""
+        if self.raw_pt_min is None or threshold >= self.raw_pt_min:
             return jets
         return jets.where(self._raw(jets)[:, PT] > self.raw_pt_min)
 
@@ -267,7 +269,7 @@ class Folding:
             of_gen = of_near(found[row], None if context is None else context[row], len(far))
             drawn = model.draw_columns(values, of_gen, tau, columns)
             values = np.concatenate([values, drawn], axis=1, dtype=np.float32)
-        return Drawn(values, events, none, none)
+        return self._above(Drawn(values, events, none, none), model.raw_pt_min)
 
     def _raw(self, jets: Drawn) -> Any:
         """Return the four-momenta of jets before the detector's jet scale, (M, 4)."""

@@ -334,7 +334,7 @@ class IQNFolder(Densities):
     def _foldings(self, *, objects: bool = False) -> list[Folding]:
         """Return the nominal folding, then those of other bundles."""
         # what becomes of other jets depends on all that are found, even if below raw_pt_min
-        raw_pt_min = None if self.acceptance or self.unmatched else self.raw_pt_min
+        raw_pt_min = None if self.acceptance else self.raw_pt_min
         made = []
         for name, model, known_hash in ((NOMINAL, self.model, self.hash), *self.others):
             loaded = bundle.load(model, expected_hash=known_hash)

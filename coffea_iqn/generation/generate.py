@@ -57,15 +57,13 @@ def generate(
 
     Raises
     ------
-    ValueError: for settings that Pythia does not know or cannot start with, a missing extra, less than one worker,
-        another suffix than .root, or files that cannot be read or are of several processes.
+    ValueError: for settings that Pythia does not know or cannot start with, a missing extra, less than one worker, or
+        files that cannot be read or are of several processes.
     ChildProcessError: if a process ends unexpectedly, for example because the system kills it.
     """
     packages = ["pythia8mc", "fastjet", *(["pyhepmc"] if settings.hepmc else [])]
     require(packages)
     expect(workers >= 1, f"workers: expected 1 or more, got {workers}")
-    rightly_named = output.suffix == ".root" or output.is_dir()  # which is refused where it would be written
-    expect(rightly_named, f"output {output}: expected a name that ends in .root, got {output.name}")
     with muted():
         set_up(settings)  # report mistakes before processes start
     card = None if settings.card is None else settings.card.read_text(errors="replace")

@@ -12,6 +12,7 @@ import awkward as ak
 import hist
 import numpy as np
 
+from coffea_iqn.emulator.overlaps import REACH
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.columns import plain
 from coffea_iqn.events.identity import event_weights
@@ -20,7 +21,9 @@ from coffea_iqn.folder.folding import BLOCK
 from coffea_iqn.histograms.binning import finder
 from coffea_iqn.iqn.device import one_thread
 from coffea_iqn.jets.features import ETA, MASS, PT
-from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.jets.matching import overlapping
+from coffea_iqn.jets.table import JetTable
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, merge
 from coffea_iqn.ranges import Range, expect
 
@@ -93,7 +96,8 @@ def response_sums(
     """Return the expected number of jets in bins of gen and reco jets.
 
     For each gen jet, the probabilities of all reco bins are integrated from the conditional distribution functions of
-    the bundle and its efficiency. Random numbers are used only for reco jets that match no gen jet.
+    the bundle and its efficiency. Random numbers are used only for gen jets that overlap, which are drawn given each
+    other (`emulator.overlaps`), and for reco jets that match no gen jet.
 
     Parameters
     ----------
@@ -103,7 +107,7 @@ def response_sums(
         second axis named "abs_eta" or "mass" [GeV].
     weights: event weights, (events,); None for genWeight if the file has it, and 1 otherwise.
     points: nodes of the Gauss-Legendre rule for each level that is integrated over.
-    replicas: draws of each event, for the reco jets that match no gen jet.
+    replicas: draws of each event, for overlapping gen jets, and for reco jets that match no gen jet.
     options: further options of `IQNFolder`.
 
     Names of axes get the prefix "gen" or "reco" if they lack it. A lost gen jet is in the reco underflow of all axes;
@@ -111,7 +115,7 @@ def response_sums(
     gen underflow of all axes, together with those of gen jets below the gen bins. Sums over reco bins are therefore
     the gen jets, and sums over gen bins the reco jets, flow bins included. The variances are those of sums over events,
     in the limit of infinitely many `replicas`. The redraw of jets that a fold finds within a radius of each other is
-    not included, nor what gen jets within 1.5 radii of each other do to each other (`emulator.overlaps`).
+    included for gen jets that overlap only, which are hardly ever found this close otherwise.
 
     Raises
     ------
@@ -142,27 +146,48 @@ def response_sums(
     known, _ = folder.known(gen, events, jets)
     extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
     n_reco = int(np.prod(extents[len(gen_axes) :]))
+    apart = ~_overlapping(folder, known.jets)
     entries: list[Entries] = []
+    first = 0
     for block, part in known.blocks(BLOCK):
-        context = part.context() if emulator.variables.context else None
-        found = cells(part.jets.values, context).reshape(-1, n_reco)
+        rows = np.flatnonzero(apart[first : first + len(part.jets.values)])
+        first += len(part.jets.values)
+        gen, context = part.jets.values[rows], part.context()[rows] if emulator.variables.context else None
+        found = cells(gen, context).reshape(-1, n_reco)
         if folder.acceptance:
-            efficiency = emulator.efficiency(part.jets.values, context, raw_pt_min=threshold).astype(np.float64)
+            efficiency = emulator.efficiency(gen, context, raw_pt_min=threshold).astype(np.float64)
             found *= efficiency[:, None]
             found[:, 0] += 1.0 - efficiency
         jet, of_reco = np.nonzero(found)
-        of_gen = _bins(gen_axes, part.jets.values) * n_reco
-        entries.append((part.jets.event[jet] + block.start, of_gen[jet] + of_reco, found[jet, of_reco]))
+        of_gen = _bins(gen_axes, gen) * n_reco
+        entries.append((part.jets.event[rows[jet]] + block.start, of_gen[jet] + of_reco, found[jet, of_reco]))
+    overlapping_rows = np.flatnonzero(~apart)
+    of_gen = _bins(gen_axes, known.jets.values[overlapping_rows]) * n_reco
     for made in folded.reco:
-        alone = made.row == -1
-        places = _bins(reco_axes, made.values[alone])
-        entries.append((made.event[alone], places, np.full(len(places), 1.0 / replicas)))
+        assert made.row is not None
+        place, alone = _bins(reco_axes, made.values), made.row == -1
+        of_row = np.zeros(len(apart), dtype=np.int64)  # the underflow, for the lost ones
+        of_row[made.row[~alone]] = place[~alone]
+        for event, cell in (
+            (made.event[alone], place[alone]),
+            (known.jets.event[overlapping_rows], of_gen + of_row[overlapping_rows]),
+        ):
+            entries.append((event, cell, np.full(len(cell), 1.0 / replicas)))
     sums = _sums(entries, weights, int(np.prod(extents)))
     return Response(gen_axes, reco_axes, sums, f"{folder!r} of hash {folder.hash[:12]}")
 
 
 Entries = tuple[Ints, Ints, Doubles]
 """Event, bin and expected number of each entry, (N,) each."""
+
+
+def _overlapping(folder: IQNFolder, jets: JetTable) -> Bools:
+    """Return which gen jets a fold draws given another one that they overlap with, (N,)."""
+    model = folder.emulator.overlaps if folder.acceptance else None
+    if model is None:
+        return np.zeros(len(jets.values), dtype=bool)
+    harder, softer = overlapping(jets.values, jets.counts, REACH * model.radius)
+    return np.asarray((harder >= 0) | (softer >= 0))
 
 
 def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int, Doubles]:

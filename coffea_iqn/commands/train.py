@@ -339,9 +339,11 @@ def _learn(
 ) -> Emulator:
     """Train an emulator on a sample, then how its jets overlap, and its further columns."""
     (pairs, unmatched), emulator, columns = sample, start.base, arguments.columns
-    is_exact = settings.network in EXACT and settings.acceptance
     overlaps, taken_over = arguments.overlaps, None
-    if start.before is None and arguments.direction == "fold" and is_exact:
+    learns = start.before is None and arguments.direction == "fold" and settings.acceptance
+    if learns and settings.network not in EXACT:
+        say(f"overlapping jets: {settings.network} has no levels of each variable, so they will be drawn independently")
+    elif learns:
         overlaps = has_overlaps(pairs, unmatched, settings)
         if not overlaps:
             model = start.pretrained

@@ -33,7 +33,8 @@ class Resident(Functions):
     candidates: layout of the levels of refined draws, None without refinement.
 
     Jets are rows (pt [GeV], eta, phi [rad], mass [GeV]), in the precision of the networks; context is (N, 68) or None.
-    Unmatched jets, and overlaps of drawn jets within a radius, are not handled here because they need whole events.
+    Unmatched jets, how overlapping gen jets depend on each other, and overlaps of drawn jets within a radius are not
+    handled here because they need whole events.
     """
 
     device: torch.device

@@ -28,8 +28,8 @@ LOST = (
     "tails beyond are cut off. Reco jets that match no gen jet are left out."
 )
 LOST_BY_GRAPH = (
-    "The graph has no reco jets that match no gen jet, does not separate jets that are drawn within a radius of each "
-    "other, and uses single precision throughout."
+    "The graph has no reco jets that match no gen jet, draws gen jets that overlap independently, does not separate "
+    "jets that are drawn within a radius of each other, and uses single precision throughout."
 )
 
 

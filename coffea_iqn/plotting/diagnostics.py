@@ -37,7 +37,7 @@ from coffea_iqn.plotting.panels import (
     GREY,
     Shown,
     draw_levels,
-    finish,
+    empty,
     header,
     limit,
     make_panels,
@@ -85,7 +85,7 @@ def plot_levels(levels: Floats, *, title: str, label: str = "Simulation", names:
     panels[0, 0].set_ylim(max(0, 1 - half), 1 + 1.35 * half)
     label_grid(panels, "Quantile level", "Jets / expectation")
     panels[0, 0].yaxis.set_major_locator(MaxNLocator(6, prune="both"))
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -123,7 +123,7 @@ def plot_map(
     figure, panels = make_panels(2, 2, grid=True, apart=True)
     if not measured.any():
         header(panels[0, 0], panels[0, 1], title, label)
-        return finish(figure, panels[0, 0], NOTHING)
+        return empty(figure, panels[0, 0], NOTHING)
     rows, columns = (int(np.flatnonzero(measured.any(axis=axis))[-1]) + 1 for axis in (1, 0))
     shown = values[:rows, :columns].astype(np.float64)
     low, high = min(0.0, float(np.nanmin(shown))), float(np.nanmax(shown))
@@ -149,7 +149,7 @@ def plot_map(
     bottom, top = panels[1, 1].get_position().y0, panels[0, 1].get_position().y1
     figure.colorbar(mesh, cax=figure.add_axes((0.865, bottom, 0.025, top - bottom))).set_label(bar, loc="center")
     header(panels[0, 0], panels[0, 1], title, label)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -181,7 +181,7 @@ def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", t
         panel.set_xlabel(f"KS distance of {name}")
         panel.set_ylabel("Random halves")
     panels[0, 0].legend(loc="upper left")
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -217,7 +217,7 @@ def plot_weights(
     texts = [plain(truth_label), "Emulated", "Null", "$w$ = 1/2, 2"]
     entries = [handles["truth"], handles["reco"], grey, line]
     panel.legend(entries, texts, ncols=2, loc="upper right", frameon=True, framealpha=1, edgecolor="none")
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -239,7 +239,7 @@ def plot_reliability(tenths: Sequence[Mapping[str, float]], *, title: str, label
     panel.xaxis.set_major_locator(MaxNLocator(5))
     panel.set_xlabel("P(truth) from the ratio")
     panel.set_ylabel("Fraction of true jets")
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -273,7 +273,7 @@ def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str
     longest = max(text.get_window_extent().width for text in panel.get_yticklabels())
     figure.subplots_adjust(left=(longest + 0.4 * figure.dpi) / figure.bbox.width)
     header(panel, panel, title, label)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -303,7 +303,7 @@ def plot_correlations(
         panel.set_xticks(np.arange(4) + 0.5, NAMES)
         panel.set_yticks(np.arange(4) + 0.5, NAMES)
         panel.set_xlabel(text, loc="center")
-    return finish(figure)
+    return figure
 
 
 def _draw_matrix(panel: Axes, values: Floats, *, norm: Normalize, colours: str | Colormap, decimals: int) -> QuadMesh:

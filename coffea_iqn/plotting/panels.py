@@ -11,6 +11,7 @@ import mplhep
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -29,7 +30,7 @@ STYLE: list[dict[str, Any]] = [mplhep.style.CMS, {"mathtext.fontset": "stixsans"
 
 
 class Shown(Figure):
-    """Figure that notebooks display in the style in which it was made.
+    """Figure that is drawn, saved and displayed in the style in which it was made.
 
     Attributes
     ----------
@@ -38,10 +39,17 @@ class Shown(Figure):
 
     is_empty = False
 
+    def draw(self, renderer: RendererBase) -> None:
+        with plt.style.context(STYLE):  # ticks are made when they are first drawn
+            super().draw(renderer)
+
+    def savefig(self, fname: Any, **options: Any) -> None:
+        with plt.style.context(STYLE):
+            super().savefig(fname, **options)
+
     def _repr_png_(self) -> bytes:
         picture = io.BytesIO()
-        with plt.style.context(STYLE):
-            self.savefig(picture, format="png", dpi=SHOWN_DPI)
+        self.savefig(picture, format="png", dpi=SHOWN_DPI)
         return picture.getvalue()
 
 
@@ -126,12 +134,10 @@ def titled_panels(
     return figure, panels
 
 
-def finish(figure: Shown, panel: Axes | None = None, text: str = "") -> Shown:
-    """Draw once within the style, because later ticks copy present ones. A text says why a figure is empty."""
-    if panel is not None:
-        figure.is_empty = True
-        panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
-    figure.draw_without_rendering()
+def empty(figure: Shown, panel: Axes, text: str) -> Shown:
+    """Return the figure, marked as empty, with a text that says why."""
+    figure.is_empty = True
+    panel.text(0.5, 0.5, text, ha="center", va="center", color=GREY, transform=panel.transAxes)
     return figure
 
 

@@ -42,7 +42,7 @@ from coffea_iqn.plotting.panels import (
     draw_levels,
     draw_ratio,
     draw_slices_ratio,
-    finish,
+    empty,
     label_ratio,
     limit,
     limit_points,
@@ -115,7 +115,7 @@ def plot_marginal(
     bottom.set_xlim(edges[0], edges[-1])
     if log_x:
         make_log_x(top, bottom)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -144,7 +144,7 @@ def plot_observables(
         panel.set_ylabel("Jets")
     entries = [handles["reco"], handles["truth"]]
     panels[0, 0].legend(entries, ["Emulated", plain(truth_label)], loc="upper left", fontsize=18)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -173,7 +173,7 @@ def plot_scale_and_resolution(
     slices = make_slices(*found.cells, of_variable)
     figure, panels = titled_panels(2, 2, title, label)
     if slices is None:
-        return finish(figure, panels[0, 0], NOTHING)
+        return empty(figure, panels[0, 0], NOTHING)
     medians, median_errors, widths, width_errors = np.moveaxis(of_variable, 3, 0)
 
     top, bottom = panels[:, 0]
@@ -197,7 +197,7 @@ def plot_scale_and_resolution(
     panels[0, 1].legend(kinds, texts, loc="upper right")
     for panel in panels[1]:
         panel.set_xlabel(GEN_PT)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -215,7 +215,7 @@ def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", tr
     slices = make_slices(*found.cells, values)
     figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     if slices is None:
-        return finish(figure, top, NOTHING)
+        return empty(figure, top, NOTHING)
     errors = np.stack([np.zeros_like(error), error], axis=2)
     draw_against_pt(top, slices, values, errors, name="Efficiency", room=0.5)
     compare_slices(bottom, slices, values[..., 0] - values[..., 1], error, around=0.0)
@@ -223,7 +223,7 @@ def plot_efficiency(found: OfCells, *, title: str, label: str = "Simulation", tr
     top.legend([*lines, *kinds], [*etas, *texts], ncols=2, loc="upper right")
     bottom.set_ylabel(f"Emulated −\n{plain(truth_label)}", loc="center", fontsize="small")
     bottom.set_xlabel(GEN_PT)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -242,7 +242,7 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
     figure, ((top,), (bottom,)) = titled_panels(2, 1, title, label)
     both = np.stack([emulated, truth])
     if not np.isfinite(both).any():
-        return finish(figure, top, NOTHING)
+        return empty(figure, top, NOTHING)
     open_points = top.errorbar(
         centres, *emulated.T[:2], fmt="o", color=BLUE, markersize=11, mfc="white", mew=2, elinewidth=2
     )
@@ -260,7 +260,7 @@ def plot_profile(found: Profile, *, title: str, label: str = "Simulation", truth
     label_ratio(bottom, truth_label)
     bottom.set_xlabel(WRITTEN[PT].response)
     bottom.set_xlim(edges[0], edges[-1])
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -294,4 +294,4 @@ def plot_tails(found: Tails, *, title: str, label: str = "Simulation", truth_lab
     name_levels(panels[0, 1], handles["reco"], handles["truth"], truth_label)
     label_grid(panels, "(Residual − median) / width", f"Fraction of jets / {edges[1] - edges[0]:.1f}")
     panels[0, 0].set_xlim(-FARTHEST, FARTHEST)
-    return finish(figure)
+    return figure

@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from coffea_iqn.files.atomic import whole_file
-from coffea_iqn.plotting.panels import STYLE
 
 
 def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: float = 150, **options: Any) -> None:
@@ -24,8 +23,7 @@ def save(figure: Figure, to: str | Path | IO[bytes], *, kind: str = "png", dpi: 
     dpi: resolution.
     options: further options of `Figure.savefig`.
     """
-    with plt.style.context(STYLE):
-        figure.savefig(to, format=kind, dpi=dpi, **options)
+    figure.savefig(to, format=kind, dpi=dpi, **options)
 
 
 def save_all(figures: Mapping[str, Figure], directory: str | Path, *, stem_prefix: str = "") -> list[Path]:

@@ -36,7 +36,7 @@ from coffea_iqn.plotting.panels import (
     draw_ratio,
     draw_slices_ratio,
     effective,
-    finish,
+    empty,
     limit,
     make_log_x,
     make_slices,
@@ -124,7 +124,7 @@ def plot_spectrum(
     figure, panels = titled_panels(2 if len(filled) else 1, 1, dataset, label, energy)
     top, bottom = panels[0, 0], panels[-1, 0]
     if not len(filled):
-        return finish(figure, top, "No entries")
+        return empty(figure, top, "No entries")
     shown = slice(filled[0], filled[-1] + 1)
     content = {level: (value[shown], variance[shown]) for level, (value, variance) in content.items()}
     present = [name for name in _LEVELS if content[name][1].any()]
@@ -160,7 +160,7 @@ def plot_spectrum(
             draw_band(bottom, edges, compared.values, *of_ratio)
     bottom.set_ylabel(f"{emulated_label} /\n{names[reference]}", loc="center", fontsize="small")
     _limit_x((top, bottom), edges, axis.label, log=log_x, integer=integer)
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -203,7 +203,7 @@ def plot_response(
     both = bool(np.isfinite(found[:, :, 1]).any())
     figure, panels = titled_panels(2 if both else 1, 2 if slices else 1, dataset, label, energy)
     if slices is None:
-        return finish(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
+        return empty(figure, panels[0, 0], f"No bin with {MIN_ENTRIES} entries")
     names = ("Scale: median of the response", "Resolution: half the central 68 % width")
     for column, name in enumerate(names):
         top, bottom = panels[0, column], panels[-1, column]
@@ -217,7 +217,7 @@ def plot_response(
     panels[0, 0].legend(lines, etas, ncols=2, loc="upper right")
     panels[0, 1].legend(kinds, texts, loc="upper right", **(SHARED if both else {}))
     note(panels[0, 1], selection.jets, at=(0.04, 0.1))
-    return finish(figure)
+    return figure
 
 
 @styled
@@ -265,7 +265,7 @@ def plot_response_slices(
     shape = (-(-len(rows) // 3), min(3, len(rows))) if len(rows) else (1, 1)
     figure, panels = titled_panels(*shape, dataset, label, energy, grid=len(rows) > 0)
     if not len(rows):
-        return finish(figure, panels[0, 0], f"No slice with {MIN_OF_SLICE} entries")
+        return empty(figure, panels[0, 0], f"No slice with {MIN_OF_SLICE} entries")
     for panel in panels.flat[len(rows) :]:
         panel.set_visible(False)
     drawn: list[tuple[Doubles, Doubles]] = []
@@ -298,7 +298,7 @@ def plot_response_slices(
         **(SHARED if len(present) > 1 else {}),
     )
     note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
-    return finish(figure)
+    return figure
 
 
 def _normalised(

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
-from matplotlib.figure import Figure
 
 from coffea_iqn import IQNFolder, bundle, cli, plotting
 from coffea_iqn.commands import terminal
@@ -116,7 +115,6 @@ def _write_nothing(figure, to, **_):
 def undrawn():
     """Make figures without rendering them, which takes most of the time; `test_plotting` renders and saves them."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figure, "draw_without_rendering", lambda figure: None)
         for module in (plotting, saving):
             patch.setattr(module, "save", _write_nothing)
         yield

@@ -18,7 +18,7 @@ MOVED = {
     "doubles": "numerics.double",
     "exact": "numerics.exact_sums",
     "features": "jets.features",
-    "filesets": "files.inputs",
+    "filesets": "files.filesets",
     "fitting": "training.optimise",
     "generating": "generation",
     "matching": "jets.matching",

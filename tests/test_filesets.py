@@ -8,7 +8,7 @@ import json
 import pytest
 import yaml
 
-from coffea_iqn.files.inputs import expand
+from coffea_iqn.files.filesets import expand
 
 COFFEA = {  # forms of filesets that coffea accepts
     "one": ["a.root", "b.root"],

@@ -13,7 +13,8 @@ from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import InputError, Source, every, expand, first_jets, inspect
+from coffea_iqn.files.filesets import expand
+from coffea_iqn.files.inputs import InputError, Source, every, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
 from coffea_iqn.plotting.labels import Selection

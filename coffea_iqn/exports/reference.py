@@ -17,7 +17,8 @@ from coffea.nanoevents import NanoEventsFactory
 from coffea_iqn.data import sample_path
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.collections import flatten_jets, gen_events
-from coffea_iqn.files.inputs import SCHEMAS, expand, first_jets, inspect
+from coffea_iqn.files.filesets import expand
+from coffea_iqn.files.inputs import SCHEMAS, first_jets, inspect
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import ETA, PT

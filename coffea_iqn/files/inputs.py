@@ -1,22 +1,18 @@
-"""ROOT files as users name them, inspected once before any processor runs on them."""
+"""ROOT files, inspected once before any processor runs on them."""
 
 from __future__ import annotations
 
-import glob
-import gzip
 import json
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 import uproot
-import yaml
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
 from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, levels_of
@@ -317,147 +313,3 @@ def branch_filter(
     else:
         return {}
     return {"filter_name": [*names, *branches]}
-
-
-FILESETS = (".json", ".yaml", ".yml")
-ZIPPED = ".gz"  # as coffea writes filesets
-LIST = ".txt"
-PATTERN = "*?["
-
-
-class Named(NamedTuple):
-    """A file as given by the user.
-
-    Attributes
-    ----------
-    dataset: its dataset, or None if not given.
-    path: its path.
-    tree: name of its tree, or None if not given.
-    """
-
-    dataset: str | None
-    path: str
-    tree: str | None
-
-
-def expand(items: Iterable[str]) -> list[Named]:
-    """Return all files that the items stand for, in the order given; files of a pattern are sorted.
-
-    Parameters
-    ----------
-    items: paths, patterns ("nano_*.root"), lists (.txt files with one of these per line, # for comments), or coffea
-        filesets (.json, .yaml); all but filesets may be preceded by "DATASET=".
-
-    Raises
-    ------
-    ValueError: if a pattern matches nothing, a list or fileset cannot be read, or a file is given twice.
-
-    >>> expand(["qcd=a.root", "b.root"])
-    [Named(dataset='qcd', path='a.root', tree=None), Named(dataset=None, path='b.root', tree=None)]
-    """
-    named = [one for item in items for one in _expand(item)]
-    seen: set[tuple[str | None, str]] = set()
-    for one in named:
-        if one[:2] in seen:
-            of = f" of {one.dataset}" if one.dataset else ""
-            msg = f"files: expected each file once, got {one.path}{of} twice"
-            raise ValueError(msg)
-        seen.add(one[:2])
-    return named
-
-
-def _expand(item: str) -> Iterator[Named]:
-    name, _, path = item.rpartition("=")
-    dataset = name or None
-    suffix = Path(path.removesuffix(ZIPPED)).suffix
-    if suffix in FILESETS:
-        yield from _fileset(path)
-    elif suffix == LIST:
-        for line in _text(path).splitlines():
-            if line.split("#")[0].strip():
-                yield from (
-                    one if one.dataset else one._replace(dataset=dataset) for one in _expand(line.split("#")[0].strip())
-                )
-    elif REMOTE not in path and set(PATTERN) & set(path) and not Path(path).exists():
-        found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 # a path may be absolute, which pathlib refuses
-        expect(found, f"{path}: expected a pattern that files match, found none")
-        yield from (Named(dataset, file, None) for file in found)
-    else:
-        yield Named(dataset, path, None)
-
-
-def _text(path: str) -> str:
-    check_is_file(path)
-    try:
-        content = Path(path).read_bytes()
-        return (gzip.decompress(content) if path.endswith(ZIPPED) else content).decode("utf-8-sig")
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        msg = f"{path}: expected a file compressed with gzip: {error}"
-        raise ValueError(msg) from error
-    except UnicodeDecodeError as error:
-        msg = f"{path}: expected text in UTF-8, got other bytes: {error.reason}"
-        raise ValueError(msg) from error
-
-
-def _fileset(path: str) -> Iterator[Named]:
-    """Read a fileset, which has for each dataset a list of files, or a mapping from files to trees."""
-    text = _text(path)
-    try:
-        is_json = path.removesuffix(ZIPPED).endswith(".json")
-        content = json.loads(text, object_pairs_hook=_each_once) if is_json else yaml.load(text, _YAML)
-    except (ValueError, yaml.YAMLError) as error:
-        msg = f"{path}: expected JSON or YAML: {' '.join(str(error).split())}"
-        raise ValueError(msg) from error
-    if not isinstance(content, Mapping) or not content:
-        msg = f"{path}: expected datasets with their files, got {type(content).__name__}"
-        raise ValueError(msg)
-    for dataset, given in content.items():
-        inner = given if isinstance(given, Mapping) and "files" in given else {"files": given}
-        files, tree = inner["files"], inner.get("treename") or inner.get("object_path")
-        if isinstance(files, str):
-            files = [files]
-        if not isinstance(files, list | Mapping) or not files:
-            msg = f"{path}: expected files of {dataset}, as a list or with their trees, got {files!r}"
-            raise ValueError(msg)
-        for file in files:
-            if isinstance(files, Mapping):
-                _check_steps(f"{path}: {file}", files[file])
-            yield Named(str(dataset), str(file), _tree(files[file]) if isinstance(files, Mapping) else tree)
-
-
-def _each_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
-    """Return a mapping of keys and values, of which parsers would keep the last one of a repeated key."""
-    made: dict[Any, Any] = {}
-    for key, value in pairs:
-        expect(key not in made, f"each key once, got {key!r} twice")
-        made[key] = value
-    return made
-
-
-class _YAML(yaml.SafeLoader):  # type: ignore[misc]
-    """The safe loader, which refuses mappings with a repeated key."""
-
-    def compose_mapping_node(self, anchor: Any) -> Any:
-        node = super().compose_mapping_node(anchor)
-        _each_once([(str(key.value), None) for key, _ in node.value])
-        return node
-
-
-def _check_steps(where: str, said: Any) -> None:
-    """Raise unless the steps of a preprocessed file cover all its events once, which are read whatever the steps."""
-    steps = said.get("steps") if isinstance(said, Mapping) else None
-    if steps is not None:
-        try:
-            edges = [0, *(edge for start, stop in sorted(steps) for edge in (start, stop)), said.get("num_entries")]
-        except (TypeError, ValueError):  # no pairs of numbers
-            edges = [0, 1]
-        fits = edges[::2] == edges[1::2]
-        got = f"got {str(steps)[:60]} and num_entries {said.get('num_entries')}"
-        expect(fits, f"{where}: expected steps of all events, which are read whatever the steps, {got}")
-
-
-def _tree(said: Any) -> str | None:
-    """Return the tree of a file in a fileset, from its name or from a mapping that has it as object_path."""
-    if isinstance(said, Mapping):
-        said = said.get("object_path")
-    return None if said is None else str(said)

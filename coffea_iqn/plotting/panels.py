@@ -40,10 +40,12 @@ class Shown(Figure):
     is_empty = False
 
     def draw(self, renderer: RendererBase) -> None:
+        """Draw the figure in its style."""
         with plt.style.context(STYLE):  # ticks are made when they are first drawn
             super().draw(renderer)
 
     def savefig(self, fname: Any, **options: Any) -> None:
+        """Save the figure in its style, with matplotlib's arguments."""
         with plt.style.context(STYLE):
             super().savefig(fname, **options)
 

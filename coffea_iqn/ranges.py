@@ -76,6 +76,7 @@ GEV_ABOVE_ZERO = Range(above=0, most=1e6)
 RADIUS = Range(least=0.1, most=1.5)
 CONE = Range(above=0, most=1.5)
 ETA_EDGE = Range(above=0, most=20)
+ABS_ETA = Range(above=0, most=100)  # of a cut, which may be none
 ENERGY = Range(above=0, most=1e3)  # TeV
 FRACTION = Range(above=0, below=1)
 PROBABILITY = Range(least=0, most=1)

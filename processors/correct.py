@@ -22,9 +22,8 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.processors.fold import ABS_ETA
 from coffea_iqn.processors.made_by import MadeBy
-from coffea_iqn.ranges import GEV, check_choice, expect
+from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
 TAKE = {"median": 0.5, "mean": None, "draw": None}  # estimates from p(gen | reco), with the level of a quantile

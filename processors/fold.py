@@ -36,15 +36,12 @@ from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, 
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.processors.made_by import MadeBy
-from coffea_iqn.ranges import GEV, Range, check_choice, expect
+from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 
 
 class BelowThresholdWarning(UserWarning):
     """Variations would raise jets from below the detector's threshold, but the nominal sample has no such jets."""
-
-
-ABS_ETA = Range(above=0, most=100)
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]

@@ -138,6 +138,11 @@ class Overlaps:
         """The same model, drawn by torch."""
         return replace(self, pair=self.pair.with_torch)
 
+    def overlap(self, jets: Floats, counts: Ints) -> Bools:
+        """Return which jets are drawn given another one, (N,); for the arguments see `steps`."""
+        harder, softer = overlapping(jets, counts, REACH * self.radius)
+        return np.asarray((harder >= 0) | (softer >= 0))
+
     def columns(self, gen: Floats, other: Floats, reco: Floats, found: Bools, efficiency: Floats) -> Singles:
         """Return the inputs of the law, (M, 15), see `pair_columns`."""
         return np.asarray(pair_columns(gen, other, reco, found, efficiency, self.radius))

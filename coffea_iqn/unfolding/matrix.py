@@ -12,7 +12,6 @@ import awkward as ak
 import hist
 import numpy as np
 
-from coffea_iqn.emulator.overlaps import REACH
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.columns import plain
 from coffea_iqn.events.identity import event_weights
@@ -21,9 +20,7 @@ from coffea_iqn.folder.folding import BLOCK
 from coffea_iqn.histograms.binning import finder
 from coffea_iqn.iqn.device import one_thread
 from coffea_iqn.jets.features import ETA, MASS, PT
-from coffea_iqn.jets.matching import overlapping
-from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, merge
 from coffea_iqn.ranges import Range, expect
 
@@ -146,7 +143,10 @@ def response_sums(
     known, _ = folder.known(gen, events, jets)
     extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
     n_reco = int(np.prod(extents[len(gen_axes) :]))
-    apart = ~_overlapping(folder, known.jets)
+    overlaps = emulator.overlaps if folder.acceptance else None
+    apart = np.ones(len(known.jets.values), dtype=bool)
+    if overlaps is not None:
+        apart &= ~overlaps.overlap(known.jets.values, known.jets.counts)
     entries: list[Entries] = []
     first = 0
     for block, part in known.blocks(BLOCK):
@@ -179,15 +179,6 @@ def response_sums(
 
 Entries = tuple[Ints, Ints, Doubles]
 """Event, bin and expected number of each entry, (N,) each."""
-
-
-def _overlapping(folder: IQNFolder, jets: JetTable) -> Bools:
-    """Return which gen jets a fold draws given another one that they overlap with, (N,)."""
-    model = folder.emulator.overlaps if folder.acceptance else None
-    if model is None:
-        return np.zeros(len(jets.values), dtype=bool)
-    harder, softer = overlapping(jets.values, jets.counts, REACH * model.radius)
-    return np.asarray((harder >= 0) | (softer >= 0))
 
 
 def _sums(entries: Sequence[Entries], weights: Doubles, n_bins: int) -> dict[int, Doubles]:

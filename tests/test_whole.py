@@ -16,7 +16,7 @@ from coffea_iqn.cli import EXIT_INTERRUPTED, main
 from coffea_iqn.data import sample_path
 from coffea_iqn.files import atomic
 from coffea_iqn.files.atomic import at_work, check_new, whole_file
-from conftest import one_error, run
+from conftest import one_error, run, undrawn
 
 SAMPLE = sample_path("ttbar_ak4_genonly.root")
 
@@ -50,7 +50,8 @@ def test_commands_refuse_an_output_that_is_there_before_they_read(arguments, tmp
 
 def test_a_fold_that_replaces_another_leaves_none_of_its_plots_and_all_other_files(tmp_path):
     output = tmp_path / "out"
-    assert run("fold", SAMPLE, "--output", output) == 0
+    with undrawn():
+        assert run("fold", SAMPLE, "--output", output) == 0
     plots = set(json.loads((output / "summary.json").read_text())["plots"])
     assert plots == {path.name for path in (output / "plots").iterdir()} != set()
     (output / "plots" / "mine.png").write_text("precious")

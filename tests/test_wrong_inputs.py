@@ -614,17 +614,18 @@ def test_response_matrices_of_different_thresholds_are_not_added():
         one + other
 
 
-@pytest.mark.parametrize("executor", [processor.IterativeExecutor(retries=0), processor.FuturesExecutor(workers=1)])
-def test_results_of_different_models_and_options_are_not_added(executor):
+def test_results_of_different_models_and_options_are_not_added():
     """They would be histograms of a mixture. Those of other datasets are added."""
+    here, elsewhere = processor.IterativeExecutor(retries=0), processor.FuturesExecutor(workers=1)
 
-    def made_by(of=IQNFoldProcessor, dataset="x", **options):
+    def made_by(of=IQNFoldProcessor, dataset="x", executor=here, **options):
         runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=100, maxchunks=1)
         return runner({dataset: [str(sample_path("qcd_ak4.root"))]}, of(**options), treename="Events")
 
     one = made_by(seed=1)
     for options, got in (
         ({"seed": 2}, "seed 1 and 2"),
+        ({"seed": 2, "executor": elsewhere}, "seed 1 and 2"),
         ({"seed": 1, "model": "cms-delphes-ak4-fast"}, "model 'cms-delphes-ak4' and 'cms-delphes-ak4-fast'"),
         ({"seed": 1, "variations": ["jes"]}, r"variations None and \['jes=0.01'\]"),
         ({"of": IQNCorrectProcessor}, "model 'cms-delphes-ak4' and 'cms-delphes-ak4-correct'"),

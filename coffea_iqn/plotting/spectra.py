@@ -297,7 +297,7 @@ def plot_response_slices(
         columnspacing=1.2,
         **(SHARED if len(present) > 1 else {}),
     )
-    note(panels[0, 0], selection.jets, at=(0.04, 0.96), fontsize=19)
+    note(panels[0, 0], selection.jets, at=(0.04, 0.87), fontsize=19)  # beside the title of the legend
     return figure
 
 

@@ -88,7 +88,10 @@ def _times(jets: Floats, factor: Any, columns: Iterable[int]) -> Floats:
 
 
 def _more_found(efficiency: Floats, by: Any) -> Floats:
-    """Add by to efficiencies, clipped to 0 to 1; zero outside the detector stays zero."""
+    """Add by to efficiencies, clipped to 0 to 1; zero outside the detector stays zero.
+
+    For overlapping jets, whose law is drawn at a level and not evaluated, a fold shifts the level by as much instead.
+    """
     return np.where(efficiency > 0.0, np.clip(efficiency + by, 0.0, 1.0), 0.0).astype(np.float32)
 
 

@@ -17,7 +17,7 @@ from coffea.processor import accumulate
 from coffea_iqn import IQNFolder, bundle, response
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.jets.features import ETA, PHI, PT
-from coffea_iqn.jets.matching import match_jets, overlapping
+from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.unfolding import parts, response_sums, workspace, write_hepdata, write_root, write_workspace
 from coffea_iqn.unfolding.probabilities import Cells
 from conftest import context_of, open_events
@@ -78,7 +78,7 @@ def test_its_sums_are_the_gen_jets_and_the_reco_jets(qcd, matrix, drawn):
 def apart(events):
     """Return the events without overlapping jets, whose draws acceptance does not change."""
     gen = flatten_jets(events.GenJet)
-    near = np.stack(overlapping(gen.values, gen.counts, 0.6)).max(axis=0) >= 0
+    near = bundle.load(MODEL).overlaps.overlap(gen.values, gen.counts)
     return events[np.bincount(gen.event[near], minlength=len(events)) == 0]
 
 

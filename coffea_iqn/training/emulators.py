@@ -28,7 +28,7 @@ from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.pretrained import Pretrained, networks_of
 from coffea_iqn.training.recipes import TrainingSettings, shorter
-from coffea_iqn.training.run import How, TrainingRun, came_from, learnt
+from coffea_iqn.training.run import TrainingRun, came_from, learnt
 from coffea_iqn.training.unmatched import learn_unmatched
 
 MOOT = "substructure"  # if this level is known, the response of a jet does not depend on its process
@@ -85,8 +85,8 @@ def train(
     unmatched = unmatched if settings.unmatched else None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), unmatched is not None)
-    how = How(checkpoint=checkpoint, watch=watch, device=device)
-    run = TrainingRun.begin(settings, to_come, [*pairs, *(unmatched or ())], owner, begin, **how)
+    sample = [*pairs, *(unmatched or ())]
+    run = TrainingRun.begin(settings, to_come, sample, owner, begin, checkpoint=checkpoint, watch=watch, device=device)
 
     def fit(
         phase: str,

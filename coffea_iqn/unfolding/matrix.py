@@ -144,9 +144,8 @@ def response_sums(
     extents = [axis.extent for axis in (*gen_axes, *reco_axes)]
     n_reco = int(np.prod(extents[len(gen_axes) :]))
     overlaps = emulator.overlaps if folder.acceptance else None
-    apart = np.ones(len(known.jets.values), dtype=bool)
-    if overlaps is not None:
-        apart &= ~overlaps.overlap(known.jets.values, known.jets.counts)
+    every = np.ones(len(known.jets.values), dtype=bool)
+    apart = every if overlaps is None else ~overlaps.overlap(known.jets.values, known.jets.counts)
     entries: list[Entries] = []
     first = 0
     for block, part in known.blocks(BLOCK):

@@ -33,7 +33,6 @@ from coffea_iqn.validation.verdict import BY_KEY, Line, judged
 
 SCHEMA_VERSION = 1
 KEYS = ("schema_version", "model", "sample", "verdict")
-EFFICIENCIES = ("efficiency_around", "efficiency_of_overlapping")
 LINE_KEYS = ("key", "value", "uncertainty", "limit", "passed")
 
 
@@ -143,7 +142,8 @@ def figures(found: Comparison) -> dict[str, Any]:
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
         out["wasserstein"] |= _of_cells(found.wasserstein)
-    sizes = ((name, getattr(found, name)) for name in ("frechet", "kernel", *EFFICIENCIES))
+    names = ("frechet", "kernel", "efficiency_around", "efficiency_of_overlapping")
+    sizes = ((name, getattr(found, name)) for name in names)
     out |= {name: size._asdict() for name, size in sizes if size is not None}
     if found.medians is not None:
         out["medians"] = {v: row._asdict() for v, row in zip(VARIABLES, found.medians, strict=True)}

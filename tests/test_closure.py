@@ -41,6 +41,7 @@ from coffea_iqn.closure import (
     response_in_cells,
     responses,
     rms_beyond,
+    scale_around,
     scale_deviation,
     shape_features,
     smearing,
@@ -139,6 +140,23 @@ def test_a_hole_in_the_detector_is_seen_although_the_efficiency_is_right_on_aver
         assert BY_KEY["efficiency_around"].passes(efficiency_around(probability, real, gen)) is passes
     with pytest.raises(TooFewJetsError):
         efficiency_around(probability[:50], real[:50], gen[:50])
+
+
+def test_ends_of_the_detector_that_differ_are_seen_although_the_scale_is_right_on_average():
+    rng = np.random.default_rng(4)
+    gen = make_pairs(60_000).x
+    reco, emulated = gen.copy(), gen.copy()
+    for jets in (reco, emulated):
+        jets[:, 0] *= np.exp(rng.normal(0.0, 0.1, len(gen)))
+    tilted = reco.copy()
+    tilted[:, 0] *= 1.0 + 0.01 * np.sign(gen[:, 1])
+    drawn = responses(gen, emulated)
+    for real, passes in ((reco, True), (tilted, False)):
+        found = response_in_cells(drawn, responses(gen, real), gen)
+        assert BY_KEY["pt_scale"].passes(scale_deviation(found, 0)) is not False
+        assert BY_KEY["scale_around"].passes(scale_around(drawn, responses(gen, real), gen)) is passes
+    with pytest.raises(TooFewJetsError):
+        scale_around(drawn[:50], drawn[:50], gen[:50])
 
 
 def test_efficiency_in_cells():

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, check_enough, in_cells, rms_beyond
-from coffea_iqn.jets.features import ETA, PHI, PT
+from coffea_iqn.closure.estimates import (
+    CELLS,
+    Cells,
+    Estimate,
+    OfCells,
+    around,
+    check_enough,
+    in_cells,
+    rms_beyond,
+)
+from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.matching import match_tables, overlapping
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 
 OVERLAP, OVERLAP_PT = 1.25, 20.0  # ΔR to a harder jet in jet radii, and least gen pt [GeV], of `count_overlapping`
-ETA_EDGES, N_PHI = (-3.0, -2.5, -1.3, 0.0, 1.3, 2.5, 3.0), 8  # of the regions of `efficiency_around`
 
 
 def efficiency_in_cells(
@@ -43,9 +51,7 @@ def efficiency_deviation(found: OfCells) -> Estimate:
 
 
 def efficiency_around(probability: Floats, found: Bools, gen: Floats, *, min_jets: int = 200) -> Estimate:
-    """RMS over regions of phi and signed eta of the difference between emulated and real efficiency, beyond statistics.
-
-    Parts of a detector that are dead or different show here, while cells of pt and |eta| average over them.
+    """RMS over regions `around` of the difference between emulated and real efficiency, beyond statistics.
 
     Parameters
     ----------
@@ -56,8 +62,7 @@ def efficiency_around(probability: Floats, found: Bools, gen: Floats, *, min_jet
     ------
     TooFewJetsError: when no region has enough jets.
     """
-    sector = np.floor(gen[:, PHI] * (N_PHI / (2.0 * np.pi))).astype(np.int64) % N_PHI
-    region = np.digitize(gen[:, ETA], ETA_EDGES) * N_PHI + sector
+    region = around(gen)
     n_jets = np.bincount(region)
     expected, real = (np.bincount(region, weights=of) / np.maximum(n_jets, 1) for of in (probability, found))
     errors = np.sqrt(expected * (1.0 - expected) / np.maximum(n_jets, 1))

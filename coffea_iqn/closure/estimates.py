@@ -8,10 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 
 MIN_JETS = 1000  # least number of jets for a figure of the whole sample
+ETA_EDGES, N_PHI = (-3.0, -2.5, -1.3, 0.0, 1.3, 2.5, 3.0), 8  # of the regions of `around`
 
 
 class TooFewJetsError(ValueError):
@@ -133,6 +134,15 @@ def each_cell(gen: Floats, cells: Cells) -> Iterator[tuple[int, int, Bools]]:
     for i, (low, high) in enumerate(pairwise(cells.pt)):
         for k, (inner, outer) in enumerate(pairwise(cells.abs_eta)):
             yield i, k, (pt >= low) & (pt < high) & (abs_eta >= inner) & (abs_eta < outer)
+
+
+def around(gen: Floats) -> Ints:
+    """Return the region of phi and signed eta that each gen jet (N, 4) is in, (N,).
+
+    Parts of a detector that are dead or different show in these, while cells of pt and |eta| average over them.
+    """
+    sector = np.floor(gen[:, PHI] * (N_PHI / (2.0 * np.pi))).astype(np.int64) % N_PHI
+    return np.asarray(np.digitize(gen[:, ETA], ETA_EDGES) * N_PHI + sector)
 
 
 def in_cells(figure: Callable[[Bools], Floats], gen: Floats, cells: Cells, min_jets: int) -> OfCells:

@@ -14,6 +14,7 @@ from coffea_iqn.closure.estimates import (
     Estimate,
     OfCells,
     TooFewJetsError,
+    around,
     check_enough,
     each_cell,
     estimate_of_square,
@@ -110,6 +111,25 @@ def scale_deviation(found: OfCells, variable: int) -> Estimate:
     (drawn, drawn_error, _, _), (median, error, width, _) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
     unit = median if variable in {PT, MASS} else width
     return rms_beyond((drawn - median) / unit, np.hypot(drawn_error, error) / unit)
+
+
+def scale_around(emulated: Floats, real: Floats, gen: Floats, *, min_jets: int = MIN_IN_CELL) -> Estimate:
+    """RMS over regions `around` of the relative difference between medians of pt'/pt, beyond statistics.
+
+    Parameters
+    ----------
+    emulated, real, gen: see `response_in_cells`.
+    min_jets: least number of jets in a region; others are ignored.
+
+    Raises
+    ------
+    TooFewJetsError: when no region has enough jets.
+    """
+    region = around(gen)
+    rows = [np.flatnonzero(region == one) for one in np.flatnonzero(np.bincount(region) >= min_jets)]
+    medians = [[median_and_width(side[inside, PT])[:2] for side in (emulated, real)] for inside in rows]
+    values, errors = np.moveaxis(np.reshape(medians, (-1, 2, 2)), 2, 0)
+    return rms_beyond(values[:, 0] / values[:, 1] - 1.0, np.hypot(*errors.T) / values[:, 1])
 
 
 def resolution_deviation(found: OfCells, variable: int) -> Estimate:

@@ -189,6 +189,7 @@ class Comparison:
     marginals: list[closure.Marginal] | None = None
     boxes: dict[str, list[closure.Marginal]] = field(default_factory=dict)
     response: closure.OfCells | None = None
+    scale_around: closure.Estimate | None = None
     tails: closure.Tails | None = None
     levels: Floats | None = None
     levels_in_cells: closure.OfCells | None = None
@@ -307,6 +308,7 @@ def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: S
             into.boxes[box.text] = of_box
     step("response")
     into.response = found.attempt("response", closure.response_in_cells, responses, real_responses, gen)
+    into.scale_around = found.attempt("scale in eta and phi", closure.scale_around, responses, real_responses, gen)
     into.tails = found.attempt("tails", closure.tails, residuals, real_residuals, gen)
     into.medians = closure.median_table(copies.median, gen, real)
     into.correlations = found.attempt("correlations", closure.correlations, residuals, real_residuals)

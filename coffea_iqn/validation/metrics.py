@@ -142,7 +142,7 @@ def figures(found: Comparison) -> dict[str, Any]:
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
         out["wasserstein"] |= _of_cells(found.wasserstein)
-    names = ("frechet", "kernel", "efficiency_around", "efficiency_of_overlapping")
+    names = ("scale_around", "frechet", "kernel", "efficiency_around", "efficiency_of_overlapping")
     sizes = ((name, getattr(found, name)) for name in names)
     out |= {name: size._asdict() for name, size in sizes if size is not None}
     if found.medians is not None:

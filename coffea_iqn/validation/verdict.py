@@ -180,6 +180,7 @@ SAYS = {
     "spectra": "the densities of pt, eta, phi, mass differ from the true ones by {} (rms over jets, the worst of them)",
     "boxes": "in the selected boxes they differ by {} (the worst of them)",
     "pt_scale": "the median of pt'/pt is off by {} (rms over cells of pt and |η|)",
+    "scale_around": "in regions of φ and signed η it is off by {} (rms over regions)",
     "pt_resolution": "the resolutions of pt differ by {} of pt, in quadrature",
     "mass_scale": "the median of m'/m is off by {} (rms over cells)",
     "mass_resolution": "the width of m'/m is off by {}, relative (rms over cells)",
@@ -210,6 +211,7 @@ SAYS = {
 }
 SECTIONS = {
     "marginals": "spectra",
+    "scale_around": "response",
     "levels_in_cells": "levels",
     **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
     "correlations": "joint",
@@ -222,6 +224,7 @@ CHECKS = (
     Check("spectra", "Spectra", 0.03, PERCENT, "marginals", _deviation_of_spectra),
     Check("boxes", "Spectra in boxes", 0.06, PERCENT, "boxes", _deviation_in_boxes),
     Check("pt_scale", "Scale of pt", 0.005, PERCENT, "response", _worst_in(scale_deviation, PT)),
+    Check("scale_around", "Scale of pt in η and φ", 0.005, PERCENT, "scale_around"),
     Check("pt_resolution", "Resolution of pt", 0.015, PERCENT, "response", partial(smearing, variable=PT)),
     Check("mass_scale", "Scale of the mass", 0.005, PERCENT, "response", _worst_in(scale_deviation, MASS)),
     Check(

@@ -19,6 +19,7 @@ from coffea_iqn.closure import (
     efficiency_around,
     efficiency_deviation,
     efficiency_in_cells,
+    efficiency_of_groups,
     event_features,
     frechet_distance,
     jet_features,
@@ -140,6 +141,17 @@ def test_a_hole_in_the_detector_is_seen_although_the_efficiency_is_right_on_aver
         assert BY_KEY["efficiency_around"].passes(efficiency_around(probability, real, gen)) is passes
     with pytest.raises(TooFewJetsError):
         efficiency_around(probability[:50], real[:50], gen[:50])
+
+
+def test_an_efficiency_that_ignores_what_makes_a_jet_is_seen_although_it_is_right_on_average():
+    rng = np.random.default_rng(5)
+    gen, group = make_pairs(40_000).x, (rng.uniform(size=40_000) < 0.02).astype(np.int64)  # a few are leptons
+    found = rng.uniform(size=len(gen)) < np.where(group == 1, 0.2, 0.95)
+    cells = Cells((10, 20, 40, 1000), (0, 2.5, 5))
+    for probability, passes in ((np.where(group == 1, 0.2, 0.95), True), (np.full(len(gen), found.mean()), False)):
+        in_cells = efficiency_in_cells(probability, found, gen, cells=cells)
+        assert BY_KEY["efficiency"].passes(efficiency_deviation(in_cells))
+        assert BY_KEY["efficiency_of_contents"].passes(efficiency_of_groups(probability, found, group)) is passes
 
 
 def test_ends_of_the_detector_that_differ_are_seen_although_the_scale_is_right_on_average():

@@ -37,7 +37,8 @@ from coffea_iqn.variations import SPOILINGS
 from conftest import CARD, TINY, make_pairs, open_events, run, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
-OF_OTHERS = {"histograms", "judge_events", "efficiency_of_overlapping", "particles", "judge_particles", "columns"}
+OF_OTHERS = {"histograms", "judge_events", "efficiency_of_overlapping"}
+OF_OTHERS |= {"particles", "judge_particles", "columns", "judge_columns"}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
 

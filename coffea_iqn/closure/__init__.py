@@ -21,6 +21,7 @@ from coffea_iqn.closure.efficiencies import (
     efficiency_around,
     efficiency_deviation,
     efficiency_in_cells,
+    efficiency_of_groups,
     efficiency_of_overlapping,
 )
 from coffea_iqn.closure.estimates import (
@@ -111,6 +112,7 @@ __all__ = [
     "efficiency_around",
     "efficiency_deviation",
     "efficiency_in_cells",
+    "efficiency_of_groups",
     "efficiency_of_overlapping",
     "estimate_of_square",
     "event_features",

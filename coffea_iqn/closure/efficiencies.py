@@ -17,7 +17,7 @@ from coffea_iqn.closure.estimates import (
 from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.matching import match_tables, overlapping
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 
 OVERLAP, OVERLAP_PT = 1.25, 20.0  # ΔR to a harder jet in jet radii, and least gen pt [GeV], of `count_overlapping`
 
@@ -51,20 +51,25 @@ def efficiency_deviation(found: OfCells) -> Estimate:
 
 
 def efficiency_around(probability: Floats, found: Bools, gen: Floats, *, min_jets: int = 200) -> Estimate:
-    """RMS over regions `around` of the difference between emulated and real efficiency, beyond statistics.
+    """Return the `efficiency_of_groups` of gen jets (N, 4) in regions `around`."""
+    return efficiency_of_groups(probability, found, around(gen), min_jets=min_jets)
+
+
+def efficiency_of_groups(probability: Floats, found: Bools, group: Ints, *, min_jets: int = 200) -> Estimate:
+    """RMS over groups of gen jets of the difference between emulated and real efficiency, beyond statistics.
 
     Parameters
     ----------
-    probability, found, gen: see `efficiency_in_cells`.
-    min_jets: least number of jets in a region; others are ignored.
+    probability, found: see `efficiency_in_cells`.
+    group: number of the group of each gen jet, from 0 on, (N,).
+    min_jets: least number of jets in a group; others are ignored.
 
     Raises
     ------
-    TooFewJetsError: when no region has enough jets.
+    TooFewJetsError: when no group has enough jets.
     """
-    region = around(gen)
-    n_jets = np.bincount(region)
-    expected, real = (np.bincount(region, weights=of) / np.maximum(n_jets, 1) for of in (probability, found))
+    n_jets = np.bincount(group)
+    expected, real = (np.bincount(group, weights=of) / np.maximum(n_jets, 1) for of in (probability, found))
     errors = np.sqrt(expected * (1.0 - expected) / np.maximum(n_jets, 1))
     return rms_beyond(np.where(n_jets >= min_jets, expected - real, np.nan), errors)
 

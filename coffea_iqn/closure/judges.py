@@ -28,6 +28,7 @@ class Judgement(NamedTuple):
     uncertainty: standard error of the mean over the folds.
     importance: fraction of the total gain due to each feature, (features,).
     real, emulated: P(emulated) of each jet from the classifier that was not trained on it, (N,) each.
+    names: names of the features, if known.
     """
 
     auc: float
@@ -35,6 +36,7 @@ class Judgement(NamedTuple):
     importance: Floats
     real: Floats
     emulated: Floats
+    names: tuple[str, ...] = ()
 
     @property
     def weights(self) -> tuple[Floats, Floats]:

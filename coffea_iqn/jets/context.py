@@ -412,6 +412,19 @@ def columns_of(level: str) -> slice:
 _STARTS = tuple(columns_of(level).start for level in WIDTHS)
 
 
+def contents(columns: Floats) -> Ints:
+    """Return what each jet is made by, (N,), where known.
+
+    0 to 4 for gluon, light, s, c, b; 5 for any other parton, or none known; 6 to 8 for an electron, muon or photon with
+    more than half of the pt.
+
+    columns: the conditioning variables of the jets, (N, 68).
+    """
+    flavour, prompt = columns[:, columns_of("flavour")][:, :5], columns[:, columns_of("prompt")][:, :3]
+    of_parton = np.where(flavour.any(axis=1), flavour.argmax(axis=1), 5)
+    return np.where(prompt.max(axis=1) > 0.5, 6 + prompt.argmax(axis=1), of_parton)
+
+
 def nearest_distance(columns: Singles) -> Singles:
     """Return ΔR of each jet to the nearest other jet, (N,), at most 3; the level neighbours must be known."""
     return columns[:, columns_of("neighbours").start] * np.float32(FAR)

@@ -15,6 +15,7 @@ import numpy as np
 from coffea_iqn import closure
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.jets.context import columns_of, contents
 from coffea_iqn.jets.features import PHI, SCALES, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
@@ -174,9 +175,8 @@ def _selected(emulator: Emulator, pairs: JetPairs, effort: Effort) -> Bools:
     return keep
 
 
-WHOLE_EVENTS, PARTICLES = "whole events", "particles"  # judges in addition to those of `closure.JUDGES`
-FEATURES = {name: judge.names for name, judge in closure.JUDGES.items()}
-FEATURES |= {WHOLE_EVENTS: closure.EVENT_FEATURES, PARTICLES: particles.FEATURES}
+WHOLE_EVENTS, PARTICLES, COLUMNS = "whole events", "particles", "columns"  # judges besides `closure.JUDGES`
+BESIDE_COLUMNS = ("flavour", "composition", "substructure", "prompt")  # context that the judge of columns sees
 
 Result = TypeVar("Result")
 Step = Callable[[str], None]
@@ -203,6 +203,7 @@ class Comparison:
     profile: closure.Profile | None = None
     efficiency: closure.OfCells | None = None
     efficiency_around: closure.Estimate | None = None
+    efficiency_of_contents: closure.Estimate | None = None
     efficiency_of_overlapping: closure.Estimate | None = None
     spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
     columns: dict[str, closure.Marginal] = field(default_factory=dict)
@@ -334,7 +335,7 @@ def compare(found: Validation, into: Comparison, copies: PairedSamples, boxes: S
         setattr(into, name, value)
     for name in closure.JUDGES:
         step(f"judge of {name}")
-        _add_judge(found, into, name, *_features(name, copies))
+        _add_judge(found, into, name, *_features(name, copies), closure.JUDGES[name].names)
 
 
 def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Comparison:
@@ -346,7 +347,8 @@ def _compare_briefly(found: Validation, name: str, copies: PairedSamples) -> Com
     )
     into.tails = found.attempt(f"tails in {name}", closure.tails, *(closure.residuals(gen, j) for j in both), gen)
     into.levels = found.attempt(f"quantile levels in {name}", _enough, copies.real_levels)
-    _add_judge(found, into, "residuals", *_features("residuals", copies), title=name)
+    names = closure.JUDGES["residuals"].names
+    _add_judge(found, into, "residuals", *_features("residuals", copies), names, title=name)
     return into
 
 
@@ -357,13 +359,20 @@ def _features(name: str, copies: PairedSamples) -> tuple[Floats, Floats]:
 
 
 def _add_judge(
-    found: Validation, into: Comparison, name: str, real: Floats, emulated: Floats, *, title: str | None = None
+    found: Validation,
+    into: Comparison,
+    name: str,
+    real: Floats,
+    emulated: Floats,
+    names: tuple[str, ...],
+    *,
+    title: str | None = None,
 ) -> None:
-    """Add the judge of these features to a comparison; title: what `left_out` calls it, instead of its name."""
+    """Add the judge of features with these names to a comparison; title: what `left_out` calls it, if not its name."""
     how = {"folds": found.effort.folds, "seed": found.effort.seed, "threads": found.effort.threads}
     judgement = found.attempt(f"judge of {title or name}", closure.judge, real, emulated, **how)
     if judgement is not None:
-        into.judges[name] = judgement
+        into.judges[name] = judgement._replace(names=names)
 
 
 def _enough(levels: Floats) -> Floats:
@@ -384,27 +393,47 @@ def _compare_efficiency(found: Validation, emulator: Emulator, pairs: JetPairs) 
         sides = probability, who, pairs.x
         into.efficiency = found.attempt("efficiency", closure.efficiency_in_cells, *sides)
         into.efficiency_around = found.attempt("efficiency in eta and phi", closure.efficiency_around, *sides)
+        into.efficiency_of_contents = found.attempt(
+            "efficiency by content", closure.efficiency_of_groups, *sides[:2], contents(pairs.context)
+        )
 
 
 def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> None:
-    """Compare spectra of further columns, and levels of true jets among draws; for the null, truth is a draw."""
+    """Compare spectra of further columns, and levels of true jets among draws; for the null, truth is a draw.
+
+    A judge sees them beside the jets and what is known of the gen jets, as of a b tag that does not depend on flavour
+    the spectrum can be right.
+    """
     generator = np.random.default_rng([found.effort.seed, OF_COLUMNS])
     rows = np.flatnonzero(_selected(emulator, pairs, found.effort))
     rows = np.sort(generator.choice(rows, min(len(rows), found.effort.max_jets, MOST_OF_COLUMNS), replace=False))
-    gen, real, context = pairs.x[rows], pairs.y[rows, len(VARIABLES) :], pairs.context[rows]
+    gen, real, context = pairs.x[rows], pairs.y[rows], pairs.context[rows]
+    beside = {
+        f"gen {name} {k}": column for name in BESIDE_COLUMNS for k, column in enumerate(context[:, columns_of(name)].T)
+    }
 
     def draw() -> Floats:
         tau = _levels(len(gen), emulator, generator)
-        return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)[:, len(VARIABLES) :]
+        return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)
 
-    emulated = draw()
+    def features(jets: Floats) -> Floats:
+        four, others = jets[:, : len(VARIABLES)], jets[:, len(VARIABLES) :]
+        return np.concatenate(
+            [closure.residual_features(gen, four), others, np.stack([*beside.values()], axis=1)], axis=1
+        )
+
+    emulated, own = draw(), slice(len(VARIABLES), None)
+    names = (*closure.JUDGES["residuals"].names, *emulator.variables.names[own], *beside)
     for into, other in ((found.truth, real), (found.null, draw())):
-        for k, column in enumerate(emulator.variables.columns):
+        _add_judge(found, into, COLUMNS, features(other), features(emulated), names)
+        for k, column in enumerate(emulator.variables.columns, len(VARIABLES)):
             whole = column.kind in ("count", "flag")
             sides = emulated[:, k], other[:, k]
             made = found.attempt(f"spectrum of {column.name}", closure.marginal_of_column, *sides, whole=whole)
             into.columns |= {} if made is None else {column.name: made}
-        among = closure.levels_among_draws(other, draw, draws=found.effort.draws, seed=found.effort.seed)
+        among = closure.levels_among_draws(
+            other[:, own], lambda: draw()[:, own], draws=found.effort.draws, seed=found.effort.seed
+        )
         into.column_levels = found.attempt("quantile levels of columns", _enough, among)
 
 
@@ -442,7 +471,7 @@ def compare_events(found: Validation, features: Sequence[Floats], overlapping: S
     name, (true, first, second) = "efficiency of overlapping jets", features
     rows = _some(len(true), found.effort)
     for into, other, counts in ((found.truth, true, overlapping[0]), (found.null, second, overlapping[2])):
-        _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows])
+        _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows], closure.EVENT_FEATURES)
         sides = overlapping[1], counts
         into.efficiency_of_overlapping = found.attempt(name, closure.efficiency_of_overlapping, *sides)
 
@@ -465,7 +494,8 @@ def compare_particles(
         into.particles = found.attempt(
             PARTICLES, compare_shapes, gen, first, other, microseconds=microseconds, **options
         )
-        _add_judge(found, into, PARTICLES, particles.features(gen, other), particles.features(gen, first))
+        sides = particles.features(gen, other), particles.features(gen, first)
+        _add_judge(found, into, PARTICLES, *sides, particles.FEATURES)
 
 
 def _some(n: int, effort: Effort) -> Ints:

@@ -28,7 +28,7 @@ import numpy as np
 from coffea_iqn import closure
 from coffea_iqn.closure import VARIABLES, OfCells
 from coffea_iqn.files.output import versions
-from coffea_iqn.validation.comparison import FEATURES, Comparison, Validation
+from coffea_iqn.validation.comparison import Comparison, Validation
 from coffea_iqn.validation.verdict import BY_KEY, Line, judged
 
 SCHEMA_VERSION = 1
@@ -136,14 +136,14 @@ def figures(found: Comparison) -> dict[str, Any]:
         out.setdefault("judges", {})[name] = {
             "auc": judgement.auc,
             "uncertainty": judgement.uncertainty,
-            "importance": dict(zip(FEATURES[name], judgement.importance, strict=True)),
+            "importance": dict(zip(judgement.names, judgement.importance, strict=True)),
             "weights": {"below_half": below, "above_two": above, "mean": judgement.weights[1].mean()},
         }
     if found.wasserstein is not None:
         out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
         out["wasserstein"] |= _of_cells(found.wasserstein)
-    names = ("scale_around", "frechet", "kernel", "efficiency_around", "efficiency_of_overlapping")
-    sizes = ((name, getattr(found, name)) for name in names)
+    efficiencies = (f"efficiency_{of}" for of in ("around", "of_contents", "of_overlapping"))
+    sizes = ((name, getattr(found, name)) for name in ("scale_around", "frechet", "kernel", *efficiencies))
     out |= {name: size._asdict() for name, size in sizes if size is not None}
     if found.medians is not None:
         out["medians"] = {v: row._asdict() for v, row in zip(VARIABLES, found.medians, strict=True)}

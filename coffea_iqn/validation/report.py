@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from coffea_iqn import closure, plotting
 from coffea_iqn.closure import VARIABLES
-from coffea_iqn.validation.comparison import FEATURES, Validation
+from coffea_iqn.validation.comparison import Validation
 from coffea_iqn.validation.metrics import line_of
 from coffea_iqn.validation.verdict import BY_KEY, CHECKS, Check, outcome
 
@@ -254,7 +254,7 @@ def _judges(found: Validation, says: Says) -> Section:
         if null is not None:
             section.figures[f"weights of the judge, {name}"] = plotting.plot_weights(judgement, null, **says)
         section.figures[f"importance of the features of the judge, {name}"] = plotting.plot_importance(
-            judgement, features=FEATURES[name], **_alone(says)
+            judgement, features=judgement.names, **_alone(says)
         )
     if rows:
         section.tables.append((("features", "AUC", "null", "emulated, w < 1/2", "w > 2"), rows))

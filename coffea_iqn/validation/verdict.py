@@ -16,7 +16,7 @@ from coffea_iqn.closure.distances import mean_excess
 from coffea_iqn.closure.efficiencies import efficiency_deviation
 from coffea_iqn.closure.levels import nonuniformity, nonuniformity_in_cells
 from coffea_iqn.closure.response import resolution_deviation, scale_deviation, smearing
-from coffea_iqn.validation.comparison import PARTICLES, WHOLE_EVENTS, Comparison
+from coffea_iqn.validation.comparison import COLUMNS, PARTICLES, WHOLE_EVENTS, Comparison
 
 
 class Line(NamedTuple):
@@ -193,6 +193,7 @@ SAYS = {
     "judge": "boosted trees on the paper's eight features tell emulated from true jets with an AUC of {}",
     "judge_residuals": "with residuals among the features the AUC is {}",
     "judge_events": "on the hardest jets of whole events, their residuals and numbers the AUC is {}",
+    "judge_columns": "on further columns, beside flavour, composition and substructure of the gen jets, the AUC is {}",
     "judge_particles": "on observables of the particles in reco and gen jets the AUC is {}",
     "weights": "the judge of residuals gives {} of the emulated jets a density ratio beyond a factor of two",
     "wasserstein": "in cells of pt and |η| residuals are off by {} of their width "
@@ -205,6 +206,7 @@ SAYS = {
     "efficiency": "efficiencies are off by {} (rms over cells)",
     "columns": "the densities of further columns differ by {} (rms over jets, the worst of them)",
     "efficiency_around": "in regions of φ and signed η they are off by {} (rms over regions)",
+    "efficiency_of_contents": "by flavour, and for jets made by leptons and photons, they are off by {} (rms)",
     "efficiency_of_overlapping": "efficiencies of jets within ΔR < 1.25 R of a harder gen jet are off by {}",
     "particles": "the distance of an observable of particles is {} times that of two true samples (the worst of them)",
     "histograms": "histograms of whole events agree with the true ones with a χ²/ndf of {} (the worst of them)",
@@ -215,7 +217,9 @@ SECTIONS = {
     "levels_in_cells": "levels",
     **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
     "correlations": "joint",
-    **dict.fromkeys(("efficiency", "efficiency_around", "efficiency_of_overlapping", "spectra"), "events"),
+    **dict.fromkeys(
+        ("efficiency", "efficiency_around", "efficiency_of_contents", "efficiency_of_overlapping", "spectra"), "events"
+    ),
 }
 """Section of the report that shows each figure, if it is not named like the figure."""
 PERCENT, PLAIN = True, False
@@ -248,6 +252,7 @@ CHECKS = (
     Check("judge", "Judge, four-momenta", 0.51, PLAIN, "judges", partial(_auc, name="four-momenta"), 0.5),
     Check("judge_residuals", "Judge, residuals", 0.52, PLAIN, "judges", partial(_auc, name="residuals"), 0.5),
     Check("judge_events", "Judge, whole events", 0.52, PLAIN, "judges", partial(_auc, name=WHOLE_EVENTS), 0.5),
+    Check("judge_columns", "Judge, columns", 0.55, PLAIN, "judges", partial(_auc, name=COLUMNS), 0.5),
     Check("judge_particles", "Judge, particles", 0.52, PLAIN, "judges", partial(_auc, name=PARTICLES), 0.5),
     Check("weights", "Tails of the judge's weights", 0.01, PERCENT, "judges", _weights),
     Check("wasserstein", "Wasserstein distance", 0.015, PERCENT, "wasserstein", _worst_of(mean_excess)),
@@ -258,6 +263,7 @@ CHECKS = (
     Check("columns", "Spectra of columns", 0.03, PERCENT, "columns", lambda of: _deviation_of_spectra(of.values())),
     Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
     Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around"),
+    Check("efficiency_of_contents", "Efficiency by content", 0.01, PLAIN, "efficiency_of_contents"),
     Check("efficiency_of_overlapping", "Efficiency of overlapping jets", 0.03, PLAIN, "efficiency_of_overlapping"),
     Check("particles", "Particles in jets", 2.0, PLAIN, "particles", _worst_of(lambda of: of.distances.values()), 1.0),
     Check("histograms", "Histograms of events", 2.0, PLAIN, "spectra", _histograms),

@@ -263,3 +263,12 @@ def test_they_come_as_often_as_in_delphes():
     assert 0.015 < fraction < 0.045
     three = [ak.mean(ak.sum(jets.pt > 20, axis=1) >= 3) for jets in (with_them, without, events.Jet)]
     assert abs(three[0] - three[2]) < abs(three[1] - three[2])
+
+
+def test_unmatched_jets_are_apart_from_every_other_jet():
+    """Clustering gives no two jets within a radius; two jets that were drawn apart from each other might be."""
+    events = open_events("ttbar_ak4_full.root")
+    reco = IQNFolder("cms-delphes-ak4", seed=3)(events.GenJet, events)
+    one, other = ak.unzip(ak.combinations(reco, 2))
+    assert ak.sum(reco.genJetIdx < 0) > 100
+    assert ak.min(one.delta_r(other)) > 0.4 - 1e-5

@@ -262,6 +262,7 @@ class Folding:
         far, event_of_far = model.draw_far(*jets, block.far, of_events)
         events = np.concatenate([event[row], event_of_far])
         none, values = np.full(len(events), -1), np.concatenate([near, far])
+        apart = self._are_apart(values, events, block, reco, found)
         if columns:
             first, first_far = (1 + ATTEMPTS * places(np.bincount(source)) for source in (row, event_of_far))
             m = n + len(columns)  # the levels of the columns follow the four-momentum levels of a jet's first draw
@@ -269,7 +270,18 @@ class Folding:
             of_gen = of_near(found[row], None if context is None else context[row], len(far))
             drawn = model.draw_columns(values, of_gen, tau, columns)
             values = np.concatenate([values, drawn], axis=1, dtype=np.float32)
-        return self._above(Drawn(values, events, none, none), model.raw_pt_min)
+        return self._above(Drawn(values, events, none, none).where(apart), model.raw_pt_min)
+
+    def _are_apart(self, jets: Floats, event: Ints, block: Block, reco: Floats, found: Bools) -> Bools:
+        """Return which unmatched jets are not within a radius of a matched jet, or of a harder unmatched one, (M,)."""
+        radius, counts = self.emulator.radius, np.bincount(event, minlength=len(block.gen.jets.counts))
+        if radius is None:
+            return np.ones(len(jets), dtype=bool)
+        order, close = np.argsort(event, kind="stable"), np.empty(len(jets), dtype=bool)
+        everywhere = np.ones(len(jets), dtype=bool)
+        close[order] = crowded(radius, jets[order], everywhere, counts, np.arange(len(counts)))
+        close |= any_within(radius, jets, event, reco, found, np.cumsum(block.gen.jets.counts))
+        return ~close
 
     def _raw(self, jets: Drawn) -> Any:
         """Return the four-momenta of jets before the detector's jet scale, (M, 4)."""

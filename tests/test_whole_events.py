@@ -118,6 +118,38 @@ def test_a_slice_of_events_is_drawn_as_it_is_among_all():
             assert ak.array_equal(one[f"IQN{name}"].matched_gen.pt, there.matched_gen.pt)
 
 
+def test_gen_jets_without_prompt_leptons_are_refused():
+    """Without the gen jet that a lepton makes, the lepton would be lost, as none in the training lacks it."""
+    events = open_ttbar()
+    bare = ak.any(events.GenJet.metric_table(events.GenDressedLepton) < 0.4, axis=2)
+    cleaned = ak.with_field(events, events.GenJet[~bare], "GenJet")
+    with pytest.raises(ValueError, match=r"gen jets: expected prompt leptons .* got no gen jet .* for \d+ of \d+ hard"):
+        EventFolder(FAST)(cleaned)
+
+
+@pytest.mark.parametrize("as_nano", [False, True])
+def test_objects_have_the_vectors_that_an_analysis_of_nanoaod_uses(as_nano):
+    events = EventFolder(FAST)(open_ttbar(), as_nano=as_nano)
+    muons, electrons, jets = (events[f"{'' if as_nano else 'IQN'}{name}"] for name in ("Muon", "Electron", "Jet"))
+    pairs = ak.combinations(muons, 2)
+    sums = pairs["0"] + pairs["1"]
+    assert ak.all(sums.mass > 0.0)
+    assert set(np.abs(ak.flatten(sums.charge)).to_list()) <= {0, 2}
+    some = (ak.num(electrons) > 0) & (ak.num(jets) > 0)
+    if as_nano:  # jets have the behavior of gen jets otherwise
+        assert ak.all((electrons[some][:, 0] + jets[some][:, 0]).mass > 0.0)
+
+
+def test_missing_momentum_is_a_vector_of_two_dimensions_in_events_of_delphes(delphes_events):
+    """There, "MissingET" is coffea's name of one with an eta."""
+    jets = delphes_events.GenJet
+    none = {"PID": ak.full_like(jets.PT, 2212, dtype=int), "Status": ak.full_like(jets.PT, 1, dtype=int)}
+    none |= {"M1": ak.full_like(jets.PT, -1, dtype=int), "PT": jets.PT, "Eta": jets.Eta, "Phi": jets.Phi}
+    events = EventFolder(FAST, any_radius=True)(ak.with_field(delphes_events, ak.zip(none), "Particle"))
+    assert ak.all(events.IQNMET.pt >= 0.0)
+    assert ak.all(abs(events.IQNJet[:, 0].delta_phi(events.IQNMET)) <= np.pi)
+
+
 def test_replicas_are_averaged(whole):
     ttbar = {"ttbar": FILES["ttbar"]}
     out = fold(ttbar, replicas=3)

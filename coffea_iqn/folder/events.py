@@ -110,7 +110,9 @@ class EventFolder(OfEvents):
         made = {JET: self.folder.jagged(folded, events[self.gen], jets, as_nano=as_nano)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
             made[kind.name] = jagged.collection(kind, folded, isolation, folded.prompt, self.folder.variations)
-        made[MISSING] = jagged.missing_momentum(folded, self.folder.variations)
+        # in Delphes' events a "MissingET" has an eta
+        of = "PolarTwoVector" if "Event" in events.fields else "MissingET"
+        made[MISSING] = jagged.missing_momentum(folded, of, self.folder.variations)
         return self.added(events, made, as_nano=as_nano)
 
 

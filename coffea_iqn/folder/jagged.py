@@ -21,6 +21,8 @@ from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import SIDES, RequestedVariation
 
+CANDIDATE = "PtEtaPhiMCandidate"  # coffea's vectors that add up their charges, too
+
 
 class FoldCounts(NamedTuple):
     """Numbers of jets in a fold.
@@ -152,7 +154,7 @@ def jagged(
     gen, jets: the gen jets in the input of the fold, jagged and as a table.
     of_jets: variations to add as fields.
     more: further fields of the reco jets, flat.
-    as_nano: whether they have the behavior of leptons instead, to be added to these as in NanoAOD.
+    as_nano: whether they have the behavior of coffea's jets instead, which have a charge of 0, to be added to leptons.
     """
     warn_equal_events(folded.least_keys)
     k, n_events = len(folded.reco), len(jets.counts)
@@ -161,7 +163,7 @@ def jagged(
     if isinstance(gen, vector.Lorentz) and not as_nano:
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
-        with_name, behavior = _named()
+        with_name, behavior = _named(CANDIDATE if as_nano else "PtEtaPhiMLorentzVector")
     row = reco.row
     if folded.gen is not jets:  # invalid gen jets were dropped
         row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
@@ -170,6 +172,8 @@ def jagged(
     def record(values: Floats, more: Mapping[str, Any]) -> ak.contents.RecordArray:
         fields = dict(zip(reco.columns, np.ascontiguousarray(values.T), strict=True)) | {"genJetIdx": reco.place}
         contents = {name: ak.contents.NumpyArray(field) for name, field in fields.items()}
+        if as_nano:
+            contents["charge"] = ak.contents.NumpyArray(np.zeros(len(row), dtype=np.float32))
         contents |= {"matched_gen": of_gen, **more}
         return ak.contents.RecordArray(
             [*contents.values()], [*contents], length=len(row), parameters={"__record__": with_name}
@@ -184,13 +188,14 @@ def jagged(
     return made if k == 1 else ak.unflatten(made, np.full(n_events, k))
 
 
-def missing_momentum(folded: Folded, variations: Iterable[RequestedVariation] = ()) -> ak.Array:
-    """Return the missing momentum of events, with variations of jets, objects and unclustered energy as fields."""
+def missing_momentum(folded: Folded, name: str, variations: Iterable[RequestedVariation] = ()) -> ak.Array:
+    """Return the missing momentum of events, with variations of jets, objects and unclustered energy as fields.
+
+    name: coffea's type of it, a vector of two dimensions.
+    """
 
     def of(missing: Doubles) -> ak.Array:
-        return vectors(
-            dict(zip(("pt", "phi"), np.ascontiguousarray(missing.T), strict=True)), "MissingET", "Momentum2D"
-        )
+        return vectors(dict(zip(("pt", "phi"), np.ascontiguousarray(missing.T), strict=True)), name, "Momentum2D")
 
     made = of(folded.missing[0])
     for asked in variations:
@@ -222,7 +227,7 @@ def collection(
     matched = ak.Array(_of(row, of_gen), behavior=of_gen.behavior)
 
     def of(table: JetTable) -> ak.Array:
-        return vectors({**fields_of(kind, table, isolation), "matched_gen": matched})
+        return vectors({**fields_of(kind, table, isolation), "matched_gen": matched}, CANDIDATE)
 
     made = of(table)
     for asked in variations:

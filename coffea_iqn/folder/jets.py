@@ -14,6 +14,7 @@ from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import (
+    CENTRAL,
     check_level,
     check_momenta,
     least_central,
@@ -31,14 +32,18 @@ from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
-from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.prompt import CODES, PT_MIN
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.objects.kinds import REACH
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, MISSING, OBJECTS, RequestedVariation, parse_variations
 
 INVALID = ("raise", "drop")
+# of prompt particles: pt [GeV] above which they make a gen jet, number that tells, share that may lack one
+HARD, FEW, MOST_BARE = 20.0, 10, 0.2
 REFINEMENTS = ("draw", "weight", "off")
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
@@ -67,7 +72,7 @@ class IQNFolder(Densities):
     raw_pt_min: threshold on the reco pt [GeV] before the detector's jet scale: jets below it are lost; without
         acceptance, jets are drawn above it. None for the bundle's threshold.
     names: field names of conditioning variables in the files, if they differ from `events.Names`:
-        `{"flavour": "hadronFlavour"}`.
+        `{"flavour": "parton"}`.
     any_radius: whether to fold gen jets of another radius than the bundle's; otherwise they are an error, if the
         collection's name or the distances between jets reveal them.
     identity: how events are identified for their levels: "event", by run, luminosityBlock and event; "file", by the
@@ -257,6 +262,7 @@ class IQNFolder(Densities):
         known, foldings = given.known, self._foldings(objects=objects)
         if objects:
             _check_event_inputs(known, str(self.model))
+            _check_prompt_in_jets(known, self.card)
         tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
@@ -410,3 +416,26 @@ def _check_event_inputs(known: GenEvents, model: str) -> None:
     if len(lepton_pt):
         least = float(lepton_pt.min())
         warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], model, factor=2.0, enough=300)
+
+
+def _check_prompt_in_jets(known: GenEvents, card: Mapping[str, Any]) -> None:
+    """Check that gen jets are made of prompt leptons and photons too, if those of the training were.
+
+    What becomes of a lepton depends on the particles around it, so on its gen jet: without one it is mostly lost.
+
+    Raises
+    ------
+    ValueError: if many fewer prompt particles have a gen jet than in the training.
+    """
+    particles, jets = known.prompt, known.jets
+    assert particles is not None
+    hard = particles.values[:, PT] > max(HARD, 2.0 * least_central(jets.values)[0])
+    rows = np.flatnonzero(hard & (np.abs(particles.values[:, ETA]) < CENTRAL))
+    if len(rows) < FEW:
+        return
+    all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)
+    own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, all_of_them, ends)
+    trained = next((of["in_jets"] for of in reversed(card.get("extended", [])) if "in_jets" in of), 1.0)
+    got = f"got no gen jet within ΔR of {REACH} for {int((~own).sum())} of {len(rows)} hard ones"
+    fits = own.mean() > trained - MOST_BARE
+    expect(fits, f"gen jets: expected prompt leptons and photons among their particles, as in the training, {got}")

@@ -143,6 +143,15 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
         first, first_jet = stop, stop_jet
 
 
+def share_in_jets(columns: Floats) -> float:
+    """Return the share of prompt particles above 20 GeV, with |eta| up to 2.5, in a gen jet; 1 without any.
+
+    columns: `particle_columns`.
+    """
+    hard = (columns[:, 0] > 0.0) & (columns[:, 4] == 0.0)
+    return float(columns[hard, 5].mean()) if hard.any() else 1.0
+
+
 def found_columns(jets: JetTable, objects: Floats, kind: Ints, counts: Ints) -> Singles:
     """Return columns that describe the reconstructed objects in and near jets, (N, 7).
 

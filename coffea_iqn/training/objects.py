@@ -15,7 +15,16 @@ from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.standardisation import Standardisation, core
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
-from coffea_iqn.objects.columns import ACROSS, COMPOSITION, HARDEST, ISOLATION, NONE, isolation_targets, widening
+from coffea_iqn.objects.columns import (
+    ACROSS,
+    COMPOSITION,
+    HARDEST,
+    ISOLATION,
+    NONE,
+    isolation_targets,
+    share_in_jets,
+    widening,
+)
 from coffea_iqn.objects.kinds import CONE, KINDS, REACH
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.laws import Part, learn_laws
@@ -70,7 +79,8 @@ def with_objects(
     }
     run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     objects = learn_objects(sample, run)
-    return run.extended(emulator, {"objects": n_of}, objects=objects)
+    in_jets = share_in_jets(np.concatenate([sample.laws[kind.name + PARTICLE].columns for kind in KINDS]))
+    return run.extended(emulator, {"objects": n_of, "in_jets": round(in_jets, 4)}, objects=objects)
 
 
 def check_enough(sample: ObjectsSample) -> None:

@@ -116,8 +116,22 @@ def test_each_conditional_density_integrates_to_one(law, k):
         density = np.exp(law.log_density(gen, with_one(law, reco, k, values), each=True)[:, k])
         total = abs(np.trapezoid(density, values))
         if k == MASS:  # the atom, or the probability below zero of a law without one
-            total += law.cdf(gen[:1], with_one(law, reco, k, MASSLESS)[:1])[0, MASS]
+            total += np.exp(law.log_density(gen[:1], with_one(law, reco, k, 0.0)[:1], each=True)[0, MASS])
         assert total == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("model", BUNDLES)
+def test_massless_jets_are_as_likely_as_they_are_drawn(model):
+    """Those drawn with a mass below `MASSLESS` count among them."""
+    emulator = bundle.load(model)
+    gen = np.tile([30.0, 3.5, 0.3, 0.01], (40_000, 1)).astype(np.float32)
+    tau = np.random.default_rng(8).uniform(1e-6, 1.0 - 1e-6, (len(gen), emulator.n_levels)).astype(np.float32)
+    reco = emulator.sample(gen, tau)[:, :4]
+    massless = reco.copy()
+    massless[:, MASS] = 0.0
+    p = np.exp(emulator.log_density(gen, massless, each=True)[:, MASS])
+    drawn = reco[:, MASS] < MASSLESS if MASS in emulator.variables.atoms["atoms"] else reco[:, MASS] <= 0.0
+    assert drawn.mean() == pytest.approx(p.mean(), abs=4.0 * np.sqrt(p.mean() / len(gen)))
 
 
 def test_gradients_are_finite_differences(law):

@@ -17,6 +17,7 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.jets.features import MASS, MASSLESS, PT, SCALES
 
 Columns = Any  # arrays of numpy, or tensors of torch
+LEAST_MASS = 1.000001 * MASSLESS  # GeV, not massless despite rounding
 EDGE = 3e-5  # how far rounding to single precision may carry a standardised target beyond its bound
 
 
@@ -133,7 +134,7 @@ class Functions:
         terms = of_targets + v.log_slopes(raw, x)
         pt, mass = terms[:, PT] + scale.log_slope(y, raw), terms[:, MASS] + xp.log(raw[:, PT] / y[:, PT])
         if self.network.autoregressive:
-            mass = at_atom(v, y[:, MASS], levels[:, MASS], of_targets[:, MASS], mass)
+            mass = at_atom(v, y[:, MASS], levels[:, MASS], mass)
         else:  # masses drawn below zero become zero; such a member does not give the probability of that
             mass = xp.where(y[:, MASS] <= 0.0, xp.full_like(mass, xp.nan), mass)
         return xp.concat([pt[:, None], terms[:, PT + 1 : MASS], mass[:, None]], axis=1)
@@ -141,7 +142,10 @@ class Functions:
     def _of_targets(self, x: Columns, y: Columns, context: Columns | None, threshold: float) -> tuple[Columns, Columns]:
         """Return levels and log-densities of standardised targets, (N, 4) each."""
         check_unrefined(self, "density")
-        v = self.variables
+        xp, v = array_namespace(x), self.variables
+        if MASS in v.atoms["atoms"]:  # what is drawn between zero and this mass counts as massless, too
+            mass = y[:, MASS].clip(LEAST_MASS)
+            y = xp.concat([y[:, :MASS], mass[:, None], y[:, MASS + 1 :]], axis=1)
         inputs, (z, (least, most)) = self.inputs(x, context), v.encode_within(y, x, threshold)
         z = at_edges(z, least, most)
         both: tuple[Columns, Columns] = self.network.levels_and_log_densities(z, inputs, (least, most))
@@ -163,16 +167,15 @@ def at_edges(z: Columns, least: Columns, most: Columns) -> Columns:
     return xp.where(z < most + EDGE, xp.minimum(z, most), z)
 
 
-def at_atom(v: Variables, mass: Columns, level: Columns, log_p: Columns, log_density: Columns) -> Columns:
-    """Return the log-density of masses [GeV], (N,), or at the atom the logarithm of its probability.
+def at_atom(v: Variables, mass: Columns, level: Columns, log_density: Columns) -> Columns:
+    """Return the log-density of masses [GeV], (N,), or at the atom the logarithm of its probability, the level.
 
     Parameters
     ----------
-    v: the variables. If they have an atom of the mass, its log-probability is log_p; otherwise masses drawn below zero
-        become zero, whose probability is the level of zero.
-    mass, level, log_p, log_density: (N,) each.
+    v: the variables. If they have an atom of the mass, it is the masses below `MASSLESS`; otherwise masses drawn below
+        zero become zero.
+    mass, level, log_density: (N,) each; level is that of `MASSLESS`, or of zero, for masses in the atom.
     """
     xp = array_namespace(mass)
-    if MASS in v.atoms["atoms"]:
-        return xp.where(mass < MASSLESS, log_p, log_density)
-    return xp.where(mass <= 0.0, xp.log(level), log_density)
+    massless = mass < MASSLESS if MASS in v.atoms["atoms"] else mass <= 0.0
+    return xp.where(massless, xp.log(level), log_density)

@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.emulator.functions import Functions, at_atom, at_edges
+from coffea_iqn.emulator.functions import LEAST_MASS, Functions, at_atom, at_edges
 from coffea_iqn.emulator.preprocessing import check_jets
 from coffea_iqn.iqn.conditional import Conditional
 from coffea_iqn.iqn.device import BLOCK, ROWS, in_blocks
-from coffea_iqn.iqn.network import BELOW_BOUND, N_TARGETS
-from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, UNSCALED, VARIABLES, wrap_phi
+from coffea_iqn.iqn.network import N_TARGETS
+from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, UNSCALED, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
 from coffea_iqn.numerics.lattice import lattice
 
@@ -139,16 +139,16 @@ class _Laws(NamedTuple):
     def levels_and_log_densities(self, values: Doubles) -> Doubles:
         """Return level and log-density at one value for each jet x, (n, 2)."""
         v, values = self.of_one.on.variables, np.repeat(values, self.points)
-        raw, log_slope = self._before_scale(values)
+        has_atom = self.law.atom is not None
+        raw, log_slope = self._before_scale(values.clip(LEAST_MASS) if has_atom else values)
         z = v.encode_raw(raw, self.x)[:, self.k]
         assert self.law.bounds is not None
         least, most = self.law.bounds
-        if self.law.atom is not None:
-            z = np.where(values < MASSLESS, least - BELOW_BOUND, np.maximum(z, least))
+        z = np.maximum(z, least) if has_atom else z
         level, log_p = self.law.density(at_edges(z, least, most))
         log_density = log_p + v.log_slopes(raw, self.x)[:, self.k] + log_slope
         if self.k == MASS:
-            log_density = at_atom(v, values, level, log_p, log_density)
+            log_density = at_atom(v, values, level, log_density)
         level = np.where(self.falls, 1.0 - level, level).reshape(-1, self.points)
         log_density = log_density.reshape(-1, self.points)
         greatest = np.maximum(log_density.max(axis=1), np.finfo(np.float64).min)

@@ -135,9 +135,25 @@ def test_the_nominal_weight_is_found_by_its_name(tmp_path):
     event.run_info = pyhepmc.GenRunInfo()
     event.run_info.weight_names = ["MUR0.5_MUF0.5", "Weight"]
     event.weights = [7.0, 2.0]
-    assert hepmc._nominal_weight(event) == 2.0
+    assert hepmc._place_of_nominal(event) == 1
     event.run_info.weight_names = ["a", "b"]
-    assert hepmc._nominal_weight(event) == 7.0
+    assert hepmc._place_of_nominal(event) == 0
+
+
+def test_the_cross_section_is_that_of_the_nominal_weight(theirs, tmp_path):
+    with pyhepmc.open(theirs / "gev.hepmc") as file:
+        records = list(file)
+    names = pyhepmc.GenRunInfo()
+    names.weight_names = ["MUR0.5_MUF0.5", "Weight"]
+    for record in records:
+        record.run_info = names
+        record.weights = [1.3, 1.0]
+        record.cross_section = found = pyhepmc.GenCrossSection()
+        found.set_cross_section(1300.0, 20.0)
+        found.set_xsec("Weight", 1000.0)
+    write(tmp_path / "weights.hepmc", records)
+    events, runs, _ = made_of(tmp_path, tmp_path / "weights.hepmc")
+    assert (set(events.genWeight.tolist()), runs["crossSection"].item()) == ({1.0}, 1000.0)
 
 
 def test_an_event_without_weights_weighs_one(theirs, tmp_path):

@@ -71,9 +71,9 @@ KINDS = {  # values of jets, and the resulting column: kind, atom, top, whether 
     "count": (lambda u: np.floor(20 * u), ("count", 0.0, None, True)),
     "charge": (lambda u: np.where(u < 0.005, -3.0, np.floor(5 * u) - 2), ("count", None, None, True)),
     "fraction": (lambda u: np.clip(1.3 * u - 0.1, 0.0, 1.0), ("fraction", 0.0, 1.0, False)),
-    "discriminant": (lambda u: np.where(u < 0.3, -1.0, u**2), ("continuous", -1.0, None, False)),
-    "placeholder": (lambda u: np.where(u < 0.001, -999.0, u), ("continuous", -999.0, None, False)),
-    "overflow": (lambda u: np.where(u > 0.999, 9999.0, u), ("continuous", None, 9999.0, False)),
+    "discriminant": (lambda u: np.where(u < 0.3, -1.0, u**2), ("fraction", -1.0, None, False)),
+    "placeholder": (lambda u: np.where(u < 0.001, -999.0, u), ("fraction", -999.0, None, False)),
+    "overflow": (lambda u: np.where(u > 0.999, 9999.0, u), ("fraction", None, 9999.0, False)),
     "sign": (lambda u: np.where(u < 0.3, -1.0, 1.0), ("count", -1.0, None, True)),
     "skewed": (lambda u: np.expm1(-8 * np.log1p(-u)), ("continuous", None, None, True)),
     "signed": (lambda u: 3 * u - 2, ("continuous", None, None, False)),
@@ -123,6 +123,14 @@ def test_codes_are_no_counts():
     assert Column.of("n", numbers).kind == "count"
     assert Column.of("n", numbers[:300]).kind == "count"
     assert Column.of("n", np.where(numbers < 2.0, -99.0, numbers)).atom == -99.0
+
+
+def test_values_stay_in_the_range_that_those_beside_an_atom_have():
+    u = np.random.default_rng(9).uniform(size=5000)
+    score = Column.of("score", np.where(u < 0.2, -1.0, np.random.default_rng(10).uniform(size=5000)))
+    assert (score.kind, score.atom, score.high) == ("fraction", -1.0, 1.0)
+    assert Column.of("odd", np.log(u)).high == 0.0
+    assert Column.of("odd", 1.0 + u).high > (1.0 + u).max()
 
 
 def test_flags_and_atoms_at_both_ends_are_learnt_and_drawn_exactly():

@@ -58,11 +58,14 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
             record = pyhepmc.GenEventData()
             event.write_data(record)
             numbers.append(event.event_number)
-            weights.append(_nominal_weight(event))
+            nominal = _place_of_nominal(event)
+            weights.append(float(event.weights[nominal]) if len(event.weights) else None)
             records.append(record.particles)
             mothers.append(_mothers(record))
             found = event.cross_section
-            cross_section = (math.nan, math.nan) if found is None else (found.xsec(), found.xsec_err())
+            cross_section = (math.nan, math.nan)
+            if found is not None:
+                cross_section = found.xsec(nominal), found.xsec_err(nominal)
     if len(records) < listing.n_events:
         msg = f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}"
         raise ValueError(msg)
@@ -119,13 +122,10 @@ def _check(
         refuse("stable particles that Pythia knows", event[wrong], f"{one}: --set '{one}:new = ...' says what it is")
 
 
-def _nominal_weight(event: Any) -> float | None:
-    """Return the weight that is named as nominal, or else the first; None if the event has none."""
-    if not len(event.weights):
-        return None
+def _place_of_nominal(event: Any) -> int:
+    """Return the place of the weight that is named as nominal, or else 0."""
     try:
         names = event.weight_names
     except RuntimeError:  # without names, or a run that has some
         names = []
-    place = next((names.index(name) for name in NOMINAL if name in names), 0)
-    return float(event.weights[place])
+    return next((names.index(name) for name in NOMINAL if name in names), 0)

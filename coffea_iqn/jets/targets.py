@@ -163,10 +163,9 @@ class Column(NamedTuple):
         if np.isin(values, (0.0, 1.0)).all():
             return cls(name, "flag", 1.0, 1.0, 1.0, 1.0, atom=0.0)
         found, n = np.unique(values, return_counts=True)
-        least, most = float(found[0]), float(found[-1])
         whole = bool((found == np.floor(found)).all())
-        atom = least if _is_atom(found, n) else None
-        top = most if not whole and _is_atom(-found[::-1], n[::-1]) else None
+        atom = float(found[0]) if _is_atom(found, n) else None
+        top = float(found[-1]) if not whole and _is_atom(-found[::-1], n[::-1]) else None
         rest = values[(values != atom) & (values != top)]
         if whole:
             _check_counted(name, rest)
@@ -179,11 +178,12 @@ class Column(NamedTuple):
             kind, high, unit = "count", high + 1.0 + np.round(margin), 1.0
             rest = rest + 0.5
         else:
-            kind = "fraction" if least >= 0.0 and most <= 1.0 else "continuous"
+            kind = "fraction" if low >= 0.0 and high <= 1.0 else "continuous"
+            # assume that values, other than an atom such as −1, cannot be negative if none is, nor positive
             if atom is None:
-                low = low - margin if least < 0.0 else 0.0  # assume that values cannot be negative if none is
+                low = low - margin if low < 0.0 else 0.0
             if top is None:
-                high = min(high + margin, 1.0) if kind == "fraction" else high + margin
+                high = min(high + margin, 1.0 if kind == "fraction" else 0.0 if high <= 0.0 else np.inf)
             below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])
             unit = float(middle - low) if above - middle > SKEWED * (middle - below) else 0.0
         learnt = np.log1p((rest - low) / unit) if unit else rest

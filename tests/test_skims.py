@@ -245,6 +245,43 @@ def test_kept_branches_are_those_of_the_input(rich_file, tmp_path, kind):
     assert not ak.array_equal(found["Jet_pt"], given["Jet_pt"])
 
 
+def test_indices_are_kept_with_what_they_point_into(tmp_path):
+    """Those of particles in gen jets stay, also if the jets are replaced; coffea's own indices do not."""
+    ww = sample_path("wwhad_ak5_particles.root")
+    (path,) = skim(
+        tmp_path,
+        ww,
+        dataset="ww",
+        model="cms-delphes-ak5-particles",
+        particles=True,
+        collection="Jet",
+        keep=["GenJetC*"],
+    )
+    made, events = content(path), open_events("wwhad_ak5_particles.root")
+    assert made["GenJetCands_jetIdx"].to_list() == events.GenJetCands.jetIdx.to_list()
+    points = {
+        name: skims._refers_to(name, {"Jet", "Muon"})
+        for name in ("GenJetSVs_jetIdx", "Own_jetIdx", "FatJet_muonIdx3SJ")
+    }
+    assert points == {"GenJetSVs_jetIdx": False, "Own_jetIdx": True, "FatJet_muonIdx3SJ": True}
+    assert {"GenPart_genPartIdxMotherG", "Jet_muonIdxG", "FatJet_subJetIdx1G"} <= skims.INDICES_OF_CHUNK
+
+
+def test_a_charge_of_jets_in_the_file_is_kept(tmp_path):
+    """coffea's schema has zeros in its place."""
+    with uproot.open(QCD) as file:
+        arrays = file["Events"].arrays(entry_stop=50)
+    collections = {n: [name for name in arrays.fields if name.startswith(f"{n}_")] for n in ("GenJet", "Jet")}
+    made = {n: ak.zip({name[len(n) + 1 :]: arrays[name] for name in names}) for n, names in collections.items()}
+    made["Jet"] = ak.with_field(made["Jet"], ak.values_astype(ak.local_index(made["Jet"].pt), np.int32), "charge")
+    made |= {name: arrays[name] for name in ("run", "luminosityBlock", "event")}
+    with uproot.recreate(tmp_path / "in.root") as file:
+        file.mktree("Events", {name: column.type.content for name, column in made.items()})
+        file["Events"].extend(made)
+    (path,) = skim(tmp_path / "out", tmp_path / "in.root", keep=["Jet_*"])
+    assert content(path)["Jet_charge"].to_list() == made["Jet"].charge.to_list()
+
+
 def test_the_command_line_keeps_names_and_merges(rich_file, tmp_path, capsys):
     arguments = ["fold", f"one/two={rich_file}", "--no-plots", "--chunksize", 100]
     options = ["--skim", "root", "--as", "Jet", "--keep", "Muon_*", "--keep", "LHE*"]

@@ -50,6 +50,12 @@ class NanoSchema(NanoAODSchema):  # type: ignore[misc]
         "IQNMET": "MissingET",
     }
 
+    def __init__(self, base_form: dict[str, Any], *arguments: Any, **options: Any) -> None:
+        """Keep branches such as Jet_charge, in place of which NanoAODSchema has zeros."""
+        items, fields = NanoAODSchema.full_like_items.items(), set(base_form["fields"])
+        self.full_like_items = {name: made for name, made in items if name not in fields}
+        super().__init__(base_form, *arguments, **options)
+
 
 SCHEMAS: dict[str, Any] = {"NanoAOD": NanoSchema, "Delphes": DelphesSchema, "PHYSLITE": PHYSLITESchema}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
@@ -15,11 +15,11 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 import uproot
-from coffea.nanoevents import NanoAODSchema
+from coffea.nanoevents import NanoAODSchema, PFNanoAODSchema
 
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, warn_not_emulated
 from coffea_iqn.events.collections import INDEX
-from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights
+from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights, metadata_of
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.inputs import TREES
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
@@ -33,6 +33,8 @@ NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
 FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
+REFERENCES = NanoAODSchema.all_cross_references | PFNanoAODSchema.all_cross_references  # branches of indices: into what
+INDICES_OF_CHUNK = {f"{name}G" for name in REFERENCES} | {*NanoAODSchema.nested_items, *NanoAODSchema.special_items}
 ABSOLUTE_WEIGHTS = ("Generator_weight", "LHEWeight_originalXWGTUP")  # NanoAOD's others are relative to genWeight
 
 
@@ -116,7 +118,7 @@ class Skim:
             the folded ones.
         FileExistsError: if the file exists with other settings, unless it may be replaced.
         """
-        metadata = events.metadata if hasattr(events, "metadata") else {}
+        metadata = metadata_of(events)
         missing = [key for key in CHUNK if key not in metadata]
         if missing:
             msg = f"skim: expected events of a Runner, with metadata {', '.join(CHUNK)}; found no {missing[0]}"
@@ -184,7 +186,6 @@ class Skim:
         If others is False, reconstructed objects are only copied if a pattern names their collection, not by "*".
         """
         ours = {*IDENTITY[""], "genWeight", "iqnReplica", *emulated}
-        pointing = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in emulated)
         kept: dict[str, ak.Array] = {}
         found, left_out = set[str](), set[str]()
         plain = ak.Array(events.layout)  # without behavior: a vector's fails on partly read collections
@@ -198,7 +199,7 @@ class Skim:
                 if not any(pattern.partition("_")[0] == whole for pattern in matching):
                     left_out.add(whole)
                     continue
-            if branch in ours or collection in emulated or branch.endswith(pointing):
+            if branch in ours or collection in emulated or _refers_to(branch, emulated):
                 found |= matching
                 continue
             array = plain[branch] if collection is None else plain[collection][branch[len(collection) + 1 :]]
@@ -241,10 +242,25 @@ def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
         if "." in name:  # offsets
             continue
         fields = events[name].fields
-        made = {*NanoAODSchema.full_like_items, *(f"{name}_{f}" for f in fields if f.endswith("IdxG"))}
-        yield from ((f"{name}_{field}", name) for field in fields if f"{name}_{field}" not in made)
+        branches = ((f"{name}_{field}", field) for field in fields)
+        yield from ((branch, name) for branch, field in branches if not _is_made(branch, events[name][field]))
         if not fields:
             yield name, None
+
+
+def _is_made(branch: str, array: ak.Array) -> bool:
+    """Return whether a schema made a field: of indices into the chunk, or of constants where the file has no branch."""
+    form = array.layout.form
+    of_file = "typename" in (form.content if form.is_list else form).parameters
+    return branch in INDICES_OF_CHUNK or (branch in NanoAODSchema.full_like_items and not of_file)
+
+
+def _refers_to(branch: str, collections: Collection[str]) -> bool:
+    """Return whether a branch holds indices of objects of one of these collections."""
+    if branch in REFERENCES:
+        return REFERENCES[branch] in collections
+    of_these = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in collections)
+    return branch.endswith(of_these) and not branch.startswith("Gen")
 
 
 def _can_be_written(array: ak.Array) -> bool:

@@ -9,6 +9,7 @@ import json
 import logging
 import re
 import sys
+import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -53,12 +54,13 @@ class Skipped(NamedTuple):
 
 
 class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
-    """A processor that wraps another one and can skip chunks on which it fails.
+    """A processor that wraps another one and can skip chunks that cannot be read.
 
     Parameters
     ----------
     instance: the wrapped processor, whose results are dictionaries.
-    skip: whether to skip failing chunks; otherwise the first one ends the run. Checkpoints are the same either way.
+    skip: whether to skip chunks that fail; otherwise the first one ends the run, as do chunks that were read and whose
+        content this package refuses. Checkpoints are the same either way.
     ignored: warnings to suppress in all processes, because the caller reports them itself.
 
     A run returns `{"out": result of the wrapped processor, "skipped": [Skipped, ...]}`; "out" is None if all chunks
@@ -83,7 +85,7 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
                     warnings.simplefilter("ignore", kind)
                 return {"out": self.instance.process(events), "skipped": []}
         except Exception as error:  # on damaged bytes uproot raises errors of many types
-            if not self.skip:
+            if not self.skip or _is_refusal(error):
                 raise
             entries = (int(metadata["entrystart"]), int(metadata["entrystop"]))
             detail = str(error).strip().splitlines() or [""]
@@ -96,6 +98,12 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
             "out": self.instance.postprocess(done) if done else None,
             "skipped": sorted(accumulator["skipped"]),
         }
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether this package itself raised an error: of events that were read, and would be wrong."""
+    modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return isinstance(error, (ValueError, TypeError)) and modules[-1].startswith("coffea_iqn.")
 
 
 class Checkpoints(CheckpointerABC):  # type: ignore[misc]

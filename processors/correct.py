@@ -38,7 +38,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     reco: name of the collection of reco jets.
     gen: name of the collection of gen jets to compare with; left out if None or not in the file.
     take: "median", which is closest to the gen jet on average; "mean"; or "draw", which reproduces the gen spectra.
-    seed, points, any_radius: see `IQNCorrector`.
+    seed, points, identity, any_radius: see `IQNCorrector`.
     pt_min, eta_max: minimum pt [GeV] and maximum |eta| of the jets in the histograms, at every level.
     skim: where and how to write the corrected jets of every chunk; None for no skim.
 
@@ -61,6 +61,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         take: str = "median",
         seed: int = 0,
         points: int = 101,
+        identity: str = "event",
         any_radius: bool = False,
         pt_min: float = PT_MIN,
         eta_max: float = ETA_MAX,
@@ -69,7 +70,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         GEV.check(pt_min=pt_min)
         ABS_ETA.check(eta_max=eta_max)
         check_choice(TAKE, take=take)
-        self.corrector = IQNCorrector(model, seed=seed, points=points, any_radius=any_radius)
+        self.corrector = IQNCorrector(model, seed=seed, points=points, identity=identity, any_radius=any_radius)
         self.take = take
         self.reco = reco
         self.gen = gen
@@ -120,7 +121,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def _made_by(self, datasets: Iterable[str]) -> dict[str, MadeBy]:
         corrector = self.corrector
         settings = {"model": corrector.model, "hash": corrector.card["hash"]}
-        settings |= {name: getattr(corrector, name) for name in ("seed", "points")}
+        settings |= {name: getattr(corrector, name) for name in ("seed", "points", "identity")}
         settings |= {name: getattr(self, name) for name in ("reco", "gen", "take", "pt_min", "eta_max")}
         return {dataset: MadeBy(dataset, settings, {}) for dataset in datasets}
 
@@ -133,7 +134,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             "take": self.take,
             "reco": self.reco,
             "points": corrector.points,
-            **({"seed": corrector.seed} if self.take == "draw" else {}),
+            **({"seed": corrector.seed, "identity": corrector.identity} if self.take == "draw" else {}),
         }
         values = np.stack([*columns.values()], axis=1)
         jets = reco._replace(values=values, columns=tuple(columns))

@@ -16,7 +16,7 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import least_central, warn_mixed_weights
+from coffea_iqn.events.checks import MixedWeightsWarning, least_central, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import event_weights, n_weighted
@@ -252,8 +252,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # gen jets are filled once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
-            if self.objects:
-                _check_truth(hists, dataset)
+            _check_truth(hists, dataset, objects=self.objects)
         # made_by first, so that a sum is refused before histograms are added
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
@@ -340,15 +339,24 @@ def _interleaved(
     return {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}, n
 
 
-def _check_truth(hists: Mapping[str, Any], dataset: str) -> None:
-    """Check that all events of a dataset have true objects, or none: otherwise histograms would not be comparable."""
-    for name, what in (("nelectron", "Electron, Muon and Photon"), ("met_pt", " or ".join(MISSING))):
+def _check_truth(hists: Mapping[str, Any], dataset: str, *, objects: bool) -> None:
+    """Check that all events of a dataset have true jets and objects, or none: else histograms are not comparable.
+
+    Raises
+    ------
+    ValueError: if only some have true objects. Without true jets in some, there is a warning.
+    """
+    of_objects = (("nelectron", "Electron, Muon and Photon"), ("met_pt", " or ".join(MISSING)))
+    for name, what in (("njet", "true jets"), *(of_objects if objects else ())):
         of_all, true = (
             hists[name][{"dataset": dataset, "level": level}].sum(flow=True).variance for level in ("gen", "truth")
         )
         if true and not np.isclose(true, of_all, atol=0.0):
             msg = f"{dataset}: expected {what} in all files of the dataset or in none; truth=None leaves them out"
-            raise ValueError(msg)
+            if name == "njet":
+                warnings.warn(msg, MixedWeightsWarning, stacklevel=2)
+            else:
+                raise ValueError(msg)
 
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:

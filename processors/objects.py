@@ -43,7 +43,7 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
     cone: matching distance of its jets in ΔR.
     gen, reco: names of the collections of jets.
     pt_min: minimum pt [GeV] of gen jets.
-    split: "event" or "file": the unit that is held out for validation as a whole.
+    split: see `PairsProcessor`.
     names: names of gen-level quantities in the files, if different from `events.Names`.
 
     The result of a run is a `pairs.ObjectsSample`, in an order that depends on the fileset only.

@@ -25,13 +25,15 @@ from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice, expect
 from coffea_iqn.training.pairs import JetPairs, TrainingSample, UnmatchedJets
 
 SPLIT_SEED = 0
+# what is held out as a whole: an event; an event, told apart from those of equal number in other files; a file
+SPLITS = ("event", "event of file", "file")
 MOST_WHOLE = 2**24  # up to which single precision has every whole number
 
 
 def split_keys(events: ak.Array, split: str) -> Floats:
-    """Return a number in (0, 1) for each event, (events,); with split "file" it is equal for all events of a file."""
-    if split == "event":
-        keys = identity_keys(events, SPLIT_SEED)
+    """Return a number in (0, 1) for each event, (events,), equal for all events that belong together; see `SPLITS`."""
+    if split != "file":
+        keys = identity_keys(events, SPLIT_SEED, "event" if split == "event" else "file")
     else:
         one = np.zeros(1, dtype=np.uint64)
         key = event_keys(SPLIT_SEED, file_uuid(events), one, one, one)
@@ -50,7 +52,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
     radius: jet radius of both collections, for the default matching distance and for what is near an x.
     cone: maximum ΔR of a matched pair; by default `matching.default_cone(radius)`.
     pt_min: minimum pt [GeV] of x, applied after matching all jets.
-    split: "event" or "file": the unit that is held out for validation as a whole.
+    split: one of `SPLITS`, the unit that is held out for validation as a whole.
     names: names of gen-level quantities in the files, if different from `events.Names`.
     columns: fields of y to learn in addition to the four-momentum.
 
@@ -74,7 +76,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         names: Mapping[str, str] | None = None,
         columns: Sequence[str] = (),
     ) -> None:
-        check_choice(("event", "file"), split=split)
+        check_choice(SPLITS, split=split)
         check_choice(DIRECTIONS, direction=direction)
         RADIUS.check(radius=radius)
         CONE.check(cone=cone)

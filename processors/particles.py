@@ -40,7 +40,7 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
     gen, reco: names of the collections of jets.
     pt_min: minimum pt [GeV] of gen jets; it must be so far above the threshold of the reco jets in the files that
         almost all of the gen jets have their reco jet above it.
-    split: "event" or "file": the unit that is held out for validation as a whole.
+    split: see `PairsProcessor`.
     names: names of gen-level quantities in the files, if different from `events.Names`.
 
     The result of a run is a `pairs.ParticlesSample`, in an order that depends on the fileset only.

@@ -17,6 +17,7 @@ from argparse import Namespace
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import pytest
 import uproot
@@ -25,7 +26,7 @@ from safetensors.numpy import load, save
 from coffea_iqn.data import sample_path
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import SUFFIX, Tolerant, _chunk_error
-from conftest import run
+from conftest import one_error, run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))
 CHUNKS = ("--chunksize", 1000, "--no-plots", "--dataset", "jets", "--identity", "event")
@@ -192,6 +193,21 @@ def test_skipping_goes_on_from_the_chunks_of_a_run_that_stopped(files, tmp_path,
     assert summary["datasets"]["jets"]["events"] == 10_000 - n_skipped < 10_000
     with uproot.open(tmp_path / "out" / "histograms.root") as file:
         assert file["jets/gen/njet"].values(flow=True).sum() == 10_000 - n_skipped
+
+
+def test_what_was_read_and_is_refused_is_not_skipped(files, tmp_path, capsys):
+    """Half of the events would be missing, for an option that was forgotten."""
+    with uproot.open(files / "a.root") as file:
+        arrays = file["Events"].arrays(entry_stop=300)
+    jets = ak.zip({name[7:]: arrays[name] for name in arrays.fields if name.startswith("GenJet_")})
+    broken = ak.with_field(jets, ak.where(ak.local_index(jets.pt) == 0, np.nan, jets.pt), "pt")
+    made = {"GenJet": broken} | {name: arrays[name] for name in ("run", "luminosityBlock", "event")}
+    with uproot.recreate(tmp_path / "nan.root") as file:
+        file.mktree("Events", {name: column.type.content for name, column in made.items()})
+        file["Events"].extend(made)
+    arguments = ("fold", tmp_path / "nan.root", "--skip-bad-files", "--no-plots", "--output", tmp_path / "out")
+    assert run(*arguments) == 2
+    assert "expected finite numbers and pt above 0" in one_error(capsys)
 
 
 def test_one_bad_file_stops_a_run_by_default(files, tmp_path, capsys):

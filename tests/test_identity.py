@@ -9,16 +9,18 @@ import numpy as np
 import pytest
 import uproot
 from coffea import processor
-from coffea.nanoevents import DelphesSchema
+from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
 from coffea_iqn import IQNFolder, event_uniforms
+from coffea_iqn.commands.common import identity_of
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.identity import identity_keys
-from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.uniforms import event_keys, levels
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors.pairs import split_keys
 from conftest import one_error, open_events, run
 
 N_FILES = 40
@@ -135,6 +137,32 @@ def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):
             assert run("fold", *files, "--identity", identity, "--no-plots", "--output", tmp_path / identity) == 0
         assert ("EqualEventsWarning" in capsys.readouterr().err) == (identity == "event")
         assert json.loads((tmp_path / identity / "summary.json").read_text())["identity"] == identity
+
+
+def test_events_numbered_alike_are_told_apart_in_trainings_and_draws(numbered_alike, tmp_path, capsys):
+    paths = [f"private={path}" for path in numbered_alike]
+    assert run("correct", *paths, "--reco", "GenJet", "--take", "draw", "--no-plots", "--output", tmp_path / "out") == 2
+    assert "--identity file distinguishes them" in one_error(capsys)
+    first, second = (open_events_of(path) for path in numbered_alike)
+    same = np.isin(np.asarray(second.event), np.asarray(first.event))
+    for split, n in (("event", int(same.sum())), ("event of file", 0)):
+        keys = [split_keys(events, split) for events in (first, second)]
+        assert len(np.intersect1d(*keys)) == n
+    sources = [inspect(str(path), collections=["GenJet"]) for path in numbered_alike]
+    assert identity_of({"private": sources}) == "file"
+    assert identity_of({"one": sources[:1], "other": sources[1:]}) == "event"
+
+
+def open_events_of(path):
+    return NanoEventsFactory.from_root({str(path): "Events"}, schemaclass=NanoSchema).events()
+
+
+def test_events_of_several_datasets_are_not_one():
+    """awkward keeps the metadata of neither."""
+    one, other = (open_events("qcd_ak4.root", entry_stop=5, metadata={"dataset": name}) for name in "ab")
+    both = ak.concatenate([one, other])
+    with pytest.raises(ValueError, match="events: expected those of one file or dataset, got several concatenated"):
+        IQNFolder("cms-delphes-ak4")(both.GenJet, both)
 
 
 @pytest.mark.parametrize("name", ["qcd_ak4.root", "delphes_1000.root"])

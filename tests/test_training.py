@@ -369,7 +369,7 @@ def test_splits_keep_events_or_files_together():
     assert held_out == pytest.approx(0.1, abs=0.02)
     by_file = collect(["qcd_ak4.root", "qcdflat_ak4.root"], split="file").pairs
     assert len(np.unique(by_file.split_key)) == 2
-    with pytest.raises(ValueError, match="split: expected one of event, file, got 'jet'"):
+    with pytest.raises(ValueError, match="split: expected one of event, event of file, file, got 'jet'"):
         PairsProcessor(split="jet")
 
 

@@ -27,6 +27,8 @@ from coffea_iqn.events.checks import (
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
 from coffea_iqn.files.inputs import NanoSchema, inspect
+from coffea_iqn.histograms.filling import Filler, to_hists
+from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor, PairsProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
 from coffea_iqn.unfolding import response_sums, workspace
@@ -65,7 +67,8 @@ def written(path, source, **changed):
     made = {}
     for name in collections:
         fields = {b.partition("_")[2]: branches[b] for b in branches if b.startswith(f"{name}_")}
-        made[name] = ak.zip({f: column for f, column in fields.items() if column is not None}, depth_limit=None)
+        there = {f: column for f, column in fields.items() if column is not None}
+        made |= {name: ak.zip(there, depth_limit=None)} if there else {}
     made |= {
         name: column
         for name, column in branches.items()
@@ -84,7 +87,7 @@ def test_particles_that_were_cut_are_refused(ww):
     """Each sum is within the tolerance, but all are 2 % low, and so were reco jets."""
     events = ak.with_field(ww, ww.GenJetCands[ww.GenJetCands.pt > 1.0], "GenJetCands")
     with pytest.raises(
-        ValueError, match=r"got \d of \d+ others, half of all off by 0.01\d of their pt or more: .* a cut"
+        ValueError, match=r"got \d of \d+ others, 0 far from the jet, half of all off by 0.01\d of their pt: .* a cut"
     ):
         ConstituentFolder("cms-delphes-ak5-particles")(events)
 
@@ -97,6 +100,13 @@ def test_a_particle_without_momentum_or_code_is_refused(ww, field, code):
         ValueError, match=r"GenJetCands: expected finite momenta and PDG codes, got \d+ of \d+ particles"
     ):
         ConstituentFolder("cms-delphes-ak5-particles")(with_field(ww, "GenJetCands", field, some))
+
+
+def test_particles_of_other_jets_are_refused_if_they_are_few():
+    events = open_events("wwhad_ak5_particles.root", entry_stop=300)
+    central = ak.with_field(events, events.GenJet[np.abs(events.GenJet.eta) < 2.5], "GenJet")
+    with pytest.raises(ValueError, match=r"got \d+ of \d+ others, \d+ far from the jet"):
+        ConstituentFolder("cms-delphes-ak5-particles")(central)
 
 
 @pytest.mark.parametrize("how", ["cut", "sorted", "in MeV", "of other jets", "none"])
@@ -761,3 +771,37 @@ def test_a_folder_of_the_user_is_never_removed(tmp_path, capsys, command, ending
     assert "expected nothing, or what an interrupted run left there" in one_error(capsys)
     assert theirs.read_text() == "mine"
     assert (tmp_path / "out.partial").is_dir()
+
+
+@pytest.mark.usefixtures("warned")
+def test_flavours_of_hadrons_are_warned_of(ttbar):
+    flavour = ttbar.GenJet.partonFlavour
+    heavy = (abs(flavour) == 4) | (abs(flavour) == 5)
+    hadrons = ak.with_field(ttbar.GenJet, ak.where(heavy, flavour, 0), "hadronFlavour")
+    with pytest.warns(MissingContextWarning, match=r"flavours of \d+ gen jets are 0, 4 and 5 only, as of hadrons"):
+        IQNFolder(AK4, names={"flavour": "hadronFlavour"})(hadrons, ttbar)
+
+
+@pytest.mark.parametrize("level", ["gen", "truth"])
+def test_angles_from_0_to_2_pi_are_filled_as_those_from_minus_pi(level):
+    jets = JetTable(np.array([[30.0, 0.0, 4.0, 3.0]], dtype=np.float32), np.array([1]), np.array([0]))
+    filler = Filler("x", np.ones(1))
+    filler.fill_jets(level, [jets], pt_min=20.0, eta_max=5.0)
+    phi = to_hists(filler.sums, ["x"])["phi"]["x", level, :]
+    assert phi[hist.loc(4.0 - 2.0 * np.pi)].value == phi.sum(flow=True).value == 1.0
+
+
+def test_missing_momentum_in_components_is_refused(ttbar):
+    """coffea's vectors know them as x and y."""
+    of = ak.zip({"px": ttbar.GenMET.pt, "py": ttbar.GenMET.pt})
+    with pytest.raises(ValueError, match="expected pt and phi, got the fields px, py"):
+        IQNFolder(AK4)(ttbar.GenJet, ak.with_field(ttbar, of, "GenMET"))
+
+
+def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        of_jets = [name for name in file["Events"].keys() if name.startswith(("Jet_", "nJet"))]  # noqa: SIM118
+    bare = written(tmp_path / "bare.root", "qcd_ak4.root", **dict.fromkeys(of_jets))
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
+    with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
+        runner({"t": [str(sample_path("qcdflat_ak4.root")), str(bare)]}, IQNFoldProcessor(), treename="Events")

@@ -12,9 +12,10 @@ from coffea_iqn import running
 from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, show_progress
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
+from coffea_iqn.events.identity import KINDS
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.filesets import expand
-from coffea_iqn.files.inputs import InputError, Source, every, first_jets, inspect
+from coffea_iqn.files.inputs import InputError, Source, equal_events, every, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
 from coffea_iqn.plotting.labels import Selection
@@ -118,6 +119,41 @@ def datasets_of(
     fits = collections[0] != arguments.gen or RECONSTRUCTED.fullmatch(arguments.gen) is None or not there
     expect(fits, f"gen jets: expected one of {', '.join(sorted(there))}, got {arguments.gen}")
     return datasets
+
+
+def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> None:
+    """Check for equal event numbers within a dataset, unless --identity is given: they would share random numbers.
+
+    Raises
+    ------
+    ValueError: if there are any; names the files.
+    """
+    for name, sources in datasets.items() if arguments.identity is None else ():
+        found = equal_events(sources)
+        if found is not None:
+            one, other, n = found
+            advice = "--identity file distinguishes them, --identity event permits them"
+            msg = (
+                f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
+                f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
+            )
+            raise ValueError(msg)
+
+
+def identity_of(datasets: Mapping[str, Sequence[Source]]) -> str:
+    """Return the kind of identity, one of `identity.KINDS`, that tells the events of each dataset apart."""
+    return "file" if any(equal_events(sources) for sources in datasets.values()) else "event"
+
+
+def add_identity_option(parser: argparse.ArgumentParser) -> None:
+    """Add --identity."""
+    parser.add_argument(
+        "--identity",
+        choices=KINDS,
+        help="what identifies an event, and so its random numbers: run, luminosityBlock and event (event), or also its "
+        "file (file), for files of a dataset that use the same event numbers (default: event, and an error for such "
+        "files)",
+    )
 
 
 def warn_emulated(truth: str, datasets: Mapping[str, Sequence[Source]]) -> None:

@@ -11,7 +11,7 @@ import hist
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
-from coffea_iqn.commands.common import add_file_options, captions, datasets_of
+from coffea_iqn.commands.common import add_file_options, add_identity_option, captions, check_identities, datasets_of
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import check_new, whole_folder
@@ -48,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "draws reproduce the gen spectra (default: %(default)s)",
     )
     parser.add_argument("--seed", type=SEED, default=0, help="random seed of draws (default: %(default)s)")
+    add_identity_option(parser)
     add_radius_option(parser)
     chunks.add_skim_options(parser, "corrected")
     parser.set_defaults(run=correct)
@@ -64,6 +65,8 @@ def correct(arguments: argparse.Namespace) -> None:
 def _correct(arguments: argparse.Namespace) -> None:
     skim = chunks.skim_of(arguments)
     datasets = datasets_of(arguments, [arguments.reco])
+    if arguments.take == "draw":
+        check_identities(arguments, datasets)
     with_gen = all(arguments.gen in source.jets for source in every(datasets))
     gen = arguments.gen if with_gen else None
     instance = IQNCorrectProcessor(
@@ -72,6 +75,7 @@ def _correct(arguments: argparse.Namespace) -> None:
         gen=gen,
         take=arguments.take,
         seed=arguments.seed,
+        identity=arguments.identity or "event",
         any_radius=arguments.any_radius,
         pt_min=arguments.pt_min,
         skim=skim,
@@ -85,6 +89,7 @@ def _correct(arguments: argparse.Namespace) -> None:
             "model": str(instance.corrector.model),
             "take": instance.take,
             "seed": instance.corrector.seed,
+            "identity": instance.corrector.identity,
             "bundle_hash": instance.corrector.card["hash"],
         }
         chunks.finish(arguments, about, datasets, ran, plots, folder)

@@ -10,14 +10,21 @@ from rich.table import Table
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
-from coffea_iqn.commands.common import add_file_options, captions, check_others, datasets_of, warn_emulated
+from coffea_iqn.commands.common import (
+    add_file_options,
+    add_identity_option,
+    captions,
+    check_identities,
+    check_others,
+    datasets_of,
+    warn_emulated,
+)
 from coffea_iqn.commands.options import add_device_option, add_radius_option, checked, text
 from coffea_iqn.commands.terminal import console, fitting, say
-from coffea_iqn.events import identity
 from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import check_new, whole_folder
-from coffea_iqn.files.inputs import Source, equal_events, every, first_jets
+from coffea_iqn.files.inputs import Source, every, first_jets
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.generation.settings import of_one_process
@@ -53,13 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"name of a shipped bundle, or path of a bundle (default: {DEFAULT}, or the shipped bundle of the jets' "
         f"radius; {OF_EVENTS} with --objects, {OF_PARTICLES} with --particles)",
     )
-    parser.add_argument(
-        "--identity",
-        choices=identity.KINDS,
-        help="what identifies an event, and so its random numbers: run, luminosityBlock and event (event), or also its "
-        "file (file), for files of a dataset that use the same event numbers (default: event, and an error for such "
-        "files)",
-    )
+    add_identity_option(parser)
     add_radius_option(parser)
     parser.add_argument(
         "--truth",
@@ -141,7 +142,7 @@ def _fold(arguments: argparse.Namespace) -> None:
     _check_truth(truth, datasets)
     if truth and not arguments.truth:  # otherwise it is among the collections
         warn_emulated(truth, datasets)
-    _check_identities(arguments, datasets)
+    check_identities(arguments, datasets)
     _check_processes(datasets)
     model = _model(arguments, datasets)
     if truth and not arguments.any_radius:
@@ -227,20 +228,6 @@ def _check_here(arguments: argparse.Namespace) -> None:
         find_device(arguments.device)
     if arguments.model is not None:
         bundle.find(arguments.model)
-
-
-def _check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> None:
-    """Check for equal event numbers within a dataset: such events would share their random numbers."""
-    for name, sources in datasets.items() if arguments.identity is None else ():
-        found = equal_events(sources)
-        if found is not None:
-            one, other, n = found
-            advice = "--identity file distinguishes them, --identity event permits them"
-            msg = (
-                f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
-                f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
-            )
-            raise ValueError(msg)
 
 
 def _check_processes(datasets: Mapping[str, Sequence[Source]]) -> None:

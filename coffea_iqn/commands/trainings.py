@@ -14,7 +14,7 @@ from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainin
 
 from coffea_iqn import bundle, running
 from coffea_iqn.closure import nonuniformity
-from coffea_iqn.commands.common import check_others, open_executor
+from coffea_iqn.commands.common import check_others, identity_of, open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
@@ -189,7 +189,7 @@ def sample_options(arguments: argparse.Namespace) -> dict[str, Any]:
 def read_files(
     arguments: argparse.Namespace, processor: Any, datasets: Mapping[str, Sequence[Source]], branches: Sequence[str]
 ) -> Any:
-    """Run a processor over the files and return its result.
+    """Run a processor over the files and return its result; events of equal numbers in two files are told apart.
 
     Raises
     ------
@@ -201,6 +201,8 @@ def read_files(
             msg = f"files: expected each once, got {source.path} and {seen[source.uuid]}, which are the same or copies"
             raise ValueError(msg)
         seen[source.uuid] = source.path
+    if processor.split == "event" and identity_of(datasets) == "file":
+        processor.split = "event of file"
     with open_executor(arguments) as executor:
         return running.run(
             processor,

@@ -17,7 +17,15 @@ from rich.table import Table
 from coffea_iqn import bundle, running
 from coffea_iqn.closure import CELLS
 from coffea_iqn.closure.regions import Box
-from coffea_iqn.commands.common import SAID, add_file_options, captions, check_others, datasets_of, open_executor
+from coffea_iqn.commands.common import (
+    SAID,
+    add_file_options,
+    captions,
+    check_others,
+    datasets_of,
+    identity_of,
+    open_executor,
+)
 from coffea_iqn.commands.options import (
     add_figure_options,
     add_output_option,
@@ -312,6 +320,7 @@ def _fold(
         "truth": arguments.reco,
         "invalid": "drop" if arguments.drop_invalid else "raise",
         "names": dict(arguments.names),
+        "identity": identity_of(datasets),
         "any_radius": True,  # checked before
     }
     processors = {

@@ -11,24 +11,25 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.identity import equal_keys
+from coffea_iqn.events.identity import equal_keys, metadata_of
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Bools, Doubles, Floats
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.ranges import expect
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
 # collections of reconstructed objects in NanoAOD, PFNano and Delphes
 RECONSTRUCTED = re.compile(
-    r"(Fat|Sub|CorrT1MET|ParticleFlow|Calo|Track|Puppi)?Jet(CHS|Puppi)?|SoftActivityJet\w*|btagWeight"
+    r"(Fat|Sub|CorrT1MET|ParticleFlow|Calo|Track|Puppi)?Jet(CHS|Puppi)?(AK)?\d*|SoftActivityJet\w*|btagWeight"
     r"|(LowPt)?Electron|Muon|(Fsr)?Photon|(boosted)?Tau|(Raw|Puppi|RawPuppi|Chs|Calo|Tk|Trk|PF|RawPF)?MET|DeepMET\w*"
-    r"|METFixEE2017|(Fat)?Jet(PFCands|SVs)|PFCands|SV|IsoTrack|TrigObj|(Puppi)?MissingET|ScalarHT|Tower|Track|EFlow\w*"
+    r"|METFixEE2017|(Fat)?Jet(PFCands?|SVs)|PFCands?|SV|IsoTrack|TrigObj|(Puppi)?MissingET|ScalarHT|Tower|Track|EFlow\w*"
 )
 CENTRAL = 2.5  # |eta|
 ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how far above that of the training it is
 # number of central jets that tell where |eta| ends, and that end over the training's: a few % of all jets lie beyond
 MANY, ENDS = 300, 0.7
+FLAVOURS = 20  # least number of heavy jets, and of those without a flavour, that tell how jets are labelled
 HARD = 300.0  # GeV, above which trainings have few leptons and photons
 TURN = 6.3  # rad
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
@@ -42,11 +43,11 @@ class OutsideDomainWarning(UserWarning):
 
 
 class MissingContextWarning(UserWarning):
-    """Gen jets lack conditioning variables that a bundle can use; it treats these as unknown."""
+    """Gen jets lack conditioning variables that a bundle can use, or have others: it treats these as unknown."""
 
 
 class MixedWeightsWarning(UserWarning):
-    """Some files of a dataset have event weights and others have none; events without a weight count as 1."""
+    """Some files of a dataset have event weights, which count as 1 in the others, or true jets, and others do not."""
 
 
 class PartOfEventWarning(UserWarning):
@@ -97,7 +98,7 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Arr
     valid = jets.valid()
     n_invalid = int((~valid).sum())
     if n_invalid and not drop:
-        where = "" if events is None else f" of {events.metadata.get('filename', 'events')}"
+        where = "" if events is None else f" of {metadata_of(events).get('filename', 'events')}"
         msg = f"{what}{where}: expected finite numbers and pt above 0, got {n_invalid} of {len(valid)} jets without"
         raise ValueError(msg)
     return valid
@@ -242,6 +243,17 @@ def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[st
         told = [level for level in lacking if level != "flavours" or "flavour" not in lacking]
         msg = f"gen jets lack {', '.join(told)}, which {model} can use: treated as unknown"
         _warn_once(MissingContextWarning, f"{model} {lacking}", msg)
+
+
+def warn_hadron_flavours(codes: Ints | Doubles) -> None:
+    """Warn once per process of flavours of jets, (N,), that are those of hadrons: light jets have none."""
+    n_heavy, n_none = int(np.isin(np.abs(codes), (4, 5)).sum()), int((codes == 0).sum())
+    if min(n_heavy, n_none) >= FLAVOURS and n_heavy + n_none == len(codes):
+        msg = (
+            f"flavours of {len(codes)} gen jets are 0, 4 and 5 only, as of hadrons: a bundle trained on those of "
+            "partons, like the shipped ones, takes light jets for jets without a parton; flavour=none is more accurate"
+        )
+        _warn_once(MissingContextWarning, "hadrons", msg)
 
 
 def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:

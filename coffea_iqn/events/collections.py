@@ -12,8 +12,8 @@ import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.events.checks import check_level, warn_impossible_values
-from coffea_iqn.events.columns import check_has_data, flat, has_option, numbers
+from coffea_iqn.events.checks import check_level, warn_hadron_flavours, warn_impossible_values
+from coffea_iqn.events.columns import check_has_data, flat, has_option, name_of, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
@@ -252,13 +252,14 @@ def _field(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> npt.N
 def _partons(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> Ints | None:
     """Return the PDG codes of the partons of these rows, (N,), or None."""
     parton = _field(jets, names, rows)
-    if parton is None or parton.dtype.kind in "iu":
-        return parton
-    n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
-    expect(
-        n_bad == 0, f"{' or '.join(names)}: expected PDG codes, got {n_bad} of {len(parton)} jets with other numbers"
-    )
-    return parton.astype(np.int64)
+    if parton is not None and parton.dtype.kind not in "iu":
+        n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
+        got = f"got {n_bad} of {len(parton)} jets with other numbers"
+        expect(n_bad == 0, f"{' or '.join(names)}: expected PDG codes, {got}")
+        parton = parton.astype(np.int64)
+    if parton is not None:
+        warn_hadron_flavours(parton)
+    return parton
 
 
 def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], Bools]) -> Doubles | None:
@@ -302,8 +303,10 @@ def missing_momentum(events: ak.Array, names: Names | None = None) -> Doubles | 
 
 def pt_and_phi(missing: ak.Array) -> Doubles:
     """Return pt [GeV] and phi [rad] of missing momentum in NanoAOD or Delphes, (events, 2)."""
-    pt = missing["pt"] if "pt" in missing.fields else missing["MET"]
-    phi = missing["phi"] if "phi" in missing.fields else missing["Phi"]
+    names = ("pt", "phi") if "pt" in missing.fields else ("MET", "Phi")
+    fits = set(names) <= set(missing.fields)
+    expect(fits, f"{name_of(missing)}: expected pt and phi, got the fields {', '.join(missing.fields)}")
+    pt, phi = (missing[name] for name in names)
     return np.stack([numbers(pt, "missing pt"), numbers(phi, "missing phi")], axis=1).astype(np.float64)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from coffea_iqn.events.columns import flat, name_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets.constituents import Constituents
-from coffea_iqn.jets.features import PHI, PT
+from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
 from coffea_iqn.jets.shapes import four_momenta
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles, Ints
@@ -38,6 +38,7 @@ UNIQUE_ID, REFERRED = "fUniqueID", ("PT", "Eta", "Phi")
 # tolerance of sums of particles: fraction of the gen jet's pt plus GeV, the fraction of jets that may be off, and the
 # fraction of pt by which half of the jets may be off, 0.0001 in files, 0.018 if particles below 1 GeV were cut
 OFF, OFF_GEV, MOST_OFF, HALF_OFF = 0.1, 1.0, 0.05, 0.01
+FAR, MOST_FAR = 1.0, 0.001  # ΔR of a sum from the axis of its jet, and the fraction of jets that may be that far off
 ID_BITS = 24  # bits of TObject::fUniqueID that number the object; the others number the process that wrote it
 
 
@@ -127,14 +128,16 @@ def check_sums(particles: Constituents, jets: JetTable) -> None:
     Raises
     ------
     ValueError: if for more than 5 % of the jets the sum is off by a tenth of the jet's pt plus 1 GeV, or for half of
-        them by 1 % of it.
+        them by 1 % of it; if for more than one in a thousand it is far from the axis, as that of another jet is.
     """
     sums, pt, phi = four_momenta(particles), jets.values[:, PT], jets.values[:, PHI]
     x, y = (sums[:, PT] * of_phi(sums[:, PHI]) - pt * of_phi(phi) for of_phi in (np.cos, np.sin))
     off = np.hypot(x, y)
     n_off, half_off = int((~(off < OFF * pt + OFF_GEV)).sum()), float(np.median(off / pt)) if len(off) else 0.0
-    if n_off > MOST_OFF * len(jets.values) or half_off > HALF_OFF:
-        got = f"got {n_off} of {len(jets.values)} others, half of all off by {half_off:.2g} of their pt or more"
+    away = np.hypot(sums[:, ETA] - jets.values[:, ETA], wrap_phi(sums[:, PHI] - phi)) > FAR
+    n, n_far = len(jets.values), int((away & (particles.counts > 0)).sum())
+    if n_off > MOST_OFF * n or half_off > HALF_OFF or n_far > max(MOST_FAR * n, 1):
+        got = f"got {n_off} of {n} others, {n_far} far from the jet, half of all off by {half_off:.2g} of their pt"
         advice = "jets that were cut or sorted need a field genJetIdx with their original index; particles are in GeV"
         msg = f"gen jets: expected the sums of their particles, {got}: {advice}, and all of them, without a cut"
         raise ValueError(msg)

@@ -124,6 +124,19 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
     return counts, places(counts)
 
 
+def metadata_of(events: ak.Array) -> Mapping[str, Any]:
+    """Return coffea's metadata of events, empty if they have none.
+
+    Raises
+    ------
+    ValueError: for events with different metadata, concatenated: awkward keeps neither.
+    """
+    metadata = getattr(events, "metadata", {})
+    got = "got several concatenated: fold each, and concatenate the results"
+    expect(metadata is not None, f"events: expected those of one file or dataset, {got}")
+    return dict(metadata)
+
+
 def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: str = "") -> Words:
     """Return the `uniforms.event_keys` of events, (events, 4), computed from their identity.
 
@@ -135,8 +148,7 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
     ------
     ValueError: if the events have none of these, or not as integers, or, for kind "file", no uuid of their file.
     """
-    metadata = events.metadata if hasattr(events, "metadata") else {}
-    dataset = str(metadata.get("dataset", ""))
+    dataset = str(metadata_of(events).get("dataset", ""))
     if kind == "file":
         if not file_uuid(events):
             msg = "identity 'file': expected events with the uuid of their file, got events without"
@@ -207,7 +219,7 @@ def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
 
 def file_uuid(events: ak.Array) -> str:
     """Return the uuid of the events' file from coffea's Runner or NanoEventsFactory, '' if unknown."""
-    metadata = events.metadata if hasattr(events, "metadata") else {}
+    metadata = metadata_of(events)
     if "fileuuid" in metadata:
         return str(metadata["fileuuid"])
     factory = events.attrs.get("@events_factory")

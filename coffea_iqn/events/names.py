@@ -34,7 +34,7 @@ class Names:
 
     @classmethod
     def of(cls, given: Mapping[str, str] | Names | None) -> Names:
-        """Return the default names with some replaced, e.g. `{"flavour": "hadronFlavour"}`; given names as they are.
+        """Return the default names with some replaced, e.g. `{"flavour": "parton"}`; given names as they are.
 
         Raises
         ------

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from coffea_iqn.histograms.binning import Binning
 from coffea_iqn.histograms.observables import observables, separations
-from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.features import ETA, PT, wrap_phi
 from coffea_iqn.jets.shapes import NAMES, RINGS
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
@@ -279,6 +279,11 @@ def _binning(columns: tuple[str, ...]) -> Binning:
     )
 
 
+def _in_range(phi: Floats) -> Floats:
+    """Return angles [rad] between −π and π; those of files may go from 0 to 2π."""
+    return phi if np.abs(phi).max(initial=0.0) <= np.pi else np.asarray(wrap_phi(phi))
+
+
 def _entries(
     values: Floats, counts: Ints, pt_min: float, eta_max: float, missing: Doubles | None
 ) -> tuple[Entries, ...]:
@@ -286,11 +291,12 @@ def _entries(
     thresholds = list(COUNTED.values())
     of = observables(values, counts, pt_min=pt_min, eta_max=eta_max, thresholds=thresholds)
     pt, eta, phi, mass = of.jets
+    phi = _in_range(phi)
     dijet = {"dijet_mass": of.dijet_mass, "dijet_deta": of.dijet_deta, "dijet_dphi": of.dijet_dphi}
     of_events, of_some = dict(zip(COUNTED, of.n_jets, strict=True)), {"ht": of.ht, "leading_pt": of.leading_pt}
     if missing is not None:
         met, met_phi = np.ascontiguousarray(missing.T)
-        of_events |= {"met_pt": met, "met_phi": met_phi}
+        of_events |= {"met_pt": met, "met_phi": _in_range(met_phi)}
         of_some |= {"ht_met": of.ht + met[of.some], "met_dphi": separations(of.leading_phi, met_phi[of.some])}
     return (
         (of.event, {"pt": pt, "eta": eta, "phi": phi, "mass": mass, "abs_eta": np.abs(eta)}),

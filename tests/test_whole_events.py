@@ -326,3 +326,19 @@ def test_whole_events_from_the_shell(tmp_path, capsys):
         assert {"nElectron", "Muon_pdgId", "MET_pt", "GenMET_phi"} <= set(file["Events"].keys())
     assert run(*arguments, "atlas-delphes-ak4", "--output", tmp_path / "none") == 2
     assert "expected a bundle with objects" in one_error(capsys)
+
+
+def test_a_validation_compares_objects_where_files_have_them(tmp_path):
+    options = ("--model", FAST, "--quick", "--threads", "1")
+    for name, path in (("whole", FILES["ttbar"][0]), ("jets", sample_path("qcd_ak4.root"))):
+        with undrawn():
+            assert run("validate", f"x={path}", *options, "--output", tmp_path / name) == 0
+    figures, left_out = [], []
+    for name in ("whole", "jets"):
+        content = json.loads((tmp_path / name / "metrics.json").read_text())
+        figures.append(content["figures"]["truth"]["histograms"]["x"])
+        left_out.append([what for what in content["left_out"] if "electrons" in what])
+    assert {"nelectron", "nmuon", "met_pt", "pt"} <= figures[0].keys()
+    assert figures[0]["met_pt"]["ndf"] > 0
+    assert not {"nmuon", "met_pt"} & figures[1].keys()
+    assert [len(what) for what in left_out] == [0, 1]

@@ -36,7 +36,9 @@ def add_file_options(parser: argparse.ArgumentParser) -> None:
         help="ROOT files (NanoAOD-like, Delphes or PHYSLITE), patterns, or lists of these (.txt), each as PATH or "
         "DATASET=PATH; or coffea filesets (.json, .yaml)",
     )
-    parser.add_argument("--dataset", type=text, help="dataset name for all files (default: the name of each file)")
+    parser.add_argument(
+        "--dataset", type=text, help="dataset name for files without one of their own (default: the name of each file)"
+    )
     parser.add_argument("--tree", type=text, help="tree to read (default: Events, Delphes or CollectionTree)")
     parser.add_argument("--gen", type=text, default="GenJet", help="collection of gen jets (default: %(default)s)")
     parser.add_argument(

@@ -39,11 +39,13 @@ from coffea_iqn.commands.terminal import Bars, complain, console, say
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.constituents import OF_JET, PARTICLE_BRANCHES, RECO
 from coffea_iqn.events.names import Names
+from coffea_iqn.events.objects import MISSING, OBJECT_BRANCHES
 from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
@@ -61,7 +63,7 @@ from coffea_iqn.validation.comparison import (
 )
 from coffea_iqn.validation.comparison import validate as validate_pairs
 from coffea_iqn.validation.distortions import spoil
-from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, sections
+from coffea_iqn.validation.report import EVENT_HISTOGRAMS, FEW_HISTOGRAMS, OBJECT_HISTOGRAMS, sections
 from coffea_iqn.variations import SPOILINGS
 
 SHOWN = {"pass": "[green]pass", "fail": "[bold red]FAIL"}  # other outcomes are printed by name
@@ -148,7 +150,10 @@ def validate(arguments: argparse.Namespace) -> None:
             trained_on=trained_on,
         )
         content = metrics.metrics(found, about)
-        shown = FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS
+        shown = (
+            *(FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS),
+            *OBJECT_HISTOGRAMS * (hists is not None and "met_pt" in hists),
+        )
         parts = sections(
             found,
             title=about.model,
@@ -179,6 +184,7 @@ def _measure(
 ) -> tuple[Validation, Any]:
     """Return the figures of a model, and the histograms of its fold of the files; None for a spoilt one."""
     effort, folds = _effort(arguments), None
+    with_objects = emulator.objects is not None and not arguments.spoil and _have_objects(datasets)
     with open_executor(arguments) as executor:
         steps.begin("reading jets")
         pairs = _pairs(arguments, emulator, datasets, executor, effort)
@@ -189,7 +195,7 @@ def _measure(
             check_others(datasets, arguments.reco, radius, "reco")
         if not arguments.spoil:
             steps.begin("folding events")
-            folds = _fold(arguments, datasets, executor, with_particles)
+            folds = _fold(arguments, datasets, executor, with_objects, with_particles)
     if arguments.spoil:
         emulator = spoil(emulator, arguments.spoil, seed=effort.seed)
     names = sorted(datasets)  # pairs number the datasets in this order
@@ -202,8 +208,9 @@ def _measure(
     if emulator.particles is not None and not with_particles:
         missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
         found.left_out[PARTICLES] = not_folded if arguments.spoil else missing
-    if emulator.objects is not None:
-        found.left_out["objects"] = "only jets are compared: see the histograms of fold --objects"
+    if emulator.objects is not None and not with_objects:
+        missing = "files: expected prompt particles, GenMET, and reconstructed objects and MET, found not all"
+        found.left_out["electrons, muons, photons, missing momentum"] = not_folded if arguments.spoil else missing
     if pairs.y.shape[1] < len(emulator.variables.names):
         found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
     return found, folds and folds["first"]["hists"]
@@ -282,6 +289,14 @@ def _have_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequen
     )
 
 
+def _have_objects(datasets: Mapping[str, Sequence[Source]]) -> bool:
+    """Return whether the files have what whole events are drawn from, and all that is drawn."""
+    branches = _branches(datasets)
+    true = all(any(f"{kind.name}{dot}" in branches for dot in ("_pt", ".PT")) for kind in KINDS)
+    missing = any(f"{name}{dot}" in branches for name in MISSING for dot in ("_pt", ".MET"))
+    return true and missing and all({"prompt", "missing"} <= {*source.context} for source in every(datasets))
+
+
 def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
     """Return the names of the branches that all files have."""
     files = (source.open() for source in every(datasets))
@@ -311,7 +326,11 @@ class _OnePass(processor.ProcessorABC):  # type: ignore[misc]
 
 
 def _fold(
-    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], executor: Any, with_particles: bool
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    executor: Any,
+    with_objects: bool,
+    with_particles: bool,
 ) -> dict[str, Any]:
     """Fold the files with two seeds, in one pass: histograms of both, features of whole events, shapes of jets."""
     seed = arguments.seed
@@ -324,14 +343,14 @@ def _fold(
         "any_radius": True,  # checked before
     }
     processors = {
-        "first": IQNFoldProcessor(arguments.model, seed=seed, **options),
-        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, **options),
+        "first": IQNFoldProcessor(arguments.model, seed=seed, objects=with_objects, **options),
+        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, objects=with_objects, **options),
         "events": EventsProcessor(arguments.model, seed=seed, **options),
     }
     if with_particles:
         options["pt_min"] = arguments.gen_pt_min
         processors["particles"] = ShapesProcessor(arguments.model, seed=seed, **options)
-    branches = PARTICLE_BRANCHES if with_particles else ()
+    branches = (*OBJECT_BRANCHES * with_objects, *PARTICLE_BRANCHES * with_particles)
     return dict(_run(arguments, _OnePass(processors), datasets, executor, branches))
 
 

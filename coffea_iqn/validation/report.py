@@ -34,6 +34,7 @@ EVENT_HISTOGRAMS = (
 )
 Says = dict[str, Any]  # title, label and truth_label of figures
 FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
+OBJECT_HISTOGRAMS = ("electron_pt", "muon_pt", "photon_pt", "met_pt", "met_dphi")
 
 
 @dataclass

@@ -134,9 +134,11 @@ def test_objects_have_the_vectors_that_an_analysis_of_nanoaod_uses(as_nano):
     pairs = ak.combinations(muons, 2)
     sums = pairs["0"] + pairs["1"]
     assert ak.all(sums.mass > 0.0)
-    assert set(np.abs(ak.flatten(sums.charge)).to_list()) <= {0, 2}
+    assert ak.all((jets.sum(axis=1) + muons.sum(axis=1)).pt >= 0.0)
+    assert ak.any((muons - muons.matched_gen).pt > 0.0)
     some = (ak.num(electrons) > 0) & (ak.num(jets) > 0)
     if as_nano:  # jets have the behavior of gen jets otherwise
+        assert set(np.abs(ak.flatten(sums.charge)).to_list()) <= {0, 2}
         assert ak.all((electrons[some][:, 0] + jets[some][:, 0]).mass > 0.0)
 
 

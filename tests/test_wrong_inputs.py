@@ -778,7 +778,7 @@ def test_flavours_of_hadrons_are_warned_of(ttbar):
     flavour = ttbar.GenJet.partonFlavour
     heavy = (abs(flavour) == 4) | (abs(flavour) == 5)
     hadrons = ak.with_field(ttbar.GenJet, ak.where(heavy, flavour, 0), "hadronFlavour")
-    with pytest.warns(MissingContextWarning, match=r"flavours of \d+ gen jets are 0, 4 and 5 only, as of hadrons"):
+    with pytest.warns(MissingContextWarning, match=r"flavours of \d+ gen jets are never 1, 2, 3 or 21, as of hadrons"):
         IQNFolder(AK4, names={"flavour": "hadronFlavour"})(hadrons, ttbar)
 
 

@@ -247,10 +247,10 @@ def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[st
 
 def warn_hadron_flavours(codes: Ints | Doubles) -> None:
     """Warn once per process of flavours of jets, (N,), that are those of hadrons: light jets have none."""
-    n_heavy, n_none = int(np.isin(np.abs(codes), (4, 5)).sum()), int((codes == 0).sum())
-    if min(n_heavy, n_none) >= FLAVOURS and n_heavy + n_none == len(codes):
+    n_heavy, n_light = (int(np.isin(np.abs(codes), of).sum()) for of in ((4, 5), (1, 2, 3, 21)))
+    if min(n_heavy, len(codes) - n_heavy) >= FLAVOURS and not n_light:
         msg = (
-            f"flavours of {len(codes)} gen jets are 0, 4 and 5 only, as of hadrons: a bundle trained on those of "
+            f"flavours of {len(codes)} gen jets are never 1, 2, 3 or 21, as of hadrons: a bundle trained on those of "
             "partons, like the shipped ones, takes light jets for jets without a parton; flavour=none is more accurate"
         )
         _warn_once(MissingContextWarning, "hadrons", msg)

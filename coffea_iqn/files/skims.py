@@ -203,7 +203,7 @@ class Skim:
                 found |= matching
                 continue
             array = plain[branch] if collection is None else plain[collection][branch[len(collection) + 1 :]]
-            if _can_be_written(array):
+            if _can_be_written(array) and not _is_made(branch, array):
                 found |= matching
                 kept[branch] = array
         if left_out:
@@ -237,22 +237,24 @@ def branch_patterns(keep: Sequence[str]) -> list[str]:
 
 
 def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
-    """Iterate over the branches of events with their collection, without those that a schema adds."""
+    """Iterate over the branches of events with their collection, without a schema's indices into the chunk."""
     for name in events.fields:
         if "." in name:  # offsets
             continue
         fields = events[name].fields
-        branches = ((f"{name}_{field}", field) for field in fields)
-        yield from ((branch, name) for branch, field in branches if not _is_made(branch, events[name][field]))
+        branches = (f"{name}_{field}" for field in fields)
+        yield from ((branch, name) for branch in branches if branch not in INDICES_OF_CHUNK)
         if not fields:
             yield name, None
 
 
 def _is_made(branch: str, array: ak.Array) -> bool:
-    """Return whether a schema made a field: of indices into the chunk, or of constants where the file has no branch."""
+    """Return whether a schema made a field, of constants, where the file has no branch."""
     form = array.layout.form
-    of_file = "typename" in (form.content if form.is_list else form).parameters
-    return branch in INDICES_OF_CHUNK or (branch in NanoAODSchema.full_like_items and not of_file)
+    return (
+        branch in NanoAODSchema.full_like_items
+        and "typename" not in (form.content if form.is_list else form).parameters
+    )
 
 
 def _refers_to(branch: str, collections: Collection[str]) -> bool:

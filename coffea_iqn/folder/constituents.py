@@ -14,7 +14,7 @@ from coffea_iqn.events.checks import warn_isolated
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
 from coffea_iqn.folder.events import JET, OfEvents
-from coffea_iqn.folder.jagged import CANDIDATE, Folded, jagged, lazy_fields, vectors
+from coffea_iqn.folder.jagged import CANDIDATE, PLAIN, Folded, jagged, lazy_fields, vectors
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
 from coffea_iqn.jets.features import PT, VARIABLES
@@ -90,7 +90,8 @@ class ConstituentFolder(OfEvents):
         (made,) = of_particles.reco
         more = lazy_fields([*SHAPES.values()], len(made.jets.values), lambda: columns_of(*of_particles.shapes))
         reco = jagged(of_particles.folded, gen, jets, more=more, as_nano=as_nano)
-        flat = ak.unflatten(vectors(candidates(made), CANDIDATE), counts_of(made))
+        particles = vectors(candidates(made), CANDIDATE if as_nano else PLAIN)
+        flat = ak.unflatten(particles, counts_of(made))
         return self.added(events, {JET: reco, PARTICLES: flat}, as_nano=as_nano)
 
 

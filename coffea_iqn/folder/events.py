@@ -109,7 +109,8 @@ class EventFolder(OfEvents):
         assert folded.prompt is not None
         made = {JET: self.folder.jagged(folded, events[self.gen], jets, as_nano=as_nano)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
-            made[kind.name] = jagged.collection(kind, folded, isolation, folded.prompt, self.folder.variations)
+            of_kind = kind, folded, isolation, folded.prompt, self.folder.variations
+            made[kind.name] = jagged.collection(*of_kind, as_nano=as_nano)
         # in Delphes' events a "MissingET" has an eta
         of = "PolarTwoVector" if "Event" in events.fields else "MissingET"
         made[MISSING] = jagged.missing_momentum(folded, of, self.folder.variations)

@@ -21,7 +21,7 @@ from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import SIDES, RequestedVariation
 
-CANDIDATE = "PtEtaPhiMCandidate"  # coffea's vectors that add up their charges, too
+PLAIN, CANDIDATE = "PtEtaPhiMLorentzVector", "PtEtaPhiMCandidate"  # coffea's vectors; the latter add up charges, too
 
 
 class FoldCounts(NamedTuple):
@@ -107,13 +107,13 @@ class Given(NamedTuple):
         return Folded(known.jets, reco, counts, distances, keys, known.prompt, known.missing, **others)
 
 
-def vectors(fields: Mapping[str, Any], name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> ak.Array:
+def vectors(fields: Mapping[str, Any], name: str = PLAIN, bare: str = "Momentum4D") -> ak.Array:
     """Return vectors with these fields: coffea's type called name or, without coffea, vector's type called bare."""
     with_name, behavior = _named(name, bare)
     return ak.zip(fields, with_name=with_name, behavior=behavior, depth_limit=1)
 
 
-def _named(name: str = "PtEtaPhiMLorentzVector", bare: str = "Momentum4D") -> tuple[str, Any]:
+def _named(name: str = PLAIN, bare: str = "Momentum4D") -> tuple[str, Any]:
     try:
         from coffea.nanoevents.methods.nanoaod import behavior
     except ImportError:
@@ -163,7 +163,7 @@ def jagged(
     if isinstance(gen, vector.Lorentz) and not as_nano:
         with_name, behavior = gen.layout.purelist_parameter("__record__"), gen.behavior
     else:
-        with_name, behavior = _named(CANDIDATE if as_nano else "PtEtaPhiMLorentzVector")
+        with_name, behavior = _named(CANDIDATE if as_nano else PLAIN)
     row = reco.row
     if folded.gen is not jets:  # invalid gen jets were dropped
         row = np.where(row >= 0, np.flatnonzero(jets.valid()).take(row), -1)
@@ -211,23 +211,31 @@ def collection(
     isolation: str,
     particles: PromptParticles,
     variations: Iterable[RequestedVariation] = (),
+    *,
+    as_nano: bool = False,
 ) -> ak.Array:
-    """Return the objects of one kind, events × var, each with its prompt particle, with variations as fields."""
+    """Return the objects of one kind, events × var, each with its prompt particle, with variations as fields.
+
+    as_nano: whether sums of them have a charge, as in NanoAOD, where they can only be added to others with a charge.
+    """
+    of_type = CANDIDATE if as_nano else PLAIN
     table = folded.objects[0][kind.name]
     codes = np.array(CODES)[particles.kind]
     of_gen = vectors(
         {
             **dict(zip(("pt", "eta", "phi"), particles.values.T, strict=True)),
             "mass": np.array([one.mass for one in KINDS], dtype=np.float32)[particles.kind],
+            "charge": particles.charge,
             "pdgId": np.where(particles.charge > 0, -codes, codes),
-        }
+        },
+        of_type,
     )
     first = np.repeat(np.cumsum(particles.counts) - particles.counts, table.counts)
     row = np.where(table.place >= 0, first + table.place, -1)
     matched = ak.Array(_of(row, of_gen), behavior=of_gen.behavior)
 
     def of(table: JetTable) -> ak.Array:
-        return vectors({**fields_of(kind, table, isolation), "matched_gen": matched}, CANDIDATE)
+        return vectors({**fields_of(kind, table, isolation), "matched_gen": matched}, of_type)
 
     made = of(table)
     for asked in variations:

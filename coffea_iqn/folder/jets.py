@@ -429,8 +429,9 @@ def _check_prompt_in_jets(known: GenEvents, card: Mapping[str, Any]) -> None:
     """
     particles, jets = known.prompt, known.jets
     assert particles is not None
-    hard = particles.values[:, PT] > max(HARD, 2.0 * least_central(jets.values)[0])
-    rows = np.flatnonzero(hard & (np.abs(particles.values[:, ETA]) < CENTRAL))
+    least, _, reach = least_central(jets.values)
+    inside = np.abs(particles.values[:, ETA]) < min(CENTRAL, reach - REACH)  # jets may have been cut
+    rows = np.flatnonzero(inside & (particles.values[:, PT] > max(HARD, 2.0 * least)))
     if len(rows) < FEW:
         return
     all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)

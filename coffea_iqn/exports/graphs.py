@@ -55,7 +55,8 @@ def model(emulator: Emulator) -> onnx.ModelProto:
 def evaluate(graph: onnx.ModelProto, gen: Floats, tau: Floats, context: Floats) -> list[Floats]:
     """Evaluate a graph with ONNX's reference evaluator, which is slow but needs no runtime."""
     given = {"gen": gen, "tau": tau, "context": context}
-    return [np.asarray(made) for made in ReferenceEvaluator(graph).run(None, given)]
+    with np.errstate(divide="ignore"):  # both sides of a choice are computed, as in the bundle itself
+        return [np.asarray(made) for made in ReferenceEvaluator(graph).run(None, given)]
 
 
 def _feed(network: Network, name: str, inputs: Table) -> Column:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -138,9 +138,9 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     trained_on = _trained_on(emulator.card, datasets)
-    with_particles = emulator.particles is not None and not arguments.spoil and _have_particles(arguments, datasets)
-    with whole_folder(arguments.output) as folder, _Steps(emulator, len(datasets), arguments, with_particles) as steps:
-        found, hists = _measure(arguments, emulator, datasets, steps, with_particles)
+    there = _in_files(arguments, emulator, datasets)
+    with whole_folder(arguments.output) as folder, _Steps(emulator, len(datasets), arguments, there.particles) as steps:
+        found, hists = _measure(arguments, emulator, datasets, steps, there)
         steps.begin("drawing figures")
         about = metrics.About(
             model=Path(arguments.model).name + (f", {arguments.spoil}" if arguments.spoil else ""),
@@ -150,10 +150,7 @@ def validate(arguments: argparse.Namespace) -> None:
             trained_on=trained_on,
         )
         content = metrics.metrics(found, about)
-        shown = (
-            *(FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS),
-            *OBJECT_HISTOGRAMS * (hists is not None and "met_pt" in hists),
-        )
+        shown = (*(FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS), *OBJECT_HISTOGRAMS * there.objects)
         parts = sections(
             found,
             title=about.model,
@@ -175,19 +172,42 @@ def validate(arguments: argparse.Namespace) -> None:
     say(f"Metrics      {arguments.output / 'metrics.json'}")
 
 
+class _InFiles(NamedTuple):
+    """What the emulator draws besides four-momenta and all files have: columns, by name, objects, particles in jets."""
+
+    columns: list[str]
+    objects: bool
+    particles: bool
+
+
+def _in_files(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> _InFiles:
+    """Look in all files for what is compared; a spoilt model is not folded, so its objects and particles are not."""
+    columns = [column.name for column in emulator.variables.columns]
+    with_objects, with_particles = (
+        model is not None and not arguments.spoil for model in (emulator.objects, emulator.particles)
+    )
+    if not (columns or with_objects or with_particles):
+        return _InFiles([], objects=False, particles=False)
+    branches = _branches(datasets)
+    return _InFiles(
+        columns if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in columns) else [],
+        with_objects and _have_objects(datasets, branches),
+        with_particles and _have_particles(arguments, branches),
+    )
+
+
 def _measure(
     arguments: argparse.Namespace,
     emulator: Emulator,
     datasets: Mapping[str, Sequence[Source]],
     steps: _Steps,
-    with_particles: bool,
+    there: _InFiles,
 ) -> tuple[Validation, Any]:
     """Return the figures of a model, and the histograms of its fold of the files; None for a spoilt one."""
     effort, folds = _effort(arguments), None
-    with_objects = emulator.objects is not None and not arguments.spoil and _have_objects(datasets)
     with open_executor(arguments) as executor:
         steps.begin("reading jets")
-        pairs = _pairs(arguments, emulator, datasets, executor, effort)
+        pairs = _pairs(arguments, emulator, datasets, executor, effort, there.columns)
         if not arguments.any_radius:
             distances = radii.neighbours(pairs.context)
             radius = emulator.card["jets"]["radius"]
@@ -195,7 +215,7 @@ def _measure(
             check_others(datasets, arguments.reco, radius, "reco")
         if not arguments.spoil:
             steps.begin("folding events")
-            folds = _fold(arguments, datasets, executor, with_objects, with_particles)
+            folds = _fold(arguments, datasets, executor, there)
     if arguments.spoil:
         emulator = spoil(emulator, arguments.spoil, seed=effort.seed)
     names = sorted(datasets)  # pairs number the datasets in this order
@@ -205,10 +225,10 @@ def _measure(
         found.left_out |= dict.fromkeys(("histograms of events", "judge of whole events"), not_folded)
     else:
         _compare_folds(found, folds, datasets, steps)
-    if emulator.particles is not None and not with_particles:
+    if emulator.particles is not None and not there.particles:
         missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
         found.left_out[PARTICLES] = not_folded if arguments.spoil else missing
-    if emulator.objects is not None and not with_objects:
+    if emulator.objects is not None and not there.objects:
         missing = "files: expected prompt particles, GenMET, and reconstructed objects and MET, found not all"
         found.left_out["electrons, muons, photons, missing momentum"] = not_folded if arguments.spoil else missing
     if pairs.y.shape[1] < len(emulator.variables.names):
@@ -263,6 +283,7 @@ def _pairs(
     datasets: Mapping[str, Sequence[Source]],
     executor: Any,
     effort: Effort,
+    columns: Sequence[str],
 ) -> JetPairs:
     jets = emulator.card["jets"]
     instance = PairsProcessor(
@@ -272,7 +293,7 @@ def _pairs(
         cone=jets["cone"],
         pt_min=min(CELLS.pt[0], effort.gen_pt_min),
         names=dict(arguments.names),
-        columns=_columns(arguments, emulator, datasets),
+        columns=columns,
     )
     branches = [f"{arguments.reco}_{name}" for name in instance.columns]
     pairs, _ = _run(arguments, instance, datasets, executor, branches)
@@ -280,18 +301,16 @@ def _pairs(
     return pairs
 
 
-def _have_particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> bool:
-    """Return whether the files have the particles in gen jets and those in reco jets."""
-    branches = _branches(datasets)
+def _have_particles(arguments: argparse.Namespace, branches: Collection[str]) -> bool:
+    """Return whether files with these branches have the particles in gen jets and those in reco jets."""
     return all(
         any(f"{name}_{OF_JET}" in branches for name in names.constituents)
         for names in (Names.of(dict(arguments.names)), RECO)
     )
 
 
-def _have_objects(datasets: Mapping[str, Sequence[Source]]) -> bool:
-    """Return whether the files have what whole events are drawn from, and all that is drawn."""
-    branches = _branches(datasets)
+def _have_objects(datasets: Mapping[str, Sequence[Source]], branches: Collection[str]) -> bool:
+    """Return whether files with these branches have what whole events are drawn from, and all that is drawn."""
     true = all(any(f"{kind.name}{dot}" in branches for dot in ("_pt", ".PT")) for kind in KINDS)
     missing = any(f"{name}{dot}" in branches for name in MISSING for dot in ("_pt", ".MET"))
     return true and missing and all({"prompt", "missing"} <= {*source.context} for source in every(datasets))
@@ -301,15 +320,6 @@ def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
     """Return the names of the branches that all files have."""
     files = (source.open() for source in every(datasets))
     return set.intersection(*({branch.rsplit("/", 1)[-1] for branch in file.keys()} for file in files))  # noqa: SIM118
-
-
-def _columns(arguments: argparse.Namespace, emulator: Emulator, datasets: Mapping[str, Sequence[Source]]) -> list[str]:
-    """Return the columns of the emulator, or none unless the files have all of them."""
-    names = [column.name for column in emulator.variables.columns]
-    if not names:
-        return []
-    branches = _branches(datasets)
-    return names if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in names) else []
 
 
 class _OnePass(processor.ProcessorABC):  # type: ignore[misc]
@@ -329,8 +339,7 @@ def _fold(
     arguments: argparse.Namespace,
     datasets: Mapping[str, Sequence[Source]],
     executor: Any,
-    with_objects: bool,
-    with_particles: bool,
+    there: _InFiles,
 ) -> dict[str, Any]:
     """Fold the files with two seeds, in one pass: histograms of both, features of whole events, shapes of jets."""
     seed = arguments.seed
@@ -343,14 +352,14 @@ def _fold(
         "any_radius": True,  # checked before
     }
     processors = {
-        "first": IQNFoldProcessor(arguments.model, seed=seed, objects=with_objects, **options),
-        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, objects=with_objects, **options),
+        "first": IQNFoldProcessor(arguments.model, seed=seed, objects=there.objects, **options),
+        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, objects=there.objects, **options),
         "events": EventsProcessor(arguments.model, seed=seed, **options),
     }
-    if with_particles:
+    if there.particles:
         options["pt_min"] = arguments.gen_pt_min
         processors["particles"] = ShapesProcessor(arguments.model, seed=seed, **options)
-    branches = (*OBJECT_BRANCHES * with_objects, *PARTICLE_BRANCHES * with_particles)
+    branches = (*OBJECT_BRANCHES * there.objects, *PARTICLE_BRANCHES * there.particles)
     return dict(_run(arguments, _OnePass(processors), datasets, executor, branches))
 
 

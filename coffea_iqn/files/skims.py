@@ -250,11 +250,7 @@ def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
 
 def _is_made(branch: str, array: ak.Array) -> bool:
     """Return whether a schema made a field, of constants, where the file has no branch."""
-    form = array.layout.form
-    return (
-        branch in NanoAODSchema.full_like_items
-        and "typename" not in (form.content if form.is_list else form).parameters
-    )
+    return branch in NanoAODSchema.full_like_items and "typename" not in _form_of_numbers(array).parameters
 
 
 def _refers_to(branch: str, collections: Collection[str]) -> bool:
@@ -267,9 +263,14 @@ def _refers_to(branch: str, collections: Collection[str]) -> bool:
 
 def _can_be_written(array: ak.Array) -> bool:
     """Whether an array has one number per event, or one list of numbers."""
+    form = _form_of_numbers(array)
+    return bool(form.is_numpy) and not form.inner_shape
+
+
+def _form_of_numbers(array: ak.Array) -> Any:
+    """Return the form of the numbers of events, or of their lists."""
     form = array.layout.form
-    inner = form.content if form.is_list else form
-    return bool(inner.is_numpy) and not inner.inner_shape
+    return form.content if form.is_list else form
 
 
 def _stem(dataset: str, part: Mapping[str, Any]) -> str:

@@ -416,16 +416,16 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
         tau = _levels(len(gen), emulator, generator)
         return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)
 
-    def features(jets: Floats) -> Floats:
-        four, others = jets[:, : len(VARIABLES)], jets[:, len(VARIABLES) :]
-        return np.concatenate(
-            [closure.residual_features(gen, four), others, np.stack([*beside.values()], axis=1)], axis=1
-        )
+    emulated, own, known = draw(), slice(len(VARIABLES), None), np.stack([*beside.values()], axis=1)
 
-    emulated, own = draw(), slice(len(VARIABLES), None)
+    def features(jets: Floats) -> Floats:
+        of_jets = closure.residual_features(gen, jets[:, : len(VARIABLES)])
+        return np.concatenate([of_jets, jets[:, own], known], axis=1)
+
+    judged = features(emulated)
     names = (*closure.JUDGES["residuals"].names, *emulator.variables.names[own], *beside)
     for into, other in ((found.truth, real), (found.null, draw())):
-        _add_judge(found, into, COLUMNS, features(other), features(emulated), names)
+        _add_judge(found, into, COLUMNS, features(other), judged, names)
         for k, column in enumerate(emulator.variables.columns, len(VARIABLES)):
             whole = column.kind in ("count", "flag")
             sides = emulated[:, k], other[:, k]

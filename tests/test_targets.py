@@ -75,6 +75,12 @@ KINDS = {  # values of jets, and the resulting column: kind, atom, top, whether 
     "placeholder": (lambda u: np.where(u < 0.001, -999.0, u), ("fraction", -999.0, None, False)),
     "overflow": (lambda u: np.where(u > 0.999, 9999.0, u), ("fraction", None, 9999.0, False)),
     "sign": (lambda u: np.where(u < 0.3, -1.0, 1.0), ("count", -1.0, None, True)),
+    "weighted charge": (lambda u: np.where(np.abs(u - 0.5) < 0.1, 0.0, u - 0.5), ("continuous", 0.0, None, False)),
+    "weighted charge of some": (
+        lambda u: np.where(u < 0.1, -9.0, np.where(np.abs(u - 0.5) < 0.1, 0.0, u - 0.5)),
+        ("continuous", -9.0, 0.0, False),
+    ),
+    "rounded": (lambda u: np.round(u, 2) + 0.001, ("continuous", None, None, False)),
     "skewed": (lambda u: np.expm1(-8 * np.log1p(-u)), ("continuous", None, None, True)),
     "signed": (lambda u: 3 * u - 2, ("continuous", None, None, False)),
 }
@@ -92,9 +98,9 @@ def test_a_column_is_what_its_values_are(name):
     low, high = column.ends
     assert ((z < low) == (values == atom)).all()
     assert ((z > high) == (values == top)).all()
+    ends = [end for end in (column.low, column.high, atom, top) if end is not None]
     far = column.decode(np.array([-1e9, 1e9]), z)  # however extreme the network's output
-    least = values.min() if atom is not None else column.low
-    assert ((far >= least) & (far <= (column.high if top is None else top))).all()
+    assert ((far >= min(ends)) & (far <= max(ends))).all()
     assert np.abs([low, high]).max() < 50.0  # no placeholder stretches the range
     assert Column(**json.loads(json.dumps(column._asdict()))) == column
 
@@ -111,6 +117,13 @@ def test_a_few_fractions_make_no_column(values):
         ValueError, match=rf"column odd: expected many values or whole numbers, got only {values[0]:g}, "
     ):
         Column.of("odd", np.repeat(values, 100))
+
+
+def test_a_column_has_two_atoms_at_most():
+    u = np.random.default_rng(8).uniform(size=2000)
+    values = np.select([u < 0.1, u < 0.2, u < 0.3, u < 0.4], [-1.0, 0.25, 0.5, 2.0], u)
+    with pytest.raises(ValueError, match=r"column odd: expected at most two values .* exactly, got -1, 0.25, 0.5, 2$"):
+        Column.of("odd", values)
 
 
 def test_codes_are_no_counts():
@@ -327,6 +340,7 @@ WRONG = {
     "--columns btag": "columns: expected distinct names of new fields of jets, got 'btag'",
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
+    "--columns electronIdx1": "expected quantities of a jet, got 'electronIdx1', which refers to objects of the event",
     "--columns nNeutral nNeutral": "expected distinct names of new fields of jets, got 'nNeutral'",
     "": "expected --columns, --overlaps, --objects or --particles, and no --teacher, got none and None",
     "--columns nNeutral --teacher cms-delphes-ak4": "--objects or --particles, and no --teacher, got",

@@ -156,7 +156,12 @@ def _column(content: Any) -> Column:
     numbers = {name: number(f"column {name}", content[name], **limits.get(name, {})) for name in names}
     made = Column(**{**content, **numbers})
     ends = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
-    fits = ends == [0.0, 1.0, 1.0] if made.kind == "flag" else all(a < b for a, b in pairwise(ends))
+    if made.kind == "flag":
+        fits = ends == [0.0, 1.0, 1.0]
+    elif made.kind == "count":
+        fits = all(a < b for a, b in pairwise(ends))
+    else:  # an atom can be inside the range
+        fits = made.low < made.high and (made.atom is None or made.atom != made.top)
     expect(fits, f"column {made.name}: expected rising numbers, or 0 and 1 for a flag, got {ends}")
     return made
 

@@ -291,8 +291,10 @@ def standardised(columns: Sequence[Column], values: Columns) -> Any:
         y, (low, high) = values[:, k], column.ends
         z = column.encode(y, values)
         if column.atom is not None:
-            z = xp.where(y < column.low, low - BELOW_BOUND, z)
-        found.append(z if column.top is None else xp.where(y > column.high, high + BELOW_BOUND, z))
+            z = xp.where((y < column.low) | (y == column.atom), low - BELOW_BOUND, z)
+        if column.top is not None:
+            z = xp.where((y > column.high) | (y == column.top), high + BELOW_BOUND, z)
+        found.append(z)
     return xp.stack(found, axis=1)
 
 

@@ -6,6 +6,7 @@ conditionally on the preceding ones: any column of the jets in a training sample
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -115,6 +116,9 @@ LABELS = {
 KINDS = ("continuous", "fraction", "count", "flag")
 RARE = 0.01  # fraction of jets exactly at an end above which the end is an atom
 FEW = 20  # jets with a number, up to which its neighbours may be missing by chance
+PEAK = 10.0  # ratio to the numbers of jets with values beside it above which a value inside the range is an atom
+NEIGHBOURS = 3  # of these on each side
+MOST_ATOMS = 2  # of a column
 APART = 0.25  # distance of an end that several jets have from all other values, relative to their range, for an atom
 SKEWED = 4.0  # ratio of the distances of the 99th and 1st percentile from the median above which a logarithm is used
 
@@ -130,8 +134,8 @@ class Column(NamedTuple):
     low, high: range of the values that are not atoms; for a count before rounding down.
     mean, scale: standardisation of the target.
     unit: the target is log(1 + (y − low) / unit), or y itself if unit is 0.
-    atom, top: exact values below low and above high with a finite probability, or None. A flag is either the atom or
-        its only other value.
+    atom, top: exact values with a finite probability, or None: below low and above high, or one of those between, such
+        as a charge of zero. A flag is either the atom or its only other value.
     under: a preceding column that this one never exceeds, such as τ1 for τ2, or None.
     """
 
@@ -153,7 +157,7 @@ class Column(NamedTuple):
         Raises
         ------
         ValueError: when the values are not finite, or all equal, or only two or three fractions, or whole numbers that
-            are codes.
+            are codes, or when more than two have a finite probability.
         """
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() == values.max():
@@ -166,6 +170,8 @@ class Column(NamedTuple):
         whole = bool((found == np.floor(found)).all())
         atom = float(found[0]) if _is_atom(found, n) else None
         top = float(found[-1]) if not whole and _is_atom(-found[::-1], n[::-1]) else None
+        if not whole:
+            atom, top = _with_peaks(name, atom, top, found, n)
         rest = values[(values != atom) & (values != top)]
         if whole:
             _check_counted(name, rest)
@@ -180,9 +186,9 @@ class Column(NamedTuple):
         else:
             kind = "fraction" if low >= 0.0 and high <= 1.0 else "continuous"
             # assume that values, other than an atom such as −1, cannot be negative if none is, nor positive
-            if atom is None:
+            if atom is None or atom > low:
                 low = low - margin if low < 0.0 else 0.0
-            if top is None:
+            if top is None or top < high:
                 high = min(high + margin, 1.0 if kind == "fraction" else 0.0 if high <= 0.0 else np.inf)
             below, middle, above = np.quantile(rest, [0.01, 0.5, 0.99])
             unit = float(middle - low) if above - middle > SKEWED * (middle - below) else 0.0
@@ -204,8 +210,13 @@ class Column(NamedTuple):
         )
         return (low - self.mean) / self.scale, (high - self.mean) / self.scale
 
+    @property
+    def has_peak(self) -> bool:
+        """Whether an atom is inside the range: its standardised target says nothing about its value."""
+        return any(value is not None and self.low < value < self.high for value in (self.atom, self.top))
+
     def encode(self, y: Columns, _: Columns) -> Any:
-        """Return the standardised target, (N,); for atoms that of the adjacent end."""
+        """Return the standardised target, (N,), without regard to atoms; beyond an end that of the end."""
         y = y.clip(self.low, self.high)
         learnt = _xp(y).log(1.0 + (y - self.low) / self.unit) if self.unit else y
         return (learnt - self.mean) / self.scale
@@ -229,6 +240,23 @@ def _is_atom(found: Floats, n: Ints) -> bool:
     return bool(is_apart or n[0] > RARE * n.sum())
 
 
+def _with_peaks(
+    name: str, atom: float | None, top: float | None, found: Floats, n: Ints
+) -> tuple[float | None, float | None]:
+    """Return the atoms, in place of None those inside the range: far more frequent than the values beside them."""
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(n, NEIGHBOURS), 2 * NEIGHBOURS + 1)
+    most = np.sort(np.delete(around, NEIGHBOURS, axis=1), axis=1)[:, -2]  # one of them may be an atom as well
+    peaks = [float(y) for y in found[1:-1][((n > RARE * n.sum()) & (n > PEAK * most))[1:-1]]]
+    atoms = [value for value in (atom, top) if value is not None] + peaks
+    if len(atoms) > MOST_ATOMS:
+        got = ", ".join(f"{value:g}" for value in sorted(atoms))
+        msg = f"column {name}: expected at most two values that many jets have exactly, got {got}"
+        raise ValueError(msg)
+    if atom is None and peaks:
+        atom = peaks.pop(0)
+    return atom, peaks[0] if peaks else top
+
+
 def _check_counted(name: str, values: Floats) -> None:
     """Raise ValueError for codes such as PDG codes: their law would draw the numbers between them, which no jet has."""
     found, n = np.unique(values, return_counts=True)
@@ -242,11 +270,14 @@ def _check_counted(name: str, values: Floats) -> None:
 
 
 def check_names(names: Sequence[Any]) -> None:
-    """Raise ValueError unless the names are distinct and can be used for new fields of jets."""
+    """Raise ValueError unless the names are distinct, can be used for new fields of jets, and are of no index."""
     taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen", "weight"]
     for k, name in enumerate(names):
         if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
             msg = f"columns: expected distinct names of new fields of jets, got {name!r}"
+            raise ValueError(msg)
+        if re.search(r"Idx\d*G?$", name):  # drawn, it would refer to any object
+            msg = f"columns: expected quantities of a jet, got {name!r}, which refers to objects of the event"
             raise ValueError(msg)
 
 

@@ -117,8 +117,9 @@ def described(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[
 
 
 def _never_above(column: Column, y: Floats, other: Column, of_other: Floats) -> bool:
-    """Whether a column is almost never above another one; not for counts, flags and columns with a top."""
-    able = column.top is None and not {"count", "flag"} & {column.kind, other.kind}
+    """Whether a column is almost never above another one; not for counts, flags, and columns with a top or a peak."""
+    peaked = column.has_peak or other.has_peak
+    able = not peaked and column.top is None and not {"count", "flag"} & {column.kind, other.kind}
     return able and bool((y > of_other).mean() < MOST_OUTSIDE)
 
 

@@ -113,10 +113,11 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
     ----------
     folder: folder of the results.
 
-    The key of a result is the processor's `identity`, dataset, file, tree and range of events, so results of different
-    models, seeds or settings are never confused. Files are written atomically: a task that is killed, or runs twice,
-    leaves nothing half written. Skipped chunks are not stored; the result of a chunk that wrote files is only used
-    while these are as it wrote them: a run of other settings may have replaced them.
+    The key of a result is the processor's `identity`, dataset, file with its size and time of change, tree and range of
+    events, so results of different models, seeds, settings or contents of a file are never confused. Files are written
+    atomically: a task that is killed, or runs twice, leaves nothing half written. Skipped chunks are not stored; the
+    result of a chunk that wrote files is only used while these are as it wrote them: a run of other settings may have
+    replaced them.
 
     A file holds arrays and JSON, none of which is executed, the key, and a digest of its content. A file that is
     damaged or belongs to another chunk is recomputed, and a warning is logged.
@@ -156,7 +157,9 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
         """Return the key of a result: the processor's identity, and the chunk."""
         keys = ("dataset", "filename", "fileuuid", "treename", "entrystart", "entrystop")
-        return [str(processor_instance.identity), *(str(metadata[key]) for key in keys)]
+        # a file that was updated keeps its uuid
+        stamp = _stamp(str(metadata["filename"]).removeprefix("file://"))
+        return [str(processor_instance.identity), *(str(metadata[key]) for key in keys), *map(str, stamp)]
 
     def _path(self, whose: Sequence[str]) -> Path:
         identity, *chunk = whose
@@ -164,9 +167,14 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
 
 def _stamps(result: Mapping[str, Any]) -> list[list[int]]:
-    """Return size and time [ns] of each file that a chunk wrote; empty for a file that is not there."""
-    found = [Path(file).stat() if Path(file).is_file() else None for file in result.get("files", ())]
-    return [[] if one is None else [one.st_size, one.st_mtime_ns] for one in found]
+    """Return the stamps of the files that a chunk wrote."""
+    return [_stamp(file) for file in result.get("files", ())]
+
+
+def _stamp(file: str) -> list[int]:
+    """Return size and time of change [ns] of a file; empty if it is not on this machine."""
+    found = Path(file).stat() if Path(file).is_file() else None
+    return [] if found is None else [found.st_size, found.st_mtime_ns]
 
 
 def _written(result: Any, whose: Sequence[str]) -> bytes:

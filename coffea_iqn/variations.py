@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import NormalDist
+from types import CodeType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -236,11 +237,12 @@ class RequestedVariation:
         return cls(name, size or None)
 
     def __repr__(self) -> str:
-        """Return name and size; a function by the hash of its pickle, so that equal texts mean equal variations."""
+        """Return name and size; a function by a hash of its pickle and its code: equal texts mean equal variations."""
         size = self.size
         if callable(size):
             name = getattr(size, "__qualname__", type(size).__qualname__)
-            size = f"{name}:{hashlib.sha256(pickle.dumps(size)).hexdigest()[:12]}"
+            content = pickle.dumps(size) + repr(_code_of(size)).encode()
+            size = f"{name}:{hashlib.sha256(content).hexdigest()[:12]}"
         return self.name.lower() if size is None else f"{self.name.lower()}={size}"
 
     @property
@@ -257,7 +259,8 @@ class RequestedVariation:
         """
         if not callable(self.size):
             return self.size
-        sizes = np.asarray(self.size(jets[:, PT], jets[:, ETA]), dtype=np.float64)
+        # copies: a function may write into its arguments, and jets are drawn, or nominal ones
+        sizes = np.asarray(self.size(jets[:, PT].copy(), jets[:, ETA].copy()), dtype=np.float64)
         if sizes.shape not in ((), (len(jets),)):
             msg = f"variations: expected {self.name.lower()} of one size, or of {len(jets)}, got shape {sizes.shape}"
             raise ValueError(msg)
@@ -271,6 +274,23 @@ class RequestedVariation:
         change = VARIATIONS[self.name].change
         assert change is not None
         return change(nominal, sign * self.size_of(jets))
+
+
+def _code_of(function: Any) -> Any:
+    """Return the code of a function, or of an object that is called: the pickle of a function has only its name."""
+    function = getattr(function, "func", function)  # of a functools.partial
+    return _content(getattr(function, "__code__", getattr(type(function).__call__, "__code__", None)))
+
+
+def _content(code: CodeType | None) -> Any:
+    """Return instructions, names and constants: not the place in the file, which other lines change."""
+    if code is None:
+        return None
+    constants = (
+        _content(one) if isinstance(one, CodeType) else sorted(map(repr, one)) if isinstance(one, frozenset) else one
+        for one in code.co_consts
+    )
+    return code.co_code, code.co_names, [*constants]
 
 
 def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Size]) -> tuple[RequestedVariation, ...]:

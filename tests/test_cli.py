@@ -10,6 +10,7 @@ import sys
 import warnings
 from argparse import Namespace
 
+import awkward as ak
 import numba
 import numpy as np
 import pytest
@@ -201,6 +202,9 @@ def damaged(kind, folder):
         write(path, {"Runs": {"run": np.arange(3)}})
     elif kind == "no gen jets":
         write(path, {"Events": {"run": np.arange(3), "luminosityBlock": np.arange(3), "event": np.arange(3)}})
+    elif kind == "an RNTuple of records":
+        with uproot.recreate(path) as file:
+            file.mkrntuple("Events", {"GenJet": ak.zip({name: [[30.0]] for name in ("pt", "eta", "phi", "mass")})})
     elif kind == "a folder":
         path.mkdir()
     return path
@@ -218,6 +222,7 @@ def damaged(kind, folder):
         ("zeros inside", "expected a readable ROOT file|found no tree"),
         ("another tree", "expected a tree named Events or Delphes or CollectionTree, found Runs"),
         ("no gen jets", "expected a collection GenJet, found no jets"),
+        ("an RNTuple of records", "found GenJet.pt, which coffea does not read: write it with mktree"),
     ],
 )
 def test_a_bad_file_is_one_clear_line(tmp_path, capsys, kind, message):
@@ -238,8 +243,6 @@ def test_an_unknown_bundle_lists_those_there_are(tmp_path, capsys):
 
 def spoilt_sample(folder, value):
     """Write a NanoAOD-like file in which one jet has an invalid pt."""
-    import awkward as ak
-
     pt = ak.Array([[50.0, 30.0]] * 10 + [[value, 30.0]])
     one = ak.ones_like(pt)
     columns = {

@@ -164,6 +164,27 @@ def test_events_of_several_datasets_are_not_one():
     with pytest.raises(ValueError, match="events: expected those of one file or dataset, got several concatenated"):
         IQNFolder("cms-delphes-ak4")(both.GenJet, both)
 
+    both = ak.concatenate([some[["run", "luminosityBlock", "event", "GenJet"]] for some in (one, one)])
+    with pytest.raises(ValueError, match="events: expected those of one file or dataset, got several concatenated"):
+        IQNFolder("cms-delphes-ak4")(both.GenJet, both)
+
+
+@pytest.mark.parametrize("name", ["qcd_ak4.root", "delphes_1000.root"])
+def test_some_fields_of_events_are_of_the_same_dataset_and_file(name):
+    """Without their metadata, jets of two datasets would be drawn at equal levels."""
+    events = open_events(name, entry_stop=5, metadata={"dataset": "a"})
+    fields = [field for field in ("run", "luminosityBlock", "event", "Event", "GenJet") if field in events.fields]
+    zipped = ak.zip({field: events[field] for field in fields}, depth_limit=1)
+    for some in (events[fields], zipped, zipped[1:]):
+        assert (identity_keys(some, 1) == identity_keys(events, 1)[-len(some) :]).all()
+        assert (identity_keys(some, 1, "file") == identity_keys(events, 1, "file")[-len(some) :]).all()
+
+
+def test_events_of_delphes_are_of_a_file():
+    number = ak.Array({"Event": ak.zip({"Number": [1, 2, 3]})})
+    with pytest.raises(ValueError, match="events of Delphes: expected events with the uuid of their file, got events"):
+        identity_keys(number, 1)
+
 
 @pytest.mark.parametrize("name", ["qcd_ak4.root", "delphes_1000.root"])
 def test_numbers_for_any_use_depend_on_neither_chunks_nor_cuts(name):

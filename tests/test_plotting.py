@@ -168,13 +168,14 @@ def test_no_figure_of_too_few_entries():
     assert list(plotting.plot_all(booked(40), dataset=DATASET)) == ["pt", "eta", "njet"]
 
 
-def test_numbers_of_panels_that_touch_do_not_meet():
+@pytest.mark.parametrize("weight", [1.0, -1.0])  # the latter as of an interference
+def test_numbers_of_panels_that_touch_do_not_meet(weight):
     hists = filling.book()
     rng = np.random.default_rng(3)
     for level in ("reco", "truth"):
         pt = 15 + rng.exponential(40, 5000)
         response = rng.normal(1, 0.1, 5000)
-        hists["response"].fill(dataset="x", level=level, gen_pt=pt, gen_abs_eta=0.5, response=response)
+        hists["response"].fill(dataset="x", level=level, gen_pt=pt, gen_abs_eta=0.5, response=response, weight=weight)
     figure = plotting.plot_response_slices(hists["response"], dataset="x")
     for panel in figure.axes:
         for axis in (panel.xaxis, panel.yaxis):

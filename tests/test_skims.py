@@ -197,6 +197,15 @@ def test_gen_jets_that_were_not_folded_are_not_kept_beside_their_reco_jets(tmp_p
     assert content(path)["GenJet_pt"].to_list() == jets.pt.to_list()
 
 
+@pytest.mark.parametrize("weight", [1e-46, 1e39])
+def test_weights_that_single_precision_cannot_hold_are_refused(weight, tmp_path):
+    events = open_events("qcd_ak4.root", entry_stop=20)
+    chunk = {"dataset": "qcd", "filename": str(QCD), "treename": "Events", "entrystart": 0, "entrystop": 20}
+    events = ak.with_parameter(ak.with_field(events, np.full(20, weight), "genWeight"), "metadata", chunk)
+    with pytest.raises(ValueError, match="skim: expected weights from 1"):
+        IQNFoldProcessor(skim=Skim(tmp_path), truth=None).process(events)
+
+
 def test_replicas_are_events_with_a_part_of_the_weight(tmp_path):
     (path,) = skim(tmp_path, replicas=3, keep="GenJet_pt")
     found, events = content(path), open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
@@ -339,10 +348,13 @@ def test_merging_refuses_what_does_not_belong_together(parts, tmp_path):
     (tmp_path / "damaged.root").write_bytes(parts["root"][0].read_bytes()[:500])
     (tmp_path / "empty").mkdir()
     again = shutil.copy(parts["root"][0], tmp_path / "again.root")
+    (tmp_path / "link.root").symlink_to(QCD)
+    linked = skim(tmp_path / "linked", tmp_path / "link.root", keep=["GenJet_*", "GenMET_*"])
     output = tmp_path / "merged.root"
     for files, message in (
         ([parts["root"][0], other], "expected seed 0 as in"),
         ([*parts["root"], again], "expected events that no other file has"),
+        ([*parts["root"], *linked], "expected events that no other file has"),
         ([parts["root"][0], lean], "expected events that no other file has"),
         ([named, other], "expected files of one dataset, got other, qcd"),
         ([tmp_path / "strange.root"], "expected a skim that coffea-iqn wrote"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import json
+import shutil
+import sys
 from pathlib import Path
 
 import awkward as ak
@@ -35,6 +38,13 @@ FIELDS = ("pt", "eta", "phi", "mass", "genJetIdx")
 
 def odd_at_most(pt, eta, size):
     return np.where(pt == pt.max(), size, 0.01)
+
+
+def in_place(pt, eta):
+    """Return sizes after clamping its arguments to the range of a table."""
+    pt[pt < 30.0] = 30.0
+    eta[:] = 0.0
+    return 0.3 / pt
 
 
 def up_and_down(pt, eta):
@@ -309,6 +319,14 @@ def test_functions_give_sizes_in_their_range(size, events):
         folder(few.GenJet, few)
 
 
+def test_functions_may_write_into_their_arguments(events, nominal):
+    few = events[:200]
+    varied = IQNFolder(AK4, variations={"jes": in_place})(few.GenJet, few)
+    assert equal(varied, nominal[:200])
+    ratio = ak.flatten((varied.JES.up.pt / varied.pt)[varied.pt < 30.0])
+    np.testing.assert_allclose(ratio, 1.01, rtol=1e-6)
+
+
 def test_functions_give_one_size_for_each_jet(events):
     few = events[:20]
     folder = IQNFolder(AK4, variations={"jes": up_and_down})
@@ -343,6 +361,22 @@ def test_what_is_varied_tells_kept_chunks_apart():
     assert [IQNFoldProcessor(variations=one).identity for one in asked] == identities
     assert repr(parse_variations({"JES": 0.02})) == repr(parse_variations(["jes=0.02"])) == "(jes=0.02,)"
     assert RequestedVariation("eff").size == VARIATIONS["EFF"].size
+
+
+def test_a_function_that_was_edited_is_another_one(tmp_path, monkeypatch):
+    """Its pickle is only its name; results of both would add. Lines above it may change."""
+    monkeypatch.syspath_prepend(tmp_path)
+    text = "def size(pt, eta):\n    return [abs(x) * 0.01 for x in eta]\n"
+    made = []
+    for version in (text, "# comment\n\n" + text, text.replace("0.01", "0.1")):
+        (tmp_path / "sizes_of_mine.py").write_text(version)
+        monkeypatch.delitem(sys.modules, "sizes_of_mine", raising=False)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        size = importlib.import_module("sizes_of_mine").size
+        made.append((repr(RequestedVariation("jes", size)), repr(RequestedVariation("jes", functools.partial(size)))))
+    assert made[0] == made[1]
+    assert not {*made[0]} & {*made[2]}
 
 
 def test_jets_of_one_detector_become_those_of_another(events):

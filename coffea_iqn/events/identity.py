@@ -125,15 +125,18 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
 
 
 def metadata_of(events: ak.Array) -> Mapping[str, Any]:
-    """Return coffea's metadata of events, empty if they have none.
+    """Return coffea's metadata of events, or of those whose fields they are; empty if there are none.
 
     Raises
     ------
-    ValueError: for events with different metadata, concatenated: awkward keeps neither.
+    ValueError: for events of several files or datasets, concatenated: awkward keeps the metadata of the first or none.
     """
-    metadata = getattr(events, "metadata", {})
+    form, factory = (events.attrs.get(name) for name in ("@form", "@events_factory"))
+    # an array of some fields of events, or of fields zipped anew, has no metadata itself
+    metadata = getattr(events, "metadata", (form or {}).get("parameters", {}).get("metadata", {}))
+    one = metadata is not None and (factory is None or len(events) <= len(factory))
     got = "got several concatenated: fold each, and concatenate the results"
-    expect(metadata is not None, f"events: expected those of one file or dataset, {got}")
+    expect(one, f"events: expected those of one file or dataset, {got}")
     return dict(metadata)
 
 
@@ -146,20 +149,19 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
 
     Raises
     ------
-    ValueError: if the events have none of these, or not as integers, or, for kind "file", no uuid of their file.
+    ValueError: if the events have none of these, or not as integers, or, for Delphes or kind "file", no uuid of their
+        file.
     """
     dataset = str(metadata_of(events).get("dataset", ""))
-    if kind == "file":
-        if not file_uuid(events):
-            msg = "identity 'file': expected events with the uuid of their file, got events without"
-            raise ValueError(msg)
-        dataset = f"{dataset}\n{file_uuid(events)}"
     named = _named(events)
+    if kind == "file" or named is None:
+        uuid, what = file_uuid(events), "identity 'file'" if kind == "file" else "events of Delphes"
+        expect(uuid, f"{what}: expected events with the uuid of their file, got events without")
+        dataset = f"{dataset}\n{uuid}"
     if named is not None:
         return event_keys(seed, dataset, *named, stream=stream)
     event = _delphes_numbers(events)
     zero = np.zeros(len(event), dtype=np.uint32)
-    dataset = dataset if kind == "file" else f"{dataset}\n{file_uuid(events)}"
     return event_keys(seed, dataset, zero, zero, event, stream=stream)
 
 

@@ -155,7 +155,10 @@ def inspect(
     jets = tuple(sorted(name for name in with_pt if "Jet" in name))
     for collection in collections:
         if collection not in with_pt:
-            msg = f"{path}: expected a collection {collection}, found {', '.join(jets) or 'no jets'}"
+            # as uproot writes arrays of records by default, to an RNTuple
+            found = f"{collection}.pt, which coffea does not read: write it with mktree"
+            found = found if f"{collection}.pt" in branches else ", ".join(jets) or "no jets"
+            msg = f"{path}: expected a collection {collection}, found {found}"
             raise InputError(msg)
     lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
     if lacking:

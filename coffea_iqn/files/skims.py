@@ -25,6 +25,7 @@ from coffea_iqn.files.inputs import TREES
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.table import JetTable, interleaved
+from coffea_iqn.numerics.arrays import Doubles, Singles
 from coffea_iqn.ranges import expect
 
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # metadata of a chunk from a Runner
@@ -146,7 +147,7 @@ class Skim:
     ) -> dict[str, ak.Array]:
         weights, k = event_weights(events), len(reco)
         once = dict(zip(IDENTITY[""], event_identity(events), strict=True))
-        once |= {"genWeight": (weights / k).astype(np.float32)}
+        once |= {"genWeight": _single(weights / k)}
         prefix = self.collection.removesuffix(NANOAOD_JET)
         named = {f"{prefix}{branch}": array for branch, array in others.items()}
         named = {name: array for name, array in named.items() if name not in NanoAODSchema.full_like_items}
@@ -353,6 +354,14 @@ def _files(parts: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
+def _single(weights: Doubles) -> Singles:
+    """Return weights in NanoAOD's single precision, after checking that it can hold them."""
+    size, ends = np.abs(weights[weights != 0.0]), np.finfo(np.float32)
+    fits = not len(size) or (size.min() >= ends.tiny and size.max() <= ends.max)
+    expect(fits, f"skim: expected weights from {ends.tiny:.3g} to {ends.max:.3g}, NanoAOD's range, got others")
+    return weights.astype(np.float32)
+
+
 def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[Path, dict[str, Any]]]:
     """Return parts in the order of their inputs and events, after checking that they belong together."""
     first_path, first = next(iter(parts.items()))
@@ -364,7 +373,12 @@ def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[
                     "these files are from different runs"
                 )
                 raise ValueError(msg)
-    held = sorted((_input(part), *part["entries"], path) for path, about in parts.items() for part in about["parts"])
+    # by uuid: one file can have several paths
+    held = sorted(
+        (part["uuid"] or part["file"], *part["entries"], path)
+        for path, about in parts.items()
+        for part in about["parts"]
+    )
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
         if one == other and start < stop:
             msg = f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}"

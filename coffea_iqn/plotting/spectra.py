@@ -312,7 +312,7 @@ def _normalised(
     for name, parts in levels.items():
         sums, squares = (np.add.reduceat(part[: kept[-1]], kept[:-1]) for part in parts)
         area = sums.sum() * np.diff(edges)
-        made[name] = sums / area, np.sqrt(squares) / area
+        made[name] = sums / area, np.sqrt(squares) / np.abs(area)  # negative if all weights are
     return edges, made
 
 

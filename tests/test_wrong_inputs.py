@@ -517,6 +517,13 @@ def test_prompt_leptons_that_begin_late_are_warned_of_or_added_from_particles(tt
     assert prompt_particles(secondary).counts.sum() == prompt_particles(late).counts.sum() < one.counts.sum()
 
 
+def test_leptons_without_their_codes_are_refused(ttbar):
+    """They would be neither electrons nor muons: jets and objects as if there were none."""
+    odd = with_field(ttbar, "GenDressedLepton", "pdgId", 0 * ttbar.GenDressedLepton.pdgId)
+    with pytest.raises(ValueError, match=r"GenDressedLepton.pdgId: expected PDG codes of leptons, got others for \d+"):
+        prompt_particles(odd)
+
+
 @pytest.mark.parametrize(("code", "flags", "prompt"), [(22, 1, True), (22, 8, False), (11, 8, True), (11, 0, False)])
 def test_photons_of_the_pions_of_a_tau_are_not_prompt(ttbar, code, flags, prompt):
     leptons = ttbar.GenDressedLepton

@@ -35,6 +35,7 @@ MOST_CODE = 2**31  # PDG codes are smaller
 NO_PARTON = -1  # ATLAS' label of a jet without a parton
 # required fields of the collections of prompt particles, in NanoAOD and in Delphes
 KINEMATICS = ("pt", "eta", "phi")
+LEPTON_CODES = range(11, 17)  # PDG codes
 PHOTON, LEPTON = (*KINEMATICS, "mass"), (*KINEMATICS, "mass", "pdgId")  # coffea makes no vectors without a mass
 GEN_PART, PARTICLE = (*LEPTON, "status", "statusFlags"), ("PT", "Eta", "Phi", "PID", "Status", "M1")
 DRESSING = 0.1  # ΔR within which a dressed lepton contains the photons it radiates
@@ -324,6 +325,10 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
     forward ones are added from the stable particles with a prompt flag, if the file has them. If one of the two
     collections is missing, all are from these particles, or in Delphes stable particles without a hadron among their
     ancestors.
+
+    Raises
+    ------
+    ValueError: for dressed leptons whose PDG codes are none of leptons; see also `chosen`.
     """
     names = Names() if names is None else names
     plain = ak.Array(events.layout)  # without behavior: a vector's fails on GenPart without momenta, as in our skims
@@ -337,7 +342,11 @@ def prompt_particles(events: ak.Array, names: Names | None = None) -> PromptPart
         leptons, photons = (events[name] for name in sources)
         n_of_each = [_counts(particles["pt"]) for particles in (leptons, photons)]
         columns = [[flat(part, name) for part in (leptons, photons)] for name in KINEMATICS]
-        columns.append([flat(leptons, "pdgId"), np.full(n_of_each[1].sum(), CODES[-1])])
+        code = flat(leptons, "pdgId")
+        n_odd = int((~np.isin(np.abs(code), LEPTON_CODES)).sum())
+        what = f"{sources[0]}.pdgId: expected PDG codes of leptons"
+        expect(n_odd == 0, f"{what}, got others for {n_odd} of {len(code)}")
+        columns.append([code, np.full(n_of_each[1].sum(), CODES[-1])])
         event = [np.repeat(np.arange(len(events)), n) for n in n_of_each]
         others = _sources_of_prompt({n: f for n, f in collections.items() if n not in sources}, names)
         if others and set(GEN_PART) <= set(collections[others[0]]):

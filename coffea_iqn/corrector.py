@@ -217,9 +217,8 @@ class IQNCorrector:
         self.check_collection(jets, events)
         table = flatten_jets(jets, "reco")
         if events is not None:
-            if len(events) != len(table.counts):
-                msg = f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}"
-                raise ValueError(msg)
+            fits = len(events) == len(table.counts)
+            expect(fits, f"reco jets: expected one list for each of the {len(events)} events, got {len(table.counts)}")
             warn_partial_collection(jets, events, len(table.values), "reco jets", INDEX["reco"])
         else:
             warn_unchecked_collection(jets, "reco jets", INDEX["reco"])

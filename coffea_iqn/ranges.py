@@ -45,9 +45,7 @@ class Range:
     def check(self, **values: Any) -> None:
         """Raise ValueError, naming the keyword, if a value is outside the range; None is accepted."""
         for name, value in values.items():
-            if value is not None and value not in self:
-                msg = f"{name}: expected {self}, got {value!r}"
-                raise ValueError(msg)
+            expect(value is None or value in self, f"{name}: expected {self}, got {value!r}")
 
     def __call__(self, text: str) -> Any:
         try:

@@ -26,6 +26,7 @@ from safetensors.numpy import load, save
 from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter, every
 from coffea_iqn.files.reading import open_options
+from coffea_iqn.ranges import expect
 
 Array = npt.NDArray[Any]
 
@@ -196,13 +197,10 @@ def _read(data: bytes, whose: Sequence[str]) -> Any:
     arrays = [tensors[str(k)] for k in range(len(tensors))]
     size = int.from_bytes(data[:8], "little")
     kept = json.loads(data[8 : 8 + size])["__metadata__"]
-    if _digest(kept["content"], arrays) != kept["digest"]:
-        msg = "expected content that matches its digest, got other content"
-        raise ValueError(msg)
+    fits = _digest(kept["content"], arrays) == kept["digest"]
+    expect(fits, "expected content that matches its digest, got other content")
     found, plain = json.loads(kept["content"])
-    if found != list(whose):
-        msg = f"expected the result of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}"
-        raise ValueError(msg)
+    expect(found == list(whose), f"expected the result of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}")
     return _unplain(plain, arrays)
 
 
@@ -314,9 +312,8 @@ def layout_of(datasets: Mapping[str, Sequence[Source]]) -> str:
     InputError: if they have different ones, or there are none.
     """
     layouts = sorted({source.layout for source in every(datasets)})
-    if len(layouts) != 1:
-        msg = f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}"
-        raise InputError(msg)
+    fits = len(layouts) == 1
+    expect(fits, f"files: expected files of one layout, got {' and '.join(layouts) or 'no files'}", InputError)
     return layouts[0]
 
 

@@ -210,9 +210,8 @@ class RequestedVariation:
                 raise ValueError(msg)
             size = None if size is None else str(size)
         elif callable(size):
-            if entry.of == MISSING:
-                msg = f"variations: expected {name.lower()} of a number, for it is not of jets, got a function"
-                raise ValueError(msg)
+            fits = entry.of != MISSING
+            expect(fits, f"variations: expected {name.lower()} of a number, for it is not of jets, got a function")
             try:
                 pickle.dumps(size)
             except (pickle.PicklingError, AttributeError, TypeError) as error:
@@ -231,9 +230,7 @@ class RequestedVariation:
     def parse(cls, given: str) -> RequestedVariation:
         """Parse text such as "jes" or "jes=0.02"."""
         name, equals, size = given.partition("=")
-        if equals and not size:
-            msg = f"variations: expected NAME or NAME=SIZE, got {given!r}"
-            raise ValueError(msg)
+        expect(size or not equals, f"variations: expected NAME or NAME=SIZE, got {given!r}")
         return cls(name, size or None)
 
     def __repr__(self) -> str:
@@ -310,9 +307,8 @@ def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Si
         made = tuple(one if isinstance(one, RequestedVariation) else RequestedVariation.parse(one) for one in each)
     names = [one.name if one.name != "MODEL" else repr(one) for one in made]
     for name in names:
-        if names.count(name) > 1:
-            msg = f"variations: expected each only once, got {name.lower()} {names.count(name)} times"
-            raise ValueError(msg)
+        fits = names.count(name) <= 1
+        expect(fits, f"variations: expected each only once, got {name.lower()} {names.count(name)} times")
     return made
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.ranges import expect
 
 UNEVEN = 0.2  # greatest relative deviation of a cell's content from the average, in the sample that defines the cells
 ONE_SIDED = 1.645  # 95 % quantile of the standard normal distribution
@@ -43,9 +44,8 @@ class QuantileCells(NamedTuple):
             edges = np.stack([np.quantile(column[cell == c], levels) for c in range(found.n_cells)])
             found = cls((*found.edges, edges))
         even = np.bincount(found.cell(values), minlength=found.n_cells) * found.n_cells / len(values)
-        if np.abs(even - 1.0).max() > UNEVEN:
-            msg = f"cells: expected equal probabilities, got {even.min():.2g} to {even.max():.2g} times the average"
-            raise ValueError(msg)
+        fits = np.abs(even - 1.0).max() <= UNEVEN
+        expect(fits, f"cells: expected equal probabilities, got {even.min():.2g} to {even.max():.2g} times the average")
         return found
 
     @property

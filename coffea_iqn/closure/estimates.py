@@ -10,6 +10,7 @@ import numpy as np
 
 from coffea_iqn.jets.features import ETA, PHI, PT
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.ranges import expect
 
 MIN_JETS = 1000  # least number of jets for a figure of the whole sample
 ETA_EDGES, N_PHI = (-3.0, -2.5, -1.3, 0.0, 1.3, 2.5, 3.0), 8  # of the regions of `around`
@@ -26,9 +27,7 @@ def check_enough(what: str, n: int, least: int = MIN_JETS) -> None:
     Traceback (most recent call last):
     coffea_iqn.closure.estimates.TooFewJetsError: spectra: expected 1000 jets, got 999
     """
-    if n < least:
-        msg = f"{what}: expected {least} jets, got {n}"
-        raise TooFewJetsError(msg)
+    expect(n >= least, f"{what}: expected {least} jets, got {n}", TooFewJetsError)
 
 
 class Estimate(NamedTuple):
@@ -65,9 +64,7 @@ def rms_beyond(deviations: Floats, uncertainties: Floats) -> Estimate:
     TooFewJetsError: when no entry is left.
     """
     there = np.isfinite(deviations) & np.isfinite(uncertainties) & (uncertainties > 0.0)
-    if not there.any():
-        msg = "deviations: expected a cell with enough jets, got none"
-        raise TooFewJetsError(msg)
+    expect(there.any(), "deviations: expected a cell with enough jets, got none", TooFewJetsError)
     pulls2 = (deviations[there] / uncertainties[there]) ** 2
     weight = float(np.sum(1.0 / uncertainties[there] ** 2))
     square = float(np.sum(pulls2 - 1.0)) / weight
@@ -166,9 +163,7 @@ def in_cells(figure: Callable[[Bools], Floats], gen: Floats, cells: Cells, min_j
         n_jets[i, k] = inside.sum()
         if n_jets[i, k] >= min_jets:
             found[i, k] = np.asarray(figure(inside))
-    if not found:
-        msg = f"cells: expected one with {min_jets} jets, got at most {n_jets.max()}"
-        raise TooFewJetsError(msg)
+    expect(found, f"cells: expected one with {min_jets} jets, got at most {n_jets.max()}", TooFewJetsError)
     values = np.full((*shape, *next(iter(found.values())).shape), np.nan)
     for place, value in found.items():
         values[place] = value

@@ -23,6 +23,7 @@ from coffea_iqn.closure.estimates import (
 )
 from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.ranges import expect
 
 MASS_ROUNDING = 1e-4  # GeV, below which a mass, of either sign, is what rounding left of a jet of one massless particle
 LEAST_MASS = 1.0  # GeV: the mass response of lighter gen jets is not meaningful
@@ -152,9 +153,7 @@ def smearing(found: OfCells, variable: int) -> Estimate:
     (_, _, drawn, drawn_error), (_, _, width, error) = np.moveaxis(found.values[:, :, variable], (2, 3), (0, 1))
     variance = 4.0 * ((drawn * drawn_error) ** 2 + (width * error) ** 2)
     there = variance > 0.0  # not where NaN
-    if not there.any():
-        msg = "resolution: expected a cell with enough jets, got none"
-        raise TooFewJetsError(msg)
+    expect(there.any(), "resolution: expected a cell with enough jets, got none", TooFewJetsError)
     weight = 1.0 / variance[there]
     square = float(np.sum(weight * (drawn**2 - width**2)[there]) / weight.sum())
     return estimate_of_square(abs(square), float(weight.sum() ** -0.5))
@@ -186,9 +185,7 @@ class Tails(NamedTuple):
         """
         emulated, real = self.counts.reshape(2, -1).astype(np.float64)
         enough = real >= 100
-        if not enough.any():
-            msg = f"tails: expected one with 100 jets, got at most {int(real.max())}"
-            raise TooFewJetsError(msg)
+        expect(enough.any(), f"tails: expected one with 100 jets, got at most {int(real.max())}", TooFewJetsError)
         ratio = emulated[enough] / real[enough]
         error = np.sqrt(ratio**2 / real[enough] + np.maximum(emulated[enough], 1.0) / real[enough] ** 2)
         worst = int(np.argmax(np.abs(ratio - 1.0) - 2.0 * error))
@@ -207,9 +204,7 @@ def tails(emulated: Floats, real: Floats, gen: Floats, *, cells: Cells = CELLS, 
         if inside.sum() >= min_jets:
             median, _, width, _ = np.array([median_and_width(column) for column in real[inside].T]).T
             parts.append((np.stack([emulated[inside], real[inside]]) - median) / width)
-    if not parts:
-        msg = f"tails: expected a cell with {min_jets} jets, got none"
-        raise TooFewJetsError(msg)
+    expect(parts, f"tails: expected a cell with {min_jets} jets, got none", TooFewJetsError)
     z = np.concatenate(parts, axis=1)
     counts = [[(z < -w).sum(axis=1), (z > w).sum(axis=1)] for w in TAIL_WIDTHS]  # (W, sides, 2, 4)
     return Tails(z, TAIL_WIDTHS, np.moveaxis(np.array(counts), (2, 3, 1, 0), (0, 1, 2, 3)))

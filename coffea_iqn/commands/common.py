@@ -201,9 +201,8 @@ def captions(
 
 def open_executor(arguments: argparse.Namespace) -> Any:
     """Return the requested executor, see `running.open_executor`."""
-    if arguments.scheduler is not None and arguments.executor != "dask":
-        msg = f"--scheduler: expected --executor dask with it, got --executor {arguments.executor}"
-        raise ValueError(msg)
+    fits = arguments.scheduler is None or arguments.executor == "dask"
+    expect(fits, f"--scheduler: expected --executor dask with it, got --executor {arguments.executor}")
     log.info("executor %s", arguments.executor)
     return running.open_executor(
         arguments.executor, workers=arguments.workers, scheduler=arguments.scheduler, status=show_progress(arguments)

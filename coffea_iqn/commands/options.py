@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from coffea_iqn.iqn.device import check_device
-from coffea_iqn.ranges import ENERGY
+from coffea_iqn.ranges import ENERGY, expect
 
 T = TypeVar("T")
 
 
 def text(given: str) -> str:
     """Return the text of an option, which must not be empty."""
-    if not given.strip():
-        msg = f"expected a non-empty text, got {given!r}"
-        raise argparse.ArgumentTypeError(msg)
+    expect(given.strip(), f"expected a non-empty text, got {given!r}", argparse.ArgumentTypeError)
     return given
 
 
@@ -55,9 +53,8 @@ def device_name(given: str) -> str:
 def assignment(given: str) -> tuple[str, str]:
     """Split NAME=VALUE."""
     name, separator, value = given.partition("=")
-    if not name or not separator or not value:
-        msg = f"expected NAME=VALUE, got {given!r}"
-        raise argparse.ArgumentTypeError(msg)
+    fits = name and separator and value
+    expect(fits, f"expected NAME=VALUE, got {given!r}", argparse.ArgumentTypeError)
     return name, value
 
 

@@ -289,9 +289,8 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     ValueError: if options contradict each other, or a bundle.
     """
     for name in ("teacher", "extend"):
-        if arguments.ensemble and getattr(arguments, name) is not None:
-            msg = f"ensemble: expected no --{name}, which would make all members share its jets, got one"
-            raise ValueError(msg)
+        fits = not arguments.ensemble or getattr(arguments, name) is None
+        expect(fits, f"ensemble: expected no --{name}, which would make all members share its jets, got one")
     wanted = [*arguments.columns, *(name for name in EXTENSIONS if getattr(arguments, name))]
     if arguments.extend is not None and (arguments.teacher is not None or not wanted):
         asked = wanted or "none"

@@ -18,6 +18,7 @@ from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.iqn.device import BLOCK, in_blocks_of_torch
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.numerics import uniforms
+from coffea_iqn.ranges import expect
 
 BLOCK_ON_GPU = 2**20  # jets at a time, in a thousand small kernels and about 2 GB
 
@@ -102,9 +103,8 @@ class Resident(Functions):
             msg = f"keys, index: expected shapes {(len(x), 4)} and {(len(x),)}, got {tuple(keys.shape)} and "
             msg += f"{tuple(index.shape)}"
             raise ValueError(msg)
-        if not all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index)):
-            msg = f"keys, index: expected integers, got {keys.dtype} and {index.dtype}"
-            raise ValueError(msg)
+        fits = all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index))
+        expect(fits, f"keys, index: expected integers, got {keys.dtype} and {index.dtype}")
         tau = levels_on_device(keys, index, replica=replica, n=self.n_levels)
         y, efficiency = self.respond(x, tau, context, raw_pt_min=raw_pt_min)
         return y, levels_on_device(keys, index, replica=replica, stream=uniforms.STREAM_ACCEPTANCE)[:, 0] < efficiency

@@ -24,6 +24,7 @@ from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PT, SCALES, VARIABLES
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.dense import singles
+from coffea_iqn.ranges import check_choice, expect
 
 BACKENDS = ("auto", "numba", "torch")
 
@@ -235,9 +236,7 @@ class Emulator:
         if variable not in VARIABLES or (points is not None and points < 1):
             msg = f"marginal: expected one of {', '.join(VARIABLES)} and points from 1 on, got {variable!r}, {points}"
             raise ValueError(msg)
-        if not self.network.exact:
-            msg = f"marginal: expected a SplineIQN, got {self.network.type}"
-            raise NotImplementedError(msg)
+        expect(self.network.exact, f"marginal: expected a SplineIQN, got {self.network.type}", NotImplementedError)
         check_unrefined(self, "marginal")
         points = POINTS[variable] if points is None else points
         return Marginal(self._functions, variable, points, self.variables.threshold(raw_pt_min))
@@ -255,9 +254,8 @@ class Emulator:
         NotImplementedError: if the network has no density, or draws are refined.
         """
         check_jets(y, y, context, other_is="jets y")
-        if not self.network.has_density:
-            msg = f"most_likely: expected a network with a density, got {self.network.type}"
-            raise NotImplementedError(msg)
+        fits = self.network.has_density
+        expect(fits, f"most_likely: expected a network with a density, got {self.network.type}", NotImplementedError)
         check_unrefined(self, "most_likely")
         from coffea_iqn.emulator.likelihood import most_likely
 
@@ -284,9 +282,8 @@ class Emulator:
         ValueError: see `sample`; also for jets y, and if the emulator has no ratio network.
         """
         check_jets(x, y, context, other_is="jets y", widths=(N_TARGETS, len(self.variables.table)))
-        if self.ratio is None:
-            msg = "weights: expected a refined emulator, got one without a ratio network"
-            raise ValueError(msg)
+        fits = self.ratio is not None
+        expect(fits, "weights: expected a refined emulator, got one without a ratio network")
         return self._evaluate("weights", x, y, context, raw_pt_min=None).astype(np.float32, copy=False)
 
     @property
@@ -406,12 +403,9 @@ class Emulator:
         ValueError: if the backend is unknown, or the device does not exist.
         NotImplementedError: if the backend does not support the network.
         """
-        if backend not in BACKENDS:
-            msg = f"backend: expected one of {', '.join(BACKENDS)}, got {backend!r}"
-            raise ValueError(msg)
-        if backend == "numba" and not self.is_compiled:
-            msg = f"backend numba: expected a SplineIQN of residuals, got {self.network.type}"
-            raise NotImplementedError(msg)
+        check_choice(BACKENDS, backend=backend)
+        fits = backend != "numba" or self.is_compiled
+        expect(fits, f"backend numba: expected a SplineIQN of residuals, got {self.network.type}", NotImplementedError)
         self._check_threshold(self.variables.threshold(raw_pt_min))
         on_cpu = device == "cpu" or find_device(device).type == "cpu"
         return Prepared(

@@ -47,6 +47,7 @@ from coffea_iqn.particles.decays import (
     is_second,
     with_mates,
 )
+from coffea_iqn.ranges import expect
 
 TRACK, DIRECTION, DECAY, MOMENTUM, SHARE = "track", "direction", "decay", "momentum", "share"
 CELLS = {CRYSTAL: "photon", TOWER: "neutral hadron"}
@@ -169,9 +170,8 @@ class Particles:
         ------
         ValueError: if a jet has more than `MOST` particles.
         """
-        if particles.counts.max(initial=0) > MOST:
-            msg = f"particles: expected at most {MOST} in a jet, got {particles.counts.max()}"
-            raise ValueError(msg)
+        most = particles.counts.max(initial=0)
+        expect(most <= MOST, f"particles: expected at most {MOST} in a jet, got {most}")
         parts, first, first_particle = [], 0, 0
         ends, ends_of_particles = np.cumsum(jets.counts), np.cumsum(particles.counts)
         for start in range(0, max(len(jets.counts), 1), BLOCK):

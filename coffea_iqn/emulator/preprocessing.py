@@ -27,6 +27,7 @@ from coffea_iqn.jets.features import (
 )
 from coffea_iqn.jets.support import LEAST_PT, Support
 from coffea_iqn.jets.targets import TARGETS, Column, Target, decode, encode
+from coffea_iqn.ranges import expect
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +138,8 @@ class Variables:
         ------
         NotImplementedError: if the targets are not residuals.
         """
-        if self.targets == "ratio":
-            msg = "density: expected targets that are residuals, got 'ratio'"
-            raise NotImplementedError(msg)
+        fits = self.targets != "ratio"
+        expect(fits, "density: expected targets that are residuals, got 'ratio'", NotImplementedError)
         xp = array_namespace(x)
         flat = xp.zeros_like(raw[:, PT])
         slopes = xp.stack([-xp.log(raw[:, PT]), flat, flat, -log_mass(raw[:, MASS])], axis=1)
@@ -341,9 +341,7 @@ def check_jets(x: Any, other: Any, context: Any | None, *, other_is: str, widths
             continue
         finite = xp.isfinite(single)
         wrong = 0 if xp.all(finite) else int(xp.sum(xp.any(~finite, axis=1)))
-        if wrong:
-            msg = f"{name}: expected finite numbers, got {wrong} of {len(values)} rows with inf or NaN"
-            raise ValueError(msg)
+        expect(not wrong, f"{name}: expected finite numbers, got {wrong} of {len(values)} rows with inf or NaN")
         if name != "context" and not xp.min(single[:, PT]) > 0.0:
             msg = f"{name}: expected pt above 0, got {int(xp.sum(single[:, PT] <= 0.0))} of {len(values)} jets without"
             raise ValueError(msg)

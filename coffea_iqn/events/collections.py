@@ -71,9 +71,7 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
     usual = present if physlite else present - PHYSLITE
     names = [next((name for name in known if name in usual), None) for known in FIELDS.values()]
     missing = [nano for nano, name in zip(FIELDS, names, strict=True) if name is None]
-    if missing:
-        msg = f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}"
-        raise TypeError(msg)
+    expect(not missing, f"jets: expected fields pt, eta, phi and mass, found no {', '.join(missing)}", TypeError)
     columns = [jets[name] for name in names]
     if any(has_option(column) for column in columns):
         msg = f"jets: expected jets without missing values, got type {columns[0].type}: drop them with ak.drop_none"

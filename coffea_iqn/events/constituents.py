@@ -147,9 +147,8 @@ def _at_places(inside: ak.Array, particles: ak.Array) -> ak.Array:
     """Return the particles that the entries in jets point to."""
     field = next(name for name in PLACES if name in inside.fields)
     n_bad = int(ak.sum((inside[field] < 0) | (inside[field] >= ak.num(particles["pt"]))))
-    if n_bad:
-        msg = f"{name_of(inside)}.{field}: expected indices into {name_of(particles)}, got {n_bad} out of range"
-        raise ValueError(msg)
+    fits = not n_bad
+    expect(fits, f"{name_of(inside)}.{field}: expected indices into {name_of(particles)}, got {n_bad} out of range")
     return particles[inside[field]]
 
 

@@ -80,9 +80,8 @@ def event_uniforms(
     ValueError: if the stream has no name, n is below 1, seed, n or identity is invalid, per is a subset of its
         collection or in another order, or the events have no identity.
     """
-    if not stream or n < 1:
-        msg = f"event_uniforms: expected the name of a stream and n of at least 1, got {stream!r} and {n}"
-        raise ValueError(msg)
+    fits = stream and n >= 1
+    expect(fits, f"event_uniforms: expected the name of a stream and n of at least 1, got {stream!r} and {n}")
     Range(whole=True).check(seed=seed, n=n)
     check_choice(KINDS, identity=identity)
     keys = identity_keys(events, seed, identity, stream=stream)
@@ -106,16 +105,14 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
     counts = np.asarray(ak.num(per, axis=1)).astype(np.int64)
     if given:
         place = np.asarray(ak.flatten(per))
-        if place.dtype.kind not in "iu" or (place.astype(np.int64) < 0).any():
-            msg = f"per: expected indices, integers of at least 0, got {place.dtype}"
-            raise TypeError(msg)
+        fits = place.dtype.kind in "iu" and (place.astype(np.int64) >= 0).all()
+        expect(fits, f"per: expected indices, integers of at least 0, got {place.dtype}", TypeError)
         return counts, place.astype(np.int64)
     name = per.layout.purelist_parameter("collection_name")
     if name in events.fields:
         whole, instead = events[name], "pass the indices from before"
-        if (np.asarray(ak.num(whole, axis=1)) != counts).any():
-            msg = f"per: expected all of events.{name}, got a subset: {instead} the cut"
-            raise ValueError(msg)
+        fits = (np.asarray(ak.num(whole, axis=1)) == counts).all()
+        expect(fits, f"per: expected all of events.{name}, got a subset: {instead} the cut")
         # a calibration changes pt, and may change the order of the objects, but not their direction
         field = next((one for one in ("phi", "eta") if one in whole.fields and one in per.fields), None)
         if field and ak.any(whole[field] != per[field]) and ak.all(ak.sort(whole[field]) == ak.sort(per[field])):
@@ -153,16 +150,16 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
         file.
     """
     dataset = str(metadata_of(events).get("dataset", ""))
-    named = _named(events)
-    if kind == "file" or named is None:
-        uuid, what = file_uuid(events), "identity 'file'" if kind == "file" else "events of Delphes"
+    identity, what = _named(events), f"identity {kind!r}"
+    if identity is None:
+        event = _delphes_numbers(events)
+        zero = np.zeros(len(event), dtype=np.uint32)
+        identity, kind, what = (zero, zero, event), "file", "events of Delphes"
+    if kind == "file":
+        uuid = file_uuid(events)
         expect(uuid, f"{what}: expected events with the uuid of their file, got events without")
         dataset = f"{dataset}\n{uuid}"
-    if named is not None:
-        return event_keys(seed, dataset, *named, stream=stream)
-    event = _delphes_numbers(events)
-    zero = np.zeros(len(event), dtype=np.uint32)
-    return event_keys(seed, dataset, zero, zero, event, stream=stream)
+    return event_keys(seed, dataset, *identity, stream=stream)
 
 
 def least_keys(keys: Words) -> list[int]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
+from coffea_iqn.ranges import check_choice
+
 # attributes of `Names` that are collections, not fields of a jet
 COLLECTIONS = ("missing", "leptons", "photons", "particles", "constituents", "candidates")
 
@@ -43,10 +45,8 @@ class Names:
         if isinstance(given, Names):
             return given
         known = [field.name for field in fields(cls)]
-        unknown = [key for key in given or {} if key not in known]
-        if unknown:
-            msg = f"names: expected one of {', '.join(known)}, got {unknown[0]!r}"
-            raise ValueError(msg)
+        for key in given or {}:
+            check_choice(known, names=key)
         return cls(**{key: (name,) for key, name in (given or {}).items()})
 
     @property

@@ -13,6 +13,7 @@ from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.objects.kinds import COLUMNS, CONE, KINDS, Found
+from coffea_iqn.ranges import expect
 
 # names of the isolation in NanoAOD and Delphes: the transverse momentum around an object over its own
 ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
@@ -52,9 +53,7 @@ def reco_missing(events: ak.Array) -> Doubles:
     ValueError: if the events have none.
     """
     name = _first(MISSING, events.fields)
-    if not name:
-        msg = f"events: expected missing momentum ({', '.join(MISSING)}), found none"
-        raise ValueError(msg)
+    expect(name, f"events: expected missing momentum ({', '.join(MISSING)}), found none")
     return pt_and_phi(events[name])
 
 

@@ -12,6 +12,7 @@ from coffea_iqn.events.constituents import GEN_JET
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.ranges import expect
 
 
 class JaggedPairs(NamedTuple):
@@ -43,9 +44,8 @@ class JaggedPairs(NamedTuple):
             if not isinstance(array, ak.Array) or array.ndim != 2 or ak.any(ak.is_none(array, axis=0)):
                 msg = f"{name}: expected an awkward array of events × var, got {getattr(array, 'type', type(array))}"
                 raise TypeError(msg)
-        if len(gen) != len(other) or ak.any(ak.num(gen, axis=1) != ak.num(other, axis=1)):
-            msg = f"{other_is}: expected lists as long as those of the gen jets, got other lengths"
-            raise ValueError(msg)
+        fits = len(gen) == len(other) and ak.all(ak.num(gen, axis=1) == ak.num(other, axis=1))
+        expect(fits, f"{other_is}: expected lists as long as those of the gen jets, got other lengths")
         flat, flat_other = ak.flatten(gen, axis=1), ak.flatten(other, axis=1)
         there = ~(_is_none(flat) | _is_none(flat_other))
         counts = np.asarray(ak.num(gen, axis=1)).astype(np.int64)
@@ -75,9 +75,8 @@ class JaggedPairs(NamedTuple):
             same = there & (jets.values[at] == values).all(axis=1)
             rows = np.where(same & (rows < 0), at, rows)
         n_strange = int((rows < 0).sum())
-        if n_strange:
-            msg = f"gen jets: expected unchanged jets of their collection, got {n_strange} of {len(rows)} not in it"
-            raise ValueError(msg)
+        fits = not n_strange
+        expect(fits, f"gen jets: expected unchanged jets of their collection, got {n_strange} of {len(rows)} not in it")
         return rows
 
     def jagged(self, values: Doubles) -> ak.Array:
@@ -111,7 +110,5 @@ def collection_of(gen: ak.Array, events: ak.Array) -> ak.Array:
     ValueError: if the events do not have the collection.
     """
     name = gen.layout.purelist_parameter("collection_name") or GEN_JET
-    if name not in events.fields:
-        msg = f"events: expected the gen jets' collection {name}, found {', '.join(events.fields)}"
-        raise ValueError(msg)
+    expect(name in events.fields, f"events: expected the gen jets' collection {name}, found {', '.join(events.fields)}")
     return events[name]

@@ -16,7 +16,7 @@ from coffea_iqn.exports.reference import HELD_OUT, Closure, Reference, curves
 from coffea_iqn.files.atomic import check_new, whole_file
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.ranges import check_choice
+from coffea_iqn.ranges import check_choice, expect
 
 FORMATS = {"correctionlib": (".json", ".json.gz"), "correctionlib-lwtnn": (".json", ".json.gz"), "onnx": (".onnx",)}
 """Export formats and their file suffixes."""
@@ -68,14 +68,12 @@ def export(
     """
     check_choice(FORMATS, to=to)
     path = Path(output)
-    if not path.name.endswith(FORMATS[to]):
-        msg = f"output {path}: expected a name that ends in {' or '.join(FORMATS[to])}, got {path.name}"
-        raise ValueError(msg)
+    fits = path.name.endswith(FORMATS[to])
+    expect(fits, f"output {path}: expected a name that ends in {' or '.join(FORMATS[to])}, got {path.name}")
     check_new(path, force=force)
     emulator = bundle.load(model)
-    if not emulator.exact:
-        msg = f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.draws_by}"
-        raise ValueError(msg)
+    fits = emulator.exact
+    expect(fits, f"export {model}: expected a SplineIQN, whose quantiles do not cross, got {emulator.draws_by}")
     jets = Reference.of(emulator, files)
     about = {"bundle": Path(model).name or Path(model).resolve().name, "hash": emulator.card.get("hash")}
     if to == "onnx":

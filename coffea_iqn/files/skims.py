@@ -380,9 +380,8 @@ def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[
         for part in about["parts"]
     )
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
-        if one == other and start < stop:
-            msg = f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}"
-            raise ValueError(msg)
+        fits = one != other or start >= stop
+        expect(fits, f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}")
     return sorted(parts.items(), key=lambda item: [(_input(part), part["entries"]) for part in item[1]["parts"]])
 
 

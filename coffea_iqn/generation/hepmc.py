@@ -13,6 +13,7 @@ from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import Particles, needed
 from coffea_iqn.jets.prompt import CODES
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
+from coffea_iqn.ranges import expect
 
 NOMINAL = ("Weight", "Default", "default", "nominal", "0")  # names of the nominal weight in the order of preference
 STABLE = 1  # status of a final-state particle
@@ -66,12 +67,10 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
             cross_section = (math.nan, math.nan)
             if found is not None:
                 cross_section = found.xsec(nominal), found.xsec_err(nominal)
-    if len(records) < listing.n_events:
-        msg = f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}"
-        raise ValueError(msg)
-    if None in weights and b"\nW " in listing.text.partition(b"\nE ")[2]:  # for example, not a number
-        msg = f"{where}: expected finite weights, got some that pyhepmc cannot read"
-        raise ValueError(msg)
+    fits = len(records) >= listing.n_events
+    expect(fits, f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}")
+    fits = None not in weights or b"\nW " not in listing.text.partition(b"\nE ")[2]  # for example, not a number
+    expect(fits, f"{where}: expected finite weights, got some that pyhepmc cannot read")
     flat = np.concatenate(records)
     momentum = np.stack([flat[name] for name in ("px", "py", "pz", "e")], axis=1)
     code, stable, mother = flat["pid"].astype(np.int64), flat["status"] == STABLE, np.concatenate(mothers)

@@ -13,6 +13,7 @@ import numpy as np
 from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import Particles, particles_of
 from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.ranges import expect
 
 AS_THEY_ARE = (3, 4)  # values of |IDWTUP| for which Pythia does not unweight events
 WEIGHT = re.compile(rb"<event[^>]*>\s*\S+\s+\S+\s+(\S+)")  # XWGTUP in the first line of an event
@@ -38,9 +39,8 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     except (ValueError, IndexError):
         msg = f"{listing.path}: expected <init> with a line of ten numbers and one of four for each process"
         raise ValueError(msg) from None
-    if abs(strategy) not in AS_THEY_ARE:
-        msg = f"{listing.path}: expected events that need no unweighting, IDWTUP of ±3 or ±4, got {strategy}"
-        raise ValueError(msg)
+    fits = abs(strategy) in AS_THEY_ARE
+    expect(fits, f"{listing.path}: expected events that need no unweighting, IDWTUP of ±3 or ±4, got {strategy}")
     if abs(strategy) == AS_THEY_ARE[0]:
         _check_equal(listing, strategy)
     return (total, error) if total else (math.nan, math.nan)

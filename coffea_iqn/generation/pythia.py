@@ -97,12 +97,10 @@ def set_up(settings: Settings) -> Any:
     if settings.card is not None and not pythia.readFile(str(settings.card), False):
         _refuse(settings.card)
     for command in settings.all_commands():
-        if not pythia.readString(command, False):
-            msg = f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}"
-            raise ValueError(msg)
-    if pythia.mode("Beams:frameType") >= FROM_A_FILE:
-        msg = f"{settings.name}: expected events that Pythia generates, got Beams:frameType = 4: --lhe reads a file"
-        raise ValueError(msg)
+        fits = pythia.readString(command, False)
+        expect(fits, f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}")
+    fits = pythia.mode("Beams:frameType") < FROM_A_FILE
+    expect(fits, f"{settings.name}: expected events that Pythia generates, got Beams:frameType = 4: --lhe reads a file")
     return pythia
 
 

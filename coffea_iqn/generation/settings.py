@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from pathlib import Path
 
-from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, Range
+from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, Range, expect
 
 BLOCK = 1000  # events that share a seed of Pythia and its startup time of half a second
 BLOCKS_PER_SEED = 10_000
@@ -82,22 +82,19 @@ class Settings:
     hepmc: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if (self.process is not None) + (self.lhe is not None) + bool(self.hepmc) != 1:
-            msg = "events: expected one of a process, a file of Les Houches events and files of HepMC"
-            raise ValueError(msg)
+        fits = (self.process is not None) + (self.lhe is not None) + bool(self.hepmc) == 1
+        expect(fits, "events: expected one of a process, a file of Les Houches events and files of HepMC")
         for path in self.files:
             if not Path(path).exists() or Path(path).is_dir():
                 msg = f"{path}: expected a file of events, found {'a folder' if Path(path).is_dir() else 'none'}"
                 raise FileNotFoundError(msg)
-        if len({Path(path).resolve() for path in self.files}) < len(self.files):
-            msg = f"hepmc: expected each file once, got {', '.join(self.files)}"
-            raise ValueError(msg)
+        fits = len({Path(path).resolve() for path in self.files}) == len(self.files)
+        expect(fits, f"hepmc: expected each file once, got {', '.join(self.files)}")
         if self.files and self.pt_hat_min is not None:
             msg = f"pt_hat_min: expected none with events from files, got {self.pt_hat_min:g}"
             raise ValueError(msg)
-        if self.process is not None and self.n_events is None:
-            msg = f"n_events: expected {EVENTS} of a process, got none"
-            raise ValueError(msg)
+        fits = self.process is None or self.n_events is not None
+        expect(fits, f"n_events: expected {EVENTS} of a process, got none")
         if self.process is not None and self.process not in PROCESSES and not Path(self.process).is_file():
             msg = (
                 f"process: expected one of {', '.join(PROCESSES)} or a file of Pythia's commands, got {self.process!r}"
@@ -105,9 +102,8 @@ class Settings:
             raise ValueError(msg)
         EVENTS.check(events=self.n_events)
         SEEDS.check(seed=self.seed)
-        if self.n_blocks > BLOCKS_PER_SEED:
-            msg = f"block: expected at most {BLOCKS_PER_SEED} blocks, got {self.n_blocks}"
-            raise ValueError(msg)
+        fits = self.n_blocks <= BLOCKS_PER_SEED
+        expect(fits, f"block: expected at most {BLOCKS_PER_SEED} blocks, got {self.n_blocks}")
         RADIUS.check(radius=self.radius)
         GEV_ABOVE_ZERO.check(pt_min=self.pt_min, pt_hat_min=self.pt_hat_min)
 
@@ -137,9 +133,8 @@ class Settings:
         ------
         ValueError: if there are too many blocks.
         """
-        if block >= BLOCKS_PER_SEED:
-            msg = f"{self.name}: expected at most {BLOCKS_PER_SEED * self.block:,} events for a seed, got more"
-            raise ValueError(msg)
+        fits = block < BLOCKS_PER_SEED
+        expect(fits, f"{self.name}: expected at most {BLOCKS_PER_SEED * self.block:,} events for a seed, got more")
         return 1 + self.seed * BLOCKS_PER_SEED + block
 
     @property

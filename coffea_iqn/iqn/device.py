@@ -60,9 +60,8 @@ def one_thread() -> None:
 
 def check_device(name: str) -> None:
     """Raise ValueError unless this is a valid name of a device."""
-    if re.fullmatch(r"auto|cpu|cuda(:\d+)?", name) is None:
-        msg = f"device: expected auto, cpu, cuda or cuda:N, got {name!r}"
-        raise ValueError(msg)
+    fits = re.fullmatch(r"auto|cpu|cuda(:\d+)?", name)
+    expect(fits, f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
 
 
 def find_device(name: str) -> Any:
@@ -83,7 +82,6 @@ def find_device(name: str) -> Any:
         return torch.device("cpu")
     n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     device = torch.device(("cuda" if n_gpus else "cpu") if name == "auto" else name)
-    if device.type == "cuda" and (device.index or 0) >= n_gpus:
-        msg = f"device: expected {name}, but torch {torch.__version__} finds {n_gpus} such devices in this process"
-        raise ValueError(msg)
+    fits = device.type != "cuda" or (device.index or 0) < n_gpus
+    expect(fits, f"device: expected {name}, but torch {torch.__version__} finds {n_gpus} such devices in this process")
     return device

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.numerics.arrays import Singles
+from coffea_iqn.ranges import check_choice
 
 N_TARGETS = 4  # default number of targets
 NO_BOUND = 1e4  # far beyond any standardised target, and finite to keep gradients finite
@@ -249,9 +250,7 @@ def shapes_of(description: Mapping[str, Any]) -> Shapes:
     ValueError: when the type is unknown, or its keywords do not fit.
     """
     kind = description.get("type")
-    if kind not in list(KINDS):  # a list, so that unhashable values can be compared too
-        msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
-        raise ValueError(msg)
+    check_choice(KINDS, **{"network type": kind})
     keywords, shapes, _ = KINDS[str(kind)]
     wanted = {"type", "n_inputs", *keywords}
     if set(description) != wanted:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from coffea_iqn.iqn.arrays import with_origin
 from coffea_iqn.iqn.network import KINDS, MEMBERS
+from coffea_iqn.ranges import check_choice
 
 
 def mlp(n_inputs: int, n_outputs: int, hidden: tuple[int, ...], slope: float) -> nn.Sequential:
@@ -156,9 +157,7 @@ def build(description: Mapping[str, Any]) -> Any:
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
-    if kind not in list(KINDS):  # a list, so that unhashable values can be compared too
-        msg = f"network type: expected one of {', '.join(KINDS)}, got {kind!r}"
-        raise ValueError(msg)
+    check_choice(KINDS, **{"network type": kind})
     made: type[nn.Module]
     if kind in MEMBERS:
         from coffea_iqn.iqn import members  # lazily, as some members need optional packages

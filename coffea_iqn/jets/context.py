@@ -33,6 +33,7 @@ from coffea_iqn.jets.prompt import PromptParticles, write_prompt
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import inlined_part, kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine, take_logs, wrapped
+from coffea_iqn.ranges import expect
 
 NEIGHBOURHOOD = 1.0  # ΔR within which the pt of other jets is summed
 FAR = 3.0  # ΔR beyond which neighbours are ignored
@@ -499,9 +500,7 @@ def conditioning_variables(
     ValueError: when the shapes do not agree.
     """
     n_jets, n_events = len(jets), len(counts)
-    if np.sum(counts) != n_jets:
-        msg = f"counts: expected {n_jets} jets in all, got {np.sum(counts)}"
-        raise ValueError(msg)
+    expect(np.sum(counts) == n_jets, f"counts: expected {n_jets} jets in all, got {np.sum(counts)}")
     values, kind, of_event, charge = (None, None, None, None) if prompt is None else prompt
     n_prompt = 0 if kind is None else len(kind)
     if of_event is not None and np.sum(of_event) != n_prompt:
@@ -532,7 +531,5 @@ def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple
     if values is None:
         return np.empty((0, *shape[1:]), dtype=dtype)
     plain = np.require(values, dtype, ["C", "A", "W"])
-    if plain.shape != shape:
-        msg = f"{name}: expected shape {shape}, got {plain.shape}"
-        raise ValueError(msg)
+    expect(plain.shape == shape, f"{name}: expected shape {shape}, got {plain.shape}")
     return plain

@@ -29,6 +29,7 @@ from coffea_iqn.jets.features import (
 )
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.ranges import expect
 
 CLEAR = 0.5  # distance beyond an end at which a standardised number is taken for an atom
 Way = Callable[[Columns, Columns], Any]

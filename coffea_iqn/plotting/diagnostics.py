@@ -44,6 +44,7 @@ from coffea_iqn.plotting.panels import (
     plain,
     titled_panels,
 )
+from coffea_iqn.ranges import expect
 
 LEVEL_BINS, MOST_FEATURES = 50, 12
 
@@ -64,9 +65,8 @@ def plot_levels(levels: Floats, *, title: str, label: str = "Simulation", names:
     ------
     ValueError: if the numbers of columns and names differ, or there are no jets.
     """
-    if levels.ndim != 2 or levels.shape[1] != len(names) or not len(levels):
-        msg = f"levels: expected (N, {len(names)}) of at least one jet, got {levels.shape}"
-        raise ValueError(msg)
+    fits = levels.ndim == 2 and levels.shape[1] == len(names) and len(levels) > 0
+    expect(fits, f"levels: expected (N, {len(names)}) of at least one jet, got {levels.shape}")
     edges = np.linspace(0, 1, LEVEL_BINS + 1)
     counts, expected = np.stack([histogram(column, edges) for column in levels.T]), len(levels) / LEVEL_BINS
     values, errors = counts / expected, np.sqrt(counts) / expected
@@ -116,9 +116,8 @@ def plot_map(
     ValueError: if the shapes of values, cells and names do not match.
     """
     shape = (len(cells.pt) - 1, len(cells.abs_eta) - 1, 4)
-    if values.shape != shape or len(names) != 4:
-        msg = f"values: expected {shape} and 4 names, got {values.shape} and {len(names)}"
-        raise ValueError(msg)
+    fits = values.shape == shape and len(names) == 4
+    expect(fits, f"values: expected {shape} and 4 names, got {values.shape} and {len(names)}")
     measured: Bools = np.asarray(np.isfinite(values).any(axis=2))
     figure, panels = make_panels(2, 2, grid=True, apart=True)
     if not measured.any():
@@ -165,9 +164,7 @@ def plot_ks(tests: Sequence[KSTest], *, title: str, label: str = "Simulation", t
     ------
     ValueError: if there are not four tests.
     """
-    if len(tests) != len(VARIABLES):
-        msg = f"tests: expected one for each of {', '.join(VARIABLES)}, got {len(tests)}"
-        raise ValueError(msg)
+    expect(len(tests) == len(VARIABLES), f"tests: expected one for each of {', '.join(VARIABLES)}, got {len(tests)}")
     figure, panels = titled_panels(2, 2, title, label, grid=True, apart=True)
     truth = plain(truth_label)
     for panel, name, test in zip(panels.flat, NAMES, tests, strict=True):
@@ -256,9 +253,8 @@ def plot_importance(judgement: Judgement, *, features: Sequence[str], title: str
     ------
     ValueError: if the number of names is not that of the features.
     """
-    if len(features) != len(judgement.importance):
-        msg = f"features: expected {len(judgement.importance)} names, got {len(features)}"
-        raise ValueError(msg)
+    fits = len(features) == len(judgement.importance)
+    expect(fits, f"features: expected {len(judgement.importance)} names, got {len(features)}")
     order = np.argsort(judgement.importance, kind="stable")[-MOST_FEATURES:]
     shares = 100 * judgement.importance[order]
     figure, ((panel,),) = make_panels(1, 1)

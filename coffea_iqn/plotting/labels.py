@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from coffea_iqn.closure import VARIABLES
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.plotting.panels import COLOURS, STYLE, plain
+from coffea_iqn.ranges import check_choice
 
 BLUE = COLOURS[0]
 NOTHING = "Too few jets"
@@ -96,9 +97,7 @@ GEN_PT, ABS_ETA = "Gen $p_T$ [GeV]", r"Gen $|\eta|$"
 
 
 def number_of(variable: str) -> int:
-    if variable not in VARIABLES:
-        msg = f"variable: expected one of {', '.join(VARIABLES)}, got {variable!r}"
-        raise ValueError(msg)
+    check_choice(VARIABLES, variable=variable)
     return VARIABLES.index(variable)
 
 

@@ -45,6 +45,7 @@ from coffea_iqn.plotting.panels import (
     ratio,
     titled_panels,
 )
+from coffea_iqn.ranges import expect
 
 MIN_ENTRIES = 30  # minimum number of effective entries for a quantile
 MIN_OF_NUMBER = 9  # minimum in a bin of an integer axis
@@ -250,9 +251,8 @@ def plot_response_slices(
     histogram, _ = _apart(histogram)
     _check(histogram, dataset, variables=3)
     pt, eta = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:4])
-    if eta_bin is not None and not 0 <= eta_bin < len(eta) - 1:
-        msg = f"eta_bin: expected None or a bin from 0 to {len(eta) - 2}, got {eta_bin}"
-        raise ValueError(msg)
+    fits = eta_bin is None or 0 <= eta_bin < len(eta) - 1
+    expect(fits, f"eta_bin: expected None or a bin from 0 to {len(eta) - 2}, got {eta_bin}")
     coarse = histogram[..., :: hist.rebin(3)]
     edges = np.asarray(coarse.axes[-1].edges, dtype=np.float64)
     chosen = slice(None) if eta_bin is None else slice(eta_bin, eta_bin + 1)
@@ -455,9 +455,7 @@ def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
     names = [axis.name for axis in histogram.axes]
     wanted = ["one variable"] if variables == 1 else ["gen_pt", "gen_abs_eta", "response"]
     fits = names[:2] == ["dataset", "level"] and len(names) == 2 + variables and (variables == 1 or names[2:] == wanted)
-    if not fits:
-        msg = f"histogram: expected the axes dataset, level, {', '.join(wanted)}; found {', '.join(names)}"
-        raise ValueError(msg)
+    expect(fits, f"histogram: expected the axes dataset, level, {', '.join(wanted)}; found {', '.join(names)}")
     if dataset not in list(histogram.axes[0]):
         _unknown(dataset, list(histogram.axes[0]))
 

@@ -22,6 +22,7 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork
 from coffea_iqn.jets.features import PHI
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import Schedule, fixed_weights
@@ -63,9 +64,8 @@ def distil(
     TypeError: if the teacher is refined, or no network can imitate its network.
     FloatingPointError: if a loss becomes infinite or NaN.
     """
-    if teacher.ratio is not None:
-        msg = f"teacher: expected a bundle that is not refined, got a refined {teacher.network.type}"
-        raise TypeError(msg)
+    fits = teacher.ratio is None
+    expect(fits, f"teacher: expected a bundle that is not refined, got a refined {teacher.network.type}", TypeError)
     v, y = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
     pairs = pairs._replace(y=y)
     origin, network, gate = _students(teacher, settings)

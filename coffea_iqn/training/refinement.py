@@ -25,6 +25,7 @@ from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import drawing, hide, with_origin
 from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.optimise import fixed_weights
@@ -217,9 +218,8 @@ def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
     """Return network inputs, jets x, standardised four-momenta y and samples of matched pairs in the support."""
     v, pairs = emulator.variables, part_of(pairs, pairs.matched)
     pairs = part_of(pairs, v.support.holds(pairs.x, pairs.y))
-    if not len(pairs.x):
-        msg = "refine: expected matched pairs for training, validation and calibration, got none for one of these"
-        raise ValueError(msg)
+    fits = len(pairs.x) > 0
+    expect(fits, "refine: expected matched pairs for training, validation and calibration, got none for one of these")
     z, _ = v.encode_within(pairs.four_momenta, pairs.x, v.raw_pt_min)
     columns = (v.network_inputs(pairs.x, pairs.context), pairs.x, z, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)

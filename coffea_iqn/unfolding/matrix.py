@@ -46,9 +46,8 @@ class Response:
     made_by: str = ""
 
     def __add__(self, other: Response) -> Response:
-        if (self.gen, self.reco) != (other.gen, other.reco):
-            msg = f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}"
-            raise ValueError(msg)
+        fits = (self.gen, self.reco) == (other.gen, other.reco)
+        expect(fits, f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}")
         if self.made_by != other.made_by:
             msg = f"response: expected matrices of one model and its options, got {self.made_by} and {other.made_by}"
             raise ValueError(msg)
@@ -124,13 +123,11 @@ def response_sums(
     got = f"got {', '.join(map(str, folder.variations))}: a bundle of its own has a matrix of its own"
     expect(not folder.variations, f"variations: expected none for a response matrix, {got}")
     emulator = folder.emulator
-    if not emulator.exact:
-        msg = f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function"
-        raise ValueError(msg)
+    fits = emulator.exact
+    expect(fits, f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function")
     weights = event_weights(events) if weights is None else plain(ak.Array(weights), "weights").astype(np.float64)
-    if weights.shape != (len(events),):
-        msg = f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}"
-        raise ValueError(msg)
+    fits = weights.shape == (len(events),)
+    expect(fits, f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}")
     from coffea_iqn.unfolding.probabilities import Cells
 
     one_thread()
@@ -210,9 +207,8 @@ def _axes(given: Axes, side: str) -> tuple[Any, ...]:
     several = isinstance(given, list | tuple) and not all(isinstance(one, Real) for one in given)
     axes = tuple(_axis(one, side) for one in (given if several else [given]))
     variables = [_variable(axis) for axis in axes]
-    if variables not in (["pt"], ["pt", "abs_eta"], ["pt", "mass"]):
-        msg = f"{side} axis: expected one of pt, or a pair named pt and abs_eta or mass, got {', '.join(variables)}"
-        raise ValueError(msg)
+    fits = variables in (["pt"], ["pt", "abs_eta"], ["pt", "mass"])
+    expect(fits, f"{side} axis: expected one of pt, or a pair named pt and abs_eta or mass, got {', '.join(variables)}")
     if len(axes) == 1 or axes[0].name != side:
         return axes
     return (_renamed(axes[0], f"{side}_pt"), axes[1])
@@ -236,9 +232,7 @@ def _axis(given: Any, side: str) -> Any:
         msg = f"{side} {error}"
         raise ValueError(msg) from None
     variable = _variable(given)
-    if given.edges[0] < 0.0:
-        msg = f"{side} axis: expected edges of {variable} from 0 on, got {given.edges[0]:g}"
-        raise ValueError(msg)
+    expect(given.edges[0] >= 0.0, f"{side} axis: expected edges of {variable} from 0 on, got {given.edges[0]:g}")
     return _renamed(given, side if given.name in ("", side) else f"{side}_{variable}")
 
 

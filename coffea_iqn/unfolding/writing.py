@@ -89,9 +89,7 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
         expect(bins == ours, f"observed: expected the reco bins of the matrix, {ours}, got {bins}")
         observed = observed.values().ravel()
     least = min(of.inside.min(), of.outside.min())
-    if least < 0.0:
-        msg = f"response: expected no negative number of jets in any bin, got {least:.3g}"
-        raise ValueError(msg)
+    expect(least >= 0.0, f"response: expected no negative number of jets in any bin, got {least:.3g}")
     counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
     if counts.shape != of.outside.shape or not (np.isfinite(counts).all() and (counts >= 0.0).all()):
         msg = f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}"

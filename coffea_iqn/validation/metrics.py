@@ -28,6 +28,7 @@ import numpy as np
 from coffea_iqn import closure
 from coffea_iqn.closure import VARIABLES, OfCells
 from coffea_iqn.files.output import versions
+from coffea_iqn.ranges import expect
 from coffea_iqn.validation.comparison import Comparison, Validation
 from coffea_iqn.validation.verdict import BY_KEY, Line, judged
 
@@ -190,9 +191,8 @@ def read(path: Path) -> dict[str, Any]:
         msg = f"compare {path}: expected the metrics.json of a validation: {error}"
         raise ValueError(msg) from None
     version = content.get("schema_version") if isinstance(content, dict) else None
-    if version != SCHEMA_VERSION:
-        msg = f"compare {path}: expected metrics of schema version {SCHEMA_VERSION}, got {version!r}"
-        raise ValueError(msg)
+    fits = version == SCHEMA_VERSION
+    expect(fits, f"compare {path}: expected metrics of schema version {SCHEMA_VERSION}, got {version!r}")
     try:
         _check(content)
     except (KeyError, TypeError) as error:

@@ -17,7 +17,8 @@ import onnx
 
 from coffea_iqn import bundle
 from coffea_iqn.exports import corrections, export, graphs
-from coffea_iqn.exports.reference import CELLS_PT, LEVELS, Reference, averaged, curves, logit
+from coffea_iqn.exports.reference import CELLS_PT, LEVELS, Reference, averaged, curves
+from coffea_iqn.iqn.conditional import logit
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.plotting.panels import STYLE, make_log_x
 

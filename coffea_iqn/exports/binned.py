@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.exports import corrections as c
-from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, averaged, logit
+from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, averaged
+from coffea_iqn.iqn.conditional import logit
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Bools, Floats
 

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, Z, logistic
+from coffea_iqn.exports.reference import FLAVOURS, Z_MAX, Reference, Z
 from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.iqn.conditional import sigmoid
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
 
@@ -89,7 +90,7 @@ def evaluate(corrections: Any, ends: tuple[str, str], jets: Reference) -> tuple[
     """Evaluate corrections for jets: `reference.curves`, and efficiencies or None. ends: as for `binned.content`."""
     of_jets = jets.gen[:, PT].astype(np.float64), jets.gen[:, ETA].astype(np.float64), CODES[jets.flavour]
     quantile, found = (f"{ends[0]}_{kind}_{ends[1]}" for kind in ("Quantile", "Efficiency"))
-    columns = [np.log(corrections[quantile].evaluate(*of_jets, float(level))) for level in logistic(Z)]
+    columns = [np.log(corrections[quantile].evaluate(*of_jets, float(level))) for level in sigmoid(Z)]
     return np.stack(columns, axis=1), corrections[found].evaluate(*of_jets) if found in list(corrections) else None
 
 

@@ -19,6 +19,7 @@ from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.files.filesets import expand
 from coffea_iqn.files.inputs import SCHEMAS, first_jets, inspect
+from coffea_iqn.iqn.conditional import logit, sigmoid
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import ETA, PT
@@ -107,7 +108,7 @@ def curves(emulator: Emulator, jets: Reference) -> Floats:
     """
     drawn, out = emulator.prepared(), np.empty((len(jets.gen), len(Z)), dtype=np.float32)
     tau = np.full((len(jets.gen), emulator.network.n_targets), 0.5, dtype=np.float32)
-    for k, level in enumerate(logistic(Z)):
+    for k, level in enumerate(sigmoid(Z)):
         tau[:, PT] = level
         out[:, k] = np.log(drawn.sample(jets.gen, tau, jets.context)[:, PT] / jets.gen[:, PT])
     return np.maximum.accumulate(out, axis=1)  # monotone despite rounding
@@ -127,19 +128,9 @@ def averaged(of_jets: Floats) -> Callable[[Floats], Floats]:
     grid = np.linspace(of_jets.min(), of_jets.max(), GRID)
     below = np.zeros(GRID)
     for curve in of_jets:
-        below += logistic(np.interp(grid, curve, Z))
+        below += sigmoid(np.interp(grid, curve, Z))
     z = logit(below / len(of_jets))
     return lambda at: np.exp(np.interp(at, z, grid))
-
-
-def logistic(z: Floats) -> Floats:
-    """Return levels from their logits."""
-    return np.asarray(1.0 / (1.0 + np.exp(-z)))
-
-
-def logit(level: Floats) -> Floats:
-    """Return the logits of levels."""
-    return np.asarray(np.log(level) - np.log1p(-level))
 
 
 class Closure(NamedTuple):

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.refinement import Candidates
+from coffea_iqn.iqn.conditional import sigmoid
 from coffea_iqn.iqn.device import BLOCK
 from coffea_iqn.iqn.network import N_TARGETS
 from coffea_iqn.iqn.networks import RatioNetwork
@@ -54,7 +55,7 @@ class Ratios(NamedTuple):
         """Scale by s and shift such that the mean predicted probability is 1/2, which minimises the log-loss."""
         offset = 0.0
         for _ in range(TURNS):
-            said = _sigmoid(s * np.stack(self) + offset)
+            said = sigmoid(s * np.stack(self) + offset)
             offset -= float(np.clip((said.mean() - 0.5) / (said * (1.0 - said)).mean(), -1.0, 1.0))
         return Ratios(s * self.true + offset, s * self.drawn + offset)
 
@@ -205,7 +206,7 @@ def reliability(ratios: Ratios) -> list[dict[str, float]]:
     """Return predicted and observed probability to be true, with its error, in tenths of jets ordered by it."""
     log_ratios = np.concatenate(ratios)
     is_true = np.repeat([1.0, 0.0], [len(side) for side in ratios])
-    said = _sigmoid(log_ratios)
+    said = sigmoid(log_ratios)
     found = []
     for rows in np.array_split(np.argsort(log_ratios, kind="stable"), BINS):
         share = float(is_true[rows].mean())
@@ -223,8 +224,3 @@ def _rows(pairs: JetPairs, emulator: Emulator) -> tuple[Tensor, ...]:
     z, _ = v.encode_within(pairs.four_momenta, pairs.x, v.raw_pt_min)
     columns = (v.network_inputs(pairs.x, pairs.context), pairs.x, z, pairs.sample)
     return tuple(torch.from_numpy(column) for column in columns)
-
-
-def _sigmoid(x: Doubles) -> Doubles:
-    """Return 1 / (1 + e^−x) without overflow."""
-    return 0.5 + 0.5 * np.tanh(0.5 * x)

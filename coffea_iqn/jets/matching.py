@@ -133,7 +133,8 @@ def _nearest(
     return nearest, least
 
 
-def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints, Floats]:
+@kernel
+def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints, Doubles]:
     """Return the row of the gen jet nearest to each jet, and ΔR; −1 and infinity if the event has no gen jet.
 
     Parameters
@@ -142,22 +143,16 @@ def nearest(jets: Floats, event: Ints, gen: Floats, counts: Ints) -> tuple[Ints,
     gen, counts: gen jets of all events, concatenated, (N, 4), and the number of gen jets in each event, (events,).
     """
     row, distance = np.full(len(jets), -1, dtype=np.int64), np.full(len(jets), np.inf)
-    _find_nearest(jets, event, gen, counts, np.cumsum(counts) - counts, row, distance)
-    return row, distance
-
-
-@kernel
-def _find_nearest(
-    jets: Floats, event: Ints, gen: Floats, counts: Ints, first: Ints, row: Ints, distance: Doubles
-) -> None:
+    ends = np.cumsum(counts)
     for jet in range(len(jets)):
-        start = first[event[jet]]
-        for other in range(start, start + counts[event[jet]]):
+        stop = ends[event[jet]]
+        for other in range(stop - counts[event[jet]], stop):
             d_eta = np.float64(jets[jet, ETA]) - np.float64(gen[other, ETA])
             d_phi = wrapped(np.float64(jets[jet, PHI]) - np.float64(gen[other, PHI]))
             this = math.sqrt(d_eta * d_eta + d_phi * d_phi)
             if this < distance[jet]:
                 row[jet], distance[jet] = other, this
+    return row, distance
 
 
 @kernel

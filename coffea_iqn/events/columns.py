@@ -46,10 +46,8 @@ def plain(column: ak.Array, name: str) -> npt.NDArray[Any]:
     check_has_data(column, name)
     if has_option(column):
         n_missing = int(ak.sum(ak.is_none(column)))
-        if n_missing:
-            advice = "drop or replace them (ak.drop_none, ak.fill_none)"
-            msg = f"{name}: expected no missing values, got {n_missing} of {len(column)}: {advice}"
-            raise ValueError(msg)
+        advice = "drop or replace them (ak.drop_none, ak.fill_none)"
+        expect(not n_missing, f"{name}: expected no missing values, got {n_missing} of {len(column)}: {advice}")
     return np.asarray(column)
 
 

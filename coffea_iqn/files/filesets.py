@@ -55,10 +55,8 @@ def expand(items: Iterable[str]) -> list[Named]:
     named = [one for item in items for one in _expand(item)]
     seen: set[tuple[str | None, str]] = set()
     for one in named:
-        if one[:2] in seen:
-            of = f" of {one.dataset}" if one.dataset else ""
-            msg = f"files: expected each file once, got {one.path}{of} twice"
-            raise ValueError(msg)
+        of = f" of {one.dataset}" if one.dataset else ""
+        expect(one[:2] not in seen, f"files: expected each file once, got {one.path}{of} twice")
         seen.add(one[:2])
     return named
 

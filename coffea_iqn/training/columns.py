@@ -26,6 +26,7 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.targets import Column
 from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import MOST_OUTSIDE, continuous, split, target_rows
 from coffea_iqn.training.laws import HIDDEN
@@ -68,10 +69,8 @@ def extend(
     FloatingPointError: if a loss becomes infinite or NaN.
     """
     v, old = emulator.variables, emulator.network
-    if not emulator.exact:
-        got = emulator.draws_by
-        msg = f"extend: expected a SplineIQN, got {got}: columns come before the refinement, whose levels follow theirs"
-        raise TypeError(msg)
+    got = f"got {emulator.draws_by}: columns come before the refinement, whose levels follow theirs"
+    expect(emulator.exact, f"extend: expected a SplineIQN, {got}", TypeError)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
     columns = described(reco, v.columns, names)
     variables = v.with_columns(columns)
@@ -104,10 +103,9 @@ def described(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[
     """Return the new columns, described from all reco jets, matched or not."""
     first, every = len(VARIABLES) + len(before), [*before]
     for jets in reco:
-        if jets.shape[1] != first + len(names):
-            wanted = f"{first} columns and {', '.join(names)}"
-            msg = f"pairs: expected reco jets with {wanted}, got {jets.shape[1]} columns"
-            raise ValueError(msg)
+        fits = jets.shape[1] == first + len(names)
+        wanted = f"{first} columns and {', '.join(names)}"
+        expect(fits, f"pairs: expected reco jets with {wanted}, got {jets.shape[1]} columns")
     values = np.concatenate([jets[:, len(VARIABLES) :] for jets in reco]).T
     for k, name in enumerate(names, len(before)):
         made = Column.of(name, values[k])

@@ -222,9 +222,8 @@ def _axis(given: Any, side: str) -> Any:
             edges = np.asarray(given, dtype=np.float64)
         except (TypeError, ValueError):  # not numeric
             edges = np.empty(0)
-        if edges.ndim != 1 or len(edges) < 2 or not (np.isfinite(edges).all() and (np.diff(edges) > 0.0).all()):
-            msg = f"{side} axis: expected increasing edges, got {given!r}"
-            raise ValueError(msg)
+        fits = edges.ndim == 1 and len(edges) > 1 and np.isfinite(edges).all() and (np.diff(edges) > 0.0).all()
+        expect(fits, f"{side} axis: expected increasing edges, got {given!r}")
         given = hist.axis.Variable(edges)
     try:
         finder(given)

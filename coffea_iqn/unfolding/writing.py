@@ -91,9 +91,8 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
     least = min(of.inside.min(), of.outside.min())
     expect(least >= 0.0, f"response: expected no negative number of jets in any bin, got {least:.3g}")
     counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
-    if counts.shape != of.outside.shape or not (np.isfinite(counts).all() and (counts >= 0.0).all()):
-        msg = f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}"
-        raise ValueError(msg)
+    fits = counts.shape == of.outside.shape and np.isfinite(counts).all() and (counts >= 0.0).all()
+    expect(fits, f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}")
     empty = np.flatnonzero(of.inside.sum(axis=1) <= 0.0)
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"

@@ -1,4 +1,4 @@
-"""Allowed ranges of numeric options, shared by the library and the command line."""
+"""Allowed ranges of numeric options, and how wrong input is refused, in the library and on the command line."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def test_what_is_within_a_distance_is_what_is_nearer():
     jets = rng.uniform((1, -2, -np.pi, 0), (50, 2, np.pi, 9), (900, 4))
     there_counts = np.bincount(np.repeat(np.arange(400), counts)[there], minlength=400)
     expected = nearest(jets, event, others[there], there_counts)[1] < 0.8
-    within = any_within(0.8, jets, event, others, there, np.cumsum(counts))
+    within = any_within(0.8, jets, event, others[there], there_counts)
     np.testing.assert_array_equal(within, expected)
     assert 50 < expected.sum() < 850
 

@@ -182,10 +182,10 @@ class Objects:
             return np.asarray(objects_far(targets, frames.axis[event], frames.side[event], *self.isolation_ends[k]))
 
         def impossible(values: Floats, event: Ints) -> Bools:
-            return np.asarray(any_within(REACH, values, event, jets.values, all_of_them, ends))
+            return np.asarray(any_within(REACH, values, event, jets.values, jets.counts))
 
         columns, frames = far
-        all_of_them, ends, parts = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts), []
+        parts = []
         u = keys.levels(0, STREAM_OBJECT_FAR)
         for k, law in self._laws(FAR):
             event = np.repeat(np.arange(len(columns)), law.draw_numbers(columns, u[:, k]))

@@ -382,14 +382,15 @@ class Unmatched:
         else:
             numbers = np.empty(len(gen), dtype=np.int64)
             count_near(law, sources(gen, reco, found, added, context), singles(u), numbers)
-        event, ends = np.repeat(np.arange(len(counts)), counts), np.cumsum(counts)
+        event = np.repeat(np.arange(len(counts)), counts)
+        matched, of_event = reco[found], np.bincount(event[found], minlength=len(counts))
         source = np.repeat(np.arange(len(gen)), numbers)
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_near(targets, gen.take(source, axis=0)))
 
         def impossible(raw: Floats, source: Ints) -> Bools:
-            return np.asarray(any_within(self.reach / REACH, raw, event[source], reco, found, ends))
+            return np.asarray(any_within(self.reach / REACH, raw, event[source], matched, of_event))
 
         return self._draw(self.near, source, columns(source), levels, decode, impossible)
 
@@ -407,14 +408,13 @@ class Unmatched:
         reco jets (M, 4), float32, and the indices of their events, (M,).
         """
         columns, frames = far
-        all_of_them, ends = np.ones(len(gen), dtype=bool), np.cumsum(counts)
         numbers = self.far.draw_numbers(columns, levels(slice(0, len(columns)), 0)[:, 0])
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_far(targets, Frames(frames.axis[source], frames.side[source])))
 
         def impossible(raw: Floats, source: Ints) -> Bools:
-            return np.asarray(any_within(self.reach, raw, source, gen, all_of_them, ends))
+            return np.asarray(any_within(self.reach, raw, source, gen, counts))
 
         source = np.repeat(np.arange(len(columns)), numbers)
         return self._draw(self.far, source, columns.take(source, axis=0), levels, decode, impossible)

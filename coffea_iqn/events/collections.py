@@ -386,12 +386,11 @@ def _other_leptons(
     other = _is_prompt(code, status, flags)
     for lepton in CODES[:2]:
         same = np.abs(dressed[3]) == lepton
-        ends = np.cumsum(np.bincount(event[same], minlength=len(counts)))
         there = np.stack([column[same] for column in dressed[:3]], axis=1, dtype=np.float32)
         rows = np.flatnonzero(other & (np.abs(code) == lepton))
         own = np.stack([column[rows] for column in (pt, eta, phi)], axis=1, dtype=np.float32)
-        every = np.ones(len(there), dtype=bool)
-        other[rows] = ~any_within(DRESSING, own, of_particle[rows], there, every, ends)
+        of_event = np.bincount(event[same], minlength=len(counts))
+        other[rows] = ~any_within(DRESSING, own, of_particle[rows], there, of_event)
     other &= np.isin(np.abs(code), CODES[:2])
     return pt[other], eta[other], phi[other], code[other], of_particle[other]
 

@@ -191,9 +191,9 @@ class Folding:
         objects = model.draw(gen.jets, gen.prompt, gen.composition, context, block.far, keys)
         found, taken = model.keep_jets(gen.jets, objects, context, reconstructed, keys)
         jets = self._finish(block, reco, found, self.name)
-        ends, all_of_them = np.cumsum(objects.counts(len(gen.jets.counts))), np.ones(len(objects.event), dtype=bool)
         # a jet and an object this close consist of the same particles, which belong to the object
-        jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, all_of_them, ends))
+        of_event = objects.counts(len(gen.jets.counts))
+        jets = jets.where(~any_within(REACH, jets.values, jets.event, objects.values, of_event))
         raw = jets._replace(values=self._raw(jets))
         missing = model.missing(gen.jets, taken, raw, objects, gen.missing, keys)
         return {self.name: jets}, Rest(objects, missing)
@@ -280,7 +280,8 @@ class Folding:
         order, close = np.argsort(event, kind="stable"), np.empty(len(jets), dtype=bool)
         everywhere = np.ones(len(jets), dtype=bool)
         close[order] = crowded(radius, jets[order], everywhere, counts, np.arange(len(counts)))
-        close |= any_within(radius, jets, event, reco, found, np.cumsum(block.gen.jets.counts))
+        of_event = np.bincount(block.event[found], minlength=len(counts))
+        close |= any_within(radius, jets, event, reco[found], of_event)
         return ~close
 
     def _raw(self, jets: Drawn) -> Any:

@@ -434,8 +434,7 @@ def _check_prompt_in_jets(known: GenEvents, card: Mapping[str, Any]) -> None:
     rows = np.flatnonzero(inside & (particles.values[:, PT] > max(HARD, 2.0 * least)))
     if len(rows) < FEW:
         return
-    all_of_them, ends = np.ones(len(jets.values), dtype=bool), np.cumsum(jets.counts)
-    own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, all_of_them, ends)
+    own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, jets.counts)
     trained = next((of["in_jets"] for of in reversed(card.get("extended", [])) if "in_jets" in of), 1.0)
     got = f"got no gen jet within ΔR of {REACH} for {int((~own).sum())} of {len(rows)} hard ones"
     fits = own.mean() > trained - MOST_BARE

@@ -180,23 +180,22 @@ def crowded(limit: float, jets: Floats, there: Bools, counts: Ints, events: Ints
 
 
 @kernel
-def any_within(limit: float, jets: Floats, event: Ints, others: Floats, there: Bools, ends: Ints) -> Bools:
+def any_within(limit: float, jets: Floats, event: Ints, others: Floats, counts: Ints) -> Bools:
     """Return whether any other jet lies within a distance ΔR of each jet, (M,).
 
     Parameters
     ----------
     limit: greatest ΔR.
     jets, event: jets, (M, 4), and the index of the event of each, (M,).
-    others, there: other jets of all events, concatenated, (N, 4), and which of them exist, (N,).
-    ends: cumulative number of other jets up to the end of each event, (events,).
+    others, counts: other jets of all events, concatenated, (N, 4), and the number of them in each event, (events,).
     """
-    out = np.zeros(len(jets), dtype=np.bool_)
+    out, ends = np.zeros(len(jets), dtype=np.bool_), np.cumsum(counts)
     for jet in range(len(jets)):
         eta, phi = np.float64(jets[jet, ETA]), np.float64(jets[jet, PHI])
-        start = ends[event[jet] - 1] if event[jet] > 0 else 0
-        for other in range(start, ends[event[jet]]):
+        stop = ends[event[jet]]
+        for other in range(stop - counts[event[jet]], stop):
             d_eta = eta - np.float64(others[other, ETA])
-            if there[other] and abs(d_eta) < limit:  # skips most pairs, before the costly angle
+            if abs(d_eta) < limit:  # skips most pairs, before the costly angle
                 d_phi = wrapped(phi - np.float64(others[other, PHI]))
                 if d_eta * d_eta + d_phi * d_phi < limit * limit:
                     out[jet] = True

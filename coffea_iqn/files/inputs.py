@@ -161,7 +161,11 @@ def inspect(
             msg = f"{path}: expected a collection {collection}, found {found}"
             raise InputError(msg)
     lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
-    expect(not lacking, f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}", InputError)
+    expect(
+        not lacking,
+        f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}",
+        InputError,
+    )
     counted = {name.partition("_")[0] for name in NanoAODSchema.full_like_items} if layout == "NanoAOD" else set()
     uncounted = tuple(name for name in sorted(counted & with_pt) if f"n{name}" not in last)
     separator = PT[layout][0]

@@ -274,12 +274,10 @@ def check_names(names: Sequence[Any]) -> None:
     """Raise ValueError unless the names are distinct, can be used for new fields of jets, and are of no index."""
     taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen", "weight"]
     for k, name in enumerate(names):
-        if not isinstance(name, str) or not name.isidentifier() or name in [*taken, *names[:k]]:
-            msg = f"columns: expected distinct names of new fields of jets, got {name!r}"
-            raise ValueError(msg)
-        if re.search(r"Idx\d*G?$", name):  # drawn, it would refer to any object
-            msg = f"columns: expected quantities of a jet, got {name!r}, which refers to objects of the event"
-            raise ValueError(msg)
+        fits = isinstance(name, str) and name.isidentifier() and name not in [*taken, *names[:k]]
+        expect(fits, f"columns: expected distinct names of new fields of jets, got {name!r}")
+        refers = re.search(r"Idx\d*G?$", name)  # drawn, it would refer to any object
+        expect(not refers, f"columns: expected quantities of a jet, got {name!r}, which refers to objects of the event")
 
 
 def encode(targets: Sequence[Target | Column], reco: Columns, gen: Columns) -> Any:

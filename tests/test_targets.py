@@ -20,10 +20,11 @@ from coffea_iqn.files.inputs import inspect
 from coffea_iqn.files.trees import iterate
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.jets.context import columns_of
-from coffea_iqn.jets.targets import TARGETS, Column
+from coffea_iqn.jets.targets import TARGETS, Column, Rule
 from coffea_iqn.numerics.uniforms import levels
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training import extend
+from coffea_iqn.training.columns import described
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import TrainingSettings
@@ -328,12 +329,51 @@ def test_from_files_to_files(path, tmp_path, capsys):
 
 def test_a_new_training_learns_them_after_the_four_momentum(tmp_path):
     train_it = ("train", f"qcd={FULL}", "--steps", "30", "--check-every", "30", "--hidden", "8", "8")
-    for name, asked in (("four", ()), ("six", ("--columns", "btag", "nCharged"))):
+    for name, asked in (("four", ()), ("eight", ("--columns", "btag", "nCharged", "nNeutral", "tau1"))):
         assert run(*train_it, *asked, "--output", tmp_path / name) == 0
-    four, six = bundle.load(tmp_path / "four"), bundle.load(tmp_path / "six")
-    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 6)
-    assert (six.sample(gen, tau)[:, :4] == four.sample(gen, tau[:, :4])).all()
-    assert six.unmatched.columns.targets.n_targets == 2
+    four, eight = bundle.load(tmp_path / "four"), bundle.load(tmp_path / "eight")
+    gen, tau = RNG(0).uniform(20, 90, (50, 4)) * [1.0, 0.02, 0.02, 0.1], uniform(50, 8)
+    drawn = eight.sample(gen, tau)
+    assert (drawn[:, :4] == four.sample(gen, tau[:, :4])).all()
+    assert eight.unmatched.columns.targets.n_targets == 4
+    assert eight.variables.columns[-1].atom_if == Rule(("nCharged", "nNeutral"), 1.0)
+    assert ((drawn[:, 7] == 0.0) == (drawn[:, 5] + drawn[:, 6] <= 1.0)).all()
+
+
+def reco_jets_of(name):
+    """Return the reco jets of a sample, (N, 4 + 5), with two counts, an energy fraction and two N-subjettinesses."""
+    fields = ("pt", "eta", "phi", "mass", "nCharged", "nNeutral", "chEF", "tau1", "tau2")
+    with uproot.open(sample_path(name)) as file:
+        arrays = file["Events"].arrays([f"Jet_{field}" for field in fields])
+    columns = [ak.to_numpy(ak.flatten(arrays[f"Jet_{field}"])) for field in fields]
+    return np.stack(columns, axis=1).astype(np.float32), fields[4:]
+
+
+def test_numbers_of_particles_decide_about_atoms_where_they_always_do():
+    """A jet of N particles has no N-subjettiness of N axes or more, one without charged ones no charged energy."""
+    jets, names = reco_jets_of("ttbar_ak4_full.root")
+    both = ("nCharged", "nNeutral")
+    found = {column.name: (column.atom_if, column.top_if) for column in described([jets], [], names)}
+    assert found["tau1"] == (Rule(both, 1.0), None)
+    assert found["tau2"] == (Rule(both, 2.0), None)
+    assert found["chEF"] == (Rule(both[:1], 0.0), Rule(both[1:], 0.0))
+    assert found["nNeutral"] == (None, None)
+    jets[np.argmax(jets[:, 7]), 7] = 0.0  # a single jet of many particles
+    assert described([jets], [], names)[3].atom_if is None
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_atoms_that_others_decide_are_drawn_without_exception(backend):
+    """Also of unmatched jets."""
+    events = open_events("ttbar_ak4_full.root", entry_stop=600, metadata={"dataset": "x"})
+    reco = IQNFolder("cms-delphes-ak4-events", backend=backend)(events.GenJet, events)
+    for jets in (reco[reco.genJetIdx >= 0], reco[reco.genJetIdx < 0]):
+        n = jets.nCharged + jets.nNeutral
+        for k in (1, 2, 3):
+            assert ak.all((jets[f"tau{k}"] == 0.0) == (n <= k), axis=None)
+            assert ak.any(n <= k, axis=None)
+        assert ak.all((jets.chEF == 0.0) == (jets.nCharged == 0), axis=None)
+        assert ak.all((jets.chEF == 1.0) == ((jets.nNeutral == 0) & (jets.nCharged > 0)), axis=None)
 
 
 WRONG = {
@@ -376,6 +416,15 @@ DAMAGES = {
         "column nCharged: expected an earlier column as its upper limit",
     ),
     "name of another": (lambda c: c.update(name="pt"), "got 'pt'"),
+    "no rule": (
+        lambda c: c.update(atom_if="always"),
+        "rule of an atom: expected one or two columns and their greatest",
+    ),
+    "rule of a count": (lambda c: c.update(atom_if=[["btag"], 1.0]), "column nCharged: expected rules for all of its"),
+    "rule of one after": (
+        lambda c: c.update(kind="fraction", top=90.0, atom_if=[["chEF"], 1.0], top_if=[["chEF"], 1.0]),
+        "column nCharged: expected earlier counts in rules, got chEF, chEF",
+    ),
 }
 
 

@@ -21,13 +21,14 @@ from coffea_iqn.iqn.network import ENDS, MEMBERS, N_TARGETS, Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import COMPRESSION_SHAPE, INPUTS, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
-from coffea_iqn.jets.targets import KINDS, TARGETS, Column, check_names
+from coffea_iqn.jets.targets import KINDS, TARGETS, Column, Rule, check_names
 from coffea_iqn.numerics.arrays import Singles
 from coffea_iqn.objects.columns import ISOLATION, N_FOUND, N_MISSING, N_PARTICLE
 from coffea_iqn.objects.kinds import KINDS as OBJECTS
 from coffea_iqn.ranges import check_choice, expect
 
 SCHEMA_VERSION, OLDEST_VERSION = 10, 4
+MOST_COUNTS = 2  # in a rule of an atom
 KEYS = ("schema_version", "network", "acceptance", "origin", "unmatched", "variables", "card", "hash")
 
 
@@ -132,6 +133,10 @@ def _variables(content: Any) -> Variables:
     for k, column in enumerate(columns):
         before = column.under in [None, *(other.name for other in columns[:k])]
         expect(before, f"column {column.name}: expected an earlier column as its upper limit, got {column.under!r}")
+        counts = [other.name for other in columns[:k] if other.kind == "count"]
+        named = [name for rule in (column.atom_if, column.top_if) if rule for name in rule.counts]
+        known = all(name in counts for name in named)
+        expect(known, f"column {column.name}: expected earlier counts in rules, got {', '.join(map(str, named))}")
     n_inputs = INPUTS[content["inputs"]](np.ones((1, len(VARIABLES)))).shape[1]
     compression = content["compression"]
     return Variables(
@@ -154,7 +159,12 @@ def _column(content: Any) -> Column:
     limits: dict[str, dict[str, float]] = {"scale": {"above": 0.0}, "unit": {"least": 0.0}}
     names = [*("low", "high", "mean", "scale", "unit"), *(end for end in ("atom", "top") if content[end] is not None)]
     numbers = {name: number(f"column {name}", content[name], **limits.get(name, {})) for name in names}
-    made = Column(**{**content, **numbers})
+    rules = {name: _rule(content[name]) for name in ("atom_if", "top_if") if content.get(name) is not None}
+    made = Column(**{**content, **numbers, **rules})
+    whole = made.kind not in ("count", "flag") and all(
+        (end is None) == (rule is None) for end, rule in ((made.atom, made.atom_if), (made.top, made.top_if))
+    )
+    expect(not rules or whole, f"column {made.name}: expected rules for all of its atoms, got {sorted(rules)}")
     ends = [end for end in (made.atom, made.low, made.high, made.top) if end is not None]
     if made.kind == "flag":
         fits = ends == [0.0, 1.0, 1.0]
@@ -164,6 +174,13 @@ def _column(content: Any) -> Column:
         fits = made.low < made.high and (made.atom is None or made.atom != made.top)
     expect(fits, f"column {made.name}: expected rising numbers, or 0 and 1 for a flag, got {ends}")
     return made
+
+
+def _rule(content: Any) -> Rule:
+    fits = isinstance(content, list) and len(content) == len(Rule._fields) and isinstance(content[0], list)
+    fits = fits and 0 < len(content[0]) <= MOST_COUNTS
+    expect(fits, f"rule of an atom: expected one or two columns and their greatest sum, got {content!r}")
+    return Rule(tuple(content[0]), number("rule of an atom", content[1]))
 
 
 def _support(content: Any) -> Support:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from coffea_iqn.iqn.compiled import (
+    BELOW,
     N_WORK,
     Engine,
     LawModel,
@@ -177,17 +178,9 @@ def draw(
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
         for k in range(N_TARGETS, tau.shape[1]):
-            numbers = model.beside[k - N_TARGETS]
-            for t in range(n):
-                work[0, t], work[1, t] = numbers[jets.LEAST_Z], numbers[jets.MOST_Z]
-            other = targets[max(int(numbers[jets.UNDER]), 0)]
-            if numbers[jets.UNDER] >= ZERO:
-                jets.bound_column(other, n, numbers, work[1])
-            draw_target(model.engine, k, known, n_known + k, tau_tile[k], n, work, one, two)
-            jets.decode_column(targets[k], n, numbers)
-            if numbers[jets.UNDER] >= ZERO:
-                for t in range(n):
-                    targets[k, t] = min(targets[k, t], other[t])
+            _draw_column(
+                model.engine, k, model.beside[k - N_TARGETS], known, n_known + k, targets, k, n, work, one, two
+            )
         if len(share):
             if not model.engine.atoms[MASS]:  # masses below zero become zero
                 mass = known[n_known + MASS]
@@ -200,6 +193,59 @@ def draw(
         for t in range(n):
             for k in range(y.shape[1]):
                 y[start + t, k] = targets[k, t]
+
+
+@part
+def _draw_column(
+    engine: Engine,
+    k: int,
+    numbers: Singles,
+    known: Singles,
+    row: int,
+    values: Singles,
+    at: int,
+    n: int,
+    work: Singles,
+    one: Singles,
+    two: Singles,
+) -> None:
+    """Draw a further column of a tile, given those before it.
+
+    Parameters
+    ----------
+    engine, k, known, row, n, work, one, two: see `draw_target`.
+    numbers: row of `jets.compiled.numbers_of`.
+    values: the four-momentum and the columns before it, decoded, and in row `at` the levels, overwritten with values.
+    """
+    jets.bound_column(values, n, numbers, BELOW, work[0], work[1])
+    draw_target(engine, k, known, row, values[at], n, work, one, two)
+    jets.decode_column(values[at], n, numbers)
+    if numbers[jets.UNDER] >= ZERO:
+        other = values[int(numbers[jets.UNDER])]
+        for t in range(n):
+            values[at, t] = min(values[at, t], other[t])
+
+
+@kernel
+def draw_columns(law: LawModel, seen: Singles, tau: Singles, beside: Singles, drawn: Singles) -> None:
+    """Draw the further columns of unmatched jets, drawn (M, n), at levels tau (M, n).
+
+    seen, beside: `unmatched.beside` of the jets, (M, 11); `jets.compiled.numbers_of` the columns.
+    """
+    rows, n_columns = law.engine.rows, tau.shape[1]
+    tile, one, two = blank(rows), blank(rows), blank(rows)
+    values, work = blank(N_TARGETS + n_columns), blank(N_WORK)
+    for start in range(0, len(seen), TILE):
+        n = min(TILE, len(seen) - start)
+        take(seen, start, n, one)
+        take(tau, start, n, values[N_TARGETS:])
+        standardise(one, n, law.engine, tile)
+        for k in range(n_columns):
+            row, at = seen.shape[1] + k, N_TARGETS + k
+            _draw_column(law.engine, k, beside[k], tile, row, values, at, n, work, one, two)
+        for t in range(n):
+            for k in range(n_columns):
+                drawn[start + t, k] = values[N_TARGETS + k, t]
 
 
 @part

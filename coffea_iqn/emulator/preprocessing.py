@@ -194,12 +194,7 @@ class Variables:
         """
         xp, support = array_namespace(x), self.support.drawn_in()
         if k >= N_TARGETS:
-            column = self.columns[k - N_TARGETS]
-            least, most = (xp.full_like(x[:, PT], end) for end in column.ends)
-            if column.under is not None:
-                other = self.names.index(column.under)
-                greatest = self.table[other].decode(drawn[:, other], x)
-                most = xp.minimum(most, xp.astype(column.encode(greatest, x), most.dtype))
+            least, most = bounds_of(self.columns, k - N_TARGETS, drawn[:, N_TARGETS:], x[:, PT])
             return self._as_seen(least), self._as_seen(most)
         padding = xp.zeros((len(x), N_TARGETS - k), dtype=x.dtype, device=device(x))
         raw = self.decode_raw(xp.concat([xp.astype(drawn[:, :k], x.dtype), padding], axis=1), x)
@@ -237,14 +232,14 @@ class Variables:
     def encode_within(self, y: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, tuple[Any, Any]]:
         """Return `encode` and `all_bounds` of jets y; values at an atom, such as masses below `MASSLESS`, lie on it."""
         targets = self.encode(y, x)
+        if y.shape[1] > N_TARGETS:
+            others = standardised(self.columns[: y.shape[1] - N_TARGETS], y[:, N_TARGETS:])
+            targets = array_namespace(x).concat([targets[:, :N_TARGETS], self._as_seen(others)], axis=1)
         bounds = self.all_bounds(targets, x, raw_pt_min)
         if MASS in self.atoms["atoms"]:
             xp, least = array_namespace(x), bounds[0][:, MASS]
             mass = xp.where(y[:, MASS] < MASSLESS, least - BELOW_BOUND, xp.maximum(targets[:, MASS], least))
             targets = xp.concat([targets[:, :MASS], mass[:, None], targets[:, MASS + 1 :]], axis=1)
-        if y.shape[1] > N_TARGETS:
-            others = standardised(self.columns[: y.shape[1] - N_TARGETS], y[:, N_TARGETS:])
-            targets = array_namespace(x).concat([targets[:, :N_TARGETS], self._as_seen(others)], axis=1)
         return targets, bounds
 
     def all_bounds(self, targets: Columns, x: Columns, raw_pt_min: float) -> tuple[Any, Any]:
@@ -269,10 +264,38 @@ class Variables:
 
 
 def ends_of(columns: Sequence[Column]) -> dict[str, Any]:
-    """Return which columns have atoms, in the format of a `SplineIQN`'s description."""
-    every = enumerate(columns)
-    found = [(k, column.atom is not None, column.top is not None, column.kind == "flag") for k, column in every]
-    return {name: [k for k, *has in found if has[i]] for i, name in enumerate(ENDS)}
+    """Return which columns have atoms that are drawn, in the format of a `SplineIQN`'s description."""
+    found = [
+        (c.atom is not None and c.atom_if is None, c.top is not None and c.top_if is None, c.kind == "flag")
+        for c in columns
+    ]
+    return {name: [k for k, has in enumerate(found) if has[i]] for i, name in enumerate(ENDS)}
+
+
+def bounds_of(columns: Sequence[Column], k: int, z: Columns, like: Columns) -> tuple[Any, Any]:
+    """Return the bounds of a standardised column given those before it, (N,) each; one point for a decided atom.
+
+    Parameters
+    ----------
+    columns, k: the columns, and the index of this one.
+    z: standardised columns 0 to k − 1, (N, k), or more.
+    like: an array (N,) of the type of the bounds.
+    """
+    xp, column, names = array_namespace(like), columns[k], [one.name for one in columns]
+
+    def value(name: str) -> Any:
+        other = names.index(name)
+        return columns[other].decode(z[:, other], z)
+
+    low, high = column.ends
+    least, most = xp.full_like(like, low), xp.full_like(like, high)
+    if column.under is not None:
+        most = xp.minimum(most, xp.astype(column.encode(value(column.under), z), most.dtype))
+    for rule, at in ((column.top_if, high + BELOW_BOUND), (column.atom_if, low - BELOW_BOUND)):
+        if rule is not None:
+            decided = sum(value(name) for name in rule.counts) <= rule.most
+            least, most = (xp.where(decided, at, end) for end in (least, most))
+    return least, most
 
 
 def decoded(columns: Sequence[Column], z: Columns) -> Any:

@@ -13,15 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from coffea_iqn.emulator.compiled import Sources, count_near
+from coffea_iqn.emulator.compiled import Sources, count_near, draw_columns
 from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
-from coffea_iqn.emulator.preprocessing import decoded
+from coffea_iqn.emulator.preprocessing import bounds_of, decoded
 from coffea_iqn.iqn.distribution import Law
-from coffea_iqn.jets.compiled import columns_of_levels
+from coffea_iqn.jets.compiled import columns_of_levels, numbers_of
 from coffea_iqn.jets.context import columns_of, encode, select
 from coffea_iqn.jets.features import ETA, INPUTS, MASS, MAX_LOG, PHI, PT, SCALES, beam_side, log_mass, wrap_phi
 from coffea_iqn.jets.matching import any_within
@@ -422,7 +423,12 @@ class Unmatched:
     def draw_columns(self, jets: Floats, of_gen: Floats, tau: Floats, columns: Sequence[Column]) -> Floats:
         """Draw the further columns of unmatched jets, (M, n), at levels tau (M, n); jets and of_gen: see `beside`."""
         assert self.columns is not None
-        return np.asarray(decoded(columns, self.columns.draw(beside(jets, of_gen), tau)))
+        law, seen, tau = self.columns, beside(jets, of_gen), tau[:, : len(columns)]
+        if law.compiled is None:
+            return np.asarray(decoded(columns, law.draw(seen, tau, bounds=partial(bounds_of, columns))))
+        drawn = np.empty(tau.shape, dtype=np.float32)
+        draw_columns(law.compiled, singles(seen), singles(tau), numbers_of(columns), drawn)
+        return drawn.astype(np.float64)
 
     def _draw(
         self,

@@ -101,8 +101,16 @@ class Conditional(NamedTuple):
         """Return the level F(y) = Q⁻¹(y) of y, (N,), and the logarithm of the density 1 / (∂Q/∂τ) there.
 
         Beyond a bound these are 0 or 1, and −infinity. For an atom, the greatest of its levels and the logarithm of its
-        probability.
+        probability; likewise 1 and 0 where both bounds are the same.
         """
+        xp = array_namespace(y)
+        if self.bounds is not None and not self.is_flag:
+            only = self.bounds[0] >= self.bounds[1]
+            level, log_density = self._density(y)
+            return xp.where(only, xp.ones_like(y), level), xp.where(only, xp.zeros_like(y), log_density)
+        return self._density(y)
+
+    def _density(self, y: Array) -> tuple[Array, Array]:
         xp = array_namespace(y)
         low, high = self.bounds or (y, y)
         is_atom, is_top = y < low, y > high

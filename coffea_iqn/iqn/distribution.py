@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,9 @@ class Law:
         count(self.compiled, x, singles(u), numbers)
         return numbers
 
-    def draw(self, x: Floats, tau: Floats, *, least: Floats | None = None) -> Floats:
+    def draw(
+        self, x: Floats, tau: Floats, *, least: Floats | None = None, bounds: Callable[..., Any] | None = None
+    ) -> Floats:
         """Draw one y for each x, (M, n targets).
 
         Parameters
@@ -64,11 +66,13 @@ class Law:
         x: (M, n).
         tau: quantile levels, (M, n targets) or more columns, of which the first are used.
         least: lower bound of the first target of each row, (M,), if it depends on x; None for that of the law.
+        bounds: function of the index of a target, of the standardised targets before it as tensors, and of a tensor
+            (M,), that gives the bounds of the target, for laws without a compiled form; None for those of the law.
         """
         tau = np.ascontiguousarray(tau[:, : len(self.target_scale.mean)])
         standardised = None if least is None else self._standardised_least(least)
         if self.compiled is None:
-            return np.asarray(in_blocks_of_torch(self._sample, x, tau, standardised))
+            return np.asarray(in_blocks_of_torch(partial(self._sample, given=bounds), x, tau, standardised))
         targets = np.empty(tau.shape, dtype=np.float32)
         draw(self.compiled, x, tau, np.empty(0, dtype=np.float32) if standardised is None else standardised, targets)
         return targets.astype(np.float64)
@@ -131,14 +135,18 @@ class Law:
         p = self.number.module(self.inputs(x)).softmax(dim=1).double().numpy()
         return np.asarray((np.cumsum(p, axis=1)[:, :-1] <= u[:, None]).sum(axis=1))
 
-    def _sample(self, x: Floats, tau: Floats, first: Floats | None = None) -> Floats:
+    def _sample(
+        self, x: Floats, tau: Floats, first: Floats | None = None, *, given: Callable[..., Any] | None = None
+    ) -> Floats:
         import torch
 
         assert self.targets is not None
         least, most = (torch.from_numpy(end) for end in self.bounds)
         lowest = None if first is None else torch.from_numpy(first)
 
-        def bounds(k: int, y: Any) -> tuple[Any, Any]:
+        def bounds(k: int, y: Any) -> Any:
+            if given is not None:
+                return given(k, y, most[k].expand(len(y)))
             low = lowest if k == 0 and lowest is not None else least[k].expand(len(y))
             return low, most[k].expand(len(y))
 

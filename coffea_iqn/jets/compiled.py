@@ -258,26 +258,53 @@ def decode(
 
 
 LEAST_Z, MOST_Z, MEAN, SCALE, LOW, HIGH, UNIT, IS_COUNT, UNDER, HAS_ATOM, ATOM, HAS_TOP, TOP = range(13)
+ATOM_IF, TOP_IF, N_NUMBERS = 13, 16, 19  # columns of the rules: places of one or two counts, and greatest sum
 
 
 def numbers_of(columns: Sequence[Column]) -> Singles:
-    """Pack columns for `decode_column` and `bound_column`, one row each, (n, 13); `under` becomes a target or −1."""
+    """Pack columns for `decode_column` and `bound_column`, one row each, (n, 19); names become targets, or −1."""
     places: dict[str | None, int] = {None: -1} | {column.name: k for k, column in enumerate(columns, MASS + 1)}
-    numbers = np.zeros((len(columns), TOP + 1), dtype=np.float32)
+    numbers = np.zeros((len(columns), N_NUMBERS), dtype=np.float32)
     for c, row in zip(columns, numbers, strict=True):
         row[:HAS_ATOM] = *c.ends, c.mean, c.scale, c.low, c.high, c.unit, c.kind == "count", places[c.under]
-        row[HAS_ATOM:] = c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0
+        row[HAS_ATOM:ATOM_IF] = c.atom is not None, c.atom or 0.0, c.top is not None, c.top or 0.0
+        for rule, first in ((c.atom_if, ATOM_IF), (c.top_if, TOP_IF)):
+            one, other = (None, None) if rule is None else (rule.counts[0], [*rule.counts, None][1])
+            row[first : first + 3] = places[one], places[other], -1.0 if rule is None else rule.most
     return numbers
 
 
 @part
-def bound_column(other: Singles, n: int, of: Singles, high: Singles) -> None:
-    """Lower the upper bound of a standardised column, (tile,), to the value of the column it must not exceed."""
+def bound_column(values: Singles, n: int, of: Singles, beyond: np.float32, low: Singles, high: Singles) -> None:
+    """Write the bounds of a standardised column to low and high, (tile,): `preprocessing.bounds_of`.
+
+    Parameters
+    ----------
+    values: targets before it, decoded, (rows, tile).
+    n, of: number of jets in use in the tile; row of `numbers_of`.
+    beyond: distance of a standardised atom from the ends.
+    """
     for t in range(n):
-        y = min(max(other[t], of[LOW]), of[HIGH])
-        if of[UNIT] > ZERO:
-            y = log(ONE + (y - of[LOW]) / of[UNIT])
-        high[t] = min(high[t], (y - of[MEAN]) / of[SCALE])
+        low[t], high[t] = of[LEAST_Z], of[MOST_Z]
+    if of[UNDER] >= ZERO:
+        other = values[int(of[UNDER])]
+        for t in range(n):
+            y = min(max(other[t], of[LOW]), of[HIGH])
+            if of[UNIT] > ZERO:
+                y = log(ONE + (y - of[LOW]) / of[UNIT])
+            high[t] = min(high[t], (y - of[MEAN]) / of[SCALE])
+    _decide(values, n, of[TOP_IF:], of[MOST_Z] + beyond, low, high)
+    _decide(values, n, of[ATOM_IF:], of[LEAST_Z] - beyond, low, high)
+
+
+@part
+def _decide(values: Singles, n: int, rule: Singles, at: np.float32, low: Singles, high: Singles) -> None:
+    """Make an atom both bounds of the jets that have it by a rule."""
+    if rule[0] >= ZERO:
+        one, other, two = values[int(rule[0])], values[max(int(rule[1]), 0)], rule[1] >= ZERO
+        for t in range(n):
+            if one[t] + (other[t] if two else ZERO) <= rule[2]:
+                low[t], high[t] = at, at
 
 
 @part

@@ -124,6 +124,19 @@ APART = 0.25  # distance of an end that several jets have from all other values,
 SKEWED = 4.0  # ratio of the distances of the 99th and 1st percentile from the median above which a logarithm is used
 
 
+class Rule(NamedTuple):
+    """Which jets have an atom, if others decide: those, and only those, in which some numbers add up to few.
+
+    Attributes
+    ----------
+    counts: names of one or two preceding columns, such as the numbers of charged and neutral particles.
+    most: their greatest sum in jets with the atom.
+    """
+
+    counts: tuple[str, ...]
+    most: float
+
+
 class Column(NamedTuple):
     """An additional quantity of a reco jet, drawn conditionally on the preceding rows of the table.
 
@@ -138,6 +151,8 @@ class Column(NamedTuple):
     atom, top: exact values with a finite probability, or None: below low and above high, or one of those between, such
         as a charge of zero. A flag is either the atom or its only other value.
     under: a preceding column that this one never exceeds, such as τ1 for τ2, or None.
+    atom_if, top_if: rules that decide about atom and top, such as that of τ2, which is zero for jets of one or two
+        particles; None if they are drawn. Rules decide about all atoms of a column or about none.
     """
 
     name: str
@@ -150,6 +165,8 @@ class Column(NamedTuple):
     atom: float | None = None
     top: float | None = None
     under: str | None = None
+    atom_if: Rule | None = None
+    top_if: Rule | None = None
 
     @classmethod
     def of(cls, name: str, values: Floats) -> Column:

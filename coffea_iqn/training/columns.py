@@ -6,16 +6,17 @@ input what those do, everything that they draw, and the columns before it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Unpack
+from itertools import combinations
+from typing import Any, Unpack
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.emulator.preprocessing import ends_of, standardised
+from coffea_iqn.emulator.preprocessing import bounds_of, ends_of, standardised
 from coffea_iqn.emulator.unmatched import beside, of_near
 from coffea_iqn.iqn.conditional import Bounds
 from coffea_iqn.iqn.distribution import Law
@@ -24,7 +25,7 @@ from coffea_iqn.iqn.network import ENDS, Network, hidden_of
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import VARIABLES
-from coffea_iqn.jets.targets import Column
+from coffea_iqn.jets.targets import FEW, Column, Rule
 from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
@@ -108,10 +109,34 @@ def described(reco: Sequence[Floats], before: Sequence[Column], names: Sequence[
         expect(fits, f"pairs: expected reco jets with {wanted}, got {jets.shape[1]} columns")
     values = np.concatenate([jets[:, len(VARIABLES) :] for jets in reco]).T
     for k, name in enumerate(names, len(before)):
-        made = Column.of(name, values[k])
-        under = [one.name for one, y in zip(every, values, strict=False) if _never_above(made, values[k], one, y)]
-        every.append(made._replace(under=under[-1] if under else None))
+        made, earlier = Column.of(name, values[k]), [*zip(every, values[:k], strict=True)]
+        under = [one.name for one, y in earlier if _never_above(made, values[k], one, y)]
+        made = made._replace(under=under[-1] if under else None)
+        every.append(_decided(made, values[k], {one.name: y for one, y in earlier if one.kind == "count"}))
     return every[len(before) :]
+
+
+def _decided(column: Column, y: Floats, counts: Mapping[str, Floats]) -> Column:
+    """Return a column with rules for its atoms if, without exception, sums of preceding counts decide about them.
+
+    y, counts: the values of the column, and of the counts, (N,) each.
+    """
+    names = [*((name,) for name in counts), *combinations(counts, 2)]
+    rules: dict[str, Any] = {}
+    rest = np.full(len(y), column.kind not in ("count", "flag"))
+    for name, atom in (("atom_if", column.atom), ("top_if", column.top)):
+        if atom is None:
+            continue
+        has, others = rest & (y == atom), rest & (y != atom)
+        for of in names:
+            total = np.stack([counts[one] for one in of], dtype=np.float64).sum(axis=0)
+            if has.sum() > FEW and others.any() and total[has].max() < total[others].min():
+                rules[name] = Rule(of, float(total[has].max()))
+                break
+        else:
+            return column
+        rest = others
+    return column._replace(**rules)
 
 
 def _never_above(column: Column, y: Floats, other: Column, of_other: Floats) -> bool:
@@ -166,10 +191,10 @@ def _learn_unmatched(pairs: JetPairs, jets: UnmatchedJets | None, columns: Seque
     sample = np.concatenate([pairs.sample[row], jets.sample[jets.far_event]])
     network = _network(x.shape[1], columns, settings, HIDDEN)
     bounds = np.array([column.ends for column in columns], dtype=np.float32).T
-    ends = [torch.from_numpy(end) for end in bounds]
 
     def loss(inputs: Tensor, target: Tensor, _: torch.Generator) -> Tensor:
-        least, most = (end.to(target.device).expand_as(target) for end in ends)
+        every = [bounds_of(columns, k, target, target[:, k]) for k in range(len(columns))]
+        least, most = (torch.stack(ends, dim=1) for ends in zip(*every, strict=True))
         no_tails = (0.0,) * len(columns)
         return network.tail_loss(inputs, target, (least, most), weights=no_tails, cells=_cells(columns, target))
 

@@ -126,7 +126,7 @@ class SplineIQN(AutoregressiveNetwork):
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
             knots, *curve, atom, _, top = self.conditional(k, x, y[:, :k])
-            rest = torch.ones_like(y_k)  # 1 if y is not an atom
+            rest = (low < high).to(y_k.dtype)  # 1 if y is not an atom; only an atom has equal bounds
             if atom is not None:
                 rest = (y_k >= low).to(y_k.dtype)
                 total = total + functional.binary_cross_entropy_with_logits(atom, 1.0 - rest)

@@ -25,6 +25,7 @@ from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charg
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
 from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.processors.pairs import split_keys
+from coffea_iqn.ranges import expect
 from coffea_iqn.training.pairs import LawSample, ParticlesSample
 
 RIM = 0.1  # ΔR from the rim of a reco jet; a particle further inside is in this jet or was not reconstructed
@@ -81,7 +82,11 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
         laws = samples_of(particles, jets, reco, y, (of_x, of_y), split_key, self.radius)
         tag = next((name for name in B_TAG if name in events[self.reco].fields), None)
         if tag is not None:
-            tags = np.asarray(ak.flatten(events[self.reco][tag])).astype(np.int64)
+            given = np.asarray(ak.flatten(events[self.reco][tag]))
+            n_odd = int((~(given >= 0) | (given != np.rint(given))).sum())
+            what = f"{self.reco}.{tag}: expected whole numbers, of which the first bit is the b tag"
+            expect(n_odd == 0, f"{what}, got others for {n_odd} of {len(given)} jets")
+            tags = given.astype(np.int64)
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
             laws[model.TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
         return ParticlesSample(laws, self.radius, len(of_x))

@@ -22,6 +22,7 @@ from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.compiling import timed_compilation
 from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.training import emulators
 from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
@@ -233,6 +234,14 @@ def test_a_bad_file_is_one_clear_line(tmp_path, capsys, kind, message):
         assert str(path) in line
         assert any(part in line for part in message.split("|")), line
         assert not (tmp_path / "out").exists()
+
+
+def test_a_bundle_that_draws_no_unmatched_jets_is_warned_of(tmp_path, capsys, monkeypatch):
+    """As of files that hold only reco jets near gen jets."""
+    monkeypatch.setattr(emulators, "learn_unmatched", lambda *_: None)
+    few = ("--steps", 1, "--hidden", 4, "--quiet")
+    assert run("train", QCD, *few, "--output", tmp_path / "made") == 0
+    assert "reco jets without a gen jet: expected both near gen jets and far, got " in capsys.readouterr().err
 
 
 def test_an_unknown_bundle_lists_those_there_are(tmp_path, capsys):

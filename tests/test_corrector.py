@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from argparse import Namespace
 
 import awkward as ak
 import numpy as np
@@ -12,11 +13,12 @@ import vector
 from coffea_iqn import IQNCorrector, IQNFolder, bundle
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.closure import median_table
+from coffea_iqn.commands import train
 from coffea_iqn.data import CORRECTIONS, sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.checks import PartOfEventWarning
 from coffea_iqn.processors import IQNCorrectProcessor, PairsProcessor
-from conftest import collect, one_error, open_events, run, run_over, undrawn
+from conftest import collect, make_pairs, one_error, open_events, run, run_over, undrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
 NAMES = ("pt", "eta", "phi", "mass")
@@ -298,3 +300,14 @@ def test_no_gen_jet_near_the_most_likely_one_is_likelier():
     near = best * [1.0, 0.0, 0.0, 1.0] * (1.0 + steps) + [0.0, 1.0, 1.0, 0.0] * (best + steps)
     likelier = [emulator.log_density(one, reco) > most + 0.02 for one in near]
     assert np.mean(likelier) < 0.01
+
+
+def test_the_domain_of_a_correction_begins_where_gen_jets_do():
+    """Below, softer reco jets would become as hard as the softest gen jets."""
+    pairs = make_pairs()
+    reco, gen = pairs.y[pairs.matched], pairs.x[pairs.matched].copy()
+    gen[:, 0] += 100.0
+    card = {"training": {}}
+    given = Namespace(extend=None, direction="correct", gen_pt_min=10.0, detector="", radius=0.4, energy=None, split="")
+    train._describe(card, given, {}, pairs._replace(x=reco, y=gen), 0.2)
+    assert card["domain"]["reco_pt"][0] == pytest.approx(1.5 * gen[:, 0].min(), rel=0.01)

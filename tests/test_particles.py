@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import awkward as ak
 import fastjet
@@ -18,7 +19,7 @@ from coffea_iqn import ConstituentFolder, bundle
 from coffea_iqn.bundle.schema import assemble, migrated, weights_of
 from coffea_iqn.closure import split_half_distance
 from coffea_iqn.data import sample_path
-from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TRACK, around, axes_of, relative_to
+from coffea_iqn.emulator.particles import DECAY, LAWS, MOST, TAG, TRACK, around, axes_of, relative_to
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.names import Names
@@ -36,6 +37,7 @@ from coffea_iqn.particles.columns import Incoming
 from coffea_iqn.particles.decays import DISPLACED, NEAR, SURE, TURNED, Turns, both_lost, charged_columns, decays_of
 from coffea_iqn.particles.matching import RECO_PHOTON, kinds_of, origins_of
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor, ParticlesProcessor
+from coffea_iqn.training.pairs import joined_laws
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.recipes import RECIPES
 from conftest import one_error, open_events, run, undrawn
@@ -424,6 +426,31 @@ def test_too_few_to_learn_from_is_an_error(sample):
     )
     with pytest.raises(ValueError, match="expected at least 20 of track to learn from, got"):
         with_particles(bundle.load("cms-delphes-ak5"), few, RECIPES["default"])
+
+
+def test_a_b_tag_is_a_bit_of_a_whole_number(ww):
+    """Of a discriminant, jets with −1 would be tagged, and no others."""
+    odd = ak.with_field(ww, ak.with_field(ww.Jet, ak.full_like(ww.Jet.pt, 0.3), "btag"), "Jet")
+    with pytest.raises(ValueError, match=r"Jet.btag: expected whole numbers, .*, got others for \d+ of \d+ jets"):
+        ParticlesProcessor(radius=0.5, cone=0.3).chunk(odd)
+
+
+def test_files_with_and_without_a_b_tag_are_not_mixed(sample):
+    without = {name: law for name, law in sample.laws.items() if name != TAG}
+    for both in ((sample.laws, without), (without, sample.laws)):
+        with pytest.raises(ValueError, match="expected b-tag in all files or in none, found some with"):
+            joined_laws([*enumerate(both)])
+
+
+def test_without_a_law_of_b_tags_jets_have_none(ww, tmp_path):
+    emulator = bundle.load(MODEL)
+    laws = {name: law for name, law in emulator.particles.laws.items() if name != TAG}
+    card = {name: value for name, value in emulator.card.items() if name != "hash"}
+    bundle.save(replace(emulator, particles=replace(emulator.particles, laws=laws), card=card), tmp_path / "untagged")
+    few = ww[:20]
+    made = ConstituentFolder(tmp_path / "untagged")(few).IQNJet
+    assert "btag" not in made.fields
+    assert {"nCharged", "tau1"} <= {*made.fields}
 
 
 def test_a_bundle_of_particles_is_checked(tmp_path):

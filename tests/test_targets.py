@@ -112,7 +112,7 @@ def test_values_that_are_none_or_the_same_make_no_column(values):
         Column.of("odd", np.array(values))
 
 
-@pytest.mark.parametrize("values", [[0.5, 1.5], [0.0, 0.5, 1.0]])
+@pytest.mark.parametrize("values", [[0.5, 1.5], [0.0, 0.5, 1.0], [0.0, 0.25, 0.5, 0.75, 1.0]])
 def test_a_few_fractions_make_no_column(values):
     with pytest.raises(
         ValueError, match=rf"column odd: expected many values or whole numbers, got only {values[0]:g}, "
@@ -380,6 +380,7 @@ WRONG = {
     "--columns btag": "columns: expected distinct names of new fields of jets, got 'btag'",
     "--columns colour": "columns: expected colour of Jet, found",
     "--columns mass": "got 'mass'",
+    "--columns energy": "got 'energy'",
     "--columns electronIdx1": "expected quantities of a jet, got 'electronIdx1', which refers to objects of the event",
     "--columns nNeutral nNeutral": "expected distinct names of new fields of jets, got 'nNeutral'",
     "": "expected --columns, --overlaps, --objects or --particles, and no --teacher, got none and None",
@@ -394,6 +395,12 @@ def test_what_cannot_be_is_one_line(options, path, tmp_path, capsys):
     code = run("train", f"qcd={FULL}", "--extend", path, *options.split(), "--output", tmp_path / "new", "--quiet")
     assert code == 2
     assert WRONG[options] in one_error(capsys)
+
+
+def test_columns_of_a_member_that_cannot_have_them_are_refused_before_its_training(tmp_path, capsys):
+    asked = ("--recipe", "autoencoder", "--columns", "btag", "--output", tmp_path / "new")
+    assert run("train", FULL, *asked) == 2
+    assert "columns: expected a recipe with a SplineIQN, got Autoencoder" in one_error(capsys)
 
 
 def test_pairs_of_other_columns_are_refused(made, sample):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
+from argparse import Namespace
 
 import awkward as ak
 import hist
@@ -14,6 +15,7 @@ import uproot
 from coffea import processor
 
 from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, bundle, response
+from coffea_iqn.commands import trainings
 from coffea_iqn.data import bundle_path, sample_path
 from coffea_iqn.events import checks
 from coffea_iqn.events.checks import (
@@ -31,8 +33,9 @@ from coffea_iqn.histograms.filling import Filler, to_hists
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor, PairsProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
+from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.unfolding import response_sums, workspace
-from conftest import one_error, open_events, run, undrawn
+from conftest import make_pairs, one_error, open_events, run, undrawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OutsideDomainWarning")
 AK4 = "cms-delphes-ak4"
@@ -370,8 +373,8 @@ def test_jets_in_mev_do_not_train(tmp_path, capsys, branch):
         pt = file["Events"][branch].array(entry_stop=200)
     of_mev = written(tmp_path / "mev.root", "ttbar_ak4_full.root", **{branch: 1000.0 * pt})
     assert run("train", of_mev, "--output", tmp_path / "made", "--steps", 2, "--energy", 13) == 2
-    said = {"GenJet_pt": "in GeV, at most the 13 TeV of", "Jet_pt": "of both in GeV, got a median ratio of"}[branch]
-    assert f"expected pt {said}" in one_error(capsys)
+    level = {"GenJet_pt": "gen", "Jet_pt": "reco"}[branch]
+    assert f"{level} jets: expected pt in GeV, at most the 13 TeV of" in one_error(capsys)
 
 
 def test_jets_in_mev_are_not_folded(ttbar):
@@ -515,6 +518,24 @@ def test_prompt_leptons_that_begin_late_are_warned_of_or_added_from_particles(tt
         np.testing.assert_array_equal(here, there)
     secondary = ak.with_field(late, ak.zip({**particles, "status": flags, "statusFlags": 0 * flags}), "GenPart")
     assert prompt_particles(secondary).counts.sum() == prompt_particles(late).counts.sum() < one.counts.sum()
+
+
+def test_jets_of_a_training_are_in_gev_at_both_levels_and_there_once(capsys):
+    files = Namespace(direction="fold", gen_pt_min=10.0, gen="GenJet", reco="Jet", any_radius=True, energy=None)
+    pairs = make_pairs()
+    trainings.check_sample(files, {"a": []}, pairs._replace(sample=0 * pairs.sample), None)
+    assert not capsys.readouterr().err
+    twice = JetPairs(*(np.concatenate([column, column]) for column in pairs))._replace(sample=np.zeros(4000, dtype=int))
+    trainings.check_sample(files, {"a": []}, twice, None)
+    assert "2,000 of 4,000 gen jets are there a second time" in capsys.readouterr().err
+    in_mev = np.array([1e3, 1.0, 1.0, 1e3], dtype=np.float32)
+    for one, what in (
+        (pairs._replace(x=4e2 * in_mev * pairs.x, y=4e2 * in_mev * pairs.y), "gen jets: expected pt"),
+        (pairs._replace(y=pairs.y * [1.0, 1.0, 1.0, 1e3]), "reco jets: expected masses, at most about pt"),
+        (pairs._replace(y=pairs.y * [20.0, 1.0, 1.0, 20.0]), "expected pt of both in GeV, got a median ratio of 19"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            trainings.check_sample(files, {"a": []}, one._replace(sample=0 * pairs.sample), None)
 
 
 def test_leptons_without_their_codes_are_refused(ttbar):

@@ -17,6 +17,7 @@ from coffea_iqn.commands.common import add_file_options, datasets_of
 from coffea_iqn.commands.options import add_output_option, text
 from coffea_iqn.commands.terminal import complain, say
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.particles import TAG
 from coffea_iqn.events.checks import BEGINS
 from coffea_iqn.events.constituents import B_TAG, PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
@@ -27,7 +28,7 @@ from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import ETA, PT, VARIABLES
 from coffea_iqn.jets.matching import default_cone
 from coffea_iqn.jets.targets import Column
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice, expect
 from coffea_iqn.training import emulators
@@ -225,6 +226,9 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
         learn = partial(_learn, start, arguments, options)
         emulator = learn(sample, settings, checkpoint)
+        if emulator.unmatched is None and settings.unmatched:
+            few = f"got {len(unmatched.near):,} near gen jets and {len(unmatched.far):,} far: none will be drawn"
+            complain(f"coffea-iqn: warning: {y} jets without a {x} jet: expected both near gen jets and far, {few}")
         if objects is not None:
             emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
         if particles is not None:
@@ -246,7 +250,7 @@ def _save(
     """Write an emulator and the members of its ensemble as a bundle, and print a summary."""
     emulator, members = made
     for one in (emulator, *members):
-        _describe(one.card, arguments, datasets, pairs.x[pairs.matched], cone)
+        _describe(one.card, arguments, datasets, pairs, cone)
     digest = bundle.save(emulator, arguments.output, members)
     report, phase = emulator.card["training"], "quantiles"
     if arguments.extend is not None:
@@ -305,6 +309,9 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
         unwanted = "--columns, --overlaps, --objects or --particles"
         msg = f"direction correct: expected no {unwanted} with it, got {wanted[0]}"
         raise ValueError(msg)
+    alone = arguments.columns and arguments.extend is None and arguments.teacher is None
+    fits = not alone or settings.network in EXACT
+    expect(fits, f"columns: expected a recipe with a {' or '.join(EXACT)}, got {settings.network}")
     models = arguments.teacher, arguments.extend, arguments.pretrained
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
     if start.pretrained is not None:
@@ -386,8 +393,9 @@ def _objects(
     """Return the training sample of the laws of objects, for jets with the inputs and scale of these variables."""
     samples = ObjectsProcessor(variables, cone=cone, **trainings.sample_options(arguments))
     sample: ObjectsSample = trainings.read_files(arguments, samples, datasets, OBJECT_BRANCHES)
+    kinds = [kind.name for kind in KINDS]  # which are required
     for name, law in sample.laws.items():
-        rare = ": too rare to train on, none will be drawn" if len(law.source) < RARE else ""
+        rare = ": too rare to train on, none will be drawn" if name not in kinds and len(law.source) < RARE else ""
         say(f"objects, {name}: {len(law.source):,} of {len(law.columns):,}{rare}")
     check_enough(sample)
     return sample
@@ -400,6 +408,9 @@ def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[So
     sample: ParticlesSample = trainings.read_files(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
     for name, law in sample.laws.items():
         say(f"particles, {name}: {len(law.source):,} of {len(law.columns):,}")
+    if TAG not in sample.laws:
+        without = f"expected {' or '.join(B_TAG)} of {arguments.reco}, found none: jets will have no b tag"
+        complain(f"coffea-iqn: warning: particles: {without}")
     return sample
 
 
@@ -407,19 +418,22 @@ def _describe(
     card: dict[str, Any],
     arguments: argparse.Namespace,
     datasets: Mapping[str, Sequence[Source]],
-    x: Floats,
+    pairs: JetPairs,
     cone: float,
 ) -> None:
-    """Complete the card of a bundle: files, detector, jets, and as domain that of the matched jets x (N, 4)."""
+    """Complete the card of a bundle: files, detector, jets, and as domain that of the matched jets x."""
     about = trainings.about_files(arguments, datasets)
     if "extended" in card:
         card["extended"][-1] |= about
     if arguments.extend is not None:
         return
-    level = bundle.DIRECTIONS[arguments.direction]
+    level, x, y = bundle.DIRECTIONS[arguments.direction], pairs.x[pairs.matched], pairs.y[pairs.matched]
     begin, low = float(f"{x[:, PT].min():.3g}"), max(PT_TRUSTED, arguments.gen_pt_min)
     if begin > BEGINS * arguments.gen_pt_min:  # the files have none from there on
         about["gen_pt_min"], low = begin, max(low, PT_SCULPTED * begin)
+    begin = float(f"{y[:, PT].min():.3g}")
+    if arguments.direction == "correct" and begin > BEGINS * arguments.gen_pt_min:  # softer jets become as hard
+        low = max(low, float(f"{PT_SCULPTED * begin:.3g}"))
     card.update(
         detector=arguments.detector or card.get("detector", ""),  # a student has its teacher's
         direction=arguments.direction,

@@ -32,6 +32,7 @@ from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
+MOST_AGAIN = 1e-3  # fraction of jets that are there a second time, beyond which events are
 MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
 
@@ -231,7 +232,13 @@ def check_sample(
     empty = [name for name, n in zip(names, np.bincount(pairs.sample, minlength=len(names)), strict=True) if not n]
     least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
-    check_units(pairs.x, base.card.get("energy") if base is not None else arguments.energy, f"{level} jets")
+    energy, other = base.card.get("energy") if base is not None else arguments.energy, {"gen": "reco", "reco": "gen"}
+    check_units(pairs.x, energy, f"{level} jets")
+    check_units(pairs.y[pairs.matched], energy, f"{other[level]} jets", massless=True)
+    n_again = len(pairs.x) - len(np.unique(np.ascontiguousarray(pairs.x).view("V16")))
+    if n_again > MOST_AGAIN * len(pairs.x):
+        same = f"{n_again:,} of {len(pairs.x):,} {level} jets are there a second time, as in copies of events"
+        complain(f"coffea-iqn: warning: {same}: they count twice, and held-out jets are not independent")
     ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
     same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
     expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")

@@ -32,6 +32,7 @@ MANY, ENDS = 300, 0.7
 FLAVOURS = 20  # least number of heavy jets, and of those without a flavour, that tell how jets are labelled
 HARD = 300.0  # GeV, above which trainings have few leptons and photons
 TURN = 6.3  # rad
+HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
@@ -104,10 +105,11 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Arr
     return valid
 
 
-def check_units(values: Floats, energy: float | None, what: str) -> None:
+def check_units(values: Floats, energy: float | None, what: str, *, massless: bool = False) -> None:
     """Check pt and mass of jets (N, 4), called what: none is above the energy [TeV] of the collisions, as if in MeV.
 
     energy: None if it is unknown.
+    massless: whether all masses may be zero.
 
     Raises
     ------
@@ -116,7 +118,7 @@ def check_units(values: Floats, energy: float | None, what: str) -> None:
     for column, name in ((PT, "pt"), (MASS, "mass")):
         check_below_beam(values[:, column], energy, f"{what}: expected {name}")
     n, enough = len(values), len(values) >= ENOUGH
-    without = enough and not values[:, MASS].max() > 0.0
+    without = enough and not massless and not values[:, MASS].max() > 0.0
     expect(not without, f"{what}: expected jets with masses, got none above 0 in {n}: their response differs")
     n_heavy = int((values[:, MASS] > values[:, PT]).sum())
     fits = not enough or n_heavy <= n // 2
@@ -124,9 +126,9 @@ def check_units(values: Floats, energy: float | None, what: str) -> None:
 
 
 def check_below_beam(values: Floats, energy: float | None, what: str) -> None:
-    """Raise ValueError if one of some momenta [GeV] is above the energy [TeV] of the collisions, unless it is None."""
-    most = float(values.max(initial=0.0))
-    if energy is not None and 1000.0 * energy < most < np.inf:
+    """Raise ValueError if one of some momenta [GeV] is above the energy [TeV] of the collisions; None if unknown."""
+    most, energy = float(values.max(initial=0.0)), HIGHEST if energy is None else energy
+    if 1000.0 * energy < most < np.inf:
         msg = f"{what} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
         raise ValueError(msg)
 

@@ -27,7 +27,8 @@ from coffea_iqn.ranges import expect
 PARTICLES = "PFCands"
 SHAPES = {"tau1": "tau1", "tau2": "tau2", "tau3": "tau3", "soft-drop mass": "msoftdrop", "pTD": "ptD", "width": "width"}
 COLUMNS = (*VARIABLES, "btag", "nCharged", "nNeutral", "chEF", *SHAPES.values())
-"""Columns of reco jets: four-momentum [GeV, rad] after the detector's jet scale, b-tag, composition and shapes."""
+"""Columns of reco jets: four-momentum [GeV, rad] after the detector's jet scale, b-tag if the bundle draws one,
+composition and shapes."""
 
 
 class ConstituentFolder(OfEvents):
@@ -118,9 +119,12 @@ class FoldedParticles:
         return [shapes(one.particles.massless, self.radius, triplets=False) for one in self.reco]
 
     def with_shapes(self) -> Folded:
-        """Return the result for jets, whose reco jets have all of the `COLUMNS`."""
+        """Return the result for jets, whose reco jets have the `SHAPES` too."""
         tables = [
-            table._replace(values=np.concatenate([table.values, columns_of(of)], axis=1), columns=COLUMNS)
+            table._replace(
+                values=np.concatenate([table.values, columns_of(of)], axis=1),
+                columns=(*table.columns, *SHAPES.values()),
+            )
             for table, of in zip(self.folded.reco, self.shapes, strict=True)
         ]
         return self.folded._replace(reco=tables)
@@ -170,11 +174,12 @@ def check_particles(folder: IQNFolder) -> None:
 
 
 def with_columns(made: Reconstructed) -> JetTable:
-    """Return the reco jets with the `COLUMNS` that are not `SHAPES`; without a b-tag model the b-tag is 0."""
-    jets = made.jets
-    tag = np.zeros(len(jets.values)) if made.tag is None else made.tag
-    columns = [*jets.values.T, tag, *composition(made.particles).T]
-    return jets._replace(values=np.stack(columns, axis=1, dtype=np.float32), columns=COLUMNS[: len(columns)])
+    """Return the reco jets with the `COLUMNS` that are not `SHAPES`; without a b-tag model they have no b-tag."""
+    jets, first = made.jets, len(VARIABLES)
+    tag = {} if made.tag is None else {COLUMNS[first]: made.tag}
+    beside = tag | dict(zip(COLUMNS[first + 1 :], composition(made.particles).T, strict=False))
+    values = np.stack([*jets.values.T, *beside.values()], axis=1, dtype=np.float32)
+    return jets._replace(values=values, columns=(*VARIABLES, *beside))
 
 
 def columns_of(of: Doubles) -> Singles:

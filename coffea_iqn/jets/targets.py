@@ -117,6 +117,10 @@ LABELS = {
 KINDS = ("continuous", "fraction", "count", "flag")
 RARE = 0.01  # fraction of jets exactly at an end above which the end is an atom
 FEW = 20  # jets with a number, up to which its neighbours may be missing by chance
+RESERVED = ("pt", "eta", "phi", "mass", "genJetIdx", "matched_gen", "weight")  # fields of jets
+# coordinates of vectors, which would have two energies or directions
+OF_VECTORS = ("x", "y", "z", "t", "px", "py", "pz", "E", "e", "energy", "M", "m", "rho", "theta", "tau")
+LEAST_VALUES = 20  # distinct values of a continuous column: between fewer, such as working points, there is nothing
 PEAK = 10.0  # ratio to the numbers of jets with values beside it above which a value inside the range is an atom
 NEIGHBOURS = 3  # of these on each side
 MOST_ATOMS = 2  # of a column
@@ -174,8 +178,8 @@ class Column(NamedTuple):
 
         Raises
         ------
-        ValueError: when the values are not finite, or all equal, or only two or three fractions, or whole numbers that
-            are codes, or when more than two have a finite probability.
+        ValueError: when the values are not finite, or all equal, or fractions of fewer than 20 values, or whole numbers
+            that are codes, or when more than two have a finite probability.
         """
         values = np.asarray(values, dtype=np.float64)
         if not np.isfinite(values).all() or values.min() == values.max():
@@ -193,7 +197,7 @@ class Column(NamedTuple):
         rest = values[(values != atom) & (values != top)]
         if whole:
             _check_counted(name, rest)
-        elif len(found) - (atom is not None) - (top is not None) < 2:
+        elif len(found) - (atom is not None) - (top is not None) < LEAST_VALUES < len(values):
             msg = f"column {name}: expected many values or whole numbers, got only {', '.join(f'{y:g}' for y in found)}"
             raise ValueError(msg)
         low, high = float(rest.min()), float(rest.max())
@@ -289,7 +293,7 @@ def _check_counted(name: str, values: Floats) -> None:
 
 def check_names(names: Sequence[Any]) -> None:
     """Raise ValueError unless the names are distinct, can be used for new fields of jets, and are of no index."""
-    taken = ["pt", "eta", "phi", "mass", "genJetIdx", "matched_gen", "weight"]
+    taken = [*RESERVED, *OF_VECTORS]
     for k, name in enumerate(names):
         fits = isinstance(name, str) and name.isidentifier() and name not in [*taken, *names[:k]]
         expect(fits, f"columns: expected distinct names of new fields of jets, got {name!r}")

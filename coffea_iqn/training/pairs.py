@@ -179,7 +179,11 @@ def joined_laws(chunks: Sequence[tuple[int, dict[str, LawSample]]]) -> dict[str,
         {name: law._replace(sample=np.full_like(law.sample, which)) for name, law in laws.items()}
         for which, laws in chunks
     ]
-    return {name: LawSample.joined([laws[name] for laws in numbered]) for name in numbered[0]}
+    every = dict.fromkeys(name for laws in numbered for name in laws)
+    for name in every:
+        everywhere = all(name in laws for laws in numbered)
+        expect(everywhere, f"training: expected {name} in all files or in none, found some with and some without")
+    return {name: LawSample.joined([laws[name] for laws in numbered]) for name in every}
 
 
 class ObjectsSample(NamedTuple):

@@ -376,6 +376,10 @@ def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
     assert made.gaps == [(str(QCD), 0, 1000), (str(QCD), 2000, 4000)]
     (made,) = skims.merge(lean[:4], tmp_path / "without_end.root")
     assert made.gaps == [(str(QCD), 4000, 5000)]
+    (tmp_path / "link.root").symlink_to(QCD)
+    linked = skim(tmp_path / "linked", tmp_path / "link.root", chunksize=1000)
+    (made,) = skims.merge([*linked[:2], *lean[2:]], tmp_path / "two_paths.root")
+    assert (made.n_events, made.gaps) == (5000, [])
     assert run("merge", lean[1], lean[4], "--output", tmp_path / "merged.root") == 2
     assert run("merge", lean[1], lean[4], "--force", "--output", tmp_path / "merged.root") == 0
 

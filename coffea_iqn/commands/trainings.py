@@ -232,9 +232,9 @@ def check_sample(
     empty = [name for name, n in zip(names, np.bincount(pairs.sample, minlength=len(names)), strict=True) if not n]
     least = f"{level} jets above {arguments.gen_pt_min:g} GeV"
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
-    energy, other = base.card.get("energy") if base is not None else arguments.energy, {"gen": "reco", "reco": "gen"}
+    energy, other = arguments.energy if base is None else base.card.get("energy"), "reco" if level == "gen" else "gen"
     check_units(pairs.x, energy, f"{level} jets")
-    check_units(pairs.y[pairs.matched], energy, f"{other[level]} jets", massless=True)
+    check_units(pairs.y[pairs.matched], energy, f"{other} jets", massless=True)
     n_again = len(pairs.x) - len(np.unique(np.ascontiguousarray(pairs.x).view("V16")))
     if n_again > MOST_AGAIN * len(pairs.x):
         same = f"{n_again:,} of {len(pairs.x):,} {level} jets are there a second time, as in copies of events"

@@ -373,20 +373,17 @@ def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[
                     "these files are from different runs"
                 )
                 raise ValueError(msg)
-    # by uuid: one file can have several paths
-    held = sorted(
-        (part["uuid"] or part["file"], *part["entries"], path)
-        for path, about in parts.items()
-        for part in about["parts"]
-    )
+    held = sorted((_input(part), *part["entries"], path) for path, about in parts.items() for part in about["parts"])
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
         fits = one != other or start >= stop
         expect(fits, f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}")
-    return sorted(parts.items(), key=lambda item: [(_input(part), part["entries"]) for part in item[1]["parts"]])
+    order = ("file", "uuid", "entries")
+    return sorted(parts.items(), key=lambda item: [[part[key] for key in order] for part in item[1]["parts"]])
 
 
-def _input(part: Mapping[str, Any]) -> tuple[str, str]:
-    return part["file"], part["uuid"]
+def _input(part: Mapping[str, Any]) -> str:
+    """Return what identifies the input of a part: its uuid, as one file can have several paths."""
+    return str(part["uuid"] or part["file"])
 
 
 def _merge(
@@ -414,20 +411,19 @@ def _merge(
 
 def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:
     """Return the ranges of events between those in the parts, and after them where the input can be opened here."""
-    gaps, ends = [], {}
-    last: tuple[tuple[str, str] | None, int] = (None, 0)
-    for part in held:
-        start, stop = part["entries"]
-        expected = last[1] if last[0] == _input(part) else 0
+    gaps: list[tuple[str, int, int]] = []
+    last: dict[str, Mapping[str, Any]] = {}
+    for part in sorted(held, key=lambda one: (_input(one), one["entries"])):
+        start, before = part["entries"][0], last.get(_input(part))
+        expected = 0 if before is None else before["entries"][1]
         if start > expected:
             gaps.append((part["file"], expected, start))
-        last = (_input(part), stop)
-        ends[_input(part)] = stop
-    for (file, uuid), stop in ends.items():
-        n = _n_events(Path(file), uuid)
+        last[_input(part)] = part
+    for part in last.values():
+        stop, n = part["entries"][1], _n_events(Path(part["file"]), part["uuid"])
         if n is not None and stop < n:
-            gaps.append((file, stop, n))
-    return gaps
+            gaps.append((part["file"], stop, n))
+    return sorted(gaps)
 
 
 def _n_events(path: Path, uuid: str) -> int | None:

@@ -20,7 +20,7 @@ from coffea_iqn.events.checks import MixedWeightsWarning, least_central, warn_mi
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import event_weights, n_weighted
-from coffea_iqn.events.objects import MISSING, of_kinds, reco_missing, reco_objects
+from coffea_iqn.events.objects import MISSING, isolation_of, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
@@ -38,6 +38,8 @@ from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.processors.made_by import MadeBy
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
+
+WITHOUT_ISOLATION = COLUMNS[:3]  # columns of a table of objects without an isolation
 
 
 class BelowThresholdWarning(UserWarning):
@@ -206,25 +208,20 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         for level, replicas in levels.items():
             n_selected = filler.fill_jets(level, replicas, missing=missing.get(level, ()), **cuts)
             cutflow[f"{level}_jets_selected"] = n_selected
-            for kind in KINDS if level in objects else ():
-                n_selected = filler.fill_objects(level, kind, [one[kind.name] for one in objects[level]])
-                cutflow[f"{level}_{kind.name.lower()}s_selected"] = n_selected
-        for level, of_level in (self._shapes(events, levels, made) if made else {}).items():
-            filler.fill_shapes(level, of_level, **cuts)
-        filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in folded.reco])
+            if level in objects:
+                particles, of_level = folded.prompt if level != "gen" else None, missing.get(level, ())
+                selected = filler.fill_objects(level, objects[level], of_level, particles=particles)
+                cutflow |= {f"{level}_{name.lower()}s_selected": n for name, n in selected.items()}
+        for level, shapes_of in (self._shapes(events, levels, made) if made else {}).items():
+            filler.fill_shapes(level, shapes_of, **cuts)
         for name, of_replicas in folded.varied_objects.items():
-            for kind in KINDS:
-                filler.fill_objects("reco", kind, [one[kind.name] for one in of_replicas], systematic=name)
+            varied_objects, of_missing = [self._with_isolation(one) for one in of_replicas], folded.varied_missing[name]
+            filler.fill_objects("reco", varied_objects, of_missing, particles=folded.prompt, systematic=name)
         for name, replicas in folded.varied.items():
             varied_missing = folded.varied_missing.get(name, ())
             n_selected = filler.fill_jets("reco", replicas, systematic=name, missing=varied_missing, **cuts)
             cutflow[f"reco_jets_selected_{name}"] = n_selected
-            pairs = [emulated_pairs(folded.gen, jets) for jets in replicas]
-            filler.fill_response("reco", pairs, systematic=name)
-        if "truth" in levels:
-            gen, (truth,) = folded.gen, levels["truth"]
-            of_gen, of_truth = match_tables(gen, truth, self.folder.card["jets"]["cone"])
-            filler.fill_response("truth", [(gen.values[of_gen], truth.values[of_truth, PT], gen.event[of_gen])])
+        self._fill_pairs(filler, folded, levels.get("truth", ()))
         return {
             "sums": filler.sums,  # converted to histograms at the end
             "weighted": {dataset: n_weighted(events)},
@@ -256,6 +253,20 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         # made_by first, so that a sum is refused before histograms are added
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
+    def _fill_pairs(self, filler: filling.Filler, folded: Folded, truth: Sequence[JetTable]) -> None:
+        """Fill the response of matched pairs and the pt of unmatched jets."""
+        eta_max = self.eta_max
+        for name, replicas in {NOMINAL: folded.reco, **folded.varied}.items():
+            filler.fill_response("reco", [emulated_pairs(folded.gen, jets) for jets in replicas], systematic=name)
+            free = [unmatched(jets) for jets in replicas]
+            filler.fill_unmatched("reco", free, eta_max=eta_max, systematic=name)
+        for jets in truth:
+            gen = folded.gen
+            of_gen, of_jets = match_tables(gen, jets, self.folder.card["jets"]["cone"])
+            filler.fill_response("truth", [(gen.values[of_gen], jets.values[of_jets, PT], gen.event[of_gen])])
+            rest = np.delete(np.arange(len(jets.values)), of_jets)
+            filler.fill_unmatched("truth", [(jets.values[rest], jets.event[rest])], eta_max=eta_max)
+
     def _objects(
         self, events: ak.Array, folded: Folded
     ) -> tuple[dict[str, list[dict[str, JetTable]]], dict[str, list[Doubles]]]:
@@ -263,15 +274,23 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         particles, of_gen = folded.prompt, folded.gen_missing
         assert particles is not None
         assert of_gen is not None
-        objects = {"gen": [of_kinds(particles)], "reco": [*folded.objects]}
+        objects = {"gen": [of_kinds(particles)], "reco": [self._with_isolation(one) for one in folded.objects]}
         missing = {"gen": [of_gen], "reco": [*folded.missing]}
         if self.truth is not None and self.truth in events.fields:
             if all(kind.name in events.fields for kind in KINDS):
                 true = reco_objects(events, particles).drawn()
-                objects["truth"] = [{name: one.table(len(events), COLUMNS) for name, one in true.items()}]
+                columns = {name: COLUMNS if isolation_of(events[name]) else WITHOUT_ISOLATION for name in true}
+                objects["truth"] = [{name: one.table(len(events), columns[name]) for name, one in true.items()}]
             if any(name in events.fields for name in MISSING):
                 missing["truth"] = [reco_missing(events)]
         return objects, missing
+
+    def _with_isolation(self, objects: Mapping[str, JetTable]) -> dict[str, JetTable]:
+        """Return emulated objects by kind, without the isolation of those kinds for which the model has none."""
+        model = self.folder.emulator.objects
+        assert model is not None
+        columns = [COLUMNS if name else WITHOUT_ISOLATION for name in model.isolation]
+        return {k.name: objects[k.name]._replace(columns=of) for k, of in zip(KINDS, columns, strict=True)}
 
     def _shapes(
         self, events: ak.Array, levels: Mapping[str, list[JetTable]], made: FoldedParticles
@@ -364,6 +383,13 @@ def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]
     assert reco.row is not None
     matched = np.flatnonzero(reco.row >= 0)
     return gen.values.take(reco.row[matched], axis=0), reco.values[matched, PT], reco.event[matched]
+
+
+def unmatched(reco: JetTable) -> tuple[Floats, Ints]:
+    """Return the emulated jets without a gen jet, and their events."""
+    assert reco.row is not None
+    rows = np.flatnonzero(reco.row < 0)
+    return reco.values[rows], reco.event[rows]
 
 
 def _jet_collections(events: ak.Array) -> str:

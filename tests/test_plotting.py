@@ -118,6 +118,26 @@ def test_figures_say_where_their_jets_come_from_and_nothing_that_nobody_knows():
         assert ("$p_T$ > 20 GeV, $|\\eta|$ < 5" in said) == (not name.startswith("response")), name
 
 
+@pytest.mark.parametrize(
+    ("name", "of", "cut"),
+    [
+        ("unmatched_pt", "Jets", "$|\\eta|$ < 5"),
+        ("transverse_mass", "Events", None),
+        ("dimuon_mass", "Events", None),
+        ("muon_response", "Muons", None),
+        ("ht_met", "Events", "$p_T$ > 20 GeV, $|\\eta|$ < 5"),
+    ],
+)
+def test_a_figure_has_the_cuts_of_what_it_counts(name, of, cut):
+    histogram = filling.book([DATASET], axes=filling.EVENT_AXES)[name]
+    edges = histogram.axes[-1].edges
+    histogram.fill(DATASET, "reco", np.repeat(0.5 * (edges[1:] + edges[:-1]), 30))
+    panel = plotting.plot_spectrum(histogram, dataset=DATASET, selection=plotting.Selection("", 20.0, 5.0)).axes[0]
+    assert panel.get_ylabel().startswith(of)
+    notes = {text.get_text() for text in panel.texts}
+    assert cut in notes if cut else not any("<" in note for note in notes)
+
+
 def test_a_selection_does_not_say_what_the_axis_says():
     selection = plotting.Selection("", 20.0, 5.0)
     assert selection.lines("Jet mass [GeV]") == "$p_T$ > 20 GeV, $|\\eta|$ < 5"

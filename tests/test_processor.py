@@ -23,7 +23,7 @@ QCD = {"qcd": [str(sample_path("qcd_ak4.root"))]}
 FLAT = {"flat": [str(sample_path("qcdflat_ak4.root"))]}
 JETS = {"pt", "eta", "phi", "mass", "pt_eta"}
 EVENTS = {"njet", "njet30", "njet50", "ht", "leading_pt", "second_pt", "dijet_mass", "dijet_deta", "dijet_dphi"}
-NAMES = {*JETS, *EVENTS, "response"}
+NAMES = {*JETS, *EVENTS, "response", "unmatched_pt"}
 
 
 def run(fileset, *, executor=None, chunksize=100_000, schema=NanoSchema, treename="Events", **options):
@@ -156,6 +156,7 @@ def test_histograms_are_those_that_hist_fills(whole, dataset):
     matched = reco[reco.genJetIdx >= 0]
     gen = events.GenJet[matched.genJetIdx]
     levels["reco"]["response"] = [gen.pt, abs(gen.eta), matched.pt / gen.pt]
+    levels["reco"]["unmatched_pt"] = [reco.pt[(reco.genJetIdx < 0) & (abs(reco.eta) < 5)]]
     filled = filling.book([dataset])
     for level, columns in levels.items():
         for name, variables in columns.items():
@@ -167,7 +168,7 @@ def test_histograms_are_those_that_hist_fills(whole, dataset):
     for name, histogram in filled.items():
         found = whole["hists"][name][{"dataset": dataset}].view(flow=True)
         expected = histogram[{"dataset": dataset}].view(flow=True)
-        if name == "response":  # its truth needs a matching
+        if name in ("response", "unmatched_pt"):  # their truth needs a matching
             found, expected = found[:2], expected[:2]
         assert expected["value"].sum() > 0.0
         np.testing.assert_allclose(found["value"], expected["value"], rtol=1e-12, err_msg=name)
@@ -198,6 +199,19 @@ def test_weights_fill_values_and_variances(whole):
     assert total.value == pytest.approx((weight * n_jets).sum(), rel=1e-12)
     assert total.variance == pytest.approx((weight**2 * n_jets).sum(), rel=1e-12)
     assert whole["cutflow"]["flat"]["sum_of_weights"] == pytest.approx(weight.sum(), rel=1e-12)
+
+
+@pytest.mark.parametrize("level", ["reco", "truth"])
+def test_a_jet_is_one_of_a_pair_or_unmatched(whole, level):
+    events = open_events("qcd_ak4.root", metadata={"dataset": "qcd"})
+    jets = events.Jet if level == "truth" else IQNFolder("cms-delphes-ak4", unmatched=True)(events.GenJet, events)
+    assert ak.all(abs(jets.eta) < 5)
+    of_pairs, free = (
+        whole["hists"][name][{"dataset": "qcd", "level": level}].sum(flow=True).value
+        for name in ("response", "unmatched_pt")
+    )
+    assert of_pairs + free == ak.count(jets.pt)
+    assert free > 100
 
 
 def test_response_is_that_of_matched_pairs(whole):

@@ -204,6 +204,18 @@ def test_no_figure_fails_where_its_null_fails(shipped_found, capsys):
     assert "not measurable:" in " ".join(capsys.readouterr().out.split())
 
 
+def test_of_many_perfect_histograms_rarely_one_fails_and_a_wrong_one_does():
+    check, generator, ndfs = BY_KEY["histograms"], np.random.default_rng(4), [1, 2, 3, 10, 40] * 30
+
+    def outcome(factor):
+        found = {str(k): closure.Agreement(generator.chisquare(ndf), ndf) for k, ndf in enumerate(ndfs)}
+        found["4"] = closure.Agreement(40.0 * factor, 40)
+        return check.passes(check.measure(Comparison(spectra={"qcd": found})))
+
+    assert sum(outcome(1.0) is not True for _ in range(300)) <= 6
+    assert outcome(3.5) is False
+
+
 @pytest.mark.parametrize(
     ("value", "null", "passed"),
     [

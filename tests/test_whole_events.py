@@ -12,7 +12,7 @@ import loky
 import numpy as np
 import pytest
 import uproot
-from coffea import processor
+from coffea import nanoevents, processor
 from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
 
 from coffea_iqn import EventFolder
@@ -31,6 +31,7 @@ FAST = "cms-delphes-ak4-fast"
 FILES = {process: [str(sample_path(f"{process}_ak4_full.root"))] for process in ("ttbar", "dilepton")}
 DOCS = Path(__file__).parent.parent / "docs" / "events.md"
 NAMES = [kind.name for kind in KINDS]
+NANO = {"reco": "IQN", "truth": ""}  # prefix of the names of collections
 GEN = ["GenJet_*", "GenDressedLepton_*", "GenIsolatedPhoton_*", "GenMET_*"]
 
 
@@ -40,6 +41,12 @@ def fold(fileset=FILES, *, executor=None, chunksize=100_000, **options):
     )
     instance = IQNFoldProcessor(**({"model": FAST} | options), objects=True)
     return runner(fileset, instance, treename="Events")
+
+
+def doubles(objects):
+    """Return four-momenta in double precision."""
+    fields = {name: ak.values_astype(objects[name], np.float64) for name in ("pt", "eta", "phi", "mass")}
+    return ak.zip(fields, with_name="PtEtaPhiMLorentzVector", behavior=nanoevents.methods.vector.behavior)
 
 
 def assert_same(a, b):
@@ -81,9 +88,18 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
             plain = name.lower()
             columns |= {f"{plain}_{field}": ak.flatten(objects[field]) for field in ("pt", "eta")}
             columns |= {f"n{plain}": ak.num(objects.pt)}
+            two = ak.to_packed(doubles(objects)[ak.num(objects) > 1])
+            columns |= {f"di{plain}_mass": (two[:, 0] + two[:, 1]).mass}
+            columns |= {} if level == "gen" else {f"{plain}_isolation": ak.flatten(objects.relIso)}
             assert whole["cutflow"]["ttbar"][f"{level}_{plain}s_selected"] == ak.count(objects.pt) > 0
         met, phi = (np.asarray(missing[level][field], dtype=np.float64) for field in ("pt", "phi"))
         columns |= {"met_pt": met, "met_phi": phi}
+        both = [gen[name] if level == "gen" else events[f"{NANO[level]}{name}"] for name in NAMES[:2]]
+        leptons = ak.concatenate([ak.zip({field: of[field] for field in ("pt", "phi")}) for of in both], axis=1)
+        lepton = ak.firsts(leptons[ak.argsort(leptons.pt, axis=1, ascending=False)])
+        lepton = ak.mask(lepton, lepton.pt > 10)
+        transverse = np.sqrt(2 * lepton.pt * met * (1 - np.cos(lepton.phi - phi)))
+        columns["transverse_mass"] = ak.drop_none(transverse)
         counted = jets[level][(jets[level].pt > 20) & (abs(jets[level].eta) < 5)]
         some = ak.to_numpy(ak.num(counted) > 0)
         counted = counted[some]
@@ -93,9 +109,23 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
         for name, column in columns.items():
             found = whole["hists"][name][{"dataset": "ttbar", "level": level}]
             expected = hist.Hist(*filling.EVENT_AXES[name]).fill(ak.to_numpy(column)).view(flow=True)
-            assert np.abs(found.values(flow=True) - expected).sum() <= (2 if name in ("ht_met", "met_dphi") else 0), (
-                name
-            )
+            rounded = name.endswith("_mass") or name in ("ht_met", "met_dphi")
+            assert np.abs(found.values(flow=True) - expected).sum() <= (2 if rounded else 0), name
+
+
+@pytest.mark.parametrize("level", ["reco", "truth"])
+def test_response_of_objects_is_that_to_the_particle_they_match(whole, level):
+    """A muon's charge and flavour say which of the prompt particles it is, in most events (others have two)."""
+    events = EventFolder(FAST)(open_ttbar()) if level == "reco" else open_ttbar()
+    gen, reco = events.GenDressedLepton, events[f"{NANO[level]}Muon"]
+    gen, reco = gen[(abs(gen.pdgId) == 13) & (gen.pt > 5) & (abs(gen.eta) < 3)], reco[reco.pt > 10]
+    gen, reco = (ak.to_packed(of[(ak.num(gen) == 1) & (ak.num(reco) == 1)]) for of in (gen, reco))
+    near = (abs(gen.eta - reco.eta) < 0.07) & (abs(gen.phi - reco.phi) < 0.07)
+    expected = ak.to_numpy(ak.flatten(reco.pt[near] / gen.pt[near]))
+    found = whole["hists"]["muon_response"][{"dataset": "ttbar", "level": level}].values()
+    of_single = np.histogram(expected, filling.EVENT_AXES["muon_response"][0].edges)[0]
+    assert np.all(found >= of_single - 1)
+    assert of_single.sum() > 0.8 * found.sum() > 100
 
 
 def test_chunks_order_and_executors_do_not_show(whole):

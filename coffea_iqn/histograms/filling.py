@@ -16,17 +16,19 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.histograms.binning import Binning
-from coffea_iqn.histograms.observables import observables, separations
-from coffea_iqn.jets.features import ETA, PT, wrap_phi
+from coffea_iqn.histograms.observables import observables, pair_masses, separations
+from coffea_iqn.jets.features import ETA, PHI, PT, wrap_phi
+from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.shapes import NAMES, RINGS
-from coffea_iqn.jets.table import NOMINAL, JetTable
+from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
-from coffea_iqn.objects.kinds import KINDS, Kind
+from coffea_iqn.objects.kinds import COLUMNS, KINDS, Kind
 
 LEVELS = ("gen", "reco", "truth")
 PT_MIN, ETA_MAX = 20.0, 5.0  # GeV, and |eta|: default selection of jets
 OBJECT_PT_MIN = 10.0  # GeV: selection of electrons, muons and photons
+SHOWN = ("pt", "eta", "isolation")  # columns of objects in histograms
 
 # fmt: off
 PT_EDGES = [20, 22, 24, 26, 28, 30, 33, 36, 40, 45, 50, 57, 64, 74, 84, 97, 114, 133, 153, 174, 196, 220, 245, 272,
@@ -41,6 +43,7 @@ ETA_SLICES = [0, 1.3, 2.5, 3, 5]
 # fmt: on
 COUNTED = {"njet": 0.0, "njet30": 30.0, "njet50": 50.0}  # minimum pt [GeV] of counted jets, on top of the selection
 
+LOW_EDGES = [OBJECT_PT_MIN, 12, 14, 16, 18]  # GeV, below those of selected jets
 PT_AXIS = hist.axis.Variable(PT_EDGES, name="pt", label="Jet $p_T$ [GeV]")
 AXES: dict[str, tuple[Any, ...]] = {
     "pt": (PT_AXIS,),
@@ -62,17 +65,25 @@ AXES: dict[str, tuple[Any, ...]] = {
         hist.axis.Variable(ETA_SLICES, name="gen_abs_eta", label=r"Gen jet $|\eta|$"),
         hist.axis.Regular(150, 0, 3, name="response", label=r"$p_T^{reco}\,/\,p_T^{gen}$"),
     ),
+    "unmatched_pt": (
+        hist.axis.Variable([*LOW_EDGES, *PT_EDGES], name="unmatched_pt", label="Unmatched jet $p_T$ [GeV]"),
+    ),
 }
 """Axes of each histogram; an axis has the name of the column that fills it."""
+TRANSVERSE_MASS = "Transverse mass of hardest lepton and missing $p_T$ [GeV]"
 
 
 def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
-    name, edges = kind.name.lower(), [OBJECT_PT_MIN, 12, 14, 16, 18, *PT_EDGES]
-    cut = f"$p_T$ > {OBJECT_PT_MIN:g} GeV"
+    name, edges, cut = kind.name.lower(), [*LOW_EDGES, *PT_EDGES], f"$p_T$ > {OBJECT_PT_MIN:g} GeV"
+    isolation, response = (f"{kind.name} {what}, {cut}" for what in ("isolation", r"$p_T^{reco}\,/\,p_T^{gen}$"))
+    mass_edges, pair = [*range(0, 70, 5), *range(70, 110, 2), *DIJET_MASS_EDGES[9:]], f"Mass of two {name}s [GeV]"
     return {
         f"{name}_pt": (hist.axis.Variable(edges, name=f"{name}_pt", label=f"{kind.name} $p_T$ [GeV]"),),
         f"{name}_eta": (hist.axis.Regular(30, -3, 3, name=f"{name}_eta", label=rf"{kind.name} $\eta$, {cut}"),),
         f"n{name}": (hist.axis.Integer(0, 8, name=f"n{name}", label=f"Number of {name}s, {cut}"),),
+        f"{name}_isolation": (hist.axis.Regular(30, 0, 0.3, name=f"{name}_isolation", label=isolation),),
+        f"{name}_response": (hist.axis.Regular(80, 0.8, 1.2, name=f"{name}_response", label=response),),
+        f"di{name}_mass": (hist.axis.Variable(mass_edges, name=f"di{name}_mass", label=pair),),
     }
 
 
@@ -85,6 +96,9 @@ EVENT_AXES: dict[str, tuple[Any, ...]] = {
         hist.axis.Regular(32, 0, np.pi, name="met_dphi", label=r"Missing $p_T$ to leading jet $|\Delta\phi|$ [rad]"),
     ),
     "ht_met": (hist.axis.Variable([*PT_EDGES, 4000, 5000, 7000], name="ht_met", label="$H_T$ + missing $p_T$ [GeV]"),),
+    "transverse_mass": (
+        hist.axis.Variable([*range(0, 120, 5), *DIJET_MASS_EDGES[10:]], name="transverse_mass", label=TRANSVERSE_MASS),
+    ),
 }
 """Axes of the histograms of whole events: with electrons, muons, photons and missing momentum."""
 
@@ -212,16 +226,46 @@ class Filler:
             n_selected += sum(len(event) for (event, _), *_ in found)
         return n_selected
 
-    def fill_objects(self, level: str, kind: Kind, replicas: Sequence[JetTable], *, systematic: str = NOMINAL) -> int:
-        """Fill pt, eta and number of the objects of a kind; return the number of selected objects in all replicas."""
-        name, n_events = kind.name.lower(), len(self.event_weights)
-        kept = [table.where(table.values[:, PT] > OBJECT_PT_MIN) for table in replicas]
-        columns = [np.ascontiguousarray(table.values[:, [PT, ETA]].T) for table in kept]
-        of_objects = [{f"{name}_pt": pt, f"{name}_eta": eta} for pt, eta in columns]
-        of = (level, systematic)
-        self._fill(of, [(t.event, entries) for t, entries in zip(kept, of_objects, strict=True)])
-        self._fill(of, [(np.arange(n_events), {f"n{name}": table.counts}) for table in kept])
-        return sum(len(table.values) for table in kept)
+    def fill_objects(
+        self,
+        level: str,
+        replicas: Sequence[Mapping[str, JetTable]],
+        missing: Sequence[Doubles] = (),
+        *,
+        particles: PromptParticles | None = None,
+        systematic: str = NOMINAL,
+    ) -> dict[str, int]:
+        """Fill the spectra of electrons, muons and photons, with one entry per object, pair or event.
+
+        Parameters
+        ----------
+        level: category to fill.
+        replicas: objects of all events by kind, sorted by pt, with the first columns of `kinds.COLUMNS`: isolation is
+            filled if they have it; one for each draw of the events.
+        missing: missing momentum for the transverse mass, see `fill_jets`.
+        particles: prompt particles of the events, for the response of the objects, whose places are those of particles.
+        systematic: variation of the objects.
+
+        Returns
+        -------
+        number of selected objects of each kind in all replicas.
+        """
+        of, n_selected = (level, systematic), {}
+        for kind in KINDS:
+            name = kind.name.lower()
+            kept = [table.where(table.values[:, PT] > OBJECT_PT_MIN) for table in (one[kind.name] for one in replicas)]
+            shown = {f"{name}_{field}": kept[0].columns.index(field) for field in SHOWN if field in kept[0].columns}
+            columns = [np.ascontiguousarray(table.values.T) for table in kept]
+            entries = [{field: of_table[k] for field, k in shown.items()} for of_table in columns]
+            self._fill(of, [(table.event, each) for table, each in zip(kept, entries, strict=True)])
+            self._fill(of, [(np.arange(len(self.event_weights)), {f"n{name}": table.counts}) for table in kept])
+            self._fill(of, [_pairs(kind, table) for table in kept])
+            if particles is not None:
+                self._fill(of, [_object_response(kind, table, particles) for table in kept])
+            n_selected[kind.name] = sum(len(table.values) for table in kept)
+        if missing:
+            self._fill(of, [_transverse_mass(*of_replica) for of_replica in zip(replicas, missing, strict=True)])
+        return n_selected
 
     def fill_shapes(
         self, level: str, replicas: Sequence[tuple[JetTable, Doubles]], *, pt_min: float, eta_max: float
@@ -233,6 +277,14 @@ class Filler:
             columns = np.ascontiguousarray(of[counts].T)
             entries.append((table.event[counts], {n: columns[NAMES.index(name)] for n, name in SHAPES.items()}))
         self._fill((level, NOMINAL), entries)
+
+    def fill_unmatched(
+        self, level: str, replicas: Sequence[tuple[Floats, Ints]], *, eta_max: float, systematic: str = NOMINAL
+    ) -> None:
+        """Fill the pt of reco jets without a gen jet, of any pt: jets (N, 4) and their events (N,) in each replica."""
+        within = [np.abs(jets[:, ETA]) < eta_max for jets, _ in replicas]
+        kept = zip(replicas, within, strict=True)
+        self._fill((level, systematic), [(event[of], {"unmatched_pt": jets[of, PT]}) for (jets, event), of in kept])
 
     def fill_response(
         self, level: str, replicas: Sequence[tuple[Floats, Floats, Ints]], *, systematic: str = NOMINAL
@@ -304,6 +356,37 @@ def _entries(
         (of.some, of_some),
         (of.two, {"second_pt": of.second_pt, **dijet}),
     )
+
+
+def _pairs(kind: Kind, table: JetTable) -> Entries:
+    """Return the masses of the two hardest objects of events, from a table sorted by pt."""
+    event = np.flatnonzero(table.counts > 1)
+    first = (np.cumsum(table.counts) - table.counts)[event]
+    mass = np.full(len(table.values), kind.mass, dtype=np.float32)
+    masses = pair_masses(np.column_stack([table.values[:, :3], mass]), np.stack([first, first + 1], axis=1))
+    return event, {f"di{kind.name.lower()}_mass": masses}
+
+
+def _object_response(kind: Kind, table: JetTable, particles: PromptParticles) -> Entries:
+    matched = np.flatnonzero(table.place >= 0)
+    event = table.event[matched]
+    source = (np.cumsum(particles.counts) - particles.counts)[event] + table.place[matched]
+    ratio = table.values[matched, PT].astype(np.float64) / particles.values[source, PT]
+    return event, {f"{kind.name.lower()}_response": ratio}
+
+
+def _transverse_mass(objects: Mapping[str, JetTable], missing: Doubles) -> Entries:
+    """Return the transverse masses of events with a lepton: the masses of two massless objects at eta = 0."""
+    charged = [objects[kind.name] for kind in KINDS if kind.charged]
+    parts = [Drawn(table.values[:, :3], table.event, table.place, table.place) for table in charged]
+    leptons = Drawn.joined(parts).table(len(missing), COLUMNS[:3])
+    leptons = leptons.where(leptons.values[:, PT] > OBJECT_PT_MIN)
+    event = np.flatnonzero(leptons.counts)
+    hardest = leptons.values[(np.cumsum(leptons.counts) - leptons.counts)[event]]
+    both = np.zeros((len(event), 2, 4), dtype=np.float32)
+    both[:, 0, [PT, PHI]], both[:, 1, [PT, PHI]] = hardest[:, [PT, PHI]], missing[event]
+    pairs = np.arange(2 * len(event)).reshape(-1, 2)
+    return event, {"transverse_mass": pair_masses(both.reshape(-1, 4), pairs)}
 
 
 def _response(gen: Floats, reco_pt: Floats, event: Ints) -> Entries:

@@ -127,6 +127,11 @@ def separations(phi: Doubles, other: Doubles) -> Doubles:
     return out
 
 
+def pair_masses(values: Singles, pairs: Ints) -> Doubles:
+    """Return the masses [GeV] of pairs (P, 2) of rows of objects (N, 4), (P,)."""
+    return np.asarray(_dijets(values, pairs)[1])
+
+
 @kernel
 def _dijets(values: Singles, pairs: Ints) -> Doubles:
     """Return second pt, dijet mass [GeV], |Δη| and |Δφ| of pairs of jets, (4, T), from their indices (T, 2)."""

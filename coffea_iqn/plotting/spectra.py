@@ -51,9 +51,20 @@ MIN_ENTRIES = 30  # minimum number of effective entries for a quantile
 MIN_OF_NUMBER = 9  # minimum in a bin of an integer axis
 MIN_OF_SLICE, MIN_OF_SLICE_BIN = 100, 10  # minimum in a slice of the response, and in a bin of it
 _LEVELS = ("gen", "reco", "truth")
+_OF_ANY_PT = "unmatched_pt"  # pt of jets that are not selected by pt
 # spectra with one entry per jet; others have one per event or object
-_JETS = (*VARIABLES, "nconst", "ptd", "width", "tau21", "tau32", "msoftdrop", *(f"flow{k}" for k in range(1, 5)))
-_NO_JETS = re.compile(r"n?(electron|muon|photon)(_|$)|met_(pt|phi)$")  # variables without jets
+_JETS = (
+    *VARIABLES,
+    _OF_ANY_PT,
+    "nconst",
+    "ptd",
+    "width",
+    "tau21",
+    "tau32",
+    "msoftdrop",
+    *(f"flow{k}" for k in range(1, 5)),
+)
+_NO_JETS = re.compile(r"(n|di)?(electron|muon|photon)(_|$)|met_(pt|phi)$|transverse_mass$")  # variables without jets
 
 
 class Quantiles(NamedTuple):
@@ -147,6 +158,7 @@ def plot_spectrum(
     if varied:
         legend["Systematic"] = draw_band(top, edges, scaled["reco"][0], *band)
     top.legend([*legend.values()], [*legend], loc="upper right", **(SHARED if len(present) > 1 else {}))
+    selection = selection._replace(pt_min=None) if axis.name == _OF_ANY_PT else selection
     note(top, "" if _NO_JETS.match(axis.name) else selection.lines(axis.label))
     per = _per(axis, unit_width if uniform else None, joined=len(kept) <= kept[-1])
     top.set_ylabel(_entries(axis, weighted=weighted) + per + (f"  [$10^{{{power}}}$]" if power else ""))

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from coffea_iqn import closure, plotting
 from coffea_iqn.closure import VARIABLES
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.validation.comparison import Validation
 from coffea_iqn.validation.metrics import line_of
 from coffea_iqn.validation.verdict import BY_KEY, CHECKS, Check, outcome
@@ -31,10 +32,16 @@ EVENT_HISTOGRAMS = (
     "dijet_mass",
     "dijet_deta",
     "dijet_dphi",
+    "unmatched_pt",
 )
 Says = dict[str, Any]  # title, label and truth_label of figures
 FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
-OBJECT_HISTOGRAMS = ("electron_pt", "muon_pt", "photon_pt", "met_pt", "met_dphi")
+OBJECT_HISTOGRAMS = (
+    *(f"{kind.name.lower()}_{of}" for of in ("pt", "isolation", "response") for kind in KINDS),
+    "met_pt",
+    "met_dphi",
+    "transverse_mass",
+)
 
 
 @dataclass

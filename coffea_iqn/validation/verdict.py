@@ -10,6 +10,8 @@ from math import floor, hypot, log10
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from scipy.stats import chi2
+
 from coffea_iqn import closure
 from coffea_iqn.closure import ETA, MASS, PHI, PT, Agreement, Estimate, Judgement, Marginal, MedianRow, OfCells
 from coffea_iqn.closure.distances import mean_excess
@@ -40,6 +42,7 @@ class Line(NamedTuple):
     measurable: bool = True
 
 
+TWO_SIGMA = 0.023  # probability to exceed a normal distribution's mean by more than two standard deviations
 OUTCOMES = {True: "pass", False: "fail", None: "too few jets"}
 
 
@@ -171,9 +174,16 @@ def _medians(rows: list[MedianRow]) -> Estimate:
 
 
 def _histograms(spectra: Mapping[str, Mapping[str, Agreement]]) -> Estimate | None:
-    """Return the worst χ²/ndf, with the standard deviation of a χ² distribution as uncertainty."""
-    agreements = (one for histograms in spectra.values() for one in histograms.values())
-    return _worst(Estimate(one.per_bin, (2.0 / one.ndf) ** 0.5) for one in agreements)
+    """Return the worst χ²/ndf of M histograms.
+
+    Twice its uncertainty is how far χ²/ndf exceeds 1 with a probability of 2.3 % / M, so
+    that of M perfect ones rarely one fails.
+    """
+    agreements = [one for histograms in spectra.values() for one in histograms.values()]
+    return _worst(
+        Estimate(one.per_bin, 0.5 * (float(chi2.isf(TWO_SIGMA / len(agreements), one.ndf)) / one.ndf - 1.0))
+        for one in agreements
+    )
 
 
 SAYS = {

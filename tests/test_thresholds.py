@@ -6,7 +6,7 @@ import pytest
 
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.training import thresholds
-from coffea_iqn.training.thresholds import Edge, find_edge
+from coffea_iqn.training.thresholds import Edge, check_alike, find_edge
 from conftest import open_events
 
 
@@ -34,6 +34,26 @@ def test_a_scale_that_is_not_the_detectors_is_not_taken(scale):
 def test_odd_thresholds_come_out_as_they_are():
     assert find_edge(cut_jets("none", 17.3)) == Edge("none", 17.3)
     assert find_edge(cut_jets("none", np.pi)).raw_pt_min == pytest.approx(np.pi, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("other", "found"),
+    [
+        (cut_jets("none", 20.0, seed=1), "10 GeV before scale none in soft, 20 GeV before scale none in hard"),
+        (cut_jets("delphes-cms", 10.0, seed=1), "none in soft, 10 GeV before scale delphes-cms in hard"),
+        (cut_jets("none", 10.0, seed=1), None),
+        (cut_jets("none", 20.0, n=400, seed=1), None),  # too few to find an edge
+    ],
+)
+def test_datasets_of_different_thresholds_are_not_trained_together(other, found):
+    jets = cut_jets("none", 10.0)
+    sample = np.repeat([0, 1], [len(jets), len(other)])
+    arguments = np.concatenate([jets, other]), sample, ["soft", "hard"]
+    if found is None:
+        check_alike(*arguments)
+    else:
+        with pytest.raises(ValueError, match=f"one scale and threshold in all datasets, found .*{found}"):
+            check_alike(*arguments)
 
 
 def test_no_edge_no_scale():

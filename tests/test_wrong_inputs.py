@@ -241,9 +241,10 @@ def test_numbers_that_no_jet_has_count_as_unknown(ttbar, warned, field, number):
     assert ak.array_equal(made.pt, IQNFolder(AK4)(unknown.GenJet, unknown).pt)
 
 
-@pytest.mark.parametrize("number", [np.nan, 1e30, 4.5])
+@pytest.mark.parametrize("number", [np.nan, 1e30, 4.5, True])
 def test_partons_that_are_no_codes_are_refused(ttbar, number):
-    odd = with_field(ttbar, "GenJet", "partonFlavour", ak.full_like(ttbar.GenJet.pt, number))
+    codes = ak.full_like(ttbar.GenJet.pt, number, dtype=np.bool_ if number is True else np.float32)
+    odd = with_field(ttbar, "GenJet", "partonFlavour", codes)
     with pytest.raises(ValueError, match=r"partonFlavour .*: expected PDG codes, got"):
         IQNFolder(AK4)(odd.GenJet, odd)
     whole = with_field(ttbar, "GenJet", "partonFlavour", 1.0 * ttbar.GenJet.partonFlavour)

@@ -40,7 +40,7 @@ from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, 
 from coffea_iqn.training.particles import with_particles
 from coffea_iqn.training.pretrained import networks_of
 from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
-from coffea_iqn.training.thresholds import find_edge
+from coffea_iqn.training.thresholds import check_alike, find_edge
 
 ENSEMBLE = Range(least=2, most=100, whole=True)
 EXTENSIONS = ("overlaps", "objects", "particles")  # what a bundle of jets can be extended by, other than columns
@@ -213,7 +213,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     if arguments.extend is not None:
         trainings.warn_of_members(arguments.extend)
     if before is None:
-        settings = _with_edge(settings, arguments, sample)
+        settings = _with_edge(settings, arguments, sample, sorted(datasets))
     if arguments.split == "file":  # a member may lack some, which would waste the training before it
         for k in range(arguments.ensemble):
             emulators.split(bootstrapped(sample, settings.seed, k).pairs, settings)
@@ -463,16 +463,25 @@ def _of_correction(settings: TrainingSettings) -> TrainingSettings:
     return replace(settings, unmatched=False)
 
 
-def _with_edge(settings: TrainingSettings, arguments: argparse.Namespace, sample: TrainingSample) -> TrainingSettings:
-    """Return the settings with the detector's scale and threshold, found in its jets unless given."""
+def _with_edge(
+    settings: TrainingSettings, arguments: argparse.Namespace, sample: TrainingSample, names: Sequence[str]
+) -> TrainingSettings:
+    """Return the settings with the detector's scale and threshold, found in its jets unless given.
+
+    Raises
+    ------
+    ValueError: if the datasets of these names have different ones.
+    """
     scale_given, threshold_given = arguments.scale not in (None, trainings.AUTO), arguments.raw_pt_min is not None
+    pairs, unmatched = sample
+    reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near[:, :4], unmatched.far[:, :4]])
+    of = pairs.sample[pairs.matched], unmatched.sample[unmatched.x_event[unmatched.near_row]]
+    scales = [settings.scale] if scale_given or arguments.direction == "correct" else None
+    check_alike(reco, np.concatenate([*of, unmatched.sample[unmatched.far_event]]), names, scales)
     # a network whose quantiles may cross cannot be cut off at a threshold: it learns the sample as it is
     if (scale_given and threshold_given) or settings.network not in BOUNDED:
         return settings
-    pairs, unmatched = sample
-    reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near[:, :4], unmatched.far[:, :4]])
-    scale_known = scale_given or arguments.direction == "correct"
-    edge = find_edge(reco, [settings.scale] if scale_known else None)
+    edge = find_edge(reco, scales)
     if edge is None:
         say(
             f"scale {settings.scale}, threshold {settings.raw_pt_min:g} GeV: no sharp lower edge of the reco jets "

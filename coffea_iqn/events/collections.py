@@ -251,6 +251,8 @@ def _field(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> npt.N
 def _partons(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> Ints | None:
     """Return the PDG codes of the partons of these rows, (N,), or None."""
     parton = _field(jets, names, rows)
+    if parton is not None:
+        expect(parton.dtype.kind != "b", f"{' or '.join(names)}: expected PDG codes, got True and False")
     if parton is not None and parton.dtype.kind not in "iu":
         n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
         got = f"got {n_bad} of {len(parton)} jets with other numbers"

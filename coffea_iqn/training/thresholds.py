@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from coffea_iqn.jets.features import ETA, PT, SCALES
-from coffea_iqn.numerics.arrays import Floats
+from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.ranges import expect
 
 SOFT = 0.2  # fraction of the jets, the softest ones, in which to search for the edge
 SLICES, LEAST = 10, 30  # maximum number of slices of |eta|, and minimum number of soft jets in each
@@ -16,6 +17,7 @@ EVEN = 0.01  # maximum mean distance of the slices' softest jets from the edge, 
 CLEARER = 3.0  # minimum ratio of this distance between any other scale and the best one
 STEPS = (5.0, 1.0, 0.5, 0.1, 0.05, 0.01)  # GeV; a threshold is a multiple of one of these
 ROUNDING = 1e-4  # relative rounding of pt in files
+ALIKE = 1.1  # maximum ratio of the thresholds of datasets, found in their jets
 
 
 class Edge(NamedTuple):
@@ -71,6 +73,28 @@ def find_edge(reco: Floats, scales: Iterable[str] | None = None) -> Edge | None:
     if any(seen[name].uneven < CLEARER * best.uneven for name in others):
         return None
     return Edge(first, _rounded(best))
+
+
+def check_alike(reco: Floats, sample: Ints, names: Sequence[str], scales: Sequence[str] | None = None) -> None:
+    """Check that all datasets have the same scale and threshold, as far as these can be found in their jets.
+
+    Parameters
+    ----------
+    reco, sample: all reco jets, (N, 4), and the index of the dataset of each, (N,).
+    names: names of the datasets.
+    scales: see `find_edge`.
+
+    Raises
+    ------
+    ValueError: if they differ: one law cannot describe the efficiency of both.
+    """
+    found = {name: find_edge(reco[sample == k], scales) for k, name in enumerate(names)}
+    edges = {name: edge for name, edge in found.items() if edge is not None}
+    thresholds = [edge.raw_pt_min for edge in edges.values()]
+    lowest, highest = min(thresholds, default=0.0), max(thresholds, default=0.0)
+    alike = len({edge.scale for edge in edges.values()}) <= 1 and highest <= ALIKE * lowest
+    got = ", ".join(f"{edge.raw_pt_min:g} GeV before scale {edge.scale} in {name}" for name, edge in edges.items())
+    expect(alike, f"reco jets: expected one scale and threshold in all datasets, found {got}")
 
 
 def _look(reco: Floats, scale: str, n_soft: int, n_slices: int) -> _Seen:

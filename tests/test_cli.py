@@ -27,7 +27,7 @@ from conftest import one_error, run, undrawn
 
 QCD = str(sample_path("qcd_ak4.root"))
 PRINTED = {}  # printed text of a fold, by its output
-SHORT_TRAINING = ["--steps", "40", "--check-every", "20", "--stages", "1"]
+SHORT_TRAINING = ["--steps", "20", "--check-every", "10", "--stages", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -319,7 +319,7 @@ def test_train_makes_a_bundle_that_folds(tmp_path, sample, recipe, options, caps
     assert few == (sample == "delphes_1000.root")
     card = json.loads((made / "model.json").read_text())["card"]
     assert card["training"]["files"] == {path.stem: [sample]}
-    assert card["training"]["settings"]["steps"] == 40
+    assert card["training"]["settings"]["steps"] == 20
     assert card["jets"]["cone"] == (0.35 if "--radius" in options else 0.25)
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
     assert run("fold", path, "--model", made, "--no-plots", "--output", tmp_path / "folded") == 0

@@ -159,7 +159,7 @@ def exact():
     pairs = make_pairs(4000, seed=3)
     lost = ~(SCALES["delphes-cms"].undo(pairs.y.astype(np.float64))[:, 0] > 10.0)
     pairs.y[lost] = np.nan
-    settings = replace(RECIPES["default"], steps=300, check_every=100, scale="delphes-cms", raw_pt_min=10.0)
+    settings = replace(RECIPES["default"], steps=200, check_every=100, scale="delphes-cms", raw_pt_min=10.0)
     matched = JetPairs(*(column[pairs.matched] for column in pairs))
     return train(pairs, settings), matched
 

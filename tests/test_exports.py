@@ -52,7 +52,7 @@ def tables(answers):
 def network(answers):
     """Network corrections from a short training."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lwtnn, "SETTINGS", Schedule(steps=600, batch_size=512, learning_rate=1e-2, check_every=200))
+        patch.setattr(lwtnn, "SETTINGS", Schedule(steps=400, batch_size=512, learning_rate=1e-2, check_every=200))
         return lwtnn.learn(*answers)
 
 

@@ -48,7 +48,7 @@ def test_files_numbered_alike_scatter_together_unless_told_apart():
     together, same = spread("event", 4)
     assert (same == same[:, :1]).all()
     assert together == pytest.approx(N_FILES)
-    _, counts = spread("file", 20)
+    _, counts = spread("file", 14)
     # of all draws of one file, the variance; that of sums over files must be as many times as large
     ratio = counts.sum(axis=1).var(ddof=1) / (N_FILES * counts.var(ddof=1))
     assert 0.3 < ratio < 2.2

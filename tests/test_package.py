@@ -51,6 +51,7 @@ ALLOWED = {
         "files",
         "jets",
         "numerics",
+        "objects",
         "plotting",
         "ranges",
         "training",

@@ -307,7 +307,7 @@ def test_a_validation_takes_levels_among_refined_draws(refined):
 
 # what is learnt: an emulator whose levels of pt are off by a known power
 POWER = 1.5
-LEARN = replace(DEFAULT, steps=300, check_every=100, batch_size=512, learning_rate=5e-3, hidden=(16,), holdout=0.4)
+LEARN = replace(DEFAULT, steps=200, check_every=100, batch_size=512, learning_rate=5e-3, hidden=(16,), holdout=0.4)
 
 
 @pytest.fixture(scope="module")
@@ -356,7 +356,7 @@ def test_what_is_right_stays_as_it_is(drawn):
 
 def test_the_same_command_gives_the_same_weights_and_takes_up_its_checkpoint(drawn, tmp_path):
     emulator, at = drawn
-    few = replace(LEARN, steps=100, check_every=50)
+    few = replace(LEARN, steps=40, check_every=20)
     pairs = at(POWER)
     one, other = (refine(emulator, pairs, few, checkpoint=tmp_path) for _ in range(2))
     for name, array in one.ratio.arrays.items():
@@ -403,7 +403,7 @@ def test_command_line(tmp_path, capsys):
 def test_a_command_refines_what_is_wrong(tmp_path, capsys):
     """A bundle of another detector, on files of this one; then a fold of it, both ways."""
     output = tmp_path / "refined"
-    few = ("--steps", 150, "--check-every", 50, "--batch-size", 256, "--hidden", 16, "--learning-rate", 0.01)
+    few = ("--steps", 80, "--check-every", 40, "--batch-size", 256, "--hidden", 16, "--learning-rate", 0.01)
     with undrawn():
         assert run("refine", "atlas-delphes-ak4", QCD, "--output", output, *few, "--plots", tmp_path / "plots") == 0
     assert "candidates per jet, at most" in capsys.readouterr().out

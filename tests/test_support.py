@@ -57,7 +57,7 @@ def check_inside(support, gen, reco):
 
 
 def test_no_draw_leaves_the_support(emulator):
-    gen, support = usual_jets(emulator, 20_000), emulator.variables.support
+    gen, support = usual_jets(emulator, 8000), emulator.variables.support
     if emulator.card.get("detector"):  # jets at the edge, where backends could differ
         gen[:2000, ETA] = (support.abs_eta_max + support.cone) * np.linspace(1 - 1e-4, 1 + 1e-4, 2000)
         gen[:2000, PT], gen[:2000, MASS] = 12.0, 2.0

@@ -282,7 +282,7 @@ def test_unmatched_jets_have_columns_and_chunks_change_nothing(path):
 
 
 def test_a_student_draws_what_its_teacher_does(made, sample):
-    settings = TrainingSettings(steps=30, check_every=30, hidden=(8, 8), batch_size=128)
+    settings = TrainingSettings(steps=10, check_every=10, hidden=(8, 8), batch_size=128)
     student = distil(made, sample.pairs, settings)
     assert student.variables.columns == made.variables.columns
     drawn = student.sample(sample.pairs.x[:500], uniform(500, 9))
@@ -291,7 +291,7 @@ def test_a_student_draws_what_its_teacher_does(made, sample):
 
 def test_from_files_to_files(path, tmp_path, capsys):
     """The command line extends a bundle with a column, and folds, skims and validates it."""
-    short = ("--steps", "30", "--check-every", "30", "--hidden", "8", "8")
+    short = ("--steps", "10", "--check-every", "10", "--hidden", "8", "8")
     twice = tmp_path / "twice"
     assert run("train", f"qcd={FULL}", "--extend", path, "--columns", "nNeutral", *short, "--output", twice) == 0
     made, before = bundle.load(twice), bundle.load(path)
@@ -311,15 +311,15 @@ def test_from_files_to_files(path, tmp_path, capsys):
     columns = next(iterate(out / summary["skim"][0]))
     assert all(np.isfinite(ak.to_numpy(ak.flatten(columns[f"Jet_{n}"]))).all() for n in (*COLUMNS, "nNeutral"))
 
-    report = tmp_path / "report"
+    report, few = tmp_path / "report", ("--quick", "--threads", "1", "--max-jets", "4000")
     with undrawn():
-        assert run("validate", f"qcd={FULL}", "--model", twice, "--quick", "--threads", "1", "--output", report) == 0
+        assert run("validate", f"qcd={FULL}", "--model", twice, *few, "--output", report) == 0
     numbers = json.loads((report / "metrics.json").read_text())["figures"]
     assert list(numbers["truth"]["columns"]) == [*COLUMNS, "nNeutral"]
     assert numbers["truth"]["columns"]["btag"]["ndf"] <= 2
     assert 0.3 < numbers["null"]["columns"]["tau1"]["levels_chi2_per_ndf"] < 2.0
     assert "nNeutral of emulated and true jets" in (report / "report.html").read_text(encoding="utf-8")
-    bare = ("validate", str(sample_path("qcd_ak4.root")), "--model", twice, "--quick", "--threads", "1")
+    bare = ("validate", str(sample_path("qcd_ak4.root")), "--model", twice, *few)
     with undrawn():
         assert run(*bare, "--output", tmp_path / "bare") == 0
     content = json.loads((tmp_path / "bare" / "metrics.json").read_text())
@@ -328,7 +328,7 @@ def test_from_files_to_files(path, tmp_path, capsys):
 
 
 def test_a_new_training_learns_them_after_the_four_momentum(tmp_path):
-    train_it = ("train", f"qcd={FULL}", "--steps", "30", "--check-every", "30", "--hidden", "8", "8")
+    train_it = ("train", f"qcd={FULL}", "--steps", "10", "--check-every", "10", "--hidden", "8", "8")
     for name, asked in (("four", ()), ("eight", ("--columns", "btag", "nCharged", "nNeutral", "tau1"))):
         assert run(*train_it, *asked, "--output", tmp_path / name) == 0
     four, eight = bundle.load(tmp_path / "four"), bundle.load(tmp_path / "eight")

@@ -142,13 +142,13 @@ def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, st
     rates, checks = [], []
     rate_of = optimise._rate
     monkeypatch.setattr(optimise, "_rate", lambda *of: rates.append(rate_of(*of)) or rates[-1])
-    settings = replace(SPLINE, minutes=0.1, stages=stages, steps=3, check_every=50, patience=1000)
+    settings = replace(SPLINE, minutes=0.06, stages=stages, steps=3, check_every=50, patience=1000)
     training = train(pairs, settings, unmatched, watch=checks.append).card["training"]
-    assert training["minutes"] == pytest.approx(0.1, rel=0.05)
+    assert training["minutes"] == pytest.approx(0.06, rel=0.05)
     later = {"far tails", "columns", "columns of unmatched jets"}  # phases of distilling and of extensions
     assert set(training["steps"]) == set(run.TIMES) - later
     for phase, steps in training["steps"].items():
-        assert steps == pytest.approx(600 * run.TIMES[phase], rel=0.15, abs=6), phase
+        assert steps == pytest.approx(360 * run.TIMES[phase], rel=0.15, abs=9), phase
     assert all(check.steps is None for check in checks)
     assert {check.done for check in checks if check.stage == stages} >= {1.0}
     # the learning rate rises and falls to zero within each network's time
@@ -187,7 +187,7 @@ def test_nothing_to_train_on(pairs):
 @pytest.fixture(scope="module")
 def well_trained():
     """Train an emulator well enough with the default recipe."""
-    settings = replace(RECIPES["default"], hidden=(32, 32), steps=400, check_every=100, batch_size=512)
+    settings = replace(RECIPES["default"], hidden=(32, 32), steps=300, check_every=100, batch_size=512)
     return train(make_pairs(20_000), replace(settings, learning_rate=6e-3))
 
 

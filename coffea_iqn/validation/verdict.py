@@ -10,6 +10,7 @@ from math import floor, hypot, log10
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+import numpy as np
 from scipy.stats import chi2
 
 from coffea_iqn import closure
@@ -180,10 +181,9 @@ def _histograms(spectra: Mapping[str, Mapping[str, Agreement]]) -> Estimate | No
     that of M perfect ones rarely one fails.
     """
     agreements = [one for histograms in spectra.values() for one in histograms.values()]
-    return _worst(
-        Estimate(one.per_bin, 0.5 * (float(chi2.isf(TWO_SIGMA / len(agreements), one.ndf)) / one.ndf - 1.0))
-        for one in agreements
-    )
+    ndf = np.array([one.ndf for one in agreements])
+    excess = chi2.isf(TWO_SIGMA / max(len(ndf), 1), ndf) / ndf - 1.0
+    return _worst(Estimate(one.per_bin, 0.5 * float(by)) for one, by in zip(agreements, excess, strict=True))
 
 
 SAYS = {

@@ -179,6 +179,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
 
     def process(self, events: ak.Array) -> dict[str, Any]:
+        return self.processed(events)[0]
+
+    def processed(self, events: ak.Array) -> tuple[dict[str, Any], Folded, Sequence[JetTable]]:
+        """Return the result of a chunk, its jets, and its true jets: one table, or none."""
         dataset = str(events.metadata.get("dataset", "events"))
         if self.gen not in events.fields:
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
@@ -221,8 +225,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             varied_missing = folded.varied_missing.get(name, ())
             n_selected = filler.fill_jets("reco", replicas, systematic=name, missing=varied_missing, **cuts)
             cutflow[f"reco_jets_selected_{name}"] = n_selected
-        self._fill_pairs(filler, folded, levels.get("truth", ()))
-        return {
+        truth = levels.get("truth", ())
+        self._fill_pairs(filler, folded, truth)
+        result = {
             "sums": filler.sums,  # converted to histograms at the end
             "weighted": {dataset: n_weighted(events)},
             "cutflow": {dataset: cutflow},
@@ -231,6 +236,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
             "files": files,
         }
+        return result, folded, truth
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         if not self.folder.any_radius:  # small chunks may have too few jets to determine the radius

@@ -25,10 +25,14 @@ class OrderedProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """Merge the results of all chunks, each given with the index of its dataset in the order of their names."""
         return type(chunks[0][1]).joined(chunks)
 
-    def process(self, events: ak.Array) -> dict[tuple[str, str, int], Any]:
-        made, start = self.chunk(events), int(events.metadata.get("entrystart", 0))
+    def process(self, events: ak.Array) -> dict[Any, Any]:
+        return self.keyed(events, self.chunk(events))
+
+    def keyed(self, events: ak.Array, made: Any) -> dict[tuple[str, str, int], Any]:
+        """Return the result of a chunk by dataset, file and first event."""
+        start = int(events.metadata.get("entrystart", 0))
         return {(str(events.metadata["dataset"]), file_uuid(events), start): made}
 
-    def postprocess(self, accumulator: dict[tuple[str, str, int], Any]) -> Any:
+    def postprocess(self, accumulator: dict[Any, Any]) -> Any:
         names = sorted({name for name, _, _ in accumulator})
         return self.joined([(names.index(key[0]), accumulator[key]) for key in sorted(accumulator)])

@@ -47,7 +47,8 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets import radii
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.plotting import save_all
-from coffea_iqn.processors import EventsProcessor, IQNFoldProcessor, PairsProcessor, ShapesProcessor
+from coffea_iqn.processors import EventsProcessor, PairsProcessor, ShapesProcessor
+from coffea_iqn.processors.events import EventsSample
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.validation import metrics, report
@@ -233,7 +234,7 @@ def _measure(
         found.left_out["electrons, muons, photons, missing momentum"] = not_folded if arguments.spoil else missing
     if pairs.y.shape[1] < len(emulator.variables.names):
         found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
-    return found, folds and folds["first"]["hists"]
+    return found, folds and folds["events"].hists[0]
 
 
 def _trainings(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -341,7 +342,7 @@ def _fold(
     executor: Any,
     there: _InFiles,
 ) -> dict[str, Any]:
-    """Fold the files with two seeds, in one pass: histograms of both, features of whole events, shapes of jets."""
+    """Fold the files with two seeds, in one pass: the sample of whole events and, if asked for, the shapes of jets."""
     seed = arguments.seed
     options = {
         "gen": arguments.gen,
@@ -351,10 +352,8 @@ def _fold(
         "identity": identity_of(datasets),
         "any_radius": True,  # checked before
     }
-    processors = {
-        "first": IQNFoldProcessor(arguments.model, seed=seed, objects=there.objects, **options),
-        "second": IQNFoldProcessor(arguments.model, seed=seed + 1, objects=there.objects, **options),
-        "events": EventsProcessor(arguments.model, seed=seed, **options),
+    processors: dict[str, Any] = {
+        "events": EventsProcessor(arguments.model, seed=seed, objects=there.objects, **options)
     }
     if there.particles:
         options["pt_min"] = arguments.gen_pt_min
@@ -367,9 +366,11 @@ def _compare_folds(
     found: Validation, folds: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]], steps: _Steps
 ) -> None:
     """Add the comparisons of whole events, and of particles if they were folded."""
-    compare_spectra(found, folds["first"]["hists"], folds["second"]["hists"], datasets=list(datasets))
+    sample: EventsSample = folds["events"]
+    first, second = sample.hists
+    compare_spectra(found, first, second, datasets=list(datasets))
     steps.begin("judge of whole events")
-    compare_events(found, *folds["events"])
+    compare_events(found, sample.features, sample.overlapping)
     if "particles" in folds:
         steps.begin(PARTICLES)
         compare_particles(found, *folds["particles"])

@@ -210,7 +210,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         cuts: dict[str, Any] = {"pt_min": self.pt_min, "eta_max": self.eta_max}
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
         for level, replicas in levels.items():
-            n_selected = filler.fill_jets(level, replicas, missing=missing.get(level, ()), **cuts)
+            of_gen = folded.gen_missing if level != "gen" else None
+            n_selected = filler.fill_jets(level, replicas, missing=missing.get(level, ()), gen_missing=of_gen, **cuts)
             cutflow[f"{level}_jets_selected"] = n_selected
             if level in objects:
                 particles, of_level = folded.prompt if level != "gen" else None, missing.get(level, ())
@@ -223,7 +224,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             filler.fill_objects("reco", varied_objects, of_missing, particles=folded.prompt, systematic=name)
         for name, replicas in folded.varied.items():
             varied_missing = folded.varied_missing.get(name, ())
-            n_selected = filler.fill_jets("reco", replicas, systematic=name, missing=varied_missing, **cuts)
+            of_gen = folded.gen_missing
+            n_selected = filler.fill_jets(
+                "reco", replicas, systematic=name, missing=varied_missing, gen_missing=of_gen, **cuts
+            )
             cutflow[f"reco_jets_selected_{name}"] = n_selected
         truth = levels.get("truth", ())
         self._fill_pairs(filler, folded, truth)

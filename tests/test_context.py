@@ -197,6 +197,10 @@ def test_of_a_record_particles_without_a_hadron_above_are_prompt():
     both, twice = np.tile(code, 2), np.tile(mother, 2)  # indices restart in each event
     found = prompt.without_hadrons(np.tile(wanted, 2), both, twice, np.array([13, 13]))
     assert np.flatnonzero(found).tolist() == [5, 7, 11, 18, 20, 24]
+    # a proton after the proton of a beam, as some records have, is no hadron that decays, but a proton of a Lambda is
+    copies, above = np.array([2212, 2212, 23, -13, 5122, 2212, 11]), np.array([-1, 0, 1, 2, 1, 4, 5])
+    of_copies = prompt.without_hadrons(np.isin(abs(copies), (11, 13)), copies, above, np.array([7]))
+    assert np.flatnonzero(of_copies).tolist() == [3]
     loop = prompt.without_hadrons(np.array([True, False]), np.array([11, 15]), np.array([1, 0]), np.array([2]))
     assert loop.tolist() == [True, False]
 

@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import awkward as ak
 import numpy as np
@@ -154,6 +155,14 @@ def test_the_cross_section_is_that_of_the_nominal_weight(theirs, tmp_path):
     write(tmp_path / "weights.hepmc", records)
     events, runs, _ = made_of(tmp_path, tmp_path / "weights.hepmc")
     assert (set(events.genWeight.tolist()), runs["crossSection"].item()) == ({1.0}, 1000.0)
+
+
+@pytest.mark.parametrize(
+    ("names", "place"),
+    [(["MUR0.5", "Nominal"], 1), (["a", " weight "], 1), (["nominal", "DEFAULT"], 1), (["x", ""], 1), (["x", "y"], 0)],
+)
+def test_the_nominal_weight_is_known_by_its_name(names, place):
+    assert hepmc._place_of_nominal(SimpleNamespace(weight_names=names)) == place
 
 
 def test_an_event_without_weights_weighs_one(theirs, tmp_path):

@@ -16,7 +16,12 @@ from coffea_iqn import IQNFolder, bundle, event_uniforms
 from coffea_iqn.bundle import BundleError
 from coffea_iqn.emulator.overlaps import REACH
 from coffea_iqn.events import checks
-from coffea_iqn.events.checks import MissingContextWarning, OutsideDomainWarning, PartOfEventWarning
+from coffea_iqn.events.checks import (
+    MissingContextWarning,
+    OutsideDomainWarning,
+    PartOfEventWarning,
+    ThresholdWarning,
+)
 from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, levels
@@ -426,6 +431,15 @@ def test_gen_jets_of_a_part_are_the_matched_ones(nano_events):
     matched = ak.drop_none(reco.matched_gen)
     assert ak.array_equal(matched.genJetIdx, reco.genJetIdx[reco.genJetIdx >= 0])
     assert ak.all(matched.pt > 20.0)
+
+
+def test_gen_jets_softer_than_those_of_the_training_are_warned_of(folder, nano_events, monkeypatch):
+    """They would be taken for sources of unmatched jets, which come from them."""
+    monkeypatch.setattr(checks, "_WARNED", set())
+    gen = nano_events.GenJet
+    softer = ak.with_field(ak.with_field(gen, 0.5 * gen.pt, "pt"), ak.local_index(gen.pt), "genJetIdx")
+    with pytest.warns(ThresholdWarning, match="begin at 5 GeV, those cms-delphes-ak4 was trained on at 10 GeV: softer"):
+        folder(softer, nano_events)
 
 
 def test_indices_of_after_a_cut_are_warned_of(folder, nano_events, monkeypatch):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from argparse import Namespace
 from dataclasses import replace
 from functools import partial
 
@@ -13,12 +14,13 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
+from coffea_iqn.commands import fold
 from coffea_iqn.commands import generate as command
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import NanoSchema
+from coffea_iqn.files.inputs import NanoSchema, first_jets, inspect
 from coffea_iqn.generation import Settings
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, set_up, start
@@ -65,6 +67,18 @@ def test_the_layout_is_that_of_the_samples(made):
     assert types.pop("GenJetCands_mass") == "float[]"  # massless in the sample
     assert types == {name: (known[0] | known[1])[name] for name in types}
     assert {"GenJet_chEF", "GenDressedLepton_pdgId", "GenIsolatedPhoton_pt", "GenJetCands_pdgId"} < set(types)
+
+
+def test_a_generated_file_says_the_radius_of_its_jets(made, capsys):
+    """Of few jets it could not be told from the distances between them."""
+    source = inspect(str(made))
+    assert first_jets(source, "GenJet")[1] == source.radius == SETTINGS.radius == 0.4
+    asked = Namespace(model=None, objects=False, particles=False, any_radius=False, gen="GenJet")
+    assert fold._model(asked, {"qcd": [source]}) == "cms-delphes-ak4"
+    assert fold._model(asked, {"qcd": [replace(source, radius=0.5)]}) == "cms-delphes-ak5"
+    with pytest.raises(ValueError, match=r"expected jets of radius 0.4, as the model's, got jets whose constituents"):
+        fold._model(Namespace(**vars(asked) | {"model": "cms-delphes-ak4"}), {"qcd": [replace(source, radius=0.5)]})
+    capsys.readouterr()
 
 
 def test_events_have_numbers_and_jets_are_sorted(made):
@@ -312,6 +326,13 @@ def test_a_card_is_read_and_options_come_after_it(tmp_path):
         (["! mine", "/* HardQCD:al = on", "*/ end", "HardQCD:al = on"], "line 4: expected a setting that Pythia knows"),
         (["PhaseSpace:pTHatMin = much"], "card.cmnd, line 1"),
         (["Beams:frameType = 4", "Beams:LHEF = events.lhe"], "card.cmnd: expected events that Pythia generates"),
+        (["HardQCD:all = on", "Main:subrun = 1", "PhaseSpace:pTHatMin = 200."], "one run, got Main:subrun = 1: those"),
+        (["HardQCD:all = on", "JetMatching:merge = on"], "that need no code, got JetMatching:merge: no event would be"),
+        (["HardQCD:all = on", "POWHEG:veto = 1"], "that need no code, got POWHEG:veto: no event would be vetoed"),
+        (
+            ["HardQCD:all = on", "52:new = x x~ 2 0 0 10."],
+            "expected '52:isVisible = off' or on, as the new particle is",
+        ),
     ],
 )
 def test_wrong_cards(tmp_path, capsys, lines, message):

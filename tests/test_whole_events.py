@@ -100,6 +100,12 @@ def test_histograms_are_those_of_the_events_that_a_folder_makes(whole):
         lepton = ak.mask(lepton, lepton.pt > 10)
         transverse = np.sqrt(2 * lepton.pt * met * (1 - np.cos(lepton.phi - phi)))
         columns["transverse_mass"] = ak.drop_none(transverse)
+        if level != "gen":
+            gen_met, gen_phi = (np.asarray(events.GenMET[field], dtype=np.float64) for field in ("pt", "phi"))
+            columns |= {
+                "met_parallel": met * np.cos(phi - gen_phi) - gen_met,
+                "met_across": met * np.sin(phi - gen_phi),
+            }
         counted = jets[level][(jets[level].pt > 20) & (abs(jets[level].eta) < 5)]
         some = ak.to_numpy(ak.num(counted) > 0)
         counted = counted[some]

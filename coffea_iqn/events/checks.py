@@ -220,7 +220,7 @@ def warn_hard(pt: Floats, model: str) -> None:
 def warn_threshold(
     what: str, least: float, n: int, trained: float, model: str, *, factor: float = BEGINS, enough: int = ENOUGH
 ) -> None:
-    """Warn once per process of gen jets or leptons that begin at a higher pt than those a bundle was trained on.
+    """Warn once per process of gen jets or leptons that begin at another pt than those a bundle was trained on.
 
     Parameters
     ----------
@@ -228,8 +228,14 @@ def warn_threshold(
     least, n: lowest pt [GeV] of the objects, and their number: few may be hard by chance.
     trained: pt [GeV] from which the bundle was trained.
     model: name of the bundle.
-    factor, enough: by how much they may begin higher, and how many tell.
+    factor, enough: by how much they may begin higher, or lower, and how many tell.
     """
+    if n >= enough and factor * least < trained:
+        msg = (
+            f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: softer ones count as "
+            f"neighbours and as sources of unmatched jets, of which there are too many; cut them at {trained:g} GeV"
+        )
+        _warn_once(ThresholdWarning, f"soft {what} {model}", msg)
     if n >= enough and least > factor * trained:
         msg = (
             f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: reconstructed ones of "

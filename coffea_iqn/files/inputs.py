@@ -31,6 +31,7 @@ TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"
 ABOUT = "coffea_iqn"  # key of the metadata in a skim
 PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # suffix of the pt branch of a collection
 JET_FIELDS = ("pt", "eta", "phi", "mass")
+SETTINGS = "generation"  # key of the settings in a generated file
 NORMALISED = ("crossSection", "crossSectionError")  # branches of the tree Runs of generated files
 PEEK = 100  # events read to find branches that are only zeros
 FIRST = 10_000  # events read to find the jet radius
@@ -77,6 +78,7 @@ class Source:
     emulated: name of the collection of emulated jets, if it is a skim.
     uncounted: names of collections that coffea cannot read without a branch of the number of their objects.
     cross_sections: cross sections and their uncertainties [pb] of the generated files that it was merged from.
+    radius: radius of the gen jets of a generated file, which says it; None for others.
     """
 
     path: str
@@ -92,6 +94,7 @@ class Source:
     emulated: str = ""
     uncounted: tuple[str, ...] = ()
     cross_sections: tuple[tuple[float, float], ...] = ()
+    radius: float | None = None
 
     def open(self) -> Any:
         """Open the tree with uproot."""
@@ -141,6 +144,7 @@ def inspect(
             emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
             generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
             columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
+            radius = json.loads(str(file[SETTINGS]))["radius"] if SETTINGS in file else None
     except InputError:
         raise
     except TimeoutError as error:
@@ -178,11 +182,11 @@ def inspect(
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
     has_weights = not last.isdisjoint(WEIGHTS)
     of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
-    return Source(path, name, layout, n_events, *of_file)
+    return Source(path, name, layout, n_events, *of_file, radius)
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
-    """Return `radii.histogram` of the first events' jets, and for Delphes the width of the jets.
+    """Return `radii.histogram` of the first events' jets, and their width: for generated files the radius, or None.
 
     An unreadable file gives an empty histogram: reading all of it raises the error.
     """
@@ -200,7 +204,9 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
         jets = JetTable(values, counts, np.arange(len(values)))
         valid = jets.where(jets.valid())
-        width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"]))) if "DeltaPhi" in columns else None
+        width = source.radius
+        if "DeltaPhi" in columns:
+            width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"])))
         return radii.neighbours(conditioning_variables(valid.values, valid.counts)), width
     except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return nothing

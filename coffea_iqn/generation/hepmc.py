@@ -15,7 +15,7 @@ from coffea_iqn.jets.prompt import CODES
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
 from coffea_iqn.ranges import expect
 
-NOMINAL = ("Weight", "Default", "default", "nominal", "0")  # names of the nominal weight in the order of preference
+NOMINAL = ("weight", "default", "nominal", "0", "")  # names of the nominal weight in the order of preference
 STABLE = 1  # status of a final-state particle
 UNITS = re.compile(rb"^U (?:GEV|MEV) (?:MM|CM)\s*$", re.MULTILINE)
 
@@ -118,13 +118,14 @@ def _check(
     unknown = [one for one in np.unique(code[stable]) if not data.isParticle(int(one))]
     if len(wrong := np.flatnonzero(stable & np.isin(code, unknown))):
         one = code[wrong[0]]
-        refuse("stable particles that Pythia knows", event[wrong], f"{one}: --set '{one}:new = ...' says what it is")
+        how = f"--set '{one}:new = ...' says what it is, '{one}:isVisible = off' that no detector sees it"
+        refuse("stable particles that Pythia knows", event[wrong], f"{one}: {how}")
 
 
 def _place_of_nominal(event: Any) -> int:
     """Return the place of the weight that is named as nominal, or else 0."""
     try:
-        names = event.weight_names
+        names = [name.strip().lower() for name in event.weight_names]
     except RuntimeError:  # without names, or a run that has some
         names = []
     return next((names.index(name) for name in NOMINAL if name in names), 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +25,7 @@ ATTEMPTS = 10.0  # maximum number of attempts per event in a batch
 GLUON, HEAVIEST_QUARK = 21, 5
 PB_PER_MB = 1e9
 FROM_A_FILE = 4  # Beams:frameType
+NEW = re.compile(r"(\d+):(?:new|all)\b", re.IGNORECASE)  # defines a particle
 QUIETLY = (
     "Init:showChangedSettings = off",
     "Init:showMultipartonInteractions = off",
@@ -87,7 +89,8 @@ def set_up(settings: Settings) -> Any:
 
     Raises
     ------
-    ValueError: for an unknown command, with its line in a card, or for a card that reads events from a file.
+    ValueError: for an unknown command, with its line in a card; for a card that reads events from a file or has several
+        runs; for vetoes that need code; for a new stable, neutral particle of which nothing says whether it is visible.
     """
     import pythia8mc
 
@@ -101,7 +104,28 @@ def set_up(settings: Settings) -> Any:
         expect(fits, f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}")
     fits = pythia.mode("Beams:frameType") < FROM_A_FILE
     expect(fits, f"{settings.name}: expected events that Pythia generates, got Beams:frameType = 4: --lhe reads a file")
+    _check(pythia, settings)
     return pythia
+
+
+def _check(pythia: Any, settings: Settings) -> None:
+    """Raise ValueError for settings that would be ignored, and for particles that may be seen or not."""
+    lines = [] if settings.card is None else settings.card.read_text(errors="replace").splitlines()
+    lines = [line.strip() for line in (*lines, *settings.all_commands())]
+    runs = [line for line in lines if line.lower().startswith("main:subrun")]
+    expect(
+        not runs, f"{settings.name}: expected settings of one run, got {', '.join(runs)}: those after it are ignored"
+    )
+    vetoes = {"JetMatching:merge": pythia.flag("JetMatching:merge"), "POWHEG:veto": pythia.mode("POWHEG:veto") > 0}
+    for name in (name for name, on in vetoes.items() if on):
+        msg = f"{settings.name}: expected settings that need no code, got {name}: no event would be vetoed"
+        raise ValueError(msg)
+    data = pythia.particleData
+    for code in (int(found[1]) for line in lines if (found := NEW.match(line))):
+        stable = not data.chargeType(code) and not data.colType(code) and not data.canDecay(code)
+        told = any(re.match(rf"{code}:isVisible\b", line, re.IGNORECASE) for line in lines)
+        wanted = f"'{code}:isVisible = off' or on, as the new particle is neutral and stable"
+        expect(told or not stable, f"{settings.name}: expected {wanted}, got neither")
 
 
 def _refuse(card: Path) -> None:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import uproot
 
 from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.files.inputs import SETTINGS
 from coffea_iqn.generation.clustering import Columns
 from coffea_iqn.numerics.arrays import Floats, Ints
 
@@ -159,7 +160,7 @@ class Writer:
             runs["crossSection"] = np.array([totals.cross_section])
             runs["crossSectionError"] = np.array([totals.uncertainty])
         self.file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
-        self.file["generation"] = json.dumps(dict(settings))
+        self.file[SETTINGS] = json.dumps(dict(settings))
 
 
 def _stored(field: str, column: npt.NDArray[Any]) -> npt.NDArray[Any]:

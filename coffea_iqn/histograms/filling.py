@@ -22,6 +22,7 @@ from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.shapes import NAMES, RINGS
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
+from coffea_iqn.numerics.double import sines_and_cosines
 from coffea_iqn.numerics.exact_sums import Weights, add, event_entries, merge
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, Kind
 
@@ -70,6 +71,8 @@ AXES: dict[str, tuple[Any, ...]] = {
     ),
 }
 """Axes of each histogram; an axis has the name of the column that fills it."""
+MET_LESS_GEN = "Missing $p_T$ less gen,"
+AROUND_ZERO = [-200, -150, -120, -100, -80, -70, -60, -50, *range(-40, 41, 4), 50, 60, 70, 80, 100, 120, 150, 200]
 TRANSVERSE_MASS = "Transverse mass of hardest lepton and missing $p_T$ [GeV]"
 
 
@@ -83,6 +86,12 @@ def _of_kind(kind: Kind) -> dict[str, tuple[Any, ...]]:
         f"n{name}": (hist.axis.Integer(0, 8, name=f"n{name}", label=f"Number of {name}s, {cut}"),),
         f"{name}_isolation": (hist.axis.Regular(30, 0, 0.3, name=f"{name}_isolation", label=isolation),),
         f"{name}_response": (hist.axis.Regular(80, 0.8, 1.2, name=f"{name}_response", label=response),),
+        f"{name}_deta": (
+            hist.axis.Regular(41, -0.0205, 0.0205, name=f"{name}_deta", label=rf"{kind.name} $\Delta\eta$"),
+        ),
+        f"{name}_dphi": (
+            hist.axis.Regular(41, -0.0205, 0.0205, name=f"{name}_dphi", label=rf"{kind.name} $\Delta\phi$ [rad]"),
+        ),
         f"di{name}_mass": (hist.axis.Variable(mass_edges, name=f"di{name}_mass", label=pair),),
     }
 
@@ -92,6 +101,8 @@ EVENT_AXES: dict[str, tuple[Any, ...]] = {
     **{name: axes for kind in KINDS for name, axes in _of_kind(kind).items()},
     "met_pt": (hist.axis.Variable([*range(0, 50, 5), *PT_EDGES[10:]], name="met_pt", label="Missing $p_T$ [GeV]"),),
     "met_phi": (hist.axis.Regular(32, -np.pi, np.pi, name="met_phi", label=r"$\phi$ of missing $p_T$ [rad]"),),
+    "met_parallel": (hist.axis.Variable(AROUND_ZERO, name="met_parallel", label=f"{MET_LESS_GEN} along gen [GeV]"),),
+    "met_across": (hist.axis.Variable(AROUND_ZERO, name="met_across", label=f"{MET_LESS_GEN} across gen [GeV]"),),
     "met_dphi": (
         hist.axis.Regular(32, 0, np.pi, name="met_dphi", label=r"Missing $p_T$ to leading jet $|\Delta\phi|$ [rad]"),
     ),
@@ -195,6 +206,7 @@ class Filler:
         eta_max: float,
         systematic: str = NOMINAL,
         missing: Sequence[Doubles] = (),
+        gen_missing: Doubles | None = None,
     ) -> int:
         """Fill the spectra of one level, with one entry per jet or one per event.
 
@@ -206,6 +218,7 @@ class Filler:
         eta_max: jets with a smaller |eta| are selected.
         systematic: variation of the jets.
         missing: for whole events, pt [GeV] and phi [rad] of the missing momentum in each replica, (events, 2).
+        gen_missing: that at gen level, for the difference from it.
 
         Returns
         -------
@@ -224,6 +237,9 @@ class Filler:
             for entries in zip(*found, strict=True):
                 self._fill((level, systematic), entries, start)
             n_selected += sum(len(event) for (event, _), *_ in found)
+        if missing and gen_missing is not None:
+            event = np.arange(len(self.event_weights))
+            self._fill((level, systematic), [(event, _missing_less_gen(one, gen_missing)) for one in missing])
         return n_selected
 
     def fill_objects(
@@ -243,7 +259,7 @@ class Filler:
         replicas: objects of all events by kind, sorted by pt, with the first columns of `kinds.COLUMNS`: isolation is
             filled if they have it; one for each draw of the events.
         missing: missing momentum for the transverse mass, see `fill_jets`.
-        particles: prompt particles of the events, for the response of the objects, whose places are those of particles.
+        particles: prompt particles of the events, whose places those of the objects are, for response and angles.
         systematic: variation of the objects.
 
         Returns
@@ -369,10 +385,19 @@ def _pairs(kind: Kind, table: JetTable) -> Entries:
 
 def _object_response(kind: Kind, table: JetTable, particles: PromptParticles) -> Entries:
     matched = np.flatnonzero(table.place >= 0)
-    event = table.event[matched]
+    event, name = table.event[matched], kind.name.lower()
     source = (np.cumsum(particles.counts) - particles.counts)[event] + table.place[matched]
-    ratio = table.values[matched, PT].astype(np.float64) / particles.values[source, PT]
-    return event, {f"{kind.name.lower()}_response": ratio}
+    (pt, eta, phi), of_particles = (table.values[matched, :3].T.astype(np.float64), particles.values[source].T)
+    d_phi = wrap_phi(phi - of_particles[PHI])
+    columns = {"response": pt / of_particles[PT], "deta": eta - of_particles[ETA], "dphi": d_phi}
+    return event, {f"{name}_{of}": column for of, column in columns.items()}
+
+
+def _missing_less_gen(missing: Doubles, gen: Doubles) -> dict[str, Doubles]:
+    """Return the difference of missing momenta, (events, 2) each, along the one at gen level and to the left of it."""
+    (pt, phi), (gen_pt, gen_phi) = missing.T.astype(np.float64), gen.T.astype(np.float64)
+    sine, cosine = sines_and_cosines(phi - gen_phi)
+    return {"met_parallel": pt * cosine - gen_pt, "met_across": pt * sine}
 
 
 def _transverse_mass(objects: Mapping[str, JetTable], missing: Doubles) -> Entries:

@@ -24,6 +24,7 @@ ABS_ETA_MAX = 3.0
 CONE = 0.4  # ΔR within which a particle counts as inside a jet
 FAR = 1.0  # ΔR beyond which particles are ignored
 NEARLY_ALL = 0.01  # resolution of the fraction of the jet's pt not carried by prompt particles
+PROTON, NUCLEI = 2212, 1_000_000_000  # PDG codes of beam particles; those of nuclei are greater
 N_COLUMNS, N_INSIDE = 10, 4  # number of columns of `write_prompt`, and the column with the number inside the jet
 
 
@@ -102,7 +103,8 @@ def without_hadrons(wanted: Bools, code: Ints, mother: Ints, counts: Ints) -> Bo
     mother: index in the event of the first mother of each particle, (M,); negative if there is none.
     counts: number of particles in each event, (events,).
 
-    Only first mothers are followed; particles without a mother, such as beam protons, are not counted as ancestors.
+    Only first mothers are followed; particles without a mother, such as beam protons, and copies of these are not
+    counted as ancestors.
     """
     out = np.zeros(len(code), dtype=np.bool_)
     first = 0
@@ -113,7 +115,7 @@ def without_hadrons(wanted: Bools, code: Ints, mother: Ints, counts: Ints) -> Bo
                 at, steps = mother[i], 0
                 while 0 <= at < n and steps < n:  # event records may contain loops
                     above = mother[first + at]
-                    if above >= 0 and _is_hadron(code[first + at]):
+                    if above >= 0 and _is_hadron(code[first + at]) and not _is_beam(code, mother, first, at, n):
                         out[i] = False
                         break
                     at, steps = above, steps + 1
@@ -126,6 +128,22 @@ def _is_hadron(code: int) -> bool:
     """Return whether a PDG code is a hadron or nucleus: the second and third last digits are then nonzero."""
     code = abs(code)
     return code > 100 and (code // 10) % 10 != 0 and (code // 100) % 10 != 0
+
+
+@part
+def _is_beam(code: Ints, mother: Ints, first: int, at: int, n: int) -> bool:
+    """Return whether a hadron is a copy of a beam particle: a proton or nucleus without any other ancestor."""
+    one = code[first + at]
+    if abs(one) != PROTON and abs(one) < NUCLEI:
+        return False
+    for _ in range(n):
+        above = mother[first + at]
+        if not 0 <= above < n:
+            return True
+        if code[first + above] != one:
+            return False
+        at = above
+    return False
 
 
 @inlined_part

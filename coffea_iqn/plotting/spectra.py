@@ -64,7 +64,9 @@ _JETS = (
     "msoftdrop",
     *(f"flow{k}" for k in range(1, 5)),
 )
-_NO_JETS = re.compile(r"(n|di)?(electron|muon|photon)(_|$)|met_(pt|phi)$|transverse_mass$")  # variables without jets
+_NO_JETS = re.compile(
+    r"(n|di)?(electron|muon|photon)(_|$)|met_(pt|phi|parallel|across)$|transverse_mass$"
+)  # variables without jets
 
 
 class Quantiles(NamedTuple):

@@ -39,6 +39,8 @@ FEW_HISTOGRAMS = ("njet", "ht", "leading_pt", "dijet_mass")
 OBJECT_HISTOGRAMS = (
     *(f"{kind.name.lower()}_{of}" for of in ("pt", "isolation", "response") for kind in KINDS),
     "met_pt",
+    "met_parallel",
+    "met_across",
     "met_dphi",
     "transverse_mass",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import json
 import logging
 import re
 import sys
@@ -16,21 +15,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import awkward as ak
-import numpy as np
 import numpy.typing as npt
 from coffea import processor
 from coffea.processor.checkpointer import CheckpointerABC
 from coffea.util import coffea_console
-from safetensors.numpy import load, save
 
 from coffea_iqn.files.atomic import whole_file
+from coffea_iqn.files.finished import SUFFIX, packed, unpacked
 from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter, every
 from coffea_iqn.files.reading import open_options
 from coffea_iqn.ranges import expect
 
 Array = npt.NDArray[Any]
 
-SUFFIX = ".safetensors"
 log = logging.getLogger(__name__)
 
 
@@ -138,7 +135,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         if not path.is_file():
             return None
         try:
-            result, files = _read(path.read_bytes(), whose)
+            result, files = unpacked(path.read_bytes(), whose)
         except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
             log.warning("%s: stored result of a chunk is not valid and is computed again: %s", path, error)
             return None
@@ -153,7 +150,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         whose = self._whose(metadata, processor_instance)
         with whole_file(self._path(whose)) as path:
             result = output["out"]["out"]
-            path.write_bytes(_written([result, _stamps(result)], whose))
+            path.write_bytes(packed([result, _stamps(result)], whose))
 
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
         """Return the key of a result: the processor's identity, and the chunk."""
@@ -176,67 +173,6 @@ def _stamp(file: str) -> list[int]:
     """Return size and time of change [ns] of a file; empty if it is not on this machine."""
     found = Path(file).stat() if Path(file).is_file() else None
     return [] if found is None else [found.st_size, found.st_mtime_ns]
-
-
-def _written(result: Any, whose: Sequence[str]) -> bytes:
-    """Serialise a result to bytes: arrays as safetensors, the rest as JSON, and a digest of both."""
-    arrays: list[Array] = []
-    content = json.dumps([whose, _plain(result, arrays)])
-    kept = {"content": content, "digest": _digest(content, arrays)}
-    return bytes(save({str(k): array for k, array in enumerate(arrays)}, metadata=kept))
-
-
-def _read(data: bytes, whose: Sequence[str]) -> Any:
-    """Return the result from bytes of `_written`.
-
-    Raises
-    ------
-    ValueError: if it is of another chunk, or its digest is wrong; damaged bytes may raise other errors.
-    """
-    tensors = load(data)
-    arrays = [tensors[str(k)] for k in range(len(tensors))]
-    size = int.from_bytes(data[:8], "little")
-    kept = json.loads(data[8 : 8 + size])["__metadata__"]
-    fits = _digest(kept["content"], arrays) == kept["digest"]
-    expect(fits, "expected content that matches its digest, got other content")
-    found, plain = json.loads(kept["content"])
-    expect(found == list(whose), f"expected the result of {' '.join(whose[1:])}, got that of {' '.join(found[1:])}")
-    return _unplain(plain, arrays)
-
-
-def _digest(content: str, arrays: Sequence[Array]) -> str:
-    digest = hashlib.sha256(content.encode())
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _plain(value: Any, arrays: list[Array]) -> Any:
-    """Convert a result to JSON types; arrays are appended to the list and replaced by their index in it."""
-    if isinstance(value, np.ndarray):
-        arrays.append(np.ascontiguousarray(value))
-        return {"array": len(arrays) - 1}
-    if isinstance(value, Mapping):
-        return {"items": [[_plain(key, arrays), _plain(one, arrays)] for key, one in value.items()]}
-    if isinstance(value, tuple | set | list):
-        ordered = sorted(value) if isinstance(value, set) else value
-        return {type(value).__name__: [_plain(one, arrays) for one in ordered]}
-    if value is None or isinstance(value, str | int | float | np.generic):
-        return value.item() if isinstance(value, np.generic) else value
-    msg = f"result: expected arrays, dictionaries, lists, numbers and text, got {type(value).__name__}"
-    raise TypeError(msg)
-
-
-def _unplain(value: Any, arrays: Sequence[Array]) -> Any:
-    """The inverse of `_plain`."""
-    if not isinstance(value, dict):
-        return value
-    ((kind, inner),) = value.items()
-    if kind == "array":
-        return arrays[inner]
-    if kind == "items":
-        return {_unplain(key, arrays): _unplain(one, arrays) for key, one in inner}
-    return {"tuple": tuple, "set": set, "list": list}[kind](_unplain(one, arrays) for one in inner)
 
 
 EXECUTORS = ("iterative", "futures", "dask")

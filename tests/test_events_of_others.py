@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import sys
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -13,10 +14,12 @@ import numpy as np
 import pytest
 import uproot
 
+from coffea_iqn.files.finished import packed, unpacked
 from coffea_iqn.generation import NoHistoryWarning, Settings, generate, hepmc, lhe
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import muted, start
+from coffea_iqn.generation.writing import Block
 from conftest import one_error, run
 
 pytest.importorskip("fastjet")
@@ -169,6 +172,34 @@ def test_an_event_without_weights_weighs_one(theirs, tmp_path):
     path = tmp_path / "unweighted.hepmc"
     path.write_bytes(re.sub(rb"\n[WN] .*", b"", (theirs / "gev.hepmc").read_bytes()))
     assert set(made_of(tmp_path, path)[0].genWeight.tolist()) == {1.0}
+
+
+def test_finished_blocks_survive_a_failure_and_are_not_made_again(theirs, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(sys.modules[make_block.__module__], "RECORDS", 2)
+    good = (theirs / "gev.hepmc").read_bytes()
+    path, output = tmp_path / "in.hepmc", tmp_path / "out.root"
+    command = ("generate", "--hepmc", path, "--workers", 1, "--output", output)
+    before, wrong, after = good.rpartition(b"\nE 15 ")
+    path.write_bytes(
+        before + wrong + re.sub(rb"^(P \d+ \S+ \S+) \S+ (.* 1)$", rb"\1 nan \2", after, flags=re.MULTILINE)
+    )
+    assert run(*command) == 2
+    parts = sorted((tmp_path / "out.root.chunks").glob("*.safetensors"))
+    assert [part.name for part in parts] == ["000000.safetensors", "000001.safetensors"]
+    assert f"2 finished blocks of events are kept in {parts[0].parent}: run the same" in capfd.readouterr().err
+    kept = Block(*unpacked(parts[0].read_bytes(), json.loads(_content(parts[0]))[0]))
+    marked = kept._replace(weight=kept.weight + 100.0)  # shows that it is used
+    parts[0].write_bytes(packed(tuple(marked), json.loads(_content(parts[0]))[0]))
+    parts[1].write_bytes(parts[1].read_bytes()[:-50])  # damaged: made again
+    path.write_bytes(good)
+    assert run(*command) == 0
+    assert uproot.open(output)["Events/genWeight"].array().tolist() == [110.5, 111.5, 12.5, 13.5, 14.5, 15.5]
+    assert sorted(tmp_path.iterdir()) == [path, output]
+
+
+def _content(path):
+    data = path.read_bytes()
+    return json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["content"]
 
 
 WRONG = {

@@ -24,8 +24,9 @@ import uproot
 from safetensors.numpy import load, save
 
 from coffea_iqn.data import sample_path
+from coffea_iqn.files.finished import SUFFIX
 from coffea_iqn.processors import IQNFoldProcessor
-from coffea_iqn.running import SUFFIX, Tolerant, _chunk_error
+from coffea_iqn.running import Tolerant, _chunk_error
 from conftest import one_error, run
 
 QCD, FLAT = (sample_path(name).read_bytes() for name in ("qcd_ak4.root", "qcdflat_ak4.root"))

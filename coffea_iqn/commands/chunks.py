@@ -17,7 +17,7 @@ from coffea_iqn import running
 from coffea_iqn.commands.common import SAID, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
-from coffea_iqn.files.atomic import at_work, plain_names, unfinished
+from coffea_iqn.files.atomic import at_work, folder_of, plain_names, unfinished
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import Skim
@@ -90,11 +90,6 @@ def skim_of(arguments: argparse.Namespace, collection: str | None = None) -> Ski
         return None
     folder = folder_of(arguments.output) / "skim"
     return Skim(folder, arguments.skim, collection or Skim.collection, arguments.keep, replace=True)
-
-
-def folder_of(output: Path) -> Path:
-    """Return the folder that keeps the finished chunks of an unfinished output."""
-    return output.with_name(output.name + ".chunks")
 
 
 @contextmanager

@@ -12,8 +12,9 @@ from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 from coffea_iqn import generation
 from coffea_iqn.commands.options import add_output_option, text
-from coffea_iqn.commands.terminal import Bars, say
-from coffea_iqn.files.atomic import check_new
+from coffea_iqn.commands.terminal import Bars, complain, say
+from coffea_iqn.files.atomic import at_work, check_new, folder_of, unfinished
+from coffea_iqn.files.finished import SUFFIX
 from coffea_iqn.generation import PROCESSES, Settings
 from coffea_iqn.generation.settings import EVENTS, SEEDS
 from coffea_iqn.ranges import GEV_ABOVE_ZERO, RADIUS, WORKERS, expect
@@ -103,8 +104,14 @@ def generate(arguments: argparse.Namespace) -> None:
     )
     workers = loky.cpu_count() if arguments.workers is None else arguments.workers
     started = time.perf_counter()
-    with _GeneratingProgress(settings, arguments) as progress:
-        totals = generation.generate(settings, output, workers=workers, watch=progress.watch)
+    with at_work(output), unfinished(folder_of(output)) as parts, _GeneratingProgress(settings, arguments) as progress:
+        try:
+            totals = generation.generate(settings, output, workers=workers, checkpoints=parts, watch=progress.watch)
+        except BaseException:
+            if n_parts := len([*parts.glob(f"*{SUFFIX}")]):
+                again = "run the same command again to continue"
+                complain(f"coffea-iqn: {n_parts} finished blocks of events are kept in {parts}: {again}")
+            raise
     rate = totals.events / (time.perf_counter() - started)
     say(f"Events         {totals.events:,} of {settings.name}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")

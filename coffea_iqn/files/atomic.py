@@ -215,6 +215,11 @@ def _exchange(new: Path, path: Path) -> None:
     shutil.rmtree(former, ignore_errors=True)
 
 
+def folder_of(output: Path) -> Path:
+    """Return the folder that keeps the finished parts of an unfinished output."""
+    return output.with_name(output.name + ".chunks")
+
+
 @contextlib.contextmanager
 def unfinished(folder: Path, *, keep: bool = True, restart: bool = False) -> Iterator[Path]:
     """Yield a folder for the finished parts of an output; it is removed if the block succeeds.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 import tempfile
@@ -20,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from coffea_iqn.files.finished import SUFFIX, kept
 from coffea_iqn.generation import hepmc, lhe
 from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
 from coffea_iqn.generation.hepmc import NoHistoryWarning
@@ -44,7 +46,12 @@ Made = Callable[[int], object]
 
 
 def generate(
-    settings: Settings, output: Path, *, workers: int = 1, watch: Callable[[int], None] = lambda _: None
+    settings: Settings,
+    output: Path,
+    *,
+    workers: int = 1,
+    checkpoints: Path | None = None,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> Totals:
     """Generate events, or read them from files, and write a file, which does not depend on the number of workers.
 
@@ -53,6 +60,8 @@ def generate(
     settings: definition of the events.
     output: path of the file.
     workers: number of processes.
+    checkpoints: folder for finished blocks of events, which later calls with these settings use instead of making them
+        again; None to keep none.
     watch: callback that regularly receives the number of events made so far.
 
     Raises
@@ -67,14 +76,18 @@ def generate(
     with muted():
         set_up(settings)  # report mistakes before processes start
     card = None if settings.card is None else settings.card.read_text(errors="replace")
+    made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
+    jobs = _jobs(settings)
+    if checkpoints is not None:
+        key = [repr(asdict(settings)), str(card), repr(made_by)]
+        jobs = (partial(_kept, job, checkpoints / f"{k:06}{SUFFIX}", key) for k, job in enumerate(jobs))
     with written_whole(output, settings.seed) as writer:
-        for block in _in_order(_jobs(settings), workers, watch):
+        for block in _in_order(jobs, workers, watch):
             if block.source == 0 and not writer.totals.events and not set(PROMPT) <= set(block.collections):
                 warnings.warn(WITHOUT_HISTORY.format(settings.name), NoHistoryWarning, stacklevel=2)
             if settings.files:
                 _check_same_process(settings.name, writer.totals, block)
             writer.extend(block)
-        made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
         how = {"card": card, "commands": settings.all_commands(), "versions": made_by, "failed": writer.totals.failed}
         writer.finish(asdict(settings) | how)
     return writer.totals
@@ -89,7 +102,7 @@ def _check_same_process(name: str, totals: Totals, block: Block) -> None:
         raise ValueError(msg)
 
 
-def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
+def _jobs(settings: Settings) -> Iterator[partial[Block]]:
     """Yield the functions that make the blocks, in order."""
     if settings.hepmc:
         for listing in listings(settings.hepmc, HEPMC, RECORDS, settings.n_events):
@@ -100,6 +113,24 @@ def _jobs(settings: Settings) -> Iterator[Callable[[Made], Block]]:
     else:
         for number in range(settings.n_blocks):
             yield partial(make_block, settings, number)
+
+
+def _kept(job: partial[Block], path: Path, key: Sequence[str], made: Made) -> Block:
+    """Return the block that a file keeps, if it is of these settings and events; otherwise make and keep it."""
+    events = [
+        f"{one.path} {one.place} {hashlib.sha256(one.text).hexdigest()}" if isinstance(one, Listing) else str(one)
+        for one in job.args[1:]
+    ]
+    fresh: list[Block] = []
+
+    def make() -> tuple[Any, ...]:
+        fresh.append(job(made))
+        return tuple(fresh[0])
+
+    block = Block(*kept(path, [*key, *events], make))
+    if not fresh:
+        made(len(block.weight))
+    return block
 
 
 def make_block(settings: Settings, number: int, made: Made = lambda _: None) -> Block:

@@ -20,7 +20,7 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import NanoSchema, first_jets, inspect
+from coffea_iqn.files.inputs import NanoSchema, _radius_in, first_jets, inspect
 from coffea_iqn.generation import Settings
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, set_up, start
@@ -73,6 +73,10 @@ def test_a_generated_file_says_the_radius_of_its_jets(made, capsys):
     """Of few jets it could not be told from the distances between them."""
     source = inspect(str(made))
     assert first_jets(source, "GenJet")[1] == source.radius == SETTINGS.radius == 0.4
+    assert [_radius_in(text) for text in ('{"radius": 0.5}', "[]", "{}", "<TTree>", '{"radius": null}')] == [
+        0.5,
+        *[None] * 4,
+    ]
     asked = Namespace(model=None, objects=False, particles=False, any_radius=False, gen="GenJet")
     assert fold._model(asked, {"qcd": [source]}) == "cms-delphes-ak4"
     assert fold._model(asked, {"qcd": [replace(source, radius=0.5)]}) == "cms-delphes-ak5"

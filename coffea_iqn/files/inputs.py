@@ -144,7 +144,7 @@ def inspect(
             emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
             generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
             columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
-            radius = json.loads(str(file[SETTINGS]))["radius"] if SETTINGS in file else None
+            radius = _radius_in(str(file[SETTINGS])) if SETTINGS in file else None
     except InputError:
         raise
     except TimeoutError as error:
@@ -183,6 +183,14 @@ def inspect(
     has_weights = not last.isdisjoint(WEIGHTS)
     of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
     return Source(path, name, layout, n_events, *of_file, radius)
+
+
+def _radius_in(settings: str) -> float | None:
+    """Return the radius of the gen jets from the settings of a generated file; None if they are something else."""
+    try:
+        return float(json.loads(settings)["radius"])
+    except (ValueError, TypeError, KeyError):
+        return None
 
 
 def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:

@@ -593,6 +593,7 @@ def test_jets_made_by_isolated_leptons_and_photons_are_pointed_out(ww, code):
         folder(ak.with_field(ww, one, "GenJetCands"))
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")  # the other file has softer ones
 def test_a_training_on_gen_jets_from_20_gev_says_so_and_a_validation_on_its_files_too(tmp_path, capsys):
     with uproot.open(sample_path("qcd_ak4.root")) as file:
         jets = file["Events"].arrays(filter_name="GenJet_*", entry_stop=200)

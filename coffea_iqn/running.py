@@ -20,15 +20,12 @@ from coffea import processor
 from coffea.processor.checkpointer import CheckpointerABC
 from coffea.util import coffea_console
 
-from coffea_iqn.files.atomic import whole_file
-from coffea_iqn.files.finished import SUFFIX, packed, unpacked
+from coffea_iqn.files import finished
 from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter, every
 from coffea_iqn.files.reading import open_options
 from coffea_iqn.ranges import expect
 
 Array = npt.NDArray[Any]
-
-log = logging.getLogger(__name__)
 
 
 class Skipped(NamedTuple):
@@ -126,20 +123,13 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
     def n_finished(self, processor_instance: Any) -> int:
         """Count the stored results of a processor with its present settings."""
-        return len(list((self.folder / str(processor_instance.identity)).glob(f"*{SUFFIX}")))
+        return len(list((self.folder / str(processor_instance.identity)).glob(f"*{finished.SUFFIX}")))
 
     def load(self, metadata: Mapping[str, Any], processor_instance: Any) -> Any:
         """Return the stored result of a chunk; None if there is none or it is not valid."""
         whose = self._whose(metadata, processor_instance)
-        path = self._path(whose)
-        if not path.is_file():
-            return None
-        try:
-            result, files = unpacked(path.read_bytes(), whose)
-        except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
-            log.warning("%s: stored result of a chunk is not valid and is computed again: %s", path, error)
-            return None
-        if files != _stamps(result):
+        result, files = finished.read(self._path(whose), whose) or (None, None)
+        if result is None or files != _stamps(result):
             return None
         return {"out": {"out": result, "skipped": []}, "processed": set()}
 
@@ -148,9 +138,8 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         if output["out"].get("skipped"):
             return
         whose = self._whose(metadata, processor_instance)
-        with whole_file(self._path(whose)) as path:
-            result = output["out"]["out"]
-            path.write_bytes(packed([result, _stamps(result)], whose))
+        result = output["out"]["out"]
+        finished.write(self._path(whose), whose, [result, _stamps(result)])
 
     def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
         """Return the key of a result: the processor's identity, and the chunk."""
@@ -161,7 +150,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
     def _path(self, whose: Sequence[str]) -> Path:
         identity, *chunk = whose
-        return self.folder / identity / (hashlib.sha256(repr(chunk).encode()).hexdigest() + SUFFIX)
+        return self.folder / identity / (hashlib.sha256(repr(chunk).encode()).hexdigest() + finished.SUFFIX)
 
 
 def _stamps(result: Mapping[str, Any]) -> list[list[int]]:

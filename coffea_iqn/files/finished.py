@@ -23,20 +23,32 @@ log = logging.getLogger(__name__)
 
 
 def kept(path: Path, key: Sequence[str], make: Callable[[], Any]) -> Any:
-    """Return the result that a file keeps under this key; otherwise make it, and write the file atomically.
+    """Return the result that a file keeps under this key; otherwise make and keep it."""
+    result = read(path, key)
+    if result is None:
+        result = make()
+        write(path, key, result)
+    return result
 
-    Results are tuples, lists, sets, dictionaries, numbers, text and arrays. A file that is damaged, or of another key,
-    is replaced, and a warning is logged.
+
+def read(path: Path, key: Sequence[str]) -> Any:
+    """Return the result that a file keeps under this key; None if there is none.
+
+    A file that is damaged, or of another key, counts as none, and a warning is logged.
     """
-    if path.is_file():
-        try:
-            return unpacked(path.read_bytes(), key)
-        except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
-            log.warning("%s: stored result is not valid and is computed again: %s", path, error)
-    result = make()
+    if not path.is_file():
+        return None
+    try:
+        return unpacked(path.read_bytes(), key)
+    except Exception as error:  # noqa: BLE001 # damaged bytes raise errors of many types
+        log.warning("%s: stored result of a chunk is not valid and is computed again: %s", path, error)
+        return None
+
+
+def write(path: Path, key: Sequence[str], result: Any) -> None:
+    """Keep a result of tuples, lists, sets, dictionaries, numbers, text and arrays in a file, written atomically."""
     with whole_file(path) as temporary:
         temporary.write_bytes(packed(result, key))
-    return result
 
 
 def packed(result: Any, whose: Sequence[str]) -> bytes:

@@ -377,6 +377,12 @@ def test_pythia_does_not_start(commands, message):
         make_block(Settings("qcd", 5, commands=commands), 0)
 
 
+def test_events_without_jets_are_warned_of(tmp_path, capfd):
+    usual = ("generate", "--process", "qcd", "--events", 3, "--workers", 1, "--output", tmp_path / "out.root")
+    assert run(*usual, "--set", "PartonLevel:all = off") == 0
+    assert "warning: qcd: expected gen jets, got none in 3 events" in capfd.readouterr().err
+
+
 def test_events_of_partons_are_refused():
     with pytest.raises(
         ValueError, match=r"^events: expected hadrons, got .* quarks and gluons in the final state of 5"

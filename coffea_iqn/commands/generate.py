@@ -115,6 +115,8 @@ def generate(arguments: argparse.Namespace) -> None:
     rate = totals.events / (time.perf_counter() - started)
     say(f"Events         {totals.events:,} of {settings.name}, {rate:,.0f} events/s")
     say(f"Gen jets       {totals.gen_jets:,} of R = {settings.radius:g} above {settings.pt_min:g} GeV")
+    if not totals.gen_jets:
+        complain(f"coffea-iqn: warning: {settings.name}: expected gen jets, got none in {totals.events:,} events")
     if totals.failed:
         say(f"Failed         {totals.failed:,} events that Pythia could not shower, left out")
     found = f"{totals.cross_section:.5g} ± {totals.uncertainty:.2g} pb"

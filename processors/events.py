@@ -24,7 +24,7 @@ class EventsSample(NamedTuple):
     ----------
     features: `closure.event_features` with true jets, and of the two folds, (events, features) each.
     overlapping: `closure.count_overlapping` of the same, (events, 2) each.
-    hists: histograms by name of each fold, see `IQNFoldProcessor`; both have those of truth.
+    hists: histograms by name of each fold, see `IQNFoldProcessor`; the first has those of truth.
     """
 
     features: Sequence[Floats]
@@ -45,7 +45,8 @@ class EventsProcessor(OrderedProcessor):  # type: ignore[misc]
     """
 
     def __init__(self, model: str | Path, *, seed: int = 0, **options: Any) -> None:
-        self.folds = [IQNFoldProcessor(model, seed=one, **options) for one in (seed, seed + 1)]
+        second = IQNFoldProcessor(model, seed=seed + 1, **options | {"truth": None})
+        self.folds = [IQNFoldProcessor(model, seed=seed, **options), second]
 
     def process(self, events: ak.Array) -> dict[str, Any]:
         results, folded, truth = zip(*(fold.processed(events) for fold in self.folds), strict=True)

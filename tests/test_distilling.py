@@ -91,7 +91,7 @@ def test_not_every_member_can_teach(emulator):
 
 def test_one_step_learns_where_many_lead():
     pairs = make_pairs(20_000)
-    settings = replace(RECIPES["flow-matching"], hidden=(32, 32), steps=300, check_every=100, acceptance=False)
+    settings = replace(RECIPES["flow-matching"], hidden=(24, 24), steps=200, check_every=100, acceptance=False)
     teacher = train(pairs, settings)
     student = distil(teacher, pairs, replace(settings, network="DistilledFlow"))
     assert student.network.type == "DistilledFlow"

@@ -321,16 +321,13 @@ def test_processes_do_not_show_and_a_seed_does(tmp_path, muons):
     path.write_text(muons)
     settings = Settings(lhe=str(path), block=4)
     found = []
-    for name, how, workers in (("a", settings, 1), ("b", settings, 2), ("c", replace(settings, seed=2), 1)):
+    few = replace(settings, n_events=5)
+    for name, how, workers in (("a", settings, 1), ("b", few, 2), ("c", replace(few, seed=2), 1)):
         generate(how, tmp_path / name, workers=workers)
         with uproot.open(tmp_path / name) as file:
             found.append(file["Events"].arrays(filter_name=["event", "GenJet_*"]).to_list())
     assert [event["event"] for event in found[0]] == list(range(1, 9))
-    assert found[0] == found[1]
-    assert found[0] != found[2]
-    generate(replace(settings, n_events=5), tmp_path / "few")
-    with uproot.open(tmp_path / "few") as file:
-        assert file["Events"].arrays(filter_name=["event", "GenJet_*"]).to_list() == found[0][:5]
+    assert found[0][:5] == found[1] != found[2]
 
 
 def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muons, capsys):

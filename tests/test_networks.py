@@ -137,6 +137,24 @@ def test_crossing_quantiles_are_penalised():
     assert losses[1] > losses[0]  # with initial weights, half of all slopes are negative
 
 
+def test_the_loss_is_the_likelihood_of_all_targets_plus_the_score_of_each_tail():
+    torch.manual_seed(0)
+    network = SplineIQN(N_INPUTS, 4, atoms=[1], tops=[1])
+    x, n = torch.randn(500, N_INPUTS), 500
+    bounds = torch.full((n, 4), -4.0), torch.full((n, 4), 4.0)
+    with torch.no_grad():
+        y = network.sample(torch.rand(n, 4), x, lambda k, _: (bounds[0][:, k], bounds[1][:, k]))
+        assert {True, False} == set((y[:, 1] < -4.0).tolist())
+        of_none, weights = (0.0,) * 4, torch.tensor([0.5, 0.0, 2.0, 0.5])
+        likelihood = network.tail_loss(x, y, bounds, weights=of_none)
+        expected = -network.levels_and_log_densities(y, x, bounds)[1].sum(dim=1).mean()
+        torch.testing.assert_close(likelihood, expected)
+        scores = torch.stack([network.tail_loss(x, y, bounds, weights=of) for of in torch.eye(4).tolist()]) - likelihood
+        assert (scores > 0.0).all()
+        together = network.tail_loss(x, y, bounds, weights=weights.tolist())
+        torch.testing.assert_close(together, likelihood + scores @ weights)
+
+
 @pytest.mark.parametrize(
     "description",
     [{}, {"type": "MLP", "n_inputs": 3}, {"type": "IQNx4"}, {"type": "IQNx4", "n_inputs": 3, "depth": 2}],
@@ -187,7 +205,7 @@ def test_a_joint_density_is_that_of_its_draws(kind):
     with torch.no_grad():  # as bent as a trained one
         for name, parameter in member.named_parameters():
             parameter.add_(0.1 * torch.randn_like(parameter) * (not name.endswith("bias")))
-    n = 4000
+    n = 1500
     tau, x = torch.rand(n, 4, dtype=torch.float64), torch.randn(1, N_INPUTS, dtype=torch.float64).expand(n, -1)
     low, high = torch.full((n, 4), -1.5, dtype=torch.float64), torch.full((n, 4), 2.0, dtype=torch.float64)
     with torch.no_grad():

@@ -311,7 +311,7 @@ def test_from_files_to_files(path, tmp_path, capsys):
     columns = next(iterate(out / summary["skim"][0]))
     assert all(np.isfinite(ak.to_numpy(ak.flatten(columns[f"Jet_{n}"]))).all() for n in (*COLUMNS, "nNeutral"))
 
-    report, few = tmp_path / "report", ("--quick", "--threads", "1", "--max-jets", "4000")
+    report, few = tmp_path / "report", ("--quick", "--threads", "1", "--max-jets", "1500")
     with undrawn():
         assert run("validate", f"qcd={FULL}", "--model", twice, *few, "--output", report) == 0
     numbers = json.loads((report / "metrics.json").read_text())["figures"]

@@ -159,7 +159,7 @@ def test_minutes_are_shared_among_the_networks(pairs, unmatched, monkeypatch, st
 
 @pytest.mark.usefixtures("clock")
 def test_a_training_of_some_minutes_goes_on_where_it_was(pairs, tmp_path):
-    settings = replace(SPLINE, minutes=0.1, check_every=50, patience=1000)
+    settings = replace(SPLINE, minutes=0.05, check_every=25, patience=1000)
 
     def interrupt(check):
         if check.phase == "quantiles" and check.done > 0.5:
@@ -168,7 +168,7 @@ def test_a_training_of_some_minutes_goes_on_where_it_was(pairs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(pairs, settings, checkpoint=tmp_path, watch=interrupt)
     training = train(pairs, settings, checkpoint=tmp_path).card["training"]
-    assert training["minutes"] == pytest.approx(0.1, rel=0.05)
+    assert training["minutes"] == pytest.approx(0.05, rel=0.05)
 
 
 @pytest.mark.parametrize("minutes", [1e-9, 1e-4])
@@ -272,16 +272,14 @@ def test_the_level_of_a_massless_jet_is_somewhere_in_the_atom(sometimes_massless
 def test_the_density_of_a_massless_jet_is_that_of_the_other_variables_times_the_atom(sometimes_massless):
     emulator, pairs, _ = sometimes_massless
     rows = pairs.matched & (pairs.y[:, 3] < 0.01)
-    gen, reco, context = (column[rows][:200] for column in (pairs.x, pairs.y, pairs.context))
-    heavier = reco * (np.arange(4) != 3) + np.float32(3.0) * (np.arange(4) == 3)
-    p = emulator.cdf(gen, reco, context)[:, 3]
+    gen, reco, context = (column[rows][:40] for column in (pairs.x, pairs.y, pairs.context))
+    p, of_massless = emulator.cdf(gen, reco, context)[:, 3], emulator.log_density(gen, reco, context)
     # the density of the mass integrates to 1 minus the atom
-    masses, of_massless = np.geomspace(0.011, 400.0, 800), emulator.log_density(gen, reco, context)
-    dense = []
-    for mass in masses:
-        heavier[:, 3] = mass
-        dense.append(emulator.log_density(gen, heavier, context) - of_massless)
-    ratio = np.trapezoid(np.exp(dense), masses, axis=0)
+    masses = np.geomspace(0.011, 400.0, 800)
+    gen, heavier, context = (np.tile(column, (len(masses), 1)) for column in (gen, reco, context))
+    heavier[:, 3] = np.repeat(masses, len(p))
+    dense = np.exp(emulator.log_density(gen, heavier, context).reshape(len(masses), len(p)) - of_massless)
+    ratio = np.trapezoid(dense, masses, axis=0)
     np.testing.assert_allclose(ratio, (1.0 - p) / p, rtol=0.03)
 
 

@@ -367,7 +367,7 @@ def test_whole_events_from_the_shell(tmp_path, capsys):
 
 
 def test_a_validation_compares_objects_where_files_have_them(tmp_path):
-    options = ("--model", FAST, "--quick", "--threads", "1", "--max-jets", "4000")
+    options = ("--model", FAST, "--quick", "--threads", "1", "--max-jets", "1500")
     for name, path in (("whole", FILES["ttbar"][0]), ("jets", sample_path("qcd_ak4.root"))):
         with undrawn():
             assert run("validate", f"x={path}", *options, "--output", tmp_path / name) == 0

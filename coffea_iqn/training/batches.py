@@ -48,7 +48,8 @@ def hide(
     seen = torch.where(torch.rand(n, 1, generator=generator) < blind, some, seen)
     if n_prompt:
         seen[-n_prompt:, levels.index("prompt")] = True
-    mask = seen.repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]), dim=1).to(inputs.device)
+    level_of_column = torch.arange(len(levels)).repeat_interleave(torch.tensor([WIDTHS[level] for level in levels]))
+    mask = seen.index_select(1, level_of_column).to(inputs.device)
     start = inputs.shape[1] - mask.shape[1]
     return torch.cat([inputs[:, :start], inputs[:, start:] * mask], dim=1)
 

@@ -154,7 +154,8 @@ def fit(
     """
     generator = torch.Generator().manual_seed(settings.seed)
     best_state = copy.deepcopy(module.state_dict())
-    average = [p.detach().clone() for p in module.parameters()]
+    parameters = [*module.parameters()]  # once, as searching the module for them takes time
+    average = [p.detach().clone() for p in parameters]
     state: dict[str, Any] = dict.fromkeys(("stage", "step", "made", "waited"), 0)
     state |= {"best": float("inf"), "seconds": 0.0, "done": False}
     saved = None
@@ -179,9 +180,9 @@ def fit(
             while step < before + settings.check_every and done < 1.0:
                 optimiser.param_groups[0]["lr"] = settings.learning_rate * _rate(stage, step, done, settings)
                 loss = train_loss(draw(settings.batch_size, generator), generator)
-                _descend(loss, module, optimiser, clip=settings.schedule == "cosine")
+                _descend(loss, parameters, optimiser, clip=settings.schedule == "cosine")
                 # early on, a short average, to forget the initial weights
-                _follow(average, module, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
+                _follow(average, parameters, keep=min(settings.average, (1.0 + step) / (10.0 + step)))
                 step += 1
                 done = _done(stage, step, started, settings)
             state |= {"step": step, "made": state["made"] + step - before, "seconds": time.monotonic() - started}
@@ -213,12 +214,12 @@ def _optimiser(module: nn.Module, settings: Schedule) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=rate, betas=betas, weight_decay=settings.weight_decay, fused=True)
 
 
-def _descend(loss: Tensor, module: nn.Module, optimiser: torch.optim.Optimizer, *, clip: bool) -> None:
+def _descend(loss: Tensor, parameters: list[nn.Parameter], optimiser: torch.optim.Optimizer, *, clip: bool) -> None:
     """Take one step of the optimiser."""
     optimiser.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
     if clip:
-        nn.utils.clip_grad_norm_(module.parameters(), CLIP)
+        nn.utils.clip_grad_norm_(parameters, CLIP)
     optimiser.step()
 
 
@@ -240,10 +241,10 @@ def _rate(stage: int, step: int, done: float, settings: Schedule) -> float:
     return warm_up * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
-def _follow(average: list[Tensor], module: nn.Module, *, keep: float) -> None:
+def _follow(average: list[Tensor], parameters: list[nn.Parameter], *, keep: float) -> None:
     """Update the moving average of the weights."""
     with torch.no_grad():
-        for mean, parameter in zip(average, module.parameters(), strict=True):
+        for mean, parameter in zip(average, parameters, strict=True):
             mean.lerp_(parameter, 1.0 - keep)
 
 

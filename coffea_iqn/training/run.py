@@ -183,7 +183,7 @@ class TrainingRun:
             n_prompt = int(PROMPT_SHARE * len(rows)) if len(prompt) else 0
             if n_prompt:
                 rows = torch.cat([rows, prompt[torch.randint(len(prompt), (n_prompt,), generator=generator)]])
-            inputs, *others = (t[rows.to(self.device)] for t in learnt)
+            inputs, *others = (t.index_select(0, rows.to(self.device)) for t in learnt)
             return loss(hide(inputs, levels, blind, generator, n_prompt=n_prompt), *others, generator)
 
         def validation_loss() -> Tensor:

@@ -121,11 +121,10 @@ class SplineIQN(AutoregressiveNetwork):
             then uses the probability between them, which a smooth law can reproduce.
         """
         total = y.new_zeros(())
+        alike: dict[tuple[bool, bool], list[tuple[float, list[Tensor]]]] = {}  # targets, by the kind of their terms
         for k, weight in enumerate(weights):
-            edges = y.new_tensor(TAILS if weight else ())
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
-            within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (N, edges)
-            knots, *curve, atom, _, top = self.conditional(k, x, y[:, :k])
+            _, values, slopes, atom, _, top = self.conditional(k, x, y[:, :k])
             rest = (low < high).to(y_k.dtype)  # 1 if y is not an atom; only an atom has equal bounds
             if atom is not None:
                 rest = (y_k >= low).to(y_k.dtype)
@@ -138,19 +137,27 @@ class SplineIQN(AutoregressiveNetwork):
                 total = total + functional.binary_cross_entropy_with_logits(top, at_top, weight=rest)
                 rest, y_k = rest * (1.0 - at_top), torch.minimum(y_k, high)
             cell = (y_k,) if cells is None or k not in cells else cells[k]
-            at = torch.stack([low, *within.T, high, *cell], dim=1)
-            z, slope = inverse(at, knots, *curve)
-            ends, (z_y, *z_end) = z[:, : -len(cell)], z[:, -len(cell) :].T
+            of_target = [values, slopes, rest, y_k, low, high, *cell]
+            alike.setdefault((weight > 0.0, len(cell) > 1), []).append((weight, of_target))
+        for (weighted, _), targets in alike.items():  # all at once, as each operation costs more than its numbers
+            columns = zip(*(of_target for _, of_target in targets), strict=True)
+            values, slopes, rest, some_y, low, high, *cells_y = map(torch.cat, columns)
+            edges = y.new_tensor(TAILS if weighted else ())
+            within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (targets N, edges)
+            z, slope = inverse(torch.stack([low, *within.T, high, *cells_y], dim=1), self.knots, values, slopes)
+            n = len(cells_y)
+            ends, (z_y, *z_end) = z[:, :-n], z[:, -n:].T
             inside = torch.log(probability_between(ends[:, 0], ends[:, -1]))
             if z_end:
                 log_density = torch.log(probability_between(z_y, z_end[0]))
             else:
                 log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
-            total = total - (rest * (log_density - inside)).mean()
-            if weight:
+            total = total - (rest * (log_density - inside)).sum() / len(y)
+            if weighted:
                 log_p = torch.log(probability_between(ends[:, :-1], ends[:, 1:])) - inside[:, None]
-                where = torch.bucketize(y_k.contiguous(), edges)
-                total = total - weight * (rest * log_p.gather(1, where[:, None])[:, 0]).mean()
+                where = torch.bucketize(some_y, edges)
+                scores = (rest * log_p.gather(1, where[:, None])[:, 0]).view(len(targets), len(y)).mean(dim=1)
+                total = total - scores @ y.new_tensor([weight for weight, _ in targets])
         return total
 
     def density(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import sparse
+import scipy
 
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.ranges import expect
@@ -109,7 +109,7 @@ def quantile_deviation(
     number = np.unique(event, return_inverse=True)[1]
     weights = np.tile(np.append(1.0, np.full(replicas, -1.0 / replicas)), n)
     shape = (int(number.max()) + 1, n_cells)
-    vectors = sparse.csr_array((weights, (np.repeat(number, replicas + 1), cells.ravel())), shape=shape)
+    vectors = scipy.sparse.csr_array((weights, (np.repeat(number, replicas + 1), cells.ravel())), shape=shape)
     vectors.sum_duplicates()
     if counted is not None:
         vectors = vectors[:, counted]

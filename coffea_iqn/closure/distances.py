@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import sqrtm
+import scipy
 
 from coffea_iqn.closure.estimates import CELLS, Cells, Estimate, OfCells, check_enough, in_cells
 from coffea_iqn.closure.response import MIN_IN_CELL, median_and_width
@@ -151,7 +151,7 @@ def frechet_distance(emulated: Floats, real: Floats, *, batches: int = 20, seed:
 
 def _gaussian_distance(a: Floats, b: Floats) -> float:
     cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    root = sqrtm(cov_a @ cov_b)
+    root = scipy.linalg.sqrtm(cov_a @ cov_b)
     mean = a.mean(axis=0) - b.mean(axis=0)
     return float(mean @ mean + np.trace(cov_a + cov_b - 2.0 * np.real(root)))
 

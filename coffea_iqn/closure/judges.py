@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import rankdata
+import scipy
 
 from coffea_iqn.closure.estimates import check_enough
 from coffea_iqn.closure.response import MASS_ROUNDING
@@ -107,7 +107,7 @@ def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:
     1.0
     """
     n_real, n_emulated = len(score_real), len(score_emulated)
-    ranks = rankdata(np.concatenate([score_real, score_emulated]))
+    ranks = scipy.stats.rankdata(np.concatenate([score_real, score_emulated]))
     above = ranks[n_real:].sum() - n_emulated * (n_emulated + 1) / 2.0
     return float(above / (n_real * n_emulated))
 

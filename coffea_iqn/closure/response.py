@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import spearmanr
+import scipy
 
 from coffea_iqn.closure.estimates import (
     CELLS,
@@ -268,7 +268,8 @@ def correlations(emulated: Floats, real: Floats) -> Correlations:
     TooFewJetsError: for fewer than `estimates.MIN_JETS` jets.
     """
     check_enough("correlations", len(real))
-    return Correlations(spearmanr(emulated).statistic, spearmanr(real).statistic, len(real) ** -0.5)
+    rank = scipy.stats.spearmanr
+    return Correlations(rank(emulated).statistic, rank(real).statistic, len(real) ** -0.5)
 
 
 class Profile(NamedTuple):

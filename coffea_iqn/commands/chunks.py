@@ -24,7 +24,6 @@ from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import FORMATS
 from coffea_iqn.histograms.root import write_histograms
 from coffea_iqn.numerics.compiling import timed_compilation
-from coffea_iqn.plotting import save_all
 from coffea_iqn.ranges import GEV, expect
 from coffea_iqn.running import Checkpoints, Skipped
 
@@ -184,6 +183,8 @@ def run(
 
 def draw(datasets: Mapping[str, Any], figures_of: Callable[[str], Mapping[str, Any]], folder: Path) -> list[Path]:
     """Save the figures of each dataset and return their files; with several datasets, names begin with the dataset."""
+    from coffea_iqn.plotting import save_all  # takes seconds
+
     prefixes = {dataset: f"{name}_" * (len(datasets) > 1) for dataset, name in plain_names(datasets).items()}
     return [file for of, prefix in prefixes.items() for file in save_all(figures_of(of), folder, stem_prefix=prefix)]
 

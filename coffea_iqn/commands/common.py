@@ -18,8 +18,6 @@ from coffea_iqn.files.filesets import expand
 from coffea_iqn.files.inputs import InputError, Source, equal_events, every, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
-from coffea_iqn.plotting.labels import Selection
-from coffea_iqn.plotting.panels import plain
 from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
 
@@ -190,6 +188,9 @@ def captions(
     eta_max: float,
 ) -> dict[str, Any]:
     """Return the text on figures: `label`, `energy`, `truth_label` and `selection` of `plotting`."""
+    from coffea_iqn.plotting import Selection  # takes seconds
+    from coffea_iqn.plotting.panels import plain
+
     from_delphes = all(source.layout == "Delphes" for source in every(datasets))
     return {
         "label": plain(arguments.label),

@@ -17,7 +17,6 @@ from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
-from coffea_iqn.plotting import plot_all
 from coffea_iqn.processors import IQNCorrectProcessor
 from coffea_iqn.processors.correct import TAKE
 from coffea_iqn.ranges import SEED
@@ -107,6 +106,8 @@ def _draw(
     folder: Path,
 ) -> list[Path]:
     """Draw spectra compared with those of gen jets, and responses compared with those before the correction."""
+    from coffea_iqn.plotting import plot_all  # takes seconds
+
     shown = captions(arguments, instance.corrector.card, datasets, instance.pt_min, instance.eta_max)
     shown |= {"emulated_label": "Corrected", "gen_label": "Reco"}
     # the levels in the places that figures use for truth, gen and reco

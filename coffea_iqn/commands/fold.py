@@ -30,7 +30,6 @@ from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.generation.settings import of_one_process
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.jets import radii
-from coffea_iqn.plotting import plot_all
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, RequestedVariation
@@ -174,6 +173,8 @@ def _fold(arguments: argparse.Namespace) -> None:
         ran = chunks.run(arguments, instance, datasets, collections, branches=patterns, skipped=skipped)
         out, plots = ran.out, []
         if arguments.plots:
+            from coffea_iqn.plotting import plot_all  # takes seconds
+
             shown = captions(arguments, instance.folder.card, datasets, instance.pt_min, instance.eta_max)
             plots = chunks.draw(
                 datasets, lambda dataset: plot_all(out["hists"], dataset=dataset, **shown), folder / "plots"
@@ -224,7 +225,7 @@ def _check_truth(truth: str | None, datasets: Mapping[str, Sequence[Source]]) ->
 
 def _check_here(arguments: argparse.Namespace) -> None:
     """Check that device and model exist, before any file is read."""
-    if arguments.scheduler is None:  # a scheduler's workers may have another device
+    if arguments.scheduler is None and arguments.device != "cpu":  # a scheduler's workers may have another device
         find_device(arguments.device)
     if arguments.model is not None:
         bundle.find(arguments.model)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import wasserstein_distance
+import scipy
 
 from coffea_iqn import closure
 from coffea_iqn.closure import Estimate, Marginal
@@ -60,7 +60,7 @@ def compare_shapes(
     for name in OBSERVABLES:
         of_gen, drawn, true = (side[:, NAMES.index(name)] for side in (gen, emulated, real))
         distances[name] = closure.split_half_distance(
-            wasserstein_distance, drawn, true, repeats=repeats, seed=seed
+            scipy.stats.wasserstein_distance, drawn, true, repeats=repeats, seed=seed
         ).estimate
         shifts[name] = _shift(drawn - true, true - of_gen)
     spectra = {

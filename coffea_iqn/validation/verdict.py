@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.stats import chi2
+import scipy
 
 from coffea_iqn import closure
 from coffea_iqn.closure import ETA, MASS, PHI, PT, Agreement, Estimate, Judgement, Marginal, MedianRow, OfCells
@@ -182,7 +182,7 @@ def _histograms(spectra: Mapping[str, Mapping[str, Agreement]]) -> Estimate | No
     """
     agreements = [one for histograms in spectra.values() for one in histograms.values()]
     ndf = np.array([one.ndf for one in agreements])
-    excess = chi2.isf(TWO_SIGMA / max(len(ndf), 1), ndf) / ndf - 1.0
+    excess = scipy.stats.chi2.isf(TWO_SIGMA / max(len(ndf), 1), ndf) / ndf - 1.0
     return _worst(Estimate(one.per_bin, 0.5 * float(by)) for one, by in zip(agreements, excess, strict=True))
 
 

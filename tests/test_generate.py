@@ -333,6 +333,8 @@ def test_a_card_is_read_and_options_come_after_it(tmp_path):
         (["HardQCD:all = on", "Main:subrun = 1", "PhaseSpace:pTHatMin = 200."], "one run, got Main:subrun = 1: those"),
         (["HardQCD:all = on", "JetMatching:merge = on"], "that need no code, got JetMatching:merge: no event would be"),
         (["HardQCD:all = on", "POWHEG:veto = 1"], "that need no code, got POWHEG:veto: no event would be vetoed"),
+        (["HardQCD:all = on", "Merging:doUserMerging = on"], "got Merging:doUserMerging: no event would be vetoed"),
+        (["HardQCD:all = on", "Merging:includeWeightInXsection = 0"], "InXsection = off: no event would be reweighted"),
         (
             ["HardQCD:all = on", "52:new = x x~ 2 0 0 10."],
             "expected '52:isVisible = off' or on, as the new particle is",

@@ -116,9 +116,14 @@ def _check(pythia: Any, settings: Settings) -> None:
     expect(
         not runs, f"{settings.name}: expected settings of one run, got {', '.join(runs)}: those after it are ignored"
     )
-    vetoes = {"JetMatching:merge": pythia.flag("JetMatching:merge"), "POWHEG:veto": pythia.mode("POWHEG:veto") > 0}
-    for name in (name for name, on in vetoes.items() if on):
-        msg = f"{settings.name}: expected settings that need no code, got {name}: no event would be vetoed"
+    ignored = {
+        "JetMatching:merge": (pythia.flag("JetMatching:merge"), "vetoed"),
+        "POWHEG:veto": (pythia.mode("POWHEG:veto") > 0, "vetoed"),
+        "Merging:doUserMerging": (pythia.flag("Merging:doUserMerging"), "vetoed"),
+        "Merging:includeWeightInXsection = off": (not pythia.flag("Merging:includeWeightInXsection"), "reweighted"),
+    }
+    for name in (name for name, (given, _) in ignored.items() if given):
+        msg = f"{settings.name}: expected settings that need no code, got {name}: no event would be {ignored[name][1]}"
         raise ValueError(msg)
     data = pythia.particleData
     for code in (int(found[1]) for line in lines if (found := NEW.match(line))):

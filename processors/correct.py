@@ -37,7 +37,8 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     model: name of a shipped bundle that corrects, or the path of one.
     reco: name of the collection of reco jets.
     gen: name of the collection of gen jets to compare with; left out if None or not in the file.
-    take: "median", which is closest to the gen jet on average; "mean"; or "draw", which reproduces the gen spectra.
+    take: "median", which is closest to the gen jet on average; "mean"; or "draw", which
+        reproduces gen spectra like those of the training.
     seed, points, identity, any_radius: see `IQNCorrector`.
     pt_min, eta_max: minimum pt [GeV] and maximum |eta| of the jets in the histograms, at every level.
     skim: where and how to write the corrected jets of every chunk; None for no skim.
@@ -114,7 +115,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
-        hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS)
+        hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS, pt_min=self.pt_min)
         made_by = self._made_by(cutflow)
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 

@@ -16,7 +16,7 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import MixedWeightsWarning, least_central, warn_mixed_weights
+from coffea_iqn.events.checks import MixedWeightsWarning, least_central, warn_mixed_weights, warn_no_central
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import event_weights, n_weighted
@@ -243,19 +243,22 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return result, folded, truth
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
+        folds_all = self.folder.acceptance and not self.particles
         if not self.folder.any_radius:  # small chunks may have too few jets to determine the radius
             for distances in accumulator["distances"].values():
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
-        for of_chunks in accumulator["least_pt"].values() if self.folder.acceptance and not self.particles else ():
+        for dataset, of_chunks in accumulator["least_pt"].items() if folds_all else ():
             least, n, reach = zip(*of_chunks, strict=True)
             self.folder.check_threshold(min(least), sum(n), max(reach))
+            if not sum(n):
+                warn_no_central(dataset, accumulator["cutflow"][dataset]["events"])
         made_by = {dataset: self._made_by(dataset, keys) for dataset, keys in sorted(accumulator["least_keys"].items())}
         for one in made_by.values():
             one.check_events()
         warn_mixed_weights(accumulator["weighted"])
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.EVENT_AXES if self.objects else filling.PARTICLE_AXES if self.particles else filling.AXES
-        hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes)
+        hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes, pt_min=self.pt_min)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # gen jets are filled once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 import uproot
 
-from coffea_iqn import cli
-from coffea_iqn.commands import fold, terminal, train, trainings
+from coffea_iqn import cli, plotting
+from coffea_iqn.commands import fold, terminal, train, trainings, validate
 from coffea_iqn.data import BUNDLES, bundle_path, sample_path
 from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.compiling import timed_compilation
@@ -135,7 +135,7 @@ def test_the_rate_of_a_fold_is_without_compiling(folded, capsys):
 
 def test_fold_hands_to_its_figures_what_they_say(tmp_path, monkeypatch):
     said = {}
-    monkeypatch.setattr(fold, "plot_all", lambda hists, **says: said.update(says) or {})
+    monkeypatch.setattr(plotting, "plot_all", lambda hists, **says: said.update(says) or {})
     says = ["--label", "Mine", "--energy", 13.6, "--reference-label", "GEANT", "--pt-min", 30]
     delphes, out = sample_path("delphes_1000.root"), tmp_path / "out"
     assert run("fold", delphes, "--model", "cms-delphes-ak5", *says, "--output", out) == 0
@@ -457,8 +457,9 @@ def validated(tmp_path_factory):
     """Return the output folder of a validation."""
     output = tmp_path_factory.mktemp("validate") / "out"
     printed = io.StringIO()
-    options = ["--quick", "--max-jets", 3000, "--select", "20<pt<40", "--threads", 1]
-    with contextlib.redirect_stdout(printed), undrawn():
+    options = ["--quick", "--max-jets", 2000, "--select", "20<pt<40", "--threads", 1]
+    with contextlib.redirect_stdout(printed), undrawn(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(validate, "QUICK_EVENTS", 3000)  # the second chunk is not read
         assert run("validate", f"qcd={QCD}", *options, "--output", output) == 0
     PRINTED[output] = printed.getvalue()
     return output
@@ -468,12 +469,12 @@ def test_validate_writes_a_page_and_its_numbers(validated):
     assert {p.name for p in validated.iterdir()} == {"report.html", "metrics.json"}
     content = json.loads((validated / "metrics.json").read_text())
     assert content["sample"]["files"] == {"qcd": [QCD]}
-    assert content["sample"]["events"] == {"qcd": 5000}
-    assert content["sample"]["pairs"] == 3000
+    assert content["sample"]["events"] == {"qcd": 2500}
+    assert content["sample"]["pairs"] == 2000
     assert content["figures"]["truth"]["histograms"]["qcd"]["njet"]["ndf"] > 1
     assert "20<pt<40" in content["figures"]["truth"]["spectra"]
     assert len(content["model"]["hash"]) == 64
-    assert "figures of merit pass, on 3,000 pairs" in PRINTED[validated]
+    assert "figures of merit pass, on 2,000 pairs" in PRINTED[validated]
     assert str(validated / "report.html") in PRINTED[validated]
 
 

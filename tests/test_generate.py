@@ -16,11 +16,12 @@ from coffea.nanoevents import NanoEventsFactory
 
 from coffea_iqn.commands import fold
 from coffea_iqn.commands import generate as command
+from coffea_iqn.commands.common import captions
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import NanoSchema, _radius_in, first_jets, inspect
+from coffea_iqn.files.inputs import NanoSchema, _said, first_jets, inspect
 from coffea_iqn.generation import Settings
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.pythia import muted, set_up, start
@@ -72,11 +73,16 @@ def test_the_layout_is_that_of_the_samples(made):
 def test_a_generated_file_says_the_radius_of_its_jets(made, capsys):
     """Of few jets it could not be told from the distances between them."""
     source = inspect(str(made))
-    assert first_jets(source, "GenJet")[1] == source.radius == SETTINGS.radius == 0.4
-    assert [_radius_in(text) for text in ('{"radius": 0.5}', "[]", "{}", "<TTree>", '{"radius": null}')] == [
-        0.5,
-        *[None] * 4,
-    ]
+    assert first_jets(source, "GenJet").width == source.radius == SETTINGS.radius == 0.4
+    assert source.energy == 13.0
+    assert [_said(text) for text in ("[]", "{}", "<TTree>", '{"radius": null}')] == [(None, None)] * 4
+    assert _said('{"radius": 0.5, "card": "! Beams:eCM = 7000", "commands": ["x = 1"]}') == (0.5, None)
+    said = '{"radius": 0.4, "card": "Beams:eCM = 8e3\\nx = 1", "commands": ["beams:ecm = 5020", "y = 2"]}'
+    assert _said(said) == (0.4, 5.02)
+    text = Namespace(label="a", energy=None, reference_label=None)
+    for energies, shown in (((13.0, 5.02), 13.6), ((5.02, 5.02), 5.02), ((None,), 13.6), ((5.02, None), 13.6)):
+        files = {"qcd": [replace(source, energy=energy) for energy in energies]}
+        assert captions(text, {"energy": 13.6}, files, 20.0, 5.0)["energy"] == shown
     asked = Namespace(model=None, objects=False, particles=False, any_radius=False, gen="GenJet")
     assert fold._model(asked, {"qcd": [source]}) == "cms-delphes-ak4"
     assert fold._model(asked, {"qcd": [replace(source, radius=0.5)]}) == "cms-delphes-ak5"

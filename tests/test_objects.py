@@ -364,6 +364,23 @@ def test_what_is_too_rare_is_not_learnt(sample):
         with_objects(bundle.load(WHOLE), poor, replace(RECIPES["default"], steps=1))
 
 
+def test_files_of_different_thresholds_are_not_mixed(sample):
+    n_muons = sum(len(sample.laws[f"Muon{of}"].source) for of in ("", NEAR, FAR))
+    (found,) = sample.begins["muons"].values()
+    assert found == (sample.pt_min[1], n_muons)
+    ((least, n),) = sample.begins["prompt muons"].values()
+    assert least > 4.9
+    assert n == len(sample.laws["Muon"].columns)
+    for what in ("muons", "prompt electrons"):
+        files = {"a": (10.1, 300)}, {"a": (10.3, 400)}, {"b": (25.2, 300)}
+        soft, softer, hard = (sample._replace(begins=sample.begins | {what: of_files}) for of_files in files)
+        assert ObjectsSample.joined([(0, soft), (0, softer)]).begins[what] == {"a": (10.1, 700)}
+        wrong = f"{what}: expected one threshold in all files, found the lowest pt at 10.1 GeV in a and 25.2 GeV in b"
+        for of_each in ([(0, soft), (0, hard)], [(0, soft), (1, hard)]):
+            with pytest.raises(ValueError, match=wrong):
+                ObjectsSample.joined(of_each)
+
+
 @pytest.mark.parametrize("other", ["pfRelIso03_all", ""])
 def test_files_of_different_isolations_are_not_mixed(sample, other):
     of_others = sample._replace(isolation=(other, *sample.isolation[1:]))

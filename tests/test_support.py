@@ -173,7 +173,7 @@ def test_bounds_are_those_asked_for_or_have_head_room():
     settings = replace(RECIPES["default"], **TINY, unmatched=False, acceptance=False)
     found = train(pairs, settings).variables.support
     assert distances(gen, reco).max() < found.cone < 1.1 * distances(gen, reco).max()
-    assert energies(reco).max() < found.energy_max < 1.1 * energies(reco).max()
+    assert found.energy_max > 100.0 * energies(reco).max()  # the hardest jet is not the beam
     assert (reco[:, PT] < found.pt_offset + found.pt_slope * gen[:, PT]).all()
     known = train(pairs, replace(settings, cone=0.3, abs_eta_max=5.0, energy_max=6500.0)).variables.support
     assert (known.cone, known.abs_eta_max, known.energy_max) == (0.3, 5.0, 6500.0)

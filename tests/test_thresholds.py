@@ -46,14 +46,12 @@ def test_odd_thresholds_come_out_as_they_are():
     ],
 )
 def test_datasets_of_different_thresholds_are_not_trained_together(other, found):
-    jets = cut_jets("none", 10.0)
-    sample = np.repeat([0, 1], [len(jets), len(other)])
-    arguments = np.concatenate([jets, other]), sample, ["soft", "hard"]
+    both = {"soft": cut_jets("none", 10.0), "hard": other}
     if found is None:
-        check_alike(*arguments)
+        check_alike(both)
     else:
-        with pytest.raises(ValueError, match=f"one scale and threshold in all datasets, found .*{found}"):
-            check_alike(*arguments)
+        with pytest.raises(ValueError, match=f"one scale and threshold in all datasets and files, found .*{found}"):
+            check_alike(both)
 
 
 def test_no_edge_no_scale():

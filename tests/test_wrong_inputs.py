@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import warnings
 from argparse import Namespace
@@ -81,6 +82,55 @@ def written(path, source, **changed):
         file.mktree("Events", {name: column.type.content for name, column in made.items()})
         file["Events"].extend(made)
     return path
+
+
+@pytest.mark.parametrize(
+    ("collection", "pt", "message"),
+    [
+        ("Jet", 25.0, r"reco jets: expected one scale and threshold in all datasets and files, found 10 GeV .* 25 GeV"),
+        (
+            "GenJet",
+            20.0,
+            "gen jets: expected one threshold in all files, found the lowest pt at 10 GeV in .* 20.2",
+        ),
+    ],
+)
+def test_files_of_different_thresholds_are_not_trained_together(tmp_path, capsys, collection, pt, message):
+    with uproot.open(sample_path("qcdflat_ak4.root")) as file:
+        branches = file["Events"].arrays(filter_name=f"{collection}_*", entry_stop=200)
+    hard = branches[f"{collection}_pt"] > pt
+    cut = written(tmp_path / "cut.root", "qcdflat_ak4.root", **{name: branches[name][hard] for name in branches.fields})
+    whole = written(tmp_path / "whole.root", "qcdflat_ak4.root")
+    words = ["--steps", 1, "--check-every", 1, "--hidden", 4, "--radius", 0.4, "--output", tmp_path / "made"]
+    for names in (("q", "q"), ("a", "b")):
+        capsys.readouterr()
+        assert run("train", *(f"{name}={path}" for name, path in zip(names, (whole, cut), strict=True)), *words) == 2
+        assert re.search(message, capsys.readouterr().err)
+
+
+def test_events_without_central_gen_jets_are_warned_of(monkeypatch):
+    monkeypatch.setattr(checks, "_WARNED", set())
+    events, instance = open_events("qcd_ak4.root")[:120], IQNFoldProcessor("cms-delphes-ak4-fast", truth=None)
+    for least_eta, n in ((3.0, 120), (0.0, 90), (9.0, 120)):
+        some = ak.with_field(events[:n], events.GenJet[:n][abs(events.GenJet.eta[:n]) > least_eta], "GenJet")
+        result = instance.process(some)
+        if least_eta:
+            checks._WARNED.clear()
+            with pytest.warns(
+                ThresholdWarning, match="events: expected gen jets within .* 2.5, got none in 120 events"
+            ):
+                instance.postprocess(result)
+        else:
+            instance.postprocess(result)
+
+
+def test_numbers_of_jets_above_a_pt_are_left_out_if_the_selection_is_above_it():
+    """They would be those above the selection, whatever they are called."""
+    counted = {"njet", "njet30", "njet50"}
+    for pt_min, those in ((20.0, counted), (30.0, counted), (40.0, counted - {"njet30"}), (60.0, {"njet"})):
+        instance = IQNFoldProcessor("cms-delphes-ak4-fast", truth=None, pt_min=pt_min)
+        found = instance.postprocess(instance.process(open_events("qcd_ak4.root")[:20]))["hists"]
+        assert counted & set(found) == those
 
 
 # particles that are not those of the jets

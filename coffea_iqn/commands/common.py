@@ -174,7 +174,7 @@ def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radi
     if radius is None:
         return
     for source in every(datasets):
-        distances, _ = first_jets(source, collection)  # reco jets are less wide than gen jets
+        distances = first_jets(source, collection).distances  # reco jets are less wide than gen jets
         against = radii.objection(radius, distances, collection=collection)
         wrong = f"expected jets of radius {radius:g}, got {against}, in {source.path}"
         expect(against is None, f"{what} jets: {wrong}: name the collection of this radius, or give --any-radius")
@@ -191,10 +191,11 @@ def captions(
     from coffea_iqn.plotting import Selection  # takes seconds
     from coffea_iqn.plotting.panels import plain
 
+    said = {source.energy for source in every(datasets)}
     from_delphes = all(source.layout == "Delphes" for source in every(datasets))
     return {
         "label": plain(arguments.label),
-        "energy": card.get("energy") if arguments.energy is None else arguments.energy,
+        "energy": arguments.energy or (said.pop() if len(said) == 1 and None not in said else card.get("energy")),
         "truth_label": arguments.reference_label or ("Delphes" if from_delphes else "Truth"),
         "selection": Selection.of(card.get("jets", {}), pt_min, eta_max),
     }

@@ -257,7 +257,7 @@ def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source
     if radius is None:
         return model
     for source in every(datasets):
-        distances, width = first_jets(source, arguments.gen)
+        _, distances, width = first_jets(source, arguments.gen)
         known: dict[str, Any] = {"collection": arguments.gen, "width": width}
         why = radii.objection(radius, distances, **known)
         right = radii.fitting(shipped, distances, **known)

@@ -65,7 +65,10 @@ def add_figure_options(parser: argparse.ArgumentParser) -> None:
         "--label", type=text, default="Simulation", help="text next to 'coffea-iqn' (default: %(default)s)"
     )
     shown.add_argument(
-        "--energy", type=ENERGY, metavar="TEV", help="collision energy (default: from the bundle, if it has one)"
+        "--energy",
+        type=ENERGY,
+        metavar="TEV",
+        help="collision energy (default: that of generated files, or of the bundle, if it has one)",
     )
     shown.add_argument(
         "--reference-label",

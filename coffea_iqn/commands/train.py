@@ -127,7 +127,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cone", type=CONE, help="matching distance in ΔR (default: 0.25 for R = 0.4, 0.35 for R = 0.5, else 0.65 R)"
     )
     parser.add_argument(
-        "--energy", type=ENERGY, metavar="TEV", help="collision energy; half of it is the upper limit of jet energies"
+        "--energy",
+        type=ENERGY,
+        metavar="TEV",
+        help="collision energy; half of it is the upper limit of jet energies (default: no limit)",
     )
     parser.add_argument(
         "--eta-max",
@@ -210,6 +213,8 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     counts = f"{len(pairs.x):,} {x} jets, {pairs.matched.sum():,} with a {y} jet"
     say(f"{counts}; {n_unmatched:,} {y} jets without a {x} jet")
     trainings.check_sample(arguments, datasets, pairs, before)
+    if beam is None and before is None:
+        say("energy: no upper limit of jet energies; --energy sets half the collision energy")
     if arguments.extend is not None:
         trainings.warn_of_members(arguments.extend)
     if before is None:
@@ -477,7 +482,8 @@ def _with_edge(
     reco = np.concatenate([pairs.four_momenta[pairs.matched], unmatched.near[:, :4], unmatched.far[:, :4]])
     of = pairs.sample[pairs.matched], unmatched.sample[unmatched.x_event[unmatched.near_row]]
     scales = [settings.scale] if scale_given or arguments.direction == "correct" else None
-    check_alike(reco, np.concatenate([*of, unmatched.sample[unmatched.far_event]]), names, scales)
+    sample_of = np.concatenate([*of, unmatched.sample[unmatched.far_event]])
+    check_alike({name: reco[sample_of == k] for k, name in enumerate(names)}, scales)
     # a network whose quantiles may cross cannot be cut off at a threshold: it learns the sample as it is
     if (scale_given and threshold_given) or settings.network not in BOUNDED:
         return settings

@@ -18,9 +18,9 @@ from coffea_iqn.commands.common import check_others, identity_of, open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.events.checks import check_units
+from coffea_iqn.events.checks import BEGINS, ENOUGH, check_units, least_central
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
-from coffea_iqn.files.inputs import Source, every
+from coffea_iqn.files.inputs import Source, every, first_jets
 from coffea_iqn.files.output import versions
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
@@ -29,6 +29,7 @@ from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
+from coffea_iqn.training.thresholds import check_alike, check_begin
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
@@ -225,7 +226,8 @@ def check_sample(
 
     Raises
     ------
-    ValueError: if a dataset has none, for pt in other units, or jets of another radius, unless --any-radius is given.
+    ValueError: if a dataset has none, for pt in other units, files with different thresholds, or jets of another
+        radius, unless --any-radius is given.
     """
     direction = getattr(arguments, "direction", "fold")
     level, names = bundle.DIRECTIONS[direction], sorted(datasets)  # pairs number the datasets in this order
@@ -244,8 +246,24 @@ def check_sample(
     expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
     if not arguments.any_radius:
         _check_radii(arguments, datasets, pairs, base, level)
+    _check_thresholds(arguments, datasets, base, level)
     if base is not None and base.exact and pairs.matched.any():
         _compare(base, pairs)
+
+
+def _check_thresholds(
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], base: Emulator | None, level: str
+) -> None:
+    """Check that the first jets of all files begin alike, at both levels, of which level is that of the jets x."""
+    given = getattr(arguments, "scale", None)
+    scale = "none" if level == "reco" else given if base is None else base.variables.scale
+    reco = {source.path: first_jets(source, arguments.reco).values for source in every(datasets)}
+    check_alike(reco, None if scale in {None, AUTO} else [scale])
+    begins = {}
+    for source in every(datasets):
+        least, n, _ = least_central(first_jets(source, arguments.gen).values)
+        begins[source.path] = max(least, arguments.gen_pt_min if level == "gen" else 0.0), n
+    check_begin("gen jets", begins, factor=BEGINS, enough=ENOUGH)
 
 
 def _check_radii(

@@ -50,7 +50,7 @@ from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import EventsProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.processors.events import EventsSample
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
-from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.pairs import TrainingSample
 from coffea_iqn.validation import metrics, report
 from coffea_iqn.validation.comparison import (
     PARTICLES,
@@ -141,13 +141,13 @@ def validate(arguments: argparse.Namespace) -> None:
     trained_on = _trained_on(emulator.card, datasets)
     there = _in_files(arguments, emulator, datasets)
     with whole_folder(arguments.output) as folder, _Steps(emulator, len(datasets), arguments, there.particles) as steps:
-        found, hists = _measure(arguments, emulator, datasets, steps, there)
+        found, hists, events = _measure(arguments, emulator, datasets, steps, there)
         steps.begin("drawing figures")
         about = metrics.About(
             model=Path(arguments.model).name + (f", {arguments.spoil}" if arguments.spoil else ""),
             card=emulator.card,
             files={name: [source.path for source in sources] for name, sources in datasets.items()},
-            events={name: sum(source.n_events for source in sources) for name, sources in datasets.items()},
+            events=events,
             trained_on=trained_on,
         )
         content = metrics.metrics(found, about)
@@ -203,12 +203,12 @@ def _measure(
     datasets: Mapping[str, Sequence[Source]],
     steps: _Steps,
     there: _InFiles,
-) -> tuple[Validation, Any]:
-    """Return the figures of a model, and the histograms of its fold of the files; None for a spoilt one."""
+) -> tuple[Validation, Any, dict[str, int]]:
+    """Return the figures of a model, the histograms of its fold (None for a spoilt one), and numbers of events."""
     effort, folds = _effort(arguments), None
     with open_executor(arguments) as executor:
         steps.begin("reading jets")
-        pairs = _pairs(arguments, emulator, datasets, executor, effort, there.columns)
+        pairs, unmatched = _pairs(arguments, emulator, datasets, executor, effort, there.columns)
         if not arguments.any_radius:
             distances = radii.neighbours(pairs.context)
             radius = emulator.card["jets"]["radius"]
@@ -234,7 +234,8 @@ def _measure(
         found.left_out["electrons, muons, photons, missing momentum"] = not_folded if arguments.spoil else missing
     if pairs.y.shape[1] < len(emulator.variables.names):
         found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
-    return found, folds and folds["events"].hists[0]
+    n_events = np.bincount(unmatched.sample, minlength=len(names)).tolist()  # with --quick not all are read
+    return found, folds and folds["events"].hists[0], dict(zip(names, n_events, strict=True))
 
 
 def _trainings(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -285,7 +286,7 @@ def _pairs(
     executor: Any,
     effort: Effort,
     columns: Sequence[str],
-) -> JetPairs:
+) -> TrainingSample:
     jets = emulator.card["jets"]
     instance = PairsProcessor(
         gen=arguments.gen,
@@ -297,9 +298,9 @@ def _pairs(
         columns=columns,
     )
     branches = [f"{arguments.reco}_{name}" for name in instance.columns]
-    pairs, _ = _run(arguments, instance, datasets, executor, branches)
-    assert isinstance(pairs, JetPairs)
-    return pairs
+    sample = _run(arguments, instance, datasets, executor, branches)
+    assert isinstance(sample, TrainingSample)
+    return sample
 
 
 def _have_particles(arguments: argparse.Namespace, branches: Collection[str]) -> bool:

@@ -206,6 +206,16 @@ def warn_reach(n: int, reach: float, trained: float, model: str) -> None:
         _warn_once(ThresholdWarning, f"|eta| {model}", msg)
 
 
+def warn_no_central(dataset: str, n_events: int) -> None:
+    """Warn once per process of a dataset without any central gen jet in its events, if these are many."""
+    if n_events >= ENOUGH:
+        msg = (
+            f"{dataset}: expected gen jets within |eta| of {CENTRAL:g}, got none in {n_events} events: all reco jets "
+            "that others would become are missing"
+        )
+        _warn_once(ThresholdWarning, f"none {dataset}", msg)
+
+
 def warn_hard(pt: Floats, model: str) -> None:
     """Warn once per process of prompt leptons and photons, with their pt [GeV], above those of trainings."""
     n = int((pt > HARD).sum())

@@ -92,7 +92,7 @@ def _read(path: str, tree: str | None, radius: float | None) -> tuple[Floats, Fl
     """Return the gen jets of a file, their context, and their event numbers; check their radius."""
     source = inspect(path, tree=tree, collections=[GEN])
     if radius is not None:
-        distances, width = first_jets(source, GEN)
+        _, distances, width = first_jets(source, GEN)
         against = radii.objection(radius, distances, collection=GEN, width=width)
         expect(against is None, f"{path}: expected gen jets of radius {radius:g}, as the model's, got {against}")
     events = NanoEventsFactory.from_root({path: source.tree}, schemaclass=SCHEMAS[source.layout]).events()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -24,7 +25,7 @@ from coffea_iqn.files.reading import REMOTE, TIMEOUT, open_options
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import conditioning_variables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.numerics.arrays import Ints
+from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.ranges import expect
 
 TREES = {"Events": "NanoAOD", "Delphes": "Delphes", "CollectionTree": "PHYSLITE"}
@@ -78,7 +79,8 @@ class Source:
     emulated: name of the collection of emulated jets, if it is a skim.
     uncounted: names of collections that coffea cannot read without a branch of the number of their objects.
     cross_sections: cross sections and their uncertainties [pb] of the generated files that it was merged from.
-    radius: radius of the gen jets of a generated file, which says it; None for others.
+    radius, energy: radius of the gen jets and collision energy [TeV] of a generated file, which says them; None for
+        others.
     """
 
     path: str
@@ -95,6 +97,7 @@ class Source:
     uncounted: tuple[str, ...] = ()
     cross_sections: tuple[tuple[float, float], ...] = ()
     radius: float | None = None
+    energy: float | None = None
 
     def open(self) -> Any:
         """Open the tree with uproot."""
@@ -144,7 +147,7 @@ def inspect(
             emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
             generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
             columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
-            radius = _radius_in(str(file[SETTINGS])) if SETTINGS in file else None
+            radius, energy = _said(str(file[SETTINGS]) if SETTINGS in file else "")
     except InputError:
         raise
     except TimeoutError as error:
@@ -182,23 +185,39 @@ def inspect(
     known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
     has_weights = not last.isdisjoint(WEIGHTS)
     of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
-    return Source(path, name, layout, n_events, *of_file, radius)
+    return Source(path, name, layout, n_events, *of_file, radius, energy)
 
 
-def _radius_in(settings: str) -> float | None:
-    """Return the radius of the gen jets from the settings of a generated file; None if they are something else."""
+def _said(settings: str) -> tuple[float | None, float | None]:
+    """Return radius and energy, see `Source`, from the settings of a generated file; None if they are others."""
     try:
-        return float(json.loads(settings)["radius"])
+        said = json.loads(settings)
+        radius = float(said["radius"])
     except (ValueError, TypeError, KeyError):
-        return None
+        return None, None
+    lines = "\n".join([str(said.get("card", "")), *map(str, said.get("commands", ()))])
+    energies = re.findall(r"^\s*Beams:eCM\s*=?\s*([\d.eE+]+)", lines, re.IGNORECASE | re.MULTILINE)
+    return radius, float(energies[-1]) / 1000.0 if energies else None
 
 
-def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
-    """Return `radii.histogram` of the first events' jets, and their width: for generated files the radius, or None.
+class FirstJets(NamedTuple):
+    """Jets of the first events of a file.
 
-    An unreadable file gives an empty histogram: reading all of it raises the error.
+    Attributes
+    ----------
+    values: valid jets, (N, 4).
+    distances: their `radii.histogram`.
+    width: the radius of a generated file, or that of Delphes' widths; None for others.
     """
-    nothing = np.zeros(radii.N_BINS, dtype=np.int64), None
+
+    values: Floats
+    distances: Ints
+    width: float | None
+
+
+def first_jets(source: Source, collection: str) -> FirstJets:
+    """Return the jets of a file's first events; none of an unreadable file: reading all of it raises the error."""
+    nothing = FirstJets(np.empty((0, 4), dtype=np.float32), np.zeros(radii.N_BINS, dtype=np.int64), None)
     try:
         with source.open() as tree:
             wanted = {collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names}
@@ -215,7 +234,8 @@ def first_jets(source: Source, collection: str) -> tuple[Ints, float | None]:
         width = source.radius
         if "DeltaPhi" in columns:
             width = radii.of_widths(ak.to_numpy(ak.flatten(columns["DeltaPhi"])))
-        return radii.neighbours(conditioning_variables(valid.values, valid.counts)), width
+        distances = radii.neighbours(conditioning_variables(valid.values, valid.counts))
+        return FirstJets(valid.values, distances, width)
     except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return nothing
 

@@ -425,6 +425,8 @@ def to_hists(
     systematics: Sequence[str] = (NOMINAL,),
     levels: Sequence[str] = LEVELS,
     axes: Mapping[str, tuple[Any, ...]] = AXES,
+    *,
+    pt_min: float = PT_MIN,
 ) -> dict[str, hist.Hist]:
     """Return histograms by name, from the sum of `Filler.sums` over chunks.
 
@@ -432,6 +434,7 @@ def to_hists(
     systematics: names of the filled systematics, nominal first.
     levels: categories of the axis `level`.
     axes: axes of the histograms, `AXES`, `EVENT_AXES` or `PARTICLE_AXES`.
+    pt_min: see `Filler.fill_jets`; numbers of jets above a lower pt than that are left out.
     """
     limbs: dict[tuple[str, str, str, str], dict[int, Doubles]] = {}
     for (name, dataset, level, systematic, limb), part in sums.items():
@@ -445,4 +448,4 @@ def to_hists(
         values, variances = merge(parts)
         view["value"] = values.reshape(view.shape)
         view["variance"] = variances.reshape(view.shape)
-    return hists
+    return {name: one for name, one in hists.items() if not 0.0 < COUNTED.get(name, 0.0) < pt_min}

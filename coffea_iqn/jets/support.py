@@ -18,6 +18,7 @@ HEADROOM = (
 # which are a million times more frequent, would make most jets of high pt
 PT_SLOPE, LEAST_OFFSET, BEYOND = 2.0, 30.0, 5e-5
 UNBOUNDED = 1e6  # slope of bundles of before
+ANY_ENERGY = 1e6  # GeV, bound of energies if that of the beams is not known
 ROUNDING = 1e-5  # relative amount by which bounds are narrowed, so that rounding cannot move a jet across
 
 
@@ -61,7 +62,8 @@ class Support(NamedTuple):
         ----------
         gen, raw, reco: gen jets (N, 4) and their reco jets before and after the detector's jet energy scale.
         pt_target: their standardised first targets, (N,).
-        cone, abs_eta_max, energy_max: known bounds; None for the greatest value in the sample plus a margin.
+        cone, abs_eta_max, energy_max: known bounds; without them, cone and |eta| are bounded by the greatest value in
+            the sample plus a margin, and energies are not: the hardest jet of a sample says little about the beam.
         """
         low, high = float(pt_target.min()), float(pt_target.max())
         margin, more = HEADROOM * (high - low), 1.0 + HEADROOM
@@ -69,7 +71,7 @@ class Support(NamedTuple):
         return cls(
             cone=more * float(distances(gen, reco).max()) if cone is None else cone,
             abs_eta_max=more * float(np.abs(reco[:, ETA]).max()) if abs_eta_max is None else abs_eta_max,
-            energy_max=more * float(energies(reco).max()) if energy_max is None else energy_max,
+            energy_max=ANY_ENERGY if energy_max is None else energy_max,
             mass_over_pt_max=more * float((raw[:, MASS] / raw[:, PT]).max()),
             pt_target=(low - margin, high + margin),
             pt_offset=max(more * offset, LEAST_OFFSET),

@@ -12,6 +12,10 @@ from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
 from coffea_iqn.ranges import expect
+from coffea_iqn.training.thresholds import check_begin
+
+# number of objects of a file that tell where they begin, and greatest ratio of that pt in two files
+ENOUGH, BEGIN = 300, 1.4
 
 
 class JetPairs(NamedTuple):
@@ -192,10 +196,13 @@ class ObjectsSample(NamedTuple):
     Attributes
     ----------
     laws: samples by name of the law; log pt_min is still to be added to `least` of objects that have a source.
+    begins: lowest pt [GeV] of the objects, and of the prompt particles, of each kind in each file, and their number, by
+        plural name and file.
     pt_min, isolation, inputs, context: see `Objects`.
     """
 
     laws: dict[str, LawSample]
+    begins: dict[str, dict[str, tuple[float, int]]]
     pt_min: tuple[float, ...]
     isolation: tuple[str, ...]
     inputs: str
@@ -207,13 +214,20 @@ class ObjectsSample(NamedTuple):
 
         Raises
         ------
-        ValueError: if the chunks have different isolations of a kind, or only some of them have one.
+        ValueError: if the chunks have different isolations of a kind, or only some of them have one, or if objects or
+            prompt particles of a kind begin at another pt in some files.
         """
         found = sorted({" ".join(name or "none" for name in chunk.isolation) for _, chunk in chunks})
         expect(len(found) == 1, f"objects: expected one isolation of each kind in all files, got {' and '.join(found)}")
+        begins: dict[str, dict[str, tuple[float, int]]] = {what: {} for what in chunks[0][1].begins}
+        for what, of_files in begins.items():
+            for file, (least, n) in (one for _, chunk in chunks for one in chunk.begins[what].items()):
+                before, n_before = of_files.get(file, (math.inf, 0))
+                of_files[file] = min(before, least), n_before + n
+            check_begin(what, of_files, factor=BEGIN, enough=ENOUGH)
         laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
         pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
-        return chunks[0][1]._replace(laws=laws, pt_min=pt_min)
+        return chunks[0][1]._replace(laws=laws, begins=begins, pt_min=pt_min)
 
 
 class ParticlesSample(NamedTuple):

@@ -45,7 +45,7 @@ class TrainingSettings(Schedule):
     scale: key of `features.SCALES`, the jet scale that the detector applies after its threshold.
     raw_pt_min: the threshold on pt before that scale [GeV]; 0 for none.
     cone, abs_eta_max, energy_max: matching distance in ΔR, detector edge in |eta|, beam energy [GeV]: bounds of reco
-        jets (`support.Support`); None for the greatest value among the pairs plus a margin.
+        jets; None for those that `support.Support.of` takes.
     reflect: whether to train on jets mirrored in phi as well.
     holdout: fraction of the pairs held out for validation.
     acceptance: whether to train P(reconstructed | gen jet) as well.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from coffea_iqn.jets.features import ETA, PT, SCALES
-from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.ranges import expect
 
 SOFT = 0.2  # fraction of the jets, the softest ones, in which to search for the edge
@@ -75,26 +75,47 @@ def find_edge(reco: Floats, scales: Iterable[str] | None = None) -> Edge | None:
     return Edge(first, _rounded(best))
 
 
-def check_alike(reco: Floats, sample: Ints, names: Sequence[str], scales: Sequence[str] | None = None) -> None:
-    """Check that all datasets have the same scale and threshold, as far as these can be found in their jets.
+def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = None) -> None:
+    """Check that all datasets, or files, have the same scale and threshold, as far as these can be found in their jets.
 
     Parameters
     ----------
-    reco, sample: all reco jets, (N, 4), and the index of the dataset of each, (N,).
-    names: names of the datasets.
+    of_each: reco jets of each dataset or file by name, (N, 4) each.
     scales: see `find_edge`.
 
     Raises
     ------
     ValueError: if they differ: one law cannot describe the efficiency of both.
     """
-    found = {name: find_edge(reco[sample == k], scales) for k, name in enumerate(names)}
+    found = {name: find_edge(jets, scales) for name, jets in of_each.items()}
     edges = {name: edge for name, edge in found.items() if edge is not None}
     thresholds = [edge.raw_pt_min for edge in edges.values()]
     lowest, highest = min(thresholds, default=0.0), max(thresholds, default=0.0)
     alike = len({edge.scale for edge in edges.values()}) <= 1 and highest <= ALIKE * lowest
     got = ", ".join(f"{edge.raw_pt_min:g} GeV before scale {edge.scale} in {name}" for name, edge in edges.items())
-    expect(alike, f"reco jets: expected one scale and threshold in all datasets, found {got}")
+    expect(alike, f"reco jets: expected one scale and threshold in all datasets and files, found {got}")
+
+
+def check_begin(what: str, begins: Mapping[str, tuple[float, int]], *, factor: float, enough: int) -> None:
+    """Check that objects begin at about the same pt in all files, as far as their number tells.
+
+    Parameters
+    ----------
+    what: plural name of the objects.
+    begins: lowest pt [GeV] of the objects of each file, and their number.
+    factor: greatest ratio of the lowest pt in two files.
+    enough: number of objects of a file that tell.
+
+    Raises
+    ------
+    ValueError: if they do not: what lies between the thresholds would count as lost, or as made by nothing.
+    """
+    known = {name: least for name, (least, n) in begins.items() if n >= enough}
+    if known:
+        low, high = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
+        got = f"{known[low]:.3g} GeV in {low} and {known[high]:.3g} GeV in {high}"
+        alike = known[high] <= factor * known[low]
+        expect(alike, f"{what}: expected one threshold in all files, found the lowest pt at {got}")
 
 
 def _look(reco: Floats, scale: str, n_soft: int, n_slices: int) -> _Seen:

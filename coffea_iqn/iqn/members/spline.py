@@ -121,7 +121,7 @@ class SplineIQN(AutoregressiveNetwork):
             then uses the probability between them, which a smooth law can reproduce.
         """
         total = y.new_zeros(())
-        alike: dict[tuple[bool, bool], list[tuple[float, list[Tensor]]]] = {}  # targets, by the kind of their terms
+        alike: dict[tuple[bool, bool], list[tuple[float, list[Tensor]]]] = {}  # targets, by the terms that they have
         for k, weight in enumerate(weights):
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             _, values, slopes, atom, _, top = self.conditional(k, x, y[:, :k])
@@ -139,26 +139,35 @@ class SplineIQN(AutoregressiveNetwork):
             cell = (y_k,) if cells is None or k not in cells else cells[k]
             of_target = [values, slopes, rest, y_k, low, high, *cell]
             alike.setdefault((weight > 0.0, len(cell) > 1), []).append((weight, of_target))
-        for (weighted, _), targets in alike.items():  # all at once, as each operation costs more than its numbers
-            columns = zip(*(of_target for _, of_target in targets), strict=True)
-            values, slopes, rest, some_y, low, high, *cells_y = map(torch.cat, columns)
-            edges = y.new_tensor(TAILS if weighted else ())
-            within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (targets N, edges)
-            z, slope = inverse(torch.stack([low, *within.T, high, *cells_y], dim=1), self.knots, values, slopes)
-            n = len(cells_y)
-            ends, (z_y, *z_end) = z[:, :-n], z[:, -n:].T
-            inside = torch.log(probability_between(ends[:, 0], ends[:, -1]))
-            if z_end:
-                log_density = torch.log(probability_between(z_y, z_end[0]))
-            else:
-                log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
-            total = total - (rest * (log_density - inside)).sum() / len(y)
-            if weighted:
-                log_p = torch.log(probability_between(ends[:, :-1], ends[:, 1:])) - inside[:, None]
-                where = torch.bucketize(some_y, edges)
-                scores = (rest * log_p.gather(1, where[:, None])[:, 0]).view(len(targets), len(y)).mean(dim=1)
-                total = total - scores @ y.new_tensor([weight for weight, _ in targets])
-        return total
+        return total - sum(self._log_scores(*zip(*targets, strict=True)) for targets in alike.values())
+
+    def _log_scores(self, weights: Sequence[float], targets: Sequence[list[Tensor]]) -> Tensor:
+        """Return the log-likelihood plus the weighted score of the tails, summed over several targets.
+
+        All are evaluated at once, as each operation takes longer to start than for its numbers.
+
+        Parameters
+        ----------
+        weights: weight of the score of each target: all above zero, or all zero.
+        targets: for each target values and slopes of its splines, (N, K), then the weight of each row, the target, its
+            bounds, and the one or two ends of its cell, (N,) each.
+        """
+        values, slopes, rest, y, low, high, *cell = map(torch.cat, zip(*targets, strict=True))
+        edges, n = y.new_tensor(TAILS if any(weights) else ()), len(cell)
+        within = torch.minimum(torch.maximum(edges, low[:, None]), high[:, None])  # (targets N, edges)
+        z, slope = inverse(torch.stack([low, *within.T, high, *cell], dim=1), self.knots, values, slopes)
+        ends, (z_y, *z_end) = z[:, :-n], z[:, -n:].T
+        inside = torch.log(probability_between(ends[:, 0], ends[:, -1]))
+        if z_end:
+            log_density = torch.log(probability_between(z_y, z_end[0]))
+        else:
+            log_density = functional.logsigmoid(z_y) + functional.logsigmoid(-z_y) - torch.log(slope[:, -1])
+        scores = log_density - inside
+        if any(weights):
+            log_p = torch.log(probability_between(ends[:, :-1], ends[:, 1:])) - inside[:, None]
+            in_interval = log_p.gather(1, torch.bucketize(y, edges)[:, None])[:, 0]
+            scores = scores + y.new_tensor(weights).repeat_interleave(len(y) // len(targets)) * in_interval
+        return (rest * scores).sum() * len(targets) / len(y)
 
     def density(
         self, k: int, y: Tensor, x: Tensor, drawn: Tensor, bounds: Bounds | None = None

@@ -13,7 +13,7 @@ from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.identity import event_weights
-from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, inspect
+from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, first_jets, inspect
 from conftest import open_events, run
 
 QCD = sample_path("qcd_ak4.root")
@@ -46,6 +46,9 @@ def test_jets_of_physlite_are_those_of_nanoaod(physlite):
     source = inspect(str(physlite), collections=[TRUTH, RECO])
     assert (source.layout, source.tree, source.n_events) == ("PHYSLITE", "CollectionTree", N)
     assert set(source.context) == {"flavour", "flavours", "neighbours", "event"}
+    first = [first_jets(*of).values for of in ((source, RECO), (inspect(str(sample_path("qcd_ak4.root"))), "Jet"))]
+    assert 0 < len(first[0]) < len(first[1])
+    np.testing.assert_allclose(first[0], first[1][: len(first[0])], rtol=1e-5)
     theirs = NanoEventsFactory.from_root(
         {str(physlite): "CollectionTree"},
         schemaclass=PHYSLITESchema,

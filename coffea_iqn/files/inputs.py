@@ -16,7 +16,7 @@ import numpy.typing as npt
 import uproot
 from coffea.nanoevents import DelphesSchema, NanoAODSchema, PHYSLITESchema
 
-from coffea_iqn.events.collections import FIELDS, GEN_PART, LEPTON, PHOTON, TAU_ARRAY, levels_of
+from coffea_iqn.events.collections import FIELDS, GEN_PART, GEV, LEPTON, PHOTON, TAU_ARRAY, levels_of
 from coffea_iqn.events.constituents import FIELDS as OF_CONSTITUENTS
 from coffea_iqn.events.constituents import of_collection
 from coffea_iqn.events.identity import IDENTITY, WEIGHTS
@@ -205,7 +205,7 @@ class FirstJets(NamedTuple):
 
     Attributes
     ----------
-    values: valid jets, (N, 4).
+    values: valid jets, (N, 4) float32: pt [GeV], eta, phi [rad], mass [GeV].
     distances: their `radii.histogram`.
     width: the radius of a generated file, or that of Delphes' widths; None for others.
     """
@@ -229,6 +229,8 @@ def first_jets(source: Source, collection: str) -> FirstJets:
         four = [next(columns[name] for name in names if name in columns) for names in FIELDS.values()]
         values = np.stack([ak.to_numpy(ak.flatten(column)) for column in four], axis=1).astype(np.float32)
         counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
+        if source.layout == "PHYSLITE":  # in MeV
+            values *= np.array([GEV, 1.0, 1.0, GEV], dtype=np.float32)
         jets = JetTable(values, counts, np.arange(len(values)))
         valid = jets.where(jets.valid())
         width = source.radius

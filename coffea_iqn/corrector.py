@@ -66,7 +66,8 @@ class IQNCorrector:
     model: name of a shipped correction bundle, or path of one (`coffea-iqn train --direction correct`).
     seed: seed of the levels of `draw`.
     points: number of lattice points for medians, means and quantiles of each variable. With 101, medians of eta, phi
-        and mass are within 0.03 of their uncertainty of those with thousands of points; that of pt is exact.
+        and mass are about 0.03 of their uncertainty from those with thousands of points; that of pt is exact. The
+        levels of quantiles go from 0.5 / points to 1 − 0.5 / points.
     identity: see `IQNFolder`; used by `draw`.
     any_radius: whether to correct jets of another radius than the bundle's, too.
 
@@ -124,7 +125,12 @@ class IQNCorrector:
         return self.quantile(0.5, jets, events)
 
     def quantile(self, tau: float, jets: ak.Array, events: ak.Array | None = None) -> ak.Array:
-        """Correct jets to the quantile at level tau of each variable separately; otherwise same as `__call__`."""
+        """Correct jets to the quantile at level tau of each variable separately; otherwise same as `__call__`.
+
+        Raises
+        ------
+        ValueError: also for a level beyond those that the lattice reaches, see `points`.
+        """
         FRACTION.check(tau=tau)
         table = self._table(jets, events)
         return _jagged(table, self.correct_table(table, tau=tau).columns())
@@ -173,8 +179,12 @@ class IQNCorrector:
 
         Raises
         ------
-        ValueError: see `Emulator.sample`.
+        ValueError: see `Emulator.sample`; for a level beyond those that the lattice reaches.
         """
+        edge = 0.5 / self.points
+        reached = tau is None or edge <= tau <= 1.0 - edge
+        where = f"{edge:.3g} to {1.0 - edge:.6g}, which {self.points} points reach"
+        expect(reached, f"tau: expected a level from {where}, got {tau}: more points reach further")
         x = np.asanyarray(x, dtype=np.float32)
         purity = self.emulator.efficiency(x, context)  # which checks the jets, too
         values, uncertainty = np.empty_like(x), np.empty_like(x)

@@ -13,7 +13,7 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level, warn_mixed_weights
+from coffea_iqn.events.checks import check_level, outside_domain, warn_mixed_weights
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.files.skims import Skim
@@ -104,7 +104,8 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             pairs = gen.values[of_gen], gen.event[of_gen]
             for level in ("reco", "corrected"):
                 filler.fill_response(level, [(pairs[0], levels[level].values[of_reco, PT], pairs[1])])
-        cutflow: dict[str, Any] = {"events": len(events), "reco_jets": len(reco.values)}
+        n_outside = outside_domain(reco.values, self.corrector.card, str(self.corrector.model), "reco")
+        cutflow: dict[str, Any] = {"events": len(events), "reco_jets": len(reco.values), "outside_domain": n_outside}
         for level, jets in levels.items():
             n_selected = filler.fill_jets(level, [jets], pt_min=self.pt_min, eta_max=self.eta_max)
             cutflow[f"{level}_jets_selected"] = n_selected

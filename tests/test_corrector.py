@@ -93,6 +93,17 @@ def test_quantiles_rise_and_means_lie_between(corrector, nano_events):
     assert np.median(width) == pytest.approx(2 * 0.8416, rel=0.05)
 
 
+@pytest.mark.parametrize(("points", "tau"), [(101, 0.004), (101, 0.997), (5, 0.05), (1009, 0.0004)])
+def test_levels_beyond_the_lattice_are_refused(points, tau):
+    """All of them would be those of its last points."""
+    made, jet = IQNCorrector(CORRECTIONS[0], points=points), np.array([[40.0, 0.3, 1.0, 6.0]], dtype=np.float32)
+    with pytest.raises(
+        ValueError, match=rf"tau: expected a level from .* {points} points reach, got {tau}: more points"
+    ):
+        made.correct_flat(jet, tau=tau)
+    made.correct_flat(jet, tau=0.5 / points)
+
+
 def test_more_points_change_quantiles_little(nano_events):
     events = nano_events[:200]
     few, many = (IQNCorrector(CORRECTIONS[0], points=n)(events.Jet, events) for n in (101, 1009))
@@ -135,6 +146,16 @@ def test_jets_of_another_radius_are_refused(nano_events):
     with pytest.raises(ValueError, match=r"^reco jets: expected jets of radius 0.5, .*use cms-delphes-ak4-correct"):
         IQNCorrector("cms-delphes-ak5-correct", points=5)(nano_events.Jet, nano_events)
     IQNCorrector("cms-delphes-ak5-correct", points=5, any_radius=True)(nano_events.Jet[:5], nano_events[:5])
+
+
+def test_the_bundle_is_that_of_the_radius_of_the_gen_jets(tmp_path, capsys):
+    """Delphes writes how wide jets are; of few reco jets the distances do not tell."""
+    words = (sample_path("delphes_1000.root"), "--no-plots", "--output", tmp_path / "out")
+    assert run("correct", *words) == 0
+    assert "cms-delphes-ak5-correct, because the jets do not have the radius of" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["model"] == "cms-delphes-ak5-correct"
+    assert run("correct", *words, "--force", "--model", CORRECTIONS[0]) == 2
+    assert "expected jets of radius 0.4, as the model's, got jets whose constituents reach out to" in one_error(capsys)
 
 
 def test_a_part_of_a_collection_is_said(corrector, nano_events, monkeypatch):
@@ -282,9 +303,13 @@ def test_the_command(take, tmp_path, capsys):
     assert run(*command, "--output", out) == 2  # existing output is not replaced
 
 
-def test_figures_of_a_correction(tmp_path):
+def test_figures_of_a_correction(tmp_path, capsys):
     with undrawn():
         assert run("correct", sample_path("qcd_ak4.root"), "--output", tmp_path / "out") == 0
+    n_outside = json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]["qcd_ak4"]["outside_domain"]
+    said = f"{n_outside:,} of 13,127 reco jets are outside (reco pt 15 to "
+    assert 0 < n_outside < 13_127
+    assert said in capsys.readouterr().out
     assert {"pt", "mass", "response"} <= {plot.stem for plot in (tmp_path / "out" / "plots").glob("*.png")}
 
 

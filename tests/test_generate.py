@@ -14,9 +14,8 @@ import pytest
 import uproot
 from coffea.nanoevents import NanoEventsFactory
 
-from coffea_iqn.commands import fold
 from coffea_iqn.commands import generate as command
-from coffea_iqn.commands.common import captions
+from coffea_iqn.commands.common import captions, fitting_model
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
@@ -84,10 +83,11 @@ def test_a_generated_file_says_the_radius_of_its_jets(made, capsys):
         files = {"qcd": [replace(source, energy=energy) for energy in energies]}
         assert captions(text, {"energy": 13.6}, files, 20.0, 5.0)["energy"] == shown
     asked = Namespace(model=None, objects=False, particles=False, any_radius=False, gen="GenJet")
-    assert fold._model(asked, {"qcd": [source]}) == "cms-delphes-ak4"
-    assert fold._model(asked, {"qcd": [replace(source, radius=0.5)]}) == "cms-delphes-ak5"
+    default = "cms-delphes-ak4"
+    assert fitting_model(asked, {"qcd": [source]}, default) == default
+    assert fitting_model(asked, {"qcd": [replace(source, radius=0.5)]}, default) == "cms-delphes-ak5"
     with pytest.raises(ValueError, match=r"expected jets of radius 0.4, as the model's, got jets whose constituents"):
-        fold._model(Namespace(**vars(asked) | {"model": "cms-delphes-ak4"}), {"qcd": [replace(source, radius=0.5)]})
+        fitting_model(Namespace(**vars(asked) | {"model": default}), {"qcd": [replace(source, radius=0.5)]}, default)
     capsys.readouterr()
 
 

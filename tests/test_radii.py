@@ -97,6 +97,7 @@ def test_fold_takes_the_bundle_that_is_right(name, options, model, tmp_path, cap
         ),
         ("delphes_1000.root", ["--gen", "GenJetAK4", "--model", "cms-delphes-ak5"], "GenJetAK4, of radius 0.4 by"),
         ("delphes_1000.root", ["--model", "cms-delphes-ak4"], "reach out to 0.51: use cms-delphes-ak5"),
+        ("delphes_1000.root", ["--gen", "GenJetAK4"], "true jets: expected jets of radius 0.4, got Jet beside JetAK4"),
     ],
 )
 def test_fold_stops_where_the_bundle_is_wrong(name, options, message, tmp_path, capsys):

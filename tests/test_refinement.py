@@ -152,6 +152,16 @@ def test_levels_of_candidates_are_apart_and_within_those_of_a_replica():
         levels(keys, 0, stream=STREAM_JET, n=MOST_LEVELS + 1)
 
 
+def test_a_bundle_does_not_vary_by_its_refinement_if_that_is_off(refined, tmp_path):
+    card = {key: value for key, value in refined.card.items() if key != "hash"}
+    of_it = {"refinement": {"refines": bundle.load(AK4).card["hash"]}}
+    bundle.save(replace(refined, card=card | of_it), tmp_path / "refined")
+    for model, other in ((AK4, tmp_path / "refined"), (tmp_path / "refined", AK4)):
+        assert len(IQNFolder(model, variations=[f"model={other}"]).systematics) == 2
+        with pytest.raises(ValueError, match=r"bundles that differ, got .*, or the same without refinement"):
+            IQNFolder(model, variations=[f"model={other}"], refinement="off")
+
+
 def test_chunks_do_not_show_in_a_fold(refined_bundle):
     events = open_events("qcd_ak4.root", entry_stop=300)
     folder = IQNFolder(refined_bundle, seed=3)

@@ -7,6 +7,8 @@ import importlib
 import json
 import shutil
 import sys
+import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import awkward as ak
@@ -18,6 +20,7 @@ from coffea import processor
 
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.data import sample_path
+from coffea_iqn.events import checks
 from coffea_iqn.files import skims
 from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.files.skims import Skim
@@ -455,6 +458,8 @@ def test_an_ensemble_is_trained_and_folded(tmp_path, capsys):
     assert list(tmp_path.iterdir()) == [made]
     cards = [bundle.load(path).card for path in (made, *bundle.members(made).values())]
     assert len({card["hash"] for card in cards}) == 3
+    told = [card["training"].get("bootstrap", "")[:13] for card in cards]
+    assert told == ["", "member 1 of 2", "member 2 of 2"]
     assert cards[0]["jets"] == cards[1]["jets"]
     out = fold_all(model=made, variations=["ens"])
     assert list(out["hists"]["pt"].axes["systematic"]) == ["nominal", "ENS0", "ENS1"]
@@ -467,6 +472,22 @@ def test_an_ensemble_is_trained_and_folded(tmp_path, capsys):
     refined = tmp_path / "refined"
     assert run("refine", made, f"qcd={QCD}", "--steps", 4, "--check-every", 2, "--output", refined) == 0
     assert f"{made}: its 2 ensemble members are not changed with it, nor kept" in capsys.readouterr().err
+
+
+def test_bundles_of_variations_are_asked_for_their_domain_too(tmp_path, monkeypatch):
+    """What differs from the nominal jets would be extrapolation."""
+    monkeypatch.setattr(checks, "_WARNED", set())
+    other = bundle.load(FAST)
+    card = {key: value for key, value in other.card.items() if key != "hash"}
+    card |= {"domain": card["domain"] | {"gen_pt": [60.0, 3000.0]}, "training": card["training"] | {"gen_pt_min": 60.0}}
+    bundle.save(replace(other, card=card), tmp_path / "hard")
+    events = open_events("qcd_ak4.root")[:300]
+    for size, n_warned in ((tmp_path / "hard", 2), (FAST, 0)):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            IQNFolder(AK4, variations=[f"model={size}"]).varied(events.GenJet, events)
+        told = [str(one.message) for one in caught if str(size) in str(one.message)]
+        assert sum("are outside the domain" in text or "begin at 10 GeV" in text for text in told) == n_warned
 
 
 def test_pupils_of_a_teacher_make_no_ensemble(tmp_path, capsys):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from coffea_iqn import running
+import numpy as np
+
+from coffea_iqn import bundle, running
 from coffea_iqn.commands.options import assignment, text
-from coffea_iqn.commands.terminal import complain, log, show_progress
+from coffea_iqn.commands.terminal import complain, log, say, show_progress
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.identity import KINDS
 from coffea_iqn.events.names import Names
@@ -176,8 +178,63 @@ def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radi
     for source in every(datasets):
         distances = first_jets(source, collection).distances  # reco jets are less wide than gen jets
         against = radii.objection(radius, distances, collection=collection)
+        named = [name for name in source.jets if name.startswith(collection) and radii.of_name(name) == radius]
+        if named and collection not in named:
+            against = f"{collection} beside {named[0]}"
         wrong = f"expected jets of radius {radius:g}, got {against}, in {source.path}"
         expect(against is None, f"{what} jets: {wrong}: name the collection of this radius, or give --any-radius")
+
+
+def fitting_model(
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    model: str,
+    *,
+    fixed: bool = False,
+    direction: str = "fold",
+) -> str:
+    """Return the model, or the shipped one for the radius of the first gen jets in every file.
+
+    Parameters
+    ----------
+    arguments: those of the command.
+    datasets: the files; those without gen jets say nothing.
+    model: the requested or the default model, which is exchanged unless it was requested or is fixed.
+    direction: direction of the model.
+
+    Raises
+    ------
+    ValueError: for jets of another radius, unless --any-radius is given; names the file.
+    """
+    radius, shipped = bundle.load(model, direction=direction).radius, bundle.shipped_radii(direction)
+    if arguments.any_radius or radius is None:
+        return model
+    default = model
+    for source in every(datasets):
+        _, distances, width = first_jets(source, arguments.gen)
+        known: dict[str, Any] = {"collection": arguments.gen, "width": width}
+        why = radii.objection(radius, distances, **known)
+        right = radii.fitting(shipped, distances, **known)
+        is_one = len({shipped[name] for name in right}) == 1
+        if why is not None and arguments.model is None and model == default and not fixed and is_one:
+            model, radius = right[0], shipped[right[0]]
+            say(f"Model        {model}, because the jets do not have the radius of {default}: {why}")
+            continue
+        try:
+            radii.check(radius, distances, shipped, **known)
+        except ValueError as error:
+            msg = f"{source.path}: {error}"
+            raise ValueError(msg) from None
+    return model
+
+
+def say_outside(flows: Iterable[Mapping[str, Any]], domain: Mapping[str, Any] | None, level: str, verb: str) -> None:
+    """Print how many jets of a level are outside of a bundle's domain, given the counts of each dataset."""
+    n_jets, outside = np.sum([(flow[f"{level}_jets"], flow["outside_domain"]) for flow in flows], axis=0)
+    if outside and domain:
+        low, high = domain[f"{level}_pt"]
+        where = f"{level} pt {low:g} to {high:g} GeV, |eta| below {domain[f'{level}_abs_eta'][1]:g}"
+        say(f"Domain       {outside:,} of {n_jets:,} {level} jets are outside ({where}): {verb} nevertheless")
 
 
 def captions(

@@ -11,7 +11,15 @@ import hist
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
-from coffea_iqn.commands.common import add_file_options, add_identity_option, captions, check_identities, datasets_of
+from coffea_iqn.commands.common import (
+    add_file_options,
+    add_identity_option,
+    captions,
+    check_identities,
+    datasets_of,
+    fitting_model,
+    say_outside,
+)
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import check_new, whole_folder
@@ -21,6 +29,7 @@ from coffea_iqn.processors import IQNCorrectProcessor
 from coffea_iqn.processors.correct import TAKE
 from coffea_iqn.ranges import SEED
 
+DEFAULT = "cms-delphes-ak4-correct"
 EXAMPLES = """examples:
   coffea-iqn correct qcd=nano_1.root qcd=nano_2.root --output corrected
   coffea-iqn correct "delphes_*.root" --model cms-delphes-ak5-correct --output corrected
@@ -35,8 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         type=text,
-        default="cms-delphes-ak4-correct",
-        help="name of a shipped bundle that corrects, or path of a bundle (default: %(default)s)",
+        help="name of a shipped bundle that corrects, or path of a bundle "
+        f"(default: {DEFAULT}, or the one for the radius of the gen jets, if the files have them)",
     )
     add_reco_option(parser)
     parser.add_argument(
@@ -56,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def correct(arguments: argparse.Namespace) -> None:
     """Correct reco jets and write histograms, summary and plots, compared with gen jets if the files have them."""
     check_new(arguments.output, force=arguments.force)
-    bundle.find(arguments.model)
+    if arguments.model is not None:
+        bundle.find(arguments.model)
     with chunks.replacing(arguments):
         _correct(arguments)
 
@@ -69,7 +79,7 @@ def _correct(arguments: argparse.Namespace) -> None:
     with_gen = all(arguments.gen in source.jets for source in every(datasets))
     gen = arguments.gen if with_gen else None
     instance = IQNCorrectProcessor(
-        arguments.model,
+        fitting_model(arguments, datasets, arguments.model or DEFAULT, direction="correct"),
         reco=arguments.reco,
         gen=gen,
         take=arguments.take,
@@ -93,7 +103,9 @@ def _correct(arguments: argparse.Namespace) -> None:
         }
         chunks.finish(arguments, about, datasets, ran, plots, folder)
     for name, flow in ran.out["cutflow"].items():
-        say(f"{name}: {flow['reco_jets']:,} reco jets of {flow['events']:,} events corrected with {arguments.model}")
+        of_events = f"{flow['reco_jets']:,} reco jets of {flow['events']:,} events"
+        say(f"{name}: {of_events} corrected with {instance.corrector.model}")
+    say_outside(ran.out["cutflow"].values(), instance.corrector.card.get("domain"), "reco", "corrected")
     for what in ("histograms.root", "summary.json", *(["skim"] if skim else []), *(["plots"] if plots else [])):
         say(f"{arguments.output / what}")
 

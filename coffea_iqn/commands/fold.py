@@ -17,6 +17,8 @@ from coffea_iqn.commands.common import (
     check_identities,
     check_others,
     datasets_of,
+    fitting_model,
+    say_outside,
     warn_emulated,
 )
 from coffea_iqn.commands.options import add_device_option, add_radius_option, checked, text
@@ -24,12 +26,11 @@ from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import check_new, whole_folder
-from coffea_iqn.files.inputs import Source, every, first_jets
+from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.generation.settings import of_one_process
 from coffea_iqn.iqn.device import find_device
-from coffea_iqn.jets import radii
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
 from coffea_iqn.variations import FOLDED, VARIATIONS, RequestedVariation
@@ -143,7 +144,8 @@ def _fold(arguments: argparse.Namespace) -> None:
         warn_emulated(truth, datasets)
     check_identities(arguments, datasets)
     _check_processes(datasets)
-    model = _model(arguments, datasets)
+    default = OF_EVENTS if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
+    model = fitting_model(arguments, datasets, arguments.model or default, fixed=default != DEFAULT)
     if truth and not arguments.any_radius:
         check_others(datasets, truth, bundle.load(model).radius, "true")
     instance = IQNFoldProcessor(
@@ -242,47 +244,9 @@ def _check_processes(datasets: Mapping[str, Sequence[Source]]) -> None:
             raise ValueError(msg)
 
 
-def _model(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> str:
-    """Return the requested model, or the shipped one for the radius of the first jets in every file.
-
-    Raises
-    ------
-    ValueError: for jets of another radius, unless --any-radius is given; names the file.
-    """
-    default = OF_EVENTS if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
-    model, shipped = arguments.model or default, bundle.shipped_radii()
-    if arguments.any_radius:
-        return model
-    radius = bundle.load(model).radius
-    if radius is None:
-        return model
-    for source in every(datasets):
-        _, distances, width = first_jets(source, arguments.gen)
-        known: dict[str, Any] = {"collection": arguments.gen, "width": width}
-        why = radii.objection(radius, distances, **known)
-        right = radii.fitting(shipped, distances, **known)
-        is_one = len({shipped[name] for name in right}) == 1
-        if why is not None and arguments.model is None and model == DEFAULT and is_one:
-            model, radius = right[0], shipped[right[0]]
-            say(f"Model        {model}, because the jets do not have the radius of {DEFAULT}: {why}")
-            continue
-        try:
-            radii.check(radius, distances, shipped, **known)
-        except ValueError as error:
-            msg = f"{source.path}: {error}"
-            raise ValueError(msg) from None
-    return model
-
-
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:
     """Print jets outside of the domain, the context that was used, and the time for compiling."""
-    gen_jets, outside = (
-        sum(flow[key] for flow in summary["datasets"].values()) for key in ("gen_jets", "outside_domain")
-    )
-    if outside and domain:
-        low, high = domain["gen_pt"]
-        where = f"gen pt {low:g} to {high:g} GeV, |eta| below {domain['gen_abs_eta'][1]:g}"
-        say(f"Domain       {outside:,} of {gen_jets:,} gen jets are outside ({where}): folded nevertheless")
+    say_outside(summary["datasets"].values(), domain, "gen", "folded")
     known = summary["context"]
     unknown = [level for level in could_use if level not in known]
     lacking = f" (not in all files: {', '.join(unknown)})" if unknown else ""

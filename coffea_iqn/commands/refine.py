@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     trainings.add_sample_options(parser)
     parser.add_argument(
-        "--gen-pt-min", type=GEV, default=10.0, metavar="GEV", help="minimum pt of gen jets (default: %(default)s)"
+        "--gen-pt-min", type=GEV, metavar="GEV", help="minimum pt of gen jets (default: that of the bundle's training)"
     )
     settings = parser.add_argument_group("training settings")
     trainings.add_setting_options(
@@ -61,6 +61,8 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     output: Path = arguments.output
     base, device = bundle.load(arguments.model), find_device(arguments.device)
     jets = base.card["jets"]
+    if arguments.gen_pt_min is None:
+        arguments.gen_pt_min = base.card["training"].get("gen_pt_min", 10.0)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
     settings = trainings.with_shares(replace(DEFAULT, **trainings.given_settings(arguments, OWN)), arguments, datasets)
     processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **trainings.sample_options(arguments))

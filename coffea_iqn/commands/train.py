@@ -254,8 +254,13 @@ def _save(
 ) -> None:
     """Write an emulator and the members of its ensemble as a bundle, and print a summary."""
     emulator, members = made
-    for one in (emulator, *members):
+    for k, one in enumerate((emulator, *members)):
         _describe(one.card, arguments, datasets, pairs, cone)
+        if k:
+            report = one.card["training"] if arguments.extend is None else one.card["extended"][-1]
+            report["bootstrap"] = (
+                f"member {k} of {len(members)}: events are there a random number of times, 1 on average"
+            )
     digest = bundle.save(emulator, arguments.output, members)
     report, phase = emulator.card["training"], "quantiles"
     if arguments.extend is not None:

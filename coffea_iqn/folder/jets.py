@@ -14,6 +14,7 @@ from coffea_iqn import bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import (
+    BEGINS,
     CENTRAL,
     check_level,
     check_momenta,
@@ -136,7 +137,7 @@ class IQNFolder(Densities):
             names=Names.of(self.names),
             hash=emulator.card["hash"],
             variations=variations,
-            others=_others(model, emulator, variations),
+            others=_others(model, emulator, variations, self.refinement),
         )
         network, fits = emulator.network, self.raw_pt_min is None or emulator.network.exact
         expect(fits, f"raw_pt_min: expected None for {network.type}, which cannot be cut off, got {self.raw_pt_min}")
@@ -308,6 +309,8 @@ class IQNFolder(Densities):
         warn_partial_collection(gen, events, len(jets.values), "gen jets", INDEX["gen"])
         known, valid = self.known(gen, events, jets)
         n_outside = outside_domain(known.jets.values, self.card, str(self.model), "gen")
+        for card, model in self._narrower():
+            outside_domain(known.jets.values, card, model, "gen")
         if known.prompt is not None:
             pt, _, phi = known.prompt.values.T
             check_momenta(pt, phi, self.card.get("energy"), "prompt leptons and photons")
@@ -320,11 +323,30 @@ class IQNFolder(Densities):
 
         Arguments are those that `least_central` returns.
         """
-        trained, domain = self.card["training"].get("gen_pt_min"), self.card.get("domain")
-        if domain:
-            warn_reach(n, reach, domain["gen_abs_eta"][1], str(self.model))
-        if trained:
-            warn_threshold("gen jets", least, n, trained, str(self.model))
+        for card, model in ((self.card, str(self.model)), *self._narrower()):
+            trained, domain = card["training"].get("gen_pt_min"), card.get("domain")
+            if domain:
+                warn_reach(n, reach, domain["gen_abs_eta"][1], model)
+            if trained:
+                warn_threshold("gen jets", least, n, trained, model)
+
+    def _narrower(self) -> list[tuple[dict[str, Any], str]]:
+        """Return card and name of the bundles of variations whose domain, or gen jets, are fewer than the nominal's.
+
+        A few per cent at the edges do not count: those of the members of an ensemble differ by that.
+        """
+        own, found = self.card, []
+        for _, model, known_hash in self.others:
+            card = bundle.load(model, expected_hash=known_hash).card
+            begin, own_begin = (one["training"].get("gen_pt_min") or 0.0 for one in (card, own))
+            narrower = begin > BEGINS * own_begin
+            if card.get("domain") and own.get("domain"):
+                (low, high), (own_low, own_high) = (one["domain"]["gen_pt"] for one in (card, own))
+                reach, own_reach = (one["domain"]["gen_abs_eta"][1] for one in (card, own))
+                narrower |= low > BEGINS * own_low or BEGINS * high < own_high or BEGINS * reach < own_reach
+            if narrower:
+                found.append((card, model))
+        return found
 
     def check_jets_vary(self) -> None:
         """Raise ValueError for variations that whole events alone have."""
@@ -368,10 +390,11 @@ class IQNFolder(Densities):
 
 
 def _others(
-    model: str, emulator: Emulator, variations: Sequence[RequestedVariation]
+    model: str, emulator: Emulator, variations: Sequence[RequestedVariation], refinement: str
 ) -> tuple[tuple[str, str, str], ...]:
     """Return the bundles that variations draw from: name of the systematic, name or path of the bundle, and hash."""
     made: dict[str, tuple[str, str, str]] = {}
+    drawn = [_drawn_from(emulator, refinement)]
     for asked in (asked for asked in variations if asked.of == EMULATOR):
         of = str(asked.size or model)
         for name, path in bundle.members(of).items() if asked.name == "ENS" else [(Path(of).name, of)]:
@@ -387,12 +410,20 @@ def _others(
             where_else = "of another systematic" if taken else "twice"
             fits = not taken and name not in made
             expect(fits, f"variations: expected bundles of different names, got {name} {where_else}")
-            hashes = [] if asked.name == "ENS" else [emulator.card.get("hash")]
-            hashes += [digest for _, _, digest in made.values()]
             differs = f"expected bundles that differ, got {name}, which is a copy of another one"
-            expect(other.card["hash"] not in hashes, f"variations: {differs}")
+            if refinement == "off":
+                differs += ", or the same without refinement"
+            others = drawn[1:] if asked.name == "ENS" else drawn
+            expect(_drawn_from(other, refinement) not in others, f"variations: {differs}")
+            drawn.append(_drawn_from(other, refinement))
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
+
+
+def _drawn_from(emulator: Emulator, refinement: str) -> Any:
+    """Return the hash of the bundle that draws: with refinement "off", of the one before the refinement."""
+    refines = emulator.card.get("refinement", {}).get("refines") if refinement == "off" else None
+    return refines or emulator.card.get("hash")
 
 
 def _check_event_inputs(known: GenEvents, model: str) -> None:

@@ -208,7 +208,7 @@ def test_numbers_of_panels_that_touch_do_not_meet(weight):
 
 def test_captions_of_commands_are_neutral_unless_known():
     given = Namespace(label="Simulation", energy=None, reference_label=None)
-    delphes, nano = (Namespace(layout=layout) for layout in ("Delphes", "NanoAOD"))
+    delphes, nano = (Namespace(layout=layout, energy=None) for layout in ("Delphes", "NanoAOD"))
     made = captions(given, {}, {"a": [delphes]}, 20.0, 5.0)
     assert made.pop("selection") == plotting.Selection.of({}, 20.0, 5.0)
     assert made == {"label": "Simulation", "energy": None, "truth_label": "Delphes"}

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from coffea_iqn import bundle, running
 from coffea_iqn.commands.options import assignment, text
@@ -228,9 +226,9 @@ def fitting_model(
     return model
 
 
-def say_outside(flows: Iterable[Mapping[str, Any]], domain: Mapping[str, Any] | None, level: str, verb: str) -> None:
+def say_outside(flows: Collection[Mapping[str, Any]], domain: Mapping[str, Any] | None, level: str, verb: str) -> None:
     """Print how many jets of a level are outside of a bundle's domain, given the counts of each dataset."""
-    n_jets, outside = np.sum([(flow[f"{level}_jets"], flow["outside_domain"]) for flow in flows], axis=0)
+    n_jets, outside = (sum(flow[key] for flow in flows) for key in (f"{level}_jets", "outside_domain"))
     if outside and domain:
         low, high = domain[f"{level}_pt"]
         where = f"{level} pt {low:g} to {high:g} GeV, |eta| below {domain[f'{level}_abs_eta'][1]:g}"

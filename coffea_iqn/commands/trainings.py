@@ -29,7 +29,7 @@ from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
-from coffea_iqn.training.thresholds import check_alike, check_begin
+from coffea_iqn.training.thresholds import beginnings, check_alike
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
@@ -263,7 +263,8 @@ def _check_thresholds(
     for source in every(datasets):
         least, n, _ = least_central(first_jets(source, arguments.gen).values)
         begins[source.path] = max(least, arguments.gen_pt_min if level == "gen" else 0.0), n
-    check_begin("gen jets", begins, factor=BEGINS, enough=ENOUGH)
+    got = beginnings(begins, factor=BEGINS, enough=ENOUGH)
+    expect(got is None, f"gen jets: expected one threshold in all files, found the lowest pt at {got}")
 
 
 def _check_radii(

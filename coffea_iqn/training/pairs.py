@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -12,10 +13,14 @@ from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.thresholds import check_begin
+from coffea_iqn.training.thresholds import beginnings
 
 # number of objects of a file that tell where they begin, and greatest ratio of that pt in two files
 ENOUGH, BEGIN = 300, 1.4
+
+
+class ThresholdsWarning(UserWarning):
+    """Objects begin at another pt in some files of a training."""
 
 
 class JetPairs(NamedTuple):
@@ -214,8 +219,11 @@ class ObjectsSample(NamedTuple):
 
         Raises
         ------
-        ValueError: if the chunks have different isolations of a kind, or only some of them have one, or if objects or
-            prompt particles of a kind begin at another pt in some files.
+        ValueError: if the chunks have different isolations of a kind, or only some of them have one.
+
+        Warns
+        -----
+        ThresholdsWarning: if objects or prompt particles of a kind begin at another pt in some files.
         """
         found = sorted({" ".join(name or "none" for name in chunk.isolation) for _, chunk in chunks})
         expect(len(found) == 1, f"objects: expected one isolation of each kind in all files, got {' and '.join(found)}")
@@ -224,7 +232,12 @@ class ObjectsSample(NamedTuple):
             for file, (least, n) in (one for _, chunk in chunks for one in chunk.begins[what].items()):
                 before, n_before = of_files.get(file, (math.inf, 0))
                 of_files[file] = min(before, least), n_before + n
-            check_begin(what, of_files, factor=BEGIN, enough=ENOUGH)
+            got = beginnings(of_files, factor=BEGIN, enough=ENOUGH)
+            if got is not None:  # the generator may have none below
+                msg = (
+                    f"{what}: expected one threshold in all files, found the lowest pt at {got}: if those between were "
+                )
+                warnings.warn(f"{msg}cut, they count as lost, or as made by nothing", ThresholdsWarning, stacklevel=2)
         laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
         pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
         return chunks[0][1]._replace(laws=laws, begins=begins, pt_min=pt_min)

@@ -96,26 +96,22 @@ def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = No
     expect(alike, f"reco jets: expected one scale and threshold in all datasets and files, found {got}")
 
 
-def check_begin(what: str, begins: Mapping[str, tuple[float, int]], *, factor: float, enough: int) -> None:
-    """Check that objects begin at about the same pt in all files, as far as their number tells.
+def beginnings(begins: Mapping[str, tuple[float, int]], *, factor: float, enough: int) -> str | None:
+    """Return where objects begin in two files, if they do so at different pt, as far as their number tells.
+
+    What lies between the two thresholds would count as lost, or as made by nothing.
 
     Parameters
     ----------
-    what: plural name of the objects.
     begins: lowest pt [GeV] of the objects of each file, and their number.
-    factor: greatest ratio of the lowest pt in two files.
+    factor: greatest ratio of the lowest pt in two files that do not differ.
     enough: number of objects of a file that tell.
-
-    Raises
-    ------
-    ValueError: if they do not: what lies between the thresholds would count as lost, or as made by nothing.
     """
     known = {name: least for name, (least, n) in begins.items() if n >= enough}
-    if known:
-        low, high = min(known, key=lambda name: known[name]), max(known, key=lambda name: known[name])
-        got = f"{known[low]:.3g} GeV in {low} and {known[high]:.3g} GeV in {high}"
-        alike = known[high] <= factor * known[low]
-        expect(alike, f"{what}: expected one threshold in all files, found the lowest pt at {got}")
+    low, high = (find(known, key=lambda name: known[name], default="") for find in (min, max))
+    if not known or known[high] <= factor * known[low]:
+        return None
+    return f"{known[low]:.3g} GeV in {low} and {known[high]:.3g} GeV in {high}"
 
 
 def _look(reco: Floats, scale: str, n_soft: int, n_slices: int) -> _Seen:

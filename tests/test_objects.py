@@ -40,7 +40,7 @@ from coffea_iqn.objects.kinds import KINDS, REACH
 from coffea_iqn.processors import ObjectsProcessor
 from coffea_iqn.training.laws import _with_known, learn_law
 from coffea_iqn.training.objects import _track_share, with_objects
-from coffea_iqn.training.pairs import LawSample, ObjectsSample, ThresholdsWarning
+from coffea_iqn.training.pairs import LawSample, ObjectsSample
 from coffea_iqn.training.recipes import RECIPES
 from coffea_iqn.training.run import TrainingRun
 from conftest import open_events
@@ -377,7 +377,7 @@ def test_files_of_different_thresholds_are_warned_of(sample):
         assert ObjectsSample.joined([(0, soft), (0, softer)]).begins[what] == {"a": (10.1, 700)}
         wrong = f"{what}: expected one threshold in all files, found the lowest pt at 10.1 GeV in a and 25.2 GeV in b"
         for of_each in ([(0, soft), (0, hard)], [(0, soft), (1, hard)]):
-            with pytest.warns(ThresholdsWarning, match=wrong):
+            with pytest.warns(UserWarning, match=wrong):
                 ObjectsSample.joined(of_each)
 
 

@@ -19,10 +19,6 @@ from coffea_iqn.training.thresholds import beginnings
 ENOUGH, BEGIN = 300, 1.4
 
 
-class ThresholdsWarning(UserWarning):
-    """Objects begin at another pt in some files of a training."""
-
-
 class JetPairs(NamedTuple):
     """Pairs of jets that an emulator is trained on.
 
@@ -223,7 +219,7 @@ class ObjectsSample(NamedTuple):
 
         Warns
         -----
-        ThresholdsWarning: if objects or prompt particles of a kind begin at another pt in some files.
+        UserWarning: if objects or prompt particles of a kind begin at another pt in some files.
         """
         found = sorted({" ".join(name or "none" for name in chunk.isolation) for _, chunk in chunks})
         expect(len(found) == 1, f"objects: expected one isolation of each kind in all files, got {' and '.join(found)}")
@@ -237,7 +233,7 @@ class ObjectsSample(NamedTuple):
                 msg = (
                     f"{what}: expected one threshold in all files, found the lowest pt at {got}: if those between were "
                 )
-                warnings.warn(f"{msg}cut, they count as lost, or as made by nothing", ThresholdsWarning, stacklevel=2)
+                warnings.warn(f"{msg}cut, they count as lost, or as made by nothing", UserWarning, stacklevel=2)
         laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
         pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
         return chunks[0][1]._replace(laws=laws, begins=begins, pt_min=pt_min)

@@ -161,7 +161,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         begins = {JETS: (edge, self.pt_min, "jets")}
         if self.objects and emulator.objects is not None:
             of_kinds = zip(KINDS, emulator.objects.pt_min, strict=True)
-            begins |= {kind.name: (pt, OBJECT_PT_MIN, f"{kind.name.lower()}s") for kind, pt in of_kinds}
+            begins |= {kind.name: (pt, OBJECT_PT_MIN, kind.plural) for kind, pt in of_kinds}
         for asked in self.folder.variations:
             edge, pt_min, what = begins.get(asked.of, (0.0, 0.0, ""))
             if edge and edge * (1.0 + float(np.max(asked.size_of(np.array([[edge, 0.0, 0.0, 0.0]]))))) > pt_min:

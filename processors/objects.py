@@ -88,13 +88,13 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
             n_bad = int((~np.isfinite(values).all(axis=1)).sum())
             expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
         made |= self._jets_and_missing(chunk, y, missing)
-        pts = {f"{kind.name.lower()}s": objects.values[objects.kind == k, PT] for k, kind in enumerate(KINDS)}
-        pt_min = tuple(float(pt.min(initial=np.inf)) for pt in pts.values())
+        pts = {}
         for k, kind in enumerate(KINDS):
-            pts[f"prompt {kind.name.lower()}s"] = known.prompt.values[known.prompt.kind == k, PT]
+            pts[kind.plural] = objects.values[objects.kind == k, PT]
+            pts[f"prompt {kind.plural}"] = known.prompt.values[known.prompt.kind == k, PT]
         begins = {what: {where: (float(pt.min(initial=np.inf)), len(pt))} for what, pt in pts.items()}
         isolation = tuple(isolation_of(events[kind.name]) for kind in KINDS)
-        return ObjectsSample(made, begins, pt_min, isolation, self.inputs, self.context)
+        return ObjectsSample(made, begins, isolation, self.inputs, self.context)
 
     def _of_no_particle(self, chunk: _Chunk) -> dict[str, LawSample]:
         """Return samples of objects without a prompt particle: near gen jets, given objects in these, and elsewhere."""

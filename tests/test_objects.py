@@ -367,7 +367,7 @@ def test_what_is_too_rare_is_not_learnt(sample):
 def test_files_of_different_thresholds_are_warned_of(sample):
     n_muons = sum(len(sample.laws[f"Muon{of}"].source) for of in ("", NEAR, FAR))
     (found,) = sample.begins["muons"].values()
-    assert found == (sample.pt_min[1], n_muons)
+    assert found == (sample.least_pt("muons"), n_muons)
     ((least, n),) = sample.begins["prompt muons"].values()
     assert least > 4.9
     assert n == len(sample.laws["Muon"].columns)

@@ -30,6 +30,10 @@ class Kind(NamedTuple):
     mass: float
     charged: bool
 
+    @property
+    def plural(self) -> str:
+        return f"{self.name.lower()}s"
+
 
 # masses as in NanoAOD and Delphes; in the order of `prompt.CODES`, so that an index is valid for both
 KINDS = tuple(

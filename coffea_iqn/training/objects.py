@@ -105,7 +105,7 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
     """
     check_enough(sample)
     settings = run.settings
-    sample = sample._replace(pt_min=tuple(_threshold(least) for least in sample.pt_min))
+    pt_min = tuple(_threshold(sample.least_pt(kind.plural)) for kind in KINDS)
     ends = tuple(_ends_of_isolation(sample, kind.name) for kind in KINDS)
     shares = tuple(_track_share(sample.laws[kind.name]) for kind in KINDS)
     parts: dict[str, Part] = {}
@@ -115,7 +115,7 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
             continue
         log_pt_min, prepared = 0.0, of_law
         if kind is not None:
-            log_pt_min = np.log(sample.pt_min[kind])
+            log_pt_min = np.log(pt_min[kind])
             prepared = _encoded(of_law, log_pt_min, ends[kind], settings.seed)
         if what == PARTICLE and kind is not None:
             prepared = _of_particles(prepared, widening(_source_pt(of_law), shares[kind]))
@@ -145,7 +145,7 @@ def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
             asks=asks_of(names[0]),
         )
         laws |= zip(names, learnt, strict=True)
-    return Objects(laws, sample.pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
+    return Objects(laws, pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
 
 
 def _together(names: Iterable[str]) -> dict[str, list[str]]:

@@ -199,12 +199,11 @@ class ObjectsSample(NamedTuple):
     laws: samples by name of the law; log pt_min is still to be added to `least` of objects that have a source.
     begins: lowest pt [GeV] of the objects, and of the prompt particles, of each kind in each file, and their number, by
         plural name and file.
-    pt_min, isolation, inputs, context: see `Objects`.
+    isolation, inputs, context: see `Objects`.
     """
 
     laws: dict[str, LawSample]
     begins: dict[str, dict[str, tuple[float, int]]]
-    pt_min: tuple[float, ...]
     isolation: tuple[str, ...]
     inputs: str
     context: tuple[str, ...]
@@ -230,13 +229,15 @@ class ObjectsSample(NamedTuple):
                 of_files[file] = min(before, least), n_before + n
             got = beginnings(of_files, factor=BEGIN, enough=ENOUGH)
             if got is not None:  # the generator may have none below
-                msg = (
-                    f"{what}: expected one threshold in all files, found the lowest pt at {got}: if those between were "
-                )
-                warnings.warn(f"{msg}cut, they count as lost, or as made by nothing", UserWarning, stacklevel=2)
+                msg = f"{what}: expected one threshold in all files, found the lowest pt at {got}"
+                lost = "if those between were cut, they count as lost, or as made by nothing"
+                warnings.warn(f"{msg}: {lost}", UserWarning, stacklevel=2)
         laws = joined_laws([(which, chunk.laws) for which, chunk in chunks])
-        pt_min = tuple(min(of_kind) for of_kind in zip(*(chunk.pt_min for _, chunk in chunks), strict=True))
-        return chunks[0][1]._replace(laws=laws, begins=begins, pt_min=pt_min)
+        return chunks[0][1]._replace(laws=laws, begins=begins)
+
+    def least_pt(self, what: str) -> float:
+        """Return the lowest pt [GeV] of the objects of this plural name, in all files."""
+        return min(least for least, _ in self.begins[what].values())
 
 
 class ParticlesSample(NamedTuple):

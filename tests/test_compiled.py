@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import os
 import platform
@@ -15,7 +16,7 @@ import numba as nb
 import numpy as np
 import pytest
 import torch
-from numba.core import caching
+from numba.core import caching, event
 
 from coffea_iqn import bundle
 from coffea_iqn.iqn.members.spline import SplineIQN
@@ -235,3 +236,30 @@ def test_what_compiled_code_alone_calls_cannot_be_called_from_python():
     """Where it would run without being compiled: slowly, and rounding as numpy's numbers do."""
     with pytest.raises(TypeError, match="exp: expected a call from compiled code"):
         single.exp(np.float32(1.0))
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+@pytest.mark.parametrize("ours", [True, False])
+def test_cycles_are_not_collected_while_code_of_the_package_is_compiled(monkeypatch, enabled, ours):
+    """Nor afterwards where a user has switched it off."""
+    monkeypatch.setattr(caching.CacheImpl, "_locator_classes", [])
+    monkeypatch.setattr(compiling, "_warn_uncached", lambda: None)
+
+    def seen(x):
+        return x + 1
+
+    if ours:
+        seen.__module__ = compiling.__name__
+    compiled = compiling.kernel(seen)
+    if not enabled:
+        gc.disable()
+    try:
+        with event.install_timer("numba:compile", lambda _: None) as timer:
+            collected: list[bool] = []
+            monkeypatch.setattr(timer, "on_start", lambda _: collected.append(gc.isenabled()))
+            monkeypatch.setattr(timer, "on_end", lambda _: None)
+            assert compiled(1) == 2
+        assert collected == [enabled and not ours]
+        assert gc.isenabled() == enabled
+    finally:
+        gc.enable()

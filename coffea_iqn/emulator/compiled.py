@@ -178,9 +178,10 @@ def draw(
             if model.compressed:
                 jets.decompress(targets[k], n, size[k])
         for k in range(N_TARGETS, tau.shape[1]):
-            _draw_column(
-                model.engine, k, model.beside[k - N_TARGETS], known, n_known + k, targets, k, n, work, one, two
-            )
+            numbers = model.beside[k - N_TARGETS]
+            jets.bound_column(targets, n, numbers, BELOW, work[0], work[1])
+            draw_target(model.engine, k, known, n_known + k, targets[k], n, work, one, two)
+            jets.decode_column(targets, k, n, numbers)
         if len(share):
             if not model.engine.atoms[MASS]:  # masses below zero become zero
                 mass = known[n_known + MASS]
@@ -193,37 +194,6 @@ def draw(
         for t in range(n):
             for k in range(y.shape[1]):
                 y[start + t, k] = targets[k, t]
-
-
-@part
-def _draw_column(
-    engine: Engine,
-    k: int,
-    numbers: Singles,
-    known: Singles,
-    row: int,
-    values: Singles,
-    at: int,
-    n: int,
-    work: Singles,
-    one: Singles,
-    two: Singles,
-) -> None:
-    """Draw a further column of a tile, given those before it.
-
-    Parameters
-    ----------
-    engine, k, known, row, n, work, one, two: see `draw_target`.
-    numbers: row of `jets.compiled.numbers_of`.
-    values: the four-momentum and the columns before it, decoded, and in row `at` the levels, overwritten with values.
-    """
-    jets.bound_column(values, n, numbers, BELOW, work[0], work[1])
-    draw_target(engine, k, known, row, values[at], n, work, one, two)
-    jets.decode_column(values[at], n, numbers)
-    if numbers[jets.UNDER] >= ZERO:
-        other = values[int(numbers[jets.UNDER])]
-        for t in range(n):
-            values[at, t] = min(values[at, t], other[t])
 
 
 @kernel
@@ -241,8 +211,10 @@ def draw_columns(law: LawModel, seen: Singles, tau: Singles, beside: Singles, dr
         take(tau, start, n, values[N_TARGETS:])
         standardise(one, n, law.engine, tile)
         for k in range(n_columns):
-            row, at = seen.shape[1] + k, N_TARGETS + k
-            _draw_column(law.engine, k, beside[k], tile, row, values, at, n, work, one, two)
+            at = N_TARGETS + k
+            jets.bound_column(values, n, beside[k], BELOW, work[0], work[1])
+            draw_target(law.engine, k, tile, seen.shape[1] + k, values[at], n, work, one, two)
+            jets.decode_column(values, at, n, beside[k])
         for t in range(n):
             for k in range(n_columns):
                 drawn[start + t, k] = values[N_TARGETS + k, t]

@@ -308,8 +308,13 @@ def _decide(values: Singles, n: int, rule: Singles, at: np.float32, low: Singles
 
 
 @part
-def decode_column(z: Singles, n: int, of: Singles) -> None:
-    """Apply `Column.decode` to standardised numbers, (tile,), in place; `of` is a row of `numbers_of`."""
+def decode_column(values: Singles, at: int, n: int, of: Singles) -> None:
+    """Apply `Column.decode` to the standardised numbers in a row of values, (rows, tile), in place.
+
+    values: the four-momentum and the columns before this one, decoded; their rows bound this one.
+    at, of: row of values, and that of `numbers_of`.
+    """
+    z = values[at]
     for t in range(n):
         y = min(max(z[t], of[LEAST_Z]), of[MOST_Z]) * of[SCALE] + of[MEAN]
         if of[UNIT] > ZERO:
@@ -322,6 +327,10 @@ def decode_column(z: Singles, n: int, of: Singles) -> None:
         if of[HAS_TOP] > ZERO and z[t] > of[MOST_Z] + HALF:
             y = of[TOP]
         z[t] = y
+    if of[UNDER] >= ZERO:
+        other = values[int(of[UNDER])]
+        for t in range(n):
+            z[t] = min(z[t], other[t])
 
 
 @part

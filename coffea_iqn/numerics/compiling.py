@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ R = TypeVar("R")
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile a function on its first call and cache it on disk; division by zero follows numpy."""
-    compiled = nb.njit(nogil=True, error_model="numpy")(function)
+    compiled = nb.njit(nogil=True, error_model="numpy", no_cfunc_wrapper=True)(function)
     try:
         compiled.enable_caching()
     except RuntimeError:  # neither the installation nor the home folder can be written, as in many containers
@@ -58,7 +59,7 @@ def _part(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
         msg = f"{function.__name__}: expected a call from compiled code, got one from Python"
         raise TypeError(msg)
 
-    options = {"error_model": "numpy", "forceinline": inline}
+    options = {"error_model": "numpy", "forceinline": inline, "no_cfunc_wrapper": True}
 
     @overload(from_python, jit_options=options, strict=False)  # type: ignore[untyped-decorator]
     def implementation(*_: Any, **__: Any) -> Callable[P, R]:
@@ -81,6 +82,34 @@ def wide(_typing: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+class _PausedCollection(event.Listener):  # type: ignore[misc]
+    """Pauses Python's search for reference cycles while code of this package is compiled.
+
+    It goes through the millions of objects of the compiler again and again, for a seventh of the time of compilation.
+    """
+
+    def __init__(self) -> None:
+        self.depth = 0
+
+    def on_start(self, compilation: event.Event) -> None:
+        if self.depth or (gc.isenabled() and _is_ours(compilation)):
+            self.depth += 1
+            gc.disable()
+
+    def on_end(self, _: event.Event) -> None:
+        if self.depth:
+            self.depth -= 1
+            if not self.depth:
+                gc.enable()
+
+
+def _is_ours(compilation: event.Event) -> bool:
+    return str(compilation.data["dispatcher"].__module__).partition(".")[0] == __name__.partition(".")[0]
+
+
+event.register("numba:compile", _PausedCollection())
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
@@ -44,6 +44,24 @@ WITHOUT_ISOLATION = COLUMNS[:3]  # columns of a table of objects without an isol
 
 class BelowThresholdWarning(UserWarning):
     """Variations would raise jets from below the detector's threshold, but the nominal sample has no such jets."""
+
+
+class Processed(NamedTuple):
+    """A chunk of events, folded: the result, and what it was computed from.
+
+    Attributes
+    ----------
+    result: result of the processor.
+    folded: the fold.
+    jets: jets at each level, one table for each draw.
+    objects, missing: objects by kind, and missing momentum [GeV, rad], at each level, for each draw; empty without.
+    """
+
+    result: dict[str, Any]
+    folded: Folded
+    jets: dict[str, list[JetTable]]
+    objects: dict[str, list[dict[str, JetTable]]]
+    missing: dict[str, list[Doubles]]
 
 
 class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
@@ -179,10 +197,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return hashlib.sha256(repr((__version__, sorted(settings.items()))).encode()).hexdigest()
 
     def process(self, events: ak.Array) -> dict[str, Any]:
-        return self.processed(events)[0]
+        return self.processed(events).result
 
-    def processed(self, events: ak.Array) -> tuple[dict[str, Any], Folded, Sequence[JetTable]]:
-        """Return the result of a chunk, its jets, and its true jets: one table, or none."""
+    def processed(self, events: ak.Array) -> Processed:
+        """Return the result of a chunk together with what it was computed from."""
         dataset = str(events.metadata.get("dataset", "events"))
         if self.gen not in events.fields:
             msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
@@ -229,8 +247,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 "reco", replicas, systematic=name, missing=varied_missing, gen_missing=of_gen, **cuts
             )
             cutflow[f"reco_jets_selected_{name}"] = n_selected
-        truth = levels.get("truth", ())
-        self._fill_pairs(filler, folded, truth)
+        self._fill_pairs(filler, folded, levels.get("truth", ()))
         result = {
             "sums": filler.sums,  # converted to histograms at the end
             "weighted": {dataset: n_weighted(events)},
@@ -240,7 +257,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
             "files": files,
         }
-        return result, folded, truth
+        return Processed(result, folded, levels, objects, missing)
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
         folds_all = self.folder.acceptance and not self.particles

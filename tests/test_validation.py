@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import hist
 import numpy as np
 import pytest
 
@@ -24,6 +25,7 @@ from coffea_iqn.validation.comparison import (
     Comparison,
     Effort,
     Validation,
+    _content,
     compare_particles,
     draw_above,
     draw_paired_samples,
@@ -37,7 +39,7 @@ from coffea_iqn.variations import SPOILINGS
 from conftest import CARD, TINY, make_pairs, open_events, run, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
-OF_OTHERS = {"histograms", "judge_events", "efficiency_of_overlapping"}
+OF_OTHERS = {"histograms", "judge_events", "efficiency_of_overlapping", "totals"}
 OF_OTHERS |= {"particles", "judge_particles", "columns", "judge_columns"}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
@@ -214,6 +216,20 @@ def test_of_many_perfect_histograms_rarely_one_fails_and_a_wrong_one_does():
 
     assert sum(outcome(1.0) is not True for _ in range(300)) <= 6
     assert outcome(3.5) is False
+
+
+def test_of_many_perfect_totals_rarely_one_fails_and_a_wrong_one_does():
+    check, generator = BY_KEY["totals"], np.random.default_rng(5)
+
+    def outcome(off=0.0, uncertainty=0.02):
+        values = np.abs([off, *generator.normal(0.0, uncertainty, 20)])
+        totals = {str(k): closure.Estimate(value, uncertainty) for k, value in enumerate(values)}
+        return check.passes(check.measure(Comparison(totals=totals)))
+
+    assert sum(outcome() is False for _ in range(300)) <= 6
+    assert outcome(0.1) is False
+    assert outcome(uncertainty=0.005) is True
+    assert check.measure(Comparison()) is None
 
 
 @pytest.mark.parametrize(
@@ -492,3 +508,15 @@ def test_a_validation_reports_why_particles_are_missing(tmp_path, capsys):
         assert f"particles: {why}" in " ".join(capsys.readouterr().out.split())
     with pytest.raises(ValueError, match="expected a bundle with particles"):
         ShapesProcessor("cms-delphes-ak5")
+
+
+def test_histograms_are_compared_with_what_is_beyond_their_axes():
+    axes = (hist.axis.Regular(3, 0, 3, name="x"), hist.axis.Variable([0, 1, 4], name="y"))
+    categories = (hist.axis.StrCategory([name], name=axis) for name, axis in (("qcd", "dataset"), ("reco", "level")))
+    made = hist.Hist(*categories, *axes, storage=hist.storage.Weight())
+    x, y = np.random.default_rng(1).uniform(-2.0, 6.0, (2, 1000))
+    made.fill(dataset="qcd", level="reco", x=x, y=y, weight=2.0)
+    value, variance = _content(made, "qcd", "reco")
+    clipped = np.histogram2d(x.clip(0.0, 2.9), y.clip(0.0, 3.9), [axis.edges for axis in axes])[0]
+    np.testing.assert_array_equal(value, 2.0 * clipped)
+    np.testing.assert_array_equal(variance, 4.0 * clipped)

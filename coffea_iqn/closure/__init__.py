@@ -35,7 +35,7 @@ from coffea_iqn.closure.estimates import (
     estimate_of_square,
     rms_beyond,
 )
-from coffea_iqn.closure.events import EVENT_FEATURES, event_features
+from coffea_iqn.closure.events import EVENT_FEATURES, event_features, event_totals, total_deviations
 from coffea_iqn.closure.judges import (
     JUDGES,
     Features,
@@ -116,6 +116,7 @@ __all__ = [
     "efficiency_of_overlapping",
     "estimate_of_square",
     "event_features",
+    "event_totals",
     "frechet_distance",
     "jet_features",
     "judge",
@@ -145,6 +146,7 @@ __all__ = [
     "smearing",
     "split_half_distance",
     "tails",
+    "total_deviations",
     "uniformity",
     "uniformity_in_cells",
     "wasserstein_in_cells",

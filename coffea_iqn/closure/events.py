@@ -1,18 +1,24 @@
-"""Input features of classifiers that compare whole events: gen and reco jets and objects, and event-level sums."""
+"""Comparison of whole events: input features of classifiers, and totals of jets and objects."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from itertools import pairwise
+
 import numpy as np
 
+from coffea_iqn.closure.estimates import Estimate
 from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
-from coffea_iqn.jets.table import places
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.jets.table import JetTable, places
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 
 N_HARDEST = 4
 N_SEARCHED = 8  # number of hardest reco jets considered when a gen jet is paired with a reco jet
 NEAR = 0.4  # greatest ΔR of such a pair
-PT_MIN = 20.0  # GeV, threshold of reco jets
+PT_MIN, OBJECT_PT_MIN = 20.0, 10.0  # GeV, thresholds of reco jets, and of electrons, muons and photons
+ETA_SLICES = (0.0, 1.3, 2.5, 3.0, 5.0)
+LEAST_EVENTS = 100  # number of events that have what is summed
 RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
 EVENT_FEATURES = (
     *(f"{name}{prime} {k + 1}" for prime in ("", "'") for k in range(N_HARDEST) for name in VARIABLES),
@@ -69,6 +75,56 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
     # not -1, which numpy cannot infer for no events
     flat = [block.reshape(len(block), block.shape[1] * block.shape[2]) for block in blocks]
     return np.column_stack([*flat, *together]).astype(np.float32)
+
+
+def event_totals(
+    jets: JetTable, objects: Mapping[str, JetTable] | None = None, missing: Doubles | None = None
+) -> dict[str, Doubles]:
+    """Return what `total_deviations` compares, each of every event, (events,).
+
+    Numbers of jets in slices of |eta|, HT, and of each kind of objects the number, and the sums of pt and of isolation.
+
+    Parameters
+    ----------
+    jets: reco jets; those below 20 GeV are ignored.
+    objects: tables of electrons, muons and photons by kind, with columns `kinds.COLUMNS` or the first of these; those
+        below 10 GeV are ignored.
+    missing: pt [GeV] and phi [rad] of missing momentum, (events, 2).
+    """
+    n_events = len(jets.counts)
+
+    def total(table: JetTable, of: Floats | Bools) -> Doubles:
+        return np.asarray(np.bincount(table.event, weights=of, minlength=n_events), dtype=np.float64)
+
+    pt, abs_eta = jets.values[:, PT], np.abs(jets.values[:, ETA])
+    hard = pt > PT_MIN
+    totals = {
+        f"jets, {low:g} < |η| < {high:g}": total(jets, hard & (abs_eta >= low) & (abs_eta < high))
+        for low, high in pairwise(ETA_SLICES)
+    }
+    totals["HT"] = total(jets, pt * hard)
+    for kind, table in (objects or {}).items():
+        kept = table.values[:, PT] > OBJECT_PT_MIN
+        totals[f"{kind}s"] = total(table, kept)
+        for name in ("pt", "isolation"):
+            if name in table.columns:
+                totals[f"{kind} {name}"] = total(table, table.values[:, table.columns.index(name)] * kept)
+    return totals if missing is None else totals | {"missing pt": missing[:, 0]}
+
+
+def total_deviations(emulated: Mapping[str, Doubles], real: Mapping[str, Doubles]) -> dict[str, Estimate]:
+    """Return by how much emulated totals differ from real ones, relative to these, from `event_totals` of both.
+
+    The uncertainty is that of the sum of the differences in each event, so what both have in common does not count:
+    it is smaller than that of two histograms. What fewer than 100 events have is left out.
+    """
+    found = {}
+    for name, of in real.items():
+        if name in emulated and np.count_nonzero(of) >= LEAST_EVENTS:
+            differences = emulated[name] - of
+            uncertainty = differences.std() * np.sqrt(len(of))
+            found[name] = Estimate(float(abs(differences.sum()) / of.sum()), float(uncertainty / of.sum()))
+    return found
 
 
 def _hardest(jets: Floats, counts: Ints, n: int) -> Floats:

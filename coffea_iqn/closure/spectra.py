@@ -8,7 +8,7 @@ import numpy as np
 
 from coffea_iqn.closure.estimates import Estimate, check_enough, density_deviation
 from coffea_iqn.jets.features import MASS
-from coffea_iqn.numerics.arrays import Doubles, Floats
+from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 
 N_BINS = 40
 LIGHT = 0.5  # GeV: lighter jets consist of a single particle, with masses down to that of the electron
@@ -16,14 +16,14 @@ WIDE = 5.0  # binning is logarithmic for positive values that span more than thi
 
 
 class Agreement(NamedTuple):
-    """Agreement of two histograms: χ² over the bins with enough entries, and their number."""
+    """Agreement of two histograms: χ² over bins, merged until they have enough entries, and their number."""
 
     chi2: float
     ndf: int
 
     @property
     def per_bin(self) -> float:
-        """χ²/ndf; NaN if no bin has enough entries."""
+        """χ²/ndf; NaN if all bins together have too few entries."""
         return self.chi2 / self.ndf if self.ndf else float("nan")
 
 
@@ -33,15 +33,40 @@ def agreement(emulated: tuple[Floats, Floats], real: tuple[Floats, Floats], *, m
     Parameters
     ----------
     emulated, real: values and variances of the bins, all of the same shape.
-    min_entries: least number of effective real entries, value² / variance, of the bins used.
+    min_entries: least number of effective real entries, value² / variance, of a bin; bins with fewer are merged with
+        the next such bins. If all real entries together are fewer, all bins are compared as one, provided that both
+        histograms together have enough.
 
     If both come from the same gen events they are correlated, and a perfect emulator has χ²/ndf below 1; the value for
     two emulations shows by how much.
     """
     (value, variance), (expected, expected_variance) = emulated, real
-    counts = (expected > 0.0) & (expected**2 >= min_entries * expected_variance)
-    pulls2 = (value - expected)[counts] ** 2 / (variance + expected_variance)[counts]
-    return Agreement(float(pulls2.sum()), int(counts.sum()))
+    group, n_bins = _merged(expected.ravel(), expected_variance.ravel(), min_entries)
+    columns = (value, expected, variance + expected_variance)
+    drawn, true, of_both = (np.bincount(group, weights=column.ravel()) for column in columns)
+    if n_bins == 0 and not (drawn[0] + true[0]) ** 2 >= min_entries * of_both[0] > 0.0:
+        return Agreement(0.0, 0)
+    return Agreement(float(((drawn - true) ** 2 / of_both).sum()), len(of_both))
+
+
+def _merged(values: Floats, variances: Floats, least: float) -> tuple[Ints, int]:
+    """Return the merged bin of each bin, (bins,), and how many of them have `least` effective entries: all, or none."""
+    group = np.zeros(len(values), dtype=np.int64)
+    n_groups = total = of_total = 0
+    few: list[int] = []
+    for k, (value, variance) in enumerate(zip(values.tolist(), variances.tolist(), strict=True)):
+        if value > 0.0 and value * value >= least * variance:
+            group[k] = n_groups
+            n_groups += 1
+            continue
+        few.append(k)
+        total, of_total = total + value, of_total + variance
+        if total > 0.0 and total * total >= least * of_total:
+            group[few] = n_groups
+            n_groups += 1
+            total, of_total, few = 0, 0, []
+    group[few] = max(n_groups - 1, 0)  # too few are left for a bin of their own
+    return group, n_groups
 
 
 class Marginal(NamedTuple):

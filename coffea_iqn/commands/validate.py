@@ -371,7 +371,7 @@ def _compare_folds(
     first, second = sample.hists
     compare_spectra(found, first, second, datasets=list(datasets))
     steps.begin("judge of whole events")
-    compare_events(found, sample.features, sample.overlapping)
+    compare_events(found, sample.features, sample.overlapping, sample.totals)
     if "particles" in folds:
         steps.begin(PARTICLES)
         compare_particles(found, *folds["particles"])

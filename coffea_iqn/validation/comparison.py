@@ -17,7 +17,7 @@ from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.jets.context import columns_of, contents
 from coffea_iqn.jets.features import PHI, SCALES, VARIABLES, wrap_phi
-from coffea_iqn.numerics.arrays import Bools, Floats, Ints
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import LEAST_LEVEL
 from coffea_iqn.ranges import COUNT, GEV, SEED, expect
 from coffea_iqn.training.pairs import JetPairs
@@ -206,6 +206,7 @@ class Comparison:
     efficiency_of_contents: closure.Estimate | None = None
     efficiency_of_overlapping: closure.Estimate | None = None
     spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
+    totals: dict[str, closure.Estimate] = field(default_factory=dict)
     columns: dict[str, closure.Marginal] = field(default_factory=dict)
     column_levels: Floats | None = None
     particles: OfParticles | None = None
@@ -455,25 +456,36 @@ def compare_spectra(
                 for name, histogram in emulated.items()
             }
             into.spectra[dataset] = {name: one for name, one in agreements.items() if one.ndf > 0}
-        if not found.truth.spectra[dataset]:
-            found.left_out[f"histograms of {dataset}"] = "histograms: expected a bin with 25 true entries, got none"
+        few = [name for name in emulated if name not in found.truth.spectra[dataset]]
+        if few:
+            found.left_out[f"histograms of {dataset}"] = f"histograms: expected 25 entries, got fewer: {', '.join(few)}"
 
 
-def compare_events(found: Validation, features: Sequence[Floats], overlapping: Sequence[Floats]) -> None:
-    """Add the judge of whole events, the efficiency of overlapping jets, and their nulls.
+def compare_events(
+    found: Validation,
+    features: Sequence[Floats],
+    overlapping: Sequence[Floats],
+    totals: Sequence[Mapping[str, Doubles]],
+) -> None:
+    """Add the judge of whole events, the efficiency of overlapping jets, totals, and their nulls.
 
     Parameters
     ----------
     found: the validation to extend.
     features: `closure.event_features` of the same events with true jets, and from two folds.
     overlapping: `closure.count_overlapping` of them.
+    totals: `closure.event_totals` of them.
     """
     name, (true, first, second) = "efficiency of overlapping jets", features
     rows = _some(len(true), found.effort)
-    for into, other, counts in ((found.truth, true, overlapping[0]), (found.null, second, overlapping[2])):
+    for into, other, counts, of in (
+        (found.truth, true, overlapping[0], totals[0]),
+        (found.null, second, overlapping[2], totals[2]),
+    ):
         _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows], closure.EVENT_FEATURES)
         sides = overlapping[1], counts
         into.efficiency_of_overlapping = found.attempt(name, closure.efficiency_of_overlapping, *sides)
+        into.totals = closure.total_deviations(totals[1], of)
 
 
 def compare_particles(
@@ -507,5 +519,11 @@ def _some(n: int, effort: Effort) -> Ints:
 
 
 def _content(histogram: Any, dataset: str, level: str) -> tuple[Floats, Floats]:
-    view = histogram[{"dataset": dataset, "level": level}].view()
+    """Return values and variances of bins, the first and last of which include under- and overflow."""
+    of = histogram[{"dataset": dataset, "level": level}]
+    view, columns = of.view(flow=True), ("value", "variance")
+    for k, axis in enumerate(of.axes):
+        inside = np.arange(axis.extent) - axis.traits.underflow
+        first = np.flatnonzero(np.diff(inside.clip(0, axis.size - 1), prepend=-1))
+        view = {name: np.add.reduceat(view[name], first, axis=k) for name in columns}
     return view["value"], view["variance"]

@@ -165,6 +165,8 @@ def figures(found: Comparison) -> dict[str, Any]:
             name: {"distance_over_null": size._asdict(), "shift_in_widths": of.shifts[name]._asdict()}
             for name, size in of.distances.items()
         }
+    if found.totals:
+        out["totals"] = {name: of._asdict() for name, of in found.totals.items()}
     if found.spectra:
         out["histograms"] = {
             dataset: {name: {"chi2": one.chi2, "ndf": one.ndf} for name, one in agreements.items()}

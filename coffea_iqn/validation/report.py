@@ -388,15 +388,22 @@ def _events(found: Validation, says: Says, hists: Mapping[str, hist.Hist], of_fo
         "events",
         "Whole events",
         "The emulation of whole events includes lost gen jets and reco jets that match no gen jet. χ²/ndf uses the "
-        "statistical uncertainties of both, and bins with at least 25 effective entries. The null, two emulations, is "
-        "below 1 because both use the same gen events. In figures, bins with few entries are merged with their "
-        "neighbours. Efficiency: probability that a gen jet has a reco jet, in cells with at least 2000 gen jets.",
+        "statistical uncertainties of both; bins with fewer than 25 effective entries are merged, overflow included. "
+        "The null, two emulations, is below 1 because both use the same gen events. Totals: relative differences of "
+        "sums over all events, whose uncertainty is that of the difference in each event. "
+        "Efficiency: probability that a gen jet has a reco jet, in cells with at least 2000 gen jets.",
     )
     if found.truth.efficiency is not None:
         section.figures["efficiency"] = plotting.plot_efficiency(found.truth.efficiency, **says)
+    sides = found.truth.totals, found.null.totals
+    rows: list[Sequence[str]] = [
+        (name, *(BY_KEY["totals"].text(*of[name]) if name in of else "" for of in sides)) for name in found.truth.totals
+    ]
+    if rows:
+        section.tables.append((("total", "difference", "null"), rows))
     for dataset, agreements in found.truth.spectra.items():
         null = found.null.spectra.get(dataset, {})
-        rows: list[Sequence[str]] = [
+        rows = [
             (name, f"{one.per_bin:.2f}", str(one.ndf), f"{null[name].per_bin:.2f}" if name in null else "")
             for name, one in agreements.items()
         ]

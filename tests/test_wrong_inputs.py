@@ -291,6 +291,50 @@ def test_numbers_that_no_jet_has_count_as_unknown(ttbar, warned, field, number):
     assert ak.array_equal(made.pt, IQNFolder(AK4)(unknown.GenJet, unknown).pt)
 
 
+@pytest.mark.parametrize("what", ["chEF", "nCharged", "nNeutral", "tau"])
+def test_columns_that_contradict_each_other_count_as_unknown(warned, what):
+    """Fields that a producer did not fill, or with something else: masses were 10 to 30 % off."""
+    events = open_events("ttbar_ak4_full.root", entry_stop=300)
+    jets = events.GenJet
+    wrong = {
+        "chEF": {"chEF": 0.0 * jets.chEF},
+        "nCharged": {"nCharged": 0 * jets.nCharged},
+        "nNeutral": {"nCharged": jets.nCharged + jets.nNeutral, "nNeutral": 0 * jets.nNeutral},
+        "tau": {name: 2.5 * jets[name] for name in ("tau1", "tau2", "tau3")},
+    }
+    odd = events
+    for name, column in wrong[what].items():
+        odd = with_field(odd, "GenJet", name, column)
+    with pytest.warns(MissingContextWarning, match="jets have impossible values") as said:
+        made = IQNFolder(AK4)(odd.GenJet, odd)
+    n_bad, n_jets = map(int, re.search(r"(\d+) of (\d+) gen jets have", str(said[0].message)).groups())
+    assert n_bad > 0.7 * n_jets
+    assert ak.mean(made.mass) == pytest.approx(ak.mean(IQNFolder(AK4)(jets, events).mass), rel=0.06)
+
+
+def test_impossible_values_are_said_of_each_dataset(warned):
+    for dataset in ("one", "another"):
+        events = open_events("ttbar_ak4_full.root", entry_stop=20, metadata={"dataset": dataset})
+        odd = with_field(events, "GenJet", "chEF", -1.0 * events.GenJet.chEF)
+        with pytest.warns(MissingContextWarning, match=f"{dataset}: .* have impossible values of composition"):
+            IQNFolder(AK4)(odd.GenJet, odd)
+
+
+def test_n_subjettiness_of_another_radius_is_warned_of(ttbar, warned):
+    odd = ttbar
+    for name in ("tau1", "tau2", "tau3"):
+        odd = with_field(odd, "GenJet", name, 0.5 * ttbar.GenJet[name])
+    with pytest.warns(MissingContextWarning, match=r"expected β = 1, normalised to pt × radius, .* got 0.2\d"):
+        IQNFolder(AK4)(odd.GenJet, odd)
+
+
+@pytest.mark.parametrize("code", [999, -9, 82])
+def test_flavours_that_are_no_partons_are_warned_of(ttbar, warned, code):
+    odd = with_field(ttbar, "GenJet", "partonFlavour", ak.full_like(ttbar.GenJet.partonFlavour, code, dtype=np.int32))
+    with pytest.warns(MissingContextWarning, match=f"expected PDG codes of partons, got others .* such as {code}"):
+        IQNFolder(AK4)(odd.GenJet, odd)
+
+
 @pytest.mark.parametrize("number", [np.nan, 1e30, 4.5, True])
 def test_partons_that_are_no_codes_are_refused(ttbar, number):
     codes = ak.full_like(ttbar.GenJet.pt, number, dtype=np.bool_ if number is True else np.float32)

@@ -30,6 +30,10 @@ ENOUGH, BEGINS = 100, 1.15  # number of objects that tell a threshold, and how f
 # number of central jets that tell where |eta| ends, and that end over the training's: a few % of all jets lie beyond
 MANY, ENDS = 300, 0.7
 FLAVOURS = 20  # least number of heavy jets, and of those without a flavour, that tell how jets are labelled
+# PDG codes of jets: partons, and the leptons and photons that some files name
+OF_JETS = (0, 1, 2, 3, 4, 5, 6, 11, 13, 15, 21, 22)
+# GeV, GeV, and the least median of τ1 × radius × pt / mass above these, where many jets are made by leptons
+HEAVY, OF_HEAVY, NARROW = 2.0, 20.0, 0.33
 HARD = 300.0  # GeV, above which trainings have few leptons and photons
 TURN = 6.3  # rad
 HIGHEST = 100.0  # TeV: no collider has more
@@ -277,11 +281,36 @@ def warn_hadron_flavours(codes: Ints | Doubles) -> None:
         _warn_once(MissingContextWarning, "hadrons", msg)
 
 
-def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float]) -> None:
-    """Warn once per process that n of n_jets gen jets have impossible values of a quantity, such as the example."""
+def warn_other_codes(codes: Ints) -> None:
+    """Warn once per process of PDG codes of jets, (N,), that are not those of partons, leptons and photons, or 0."""
+    others = codes[~np.isin(np.abs(codes), OF_JETS)]
+    if len(others):
+        msg = (
+            f"flavours of gen jets: expected PDG codes of partons, got others for {len(others)} of {len(codes)}, such "
+            f"as {others[0]}: taken for jets without a parton; flavour=none treats flavours as unknown"
+        )
+        _warn_once(MissingContextWarning, "codes", msg)
+
+
+def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float], dataset: str) -> None:
+    """Warn once per dataset that n of n_jets gen jets have impossible values of a quantity, such as the example."""
     such = ", ".join(f"{number:g}" for number in example)
     msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
-    _warn_once(MissingContextWarning, what, msg)
+    _warn_once(MissingContextWarning, f"{what} {dataset}", f"{dataset}: {msg}" if dataset else msg)
+
+
+def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
+    """Warn once per dataset of an N-subjettiness τ1, (N,) in radii, that is small for jets (N, 4) of such masses."""
+    counts = (tau > 0.0) & (jets[:, MASS] > HEAVY) & (jets[:, PT] > OF_HEAVY)
+    if counts.sum() < ENOUGH:
+        return
+    median = float(np.median(tau[counts] * jets[counts, PT] / jets[counts, MASS]))
+    if median < NARROW:
+        msg = (
+            f"N-subjettiness of gen jets: expected β = 1, normalised to pt × radius, whose median of τ1 × radius × pt "
+            f"/ mass is about 0.55, got {median:.2g}: masses of reco jets will be wrong; tau1=none treats it as unknown"
+        )
+        _warn_once(MissingContextWarning, f"narrow {dataset}", f"{dataset}: {msg}" if dataset else msg)
 
 
 def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:

@@ -6,15 +6,23 @@ Identity and weights of events are in `identity`, the particles in jets in `cons
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
 import numpy.typing as npt
 
-from coffea_iqn.events.checks import check_level, warn_hadron_flavours, warn_impossible_values
+from coffea_iqn.events.checks import (
+    check_level,
+    warn_hadron_flavours,
+    warn_impossible_values,
+    warn_narrow,
+    warn_other_codes,
+)
 from coffea_iqn.events.columns import check_has_data, flat, has_option, name_of, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
+from coffea_iqn.events.identity import metadata_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
 from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
@@ -222,9 +230,13 @@ def gen_events(
     rows = slice(None) if kept is flat else keep
     parton = _partons(jets, names.flavour, rows)
     constituents = [_field(jets, n, rows) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
-    of_particles = _possible(_stacked(constituents), "composition", is_composition)
-    n_subjettiness = _possible(_n_subjettiness(jets, names, rows), "N-subjettiness", is_subjettiness)
+    dataset = str(metadata_of(events).get("dataset", ""))
+    of_particles = _possible(_stacked(constituents), "composition", is_composition, dataset)
+    valid = partial(is_subjettiness, jets=kept.values, radius=radius)
+    n_subjettiness = _possible(_n_subjettiness(jets, names, rows), "N-subjettiness", valid, dataset)
     lacks_composition, lacks_tau = not _is_filled(of_particles), radius is not None and not _is_filled(n_subjettiness)
+    if n_subjettiness is not None and radius is not None:
+        warn_narrow(n_subjettiness[:, 0] * radius, kept.values, dataset)
     particles = None
     if lacks_composition or lacks_tau:
         particles = constituents_of(events, kept, names, jets.layout.purelist_parameter("collection_name"))
@@ -259,18 +271,19 @@ def _partons(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> Int
         expect(n_bad == 0, f"{' or '.join(names)}: expected PDG codes, {got}")
         parton = parton.astype(np.int64)
     if parton is not None:
+        warn_other_codes(parton)
         warn_hadron_flavours(parton)
     return parton
 
 
-def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], Bools]) -> Doubles | None:
+def _possible(columns: Doubles | None, what: str, possible: Callable[[Doubles], Bools], dataset: str) -> Doubles | None:
     """Set rows of columns (N, n) with impossible values to NaN, which kernels treat as unknown, and warn of them."""
     if columns is None:
         return None
     bad = np.flatnonzero(~possible(columns))
     if len(bad) == 0:
         return columns
-    warn_impossible_values(what, len(bad), len(columns), columns[bad[0]].tolist())
+    warn_impossible_values(what, len(bad), len(columns), columns[bad[0]].tolist(), dataset)
     columns[bad] = np.nan
     return columns
 
@@ -283,7 +296,7 @@ def _stacked(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
 
 def _n_subjettiness(jets: ak.Array, names: Names, rows: slice | Bools) -> Doubles | None:
     """Return τ1, τ2, τ3 of these rows, (N, 3), or None."""
-    if TAU_ARRAY[0] in jets.fields:
+    if TAU_ARRAY[0] in jets.fields and names.tau1 == Names().tau1:
         return flat(jets, TAU_ARRAY[0])[rows, :3].astype(np.float64)
     return _stacked([_field(jets, n, rows) for n in (names.tau1, names.tau2, names.tau3)])
 

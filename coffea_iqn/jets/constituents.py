@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from coffea_iqn.jets.features import MASS, PT
 from coffea_iqn.jets.pseudojets import (
     KT,
     MOST_ETA,
@@ -31,6 +32,7 @@ NUCLEI = 10**9  # PDG codes above this are nuclei
 N_TAU = 3
 # bounds on values in files: in Delphes' jets τ1 is at most 0.71, and τ3 at most 1.07 τ2
 MOST_TAU, MOST_RATIO, ROUNDED = 2.0, 1.5, 0.01
+MOST_OF_MASS, MASS_ERROR = 1.05, 0.1  # angles within jets are not quite small; GeV, rounding of four-momenta
 PARTS_OF_TAU = 16384  # N-subjettiness is rounded to steps of 1/16384, as in files
 CLOSE, STEPS = 1e-4, 100  # ΔR below which the movement of axes has converged; greatest number of iterations
 LEAST_DISTANCE = 1e-6  # least ΔR between axis and particle, to keep the weight finite
@@ -113,16 +115,31 @@ def composition(constituents: Constituents) -> Doubles:
 
 
 def is_composition(columns: Doubles) -> Bools:
-    """Return which rows of numbers of charged and neutral particles and charged fraction, (N, 3), are valid, (N,)."""
+    """Return which rows of numbers of charged and neutral particles and charged fraction, (N, 3), are valid, (N,).
+
+    The fraction is 0 without charged particles and 1 without neutral ones, and above 0 with a few charged ones.
+    """
     charged, neutral, fraction = columns.T
-    return np.asarray((charged >= 0.0) & (neutral >= 0.0) & (fraction >= -ROUNDED) & (fraction <= 1.0 + ROUNDED))
+    within = (charged >= 0.0) & (neutral >= 0.0) & (fraction >= -ROUNDED) & (fraction <= 1.0 + ROUNDED)
+    too_high = (charged == 0.0) & (fraction > ROUNDED)
+    too_low = (charged > 0.0) & (neutral == 0.0) & (fraction < 1.0 - ROUNDED) | (charged > 2.0) & (fraction <= 0.0)
+    return np.asarray(within & ~too_high & ~too_low)
 
 
-def is_subjettiness(tau: Doubles) -> Bools:
-    """Return which rows of τ1, τ2, τ3, (N, 3), are valid, (N,): a further axis may raise τ only slightly, if at all."""
+def is_subjettiness(tau: Doubles, jets: Floats, radius: float | None) -> Bools:
+    """Return which rows of τ1, τ2, τ3, (N, 3), are valid, (N,).
+
+    A further axis may raise τ only slightly, if at all. With β = 1 and normalised to pt × radius, τ1 is at most the
+    mass over these: by the Cauchy-Schwarz inequality (Σ pt ΔR)² ≤ Σ pt · Σ pt ΔR², which is the square of the mass.
+
+    jets, radius: the jets, (N, 4), and their radius; None does not compare τ1 with the mass.
+    """
     one, two, three = tau.T
     falls = (two <= MOST_RATIO * one + ROUNDED) & (three <= MOST_RATIO * two + ROUNDED)
-    return np.asarray((one >= 0.0) & (two >= 0.0) & (three >= 0.0) & (one <= MOST_TAU) & falls)
+    possible = (one >= 0.0) & (two >= 0.0) & (three >= 0.0) & (one <= MOST_TAU) & falls
+    if radius is not None:
+        possible &= one * radius * jets[:, PT] <= MOST_OF_MASS * np.abs(jets[:, MASS]) + MASS_ERROR
+    return np.asarray(possible)
 
 
 def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:

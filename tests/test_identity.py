@@ -204,6 +204,7 @@ def test_numbers_for_any_use_depend_on_neither_chunks_nor_cuts(name):
     more = event_uniforms(events, stream="jer", per=jets, n=6)
     assert ak.array_equal(more[:, :, 0], u)
     assert len(set(np.asarray(ak.flatten(more, axis=None)))) > 0.99 * 6 * ak.sum(ak.num(jets))
+    assert ak.array_equal(event_uniforms(events, stream=np.str_("jer"), per=jets, seed=np.int32(0)), u)
     of_events = event_uniforms(events, stream="trigger")
     assert of_events.shape == (120,)
     assert (event_uniforms(events[30:], stream="trigger", n=3)[:, 0] == of_events[30:]).all()

@@ -15,7 +15,7 @@ import pytest
 import uproot
 from coffea import processor
 
-from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, bundle, response
+from coffea_iqn import ConstituentFolder, EventFolder, IQNCorrector, IQNFolder, bundle, event_uniforms, response
 from coffea_iqn.commands import trainings
 from coffea_iqn.data import bundle_path, sample_path
 from coffea_iqn.events import checks
@@ -929,3 +929,53 @@ def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
     with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
         runner({"t": [str(sample_path("qcdflat_ak4.root")), str(bare)]}, IQNFoldProcessor(), treename="Events")
+
+
+# emulated collections, and leptons
+
+
+def test_emulated_collections_are_known_by_their_names(ttbar, warned):
+    """Guards against a part of a collection, and against folding twice, were off for what a folder returns."""
+    whole = EventFolder(f"{AK4}-events", seed=1)(ttbar, as_nano=True)
+    central = whole.Jet[np.abs(whole.Jet.eta) < 1.5]
+    with pytest.raises(ValueError, match=r"per: expected all of events\.Jet, got a subset"):
+        event_uniforms(whole, stream="btag", per=central)
+    assert ak.all(event_uniforms(whole, stream="btag", per=whole.Muon) < 1.0)
+    with pytest.warns(PartOfEventWarning, match=r"expected the \d+ jets of events\.Jet, got"):
+        IQNCorrector(f"{AK4}-correct").draw(central, whole)
+    folder = IQNFolder(AK4)
+    reco = folder(ttbar.GenJet, ttbar)
+    for jets, got in (
+        (reco, "below 0: are these reco jets"),
+        (reco[reco.genJetIdx >= 0], "gen-level collection, got IQNJet"),
+    ):
+        with pytest.raises(ValueError, match=got):
+            folder(jets, ttbar)
+
+
+def test_jets_made_without_leptons_contain_none(ttbar):
+    """ATLAS' files have no prompt particles: averaged over unknown ones, 2 % of the jets were lost."""
+    lepton = ["GenDressedLepton", "GenIsolatedPhoton", "GenPart"]
+    without = ttbar[[name for name in ttbar.fields if name not in lepton]]
+    jets = ak.with_parameter(without.GenJet, "collection_name", "AntiKt4TruthDressedWZJets")
+    events = ak.with_field(without, jets, "AntiKt4TruthDressedWZJets")
+    none = ttbar
+    for name in lepton[:2]:
+        none = ak.with_field(none, none[name][:, :0], name)
+    none = none[[name for name in none.fields if name != "GenPart"]]
+    made = IQNFolder(AK4)(jets, events)
+    assert ak.array_equal(made.pt, IQNFolder(AK4)(none.GenJet, none).pt)
+    assert ak.sum(ak.num(made)) > ak.sum(ak.num(IQNFolder(AK4)(without.GenJet, without)))
+    with pytest.raises(ValueError, match="expected GenDressedLepton and GenIsolatedPhoton"):
+        EventFolder(f"{AK4}-events", gen="AntiKt4TruthDressedWZJets")(events)
+
+
+@pytest.mark.parametrize("cut", ["central", "muons"])
+def test_leptons_that_were_cut_are_warned_of(warned, cut):
+    events = open_events("ttbar_ak4_full.root")
+    leptons = events.GenDressedLepton
+    kept = leptons[{"central": np.abs(leptons.eta) < 1.5, "muons": np.abs(leptons.pdgId) != 11}[cut]]
+    odd = ak.with_field(events[[name for name in events.fields if name != "GenPart"]], kept, "GenDressedLepton")
+    said = {"central": "prompt leptons end at .* of 1.5", "muons": r"all \d+ prompt leptons are muons"}[cut]
+    with pytest.warns(ThresholdWarning, match=said):
+        EventFolder(f"{AK4}-events")(odd)

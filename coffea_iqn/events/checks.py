@@ -14,6 +14,7 @@ import numpy as np
 from coffea_iqn.events.identity import equal_keys, metadata_of
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, MASS, PT
+from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.ranges import expect
@@ -35,6 +36,7 @@ OF_JETS = (0, 1, 2, 3, 4, 5, 6, 11, 13, 15, 21, 22)
 # GeV, GeV, and the least median of τ1 × radius × pt / mass above these, where many jets are made by leptons
 HEAVY, OF_HEAVY, NARROW = 2.0, 20.0, 0.33
 HARD = 300.0  # GeV, above which trainings have few leptons and photons
+LEPTONS, FORWARD = ("electrons", "muons"), 2.1  # the first of `prompt.CODES`, and the |eta| that hundreds reach
 TURN = 6.3  # rad
 HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
@@ -357,6 +359,29 @@ def warn_not_emulated(others: Sequence[str], fields: Collection[str]) -> None:
     msg = f"events: left out {names}, which are reconstructed in the file and not emulated"
     msg += f"; {', '.join(triggers)} are those of the file" if triggers else ""
     _warn_once(NotEmulatedWarning, names, msg)
+
+
+def warn_few_leptons(particles: PromptParticles, model: str) -> None:
+    """Warn once per process of many prompt leptons that are all of one kind, or all central: others may have been cut.
+
+    Leptons from W and Z are as often electrons as muons, and one in ten is beyond |η| of 2.
+    """
+    of_kind = [particles.kind == kind for kind in range(len(LEPTONS))]
+    n, lepton = [int(of.sum()) for of in of_kind], np.logical_or.reduce(of_kind)
+    reach = float(np.abs(particles.values[lepton, ETA]).max(initial=0.0))
+    if sum(n) >= MANY and not all(n):
+        one, other = sorted(zip(n, LEPTONS, strict=True))
+        msg = (
+            f"all {other[0]} prompt leptons are {other[1]}: {model} draws no prompt {one[1]}, which is right only for "
+            "processes without"
+        )
+        _warn_once(ThresholdWarning, f"kinds {model}", msg)
+    if sum(n) >= MANY and reach < FORWARD:
+        msg = (
+            f"prompt leptons end at |eta| of {reach:.3g}: more forward ones, which {model} draws up to 2.5, are "
+            "missing, and their jets are taken for jets of hadrons"
+        )
+        _warn_once(ThresholdWarning, f"|eta| of leptons {model}", msg)
 
 
 def warn_ignored_weights(weights: Doubles) -> None:

@@ -27,13 +27,14 @@ from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
 from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
 from coffea_iqn.jets.matching import any_within
-from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
+from coffea_iqn.jets.prompt import CODES, NO_PARTICLES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
 from coffea_iqn.numerics.double import angles
 from coffea_iqn.ranges import expect
 
 INDEX = {"gen": "genJetIdx", "reco": "jetIdx"}  # fields with the index of a jet in its event before any cut
+WITHOUT_LEPTONS = "DressedWZ"  # in names of ATLAS' collections
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # names of Delphes' N-subjettiness in coffea and in the file
 # NanoAOD's name: names in NanoAOD, Delphes and, in MeV, PHYSLITE
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
@@ -107,7 +108,7 @@ def _given_places(jets: ak.Array, field: str, counts: Ints) -> Ints:
     event = np.repeat(np.arange(len(counts)), counts)
     expected = f"{field}: expected the index of each jet in its event before any cut (ak.local_index), got"
     expect(index.dtype.kind in "iu", f"{expected} {index.dtype}", TypeError)
-    expect(not (index < 0).any(), f"{expected} {int((index < 0).sum())} below 0")
+    expect(not (index < 0).any(), f"{expected} {int((index < 0).sum())} below 0: are these reco jets?")
     index = index.astype(np.int64)
     order = np.lexsort((index, event))
     n_same = int(((np.diff(index[order]) == 0) & (np.diff(event[order]) == 0)).sum())
@@ -115,8 +116,17 @@ def _given_places(jets: ak.Array, field: str, counts: Ints) -> Ints:
     return index
 
 
-def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names) -> tuple[str, ...]:
-    """Return the context levels that files provide, given the fields of their jets and of each of their collections."""
+def levels_of(
+    jet_fields: Collection[str], collections: Mapping[str, Collection[str]], names: Names, gen: str | None = None
+) -> tuple[str, ...]:
+    """Return the context levels that files provide.
+
+    Parameters
+    ----------
+    jet_fields, collections: fields of the gen jets, and of each collection.
+    names: names of fields and collections in the files.
+    gen: name of the collection of gen jets.
+    """
     needed = {
         "flavour": (names.flavour,),
         "flavours": (names.flavour,),
@@ -125,11 +135,11 @@ def levels_of(jet_fields: Collection[str], collections: Mapping[str, Collection[
     }
     found = {level for level, wanted in needed.items() if all(set(n) & set(jet_fields) for n in wanted)}
     found |= {"neighbours", "event"}
-    if set(TAU_ARRAY) & set(jet_fields):
+    if set(TAU_ARRAY) & set(jet_fields) and names.tau1 == Names.tau1:
         found.add("substructure")
     if set(names.missing) & set(collections):
         found.add("missing")
-    if _sources_of_prompt(collections, names):
+    if _sources_of_prompt(collections, names) or without_leptons(gen):
         found.add("prompt")
     if source_of_constituents(collections, names):
         found |= {"composition", "substructure"}
@@ -218,7 +228,8 @@ def gen_events(
     radius: jet radius, for the N-subjettiness computed from the particles in jets; None does not compute it.
 
     Composition and N-subjettiness come from the file or, if it has none or only zeros, are computed from the particles
-    in the jets. Impossible values, such as -1, are treated as unknown, with a warning.
+    in the jets. Impossible values, such as -1, are treated as unknown, with a warning. If the file has no prompt
+    particles, but the jets are made without leptons, going by their name, there are none in jets.
 
     Raises
     ------
@@ -248,7 +259,14 @@ def gen_events(
         if lacks_tau and radius is not None:
             n_subjettiness = np.where(empty, np.nan, subjettiness(particles, kept.values[:, 0], radius))
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
+    if prompt is None and without_leptons(jets.layout.purelist_parameter("collection_name")):
+        prompt = NO_PARTICLES._replace(counts=np.zeros(len(events), dtype=np.int64))
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
+
+
+def without_leptons(collection: str | None) -> bool:
+    """Whether jets are made without the leptons from W and Z, going by the name of their collection, as in ATLAS."""
+    return collection is not None and WITHOUT_LEPTONS in collection
 
 
 def _field(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> npt.NDArray[Any] | None:
@@ -296,7 +314,7 @@ def _stacked(columns: Sequence[npt.NDArray[Any] | None]) -> Doubles | None:
 
 def _n_subjettiness(jets: ak.Array, names: Names, rows: slice | Bools) -> Doubles | None:
     """Return τ1, τ2, τ3 of these rows, (N, 3), or None."""
-    if TAU_ARRAY[0] in jets.fields and names.tau1 == Names().tau1:
+    if TAU_ARRAY[0] in jets.fields and names.tau1 == Names.tau1:
         return flat(jets, TAU_ARRAY[0])[rows, :3].astype(np.float64)
     return _stacked([_field(jets, n, rows) for n in (names.tau1, names.tau2, names.tau3)])
 

@@ -182,7 +182,8 @@ def inspect(
         collection, _, of_it = branch.partition(separator)
         others.setdefault(collection, set()).add(of_it)
     names = Names() if names is None else names
-    known = levels_of(jet_fields, others, of_collection(names, next(iter(collections), None)))
+    gen = next(iter(collections), None)
+    known = levels_of(jet_fields, others, of_collection(names, gen), gen)
     has_weights = not last.isdisjoint(WEIGHTS)
     of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
     return Source(path, name, layout, n_events, *of_file, radius, energy)

@@ -13,8 +13,8 @@ from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.checks import warn_isolated
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
-from coffea_iqn.folder.events import JET, OfEvents
-from coffea_iqn.folder.jagged import CANDIDATE, PLAIN, Folded, jagged, lazy_fields, vectors
+from coffea_iqn.folder.events import OfEvents
+from coffea_iqn.folder.jagged import CANDIDATE, JET, PLAIN, Folded, jagged, lazy_fields, vectors
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.jets.constituents import Constituents, charge_of, composition
 from coffea_iqn.jets.features import PT, VARIABLES

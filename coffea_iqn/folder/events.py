@@ -11,14 +11,13 @@ import awkward as ak
 from coffea_iqn.events.checks import without_reconstructed
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.folder import jagged
-from coffea_iqn.folder.jagged import Folded
+from coffea_iqn.folder.jagged import JET, Folded
 from coffea_iqn.folder.jets import IQNFolder
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
 from coffea_iqn.variations import OF_THE_SAME
 
-PREFIX = "IQN"
-JET, MISSING = "Jet", "MET"
+MISSING = "MET"
 
 
 class OfEvents:
@@ -47,7 +46,7 @@ class OfEvents:
         if as_nano:
             events = without_reconstructed(events, made)
         for name, collection in made.items():
-            events = ak.with_field(events, collection, f"{'' if as_nano else PREFIX}{name}")
+            events = ak.with_field(events, collection, jagged.named(name, as_nano=as_nano))
         return events
 
 

@@ -21,6 +21,7 @@ from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
 from coffea_iqn.variations import SIDES, RequestedVariation
 
+PREFIX, JET = "IQN", "Jet"
 PLAIN, CANDIDATE = "PtEtaPhiMLorentzVector", "PtEtaPhiMCandidate"  # coffea's vectors; the latter add up charges, too
 
 
@@ -107,6 +108,11 @@ class Given(NamedTuple):
         return Folded(known.jets, reco, counts, distances, keys, known.prompt, known.missing, **others)
 
 
+def named(collection: str, *, as_nano: bool) -> str:
+    """Return the name in the events of a collection of emulated objects."""
+    return collection if as_nano else f"{PREFIX}{collection}"
+
+
 def vectors(fields: Mapping[str, Any], name: str = PLAIN, bare: str = "Momentum4D") -> ak.Array:
     """Return vectors with these fields: coffea's type called name or, without coffea, vector's type called bare."""
     with_name, behavior = _named(name, bare)
@@ -176,7 +182,10 @@ def jagged(
             contents["charge"] = ak.contents.NumpyArray(np.zeros(len(row), dtype=np.float32))
         contents |= {"matched_gen": of_gen, **more}
         return ak.contents.RecordArray(
-            [*contents.values()], [*contents], length=len(row), parameters={"__record__": with_name}
+            [*contents.values()],
+            [*contents],
+            length=len(row),
+            parameters={"__record__": with_name, "collection_name": named(JET, as_nano=as_nano)},
         )
 
     varied = {}
@@ -242,4 +251,5 @@ def collection(
         if asked.of == kind.name:
             sides = (of(folded.varied_objects[name][0][kind.name]) for name in asked.systematics)
             made = ak.with_field(made, ak.zip(dict(zip(SIDES, sides, strict=True)), depth_limit=1), asked.name)
+    made = ak.with_parameter(made, "collection_name", named(kind.name, as_nano=as_nano))
     return ak.unflatten(made, table.counts)

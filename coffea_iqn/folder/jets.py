@@ -20,13 +20,14 @@ from coffea_iqn.events.checks import (
     check_momenta,
     least_central,
     outside_domain,
+    warn_few_leptons,
     warn_hard,
     warn_missing_context,
     warn_partial_collection,
     warn_reach,
     warn_threshold,
 )
-from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets
+from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets, without_leptons
 from coffea_iqn.events.identity import KINDS, identity_keys
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
@@ -262,7 +263,7 @@ class IQNFolder(Densities):
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
         if objects:
-            _check_event_inputs(known, str(self.model))
+            _check_event_inputs(gen, known, str(self.model))
             _check_prompt_in_jets(known, self.card)
         tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
@@ -426,14 +427,15 @@ def _drawn_from(emulator: Emulator, refinement: str) -> Any:
     return refines or emulator.card.get("hash")
 
 
-def _check_event_inputs(known: GenEvents, model: str) -> None:
+def _check_event_inputs(gen: ak.Array, known: GenEvents, model: str) -> None:
     """Check the prompt particles and missing momentum at gen level that whole events are drawn from, besides gen jets.
 
     Raises
     ------
     ValueError: if the events do not have both, or missing momentum is not finite or its pt is below 0.
     """
-    particles, missing = known.prompt, known.missing
+    removed = without_leptons(gen.layout.purelist_parameter("collection_name"))
+    particles, missing = None if removed else known.prompt, known.missing
     if particles is None or missing is None:
         lacks = "missing momentum (GenMET)"
         if particles is None:
@@ -447,6 +449,7 @@ def _check_event_inputs(known: GenEvents, model: str) -> None:
     if len(lepton_pt):
         least = float(lepton_pt.min())
         warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], model, factor=2.0, enough=300)
+    warn_few_leptons(particles, model)
 
 
 def _check_prompt_in_jets(known: GenEvents, card: Mapping[str, Any]) -> None:

@@ -107,7 +107,7 @@ def event_keys(
     event: (events,), 64 bits.
     stream: name of a use outside this package; its keys are independent of the keys without a name.
     """
-    text, person = (repr((seed, dataset, stream)), b"stream") if stream else (f"{seed}\n{dataset}", b"")
+    text, person = (repr((int(seed), str(dataset), str(stream))), b"stream") if stream else (f"{seed}\n{dataset}", b"")
     digest = hashlib.blake2b(text.encode(), digest_size=8, person=person).digest()
     number = np.asarray(event).astype(np.uint64)
     counter = np.empty((len(number), 4), dtype=np.uint32)

@@ -1,18 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from coffea_iqn import bundle
 from coffea_iqn.closure import nonuniformity
+from coffea_iqn.commands import validate
 from coffea_iqn.data import sample_path
+from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.iqn.network import MEMBERS
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
-from conftest import emulators_of, make_pairs, one_error, run, undrawn
+from conftest import emulators_of, make_pairs, one_error, open_events, run, undrawn
 
 SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=300, check_every=100, batch_size=256, learning_rate=1e-2)
 
@@ -67,6 +70,11 @@ def test_a_student_keeps_what_its_teacher_is_known_by(tmp_path, capsys):
         quick = ("--quick", "--max-jets", 400, "--output", tmp_path / "report")
         assert run("validate", first, "--model", student, *quick) == 0
     assert f"the model was trained on {first}" in capsys.readouterr().err
+    # jets are known again in copies and merged files, whose ids and names are others
+    events = open_events("ttbar_ak4_full.root", entry_start=500, entry_stop=700)
+    for x, samples in ((flatten_jets(events.GenJet).values, ["events of b"]), (np.full((9, 4), 50.0), [])):
+        pairs = SimpleNamespace(x=x, sample=np.ones(len(x), dtype=np.int64))
+        assert validate._seen_in(card, pairs, ["a", "b"]) == samples
 
 
 @pytest.mark.parametrize(("teacher", "other"), [("cms-delphes-ak4-fast", False), ("atlas-delphes-ak4", True)])

@@ -73,7 +73,7 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     with trainings.training_progress(settings, arguments, checkpoint) as progress:
         made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     report = made.card["refinement"]
-    report |= trainings.about_files(arguments, datasets)
+    report |= trainings.about_files(arguments, datasets, pairs)
     digest = bundle.save(made, output)
     gain, error = (1e5 * value for value in report["log_loss_gain"])
     held_out = f"{report['held_out_pairs']:,} pairs held out"

@@ -432,7 +432,7 @@ def _describe(
     cone: float,
 ) -> None:
     """Complete the card of a bundle: files, detector, jets, and as domain that of the matched jets x."""
-    about = trainings.about_files(arguments, datasets)
+    about = trainings.about_files(arguments, datasets, pairs)
     if "extended" in card:
         card["extended"][-1] |= about
     if arguments.extend is not None:

@@ -27,7 +27,7 @@ from coffea_iqn.jets.features import INPUTS, PT, SCALES
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
-from coffea_iqn.training.pairs import JetPairs
+from coffea_iqn.training.pairs import JetPairs, least_marks
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import beginnings, check_alike
 
@@ -308,11 +308,14 @@ def warn_of_members(model: str) -> None:
         complain(f"coffea-iqn: warning: {model}: its {n} ensemble members are not changed with it, nor kept")
 
 
-def about_files(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> dict[str, Any]:
+def about_files(
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], pairs: JetPairs
+) -> dict[str, Any]:
     """Return the entries of a card for the files of a training, its selection, and package versions."""
     return {
         "files": {name: [Path(s.path).name for s in sources] for name, sources in datasets.items()},
         "uuids": sorted(source.uuid for source in every(datasets)),
+        "marks": least_marks(pairs.x),
         "events": sum(source.n_events for source in every(datasets)),
         "gen_pt_min": arguments.gen_pt_min,
         "split": arguments.split,

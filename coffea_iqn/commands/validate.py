@@ -50,7 +50,7 @@ from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import EventsProcessor, PairsProcessor, ShapesProcessor
 from coffea_iqn.processors.events import EventsSample
 from coffea_iqn.ranges import COUNT, GEV, SEED, WORKERS
-from coffea_iqn.training.pairs import TrainingSample
+from coffea_iqn.training.pairs import JetPairs, TrainingSample, marks
 from coffea_iqn.validation import metrics, report
 from coffea_iqn.validation.comparison import (
     PARTICLES,
@@ -139,16 +139,20 @@ def validate(arguments: argparse.Namespace) -> None:
     if arguments.quick:
         _cut_short(arguments, datasets)
     trained_on = _trained_on(emulator.card, datasets)
+    if trained_on:
+        _warn_of(trained_on)
     there = _in_files(arguments, emulator, datasets)
     with whole_folder(arguments.output) as folder, _Steps(emulator, len(datasets), arguments, there.particles) as steps:
-        found, hists, events = _measure(arguments, emulator, datasets, steps, there)
+        found, hists, events, seen = _measure(arguments, emulator, datasets, steps, there)
+        if seen and not trained_on:
+            _warn_of(seen)
         steps.begin("drawing figures")
         about = metrics.About(
             model=Path(arguments.model).name + (f", {arguments.spoil}" if arguments.spoil else ""),
             card=emulator.card,
             files={name: [source.path for source in sources] for name, sources in datasets.items()},
             events=events,
-            trained_on=trained_on,
+            trained_on=trained_on or seen,
         )
         content = metrics.metrics(found, about)
         shown = (*(FEW_HISTOGRAMS if arguments.quick else EVENT_HISTOGRAMS), *OBJECT_HISTOGRAMS * there.objects)
@@ -203,8 +207,11 @@ def _measure(
     datasets: Mapping[str, Sequence[Source]],
     steps: _Steps,
     there: _InFiles,
-) -> tuple[Validation, Any, dict[str, int]]:
-    """Return the figures of a model, the histograms of its fold (None for a spoilt one), and numbers of events."""
+) -> tuple[Validation, Any, dict[str, int], list[str]]:
+    """Return the figures of a model, histograms of its fold (None for a spoilt one), and numbers of events.
+
+    Also the datasets with jets of its training.
+    """
     effort, folds = _effort(arguments), None
     with open_executor(arguments) as executor:
         steps.begin("reading jets")
@@ -235,7 +242,8 @@ def _measure(
     if pairs.y.shape[1] < len(emulator.variables.names):
         found.left_out["columns"] = f"files: expected all columns of the model in {arguments.reco}, found not all"
     n_events = np.bincount(unmatched.sample, minlength=len(names)).tolist()  # with --quick not all are read
-    return found, folds and folds["events"].hists[0], dict(zip(names, n_events, strict=True))
+    hists = folds and folds["events"].hists[0]
+    return found, hists, dict(zip(names, n_events, strict=True)), _seen_in(emulator.card, pairs, names)
 
 
 def _trainings(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -246,15 +254,23 @@ def _trainings(card: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _trained_on(card: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]]) -> list[str]:
-    """Return which files a model was trained on, with a warning: by their ids, or by name for models without."""
+    """Return which files a model was trained on: by their ids, or by name for models without."""
     trainings = _trainings(card)
     uuids = {uuid for of in trainings for uuid in of.get("uuids", ())}
     names = {name for of in trainings if "uuids" not in of for files in of.get("files", {}).values() for name in files}
-    found = [source.path for source in every(datasets) if source.uuid in uuids or Path(source.path).name in names]
-    if found:
-        msg = f"coffea-iqn: warning: the model was trained on {', '.join(found)}: the report does not show how it does"
-        complain(f"{msg} on other files")
-    return found
+    return [source.path for source in every(datasets) if source.uuid in uuids or Path(source.path).name in names]
+
+
+def _warn_of(trained_on: Sequence[str]) -> None:
+    msg = f"coffea-iqn: warning: the model was trained on {', '.join(trained_on)}: the report does not show how it does"
+    complain(f"{msg} on others")
+
+
+def _seen_in(card: Mapping[str, Any], pairs: JetPairs, names: Sequence[str]) -> list[str]:
+    """Return the datasets with jets that a model was trained on: copied or merged files have other ids."""
+    known = [mark for of in _trainings(card) for mark in of.get("marks", ())]
+    samples = np.unique(pairs.sample[np.isin(marks(pairs.x), np.array(known, dtype=np.uint64))])
+    return [f"events of {names[sample]}" for sample in samples.tolist()]
 
 
 def _cut_short(arguments: argparse.Namespace, datasets: dict[str, list[Source]]) -> None:

@@ -8,15 +8,18 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
+from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
-from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels
+from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels, philox
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.thresholds import beginnings
 
 # number of objects of a file that tell where they begin, and greatest ratio of that pt in two files
 ENOUGH, BEGIN = 300, 1.4
+MARKED, N_MARKS = 40.0, 256  # GeV, above the selections of trainings and validations; number of `least_marks`
 
 
 class JetPairs(NamedTuple):
@@ -47,6 +50,20 @@ class JetPairs(NamedTuple):
     def four_momenta(self) -> Floats:
         """The first four columns of y, (N, 4)."""
         return self.y[:, :4]
+
+
+def marks(jets: Floats) -> npt.NDArray[np.uint64]:
+    """Return effectively random numbers that identify jets (N, 4), (N,) uint64, from the bits of their four-momenta."""
+    rows = np.ascontiguousarray(jets, dtype=np.float32).view(np.uint32)
+    return philox(rows, np.zeros((len(rows), 2), dtype=np.uint32))[:, :2].copy().view(np.uint64)[:, 0]
+
+
+def least_marks(jets: Floats) -> list[int]:
+    """Return the smallest `marks` of hard jets, by which jets of a training are known again, wherever they are.
+
+    With 256 of them, a sample with a hundredth of the jets is very likely to have one.
+    """
+    return [int(mark) for mark in np.sort(marks(jets[jets[:, PT] > MARKED]))[:N_MARKS]]
 
 
 class UnmatchedJets(NamedTuple):

@@ -22,6 +22,7 @@ from coffea_iqn.data import sample_path
 from coffea_iqn.exports import binned, corrections, export, graphs, lwtnn
 from coffea_iqn.exports.reference import Closure, Reference, Z, averaged, curves
 from coffea_iqn.iqn.network import EXACT
+from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.training.optimise import Schedule
 from conftest import emulators_of, one_error, run
@@ -145,9 +146,43 @@ def test_quantiles_of_the_network_rise_and_are_near_the_bundle(answers, network)
     assert closure.efficiency[0] < 0.05
 
 
+def test_a_flavour_is_unknown_to_the_network_where_the_sample_has_none(answers, network):
+    """Delphes' jets have no flavour beyond |eta| of 3, those of CMS NanoAOD do."""
+    made = corrections.evaluators(lwtnn.content(ENDS, network, answers[0], with_efficiency=True))
+    codes, quantile = np.array([21, -1, 2, 3, 4, -5]), made[f"{ENDS[0]}_Quantile_AK4"]
+    found = {eta: made[f"{ENDS[0]}_Efficiency_AK4"].evaluate(20.0, eta, codes) for eta in (0.5, -3.5, 4.5)}
+    assert len(np.unique(found[0.5])) == 4
+    for eta in (-3.5, 4.5):
+        assert (found[eta] == made[f"{ENDS[0]}_Efficiency_AK4"].evaluate(20.0, eta, 0)).all()
+        assert (quantile.evaluate(20.0, eta, codes, 0.3) == quantile.evaluate(20.0, eta, 0, 0.3)).all()
+    none = answers[0]._replace(flavour=np.full_like(answers[0].flavour, -1))
+    made = corrections.evaluators(lwtnn.content(ENDS, network, none, with_efficiency=True))
+    assert len(np.unique(made[f"{ENDS[0]}_Efficiency_AK4"].evaluate(20.0, 0.5, np.append(codes, 0)))) == 1
+
+
+def test_the_closure_has_every_flavour_in_every_cell_of_eta(answers):
+    """Differences are seen also for flavours that the sample has not; the other jets are as they were."""
+    emulator, jets = bundle.load(FAST), answers[0]
+    more = jets.with_missing_flavours()
+    assert not more.given[: len(jets.gen)].any()
+    np.testing.assert_array_equal(more.context[~more.given], jets.context)
+    rest = more.where(more.held_out)
+    assert rest.given.sum() == more.given.sum() > 0
+    told, code = rest.context[:, columns_of("flavour")], np.array([0, 1, 3, 4])[rest.flavour]
+    np.testing.assert_array_equal(told[rest.given], np.eye(6)[code[rest.given]] + np.eye(6)[5])
+    forward = np.abs(rest.gen[:, ETA]) > 3.1
+    assert set(rest.flavour[forward]) == {-1, 0, 1, 2, 3}
+    found = curves(emulator, rest), emulator.efficiency(rest.gen, rest.context)
+    same = Closure.of(rest, found, found)
+    assert same.jets == jets.held_out.sum()
+    assert same.efficiency == (0.0, 0.0)
+    lost = Closure.of(rest, found, (found[0], np.where(forward & (rest.flavour == 3), 0.0, found[1])))
+    assert lost.efficiency[1] > 0.5
+
+
 def numpy_quantile(content, jets, tau):
     """Evaluate the network node of the quantile correction, layers and formula, with numpy."""
-    data = content["corrections"][0]["data"]["content"]["content"]["content"]
+    data = content["corrections"][0]["data"]["content"]["content"]["content"]["content"]
     out = np.empty(len(tau))
     for row, flavour in enumerate(corrections.CODES[jets.flavour]):
         node = next((one["value"] for one in data["content"] if one["key"] == flavour), data["default"])

@@ -12,7 +12,7 @@ import numpy as np
 from coffea_iqn import bundle
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.exports import corrections
-from coffea_iqn.exports.reference import HELD_OUT, Closure, Reference, curves
+from coffea_iqn.exports.reference import FLAVOURS, HELD_OUT, Closure, Reference, curves
 from coffea_iqn.files.atomic import check_new, whole_file
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.numerics.arrays import Floats
@@ -85,6 +85,7 @@ def _corrections(
     emulator: Emulator, jets: Reference, path: Path, about: dict[str, Any], *, with_network: bool
 ) -> Exported:
     """Write corrections, averaged over the reference jets and tested on those held out."""
+    jets = jets.with_missing_flavours()
     law = curves(emulator, jets)
     efficiency = None if emulator.acceptance is None else emulator.efficiency(jets.gen, jets.context)
     radius = emulator.radius
@@ -93,15 +94,21 @@ def _corrections(
     def part(rows: Any) -> tuple[Reference, Floats, Floats | None]:
         return jets.where(rows), law[rows], None if efficiency is None else efficiency[rows]
 
-    learn, check = part(~jets.held_out), part(jets.held_out)
+    learn, check = part(~jets.held_out), part(jets.held_out)  # jets given a flavour are held out
     if with_network:
         from coffea_iqn.exports import lwtnn  # imports torch
 
         content = lwtnn.content(ends, lwtnn.learn(*learn), learn[0], with_efficiency=efficiency is not None)
+        edges = zip(FLAVOURS, lwtnn.known_up_to(learn[0]), strict=True)
+        sparse = (
+            "A flavour counts as unknown, 0, from the |eta| on where few gen jets of the sample have it: "
+            f"{', '.join(f'{name} {edge:.2f}' for name, edge in edges)}."
+        )
     else:
         from coffea_iqn.exports import binned
 
         content = binned.content(ends, *learn)
+        sparse = f"A flavour that fewer than {binned.LEAST} gen jets in a cell have is evaluated as all flavours."
     edge = emulator.variables.support.abs_eta_max
     for one in content["corrections"]:
         if one["name"] == f"{ends[0]}_Efficiency_{ends[1]}":
@@ -115,8 +122,8 @@ def _corrections(
     says = (
         f"Response of gen jets by the coffea-iqn bundle {about['bundle']}, averaged over {len(learn[1])} gen jets of "
         f"{', '.join(jets.files)} (pt {low} to {high} GeV, each jet counted once, one event in {HELD_OUT} held out), "
-        f"with their context. Gen jets outside this pt range are evaluated at its ends. The efficiency is 0 beyond the "
-        f"edge of the detector, |eta| of {edge:g}. {lost}"
+        f"with their context. Gen jets outside this pt range are evaluated at its ends. {sparse} The efficiency is 0 "
+        f"beyond the edge of the detector, |eta| of {edge:g}. {lost}"
     )
     corrections.write({**content, "description": f"{says}\n{json.dumps(known)}"}, path)
     return Exported(path, closure.lines(), lost)

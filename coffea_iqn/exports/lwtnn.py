@@ -2,7 +2,8 @@
 
 The node `lwtnn`, available since correctionlib 2.9, evaluates dense layers (D. H. Guest et al., lwtnn). A small network
 learns from the bundle, in about a minute, the law of the response given pt, |eta| and flavour, averaged over the
-reference jets. Its outputs are the coefficients of a quantile function that is monotone by construction::
+reference jets. Beyond the |eta| up to which reference jets have a flavour, that flavour counts as unknown, because the
+network would extrapolate. Its outputs are the coefficients of a quantile function that is monotone by construction::
 
     log response = m + exp(s_0) z + sum_j exp(s_j) tanh((z - z_j) / w),     z = log(tau / (1 - tau))
 
@@ -33,6 +34,7 @@ SCALES = {"JetPt": (-4.5, 0.8), "JetEta": (-2.0, 0.7)}  # offset and scale of lo
 SHIFT = 16.0  # keeps z positive, where LeakyReLU is the identity
 N_LEVELS = 2  # levels per jet in a batch
 LEAST_WEIGHT = 5e-3  # lower limit of tau (1 - tau) in the weight of a level
+LEAST = 25  # minimum number of jets of a flavour at higher |eta|, for the flavour to be used
 BLIND = 0.3  # fraction of jets trained with unknown flavour
 SETTINGS = Schedule(steps=6000, batch_size=1024, learning_rate=1e-2, weight_decay=0.0, check_every=500, seed=1)
 ENTROPY = ("seed", "run", "luminosityBlock", "event", "jet")  # inputs of the random number of a jet
@@ -100,7 +102,8 @@ def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_ef
     ----------
     ends: prefix and suffix of the names of corrections, see `binned.content`.
     network: the trained network.
-    jets: jets of the training; pt and |eta| beyond their range are evaluated at its ends.
+    jets: jets of the training; pt and |eta| beyond their range are evaluated at its ends, and flavours beyond
+        `known_up_to` as unknown.
     with_efficiency: whether to include the efficiency.
     """
     low, high = float(jets.gen[:, PT].min()), float(jets.gen[:, PT].max())
@@ -110,9 +113,16 @@ def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_ef
     shapes = [f"exp(x[{k + 2}])*tanh((x[{N_CURVE + 1}]{-at:+g})/{WIDTH:g})" for k, at in enumerate(BUMPS)]
     response = f"exp(x[0]+exp(x[1])*x[{N_CURVE + 1}]+{'+'.join(shapes)})"
 
+    coded = [
+        c.within(edge, float(codes[0])) if edge else 0.0
+        for edge, codes in zip(known_up_to(jets), FLAVOURS.values(), strict=True)
+    ]
+    known = c.by_flavour([*coded, 0.0])
+
     def tree(level: str | None, finalizer: str) -> dict[str, Any]:
         by_flavour = c.by_flavour([_node(network, k, level, finalizer) for k in range(len(FLAVOURS) + 1)])
-        return c.transformed("JetPt", log_pt, c.transformed("JetEta", abs_eta, by_flavour))
+        of_known = c.transformed("JetFlavour", known, by_flavour)
+        return c.transformed("JetPt", log_pt, c.transformed("JetEta", abs_eta, of_known))
 
     hashed = {"nodetype": "hashprng", "inputs": list(ENTROPY), "distribution": "stdflat"}
     every = [
@@ -134,6 +144,12 @@ def content(ends: tuple[str, str], network: Compact, jets: Reference, *, with_ef
             )
         )  # fmt: skip
     return {"schema_version": 2, "corrections": every}
+
+
+def known_up_to(jets: Reference) -> list[float]:
+    """Return the |eta| from which on fewer than `LEAST` jets have each of FLAVOURS, 0 if so everywhere."""
+    abs_eta = (np.sort(np.abs(jets.gen[jets.flavour == number, ETA])) for number in range(len(FLAVOURS)))
+    return [c.rounded(float(of_one[-LEAST])) if len(of_one) >= LEAST else 0.0 for of_one in abs_eta]
 
 
 def _kinematics(jets: Reference) -> Tensor:

@@ -50,6 +50,7 @@ class Reference(NamedTuple):
     gen, context: inputs of an emulator, (N, 4) and (N, 68).
     flavour: index of the flavour of each jet in FLAVOURS, −1 for others, (N,).
     held_out: whether a jet is for the closure test instead of the average, (N,).
+    given: whether a jet was given its flavour instead of its own, see `with_missing_flavours`, (N,).
     files: names of the files that the jets come from.
     """
 
@@ -57,6 +58,7 @@ class Reference(NamedTuple):
     context: Floats
     flavour: Ints
     held_out: Bools
+    given: Bools
     files: tuple[str, ...]
 
     @classmethod
@@ -81,7 +83,28 @@ class Reference(NamedTuple):
         flavour = context[:, columns_of("flavour")]
         place = np.where(flavour[:, -1] == 1.0, _OF_COLUMN[flavour.argmax(axis=1)], -1)
         names = tuple(Path(one.path).name for one in named)
-        return cls(gen[inside], context[inside], place[inside], event[inside] % HELD_OUT == 0, names)
+        held_out, given = event[inside] % HELD_OUT == 0, np.zeros(int(inside.sum()), dtype=bool)
+        return cls(gen[inside], context[inside], place[inside], held_out, given, names)
+
+    def with_missing_flavours(self) -> Reference:
+        """Return the jets and further ones, for the closure of flavours where the sample has none.
+
+        For each flavour, these are the held-out jets of every cell of the closure with too few held-out jets of it,
+        given this flavour.
+        """
+        parts, level = [self], columns_of("flavour")
+        for number in range(len(FLAVOURS)):
+            own, rows = self.flavour == number, np.zeros(len(self.gen), dtype=bool)
+            for cell in _grid(self):
+                if (cell & own & self.held_out).sum() < LEAST:
+                    rows |= cell & ~own & self.held_out
+            told = self.where(rows)
+            told.context[:, level] = 0.0
+            told.context[:, [level.start + _OF_COLUMN.tolist().index(number), level.stop - 1]] = 1.0
+            parts.append(told._replace(flavour=np.full_like(told.flavour, number), given=np.ones_like(told.given)))
+        names = [name for name in self._fields if name != "files"]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(one, name) for one in parts]) for name in names}
+        return self._replace(**joined)
 
     def where(self, rows: Bools) -> Reference:
         """Return a selection of the jets."""
@@ -136,9 +159,11 @@ def averaged(of_jets: Floats) -> Callable[[Floats], Floats]:
 class Closure(NamedTuple):
     """Differences of an export from its bundle on held-out jets, in cells of pt and |eta|, inclusive and by flavour.
 
+    A cell with few jets of a flavour has those of `Reference.with_missing_flavours`.
+
     Attributes
     ----------
-    jets, cells: numbers of jets and cells.
+    jets, cells: numbers of jets, without those given a flavour, and cells.
     quantiles: root mean square and greatest of (export − bundle) / bundle of the response quantiles, by level.
     efficiency: root mean square and greatest of export − bundle of the efficiencies; None without efficiencies.
     """
@@ -158,9 +183,10 @@ class Closure(NamedTuple):
             found.append(one / other - 1.0)
             if bundle[1] is not None and export[1] is not None:
                 efficiency.append(float(np.mean(export[1][rows]) - np.mean(bundle[1][rows])))
-        expect(found, f"reference: expected a cell with {LEAST} held-out jets, got {len(jets.gen)} jets in total")
+        n_jets = int((~jets.given).sum())
+        expect(found, f"reference: expected a cell with {LEAST} held-out jets, got {n_jets} jets in total")
         columns = dict(zip(names, map(_summary, np.array(found).T), strict=True))
-        return cls(len(jets.gen), len(found), columns, _summary(np.array(efficiency)) if efficiency else None)
+        return cls(n_jets, len(found), columns, _summary(np.array(efficiency)) if efficiency else None)
 
     def lines(self) -> list[str]:
         """Return the lines that a command prints."""
@@ -173,17 +199,18 @@ class Closure(NamedTuple):
         return told
 
 
-def _cells(jets: Reference) -> list[Bools]:
-    """Return the mask of the jets in each cell that has enough of them."""
+def _grid(jets: Reference) -> list[Bools]:
+    """Return the mask of the jets in each cell of pt and |eta|."""
     pt, abs_eta = jets.gen[:, PT], np.abs(jets.gen[:, ETA])
     which = np.searchsorted(CELLS_PT, pt), np.searchsorted(CELLS_ETA, abs_eta)
-    flavours: list[Any] = [jets.flavour == k for k in range(len(FLAVOURS))]
-    every = [
-        (which[0] == p) & (which[1] == e) & flavour
-        for p in range(1, len(CELLS_PT))
-        for e in range(1, len(CELLS_ETA))
-        for flavour in (True, *flavours)
-    ]
+    n_pt, n_eta = len(CELLS_PT), len(CELLS_ETA)
+    return [(which[0] == p) & (which[1] == e) for p in range(1, n_pt) for e in range(1, n_eta)]
+
+
+def _cells(jets: Reference) -> list[Bools]:
+    """Return the mask of the jets in each cell that has enough of them, inclusive and by flavour."""
+    selections = [~jets.given, *(jets.flavour == k for k in range(len(FLAVOURS)))]
+    every = [cell & selection for cell in _grid(jets) for selection in selections]
     return [rows for rows in every if rows.sum() >= LEAST]
 
 

@@ -7,6 +7,7 @@ import sys
 from argparse import Namespace
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import awkward as ak
 import numpy as np
@@ -22,8 +23,8 @@ from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.inputs import NanoSchema, _said, first_jets, inspect
 from coffea_iqn.generation import Settings
-from coffea_iqn.generation.generate import make_block
-from coffea_iqn.generation.pythia import muted, set_up, start
+from coffea_iqn.generation.generate import generate, make_block
+from coffea_iqn.generation.pythia import card_text, muted, set_up, start
 from coffea_iqn.generation.writing import Totals, written_whole
 from coffea_iqn.jets.constituents import composition, subjettiness
 from coffea_iqn.jets.context import WIDTHS
@@ -330,6 +331,33 @@ def test_a_card_is_read_and_options_come_after_it(tmp_path):
     assert np.mean(jets["partonFlavour"][central] == 5) > 0.5
 
 
+def test_a_card_has_the_lines_of_the_files_it_includes(tmp_path, monkeypatch):
+    """A generation that goes on after an included file has changed is of another card."""
+    monkeypatch.chdir(tmp_path)  # where Pythia looks for files, also for those of included ones
+    (tmp_path / "cards").mkdir()
+    card = write_card(tmp_path / "cards", "HardQCD:all = on", "INCLUDE two.cmnd ! mine", "PhaseSpace:pTHatMax = 900.")
+    (tmp_path / "two.cmnd").write_bytes(b"include=three.cmnd\r\nPhaseSpace:pTHatMax = 100.\r\n")
+    found = {}
+    for threshold in ("40.", "300."):
+        (tmp_path / "three.cmnd").write_text(f"Beams:eCM = 7000.\nPhaseSpace:pTHatMin = {threshold}")
+        pythia = set_up(Settings(card, 5))
+        assert (pythia.parm("PhaseSpace:pTHatMin"), pythia.parm("PhaseSpace:pTHatMax")) == (float(threshold), 900.0)
+        output = tmp_path / f"{threshold}root"
+        generate(Settings(card, 5), output, checkpoints=tmp_path / "parts")
+        with uproot.open(output) as file:
+            found[threshold] = ak.max(file["Events/GenJet_pt"].array())
+            assert f"\nPhaseSpace:pTHatMin = {threshold}\n" in json.loads(file["generation"])["card"]
+        assert inspect(str(output)).energy == 7.0
+    assert found["40."] < 200.0 < found["300."]
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "three.cmnd").rename(tmp_path / "elsewhere" / "three.cmnd")
+    monkeypatch.setenv("PYTHIA8CMND", f"nowhere:{tmp_path / 'elsewhere'}")
+    assert set_up(Settings(card, 5)).parm("PhaseSpace:pTHatMin") == 300.0
+    shipped = write_card(tmp_path, "HardQCD:all = on", "include = tunes/ATLAS-A14-CTEQL1.cmnd")
+    assert "MultipartonInteractions:pT0Ref" in card_text(Path(shipped))
+    assert set_up(Settings(shipped, 5))
+
+
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
@@ -341,13 +369,20 @@ def test_a_card_is_read_and_options_come_after_it(tmp_path):
         (["HardQCD:all = on", "POWHEG:veto = 1"], "that need no code, got POWHEG:veto: no event would be vetoed"),
         (["HardQCD:all = on", "Merging:doUserMerging = on"], "got Merging:doUserMerging: no event would be vetoed"),
         (["HardQCD:all = on", "Merging:includeWeightInXsection = 0"], "InXsection = off: no event would be reweighted"),
+        (["! mine", "include = nowhere.cmnd"], "line 2: expected a file to include, found no nowhere.cmnd in ., "),
+        (["include = card.cmnd"], "card.cmnd, line 1: expected a file that does not include itself, got card.cmnd"),
+        (["include = wrong.cmnd"], "wrong.cmnd, line 2: expected a setting that Pythia knows, got 'HardQCD:al = on'"),
+        (["include = run.cmnd", "HardQCD:all = on"], "expected settings of one run, got Main:subrun = 1: those"),
         (
             ["HardQCD:all = on", "52:new = x x~ 2 0 0 10."],
             "expected '52:isVisible = off' or on, as the new particle is",
         ),
     ],
 )
-def test_wrong_cards(tmp_path, capsys, lines, message):
+def test_wrong_cards(tmp_path, capsys, monkeypatch, lines, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wrong.cmnd").write_text("! another\nHardQCD:al = on\n")
+    (tmp_path / "run.cmnd").write_text("Main:subrun = 1\nPhaseSpace:pTHatMin = 200.\n")
     output = tmp_path / "out.root"
     assert run("generate", "--process", write_card(tmp_path, *lines), "--events", 5, "--output", output) == 2
     assert message in one_error(capsys)
@@ -360,6 +395,7 @@ def test_wrong_cards(tmp_path, capsys, lines, message):
         (("--process", "qdc"), "expected one of qcd, qcdflat, ttbar, wzjets or a file of Pythia's commands, got 'qdc'"),
         (("--process", "."), "or a file of Pythia's commands, got '.'"),
         (("--set", "Beams:energy = 7"), "got 'Beams:energy = 7'"),
+        (("--set", "include = a.cmnd"), "setting: expected one, got 'include = a.cmnd': only a card includes files"),
         (("--output", "."), ": expected a file to write, found a folder"),
         (("--output", "gen.txt"), "output gen.txt: expected a name that ends in .root, got gen.txt"),
     ],

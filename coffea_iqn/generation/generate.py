@@ -26,7 +26,16 @@ from coffea_iqn.generation import hepmc, lhe
 from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
 from coffea_iqn.generation.hepmc import NoHistoryWarning
 from coffea_iqn.generation.listings import HEPMC, LES_HOUCHES, Listing, listings
-from coffea_iqn.generation.pythia import Particles, cross_section, muted, next_particles, require, set_up, start
+from coffea_iqn.generation.pythia import (
+    Particles,
+    card_text,
+    cross_section,
+    muted,
+    next_particles,
+    require,
+    set_up,
+    start,
+)
 from coffea_iqn.generation.settings import Settings, of_one_process
 from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
@@ -75,7 +84,7 @@ def generate(
     expect(workers >= 1, f"workers: expected 1 or more, got {workers}")
     with muted():
         set_up(settings)  # report mistakes before processes start
-    card = None if settings.card is None else settings.card.read_text(errors="replace")
+    card = None if settings.card is None else card_text(settings.card)
     made_by = {name: version(name) for name in ("coffea-iqn", *packages)}
     jobs = _jobs(settings)
     if checkpoints is not None:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -89,29 +89,79 @@ def set_up(settings: Settings) -> Any:
 
     Raises
     ------
-    ValueError: for an unknown command, with its line in a card; for a card that reads events from a file or has several
-        runs; for vetoes that need code; for a new stable, neutral particle of which nothing says whether it is visible.
+    ValueError: for an unknown command, with its line in a card; for files that a card includes, if they are missing or
+        include themselves; for a card that reads events from a file or has several runs; for vetoes that need code; for
+        a new stable, neutral particle of which nothing says whether it is visible.
     """
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
     for command in QUIETLY:
         pythia.readString(command)
-    if settings.card is not None and not pythia.readFile(str(settings.card), False):
-        _refuse(settings.card)
+    lines = [] if settings.card is None else card_lines(settings.card)
+    if lines and not _reads(pythia, lines):
+        _refuse(lines)
     for command in settings.all_commands():
+        expect(_included(command) is None, f"setting: expected one, got {command!r}: only a card includes files")
         fits = pythia.readString(command, False)
         expect(fits, f"setting: expected one that Pythia knows, such as 'Beams:eCM = 13600', got {command!r}")
     fits = pythia.mode("Beams:frameType") < FROM_A_FILE
     expect(fits, f"{settings.name}: expected events that Pythia generates, got Beams:frameType = 4: --lhe reads a file")
-    _check(pythia, settings)
+    _check(pythia, settings, [line.strip() for line in (*(line for _, line in lines), *settings.all_commands())])
     return pythia
 
 
-def _check(pythia: Any, settings: Settings) -> None:
+def card_lines(card: Path, within: tuple[Path, ...] = ()) -> list[tuple[str, str]]:
+    """Return where each line of a card is and the line, with those of included files after the line that includes them.
+
+    Parameters
+    ----------
+    card: a file of Pythia's commands.
+    within: the files that include it.
+
+    Raises
+    ------
+    ValueError: if an included file does not exist or includes itself.
+    """
+    lines = []
+    for number, line in enumerate(card.read_bytes().decode(errors="replace").split("\n"), start=1):
+        where, name = f"{card}, line {number}", _included(line)
+        if name is None:
+            lines.append((where, line))
+            continue
+        lines.append((where, f"! {line}"))
+        path, above = _find(name, where), (*within, card.resolve())
+        expect(path.resolve() not in above, f"{where}: expected a file that does not include itself, got {name}")
+        lines += card_lines(path, above)
+    return lines
+
+
+def card_text(card: Path) -> str:
+    """Return the text of a card with the files that it includes. Raises as `card_lines`."""
+    return "\n".join(line for _, line in card_lines(card))
+
+
+def _included(line: str) -> str | None:
+    """Return the name of the file that a line includes, as Pythia reads the line; None if it includes none."""
+    words = line.replace("=", " ").split()
+    return (words[1] if len(words) > 1 else "") if words and words[0].lower() == "include" else None
+
+
+def _find(name: str, where: str) -> Path:
+    """Return the path of a file to include, in the folders in which Pythia looks for it."""
+    import pythia8mc
+
+    shipped = Path(pythia8mc.Pythia("", False).settings.word("xmlPath")).parent
+    folders = [Path(), *map(Path, filter(None, os.environ.get("PYTHIA8CMND", "").split(":"))), shipped]
+    for folder in folders:
+        if (folder / name).is_file():
+            return folder / name
+    msg = f"{where}: expected a file to include, found no {name or 'name'} in {', '.join(map(str, folders))}"
+    raise ValueError(msg)
+
+
+def _check(pythia: Any, settings: Settings, lines: Sequence[str]) -> None:
     """Raise ValueError for settings that would be ignored, and for particles that may be seen or not."""
-    lines = [] if settings.card is None else settings.card.read_text(errors="replace").splitlines()
-    lines = [line.strip() for line in (*lines, *settings.all_commands())]
     runs = [line for line in lines if line.lower().startswith("main:subrun")]
     expect(
         not runs, f"{settings.name}: expected settings of one run, got {', '.join(runs)}: those after it are ignored"
@@ -133,21 +183,22 @@ def _check(pythia: Any, settings: Settings) -> None:
         expect(told or not stable, f"{settings.name}: expected {wanted}, got neither")
 
 
-def _refuse(card: Path) -> None:
-    """Raise an error that names the first line of a card that Pythia cannot read, found by reading growing parts."""
+def _reads(pythia: Any, lines: Sequence[tuple[str, str]]) -> bool:
+    """Return whether Pythia can read `card_lines`, having read them."""
+    with tempfile.TemporaryDirectory() as folder:
+        card = Path(folder) / "card.cmnd"
+        card.write_text("".join(f"{line}\n" for _, line in lines), encoding="utf-8", newline="\n")
+        return bool(pythia.readFile(str(card), False))
+
+
+def _refuse(lines: Sequence[tuple[str, str]]) -> None:
+    """Raise an error that names the first of `card_lines` that Pythia cannot read, found by reading growing parts."""
     import pythia8mc
 
     pythia = pythia8mc.Pythia("", False)
-    lines = card.read_bytes().splitlines()
-    with tempfile.TemporaryDirectory() as folder:
-        beginning = Path(folder) / "beginning.cmnd"
-        for number, line in enumerate(lines, start=1):
-            beginning.write_bytes(b"\n".join([*lines[:number], b""]))
-            if not pythia.readFile(str(beginning), False):
-                setting = line.decode(errors="replace").strip()
-                msg = f"{card}, line {number}: expected a setting that Pythia knows, got {setting!r}"
-                raise ValueError(msg)
-    msg = f"{card}: expected a file of Pythia's commands, got one that it cannot read"
+    for number, (where, line) in enumerate(lines, start=1):
+        expect(_reads(pythia, lines[:number]), f"{where}: expected a setting that Pythia knows, got {line.strip()!r}")
+    msg = f"{lines[0][0]}: expected Pythia's commands, got lines that it cannot read"
     raise ValueError(msg)
 
 

@@ -126,7 +126,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         """Return the further columns of the jets y, (M, 1) each."""
         found = []
         for name in self.columns:
-            expect(name in y.fields, f"columns: expected {name} of {self.y}, found {', '.join(y.fields)}")
+            expect(name in y.fields, f"columns: expected {name} of {self.y}, found no such field")
             column = flat(y, name) if y[name].ndim == 2 else None
             if column is None or column.dtype.kind not in "biuf":
                 msg = f"columns: expected a number for each {self.y}, got lists or text in {name}"

@@ -14,7 +14,7 @@ from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.identity import event_weights
 from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, first_jets, inspect
-from conftest import open_events, run
+from conftest import one_error, open_events, run
 
 QCD = sample_path("qcd_ak4.root")
 TRUTH, RECO = "AntiKt4TruthDressedWZJets", "Jets"
@@ -30,6 +30,8 @@ def physlite(tmp_path_factory):
     for name, jets in ((f"{TRUTH}AuxDyn", events.GenJet), (f"Analysis{RECO}AuxDyn", events.Jet)):
         for field, unit in (("pt", 1000), ("eta", 1), ("phi", 1), ("mass", 1000)):
             branches[f"{name}.{'m' if field == 'mass' else field}"] = ak.values_astype(jets[field] * unit, "float32")
+    for field, theirs in (("btag", events.Jet.pt / 100.0), ("DF_NumTrk", ak.local_index(events.Jet.pt))):
+        branches[f"Analysis{RECO}AuxDyn.{field}"] = ak.values_astype(theirs, "float32" if field == "btag" else "int32")
     flavour = events.GenJet.partonFlavour
     branches[f"{TRUTH}AuxDyn.PartonTruthLabelID"] = ak.values_astype(ak.where(flavour == 0, -1, flavour), "int32")
     named = {"runNumber": "run", "lumiBlock": "luminosityBlock", "eventNumber": "event"}
@@ -102,11 +104,54 @@ def test_physlite_from_the_shell(physlite, tmp_path):
         assert {f"{TRUTH}_pt", f"{TRUTH}_m", "IQNJet_pt"} <= set(file["Events"].keys())
 
 
-def test_physlite_trains(physlite, tmp_path):
+@pytest.mark.parametrize(
+    ("pattern", "kept"),
+    [
+        ("Jets_*", {f"Jets_{field}" for field in ("pt", "eta", "phi", "m", "btag", "DF_NumTrk")}),
+        ("Jets_DF_NumTrk", {"Jets_DF_NumTrk"}),
+        ("EventInfo_lumi*", {"EventInfo_lumiBlock"}),
+        ("*", {"Jets_btag", "Jets_DF_NumTrk", f"{TRUTH}_PartonTruthLabelID", "EventInfo_eventNumber"}),
+    ],
+)
+def test_branches_of_physlite_are_kept(physlite, tmp_path, pattern, kept):
+    """All that the pattern names, without what coffea makes."""
+    options = ["--gen", TRUTH, "--truth", "none", "--skim", "root", "--keep", pattern, "--no-plots"]
+    assert run("fold", f"qcd={physlite}", *options, "--output", tmp_path / "out") == 0
+    (path,) = (tmp_path / "out" / "skim").iterdir()
+    with uproot.open(path) as file, uproot.open(physlite) as source:
+        found = {name for name in file["Events"].keys() if name.startswith((f"{RECO}_", "EventInfo_", TRUTH))}  # noqa: SIM118
+        assert kept <= found
+        assert pattern == "*" or kept == found
+        assert not any("_eventindex" in name for name in found)
+        for name in kept & {"Jets_btag", "Jets_DF_NumTrk"}:
+            theirs = source[f"CollectionTree/Analysis{name.replace('_', 'AuxDyn.', 1)}"].array()
+            assert ak.array_equal(file[f"Events/{name}"].array(), theirs, check_parameters=False)
+
+
+def test_lists_of_other_lengths_are_not_kept_as_one_collection(physlite, tmp_path, capsys):
+    """Only the part of a name before its first underscore counts in files of NanoAOD's layout."""
+    with uproot.open(physlite) as file:
+        branches = file["CollectionTree"].arrays(filter_name=["Event*", "An*"], entry_stop=20)
+    columns = {name: ak.without_parameters(branches[name]) for name in branches.fields}
+    columns |= {f"MX_{name}AuxDyn.x": ak.Array([[1.0] * k] * 20) for name, k in (("One", 1), ("Two", 2))}
+    with uproot.recreate(tmp_path / "two.root") as file:
+        file.mktree("CollectionTree", columns)
+    options = ["--gen", TRUTH, "--truth", "none", "--skim", "root", "--no-plots", "--output", tmp_path / "out"]
+    assert run("fold", f"qcd={tmp_path / 'two.root'}", *options, "--keep", "*") == 2
+    assert "skim: expected MX_Two_x to have as many numbers as MX_One_x, of one" in one_error(capsys)
+    assert run("fold", f"qcd={tmp_path / 'two.root'}", *options, "--keep", "MX_Two_*") == 0
+
+
+def test_physlite_trains_and_validates(physlite, tmp_path, capsys):
     short = ["--steps", 20, "--check-every", 10, "--stages", 1, "--hidden", 8, "--restart"]
-    assert run("train", physlite, "--gen", TRUTH, "--reco", RECO, *short, "--output", tmp_path / "atlas") == 0
+    collections = ["--gen", TRUTH, "--reco", RECO]
+    more = ["--columns", "btag", "DF_NumTrk"]
+    assert run("train", physlite, *collections, *more, *short, "--output", tmp_path / "atlas") == 0
     card = json.loads((tmp_path / "atlas" / "model.json").read_text())["card"]
     assert card["domain"]["gen_pt"][1] < 1000  # GeV
+    model = ["--model", tmp_path / "atlas", "--quick", "--any-radius"]
+    assert run("validate", physlite, *collections, *model, "--output", tmp_path / "closure") in {0, 1}
+    assert "Spectra of columns" in capsys.readouterr().out
 
 
 def test_a_file_without_what_names_events_is_refused(tmp_path):

@@ -336,8 +336,7 @@ def _have_objects(datasets: Mapping[str, Sequence[Source]], branches: Collection
 
 def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
     """Return the names of the branches that all files have."""
-    files = (source.open() for source in every(datasets))
-    return set.intersection(*({branch.rsplit("/", 1)[-1] for branch in file.keys()} for file in files))  # noqa: SIM118
+    return set.intersection(*(source.branches() for source in every(datasets)))
 
 
 class _OnePass(processor.ProcessorABC):  # type: ignore[misc]

@@ -38,7 +38,8 @@ WITHOUT_LEPTONS = "DressedWZ"  # in names of ATLAS' collections
 TAU_ARRAY = ("Tau_5", "Tau[5]")  # names of Delphes' N-subjettiness in coffea and in the file
 # NanoAOD's name: names in NanoAOD, Delphes and, in MeV, PHYSLITE
 FIELDS = {"pt": ("pt", "PT"), "eta": ("eta", "Eta"), "phi": ("phi", "Phi"), "mass": ("mass", "Mass", "m")}
-PHYSLITE = {"m", "_eventindex"}  # fields that only coffea's schema of PHYSLITE gives a jet
+EVENT_INDEX = "_eventindex"  # of each object, made by coffea's schema of PHYSLITE
+PHYSLITE = {"m", EVENT_INDEX}  # fields that only coffea's schema of PHYSLITE gives a jet
 GEV = 1e-3  # GeV per MeV
 MOST_CODE = 2**31  # PDG codes are smaller
 NO_PARTON = -1  # ATLAS' label of a jet without a parton

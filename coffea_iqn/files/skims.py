@@ -18,7 +18,7 @@ import uproot
 from coffea.nanoevents import NanoAODSchema, PFNanoAODSchema
 
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, warn_not_emulated
-from coffea_iqn.events.collections import INDEX
+from coffea_iqn.events.collections import EVENT_INDEX, INDEX
 from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights, metadata_of
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
 from coffea_iqn.files.inputs import TREES
@@ -115,8 +115,8 @@ class Skim:
 
         Raises
         ------
-        ValueError: if the events lack the metadata of a chunk, a pattern matches no branch, or kept gen jets are not
-            the folded ones.
+        ValueError: if the events lack the metadata of a chunk, a pattern matches no branch, kept branches of one
+            collection have different numbers of objects, or kept gen jets are not the folded ones.
         FileExistsError: if the file exists with other settings, unless it may be replaced.
         """
         metadata = metadata_of(events)
@@ -213,7 +213,20 @@ class Skim:
         if lost:
             msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"
             raise ValueError(msg)
+        _check_counts(kept)
         return kept
+
+
+def _check_counts(columns: Mapping[str, ak.Array]) -> None:
+    """Raise ValueError for lists that would be of one collection, by their names, but have other numbers of objects."""
+    first: dict[str, tuple[str, ak.Array]] = {}
+    for name, array in columns.items():
+        collection, _, field = name.partition("_")
+        if array.ndim > 1 and field:
+            other, counts = first.setdefault(collection, (name, ak.num(array)))
+            fits = other == name or ak.array_equal(ak.num(array), counts)
+            msg = f"skim: expected {name} to have as many numbers as {other}, of one collection by its name, got others"
+            expect(fits, f"{msg}: keep one of them")
 
 
 def _check_same(path: Path, about: Mapping[str, Any]) -> None:
@@ -238,12 +251,13 @@ def branch_patterns(keep: Sequence[str]) -> list[str]:
 
 
 def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
-    """Iterate over the branches of events with their collection, without a schema's indices into the chunk."""
+    """Iterate over the branches of events with their collection, without counters and indices that a schema made."""
+    names = set(events.fields)
     for name in events.fields:
-        if "." in name:  # offsets
+        if "." in name or (name.startswith("n") and name[1:] in names):  # offsets, counters
             continue
         fields = events[name].fields
-        branches = (f"{name}_{field}" for field in fields)
+        branches = (f"{name}_{field}" for field in fields if field != EVENT_INDEX)
         yield from ((branch, name) for branch in branches if branch not in INDICES_OF_CHUNK)
         if not fields:
             yield name, None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,16 +12,17 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level, outside_domain, warn_mixed_weights
+from coffea_iqn.events.checks import check_level, outside_domain
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import event_weights, n_weighted
+from coffea_iqn.files.inputs import cross_sections
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.processors.made_by import MadeBy
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, counted
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
@@ -110,22 +110,36 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             n_selected = filler.fill_jets(level, [jets], pt_min=self.pt_min, eta_max=self.eta_max)
             cutflow[f"{level}_jets_selected"] = n_selected
         files = [] if self.skim is None else [self._write(self.skim, events, reco, made)]
-        weighted = {dataset: n_weighted(events)}
-        return {"sums": filler.sums, "weighted": weighted, "cutflow": {dataset: cutflow}, "files": files}
+        there = {WEIGHTS: n_weighted(events)}
+        if self.gen is not None:
+            there["gen jets"] = counted(events, "gen" in levels)
+        file = str(events.metadata.get("filename", ""))
+        return {
+            "sums": filler.sums,
+            "there": {dataset: there},
+            "processes": {dataset: {file: set(cross_sections(events))}},
+            "cutflow": {dataset: cutflow},
+            "files": files,
+        }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        warn_mixed_weights(accumulator["weighted"])
+        of_events = ("there", "processes")
+        made_by = {
+            dataset: self._made_by(dataset, {}, *(accumulator[name][dataset] for name in of_events))
+            for dataset in sorted(accumulator["there"])
+        }
+        for one in made_by.values():
+            one.check()
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS, pt_min=self.pt_min)
-        made_by = self._made_by(cutflow)
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
-    def _made_by(self, datasets: Iterable[str]) -> dict[str, MadeBy]:
+    def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:
         corrector = self.corrector
         settings = {"model": corrector.model, "hash": corrector.card["hash"]}
         settings |= {name: getattr(corrector, name) for name in ("seed", "points", "identity")}
         settings |= {name: getattr(self, name) for name in ("reco", "gen", "take", "pt_min", "eta_max")}
-        return {dataset: MadeBy(dataset, settings, {}) for dataset in datasets}
+        return MadeBy(dataset, settings, *of_events)
 
     def _write(self, skim: Skim, events: ak.Array, reco: JetTable, columns: dict[str, Any]) -> str:
         corrector = self.corrector

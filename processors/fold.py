@@ -16,11 +16,12 @@ from coffea import processor
 
 from coffea_iqn import __version__, bundle
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import MixedWeightsWarning, least_central, warn_mixed_weights, warn_no_central
+from coffea_iqn.events.checks import least_central, warn_no_central
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.identity import event_weights, n_weighted
 from coffea_iqn.events.objects import MISSING, isolation_of, of_kinds, reco_missing, reco_objects
+from coffea_iqn.files.inputs import cross_sections
 from coffea_iqn.files.skims import Skim, ending_of
 from coffea_iqn.folder import Folded, IQNFolder
 from coffea_iqn.folder.constituents import FoldedParticles, candidates, check_particles, counts_of, fold_particles
@@ -35,7 +36,7 @@ from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
-from coffea_iqn.processors.made_by import MadeBy
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, counted
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 
@@ -248,13 +249,15 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             )
             cutflow[f"reco_jets_selected_{name}"] = n_selected
         self._fill_pairs(filler, folded, levels.get("truth", ()))
+        file = str(events.metadata.get("filename", ""))
         result = {
             "sums": filler.sums,  # converted to histograms at the end
-            "weighted": {dataset: n_weighted(events)},
+            "there": {dataset: {WEIGHTS: n_weighted(events)} | self._true(events, levels, objects, missing)},
+            "processes": {dataset: {file: set(cross_sections(events))}},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
             "least_pt": {dataset: [least_central(folded.gen.values)]},
-            "least_keys": {dataset: {str(events.metadata.get("filename", "")): folded.least_keys}},
+            "least_keys": {dataset: {file: folded.least_keys}},
             "files": files,
         }
         return Processed(result, folded, levels, objects, missing)
@@ -269,17 +272,19 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             self.folder.check_threshold(min(least), sum(n), max(reach))
             if not sum(n):
                 warn_no_central(dataset, accumulator["cutflow"][dataset]["events"])
-        made_by = {dataset: self._made_by(dataset, keys) for dataset, keys in sorted(accumulator["least_keys"].items())}
+        of_events = ("least_keys", "there", "processes")
+        made_by = {
+            dataset: self._made_by(dataset, *(accumulator[name][dataset] for name in of_events))
+            for dataset in sorted(accumulator["least_keys"])
+        }
         for one in made_by.values():
-            one.check_events()
-        warn_mixed_weights(accumulator["weighted"])
+            one.check()
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.EVENT_AXES if self.objects else filling.PARTICLE_AXES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes, pt_min=self.pt_min)
         for dataset, flow in cutflow.items():
             every_event = hists["njet"][{"dataset": dataset, "level": "gen"}]  # gen jets are filled once, as nominal
             flow["sum_of_weights"] = float(every_event.sum(flow=True).value)
-            _check_truth(hists, dataset, objects=self.objects)
         # made_by first, so that a sum is refused before histograms are added
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
 
@@ -355,12 +360,18 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             made |= {f"MET_{field}{ending}": ak.Array(missing[:, k]) for k, field in enumerate(("pt", "phi"))}
         return made
 
-    def _made_by(self, dataset: str, keys: Mapping[str, list[int]]) -> MadeBy:
+    def _true(self, events: ak.Array, *levels: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+        """Count the events with and without true jets and objects: else histograms are not comparable."""
+        objects = ("Electron, Muon and Photon", " or ".join(MISSING)) if self.objects else ()
+        what = ("true jets", *objects) if self.truth is not None else ()
+        return {name: counted(events, "truth" in level) for name, level in zip(what, levels, strict=False)}
+
+    def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:
         folder = self.folder
         of_model = {"model": folder.model, "hashes": [folder.hash, *(known_hash for *_, known_hash in folder.others)]}
         own = {name: getattr(self, name) for name in ("gen", "truth", "pt_min", "eta_max", "objects", "particles")}
         settings = {name: value for name, value in folder.settings.items() if name != "device"}  # equal up to rounding
-        return MadeBy(dataset, of_model | settings | own, keys)
+        return MadeBy(dataset, of_model | settings | own, *of_events)
 
     def _about(self) -> dict[str, Any]:
         """Return the metadata of a skim: what made its jets."""
@@ -386,26 +397,6 @@ def _interleaved(
     """Interleave fields of several replicas of the same events, ordered by event and then by replica."""
     order, n = interleaving(counts)
     return {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}, n
-
-
-def _check_truth(hists: Mapping[str, Any], dataset: str, *, objects: bool) -> None:
-    """Check that all events of a dataset have true jets and objects, or none: else histograms are not comparable.
-
-    Raises
-    ------
-    ValueError: if only some have true objects. Without true jets in some, there is a warning.
-    """
-    of_objects = (("nelectron", "Electron, Muon and Photon"), ("met_pt", " or ".join(MISSING)))
-    for name, what in (("njet", "true jets"), *(of_objects if objects else ())):
-        of_all, true = (
-            hists[name][{"dataset": dataset, "level": level}].sum(flow=True).variance for level in ("gen", "truth")
-        )
-        if true and not np.isclose(true, of_all, atol=0.0):
-            msg = f"{dataset}: expected {what} in all files of the dataset or in none; truth=None leaves them out"
-            if name == "njet":
-                warnings.warn(msg, MixedWeightsWarning, stacklevel=2)
-            else:
-                raise ValueError(msg)
 
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:

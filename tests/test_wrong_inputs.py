@@ -7,6 +7,7 @@ import re
 import shutil
 import warnings
 from argparse import Namespace
+from pathlib import Path
 
 import awkward as ak
 import hist
@@ -29,7 +30,10 @@ from coffea_iqn.events.checks import (
     ThresholdWarning,
 )
 from coffea_iqn.events.collections import flatten_jets, gen_events, prompt_particles
+from coffea_iqn.files import skims, trees
 from coffea_iqn.files.inputs import NanoSchema, inspect
+from coffea_iqn.files.skims import Skim
+from coffea_iqn.files.trees import read_about
 from coffea_iqn.histograms.filling import Filler, to_hists
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor, PairsProcessor
@@ -533,6 +537,33 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
     assert run("fold", f"d={one}", f"e={other}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
 
 
+@pytest.mark.parametrize("process", [IQNFoldProcessor, IQNCorrectProcessor])
+def test_jobs_of_files_with_weights_and_without_are_not_added_unasked(process, tmp_path):
+    """A job for each file, and later all in one, are as wrong as one job of all."""
+    others = {"event": ak.Array(np.arange(1000, 1200)), "genWeight": None}
+    files = [written(tmp_path / f"{k}.root", "qcd_ak4.root", **changed) for k, changed in enumerate(({}, others))]
+    out = [skimmed(process, path, tmp_path / path.stem) for path in files]
+    with pytest.warns(MixedWeightsWarning, match="d: expected weights for all events or for none, got 200 without"):
+        processor.accumulate(out)
+    parts = [Path(path) for one in out for path in one["files"]]
+    with pytest.raises(ValueError, match="d: expected event weights in all inputs of the dataset or in none, found no"):
+        skims.merge(parts, tmp_path / "merged.root")
+    old = []
+    for path in parts:  # as earlier versions wrote them
+        about = read_about(path)
+        for name in ("weighted", "cross_sections"):
+            del about["parts"][0][name]
+        old.append(path.with_stem(f"{path.stem}_old"))
+        with trees.written(old[-1], about) as file:
+            file.extend(next(trees.iterate(path)))
+    assert skims.merge(old, tmp_path / "merged.root")[0].n_events == 400
+
+
+def skimmed(process, path, folder):
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
+    return runner({"d": [str(path)]}, process(skim=Skim(folder)), treename="Events")
+
+
 def test_generated_files_of_different_cross_sections_are_no_dataset(tmp_path, capsys):
     """Each event would count as much as any other, whatever the cross section that it stands for."""
     files = []
@@ -543,7 +574,16 @@ def test_generated_files_of_different_cross_sections_are_no_dataset(tmp_path, ca
             file.mktree("Runs", {name: column.dtype for name, column in runs.items()}).extend(runs)
     same, other, hard = files
     assert run("fold", f"d={same}", f"d={hard}", "--output", tmp_path / "out", "--no-plots") == 2
-    assert "d: expected files of one process, got cross sections of 7.3e+08 pb in " in one_error(capsys)
+    refused = "d: expected files of one process, got cross sections of 7.3e+08 pb in "
+    assert refused in one_error(capsys)
+    out = [skimmed(IQNFoldProcessor, path, tmp_path / path.stem) for path in files]
+    parts = [Path(path) for one in out for path in one["files"]]
+    with pytest.raises(ValueError, match=re.escape(refused)):
+        processor.accumulate([out[0], out[2]])
+    with pytest.raises(ValueError, match=re.escape(refused)):
+        skims.merge(parts, tmp_path / "merged.root")
+    assert processor.accumulate(out[:2])["cutflow"]["d"]["events"] == 400
+    assert skims.merge(parts[:2], tmp_path / "merged.root")[0].n_events == 400
     assert run("fold", f"d={same}", f"d={other}", f"e={hard}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
 
 
@@ -927,8 +967,12 @@ def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
         of_jets = [name for name in file["Events"].keys() if name.startswith(("Jet_", "nJet"))]  # noqa: SIM118
     bare = written(tmp_path / "bare.root", "qcd_ak4.root", **dict.fromkeys(of_jets))
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
+    files = [str(sample_path("qcdflat_ak4.root")), str(bare)]
     with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
-        runner({"t": [str(sample_path("qcdflat_ak4.root")), str(bare)]}, IQNFoldProcessor(), treename="Events")
+        runner({"t": files}, IQNFoldProcessor(), treename="Events")
+    each = [runner({"t": [file]}, IQNFoldProcessor(), treename="Events") for file in files]
+    with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
+        processor.accumulate(each)
 
 
 # emulated collections, and leptons

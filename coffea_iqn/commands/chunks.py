@@ -18,7 +18,7 @@ from coffea_iqn.commands.common import SAID, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
 from coffea_iqn.files.atomic import at_work, folder_of, plain_names, unfinished
-from coffea_iqn.files.inputs import Source, every
+from coffea_iqn.files.inputs import Source, check_one_process, every
 from coffea_iqn.files.output import versions, write_json
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import FORMATS
@@ -143,10 +143,12 @@ def run(
 
     Raises
     ------
-    ValueError: if only some files of a dataset have event weights.
+    ValueError: if only some files of a dataset have event weights, or they are of several generated processes.
     """
     # missing weights would count as 1
     check_all_or_none(datasets, "event weights", lambda source: source.has_weights)
+    for name, sources in datasets.items():
+        check_one_process(name, {source.path: source.cross_sections for source in sources})
     checkpoints = folder_of(arguments.output)
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     plain_names(datasets)  # raises an error unless they differ

@@ -29,7 +29,6 @@ from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
-from coffea_iqn.generation.settings import of_one_process
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Skipped
@@ -143,7 +142,6 @@ def _fold(arguments: argparse.Namespace) -> None:
     if truth and not arguments.truth:  # otherwise it is among the collections
         warn_emulated(truth, datasets)
     check_identities(arguments, datasets)
-    _check_processes(datasets)
     default = OF_EVENTS if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
     model = fitting_model(arguments, datasets, arguments.model or default, fixed=default != DEFAULT)
     if truth and not arguments.any_radius:
@@ -231,17 +229,6 @@ def _check_here(arguments: argparse.Namespace) -> None:
         find_device(arguments.device)
     if arguments.model is not None:
         bundle.find(arguments.model)
-
-
-def _check_processes(datasets: Mapping[str, Sequence[Source]]) -> None:
-    """Check that the generated files of a dataset are of one process: no weight normalises a sum of several."""
-    for name, sources in datasets.items():
-        found = [(one, source.path) for source in sources for one in source.cross_sections]
-        other = next((two for two in found if not of_one_process(found[0][0], two[0])), None)
-        if other is not None:
-            got = " and ".join(f"{value:.4g} pb in {path}" for (value, _), path in (found[0], other))
-            msg = f"{name}: expected files of one process, got cross sections of {got}: make each a dataset"
-            raise ValueError(msg)
 
 
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:

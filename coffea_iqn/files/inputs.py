@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -34,6 +35,7 @@ PT = {"NanoAOD": "_pt", "Delphes": ".PT", "PHYSLITE": ".pt"}  # suffix of the pt
 JET_FIELDS = ("pt", "eta", "phi", "mass")
 SETTINGS = "generation"  # key of the settings in a generated file
 NORMALISED = ("crossSection", "crossSectionError")  # branches of the tree Runs of generated files
+SIMILAR = 0.2  # by how much cross sections of files of one process may differ, beyond their uncertainties
 PEEK = 100  # events read to find branches that are only zeros
 FIRST = 10_000  # events read to find the jet radius
 
@@ -150,8 +152,7 @@ def inspect(
             empty = _empty_branches(file[name])
             uuid = str(file.file.uuid)
             emulated = json.loads(str(file[ABOUT]))["collection"] if ABOUT in file else ""
-            generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
-            columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
+            of_processes = _cross_sections(file)
             radius, energy = _said(str(file[SETTINGS]) if SETTINGS in file else "")
     except InputError:
         raise
@@ -190,8 +191,44 @@ def inspect(
     gen = next(iter(collections), None)
     known = levels_of(jet_fields, others, of_collection(names, gen), gen)
     has_weights = not last.isdisjoint(WEIGHTS)
-    of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, tuple(zip(*columns, strict=True)))
+    of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, of_processes)
     return Source(path, name, layout, n_events, *of_file, radius, energy)
+
+
+def _cross_sections(file: Any) -> tuple[tuple[float, float], ...]:
+    """Return cross sections and uncertainties [pb], see `Source`, of an open ROOT file; none if it has none."""
+    generated = {*NORMALISED} <= {*(file["Runs"].keys() if "Runs" in file else ())}
+    columns = [file["Runs"][key].array(library="np").tolist() for key in NORMALISED if generated]
+    return tuple(zip(*columns, strict=True))
+
+
+def cross_sections(events: ak.Array) -> tuple[tuple[float, float], ...]:
+    """Return the cross sections, see `Source`, of the file that coffea reads events from; none for other events."""
+    file = getattr(events.attrs.get("@events_factory"), "file_handle", None)
+    return _cross_sections(file) if isinstance(file, uproot.ReadOnlyDirectory) else ()
+
+
+def of_one_process(one: Sequence[float], two: Sequence[float]) -> bool:
+    """Whether two cross sections, with their uncertainties, may be of one process; also if one of them is unknown."""
+    same = abs(one[0] - two[0]) <= 5.0 * math.hypot(one[1], two[1]) + SIMILAR * max(one[0], two[0])
+    return same or not math.isfinite(one[0] + two[0])
+
+
+def check_one_process(dataset: str, of_files: Mapping[str, Collection[Sequence[float]]]) -> None:
+    """Check that the generated files of a dataset are of one process: no weight normalises a sum of several.
+
+    of_files: cross sections and uncertainties [pb], see `Source`, by file.
+
+    Raises
+    ------
+    ValueError: if they are of several; names two files.
+    """
+    found = [(one, path) for path, of_file in of_files.items() for one in of_file]
+    other = next((two for two in found if not of_one_process(found[0][0], two[0])), None)
+    if other is not None:
+        got = " and ".join(f"{value:.4g} pb in {path}" for (value, _), path in (found[0], other))
+        msg = f"{dataset}: expected files of one process, got cross sections of {got}: make each a dataset"
+        raise ValueError(msg)
 
 
 def _said(settings: str) -> tuple[float | None, float | None]:

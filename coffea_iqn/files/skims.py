@@ -19,9 +19,9 @@ from coffea.nanoevents import NanoAODSchema, PFNanoAODSchema
 
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, warn_not_emulated
 from coffea_iqn.events.collections import EVENT_INDEX, INDEX
-from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights, metadata_of
+from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights, metadata_of, n_weighted
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
-from coffea_iqn.files.inputs import TREES
+from coffea_iqn.files.inputs import TREES, check_one_process, cross_sections
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.table import JetTable, interleaved
@@ -126,7 +126,12 @@ class Skim:
             raise ValueError(msg)
         dataset = str(metadata.get("dataset", "events"))
         entries = [int(metadata["entrystart"]), int(metadata["entrystop"])]
-        part = {"file": str(metadata["filename"]), "uuid": str(metadata.get("fileuuid", "")), "entries": entries}
+        part: dict[str, Any] = {
+            "file": str(metadata["filename"]),
+            "uuid": str(metadata.get("fileuuid", "")),
+            "entries": entries,
+        }
+        part |= {"weighted": "with" in n_weighted(events), "cross_sections": cross_sections(events)}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
         if not self.replace:
@@ -332,7 +337,8 @@ def merge(
     Raises
     ------
     ValueError: if there is no file, a file is not a skim, files were made with different models, settings or branches,
-        two files have the same events, or several datasets would go into one file. Then nothing is written.
+        two files have the same events, only some are of events with weights, they are of several generated processes,
+        or several datasets would go into one file. Then nothing is written.
     FileExistsError: if an existing file would be replaced.
     """
     datasets: dict[str, dict[Path, dict[str, Any]]] = {}
@@ -391,8 +397,21 @@ def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
         fits = one != other or start >= stop
         expect(fits, f"{other_path}: expected events that no other file has, got some of {dataset} that are in {path}")
+    _check_normalised(dataset, parts)
     order = ("file", "uuid", "entries")
     return sorted(parts.items(), key=lambda item: [[part[key] for key in order] for part in item[1]["parts"]])
+
+
+def _check_normalised(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> None:
+    """Check that the inputs of all parts had event weights, or none, and are of one process; older parts do not say."""
+    held = [(path, part) for path, about in parts.items() for part in about["parts"]]
+    weighted = {part["weighted"]: path for path, part in held if "weighted" in part}
+    got = f"found none in those of {weighted.get(False)}"
+    expect(len(weighted) <= 1, f"{dataset}: expected event weights in all inputs of the dataset or in none, {got}")
+    processes: dict[str, list[Sequence[float]]] = {}
+    for path, part in held:
+        processes.setdefault(str(path), []).extend(part.get("cross_sections", ()))
+    check_one_process(dataset, processes)
 
 
 def _input(part: Mapping[str, Any]) -> str:

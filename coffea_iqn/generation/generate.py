@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from coffea_iqn.files.finished import SUFFIX, kept
+from coffea_iqn.files.inputs import of_one_process
 from coffea_iqn.generation import hepmc, lhe
 from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
 from coffea_iqn.generation.hepmc import NoHistoryWarning
@@ -36,7 +37,7 @@ from coffea_iqn.generation.pythia import (
     set_up,
     start,
 )
-from coffea_iqn.generation.settings import Settings, of_one_process
+from coffea_iqn.generation.settings import Settings
 from coffea_iqn.generation.writing import JETS, PARTICLES, PROMPT, Block, Totals, written_whole
 from coffea_iqn.numerics.arrays import Ints
 from coffea_iqn.ranges import expect

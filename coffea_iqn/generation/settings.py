@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +11,8 @@ BLOCK = 1000  # events that share a seed of Pythia and its startup time of half 
 BLOCKS_PER_SEED = 10_000
 LAST_SEED = 900_000_000 // BLOCKS_PER_SEED - 1  # Pythia has 900 million seeds; none is used twice
 MOST_EVENTS = BLOCK * BLOCKS_PER_SEED
-SIMILAR = 0.2  # by how much cross sections of files of one process may differ, beyond their uncertainties
 EVENTS = Range(least=1, most=MOST_EVENTS, whole=True)
 SEEDS = Range(least=1, most=LAST_SEED, whole=True)
-
-
-def of_one_process(one: tuple[float, float], two: tuple[float, float]) -> bool:
-    """Whether two cross sections, with their uncertainties, may be of one process; also if one of them is unknown."""
-    same = abs(one[0] - two[0]) <= 5.0 * math.hypot(one[1], two[1]) + SIMILAR * max(one[0], two[0])
-    return same or not math.isfinite(one[0] + two[0])
 
 
 @dataclass(frozen=True)

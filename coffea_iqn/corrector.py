@@ -17,11 +17,12 @@ from coffea_iqn.events.checks import (
     check_level,
     check_valid,
     outside_domain,
+    warn_equal_events,
     warn_partial_collection,
     warn_unchecked_collection,
 )
 from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
-from coffea_iqn.events.identity import KINDS, identity_keys
+from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
@@ -147,7 +148,9 @@ class IQNCorrector:
         """
         expect(events is not None, "events: expected those of the jets, whose identity the draws depend on, got None")
         table = self._table(jets, events)
-        return _jagged(table, self.draw_table(table, events))
+        drawn = self.draw_table(table, events)
+        warn_equal_events(least_keys(identity_keys(events, self.seed, self.identity)))
+        return _jagged(table, drawn)
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:
         """Same as `draw` for flat jets: returns pt, eta, phi, mass and purity by name, (N,) each."""

@@ -14,7 +14,7 @@ from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
 from coffea_iqn.events.checks import check_level, outside_domain
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.identity import event_weights, n_weighted
+from coffea_iqn.events.identity import entry_keys, event_weights, identity_keys, least_keys, n_weighted
 from coffea_iqn.files.inputs import cross_sections
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
@@ -51,6 +51,11 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     bundle.BundleError: if the bundle does not exist, cannot be read, or folds.
     ValueError: see `IQNCorrector`.
+
+    Warns
+    -----
+    EqualEventsWarning: at the end of a run, if events of a dataset are in it twice, or draws of different events have
+        equal levels, see `IQNFoldProcessor`.
     """
 
     def __init__(
@@ -116,6 +121,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         file = str(events.metadata.get("filename", ""))
         return {
             "sums": filler.sums,
+            "least_keys": {dataset: {file: self._least_keys(events)}},
             "there": {dataset: there},
             "processes": {dataset: {file: set(cross_sections(events))}},
             "cutflow": {dataset: cutflow},
@@ -123,16 +129,21 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        of_events = ("there", "processes")
+        of_events = ("least_keys", "there", "processes")
         made_by = {
-            dataset: self._made_by(dataset, {}, *(accumulator[name][dataset] for name in of_events))
-            for dataset in sorted(accumulator["there"])
+            dataset: self._made_by(dataset, *(accumulator[name][dataset] for name in of_events))
+            for dataset in sorted(accumulator["least_keys"])
         }
         for one in made_by.values():
             one.check()
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS, pt_min=self.pt_min)
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
+
+    def _least_keys(self, events: ak.Array) -> list[int]:
+        """Return the `identity.least_keys` of events, which without draws may have equal numbers, or none."""
+        drawn, corrector = self.take == "draw", self.corrector
+        return least_keys(identity_keys(events, corrector.seed, corrector.identity) if drawn else entry_keys(events))
 
     def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:
         corrector = self.corrector

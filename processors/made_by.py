@@ -68,7 +68,8 @@ class MadeBy:
                 expect(what.endswith("jets"), msg)
                 warnings.warn(msg, MixedWeightsWarning, stacklevel=3)
         warn_mixed_weights({self.dataset: self.there.get(WEIGHTS, {})})
-        warn_equal_files(self.dataset, self.keys, str(self.settings.get("identity", "")))
+        drawn = self.settings.get("take", "draw") == "draw"
+        warn_equal_files(self.dataset, self.keys, str(self.settings.get("identity", "")), drawn=drawn)
 
 
 def counted(events: Collection[Any], there: bool) -> dict[str, int]:

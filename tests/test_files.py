@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import awkward as ak
 import numpy as np
@@ -13,7 +14,7 @@ from coffea.nanoevents import NanoEventsFactory, PHYSLITESchema
 from coffea_iqn import IQNFolder
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.identity import event_weights
-from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, first_jets, inspect
+from coffea_iqn.files.inputs import JET_FIELDS, InputError, branch_filter, event_numbers, first_jets, inspect
 from conftest import one_error, open_events, run
 
 QCD = sample_path("qcd_ak4.root")
@@ -72,6 +73,14 @@ def test_jets_of_physlite_are_those_of_nanoaod(physlite):
     for field in ("pt", "eta", "phi", "mass"):
         difference = ak.flatten(found[field][same] - expected[field][same])
         assert np.quantile(np.abs(difference), 0.99) < 1e-3
+
+
+def test_events_of_physlite_that_are_in_a_dataset_twice_are_refused(physlite, tmp_path, capsys):
+    source, nano = inspect(str(physlite)), inspect(str(QCD))
+    np.testing.assert_array_equal(event_numbers(source), event_numbers(nano, N))
+    files = [f"qcd={path}" for path in (physlite, shutil.copy(physlite, tmp_path / "copy.root"))]
+    assert run("fold", *files, "--gen", TRUTH, "--truth", RECO, "--output", tmp_path / "out") == 2
+    assert f"got {N} with equal run, luminosityBlock and event in {physlite} and" in one_error(capsys)
 
 
 def test_jets_of_physlite_that_are_in_gev_already_are_refused(physlite):

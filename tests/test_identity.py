@@ -11,7 +11,7 @@ import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
 
-from coffea_iqn import IQNFolder, event_uniforms
+from coffea_iqn import IQNCorrector, IQNFolder, event_uniforms
 from coffea_iqn.commands.common import identity_of
 from coffea_iqn.data import sample_path
 from coffea_iqn.events import checks
@@ -19,7 +19,7 @@ from coffea_iqn.events.identity import identity_keys
 from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.folder import EqualEventsWarning
 from coffea_iqn.numerics.uniforms import event_keys, levels
-from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor
 from coffea_iqn.processors.pairs import split_keys
 from conftest import one_error, open_events, run
 
@@ -73,7 +73,7 @@ def numbered_alike(tmp_path):
     for k, path in enumerate(paths):
         gen = ak.zip({name[7:]: arrays[name][40 * k : 40 * k + 40] for name in arrays.fields})
         columns = {"run": np.ones(40, np.uint32), "luminosityBlock": np.ones(40, np.uint32)}
-        columns |= {"event": np.arange(10 * k, 10 * k + 40, dtype=np.uint64), "GenJet": gen}
+        columns |= {"event": np.arange(10 * k, 10 * k + 40, dtype=np.uint64), "GenJet": gen, "SimJet": gen}
         with uproot.recreate(path) as file:
             file.mktree("Events", {n: ak.Array(c).type.content for n, c in columns.items()}).extend(columns)
     return paths
@@ -108,6 +108,36 @@ def test_events_of_one_number_are_warned_of_without_a_runner(monkeypatch):
     with pytest.warns(EqualEventsWarning, match="got 15 or more with those of another"):
         IQNFolder("cms-delphes-ak4")(alike.GenJet, alike)
     IQNFolder("cms-delphes-ak4")(events.GenJet, events)  # a warning would be an error
+    checks._WARNED.clear()
+    corrector = IQNCorrector("cms-delphes-ak4-correct")
+    with pytest.warns(EqualEventsWarning, match="got 15 or more with those of another"):
+        corrector.draw(alike.Jet, alike)
+    corrector(alike.Jet, alike)  # without draws, numbers do not matter
+
+
+@pytest.mark.parametrize("take", ["draw", "median"])
+def test_corrections_warn_of_events_twice(numbered_alike, tmp_path, take):
+    """Draws of equal numbers share their levels; without draws, only the same events are the same."""
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False), schema=NanoSchema, chunksize=25)
+
+    def corrected(*paths, **options):
+        instance = IQNCorrectProcessor(reco="SimJet", gen=None, take=take, any_radius=True, **options)
+        return runner({"private": [str(path) for path in paths]}, instance, treename="Events")
+
+    one, other = numbered_alike
+    why = "their quantile levels are equal" if take == "draw" else "they count twice"
+    said = rf"private: .* equal identity in .*0.root.*: {why}"
+    if take == "draw":
+        with pytest.warns(EqualEventsWarning, match=said):
+            corrected(one, other)
+        corrected(one, other, identity="file")
+    else:
+        corrected(one, other)
+    with pytest.warns(EqualEventsWarning, match=said):
+        corrected(one, shutil.copy(one, tmp_path / "copy_of_0.root"))
+    made = corrected(one)
+    with pytest.warns(EqualEventsWarning, match=said):
+        processor.accumulate([made, made])
 
 
 @pytest.mark.parametrize("number", [np.float32(2**24), np.float64(2**53), np.float64(0.5), np.nan, "1"])

@@ -323,17 +323,18 @@ def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
             warnings.warn(msg, MixedWeightsWarning, stacklevel=_stack_level())
 
 
-def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identity: str) -> None:
-    """Warn if files of a dataset have events of equal identity, given `identity.least_keys` of each file."""
+def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identity: str, *, drawn: bool = True) -> None:
+    """Warn if files of a dataset have events of equal identity, given `identity.least_keys` of each file.
+
+    drawn: whether their jets are drawn at levels that depend on it; otherwise these are the same events.
+    """
     equal = equal_keys(of_files)
     if equal is not None:
         one, other, n = equal
         where = one if one == other else f"{one} and {other}"
-        msg = (
-            f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
-            "their quantile levels are equal, and their jets fluctuate together"
-        )
-        if identity == "event" and one != other:
+        msg = f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
+        msg += "their quantile levels are equal, and their jets fluctuate together" if drawn else "they count twice"
+        if drawn and identity == "event" and one != other:
             msg += "; identity 'file' distinguishes files"
         warnings.warn(msg, EqualEventsWarning, stacklevel=_stack_level())
 

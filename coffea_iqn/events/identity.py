@@ -162,6 +162,14 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
     return event_keys(seed, dataset, *identity, stream=stream)
 
 
+def entry_keys(events: ak.Array) -> Words:
+    """Return keys of events by their place in their file, (events, 4), whatever their numbers; none if unknown."""
+    known, uuid = metadata_of(events), file_uuid(events)
+    n = len(events) if uuid else 0
+    zero, entries = np.zeros(n, dtype=np.uint32), int(known.get("entrystart", 0)) + np.arange(n)
+    return event_keys(0, f"{known.get('dataset', '')}\n{uuid}", zero, zero, entries)
+
+
 def least_keys(keys: Words) -> list[int]:
     """Return the smallest of these keys (events, 4), by their first 64 bits.
 

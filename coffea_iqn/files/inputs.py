@@ -286,15 +286,18 @@ def first_jets(source: Source, collection: str) -> FirstJets:
 
 
 def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np.uint64]:
-    """Return run, luminosityBlock and event of a NanoAOD file's (first) events, (events, 3); empty for other layouts.
+    """Return run, luminosityBlock and event of a file's (first) events, (events, 3); empty for Delphes, without a run.
 
     An unreadable file gives an empty array: reading all of it raises the error.
     """
-    if source.layout != "NanoAOD":
+    record = {"NanoAOD": "", "PHYSLITE": "EventInfo"}.get(source.layout)
+    if record is None:
         return np.empty((0, 3), dtype=np.uint64)
+    wanted = [f"{record}.{name}".removeprefix(".") for name in IDENTITY[record]]
     try:
         with source.open() as tree:
-            columns = [ak.to_numpy(tree[name].array(entry_stop=n_events)) for name in IDENTITY[""]]
+            keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
+            columns = [ak.to_numpy(tree[keys[name]].array(entry_stop=n_events)) for name in wanted]
     except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return np.empty((0, 3), dtype=np.uint64)
     return np.stack([column.astype(np.uint64) for column in columns], axis=1)

@@ -301,6 +301,12 @@ def test_the_command(take, tmp_path, capsys):
     assert ("IQNJet_pt_unc" in columns.fields) == (take == "median")
     assert not (tmp_path / "out.chunks").exists()
     assert run(*command, "--output", out) == 2  # existing output is not replaced
+    one_error(capsys)
+    (skim,) = (out / name for name in summary["skim"])
+    assert run("correct", skim, "--reco", "IQNJet", "--output", tmp_path / "again") == 2
+    refused = f"reco jets: expected uncorrected IQNJet, got jets with a purity, which were corrected before, in {skim}"
+    assert refused in one_error(capsys)
+    assert run("correct", skim, "--take", take, "--no-plots", "--output", tmp_path / "again") == 0  # its Jet is not
 
 
 def test_figures_of_a_correction(tmp_path, capsys):

@@ -865,8 +865,9 @@ def test_emulated_jets_are_no_true_ones(tmp_path, capsys):
     (path,) = (tmp_path / "out" / "skim").iterdir()
     assert inspect(str(path)).emulated == "Jet"
     capsys.readouterr()
-    assert run("fold", f"qcd={path}", "--no-plots", "--quiet", "--output", tmp_path / "again") == 0
-    assert f"warning: Jet of {path}: expected true jets, got emulated ones of a skim" in capsys.readouterr().err
+    for command in ("fold", "correct"):
+        assert run(command, f"qcd={path}", "--no-plots", "--quiet", "--output", tmp_path / f"again_{command}") == 0
+        assert f"warning: Jet of {path}: expected true jets, got emulated ones of a skim" in capsys.readouterr().err
     assert run("fold", f"qcd={path}", "--truth", "none", "--no-plots", "--quiet", "--output", tmp_path / "gen") == 0
     assert "emulated ones" not in capsys.readouterr().err
 

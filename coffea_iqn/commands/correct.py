@@ -19,6 +19,7 @@ from coffea_iqn.commands.common import (
     datasets_of,
     fitting_model,
     say_outside,
+    warn_emulated,
 )
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
@@ -27,7 +28,7 @@ from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.processors import IQNCorrectProcessor
 from coffea_iqn.processors.correct import TAKE
-from coffea_iqn.ranges import SEED
+from coffea_iqn.ranges import SEED, expect
 
 DEFAULT = "cms-delphes-ak4-correct"
 EXAMPLES = """examples:
@@ -74,6 +75,10 @@ def correct(arguments: argparse.Namespace) -> None:
 def _correct(arguments: argparse.Namespace) -> None:
     skim = chunks.skim_of(arguments)
     datasets = datasets_of(arguments, [arguments.reco])
+    for source in every(datasets):
+        got = f"got jets with a purity, which were corrected before, in {source.path}"
+        expect(arguments.reco not in source.corrected, f"reco jets: expected uncorrected {arguments.reco}, {got}")
+    warn_emulated(arguments.reco, datasets)
     if arguments.take == "draw":
         check_identities(arguments, datasets)
     with_gen = all(arguments.gen in source.jets for source in every(datasets))

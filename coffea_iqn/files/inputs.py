@@ -78,7 +78,8 @@ class Source:
     timeout: longest wait for an answer of its server [s], if it is remote.
     uuid: unique id of the file, the same for copies.
     has_weights: whether it has event weights.
-    emulated: name of the collection of emulated jets, if it is a skim.
+    emulated: name of the collection of emulated or corrected jets, if it is a skim.
+    corrected: names of its jet collections with the purity that a correction gives.
     uncounted: names of collections that coffea cannot read without a branch of the number of their objects.
     cross_sections: cross sections and their uncertainties [pb] of the generated files that it was merged from.
     radius, energy: radius of the gen jets and collision energy [TeV] of a generated file, which says them; None for
@@ -96,6 +97,7 @@ class Source:
     uuid: str = ""
     has_weights: bool = False
     emulated: str = ""
+    corrected: tuple[str, ...] = ()
     uncounted: tuple[str, ...] = ()
     cross_sections: tuple[tuple[float, float], ...] = ()
     radius: float | None = None
@@ -191,7 +193,8 @@ def inspect(
     gen = next(iter(collections), None)
     known = levels_of(jet_fields, others, of_collection(names, gen), gen)
     has_weights = not last.isdisjoint(WEIGHTS)
-    of_file = (known, names, jets, timeout, uuid, has_weights, emulated, uncounted, of_processes)
+    corrected = tuple(name for name in jets if f"{name}{separator}purity" in last)
+    of_file = (known, names, jets, timeout, uuid, has_weights, emulated, corrected, uncounted, of_processes)
     return Source(path, name, layout, n_events, *of_file, radius, energy)
 
 

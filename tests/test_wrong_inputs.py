@@ -963,10 +963,15 @@ def test_missing_momentum_in_components_is_refused(ttbar):
         IQNFolder(AK4)(ttbar.GenJet, ak.with_field(ttbar, of, "GenMET"))
 
 
-def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
+def without(path, collection):
+    """Write a copy of the QCD sample without a collection."""
     with uproot.open(sample_path("qcd_ak4.root")) as file:
-        of_jets = [name for name in file["Events"].keys() if name.startswith(("Jet_", "nJet"))]  # noqa: SIM118
-    bare = written(tmp_path / "bare.root", "qcd_ak4.root", **dict.fromkeys(of_jets))
+        of_it = [name for name in file["Events"].keys() if name.startswith((f"{collection}_", f"n{collection}"))]  # noqa: SIM118
+    return written(path, "qcd_ak4.root", **dict.fromkeys(of_it))
+
+
+def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
+    bare = without(tmp_path / "bare.root", "Jet")
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
     files = [str(sample_path("qcdflat_ak4.root")), str(bare)]
     with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
@@ -974,6 +979,24 @@ def test_true_jets_in_some_files_only_are_warned_of(tmp_path):
     each = [runner({"t": [file]}, IQNFoldProcessor(), treename="Events") for file in files]
     with pytest.warns(MixedWeightsWarning, match="t: expected true jets in all files"):
         processor.accumulate(each)
+
+
+def test_a_correction_of_data_keeps_the_gen_jets_of_simulation(tmp_path, capsys):
+    """Each dataset is compared with its gen jets or not; one with gen jets in some files is wrong."""
+    simulation, data = sample_path("qcdflat_ak4.root"), without(tmp_path / "data.root", "GenJet")
+    options = ["--no-plots", "--quiet", "--output", tmp_path / "out"]
+    assert run("correct", f"mc={simulation}", f"data={data}", *options) == 0
+    with uproot.open(tmp_path / "out" / "histograms.root") as file:
+        n_events = {name: file[f"{name}/gen/njet"].values(flow=True).sum() for name in ("mc", "data")}
+    assert n_events["mc"] > 0.0 == n_events["data"]
+    capsys.readouterr()
+    assert run("correct", f"x={simulation}", f"x={data}", *options, "--force") == 2
+    assert f"x: expected a collection GenJet in all files of the dataset or in none, found none in {data}" in one_error(
+        capsys
+    )
+    runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema, chunksize=10_000)
+    with pytest.warns(MixedWeightsWarning, match="x: expected gen jets in all files of the dataset or in none; gen=No"):
+        runner({"x": [str(simulation), str(data)]}, IQNCorrectProcessor(), treename="Events")
 
 
 # emulated collections, and leptons

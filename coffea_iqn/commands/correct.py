@@ -81,7 +81,9 @@ def _correct(arguments: argparse.Namespace) -> None:
     warn_emulated(arguments.reco, datasets)
     if arguments.take == "draw":
         check_identities(arguments, datasets)
-    with_gen = all(arguments.gen in source.jets for source in every(datasets))
+    advice = "; --gen none leaves it out"
+    chunks.check_all_or_none(datasets, f"a collection {arguments.gen}", lambda s: arguments.gen in s.jets, advice)
+    with_gen = any(arguments.gen in source.jets for source in every(datasets))
     gen = arguments.gen if with_gen else None
     instance = IQNCorrectProcessor(
         fitting_model(arguments, datasets, arguments.model or DEFAULT, direction="correct"),

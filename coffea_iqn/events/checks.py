@@ -54,7 +54,7 @@ class MissingContextWarning(UserWarning):
 
 
 class MixedWeightsWarning(UserWarning):
-    """Some files of a dataset have event weights, which count as 1 in the others, or true jets, and others do not."""
+    """Some files of a dataset have event weights, which count as 1 in others, or jets to compare with, others not."""
 
 
 class PartOfEventWarning(UserWarning):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import pickle
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import Range, expect
 
 MOST_BEYOND = 0.1  # fraction of pairs to morph that may be beyond the bounds of the first detector
+# pt [GeV] and eta at which functions are compared, finer than the bins of uncertainties of jets, and not at their edges
+GRID_PT, GRID_ETA = np.geomspace(3.1, 7100.0, 60), np.linspace(-5.23, 5.23, 105)
 SIDES = {"up": 1.0, "down": -1.0}
 JETS, FOUND, EMULATOR, WRONG = "jets", "found", "emulator", "wrong"  # what a variation changes, see `Variation`
 MISSING, OBJECTS = "missing", tuple(kind.name for kind in KINDS)  # the same, in whole events
@@ -234,11 +237,11 @@ class RequestedVariation:
         return cls(name, size or None)
 
     def __repr__(self) -> str:
-        """Return name and size; a function by a hash of its pickle and its code: equal texts mean equal variations."""
+        """Return name and size; a function by a hash of pickle, code and sizes: equal texts mean equal variations."""
         size = self.size
         if callable(size):
             name = getattr(size, "__qualname__", type(size).__qualname__)
-            content = pickle.dumps(size) + repr(_code_of(size)).encode()
+            content = pickle.dumps(size) + repr((_code_of(size), _sizes_on_grid(size))).encode()
             size = f"{name}:{hashlib.sha256(content).hexdigest()[:12]}"
         return self.name.lower() if size is None else f"{self.name.lower()}={size}"
 
@@ -271,6 +274,28 @@ class RequestedVariation:
         change = VARIATIONS[self.name].change
         assert change is not None
         return change(nominal, sign * self.size_of(jets))
+
+
+def _sizes_on_grid(function: Callable[[Floats, Floats], Any]) -> list[str]:
+    """Return the sizes of a function as text: they depend on constants and on other functions, not only on its code.
+
+    To a few digits, as other platforms round otherwise; and the error where a function does not reach.
+    """
+
+    def sizes_at(pt: Floats, eta: Floats) -> list[str]:
+        try:
+            sizes = np.asarray(function(pt.copy(), eta.copy()), dtype=np.float64)
+        except Exception as error:  # noqa: BLE001 # a user's function
+            return [type(error).__name__]
+        return [f"{size + 0.0:.6g}" for size in sizes.flat]  # -0 is 0
+
+    pt, eta = (axis.ravel() for axis in np.meshgrid(GRID_PT, GRID_ETA))
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = sizes_at(pt, eta)
+        if len(whole) == len(pt):
+            return whole
+        return whole + [size for k in range(len(pt)) for size in sizes_at(pt[k : k + 1], eta[k : k + 1])]
 
 
 def _code_of(function: Any) -> Any:

@@ -382,6 +382,30 @@ def test_a_function_that_was_edited_is_another_one(tmp_path, monkeypatch):
     assert not {*made[0]} & {*made[2]}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "S = 0.01\ndef size(pt, eta):\n    return S\n",
+        "def size(pt, eta, s=0.01):\n    return s + 0 * pt\n",
+        "def size(pt, eta, *, s=0.01):\n    return s + 0 * pt\n",
+        "def helper(eta):\n    return 0.01\ndef size(pt, eta):\n    return helper(eta) + 0 * pt\n",
+        "S = {'forward': 0.01}\ndef size(pt, eta):\n    return 0.02 + (abs(eta) > 4.9) * S['forward']\n",
+        "S = 0.01\ndef size(pt, eta):\n    assert pt.max() < 1000.0\n    return S + 0 * pt\n",
+    ],
+)
+def test_a_function_with_other_constants_is_another_one(text, tmp_path, monkeypatch):
+    """Its pickle and its own instructions are the same."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made = []
+    for version in (text, "# comment\n\n" + text, text.replace("0.01", "0.1")):
+        (tmp_path / "sizes_of_mine.py").write_text(version)
+        monkeypatch.delitem(sys.modules, "sizes_of_mine", raising=False)
+        importlib.invalidate_caches()
+        shutil.rmtree(tmp_path / "__pycache__", ignore_errors=True)
+        made.append(repr(RequestedVariation("jes", importlib.import_module("sizes_of_mine").size)))
+    assert made[0] == made[1] != made[2]
+
+
 def test_jets_of_one_detector_become_those_of_another(events):
     """Jets that one emulated become those that the other emulates at the same levels; from one to itself they stay."""
     source, target = bundle.load(AK4), bundle.load(FAST)

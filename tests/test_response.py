@@ -216,8 +216,18 @@ def test_what_else_is_wrong_is_refused_in_a_line(qcd, emulator, emulator_bundle)
     few = qcd[:5]
     with pytest.raises(ValueError, match="points: expected a whole number from 1 to 64, got 0"):
         response(MODEL, few.GenJet, few, GEN, RECO, points=0)
-    with pytest.raises(ValueError, match="weights: expected one for each of the 5 events"):
-        response(MODEL, few.GenJet, few, GEN, RECO, weights=np.ones(4))
+    for weights, got in (
+        (np.ones(4), r"4 \* float64"),
+        (2.0, "2.0"),
+        (np.array(2.0), "array"),
+        (few.GenJet.pt, r"5 \* .*float32"),
+        ([[1.0, 2.0]] * 5, r"5 \* var"),
+    ):
+        with pytest.raises(ValueError, match=f"weights: expected one for each of the 5 events, got {got}"):
+            response(MODEL, few.GenJet, few, GEN, RECO, weights=weights)
+    for axes in ((GEN, pair(RECO, "abs_eta", ABS_ETA)), (pair(GEN, "abs_eta", ABS_ETA), RECO)):
+        with pytest.raises(ValueError, match=r"response: expected as many gen as reco axes, got (1 and 2|2 and 1)$"):
+            response(MODEL, few.GenJet, few, *axes)
     masked = np.ma.masked_array(np.ones(5), mask=np.arange(5) < 1)
     with pytest.raises(ValueError, match="weights: expected no missing values, got 1"):
         response(MODEL, few.GenJet, few, GEN, RECO, weights=masked)

@@ -35,7 +35,7 @@ class Response:
 
     Attributes
     ----------
-    gen, reco: one or two named axes each.
+    gen, reco: one or two named axes each, equally many.
     sums: sums of weights and of their squares by limb, (bins, 2), see `exact_sums`.
     made_by: the folder that they are of; matrices of different ones are not added.
     """
@@ -100,7 +100,7 @@ def response_sums(
     model: name of a shipped bundle, or path of a bundle, whose network is a `SplineIQN`.
     gen, events: jagged gen jets and their events, as for `IQNFolder`.
     gen_axis, reco_axis: hist axis with edges and flow bins, or bin edges, of the jet pt [GeV]; or a pair of pt and a
-        second axis named "abs_eta" or "mass" [GeV].
+        second axis named "abs_eta" or "mass" [GeV]; equally many on both sides.
     weights: event weights, (events,); None for genWeight if the file has it, and 1 otherwise.
     points: nodes of the Gauss-Legendre rule for each level that is integrated over.
     replicas: draws of each event, for overlapping gen jets, and for reco jets that match no gen jet.
@@ -119,15 +119,15 @@ def response_sums(
     """
     POINTS.check(points=points)
     reco_axes, gen_axes = _axes(reco_axis, "reco"), _axes(gen_axis, "gen")
+    same = len(gen_axes) == len(reco_axes)
+    expect(same, f"response: expected as many gen as reco axes, got {len(gen_axes)} and {len(reco_axes)}")
     folder = IQNFolder(model, replicas=replicas, **options)
     got = f"got {', '.join(map(str, folder.variations))}: a bundle of its own has a matrix of its own"
     expect(not folder.variations, f"variations: expected none for a response matrix, {got}")
     emulator = folder.emulator
     fits = emulator.exact
     expect(fits, f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function")
-    weights = event_weights(events) if weights is None else plain(ak.Array(weights), "weights").astype(np.float64)
-    fits = weights.shape == (len(events),)
-    expect(fits, f"weights: expected one for each of the {len(events)} events, got shape {weights.shape}")
+    weights = event_weights(events) if weights is None else _weights(weights, len(events))
     from coffea_iqn.unfolding.probabilities import Cells
 
     one_thread()
@@ -171,6 +171,15 @@ def response_sums(
             entries.append((event, cell, np.full(len(cell), 1.0 / replicas)))
     sums = _sums(entries, weights, int(np.prod(extents)))
     return Response(gen_axes, reco_axes, sums, f"{folder!r} of hash {folder.hash[:12]}")
+
+
+def _weights(given: Any, n_events: int) -> Doubles:
+    """Return the given weights, (events,), after checking that there is one for each event."""
+    array = None if np.isscalar(given) or getattr(given, "shape", None) == () else ak.Array(given)
+    got = repr(given) if array is None else f"{array.type}"
+    fits = array is not None and array.ndim == 1 and len(array) == n_events
+    expect(fits, f"weights: expected one for each of the {n_events} events, got {got}")
+    return plain(array, "weights").astype(np.float64)
 
 
 Entries = tuple[Ints, Ints, Doubles]

@@ -50,12 +50,13 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
     Raises
     ------
     bundle.BundleError: if the bundle does not exist, cannot be read, or folds.
-    ValueError: see `IQNCorrector`.
+    ValueError: see `IQNCorrector`; if generated files of a dataset are of several processes, by their cross sections.
 
     Warns
     -----
     EqualEventsWarning: at the end of a run, if events of a dataset are in it twice, or draws of different events have
         equal levels, see `IQNFoldProcessor`.
+    MixedWeightsWarning: at the end of a run, if only some events of a dataset have weights, or gen jets.
     """
 
     def __init__(

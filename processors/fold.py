@@ -97,14 +97,17 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     ------
     bundle.BundleError: if the bundle does not exist or cannot be read.
     ValueError: if an option is invalid; if a chunk, or a dataset as a whole, has gen jets of another radius than the
-        bundle's; for a skim or whole events together with variations that change which jets there are; for whole events
-        if the bundle has no objects or `EventFolder` refuses the events.
+        bundle's; if generated files of a dataset are of several processes, by their cross sections, or only some have
+        true objects; for a skim or whole events together with variations that change which jets there are; for whole
+        events if the bundle has no objects or `EventFolder` refuses the events.
 
     Warns
     -----
     BelowThresholdWarning: if a variation of the jet energy needs jets from below the detector's threshold.
     EqualEventsWarning: at the end of a run, if events of a dataset have equal identities; found if a file, or a large
         part of it, has the same event numbers as another one.
+    MixedWeightsWarning: at the end of a run, if only some events of a dataset have weights, or true jets. `accumulate`
+        repeats these checks for what it adds.
     """
 
     REFINEMENTS = ("draw", "off")

@@ -69,18 +69,23 @@ def test_features_of_events_are_those_of_truth_and_of_two_folds_in_any_chunks():
         runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=chunksize)
         return runner(fileset, EventsProcessor("cms-delphes-ak4", seed=7), treename="Events")
 
-    whole, overlapping, hists = look(QCD | FLAT, 100_000)
+    whole, overlapping, totals, hists = look(QCD | FLAT, 100_000)
     assert [side.shape for side in whole] == [(10_000, len(EVENT_FEATURES))] * 3
     assert [side.shape for side in overlapping] == [(10_000, 2)] * 3
     again = look(FLAT | QCD, 1300)
     for side, other in zip((*whole, *overlapping), chain(*again[:2]), strict=True):
         np.testing.assert_array_equal(side, other)
+    for side, other in zip(totals, again.totals, strict=True):
+        assert {name: of.tolist() for name, of in side.items()} == {name: of.tolist() for name, of in other.items()}
     assert again.hists == hists
     assert hists[0] == run(QCD | FLAT, model="cms-delphes-ak4", seed=7)["hists"] != hists[1]
     events = open_events("qcdflat_ak4.root", metadata={"dataset": "flat"})  # flat comes before qcd
     reco = [events.Jet, *(IQNFolder("cms-delphes-ak4", seed=seed)(events.GenJet, events) for seed in (7, 8))]
     for side, jets in zip(whole, reco, strict=True):
         np.testing.assert_array_equal(side[:5000, EVENT_FEATURES.index("reco jets")], ak.sum(jets.pt > 20, axis=1))
+    for side, jets in zip(totals, reco, strict=True):
+        central = (jets.pt > 20) & (np.abs(jets.eta) < 1.3)
+        np.testing.assert_array_equal(side["jets, 0 < |η| < 1.3"][:5000], ak.sum(central, axis=1))
 
 
 def test_futures_give_the_same_bits(whole):

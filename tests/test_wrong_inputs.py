@@ -534,7 +534,11 @@ def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, c
     runner = processor.Runner(executor=processor.IterativeExecutor(retries=0), schema=NanoSchema)
     with pytest.warns(MixedWeightsWarning, match="got 200 without"):
         runner({"d": [str(one), str(other)]}, IQNFoldProcessor(identity="file"), treename="Events")
-    assert run("fold", f"d={one}", f"e={other}", "--output", tmp_path / "out", "--no-plots", "-q") == 0
+    says = "Weights      none in the files: every event counts once"
+    for output, some in (("out", [f"d={one}", f"e={other}"]), ("more", [other])):
+        capsys.readouterr()
+        assert run("fold", *some, "--output", tmp_path / output, "--no-plots") == 0
+        assert (says in capsys.readouterr().out) is (output == "more")
 
 
 @pytest.mark.parametrize("process", [IQNFoldProcessor, IQNCorrectProcessor])

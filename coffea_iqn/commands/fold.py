@@ -197,6 +197,8 @@ def _fold(arguments: argparse.Namespace) -> None:
         summary = chunks.finish(arguments, about, datasets, ran, plots, folder)
     _print_cutflow(summary)
     _print_footnotes(summary, instance.folder.card.get("domain"), could_use)
+    if not any(source.has_weights for source in every(datasets)):
+        say("Weights      none in the files: every event counts once")
     for one in skipped or ():
         where = "unknown number of events" if one.entries is None else f"events {one.entries[0]} to {one.entries[1]}"
         say(f"Skipped      {one.path}, {where}: {one.why}")

@@ -321,6 +321,22 @@ def cut(path: str, n_jets: int) -> Path:
     return small
 
 
+def starts(model: str, path: str) -> dict[str, dict[str, float]]:
+    """Time the first `coffea-iqn fold` of an installation, which compiles, and the next one, without figures."""
+    import tempfile
+
+    rows: dict[str, dict[str, float]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        kept = {**os.environ, "NUMBA_CACHE_DIR": folder}
+        for name in ("first", "next"):
+            fold = [sys.executable, "-m", "coffea_iqn", "fold", path, "--model", model, "--no-plots", "--quiet"]
+            started = time.perf_counter()
+            subprocess.run([*fold, "--output", str(Path(folder) / name)], check=True, env=kept)
+            summary = json.loads((Path(folder) / name / "summary.json").read_text())
+            rows[name] = {"seconds": time.perf_counter() - started, "of them compiling": summary["compile_seconds"]}
+    return {name: row | {"of the next": row["seconds"] / rows["next"]["seconds"]} for name, row in rows.items()}
+
+
 def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     models = [line.split(":")[1].strip() for line in info.read_text().splitlines() if "model name" in line]
@@ -367,6 +383,8 @@ def main() -> None:
         show(f"On {arguments.device}, with the processor's acceptance", found["on a device"])
         finish(found, arguments.output)
         return
+    found["start"] = starts(model, files[0])
+    show("A fold from the shell, after an installation and later", found["start"])
     found["fold alone"] = fold_alone(bundle.load(model), files[0])
     show("The fold alone", found["fold alone"])
     found["parts"] = stages(model, files[0])

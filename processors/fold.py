@@ -272,7 +272,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 radii.check(self.folder.card["jets"]["radius"], distances, bundle.shipped_radii())
         for dataset, of_chunks in accumulator["least_pt"].items() if folds_all else ():
             least, n, reach = zip(*of_chunks, strict=True)
-            self.folder.check_threshold(min(least), sum(n), max(reach))
+            self.folder.check_threshold(min(least), sum(n), max(reach), dataset)
             if not sum(n):
                 warn_no_central(dataset, accumulator["cutflow"][dataset]["events"])
         of_events = ("least_keys", "there", "processes")

@@ -613,7 +613,7 @@ def test_gen_jets_that_begin_above_those_of_the_training_are_warned_of(tmp_path,
     path = written(tmp_path / "late.root", "qcd_ak4.root", **columns)
     checks._WARNED.clear()
     assert run("fold", path, "--output", tmp_path / "out", "--no-plots") == 0
-    assert "warning: gen jets begin at 20 GeV" in capsys.readouterr().err
+    assert "warning: late: gen jets begin at 20 GeV" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("warned")

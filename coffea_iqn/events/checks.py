@@ -42,7 +42,7 @@ HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
-_WARNED: set[tuple[type[Warning], str]] = set()
+_WARNED: set[tuple[type[Warning], str, str]] = set()
 
 
 class OutsideDomainWarning(UserWarning):
@@ -85,11 +85,11 @@ def _stack_level() -> int:
     return level
 
 
-def _warn_once(category: type[Warning], key: str, msg: str) -> None:
-    """Warn unless this process has already issued a warning of this category with this key."""
-    if (category, key) not in _WARNED:
-        _WARNED.add((category, key))
-        warnings.warn(msg, category, stacklevel=_stack_level())
+def _warn_once(category: type[Warning], key: str, msg: str, dataset: str = "") -> None:
+    """Warn unless this process has already issued a warning of this category, key and, if given, dataset."""
+    if (category, key, dataset) not in _WARNED:
+        _WARNED.add((category, key, dataset))
+        warnings.warn(f"{dataset}: {msg}" if dataset else msg, category, stacklevel=_stack_level())
 
 
 def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Array | None = None) -> Bools:
@@ -199,8 +199,8 @@ def least_central(values: Floats) -> tuple[float, int, float]:
     return float(pt.min(initial=np.inf)), len(pt), float(abs_eta.max(initial=0.0))
 
 
-def warn_reach(n: int, reach: float, trained: float, model: str) -> None:
-    """Warn once per process of gen jets, n of them central, that end at a much lower |eta| than those of a training.
+def warn_reach(n: int, reach: float, trained: float, model: str, dataset: str) -> None:
+    """Warn once per dataset of gen jets, n of them central, that end at a much lower |eta| than those of a training.
 
     reach, trained: the greatest |eta| of the jets, and of those of the training.
     """
@@ -209,7 +209,7 @@ def warn_reach(n: int, reach: float, trained: float, model: str) -> None:
             f"gen jets end at |eta| of {reach:.3g}, those {model} was trained on at {trained:g}: reconstructed ones of "
             "more forward gen jets are missing"
         )
-        _warn_once(ThresholdWarning, f"|eta| {model}", msg)
+        _warn_once(ThresholdWarning, f"|eta| {model}", msg, dataset)
 
 
 def warn_no_central(dataset: str, n_events: int) -> None:
@@ -234,9 +234,17 @@ def warn_hard(pt: Floats, model: str) -> None:
 
 
 def warn_threshold(
-    what: str, least: float, n: int, trained: float, model: str, *, factor: float = BEGINS, enough: int = ENOUGH
+    what: str,
+    least: float,
+    n: int,
+    trained: float,
+    model: str,
+    *,
+    factor: float = BEGINS,
+    enough: int = ENOUGH,
+    dataset: str = "",
 ) -> None:
-    """Warn once per process of gen jets or leptons that begin at another pt than those a bundle was trained on.
+    """Warn once per dataset of gen jets or leptons that begin at another pt than those a bundle was trained on.
 
     Parameters
     ----------
@@ -245,19 +253,20 @@ def warn_threshold(
     trained: pt [GeV] from which the bundle was trained.
     model: name of the bundle.
     factor, enough: by how much they may begin higher, or lower, and how many tell.
+    dataset: name of their dataset.
     """
     if n >= enough and factor * least < trained:
         msg = (
             f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: softer ones count as "
             f"neighbours and as sources of unmatched jets, of which there are too many; cut them at {trained:g} GeV"
         )
-        _warn_once(ThresholdWarning, f"soft {what} {model}", msg)
+        _warn_once(ThresholdWarning, f"soft {what} {model}", msg, dataset)
     if n >= enough and least > factor * trained:
         msg = (
             f"{what} begin at {least:.3g} GeV, those {model} was trained on at {trained:g} GeV: reconstructed ones of "
             f"softer {what} are missing, up to about twice that"
         )
-        _warn_once(ThresholdWarning, f"{what} {model}", msg)
+        _warn_once(ThresholdWarning, f"{what} {model}", msg, dataset)
 
 
 def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[str]) -> None:
@@ -298,7 +307,7 @@ def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[flo
     """Warn once per dataset that n of n_jets gen jets have impossible values of a quantity, such as the example."""
     such = ", ".join(f"{number:g}" for number in example)
     msg = f"{n} of {n_jets} gen jets have impossible values of {what}, such as {such}: treated as unknown"
-    _warn_once(MissingContextWarning, f"{what} {dataset}", f"{dataset}: {msg}" if dataset else msg)
+    _warn_once(MissingContextWarning, what, msg, dataset)
 
 
 def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
@@ -312,7 +321,7 @@ def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
             f"N-subjettiness of gen jets: expected β = 1, normalised to pt × radius, whose median of τ1 × radius × pt "
             f"/ mass is about 0.55, got {median:.2g}: masses of reco jets will be wrong; tau1=none treats it as unknown"
         )
-        _warn_once(MissingContextWarning, f"narrow {dataset}", f"{dataset}: {msg}" if dataset else msg)
+        _warn_once(MissingContextWarning, "narrow", msg, dataset)
 
 
 def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
@@ -441,7 +450,7 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
         got = f"got more than these in {n_more} of {len(events)}: are the events selected or sorted like the jets?"
         expect(n_more == 0, f"{what}: expected jets of events.{own}, {got}")
     of_all = own in events.fields and index in jets.fields and index not in events[own].fields
-    if of_all and (PartOfEventWarning, f"{own} elsewhere") not in _WARNED:
+    if of_all and (PartOfEventWarning, f"{own} elsewhere", "") not in _WARNED:
         n_elsewhere = _n_elsewhere(jets, events[own], index)
         if n_elsewhere:
             msg = (
@@ -451,7 +460,7 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
             _warn_once(PartOfEventWarning, f"{own} elsewhere", msg)
     # reco jets without a name may be emulated ones
     collection = own or ("GenJet" if what == "gen jets" else "")
-    if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
+    if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection, "") in _WARNED:
         return  # before jets are counted again
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))
     if n_jets == n_all and _is_sorted_again(jets, events[collection]):

@@ -28,7 +28,7 @@ from coffea_iqn.events.checks import (
     warn_threshold,
 )
 from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets, without_leptons
-from coffea_iqn.events.identity import KINDS, identity_keys
+from coffea_iqn.events.identity import KINDS, identity_keys, metadata_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.folder.densities import Densities
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
@@ -275,7 +275,8 @@ class IQNFolder(Densities):
                 warn_missing_context(model, folding.emulator.variables.context, context_levels)
             self._check_radius(gen, distances)
             if self.acceptance:
-                self.check_threshold(*least_central(known.jets.values))
+                dataset = str(metadata_of(events).get("dataset", ""))
+                self.check_threshold(*least_central(known.jets.values), dataset)
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         nominal = tables[NOMINAL]
         varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
@@ -319,17 +320,17 @@ class IQNFolder(Densities):
             check_momenta(known.missing[:, 0], known.missing[:, 1], self.card.get("energy"), "missing momentum")
         return Given(known, valid, n_outside, identity_keys(events, self.seed, self.identity))
 
-    def check_threshold(self, least: float, n: int, reach: float) -> None:
+    def check_threshold(self, least: float, n: int, reach: float, dataset: str) -> None:
         """Warn if gen jets, n of them central, begin at a pt [GeV], or end at an |eta|, inside those of the training.
 
-        Arguments are those that `least_central` returns.
+        Arguments are those that `least_central` returns, and the dataset of the jets, or "".
         """
         for card, model in ((self.card, str(self.model)), *self._narrower()):
             trained, domain = card["training"].get("gen_pt_min"), card.get("domain")
             if domain:
-                warn_reach(n, reach, domain["gen_abs_eta"][1], model)
+                warn_reach(n, reach, domain["gen_abs_eta"][1], model, dataset)
             if trained:
-                warn_threshold("gen jets", least, n, trained, model)
+                warn_threshold("gen jets", least, n, trained, model, dataset=dataset)
 
     def _narrower(self) -> list[tuple[dict[str, Any], str]]:
         """Return card and name of the bundles of variations whose domain, or gen jets, are fewer than the nominal's.

@@ -23,9 +23,9 @@ from coffea_iqn.events import checks
 from coffea_iqn.events.checks import (
     EqualEventsWarning,
     IgnoredWeightsWarning,
-    MissingContextWarning,
     MixedWeightsWarning,
     NotEmulatedWarning,
+    OddContextWarning,
     PartOfEventWarning,
     ThresholdWarning,
 )
@@ -286,7 +286,7 @@ def test_numbers_that_no_jet_has_count_as_unknown(ttbar, warned, field, number):
     jets = ttbar.GenJet
     some = ak.local_index(jets.pt) == 2
     odd = with_field(ttbar, "GenJet", field, ak.where(some, number, jets[field]))
-    with pytest.warns(MissingContextWarning, match=r"\d+ of \d+ gen jets have impossible values of .*, such as"):
+    with pytest.warns(OddContextWarning, match=r"\d+ of \d+ gen jets have impossible values of .*, such as"):
         made = IQNFolder(AK4)(odd.GenJet, odd)
     level = ("tau1", "tau2", "tau3") if field.startswith("tau") else ("nCharged", "nNeutral", "chEF")
     unknown = ttbar
@@ -309,7 +309,7 @@ def test_columns_that_contradict_each_other_count_as_unknown(warned, what):
     odd = events
     for name, column in wrong[what].items():
         odd = with_field(odd, "GenJet", name, column)
-    with pytest.warns(MissingContextWarning, match="jets have impossible values") as said:
+    with pytest.warns(OddContextWarning, match="jets have impossible values") as said:
         made = IQNFolder(AK4)(odd.GenJet, odd)
     n_bad, n_jets = map(int, re.search(r"(\d+) of (\d+) gen jets have", str(said[0].message)).groups())
     assert n_bad > 0.7 * n_jets
@@ -320,7 +320,7 @@ def test_impossible_values_are_said_of_each_dataset(warned):
     for dataset in ("one", "another"):
         events = open_events("ttbar_ak4_full.root", entry_stop=20, metadata={"dataset": dataset})
         odd = with_field(events, "GenJet", "chEF", -1.0 * events.GenJet.chEF)
-        with pytest.warns(MissingContextWarning, match=f"{dataset}: .* have impossible values of composition"):
+        with pytest.warns(OddContextWarning, match=f"{dataset}: .* have impossible values of composition"):
             IQNFolder(AK4)(odd.GenJet, odd)
 
 
@@ -328,14 +328,28 @@ def test_n_subjettiness_of_another_radius_is_warned_of(ttbar, warned):
     odd = ttbar
     for name in ("tau1", "tau2", "tau3"):
         odd = with_field(odd, "GenJet", name, 0.5 * ttbar.GenJet[name])
-    with pytest.warns(MissingContextWarning, match=r"expected β = 1, normalised to pt × radius, .* got 0.2\d"):
+    with pytest.warns(OddContextWarning, match=r"expected β = 1, normalised to pt × radius, .* got 0.4"):
         IQNFolder(AK4)(odd.GenJet, odd)
+
+
+@pytest.mark.usefixtures("warned")
+@pytest.mark.filterwarnings("default::coffea_iqn.folder.OddContextWarning")
+def test_odd_context_is_said_from_the_shell_too(tmp_path, capsys):
+    """The line of a fold that lists the context only replaces warnings of what is missing."""
+    with uproot.open(sample_path("ttbar_ak4_full.root")) as file:
+        jets = file["Events"].arrays(filter_name="GenJet_*", entry_stop=200)
+    odd = {f"GenJet_tau{k}": 0.5 * jets[f"GenJet_tau{k}"] for k in (1, 2, 3)} | {"GenJet_chEF": -jets["GenJet_chEF"]}
+    path = written(tmp_path / "odd.root", "ttbar_ak4_full.root", **odd)
+    assert run("fold", path, "--output", tmp_path / "out", "--no-plots") == 0
+    said = capsys.readouterr().err
+    for what in ("odd: N-subjettiness of gen jets: expected", "gen jets have impossible values of composition"):
+        assert re.search(f"coffea-iqn: warning: .*{what}", said)
 
 
 @pytest.mark.parametrize("code", [999, -9, 82])
 def test_flavours_that_are_no_partons_are_warned_of(ttbar, warned, code):
     odd = with_field(ttbar, "GenJet", "partonFlavour", ak.full_like(ttbar.GenJet.partonFlavour, code, dtype=np.int32))
-    with pytest.warns(MissingContextWarning, match=f"expected PDG codes of partons, got others .* such as {code}"):
+    with pytest.warns(OddContextWarning, match=f"expected PDG codes of partons, got others .* such as {code}"):
         IQNFolder(AK4)(odd.GenJet, odd)
 
 
@@ -947,7 +961,7 @@ def test_flavours_of_hadrons_are_warned_of(ttbar):
     flavour = ttbar.GenJet.partonFlavour
     heavy = (abs(flavour) == 4) | (abs(flavour) == 5)
     hadrons = ak.with_field(ttbar.GenJet, ak.where(heavy, flavour, 0), "hadronFlavour")
-    with pytest.warns(MissingContextWarning, match=r"flavours of \d+ gen jets are never 1, 2, 3 or 21, as of hadrons"):
+    with pytest.warns(OddContextWarning, match=r"flavours of \d+ gen jets are never 1, 2, 3 or 21, as of hadrons"):
         IQNFolder(AK4, names={"flavour": "hadronFlavour"})(hadrons, ttbar)
 
 

@@ -16,7 +16,7 @@ from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
 from coffea_iqn.jets.features import PT, SCALES
-from coffea_iqn.jets.matching import match_tables, nearest
+from coffea_iqn.jets.matching import any_within, match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
 from coffea_iqn.objects.columns import (
@@ -32,6 +32,8 @@ from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.processors.pairs import split_keys
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.pairs import LawSample, ObjectsSample
+
+FEW, MOST_IN_JETS = 10, 0.1  # number of objects within jets of their own, and fraction of all, that are too many
 
 
 class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
@@ -87,6 +89,12 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         for what, values in (("objects", objects.values), ("missing momentum", missing)):
             n_bad = int((~np.isfinite(values).all(axis=1)).sum())
             expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
+        of_particles = objects.where(objects.place >= 0)
+        counts = of_particles.counts(len(events))
+        n_in_jets = int(any_within(REACH, of_particles.values, of_particles.event, y.values, y.counts).sum())
+        fits = n_in_jets < FEW or n_in_jets < MOST_IN_JETS * counts.sum()
+        got = f"got one within ΔR of {REACH:g} of {n_in_jets} of {counts.sum()}, as in CMS' files: remove these"
+        expect(fits, f"reco jets of {where}: expected none made by electrons, muons and photons, {got}")
         made |= self._jets_and_missing(chunk, y, missing)
         pts = {}
         for k, kind in enumerate(KINDS):

@@ -66,10 +66,10 @@ def with_field(events, collection, field, values):
     return ak.with_field(events, ak.with_field(events[collection], values, field), collection)
 
 
-def written(path, source, **changed):
+def written(path, source, *, n_events=200, **changed):
     """Write a copy of a sample as NanoAOD, with some branches changed, or left out if None."""
     with uproot.open(sample_path(source)) as file:
-        arrays = file["Events"].arrays(entry_stop=200)
+        arrays = file["Events"].arrays(entry_stop=n_events)
     branches = {name: arrays[name] for name in arrays.fields} | changed
     collections = {name.partition("_")[0] for name in branches if "_" in name}
     made = {}
@@ -480,6 +480,7 @@ def test_gen_and_reco_jets_are_not_exchanged(command, message, tmp_path, capsys)
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OddContextWarning")
 @pytest.mark.parametrize("branch", ["GenJet_pt", "Jet_pt"])
 def test_jets_in_mev_do_not_train(tmp_path, capsys, branch):
     with uproot.open(sample_path("ttbar_ak4_full.root")) as file:
@@ -490,6 +491,7 @@ def test_jets_in_mev_do_not_train(tmp_path, capsys, branch):
     assert f"{level} jets: expected pt in GeV, at most the 13 TeV of" in one_error(capsys)
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.OddContextWarning")
 def test_jets_in_mev_are_not_folded(ttbar):
     jets = ak.with_field(ttbar.GenJet, 1000.0 * ttbar.GenJet.pt, "pt")
     with pytest.raises(ValueError, match="gen jets: expected pt in GeV, at most the 13 TeV of the collisions, got "):
@@ -539,7 +541,7 @@ def test_a_file_and_its_copy_train_once(tmp_path, capsys):
 def test_weights_of_some_files_of_a_dataset_are_refused_or_warned_of(tmp_path, capsys):
     weights = ak.Array(np.full(200, 1000.0, dtype=np.float32))
     one = written(tmp_path / "weighted.root", "qcd_ak4.root", genWeight=weights)
-    other = written(tmp_path / "others.root", "qcd_ak4.root", genWeight=None)
+    other = written(tmp_path / "others.root", "qcdflat_ak4.root", genWeight=None)
     files = [f"d={one}", f"d={other}"]
     assert run("fold", *files, "--output", tmp_path / "out", "--no-plots", "--identity", "file") == 2
     assert f"d: expected event weights in all files of the dataset or in none, found none in {other}" in one_error(
@@ -1065,3 +1067,50 @@ def test_leptons_that_were_cut_are_warned_of(warned, cut):
     said = {"central": "prompt leptons end at .* of 1.5", "muons": r"all \d+ prompt leptons are muons"}[cut]
     with pytest.warns(ThresholdWarning, match=said):
         EventFolder(f"{AK4}-events")(odd)
+
+
+# trainings and files that a user may have
+
+
+def test_forward_jets_that_begin_higher_are_warned_of(tmp_path, capsys):
+    with uproot.open(sample_path("qcdflat_ak4.root")) as file:
+        arrays = file["Events"].arrays()
+    kept = (np.abs(arrays.Jet_eta) < 2.5) | (arrays.Jet_pt > 25.0)
+    cut = {name: arrays[name][kept] for name in arrays.fields if name.startswith("Jet_")}
+    path = written(tmp_path / "cut.root", "qcdflat_ak4.root", n_events=5000, **cut)
+    few = ("--steps", 2, "--check-every", 1, "--hidden", 4, "--quiet", "--output")
+    assert run("train", path, *few, tmp_path / "made") == 0
+    said = capsys.readouterr().err
+    assert re.search(r"reco jets begin at 2\d\.?\d* GeV for .eta. between .*: a bundle has one threshold", said)
+    assert run("train", sample_path("qcdflat_ak4.root"), *few, tmp_path / "other") == 0
+    assert "one threshold" not in capsys.readouterr().err
+
+
+def test_reco_jets_without_masses_are_refused(tmp_path, capsys):
+    with uproot.open(sample_path("qcd_ak4.root")) as file:
+        mass = file["Events"]["Jet_mass"].array(entry_stop=200)
+    path = written(tmp_path / "massless.root", "qcd_ak4.root", Jet_mass=0.0 * mass)
+    assert run("train", path, "--steps", 2, "--output", tmp_path / "made") == 2
+    assert "reco jets: expected jets with masses, got none above 0" in one_error(capsys)
+
+
+def test_jets_made_by_the_objects_themselves_are_refused(tmp_path):
+    """As in CMS' files: a bundle of whole events removes jets near its electrons, muons and photons."""
+    events = open_events("ttbar_ak4_full.root", entry_stop=400, metadata={"dataset": "t", "fileuuid": "x"})
+    jets = {field: ak.concatenate([events.Jet[field], events.Muon[field]], axis=1) for field in ("pt", "eta", "phi")}
+    jets["mass"] = ak.concatenate([events.Jet.mass, 0.0 * events.Muon.pt], axis=1)
+    odd = ak.with_field(events, ak.zip(jets), "Jet")
+    instance = ObjectsProcessor(bundle.load(AK4).variables, cone=0.25)
+    assert instance.chunk(events)
+    with pytest.raises(
+        ValueError, match=r"expected none made by electrons, muons and photons, got one within .* of \d+"
+    ):
+        instance.chunk(odd)
+
+
+def test_events_generated_twice_with_one_seed_are_refused(tmp_path, capsys):
+    """`--identity file` would count each of them twice."""
+    files = [written(tmp_path / f"{name}.root", "qcd_ak4.root") for name in ("a", "b")]
+    for identity in ((), ("--identity", "file")):
+        assert run("fold", *(f"q={path}" for path in files), "--output", tmp_path / "out", *identity) == 2
+        assert "got the same GenJets in" in one_error(capsys)

@@ -8,6 +8,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from coffea_iqn import bundle, running
 from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, say, show_progress
@@ -20,6 +22,7 @@ from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
 from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
+from coffea_iqn.training.pairs import marks
 
 SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings that commands replace by lines of their own
 
@@ -121,23 +124,35 @@ def datasets_of(
     return datasets
 
 
-def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]]) -> None:
+def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], collection: str) -> None:
     """Check for equal event numbers within a dataset, unless --identity is given: they would share random numbers.
 
     Raises
     ------
     ValueError: if there are any; names the files.
     """
-    for name, sources in datasets.items() if arguments.identity is None else ():
+    for name, sources in datasets.items():
         found = equal_events(sources)
-        if found is not None:
-            one, other, n = found
+        if found is None:
+            continue
+        one, other, n = found
+        if one.uuid != other.uuid and _same_jets(one, other, collection):
+            got = f"got the same {collection}s in {one.path} and {other.path}, as when generated with one seed"
+            msg = f"{name}: expected different events in each file, {got}: they would count twice"
+            raise ValueError(msg)
+        if arguments.identity is None:
             advice = "--identity file distinguishes them, --identity event permits them"
             msg = (
                 f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
                 f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
             )
             raise ValueError(msg)
+
+
+def _same_jets(one: Source, other: Source, collection: str) -> bool:
+    """Whether two files begin with the same jets, at least as far as the shorter one goes."""
+    few, many = sorted((marks(first_jets(source, collection).values) for source in (one, other)), key=len)
+    return len(few) > 0 and bool(np.isin(few, many).all())
 
 
 def identity_of(datasets: Mapping[str, Sequence[Source]]) -> str:

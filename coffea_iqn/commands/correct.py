@@ -80,7 +80,7 @@ def _correct(arguments: argparse.Namespace) -> None:
         expect(arguments.reco not in source.corrected, f"reco jets: expected uncorrected {arguments.reco}, {got}")
     warn_emulated(arguments.reco, datasets)
     if arguments.take == "draw":
-        check_identities(arguments, datasets)
+        check_identities(arguments, datasets, arguments.reco)
     advice = "; --gen none leaves it out"
     chunks.check_all_or_none(datasets, f"a collection {arguments.gen}", lambda s: arguments.gen in s.jets, advice)
     with_gen = any(arguments.gen in source.jets for source in every(datasets))

@@ -141,7 +141,7 @@ def _fold(arguments: argparse.Namespace) -> None:
     _check_truth(truth, datasets)
     if truth and not arguments.truth:  # otherwise it is among the collections
         warn_emulated(truth, datasets)
-    check_identities(arguments, datasets)
+    check_identities(arguments, datasets, arguments.gen)
     default = OF_EVENTS if arguments.objects else OF_PARTICLES if arguments.particles else DEFAULT
     model = fitting_model(arguments, datasets, arguments.model or default, fixed=default != DEFAULT)
     if truth and not arguments.any_radius:

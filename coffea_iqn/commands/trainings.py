@@ -29,7 +29,7 @@ from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import JetPairs, least_marks
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
-from coffea_iqn.training.thresholds import beginnings, check_alike
+from coffea_iqn.training.thresholds import beginnings, begins_higher, check_alike, find_edge
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
@@ -236,7 +236,7 @@ def check_sample(
     expect(not empty, f"datasets: expected {least} in each, got none in {', '.join(empty)}")
     energy, other = arguments.energy if base is None else base.card.get("energy"), "reco" if level == "gen" else "gen"
     check_units(pairs.x, energy, f"{level} jets")
-    check_units(pairs.y[pairs.matched], energy, f"{other} jets", massless=True)
+    check_units(pairs.y[pairs.matched], energy, f"{other} jets")
     n_again = len(pairs.x) - len(np.unique(np.ascontiguousarray(pairs.x).view("V16")))
     if n_again > MOST_AGAIN * len(pairs.x):
         same = f"{n_again:,} of {len(pairs.x):,} {level} jets are there a second time, as in copies of events"
@@ -258,7 +258,15 @@ def _check_thresholds(
     given = getattr(arguments, "scale", None)
     scale = "none" if level == "reco" else given if base is None else base.variables.scale
     reco = {source.path: first_jets(source, arguments.reco).values for source in every(datasets)}
-    check_alike(reco, None if scale in {None, AUTO} else [scale])
+    scales = None if scale in {None, AUTO} else [scale]
+    check_alike(reco, scales)
+    for path, jets in reco.items():
+        begin = begins_higher(jets, find_edge(jets, scales))
+        if begin:
+            complain(
+                f"coffea-iqn: warning: {path}: reco jets {begin}: a bundle has one threshold for all |eta|, so those "
+                "between are drawn, and too few above; cut the others at the higher pt"
+            )
     begins = {}
     for source in every(datasets):
         least, n, _ = least_central(first_jets(source, arguments.gen).values)

@@ -319,10 +319,11 @@ def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
 
     The widest of them count: jets made by leptons are narrow.
     """
-    counts = (tau > 0.0) & (jets[:, MASS] > HEAVY) & (jets[:, PT] > OF_HEAVY)
+    mass, pt = jets[:, MASS], jets[:, PT]
+    counts = (tau > 0.0) & (mass > HEAVY) & (mass < pt) & (pt > OF_HEAVY)
     if counts.sum() < MANY:
         return
-    most = float(np.quantile(tau[counts] * jets[counts, PT] / jets[counts, MASS], NEARLY_ALL))
+    most = float(np.quantile(tau[counts] * pt[counts] / mass[counts], NEARLY_ALL))
     if most < NARROW:
         msg = (
             "N-subjettiness of gen jets: expected β = 1, normalised to pt × radius, with τ1 × radius × pt / mass up to "

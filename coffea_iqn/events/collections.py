@@ -26,6 +26,7 @@ from coffea_iqn.events.identity import metadata_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.jets import context
 from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
+from coffea_iqn.jets.features import MASS
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.prompt import CODES, NO_PARTICLES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
@@ -244,7 +245,8 @@ def gen_events(
     constituents = [_field(jets, n, rows) for n in (names.n_charged, names.n_neutral, names.charged_fraction)]
     dataset = str(metadata_of(events).get("dataset", ""))
     of_particles = _possible(_stacked(constituents), "composition", is_composition, dataset)
-    valid = partial(is_subjettiness, jets=kept.values, radius=radius)
+    massive = (kept.values[:, MASS] > 0.0).any()  # otherwise they are refused later
+    valid = partial(is_subjettiness, jets=kept.values, radius=radius if massive else None)
     n_subjettiness = _possible(_n_subjettiness(jets, names, rows), "N-subjettiness", valid, dataset)
     lacks_composition, lacks_tau = not _is_filled(of_particles), radius is not None and not _is_filled(n_subjettiness)
     if n_subjettiness is not None and radius is not None:

@@ -25,6 +25,7 @@ ATTEMPTS = 10.0  # maximum number of attempts per event in a batch
 GLUON, HEAVIEST_QUARK = 21, 5
 PB_PER_MB = 1e9
 FROM_A_FILE = 4  # Beams:frameType
+MERGING = re.compile(r"Merging:do\w+\s*(=|\s)\s*(on|yes|true|ok|1)\b", re.IGNORECASE)
 NEW = re.compile(r"(\d+):(?:new|all)\b", re.IGNORECASE)  # defines a particle
 QUIETLY = (
     "Init:showChangedSettings = off",
@@ -169,12 +170,13 @@ def _check(pythia: Any, settings: Settings, lines: Sequence[str]) -> None:
     ignored = {
         "JetMatching:merge": (pythia.flag("JetMatching:merge"), "vetoed"),
         "POWHEG:veto": (pythia.mode("POWHEG:veto") > 0, "vetoed"),
-        "Merging:doUserMerging": (pythia.flag("Merging:doUserMerging"), "vetoed"),
-        "Merging:includeWeightInXsection = off": (not pythia.flag("Merging:includeWeightInXsection"), "reweighted"),
     }
     for name in (name for name, (given, _) in ignored.items() if given):
         msg = f"{settings.name}: expected settings that need no code, got {name}: no event would be {ignored[name][1]}"
         raise ValueError(msg)
+    merging = next((line for line in lines if MERGING.match(line)), None)
+    why = "its weights and vetoes change the cross section; merge with Pythia, and read its HepMC events"
+    expect(merging is None, f"{settings.name}: expected settings without merging, got {merging}: {why}")
     data = pythia.particleData
     for code in (int(found[1]) for line in lines if (found := NEW.match(line))):
         stable = not data.chargeType(code) and not data.colType(code) and not data.canDecay(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ EVEN = 0.01  # maximum mean distance of the slices' softest jets from the edge, 
 CLEARER = 3.0  # minimum ratio of this distance between any other scale and the best one
 STEPS = (5.0, 1.0, 0.5, 0.1, 0.05, 0.01)  # GeV; a threshold is a multiple of one of these
 ROUNDING = 1e-4  # relative rounding of pt in files
-ALIKE = 1.1  # maximum ratio of the thresholds of datasets, found in their jets
+ALIKE = 1.1  # maximum ratio of the thresholds of datasets, or of regions of |eta|, found in their jets
+REGIONS, ENOUGH = (0.0, 1.3, 2.5, 3.0, 5.0), 200  # edges of |eta|, and number of jets in a region that tell
 
 
 class Edge(NamedTuple):
@@ -73,6 +75,22 @@ def find_edge(reco: Floats, scales: Iterable[str] | None = None) -> Edge | None:
     if any(seen[name].uneven < CLEARER * best.uneven for name in others):
         return None
     return Edge(first, _rounded(best))
+
+
+def begins_higher(reco: Floats, edge: Edge | None) -> str | None:
+    """Return where jets (N, 4) begin higher than at their edge, if they do so in a region of |eta|.
+
+    Forward jets are few among the softest ones, in which `find_edge` searches.
+    """
+    if edge is None:
+        return None
+    pt, abs_eta = SCALES[edge.scale].undo(np.asarray(reco, dtype=np.float64))[:, PT], np.abs(reco[:, ETA])
+    for low, high in pairwise(REGIONS):
+        inside = pt[(abs_eta >= low) & (abs_eta < high)]
+        if len(inside) >= ENOUGH and inside.min() > ALIKE * edge.raw_pt_min:
+            where = f"for |eta| between {low:g} and {high:g}"
+            return f"begin at {inside.min():.3g} GeV {where}, elsewhere at {edge.raw_pt_min:g} GeV (before the scale)"
+    return None
 
 
 def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = None) -> None:

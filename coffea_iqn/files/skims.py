@@ -31,6 +31,8 @@ from coffea_iqn.ranges import expect
 CHUNK = ("filename", "treename", "entrystart", "entrystop")  # metadata of a chunk from a Runner
 # coffea's names of the reco jets, and of the gen jets that their genJetIdx points to
 NANOAOD_JET, NANOAOD_GEN_JET = "Jet", "GenJet"
+# fields that coffea makes for PHYSLITE, and those of ROOT's objects in Delphes, which uproot does not read
+OF_NO_USE = (EVENT_INDEX, "fBits", "fUniqueID")
 FIELDS = {"pt": PT, "eta": ETA, "phi": PHI, "mass": MASS}
 JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
@@ -262,7 +264,7 @@ def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
         if "." in name or (name.startswith("n") and name[1:] in names):  # offsets, counters
             continue
         fields = events[name].fields
-        branches = (f"{name}_{field}" for field in fields if field != EVENT_INDEX)
+        branches = (f"{name}_{field}" for field in fields if field not in OF_NO_USE)
         yield from ((branch, name) for branch in branches if branch not in INDICES_OF_CHUNK)
         if not fields:
             yield name, None

@@ -22,7 +22,7 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, counted
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked, counted
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")
@@ -130,13 +130,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         }
 
     def postprocess(self, accumulator: dict[str, Any]) -> dict[str, Any]:
-        of_events = ("least_keys", "there", "processes")
-        made_by = {
-            dataset: self._made_by(dataset, *(accumulator[name][dataset] for name in of_events))
-            for dataset in sorted(accumulator["least_keys"])
-        }
-        for one in made_by.values():
-            one.check()
+        made_by = checked(accumulator, self._made_by)
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS, pt_min=self.pt_min)
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}

@@ -36,7 +36,7 @@ from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
-from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, counted
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked, counted
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 
@@ -275,13 +275,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             self.folder.check_threshold(min(least), sum(n), max(reach), dataset)
             if not sum(n):
                 warn_no_central(dataset, accumulator["cutflow"][dataset]["events"])
-        of_events = ("least_keys", "there", "processes")
-        made_by = {
-            dataset: self._made_by(dataset, *(accumulator[name][dataset] for name in of_events))
-            for dataset in sorted(accumulator["least_keys"])
-        }
-        for one in made_by.values():
-            one.check()
+        made_by = checked(accumulator, self._made_by)
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         axes = filling.EVENT_AXES if self.objects else filling.PARTICLE_AXES if self.particles else filling.AXES
         hists = filling.to_hists(accumulator["sums"], cutflow, self.folder.systematics, axes=axes, pt_min=self.pt_min)

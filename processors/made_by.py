@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -70,6 +70,19 @@ class MadeBy:
         warn_mixed_weights({self.dataset: self.there.get(WEIGHTS, {})})
         drawn = self.settings.get("take", "draw") == "draw"
         warn_equal_files(self.dataset, self.keys, str(self.settings.get("identity", "")), drawn=drawn)
+
+
+def checked(accumulator: Mapping[str, Any], make: Callable[..., MadeBy]) -> dict[str, MadeBy]:
+    """Return what made the result of each dataset, see `MadeBy.check`, from the sums over chunks of a run.
+
+    make: returns a `MadeBy` from a dataset and its keys, "there" and processes.
+    """
+    names = ("least_keys", "there", "processes")
+    of_datasets = sorted(accumulator[names[0]])
+    made = {dataset: make(dataset, *(accumulator[name][dataset] for name in names)) for dataset in of_datasets}
+    for one in made.values():
+        one.check()
+    return made
 
 
 def counted(events: Collection[Any], there: bool) -> dict[str, int]:

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -264,12 +265,16 @@ def in_a_process(*arguments, **options):
 
 def test_an_interrupt_ends_within_seconds_and_loses_no_finished_chunk(files, whole, tmp_path):
     arguments = ("fold", files / "a.root", files / "b.root", *CHUNKS, "--output", tmp_path / "out")
-    # SIGINT is ignored in background processes, and child processes inherit that
-    process = in_a_process(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
-    wait_for_a_chunk(tmp_path, process)
-    process.send_signal(signal.SIGINT)
-    started = time.monotonic()
-    _, told = process.communicate(timeout=60)
+    for _ in range(3):
+        # SIGINT is ignored in background processes, and child processes inherit that
+        process = in_a_process(*arguments, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
+        wait_for_a_chunk(tmp_path, process)
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        _, told = process.communicate(timeout=60)
+        if "Exception ignored in" not in told:  # Python ignores an interrupt that comes while it deletes an object
+            break
+        shutil.rmtree(tmp_path / "out")
     assert process.returncode == 130, told
     assert time.monotonic() - started < 20
     assert "finished chunks are kept" in told

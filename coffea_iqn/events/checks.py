@@ -115,11 +115,10 @@ def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Arr
     return valid
 
 
-def check_units(values: Floats, energy: float | None, what: str, *, massless: bool = False) -> None:
+def check_units(values: Floats, energy: float | None, what: str) -> None:
     """Check pt and mass of jets (N, 4), called what: none is above the energy [TeV] of the collisions, as if in MeV.
 
     energy: None if it is unknown.
-    massless: whether all masses may be zero.
 
     Raises
     ------
@@ -128,7 +127,7 @@ def check_units(values: Floats, energy: float | None, what: str, *, massless: bo
     for column, name in ((PT, "pt"), (MASS, "mass")):
         check_below_beam(values[:, column], energy, f"{what}: expected {name}")
     n, enough = len(values), len(values) >= ENOUGH
-    without = enough and not massless and not values[:, MASS].max() > 0.0
+    without = enough and not values[:, MASS].max() > 0.0
     expect(not without, f"{what}: expected jets with masses, got none above 0 in {n}: their response differs")
     n_heavy = int((values[:, MASS] > values[:, PT]).sum())
     fits = not enough or n_heavy <= n // 2

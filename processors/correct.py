@@ -14,7 +14,7 @@ from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
 from coffea_iqn.events.checks import check_level, outside_domain
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.identity import entry_keys, event_weights, identity_keys, least_keys, n_weighted
+from coffea_iqn.events.identity import counted, entry_keys, event_weights, identity_keys, least_keys, n_weighted
 from coffea_iqn.files.inputs import cross_sections
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.histograms import filling
@@ -22,7 +22,7 @@ from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
 from coffea_iqn.jets.features import PT, VARIABLES
 from coffea_iqn.jets.matching import match_tables
 from coffea_iqn.jets.table import JetTable
-from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked, counted
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 
 LEVELS = ("gen", "reco", "corrected")

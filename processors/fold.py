@@ -19,7 +19,7 @@ from coffea_iqn.emulator.particles import Reconstructed
 from coffea_iqn.events.checks import least_central, warn_no_central
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
-from coffea_iqn.events.identity import event_weights, n_weighted
+from coffea_iqn.events.identity import counted, event_weights, n_weighted
 from coffea_iqn.events.objects import MISSING, isolation_of, of_kinds, reco_missing, reco_objects
 from coffea_iqn.files.inputs import cross_sections
 from coffea_iqn.files.skims import Skim, ending_of
@@ -36,7 +36,7 @@ from coffea_iqn.jets.shapes import shapes
 from coffea_iqn.jets.table import NOMINAL, JetTable, interleaved, interleaving, places
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
-from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked, counted
+from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
 from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
 

@@ -67,7 +67,7 @@ class MadeBy:
                 msg = f"{self.dataset}: expected {what} in all files of the dataset or in none; {advice}"
                 expect(what.endswith("jets"), msg)
                 warnings.warn(msg, MixedWeightsWarning, stacklevel=3)
-        warn_mixed_weights({self.dataset: self.there.get(WEIGHTS, {})})
+        warn_mixed_weights(self.dataset, self.there.get(WEIGHTS, {}))
         drawn = self.settings.get("take", "draw") == "draw"
         warn_equal_files(self.dataset, self.keys, str(self.settings.get("identity", "")), drawn=drawn)
 
@@ -83,8 +83,3 @@ def checked(accumulator: Mapping[str, Any], make: Callable[..., MadeBy]) -> dict
     for one in made.values():
         one.check()
     return made
-
-
-def counted(events: Collection[Any], there: bool) -> dict[str, int]:
-    """Count the events with something, if it is there, or those without."""
-    return {"with" if there else "without": len(events)}

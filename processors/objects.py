@@ -90,10 +90,10 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
             n_bad = int((~np.isfinite(values).all(axis=1)).sum())
             expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
         of_particles = objects.where(objects.place >= 0)
-        counts = of_particles.counts(len(events))
+        n = len(of_particles.values)
         n_in_jets = int(any_within(REACH, of_particles.values, of_particles.event, y.values, y.counts).sum())
-        fits = n_in_jets < FEW or n_in_jets < MOST_IN_JETS * counts.sum()
-        got = f"got one within ΔR of {REACH:g} of {n_in_jets} of {counts.sum()}, as in CMS' files: remove these"
+        fits = n_in_jets < FEW or n_in_jets < MOST_IN_JETS * n
+        got = f"got one within ΔR of {REACH:g} of {n_in_jets} of {n}, as in CMS' files: remove these"
         expect(fits, f"reco jets of {where}: expected none made by electrons, muons and photons, {got}")
         made |= self._jets_and_missing(chunk, y, missing)
         pts = {}

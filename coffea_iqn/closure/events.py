@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from coffea_iqn.closure.estimates import Estimate
+from coffea_iqn.closure.estimates import CELLS, Estimate
 from coffea_iqn.closure.judges import without_rounding
 from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import JetTable, places
@@ -17,7 +17,6 @@ N_HARDEST = 4
 N_SEARCHED = 8  # number of hardest reco jets considered when a gen jet is paired with a reco jet
 NEAR = 0.4  # greatest ΔR of such a pair
 PT_MIN, OBJECT_PT_MIN = 20.0, 10.0  # GeV, thresholds of reco jets, and of electrons, muons and photons
-ETA_SLICES = (0.0, 1.3, 2.5, 3.0, 5.0)
 LEAST_EVENTS = 100  # number of events that have what is summed
 RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
 EVENT_FEATURES = (
@@ -100,7 +99,7 @@ def event_totals(
     hard = pt > PT_MIN
     totals = {
         f"jets, {low:g} < |η| < {high:g}": total(jets, hard & (abs_eta >= low) & (abs_eta < high))
-        for low, high in pairwise(ETA_SLICES)
+        for low, high in pairwise(CELLS.abs_eta)
     }
     totals["HT"] = total(jets, pt * hard)
     for kind, table in (objects or {}).items():

@@ -127,6 +127,8 @@ def datasets_of(
 def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], collection: str) -> None:
     """Check for equal event numbers within a dataset, unless --identity is given: they would share random numbers.
 
+    With --identity as well, check that files with equal numbers do not have the same jets of the collection, too.
+
     Raises
     ------
     ValueError: if there are any; names the files.

@@ -29,7 +29,7 @@ from coffea_iqn.ranges import expect
 from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import JetPairs, least_marks
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
-from coffea_iqn.training.thresholds import beginnings, begins_higher, check_alike, find_edge
+from coffea_iqn.training.thresholds import beginnings, begins_higher, check_alike
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
@@ -258,10 +258,9 @@ def _check_thresholds(
     given = getattr(arguments, "scale", None)
     scale = "none" if level == "reco" else given if base is None else base.variables.scale
     reco = {source.path: first_jets(source, arguments.reco).values for source in every(datasets)}
-    scales = None if scale in {None, AUTO} else [scale]
-    check_alike(reco, scales)
+    edges = check_alike(reco, None if scale in {None, AUTO} else [scale])
     for path, jets in reco.items():
-        begin = begins_higher(jets, find_edge(jets, scales))
+        begin = begins_higher(jets, edges[path])
         if begin:
             complain(
                 f"coffea-iqn: warning: {path}: reco jets {begin}: a bundle has one threshold for all |eta|, so those "

@@ -17,6 +17,7 @@ from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
+from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.ranges import expect
 
 OF_GEN = re.compile(r"(gen|truth).*jet", re.IGNORECASE)  # names of collections of gen jets
@@ -36,13 +37,13 @@ OF_JETS = (0, 1, 2, 3, 4, 5, 6, 11, 13, 15, 21, 22)
 # GeV, GeV, and the least 98 % quantile of τ1 × radius × pt / mass above these: 0.78 to 0.85 in all processes
 HEAVY, OF_HEAVY, NEARLY_ALL, NARROW = 2.0, 20.0, 0.98, 0.7
 HARD = 300.0  # GeV, above which trainings have few leptons and photons
-LEPTONS, FORWARD = ("electrons", "muons"), 2.1  # the first of `prompt.CODES`, and the |eta| that hundreds reach
+FORWARD = 2.1  # |eta| that hundreds of leptons reach
 TURN = 6.3  # rad
 HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
-_WARNED: set[tuple[type[Warning], str, str]] = set()
+_WARNED: set[tuple[type[Warning], str]] = set()
 
 
 class OutsideDomainWarning(UserWarning):
@@ -91,9 +92,11 @@ def _stack_level() -> int:
 
 def _warn_once(category: type[Warning], key: str, msg: str, dataset: str = "") -> None:
     """Warn unless this process has already issued a warning of this category, key and, if given, dataset."""
-    if (category, key, dataset) not in _WARNED:
-        _WARNED.add((category, key, dataset))
-        warnings.warn(f"{dataset}: {msg}" if dataset else msg, category, stacklevel=_stack_level())
+    if dataset:
+        key, msg = f"{dataset}: {key}", f"{dataset}: {msg}"
+    if (category, key) not in _WARNED:
+        _WARNED.add((category, key))
+        warnings.warn(msg, category, stacklevel=_stack_level())
 
 
 def check_valid(jets: JetTable, what: str, *, drop: bool = False, events: ak.Array | None = None) -> Bools:
@@ -320,7 +323,8 @@ def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
     """
     mass, pt = jets[:, MASS], jets[:, PT]
     counts = (tau > 0.0) & (mass > HEAVY) & (mass < pt) & (pt > OF_HEAVY)
-    if counts.sum() < MANY:
+    n, n_wide = np.count_nonzero(counts), np.count_nonzero(counts & (tau * pt > NARROW * mass))
+    if n < MANY or n_wide > (1.0 - NEARLY_ALL) * n + 1.0:  # usually; the quantile takes longer
         return
     most = float(np.quantile(tau[counts] * pt[counts] / mass[counts], NEARLY_ALL))
     if most < NARROW:
@@ -331,12 +335,11 @@ def warn_narrow(tau: Doubles, jets: Floats, dataset: str) -> None:
         _warn_once(OddContextWarning, "narrow", msg, dataset)
 
 
-def warn_mixed_weights(weighted: Mapping[str, Mapping[str, int]]) -> None:
-    """Warn of datasets in which only some events have weights, given `identity.n_weighted` of each dataset."""
-    for dataset, of in weighted.items():
-        if of.get("with", 0) and of.get("without", 0):
-            msg = f"{dataset}: expected weights for all events or for none, got {of['without']} without: taken as 1"
-            warnings.warn(msg, MixedWeightsWarning, stacklevel=_stack_level())
+def warn_mixed_weights(dataset: str, weighted: Mapping[str, int]) -> None:
+    """Warn of a dataset in which only some events have weights, given its `identity.n_weighted`."""
+    if weighted.get("with", 0) and weighted.get("without", 0):
+        msg = f"{dataset}: expected weights for all events or for none, got {weighted['without']} without: taken as 1"
+        warnings.warn(msg, MixedWeightsWarning, stacklevel=_stack_level())
 
 
 def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identity: str, *, drawn: bool = True) -> None:
@@ -383,17 +386,19 @@ def warn_few_leptons(particles: PromptParticles, model: str) -> None:
 
     Leptons from W and Z are as often electrons as muons, and one in ten is beyond |η| of 2.
     """
-    of_kind = [particles.kind == kind for kind in range(len(LEPTONS))]
-    n, lepton = [int(of.sum()) for of in of_kind], np.logical_or.reduce(of_kind)
-    reach = float(np.abs(particles.values[lepton, ETA]).max(initial=0.0))
-    if sum(n) >= MANY and not all(n):
-        one, other = sorted(zip(n, LEPTONS, strict=True))
+    eta_of = {kind.plural: particles.values[particles.kind == k, ETA] for k, kind in enumerate(KINDS) if kind.charged}
+    (few, _), (many, other) = sorted(eta_of.items(), key=lambda item: len(item[1]))
+    every = np.concatenate([*eta_of.values()])
+    if len(every) < MANY:
+        return
+    if len(other) == len(every):
         msg = (
-            f"all {other[0]} prompt leptons are {other[1]}: {model} draws no prompt {one[1]}, which is right only for "
+            f"all {len(every)} prompt leptons are {many}: {model} draws no prompt {few}, which is right only for "
             "processes without"
         )
         _warn_once(ThresholdWarning, f"kinds {model}", msg)
-    if sum(n) >= MANY and reach < FORWARD:
+    reach = float(np.abs(every).max())
+    if reach < FORWARD:
         msg = (
             f"prompt leptons end at |eta| of {reach:.3g}: more forward ones, which {model} draws up to 2.5, are "
             "missing, and their jets are taken for jets of hadrons"
@@ -457,7 +462,7 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
         got = f"got more than these in {n_more} of {len(events)}: are the events selected or sorted like the jets?"
         expect(n_more == 0, f"{what}: expected jets of events.{own}, {got}")
     of_all = own in events.fields and index in jets.fields and index not in events[own].fields
-    if of_all and (PartOfEventWarning, f"{own} elsewhere", "") not in _WARNED:
+    if of_all and (PartOfEventWarning, f"{own} elsewhere") not in _WARNED:
         n_elsewhere = _n_elsewhere(jets, events[own], index)
         if n_elsewhere:
             msg = (
@@ -467,7 +472,7 @@ def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what:
             _warn_once(PartOfEventWarning, f"{own} elsewhere", msg)
     # reco jets without a name may be emulated ones
     collection = own or ("GenJet" if what == "gen jets" else "")
-    if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection, "") in _WARNED:
+    if index in jets.fields or collection not in events.fields or (PartOfEventWarning, collection) in _WARNED:
         return  # before jets are counted again
     n_all = int(ak.sum(ak.num(events[collection], axis=1)))
     if n_jets == n_all and _is_sorted_again(jets, events[collection]):

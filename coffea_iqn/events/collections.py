@@ -28,7 +28,7 @@ from coffea_iqn.jets import context
 from coffea_iqn.jets.constituents import composition, is_composition, is_subjettiness, subjettiness
 from coffea_iqn.jets.features import MASS
 from coffea_iqn.jets.matching import any_within
-from coffea_iqn.jets.prompt import CODES, NO_PARTICLES, PromptParticles, chosen, without_hadrons
+from coffea_iqn.jets.prompt import CODES, PromptParticles, chosen, without_hadrons
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Ints, Singles
 from coffea_iqn.numerics.double import angles
@@ -263,7 +263,8 @@ def gen_events(
             n_subjettiness = np.where(empty, np.nan, subjettiness(particles, kept.values[:, 0], radius))
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     if prompt is None and without_leptons(jets.layout.purelist_parameter("collection_name")):
-        prompt = NO_PARTICLES._replace(counts=np.zeros(len(events), dtype=np.int64))
+        none = np.zeros(0)
+        prompt = chosen(none, none, none, none, np.zeros(len(events), dtype=np.int64))
     return GenEvents(kept, parton, of_particles, n_subjettiness, missing, prompt)
 
 

@@ -248,7 +248,12 @@ def event_weights(events: ak.Array) -> Doubles:
 
 def n_weighted(events: ak.Array) -> dict[str, int]:
     """Count the events with weights and the events of files without."""
-    return {"without" if _weights(events) is None else "with": len(events)}
+    return counted(events, _weights(events) is not None)
+
+
+def counted(events: ak.Array, there: bool) -> dict[str, int]:
+    """Count the events with something, if it is there, or those without."""
+    return {"with" if there else "without": len(events)}
 
 
 def _weights(events: ak.Array) -> ak.Array | None:

@@ -132,8 +132,9 @@ class Skim:
             "file": str(metadata["filename"]),
             "uuid": str(metadata.get("fileuuid", "")),
             "entries": entries,
+            "weighted": "with" in n_weighted(events),
+            "cross_sections": cross_sections(events),
         }
-        part |= {"weighted": "with" in n_weighted(events), "cross_sections": cross_sections(events)}
         path = Path(self.folder) / f"{_stem(dataset, part)}.{self.format}"
         content = {**about, "collection": self.collection, "dataset": dataset, "parts": [part]}
         if not self.replace:

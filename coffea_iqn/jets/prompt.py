@@ -56,11 +56,6 @@ class PromptParticles(NamedTuple):
         return PromptParticles(self.values[rows], self.kind[rows], self.counts[events], self.charge[rows])
 
 
-NO_PARTICLES = PromptParticles(
-    np.zeros((0, 3), dtype=np.float32), *(np.zeros(0, dtype=np.int64) for _ in ("kind", "counts", "charge"))
-)  # of no events
-
-
 def kinds(pt: Floats, eta: Floats, code: npt.NDArray[Any]) -> Ints:
     """Return the index in `CODES` of particles above threshold, −1 for others, (M,); arguments as in `chosen`."""
     kind = np.full(len(pt), -1, dtype=np.int64)

@@ -93,8 +93,10 @@ def begins_higher(reco: Floats, edge: Edge | None) -> str | None:
     return None
 
 
-def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = None) -> None:
+def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = None) -> dict[str, Edge | None]:
     """Check that all datasets, or files, have the same scale and threshold, as far as these can be found in their jets.
+
+    Returns the `find_edge` of each.
 
     Parameters
     ----------
@@ -112,6 +114,7 @@ def check_alike(of_each: Mapping[str, Floats], scales: Sequence[str] | None = No
     alike = len({edge.scale for edge in edges.values()}) <= 1 and highest <= ALIKE * lowest
     got = ", ".join(f"{edge.raw_pt_min:g} GeV before scale {edge.scale} in {name}" for name, edge in edges.items())
     expect(alike, f"reco jets: expected one scale and threshold in all datasets and files, found {got}")
+    return found
 
 
 def beginnings(begins: Mapping[str, tuple[float, int]], *, factor: float, enough: int) -> str | None:

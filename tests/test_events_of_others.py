@@ -301,6 +301,10 @@ def les_houches(commands, n_events, *, strategy=3, weights=None):
     return text + "</LesHouchesEvents>\n"
 
 
+RUN_CARD = "<header>\n<MGRunCard>\n<![CDATA[\n  0 = nhel\n  {}\n]]>\n</MGRunCard>\n</header>\n"
+SUBTRACTED = "PYTHIA8\t= parton_shower\n  0 = ickkw ! no merging"
+
+
 @pytest.fixture(scope="module")
 def muons():
     return les_houches(MUONS, 8)
@@ -325,6 +329,14 @@ def test_les_houches_events_are_showered_with_their_weights(tmp_path, capsys):
     assert set(abs(ak.flatten(events.GenDressedLepton_pdgId)).tolist()) == {13}
     assert max(ak.flatten(events.GenJet_nCharged)) > 5  # hadronised
     assert events.nGenJetCands.tolist() == ak.sum(events.GenJet_nCharged + events.GenJet_nNeutral, axis=1).tolist()
+
+
+def test_events_of_mc_at_nlo_are_showered_as_was_subtracted_from_them(tmp_path, muons):
+    path = tmp_path / "events.lhe"
+    path.write_text(muons.replace("<init>", f"{RUN_CARD.format(SUBTRACTED)}<init>"))
+    settings = [part for line in lhe.AS_SUBTRACTED for part in ("--set", line)]
+    events, _ = shower(path, tmp_path / "out.root", "--workers", 1, "--events", 2, *settings)
+    assert events.event.tolist() == [1, 2]
 
 
 def test_processes_do_not_show_and_a_seed_does(tmp_path, muons):
@@ -360,6 +372,17 @@ def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muo
         ("247000 3 2", "247000", "expected <init> with a line of ten numbers"),
         ("</LesHouchesEvents>", "", "got one that stops before its end"),
         ("1.0 91.", "nonsense", "expected 8 that Pythia can read, got 0"),
+        (
+            "<init>",
+            f"{RUN_CARD.format('1 = ickkw ! MLM')}<init>",
+            "expected events that need no matching, got 1 = ickkw",
+        ),
+        ("<init>", f"{RUN_CARD.format('HERWIGPP = parton_shower')}<init>", "got HERWIGPP = parton_shower"),
+        (
+            "<init>",
+            f"{RUN_CARD.format(SUBTRACTED)}<init>",
+            "expected the settings 'SpaceShower:pTmaxMatch = 1, SpaceShower:ME",
+        ),
     ],
 )
 def test_wrong_les_houches_events(tmp_path, muons, capfd, old, new, message):

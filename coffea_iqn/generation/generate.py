@@ -164,6 +164,7 @@ def shower_block(settings: Settings, number: int, listing: Listing, made: Made =
         events = Path(folder) / "events.lhe"
         events.write_bytes(listing.text)
         pythia = start(settings, number, said, events)
+        lhe.check_shower(pythia, listing)
         for particles, place in lhe.showered(pythia, listing, BATCH, said):
             parts.append(_clustered(settings, particles, made))
             places.append(place)

@@ -17,7 +17,17 @@ from coffea_iqn.ranges import expect
 
 AS_THEY_ARE = (3, 4)  # values of |IDWTUP| for which Pythia does not unweight events
 WEIGHT = re.compile(rb"<event[^>]*>\s*\S+\s+\S+\s+(\S+)")  # XWGTUP in the first line of an event
+SUBTRACTED = re.compile(rb"^\s*(\w+)\s*=\s*parton_shower\b", re.MULTILINE | re.IGNORECASE)  # in that of MC@NLO
+MATCHED = re.compile(rb"^\s*(-?[1-9]\d*)\s*=\s*ickkw\b", re.MULTILINE | re.IGNORECASE)  # in MadGraph's run card
 EQUAL = 0.01  # by how much weights may differ that count as equal
+AS_SUBTRACTED = (  # how Pythia showers what MC@NLO has subtracted, by its manual
+    "SpaceShower:pTmaxMatch = 1",
+    "SpaceShower:MEcorrections = off",
+    "TimeShower:pTmaxMatch = 1",
+    "TimeShower:MEcorrections = off",
+    "TimeShower:globalRecoil = on",
+    "TimeShower:weightGluonToQuark = 1",
+)
 
 
 def cross_section(listing: Listing) -> tuple[float, float]:
@@ -28,9 +38,13 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     Raises
     ------
     ValueError: if the header is invalid, or declares events that are not unweighted yet, or of weight 1 (3) or ±1 (−3)
-        although their weights differ.
+        although their weights differ; or events of several multiplicities that overlap once they are showered.
     """
     found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
+    if matched := MATCHED.search(listing.text, 0, found.start() if found else 0):
+        why = "showers make their jets a second time; match them with Pythia, and read its HepMC events"
+        msg = f"{listing.path}: expected events that need no matching, got {matched[1].decode()} = ickkw: {why}"
+        raise ValueError(msg)
     try:
         first, *lines = (found[1] if found else b"").decode().strip().splitlines()
         strategy, n_processes = map(int, first.split()[8:10])
@@ -44,6 +58,28 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     if abs(strategy) == AS_THEY_ARE[0]:
         _check_equal(listing, strategy)
     return (total, error) if total else (math.nan, math.nan)
+
+
+def check_shower(pythia: Any, listing: Listing) -> None:
+    """Raise if MC@NLO has subtracted another shower from the events than the one that Pythia is about to add."""
+    found = SUBTRACTED.search(listing.text, 0, listing.text.find(b"<init"))
+    if found is None:
+        return
+    name = found[1].decode()
+    expect(
+        name.upper() == "PYTHIA8",
+        f"{listing.path}: expected events for showers of Pythia 8, got {name} = parton_shower",
+    )
+    other = [line for line in AS_SUBTRACTED if not _is_set(pythia, *line.split(" = "))]
+    why = "without them it adds other emissions than those that MC@NLO has subtracted"
+    expect(not other, f"{listing.path}: expected the settings '{', '.join(other)}' (--set), got others: {why}")
+
+
+def _is_set(pythia: Any, name: str, value: str) -> bool:
+    settings = pythia.settings
+    if settings.isFlag(name):
+        return bool(settings.flag(name) == (value == "on"))
+    return bool((settings.mode if settings.isMode(name) else settings.parm)(name) == float(value))
 
 
 def _check_equal(listing: Listing, strategy: int) -> None:

@@ -7,7 +7,7 @@ import nox
 nox.needs_version = ">=2025.2"
 nox.options.sessions = ["lint", "tests"]
 PROJECT = nox.project.load_toml()
-EXTRAS = ".[all,dask,export,generate,judge,unfold]"
+EXTRAS = ".[all,dask,export,generate,judge,members,unfold]"
 TWO_AT_A_TIME = ("-n", "2", "--dist", "loadfile", "--no-loadscope-reorder")
 
 

@@ -221,13 +221,18 @@ def test_the_oldest_versions_are_those_that_are_tested():
     """The bounds of pyproject.toml, and the versions of the session that tests with the oldest ones."""
     project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *(one for name in ("coffea", "plot", "train") for one in extras[name])]
+    wanted = [
+        *project["dependencies"],
+        *(one for name in ("coffea", "plot", "train", "members") for one in extras[name]),
+    ]
     bounds = dict(re.findall(r"^([\w-]+)>=([\d.]+)", "\n".join(wanted), re.MULTILINE))
     lines = (ROOT.parent / "minimums.txt").read_text().splitlines()
     tested = dict(line.split("==") for line in lines if not line.startswith("#"))
     assert bounds.keys() == tested.keys()
     for name in bounds.keys() - {"torch"}:
         assert tested[name].startswith(bounds[name]), name
+    installed = [re.search(r"\.\[[\w,]+\]", (ROOT.parent / of).read_text()) for of in ("Makefile", "noxfile.py")]
+    assert installed[0][0] == installed[1][0]  # every session installs what the tests import
 
 
 def test_importing_prints_nothing_and_sets_nothing():

@@ -154,7 +154,10 @@ class IQNCorrector:
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:
         """Same as `draw` for flat jets: returns pt, eta, phi, mass and purity by name, (N,) each."""
-        context = self._known(jets)
+        return self.draw_known(jets, self.known(jets)[0], events)
+
+    def draw_known(self, jets: JetTable, context: Singles, events: ak.Array) -> dict[str, Singles]:
+        """Same as `draw_table` for jets that are checked, with their conditioning variables, both from `known`."""
         keys = identity_keys(events, self.seed, self.identity)
         of_jets, n = keys.take(jets.event, axis=0), self.emulator.network.n_levels
         tau = levels(of_jets, jets.place, stream=STREAM_CORRECT, n=n)
@@ -169,7 +172,7 @@ class IQNCorrector:
         jets: all reco jets of each event.
         tau: level of the quantiles; None for means.
         """
-        return self.correct_flat(jets.values, self._known(jets), tau=tau)
+        return self.correct_flat(jets.values, self.known(jets)[0], tau=tau)
 
     def correct_flat(self, x: Floats, context: Floats | None = None, *, tau: float | None = 0.5) -> Corrected:
         """Correct reco jets given as arrays, without their events.
@@ -237,16 +240,16 @@ class IQNCorrector:
             warn_unchecked_collection(jets, "reco jets", INDEX["reco"])
         return table
 
-    def _known(self, jets: JetTable) -> Singles:
-        """Check reco jets and return their conditioning variables, (N, 68)."""
+    def known(self, jets: JetTable) -> tuple[Singles, int]:
+        """Check reco jets; return their conditioning variables, (N, 68), and how many are outside the domain."""
         check_valid(jets, "reco jets")
-        outside_domain(jets.values, self.card, str(self.model), "reco")
+        n_outside = outside_domain(jets.values, self.card, str(self.model), "reco")
         context = reco_events(jets).context()
         if not self.any_radius:
             distances = radii.neighbours(context)
             shipped = bundle.shipped_radii("correct")
             radii.check(self.card["jets"]["radius"], distances, shipped, what="reco jets")
-        return context
+        return context, n_outside
 
 
 def _jagged(table: JetTable, fields: dict[str, Any]) -> ak.Array:

@@ -12,7 +12,7 @@ from coffea import processor
 
 from coffea_iqn import __version__
 from coffea_iqn.corrector import IQNCorrector
-from coffea_iqn.events.checks import check_level, outside_domain
+from coffea_iqn.events.checks import check_level
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.identity import counted, entry_keys, event_weights, identity_keys, least_keys, n_weighted
 from coffea_iqn.files.inputs import cross_sections
@@ -97,10 +97,11 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         filler = filling.Filler(dataset, event_weights(events))
         self.corrector.check_collection(events[self.reco], events)
         reco = flatten_jets(events[self.reco], "reco")
+        context, n_outside = self.corrector.known(reco)
         if self.take == "draw":
-            made = self.corrector.draw_table(reco, events)
+            made = self.corrector.draw_known(reco, context, events)
         else:
-            made = self.corrector.correct_table(reco, tau=TAKE[self.take]).columns()
+            made = self.corrector.correct_flat(reco.values, context, tau=TAKE[self.take]).columns()
         values = np.stack([made[name] for name in VARIABLES], axis=1)
         levels = {"reco": reco, "corrected": reco._replace(values=values)}
         if self.gen is not None and self.gen in events.fields:
@@ -110,7 +111,6 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
             pairs = gen.values[of_gen], gen.event[of_gen]
             for level in ("reco", "corrected"):
                 filler.fill_response(level, [(pairs[0], levels[level].values[of_reco, PT], pairs[1])])
-        n_outside = outside_domain(reco.values, self.corrector.card, str(self.corrector.model), "reco")
         cutflow: dict[str, Any] = {"events": len(events), "reco_jets": len(reco.values), "outside_domain": n_outside}
         for level, jets in levels.items():
             n_selected = filler.fill_jets(level, [jets], pt_min=self.pt_min, eta_max=self.eta_max)

@@ -522,6 +522,12 @@ def test_help_is_there_at_once():
     """Slow packages are imported only by the commands that need them."""
     code = "import sys, coffea_iqn.cli as c; c.parser(''); assert not {'torch', 'numba', 'coffea'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+    # of all commands, and where options contradict each other
+    code = "c.parser(); c.main(['train', 'a.root', '--overlaps', '--output', 'x']); assert 'torch' not in sys.modules"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys, coffea_iqn.cli as c; {code}"], check=True, text=True, capture_output=True
+    )
+    assert "overlaps: expected --extend" in done.stderr
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "tcsh"])

@@ -20,8 +20,8 @@ from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.training.columns import extend
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
-from coffea_iqn.training.recipes import RECIPES
-from coffea_iqn.training.refinement import DEFAULT, Ratios, bound_of, refine, reliability
+from coffea_iqn.training.recipes import RECIPES, REFINEMENT
+from coffea_iqn.training.refinement import Ratios, bound_of, refine, reliability
 from coffea_iqn.validation.comparison import Effort, validate
 from conftest import CARD, TINY, make_pairs, make_unmatched, one_error, open_events, run, run_over, undrawn
 
@@ -317,7 +317,7 @@ def test_a_validation_takes_levels_among_refined_draws(refined):
 
 # what is learnt: an emulator whose levels of pt are off by a known power
 POWER = 1.5
-LEARN = replace(DEFAULT, steps=200, check_every=100, batch_size=512, learning_rate=5e-3, hidden=(16,), holdout=0.4)
+LEARN = replace(REFINEMENT, steps=200, check_every=100, batch_size=512, learning_rate=5e-3, hidden=(16,), holdout=0.4)
 
 
 @pytest.fixture(scope="module")

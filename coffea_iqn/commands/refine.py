@@ -14,8 +14,7 @@ from coffea_iqn.commands.terminal import complain, say
 from coffea_iqn.iqn.device import find_device
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.ranges import GEV
-from coffea_iqn.training.recipes import HIDDEN
-from coffea_iqn.training.refinement import DEFAULT, refine
+from coffea_iqn.training.recipes import HIDDEN, REFINEMENT
 
 OWN = ("seed", "steps", "minutes", "batch_size", "learning_rate", "weight_decay", "patience", "check_every", "holdout")
 EXAMPLES = """examples:
@@ -43,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     settings = parser.add_argument_group("training settings")
     trainings.add_setting_options(
-        settings, {name: trainings.SETTINGS[name] for name in OWN} | {"steps": trainings.Setting("most steps")}, DEFAULT
+        settings,
+        {name: trainings.SETTINGS[name] for name in OWN} | {"steps": trainings.Setting("most steps")},
+        REFINEMENT,
     )
     settings.add_argument(
         "--hidden", type=HIDDEN, nargs="+", metavar="N", help="sizes of the hidden layers (default: 64 64)"
@@ -58,13 +59,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
+    from coffea_iqn.training.refinement import refine  # imports torch
+
     output: Path = arguments.output
     base, device = bundle.load(arguments.model), find_device(arguments.device)
     jets = base.card["jets"]
     if arguments.gen_pt_min is None:
         arguments.gen_pt_min = base.card["training"].get("gen_pt_min", 10.0)
     datasets = datasets_of(arguments, [arguments.gen, arguments.reco])
-    settings = trainings.with_shares(replace(DEFAULT, **trainings.given_settings(arguments, OWN)), arguments, datasets)
+    settings = trainings.with_shares(
+        replace(REFINEMENT, **trainings.given_settings(arguments, OWN)), arguments, datasets
+    )
     processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **trainings.sample_options(arguments))
     pairs, _ = trainings.read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -31,14 +31,7 @@ from coffea_iqn.jets.targets import Column
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.processors import ObjectsProcessor, PairsProcessor, ParticlesProcessor
 from coffea_iqn.ranges import CONE, ENERGY, ETA_EDGE, GEV, RADIUS, Range, check_choice, expect
-from coffea_iqn.training import emulators
-from coffea_iqn.training.columns import described, extend
-from coffea_iqn.training.distil import distil
-from coffea_iqn.training.objects import RARE, check_enough, with_objects
-from coffea_iqn.training.overlaps import has_overlaps, with_overlaps
 from coffea_iqn.training.pairs import JetPairs, ObjectsSample, ParticlesSample, TrainingSample, bootstrapped
-from coffea_iqn.training.particles import with_particles
-from coffea_iqn.training.pretrained import networks_of
 from coffea_iqn.training.recipes import HIDDEN, RECIPES, TrainingSettings
 from coffea_iqn.training.thresholds import check_alike, find_edge
 
@@ -182,11 +175,9 @@ def train(arguments: argparse.Namespace) -> None:
 
 
 def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
-    settings, device = _settings(arguments), find_device(arguments.device)
-    direction = arguments.direction
-    settings = _of_correction(settings) if direction == "correct" else settings
+    settings, direction = _settings(arguments), arguments.direction
     start = _start(arguments, settings)
-    before = start.before
+    before, device = start.before, find_device(arguments.device)  # torch, which takes seconds, is imported only here
     if before is not None:
         arguments.radius, arguments.cone = (before.card["jets"][name] for name in ("radius", "cone"))
     cone = default_cone(arguments.radius) if arguments.cone is None else arguments.cone
@@ -219,13 +210,19 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         trainings.warn_of_members(arguments.extend)
     if before is None:
         settings = _with_edge(settings, arguments, sample, sorted(datasets))
-    if arguments.split == "file":  # a member may lack some, which would waste the training before it
+    if arguments.split == "file":
+        from coffea_iqn.training.emulators import split
+
+        # a member may lack some, which would waste the training before it
         for k in range(arguments.ensemble):
-            emulators.split(bootstrapped(sample, settings.seed, k).pairs, settings)
+            split(bootstrapped(sample, settings.seed, k).pairs, settings)
     # read before the training of jets, which files that lack them would waste
     variables: Any = settings if before is None else before.variables
-    objects = _objects(arguments, variables, datasets, cone) if arguments.objects else None
-    particles = _particles(arguments, datasets, cone) if arguments.particles else None
+    further: dict[str, Callable[..., Emulator]] = {}
+    if arguments.objects:
+        further["objects"] = _objects(arguments, variables, datasets, cone)
+    if arguments.particles:
+        further["particles"] = _particles(arguments, datasets, cone)
     members = []
     with trainings.training_progress(settings, arguments, checkpoint) as progress:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
@@ -234,10 +231,8 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         if emulator.unmatched is None and settings.unmatched:
             few = f"got {len(unmatched.near):,} near gen jets and {len(unmatched.far):,} far: none will be drawn"
             complain(f"coffea-iqn: warning: {y} jets without a {x} jet: expected both near gen jets and far, {few}")
-        if objects is not None:
-            emulator = with_objects(emulator, objects, settings, checkpoint=checkpoint / "objects", **options)
-        if particles is not None:
-            emulator = with_particles(emulator, particles, settings, checkpoint=checkpoint / "particles", **options)
+        for name, add in further.items():
+            emulator = add(emulator, settings=settings, checkpoint=checkpoint / name, **options)
         for k in range(arguments.ensemble):
             progress.member = f"member {k + 1} of {arguments.ensemble}, "
             own = replace(settings, seed=settings.seed + 1 + k)
@@ -325,6 +320,8 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
     models = arguments.teacher, arguments.extend, arguments.pretrained
     start = _Start(*(model and bundle.load(model, direction=arguments.direction) for model in models))
     if start.pretrained is not None:
+        from coffea_iqn.training.pretrained import networks_of
+
         networks_of(start.pretrained, settings)  # raises before the files are read
         if arguments.ensemble:
             alike = f"all members begin as {arguments.pretrained}, whose own uncertainty their spread lacks"
@@ -354,6 +351,11 @@ def _learn(
     checkpoint: Path,
 ) -> Emulator:
     """Train an emulator on a sample, then how its jets overlap, and its further columns."""
+    from coffea_iqn.training.columns import described, extend
+    from coffea_iqn.training.distil import distil
+    from coffea_iqn.training.emulators import train
+    from coffea_iqn.training.overlaps import has_overlaps, with_overlaps
+
     (pairs, unmatched), emulator, columns = sample, start.base, arguments.columns
     overlaps, taken_over = arguments.overlaps, None
     learns = start.before is None and arguments.direction == "fold" and settings.acceptance
@@ -377,9 +379,7 @@ def _learn(
     if start.teacher is not None:
         emulator = distil(start.teacher, before, settings, checkpoint=checkpoint, **options)
     elif emulator is None:
-        emulator = emulators.train(
-            before, settings, unmatched, pretrained=start.pretrained, checkpoint=checkpoint, **options
-        )
+        emulator = train(before, settings, unmatched, pretrained=start.pretrained, checkpoint=checkpoint, **options)
     if taken_over is not None:
         emulator = replace(emulator, overlaps=taken_over)
     if overlaps:
@@ -399,8 +399,10 @@ def _learn(
 
 def _objects(
     arguments: argparse.Namespace, variables: Any, datasets: Mapping[str, Sequence[Source]], cone: float
-) -> ObjectsSample:
-    """Return the training sample of the laws of objects, for jets with the inputs and scale of these variables."""
+) -> Callable[..., Emulator]:
+    """Read the sample of objects, for jets with the inputs and scale of these variables; return what trains on it."""
+    from coffea_iqn.training.objects import RARE, check_enough, with_objects
+
     samples = ObjectsProcessor(variables, cone=cone, **trainings.sample_options(arguments))
     sample: ObjectsSample = trainings.read_files(arguments, samples, datasets, OBJECT_BRANCHES)
     kinds = [kind.name for kind in KINDS]  # which are required
@@ -408,11 +410,15 @@ def _objects(
         rare = ": too rare to train on, none will be drawn" if name not in kinds and len(law.source) < RARE else ""
         say(f"objects, {name}: {len(law.source):,} of {len(law.columns):,}{rare}")
     check_enough(sample)
-    return sample
+    return partial(with_objects, sample=sample)
 
 
-def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], cone: float) -> ParticlesSample:
-    """Return the training sample of the laws of particles in jets."""
+def _particles(
+    arguments: argparse.Namespace, datasets: Mapping[str, Sequence[Source]], cone: float
+) -> Callable[..., Emulator]:
+    """Read the sample of particles in jets; return what trains on it."""
+    from coffea_iqn.training.particles import with_particles
+
     samples = ParticlesProcessor(radius=arguments.radius, cone=cone, **trainings.sample_options(arguments))
     tags = [f"{arguments.reco}{dot}{name}" for dot in "_." for name in B_TAG]
     sample: ParticlesSample = trainings.read_files(arguments, samples, datasets, [*PARTICLE_BRANCHES, *tags])
@@ -421,7 +427,7 @@ def _particles(arguments: argparse.Namespace, datasets: Mapping[str, Sequence[So
     if TAG not in sample.laws:
         without = f"expected {' or '.join(B_TAG)} of {arguments.reco}, found none: jets will have no b tag"
         complain(f"coffea-iqn: warning: particles: {without}")
-    return sample
+    return partial(with_particles, sample=sample)
 
 
 def _describe(
@@ -509,4 +515,5 @@ def _settings(arguments: argparse.Namespace) -> TrainingSettings:
     given = trainings.given_settings(arguments, trainings.SETTINGS)
     if arguments.context is not None:
         given["context"] = tuple(arguments.context)
-    return replace(RECIPES[arguments.recipe], **given)
+    settings = replace(RECIPES[arguments.recipe], **given)
+    return _of_correction(settings) if arguments.direction == "correct" else settings

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,10 +26,12 @@ from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.optimise import Check
 from coffea_iqn.training.pairs import JetPairs, least_marks
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import beginnings, begins_higher, check_alike
+
+if TYPE_CHECKING:
+    from coffea_iqn.training.optimise import Check  # imports torch
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels

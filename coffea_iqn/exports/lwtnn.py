@@ -25,7 +25,8 @@ from coffea_iqn.exports.reference import FLAVOURS, Reference, Z
 from coffea_iqn.iqn.networks import mlp
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.numerics.arrays import Floats
-from coffea_iqn.training.optimise import Schedule, fit, fixed_weights
+from coffea_iqn.training.optimise import fit, fixed_weights
+from coffea_iqn.training.recipes import Schedule
 
 HIDDEN, SLOPE = (32, 32, 32), 0.1
 BUMPS, WIDTH = (-6.5, -4.5, -3.0, -1.8, -0.6, 0.6, 1.8, 3.0, 4.5, 6.5), 1.2  # z_j and w

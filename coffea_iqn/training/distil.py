@@ -25,9 +25,9 @@ from coffea_iqn.jets.features import PHI
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
-from coffea_iqn.training.optimise import Schedule, fixed_weights
+from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import Schedule, TrainingSettings, shorter
 from coffea_iqn.training.run import How, TrainingRun, came_from, learnt
 
 Rows = tuple[Tensor, ...]

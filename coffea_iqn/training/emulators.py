@@ -24,10 +24,10 @@ from coffea_iqn.jets.targets import TARGETS, Column, encode
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
-from coffea_iqn.training.optimise import Schedule, Watch, fixed_weights
+from coffea_iqn.training.optimise import Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.pretrained import Pretrained, networks_of
-from coffea_iqn.training.recipes import TrainingSettings, shorter
+from coffea_iqn.training.recipes import Schedule, TrainingSettings, shorter
 from coffea_iqn.training.run import TrainingRun, came_from, learnt
 from coffea_iqn.training.unmatched import learn_unmatched
 

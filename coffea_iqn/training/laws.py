@@ -17,8 +17,9 @@ from coffea_iqn.iqn.networks import NumberNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.numerics.arrays import Floats, Ints
-from coffea_iqn.training.optimise import Schedule, fixed_weights
+from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import LawSample
+from coffea_iqn.training.recipes import Schedule
 from coffea_iqn.training.run import TrainingRun
 
 MOST = 6  # greatest number of ys of a source; more are negligible

@@ -8,7 +8,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,66 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from coffea_iqn.files.atomic import whole_file
-from coffea_iqn.ranges import COUNT, SEED, Range, check_choice
+from coffea_iqn.training.recipes import Schedule
 
 CLIP = 1.0  # maximum norm of a gradient
 WARM_UP = 500  # steps of the rise of the cosine schedule; at most a tenth of all steps
-
-
-RANGES = {
-    "batch_size": Range(least=1, most=2**24, whole=True),
-    "learning_rate": Range(above=0, most=10),
-    "weight_decay": Range(least=0, most=10),
-    "momentum": Range(least=0, below=1),
-    "average": Range(least=0, below=1),
-    "stages": Range(least=1, most=1000, whole=True),
-    "steps": COUNT,
-    "minutes": Range(above=0, most=1e6),
-    "check_every": COUNT,
-    "patience": COUNT,
-    "seed": SEED,
-}
-"""Allowed values of the settings of a schedule."""
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """Settings of the minimisation of a loss.
-
-    Attributes
-    ----------
-    schedule: "stages" (AMSGrad; each stage starts from the best state so far, with a tenth of the learning rate) or
-        "cosine" (AdamW with clipped gradients; the learning rate rises, then falls to zero).
-    batch_size, learning_rate, weight_decay, momentum: settings of the optimiser.
-    average: decay of the moving average of the weights, which is validated and kept; 0 for none.
-    stages, steps: number of stages, and maximum number of steps in each.
-    minutes: training time, instead of steps; the learning rate then follows the elapsed time, so that weights depend on
-        the machine. For several networks, the total time (`batches.Budget`).
-    check_every, patience: steps between checks of the validation loss; checks without improvement that end a stage.
-    seed: random seed of weights and batches.
-
-    Raises
-    ------
-    ValueError: if a setting is not allowed.
-    """
-
-    schedule: str = "cosine"
-    batch_size: int = 1024
-    learning_rate: float = 2e-3
-    weight_decay: float = 0.01
-    momentum: float = 0.9
-    average: float = 0.999
-    stages: int = 1
-    steps: int = 24_000
-    minutes: float | None = None
-    check_every: int = 500
-    patience: int = 20
-    seed: int = 1
-
-    def __post_init__(self) -> None:
-        check_choice(("stages", "cosine"), schedule=self.schedule)
-        for name, known in RANGES.items():
-            known.check(**{name: getattr(self, name)})
 
 
 class Check(NamedTuple):

@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from coffea_iqn.iqn.network import EXACT, MEMBERS
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS
-from coffea_iqn.ranges import CONE, ETA_EDGE, FRACTION, GEV, GEV_ABOVE_ZERO, PROBABILITY, Range, check_choice
-from coffea_iqn.training import optimise
-from coffea_iqn.training.optimise import Schedule
+from coffea_iqn.ranges import (
+    CONE,
+    COUNT,
+    ETA_EDGE,
+    FRACTION,
+    GEV,
+    GEV_ABOVE_ZERO,
+    PROBABILITY,
+    SEED,
+    Range,
+    check_choice,
+)
 
 HIDDEN = Range(least=1, most=2**14, whole=True)
 SHARE = Range(above=0, most=1e6)
 RANGES = {
-    **optimise.RANGES,
+    "batch_size": Range(least=1, most=2**24, whole=True),
+    "learning_rate": Range(above=0, most=10),
+    "weight_decay": Range(least=0, most=10),
+    "momentum": Range(least=0, below=1),
+    "average": Range(least=0, below=1),
+    "stages": Range(least=1, most=1000, whole=True),
+    "steps": COUNT,
+    "minutes": Range(above=0, most=1e6),
+    "check_every": COUNT,
+    "patience": COUNT,
+    "seed": SEED,
     "slope": Range(least=0, most=10),
     "penalty": Range(least=0, most=1e6),
     "blind": PROBABILITY,
@@ -29,9 +48,49 @@ RANGES = {
 """Allowed values of the numeric training settings."""
 
 
+@dataclass(frozen=True)
+class Schedule:
+    """Settings of the minimisation of a loss.
+
+    Attributes
+    ----------
+    schedule: "stages" (AMSGrad; each stage starts from the best state so far, with a tenth of the learning rate) or
+        "cosine" (AdamW with clipped gradients; the learning rate rises, then falls to zero).
+    batch_size, learning_rate, weight_decay, momentum: settings of the optimiser.
+    average: decay of the moving average of the weights, which is validated and kept; 0 for none.
+    stages, steps: number of stages, and maximum number of steps in each.
+    minutes: training time, instead of steps; the learning rate then follows the elapsed time, so that weights depend on
+        the machine. For several networks, the total time (`run.Budget`).
+    check_every, patience: steps between checks of the validation loss; checks without improvement that end a stage.
+    seed: random seed of weights and batches.
+
+    Raises
+    ------
+    ValueError: if a setting is not allowed.
+    """
+
+    schedule: str = "cosine"
+    batch_size: int = 1024
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    momentum: float = 0.9
+    average: float = 0.999
+    stages: int = 1
+    steps: int = 24_000
+    minutes: float | None = None
+    check_every: int = 500
+    patience: int = 20
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        check_choice(("stages", "cosine"), schedule=self.schedule)
+        for name in (own.name for own in fields(self) if own.name in RANGES):
+            RANGES[name].check(**{name: getattr(self, name)})
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(Schedule):
-    """All settings that determine the weights, given the sample; includes the fields of `optimise.Schedule`.
+    """All settings that determine the weights, given the sample; includes the fields of `Schedule`.
 
     Attributes
     ----------
@@ -78,8 +137,6 @@ class TrainingSettings(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, known in RANGES.items():
-            known.check(**{name: getattr(self, name)})
         for name, choices in (("network", MEMBERS), ("inputs", INPUTS), ("targets", TARGETS), ("scale", SCALES)):
             check_choice(choices, **{name: getattr(self, name)})
         if self.network not in EXACT and any(target.atom for target in TARGETS[self.targets]):
@@ -111,6 +168,7 @@ PAPER = TrainingSettings(
     patience=10,
 )
 JOINT = TrainingSettings(targets="symmetric")  # for networks without atoms
+REFINEMENT = TrainingSettings(steps=8_000, holdout=0.2)
 RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "paper-iqnx4": PAPER,

@@ -34,7 +34,6 @@ from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings
 from coffea_iqn.training.run import How, TrainingRun, learnt
 
-DEFAULT = TrainingSettings(steps=8_000, holdout=0.2)
 HIDDEN = (64, 64)
 SHRINKAGES = np.linspace(0.0, 1.0, 21)  # factors of log r to try
 TURNS = 10  # iterations of Newton's method

@@ -20,9 +20,9 @@ from coffea_iqn.iqn.network import Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import MAX_VALIDATION, PROMPT_SHARE, drawing, hide, seeded, with_prompt
-from coffea_iqn.training.optimise import Fitted, Schedule, Watch, fit
+from coffea_iqn.training.optimise import Fitted, Watch, fit
 from coffea_iqn.training.pretrained import Pretrained
-from coffea_iqn.training.recipes import TrainingSettings
+from coffea_iqn.training.recipes import Schedule, TrainingSettings
 
 # fraction of the training time that each network takes with the default recipe
 TIMES = {

@@ -22,10 +22,10 @@ from typing import Any
 import matplotlib.pyplot as plt
 import mplhep
 import numpy as np
+from inputs import markdown, named, run
 
-from coffea_iqn import Emulator, running
+from coffea_iqn import Emulator
 from coffea_iqn.closure import QuantileCells, QuantileDeviation, quantile_deviation, residuals
-from coffea_iqn.files.inputs import inspect
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.emulators import part_of, train
 from coffea_iqn.training.pairs import JetPairs
@@ -61,12 +61,7 @@ SHOWN = [list(OBSERVABLES)[k] for k in (1, 3, 7, 8, 11)]
 
 def read(samples: list[str], radius: float) -> JetPairs:
     """Read the matched pairs of NAME=PATH,PATH, with all other conditioning variables hidden."""
-    collections = ["GenJet", "Jet"]
-    named = (sample.partition("=")[::2] for sample in samples)
-    fileset = {name: [inspect(p, collections=collections) for p in paths.split(",")] for name, paths in named}
-    with running.open_executor("iterative", status=False) as executor:
-        processor = PairsProcessor(radius=radius, pt_min=PT_MIN)
-        pairs, _ = running.run(processor, fileset, executor, collections=collections, status=False)
+    pairs, _ = run(PairsProcessor(radius=radius, pt_min=PT_MIN), named(samples))
     return part_of(pairs._replace(context=np.zeros_like(pairs.context)), pairs.matched)
 
 
@@ -186,18 +181,16 @@ def interval(found: QuantileDeviation) -> tuple[float, float, float]:
 def table(rows: list[dict[str, Any]]) -> str:
     """Format N'/N with its interval or lower limit, and the statistical deviation for known gen jets."""
     of = groups(rows)
-    columns = ["observable", *(f"N = {n:,}" for n in of), "gen jets known"]
-    lines = ["| " + " | ".join(columns) + " |", "| --- " * len(columns) + "|"]
+    lines = []
     for name in OBSERVABLES:
-        shown = []
+        shown = [name]
         for n, of_n in of.items():
             found = mean(of_n, "emulated", name)
             ratios = ((found.n_cells - 1) / end / n if end else 0.0 for end in interval(found))
             low, middle, high = (f"{float(f'{ratio:.2g}'):g}" if ratio else "" for ratio in ratios)
             shown.append(f"{middle} ({high} to {low})" if low else f"> {middle}")
-        known = np.mean([row["given"][name] for row in of_n])
-        lines.append(f"| {name} | " + " | ".join(shown) + f" | {known:.2f} |")
-    return "\n".join(lines)
+        lines.append([*shown, f"{np.mean([row['given'][name] for row in of_n]):.2f}"])
+    return markdown(["observable", *(f"N = {n:,}" for n in of), "gen jets known"], lines)
 
 
 def figure(rows: list[dict[str, Any]], path: Path) -> None:

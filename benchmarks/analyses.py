@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of
 from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import EventFolder
-from coffea_iqn.files.inputs import NanoSchema
 
 NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "two_analyses.ipynb"
 ANALYSES = {"top": "LeptonPlusJets", "z": "ZPlusJets"}
@@ -38,7 +37,7 @@ def cutflow(analysis: Any, paths: list[str], folder: EventFolder | None) -> dict
     """Return the number of events after each step, with true objects, or with those that a folder draws."""
     total: dict[str, int] = {}
     for path in paths:
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        events = events_of(path)
         out = analysis().process(events if folder is None else folder(events, as_nano=True))
         total = {step: total.get(step, 0) + n for step, n in out["cutflow"].items()}
     return total

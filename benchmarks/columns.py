@@ -14,11 +14,10 @@ from typing import NamedTuple
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of, run
 
-from coffea_iqn import IQNFolder, bundle, closure, running
+from coffea_iqn import IQNFolder, bundle, closure
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.jets.features import PT
 from coffea_iqn.numerics.arrays import Bools, Floats
@@ -42,10 +41,8 @@ class Jets(NamedTuple):
 def jets_of(emulator: Emulator, path: str) -> Jets:
     """Read the pairs of a file and draw reco jets."""
     names = emulator.variables.names[4:]
-    options = {"collections": ["GenJet", "Jet"], "branches": [f"Jet_{name}" for name in names], "status": False}
-    with running.open_executor("iterative", status=False) as executor:
-        found = running.run(PairsProcessor(columns=names), {"x": [inspect(path)]}, executor, **options)
-    pairs, rng = found.pairs, np.random.default_rng(5)
+    pairs, _ = run(PairsProcessor(columns=names), {"x": [path]}, [f"Jet_{name}" for name in names])
+    rng = np.random.default_rng(5)
     keep = pairs.matched & (pairs.x[:, PT] > PT_MIN)
     gen, real, context = pairs.x[keep], pairs.y[keep], pairs.context[keep]
 
@@ -91,9 +88,7 @@ def report(model: str, dataset: str, path: str) -> None:
         own, of_null = truth.agreement, null.agreement
         print(f"  {column.name}: χ²/ndf {own.per_bin:.2f} ({own.ndf}), null {of_null.per_bin:.2f}")
     if "btag" in emulator.variables.names:
-        events = NanoEventsFactory.from_root(
-            {path: "Events"}, schemaclass=NanoSchema, metadata={"dataset": dataset}
-        ).events()
+        events = events_of(path, metadata={"dataset": dataset})
         numbers = [_b_jets(jets) for jets in (events.Jet, IQNFolder(model)(events.GenJet, events))]
         print(f"  events with 0, 1, ... b jets above 30 GeV: {numbers[0].tolist()}, folded {numbers[1].tolist()}")
 

@@ -21,12 +21,12 @@ import correctionlib
 import numpy as np
 from coffea.jetmet_tools import CorrectedJetsFactory, CorrectionLibJEC, CorrectionLibJECStack
 from correctionlib import schemav2
+from inputs import named, run
 from rich.console import Console
 from rich.table import Table
 
-from coffea_iqn import IQNCorrector, bundle, running
+from coffea_iqn import IQNCorrector, bundle
 from coffea_iqn.closure import median_table
-from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets.features import ETA, MASS, PT, VARIABLES
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.pairs import JetPairs
@@ -39,11 +39,7 @@ MIN_JETS = 200  # minimum number of jets in a bin
 
 def read(paths: list[str], radius: float, pt_min: float) -> JetPairs:
     """Read reco jets, each with its gen jet."""
-    processor = PairsProcessor(radius=radius, direction="correct", pt_min=pt_min)
-    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
-    with running.open_executor("iterative", status=False) as executor:
-        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
-    return pairs
+    return run(PairsProcessor(radius=radius, direction="correct", pt_min=pt_min), {"jets": paths}).pairs
 
 
 def median_in_bins(reco: Any, value: Any, least: int) -> Any:
@@ -129,9 +125,8 @@ def main() -> None:
 
     of_bins = binned(read(arguments.train, arguments.radius, PT_EDGES[0]))
     results = {}
-    for item in arguments.files:
-        name, _, paths = item.rpartition("=")
-        pairs = read(paths.split(","), arguments.radius, PT_MIN)
+    for name, paths in named(arguments.files).items():
+        pairs = read(paths, arguments.radius, PT_MIN)
         pairs = JetPairs(*(column[pairs.matched][: arguments.max_jets] for column in pairs))
         ways = {"binned": by_bins(of_bins, pairs.x, pairs.y)}
         for model in arguments.models:

@@ -19,26 +19,24 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of, named
+from inputs import run as run_named
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
-from coffea_iqn import IQNFolder, running
+from coffea_iqn import IQNFolder
 from coffea_iqn.closure import Cells, agreement, binomial_errors, efficiency_in_cells
-from coffea_iqn.files.inputs import NanoSchema, inspect
-from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.jets.matching import default_cone, match_tables
 from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 
 CELLS = Cells((10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000), (0, 1.3, 2.5, 3, 5))
-COLLECTIONS = ["GenJet", "Jet"]
 WORST = 4  # cells shown
 
 
 def run(instance: Any, paths: list[str]) -> Any:
-    sources = [inspect(path, collections=COLLECTIONS) for path in paths]
-    with running.open_executor("iterative", status=False) as executor:
-        return running.run(instance, {"sample": sources}, executor, collections=COLLECTIONS, status=False)
+    return run_named(instance, {"sample": paths})
 
 
 def level(histogram: Any, name: str) -> tuple[Any, Any]:
@@ -104,7 +102,7 @@ def correlations(folder: IQNFolder, paths: list[str], radius: float) -> dict[str
     """Return the rank correlation of the responses of the two hardest gen jets above 20 GeV, emulated and real."""
     found = {}
     for path in paths:
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        events = events_of(path)
         gen = events.GenJet
         reco = folder(gen, events)
         hard = ak.num(gen[gen.pt > 20.0]) > 1
@@ -124,13 +122,11 @@ def correlations(folder: IQNFolder, paths: list[str], radius: float) -> dict[str
 
 def _linked(gen: Any, reco: Any, radius: float) -> Any:
     """Return real jets with the index of their gen jet."""
-    columns = (np.asarray(ak.flatten(jets[v])) for jets in (gen, reco) for v in ("eta", "phi"))
-    gen_eta, gen_phi, eta, phi = columns
-    counts = [ak.to_numpy(ak.num(jets)) for jets in (gen, reco)]
-    match = match_jets(gen_eta, gen_phi, counts[0], eta, phi, counts[1], cone=default_cone(radius))
-    index = np.full(len(eta), -1)
-    index[match[match >= 0]] = np.asarray(ak.flatten(ak.local_index(gen.pt)))[match >= 0]
-    return ak.with_field(reco, ak.unflatten(index, counts[1]), "genJetIdx")
+    tables = flatten_jets(gen), flatten_jets(reco, "reco")
+    of_gen, of_reco = match_tables(*tables, default_cone(radius))
+    index = np.full(len(tables[1].values), -1)
+    index[of_reco] = tables[0].place[of_gen]
+    return ak.with_field(reco, ak.unflatten(index, tables[1].counts), "genJetIdx")
 
 
 def show(name: str, row: dict[str, Any]) -> None:
@@ -159,9 +155,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = IQNFolder(arguments.model, seed=1, unmatched=False)
     results = {}
-    for item in arguments.files:
-        name, _, paths = item.rpartition("=")
-        name, files = name or Path(paths).stem, paths.split(",")
+    for name, files in named(arguments.files).items():
         results[name] = {
             **spectra(arguments.model, files, arguments.seeds),
             "efficiency": efficiencies(folder, files, arguments.radius),

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
-from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+from inputs import events_of
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.events.collections import flatten_jets
@@ -32,7 +32,7 @@ def main() -> None:
     cone = IQNFolder(arguments.model).card["jets"]["cone"]
     expected, true = np.zeros((2, len(ABOVE), len(GEN) - 1))
     for path in arguments.files:
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoAODSchema, mode="eager").events()
+        events = events_of(path, mode="eager")
         for some in (events[first : first + CHUNK] for first in range(0, len(events), CHUNK)):
             sums = response_sums(arguments.model, some.GenJet, some, GEN, ABOVE, unmatched=False)
             of_reco = sums.hist.values(flow=True)[1:-1, 1:]  # without jets below the first edge

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from inputs import named, run
 from rich.console import Console
 from rich.table import Table
 
-from coffea_iqn import Emulator, bundle, running
+from coffea_iqn import Emulator, bundle
 from coffea_iqn.closure import (
     Cells,
     TooFewJetsError,
@@ -31,7 +32,6 @@ from coffea_iqn.closure import (
     uniformity,
     uniformity_in_cells,
 )
-from coffea_iqn.files.inputs import inspect
 from coffea_iqn.jets.context import NANOAOD, columns_of, known_levels
 from coffea_iqn.jets.features import SCALES
 from coffea_iqn.processors import PairsProcessor
@@ -51,10 +51,7 @@ CONTEXTS = {
 
 def read_pairs(paths: list[str], radius: float, scale: str, raw_pt_min: float = PT_MIN) -> tuple[Any, Any, Any]:
     """Read gen jets, reco jets and context with the paper's selection, or with another threshold on reco pt."""
-    processor = PairsProcessor(radius=radius, pt_min=PT_MIN)
-    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in paths]
-    with running.open_executor("iterative", status=False) as executor:
-        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
+    pairs, _ = run(PairsProcessor(radius=radius, pt_min=PT_MIN), {"jets": paths})
     keep = pairs.matched
     keep[keep] = SCALES[scale].undo(pairs.y[keep].astype(np.float64))[:, 0] > raw_pt_min
     return pairs.x[keep], pairs.y[keep], pairs.context[keep]
@@ -113,16 +110,15 @@ def main() -> None:
     arguments = parser.parse_args()
 
     results = []
-    for item in arguments.files:
-        name, _, paths = item.rpartition("=")
-        gen, real, full = read_pairs(paths.split(","), arguments.radius, arguments.scale)
+    for name, paths in named(arguments.files).items():
+        gen, real, full = read_pairs(paths, arguments.radius, arguments.scale)
         for model in arguments.models:
             emulator = bundle.load(model)
             for known in arguments.context:
                 context = np.zeros_like(full)
                 for level in CONTEXTS[known]:
                     context[:, columns_of(level)] = full[:, columns_of(level)]
-                row = {"model": Path(model).name, "sample": name or Path(paths).stem, "context": known}
+                row = {"model": Path(model).name, "sample": name, "context": known}
                 row["known"] = list(known_levels(context))
                 row |= measure(emulator, gen, real, context, seed=arguments.seed, threads=arguments.threads)
                 results.append(row)

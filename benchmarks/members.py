@@ -23,11 +23,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 from fidelity import measure, read_pairs
+from inputs import markdown, run
 
-from coffea_iqn import plotting, running
+from coffea_iqn import plotting
 from coffea_iqn.closure import levels_among_draws, residuals, uniformity
 from coffea_iqn.emulator.emulator import Emulator
-from coffea_iqn.files.inputs import inspect
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
@@ -75,7 +75,7 @@ def main() -> None:
     found = json.loads(arguments.output.read_text()) if arguments.output.is_file() else {"rows": [], "clock": {}}
     results = found["rows"]
     if arguments.train:
-        pairs = _pairs(arguments.train, arguments.radius)
+        pairs = run(PairsProcessor(radius=arguments.radius), {"x": arguments.train}).pairs
         gen, real, context = read_pairs(arguments.check, arguments.radius, CMS["scale"], THRESHOLD)
         rows = np.random.default_rng(0).permutation(len(gen))[: arguments.jets]
         jets = gen[rows], real[rows], context[rows]
@@ -95,15 +95,6 @@ def main() -> None:
     print(table(results, found["clock"]))
     if arguments.figure is not None:
         plotting.save(figure(results, found["clock"]), arguments.figure)
-
-
-def _pairs(files: list[str], radius: float) -> JetPairs:
-    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in files]
-    with running.open_executor("iterative", status=False) as executor:
-        collect = PairsProcessor(radius=radius)
-        pairs, _ = running.run(collect, {"x": sources}, executor, collections=["GenJet", "Jet"], status=False)
-    assert isinstance(pairs, JetPairs)
-    return pairs
 
 
 def _row(name: str, minutes: float, seed: int, pairs: JetPairs, jets: tuple[Any, Any, Any]) -> dict[str, Any]:
@@ -201,11 +192,11 @@ def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
         "seeds",
         "failed",
     )
-    lines = ["| " + " | ".join(names) + " |", "| --- " * len(names) + "|"]
+    lines: list[list[str]] = []
     for (name, asked), rows in _groups(results).items():
         n_failed = sum(row["member"] == name and row["asked"] == asked for row in results) - len(rows)
         if not rows:
-            lines.append(f"| {name} | {asked:g} |" + " |" * (len(names) - 3) + f" {n_failed} |")
+            lines.append([name, f"{asked:g}", *[""] * (len(names) - 3), f"{n_failed}"])
             continue
         cells = [
             name,
@@ -220,9 +211,9 @@ def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
         cells.append(" ".join(f"{v:.2f}" for v in tails))
         cells.append(f"{100.0 * np.mean([row['mass bias'] for row in rows]):+.1f} %")
         cells += [f"{times[name]:.2f}" if name in times else "", f"{len(rows)}", f"{n_failed}"]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(cells)
     jets = next(row["jets"] for row in results if "jets" in row)
-    return "\n".join(lines) + f"\n\nJets: {jets:,}."
+    return f"{markdown(names, lines)}\n\nJets: {jets:,}."
 
 
 def figure(results: list[dict[str, Any]], times: dict[str, float]) -> Any:

@@ -18,7 +18,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of, named
 from rich.console import Console
 from rich.table import Table
 
@@ -27,8 +27,8 @@ from coffea_iqn.closure import agreement, judge
 from coffea_iqn.closure.events import event_features
 from coffea_iqn.events.collections import flatten_jets, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.features import wrap_phi
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Floats, Ints
 from coffea_iqn.objects.kinds import KINDS
 
@@ -130,7 +130,7 @@ def object_features(
             order = np.lexsort((-own[:, 0], of_event))
             own, of_event = own[order].astype(np.float64), of_event[order]
             counts = np.bincount(of_event, minlength=n_events)
-            place = np.arange(len(own)) - np.repeat(np.cumsum(counts) - counts, counts)
+            place = places(counts)
             out = np.full((n_events, N_OBJECTS, width), np.nan)
             kept = place < N_OBJECTS
             out[of_event[kept], place[kept]] = own[kept]
@@ -148,7 +148,7 @@ def of_sample(folders: list[EventFolder], paths: list[str]) -> dict[str, Any]:
     cells: list[list[Any]] = [[] for _ in parts]
     free = np.zeros((len(parts), len(KINDS)), dtype=int)
     for path in paths:
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+        events = events_of(path)
         particles = prompt_particles(events)
         gen = flatten_jets(events.GenJet)
         for k, made in enumerate([events, *(folder(events, as_nano=True) for folder in folders)]):
@@ -251,8 +251,8 @@ def main() -> None:
     given = parser.parse_args()
     folders = [EventFolder(given.model, seed=seed) for seed in range(given.seeds)]
     console, results = Console(width=110), {}
-    for name, paths in (text.split("=", 1) for text in given.files):
-        results[name] = of_sample(folders, paths.split(","))
+    for name, paths in named(given.files).items():
+        results[name] = of_sample(folders, paths)
         show(name, results[name], console)
     if given.output is not None:
         given.output.write_text(json.dumps(results, indent=2) + "\n")

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import awkward as ak
 import numpy as np
-from coffea.nanoevents import NanoAODSchema, NanoEventsFactory
+from inputs import events_of
 
 from coffea_iqn import IQNFolder
 from coffea_iqn.events.collections import flatten_jets
@@ -66,7 +66,7 @@ def main() -> None:
     about = folders[0].card["jets"]
     found: dict[str, list[dict[str, np.ndarray]]] = defaultdict(list)
     for path in arguments.files:
-        events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoAODSchema, mode="eager").events()
+        events = events_of(path, mode="eager")
         gen, truth = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
         truth = truth._replace(row=np.full(len(truth.values), -1))
         found["true"].append(measured(gen, truth, about["radius"], about["cone"]))

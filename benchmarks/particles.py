@@ -27,7 +27,7 @@ from typing import NamedTuple
 import awkward as ak
 import numpy as np
 import torch
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of, markdown, named
 from particle_vae import DROPOUT, LATENT, LEARNING_RATE, Trained, train
 from scipy.stats import wasserstein_distance
 from torch import nn
@@ -47,7 +47,6 @@ from coffea_iqn.closure import (
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import RECO, constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.folder.constituents import fold_particles
 from coffea_iqn.jets.constituents import Constituents
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, SCALES, wrap_phi
@@ -137,7 +136,7 @@ def matched(gen: JetTable, reco: JetTable) -> Ints:
 
 def read(path: str, pt_min: float, seed: int = SEED) -> Pairs:
     """Read the pairs of a file with gen jets above a pt [GeV]."""
-    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    events = events_of(path)
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     inside = [constituents_of(events, gen, Names()), constituents_of(events, reco, RECO)]
     match = matched(gen, reco)
@@ -376,23 +375,18 @@ def picture(true: Constituents, emulated: dict[str, Constituents], path: Path, t
 def table(found: dict[str, Comparison], milliseconds: dict[str, float]) -> str:
     """Format a row for each result in Markdown."""
     first = next(iter(found.values()))
-    lines = ["| | " + " | ".join(f"{name} | {name}, reco $p_T$ > {PT_MIN:g} GeV" for name in found) + " |"]
-    lines.append("| --- " * (1 + 2 * len(found)) + "|")
-
-    def row(name: str, cells: Sequence[str]) -> None:
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-
-    row("jets, Delphes'; emulated", [f"{c.jets[0]} | {c.jets[1]}; {c.jets[2]}" for c in found.values()])
-    for name in first.distances:
-        row(name, [" | ".join(f"{x:.2f}" for x in c.distances[name]) for c in found.values()])
+    head = ["", *(text for name in found for text in (name, f"{name}, reco $p_T$ > {PT_MIN:g} GeV"))]
+    every = found.values()
+    rows = [["jets, Delphes'; emulated", *(x for c in every for x in (c.jets[0], f"{c.jets[1]}; {c.jets[2]}"))]]
+    rows += [[name, *(f"{x:.2f}" for c in every for x in c.distances[name])] for name in first.distances]
     for name in DIVERGENCES:
-        cells = [" | ".join("{:.3f} ({:.3f})".format(*x) for x in c.divergences[name]) for c in found.values()]
-        row(f"KLD of {name} (null)", cells)
+        cells = ("{:.3f} ({:.3f})".format(*x) for c in every for x in c.divergences[name])
+        rows.append([f"KLD of {name} (null)", *cells])
     for name in first.others:
-        form = "{:.4f} ± {:.4f} | " if "distance" in name else "{:.3f} ({:.3f}) | "
-        row(name, [form.format(*c.others[name]) for c in found.values()])
-    row("ms a jet, one core", [f"{milliseconds[name]:.3f} | " for name in found])
-    return "\n".join(lines)
+        form = "{:.4f} ± {:.4f}" if "distance" in name else "{:.3f} ({:.3f})"
+        rows.append([name, *(x for c in every for x in (form.format(*c.others[name]), ""))])
+    rows.append(["ms a jet, one core", *(x for name in found for x in (f"{milliseconds[name]:.3f}", ""))])
+    return markdown(head, rows)
 
 
 def main() -> None:
@@ -415,9 +409,8 @@ def main() -> None:
             pairs = joined([read(path, TRAINED_FROM) for path in arguments.train])
             train(pairs.gen, pairs.reco, arguments.minutes, **settings).save(to)
         emulators[to.stem] = autoencoder(Trained.load(to))
-    for item in arguments.test:
-        sample, _, path = item.partition("=")
-        pairs = joined([read(one, PT_MIN) for one in path.split(",")])
+    for sample, paths in named(arguments.test).items():
+        pairs = joined([read(path, PT_MIN) for path in paths])
         found, spent, drawn = {}, {}, {}
         for name, draw in emulators.items():
             second = draw(pairs, 1)

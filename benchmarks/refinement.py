@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
 from fidelity import CONTEXTS, PT_MIN, read_pairs
+from inputs import events_of, named
 from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, IQNFolder, bundle
 from coffea_iqn.closure import jet_features, judge, residual_features
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.context import columns_of
 from coffea_iqn.validation.comparison import draw_above
 
@@ -89,7 +88,7 @@ def gained(emulator: Emulator, gen: Any, real: Any, context: Any, draw: Callable
 
 def slower(model: str, path: str) -> float:
     """Return the time of a fold of events divided by that of an unrefined one."""
-    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    events = events_of(path)
     seconds: dict[str, list[float]] = {"off": [], "draw": []}
     for _ in range(TURNS + 1):  # the first time compiles
         for how, times in seconds.items():
@@ -114,17 +113,16 @@ def main() -> None:
     arguments = parser.parse_args()
 
     results: list[dict[str, Any]] = []
-    for item in arguments.files:
-        name, _, path = item.rpartition("=")
-        gen, real, full = read_pairs([path], arguments.radius, arguments.scale)
+    for name, paths in named(arguments.files).items():
+        gen, real, full = read_pairs(paths, arguments.radius, arguments.scale)
         context = np.zeros_like(full)
         for level in CONTEXTS[arguments.context]:
             context[:, columns_of(level)] = full[:, columns_of(level)]
         for model in arguments.models:
-            row = {"model": Path(model).name, "sample": name or Path(path).stem}
+            row = {"model": Path(model).name, "sample": name}
             how = {name: getattr(arguments, name) for name in ("seed", "repeats", "threads")}
             row |= measure(bundle.load(model), gen, real, context, **how)
-            row["time"] = slower(model, path)
+            row["time"] = slower(model, paths[0])
             results.append(row)
             table = Table(*row)
             table.add_row(*(" ".join(map(str, v)) if isinstance(v, list) else f"{v}" for v in row.values()))

@@ -15,14 +15,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xgboost
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of
 from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn.events.collections import flatten_jets, gen_events
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
 from coffea_iqn.jets.matching import default_cone, match_tables
@@ -42,7 +41,7 @@ class Sample(NamedTuple):
 
 def read(path: str, radius: float) -> Sample:
     """Read the pairs of a file."""
-    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
+    events = events_of(path)
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
     known = gen_events(events.GenJet, events, gen, gen.valid(), radius=radius)
     inside = constituents_of(events, gen, Names())

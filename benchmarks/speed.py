@@ -29,8 +29,8 @@ from typing import Any
 import numpy as np
 import torch
 from coffea import processor
-from coffea.nanoevents import NanoEventsFactory
 from coffea.util import coffea_console
+from inputs import events_of
 from rich.console import Console
 from rich.table import Table
 
@@ -121,7 +121,7 @@ def paper_in_onnx() -> Callable[[], Any]:
 
 
 def gen_jets_of(path: str) -> GenEvents:
-    events = NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema, mode="eager").events()
+    events = events_of(path, mode="eager")
     flat = flatten_jets(events.GenJet)
     return gen_events(events.GenJet, events, flat, flat.valid())
 
@@ -193,13 +193,7 @@ def stages(model: str, path: str) -> dict[str, float]:
     folding, without = (Folding(emulator.prepared(), True, unmatched, None) for unmatched in (True, False))
 
     def read() -> Any:
-        events = NanoEventsFactory.from_root(
-            {path: "Events"},
-            schemaclass=NanoSchema,
-            entry_stop=CHUNK,
-            metadata={"dataset": "x"},
-            uproot_options=open_options([path]),
-        ).events()
+        events = events_of(path, entry_stop=CHUNK, metadata={"dataset": "x"}, uproot_options=open_options([path]))
         flat = flatten_jets(events.GenJet)
         return events, gen_events(events.GenJet, events, flat, flat.valid()), events.genWeight, identity_keys(events, 0)
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 
 import numpy as np
+from inputs import run
 
-from coffea_iqn import bundle, running
-from coffea_iqn.files.inputs import inspect
+from coffea_iqn import bundle
 from coffea_iqn.jets.features import MASS, PT
 from coffea_iqn.processors import PairsProcessor
 
@@ -28,10 +28,7 @@ def main() -> None:
     arguments = parser.parse_args()
     emulator = bundle.load(arguments.model)
     support = emulator.variables.support
-    sources = [inspect(path, collections=["GenJet", "Jet"]) for path in arguments.files]
-    processor = PairsProcessor(radius=arguments.radius)
-    with running.open_executor("iterative", status=False) as executor:
-        pairs, _ = running.run(processor, {"jets": sources}, executor, collections=["GenJet", "Jet"], status=False)
+    pairs, _ = run(PairsProcessor(radius=arguments.radius), {"jets": arguments.files})
     generator, n_jets, outside, too_heavy = np.random.default_rng(0), 0, 0, 0
     while n_jets < arguments.jets:
         tau = generator.uniform(2.0**-24, 1.0 - 2.0**-24, pairs.x.shape).astype(np.float32)

@@ -21,9 +21,9 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from fidelity import measure, read_pairs
+from inputs import markdown, named, run
 
-from coffea_iqn import Emulator, bundle, plotting, running
-from coffea_iqn.files.inputs import inspect
+from coffea_iqn import Emulator, bundle, plotting
 from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.emulators import part_of, train
 from coffea_iqn.training.pairs import JetPairs
@@ -38,17 +38,6 @@ TRIED = {  # for up to so many gen jets: hidden layers and steps of a training f
     10_000_000: ([((64, 64), 8000)], [4000]),
 }
 ANEW = "random weights"
-
-
-def pairs_of(samples: list[str], radius: float) -> JetPairs:
-    """Read the pairs of NAME=PATH,PATH."""
-    collections = ["GenJet", "Jet"]
-    named = (sample.partition("=")[::2] for sample in samples)
-    fileset = {name: [inspect(p, collections=collections) for p in paths.split(",")] for name, paths in named}
-    with running.open_executor("iterative", status=False) as executor:
-        pairs, _ = running.run(PairsProcessor(radius=radius), fileset, executor, collections=collections, status=False)
-    assert isinstance(pairs, JetPairs)
-    return pairs
 
 
 def some(pairs: JetPairs, n: int, seed: int) -> JetPairs:
@@ -86,7 +75,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     rows: list[dict[str, Any]] = json.loads(arguments.output.read_text()) if arguments.output.is_file() else []
-    pairs = pairs_of(arguments.train, arguments.radius)
+    pairs, _ = run(PairsProcessor(radius=arguments.radius), named(arguments.train))
     check = read_pairs(arguments.check, arguments.radius, arguments.scale, THRESHOLD)
     for seed in arguments.seeds:
         for n in arguments.jets:
@@ -114,12 +103,12 @@ def main() -> None:
 def table(rows: list[dict[str, Any]]) -> str:
     """Format a row for each number of gen jets and beginning."""
     names = ("gen jets", "pairs", "begins as", "steps", "minutes", "−log p", "AUC8", "AUCres", "null", "mass")
-    lines = ["| " + " | ".join(names) + " |", "| " + " | ".join("---" for _ in names) + " |"]
+    lines = []
     for row in sorted(rows, key=lambda row: (row["asked"], row["begins as"], row["seed"])):
         of_row = [f"{row['gen jets']:,}", f"{row['pairs']:,}", row["begins as"], row["steps"], row["minutes"]]
         of_row += [f"{row['-log p']:.3f}", *(f"{row[key][0]:.3f}" for key in ("AUC8", "AUCres", "null AUCres"))]
-        lines.append("| " + " | ".join(map(str, [*of_row, f"{100.0 * row['mass bias']:+.1f} %"])) + " |")
-    return "\n".join(lines)
+        lines.append([*of_row, f"{100.0 * row['mass bias']:+.1f} %"])
+    return markdown(names, lines)
 
 
 def figure(rows: list[dict[str, Any]]) -> Any:

@@ -15,15 +15,14 @@ from typing import Any, NamedTuple
 import awkward as ak
 import numpy as np
 import pyhf
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of
 from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import IQNFolder, response
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.files.inputs import NanoSchema
-from coffea_iqn.jets.features import ETA, PHI, PT
-from coffea_iqn.jets.matching import default_cone, match_jets
+from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.matching import default_cone, match_tables
 from coffea_iqn.numerics.arrays import Doubles
 from coffea_iqn.unfolding import parts, workspace
 
@@ -41,11 +40,12 @@ class Levels(NamedTuple):
     event: Any
 
 
-def pairs(gen: Any, reco: Any, match: Any) -> Levels:
-    """Pair gen and reco jets; lost gen jets, and reco jets without a gen jet, get the underflow of the other level."""
-    alone = np.setdiff1d(np.arange(len(reco.values)), match)
+def pairs(gen: Any, reco: Any, of_gen: Any, of_reco: Any) -> Levels:
+    """Pair rows of gen and reco jets; the others of each level get the underflow of the other one."""
+    alone = np.setdiff1d(np.arange(len(reco.values)), of_reco)
     gen_bin, reco_bin = np.digitize(gen.values[:, PT], GEN_EDGES), np.digitize(reco.values[:, PT], RECO_EDGES)
-    found = np.where(match >= 0, reco_bin[match], 0)
+    found = np.zeros(len(gen.values), dtype=int)
+    found[of_gen] = reco_bin[of_reco]
     return Levels(
         np.concatenate([gen_bin, np.zeros(len(alone), dtype=int)]),
         np.concatenate([found, reco_bin[alone]]),
@@ -62,8 +62,7 @@ def counted(levels: Levels, weights: Any = None) -> Doubles:
 
 def delphes_pairs(events: Any) -> Levels:
     gen, reco = flatten_jets(events.GenJet), flatten_jets(events.Jet, "reco")
-    directions = [column for jets in (gen, reco) for column in (*jets.values.T[[ETA, PHI]], jets.counts)]
-    return pairs(gen, reco, match_jets(*directions, cone=default_cone(0.4)))
+    return pairs(gen, reco, *match_tables(gen, reco, default_cone(0.4)))
 
 
 def drawn_matrices(model: str, events: Any, replicas: int) -> Doubles:
@@ -71,9 +70,8 @@ def drawn_matrices(model: str, events: Any, replicas: int) -> Doubles:
     folded, found = IQNFolder(model, seed=7, replicas=replicas).fold_table(events.GenJet, events), []
     for reco in folded.reco:
         assert reco.row is not None
-        match, there = np.full(len(folded.gen.values), -1), np.flatnonzero(reco.row >= 0)
-        match[reco.row[there]] = there
-        found.append(counted(pairs(folded.gen, reco, match)))
+        there = np.flatnonzero(reco.row >= 0)
+        found.append(counted(pairs(folded.gen, reco, reco.row[there], there)))
     return np.stack(found)
 
 
@@ -114,10 +112,7 @@ def main() -> None:
     parser.add_argument("--model", default="cms-delphes-ak4")
     parser.add_argument("--experiments", type=int, default=200)
     arguments = parser.parse_args()
-    ours, data = (
-        NanoEventsFactory.from_root({path: "Events"}, schemaclass=NanoSchema).events()
-        for path in (arguments.matrix, arguments.data)
-    )
+    ours, data = (events_of(path) for path in (arguments.matrix, arguments.data))
     pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-9))
     levels = delphes_pairs(data)
     table = Table("figure", "value")

@@ -18,11 +18,10 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
+from inputs import events_of, markdown
 from matplotlib.ticker import NullLocator
 
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.files.inputs import NanoSchema
 from coffea_iqn.plotting.panels import COLOURS, STYLE, header, make_log_x, make_panels
 from coffea_iqn.processors import IQNFoldProcessor
 
@@ -41,10 +40,7 @@ def main() -> None:
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
 
-    factory = NanoEventsFactory.from_root(
-        {arguments.file: "Events"}, schemaclass=NanoSchema, metadata={"dataset": "qcd"}
-    )
-    events = factory.events()
+    events = events_of(arguments.file, metadata={"dataset": "qcd"})
     instances = [IQNFoldProcessor(arguments.model, seed=k, variations=ASKED) for k in range(arguments.seeds)]
     every = [one.postprocess(one.process(events))["hists"] for one in instances]
     gains = {name: of_histogram([hists[name] for hists in every]) for name in SHOWN}
@@ -99,14 +95,13 @@ def cost(model: str, events: Any, repeats: int = 25) -> dict[str, dict[str, floa
 
 
 def table(results: dict[str, Any]) -> str:
-    lines = ["| variation | " + " | ".join(f"{name}, median of bins (least)" for name in SHOWN) + " |"]
-    lines.append("| --- " * (1 + len(SHOWN)) + "|")
+    gains = []
     for systematic in results["gains"]["pt"]:
         of = [results["gains"][name][systematic] for name in SHOWN]
-        lines.append(f"| {systematic} | " + " | ".join(f"{np.median(g):.0f} ({min(g):.1f})" for g in of) + " |")
-    lines += ["", "| variations | time of jets | time of jets and histograms |", "| --- | --- | --- |"]
-    lines += [f"| {name} | {one['jets']} | {one['histograms']} |" for name, one in results["cost"].items()]
-    return "\n".join(lines)
+        gains.append([systematic, *(f"{np.median(g):.0f} ({min(g):.1f})" for g in of)])
+    costs = [(name, one["jets"], one["histograms"]) for name, one in results["cost"].items()]
+    of_gains = markdown(["variation", *(f"{name}, median of bins (least)" for name in SHOWN)], gains)
+    return f"{of_gains}\n\n{markdown(['variations', 'time of jets', 'time of jets and histograms'], costs)}"
 
 
 def draw(every: list[Any], path: Path, systematic: str = "JES_up") -> None:

@@ -7,7 +7,6 @@ NanoAOD-like with the columns of the bundle for jets of R = 0.4, as `data/README
 
 from __future__ import annotations
 
-import runpy
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -19,20 +18,22 @@ import numpy as np
 from coffea_iqn import bundle
 
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 EDGES = (20, 30, 40, 55, 75, 100, 150, 300)  # GeV
 COLOURS = {"b": "C0", "c": "C1", "light": "C2"}
 
 
 def main() -> None:
-    tools = runpy.run_path(str(ROOT / "benchmarks" / "columns.py"))
+    from columns import jets_of, rates
+
     emulator = bundle.load(sys.argv[1])
-    jets = tools["jets_of"](emulator, sys.argv[2])
+    jets = jets_of(emulator, sys.argv[2])
     at = emulator.variables.names.index
     mplhep.style.use("CMS")
     figure, (tags, counts, ratios) = plt.subplots(1, 3, figsize=(30, 9), layout="constrained")
     middles, widths = (np.add(EDGES[1:], EDGES[:-1]) / 2, np.diff(EDGES) / 2)
     for flavour, some in jets.flavour.items():
-        every = [tools["rates"](jets, at("btag"), some, *ends) for ends in pairwise(EDGES)]
+        every = [rates(jets, at("btag"), some, *ends) for ends in pairwise(EDGES)]
         real, drawn = (np.array(side).T for side in zip(*every, strict=True))
         style = {"color": COLOURS[flavour], "label": f"{flavour}"}
         tags.errorbar(middles, real[0], real[1], widths, fmt="o", markersize=9, **style)

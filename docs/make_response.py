@@ -7,31 +7,30 @@ NanoAOD-like with gen and reco jets of R = 0.4, as `data/README.md` describes th
 
 from __future__ import annotations
 
-import runpy
 import sys
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import mplhep
 import numpy as np
-from coffea.nanoevents import NanoEventsFactory
-
-from coffea_iqn.files import NanoSchema
 
 MODEL, DRAWS = "cms-delphes-ak4", 60
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
 LEAST = 3e-4  # of jets, below which a bin is left white
 TICKS = (20, 30, 50, 100)
 N_BINS = 7  # of gen jets, those that QCD fills; twice as many of reco jets
 
 
 def main() -> None:
-    tools = runpy.run_path(str(ROOT / "benchmarks" / "unfolding.py"))
-    events = NanoEventsFactory.from_root({sys.argv[1]: "Events"}, schemaclass=NanoSchema).events()
-    ours = tools["exact_matrix"](MODEL, events)
+    import inputs
+    import unfolding as tools
+
+    events = inputs.events_of(sys.argv[1])
+    ours = tools.exact_matrix(MODEL, events)
     values, variances = (of(flow=True)[1 : N_BINS + 1, 1 : 2 * N_BINS + 1] for of in (ours.values, ours.variances))
-    drawn = tools["drawn_matrices"](MODEL, events, DRAWS)[:, 1 : N_BINS + 1, 1 : 2 * N_BINS + 1]
-    counted = tools["counted"](tools["delphes_pairs"](events))[1 : N_BINS + 1, 1 : 2 * N_BINS + 1]
+    drawn = tools.drawn_matrices(MODEL, events, DRAWS)[:, 1 : N_BINS + 1, 1 : 2 * N_BINS + 1]
+    counted = tools.counted(tools.delphes_pairs(events))[1 : N_BINS + 1, 1 : 2 * N_BINS + 1]
     gen = values.sum(axis=1, keepdims=True)
     # a counted bin scatters with the gen jets, as ours does, and with what the detector does to each
     scatter = drawn.var(axis=0, ddof=1)
@@ -43,7 +42,7 @@ def main() -> None:
         ("Counted in Delphes", counted / gen, "viridis", "Probability", 1.0),
         ("Noise: counted / response(...)", ratio, "magma", "Ratio of uncertainties", 10.0),
     )
-    edges = tools["GEN_EDGES"][: N_BINS + 1], tools["RECO_EDGES"][: 2 * N_BINS + 1]
+    edges = tools.GEN_EDGES[: N_BINS + 1], tools.RECO_EDGES[: 2 * N_BINS + 1]
     for axis, (title, content, colours, label, most) in zip(axes, panels, strict=True):
         shown = np.where(values / gen > LEAST if most > 1.0 else content > LEAST, content, np.nan)
         least = 1.0 if most > 1.0 else LEAST

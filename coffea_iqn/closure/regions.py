@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
-import ast
 import math
+import re
 from dataclasses import dataclass
-from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Floats
 
-COMPARE = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal}
+SIGNS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
+TURNED = str.maketrans("<>", "><")
+_SIGN, _NUMBER = "([<>]=?)", r"([+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)"
+_VARIABLE = r"({0}|abs\((?:{0})\))".format("|".join(VARIABLES))
+_COMPARISON = re.compile(f"(?:{_NUMBER}{_SIGN})?{_VARIABLE}(?:{_SIGN}{_NUMBER})?")
+
+
+class Comparison(NamedTuple):
+    """A variable, or its abs(), a sign of `SIGNS`, and the number after it."""
+
+    variable: str
+    sign: str
+    number: float
 
 
 @dataclass(frozen=True)
@@ -26,7 +38,7 @@ class Box:
     """
 
     text: str
-    comparisons: tuple[ast.Compare, ...]
+    comparisons: tuple[Comparison, ...]
 
     @classmethod
     def parse(cls, text: str) -> Box:
@@ -40,59 +52,33 @@ class Box:
         ValueError: for anything else, with the invalid part, and for a region without any jets, such as 5<pt<3.
         """
         text = text.replace(" ", "")
-        box = cls(text, tuple(_comparison(part) for part in text.split(",")))
-        box._check_possible()
+        box = cls(text, tuple(one for part in text.split(",") for one in _comparisons(part)))
+        for name in {one.variable: None for one in box.comparisons}:
+            edges = [(one.sign[0], one.number) for one in box.comparisons if one.variable == name]
+            least = -math.inf if name in ("eta", "phi") else 0.0
+            low = max([least, *(edge for sign, edge in edges if sign == ">")])
+            high = min([math.inf, *(edge for sign, edge in edges if sign == "<")])
+            if low > high:
+                msg = f"select: expected a region that jets can be in, got {name} from {low:g} to {high:g}: {text}"
+                raise ValueError(msg)
         return box
 
     def contains(self, jets: Floats) -> Bools:
         """Return which of the jets (N, 4) are inside, (N,)."""
         inside = np.ones(len(jets), dtype=bool)
-        for chain in self.comparisons:
-            values = [_value(node, jets) for node in (chain.left, *chain.comparators)]
-            for (left, right), sign in zip(pairwise(values), chain.ops, strict=True):
-                inside &= COMPARE[type(sign)](left, right)
+        for name, sign, number in self.comparisons:
+            values = jets[:, VARIABLES.index(name.removeprefix("abs(").removesuffix(")"))]
+            inside &= SIGNS[sign](np.abs(values) if name.startswith("abs") else values, number)
         return inside
 
-    def _check_possible(self) -> None:
-        ends: dict[str, list[float]] = {}  # of each variable, or its abs
-        for chain in self.comparisons:
-            for (left, right), sign in zip(pairwise((chain.left, *chain.comparators)), chain.ops, strict=True):
-                below = isinstance(sign, ast.Lt | ast.LtE) == isinstance(left, ast.Name | ast.Call)
-                variable, number = (left, right) if isinstance(left, ast.Name | ast.Call) else (right, left)
-                name = ast.unparse(variable)
-                low, high = ends.get(name, [-math.inf if name in ("eta", "phi") else 0.0, math.inf])
-                edge = float(ast.literal_eval(number))
-                ends[name] = [low, min(high, edge)] if below else [max(low, edge), high]
-        for name, (low, high) in ends.items():
-            if low > high:
-                msg = f"select: expected a region that jets can be in, got {name} from {low:g} to {high:g}: {self.text}"
-                raise ValueError(msg)
 
-
-def _comparison(part: str) -> ast.Compare:
+def _comparisons(part: str) -> list[Comparison]:
     """Parse `variable < number`, `number < variable` or `number < variable < number`, with any signs."""
-    try:
-        node = ast.parse(part, mode="eval").body
-        if isinstance(node, ast.Compare) and all(type(sign) in COMPARE for sign in node.ops):
-            terms = [_value(term, np.full((1, len(VARIABLES)), np.nan)) for term in (node.left, *node.comparators)]
-            is_variable = [isinstance(term, np.ndarray) for term in terms]
-            if is_variable in ([True, False], [False, True], [False, True, False]):
-                return node
-    except (SyntaxError, ValueError):
-        pass
-    example = "such as 30<pt<35 or abs(eta)<1"
-    msg = f"select: expected comparisons of {', '.join(VARIABLES)} with numbers, {example}, got {part!r}"
-    raise ValueError(msg)
-
-
-def _value(node: ast.expr, jets: Floats) -> Floats | float:
-    """Return the value of a variable of jets, (N,), or a number; ValueError for anything else."""
-    match node:
-        case ast.Name(id=name) if name in VARIABLES:
-            return jets[:, VARIABLES.index(name)]
-        case ast.Call(func=ast.Name(id="abs"), args=[ast.Name() as variable], keywords=[]):
-            return np.abs(_value(variable, jets))
-    number = ast.literal_eval(node)
-    if type(number) not in (int, float) or math.isnan(number):
-        raise ValueError
-    return float(number)
+    found = _COMPARISON.fullmatch(part)
+    if found is None or found[3] == part:
+        example = "such as 30<pt<35 or abs(eta)<1"
+        msg = f"select: expected comparisons of {', '.join(VARIABLES)} with numbers, {example}, got {part!r}"
+        raise ValueError(msg)
+    number, sign, name, sign_after, number_after = found.groups()
+    sides = (number, sign and sign.translate(TURNED)), (number_after, sign_after)
+    return [Comparison(name, sign, float(number)) for number, sign in sides if number is not None]

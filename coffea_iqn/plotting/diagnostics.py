@@ -1,10 +1,4 @@
-"""Figures of tests of an emulator, from the results of `closure`, in CMS style.
-
-Each function returns a figure that is not registered with pyplot, so it need not be closed and is not shown, and leaves
-the caller's style unchanged. Emulated is blue, truth is black. The common options are `title`, printed at the top right
-and shortened if long; `label`, printed after "coffea-iqn" at the top left, in mathtext; and `truth_label`, the name of
-the true jets. Uncertainties are statistical and treat emulated and true jets as independent.
-"""
+"""Figures of tests of an emulator, from the results of `closure`, in CMS style."""
 
 from __future__ import annotations
 

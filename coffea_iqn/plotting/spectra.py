@@ -1,13 +1,6 @@
-"""Figures of the histograms of a fold, with emulated and true jets, in CMS style.
+"""Figures of the histograms of a fold, from `histograms.book`, with emulated and true jets, in CMS style.
 
-Each function takes histograms from `histograms.book` and returns a figure that is not registered with pyplot, so it
-need not be closed and is not shown, and leaves the caller's style unchanged. Uncertainties are statistical, from the
-sums of squared weights, and treat the levels (gen, reco, truth) as independent. If they come from the same events, as
-in a fold, ratios fluctuate less, and χ² is smaller. Bins with few entries are merged with their neighbours.
-
-The common options are `label`, printed after "coffea-iqn" at the top left, in mathtext; `energy` [TeV], printed after
-the dataset; `truth_label`, `emulated_label` and `gen_label`, the names of the levels; and `selection`, the selection of
-the jets.
+Uncertainties are from the sums of squared weights. Bins with few entries are merged with their neighbours.
 """
 
 from __future__ import annotations

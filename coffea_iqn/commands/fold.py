@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from rich.table import Table
@@ -26,7 +26,7 @@ from coffea_iqn.commands.terminal import console, fitting, say
 from coffea_iqn.events.constituents import PARTICLE_BRANCHES
 from coffea_iqn.events.objects import OBJECT_BRANCHES
 from coffea_iqn.files.atomic import check_new, whole_folder
-from coffea_iqn.files.inputs import Source, every
+from coffea_iqn.files.inputs import every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.folder.jets import REPLICAS, SEED
 from coffea_iqn.iqn.device import find_device
@@ -128,17 +128,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def fold(arguments: argparse.Namespace) -> None:
     """Fold files and write histograms, summary, plots and skims."""
     check_new(arguments.output, force=arguments.force)
-    _check_here(arguments)
+    if arguments.scheduler is None and arguments.device != "cpu":  # a scheduler's workers may have another device
+        find_device(arguments.device)
+    if arguments.model is not None:
+        bundle.find(arguments.model)
     with chunks.replacing(arguments):
         _fold(arguments)
 
 
 def _fold(arguments: argparse.Namespace) -> None:
-    truth = _truth(arguments)
+    truth = str(arguments.truth or DEFAULT_TRUTH)
+    truth = "" if truth.lower() == "none" else truth
     skim = chunks.skim_of(arguments, arguments.collection)
     skipped: list[Skipped] | None = [] if arguments.skip_bad_files else None
     datasets = datasets_of(arguments, [arguments.gen, *([truth] if truth and arguments.truth else [])], skipped)
-    _check_truth(truth, datasets)
+    if truth:  # otherwise true jets of some files would be compared with a fold of all
+        what, advice = f"a collection {truth}", "; --truth none leaves it out"
+        chunks.check_all_or_none(datasets, what, lambda source: truth in source.jets, advice)
     if truth and not arguments.truth:  # otherwise it is among the collections
         warn_emulated(truth, datasets)
     check_identities(arguments, datasets, arguments.gen)
@@ -149,7 +155,7 @@ def _fold(arguments: argparse.Namespace) -> None:
     instance = IQNFoldProcessor(
         model,
         gen=arguments.gen,
-        truth=truth,
+        truth=truth or None,
         seed=arguments.seed,
         acceptance=not arguments.no_acceptance,
         unmatched=False if arguments.no_unmatched else None,
@@ -210,27 +216,6 @@ def _fold(arguments: argparse.Namespace) -> None:
     for plot in plots:
         if plot.suffix == ".png":
             say(f"Plot         {arguments.output / 'plots' / plot.name}")
-
-
-def _truth(arguments: argparse.Namespace) -> str | None:
-    """Return the collection to compare with, or None for no comparison."""
-    name = str(arguments.truth or DEFAULT_TRUTH)
-    return None if name.lower() == "none" else name
-
-
-def _check_truth(truth: str | None, datasets: Mapping[str, Sequence[Source]]) -> None:
-    """Check that all files have true jets, or none: otherwise those of some would be compared with a fold of all."""
-    if truth:
-        what, advice = f"a collection {truth}", "; --truth none leaves it out"
-        chunks.check_all_or_none(datasets, what, lambda source: truth in source.jets, advice)
-
-
-def _check_here(arguments: argparse.Namespace) -> None:
-    """Check that device and model exist, before any file is read."""
-    if arguments.scheduler is None and arguments.device != "cpu":  # a scheduler's workers may have another device
-        find_device(arguments.device)
-    if arguments.model is not None:
-        bundle.find(arguments.model)
 
 
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:

@@ -193,7 +193,7 @@ def _in_files(arguments: argparse.Namespace, emulator: Emulator, datasets: Mappi
     )
     if not (columns or with_objects or with_particles):
         return _InFiles([], objects=False, particles=False)
-    branches = _branches(datasets)
+    branches = set.intersection(*(source.branches() for source in every(datasets)))  # that all files have
     return _InFiles(
         columns if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in columns) else [],
         with_objects and _have_objects(datasets, branches),
@@ -332,11 +332,6 @@ def _have_objects(datasets: Mapping[str, Sequence[Source]], branches: Collection
     true = all(any(f"{kind.name}{dot}" in branches for dot in ("_pt", ".PT")) for kind in KINDS)
     missing = any(f"{name}{dot}" in branches for name in MISSING for dot in ("_pt", ".MET"))
     return true and missing and all({"prompt", "missing"} <= {*source.context} for source in every(datasets))
-
-
-def _branches(datasets: Mapping[str, Sequence[Source]]) -> set[str]:
-    """Return the names of the branches that all files have."""
-    return set.intersection(*(source.branches() for source in every(datasets)))
 
 
 class _OnePass(processor.ProcessorABC):  # type: ignore[misc]

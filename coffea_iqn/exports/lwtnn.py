@@ -69,7 +69,8 @@ def learn(jets: Reference, curves: Floats, efficiency: Floats | None) -> Compact
     z_of_curve = torch.from_numpy(Z)
     between = torch.cat([torch.zeros(1), torch.sigmoid(0.5 * (z_of_curve[1:] + z_of_curve[:-1])), torch.ones(1)])
     share = between.diff().to(torch.float32)  # probability that each point of a curve represents
-    kinematics, known, law = _kinematics(jets), torch.from_numpy(_one_hot(jets)), torch.from_numpy(curves)
+    kinematics, law = _kinematics(jets), torch.from_numpy(curves)
+    known = torch.eye(len(FLAVOURS) + 1)[jets.flavour]  # the last column is for unknown flavour, −1
     found = torch.from_numpy(np.ones(len(curves), dtype=np.float32) if efficiency is None else efficiency)
 
     def loss(rows: Tensor, generator: torch.Generator) -> Tensor:
@@ -158,11 +159,6 @@ def _kinematics(jets: Reference) -> Tensor:
     columns = np.log(jets.gen[:, PT]), np.abs(jets.gen[:, ETA])
     scaled = [(x + offset) * scale for x, (offset, scale) in zip(columns, SCALES.values(), strict=True)]
     return torch.from_numpy(np.stack(scaled, axis=1).astype(np.float32))
-
-
-def _one_hot(jets: Reference) -> Floats:
-    """Return the flavour of jets in one-hot encoding; the last column is for unknown flavour."""
-    return np.eye(len(FLAVOURS) + 1, dtype=np.float32)[jets.flavour]
 
 
 def _node(network: Compact, flavour: int, level: str | None, finalizer: str) -> dict[str, Any]:

@@ -157,8 +157,8 @@ class TrainingRun:
         levels: tuple[str, ...] = (),
         *,
         more_prompt: bool = True,
-    ) -> Fitted:
-        """Fit a module, and return its best validation loss, the time spent and the number of steps.
+    ) -> None:
+        """Fit a module, which is in its best state then.
 
         Parameters
         ----------
@@ -206,7 +206,6 @@ class TrainingRun:
         )
         self.budget.spend(phase, fitted.seconds)
         self.fits[phase] = fitted
-        return fitted
 
 
 def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, owner: str) -> None:

@@ -47,7 +47,8 @@ def ks_test(emulated: Floats, real: Floats, *, repeats: int = 200, seed: int = 0
     one, both = _Sorted(real), _Sorted(np.concatenate([real, emulated]))
     generator = np.random.default_rng(seed)
     distances = np.empty((2, repeats))
-    half = np.repeat([1.0, -1.0], [n // 2, n - n // 2]) / np.repeat([n // 2, n - n // 2], [n // 2, n - n // 2])
+    sizes = n // 2, n - n // 2
+    half = np.repeat([1.0 / sizes[0], -1.0 / sizes[1]], sizes)
     for k in range(repeats):
         steps = generator.permutation(half)
         distances[0, k] = one.greatest_sum(steps)

@@ -106,10 +106,8 @@ def area_under_curve(score_real: Floats, score_emulated: Floats) -> float:
     >>> area_under_curve(np.array([0.1, 0.2]), np.array([0.3, 0.4]))
     1.0
     """
-    n_real, n_emulated = len(score_real), len(score_emulated)
-    ranks = scipy.stats.rankdata(np.concatenate([score_real, score_emulated]))
-    above = ranks[n_real:].sum() - n_emulated * (n_emulated + 1) / 2.0
-    return float(above / (n_real * n_emulated))
+    found = scipy.stats.mannwhitneyu(score_emulated, score_real, method="asymptotic")
+    return float(found.statistic / (len(score_real) * len(score_emulated)))
 
 
 def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, threads: int = 1) -> Judgement:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy
 
 from coffea_iqn.closure.estimates import Estimate, check_enough
 from coffea_iqn.closure.judges import residual_features
@@ -85,9 +86,7 @@ def divergence(like: Floats) -> Callable[[Floats, Floats], float]:
     edges = np.linspace(low, high, N_BINS + 1)
 
     def of_samples(one: Floats, other: Floats) -> float:
-        inside = (histogram(side, edges) + LEAST_COUNT for side in (one, other))
-        p, q = (counts / counts.sum() for counts in inside)
-        return float(np.sum(p * np.log(p / q)))
+        return float(scipy.stats.entropy(*(histogram(side, edges) + LEAST_COUNT for side in (one, other))))
 
     return of_samples
 

@@ -156,7 +156,7 @@ def run(
     with (
         timed_compilation() as compile_seconds,
         open_executor(arguments) as executor,
-        ChunkCount(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished) as n_before,
+        counted_chunks(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished) as n_before,
     ):
         try:
             out = running.run(
@@ -219,39 +219,29 @@ def finish(
     return summary
 
 
-class ChunkCount:
-    """Progress lines at intervals, if there is no terminal for coffea's own progress bar.
+@contextmanager
+def counted_chunks(arguments: argparse.Namespace, n_chunks: int, count_finished: Callable[[], int]) -> Iterator[int]:
+    """Give the number of chunks that were finished before, and print progress lines at intervals during a block.
 
-    Parameters
-    ----------
-    arguments: arguments of the command.
-    n_chunks: total number of chunks.
-    count_finished: returns the number of finished chunks.
+    These replace coffea's own progress bar where there is no terminal.
     """
+    started, before, stop = time.monotonic(), count_finished(), threading.Event()
+    log.info("%s chunks, %s of them already finished", n_chunks, before)
 
-    def __init__(self, arguments: argparse.Namespace, n_chunks: int, count_finished: Callable[[], int]) -> None:
-        wanted = arguments.checkpoints and not arguments.quiet and not show_progress(arguments)
-        self.n_chunks, self.count_finished = n_chunks, count_finished
-        self.stop = threading.Event()
-        self.thread = threading.Thread(target=self._watch, daemon=True) if wanted else None
-
-    def __enter__(self) -> int:
-        self.started, self.before = time.monotonic(), self.count_finished()
-        log.info("%s chunks, %s of them already finished", self.n_chunks, self.before)
-        if self.thread is not None:
-            self.thread.start()
-        return self.before
-
-    def __exit__(self, *_: object) -> None:
-        self.stop.set()
-
-    def _watch(self) -> None:
-        while not self.stop.wait(QUIET_SECONDS):
-            done = self.count_finished()
-            a_chunk = (time.monotonic() - self.started) / max(done - self.before, 1)
-            left = f"{timedelta(seconds=round(a_chunk * (self.n_chunks - done)))} left"
+    def watch() -> None:
+        while not stop.wait(QUIET_SECONDS):
+            done = count_finished()
+            a_chunk = (time.monotonic() - started) / max(done - before, 1)
+            left = f"{timedelta(seconds=round(a_chunk * (n_chunks - done)))} left"
             first = "the first run after an installation compiles for most of a minute"
-            complain(f"{done} of {self.n_chunks} chunks done; {left if done > self.before else first}")
+            complain(f"{done} of {n_chunks} chunks done; {left if done > before else first}")
+
+    if arguments.checkpoints and not arguments.quiet and not show_progress(arguments):
+        threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield before
+    finally:
+        stop.set()
 
 
 def number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:

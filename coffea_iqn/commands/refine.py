@@ -75,7 +75,7 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
     trainings.check_sample(arguments, datasets, pairs, base)
     trainings.warn_of_members(arguments.model)
-    with trainings.training_progress(settings, arguments, checkpoint) as progress:
+    with trainings.TrainingProgress(settings, arguments, checkpoint) as progress:
         made = refine(base, pairs, settings, checkpoint=checkpoint, watch=progress.watch, device=str(device))
     report = made.card["refinement"]
     report |= trainings.about_files(arguments, datasets, pairs)

@@ -224,7 +224,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
     if arguments.particles:
         further["particles"] = _particles(arguments, datasets, cone)
     members = []
-    with trainings.training_progress(settings, arguments, checkpoint) as progress:
+    with trainings.TrainingProgress(settings, arguments, checkpoint) as progress:
         options: dict[str, Any] = {"watch": progress.watch, "device": str(device)}
         learn = partial(_learn, start, arguments, options)
         emulator = learn(sample, settings, checkpoint)

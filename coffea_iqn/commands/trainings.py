@@ -166,19 +166,6 @@ def unfinished_training(arguments: argparse.Namespace) -> Iterator[Path]:
         yield checkpoint
 
 
-@contextmanager
-def training_progress(
-    settings: TrainingSettings, arguments: argparse.Namespace, checkpoint: Path
-) -> Iterator[TrainingProgress]:
-    """Show the progress of a training during a block, and say on interruption how to continue."""
-    try:
-        with TrainingProgress(settings, arguments=arguments) as progress:
-            yield progress
-    except KeyboardInterrupt:
-        complain(f"coffea-iqn: stopped; the same command continues from {checkpoint}")
-        raise
-
-
 def sample_options(arguments: argparse.Namespace) -> dict[str, Any]:
     """Return the keyword arguments that all processors of training samples share."""
     return {
@@ -333,10 +320,10 @@ def about_files(
 
 
 class TrainingProgress(Bars):
-    """A progress bar for each phase of a training."""
+    """A progress bar for each phase of a training, and a line that says on interruption how to continue."""
 
-    def __init__(self, settings: TrainingSettings, arguments: argparse.Namespace) -> None:
-        self.settings = settings
+    def __init__(self, settings: TrainingSettings, arguments: argparse.Namespace, checkpoint: Path) -> None:
+        self.settings, self.checkpoint = settings, checkpoint
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -348,6 +335,11 @@ class TrainingProgress(Bars):
         super().__init__(*columns, arguments=arguments)
         self.tasks: dict[str, Any] = {}
         self.member = ""  # of an ensemble, if one is trained
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__()
+        if error[0] is KeyboardInterrupt:
+            complain(f"coffea-iqn: stopped; the same command continues from {self.checkpoint}")
 
     def watch(self, check: Check) -> None:
         if self.visible:

@@ -239,7 +239,7 @@ class Validation:
         """Return the result of a function; if it fails, return None and note in `left_out` why."""
         try:
             return figure(*arguments, **options)
-        except (closure.TooFewJetsError, ImportError) as error:  # judges need the extra xgboost
+        except (closure.TooFewJetsError, ImportError) as error:  # judges need xgboost, from the extra judge
             self.left_out[name] = str(error)
             return None
 

@@ -24,6 +24,7 @@ from correctionlib import schemav2
 from inputs import named, run
 from rich.console import Console
 from rich.table import Table
+from scipy.stats import binned_statistic_2d
 
 from coffea_iqn import IQNCorrector, bundle
 from coffea_iqn.closure import median_table
@@ -44,15 +45,9 @@ def read(paths: list[str], radius: float, pt_min: float) -> JetPairs:
 
 def median_in_bins(reco: Any, value: Any, least: int) -> Any:
     """Return the median of a value in bins of reco pt × |eta|, NaN with too few jets, (pt, |eta|)."""
-    of_pt = np.digitize(reco[:, PT], PT_EDGES) - 1
-    of_eta = np.digitize(np.abs(reco[:, ETA]), ETA_EDGES) - 1
-    found = np.full((len(PT_EDGES) - 1, len(ETA_EDGES) - 1), np.nan)
-    for i in range(found.shape[0]):
-        for k in range(found.shape[1]):
-            here = (of_pt == i) & (of_eta == k)
-            if here.sum() >= least:
-                found[i, k] = np.median(value[here])
-    return found
+    jets = reco[:, PT], np.abs(reco[:, ETA]), value
+    median, count = (binned_statistic_2d(*jets, what, [PT_EDGES, ETA_EDGES]).statistic for what in ("median", "count"))
+    return np.where(count >= least, median, np.nan)
 
 
 def binned(pairs: JetPairs) -> CorrectedJetsFactory:

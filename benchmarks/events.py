@@ -19,8 +19,7 @@ from typing import Any
 
 import awkward as ak
 import numpy as np
-from inputs import events_of, named
-from inputs import run as run_named
+from inputs import events_of, named, run
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
@@ -35,10 +34,6 @@ CELLS = Cells((10, 12, 15, 18, 20, 25, 30, 40, 60, 100, 200, 500, 3000), (0, 1.3
 WORST = 4  # cells shown
 
 
-def run(instance: Any, paths: list[str]) -> Any:
-    return run_named(instance, {"sample": paths})
-
-
 def level(histogram: Any, name: str) -> tuple[Any, Any]:
     view = histogram[{"dataset": "sample", "level": name}].view()
     return view["value"], view["variance"]
@@ -46,7 +41,7 @@ def level(histogram: Any, name: str) -> tuple[Any, Any]:
 
 def spectra(model: str, paths: list[str], n_seeds: int) -> dict[str, Any]:
     """Return χ²/ndf of each histogram with its null, and ratios of the numbers of events with at least n jets."""
-    hists = [run(IQNFoldProcessor(model, seed=seed), paths)["hists"] for seed in range(n_seeds)]
+    hists = [run(IQNFoldProcessor(model, seed=seed), {"sample": paths})["hists"] for seed in range(n_seeds)]
     found: dict[str, Any] = {"chi2": {}, "at least": {}}
     for name, histogram in hists[0].items():
         real = level(histogram, "truth")
@@ -73,7 +68,7 @@ def spectra(model: str, paths: list[str], n_seeds: int) -> dict[str, Any]:
 
 def efficiencies(folder: IQNFolder, paths: list[str], radius: float) -> dict[str, Any]:
     """Return the number of cells whose efficiencies differ by more than 0.01, and the cells that differ most."""
-    pairs, _ = run(PairsProcessor(radius=radius), paths)
+    pairs, _ = run(PairsProcessor(radius=radius), {"sample": paths})
     probability = folder.emulator.efficiency(pairs.x, pairs.context)
     cells = efficiency_in_cells(probability, pairs.matched, pairs.x, cells=CELLS)
     places = np.argwhere(cells.counted)

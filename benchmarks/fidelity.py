@@ -57,6 +57,14 @@ def read_pairs(paths: list[str], radius: float, scale: str, raw_pt_min: float = 
     return pairs.x[keep], pairs.y[keep], pairs.context[keep]
 
 
+def shown(context: Any, known: str) -> Any:
+    """Return conditioning variables without those that are not among some of `CONTEXTS`."""
+    some = np.zeros_like(context)
+    for level in CONTEXTS[known]:
+        some[:, columns_of(level)] = context[:, columns_of(level)]
+    return some
+
+
 def measure(
     emulator: Emulator,
     gen: Any,
@@ -115,9 +123,7 @@ def main() -> None:
         for model in arguments.models:
             emulator = bundle.load(model)
             for known in arguments.context:
-                context = np.zeros_like(full)
-                for level in CONTEXTS[known]:
-                    context[:, columns_of(level)] = full[:, columns_of(level)]
+                context = shown(full, known)
                 row = {"model": Path(model).name, "sample": name, "context": known}
                 row["known"] = list(known_levels(context))
                 row |= measure(emulator, gen, real, context, seed=arguments.seed, threads=arguments.threads)
@@ -128,9 +134,9 @@ def main() -> None:
 
 
 def show(row: dict[str, Any]) -> None:
-    shown = {key: value for key, value in row.items() if key not in ("PIT of cells", "known")}
-    table = Table(*shown)
-    table.add_row(*(_text(value) for value in shown.values()))
+    cells = {key: _text(value) for key, value in row.items() if key not in ("PIT of cells", "known")}
+    table = Table(*cells)
+    table.add_row(*cells.values())
     Console(width=200).print(table)
     cells = row.get("PIT of cells")
     if cells:

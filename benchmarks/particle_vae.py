@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Floats, Singles
 
 PARTICLES, LATENT = 50, 20
@@ -88,9 +89,9 @@ def _pt_and_mass(momenta: Tensor) -> tuple[Tensor, Tensor]:
 
 def momenta(jets: Constituents) -> Singles:
     """Return px, py, pz [GeV] of the 50 hardest particles, hardest first, padded with zeros, (N, 3, 50)."""
-    jet = np.repeat(np.arange(len(jets.counts)), jets.counts)
+    jet = jets.jet
     pt, eta, phi, _ = jets.values[np.lexsort((-jets.values[:, 0], jet))].T
-    place = np.arange(len(jet)) - (np.cumsum(jets.counts) - jets.counts)[jet]
+    place = places(jets.counts)
     hard = place < PARTICLES
     out = np.zeros((len(jets.counts), 3, PARTICLES), dtype=np.float32)
     cartesian = np.stack([pt * np.cos(phi), pt * np.sin(phi), pt * np.sinh(eta)], axis=1)

@@ -335,7 +335,7 @@ def judged_by_network(gen: Constituents, real: Constituents, emulated: Constitue
 
 def _around(jets: Constituents, axis: Floats) -> Constituents:
     """Return log pt of particles, and ten times Δη and Δφ to an axis."""
-    values, jet = jets.values.copy(), np.repeat(np.arange(len(axis)), jets.counts)
+    values, jet = jets.values.copy(), jets.jet
     values[:, PT] = np.log(values[:, PT])
     values[:, ETA] -= axis[jet, ETA]
     values[:, PHI] = wrap_phi(values[:, PHI] - axis[jet, PHI])

@@ -22,14 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from fidelity import CONTEXTS, PT_MIN, read_pairs
+from fidelity import CONTEXTS, PT_MIN, read_pairs, shown
 from inputs import events_of, named
 from rich.console import Console
 from rich.table import Table
 
 from coffea_iqn import Emulator, IQNFolder, bundle
 from coffea_iqn.closure import jet_features, judge, residual_features
-from coffea_iqn.jets.context import columns_of
 from coffea_iqn.validation.comparison import draw_above
 
 SIR, OF_ONE = 4, 16  # draws of a jet
@@ -115,9 +114,7 @@ def main() -> None:
     results: list[dict[str, Any]] = []
     for name, paths in named(arguments.files).items():
         gen, real, full = read_pairs(paths, arguments.radius, arguments.scale)
-        context = np.zeros_like(full)
-        for level in CONTEXTS[arguments.context]:
-            context[:, columns_of(level)] = full[:, columns_of(level)]
+        context = shown(full, arguments.context)
         for model in arguments.models:
             row = {"model": Path(model).name, "sample": name}
             how = {name: getattr(arguments, name) for name in ("seed", "repeats", "threads")}

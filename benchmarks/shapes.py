@@ -63,7 +63,7 @@ def read(path: str, radius: float) -> Sample:
 def shapes(inside: Constituents, jets: Floats) -> dict[str, Floats]:
     """Return further shapes of jets, (N,) each."""
     pt, eta, phi, _ = inside.values.T
-    jet = np.repeat(np.arange(len(inside.counts)), inside.counts)
+    jet = inside.jet
 
     def total(weights: Any) -> Floats:
         return np.asarray(np.bincount(jet, weights=weights, minlength=len(inside.counts)))

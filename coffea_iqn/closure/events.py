@@ -42,11 +42,10 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
     gen, gen_counts: gen jets of all events, concatenated, (N, 4), and the number of jets in each event, (events,).
     reco, reco_counts: the same for reco jets; those below 20 GeV are ignored.
     """
-    gen, reco = without_rounding(gen), without_rounding(reco)
-    hard = reco[:, PT] > PT_MIN
-    reco_event = np.repeat(np.arange(len(reco_counts)), reco_counts)[hard]
-    reco, reco_counts = reco[hard], np.bincount(reco_event, minlength=len(reco_counts))
-    of_gen, of_reco = _hardest(gen, gen_counts, N_HARDEST), _hardest(reco, reco_counts, N_SEARCHED)
+    before = JetTable(without_rounding(gen), gen_counts, places(gen_counts))
+    after = JetTable(without_rounding(reco), reco_counts, places(reco_counts))
+    after = after.where(after.values[:, PT] > PT_MIN)
+    of_gen, of_reco = _hardest(before, N_HARDEST), _hardest(after, N_SEARCHED)
     d_eta = of_reco[:, None, :, ETA] - of_gen[:, :, None, ETA]
     d_phi = wrap_phi(of_reco[:, None, :, PHI] - of_gen[:, :, None, PHI])
     distance = np.where(np.isfinite(d_eta), np.hypot(d_eta, d_phi), np.inf)
@@ -61,14 +60,14 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
         np.log(mass[0] / mass[1]),
     ]
     of_pairs = np.where(near[..., np.newaxis], np.stack(residuals, axis=2), np.nan)
-    x, y = (_sums(reco[:, PT] * f(reco[:, PHI]), reco_counts) for f in (np.cos, np.sin))
+    gen_pt, pt, phi = before.values[:, PT], after.values[:, PT], after.values[:, PHI]
     together = [
-        _sums(gen[:, PT] > PT_MIN, gen_counts),
-        reco_counts,
-        _sums(reco[:, PT] > 1.5 * PT_MIN, reco_counts),
-        _sums(gen[:, PT], gen_counts),
-        _sums(reco[:, PT], reco_counts),
-        np.hypot(x, y),
+        _total(before, gen_pt > PT_MIN),
+        after.counts,
+        _total(after, pt > 1.5 * PT_MIN),
+        _total(before, gen_pt),
+        _total(after, pt),
+        np.hypot(_total(after, pt * np.cos(phi)), _total(after, pt * np.sin(phi))),
     ]
     blocks = [of_gen, of_reco[:, :N_HARDEST], of_pairs]
     # not -1, which numpy cannot infer for no events
@@ -90,24 +89,19 @@ def event_totals(
         below 10 GeV are ignored.
     missing: pt [GeV] and phi [rad] of missing momentum, (events, 2).
     """
-    n_events = len(jets.counts)
-
-    def total(table: JetTable, of: Floats | Bools) -> Doubles:
-        return np.asarray(np.bincount(table.event, weights=of, minlength=n_events), dtype=np.float64)
-
     pt, abs_eta = jets.values[:, PT], np.abs(jets.values[:, ETA])
     hard = pt > PT_MIN
     totals = {
-        f"jets, {low:g} < |η| < {high:g}": total(jets, hard & (abs_eta >= low) & (abs_eta < high))
+        f"jets, {low:g} < |η| < {high:g}": _total(jets, hard & (abs_eta >= low) & (abs_eta < high))
         for low, high in pairwise(CELLS.abs_eta)
     }
-    totals["HT"] = total(jets, pt * hard)
+    totals["HT"] = _total(jets, pt * hard)
     for kind, table in (objects or {}).items():
         kept = table.values[:, PT] > OBJECT_PT_MIN
-        totals[f"{kind}s"] = total(table, kept)
+        totals[f"{kind}s"] = _total(table, kept)
         for name in ("pt", "isolation"):
             if name in table.columns:
-                totals[f"{kind} {name}"] = total(table, table.values[:, table.columns.index(name)] * kept)
+                totals[f"{kind} {name}"] = _total(table, table.values[:, table.columns.index(name)] * kept)
     return totals if missing is None else totals | {"missing pt": missing[:, 0]}
 
 
@@ -126,18 +120,16 @@ def total_deviations(emulated: Mapping[str, Doubles], real: Mapping[str, Doubles
     return found
 
 
-def _hardest(jets: Floats, counts: Ints, n: int) -> Floats:
+def _hardest(jets: JetTable, n: int) -> Floats:
     """Return the n hardest jets of each event, (events, n, 4), padded with NaN."""
-    event = np.repeat(np.arange(len(counts)), counts)
-    jets = jets[np.lexsort((-jets[:, PT], event))].astype(np.float64)
-    place = places(counts)
-    out = np.full((len(counts), n, len(VARIABLES)), np.nan)
+    event, place = jets.event, places(jets.counts)
+    order = np.lexsort((-jets.values[:, PT], event))
+    out = np.full((len(jets.counts), n, len(VARIABLES)), np.nan)
     kept = place < n
-    out[event[kept], place[kept]] = jets[kept]
+    out[event[kept], place[kept]] = jets.values[order[kept]]
     return out
 
 
-def _sums(values: Floats | Bools, counts: Ints) -> Floats:
+def _total(jets: JetTable, of: Floats | Bools) -> Doubles:
     """Return the sum over the jets of each event, (events,)."""
-    event = np.repeat(np.arange(len(counts)), counts)
-    return np.asarray(np.bincount(event, weights=values, minlength=len(counts)), dtype=np.float64)
+    return np.asarray(np.bincount(jets.event, weights=of, minlength=len(jets.counts)), dtype=np.float64)

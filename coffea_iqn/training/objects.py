@@ -68,7 +68,7 @@ def with_objects(
 
     Raises
     ------
-    ValueError: see `learn_objects`.
+    ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
     """
     arrays = [array for law in sample.laws.values() for array in law[:6]]
     n_of = {name: len(law.source) for name, law in sample.laws.items()}
@@ -78,7 +78,7 @@ def with_objects(
         for asked in asks_of(names[0])
     }
     run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
-    objects = learn_objects(sample, run)
+    objects = _learn(sample, run)
     in_jets = share_in_jets(np.concatenate([sample.laws[kind.name + PARTICLE].columns for kind in KINDS]))
     return run.extended(emulator, {"objects": n_of, "in_jets": round(in_jets, 4)}, objects=objects)
 
@@ -91,18 +91,7 @@ def check_enough(sample: ObjectsSample) -> None:
         expect(enough, f"objects: expected at least {RARE} of {name} to learn from, got {n}")
 
 
-def learn_objects(sample: ObjectsSample, run: TrainingRun) -> Objects:
-    """Train the model of objects.
-
-    Parameters
-    ----------
-    sample: training samples, including the part to be held out.
-    run: the running training.
-
-    Raises
-    ------
-    ValueError: if there are too few objects of a kind, or too few jets with prompt particles.
-    """
+def _learn(sample: ObjectsSample, run: TrainingRun) -> Objects:
     check_enough(sample)
     settings = run.settings
     pt_min = tuple(_threshold(sample.least_pt(kind.plural)) for kind in KINDS)

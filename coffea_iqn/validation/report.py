@@ -93,8 +93,7 @@ def sections(
     of_pairs = plotting.Selection("\n".join(line for line in (selection.jets, least) if line))
     of_folds = {"label": label, "truth_label": truth_label, "energy": energy, "selection": selection}
     made = [
-        _spectra(found, says, of_pairs),
-        *_boxes(found, says, of_pairs),
+        *_spectra(found, says, of_pairs),
         _response(found, says),
         _tails(found, says),
         _levels(found, says),
@@ -112,7 +111,8 @@ def sections(
     return [section for section in made if section.tables or section.figures]
 
 
-def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> Section:
+def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> list[Section]:
+    """Return the sections of all jets, and of those in each box."""
     section = Section(
         "spectra",
         "Spectra",
@@ -121,23 +121,17 @@ def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> Se
         "the same angles, which therefore fluctuate together. The deviation is the root mean square relative "
         "difference of the densities, with the expected statistical fluctuation subtracted.",
     )
-    if found.truth.marginals is not None:
-        section.tables.append(_spectra_table(found.truth.marginals, found.null.marginals))
-        section.figures = _spectra_figures(found.truth.marginals, says, selection)
-    return section
-
-
-def _boxes(found: Validation, says: Says, selection: plotting.Selection) -> list[Section]:
-    made = []
+    made, sides = [section], [(found.truth.marginals, found.null.marginals)]
     for k, (box, marginals) in enumerate(found.truth.boxes.items()):
-        section = Section(
-            "boxes" if k == 0 else f"boxes{k}",
-            f"Spectra for {box}",
-            f"Spectra for the {int(marginals[0].real.sum()):,} gen jets in {box} (figure 4 of the paper).",
-        )
-        section.tables.append(_spectra_table(marginals, found.null.boxes.get(box)))
-        section.figures = _spectra_figures(marginals, says, selection)
-        made.append(section)
+        text = f"Spectra for the {int(marginals[0].real.sum()):,} gen jets in {box} (figure 4 of the paper)."
+        made.append(Section(f"boxes{k or ''}", f"Spectra for {box}", text))
+        sides.append((marginals, found.null.boxes.get(box)))
+    for section, (of_truth, of_null) in zip(made, sides, strict=True):
+        if of_truth is not None:
+            section.tables.append(_spectra_table(of_truth, of_null))
+            for variable, one in zip(VARIABLES, of_truth, strict=True):
+                figure = plotting.plot_marginal(one, variable=variable, selection=selection, **says)
+                section.figures[f"{variable} of emulated and true jets"] = figure
     return made
 
 
@@ -151,17 +145,6 @@ def _spectra_table(
         deviation = f"{100 * one.deviation.value:.1f} ± {100 * one.deviation.uncertainty:.1f} %"
         rows.append((variable, f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), of_null, deviation))
     return ("", "χ²/ndf", "bins", "null", "deviation"), rows
-
-
-def _spectra_figures(
-    marginals: Sequence[closure.Marginal], says: Says, selection: plotting.Selection
-) -> dict[str, plotting.Shown]:
-    return {
-        f"{variable} of emulated and true jets": plotting.plot_marginal(
-            one, variable=variable, selection=selection, **says
-        )
-        for variable, one in zip(VARIABLES, marginals, strict=True)
-    }
 
 
 def _response(found: Validation, says: Says) -> Section:

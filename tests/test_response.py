@@ -279,6 +279,25 @@ def test_pyhf_unfolds_with_it(matrix, tmp_path):
     np.testing.assert_allclose(workspace(matrix)["observations"][0]["data"], parts(matrix).inside.sum(0) + of.outside)
 
 
+def test_a_gen_bin_may_have_far_more_jets_than_the_matrix(matrix):
+    """By itself pyhf would stop at a strength of 10."""
+    rare, strengths = matrix.copy(), np.array([1.0, 1.0, 1.0, 1.0, 30.0])
+    view = rare.view(flow=True)
+    view["value"][5] /= 30.0
+    of = parts(rare)
+    made = pyhf.Workspace(workspace(rare, strengths @ of.inside + of.outside))
+    pyhf.set_backend("numpy", pyhf.optimize.scipy_optimizer(tolerance=1e-10))
+    np.testing.assert_allclose(pyhf.infer.mle.fit(made.data(made.model()), made.model()), strengths, rtol=1e-3)
+
+
+def test_a_matrix_that_is_not_scaled_to_the_data_is_refused(matrix):
+    counts = parts(matrix).inside.sum(axis=0) + parts(matrix).outside
+    for scale in (0.05, 20.0):
+        with pytest.raises(ValueError, match=r"expected a matrix with the normalisation of the data, got .*: scale"):
+            workspace(matrix * scale, counts)
+    workspace(matrix, 2.0 * counts)
+
+
 def test_parameters_of_pyhf_come_in_the_order_of_bins(qcd):
     few = qcd[:300]
     of_many = response(MODEL, few.GenJet, few, np.linspace(15, 26, 12), RECO)

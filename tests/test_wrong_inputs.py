@@ -839,8 +839,8 @@ def test_what_is_no_response_matrix_or_has_other_bins_is_refused():
     for other in (matrix.project("gen"), matrix.project("reco", "gen")):
         with pytest.raises(ValueError, match="response: expected axes gen and reco, or as many"):
             workspace(other)
-    made = workspace(matrix, hist.new.Var(edges).Weight().fill([25.0, 30.0, 50.0]))
-    assert made["observations"][0]["data"] == [2.0, 1.0]
+    made = workspace(matrix, hist.new.Var(edges).Weight().fill([25.0, 30.0, 50.0], weight=20.0))
+    assert made["observations"][0]["data"] == [40.0, 20.0]
     with pytest.raises(ValueError, match="observed: expected the reco bins of the matrix"):
         workspace(matrix, hist.new.Var([20, 50, 100]).Weight())
 

@@ -17,6 +17,9 @@ from coffea_iqn.files.output import write_json
 from coffea_iqn.numerics.arrays import Bools, Doubles
 from coffea_iqn.ranges import expect
 
+MOST_OFF = 3.0  # factor between observed and expected jets that tells of a matrix not scaled to the data
+STRENGTHS = 10.0  # pyhf's upper bound of a free normalisation
+
 
 class Parts(NamedTuple):
     """Contents of a response matrix with G gen and M reco bins; the bins of a pair of axes are flattened.
@@ -72,7 +75,8 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
 
     The sample of a gen bin, such as gen_07, is its row of the matrix, with a free normalisation mu_07, which is 1 for
     the gen jets of the matrix. Jets outside the gen bins are the fixed sample "outside". The statistical uncertainty of
-    the gen jets is not included.
+    the gen jets is not included. Normalisations are bounded by 0 and by 10 times the largest ratio of observed to
+    expected jets in a reco bin, at least 10.
 
     Parameters
     ----------
@@ -81,7 +85,8 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
 
     Raises
     ------
-    ValueError: if a gen bin has no jets in any reco bin, or the counts do not match the reco bins.
+    ValueError: if a gen bin has no jets in any reco bin, the counts do not match the reco bins, or their sum is more
+        than `MOST_OFF` times that of the matrix, or less than its inverse.
     """
     of = parts(matrix)
     if isinstance(observed, hist.BaseHist):
@@ -90,13 +95,20 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
         observed = observed.values().ravel()
     least = min(of.inside.min(), of.outside.min())
     expect(least >= 0.0, f"response: expected no negative number of jets in any bin, got {least:.3g}")
-    counts = of.inside.sum(axis=0) + of.outside if observed is None else np.asarray(observed, dtype=np.float64)
+    expected = of.inside.sum(axis=0) + of.outside
+    counts = expected if observed is None else np.asarray(observed, dtype=np.float64)
     fits = counts.shape == of.outside.shape and np.isfinite(counts).all() and (counts >= 0.0).all()
     expect(fits, f"observed: expected a count for each of the {len(of.outside)} reco bins, got {observed!r}")
     empty = np.flatnonzero(of.inside.sum(axis=1) <= 0.0)
     if len(empty):
         msg = f"response: expected jets of every gen bin in some reco bin, got none of gen bin {empty[0]}"
         raise ValueError(msg)
+    total, observed_total = expected.sum(), counts.sum()
+    fits = not observed_total or total / MOST_OFF <= observed_total <= total * MOST_OFF
+    got = f"got {observed_total:.4g} observed and {total:.4g} in the matrix: scale the matrix, matrix * f"
+    expect(fits, f"response: expected a matrix with the normalisation of the data, {got}")
+    ratios = counts[expected > 0.0] / expected[expected > 0.0]
+    bounds = [[0.0, STRENGTHS * max(1.0, float(ratios.max()))]]
     digits = len(str(len(of.inside) - 1))  # with leading zeros, because pyhf sorts parameters by name
     numbers = [f"{k:0{digits}d}" for k in range(len(of.inside))]
     samples: list[dict[str, Any]] = [
@@ -107,13 +119,14 @@ def workspace(matrix: hist.Hist, observed: npt.ArrayLike | None = None) -> dict[
         }
         for k, row in zip(numbers, of.inside, strict=True)
     ]
+    parameters = [{"name": f"mu_{k}", "bounds": bounds} for k in numbers]
     if of.outside.any():
         samples.append({"name": "outside", "data": of.outside.tolist(), "modifiers": []})
     return {
         "version": "1.0.0",
         "channels": [{"name": "reco", "samples": samples}],
         "observations": [{"name": "reco", "data": counts.tolist()}],
-        "measurements": [{"name": "unfolding", "config": {"poi": f"mu_{numbers[0]}", "parameters": []}}],
+        "measurements": [{"name": "unfolding", "config": {"poi": f"mu_{numbers[0]}", "parameters": parameters}}],
     }
 
 

@@ -26,6 +26,7 @@ from coffea_iqn.events.checks import (
     MixedWeightsWarning,
     NotEmulatedWarning,
     OddContextWarning,
+    OutsideDomainWarning,
     PartOfEventWarning,
     ThresholdWarning,
 )
@@ -35,6 +36,7 @@ from coffea_iqn.files.inputs import NanoSchema, inspect
 from coffea_iqn.files.skims import Skim
 from coffea_iqn.files.trees import read_about
 from coffea_iqn.histograms.filling import Filler, to_hists
+from coffea_iqn.jets.constituents import charge_of
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.processors import IQNCorrectProcessor, IQNFoldProcessor, PairsProcessor
 from coffea_iqn.processors.objects import ObjectsProcessor
@@ -745,6 +747,37 @@ def test_jets_made_by_isolated_leptons_and_photons_are_pointed_out(ww, code):
         NotEmulatedWarning, match=r"(\d+) of \1 gen jets are one electron, muon or photon with more than 90%"
     ):
         folder(ak.with_field(ww, one, "GenJetCands"))
+
+
+@pytest.mark.usefixtures("warned")
+def test_gen_jets_far_softer_than_those_whose_particles_are_known_are_pointed_out(ww):
+    soft = {name: ak.with_field(ww[name], np.float32(0.4) * ww[name].pt, "pt") for name in ("GenJet", "GenJetCands")}
+    soft["GenJet"] = ak.with_field(soft["GenJet"], np.float32(0.4) * ww.GenJet.mass, "mass")
+    events, folder = ww, ConstituentFolder("cms-delphes-ak5-particles")
+    for name, collection in soft.items():
+        events = ak.with_field(events, collection, name)
+    n = int(ak.sum(soft["GenJet"].pt < 65.0))
+    with pytest.warns(OutsideDomainWarning, match=f"^{n} of .* gen jets are below 65 GeV, and cms-delphes-ak5-partic"):
+        folder(events)
+
+
+@pytest.mark.usefixtures("warned")
+@pytest.mark.parametrize(
+    ("codes", "odd"),
+    [
+        (np.zeros_like, "0% are charged"),
+        (np.abs, "[0-9]% of the charged ones are negative"),
+        (
+            lambda code: np.where(charge_of(code) != 0, 211 * np.sign(code), np.where(code == 22, 22, 130)),
+            "there are p",
+        ),
+    ],
+)
+def test_particles_without_codes_of_a_generator_are_pointed_out(ww, codes, odd):
+    flat = codes(ak.to_numpy(ak.flatten(ww.GenJetCands.pdgId)))
+    made = ak.with_field(ww.GenJetCands, ak.unflatten(flat, ak.num(ww.GenJetCands.pdgId)), "pdgId")
+    with pytest.warns(OddContextWarning, match=f"particles in gen jets seem to have other codes .*: {odd}"):
+        ConstituentFolder("cms-delphes-ak5-particles")(ak.with_field(ww, made, "GenJetCands"))
 
 
 @pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")  # the other file has softer ones

@@ -12,7 +12,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.events.identity import equal_keys, metadata_of
-from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
@@ -43,6 +43,11 @@ HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
+# numbers of particles that tell codes from others, of those in jets of at least as many as jets of hadrons have; bounds
+# of the fractions of charged ones (0.6), and of those with negative codes among them (0.5)
+TELLING, SEVERAL, CHARGED, NEGATIVE = 1000, 5, (0.3, 0.9), (0.25, 0.75)
+OF_FLOW = (11, 13, 22, 130, 211)  # codes of a detector's particle flow: these alone are no particles of a generator
+SOFTER = 0.5  # fraction of the least pt of the training of particles, down to which their response hardly changes
 _WARNED: set[tuple[type[Warning], str]] = set()
 
 
@@ -193,6 +198,47 @@ def warn_isolated(particles: Constituents, pt: Floats, model: str) -> None:
             f"{model} neither identifies nor removes these, and draws reco jets for them"
         )
         _warn_once(NotEmulatedWarning, f"isolated {model}", msg)
+
+
+def warn_odd_codes(particles: Constituents) -> None:
+    """Warn once per process if the PDG codes of the particles in gen jets are not those of a generator.
+
+    Charge, mass and kind of a particle are known from its code alone.
+    """
+    code = particles.code[particles.counts[particles.jet] >= SEVERAL]
+    if len(code) < TELLING:
+        return
+    charge = charge_of(code)
+    charged = float((charge != 0).mean())
+    negative = float((charge < 0).sum() / max((charge != 0).sum(), 1))
+    odd = ""
+    if not CHARGED[0] < charged < CHARGED[1]:
+        odd = f"{charged:.0%} are charged"
+    elif not NEGATIVE[0] < negative < NEGATIVE[1]:
+        odd = f"{negative:.0%} of the charged ones are negative"
+    elif np.isin(np.abs(code), OF_FLOW).all():
+        odd = "there are pions, K_L, photons and leptons alone, as a detector has, which have other masses and decays"
+    if odd:
+        msg = f"particles in gen jets seem to have other codes than PDG's for generated particles: {odd}"
+        _warn_once(OddContextWarning, "codes", msg)
+
+
+def warn_soft_particles(values: Floats, card: Mapping[str, Any], model: str) -> None:
+    """Warn once per process of gen jets (N, 4) far softer than those that a bundle's particles were trained on.
+
+    The domain is that of the bundle's jets, which are trained on other files.
+    """
+    trained = (
+        next((of.get("gen_pt_min") for of in reversed(card.get("extended", [])) if "particles" in of), None) or 0.0
+    )
+    least = SOFTER * trained
+    n = int((values[:, PT] < least).sum())
+    if n:
+        msg = (
+            f"{n} of {len(values)} gen jets are below {least:g} GeV, and {model} knows the particles of those "
+            f"above {trained:g} GeV: in softer and in forward jets they are measured otherwise"
+        )
+        _warn_once(OutsideDomainWarning, f"particles {card['hash']}", msg)
 
 
 def least_central(values: Floats) -> tuple[float, int, float]:

@@ -10,7 +10,7 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.emulator.particles import Reconstructed
-from coffea_iqn.events.checks import warn_isolated
+from coffea_iqn.events.checks import warn_isolated, warn_odd_codes, warn_soft_particles
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import check_sums, constituents_of
 from coffea_iqn.folder.events import OfEvents
@@ -152,7 +152,9 @@ def fold_particles(folder: IQNFolder, gen: ak.Array, events: ak.Array, jets: Jet
         msg = f"events: expected {wanted}, or Delphes' GenJet.Constituents with Particle, found none"
         raise ValueError(msg)
     check_sums(particles, known.jets)
+    warn_odd_codes(particles)
     warn_isolated(particles, known.jets.values[:, PT], str(folder.model))
+    warn_soft_particles(known.jets.values, folder.card, str(folder.model))
     parton = None if known.parton is None else known.parton.astype(np.int64)
     raw_pt_min = variables.raw_pt_min if folder.raw_pt_min is None else folder.raw_pt_min
     made = [

@@ -298,6 +298,9 @@ def test_what_is_not_known_of_a_refined_law_is_refused(refined, refined_bundle, 
         IQNFolder(AK4, refinement="weight")
     with pytest.raises(ValueError, match="refinement: expected one of draw, off"):
         IQNFoldProcessor(refined_bundle, refinement="weight")
+    events = open_events("qcd_ak4.root", entry_stop=5)
+    with pytest.raises(ValueError, match="refinement: expected off for a response matrix, whose jets have no weights"):
+        response(refined_bundle, events.GenJet, events, [20, 40], [20, 40], refinement="weight")
     with pytest.raises(ValueError, match="expected a SplineIQN, whose quantiles do not cross, got a refined SplineIQN"):
         export(refined_bundle, "correctionlib", tmp_path / "x.json")
     events = open_events("qcd_ak4.root", entry_stop=5)

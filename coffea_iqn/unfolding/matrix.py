@@ -124,6 +124,8 @@ def response_sums(
     folder = IQNFolder(model, replicas=replicas, **options)
     got = f"got {', '.join(map(str, folder.variations))}: a bundle of its own has a matrix of its own"
     expect(not folder.variations, f"variations: expected none for a response matrix, {got}")
+    weighted = "expected off for a response matrix, whose jets have no weights, got weight"
+    expect(folder.refinement != "weight", f"refinement: {weighted}")
     emulator = folder.emulator
     fits = emulator.exact
     expect(fits, f"model {model}: expected a SplineIQN, got {emulator.draws_by}, which has no distribution function")

@@ -10,6 +10,7 @@ import pytest
 import uproot
 from coffea import processor
 from coffea.nanoevents import DelphesSchema, NanoEventsFactory
+from coffea.processor import executor
 
 from coffea_iqn import IQNCorrector, IQNFolder, event_uniforms
 from coffea_iqn.commands.common import identity_of
@@ -52,6 +53,20 @@ def test_files_numbered_alike_scatter_together_unless_told_apart():
     # of all draws of one file, the variance; that of sums over files must be as many times as large
     ratio = counts.sum(axis=1).var(ddof=1) / (N_FILES * counts.var(ddof=1))
     assert 0.3 < ratio < 2.2
+
+
+@pytest.mark.parametrize("of", [IQNFoldProcessor, IQNCorrectProcessor])
+def test_a_file_written_again_under_its_name_is_refused_as_coffea_would_read_part_of_it(tmp_path, of):
+    path = tmp_path / "jets.root"
+    shutil.copy(sample_path("ttbar_ak4_genonly.root" if of is IQNFoldProcessor else "ttbar_ak4_full.root"), path)
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False, retries=0), schema=NanoSchema)
+    list(runner.preprocess({"x": [str(path)]}, treename="Events"))
+    shutil.copy(sample_path("qcd_ak4.root"), path)
+    made = of() if of is IQNFoldProcessor else of("cms-delphes-ak4-correct")
+    with pytest.raises(Exception, match=r"jets.root: expected the file whose events were counted, got another one"):
+        runner({"x": [str(path)]}, made, treename="Events")
+    executor.DEFAULT_METADATA_CACHE.clear()
+    assert runner({"x": [str(path)]}, made, treename="Events")["cutflow"]["x"]["events"] == 5000
 
 
 def test_a_file_is_a_part_of_an_event_s_key_where_asked_for():

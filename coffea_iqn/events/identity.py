@@ -147,8 +147,9 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
     Raises
     ------
     ValueError: if the events have none of these, or not as integers, or, for Delphes or kind "file", no uuid of their
-        file.
+        file; if a Runner counted the events of another file of this name.
     """
+    _check_counted(events)
     dataset = str(metadata_of(events).get("dataset", ""))
     identity, what = _named(events), f"identity {kind!r}"
     if identity is None:
@@ -163,7 +164,13 @@ def identity_keys(events: ak.Array, seed: int, kind: str = "event", *, stream: s
 
 
 def entry_keys(events: ak.Array) -> Words:
-    """Return keys of events by their place in their file, (events, 4), whatever their numbers; none if unknown."""
+    """Return keys of events by their place in their file, (events, 4), whatever their numbers; none if unknown.
+
+    Raises
+    ------
+    ValueError: if a Runner counted the events of another file of this name.
+    """
+    _check_counted(events)
     known, uuid = metadata_of(events), file_uuid(events)
     n = len(events) if uuid else 0
     zero, entries = np.zeros(n, dtype=np.uint32), int(known.get("entrystart", 0)) + np.arange(n)
@@ -229,8 +236,30 @@ def file_uuid(events: ak.Array) -> str:
     metadata = metadata_of(events)
     if "fileuuid" in metadata:
         return str(metadata["fileuuid"])
-    factory = events.attrs.get("@events_factory")
-    return str(getattr(getattr(factory, "file_handle", None), "uuid", ""))
+    return _opened_uuid(events)
+
+
+def _opened_uuid(events: ak.Array) -> str:
+    """Return the uuid of the file that the events are read from, '' if unknown."""
+    handle = getattr(events.attrs.get("@events_factory"), "file_handle", None)
+    return str(getattr(getattr(handle, "file", handle), "uuid", ""))
+
+
+def _check_counted(events: ak.Array) -> None:
+    """Refuse events of a file that is not the one whose events coffea's Runner counted.
+
+    Runners of one Python session remember how many events a file of a name has: if it is written again with more
+    events, the others are never read.
+
+    Raises
+    ------
+    ValueError: for such events.
+    """
+    metadata, opened = metadata_of(events), _opened_uuid(events)
+    fits = opened in ("", str(metadata.get("fileuuid", "")) or opened)
+    advice = "coffea.processor.executor.DEFAULT_METADATA_CACHE.clear() forgets the one before"
+    got = f"got another one that was written under this name: {advice}"
+    expect(fits, f"{metadata.get('filename')}: expected the file whose events were counted, {got}")
 
 
 def event_weights(events: ak.Array) -> Doubles:

@@ -47,6 +47,7 @@ ALLOWED = {
     "training": {"emulator", "files", "iqn", "jets", "numerics", "objects", "particles", "ranges"},
     "exports": {"bundle", "data", "emulator", "events", "files", "iqn", "jets", "numerics", "ranges", "training"},
     "validation": {
+        "bundle",
         "closure",
         "emulator",
         "files",

@@ -333,6 +333,11 @@ def test_no_pair_at_all_is_an_error(pairs):
         validate(bundle.load(BUNDLES[0]), lonely)
 
 
+def test_jets_of_another_radius_are_an_error(pairs):
+    with pytest.raises(ValueError, match=r"gen jets: expected jets of radius 0.5, as the model's, got .* smaller ones"):
+        validate(bundle.load("cms-delphes-ak5"), pairs)
+
+
 def test_reco_jets_with_nan_are_an_error(pairs):
     reco = pairs.y.copy()
     reco[np.flatnonzero(pairs.matched)[:3], 3] = np.nan

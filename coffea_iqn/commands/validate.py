@@ -227,7 +227,15 @@ def _measure(
     if arguments.spoil:
         emulator = spoil(emulator, arguments.spoil, seed=effort.seed)
     names = sorted(datasets)  # pairs number the datasets in this order
-    found = validate_pairs(emulator, pairs, effort=effort, boxes=arguments.select, datasets=names, step=steps.begin)
+    found = validate_pairs(
+        emulator,
+        pairs,
+        effort=effort,
+        boxes=arguments.select,
+        datasets=names,
+        any_radius=arguments.any_radius,
+        step=steps.begin,
+    )
     not_folded = "a spoilt model is not folded"
     if folds is None:
         found.left_out |= dict.fromkeys(("histograms of events", "judge of whole events"), not_folded)

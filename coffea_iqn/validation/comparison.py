@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from coffea_iqn import closure
+from coffea_iqn import bundle, closure
 from coffea_iqn.closure.regions import Box
 from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import columns_of, contents
 from coffea_iqn.jets.features import PHI, SCALES, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
@@ -257,6 +258,7 @@ def validate(
     effort: Effort | None = None,
     boxes: Sequence[Box] = (),
     datasets: Sequence[str] = (),
+    any_radius: bool = False,
     step: Step = lambda _: None,
 ) -> Validation:
     """Compute every figure of `closure` for emulated and real jets, and its null for two emulations.
@@ -268,12 +270,16 @@ def validate(
     effort: selection and amount of computation.
     boxes: regions of gen pt, eta, phi and mass whose spectra are compared separately.
     datasets: names of the samples of the pairs; if there are several, each is also compared separately.
+    any_radius: whether to accept jets of another radius than the emulator's.
     step: callback that receives the name of each step before it begins.
 
     Raises
     ------
-    ValueError: if no gen jet has a reco jet in the selection, or reco jets have non-finite numbers.
+    ValueError: if no gen jet has a reco jet in the selection, reco jets have non-finite numbers, or the jets can be
+        seen to have another radius.
     """
+    if emulator.radius is not None and not any_radius:
+        radii.check(emulator.radius, radii.neighbours(pairs.context), bundle.shipped_radii())
     effort = Effort() if effort is None else effort
     # the emulator is not valid below the threshold of its training
     effort = replace(effort, raw_pt_min=max(effort.raw_pt_min, emulator.variables.raw_pt_min))

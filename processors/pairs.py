@@ -28,6 +28,7 @@ SPLIT_SEED = 0
 # what is held out as a whole: an event; an event, told apart from those of equal number in other files; a file
 SPLITS = ("event", "event of file", "file")
 MOST_WHOLE = 2**24  # up to which single precision has every whole number
+ENOUGH = 20  # events with a number of their own that tell that it is of events, not of jets
 
 
 def split_keys(events: ak.Array, split: str) -> Floats:
@@ -136,6 +137,9 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             most = np.abs(column.astype(np.float64)).max(initial=0.0)
             limit = np.finfo(np.float32).max if column.dtype.kind == "f" else MOST_WHOLE
             expect(most <= limit, f"columns: expected numbers up to {limit:.8g} in {name} of {self.y}, got {most:.8g}")
+            expect(
+                not _of_events(y[name]), f"columns: expected numbers of jets in {name} of {self.y}, got one an event"
+            )
             found.append(column[:, np.newaxis])
         return found
 
@@ -162,3 +166,11 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             x_event=x.event,
             reach=self.reach,
         )
+
+
+def _of_events(column: ak.Array) -> bool:
+    """Whether all jets of an event have one number, which others do not have: jets would be drawn with several."""
+    several = column[ak.num(column) > 1]
+    low, high = (ak.to_numpy(of(several, axis=1)) for of in (ak.min, ak.max))
+    most_common = np.unique(low, return_counts=True)[1].max(initial=0)
+    return bool((low == high).all()) and len(low) - most_common >= ENOUGH

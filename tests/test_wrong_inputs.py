@@ -450,6 +450,13 @@ def test_columns_that_are_no_numbers_do_not_train(ttbar, of):
         PairsProcessor(columns=["btag"]).process(with_field(ttbar, "Jet", "btag", column))
 
 
+def test_columns_of_events_do_not_train(ttbar):
+    """Each jet of an event would be drawn with another one."""
+    density = ak.broadcast_arrays(np.arange(len(ttbar)) / 7.0, ttbar.Jet.pt)[0]
+    with pytest.raises(ValueError, match="columns: expected numbers of jets in btag of Jet, got one an event"):
+        PairsProcessor(radius=0.4, columns=["btag"]).process(with_field(ttbar, "Jet", "btag", density))
+
+
 @pytest.mark.parametrize("column", [np.array([2**24 + 1]), np.array([2**40], dtype=np.uint64), np.array([1e200])])
 def test_columns_that_single_precision_rounds_do_not_train(ttbar, column):
     large = ak.unflatten(np.resize(column, ak.count(ttbar.Jet.pt)), ak.num(ttbar.Jet))

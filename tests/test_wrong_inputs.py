@@ -26,7 +26,6 @@ from coffea_iqn.events.checks import (
     MixedWeightsWarning,
     NotEmulatedWarning,
     OddContextWarning,
-    OutsideDomainWarning,
     PartOfEventWarning,
     ThresholdWarning,
 )
@@ -764,7 +763,7 @@ def test_gen_jets_far_softer_than_those_whose_particles_are_known_are_pointed_ou
     for name, collection in soft.items():
         events = ak.with_field(events, collection, name)
     n = int(ak.sum(soft["GenJet"].pt < 65.0))
-    with pytest.warns(OutsideDomainWarning, match=f"^{n} of .* gen jets are below 65 GeV, and cms-delphes-ak5-partic"):
+    with pytest.warns(ThresholdWarning, match=f"^{n} of .* gen jets are below 65 GeV, and cms-delphes-ak5-partic"):
         folder(events)
 
 

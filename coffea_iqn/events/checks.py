@@ -76,7 +76,10 @@ class EqualEventsWarning(UserWarning):
 
 
 class ThresholdWarning(UserWarning):
-    """Gen jets or leptons begin at a higher pt, or end at a lower |eta|, than those of the training, or are harder."""
+    """Gen jets or leptons begin at a higher pt, or end at a lower |eta|, than those of the training, or are harder.
+
+    Or gen jets are far softer than those whose particles a bundle knows.
+    """
 
 
 class IgnoredWeightsWarning(UserWarning):
@@ -238,7 +241,7 @@ def warn_soft_particles(values: Floats, card: Mapping[str, Any], model: str) -> 
             f"{n} of {len(values)} gen jets are below {least:g} GeV, and {model} knows the particles of those "
             f"above {trained:g} GeV: in softer and in forward jets they are measured otherwise"
         )
-        _warn_once(OutsideDomainWarning, f"particles {card['hash']}", msg)
+        _warn_once(ThresholdWarning, f"particles {card['hash']}", msg)
 
 
 def least_central(values: Floats) -> tuple[float, int, float]:

@@ -233,7 +233,7 @@ def counted_chunks(arguments: argparse.Namespace, n_chunks: int, count_finished:
             done = count_finished()
             a_chunk = (time.monotonic() - started) / max(done - before, 1)
             left = f"{timedelta(seconds=round(a_chunk * (n_chunks - done)))} left"
-            first = "the first run after an installation compiles for most of a minute"
+            first = "the first run after an installation compiles for half a minute"
             complain(f"{done} of {n_chunks} chunks done; {left if done > before else first}")
 
     if arguments.checkpoints and not arguments.quiet and not show_progress(arguments):

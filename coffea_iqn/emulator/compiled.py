@@ -314,50 +314,44 @@ def _bound(
         high[t] = max(low[t], high[t])
 
 
-class Sources(NamedTuple):
-    """Gen jets near which unmatched jets may be drawn.
+@kernel
+def count_near(
+    law: LawModel,
+    gen: Singles,
+    reco: Singles,
+    found: Bools,
+    balance: Singles,
+    context: Singles,
+    levels: Ints,
+    small: np.float32,
+    u: Singles,
+    numbers: Ints,
+) -> Singles:
+    """Draw the numbers of unmatched jets near gen jets, see `iqn.compiled.count`; return the columns, (N, n).
 
-    Attributes
-    ----------
-    gen, reco, found, balance, context: see `unmatched.near_columns`.
+    gen, reco, found, balance, context: see `unmatched.near_columns`, whose inputs are "calorimeter".
     levels: context columns that the law takes.
     small: the typical Δη and Δφ of a reco jet.
     """
-
-    gen: Singles
-    reco: Singles
-    found: Bools
-    balance: Singles
-    context: Singles
-    levels: Ints
-    small: np.float32
-
-
-@kernel
-def count_near(law: LawModel, sources: Sources, u: Singles, numbers: Ints) -> None:
-    """Same as `iqn.compiled.count` for gen jets with the columns of `near_columns`."""
-    rows = law.engine.rows
+    rows, n_more = law.engine.rows, balance.shape[1]
     tile, one, two = blank(rows), blank(rows), blank(rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
-    for start in range(0, len(sources.gen), TILE):
-        n = min(TILE, len(sources.gen) - start)
-        _see(sources, start, n, gen_tile, reco_tile, one)
+    first = jets.N_CALORIMETER + jets.N_OUTCOME
+    columns = np.empty((len(gen), first + n_more + len(levels)), np.float32)
+    for start in range(0, len(gen), TILE):
+        n = min(TILE, len(gen) - start)
+        take(gen, start, n, gen_tile)
+        take(reco, start, n, reco_tile)
+        jets.calorimeter_variables(gen_tile, n, one)
+        outcome = one[jets.N_CALORIMETER : first]
+        jets.outcome(gen_tile, reco_tile, found[start : start + n], one, n, small, outcome)
+        gather(balance, start, n, np.arange(n_more), first, one)
+        gather(context, start, n, levels, first + n_more, one)
+        for t in range(n):
+            for k in range(columns.shape[1]):
+                columns[start + t, k] = one[k, t]
         standardise(one, n, law.engine, tile)
         count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
-
-
-@kernel
-def near_columns(sources: Sources) -> Singles:
-    """Return the `unmatched.near_columns` of gen jets, (N, n)."""
-    n_columns = jets.N_CALORIMETER + jets.N_OUTCOME + sources.balance.shape[1] + len(sources.levels)
-    columns = np.empty((len(sources.gen), n_columns), np.float32)
-    tile, gen_tile, reco_tile = blank(n_columns), blank(N_TARGETS), blank(N_TARGETS)
-    for start in range(0, len(columns), TILE):
-        n = min(TILE, len(columns) - start)
-        _see(sources, start, n, gen_tile, reco_tile, tile)
-        for t in range(n):
-            for k in range(n_columns):
-                columns[start + t, k] = tile[k, t]
     return columns
 
 
@@ -380,20 +374,3 @@ def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) ->
             for k in range(len(levels)):
                 columns[row, jets.N_CALORIMETER + n_found + k] = context[row, levels[k]]
     return columns
-
-
-@part
-def _see(sources: Sources, start: int, n: int, gen_tile: Singles, reco_tile: Singles, rows: Singles) -> None:
-    """Write the columns of gen jets start to start + n to rows of a tile; the other two tiles are overwritten."""
-    first = jets.N_CALORIMETER
-    take(sources.gen, start, n, gen_tile)
-    take(sources.reco, start, n, reco_tile)
-    jets.calorimeter_variables(gen_tile, n, rows)
-    outcome = rows[first : first + jets.N_OUTCOME]
-    jets.outcome(gen_tile, reco_tile, sources.found[start : start + n], rows, n, sources.small, outcome)
-    first += jets.N_OUTCOME
-    n_more = sources.balance.shape[1]
-    for t in range(n):
-        for k in range(n_more):
-            rows[first + k, t] = sources.balance[start + t, k]
-    gather(sources.context, start, n, sources.levels, first + n_more, rows)

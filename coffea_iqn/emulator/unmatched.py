@@ -14,12 +14,11 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
-from coffea_iqn.emulator.compiled import Sources, count_near, draw_columns
-from coffea_iqn.emulator.compiled import near_columns as compiled_near_columns
+from coffea_iqn.emulator.compiled import count_near, draw_columns
 from coffea_iqn.emulator.preprocessing import bounds_of, decoded
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import columns_of_levels, numbers_of
@@ -360,29 +359,18 @@ class Unmatched:
         reco jets (M, 4), float32, and the rows of the gen jets near them, (M,).
         """
         context = encode(len(gen), {}) if context is None else context
+        added = np.empty((len(gen), 0), dtype=np.float32)
         if self.balanced:
             added = balance(gen, counts, reco, found, self.reach)
-        else:
-            added = np.empty((len(gen), 0), dtype=np.float32)
-        law = self.near.compiled if self.inputs == "calorimeter" else None
-        u = levels(slice(0, len(gen)), 0)[:, 0]
-
-        def columns(rows: Ints) -> Floats:
-            of_rows: Any = (of_all.take(rows, axis=0) for of_all in (gen, reco, found, added, context))
-            if law is None:
-                return near_columns(*of_rows, inputs=self.inputs, levels=self.context)
-            return np.asarray(compiled_near_columns(sources(*of_rows)))
-
-        def sources(gen: Floats, reco: Floats, found: Bools, added: Floats, context: Floats) -> Sources:
-            return Sources(singles(gen), singles(reco), found, singles(added), singles(context), known, small)
-
-        known, small = columns_of_levels(self.context), np.float32(SMALL)
-
-        if law is None:
-            numbers = self.near.with_torch.draw_numbers(columns(np.arange(len(gen))), u)
-        else:
+        u, law = levels(slice(0, len(gen)), 0)[:, 0], self.near.compiled
+        columns: Floats
+        if self.inputs == "calorimeter" and law is not None:
             numbers = np.empty(len(gen), dtype=np.int64)
-            count_near(law, sources(gen, reco, found, added, context), singles(u), numbers)
+            known = singles(context), columns_of_levels(self.context), np.float32(SMALL)
+            columns = count_near(law, singles(gen), singles(reco), found, added, *known, singles(u), numbers)
+        else:
+            columns = near_columns(gen, reco, found, added, context, inputs=self.inputs, levels=self.context)
+            numbers = self.near.with_torch.draw_numbers(columns, u)
         event = np.repeat(np.arange(len(counts)), counts)
         matched, of_event = reco[found], np.bincount(event[found], minlength=len(counts))
         source = np.repeat(np.arange(len(gen)), numbers)
@@ -393,7 +381,7 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], matched, of_event))
 
-        return self._draw(self.near, source, columns(source), levels, decode, impossible)
+        return self._draw(self.near, source, columns.take(source, axis=0), levels, decode, impossible)
 
     def draw_far(self, gen: Floats, counts: Ints, far: tuple[Floats, Frames], levels: Levels) -> tuple[Floats, Ints]:
         """Draw unmatched jets far from gen jets; jets near a gen jet are redrawn.

@@ -72,19 +72,15 @@ def edges(eta: float, row: Singles, first: int) -> None:
         row[first + 1 + k] = min(max((abs(eta) - EDGES[k][0]) / EDGES[k][1], -1.0), 1.0)
 
 
+@kernel
 def jet_columns(incoming: Incoming) -> Singles:
     """Return the conditioning variables of constituents that enter a jet from outside, (N, 10).
 
     The logarithm of pt, |eta| and its position relative to `EDGES`, mass over pt, and the logarithms of 1 + the numbers
     of charged particles, photons, neutral hadrons and all particles.
     """
-    out = np.zeros((len(incoming.jets), N_JET), dtype=np.float32)
-    _see_jets(incoming.species, incoming.particles.counts, incoming.jets, out)
-    return out
-
-
-@kernel
-def _see_jets(species: Ints, counts: Ints, jets: Doubles, out: Singles) -> None:
+    species, counts, jets = incoming.species, incoming.particles.counts, incoming.jets
+    out = np.zeros((len(jets), N_JET), np.float32)
     first = 0
     for j in range(len(counts)):
         row = out[j]
@@ -100,6 +96,7 @@ def _see_jets(species: Ints, counts: Ints, jets: Doubles, out: Singles) -> None:
         row[7] = log(1.0 + photons)
         row[8] = log(1.0 + counts[j] - charged - photons)
         row[9] = log(1.0 + counts[j])
+    return out
 
 
 def tag_columns(jets: Doubles, parton: Ints | None) -> Singles:

@@ -210,19 +210,13 @@ class Decays(NamedTuple):
     columns: Singles
 
 
+@kernel
 def decays_of(incoming: Incoming) -> Decays:
     """Find the candidates of neutral decays in jets."""
-    n_particles = len(incoming.species)
-    of, first = np.full(n_particles, -1), np.empty(n_particles, dtype=np.int64)
-    columns = np.zeros((n_particles // 3 + 1, N_DECAY), dtype=np.float32)
-    n = _find_decays(incoming, of, first, columns)
-    return Decays(of, first[:n], columns[:n])
-
-
-@kernel
-def _find_decays(incoming: Incoming, of: Ints, first: Ints, columns: Singles) -> int:
     values, code, counts = incoming.particles
     momentum, species, energy, jets = incoming.momenta, incoming.species, incoming.hits.energy, incoming.jets
+    of, first = np.full(len(species), -1), np.empty(len(species), np.int64)
+    columns = np.zeros((len(species) // 3 + 1, N_DECAY), np.float32)
     most = 1
     for n in counts:
         most = max(most, n)
@@ -284,7 +278,7 @@ def _find_decays(incoming: Incoming, of: Ints, first: Ints, columns: Singles) ->
                 row[8] = math.sqrt(squared) / jets[j, PT]
                 n_decays += 1
         start = stop
-    return n_decays
+    return Decays(of, first[:n_decays], columns[:n_decays])
 
 
 @part

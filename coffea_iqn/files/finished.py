@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +20,6 @@ Array = npt.NDArray[Any]
 
 SUFFIX = ".safetensors"
 log = logging.getLogger(__name__)
-
-
-def kept(path: Path, key: Sequence[str], make: Callable[[], Any]) -> Any:
-    """Return the result that a file keeps under this key; otherwise make and keep it."""
-    result = read(path, key)
-    if result is None:
-        result = make()
-        write(path, key, result)
-    return result
 
 
 def read(path: Path, key: Sequence[str]) -> Any:

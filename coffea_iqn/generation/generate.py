@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from coffea_iqn.files.finished import SUFFIX, kept
+from coffea_iqn.files import finished
 from coffea_iqn.files.inputs import of_one_process
 from coffea_iqn.generation import hepmc, lhe
 from coffea_iqn.generation.clustering import Columns, make_jets, missing_momentum, prompt_particles
@@ -90,7 +90,7 @@ def generate(
     jobs = _jobs(settings)
     if checkpoints is not None:
         key = [repr(asdict(settings)), str(card), repr(made_by)]
-        jobs = (partial(_kept, job, checkpoints / f"{k:06}{SUFFIX}", key) for k, job in enumerate(jobs))
+        jobs = (partial(_kept, job, checkpoints / f"{k:06}{finished.SUFFIX}", key) for k, job in enumerate(jobs))
     with written_whole(output, settings.seed) as writer:
         for block in _in_order(jobs, workers, watch):
             if block.source == 0 and not writer.totals.events and not set(PROMPT) <= set(block.collections):
@@ -131,15 +131,14 @@ def _kept(job: partial[Block], path: Path, key: Sequence[str], made: Made) -> Bl
         f"{one.path} {one.place} {hashlib.sha256(one.text).hexdigest()}" if isinstance(one, Listing) else str(one)
         for one in job.args[1:]
     ]
-    fresh: list[Block] = []
-
-    def make() -> tuple[Any, ...]:
-        fresh.append(job(made))
-        return tuple(fresh[0])
-
-    block = Block(*kept(path, [*key, *events], make))
-    if not fresh:
-        made(len(block.weight))
+    whose = [*key, *events]
+    known = finished.read(path, whose)
+    if known is None:
+        block = job(made)
+        finished.write(path, whose, tuple(block))
+        return block
+    block = Block(*known)
+    made(len(block.weight))
     return block
 
 

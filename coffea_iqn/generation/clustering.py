@@ -49,7 +49,8 @@ def make_jets(
     """
     import fastjet
 
-    vectors = _vectors(particles.momentum, particles.counts)
+    components = zip(("px", "py", "pz", "E"), particles.momentum.T, strict=True)
+    vectors = ak.zip({name: ak.unflatten(one, particles.counts) for name, one in components}, with_name="Momentum4D")
     clustered = fastjet.ClusterSequence(vectors, fastjet.JetDefinition(fastjet.antikt_algorithm, float(radius)))
     jagged = clustered.inclusive_jets(pt_min)
     counts = ak.to_numpy(ak.num(jagged)).astype(np.int64)
@@ -119,11 +120,6 @@ def missing_momentum(particles: Particles) -> tuple[Floats, Floats]:
     event = np.repeat(np.arange(len(particles.counts)), particles.counts)
     x, y = (-np.bincount(event, particles.momentum[:, k], minlength=len(particles.counts)) for k in (0, 1))
     return np.hypot(x, y), np.arctan2(y, x)
-
-
-def _vectors(momentum: Floats, counts: Ints) -> ak.Array:
-    columns = {name: ak.unflatten(momentum[:, k], counts) for k, name in enumerate(("px", "py", "pz", "E"))}
-    return ak.zip(columns, with_name="Momentum4D")
 
 
 def _directions(momentum: Floats) -> tuple[Floats, Floats, Floats]:

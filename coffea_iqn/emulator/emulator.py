@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +27,6 @@ from coffea_iqn.numerics.dense import singles
 from coffea_iqn.ranges import check_choice, expect
 
 BACKENDS = ("auto", "numba", "torch")
-
-Model = TypeVar("Model", Unmatched, Overlaps, Objects)
 
 
 @dataclass(frozen=True, eq=False)
@@ -409,12 +407,17 @@ class Emulator:
         self._check_threshold(self.variables.threshold(raw_pt_min))
         on_cpu = device == "cpu" or find_device(device).type == "cpu"
         return Prepared(
-            self,
+            self._by_torch if backend == "torch" else self,
             compiled=backend != "torch" and on_cpu and self.is_compiled,
-            by_torch=backend == "torch",
             device=device,
             threshold=self.variables.threshold(raw_pt_min),
         )
+
+    @cached_property
+    def _by_torch(self) -> Emulator:
+        """The same emulator, with unmatched and overlapping jets and objects drawn by torch."""
+        models = {name: getattr(self, name) for name in ("unmatched", "overlaps", "objects")}
+        return replace(self, **{name: model.with_torch for name, model in models.items() if model is not None})
 
     def compiled_for(self, known: tuple[str, ...]) -> compiled.Model:
         """Return the compiled form, cached, for jets with these context levels known."""
@@ -433,36 +436,17 @@ class Prepared:
 
     Attributes
     ----------
-    emulator: the emulator.
+    emulator: the emulator; for the backend torch, torch also draws its unmatched jets and objects, which compiled code
+        draws otherwise, on any device.
     compiled: whether compiled code draws the jets; otherwise torch does.
-    by_torch: whether torch also draws unmatched jets and objects; otherwise compiled code does, on any device.
     device: device on which torch draws.
     threshold: least pt [GeV] of a jet y, before the detector's jet scale, or 0.
     """
 
     emulator: Emulator
     compiled: bool
-    by_torch: bool
     device: str
     threshold: float
-
-    @cached_property
-    def unmatched(self) -> Unmatched | None:
-        """The model of unmatched jets, drawn with the chosen backend."""
-        return self._drawn(self.emulator.unmatched)
-
-    @cached_property
-    def overlaps(self) -> Overlaps | None:
-        """The model of overlapping jets, drawn with the chosen backend."""
-        return self._drawn(self.emulator.overlaps)
-
-    @cached_property
-    def objects(self) -> Objects | None:
-        """The model of objects, drawn with the chosen backend."""
-        return self._drawn(self.emulator.objects)
-
-    def _drawn(self, model: Model | None) -> Model | None:
-        return model.with_torch if model is not None and self.by_torch else model
 
     def sample(
         self, x: Floats, tau: Floats, context: Floats | None = None, *, levels: Sequence[str] | None = None

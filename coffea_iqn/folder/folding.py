@@ -112,7 +112,7 @@ class Folding:
         known = context if self.emulator.variables.context else None
         block = Block(gen, event, known, keys, of_jets)
         tau = of_jets.levels(jets.place, n=self.emulator.n_levels)
-        overlaps = self.prepared.overlaps if self.acceptance else None
+        overlaps = self.emulator.overlaps if self.acceptance else None
         to_draw = [] if overlaps is None else list(steps(jets.values, jets.counts, overlaps.radius))
         reco, efficiency = self._respond(block, tau, [rows for rows, _ in to_draw])
         efficiencies = {self.name: efficiency}
@@ -126,6 +126,7 @@ class Folding:
             if overlaps is not None:
                 self._overlap(overlaps, block, to_draw, tau, u, reco, efficiency, found)
         if self.objects:
+            assert context is not None
             return self._draw_event(block, reco, found[self.name], context)
         made = {
             # `_finish` redraws jets in place
@@ -181,10 +182,10 @@ class Folding:
                     found[name][rows] = possible & model.found(x, u[rows] + sign * asked.size_of(gen))
 
     def _draw_event(
-        self, block: Block, reco: Floats, reconstructed: Bools, context: Floats | None
+        self, block: Block, reco: Floats, reconstructed: Bools, context: Floats
     ) -> tuple[dict[str, Drawn], Rest]:
         """Draw whole events in the order of reconstruction: objects, jets, unmatched jets, missing momentum."""
-        model, gen, keys = self.prepared.objects, block.gen, block.keys
+        model, gen, keys = self.emulator.objects, block.gen, block.keys
         assert model is not None
         assert gen.prompt is not None
         assert gen.missing is not None
@@ -247,7 +248,7 @@ class Folding:
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
         """Draw reco jets that match no gen jet: near a gen jet, found or lost, and elsewhere in the event."""
-        model, columns = self.prepared.unmatched, self.emulator.variables.columns
+        model, columns = self.emulator.unmatched, self.emulator.variables.columns
         assert model is not None
         gen, event, context, n = block.gen, block.event, block.context, len(VARIABLES)
 

@@ -310,9 +310,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         missing = {"gen": [of_gen], "reco": [*folded.missing]}
         if self.truth is not None and self.truth in events.fields:
             if all(kind.name in events.fields for kind in KINDS):
-                true = reco_objects(events, particles).drawn()
+                true = reco_objects(events, particles).tables(len(events))
                 columns = {name: COLUMNS if isolation_of(events[name]) else WITHOUT_ISOLATION for name in true}
-                objects["truth"] = [{name: one.table(len(events), columns[name]) for name, one in true.items()}]
+                objects["truth"] = [{name: one._replace(columns=columns[name]) for name, one in true.items()}]
             if any(name in events.fields for name in MISSING):
                 missing["truth"] = [reco_missing(events)]
         return objects, missing

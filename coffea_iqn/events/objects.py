@@ -10,9 +10,9 @@ import numpy as np
 from coffea_iqn.events.collections import FIELDS, pt_and_phi
 from coffea_iqn.jets.matching import match_jets
 from coffea_iqn.jets.prompt import PromptParticles
-from coffea_iqn.jets.table import Drawn, JetTable, places
+from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.objects.kinds import COLUMNS, CONE, KINDS, Found
+from coffea_iqn.objects.kinds import CONE, KINDS, Found
 from coffea_iqn.ranges import expect
 
 # names of the isolation in NanoAOD and Delphes: the transverse momentum around an object over its own
@@ -59,13 +59,8 @@ def reco_missing(events: ak.Array) -> Doubles:
 
 def of_kinds(particles: PromptParticles) -> dict[str, JetTable]:
     """Split particles by the name of their kind, each a table with pt, eta and phi."""
-    event, place = particles.event, places(particles.counts)
-    made = {}
-    for k, kind in enumerate(KINDS):
-        rows = np.flatnonzero(particles.kind == k)
-        drawn = Drawn(particles.values[rows], event[rows], place[rows], place[rows])
-        made[kind.name] = drawn.table(len(particles.counts), COLUMNS[:3])
-    return made
+    values, counts = particles.values.astype(np.float64), particles.counts
+    return Found(values, particles.kind, particles.event, places(counts), values[:, 0]).tables(len(counts))
 
 
 def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:

@@ -23,7 +23,7 @@ from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Keys, Words
 from coffea_iqn.objects.columns import propagated_met
-from coffea_iqn.objects.kinds import COLUMNS, REACH, Found
+from coffea_iqn.objects.kinds import REACH, Found
 from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation
 
 BLOCK = 16384  # events folded at a time: reusing memory is cheaper than allocating fresh pages
@@ -337,8 +337,7 @@ def draw_events(
         for name, of_replicas in drawn.items()
     }
     whole = [parts for parts in rest if parts]
-    of_kinds = [Found.joined([one.found for one in parts]).drawn() for parts in whole]
-    objects = [{name: one.table(n_events, COLUMNS) for name, one in kinds.items()} for kinds in of_kinds]
+    objects = [Found.joined([one.found for one in parts]).tables(n_events) for parts in whole]
     missing = [np.concatenate([one.missing for one in parts]) for parts in whole]
     return tables, objects, missing, context_levels, distances
 

@@ -76,7 +76,7 @@ class Found(NamedTuple):
 
     Attributes
     ----------
-    values: columns `COLUMNS`, (M, 5).
+    values: columns `COLUMNS`, or the first of them, (M, 5).
     kind: index of each object in `KINDS`, (M,).
     event: index of the event of each object, (M,).
     place: index of the prompt particle of each object in its event, or −1, (M,).
@@ -105,11 +105,12 @@ class Found(NamedTuple):
         """Return the number of objects in each event, (events,)."""
         return np.bincount(self.event, minlength=n_events)
 
-    def drawn(self) -> dict[str, Drawn]:
-        """Return the objects of each kind, by name."""
-        made = {}
+    def tables(self, n_events: int) -> dict[str, JetTable]:
+        """Return tables of the objects of each kind, by name, with the first of the columns `COLUMNS`."""
+        made, columns = {}, COLUMNS[: self.values.shape[1]]
         for k, kind in enumerate(KINDS):
             rows = np.flatnonzero(self.kind == k)
             place = self.place[rows]
-            made[kind.name] = Drawn(self.values[rows].astype(np.float32), self.event[rows], place, place)
+            drawn = Drawn(self.values[rows].astype(np.float32), self.event[rows], place, place)
+            made[kind.name] = drawn.table(n_events, columns)
         return made

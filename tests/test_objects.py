@@ -17,6 +17,7 @@ from coffea_iqn.events.collections import flatten_jets, gen_events, missing_mome
 from coffea_iqn.events.objects import reco_objects
 from coffea_iqn.iqn.members.spline import SplineIQN
 from coffea_iqn.iqn.networks import NumberNetwork
+from coffea_iqn.jets.context import encode
 from coffea_iqn.jets.prompt import PromptParticles
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.uniforms import Keys, event_keys
@@ -139,9 +140,8 @@ def resolution(name, kind, pt):
     """Half the width of the central 68 % of log(pt / particle pt) of isolated particles."""
     jets, particles = isolated([one.name for one in KINDS].index(kind), pt, 4000)
     keys = Keys(event_keys(0, "events", *(np.zeros(4000, np.uint64),) * 2, np.arange(4000, dtype=np.uint64)))
-    found = bundle.load(name).objects.draw(
-        jets, particles, None, None, far_columns(jets.values, jets.counts, None), keys
-    )
+    far = far_columns(jets.values, jets.counts, None)
+    found = bundle.load(name).objects.draw(jets, particles, None, encode(4000, {}), far, keys)
     mine = found.place >= 0
     return np.subtract(*np.quantile(np.log(found.values[mine, 0] / pt), [0.84, 0.16])) / 2.0
 

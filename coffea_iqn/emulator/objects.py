@@ -20,7 +20,7 @@ from coffea_iqn.emulator.compiled import jet_columns as compiled_jet_columns
 from coffea_iqn.emulator.unmatched import Frames
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.jets.compiled import columns_of_levels
-from coffea_iqn.jets.context import columns_of, encode, select
+from coffea_iqn.jets.context import columns_of, select
 from coffea_iqn.jets.features import INPUTS
 from coffea_iqn.jets.matching import any_within
 from coffea_iqn.jets.prompt import N_INSIDE, PromptParticles
@@ -60,11 +60,9 @@ def asks_of(name: str) -> tuple[str, ...]:
 
 
 def jet_columns(
-    gen: Floats, found: Floats, context: Floats | None, *, inputs: str, levels_of_context: tuple[str, ...]
+    gen: Floats, found: Floats, context: Floats, *, inputs: str, levels_of_context: tuple[str, ...]
 ) -> Singles:
     """Return the inputs of the laws for gen jets, (N, n): the jet, the objects found in it, and its context levels."""
-    if context is None:
-        context = encode(len(gen), {})
     if inputs == "calorimeter":
         known = columns_of_levels(levels_of_context)
         return np.asarray(compiled_jet_columns(singles(gen), singles(found), singles(context), known))
@@ -115,7 +113,7 @@ class Objects:
         jets: JetTable,
         particles: PromptParticles,
         composition: Floats | None,
-        context: Floats | None,
+        context: Floats,
         far: tuple[Floats, Frames],
         keys: Keys,
     ) -> Found:
@@ -214,7 +212,7 @@ class Objects:
         return Found(of_all, np.full(len(values), k), event, place, source_pt.astype(np.float64))
 
     def keep_jets(
-        self, jets: JetTable, found: Found, context: Floats | None, reconstructed: Bools, keys: Keys
+        self, jets: JetTable, found: Found, context: Floats, reconstructed: Bools, keys: Keys
     ) -> tuple[Bools, Bools]:
         """Return which gen jets have a reco jet given the objects, and which contain an object (taken), (N,) each.
 
@@ -227,13 +225,12 @@ class Objects:
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
         taken = in_jets[:, 3] > 0.0
         kept = reconstructed & ~taken
-        if context is not None:
-            rows = np.flatnonzero(has_prompt(context) & ~taken)
-            columns = jet_columns(
-                jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels_of_context=self.context
-            )
-            u = keys.take(jets.event[rows]).levels(jets.place[rows], STREAM_PROMPT_JET)[:, 0]
-            kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
+        rows = np.flatnonzero(has_prompt(context) & ~taken)
+        columns = jet_columns(
+            jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels_of_context=self.context
+        )
+        u = keys.take(jets.event[rows]).levels(jets.place[rows], STREAM_PROMPT_JET)[:, 0]
+        kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
         return kept, taken
 
     def missing(self, jets: JetTable, taken: Bools, raw: Drawn, found: Found, missing: Floats, keys: Keys) -> Doubles:

@@ -167,7 +167,7 @@ def near_columns(
     reco: Floats,
     found: Bools,
     balanced: Floats,
-    context: Floats | None,
+    context: Floats,
     *,
     inputs: str,
     levels: tuple[str, ...],
@@ -178,12 +178,10 @@ def near_columns(
     ----------
     gen, reco, found: gen jets (N, 4), their reco jets (N, 4), and whether these were found (N,).
     balanced: their `balance`, (N, 2); (N, 0) for bundles that do not take it.
-    context: conditioning variables (N, 68) from `context.encode`, or None if none are known.
+    context: conditioning variables (N, 68) from `context.encode`.
     inputs: key of `features.INPUTS`.
     levels: context levels to use.
     """
-    if context is None:
-        context = encode(len(gen), {})
     columns = [INPUTS[inputs](gen), outcome(gen, reco, found), balanced, *select(context, levels)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
@@ -350,7 +348,7 @@ class Unmatched:
 
         Parameters
         ----------
-        gen, reco, found, context: see `near_columns`.
+        gen, reco, found, context: see `near_columns`; context is None if none are known.
         counts: number of gen jets in each event, (events,).
         levels: quantile levels of gen jets; number 0 is for the count of jets.
 

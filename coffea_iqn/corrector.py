@@ -21,7 +21,7 @@ from coffea_iqn.events.checks import (
     warn_partial_collection,
     warn_unchecked_collection,
 )
-from coffea_iqn.events.collections import INDEX, flatten_jets, reco_events
+from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets
 from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
@@ -244,7 +244,7 @@ class IQNCorrector:
         """Check reco jets; return their conditioning variables, (N, 68), and how many are outside the domain."""
         check_valid(jets, "reco jets")
         n_outside = outside_domain(jets.values, self.card, str(self.model), "reco")
-        context = reco_events(jets).context()
+        context = GenEvents(jets).context()
         if not self.any_radius:
             distances = radii.neighbours(context)
             shipped = bundle.shipped_radii("correct")

@@ -10,7 +10,7 @@ import numpy as np
 from coffea_iqn.bundle import DIRECTIONS
 from coffea_iqn.emulator.unmatched import REACH, far_columns
 from coffea_iqn.events.checks import check_level, check_valid, warn_ignored_weights
-from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum, reco_events
+from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, missing_momentum
 from coffea_iqn.events.columns import flat
 from coffea_iqn.events.identity import event_weights, file_uuid, identity_keys
 from coffea_iqn.events.names import Names
@@ -146,7 +146,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
     def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:
         """Return the jets x with the information for their conditioning variables."""
         if self.direction == "correct":
-            return reco_events(x.where(valid))
+            return GenEvents(x.where(valid))
         return gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
 
     def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, split_key: Floats) -> UnmatchedJets:

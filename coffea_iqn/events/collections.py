@@ -151,6 +151,8 @@ def levels_of(
 class GenEvents(NamedTuple):
     """Flat gen jets and the inputs of `context.conditioning_variables`, each None if the file does not have it.
 
+    In a correction these are all reco jets of events, whose only context are the other jets.
+
     Attributes
     ----------
     jets: the selected gen jets; the others do not count as neighbours.
@@ -160,11 +162,11 @@ class GenEvents(NamedTuple):
     """
 
     jets: JetTable
-    parton: npt.NDArray[Any] | None
-    composition: Doubles | None
-    n_subjettiness: Doubles | None
-    missing: Doubles | None
-    prompt: PromptParticles | None
+    parton: npt.NDArray[Any] | None = None
+    composition: Doubles | None = None
+    n_subjettiness: Doubles | None = None
+    missing: Doubles | None = None
+    prompt: PromptParticles | None = None
 
     @property
     def levels(self) -> tuple[str, ...]:
@@ -201,11 +203,6 @@ class GenEvents(NamedTuple):
             missing = None if self.missing is None else self.missing[events]
             prompt = None if self.prompt is None else self.prompt.of_events(events)
             yield events, GenEvents(jets, parton, composition, n_subjettiness, missing, prompt)
-
-
-def reco_events(jets: JetTable) -> GenEvents:
-    """Return all reco jets of events as input of a correction; their only context are the other jets."""
-    return GenEvents(jets, None, None, None, None, None)
 
 
 def gen_events(

@@ -16,7 +16,7 @@ al., Mach. Learn.: Sci. Technol. 3 (2022) 035003.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -148,11 +148,6 @@ class Particles:
     radius: float
     scale: str
 
-    @property
-    def with_torch(self) -> Particles:
-        """The same model, drawn by torch."""
-        return replace(self, laws={name: law.with_torch for name, law in self.laws.items()})
-
     def draw(
         self, particles: Constituents, jets: JetTable, keys: Keys, parton: Ints | None = None, *, raw_pt_min: float
     ) -> Reconstructed:
@@ -173,12 +168,11 @@ class Particles:
         most = particles.counts.max(initial=0)
         expect(most <= MOST, f"particles: expected at most {MOST} in a jet, got {most}")
         parts, first, first_particle = [], 0, 0
-        ends, ends_of_particles = np.cumsum(jets.counts), np.cumsum(particles.counts)
         for start in range(0, max(len(jets.counts), 1), BLOCK):
             events = slice(start, start + BLOCK)
-            rows = slice(first, int(ends[events][-1]) if len(ends) else 0)
+            rows = slice(first, first + int(jets.counts[events].sum()))
             block = JetTable(jets.values[rows], jets.counts[events], jets.place[rows])
-            inside = slice(first_particle, int(ends_of_particles[rows][-1]) if rows.stop > first else first_particle)
+            inside = slice(first_particle, first_particle + int(particles.counts[rows].sum()))
             of_block = Constituents(particles.values[inside], particles.code[inside], particles.counts[rows])
             known = None if parton is None else parton[rows]
             made = self._draw(of_block, block, keys.take(events), known, raw_pt_min)

@@ -106,7 +106,7 @@ def _charges(code: Ints, out: Ints) -> None:
 def composition(constituents: Constituents) -> Doubles:
     """Return the numbers of charged and neutral particles and the charged energy fraction, (N, 3)."""
     values, code, counts = constituents
-    jet, charged = np.repeat(np.arange(len(counts)), counts), charge_of(code) != 0
+    jet, charged = constituents.jet, charge_of(code) != 0
     energy = np.sqrt((values[:, 0] * np.cosh(np.clip(values[:, 1], -MOST_ETA, MOST_ETA))) ** 2 + values[:, 3] ** 2)
     n_charged, of_charged, of_all = (
         np.bincount(jet, weights=weights, minlength=len(counts)) for weights in (charged, charged * energy, energy)

@@ -124,7 +124,4 @@ def event_entries(bins: Bins, event: Ints, weights: Doubles, *, share: float) ->
 
 def merge(limbs: Mapping[int, Doubles]) -> Doubles:
     """Add the limbs of sums up to plain numbers, in the order of the limbs."""
-    total = np.zeros_like(next(iter(limbs.values())))
-    for limb in sorted(limbs):
-        total = total + limbs[limb]
-    return total
+    return np.asarray(sum(limbs[limb] for limb in sorted(limbs)))

@@ -50,11 +50,6 @@ class Shared(NamedTuple):
     together: Doubles
     tracks: Ints
 
-    @property
-    def every(self) -> Doubles:
-        """Total energy of the particles, (C,)."""
-        return self.found + self.lost + self.neutral
-
     @classmethod
     def of(cls, incoming: Incoming, has_track: Bools, gone: Bools, away: Bools) -> Shared:
         """Return the contents before any track is drawn."""

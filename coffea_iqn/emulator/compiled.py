@@ -281,12 +281,8 @@ def _bound(
     massless: overwritten with the target of a mass of zero if k is the mass.
     """
     wide()
-    symmetric, limits, mean, scale = (
-        model.symmetric,
-        model.limits,
-        model.engine.target_mean[k],
-        model.engine.target_scale[k],
-    )
+    symmetric, limits = model.symmetric, model.limits
+    mean, scale = model.engine.target_mean[k], model.engine.target_scale[k]
     if k == PT:
         jets.bound_pt(base, n, raw_pt_min, limits, low, high)
     elif k == ETA:

@@ -123,15 +123,8 @@ class Writer:
         """
         run = self.run + np.cumsum(np.diff(block.number, prepend=self.last) <= 0)
         self.run, self.last = int(run[-1]), int(block.number[-1])
-        values = {
-            "run": run,
-            "luminosityBlock": np.full(len(run), self.seed),
-            "event": block.number,
-            "genWeight": block.weight,
-            "GenMET_pt": block.missing[0],
-            "GenMET_phi": block.missing[1],
-        }
-        columns = {name: value.astype(SINGLE[name]) for name, value in values.items()}
+        values = run, np.full(len(run), self.seed), block.number, block.weight, *block.missing
+        columns = {name: value.astype(kind) for (name, kind), value in zip(SINGLE.items(), values, strict=True)}
         types = dict(SINGLE)
         for name, (counts, fields) in block.collections.items():
             stored = {field: _stored(field, column) for field, column in fields.items()}

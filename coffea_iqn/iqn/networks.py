@@ -162,7 +162,7 @@ def build(description: Mapping[str, Any]) -> Any:
     if kind in MEMBERS:
         from coffea_iqn.iqn import members  # lazily, as some members need optional packages
 
-        made = members.module_of(str(kind))
+        made = members.class_of(str(kind))
     else:
         made = DENSE[str(kind)]
     try:

@@ -1,4 +1,4 @@
-"""One-to-one matching of gen and reco jets by ΔR, on flat arrays with the number of jets of each event."""
+"""Matching of gen and reco jets by ΔR, and jets close to others, on flat arrays with the number of jets per event."""
 
 from __future__ import annotations
 

@@ -10,14 +10,13 @@ from coffea_iqn.jets.features import ETA, MASS, PHI, PT, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats
 
 LEAST_PT = 1e-3  # GeV, below the pt of any jet, with a finite logarithm
-HEADROOM = (
-    0.03  # margin beyond the extremes of training: relative to the range for the pt target, otherwise to the value
-)
+# margin beyond the extremes of training: relative to the range for the pt target, otherwise to the value
+HEADROOM = 0.03
 # greatest pt: `PT_SLOPE` times that of the gen jet plus an offset, from the training sample and at least this [GeV],
 # which a fraction of its jets exceed: those next to a harder gen jet. Without it, the extrapolated tails of soft jets,
 # which are a million times more frequent, would make most jets of high pt
 PT_SLOPE, LEAST_OFFSET, BEYOND = 2.0, 30.0, 5e-5
-UNBOUNDED = 1e6  # slope of bundles of before
+UNBOUNDED = 1e6  # slope in older bundles, which have no such bound
 ANY_ENERGY = 1e6  # GeV, bound of energies if that of the beams is not known
 ROUNDING = 1e-5  # relative amount by which bounds are narrowed, so that rounding cannot move a jet across
 

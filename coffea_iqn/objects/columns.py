@@ -80,21 +80,17 @@ def _log_ratio(pt: float, other: float) -> float:
 @kernel
 def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, composition: Doubles, out: Singles) -> None:
     """Fill the rows of `particle_columns`, initially zeros."""
-    first = first_jet = 0
+    values, first, first_jet = particles.values, 0, 0
     for event in range(len(counts)):
         stop, stop_jet = first + particles.counts[event], first_jet + counts[event]
         sum_pt = 0.0
         for j in range(first_jet, stop_jet):
             sum_pt += np.float64(jets[j, PT])
         for i in range(first, stop):
-            sum_pt -= np.float64(particles.values[i, 0])
+            sum_pt -= np.float64(values[i, 0])
         for i in range(first, stop):
             row = out[i]
-            pt, eta, phi = (
-                np.float64(particles.values[i, 0]),
-                np.float64(particles.values[i, 1]),
-                np.float64(particles.values[i, 2]),
-            )
+            pt, eta, phi = np.float64(values[i, 0]), np.float64(values[i, 1]), np.float64(values[i, 2])
             own, other, own_distance, other_distance = -1, -1, REACH, FAR
             for j in range(first_jet, stop_jet):
                 distance = _distance(eta, phi, np.float64(jets[j, ETA]), np.float64(jets[j, PHI]))
@@ -107,9 +103,7 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
             nearest, nearest_distance = -1, FAR
             for j in range(first, stop):
                 if j != i:
-                    distance = _distance(
-                        eta, phi, np.float64(particles.values[j, 1]), np.float64(particles.values[j, 2])
-                    )
+                    distance = _distance(eta, phi, np.float64(values[j, 1]), np.float64(values[j, 2]))
                     if distance < nearest_distance:
                         nearest, nearest_distance = j, distance
             row[0] = log(min(pt, HARDEST) / 20.0)
@@ -135,7 +129,7 @@ def _see_particles(particles: PromptParticles, jets: Singles, counts: Ints, comp
                 row[14] = _log_ratio(np.float64(jets[other, PT]), pt) * (1.0 - row[13])
             row[15] = nearest_distance / FAR
             if nearest >= 0:
-                row[16] = _log_ratio(np.float64(particles.values[nearest, 0]), pt) * (1.0 - row[15])
+                row[16] = _log_ratio(np.float64(values[nearest, 0]), pt) * (1.0 - row[15])
                 row[17 + particles.kind[nearest]] = 1.0
             row[20] = log(1.0 + max(sum_pt, 0.0) / 50.0)
             row[21] = min(max(pt - THRESHOLD, -1.0), 1.0)

@@ -71,9 +71,8 @@ def origins_of(incoming: Incoming, reco: Constituents) -> Origins:
     excess = every - incoming.in_cells(tracks, hits.energy[tracks] * ratio[tracks])
     limit = np.maximum(expected, excess) + MOST * np.sqrt(every + DEVIATION)
     energy = reco.values[:, PT] * np.cosh(reco.values[:, ETA])
-    _leave(
-        hits, expected, limit, False, reco, energy, kind, left, used
-    )  # compiled code takes no keyword arguments here
+    # nearby is no keyword, of which compiled code takes none here
+    _leave(hits, expected, limit, False, reco, energy, kind, left, used)
     in_own = left >= 0
     _leave(hits, expected, limit, True, reco, energy, kind, left, used)
     return Origins(status, track, ratio, left, (left >= 0) & ~in_own, np.flatnonzero(used == 0))

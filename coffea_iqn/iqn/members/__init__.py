@@ -17,7 +17,7 @@ from typing import Any
 from coffea_iqn.iqn.network import MEMBERS
 
 
-def module_of(kind: str) -> Any:
+def class_of(kind: str) -> Any:
     """Return the class of a member.
 
     Raises

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
 from itertools import pairwise
 from typing import Any
 
@@ -154,19 +155,18 @@ def build(description: Mapping[str, Any]) -> Any:
     Raises
     ------
     ValueError: when the type is unknown or its keywords do not fit.
+    ModuleNotFoundError: when zuko, which flows require, is not installed.
     """
     keywords = dict(description)
     kind = keywords.pop("type", None)
     check_choice(KINDS, **{"network type": kind})
-    made: type[nn.Module]
-    if kind in MEMBERS:
-        from coffea_iqn.iqn import members  # lazily, as some members need optional packages
-
-        made = members.class_of(str(kind))
-    else:
-        made = DENSE[str(kind)]
     try:
-        return made(**keywords)
+        module = MEMBERS.get(str(kind))  # imported here, as some members need optional packages
+        home = DENSE if module is None else vars(import_module(f"coffea_iqn.iqn.members.{module}"))
+        return home[str(kind)](**keywords)
+    except ModuleNotFoundError as error:
+        msg = f"{kind}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[members]'"
+        raise ModuleNotFoundError(msg, name=error.name) from error
     except TypeError as error:
         msg = f"network {kind}: {error}"
         raise ValueError(msg) from None

@@ -8,24 +8,3 @@ Autoregressive members draw one target after the other, each given the preceding
 et al., Mach. Learn.: Sci. Technol. 5 (2024) 045073, and `SplineIQN`, the default. The others (flows, flow matching,
 adversarial networks and autoencoders) draw all targets at once; flows need the extra `members`.
 """
-
-from __future__ import annotations
-
-from importlib import import_module
-from typing import Any
-
-from coffea_iqn.iqn.network import MEMBERS
-
-
-def class_of(kind: str) -> Any:
-    """Return the class of a member.
-
-    Raises
-    ------
-    ModuleNotFoundError: when zuko, which flows require, is not installed.
-    """
-    try:
-        return getattr(import_module(f"coffea_iqn.iqn.members.{MEMBERS[kind]}"), kind)
-    except ModuleNotFoundError as error:
-        msg = f"{kind}: expected {error.name} to be installed, found none: pip install 'coffea-iqn[members]'"
-        raise ModuleNotFoundError(msg, name=error.name) from error

@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import awkward as ak
 import pyarrow as pa
@@ -36,16 +36,9 @@ def format_of(path: Path) -> str:
     return kind
 
 
-class Writer(Protocol):
-    """A file open for writing."""
-
-    def extend(self, columns: Columns) -> None:
-        """Append events; the columns must be the same each time."""
-
-
 @contextlib.contextmanager
-def written(path: Path, about: Mapping[str, Any]) -> Iterator[Writer]:
-    """Open a file for writing; it appears at its path only when complete.
+def written(path: Path, about: Mapping[str, Any]) -> Iterator[_RootFile | _ParquetFile]:
+    """Open a file to extend by events, with the same columns each time; it appears at its path only when complete.
 
     Parameters
     ----------

@@ -207,7 +207,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         """Return the result of a chunk together with what it was computed from."""
         dataset = str(events.metadata.get("dataset", "events"))
         if self.gen not in events.fields:
-            msg = f"gen jets: expected a collection {self.gen}, found {_jet_collections(events)}"
+            names = ", ".join(name for name in events.fields if "jet" in name.lower() and "." not in name)
+            msg = f"gen jets: expected a collection {self.gen}, found {names or 'no jet collection at all'}"
             raise ValueError(msg)
         gen_table = flatten_jets(events[self.gen])
         made: FoldedParticles | None = None
@@ -408,9 +409,3 @@ def unmatched(reco: JetTable) -> tuple[Floats, Ints]:
     assert reco.row is not None
     rows = np.flatnonzero(reco.row < 0)
     return reco.values[rows], reco.event[rows]
-
-
-def _jet_collections(events: ak.Array) -> str:
-    """Return the names of collections that may be jets, for an error message."""
-    names = [name for name in events.fields if "jet" in name.lower() and "." not in name]
-    return ", ".join(names) or "no jet collection at all"

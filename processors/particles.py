@@ -88,7 +88,8 @@ class ParticlesProcessor(OrderedProcessor):  # type: ignore[misc]
             expect(n_odd == 0, f"{what}, got others for {n_odd} of {len(given)} jets")
             tags = given.astype(np.int64)
             parton = None if known.parton is None else known.parton[of_x].astype(np.int64)
-            laws[model.TAG] = tag_sample(y.values[of_y].astype(np.float64), parton, tags[of_y] & 1, split_key)
+            columns = tag_columns(y.values[of_y].astype(np.float64), parton)
+            laws[model.TAG] = LawSample.of(columns, split_key, np.flatnonzero(tags[of_y] & 1))
         return ParticlesSample(laws, self.radius, len(of_x))
 
 
@@ -258,8 +259,3 @@ def _of_cells(pair: _Pairs, gone: Bools, shared: Shared) -> dict[str, LawSample]
 def _distance(eta: Doubles, phi: Doubles, axes: Doubles) -> Doubles:
     """Return ΔR to the axes of jets (K, 4)."""
     return np.hypot(eta - axes[:, ETA], wrap_phi(phi - axes[:, PHI]))
-
-
-def tag_sample(jets: Doubles, parton: Ints | None, tag: Ints, split_key: Floats) -> LawSample:
-    """Return the sample of b-tags from reco jets (N, 4), the partons of their gen jets, and their tags (N,)."""
-    return LawSample.of(tag_columns(jets, parton), split_key, np.flatnonzero(tag > 0))

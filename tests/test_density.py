@@ -13,7 +13,9 @@ from scipy.stats import kstest
 from coffea_iqn import Emulator, IQNFolder, bundle
 from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.functions import Functions
+from coffea_iqn.events import checks
 from coffea_iqn.events.collections import flatten_jets
+from coffea_iqn.folder import ThresholdWarning
 from coffea_iqn.iqn.network import JOINT
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PHI, PT, SCALES, VARIABLES
 from conftest import context_of, emulators_of, make_pairs, open_events
@@ -316,6 +318,14 @@ def test_levels_of_jagged_pairs_are_uniform_and_invert(folded):
     assert np.isfinite(np.asarray(ak.flatten(density))).all()
     everything = folder.cdf(ak.drop_none(reco.matched_gen, axis=1), reco[reco.genJetIdx >= 0], events)
     assert kstest(ak.flatten(everything.eta), "uniform").pvalue > 1e-4
+
+
+def test_densities_warn_of_neighbours_that_were_cut_away(folded, monkeypatch):
+    monkeypatch.setattr(checks, "_WARNED", set())
+    folder, events = folded[0], open_events("qcd_ak4.root", entry_stop=1000)
+    hard = ak.with_field(events, events.GenJet[events.GenJet.pt > 25.0], "GenJet")
+    with pytest.warns(ThresholdWarning, match="gen jets begin at 25 GeV, those cms-delphes-ak4 was trained on at 10"):
+        folder.log_density(hard.GenJet, hard.GenJet, hard)
 
 
 def test_pairs_that_are_none_are_refused(folded):

@@ -400,6 +400,7 @@ class IQNFolder:
         if len(rows):
             warn_missing_context(str(self.model), self.emulator.variables.context, known_levels(context, known.levels))
             self.distances(whole, context)
+            self.check_threshold(*least_central(known.jets.values), str(metadata_of(events).get("dataset", "")))
             outside_domain(known.jets.values[rows], self.card, str(self.model), "gen")
         takes_context = bool(self.emulator.variables.context)
         return pairs, (known.jets.values[rows], context[rows] if takes_context else None)

@@ -147,7 +147,8 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
     held_out = pairs.split_key < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"
-    expect(n_learn and n_check, f"training: expected matched pairs to train and to validate on, {counts}")
+    more = "take more files, as a split by file holds out whole ones, or another holdout"
+    expect(n_learn and n_check, f"training: expected matched pairs to train and to validate on, {counts}: {more}")
     n_lost = len(np.setdiff1d(pairs.sample, pairs.sample[~held_out]))
     expect(not n_lost, f"training: expected jets of each dataset to train on, got {n_lost} that are held out entirely")
     y = pairs.y[pairs.matched].astype(np.float64)

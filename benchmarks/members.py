@@ -198,10 +198,11 @@ def table(results: list[dict[str, Any]], times: dict[str, float]) -> str:
         if not rows:
             lines.append([name, f"{asked:g}", *[""] * (len(names) - 3), f"{n_failed}"])
             continue
+        steps = sorted({row["steps"] for row in rows})
         cells = [
             name,
             f"{np.mean([row['minutes'] for row in rows]):.1f}",
-            f"{rows[0]['steps']}",
+            f"{steps[0]}" if len(steps) == 1 else f"{steps[0]} to {steps[-1]}",
             f"{rows[0]['parameters']:,}",
         ]
         cells += ["{:.4f} ± {:.4f}".format(*_mean(rows, one)) for one in FIGURES]

@@ -485,6 +485,7 @@ def test_jets_of_delphes_refer_to_their_particles(delphes_events, collection):
         constituents_of(ak.with_field(events, particles[:, :-1], "Particle"), flat, Names(), collection)
 
 
+@pytest.mark.filterwarnings("ignore::coffea_iqn.folder.ThresholdWarning")  # softer than those of the training
 def test_particles_of_delphes_are_folded(delphes_events):
     particles, expected = referred(delphes_events.GenJet, 1)
     events = ak.with_field(delphes_events, particles, "Particle")

@@ -256,10 +256,12 @@ def _check_counted(events: ak.Array) -> None:
     ValueError: for such events.
     """
     metadata, opened = metadata_of(events), _opened_uuid(events)
-    fits = opened in ("", str(metadata.get("fileuuid", "")) or opened)
+    if not opened or not {"filename", "fileuuid"} <= metadata.keys():
+        return  # not opened by a Runner
     advice = "coffea.processor.executor.DEFAULT_METADATA_CACHE.clear() forgets the one before"
     got = f"got another one that was written under this name: {advice}"
-    expect(fits, f"{metadata.get('filename')}: expected the file whose events were counted, {got}")
+    fits = metadata["fileuuid"] == opened
+    expect(fits, f"{metadata['filename']}: expected the file whose events were counted, {got}")
 
 
 def event_weights(events: ak.Array) -> Doubles:

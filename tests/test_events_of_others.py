@@ -171,6 +171,21 @@ def test_the_cross_section_is_that_of_the_nominal_weight(theirs, tmp_path):
     assert (set(events.genWeight.tolist()), runs["crossSection"].item()) == ({1.0}, 1000.0)
 
 
+def test_a_cross_section_of_all_weights_is_that_of_the_nominal_weight(theirs, tmp_path):
+    """HepMC2 has one cross section, whatever the place of the nominal weight."""
+    text = (theirs / "mev.hepmc2").read_text()
+    (tmp_path / "second.hepmc2").write_text(re.sub(r"\nN .*", '\nN 2 "MUR0.5" "Weight"', text))
+    events, runs, _ = made_of(tmp_path, tmp_path / "second.hepmc2")
+    assert (set(events.genWeight.tolist()), runs["crossSection"].item()) == ({7.0}, 815.0)
+
+
+@pytest.mark.parametrize("unknown", ["0 0", "-1 -1"])
+def test_a_cross_section_that_is_not_set_is_unknown(theirs, tmp_path, unknown):
+    text = re.sub(r"GenCrossSection .*", f"GenCrossSection {unknown} -1 -1", (theirs / "gev.hepmc").read_text())
+    (tmp_path / "unset.hepmc").write_text(text)
+    assert "crossSection" not in made_of(tmp_path, tmp_path / "unset.hepmc")[1]
+
+
 @pytest.mark.parametrize(
     ("names", "place"),
     [(["MUR0.5", "Nominal"], 1), (["a", " weight "], 1), (["nominal", "DEFAULT"], 1), (["x", ""], 1), (["x", "y"], 0)],

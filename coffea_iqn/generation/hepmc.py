@@ -52,7 +52,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
         raise ValueError(msg)
     pyhepmc.Setup.print_errors = pyhepmc.Setup.print_warnings = False
     numbers, weights, records, mothers = [], [], [], []
-    cross_section = (math.nan, math.nan)
+    cross_section = _cross_section(None, 0)
     with pyhepmc.open(io.BytesIO(listing.text)) as file:
         for event in file:
             event.set_units(pyhepmc.Units.GEV, pyhepmc.Units.MM)
@@ -63,10 +63,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
             weights.append(float(event.weights[nominal]) if len(event.weights) else None)
             records.append(record.particles)
             mothers.append(_mothers(record))
-            found = event.cross_section
-            cross_section = (math.nan, math.nan)
-            if found is not None:
-                cross_section = found.xsec(nominal), found.xsec_err(nominal)
+            cross_section = _cross_section(event.cross_section, nominal)
     fits = len(records) >= listing.n_events
     expect(fits, f"{where}: expected {listing.n_events} that pyhepmc can read, got {len(records)}")
     fits = None not in weights or b"\nW " not in listing.text.partition(b"\nE ")[2]  # for example, not a number
@@ -80,6 +77,17 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     particles = needed(data, weight=weight, counts=counts, code=code, stable=stable, momentum=momentum, mother=mother)
     known = len(particles.parton_code) > 0 and bool(np.all(mother[stable & np.isin(np.abs(code), CODES)] >= 0))
     return particles, number, cross_section, known
+
+
+def _cross_section(found: Any, nominal: int) -> tuple[float, float]:
+    """Return cross section and uncertainty [pb] of the nominal weight; NaN for none, or 0, or a negative uncertainty.
+
+    HepMC2 has one for all weights, which pyhepmc reads as that of the first, and 0 for the others.
+    """
+    if found is None:
+        return math.nan, math.nan
+    every = ((found.xsec(place), found.xsec_err(place)) for place in dict.fromkeys((nominal, 0)))
+    return next(((value, error) for value, error in every if value and error >= 0.0), (math.nan, math.nan))
 
 
 def _mothers(record: Any) -> Ints:

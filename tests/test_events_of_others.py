@@ -21,7 +21,7 @@ from coffea_iqn.files.finished import packed, unpacked
 from coffea_iqn.generation import NoHistoryWarning, Settings, generate, hepmc, lhe
 from coffea_iqn.generation.generate import make_block
 from coffea_iqn.generation.listings import Listing
-from coffea_iqn.generation.pythia import muted, start
+from coffea_iqn.generation.pythia import muted, set_up, start
 from coffea_iqn.generation.writing import Block
 from conftest import one_error, run
 
@@ -279,6 +279,23 @@ def test_files_of_several_processes_are_not_put_together(theirs, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("form", "which", "command"),
+    [
+        ("lhe", "showers", "Beams:eCM = 5020"),
+        ("lhe", "showers", "beams:idA = 11"),
+        ("hepmc", "particles", "HardQCD:all = on"),
+    ],
+)
+def test_settings_that_files_decide_are_refused(tmp_path, form, which, command):
+    """They would change nothing but the energy that figures state."""
+    (tmp_path / "their.txt").touch()
+    path = str(tmp_path / "their.txt")
+    settings = Settings(commands=("22:m0 = 0.", command), **{form: path if form == "lhe" else (path,)})
+    with pytest.raises(ValueError, match=f"their.txt: expected settings of {which}, got {command}: of the rest the"):
+        set_up(settings)
+
+
+@pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (("--hepmc", "none.hepmc"), "none.hepmc: expected a file of events, found none"),
@@ -317,7 +334,7 @@ def les_houches(commands, n_events, *, strategy=3, weights=None):
 
 
 RUN_CARD = "<header>\n<MGRunCard>\n<![CDATA[\n  0 = nhel\n  {}\n]]>\n</MGRunCard>\n</header>\n"
-SUBTRACTED = "PYTHIA8\t= parton_shower\n  0 = ickkw ! no merging"
+SUBTRACTED = "PYTHIA8\t= parton_shower\n  0 = ickkw ! no merging\n -1.0 = ktdurham\n 0.0 = ptlund"
 
 
 @pytest.fixture(scope="module")
@@ -391,6 +408,11 @@ def test_what_pythia_cannot_shower_is_counted_and_keeps_its_number(tmp_path, muo
             "<init>",
             f"{RUN_CARD.format('1 = ickkw ! MLM')}<init>",
             "expected events that need no matching, got 1 = ickkw",
+        ),
+        (
+            "<init>",
+            f"{RUN_CARD.format('30.0 = ktdurham ! CKKW-L')}<init>",
+            "expected events that need no matching, got 30.0 = ktdurham",
         ),
         ("<init>", f"{RUN_CARD.format('HERWIGPP = parton_shower')}<init>", "got HERWIGPP = parton_shower"),
         (

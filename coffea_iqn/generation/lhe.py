@@ -18,7 +18,10 @@ from coffea_iqn.ranges import expect
 AS_THEY_ARE = (3, 4)  # values of |IDWTUP| for which Pythia does not unweight events
 WEIGHT = re.compile(rb"<event[^>]*>\s*\S+\s+\S+\s+(\S+)")  # XWGTUP in the first line of an event
 SUBTRACTED = re.compile(rb"^\s*(\w+)\s*=\s*parton_shower\b", re.MULTILINE | re.IGNORECASE)  # in that of MC@NLO
-MATCHED = re.compile(rb"^\s*(-?[1-9]\d*)\s*=\s*ickkw\b", re.MULTILINE | re.IGNORECASE)  # in MadGraph's run card
+MATCHED = re.compile(  # in MadGraph's run card: matching, or the scale of merging if above zero
+    rb"^\s*(-?[1-9]\d*\s*=\s*ickkw|(?=[\d.]*[1-9])[\d.]+(?:[de][+-]?\d+)?\s*=\s*(?:ktdurham|ptlund))\b",
+    re.MULTILINE | re.IGNORECASE,
+)
 EQUAL = 0.01  # by how much weights may differ that count as equal
 AS_SUBTRACTED = (  # how Pythia showers what MC@NLO has subtracted, by its manual
     "SpaceShower:pTmaxMatch = 1",
@@ -43,7 +46,7 @@ def cross_section(listing: Listing) -> tuple[float, float]:
     found = re.search(rb"<init[^>]*>(.*?)</init>", listing.text, re.DOTALL)
     if matched := MATCHED.search(listing.text, 0, found.start() if found else 0):
         why = "showers make their jets a second time; match them with Pythia, and read its HepMC events"
-        msg = f"{listing.path}: expected events that need no matching, got {matched[1].decode()} = ickkw: {why}"
+        msg = f"{listing.path}: expected events that need no matching, got {matched[1].decode()}: {why}"
         raise ValueError(msg)
     try:
         first, *lines = (found[1] if found else b"").decode().strip().splitlines()

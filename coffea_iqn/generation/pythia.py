@@ -26,6 +26,8 @@ GLUON, HEAVIEST_QUARK = 21, 5
 PB_PER_MB = 1e9
 FROM_A_FILE = 4  # Beams:frameType
 MERGING = re.compile(r"Merging:do\w+\s*(=|\s)\s*(on|yes|true|ok|1)\b", re.IGNORECASE)
+OF_PARTICLES = re.compile(r"\d+:")  # settings of them, the only ones that events of HepMC need
+OF_BEAMS = re.compile(r"Beams:(e\w*|id\w*|p\w+|frameType)\b", re.IGNORECASE)  # given by files of Les Houches events
 NEW = re.compile(r"(\d+):(?:new|all)\b", re.IGNORECASE)  # defines a particle
 QUIETLY = (
     "Init:showChangedSettings = off",
@@ -167,6 +169,11 @@ def _check(pythia: Any, settings: Settings, lines: Sequence[str]) -> None:
     expect(
         not runs, f"{settings.name}: expected settings of one run, got {', '.join(runs)}: those after it are ignored"
     )
+    ignored = [line for line in lines if OF_BEAMS.match(line) or (settings.hepmc and not OF_PARTICLES.match(line))]
+    which = "particles" if settings.hepmc else "showers"
+    why = "of the rest the files decide"
+    fits = not (settings.files and ignored)
+    expect(fits, f"{settings.name}: expected settings of {which}, got {', '.join(ignored)}: {why}")
     vetoes = {"JetMatching:merge": pythia.flag("JetMatching:merge"), "POWHEG:veto": pythia.mode("POWHEG:veto") > 0}
     for name, is_on in vetoes.items():
         got = f"got {name}: no event would be vetoed"

@@ -278,6 +278,34 @@ def test_files_of_several_processes_are_not_put_together(theirs, tmp_path):
         Settings(hepmc=(str(other), str(tmp_path / ".." / tmp_path.name / "other.hepmc")))
 
 
+def test_particles_that_decay_are_not_counted_with_their_products(theirs, tmp_path):
+    with pyhepmc.open(theirs / "gev.hepmc") as file:
+        records = list(file)
+    photon = next(p for p in records[1].particles if p.pid == 22 and p.status == 1)
+    vertex = pyhepmc.GenVertex()
+    vertex.add_particle_in(photon)
+    vertex.add_particle_out(pyhepmc.GenParticle(photon.momentum, photon.pid, 1))
+    records[1].add_vertex(vertex)
+    write(tmp_path / "twice.hepmc", records)
+    with pytest.raises(
+        ValueError, match=r"event 11: expected particles of status 1 that do not decay, got 1 that come"
+    ):
+        made_of(tmp_path, tmp_path / "twice.hepmc")
+
+
+def test_events_with_pile_up_are_refused(theirs, tmp_path):
+    with pyhepmc.open(theirs / "gev.hepmc") as file:
+        records = list(file)
+    for _ in range(2):
+        vertex = pyhepmc.GenVertex()
+        vertex.add_particle_in(pyhepmc.GenParticle((0.0, 0.0, 6500.0, 6500.0), 2212, 4))
+        vertex.add_particle_out(pyhepmc.GenParticle((1.0, 0.0, 6500.0, 6500.0), 2112, 1))
+        records[2].add_vertex(vertex)
+    write(tmp_path / "several.hepmc", records)
+    with pytest.raises(ValueError, match=r"event 12: expected one collision, got 4 beam protons: gen jets are without"):
+        made_of(tmp_path, tmp_path / "several.hepmc")
+
+
 @pytest.mark.parametrize(
     ("form", "which", "command"),
     [

@@ -367,6 +367,20 @@ def test_merging_refuses_what_does_not_belong_together(parts, tmp_path):
         assert not output.exists()
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_merging_refuses_inputs_generated_with_one_seed(parts, kind, tmp_path):
+    """Their files differ, their events do not."""
+    one = parts[kind][0]
+    about = read_about(one)
+    about["parts"][0] |= {"uuid": "of another file", "file": "again.root"}
+    with written(tmp_path / f"again.{kind}", about) as file:
+        for columns in iterate(one):
+            file.extend(columns)
+    with pytest.raises(ValueError, match=r"again.*: expected events that no other file has, got some with the same je"):
+        skims.merge([one, tmp_path / f"again.{kind}"], tmp_path / f"merged.{kind}")
+    assert not (tmp_path / f"merged.{kind}").exists()
+
+
 def test_merging_refuses_other_branches_and_names_gaps(parts, tmp_path):
     lean = skim(tmp_path / "lean", chunksize=1000)
     with pytest.raises(ValueError, match=r"expected GenJet_\w+ as in .* \(var \* \w+\), got None"):

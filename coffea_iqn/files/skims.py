@@ -21,7 +21,7 @@ from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, warn_not_emulated
 from coffea_iqn.events.collections import EVENT_INDEX, INDEX
 from coffea_iqn.events.identity import IDENTITY, event_identity, event_weights, metadata_of, n_weighted
 from coffea_iqn.files.atomic import check_new, plain_name, plain_names
-from coffea_iqn.files.inputs import TREES, check_one_process, cross_sections
+from coffea_iqn.files.inputs import PEEK, TREES, check_one_process, cross_sections
 from coffea_iqn.files.trees import FORMATS, iterate, read_about, written
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.table import JetTable, interleaved
@@ -427,10 +427,13 @@ def _merge(
 ) -> Merged:
     held = [part for _, about in parts for part in about["parts"]]
     types: dict[str, str] | None = None
+    seen: dict[tuple[float, ...], Path] = {}
     n_events = 0
     with written(output, parts[0][1] | {"parts": held}) as file:
-        for path, _ in parts:
-            for columns in iterate(path):
+        for path, about in parts:
+            for number, columns in enumerate(iterate(path)):
+                if not number:
+                    _check_unseen(dataset, path, _first_events(columns, about["collection"]), seen)
                 found = {name: str(array.type.content) for name, array in columns.items()}
                 types = found if types is None else types
                 if found != types:
@@ -443,6 +446,24 @@ def _merge(
                 if watch is not None:
                     watch(n)
     return Merged(output, dataset, len(parts), n_events, _gaps(held))
+
+
+def _first_events(columns: Mapping[str, ak.Array], collection: str) -> set[tuple[float, ...]]:
+    """Return identity and pt of the jets of the first events of a part, of those that have jets."""
+    identity = zip(*(columns[name][:PEEK].to_list() for name in IDENTITY[""]), strict=True)
+    jets = columns[f"{collection}_pt"][:PEEK].to_list()
+    return {(*event, *pt) for event, pt in zip(identity, jets, strict=True) if pt}
+
+
+def _check_unseen(
+    dataset: str, path: Path, events: set[tuple[float, ...]], seen: dict[tuple[float, ...], Path]
+) -> None:
+    """Raise ValueError if a part begins with events, of the same jets, of parts before: of copies, or of one seed."""
+    if (one := next((event for event in events if event in seen), None)) is not None:
+        got = f"got some with the same jets as in {seen[one]}, as of inputs generated with one seed"
+        msg = f"{path}: expected events that no other file has, {got}: those of {dataset} would count twice"
+        raise ValueError(msg)
+    seen |= dict.fromkeys(events, path)
 
 
 def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:

@@ -448,22 +448,25 @@ def _merge(
     return Merged(output, dataset, len(parts), n_events, _gaps(held))
 
 
-def _first_events(columns: Mapping[str, ak.Array], collection: str) -> set[tuple[float, ...]]:
+def _first_events(columns: Mapping[str, ak.Array], collection: str) -> list[tuple[float, ...]]:
     """Return identity and pt of the jets of the first events of a part, of those that have jets."""
     identity = zip(*(columns[name][:PEEK].to_list() for name in IDENTITY[""]), strict=True)
     jets = columns[f"{collection}_pt"][:PEEK].to_list()
-    return {(*event, *pt) for event, pt in zip(identity, jets, strict=True) if pt}
+    return [(*event, *pt) for event, pt in zip(identity, jets, strict=True) if pt]
 
 
 def _check_unseen(
-    dataset: str, path: Path, events: set[tuple[float, ...]], seen: dict[tuple[float, ...], Path]
+    dataset: str, path: Path, events: Sequence[tuple[float, ...]], seen: dict[tuple[float, ...], Path]
 ) -> None:
-    """Raise ValueError if a part begins with events, of the same jets, of parts before: of copies, or of one seed."""
+    """Raise ValueError if a part begins with events, of the same jets, of parts before: of copies, or of one seed.
+
+    seen: the first event with jets of each part before; that of this one is added.
+    """
     if (one := next((event for event in events if event in seen), None)) is not None:
         got = f"got some with the same jets as in {seen[one]}, as of inputs generated with one seed"
         msg = f"{path}: expected events that no other file has, {got}: those of {dataset} would count twice"
         raise ValueError(msg)
-    seen |= dict.fromkeys(events, path)
+    seen |= dict.fromkeys(events[:1], path)
 
 
 def _gaps(held: Sequence[Mapping[str, Any]]) -> list[tuple[str, int, int]]:

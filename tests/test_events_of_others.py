@@ -273,6 +273,9 @@ def test_files_of_several_processes_are_not_put_together(theirs, tmp_path):
     other.write_bytes(re.sub(rb"GenCrossSection 8", b"GenCrossSection 2", (theirs / "gev.hepmc").read_bytes()))
     with pytest.raises(ValueError, match="expected files of one process, got cross sections of 815 and 215 pb"):
         made_of(tmp_path, theirs / "gev.hepmc", other)
+    other.write_bytes(re.sub(rb"^W .*", b"W 7000 7000 7000", (theirs / "gev.hepmc").read_bytes(), flags=re.MULTILINE))
+    with pytest.raises(ValueError, match=r"expected files with weights in the same units, got means of .* and 7000"):
+        made_of(tmp_path, theirs / "gev.hepmc", other)
     assert list(tmp_path.iterdir()) == [other]
     with pytest.raises(ValueError, match="hepmc: expected each file once, got"):
         Settings(hepmc=(str(other), str(tmp_path / ".." / tmp_path.name / "other.hepmc")))

@@ -44,6 +44,7 @@ from coffea_iqn.ranges import expect
 
 BATCH = 100  # Pythia event records in memory: 16 MB
 RECORDS = 200  # HepMC events that a process reads at a time: 50 MB of text
+ALIKE = 10.0  # factor between the mean weights of files of one process
 AHEAD = 2  # blocks per process that may wait to be written
 POLL_SECONDS = 0.5
 
@@ -104,12 +105,19 @@ def generate(
 
 
 def _check_same_process(name: str, totals: Totals, block: Block) -> None:
-    """Raise for a file of another process than the ones before: one cross section cannot normalise both."""
+    """Raise for a file of another process than the ones before, or with weights in other units.
+
+    One cross section cannot normalise both.
+    """
+    if not totals.events or block.source == totals.source:
+        return
     one, two = (totals.cross_section, totals.uncertainty), block.cross_section
-    if totals.events and block.source != totals.source and not of_one_process(one, two):
-        got = f"got cross sections of {one[0]:.4g} and {two[0]:.4g} pb: generate a file of each"
-        msg = f"{name}: expected files of one process, {got}"
-        raise ValueError(msg)
+    got = f"got cross sections of {one[0]:.4g} and {two[0]:.4g} pb: generate a file of each"
+    expect(of_one_process(one, two), f"{name}: expected files of one process, {got}")
+    means = totals.sum_of_weights / totals.events, float(block.weight.mean())
+    least, most = sorted(map(abs, means))
+    got = f"got means of {means[0]:.4g} and {means[1]:.4g}: generate a file of each"
+    expect(most <= ALIKE * least, f"{name}: expected files with weights in the same units, {got}")
 
 
 def _jobs(settings: Settings) -> Iterator[partial[Block]]:

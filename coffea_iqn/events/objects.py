@@ -1,24 +1,29 @@
-"""Read reco electrons, muons, photons and missing momentum from coffea's events."""
+"""Read reco electrons, muons, photons and missing momentum from coffea's events; check what they are drawn from."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from typing import Any
 
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.collections import FIELDS, pt_and_phi
-from coffea_iqn.jets.matching import match_jets
-from coffea_iqn.jets.prompt import PromptParticles
+from coffea_iqn.events.checks import CENTRAL, least_central, warn_few_leptons, warn_hard, warn_threshold
+from coffea_iqn.events.collections import FIELDS, GenEvents, pt_and_phi, without_leptons
+from coffea_iqn.jets.features import ETA, PT
+from coffea_iqn.jets.matching import any_within, match_jets
+from coffea_iqn.jets.prompt import CODES, PT_MIN, PromptParticles
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Doubles
-from coffea_iqn.objects.kinds import CONE, KINDS, Found
+from coffea_iqn.objects.kinds import CONE, KINDS, REACH, Found
 from coffea_iqn.ranges import expect
 
 # names of the isolation in NanoAOD and Delphes: the transverse momentum around an object over its own
 ISOLATION = ("relIso", "pfRelIso04_all", "pfRelIso03_all", "IsolationVar")
 CHARGE = ("charge", "Charge")
 MISSING = ("MET", "PuppiMET", "MissingET")  # missing momentum at reco level
+# of prompt particles: pt [GeV] above which they make a gen jet, number that tells, share that may lack one
+HARD, FEW, MOST_BARE = 20.0, 10, 0.2
 
 OBJECT_BRANCHES = (
     *(f"n{kind.name}" for kind in KINDS),
@@ -95,3 +100,41 @@ def reco_objects(events: ak.Array, particles: PromptParticles) -> Found:
         event = np.repeat(np.arange(len(events)), counts)
         parts.append(Found(values, np.full(len(values), k), event, place[source], pt[source]))
     return Found.joined(parts)
+
+
+def check_prompt(gen: ak.Array, known: GenEvents, card: Mapping[str, Any], model: str) -> None:
+    """Check the prompt particles and missing momentum at gen level that whole events are drawn from, besides gen jets.
+
+    What becomes of a lepton depends on the particles around it, so on its gen jet: without one it is mostly lost.
+
+    Raises
+    ------
+    ValueError: if the events do not have both; if missing momentum is not finite or its pt is below 0; if many fewer
+        prompt particles have a gen jet than in the training.
+    """
+    removed = without_leptons(gen.layout.purelist_parameter("collection_name"))
+    particles, missing, jets = None if removed else known.prompt, known.missing, known.jets
+    if particles is None or missing is None:
+        lacks = "missing momentum (GenMET)"
+        if particles is None:
+            lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
+        msg = f"events: expected {lacks} to fold whole events, found none"
+        raise ValueError(msg)
+    n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
+    expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
+    warn_hard(particles.values[:, PT], model)
+    lepton_pt = particles.values[particles.kind < CODES.index(22), PT]
+    if len(lepton_pt):
+        begin = float(lepton_pt.min())
+        warn_threshold("prompt leptons", begin, len(lepton_pt), PT_MIN[0], model, factor=2.0, enough=300)
+    warn_few_leptons(particles, model)
+    least, _, reach = least_central(jets.values)
+    inside = np.abs(particles.values[:, ETA]) < min(CENTRAL, reach - REACH)  # jets may have been cut
+    rows = np.flatnonzero(inside & (particles.values[:, PT] > max(HARD, 2.0 * least)))
+    if len(rows) < FEW:
+        return
+    own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, jets.counts)
+    trained = next((of["in_jets"] for of in reversed(card.get("extended", [])) if "in_jets" in of), 1.0)
+    got = f"got no gen jet within ΔR of {REACH} for {int((~own).sum())} of {len(rows)} hard ones"
+    fits = own.mean() > trained - MOST_BARE
+    expect(fits, f"gen jets: expected prompt leptons and photons among their particles, as in the training, {got}")

@@ -16,40 +16,33 @@ from coffea_iqn.data import BUNDLES
 from coffea_iqn.emulator.emulator import BACKENDS, Emulator
 from coffea_iqn.events.checks import (
     BEGINS,
-    CENTRAL,
     check_level,
     check_momenta,
     check_valid,
     least_central,
     outside_domain,
-    warn_few_leptons,
-    warn_hard,
     warn_missing_context,
     warn_partial_collection,
     warn_reach,
     warn_threshold,
 )
-from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets, gen_events, without_leptons
+from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.identity import KINDS, identity_keys, metadata_of
 from coffea_iqn.events.names import Names
+from coffea_iqn.events.objects import check_prompt
 from coffea_iqn.events.pairs import JaggedPairs, collection_of
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import known_levels
-from coffea_iqn.jets.features import ETA, PT, VARIABLES
-from coffea_iqn.jets.matching import any_within
-from coffea_iqn.jets.prompt import CODES, PT_MIN
+from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import NOMINAL, JetTable
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
-from coffea_iqn.objects.kinds import REACH
 from coffea_iqn.ranges import GEV, Range, check_choice, expect
 from coffea_iqn.variations import EMULATOR, FOUND, JETS, MISSING, OBJECTS, RequestedVariation, parse_variations
 
 INVALID = ("raise", "drop")
-# of prompt particles: pt [GeV] above which they make a gen jet, number that tells, share that may lack one
-HARD, FEW, MOST_BARE = 20.0, 10, 0.2
 REFINEMENTS = ("draw", "weight", "off")
 REPLICAS = Range(least=1, most=2**24 - 1, whole=True)
 SEED = Range(whole=True)
@@ -281,8 +274,7 @@ class IQNFolder:
         given = self.given(gen, events, jets)
         known, foldings = given.known, self._foldings(objects=objects)
         if objects:
-            _check_event_inputs(gen, known, str(self.model))
-            _check_prompt_in_jets(known, self.card)
+            check_prompt(gen, known, self.card, str(self.model))
         tables, of_kinds, missing, context_levels, distances = draw_events(
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
@@ -581,51 +573,3 @@ def _drawn_from(emulator: Emulator, refinement: str) -> Any:
     """Return the hash of the bundle that draws: with refinement "off", of the one before the refinement."""
     refines = emulator.card.get("refinement", {}).get("refines") if refinement == "off" else None
     return refines or emulator.card.get("hash")
-
-
-def _check_event_inputs(gen: ak.Array, known: GenEvents, model: str) -> None:
-    """Check the prompt particles and missing momentum at gen level that whole events are drawn from, besides gen jets.
-
-    Raises
-    ------
-    ValueError: if the events do not have both, or missing momentum is not finite or its pt is below 0.
-    """
-    removed = without_leptons(gen.layout.purelist_parameter("collection_name"))
-    particles, missing = None if removed else known.prompt, known.missing
-    if particles is None or missing is None:
-        lacks = "missing momentum (GenMET)"
-        if particles is None:
-            lacks = "GenDressedLepton and GenIsolatedPhoton, GenPart, or Particle"
-        msg = f"events: expected {lacks} to fold whole events, found none"
-        raise ValueError(msg)
-    n_bad = int((~(np.isfinite(missing).all(axis=1) & (missing[:, 0] >= 0.0))).sum())
-    expect(n_bad == 0, f"missing momentum: expected finite phi and pt from 0 on, got {n_bad} of {len(missing)} others")
-    warn_hard(particles.values[:, PT], model)
-    lepton_pt = particles.values[particles.kind < CODES.index(22), PT]
-    if len(lepton_pt):
-        least = float(lepton_pt.min())
-        warn_threshold("prompt leptons", least, len(lepton_pt), PT_MIN[0], model, factor=2.0, enough=300)
-    warn_few_leptons(particles, model)
-
-
-def _check_prompt_in_jets(known: GenEvents, card: Mapping[str, Any]) -> None:
-    """Check that gen jets are made of prompt leptons and photons too, if those of the training were.
-
-    What becomes of a lepton depends on the particles around it, so on its gen jet: without one it is mostly lost.
-
-    Raises
-    ------
-    ValueError: if many fewer prompt particles have a gen jet than in the training.
-    """
-    particles, jets = known.prompt, known.jets
-    assert particles is not None
-    least, _, reach = least_central(jets.values)
-    inside = np.abs(particles.values[:, ETA]) < min(CENTRAL, reach - REACH)  # jets may have been cut
-    rows = np.flatnonzero(inside & (particles.values[:, PT] > max(HARD, 2.0 * least)))
-    if len(rows) < FEW:
-        return
-    own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, jets.counts)
-    trained = next((of["in_jets"] for of in reversed(card.get("extended", [])) if "in_jets" in of), 1.0)
-    got = f"got no gen jet within ΔR of {REACH} for {int((~own).sum())} of {len(rows)} hard ones"
-    fits = own.mean() > trained - MOST_BARE
-    expect(fits, f"gen jets: expected prompt leptons and photons among their particles, as in the training, {got}")

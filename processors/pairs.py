@@ -138,7 +138,8 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             limit = np.finfo(np.float32).max if column.dtype.kind == "f" else MOST_WHOLE
             expect(most <= limit, f"columns: expected numbers up to {limit:.8g} in {name} of {self.y}, got {most:.8g}")
             expect(
-                not _of_events(y[name]), f"columns: expected numbers of jets in {name} of {self.y}, got one an event"
+                not _of_events(y[name]),
+                f"columns: expected numbers of jets in {name} of {self.y}, got one number for each event",
             )
             found.append(column[:, np.newaxis])
         return found

@@ -452,7 +452,9 @@ def test_columns_that_are_no_numbers_do_not_train(ttbar, of):
 def test_columns_of_events_do_not_train(ttbar):
     """Each jet of an event would be drawn with another one."""
     density = ak.broadcast_arrays(np.arange(len(ttbar)) / 7.0, ttbar.Jet.pt)[0]
-    with pytest.raises(ValueError, match="columns: expected numbers of jets in btag of Jet, got one an event"):
+    with pytest.raises(
+        ValueError, match="columns: expected numbers of jets in btag of Jet, got one number for each event"
+    ):
         PairsProcessor(radius=0.4, columns=["btag"]).process(with_field(ttbar, "Jet", "btag", density))
 
 

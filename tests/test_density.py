@@ -317,7 +317,7 @@ def test_levels_of_jagged_pairs_are_uniform_and_invert(folded):
     density = folder.log_density(hard.matched_gen, hard, events, variable="pt", points=8)
     assert np.isfinite(np.asarray(ak.flatten(density))).all()
     everything = folder.cdf(ak.drop_none(reco.matched_gen, axis=1), reco[reco.genJetIdx >= 0], events)
-    assert kstest(ak.flatten(everything.eta), "uniform").pvalue > 1e-4
+    assert kstest(np.asarray(ak.flatten(everything.eta)), "uniform").pvalue > 1e-4
 
 
 def test_densities_warn_of_neighbours_that_were_cut_away(folded, monkeypatch):

@@ -203,6 +203,11 @@ def warn_isolated(particles: Constituents, pt: Floats, model: str) -> None:
         _warn_once(NotEmulatedWarning, f"isolated {model}", msg)
 
 
+def extension_of(card: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """Return what the card of a bundle says of its last extension with this entry; empty if there is none."""
+    return next((of for of in reversed(card.get("extended", [])) if name in of), {})
+
+
 def warn_odd_codes(particles: Constituents) -> None:
     """Warn once per process if the PDG codes of the particles in gen jets are not those of a generator.
 
@@ -231,9 +236,7 @@ def warn_soft_particles(values: Floats, card: Mapping[str, Any], model: str) -> 
 
     The domain is that of the bundle's jets, which are trained on other files.
     """
-    trained = (
-        next((of.get("gen_pt_min") for of in reversed(card.get("extended", [])) if "particles" in of), None) or 0.0
-    )
+    trained = extension_of(card, "particles").get("gen_pt_min") or 0.0
     least = SOFTER * trained
     n = int((values[:, PT] < least).sum())
     if n:

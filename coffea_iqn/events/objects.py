@@ -8,7 +8,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.checks import CENTRAL, least_central, warn_few_leptons, warn_hard, warn_threshold
+from coffea_iqn.events.checks import CENTRAL, extension_of, least_central, warn_few_leptons, warn_hard, warn_threshold
 from coffea_iqn.events.collections import FIELDS, GenEvents, pt_and_phi, without_leptons
 from coffea_iqn.jets.features import ETA, PT
 from coffea_iqn.jets.matching import any_within, match_jets
@@ -134,7 +134,7 @@ def check_prompt(gen: ak.Array, known: GenEvents, card: Mapping[str, Any], model
     if len(rows) < FEW:
         return
     own = any_within(REACH, particles.values[rows], particles.event[rows], jets.values, jets.counts)
-    trained = next((of["in_jets"] for of in reversed(card.get("extended", [])) if "in_jets" in of), 1.0)
+    trained = extension_of(card, "in_jets").get("in_jets", 1.0)
     got = f"got no gen jet within ΔR of {REACH} for {int((~own).sum())} of {len(rows)} hard ones"
     fits = own.mean() > trained - MOST_BARE
     expect(fits, f"gen jets: expected prompt leptons and photons among their particles, as in the training, {got}")

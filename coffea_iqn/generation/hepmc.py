@@ -12,7 +12,7 @@ import numpy as np
 from coffea_iqn.generation.listings import Listing
 from coffea_iqn.generation.pythia import Particles, needed
 from coffea_iqn.jets.prompt import CODES, PROTON
-from coffea_iqn.numerics.arrays import Bools, Doubles, Ints
+from coffea_iqn.numerics.arrays import Doubles, Ints
 from coffea_iqn.ranges import expect
 
 NOMINAL = ("weight", "default", "nominal", "0", "")  # names of the nominal weight in the order of preference
@@ -73,8 +73,7 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     code, stable, mother = flat["pid"].astype(np.int64), flat["status"] == STABLE, np.concatenate(mothers)
     number, weight = np.array(numbers, dtype=np.int64), np.array([1.0 if one is None else one for one in weights])
     counts = np.array([len(record) for record in records], dtype=np.int64)
-    _check(listing.path, data, number, weight, counts, code, stable, momentum)
-    _check_once(listing.path, number, counts, code, flat["status"], mother)
+    _check(listing.path, data, number, weight, counts, code, flat["status"], momentum, mother)
     particles = needed(data, weight=weight, counts=counts, code=code, stable=stable, momentum=momentum, mother=mother)
     known = len(particles.parton_code) > 0 and bool(np.all(mother[stable & np.isin(np.abs(code), CODES)] >= 0))
     return particles, number, cross_section, known
@@ -107,10 +106,21 @@ def _mothers(record: Any) -> Ints:
 
 
 def _check(
-    path: str, data: Any, number: Ints, weight: Doubles, counts: Ints, code: Ints, stable: Bools, momentum: Doubles
+    path: str,
+    data: Any,
+    number: Ints,
+    weight: Doubles,
+    counts: Ints,
+    code: Ints,
+    status: Ints,
+    momentum: Doubles,
+    mother: Ints,
 ) -> None:
-    """Raise for events that would be misread; arguments as for `pythia.needed`."""
-    event = np.repeat(np.arange(len(counts)), counts)
+    """Raise for events that would be misread, or whose particles are there twice, or are of several collisions.
+
+    Arguments are those of `pythia.needed`, and the status of each particle.
+    """
+    event, stable = np.repeat(np.arange(len(counts)), counts), status == STABLE
 
     def refuse(expected: str, which: Ints, found: object) -> None:
         msg = f"{path}, event {number[which[0]]}: expected {expected}, got {found}"
@@ -129,29 +139,14 @@ def _check(
         one = code[wrong[0]]
         how = f"--set '{one}:new = ...' says what it is, '{one}:isVisible = off' that no detector sees it"
         refuse("stable particles that Pythia knows", event[wrong], f"{one}: {how}")
-
-
-def _check_once(path: str, number: Ints, counts: Ints, code: Ints, status: Ints, mother: Ints) -> None:
-    """Raise for events whose particles are there twice, as they decay, or are of several collisions.
-
-    Parameters
-    ----------
-    number, counts: number of each event and of its particles, (events,).
-    code, status, mother: PDG codes, statuses, index in the event of the first mother, −1 for none, (particles,).
-    """
-    event = np.repeat(np.arange(len(counts)), counts)
     above = (np.cumsum(counts) - counts)[event] + mother
-    decaying = (mother >= 0) & (status == STABLE) & (status[above] == STABLE)
-    if len(wrong := event[decaying]):
+    if len(wrong := event[(mother >= 0) & stable & stable[above]]):
         n_found = int((wrong == wrong[0]).sum())
         got = f"{n_found} that come from others of status {STABLE}: both would be in jets"
-        msg = f"{path}, event {number[wrong[0]]}: expected particles of status {STABLE} that do not decay, got {got}"
-        raise ValueError(msg)
+        refuse(f"particles of status {STABLE} that do not decay", wrong, got)
     protons = np.bincount(event[(mother < 0) & (status == BEAM) & (np.abs(code) == PROTON)], minlength=len(counts))
     if len(wrong := np.flatnonzero(protons > 2)):  # a nucleus has another code
-        got = f"{protons[wrong[0]]} beam protons: gen jets are without pile-up"
-        msg = f"{path}, event {number[wrong[0]]}: expected one collision, got {got}"
-        raise ValueError(msg)
+        refuse("one collision", wrong, f"{protons[wrong[0]]} beam protons: gen jets are without pile-up")
 
 
 def _place_of_nominal(event: Any) -> int:

@@ -127,6 +127,21 @@ def test_formats_hold_the_same(parts, tmp_path):
     assert_equal_columns(content(back), content(tmp_path / "merged.root"))
 
 
+@pytest.mark.parametrize("kind", FORMATS)
+def test_parts_of_files_without_events_merge(parts, kind, tmp_path):
+    about, columns = read_about(parts[kind][0]), content(parts[kind][0])
+    about["parts"] = [part | {"entries": [0, 0]} for part in about["parts"]]
+    with written(tmp_path / f"none.{kind}", about) as file:
+        file.extend({name: array[:0] for name, array in columns.items()})
+    for to in FORMATS:
+        (made,) = skims.merge([tmp_path / f"none.{kind}"], tmp_path / f"merged.{to}")
+        assert made.n_events == 0
+        found = content(made.path)
+        assert {name: str(array.type.content) for name, array in found.items()} == {
+            name: str(array.type.content) for name, array in columns.items()
+        }
+
+
 def test_files_say_what_made_them(parts):
     for kind in FORMATS:
         about = read_about(parts[kind][1])

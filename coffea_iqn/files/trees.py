@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -141,14 +141,15 @@ def read_about(path: Path) -> dict[str, Any]:
 
 
 def iterate(path: Path) -> Iterator[dict[str, ak.Array]]:
-    """Iterate over the columns of a file without counters, `ROWS` events at a time."""
+    """Iterate over the columns of a file without counters, `ROWS` events at a time; once for a file without events."""
     with contextlib.ExitStack() as stack:
         if format_of(path) == "root":
             tree = stack.enter_context(uproot.open(path))[TREE]
-            parts: Iterator[ak.Array] = tree.iterate(step_size=ROWS)
+            parts: Iterable[ak.Array] = tree.iterate(step_size=ROWS) if tree.num_entries else [tree.arrays()]
         else:
             file = stack.enter_context(pq.ParquetFile(path))
-            parts = (ak.from_arrow(pa.table(batch)) for batch in file.iter_batches(batch_size=ROWS))
+            batches = file.iter_batches(batch_size=ROWS) if file.metadata.num_rows else [file.read()]
+            parts = (ak.from_arrow(pa.table(batch)) for batch in batches)
         for part in parts:
             jagged = {name.partition("_")[0] for name in part.fields if part[name].ndim > 1}
             yield {name: part[name] for name in part.fields if name.removeprefix("n") not in jagged or name in jagged}

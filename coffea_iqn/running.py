@@ -55,7 +55,7 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
     ----------
     instance: the wrapped processor, whose results are dictionaries.
     skip: whether to skip chunks that fail; otherwise the first one ends the run, as do chunks that were read and whose
-        content this package refuses. Checkpoints are the same either way.
+        content this package refuses, or whose output it cannot write. Checkpoints are the same either way.
     ignored: warnings to suppress in all processes, because the caller reports them itself.
 
     A run returns `{"out": result of the wrapped processor, "skipped": [Skipped, ...]}`; "out" is None if all chunks
@@ -96,9 +96,10 @@ class Tolerant(processor.ProcessorABC):  # type: ignore[misc]
 
 
 def _is_refusal(error: Exception) -> bool:
-    """Return whether this package itself raised an error: of events that were read, and would be wrong."""
+    """Return whether this package itself raised an error: of events that would be wrong, or of a disk that is full."""
     modules = [frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__)]
-    return isinstance(error, (ValueError, TypeError)) and modules[-1].startswith("coffea_iqn.")
+    kinds = () if isinstance(error, TimeoutError) else (ValueError, TypeError, OSError)  # a server may not answer
+    return isinstance(error, kinds) and modules[-1].startswith("coffea_iqn.")
 
 
 class Checkpoints(CheckpointerABC):  # type: ignore[misc]

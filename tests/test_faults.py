@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
@@ -26,6 +27,7 @@ from safetensors.numpy import load, save
 
 from coffea_iqn.data import sample_path
 from coffea_iqn.files.finished import SUFFIX
+from coffea_iqn.files.trees import _RootFile
 from coffea_iqn.processors import IQNFoldProcessor
 from coffea_iqn.running import Tolerant, _chunk_error
 from conftest import one_error, run
@@ -210,6 +212,24 @@ def test_what_was_read_and_is_refused_is_not_skipped(files, tmp_path, capsys):
     arguments = ("fold", tmp_path / "nan.root", "--skip-bad-files", "--no-plots", "--output", tmp_path / "out")
     assert run(*arguments) == 2
     assert "expected finite numbers and pt above 0" in one_error(capsys)
+
+
+def test_a_full_disk_is_no_bad_file(files, tmp_path, capsys, monkeypatch):
+    """A disk that is full for a while would cost events, which are in good files."""
+    extend, made = _RootFile.extend, []
+
+    def full_once(self, columns):
+        made.append(columns)
+        if len(made) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        extend(self, columns)
+
+    monkeypatch.setattr(_RootFile, "extend", full_once)
+    arguments = ("fold", files / "a.root", *CHUNKS, "--skim", "root", "--skip-bad-files", "--output", tmp_path / "out")
+    assert run(*arguments) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert run(*arguments) == 0
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["datasets"]["jets"]["events"] == 5000
 
 
 def test_one_bad_file_stops_a_run_by_default(files, tmp_path, capsys):

@@ -233,6 +233,14 @@ def test_replicas_are_events_with_a_part_of_the_weight(tmp_path):
         assert ak.all(found["GenJet_pt"][k::3] == events.GenJet.pt, axis=None)
 
 
+def test_replicas_have_a_part_of_all_weights_of_delphes(tmp_path):
+    (path,) = skim(tmp_path, DELPHES, model="cms-delphes-ak5", replicas=2, keep=["Event_*", "Weight_*"])
+    found = content(path)
+    weights = ak.flatten(found["Weight_Weight"])
+    assert set(found["genWeight"]) == set(found["Event_Weight"]) == set(weights) == {0.5}
+    assert found["Weight_Weight"].type.content.content.primitive == "float32"
+
+
 @pytest.fixture(scope="module")
 def rich_file(tmp_path_factory):
     """Write a file with more branches of NanoAOD: indices of jets, lists, flags, and types that cannot be written."""

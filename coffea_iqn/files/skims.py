@@ -38,7 +38,10 @@ JET_NAME = re.compile(r"[A-Za-z][A-Za-z0-9]*")
 
 REFERENCES = NanoAODSchema.all_cross_references | PFNanoAODSchema.all_cross_references  # branches of indices: into what
 INDICES_OF_CHUNK = {f"{name}G" for name in REFERENCES} | {*NanoAODSchema.nested_items, *NanoAODSchema.special_items}
-ABSOLUTE_WEIGHTS = ("Generator_weight", "LHEWeight_originalXWGTUP")  # NanoAOD's others are relative to genWeight
+ABSOLUTE_WEIGHTS = (
+    *("Generator_weight", "LHEWeight_originalXWGTUP"),  # NanoAOD's others are relative to genWeight
+    *("Event_Weight", "Weight_Weight", "EventInfo_mcEventWeights"),  # all of Delphes and PHYSLITE
+)
 
 
 @dataclass(frozen=True)

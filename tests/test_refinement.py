@@ -291,6 +291,7 @@ def test_what_is_not_known_of_a_refined_law_is_refused(refined, refined_bundle, 
     for options, message in (
         ({"variations": ["jer"]}, "expected no JER for refined draws"),
         ({"refinement": "on"}, "refinement: expected one of draw, weight, off"),
+        ({"refinement": "weight", "variations": [f"model={AK4}-fast"]}, f"got {AK4}-fast, whose jets have no weights"),
     ):
         with pytest.raises(ValueError, match=message):
             IQNFolder(refined_bundle, **options)

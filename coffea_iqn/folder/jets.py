@@ -555,6 +555,8 @@ def _others(
             ):
                 wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
+            unrefined = f"expected refined bundles with refinement 'weight', got {path}, whose jets have no weights"
+            expect(refinement != "weight" or other.ratio is not None, f"variations: {unrefined}")
             taken = name == NOMINAL or any(name in one.systematics for one in variations)
             where_else = "of another systematic" if taken else "twice"
             fits = not taken and name not in made

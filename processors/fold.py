@@ -98,8 +98,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     bundle.BundleError: if the bundle does not exist or cannot be read.
     ValueError: if an option is invalid; if a chunk, or a dataset as a whole, has gen jets of another radius than the
         bundle's; if generated files of a dataset are of several processes, by their cross sections, or only some have
-        true objects; for a skim or whole events together with variations that change which jets there are; for whole
-        events if the bundle has no objects or `EventFolder` refuses the events.
+        true objects or particles; for a skim or whole events together with variations that change which jets there are;
+        for whole events if the bundle has no objects or `EventFolder` refuses the events.
 
     Warns
     -----
@@ -240,7 +240,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
                 particles, of_level = folded.prompt if level != "gen" else None, missing.get(level, ())
                 selected = filler.fill_objects(level, objects[level], of_level, particles=particles)
                 cutflow |= {f"{level}_{name.lower()}s_selected": n for name, n in selected.items()}
-        for level, shapes_of in (self._shapes(events, levels, made) if made else {}).items():
+        of_particles = self._shapes(events, levels, made) if made else {}
+        for level, shapes_of in of_particles.items():
             filler.fill_shapes(level, shapes_of, **cuts)
         for name, of_replicas in folded.varied_objects.items():
             varied_objects, of_missing = [self._with_isolation(one) for one in of_replicas], folded.varied_missing[name]
@@ -254,9 +255,10 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cutflow[f"reco_jets_selected_{name}"] = n_selected
         self._fill_pairs(filler, folded, levels.get("truth", ()))
         file = str(events.metadata.get("filename", ""))
+        true = self._true(events, levels, *([of_particles] if self.particles else [objects, missing]))
         result = {
             "sums": filler.sums,  # converted to histograms at the end
-            "there": {dataset: {WEIGHTS: n_weighted(events)} | self._true(events, levels, objects, missing)},
+            "there": {dataset: {WEIGHTS: n_weighted(events)} | true},
             "processes": {dataset: {file: set(cross_sections(events))}},
             "cutflow": {dataset: cutflow},
             "distances": {dataset: folded.distances},
@@ -359,9 +361,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         return made
 
     def _true(self, events: ak.Array, *levels: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-        """Count the events with and without true jets and objects: else histograms are not comparable."""
-        objects = ("Electron, Muon and Photon", " or ".join(MISSING)) if self.objects else ()
-        what = ("true jets", *objects) if self.truth is not None else ()
+        """Count the events with and without true jets, objects and particles: else histograms are not comparable."""
+        others = (
+            ("Electron, Muon and Photon", " or ".join(MISSING))
+            if self.objects
+            else ("true particles",) * self.particles
+        )
+        what = ("true jets", *others) if self.truth is not None else ()
         return {name: counted(events, "truth" in level) for name, level in zip(what, levels, strict=False)}
 
     def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:

@@ -52,7 +52,7 @@ class MadeBy:
 
         Raises
         ------
-        ValueError: for generated files of several processes, or true objects in some files only.
+        ValueError: for generated files of several processes, or true objects or particles in some files only.
 
         Warns
         -----

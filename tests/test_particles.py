@@ -13,6 +13,7 @@ import pytest
 import uproot
 from coffea import processor
 from coffea.nanoevents import NanoEventsFactory, PFNanoAODSchema
+from coffea.processor import accumulate
 from scipy.stats import wasserstein_distance
 
 from coffea_iqn import ConstituentFolder, bundle
@@ -393,6 +394,16 @@ def test_histograms_are_the_same_in_other_chunks():
         found.append(runner(fileset, IQNFoldProcessor(MODEL, particles=True, replicas=2))["hists"])
     for name, histogram in found[0].items():
         assert np.array_equal(histogram.view(flow=True), found[1][name].view(flow=True)), name
+
+
+def test_true_particles_are_in_all_files_or_in_none():
+    """Their shapes would be those of some of the jets, beside emulated ones of all."""
+    events = open_events(SAMPLES[0], entry_stop=20, metadata={"dataset": "ww"})
+    instance = IQNFoldProcessor(MODEL, particles=True)
+    there, without = (instance.process(one) for one in (events, ak.without_field(events, "PFCands")))
+    with pytest.raises(ValueError, match="ww: expected true particles in all files of the dataset or in none"):
+        instance.postprocess(accumulate([there, without]))
+    assert instance.postprocess(without)["hists"]["nconst"][{"level": "truth"}].sum(flow=True).value == 0
 
 
 def test_training_finds_what_there_is_to_learn(sample):

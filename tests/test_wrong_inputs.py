@@ -267,6 +267,14 @@ def test_copies_of_a_bundle_do_not_vary(of, tmp_path):
         IQNFolder(AK4, variations=[of.format(tmp_path / "one", tmp_path)])
 
 
+def test_members_of_an_ensemble_are_of_one_detector(tmp_path):
+    """The differences between detectors would be taken for an uncertainty of the training."""
+    for name in ("cms-delphes-ak4-fast", "atlas-delphes-ak4"):
+        shutil.copytree(bundle_path(name), tmp_path / name)
+    with pytest.raises(ValueError, match=r"expected members of the detector of cms-delphes-ak4, .*, got .*atlas-delph"):
+        IQNFolder(AK4, variations=[f"ens={tmp_path}"])
+
+
 def test_reco_jets_of_nanoaod_are_not_known_by_the_places_of_their_gen_jets(ttbar):
     corrector = IQNCorrector(f"{AK4}-correct", any_radius=True)
     jets = ak.with_field(ttbar.Jet, ak.values_astype(-ak.ones_like(ttbar.Jet.pt), np.int16), "genJetIdx")

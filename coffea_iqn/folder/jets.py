@@ -555,6 +555,8 @@ def _others(
             ):
                 wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
+            edges = f"expected members of the detector of {model}, with its jet scale and threshold, got {path}"
+            expect(asked.name != "ENS" or _begin_alike(emulator, other), f"variations: {edges}: model= compares others")
             unrefined = f"expected refined bundles with refinement 'weight', got {path}, whose jets have no weights"
             expect(refinement != "weight" or other.ratio is not None, f"variations: {unrefined}")
             taken = name == NOMINAL or any(name in one.systematics for one in variations)
@@ -569,6 +571,12 @@ def _others(
             drawn.append(_drawn_from(other, refinement))
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
+
+
+def _begin_alike(one: Emulator, other: Emulator) -> bool:
+    """Whether two emulators have one jet scale, and one threshold, up to a few per cent."""
+    low, high = sorted(of.variables.raw_pt_min for of in (one, other))
+    return one.variables.scale == other.variables.scale and high <= BEGINS * low
 
 
 def _drawn_from(emulator: Emulator, refinement: str) -> Any:

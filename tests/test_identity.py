@@ -167,6 +167,22 @@ def test_event_numbers_that_are_no_integers_are_refused(number):
     assert ak.array_equal(folder(whole.GenJet, whole).pt, folder(events.GenJet, events).pt)
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("delphes_1000.root", ()),
+        ("delphes_1000.root", ("--identity", "file")),
+        ("qcd_ak4.root", ("--identity", "file")),
+    ],
+)
+def test_fold_stops_at_copies_of_a_file(name, options, tmp_path, capsys):
+    """Their events count twice, and no identity distinguishes them."""
+    copy = shutil.copy(sample_path(name), tmp_path / "copy.root")
+    files = [f"d={path}" for path in (sample_path(name), copy)]
+    assert run("fold", *files, *options, "--no-plots", "--output", tmp_path / "out") == 2
+    assert f"{name} and {copy}, which are the same or copies: --identity event permits" in one_error(capsys)
+
+
 def test_fold_stops_at_files_numbered_alike(numbered_alike, tmp_path, capsys):
     files = [f"private={path}" for path in numbered_alike]
     quick = ["--no-plots", "--output", tmp_path / "out"]

@@ -128,12 +128,19 @@ def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Seque
     """Check for equal event numbers within a dataset, unless --identity is given: they would share random numbers.
 
     With --identity as well, check that files with equal numbers do not have the same jets of the collection, too.
+    Copies of a file, whose events no number tells apart, are permitted by --identity event only.
 
     Raises
     ------
     ValueError: if there are any; names the files.
     """
     for name, sources in datasets.items():
+        last = {source.uuid: source.path for source in sources}
+        copied = next((source for source in sources if last[source.uuid] != source.path), None)
+        if copied is not None and arguments.identity != "event":
+            same = f"got {copied.path} and {last[copied.uuid]}, which are the same or copies"
+            msg = f"{name}: expected different events in each file, {same}: --identity event permits them"
+            raise ValueError(msg)
         found = equal_events(sources)
         if found is None:
             continue
@@ -146,7 +153,7 @@ def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Seque
             advice = "--identity file distinguishes them, --identity event permits them"
             msg = (
                 f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
-                f"in {one.path} and {other.path}: {'one is a copy' if one.uuid == other.uuid else advice}"
+                f"in {one.path} and {other.path}: {advice}"
             )
             raise ValueError(msg)
 

@@ -12,11 +12,13 @@ from coffea_iqn.commands import validate
 from coffea_iqn.data import sample_path
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.iqn.network import MEMBERS
+from coffea_iqn.processors import PairsProcessor
 from coffea_iqn.training.distil import distil
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import RECIPES
 from conftest import emulators_of, make_pairs, one_error, open_events, run, undrawn
 
+CORRECT = {"direction": "correct"}
 SETTINGS = replace(RECIPES["default"], hidden=(16, 16), steps=300, check_every=100, batch_size=256, learning_rate=1e-2)
 
 
@@ -55,6 +57,7 @@ def test_its_card_names_the_teacher(taught, tmp_path):
     assert card["jets"] == teacher.card["jets"]
 
 
+@pytest.mark.filterwarnings("ignore:pairs. the bundle to start from")  # a teacher of two steps
 def test_a_student_keeps_what_its_teacher_is_known_by(tmp_path, capsys):
     first, other = (sample_path(name) for name in ("ttbar_ak4_full.root", "qcd_ak4_full.root"))
     few = ("--steps", 2, "--check-every", 1, "--hidden", 4, "--quiet")
@@ -77,11 +80,20 @@ def test_a_student_keeps_what_its_teacher_is_known_by(tmp_path, capsys):
         assert validate._seen_in(card, pairs, ["a", "b"]) == samples
 
 
+@pytest.mark.filterwarnings("always:pairs. the bundle to start from")
 @pytest.mark.parametrize(("teacher", "other"), [("cms-delphes-ak4-fast", False), ("atlas-delphes-ak4", True)])
 def test_a_teacher_of_another_detector_is_noticed(teacher, other, tmp_path, capsys):
-    few = ("--steps", 1, "--hidden", 4, "--quiet", "--output", tmp_path / "made")
+    few = ("--steps", 1, "--hidden", 4, "--output", tmp_path / "made")
     assert run("train", sample_path("qcd_ak4_full.root"), "--teacher", teacher, *few) == 0
-    assert ("has another response than the jets of the files" in capsys.readouterr().err) is other
+    assert ("has another response than their jets" in capsys.readouterr().err) is other
+
+
+@pytest.mark.parametrize(("name", "options"), [("qcd_ak5.root", {"radius": 0.5}), ("qcd_ak4.root", CORRECT)])
+def test_pairs_of_other_jets_are_noticed(name, options):
+    """In Python, where pairs do not know their radius and direction."""
+    pairs, _ = PairsProcessor(**options).chunk(open_events(name))
+    with pytest.warns(UserWarning, match="pairs: the bundle to start from has another response than their jets"):
+        distil(bundle.load("cms-delphes-ak4"), pairs, replace(SETTINGS, steps=1))
 
 
 @pytest.mark.parametrize("start", [("--teacher",), ("--columns", "btag", "--extend")])

@@ -44,7 +44,7 @@ ALLOWED = {
     "running": {"files", "numerics", "ranges"},
     "plotting": {"closure", "files", "numerics", "ranges"},
     "generation": {"files", "jets", "numerics", "ranges"},
-    "training": {"emulator", "files", "iqn", "jets", "numerics", "objects", "particles", "ranges"},
+    "training": {"closure", "emulator", "files", "iqn", "jets", "numerics", "objects", "particles", "ranges"},
     "exports": {"bundle", "data", "emulator", "events", "files", "iqn", "jets", "numerics", "ranges", "training"},
     "validation": {
         "bundle",

@@ -414,13 +414,16 @@ def test_command_line(tmp_path, capsys):
     assert "expected" in one_error(capsys)
 
 
+@pytest.mark.filterwarnings("always:pairs. the bundle to start from")
 def test_a_command_refines_what_is_wrong(tmp_path, capsys):
     """A bundle of another detector, on files of this one; then a fold of it, both ways."""
     output = tmp_path / "refined"
     few = ("--steps", 80, "--check-every", 40, "--batch-size", 256, "--hidden", 16, "--learning-rate", 0.01)
     with undrawn():
         assert run("refine", "atlas-delphes-ak4", QCD, "--output", output, *few, "--plots", tmp_path / "plots") == 0
-    assert "candidates per jet, at most" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "candidates per jet, at most" in said.out
+    assert "has another response than their jets" in said.err
     assert (tmp_path / "plots" / "reliability.png").is_file()
     counts = {}
     for how in ("draw", "off"):

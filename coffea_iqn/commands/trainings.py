@@ -13,7 +13,6 @@ import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coffea_iqn import bundle, running
-from coffea_iqn.closure import nonuniformity
 from coffea_iqn.commands.common import check_others, identity_of, open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
@@ -34,7 +33,6 @@ if TYPE_CHECKING:
     from coffea_iqn.training.optimise import Check  # imports torch
 
 AUTO, FOUND = "auto", "found in the data"
-MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
 MOST_AGAIN = 1e-3  # fraction of jets that are there a second time, beyond which events are
 MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
@@ -236,8 +234,10 @@ def check_sample(
     if not arguments.any_radius:
         _check_radii(arguments, datasets, pairs, base, level)
     _check_thresholds(arguments, datasets, base, level)
-    if base is not None and base.exact and pairs.matched.any():
-        _compare(base, pairs)
+    if base is not None and getattr(arguments, "extend", None) and not (arguments.columns or arguments.overlaps):
+        from coffea_iqn.training.run import warn_other_response  # imports torch
+
+        warn_other_response(base, pairs)  # for objects and particles: other trainings have these pairs themselves
 
 
 def _check_thresholds(
@@ -283,18 +283,6 @@ def _check_radii(
         wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
         expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
     check_others(datasets, other, radius, what)
-
-
-def _compare(base: Emulator, pairs: JetPairs) -> None:
-    """Warn if the pairs are not those of the bundle to start from: quantile levels of its jets are uniform."""
-    rows = np.flatnonzero(pairs.matched)
-    rows = rows[:: len(rows) // MOST_COMPARED + 1]
-    within = np.random.default_rng(0).uniform(size=len(rows))
-    levels = base.cdf(pairs.x[rows], pairs.four_momenta[rows], pairs.context[rows], within_atom=within)
-    off = max(one.value - 2.0 * one.uncertainty for one in nonuniformity(levels))
-    if off > MOST_OFF:
-        where = "the bundle to start from has another response than the jets of the files"
-        complain(f"coffea-iqn: warning: {where}: the density of their quantile levels is off by {off:.0%} or more")
 
 
 def warn_of_members(model: str) -> None:

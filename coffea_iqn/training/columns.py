@@ -34,7 +34,7 @@ from coffea_iqn.training.laws import HIDDEN
 from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.recipes import TrainingSettings, of_few
-from coffea_iqn.training.run import How, TrainingRun
+from coffea_iqn.training.run import How, TrainingRun, warn_other_response
 from coffea_iqn.training.unmatched import WEIGHT_DECAY
 
 OF_COLUMNS = (48, 48)  # sizes of the hidden layers
@@ -68,10 +68,15 @@ def extend(
     ValueError: see `training.train`; also if a column does not vary or is not finite, or if the emulator draws
         unmatched jets and the sample has none.
     FloatingPointError: if a loss becomes infinite or NaN.
+
+    Warns
+    -----
+    UserWarning: if the emulator is a bundle of another response than the pairs, as of another radius or detector.
     """
     v, old = emulator.variables, emulator.network
     got = f"got {emulator.draws_by}: columns come before the refinement, whose levels follow theirs"
     expect(emulator.exact, f"extend: expected a SplineIQN, {got}", TypeError)
+    warn_other_response(emulator, pairs)
     reco = [pairs.y[pairs.matched]] if unmatched is None else [pairs.y[pairs.matched], unmatched.near, unmatched.far]
     columns = described(reco, v.columns, names)
     variables = v.with_columns(columns)

@@ -28,7 +28,7 @@ from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import Schedule, TrainingSettings, shorter
-from coffea_iqn.training.run import How, TrainingRun, came_from, learnt
+from coffea_iqn.training.run import How, TrainingRun, came_from, learnt, warn_other_response
 
 Rows = tuple[Tensor, ...]
 
@@ -63,9 +63,14 @@ def distil(
     ------
     TypeError: if the teacher is refined, or no network can imitate its network.
     FloatingPointError: if a loss becomes infinite or NaN.
+
+    Warns
+    -----
+    UserWarning: if the teacher is a bundle of another response than the pairs, as of another radius or detector.
     """
     fits = teacher.ratio is None
     expect(fits, f"teacher: expected a bundle that is not refined, got a refined {teacher.network.type}", TypeError)
+    warn_other_response(teacher, pairs)
     v, y = teacher.variables, continuous(pairs.y, teacher.variables.columns, settings.seed)
     pairs = pairs._replace(y=y)
     origin, network, gate = _students(teacher, settings)

@@ -19,7 +19,7 @@ from coffea_iqn.training.laws import learn_law
 from coffea_iqn.training.pairs import JetPairs, LawSample, UnmatchedJets
 from coffea_iqn.training.pretrained import networks_of
 from coffea_iqn.training.recipes import TrainingSettings, of_few
-from coffea_iqn.training.run import How, TrainingRun
+from coffea_iqn.training.run import How, TrainingRun, warn_other_response
 
 RARE = 5000  # fewer overlapping jets do not determine the networks
 HIDDEN = (48, 48)
@@ -71,11 +71,16 @@ def with_overlaps(
     Raises
     ------
     ValueError: if there are fewer than `RARE` overlapping jets, or hardly any of them are held out.
+
+    Warns
+    -----
+    UserWarning: if the emulator is a bundle of another response than the pairs, as of another radius or detector.
     """
     radius, rows = unmatched.reach / NEAR, _find(pairs, unmatched)
     n = len(rows[0])
     what = f"expected {RARE} overlapping jets or more, {settings.holdout:.0%} of them held out, got {n}"
     expect(_are_enough(rows[0], pairs, settings), f"overlaps: {what}")
+    warn_other_response(emulator, pairs)
     pairs = pairs._replace(y=pairs.four_momenta)
     owner = " ".join(str(of.card.get("hash")) for of in (emulator, pretrained) if of is not None)
     begin = {} if pretrained is None else networks_of(pretrained, settings)[0]

@@ -32,7 +32,7 @@ from coffea_iqn.training.emulators import part_of, with_mirrored
 from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.recipes import TrainingSettings
-from coffea_iqn.training.run import How, TrainingRun, learnt
+from coffea_iqn.training.run import How, TrainingRun, learnt, warn_other_response
 
 HIDDEN = (64, 64)
 SHRINKAGES = np.linspace(0.0, 1.0, 21)  # factors of log r to try
@@ -88,8 +88,13 @@ def refine(
     ------
     ValueError: if a part of the pairs has no matched jets, or the checkpoint belongs to another training.
     FloatingPointError: if a loss becomes infinite or NaN.
+
+    Warns
+    -----
+    UserWarning: if the emulator is a bundle of another response than the pairs, as of another radius or detector.
     """
     emulator = emulator.unrefined
+    warn_other_response(emulator, pairs)
     v, member = emulator.variables, emulator.network
     owner = f"{emulator.card.get('hash')} refined"
     run = TrainingRun.begin(settings, {"ratio": True}, pairs, owner, **how)

@@ -15,12 +15,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from coffea_iqn.closure import nonuniformity
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.iqn.network import Network
 from coffea_iqn.jets.context import WIDTHS
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import MAX_VALIDATION, PROMPT_SHARE, drawing, hide, seeded, with_prompt
 from coffea_iqn.training.optimise import Fitted, Watch, fit
+from coffea_iqn.training.pairs import JetPairs
 from coffea_iqn.training.pretrained import Pretrained
 from coffea_iqn.training.recipes import Schedule, TrainingSettings
 
@@ -38,6 +40,10 @@ TIMES = {
     "far jets": 0.11,
 }
 SHORT = 0.05  # that of any other network
+MOST_COMPARED, MOST_OFF = (
+    10_000,
+    0.2,
+)  # pairs compared with an emulator to start from; deviation of their quantile levels
 
 
 class How(TypedDict, total=False):
@@ -235,3 +241,23 @@ def learnt(**modules: nn.Module | None) -> dict[str, Any]:
 def came_from(emulator: Emulator) -> dict[str, Any]:
     """Return the entry of a card for an emulator that a training learnt from."""
     return {name: emulator.card[name] for name in ("hash", "training", "extended") if name in emulator.card}
+
+
+def warn_other_response(emulator: Emulator, pairs: JetPairs) -> None:
+    """Warn if jets y of pairs are not those that a bundle to start from draws: their quantile levels are not uniform.
+
+    Pairs do not know their radius, direction and detector. An emulator without a hash was only just trained.
+    """
+    rows = np.flatnonzero(pairs.matched)
+    if "hash" not in emulator.card or not emulator.exact or not len(rows):
+        return
+    rows = rows[:: len(rows) // MOST_COMPARED + 1]
+    within = np.random.default_rng(0).uniform(size=len(rows))
+    levels = emulator.cdf(pairs.x[rows], pairs.four_momenta[rows], pairs.context[rows], within_atom=within)
+    off = max(one.value - 2.0 * one.uncertainty for one in nonuniformity(levels))
+    if off > MOST_OFF:
+        msg = (
+            "pairs: the bundle to start from has another response than their jets, as if these were of another "
+            f"radius, direction or detector: the density of their quantile levels is off by {off:.0%} or more"
+        )
+        warnings.warn(msg, UserWarning, stacklevel=3)

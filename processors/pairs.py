@@ -14,6 +14,7 @@ from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events, m
 from coffea_iqn.events.columns import flat
 from coffea_iqn.events.identity import event_weights, file_uuid, identity_keys
 from coffea_iqn.events.names import Names
+from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.matching import default_cone, match_tables, nearest
 from coffea_iqn.jets.table import JetTable
@@ -56,10 +57,11 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
     split: one of `SPLITS`, the unit that is held out for validation as a whole.
     names: names of gen-level quantities in the files, if different from `events.Names`.
     columns: fields of y to learn in addition to the four-momentum.
+    any_radius: whether to match jets that can be seen to have another radius, too.
 
     Raises
     ------
-    ValueError: if an option is invalid.
+    ValueError: if an option is invalid; at the end of a run, if jets can be seen to have another radius.
 
     The result of a run is a `pairs.TrainingSample`, in an order that depends on the fileset only.
     """
@@ -76,6 +78,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         split: str = "event",
         names: Mapping[str, str] | None = None,
         columns: Sequence[str] = (),
+        any_radius: bool = False,
     ) -> None:
         check_choice(SPLITS, split=split)
         check_choice(DIRECTIONS, direction=direction)
@@ -94,6 +97,7 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         self.names = Names.of(names)
         check_names(columns)
         self.columns = tuple(columns)
+        self.any_radius = any_radius
 
     def chunk(self, events: ak.Array) -> TrainingSample:
         missing = [name for name in sorted((self.x, self.y)) if name not in events.fields]
@@ -122,6 +126,15 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         free[match] = False
         unmatched = self._unmatched(events, x.where(keep), y.where(free), split_key)
         return TrainingSample(columns, unmatched)
+
+    def joined(self, chunks: Sequence[tuple[int, TrainingSample]]) -> TrainingSample:
+        """Merge the samples of all chunks, whose jets together tell their radius."""
+        made = TrainingSample.joined(chunks)
+        for name, distances in ((self.x, radii.neighbours(made.pairs.context)), (self.y, None)):
+            against = None if self.any_radius else radii.objection(self.radius, distances, collection=name)
+            expected = f"expected jets of radius {self.radius:g}, got {against}"
+            expect(against is None, f"{name}: {expected}: give theirs as radius, or any_radius to accept them")
+        return made
 
     def _further_columns(self, y: ak.Array) -> list[Floats]:
         """Return the further columns of the jets y, (M, 1) each."""

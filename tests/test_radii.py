@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import uproot
 from coffea import processor
+from coffea.nanoevents import DelphesSchema
 
 from coffea_iqn import IQNFolder, bundle
 from coffea_iqn.data import BUNDLES, sample_path
+from coffea_iqn.files import NanoSchema
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.context import nearest_distance
-from coffea_iqn.processors import IQNFoldProcessor
+from coffea_iqn.processors import IQNFoldProcessor, PairsProcessor
 from conftest import context_of, one_error, open_events, run
 
 RADII = {"qcd_ak4.root": 0.4, "qcdflat_ak4.root": 0.4, "ttbar_ak4_genonly.root": 0.4, "qcd_ak5.root": 0.5}
@@ -123,6 +125,20 @@ def test_a_training_on_jets_of_another_radius_than_the_bundle_is_to_have_is_refu
     assert run(*arguments) == 2
     assert re.search(message, one_error(capsys))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("options", [{}, {"direction": "correct"}, {"radius": 0.5, "reco": "JetAK4"}])
+def test_pairs_of_another_radius_than_given_are_refused(options):
+    """In Python, where the radius is 0.4 by default, and Delphes' own 0.5."""
+    name, tree, schema = "qcd_ak5.root", "Events", NanoSchema
+    if "reco" in options:
+        name, tree, schema = "delphes_1000.root", "Delphes", DelphesSchema
+    runner = processor.Runner(executor=processor.IterativeExecutor(status=False, retries=0), schema=schema)
+    files = {"qcd": [str(sample_path(name))]}
+    with pytest.raises(ValueError, match=r"expected jets of radius 0.[45], got .*: give theirs as radius, or any_rad"):
+        runner(files, PairsProcessor(**options), treename=tree)
+    pairs, _ = runner(files, PairsProcessor(**options, any_radius=True), treename=tree)
+    assert pairs.matched.any()
 
 
 def test_a_student_has_the_radius_of_its_teacher(tmp_path):

@@ -70,7 +70,8 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
     settings = trainings.with_shares(
         replace(REFINEMENT, **trainings.given_settings(arguments, OWN)), arguments, datasets
     )
-    processor = PairsProcessor(radius=jets["radius"], cone=jets["cone"], **trainings.sample_options(arguments))
+    known = {"radius": jets["radius"], "cone": jets["cone"], "any_radius": True}  # the radius is checked after
+    processor = PairsProcessor(**known, **trainings.sample_options(arguments))
     pairs, _ = trainings.read_files(arguments, processor, datasets, [])
     say(f"{len(pairs.x):,} gen jets, {pairs.matched.sum():,} with a reco jet")
     trainings.check_sample(arguments, datasets, pairs, base)

@@ -186,6 +186,7 @@ def _train(arguments: argparse.Namespace, checkpoint: Path) -> None:
         cone=cone,
         direction=direction,
         columns=[*(column.name for column in start.columns), *arguments.columns],
+        any_radius=True,  # checked after, with more that the files tell
         **trainings.sample_options(arguments),
     )
     beam = None if arguments.energy is None else 500.0 * arguments.energy

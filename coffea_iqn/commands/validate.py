@@ -320,6 +320,7 @@ def _pairs(
         pt_min=min(CELLS.pt[0], effort.gen_pt_min),
         names=dict(arguments.names),
         columns=columns,
+        any_radius=True,  # checked after, with more that the files tell
     )
     branches = [f"{arguments.reco}_{name}" for name in instance.columns]
     sample = _run(arguments, instance, datasets, executor, branches)

@@ -20,8 +20,23 @@ from coffea_iqn import plotting
 from coffea_iqn.commands.common import captions
 from coffea_iqn.histograms import filling
 from coffea_iqn.plotting.panels import carried, effective, ratio
+from coffea_iqn.processors import IQNCorrectProcessor
+from conftest import run_over
 
 DATASET = "A_b$c"
+
+
+def test_a_correction_is_not_drawn_as_a_fold():
+    """Its reco jets are those before the correction, which would be called emulated."""
+    hists = run_over(IQNCorrectProcessor(points=11), ["qcd_ak4.root"])["hists"]
+    chosen = {name: hists[name] for name in ("pt", "response")}
+    for draw, of in ((plotting.plot_all, chosen), (plotting.plot_response, chosen["response"])):
+        with pytest.raises(ValueError, match="expected the levels gen, reco, truth; found gen, reco, corrected: plot_"):
+            draw(of, dataset="x")
+    figures = plotting.plot_correction(chosen, dataset="x", energy=13)
+    assert list(figures) == ["pt", "response", "response_slices"]
+    told = [[text.get_text() for text in panel.get_legend().get_texts()] for panel in figures["pt"].axes[:1]]
+    assert told == [["Reco", "Corrected", "Gen"]]
 
 
 def booked(entries=400, levels=("gen", "reco", "truth"), weight=1.0):

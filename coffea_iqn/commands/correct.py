@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import hist
 
@@ -125,23 +124,7 @@ def _draw(
     folder: Path,
 ) -> list[Path]:
     """Draw spectra compared with those of gen jets, and responses compared with those before the correction."""
-    from coffea_iqn.plotting import plot_all  # takes seconds
+    from coffea_iqn.plotting import plot_correction  # takes seconds
 
     shown = captions(arguments, instance.corrector.card, datasets, instance.pt_min, instance.eta_max)
-    shown |= {"emulated_label": "Corrected", "gen_label": "Reco"}
-    # the levels in the places that figures use for truth, gen and reco
-    spectra = {n: _with_levels(h, ("truth", "gen", "reco")) for n, h in hists.items() if n != "response"}
-    response = {"response": _with_levels(hists["response"], ("gen", "truth", "reco"))}
-
-    def figures_of(dataset: str) -> dict[str, Any]:
-        figures = plot_all(spectra, dataset=dataset, **shown | {"truth_label": "Gen"})
-        return figures | plot_all(response, dataset=dataset, **shown | {"truth_label": "Reco"})
-
-    return chunks.draw(datasets, figures_of, folder)
-
-
-def _with_levels(histogram: hist.Hist, levels: Sequence[str]) -> hist.Hist:
-    """Return a histogram with other names of its levels, given in order."""
-    dataset, _, *axes = histogram.axes
-    level = hist.axis.StrCategory(levels, name="level")
-    return hist.Hist(dataset, level, *axes, storage=hist.storage.Weight(), data=histogram.view(flow=True))
+    return chunks.draw(datasets, lambda dataset: plot_correction(hists, dataset=dataset, **shown), folder)

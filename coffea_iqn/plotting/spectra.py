@@ -371,6 +371,31 @@ def plot_all(
     return {name: figure for name, figure in figures.items() if not figure.is_empty}
 
 
+def plot_correction(hists: Mapping[str, hist.Hist], *, dataset: str, **options: Any) -> dict[str, Shown]:
+    """Return all figures of a dataset of a correction, from the histograms of an `IQNCorrectProcessor`, by name.
+
+    Spectra of corrected jets are compared with those of gen jets, and responses with those before the correction.
+
+    Parameters
+    ----------
+    hists, dataset: see `plot_all`.
+    options: label, energy and selection, see above.
+    """
+    known = options | {"dataset": dataset, "emulated_label": "Corrected", "gen_label": "Reco"}
+    # gen, reco and corrected in the places that figures use for truth, gen and reco
+    spectra = {n: _with_levels(h, ("truth", "gen", "reco")) for n, h in hists.items() if n != "response"}
+    figures = plot_all(spectra, **known | {"truth_label": "Gen"})
+    response = {n: _with_levels(h, ("gen", "truth", "reco")) for n, h in hists.items() if n == "response"}
+    return figures | plot_all(response, **known | {"truth_label": "Reco"})
+
+
+def _with_levels(histogram: hist.Hist, levels: Sequence[str]) -> hist.Hist:
+    """Return a histogram with other names of its levels, given in order."""
+    dataset, _, *axes = histogram.axes
+    level = hist.axis.StrCategory(levels, name="level")
+    return hist.Hist(dataset, level, *axes, storage=hist.storage.Weight(), data=histogram.view(flow=True))
+
+
 def _drawn_edges(edges: Doubles, *, uniform: bool) -> tuple[Doubles, Doubles, bool]:
     """Return edges and centres to draw, and whether the axis is logarithmic, where a first bin from zero is halved."""
     low = float(edges[0] or edges[1] / 2)
@@ -463,6 +488,9 @@ def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
     wanted = ["one variable"] if variables == 1 else ["gen_pt", "gen_abs_eta", "response"]
     fits = names[:2] == ["dataset", "level"] and len(names) == 2 + variables and (variables == 1 or names[2:] == wanted)
     expect(fits, f"histogram: expected the axes dataset, level, {', '.join(wanted)}; found {', '.join(names)}")
+    levels = list(histogram.axes[1])
+    got = f"found {', '.join(levels)}: plot_correction draws those of a correction"
+    expect(set(levels) <= set(_LEVELS), f"histogram: expected the levels {', '.join(_LEVELS)}; {got}")
     if dataset not in list(histogram.axes[0]):
         _unknown(dataset, list(histogram.axes[0]))
 

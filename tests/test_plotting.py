@@ -33,6 +33,7 @@ def test_a_correction_is_not_drawn_as_a_fold():
     for draw, of in ((plotting.plot_all, chosen), (plotting.plot_response, chosen["response"])):
         with pytest.raises(ValueError, match="expected the levels gen, reco, truth; found gen, reco, corrected: plot_"):
             draw(of, dataset="x")
+    assert list(plotting.plot_correction({"pt": hists["pt"]}, dataset="x")) == ["pt"]
     figures = plotting.plot_correction(chosen, dataset="x", energy=13)
     assert list(figures) == ["pt", "response", "response_slices"]
     told = [[text.get_text() for text in panel.get_legend().get_texts()] for panel in figures["pt"].axes[:1]]

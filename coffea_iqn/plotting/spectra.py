@@ -383,10 +383,13 @@ def plot_correction(hists: Mapping[str, hist.Hist], *, dataset: str, **options: 
     """
     known = options | {"dataset": dataset, "emulated_label": "Corrected", "gen_label": "Reco"}
     # gen, reco and corrected in the places that figures use for truth, gen and reco
-    spectra = {n: _with_levels(h, ("truth", "gen", "reco")) for n, h in hists.items() if n != "response"}
-    figures = plot_all(spectra, **known | {"truth_label": "Gen"})
-    response = {n: _with_levels(h, ("gen", "truth", "reco")) for n, h in hists.items() if n == "response"}
-    return figures | plot_all(response, **known | {"truth_label": "Reco"})
+    figures: dict[str, Shown] = {}
+    for name, histogram in hists.items():
+        label, levels = ("Gen", ("truth", "gen", "reco"))
+        if name == "response":  # that of gen jets is 1
+            label, levels = ("Reco", ("gen", "truth", "reco"))
+        figures |= plot_all({name: _with_levels(histogram, levels)}, **known | {"truth_label": label})
+    return figures
 
 
 def _with_levels(histogram: hist.Hist, levels: Sequence[str]) -> hist.Hist:

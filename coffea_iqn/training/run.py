@@ -40,10 +40,7 @@ TIMES = {
     "far jets": 0.11,
 }
 SHORT = 0.05  # that of any other network
-MOST_COMPARED, MOST_OFF = (
-    10_000,
-    0.2,
-)  # pairs compared with an emulator to start from; deviation of their quantile levels
+MOST_COMPARED, MOST_OFF = 10_000, 0.2  # pairs compared with a bundle to start from; deviation of their quantile levels
 
 
 class How(TypedDict, total=False):

@@ -94,6 +94,35 @@ def numbered_alike(tmp_path):
     return paths
 
 
+class Folds(processor.ProcessorABC):
+    """A processor of one's own, that counts emulated jets."""
+
+    def __init__(self, identity="event"):
+        self.folder = IQNFolder("cms-delphes-ak4", identity=identity)
+
+    def process(self, events):
+        return {"jets": int(ak.count(self.folder(events.GenJet, events).pt))}
+
+    def postprocess(self, accumulator):
+        return accumulator
+
+
+@pytest.mark.parametrize("chunksize", [7, 100])
+def test_a_processor_of_ones_own_warns_of_files_numbered_alike(numbered_alike, chunksize, monkeypatch):
+    monkeypatch.setattr(checks, "_WARNED", set())
+    monkeypatch.setattr(checks, "_EVENT_OF", {})
+    executor = processor.IterativeExecutor(status=False, retries=0)
+    runner = processor.Runner(executor=executor, schema=NanoSchema, chunksize=chunksize)
+    one, other = files = [str(path) for path in numbered_alike]
+    with pytest.warns(EqualEventsWarning, match=r"private: .* equal ones in .*0.root and .*1.root: .*'file'") as said:
+        runner({"private": files, "else": files[:1]}, Folds(), treename="Events")
+    assert sum(issubclass(warning.category, EqualEventsWarning) for warning in said) == 1
+    checks._WARNED.clear()
+    again = shutil.copy(one, f"{other}.copy.root")  # the same events, as of a skim
+    for fileset, identity in (({"a": [one]}, "event"), ({"a": [again]}, "event"), ({"all": files}, "file")):
+        runner(fileset, Folds(identity), treename="Events")  # a warning would be an error
+
+
 @pytest.mark.parametrize("chunksize", [7, 100])
 def test_a_runner_warns_of_files_numbered_alike(numbered_alike, chunksize):
     executor = processor.IterativeExecutor(status=False)

@@ -48,7 +48,9 @@ IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
 TELLING, SEVERAL, CHARGED, NEGATIVE = 1000, 5, (0.3, 0.9), (0.25, 0.75)
 OF_FLOW = (11, 13, 22, 130, 211)  # codes of a detector's particle flow: these alone are no particles of a generator
 SOFTER = 0.5  # fraction of the least pt of the training of particles, down to which their response hardly changes
+N_KEPT = 4  # least keys of each chunk that are remembered
 _WARNED: set[tuple[type[Warning], str]] = set()
+_EVENT_OF: dict[tuple[str, int], tuple[str, list[float]]] = {}  # file and jets' pt of the event of a dataset and key
 
 
 class OutsideDomainWarning(UserWarning):
@@ -487,8 +489,12 @@ def check_level(jets: ak.Array, events: ak.Array | None, level: str) -> None:
     raise ValueError(msg)
 
 
-def warn_equal_events(least_keys: Sequence[int]) -> None:
-    """Warn once per process of events folded together that have equal identity; keys: `identity.least_keys`."""
+def warn_equal_events(least_keys: Sequence[int], rows: Ints, jets: ak.Array) -> None:
+    """Warn once per process of different events of equal identity that are folded together, or in files of a dataset.
+
+    The latter come from a Runner, one after another. Copies, skims and parts of a file have the same jets, and are no
+    other events. least_keys, rows: `identity.least_keys` of the events, and their rows; jets: those of the events.
+    """
     n = len(least_keys) - len(set(least_keys))
     if n:
         msg = (
@@ -496,6 +502,18 @@ def warn_equal_events(least_keys: Sequence[int]) -> None:
             "one: their quantile levels are equal, and their jets fluctuate together"
         )
         _warn_once(EqualEventsWarning, "", msg)
+    metadata = metadata_of(jets)
+    dataset, file = (str(metadata.get(name, "")) for name in ("dataset", "filename"))
+    if not file:
+        return
+    for key, pt in zip(least_keys[:N_KEPT], jets.pt[rows[:N_KEPT]].tolist(), strict=True):
+        other, of_other = _EVENT_OF.setdefault((dataset, key), (file, pt))
+        if other != file and of_other != pt:
+            msg = (
+                f"expected other run, luminosityBlock and event in each file, got equal ones in {other} and {file}: "
+                "their quantile levels are equal, and their jets fluctuate together; identity 'file' distinguishes them"
+            )
+            _warn_once(EqualEventsWarning, "files", msg, dataset)
 
 
 def warn_partial_collection(jets: ak.Array, events: ak.Array, n_jets: int, what: str, index: str) -> None:

@@ -182,9 +182,18 @@ def least_keys(keys: Words) -> list[int]:
 
     Keys are effectively random, so events that two files share are likely among the smallest keys of both.
     """
-    words = np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
-    few = np.partition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else words
-    return [int(word) for word in np.sort(few)]
+    return [int(word) for word in _words(keys)[least_rows(keys)]]
+
+
+def least_rows(keys: Words) -> Ints:
+    """Return the rows of `least_keys` among these keys, in their order."""
+    words = _words(keys)
+    rows = np.argpartition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else np.arange(len(words))
+    return rows[np.argsort(words[rows], kind="stable")]
+
+
+def _words(keys: Words) -> npt.NDArray[np.uint64]:
+    return np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
 
 
 def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | None:

@@ -13,7 +13,7 @@ import vector
 
 from coffea_iqn.events.checks import warn_equal_events
 from coffea_iqn.events.collections import GenEvents
-from coffea_iqn.events.identity import least_keys
+from coffea_iqn.events.identity import least_keys, least_rows
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
@@ -55,7 +55,7 @@ class Folded(NamedTuple):
     reco: reco jets of each replica; their `row` refers to gen.
     counts: numbers of jets.
     distances: `radii.histogram` of the distances of gen jets to their nearest neighbours.
-    least_keys: `identity.least_keys` of the events.
+    least_keys, least_rows: `identity.least_keys` of the events, and their rows.
     prompt, gen_missing: prompt particles, and missing momentum at gen level, pt [GeV] and phi [rad], (events, 2); None
         if the events do not have them.
     varied: reco jets of each replica, by systematic. Variations that keep the set of jets have the row order of reco,
@@ -72,6 +72,7 @@ class Folded(NamedTuple):
     counts: FoldCounts
     distances: Ints
     least_keys: list[int]
+    least_rows: Ints
     prompt: PromptParticles | None = None
     gen_missing: Doubles | None = None
     varied: Mapping[str, list[JetTable]] = MappingProxyType({})
@@ -104,8 +105,8 @@ class Given(NamedTuple):
         n_lost = len(reco) * len(self.known.jets.values) - n_matched
         n, n_invalid = len(self.valid), int((~self.valid).sum())
         counts = FoldCounts(n, n_invalid, self.n_outside, n_lost, n_made - n_matched)
-        known, keys = self.known, least_keys(self.keys)
-        return Folded(known.jets, reco, counts, distances, keys, known.prompt, known.missing, **others)
+        known, least = self.known, (least_keys(self.keys), least_rows(self.keys))
+        return Folded(known.jets, reco, counts, distances, *least, known.prompt, known.missing, **others)
 
 
 def named(collection: str, *, as_nano: bool) -> str:
@@ -162,7 +163,7 @@ def jagged(
     more: further fields of the reco jets, flat.
     as_nano: whether they have the behavior of coffea's jets instead, which have a charge of 0, to be added to leptons.
     """
-    warn_equal_events(folded.least_keys)
+    warn_equal_events(folded.least_keys, folded.least_rows, gen)
     k, n_events = len(folded.reco), len(jets.counts)
     reco = interleaved(folded.reco)
     assert reco.row is not None

@@ -168,7 +168,7 @@ PAPER = TrainingSettings(
     patience=10,
 )
 JOINT = TrainingSettings(targets="symmetric")  # for networks without atoms
-REFINEMENT = TrainingSettings(steps=8_000, holdout=0.2)
+REFINEMENT = TrainingSettings(steps=14_000, batch_size=4096)
 RECIPES: dict[str, TrainingSettings] = {
     "default": TrainingSettings(),
     "paper-iqnx4": PAPER,

@@ -96,12 +96,17 @@ def training(request):
     return partial(distil, bundle.load("cms-delphes-ak4"), pairs, settings)
 
 
+OF_TOYS = pytest.mark.filterwarnings("ignore:pairs. the bundle to start from")  # the pairs are no jets of a detector
+
+
 @NO_GPU
+@OF_TOYS
 def test_a_training_is_that_of_the_cpu(training):
     there, here = (training(device=device).card["training"] for device in ("cuda", "cpu"))
     assert there["validation_loss"] == pytest.approx(here["validation_loss"], rel=1e-3)
 
 
+@OF_TOYS
 def test_all_of_a_training_is_on_its_device(training, monkeypatch):
     phases, to = [], nn.Module.to
 

@@ -11,11 +11,11 @@ import numpy as np
 from coffea_iqn.emulator.objects import CONTEXT, FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.preprocessing import Variables
 from coffea_iqn.emulator.unmatched import far_columns
-from coffea_iqn.events.checks import check_valid
+from coffea_iqn.events.checks import check_momenta, check_valid, warn_other_charges
 from coffea_iqn.events.collections import GenEvents, flatten_jets, gen_events
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import isolation_of, reco_missing, reco_objects
-from coffea_iqn.jets.features import PT, SCALES
+from coffea_iqn.jets.features import PHI, PT, SCALES
 from coffea_iqn.jets.matching import any_within, match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Floats, Ints, Singles
@@ -27,7 +27,7 @@ from coffea_iqn.objects.columns import (
     particle_columns,
     relative_targets,
 )
-from coffea_iqn.objects.kinds import KINDS, REACH, Found
+from coffea_iqn.objects.kinds import COLUMNS, KINDS, REACH, Found
 from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.processors.pairs import split_keys
 from coffea_iqn.ranges import expect
@@ -82,20 +82,30 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         near = (objects.place < 0) & (distance < REACH)
         split_key = split_keys(events, self.split)
         chunk = _Chunk(known, known.context(), split_key, objects, np.where(near, row, -1))
-        made = _of_particles(chunk) | self._of_no_particle(chunk)
         y, missing = flatten_jets(events[self.reco], "reco"), reco_missing(events)
         check_valid(y, "reco jets", events=events)
         where = events.metadata.get("filename", "events")
-        for what, values in (("objects", objects.values), ("missing momentum", missing)):
-            n_bad = int((~np.isfinite(values).all(axis=1)).sum())
-            expect(n_bad == 0, f"reconstructed {what} of {where}: expected finite numbers, got {n_bad} others")
+        for what, values, there in (
+            ("objects", objects.values, objects.values[:, PT] > 0.0),
+            ("missing momentum", missing, missing[:, 0] >= 0.0),
+        ):
+            n_bad = int((~(np.isfinite(values).all(axis=1) & there)).sum())
+            wanted = f"expected finite numbers and pt {'above' if what == 'objects' else 'from'} 0"
+            expect(n_bad == 0, f"reconstructed {what} of {where}: {wanted}, got {n_bad} others")
+        for what, pt, phi in (
+            ("objects", objects.values[:, PT], objects.values[:, PHI]),
+            ("missing momentum", *missing.T),
+            ("prompt leptons and photons", known.prompt.values[:, PT], known.prompt.values[:, PHI]),
+            ("missing momentum at gen level", *known.missing.T),
+        ):
+            check_momenta(pt, phi, None, f"{what} of {where}")
         of_particles = objects.where(objects.place >= 0)
         n = len(of_particles.values)
         n_in_jets = int(any_within(REACH, of_particles.values, of_particles.event, y.values, y.counts).sum())
         fits = n_in_jets < FEW or n_in_jets < MOST_IN_JETS * n
         got = f"got one within ΔR of {REACH:g} of {n_in_jets} of {n}, as in CMS' files: remove these"
         expect(fits, f"reco jets of {where}: expected none made by electrons, muons and photons, {got}")
-        made |= self._jets_and_missing(chunk, y, missing)
+        made = _of_particles(chunk) | self._of_no_particle(chunk) | self._jets_and_missing(chunk, y, missing)
         pts = {}
         for k, kind in enumerate(KINDS):
             pts[kind.plural] = objects.values[objects.kind == k, PT]
@@ -174,9 +184,11 @@ def _of_particles(chunk: _Chunk) -> dict[str, LawSample]:
     columns = particle_columns(particles, chunk.known.jets, chunk.known.composition)
     event = particles.event
     row = (np.cumsum(particles.counts) - particles.counts)[objects.event] + objects.place
+    real = objects.place >= 0
+    warn_other_charges(objects.values[real, COLUMNS.index("charge")], particles.charge[row[real]])
     made = {}
     for k, kind in enumerate(KINDS):
-        of_kind, mine = np.flatnonzero(particles.kind == k), (objects.place >= 0) & (objects.kind == k)
+        of_kind, mine = np.flatnonzero(particles.kind == k), real & (objects.kind == k)
         source, values = np.searchsorted(of_kind, row[mine]), particles.values[of_kind]
         made[kind.name] = _relative(
             columns[of_kind], chunk.split_key[event[of_kind]], source, objects.values[mine], values

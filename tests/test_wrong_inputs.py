@@ -433,7 +433,7 @@ def test_reco_jets_without_a_momentum_do_not_train_as_lost_gen_jets(ttbar):
     ("collection", "field", "message"),
     [
         ("Jet", "pt", "reco jets of .*: expected finite numbers and pt above 0, got"),
-        ("Muon", "pt", "reconstructed objects of .*: expected finite numbers, got"),
+        ("Muon", "pt", "reconstructed objects of .*: expected finite numbers and pt above 0, got"),
         ("MET", "phi", "missing"),
     ],
 )
@@ -442,6 +442,30 @@ def test_reconstructed_objects_without_a_momentum_do_not_train(ttbar, collection
     emulator = bundle.load("cms-delphes-ak4-events")
     with pytest.raises(ValueError, match=message):
         ObjectsProcessor(emulator.variables, cone=0.25).chunk(events)
+
+
+@pytest.mark.parametrize(
+    ("collection", "field", "factor", "message"),
+    [
+        ("Electron", "pt", 0.0, "reconstructed objects of .*: expected finite numbers and pt above 0, got"),
+        ("MET", "pt", -1.0, "reconstructed missing momentum of .*: expected finite numbers and pt from 0, got"),
+        ("MET", "pt", 1000.0, "missing momentum of .*: expected pt in GeV"),
+        ("GenMET", "phi", 180.0 / np.pi, "missing momentum at gen level of .*: expected phi in radians"),
+        ("GenDressedLepton", "pt", 1000.0, "prompt leptons and photons of .*: expected pt in GeV"),
+    ],
+)
+def test_padding_and_other_units_do_not_train_whole_events(ttbar, collection, field, factor, message):
+    events = with_field(ttbar, collection, field, factor * ttbar[collection][field])
+    with pytest.raises(ValueError, match=message):
+        ObjectsProcessor(bundle.load("cms-delphes-ak4-events").variables, cone=0.25).chunk(events)
+
+
+def test_charges_that_are_measured_wrongly_are_said_not_to_be_emulated(ttbar):
+    made = ObjectsProcessor(bundle.load("cms-delphes-ak4-events").variables, cone=0.25)
+    made.chunk(ttbar)  # Delphes measures all charges well: warnings are errors
+    checks._WARNED.clear()
+    with pytest.warns(NotEmulatedWarning, match=r"^\d+ of \d+ electrons and muons have another charge"):
+        made.chunk(with_field(ttbar, "Muon", "charge", -ttbar.Muon.charge))
 
 
 def test_columns_that_are_not_finite_do_not_train(ttbar):

@@ -43,6 +43,7 @@ HIGHEST = 100.0  # TeV: no collider has more
 # PDG codes of particles that a detector identifies, the share of the jet's pt that makes one isolated, and the fraction
 # and number of such jets that are too many to be jets of hadrons (0.3 % of W jets)
 IDENTIFIED, ISOLATED, RARE, FEW = (11, 13, 22), 0.9, 0.01, 10
+SWAPPED = 1e-3  # fraction of charges that are measured wrongly, below which few analyses depend on them
 # numbers of particles that tell codes from others, of those in jets of at least as many as jets of hadrons have; bounds
 # of the fractions of charged ones (0.6), and of those with negative codes among them (0.5)
 TELLING, SEVERAL, CHARGED, NEGATIVE = 1000, 5, (0.3, 0.9), (0.25, 0.75)
@@ -458,6 +459,20 @@ def warn_few_leptons(particles: PromptParticles, model: str) -> None:
             "missing, and their jets are taken for jets of hadrons"
         )
         _warn_once(ThresholdWarning, f"|eta| of leptons {model}", msg)
+
+
+def warn_other_charges(charge: Doubles, of_particle: Ints) -> None:
+    """Warn once per process if reconstructed objects (N,) often have another charge than their prompt particles (N,).
+
+    Whole events give objects the charge of their particle: none is measured wrongly.
+    """
+    n, n_charged = int((charge * of_particle < 0.0).sum()), int((charge != 0.0).sum())
+    if n >= FEW and n > SWAPPED * n_charged:
+        msg = (
+            f"{n} of {n_charged} electrons and muons have another charge than their prompt particle: "
+            "emulated ones always have its charge, so that pairs of equal charges will be missing"
+        )
+        _warn_once(NotEmulatedWarning, "charges", msg)
 
 
 def warn_ignored_weights(weights: Doubles) -> None:

@@ -735,6 +735,16 @@ def test_jets_of_a_training_are_in_gev_at_both_levels_and_there_once(capsys):
             trainings.check_sample(files, {"a": []}, one._replace(sample=0 * pairs.sample), None)
 
 
+def test_reco_jets_of_other_events_do_not_train(tmp_path, capsys):
+    """They would be learnt as a detector that finds a few % of the jets, and adds as many as there are."""
+    with uproot.open(sample_path("qcdflat_ak4.root")) as file:
+        arrays = file["Events"].arrays(filter_name="Jet_*")
+    later = {name: ak.concatenate([arrays[name][1:], arrays[name][:1]]) for name in arrays.fields}
+    path = written(tmp_path / "later.root", "qcdflat_ak4.root", n_events=len(arrays), **later)
+    assert run("train", f"q={path}", "--steps", 2, "--output", tmp_path / "made") == 2
+    assert "GenJet and Jet of q: expected jets of the same events, got matched ones as far" in one_error(capsys)
+
+
 def test_leptons_without_their_codes_are_refused(ttbar):
     """They would be neither electrons nor muons: jets and objects as if there were none."""
     odd = with_field(ttbar, "GenDressedLepton", "pdgId", 0 * ttbar.GenDressedLepton.pdgId)

@@ -23,6 +23,7 @@ from coffea_iqn.files.inputs import Source, every, first_jets
 from coffea_iqn.files.output import versions
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
+from coffea_iqn.jets.support import distances
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.pairs import JetPairs, least_marks
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_AGAIN = 1e-3  # fraction of jets that are there a second time, beyond which events are
+# pt [GeV] of jets whose matches tell whether both levels are of the same events, and their median ΔR over the greatest:
+# 0.2 in detectors, 0.7 of jets that are matched at random
+WELL_MEASURED, AT_RANDOM = 30.0, 0.5
 MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
 
@@ -213,8 +217,8 @@ def check_sample(
 
     Raises
     ------
-    ValueError: if a dataset has none, for pt in other units, files with different thresholds, or jets of another
-        radius, unless --any-radius is given.
+    ValueError: if a dataset has none, or reco jets of other events; for pt in other units, files with different
+        thresholds, or jets of another radius, unless --any-radius is given.
     """
     direction = getattr(arguments, "direction", "fold")
     level, names = bundle.DIRECTIONS[direction], sorted(datasets)  # pairs number the datasets in this order
@@ -231,6 +235,12 @@ def check_sample(
     ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
     same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
     expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
+    for number, name in enumerate(names):
+        rows = np.flatnonzero(pairs.matched & (pairs.sample == number) & (pairs.x[:, PT] > WELL_MEASURED))
+        apart = distances(pairs.x[rows], pairs.y[rows])
+        fits = len(rows) < ENOUGH or np.median(apart) < AT_RANDOM * apart.max()
+        got = f"got matched ones as far apart as at random, {len(rows):,} above {WELL_MEASURED:g} GeV"
+        expect(fits, f"{arguments.gen} and {arguments.reco} of {name}: expected jets of the same events, {got}")
     if not arguments.any_radius:
         _check_radii(arguments, datasets, pairs, base, level)
     _check_thresholds(arguments, datasets, base, level)

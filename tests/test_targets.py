@@ -318,6 +318,7 @@ def test_from_files_to_files(path, tmp_path, capsys):
     assert list(numbers["truth"]["columns"]) == [*COLUMNS, "nNeutral"]
     assert numbers["truth"]["columns"]["btag"]["ndf"] <= 2
     assert 0.3 < numbers["null"]["columns"]["tau1"]["levels_chi2_per_ndf"] < 2.0
+    assert list(numbers["truth"]["flags"]) == list(numbers["null"]["flags"]) == ["btag"]
     assert "nNeutral of emulated and true jets" in (report / "report.html").read_text(encoding="utf-8")
     bare = ("validate", str(sample_path("qcd_ak4.root")), "--model", twice, *few)
     with undrawn():

@@ -40,7 +40,7 @@ from conftest import CARD, TINY, make_pairs, open_events, run, undrawn
 
 QUICKER = Effort(**{**QUICK, "ks_repeats": 10, "wasserstein_repeats": 4, "batches": 4, "draws": 9}, folds=3)
 OF_OTHERS = {"histograms", "judge_events", "efficiency_of_overlapping", "totals"}
-OF_OTHERS |= {"particles", "judge_particles", "columns", "judge_columns"}
+OF_OTHERS |= {"particles", "judge_particles", "columns", "judge_columns", "flags"}
 CELLS = closure.Cells((20, 40, 80, 200, 1000, 3500), (0, 1.3, 5))
 ABOUT = metrics.About("some-model", {"hash": "abc", "jets": {"radius": 0.4}}, {"qcd": ["a <b>.root"]}, {"qcd": 5000})
 
@@ -122,6 +122,20 @@ def test_a_wrong_rate_of_tags_is_caught(rate, passes):
     comparison = Comparison(columns={"btag": closure.marginal_of_column(*sides, whole=True)})
     check = BY_KEY["columns"]
     assert check.passes(check.measure(comparison)) is passes
+
+
+@pytest.mark.parametrize(("moved", "passes"), [(0.0, True), (0.1, False)])
+def test_tags_of_the_wrong_jets_are_caught_although_their_rate_is_right(moved, passes):
+    """A tenth of the tags of b jets, given to light jets and gluons, hardly changes what a judge sees."""
+    rng = np.random.default_rng(0)
+    group = rng.choice(5, 50_000, p=[0.25, 0.3, 0.05, 0.15, 0.25])  # gluon, light, s, c, b, as in ttbar
+    is_b = group == 4
+    often = np.choose(group, [0.01, 0.01, 0.01, 0.2, 0.7])
+    wrong = np.where(is_b, (1.0 - moved) * often, often + moved * often[is_b].sum() / (~is_b).sum())
+    tagged = rng.uniform(size=len(group)) < often
+    check = BY_KEY["flags"]
+    flags = {"btag": closure.efficiency_of_groups(wrong, tagged, group)}
+    assert check.passes(check.measure(Comparison(flags=flags))) is passes
 
 
 def test_cut_tails_leave_scale_and_resolution_as_they_are(many):

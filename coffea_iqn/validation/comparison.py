@@ -209,6 +209,7 @@ class Comparison:
     spectra: dict[str, dict[str, closure.Agreement]] = field(default_factory=dict)
     totals: dict[str, closure.Estimate] = field(default_factory=dict)
     columns: dict[str, closure.Marginal] = field(default_factory=dict)
+    flags: dict[str, closure.Estimate] = field(default_factory=dict)
     column_levels: Floats | None = None
     particles: OfParticles | None = None
 
@@ -409,7 +410,7 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
     """Compare spectra of further columns, and levels of true jets among draws; for the null, truth is a draw.
 
     A judge sees them beside the jets and what is known of the gen jets, as of a b tag that does not depend on flavour
-    the spectrum can be right.
+    the spectrum can be right. It hardly sees mistags, which are few, so flags are also compared by content.
     """
     generator = np.random.default_rng([found.effort.seed, OF_COLUMNS])
     rows = np.flatnonzero(_selected(emulator, pairs, found.effort))
@@ -424,6 +425,13 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
         return emulator.sample(gen, tau, context, raw_pt_min=found.effort.raw_pt_min)
 
     emulated, own, known = draw(), slice(len(VARIABLES), None), np.stack([*beside.values()], axis=1)
+    n_draws, total = 0, np.zeros((len(gen), len(emulator.variables.columns)))
+
+    def draw_columns() -> Floats:
+        nonlocal n_draws, total
+        drawn = draw()[:, own]
+        n_draws, total = n_draws + 1, total + drawn
+        return drawn
 
     def features(jets: Floats) -> Floats:
         of_jets = closure.residual_features(gen, jets[:, : len(VARIABLES)])
@@ -439,9 +447,14 @@ def _compare_columns(found: Validation, emulator: Emulator, pairs: JetPairs) -> 
             made = found.attempt(f"spectrum of {column.name}", closure.marginal_of_column, *sides, whole=whole)
             into.columns |= {} if made is None else {column.name: made}
         among = closure.levels_among_draws(
-            other[:, own], lambda: draw()[:, own], draws=found.effort.draws, seed=found.effort.seed
+            other[:, own], draw_columns, draws=found.effort.draws, seed=found.effort.seed
         )
         into.column_levels = found.attempt("quantile levels of columns", _enough, among)
+        for k, column in enumerate(emulator.variables.columns):
+            if column.kind == "flag":
+                of_jets = total[:, k] / n_draws, other[:, own][:, k], contents(context)
+                of = found.attempt(f"{column.name} by content", closure.efficiency_of_groups, *of_jets)
+                into.flags |= {} if of is None else {column.name: of}
 
 
 def compare_spectra(

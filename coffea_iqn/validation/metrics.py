@@ -157,6 +157,8 @@ def figures(found: Comparison) -> dict[str, Any]:
             name: {"chi2": one.agreement.chi2, "ndf": one.agreement.ndf, "levels_chi2_per_ndf": level}
             for (name, one), level in zip(found.columns.items(), levels, strict=True)
         }
+    if found.flags:
+        out["flags"] = {name: of._asdict() for name, of in found.flags.items()}
     if found.particles is not None:
         of = found.particles
         out["particles"] = {"jets": of.n_jets, "microseconds": of.microseconds}

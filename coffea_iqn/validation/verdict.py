@@ -225,6 +225,8 @@ SAYS = {
     "correlations": "a rank correlation of two residuals is off by {} (the worst of them)",
     "efficiency": "efficiencies are off by {} (rms over cells)",
     "columns": "the densities of further columns differ by {} (rms over jets, the worst of them)",
+    "flags": "fractions of jets with a flag, such as a b tag, are off by {}, by flavour and for jets made by leptons "
+    "and photons (rms, the worst flag)",
     "efficiency_around": "in regions of φ and signed η they are off by {} (rms over regions)",
     "efficiency_of_contents": "by flavour, and for jets made by leptons and photons, they are off by {} (rms)",
     "efficiency_of_overlapping": "efficiencies of jets within ΔR < 1.25 R of a harder gen jet are off by {}",
@@ -238,6 +240,7 @@ SECTIONS = {
     "levels_in_cells": "levels",
     **dict.fromkeys(("wasserstein", "frechet", "kernel"), "distances"),
     "correlations": "joint",
+    "flags": "columns",
     **dict.fromkeys(
         ("efficiency", "efficiency_around", "efficiency_of_contents", "efficiency_of_overlapping", "totals", "spectra"),
         "events",
@@ -283,6 +286,7 @@ CHECKS = (
     Check("medians", "Predicted medians", 1.0, PLAIN, "medians", _medians, 0.5),
     Check("correlations", "Correlations", 0.03, PLAIN, "correlations", attrgetter("worst")),
     Check("columns", "Spectra of columns", 0.03, PERCENT, "columns", lambda of: _deviation_of_spectra(of.values())),
+    Check("flags", "Flags by content", 0.01, PLAIN, "flags", lambda of: _worst(of.values())),
     Check("efficiency", "Efficiency", 0.01, PLAIN, "efficiency", efficiency_deviation),
     Check("efficiency_around", "Efficiency in η and φ", 0.01, PLAIN, "efficiency_around"),
     Check("efficiency_of_contents", "Efficiency by content", 0.01, PLAIN, "efficiency_of_contents"),

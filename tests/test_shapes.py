@@ -9,7 +9,7 @@ import pytest
 from coffea_iqn.events.collections import flatten_jets
 from coffea_iqn.events.constituents import constituents_of
 from coffea_iqn.events.names import Names
-from coffea_iqn.jets.constituents import Constituents
+from coffea_iqn.jets.constituents import Constituents, subjettiness
 from coffea_iqn.jets.shapes import NAMES, shapes
 from conftest import open_events
 
@@ -118,3 +118,17 @@ def test_what_takes_long_may_be_left_out():
     left_out = np.isin(NAMES, ("C2", "D2"))
     assert np.isnan(short[left_out]).all()
     assert np.array_equal(whole[~left_out], short[~left_out])
+
+
+def test_substructure_does_not_change_in_a_boost_along_the_beam():
+    """As with FastJet's rapidities: those of soft protons and kaons differ from their η."""
+    rng = np.random.default_rng(4)
+    pt, y, phi, mass = 1.0 + rng.uniform(size=12), rng.uniform(-0.3, 0.3, 12), rng.uniform(-0.3, 0.3, 12), 0.938
+    tau = []
+    for boost in (0.0, 2.0):
+        eta = np.arcsinh(np.sqrt(pt**2 + mass**2) * np.sinh(y + boost) / pt)
+        values = np.stack([pt, eta, phi, np.full(12, mass)], axis=1)
+        particles = Constituents(values, np.zeros(12, dtype=np.int64), np.array([12]))
+        tau.append(subjettiness(particles, np.array([pt.sum()]), 0.4))
+    np.testing.assert_allclose(tau[0], tau[1], atol=1e-4)
+    assert (tau[0] > 0.0).all()

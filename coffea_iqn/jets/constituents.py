@@ -145,9 +145,9 @@ def is_subjettiness(tau: Doubles, jets: Floats, radius: float | None) -> Bools:
 def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:
     """Return N-subjettiness τ1, τ2, τ3 normalised to pt × radius, (N, 3), in steps of 1/16384.
 
-    τn is 0 for jets with at most n particles. β = 1; the axes start from exclusive k_T and move to the nearest
-    minimum: J. Thaler and K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012) 093, called one-pass k_T axes in
-    FastJet contrib.
+    τn is 0 for jets with at most n particles. β = 1, and ΔR is computed from rapidity and φ; the axes start from
+    exclusive k_T and move to the nearest minimum: J. Thaler and K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012)
+    093, called one-pass k_T axes in FastJet contrib.
 
     Parameters
     ----------
@@ -186,15 +186,15 @@ def find_tau(
     particles: particles of the jet, (n, 4).
     scale: pt times radius of the jet.
     state, nearest: initial state of the k_T clustering of the particles, see `pseudojets`; overwritten.
-    columns, which: buffers; for each particle pt, eta, phi and ΔR², Δη, Δφ to its nearest axis, (6, n), and the index
-        of this axis, (n,).
+    columns, which: buffers; for each particle pt, rapidity, phi and ΔR², Δy, Δφ to its nearest axis, (6, n), and
+        the index of this axis, (n,).
     out: τ1, τ2, τ3, (3,), overwritten.
     """
     n = len(particles)
     axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
     for i in range(n):
-        for k in range(3):
-            columns[k, i] = particles[i, k]
+        # rapidity, as in FastJet: η of soft particles with a mass is farther from the axes
+        columns[0, i], columns[1, i], columns[2, i] = particles[i, 0], state[Y, i], particles[i, 2]
     for left in range(n, 0, -1):
         if left <= N_TAU and left < n:
             for k in range(left):

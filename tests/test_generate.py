@@ -276,7 +276,7 @@ def test_particles_say_of_jets_what_the_file_says(made):
     np.testing.assert_array_equal(found[:, :2].T, told[:2])
     np.testing.assert_allclose(found[:, 2], told[2], atol=0.5 / 1024 + 1e-5)
     tau = np.stack([ak.flatten(jets[f"tau{n}"]) for n in (1, 2, 3)], axis=1)
-    np.testing.assert_allclose(subjettiness(inside, flat.values[:, 0], SETTINGS.radius), tau, atol=1e-3)
+    np.testing.assert_allclose(subjettiness(inside, SETTINGS.radius), tau, atol=1e-3)
 
 
 def test_particles_are_kept_where_they_are_asked_for(blocks):

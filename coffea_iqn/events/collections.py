@@ -257,7 +257,7 @@ def gen_events(
         if lacks_composition:
             of_particles = np.where(empty, np.nan, composition(particles))
         if lacks_tau and radius is not None:
-            n_subjettiness = np.where(empty, np.nan, subjettiness(particles, kept.values[:, 0], radius))
+            n_subjettiness = np.where(empty, np.nan, subjettiness(particles, radius))
     missing, prompt = missing_momentum(events, names), prompt_particles(events, names)
     if prompt is None and without_leptons(jets.layout.purelist_parameter("collection_name")):
         none = np.zeros(0)

@@ -81,7 +81,7 @@ def make_jets(
     inside_momentum = particles.momentum[constituent]
     values = np.stack([*_directions(inside_momentum), np.maximum(_mass(inside_momentum), 0.0)], axis=1)
     if substructure:
-        tau = subjettiness(Constituents(values, np.zeros(len(jet), dtype=np.int64), size), pt, radius)
+        tau = subjettiness(Constituents(values, np.zeros(len(jet), dtype=np.int64), size), radius)
         columns |= {f"tau{n + 1}": tau[:, n] for n in range(tau.shape[1])}
     order = np.lexsort((-pt, event))
     rank = np.argsort(order)[jet]  # position of each particle's jet among the sorted jets

@@ -142,27 +142,27 @@ def is_subjettiness(tau: Doubles, jets: Floats, radius: float | None) -> Bools:
     return np.asarray(possible)
 
 
-def subjettiness(constituents: Constituents, pt: Floats, radius: float) -> Doubles:
-    """Return N-subjettiness τ1, τ2, τ3 normalised to pt × radius, (N, 3), in steps of 1/16384.
+def subjettiness(constituents: Constituents, radius: float) -> Doubles:
+    """Return N-subjettiness τ1, τ2, τ3 of jets, (N, 3), in steps of 1/16384.
 
-    τn is 0 for jets with at most n particles. β = 1, and ΔR is computed from rapidity and φ; the axes start from
+    It is normalised to Σ pt × radius, with the pt of all particles: up to 1 % less than with the pt of the jet. τn is 0
+    for jets with at most n particles. β = 1, and ΔR is computed from rapidity and φ; the axes start from
     exclusive k_T and move to the nearest minimum: J. Thaler and K. Van Tilburg, JHEP 03 (2011) 015 and JHEP 02 (2012)
     093, called one-pass k_T axes in FastJet contrib.
 
     Parameters
     ----------
     constituents: particles of the jets.
-    pt: pt of the jets [GeV], (N,).
     radius: radius parameter of the jets.
     """
-    out = np.zeros((len(pt), N_TAU))
+    out = np.zeros((len(constituents.counts), N_TAU))
     values = np.ascontiguousarray(constituents.values, dtype=np.float64)
-    _subjettiness(values, kinematics(values), constituents.counts, np.asarray(pt, dtype=np.float64), float(radius), out)
+    _subjettiness(values, kinematics(values), constituents.counts, float(radius), out)
     return out
 
 
 @kernel
-def _subjettiness(values: Doubles, of: Doubles, counts: Ints, pt: Doubles, radius: float, out: Doubles) -> None:
+def _subjettiness(values: Doubles, of: Doubles, counts: Ints, radius: float, out: Doubles) -> None:
     most = columns_for(counts)
     state, nearest = np.empty((N_ROWS, most)), np.empty(most, dtype=np.int64)
     columns, which = np.empty((6, most)), np.empty(most, dtype=np.int64)
@@ -171,20 +171,20 @@ def _subjettiness(values: Doubles, of: Doubles, counts: Ints, pt: Doubles, radiu
         n = counts[jet]
         start(first, n, of, KT, state, nearest)
         find_neighbours(n, np.inf, state, nearest)
-        find_tau(values[first : first + n], pt[jet] * radius, state, nearest, columns, which, out[jet])
+        find_tau(values[first : first + n], radius, state, nearest, columns, which, out[jet])
         first += n
 
 
 @part
 def find_tau(
-    particles: Doubles, scale: float, state: Doubles, nearest: Ints, columns: Doubles, which: Ints, out: Doubles
+    particles: Doubles, radius: float, state: Doubles, nearest: Ints, columns: Doubles, which: Ints, out: Doubles
 ) -> None:
     """Write the N-subjettiness of a jet, starting from the initial state of k_T clustering.
 
     Parameters
     ----------
     particles: particles of the jet, (n, 4).
-    scale: pt times radius of the jet.
+    radius: radius parameter of the jet.
     state, nearest: initial state of the k_T clustering of the particles, see `pseudojets`; overwritten.
     columns, which: buffers; for each particle pt, rapidity, phi and ΔR², Δy, Δφ to its nearest axis, (6, n), and
         the index of this axis, (n,).
@@ -192,7 +192,9 @@ def find_tau(
     """
     n = len(particles)
     axes, sums = np.empty((N_TAU, 2)), np.empty((N_TAU, 3))
+    scale = 0.0
     for i in range(n):
+        scale += particles[i, 0] * radius
         # rapidity, as in FastJet: η of soft particles with a mass is farther from the axes
         columns[0, i], columns[1, i], columns[2, i] = particles[i, 0], state[Y, i], particles[i, 2]
     for left in range(n, 0, -1):

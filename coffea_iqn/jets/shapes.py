@@ -128,8 +128,7 @@ def _shapes(values: Doubles, of: Doubles, counts: Ints, radius: float, triplets:
             if triplets:
                 _correlations(n, place, share, distance, out[jet])
             state[:, :], near[:] = place[:, :most], nearest
-            scale = (out[jet, 0] if out[jet, 0] > 0.0 else 1.0) * radius
-            find_tau(particles, scale, state, near, columns, which, out[jet, TAU : TAU + 3])
+            find_tau(particles, radius, state, near, columns, which, out[jet, TAU : TAU + 3])
             state[:, :], near[:] = place[:, :most], nearest
             _cluster(n, state, near, row, momenta, sides)
             _soft_drop(n, momenta, sides, out[jet])

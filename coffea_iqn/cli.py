@@ -7,6 +7,7 @@ import difflib
 import io
 import signal
 import sys
+import threading
 from collections.abc import Collection, Sequence
 from importlib import import_module
 from itertools import takewhile
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if argv is None:
             signal.signal(signal.SIGTERM, signal.default_int_handler)
+            sys.unraisablehook = _interrupt_again
             if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without our characters shows others
                 sys.stdout.reconfigure(errors="replace")
         return _run(sys.argv[1:] if argv is None else argv)
@@ -51,6 +53,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         # the interrupt may have come while the module of `complain` was being imported
         sys.stderr.write("coffea-iqn: interrupted; no incomplete output is left\n")
         return EXIT_INTERRUPTED
+
+
+def _interrupt_again(ignored: sys.UnraisableHookArgs) -> None:
+    """Repeat an interrupt that Python ignored because it came while an object was deleted."""
+    if ignored.exc_type is KeyboardInterrupt:
+        # SIGTERM is an interrupt too, also where SIGINT is ignored, as in the background
+        again = threading.Timer(0.1, signal.pthread_kill, [threading.main_thread().ident, signal.SIGTERM])
+        again.daemon = True
+        again.start()
+    else:
+        sys.__unraisablehook__(ignored)
 
 
 def _run(argv: Sequence[str]) -> int:

@@ -362,12 +362,13 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
     def _true(self, events: ak.Array, *levels: Mapping[str, Any]) -> dict[str, dict[str, int]]:
         """Count the events with and without true jets, objects and particles: else histograms are not comparable."""
-        others = (
-            ("Electron, Muon and Photon", " or ".join(MISSING))
-            if self.objects
-            else ("true particles",) * self.particles
-        )
-        what = ("true jets", *others) if self.truth is not None else ()
+        what = ["true jets"]
+        if self.objects:
+            what += ["Electron, Muon and Photon", " or ".join(MISSING)]
+        if self.particles:
+            what += ["true particles"]
+        if self.truth is None:
+            what = []
         return {name: counted(events, "truth" in level) for name, level in zip(what, levels, strict=False)}
 
     def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:

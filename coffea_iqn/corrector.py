@@ -150,7 +150,8 @@ class IQNCorrector:
         table = self._table(jets, events)
         drawn = self.draw_table(table, events)
         keys = identity_keys(events, self.seed, self.identity)
-        warn_equal_events(least_keys(keys), least_rows(keys), jets)
+        rows = least_rows(keys)
+        warn_equal_events(least_keys(keys[rows]), rows, jets)
         return _jagged(table, drawn)
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:

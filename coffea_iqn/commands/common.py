@@ -17,7 +17,7 @@ from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarnin
 from coffea_iqn.events.identity import KINDS
 from coffea_iqn.events.names import Names
 from coffea_iqn.files.filesets import expand
-from coffea_iqn.files.inputs import InputError, Source, equal_events, every, first_jets, inspect
+from coffea_iqn.files.inputs import InputError, Source, copies, equal_events, every, first_jets, inspect
 from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
 from coffea_iqn.ranges import COUNT, WORKERS, expect
@@ -135,10 +135,8 @@ def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Seque
     ValueError: if there are any; names the files.
     """
     for name, sources in datasets.items():
-        last = {source.uuid: source.path for source in sources}
-        copied = next((source for source in sources if last[source.uuid] != source.path), None)
-        if copied is not None and arguments.identity != "event":
-            same = f"got {copied.path} and {last[copied.uuid]}, which are the same or copies"
+        if arguments.identity != "event" and (twice := copies(sources)) is not None:
+            same = f"got {twice[0]} and {twice[1]}, which are the same or copies"
             msg = f"{name}: expected different events in each file, {same}: --identity event permits them"
             raise ValueError(msg)
         found = equal_events(sources)

@@ -19,7 +19,7 @@ from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.checks import BEGINS, ENOUGH, check_units, least_central
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
-from coffea_iqn.files.inputs import Source, every, first_jets
+from coffea_iqn.files.inputs import Source, copies, every, first_jets
 from coffea_iqn.files.output import versions
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
@@ -188,12 +188,9 @@ def read_files(
     ------
     ValueError: if a file is given twice.
     """
-    seen: dict[str, str] = {}
-    for source in every(datasets):
-        if source.uuid in seen:
-            msg = f"files: expected each once, got {source.path} and {seen[source.uuid]}, which are the same or copies"
-            raise ValueError(msg)
-        seen[source.uuid] = source.path
+    if (twice := copies(every(datasets))) is not None:
+        msg = f"files: expected each once, got {twice[1]} and {twice[0]}, which are the same or copies"
+        raise ValueError(msg)
     if processor.split == "event" and identity_of(datasets) == "file":
         processor.split = "event of file"
     with open_executor(arguments) as executor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -116,6 +116,16 @@ class Source:
 def every(datasets: Mapping[str, Sequence[Source]]) -> Iterator[Source]:
     """Return the files of all datasets, one after the other."""
     return chain.from_iterable(datasets.values())
+
+
+def copies(sources: Iterable[Source]) -> tuple[str, str] | None:
+    """Return the paths of two files that are the same or copies, in order; None if there are none."""
+    seen: dict[str, str] = {}
+    for source in sources:
+        if source.uuid in seen:
+            return seen[source.uuid], source.path
+        seen[source.uuid] = source.path
+    return None
 
 
 def inspect(

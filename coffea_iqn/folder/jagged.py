@@ -105,7 +105,8 @@ class Given(NamedTuple):
         n_lost = len(reco) * len(self.known.jets.values) - n_matched
         n, n_invalid = len(self.valid), int((~self.valid).sum())
         counts = FoldCounts(n, n_invalid, self.n_outside, n_lost, n_made - n_matched)
-        known, least = self.known, (least_keys(self.keys), least_rows(self.keys))
+        known, rows = self.known, least_rows(self.keys)
+        least = least_keys(self.keys[rows]), rows
         return Folded(known.jets, reco, counts, distances, *least, known.prompt, known.missing, **others)
 
 

@@ -23,7 +23,7 @@ from coffea.util import coffea_console
 from coffea_iqn.files import finished
 from coffea_iqn.files.inputs import SCHEMAS, InputError, Source, branch_filter, every
 from coffea_iqn.files.reading import open_options
-from coffea_iqn.ranges import expect
+from coffea_iqn.ranges import check_choice, expect
 
 Array = npt.NDArray[Any]
 
@@ -187,6 +187,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
     ------
     ValueError: if there is no such executor, or dask is not installed.
     """
+    check_choice(EXECUTORS, executor=kind)
     if kind == "iterative":
         yield processor.IterativeExecutor(status=status, retries=0)
     elif kind == "futures":
@@ -198,7 +199,7 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
             yield processor.FuturesExecutor(pool=pool, workers=workers, status=status, retries=0)
         finally:
             pool.shutdown(wait=True)
-    elif kind == "dask":
+    else:
         try:
             from distributed import Client, LocalCluster
         except ImportError:
@@ -211,9 +212,6 @@ def open_executor(kind: str, *, workers: int = 2, scheduler: str | None = None, 
                 scheduler = stack.enter_context(cluster).scheduler_address
             client = stack.enter_context(Client(scheduler))
             yield processor.DaskExecutor(client=client, status=status, retries=0)
-    else:
-        msg = f"executor: expected one of {', '.join(EXECUTORS)}, got {kind!r}"
-        raise ValueError(msg)
 
 
 @contextlib.contextmanager

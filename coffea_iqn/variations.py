@@ -208,9 +208,8 @@ class RequestedVariation:
         if size is None:
             size = entry.size
         if entry.change is None:
-            if not (isinstance(size, str | Path) and str(size)) and (size is not None or name == "MODEL"):
-                msg = f"variations: expected {name.lower()} to be a bundle's name or path, got {size!r}"
-                raise ValueError(msg)
+            fits = (isinstance(size, str | Path) and str(size)) or (size is None and name != "MODEL")
+            expect(fits, f"variations: expected {name.lower()} to be a bundle's name or path, got {size!r}")
             size = None if size is None else str(size)
         elif callable(size):
             fits = entry.of != MISSING
@@ -261,9 +260,8 @@ class RequestedVariation:
             return self.size
         # copies: a function may write into its arguments, and jets are drawn, or nominal ones
         sizes = np.asarray(self.size(jets[:, PT].copy(), jets[:, ETA].copy()), dtype=np.float64)
-        if sizes.shape not in ((), (len(jets),)):
-            msg = f"variations: expected {self.name.lower()} of one size, or of {len(jets)}, got shape {sizes.shape}"
-            raise ValueError(msg)
+        wanted = f"expected {self.name.lower()} of one size, or of {len(jets)}"
+        expect(sizes.shape in ((), (len(jets),)), f"variations: {wanted}, got shape {sizes.shape}")
         sizes = np.broadcast_to(sizes, len(jets))
         for end in (sizes.min(), sizes.max()) if len(sizes) else ():  # both are NaN if any size is
             VARIATIONS[self.name].sizes.check(**{f"variations: {self.name.lower()}": float(end)})

@@ -12,6 +12,7 @@ from coffea_iqn.closure.estimates import check_enough
 from coffea_iqn.closure.response import MASS_ROUNDING
 from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.ranges import expect
 
 ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion
 LEAST_PROBABILITY = 1e-6
@@ -134,9 +135,8 @@ def judge(real: Floats, emulated: Floats, *, folds: int = 5, seed: int = 0, thre
     except ImportError:
         msg = "judge: expected xgboost to be installed: pip install 'coffea-iqn[judge]'"
         raise ImportError(msg) from None
-    if real.shape != emulated.shape:
-        msg = f"judge: expected real and emulated copies of the same jets, got shapes {real.shape} and {emulated.shape}"
-        raise ValueError(msg)
+    got = f"got shapes {real.shape} and {emulated.shape}"
+    expect(real.shape == emulated.shape, f"judge: expected real and emulated copies of the same jets, {got}")
     check_enough("judge", len(real))
     part = np.random.default_rng(seed).permutation(len(real)) % folds
     settings = {

@@ -11,6 +11,7 @@ import numpy as np
 
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.ranges import expect
 
 SIGNS = {"<": np.less, "<=": np.less_equal, ">": np.greater, ">=": np.greater_equal}
 TURNED = str.maketrans("<>", "><")
@@ -58,9 +59,8 @@ class Box:
             least = -math.inf if name in ("eta", "phi") else 0.0
             low = max([least, *(edge for sign, edge in edges if sign == ">")])
             high = min([math.inf, *(edge for sign, edge in edges if sign == "<")])
-            if low > high:
-                msg = f"select: expected a region that jets can be in, got {name} from {low:g} to {high:g}: {text}"
-                raise ValueError(msg)
+            got = f"got {name} from {low:g} to {high:g}: {text}"
+            expect(low <= high, f"select: expected a region that jets can be in, {got}")
         return box
 
     def contains(self, jets: Floats) -> Bools:

@@ -147,13 +147,9 @@ def check_identities(arguments: argparse.Namespace, datasets: Mapping[str, Seque
             got = f"got the same {collection}s in {one.path} and {other.path}, as when generated with one seed"
             msg = f"{name}: expected different events in each file, {got}: they would count twice"
             raise ValueError(msg)
-        if arguments.identity is None:
-            advice = "--identity file distinguishes them, --identity event permits them"
-            msg = (
-                f"{name}: expected different events in each file, got {n} with equal run, luminosityBlock and event "
-                f"in {one.path} and {other.path}: {advice}"
-            )
-            raise ValueError(msg)
+        got = f"got {n} with equal run, luminosityBlock and event in {one.path} and {other.path}"
+        advice = "--identity file distinguishes them, --identity event permits them"
+        expect(arguments.identity, f"{name}: expected different events in each file, {got}: {advice}")
 
 
 def _same_jets(one: Source, other: Source, collection: str) -> bool:
@@ -182,8 +178,7 @@ def warn_emulated(truth: str, datasets: Mapping[str, Sequence[Source]]) -> None:
     """Warn of skims whose emulated jets have the name of the true ones."""
     found = [source.path for source in every(datasets) if source.emulated == truth]
     if found:
-        msg = f"coffea-iqn: warning: {truth} of {', '.join(found)}: expected true jets, got emulated ones of a skim"
-        complain(msg)
+        complain(f"coffea-iqn: warning: {truth} of {', '.join(found)}: expected true jets, got emulated ones of a skim")
 
 
 def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radius: float | None, what: str) -> None:

@@ -302,19 +302,15 @@ def _start(arguments: argparse.Namespace, settings: TrainingSettings) -> _Start:
         fits = not arguments.ensemble or getattr(arguments, name) is None
         expect(fits, f"ensemble: expected no --{name}, which would make all members share its jets, got one")
     wanted = [*arguments.columns, *(name for name in EXTENSIONS if getattr(arguments, name))]
-    if arguments.extend is not None and (arguments.teacher is not None or not wanted):
-        asked = wanted or "none"
-        expected = "--columns, --overlaps, --objects or --particles, and no --teacher"
-        msg = f"extend: expected {expected}, got {asked} and {arguments.teacher}"
-        raise ValueError(msg)
+    further = "--columns, --overlaps, --objects or --particles"
+    fits = arguments.extend is None or (arguments.teacher is None and len(wanted) > 0)
+    expect(fits, f"extend: expected {further}, and no --teacher, got {wanted or 'none'} and {arguments.teacher}")
     other = next((name for name in ("teacher", "extend") if getattr(arguments, name) is not None), None)
-    if arguments.pretrained is not None and other is not None:
-        msg = f"pretrained: expected no --{other} with it, which trains no networks of jets from the beginning, got one"
-        raise ValueError(msg)
-    if arguments.direction == "correct" and wanted:
-        unwanted = "--columns, --overlaps, --objects or --particles"
-        msg = f"direction correct: expected no {unwanted} with it, got {wanted[0]}"
-        raise ValueError(msg)
+    why = "which trains no networks of jets from the beginning"
+    fits = arguments.pretrained is None or other is None
+    expect(fits, f"pretrained: expected no --{other} with it, {why}, got one")
+    fits = arguments.direction != "correct" or not wanted
+    expect(fits, f"direction correct: expected no {further} with it, got {next(iter(wanted), None)}")
     alone = arguments.columns and arguments.extend is None and arguments.teacher is None
     fits = not alone or settings.network in EXACT
     expect(fits, f"columns: expected a recipe with a {' or '.join(EXACT)}, got {settings.network}")

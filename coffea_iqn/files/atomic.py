@@ -57,9 +57,8 @@ def check_new(path: Path, *, force: bool) -> None:
     ------
     FileExistsError: if there is something at the path.
     """
-    if not force and is_taken(path):
-        msg = f"output {path}: expected a new path, got one where something is already: --force replaces it"
-        raise FileExistsError(msg)
+    got = "got one where something is already: --force replaces it"
+    expect(force or not is_taken(path), f"output {path}: expected a new path, {got}", FileExistsError)
 
 
 @contextlib.contextmanager
@@ -234,9 +233,8 @@ def unfinished(folder: Path, *, keep: bool = True, restart: bool = False) -> Ite
     ------
     FileExistsError: if there is something else at the path.
     """
-    if is_taken(folder) and not (folder / OURS).is_file():
-        msg = f"{folder}: expected nothing, or what an interrupted run left there, found something else: move it away"
-        raise FileExistsError(msg)
+    wanted = "expected nothing, or what an interrupted run left there, found something else: move it away"
+    expect(not is_taken(folder) or (folder / OURS).is_file(), f"{folder}: {wanted}", FileExistsError)
     if restart:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)

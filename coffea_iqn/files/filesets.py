@@ -103,17 +103,15 @@ def _fileset(path: str) -> Iterator[Named]:
     except (ValueError, yaml.YAMLError) as error:
         msg = f"{path}: expected JSON or YAML: {' '.join(str(error).split())}"
         raise ValueError(msg) from error
-    if not isinstance(content, Mapping) or not content:
-        msg = f"{path}: expected datasets with their files, got {type(content).__name__}"
-        raise ValueError(msg)
+    got = type(content).__name__
+    expect(isinstance(content, Mapping) and content, f"{path}: expected datasets with their files, got {got}")
     for dataset, given in content.items():
         inner = given if isinstance(given, Mapping) and "files" in given else {"files": given}
         files, tree = inner["files"], inner.get("treename") or inner.get("object_path")
         if isinstance(files, str):
             files = [files]
-        if not isinstance(files, list | Mapping) or not files:
-            msg = f"{path}: expected files of {dataset}, as a list or with their trees, got {files!r}"
-            raise ValueError(msg)
+        wanted = f"files of {dataset}, as a list or with their trees"
+        expect(isinstance(files, list | Mapping) and files, f"{path}: expected {wanted}, got {files!r}")
         for file in files:
             if isinstance(files, Mapping):
                 _check_steps(f"{path}: {file}", files[file])

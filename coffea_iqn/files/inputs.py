@@ -154,10 +154,9 @@ def inspect(
         _check_local(path)
     try:
         with uproot.open(path, **open_options([path], timeout)) as file:
-            if REMOTE not in path and file.file.fEND > Path(path).stat().st_size:
-                size = Path(path).stat().st_size
-                msg = f"{path}: expected {file.file.fEND} bytes, got {size}: the file is truncated"
-                raise InputError(msg)
+            wanted = file.file.fEND
+            size = wanted if REMOTE in path else Path(path).stat().st_size
+            expect(wanted <= size, f"{path}: expected {wanted} bytes, got {size}: the file is truncated", InputError)
             name = _find_tree(path, file, tree)
             branches = file[name].keys()
             n_events = file[name].num_entries
@@ -179,12 +178,10 @@ def inspect(
     with_pt = {branch.removesuffix(PT[layout]) for branch in last if branch.endswith(PT[layout])}
     jets = tuple(sorted(name for name in with_pt if "Jet" in name))
     for collection in collections:
-        if collection not in with_pt:
-            # as uproot writes arrays of records by default, to an RNTuple
-            found = f"{collection}.pt, which coffea does not read: write it with mktree"
-            found = found if f"{collection}.pt" in branches else ", ".join(jets) or "no jets"
-            msg = f"{path}: expected a collection {collection}, found {found}"
-            raise InputError(msg)
+        # as uproot writes arrays of records by default, to an RNTuple
+        found = f"{collection}.pt, which coffea does not read: write it with mktree"
+        found = found if f"{collection}.pt" in branches else ", ".join(jets) or "no jets"
+        expect(collection in with_pt, f"{path}: expected a collection {collection}, found {found}", InputError)
     lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
     expect(
         not lacking,
@@ -371,9 +368,8 @@ def check_is_file(path: str) -> None:
     ------
     InputError: if there is none, or a folder.
     """
-    if not Path(path).is_file():
-        msg = f"{path}: expected a file, found {'a folder' if Path(path).is_dir() else 'none'}"
-        raise InputError(msg)
+    found = "a folder" if Path(path).is_dir() else "none"
+    expect(Path(path).is_file(), f"{path}: expected a file, found {found}", InputError)
 
 
 def _check_local(path: str) -> None:
@@ -386,11 +382,10 @@ def _check_local(path: str) -> None:
 def _find_tree(path: str, file: Any, tree: str | None) -> str:
     trees = list(file.keys(cycle=False, filter_classname=["TTree", "ROOT::RNTuple"]))
     wanted = [tree] if tree is not None else list(TREES)
-    for name in wanted:
-        if name in trees:
-            return name
-    msg = f"{path}: expected a tree named {' or '.join(wanted)}, found {', '.join(trees) or 'no tree'}"
-    raise InputError(msg)
+    found = [name for name in wanted if name in trees]
+    got = f"found {', '.join(trees) or 'no tree'}"
+    expect(found, f"{path}: expected a tree named {' or '.join(wanted)}, {got}", InputError)
+    return found[0]
 
 
 def branch_filter(

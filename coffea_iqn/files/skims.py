@@ -80,14 +80,9 @@ class Skim:
 
     def __post_init__(self) -> None:
         expect(self.format in FORMATS, f"skim: expected a format of {', '.join(FORMATS)}, got {self.format!r}")
-        if not JET_NAME.fullmatch(self.collection):
-            msg = f"skim: expected a collection's name of letters and digits, such as IQNJet, got {self.collection!r}"
-            raise ValueError(msg)
-        if OF_GEN.search(self.collection):
-            msg = (
-                f"skim: expected a collection's name of reco jets, such as IQNJet, got {self.collection!r} of gen jets"
-            )
-            raise ValueError(msg)
+        name, got = "expected a collection's name of", f"such as IQNJet, got {self.collection!r}"
+        expect(JET_NAME.fullmatch(self.collection), f"skim: {name} letters and digits, {got}")
+        expect(not OF_GEN.search(self.collection), f"skim: {name} reco jets, {got} of gen jets")
         # an absolute path for remote workers; tuples and strings, so that equal skims compare equal
         object.__setattr__(self, "folder", str(Path(self.folder).resolve()))
         object.__setattr__(self, "keep", (self.keep,) if isinstance(self.keep, str) else tuple(self.keep))
@@ -125,10 +120,9 @@ class Skim:
         FileExistsError: if the file exists with other settings, unless it may be replaced.
         """
         metadata = metadata_of(events)
-        missing = [key for key in CHUNK if key not in metadata]
-        if missing:
-            msg = f"skim: expected events of a Runner, with metadata {', '.join(CHUNK)}; found no {missing[0]}"
-            raise ValueError(msg)
+        lacking = next((key for key in CHUNK if key not in metadata), None)
+        wanted = f"expected events of a Runner, with metadata {', '.join(CHUNK)}"
+        expect(lacking is None, f"skim: {wanted}; found no {lacking}")
         dataset = str(metadata.get("dataset", "events"))
         entries = [int(metadata["entrystart"]), int(metadata["entrystop"])]
         part: dict[str, Any] = {
@@ -184,9 +178,9 @@ class Skim:
     def _gen_jet_branches(self, gen: JetTable, kept: Mapping[str, ak.Array]) -> dict[str, ak.Array]:
         """Return the branches that coffea needs to find the gen jets of jets that are named as in NanoAOD."""
         for name, array in kept.items():
-            if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1 and not np.all(ak.num(array) == gen.counts):
-                msg = f"skim: expected {name} of the folded gen jets, which genJetIdx points to, got others"
-                raise ValueError(msg)
+            if name.startswith(f"{NANOAOD_GEN_JET}_") and array.ndim > 1:
+                wanted = f"expected {name} of the folded gen jets, which genJetIdx points to"
+                expect(np.all(ak.num(array) == gen.counts), f"skim: {wanted}, got others")
         columns = {f"{NANOAOD_GEN_JET}_{n}": ak.unflatten(gen.values[:, k], gen.counts) for n, k in FIELDS.items()}
         if not any(name.startswith("GenPart_") for name in kept):
             columns["GenPart_inFile"] = ak.Array(np.zeros(len(gen.counts), dtype=bool))
@@ -220,10 +214,9 @@ class Skim:
                 kept[branch] = array
         if left_out:
             warn_not_emulated(sorted(left_out), events.fields)
-        lost = [pattern for pattern in self.keep if pattern not in found]
-        if lost:
-            msg = f"skim: expected branches of the input to keep, found none like {lost[0]!r} that can be written"
-            raise ValueError(msg)
+        lost = next((pattern for pattern in self.keep if pattern not in found), None)
+        got = f"found none like {lost!r} that can be written"
+        expect(lost is None, f"skim: expected branches of the input to keep, {got}")
         _check_counts(kept)
         return kept
 
@@ -352,9 +345,8 @@ def merge(
         about = read_about(path)
         datasets.setdefault(about["dataset"], {})[path] = about
     if output.suffix.removeprefix(".") in FORMATS:
-        if len(datasets) > 1:
-            msg = f"{output}: expected files of one dataset, got {', '.join(sorted(datasets))}: give a folder instead"
-            raise ValueError(msg)
+        got = f"got {', '.join(sorted(datasets))}: give a folder instead"
+        expect(len(datasets) <= 1, f"{output}: expected files of one dataset, {got}")
         targets = dict.fromkeys(datasets, output)
     else:
         plain = plain_names(datasets)
@@ -369,13 +361,11 @@ def _files(parts: Iterable[Path]) -> list[Path]:
     """Return the files of all parts, each once."""
     found: dict[Path, None] = {}
     for path in parts:
+        expect(path.is_dir() or path.is_file(), f"{path}: expected a file or a folder, found none")
         if path.is_dir():
             found |= dict.fromkeys(p for p in sorted(path.iterdir()) if p.suffix.removeprefix(".") in FORMATS)
-        elif path.is_file():
-            found[path] = None
         else:
-            msg = f"{path}: expected a file or a folder, found none"
-            raise ValueError(msg)
+            found[path] = None
     expect(found, "merge: expected files that end in .root or .parquet, found none")
     return list(found)
 
@@ -392,13 +382,10 @@ def _in_order(dataset: str, parts: Mapping[Path, dict[str, Any]]) -> list[tuple[
     """Return parts in the order of their inputs and events, after checking that they belong together."""
     first_path, first = next(iter(parts.items()))
     for path, about in parts.items():
-        for key in first.keys() | about.keys():
-            if key != "parts" and first.get(key) != about.get(key):
-                msg = (
-                    f"{path}: expected {key} {first.get(key)!r} as in {first_path}, got {about.get(key)!r}: "
-                    "these files are from different runs"
-                )
-                raise ValueError(msg)
+        for key in (first.keys() | about.keys()) - {"parts"}:
+            got = f"got {about.get(key)!r}: these files are from different runs"
+            fits = first.get(key) == about.get(key)
+            expect(fits, f"{path}: expected {key} {first.get(key)!r} as in {first_path}, {got}")
     held = sorted((_input(part), *part["entries"], path) for path, about in parts.items() for part in about["parts"])
     for (one, _, stop, path), (other, start, _, other_path) in pairwise(held):
         fits = one != other or start >= stop
@@ -465,10 +452,10 @@ def _check_unseen(
 
     seen: the first event with jets of each part before; that of this one is added.
     """
-    if (one := next((event for event in events if event in seen), None)) is not None:
-        got = f"got some with the same jets as in {seen[one]}, as of inputs generated with one seed"
-        msg = f"{path}: expected events that no other file has, {got}: those of {dataset} would count twice"
-        raise ValueError(msg)
+    before = next((seen[event] for event in events if event in seen), None)
+    got = f"got some with the same jets as in {before}, as of inputs generated with one seed"
+    why = f"those of {dataset} would count twice"
+    expect(before is None, f"{path}: expected events that no other file has, {got}: {why}")
     seen |= dict.fromkeys(events[:1], path)
 
 

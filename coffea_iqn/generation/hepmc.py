@@ -45,11 +45,8 @@ def read(listing: Listing, data: Any) -> tuple[Particles, Ints, tuple[float, flo
     import pyhepmc
 
     where = f"{listing.path}: events {listing.place + 1} to {listing.place + listing.n_events}"
-    if (n_units := len(UNITS.findall(listing.text))) != listing.n_events:
-        msg = (
-            f"{where}: expected a line of units in each event, as 'U GEV MM', got {n_units} of GEV or MEV with MM or CM"
-        )
-        raise ValueError(msg)
+    n_units, wanted = len(UNITS.findall(listing.text)), "expected a line of units in each event, as 'U GEV MM'"
+    expect(n_units == listing.n_events, f"{where}: {wanted}, got {n_units} of GEV or MEV with MM or CM")
     pyhepmc.Setup.print_errors = pyhepmc.Setup.print_warnings = False
     numbers, weights, records, mothers = [], [], [], []
     cross_section = _cross_section(None, 0)

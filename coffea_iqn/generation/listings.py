@@ -114,9 +114,8 @@ def _cut(path: str, form: Form, size: int) -> Iterator[tuple[bool, list[bytes], 
             head.append(line)
             end = end or next((form.ends[mark] for mark in form.ends if start.startswith(mark)), b"")
             is_whole &= not end
-    if not is_whole:
-        msg = f"{path}: expected a file of {form.name}, got {'one that stops before its end' if end else 'another one'}"
-        raise ValueError(msg)
+    got = "one that stops before its end" if end else "another one"
+    expect(is_whole, f"{path}: expected a file of {form.name}, got {got}")
 
 
 def _lines(path: str) -> Iterator[bytes]:

@@ -77,9 +77,9 @@ class Settings:
         fits = (self.process is not None) + (self.lhe is not None) + bool(self.hepmc) == 1
         expect(fits, "events: expected one of a process, a file of Les Houches events and files of HepMC")
         for path in self.files:
-            if not Path(path).exists() or Path(path).is_dir():
-                msg = f"{path}: expected a file of events, found {'a folder' if Path(path).is_dir() else 'none'}"
-                raise FileNotFoundError(msg)
+            found = "a folder" if Path(path).is_dir() else "none"
+            fits = Path(path).exists() and not Path(path).is_dir()
+            expect(fits, f"{path}: expected a file of events, found {found}", FileNotFoundError)
         fits = len({Path(path).resolve() for path in self.files}) == len(self.files)
         expect(fits, f"hepmc: expected each file once, got {', '.join(self.files)}")
         if self.files and self.pt_hat_min is not None:
@@ -87,11 +87,9 @@ class Settings:
             raise ValueError(msg)
         fits = self.process is None or self.n_events is not None
         expect(fits, f"n_events: expected {EVENTS} of a process, got none")
-        if self.process is not None and self.process not in PROCESSES and not Path(self.process).is_file():
-            msg = (
-                f"process: expected one of {', '.join(PROCESSES)} or a file of Pythia's commands, got {self.process!r}"
-            )
-            raise ValueError(msg)
+        wanted = f"one of {', '.join(PROCESSES)} or a file of Pythia's commands"
+        fits = self.card is None or self.card.is_file()
+        expect(fits, f"process: expected {wanted}, got {self.process!r}")
         EVENTS.check(events=self.n_events)
         SEEDS.check(seed=self.seed)
         fits = self.n_blocks <= BLOCKS_PER_SEED

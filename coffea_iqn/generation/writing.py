@@ -18,6 +18,7 @@ from coffea_iqn.files.atomic import whole_file
 from coffea_iqn.files.inputs import SETTINGS
 from coffea_iqn.generation.clustering import Columns
 from coffea_iqn.numerics.arrays import Floats, Ints
+from coffea_iqn.ranges import expect
 
 RUN = 1
 SINGLE = {
@@ -133,10 +134,9 @@ class Writer:
         if not self.types:
             self.file.mktree("Events", types)
             self.types = types
-        if types != self.types:
-            names = {name for name in COLLECTIONS if types.get(name) != self.types.get(name)}
-            msg = f"event {self.last}: expected the partons and ancestors of all events, or of none, got {names}"
-            raise ValueError(msg)
+        names = {name for name in types | self.types if types.get(name) != self.types.get(name)}
+        wanted = "expected the partons and ancestors of all events, or of none"
+        expect(not names, f"event {self.last}: {wanted}, got {names}")
         self.file["Events"].extend(columns)
         self.totals = self.totals.plus(block)
 

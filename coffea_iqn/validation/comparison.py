@@ -100,12 +100,9 @@ def draw_paired_samples(emulator: Emulator, pairs: JetPairs, effort: Effort) -> 
     """Select pairs and emulate their gen jets twice, with the errors of `validate`."""
     generator = np.random.default_rng(effort.seed)
     rows = np.flatnonzero(_selected(emulator, pairs, effort))
-    if not len(rows):
-        msg = (
-            f"pairs: expected gen jets above {effort.gen_pt_min:g} GeV with a reco jet above {effort.raw_pt_min:g} "
-            f"GeV, got none among {len(pairs.x)} gen jets, {int(pairs.matched.sum())} of them with a reco jet"
-        )
-        raise ValueError(msg)
+    wanted = f"gen jets above {effort.gen_pt_min:g} GeV with a reco jet above {effort.raw_pt_min:g} GeV"
+    got = f"got none among {len(pairs.x)} gen jets, {int(pairs.matched.sum())} of them with a reco jet"
+    expect(len(rows), f"pairs: expected {wanted}, {got}")
     if len(rows) > effort.max_jets:
         rows = np.sort(generator.choice(rows, effort.max_jets, replace=False))
     gen, real, context = (column[rows] for column in (pairs.x, pairs.four_momenta, pairs.context))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import SAID, open_executor
+from coffea_iqn.commands.common import SAID, captions, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
 from coffea_iqn.files.atomic import at_work, folder_of, plain_names, unfinished
@@ -152,11 +152,13 @@ def run(
     checkpoints = folder_of(arguments.output)
     count_finished = partial(Checkpoints(checkpoints).n_finished, instance)
     plain_names(datasets)  # raises an error unless they differ
+    # coffea makes chunks of nearly equal size, close to the requested one
+    n_chunks = sum(max(round(source.n_events / arguments.chunksize), 1) for source in every(datasets))
     started = time.perf_counter()
     with (
         timed_compilation() as compile_seconds,
         open_executor(arguments) as executor,
-        counted_chunks(arguments, number_of_chunks(datasets, arguments.chunksize), count_finished) as n_before,
+        counted_chunks(arguments, n_chunks, count_finished) as n_before,
     ):
         try:
             out = running.run(
@@ -172,10 +174,10 @@ def run(
                 ignored=SAID,
             )
         except BaseException:
-            n_chunks = count_finished() if arguments.checkpoints else 0
-            if n_chunks:
+            n_finished = count_finished() if arguments.checkpoints else 0
+            if n_finished:
                 complain(
-                    f"coffea-iqn: {n_chunks} finished chunks are kept in {checkpoints}: "
+                    f"coffea-iqn: {n_finished} finished chunks are kept in {checkpoints}: "
                     "run the same command again to continue"
                 )
             raise
@@ -183,23 +185,29 @@ def run(
     return Ran(out, time.perf_counter() - started, compiled, n_before)
 
 
-def draw(datasets: Mapping[str, Any], figures_of: Callable[[str], Mapping[str, Any]], folder: Path) -> list[Path]:
-    """Save the figures of each dataset and return their files; with several datasets, names begin with the dataset."""
-    from coffea_iqn.plotting import save_all  # takes seconds
-
-    prefixes = {dataset: f"{name}_" * (len(datasets) > 1) for dataset, name in plain_names(datasets).items()}
-    return [file for of, prefix in prefixes.items() for file in save_all(figures_of(of), folder, stem_prefix=prefix)]
-
-
 def finish(
     arguments: argparse.Namespace,
+    instance: Any,
+    card: Mapping[str, Any],
     about: Mapping[str, Any],
     datasets: Mapping[str, Sequence[Source]],
     ran: Ran,
-    plots: Sequence[Path],
     folder: Path,
+    *,
+    figures: str,
 ) -> dict[str, Any]:
-    """Write histograms and summary to a new output folder, move the skim there, and return the summary."""
+    """Write figures, histograms and summary to a new output folder, move the skim there, and return the summary.
+
+    figures: name of the function of `plotting` that makes those of a dataset; with several, files begin with its name.
+    """
+    plots: list[Path] = []
+    if arguments.plots:
+        from coffea_iqn import plotting  # takes seconds
+
+        shown = captions(arguments, card, datasets, instance.pt_min, instance.eta_max)
+        for dataset, name in plain_names(datasets).items():
+            made = getattr(plotting, figures)(ran.out["hists"], dataset=dataset, **shown)
+            plots += plotting.save_all(made, folder / "plots", stem_prefix=f"{name}_" * (len(datasets) > 1))
     write_histograms(ran.out["hists"], folder / "histograms.root")
     summary = {
         **about,
@@ -242,9 +250,3 @@ def counted_chunks(arguments: argparse.Namespace, n_chunks: int, count_finished:
         yield before
     finally:
         stop.set()
-
-
-def number_of_chunks(datasets: Mapping[str, Sequence[Source]], chunksize: int) -> int:
-    """Return the number of chunks that coffea makes: of nearly equal size, close to the requested one."""
-    sizes = [source.n_events for source in every(datasets)]
-    return sum(max(round(n / chunksize), 1) for n in sizes)

@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-
-import hist
 
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import (
     add_file_options,
     add_identity_option,
-    captions,
     check_identities,
     datasets_of,
     fitting_model,
@@ -23,7 +18,7 @@ from coffea_iqn.commands.common import (
 from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
 from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import check_new, whole_folder
-from coffea_iqn.files.inputs import Source, every
+from coffea_iqn.files.inputs import every
 from coffea_iqn.files.skims import branch_patterns
 from coffea_iqn.processors import IQNCorrectProcessor
 from coffea_iqn.processors.correct import TAKE
@@ -99,32 +94,19 @@ def _correct(arguments: argparse.Namespace) -> None:
     with whole_folder(arguments.output) as folder:
         patterns = branch_patterns(arguments.keep)
         ran = chunks.run(arguments, instance, datasets, collections, branches=patterns)
-        plots = _draw(arguments, instance, datasets, ran.out["hists"], folder / "plots") if arguments.plots else []
+        card = instance.corrector.card
         about = {
             "model": str(instance.corrector.model),
             "take": instance.take,
             "seed": instance.corrector.seed,
             "identity": instance.corrector.identity,
-            "bundle_hash": instance.corrector.card["hash"],
+            "bundle_hash": card["hash"],
         }
-        chunks.finish(arguments, about, datasets, ran, plots, folder)
+        summary = chunks.finish(arguments, instance, card, about, datasets, ran, folder, figures="plot_correction")
     for name, flow in ran.out["cutflow"].items():
         of_events = f"{flow['reco_jets']:,} reco jets of {flow['events']:,} events"
         say(f"{name}: {of_events} corrected with {instance.corrector.model}")
-    say_outside(ran.out["cutflow"].values(), instance.corrector.card.get("domain"), "reco", "corrected")
-    for what in ("histograms.root", "summary.json", *(["skim"] if skim else []), *(["plots"] if plots else [])):
-        say(f"{arguments.output / what}")
-
-
-def _draw(
-    arguments: argparse.Namespace,
-    instance: IQNCorrectProcessor,
-    datasets: Mapping[str, Sequence[Source]],
-    hists: Mapping[str, hist.Hist],
-    folder: Path,
-) -> list[Path]:
-    """Draw spectra compared with those of gen jets, and responses compared with those before the correction."""
-    from coffea_iqn.plotting import plot_correction  # takes seconds
-
-    shown = captions(arguments, instance.corrector.card, datasets, instance.pt_min, instance.eta_max)
-    return chunks.draw(datasets, lambda dataset: plot_correction(hists, dataset=dataset, **shown), folder)
+    say_outside(ran.out["cutflow"].values(), card.get("domain"), "reco", "corrected")
+    for what, there in (("histograms.root", True), ("summary.json", True), ("skim", skim), ("plots", summary["plots"])):
+        if there:
+            say(f"{arguments.output / what}")

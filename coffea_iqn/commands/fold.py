@@ -13,7 +13,6 @@ from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import (
     add_file_options,
     add_identity_option,
-    captions,
     check_identities,
     check_others,
     datasets_of,
@@ -177,15 +176,7 @@ def _fold(arguments: argparse.Namespace) -> None:
         true = (*OBJECT_BRANCHES * arguments.objects, *PARTICLE_BRANCHES * arguments.particles) if truth else ()
         patterns = [*branch_patterns(arguments.keep), *true]
         ran = chunks.run(arguments, instance, datasets, collections, branches=patterns, skipped=skipped)
-        out, plots = ran.out, []
-        if arguments.plots:
-            from coffea_iqn.plotting import plot_all  # takes seconds
-
-            shown = captions(arguments, instance.folder.card, datasets, instance.pt_min, instance.eta_max)
-            plots = chunks.draw(
-                datasets, lambda dataset: plot_all(out["hists"], dataset=dataset, **shown), folder / "plots"
-            )
-        gen_jets = sum(flow["gen_jets"] for flow in out["cutflow"].values())
+        gen_jets, card = sum(flow["gen_jets"] for flow in ran.out["cutflow"].values()), instance.folder.card
         could_use = instance.folder.emulator.variables.context
         in_files = [set(source.context) for source in every(datasets)]
         about = {
@@ -200,9 +191,9 @@ def _fold(arguments: argparse.Namespace) -> None:
             # unknown if some chunks were finished by an earlier run
             "gen_jets_per_second": None if ran.n_before else round(gen_jets / (ran.seconds - ran.compile_seconds), 1),
         }
-        summary = chunks.finish(arguments, about, datasets, ran, plots, folder)
+        summary = chunks.finish(arguments, instance, card, about, datasets, ran, folder, figures="plot_all")
     _print_cutflow(summary)
-    _print_footnotes(summary, instance.folder.card.get("domain"), could_use)
+    _print_footnotes(summary, card.get("domain"), could_use)
     if not any(source.has_weights for source in every(datasets)):
         say("Weights      none in the files: every event counts once")
     for one in skipped or ():
@@ -211,11 +202,11 @@ def _fold(arguments: argparse.Namespace) -> None:
     say(f"Histograms   {arguments.output / 'histograms.root'}")
     say(f"Summary      {arguments.output / 'summary.json'}")
     if skim is not None:
-        n_files = len(out["files"])
+        n_files = len(summary["skim"])
         say(f"Skim         {arguments.output / 'skim'}: {n_files:,} file{'s' * (n_files > 1)}")
-    for plot in plots:
-        if plot.suffix == ".png":
-            say(f"Plot         {arguments.output / 'plots' / plot.name}")
+    for plot in summary["plots"]:
+        if plot.endswith(".png"):
+            say(f"Plot         {arguments.output / 'plots' / plot}")
 
 
 def _print_footnotes(summary: dict[str, Any], domain: dict[str, Any] | None, could_use: Sequence[str]) -> None:

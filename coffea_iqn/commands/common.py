@@ -13,6 +13,7 @@ import numpy as np
 from coffea_iqn import bundle, running
 from coffea_iqn.commands.options import assignment, text
 from coffea_iqn.commands.terminal import complain, log, say, show_progress
+from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.events.checks import OF_GEN, RECONSTRUCTED, MissingContextWarning, OutsideDomainWarning
 from coffea_iqn.events.identity import KINDS
 from coffea_iqn.events.names import Names
@@ -22,7 +23,7 @@ from coffea_iqn.files.reading import SECONDS, TIMEOUT
 from coffea_iqn.jets import radii
 from coffea_iqn.ranges import COUNT, WORKERS, expect
 from coffea_iqn.running import Skipped
-from coffea_iqn.training.pairs import marks
+from coffea_iqn.training.pairs import JetPairs, marks
 
 SAID = (OutsideDomainWarning, MissingContextWarning)  # warnings that commands replace by lines of their own
 
@@ -198,6 +199,37 @@ def check_others(datasets: Mapping[str, Sequence[Source]], collection: str, radi
             against = f"{collection} beside {named[0]}"
         wrong = f"expected jets of radius {radius:g}, got {against}, in {source.path}"
         expect(against is None, f"{what} jets: {wrong}: name the collection of this radius, or give --any-radius")
+
+
+def check_radii(
+    arguments: argparse.Namespace,
+    datasets: Mapping[str, Sequence[Source]],
+    pairs: JetPairs,
+    base: Emulator | None,
+    level: str,
+) -> None:
+    """Check the radius of the jets of both levels, of which level is the one that the pairs begin with.
+
+    base: the bundle whose radius they should have; None for that of --radius.
+
+    Raises
+    ------
+    ValueError: if they have another one, unless --any-radius is given.
+    """
+    if arguments.any_radius:
+        return
+    distances = radii.neighbours(pairs.context)
+    (own, other), what = (arguments.gen, arguments.reco), "reco"
+    if level == "reco":
+        own, other, what = other, own, "gen"
+    if base is not None:
+        radius, shipped = base.card["jets"]["radius"], bundle.shipped_radii(getattr(arguments, "direction", "fold"))
+        radii.check(radius, distances, shipped, collection=own, what=f"{level} jets")
+    else:
+        radius, against = arguments.radius, radii.objection(arguments.radius, distances, collection=own)
+        wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
+        expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
+    check_others(datasets, other, radius, what)
 
 
 def fitting_model(

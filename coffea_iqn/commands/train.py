@@ -461,21 +461,6 @@ def _describe(
     card["training"] |= about
 
 
-def _of_correction(settings: TrainingSettings) -> TrainingSettings:
-    """Return the settings of a correction: context available for reco jets only, and no scale, as gen jets have none.
-
-    Raises
-    ------
-    ValueError: if the settings contradict this.
-    """
-    if settings.context == TrainingSettings.context:
-        settings = replace(settings, context=KNOWN_OF_RECO[:1])
-    for level in settings.context:
-        check_choice(KNOWN_OF_RECO, context=level)
-    check_choice(("none",), scale=settings.scale)
-    return replace(settings, unmatched=False)
-
-
 def _with_edge(
     settings: TrainingSettings, arguments: argparse.Namespace, sample: TrainingSample, names: Sequence[str]
 ) -> TrainingSettings:
@@ -509,8 +494,21 @@ def _with_edge(
 
 
 def _settings(arguments: argparse.Namespace) -> TrainingSettings:
+    """Return the settings; a correction has only context that reco jets have, and no scale, as gen jets have none.
+
+    Raises
+    ------
+    ValueError: if the settings of a correction contradict this.
+    """
     given = trainings.given_settings(arguments, trainings.SETTINGS)
     if arguments.context is not None:
         given["context"] = tuple(arguments.context)
     settings = replace(RECIPES[arguments.recipe], **given)
-    return _of_correction(settings) if arguments.direction == "correct" else settings
+    if arguments.direction == "fold":
+        return settings
+    if settings.context == TrainingSettings.context:
+        settings = replace(settings, context=KNOWN_OF_RECO[:1])
+    for level in settings.context:
+        check_choice(KNOWN_OF_RECO, context=level)
+    check_choice(("none",), scale=settings.scale)
+    return replace(settings, unmatched=False)

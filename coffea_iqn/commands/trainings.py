@@ -13,7 +13,7 @@ import numpy as np
 from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from coffea_iqn import bundle, running
-from coffea_iqn.commands.common import check_others, identity_of, open_executor
+from coffea_iqn.commands.common import check_radii, identity_of, open_executor
 from coffea_iqn.commands.options import add_device_option, add_radius_option, add_reco_option, assignment, text
 from coffea_iqn.commands.terminal import Bars, complain, show_progress
 from coffea_iqn.emulator.emulator import Emulator
@@ -21,7 +21,6 @@ from coffea_iqn.events.checks import BEGINS, ENOUGH, check_units, least_central
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.files.inputs import Source, copies, every, first_jets
 from coffea_iqn.files.output import versions
-from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import INPUTS, PT, SCALES
 from coffea_iqn.jets.support import distances
 from coffea_iqn.jets.targets import TARGETS
@@ -238,8 +237,7 @@ def check_sample(
         fits = len(rows) < ENOUGH or np.median(apart) < AT_RANDOM * apart.max()
         got = f"got matched ones as far apart as at random, {len(rows):,} above {WELL_MEASURED:g} GeV"
         expect(fits, f"{arguments.gen} and {arguments.reco} of {name}: expected jets of the same events, {got}")
-    if not arguments.any_radius:
-        _check_radii(arguments, datasets, pairs, base, level)
+    check_radii(arguments, datasets, pairs, base, level)
     _check_thresholds(arguments, datasets, base, level)
     if base is not None and getattr(arguments, "extend", None) and not (arguments.columns or arguments.overlaps):
         from coffea_iqn.training.run import warn_other_response  # imports torch
@@ -268,28 +266,6 @@ def _check_thresholds(
         begins[source.path] = max(least, arguments.gen_pt_min if level == "gen" else 0.0), n
     got = beginnings(begins, factor=BEGINS, enough=ENOUGH)
     expect(got is None, f"gen jets: expected one threshold in all files, found the lowest pt at {got}")
-
-
-def _check_radii(
-    arguments: argparse.Namespace,
-    datasets: Mapping[str, Sequence[Source]],
-    pairs: JetPairs,
-    base: Emulator | None,
-    level: str,
-) -> None:
-    """Check the radius of the jets of both levels, of which level is the one that the pairs begin with."""
-    distances = radii.neighbours(pairs.context)
-    (own, other), what = (arguments.gen, arguments.reco), "reco"
-    if level == "reco":
-        own, other, what = other, own, "gen"
-    if base is not None:
-        radius, shipped = base.card["jets"]["radius"], bundle.shipped_radii(getattr(arguments, "direction", "fold"))
-        radii.check(radius, distances, shipped, collection=own, what=f"{level} jets")
-    else:
-        radius, against = arguments.radius, radii.objection(arguments.radius, distances, collection=own)
-        wanted, advice = f"expected jets of radius {radius:g}", "give theirs with --radius, or --any-radius"
-        expect(against is None, f"{level} jets: {wanted}, got {against}: {advice}")
-    check_others(datasets, other, radius, what)
 
 
 def warn_of_members(model: str) -> None:

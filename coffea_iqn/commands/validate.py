@@ -21,7 +21,7 @@ from coffea_iqn.commands.common import (
     SAID,
     add_file_options,
     captions,
-    check_others,
+    check_radii,
     datasets_of,
     identity_of,
     open_executor,
@@ -44,7 +44,6 @@ from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import Source, every
 from coffea_iqn.files.output import write_json
 from coffea_iqn.histograms.filling import ETA_MAX, PT_MIN
-from coffea_iqn.jets import radii
 from coffea_iqn.objects.kinds import KINDS
 from coffea_iqn.plotting import save_all
 from coffea_iqn.processors import EventsProcessor, PairsProcessor, ShapesProcessor
@@ -212,15 +211,14 @@ def _measure(
 
     Also the datasets with jets of its training.
     """
-    effort, folds = _effort(arguments), None
+    given = {name: getattr(arguments, name) for name in ("gen_pt_min", "raw_pt_min", "seed", "threads")}
+    given |= QUICK if arguments.quick else {}
+    given |= {} if arguments.max_jets is None else {"max_jets": arguments.max_jets}
+    effort, folds = Effort(**given), None
     with open_executor(arguments) as executor:
         steps.begin("reading jets")
         pairs, unmatched = _pairs(arguments, emulator, datasets, executor, effort, there.columns)
-        if not arguments.any_radius:
-            distances = radii.neighbours(pairs.context)
-            radius = emulator.card["jets"]["radius"]
-            radii.check(radius, distances, bundle.shipped_radii(), collection=arguments.gen)
-            check_others(datasets, arguments.reco, radius, "reco")
+        check_radii(arguments, datasets, pairs, emulator, "gen")
         if not arguments.spoil:
             steps.begin("folding events")
             folds = _fold(arguments, datasets, executor, there)
@@ -240,7 +238,14 @@ def _measure(
     if folds is None:
         found.left_out |= dict.fromkeys(("histograms of events", "judge of whole events"), not_folded)
     else:
-        _compare_folds(found, folds, datasets, steps)
+        sample: EventsSample = folds["events"]
+        first, second = sample.hists
+        compare_spectra(found, first, second, datasets=list(datasets))
+        steps.begin("judge of whole events")
+        compare_events(found, sample.features, sample.overlapping, sample.totals)
+        if "particles" in folds:
+            steps.begin(PARTICLES)
+            compare_particles(found, *folds["particles"])
     if emulator.particles is not None and not there.particles:
         missing = f"files: expected particles in {arguments.gen} and {arguments.reco}, found none"
         found.left_out[PARTICLES] = not_folded if arguments.spoil else missing
@@ -290,19 +295,6 @@ def _cut_short(arguments: argparse.Namespace, datasets: dict[str, list[Source]])
         del sources[int((before < wanted).sum()) :]
 
 
-def _effort(arguments: argparse.Namespace) -> Effort:
-    given: dict[str, Any] = dict(QUICK) if arguments.quick else {}
-    if arguments.max_jets is not None:
-        given["max_jets"] = arguments.max_jets
-    return Effort(
-        gen_pt_min=arguments.gen_pt_min,
-        raw_pt_min=arguments.raw_pt_min,
-        seed=arguments.seed,
-        threads=arguments.threads,
-        **given,
-    )
-
-
 def _pairs(
     arguments: argparse.Namespace,
     emulator: Emulator,
@@ -323,8 +315,7 @@ def _pairs(
         any_radius=True,  # checked after, with more that the files tell
     )
     branches = [f"{arguments.reco}_{name}" for name in instance.columns]
-    sample = _run(arguments, instance, datasets, executor, branches)
-    assert isinstance(sample, TrainingSample)
+    sample: TrainingSample = _run(arguments, instance, datasets, executor, branches)
     return sample
 
 
@@ -380,20 +371,6 @@ def _fold(
         processors["particles"] = ShapesProcessor(arguments.model, seed=seed, **options)
     branches = (*OBJECT_BRANCHES * there.objects, *PARTICLE_BRANCHES * there.particles)
     return dict(_run(arguments, _OnePass(processors), datasets, executor, branches))
-
-
-def _compare_folds(
-    found: Validation, folds: Mapping[str, Any], datasets: Mapping[str, Sequence[Source]], steps: _Steps
-) -> None:
-    """Add the comparisons of whole events, and of particles if they were folded."""
-    sample: EventsSample = folds["events"]
-    first, second = sample.hists
-    compare_spectra(found, first, second, datasets=list(datasets))
-    steps.begin("judge of whole events")
-    compare_events(found, sample.features, sample.overlapping, sample.totals)
-    if "particles" in folds:
-        steps.begin(PARTICLES)
-        compare_particles(found, *folds["particles"])
 
 
 def _run(

@@ -68,11 +68,9 @@ def _expand(item: str) -> Iterator[Named]:
     if suffix in FILESETS:
         yield from _fileset(path)
     elif suffix == LIST:
-        for line in _text(path).splitlines():
-            if line.split("#")[0].strip():
-                yield from (
-                    one if one.dataset else one._replace(dataset=dataset) for one in _expand(line.split("#")[0].strip())
-                )
+        for line in (line.split("#")[0].strip() for line in _text(path).splitlines()):
+            if line:
+                yield from (one if one.dataset else one._replace(dataset=dataset) for one in _expand(line))
     elif REMOTE not in path and set(PATTERN) & set(path) and not Path(path).exists():
         found = sorted(glob.glob(path, recursive=True))  # noqa: PTH207 # a path may be absolute, which pathlib refuses
         expect(found, f"{path}: expected a pattern that files match, found none")
@@ -112,10 +110,10 @@ def _fileset(path: str) -> Iterator[Named]:
             files = [files]
         wanted = f"files of {dataset}, as a list or with their trees"
         expect(isinstance(files, list | Mapping) and files, f"{path}: expected {wanted}, got {files!r}")
-        for file in files:
-            if isinstance(files, Mapping):
-                _check_steps(f"{path}: {file}", files[file])
-            yield Named(str(dataset), str(file), _tree(files[file]) if isinstance(files, Mapping) else tree)
+        for file, said in files.items() if isinstance(files, Mapping) else ((file, tree) for file in files):
+            _check_steps(f"{path}: {file}", said)
+            own = said.get("object_path") if isinstance(said, Mapping) else said
+            yield Named(str(dataset), str(file), None if own is None else str(own))
 
 
 def _each_once(pairs: Sequence[tuple[Any, Any]]) -> dict[Any, Any]:
@@ -147,10 +145,3 @@ def _check_steps(where: str, said: Any) -> None:
         fits = edges[::2] == edges[1::2]
         got = f"got {str(steps)[:60]} and num_entries {said.get('num_entries')}"
         expect(fits, f"{where}: expected steps of all events, which are read whatever the steps, {got}")
-
-
-def _tree(said: Any) -> str | None:
-    """Return the tree of a file in a fileset, from its name or from a mapping that has it as object_path."""
-    if isinstance(said, Mapping):
-        said = said.get("object_path")
-    return None if said is None else str(said)

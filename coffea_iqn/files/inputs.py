@@ -272,13 +272,9 @@ def first_jets(source: Source, collection: str) -> FirstJets:
     """Return the jets of a file's first events; none of an unreadable file: reading all of it raises the error."""
     nothing = FirstJets(np.empty((0, 4), dtype=np.float32), np.zeros(radii.N_BINS, dtype=np.int64), None)
     try:
-        with source.open() as tree:
-            wanted = {collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names}
-            wanted |= {f"{collection}.DeltaPhi"}
-            keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
-            columns = {
-                name[len(collection) + 1 :]: tree[keys[name]].array(entry_stop=FIRST) for name in wanted & set(keys)
-            }
+        wanted = [collection + PT[source.layout][0] + name for names in FIELDS.values() for name in names]
+        found = _read(source, [*wanted, f"{collection}.DeltaPhi"], FIRST)
+        columns = {name[len(collection) + 1 :]: column for name, column in found.items()}
         four = [next(columns[name] for name in names if name in columns) for names in FIELDS.values()]
         values = np.stack([ak.to_numpy(ak.flatten(column)) for column in four], axis=1).astype(np.float32)
         counts = ak.to_numpy(ak.num(four[0])).astype(np.int64)
@@ -295,6 +291,13 @@ def first_jets(source: Source, collection: str) -> FirstJets:
         return nothing
 
 
+def _read(source: Source, wanted: Iterable[str], n_events: int | None) -> dict[str, ak.Array]:
+    """Return those of the wanted branches, by the name that coffea uses, that a file has, for its (first) events."""
+    with source.open() as tree:
+        keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
+        return {name: tree[keys[name]].array(entry_stop=n_events) for name in wanted if name in keys}
+
+
 def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np.uint64]:
     """Return run, luminosityBlock and event of a file's (first) events, (events, 3); empty for Delphes, without a run.
 
@@ -305,9 +308,8 @@ def event_numbers(source: Source, n_events: int | None = None) -> npt.NDArray[np
         return np.empty((0, 3), dtype=np.uint64)
     wanted = [f"{record}.{name}".removeprefix(".") for name in IDENTITY[record]]
     try:
-        with source.open() as tree:
-            keys = {_plain(key, source.layout): key for key in tree.keys()}  # noqa: SIM118
-            columns = [ak.to_numpy(tree[keys[name]].array(entry_stop=n_events)) for name in wanted]
+        found = _read(source, wanted, n_events)
+        columns = [ak.to_numpy(found[name]) for name in wanted]
     except Exception:  # noqa: BLE001 # uproot raises any type of error on damaged bytes
         return np.empty((0, 3), dtype=np.uint64)
     return np.stack([column.astype(np.uint64) for column in columns], axis=1)

@@ -209,7 +209,11 @@ class Skim:
                 found |= matching
                 continue
             array = plain[branch] if collection is None else plain[collection][branch[len(collection) + 1 :]]
-            if _can_be_written(array) and not _is_made(branch, array):
+            form = array.layout.form
+            form = form.content if form.is_list else form  # that of the numbers
+            # a schema makes fields of constants where the file has no branch
+            is_made = branch in NanoAODSchema.full_like_items and "typename" not in form.parameters
+            if form.is_numpy and not form.inner_shape and not is_made:
                 found |= matching
                 kept[branch] = array
         if left_out:
@@ -267,29 +271,12 @@ def _branches(events: ak.Array) -> Iterator[tuple[str, str | None]]:
             yield name, None
 
 
-def _is_made(branch: str, array: ak.Array) -> bool:
-    """Return whether a schema made a field, of constants, where the file has no branch."""
-    return branch in NanoAODSchema.full_like_items and "typename" not in _form_of_numbers(array).parameters
-
-
 def _refers_to(branch: str, collections: Collection[str]) -> bool:
     """Return whether a branch holds indices of objects of one of these collections."""
     if branch in REFERENCES:
         return REFERENCES[branch] in collections
     of_these = tuple(f"_{name[0].lower()}{name[1:]}Idx" for name in collections)
     return branch.endswith(of_these) and not branch.startswith("Gen")
-
-
-def _can_be_written(array: ak.Array) -> bool:
-    """Whether an array has one number per event, or one list of numbers."""
-    form = _form_of_numbers(array)
-    return bool(form.is_numpy) and not form.inner_shape
-
-
-def _form_of_numbers(array: ak.Array) -> Any:
-    """Return the form of the numbers of events, or of their lists."""
-    form = array.layout.form
-    return form.content if form.is_list else form
 
 
 def _stem(dataset: str, part: Mapping[str, Any]) -> str:
@@ -423,7 +410,7 @@ def _merge(
         for path, about in parts:
             for number, columns in enumerate(iterate(path)):
                 if not number:
-                    _check_unseen(dataset, path, _first_events(columns, about["collection"]), seen)
+                    _check_unseen(dataset, path, about["collection"], columns, seen)
                 found = {name: str(array.type.content) for name, array in columns.items()}
                 types = found if types is None else types
                 if found != types:
@@ -438,20 +425,20 @@ def _merge(
     return Merged(output, dataset, len(parts), n_events, _gaps(held))
 
 
-def _first_events(columns: Mapping[str, ak.Array], collection: str) -> list[tuple[float, ...]]:
-    """Return identity and pt of the jets of the first events of a part, of those that have jets."""
-    identity = zip(*(columns[name][:PEEK].to_list() for name in IDENTITY[""]), strict=True)
-    jets = columns[f"{collection}_pt"][:PEEK].to_list()
-    return [(*event, *pt) for event, pt in zip(identity, jets, strict=True) if pt]
-
-
 def _check_unseen(
-    dataset: str, path: Path, events: Sequence[tuple[float, ...]], seen: dict[tuple[float, ...], Path]
+    dataset: str,
+    path: Path,
+    collection: str,
+    columns: Mapping[str, ak.Array],
+    seen: dict[tuple[float, ...], Path],
 ) -> None:
     """Raise ValueError if a part begins with events, of the same jets, of parts before: of copies, or of one seed.
 
-    seen: the first event with jets of each part before; that of this one is added.
+    seen: identity and pt of the jets of the first event with jets of each part before; that of this one is added.
     """
+    identity = zip(*(columns[name][:PEEK].to_list() for name in IDENTITY[""]), strict=True)
+    jets = columns[f"{collection}_pt"][:PEEK].to_list()
+    events = [(*event, *pt) for event, pt in zip(identity, jets, strict=True) if pt]
     before = next((seen[event] for event in events if event in seen), None)
     got = f"got some with the same jets as in {before}, as of inputs generated with one seed"
     why = f"those of {dataset} would count twice"

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import hist
-import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -161,7 +160,8 @@ def plot_spectrum(
 
     if len(both) > 1:
         compared = ratio(*content["reco"], *content[reference])
-        text = _chi2(content["reco"], content["truth"]) if reference == "truth" else ""
+        chi2 = agreement(content["reco"], content[reference], min_entries=MIN_OF_NUMBER)
+        text = chi2_text(*chi2) if chi2.ndf and reference == "truth" else ""
         draw_ratio(bottom, edges, centres, compared, text=text)
         if varied:
             of_ratio = (ratio(side, side, *scaled[reference]).values for side in band)
@@ -349,8 +349,7 @@ def plot_all(
     ValueError: if no histogram has the dataset; the message lists the existing ones.
     """
     known = {name: list(histogram.axes["dataset"]) for name, histogram in hists.items()}
-    if not any(dataset in there for there in known.values()):
-        _unknown(dataset, sorted({name for there in known.values() for name in there}))
+    _check_known(dataset, sorted({name for there in known.values() for name in there}))
     options: dict[str, Any] = {"dataset": dataset, "label": label, "energy": energy, "selection": selection}
     options |= {"truth_label": truth_label, "emulated_label": emulated_label}
     figures: dict[str, Shown] = {}
@@ -365,9 +364,6 @@ def plot_all(
         else:
             parts = enumerate(_slices(histogram))
             figures |= {f"{name}{k}": plot_spectrum(part, **options, gen_label=gen_label) for k, part in parts}
-    for figure in figures.values():
-        if figure.is_empty:
-            plt.close(figure)
     return {name: figure for name, figure in figures.items() if not figure.is_empty}
 
 
@@ -435,12 +431,6 @@ def _per(axis: Any, width: float | None, *, joined: bool) -> str:
     return f" / {unit or 'unit'}" if width is None else f" / {width:.3g} {unit}".rstrip()
 
 
-def _chi2(emulated: tuple[Doubles, Doubles], truth: tuple[Doubles, Doubles]) -> str:
-    """Return χ² of two spectra, from values and variances, as text."""
-    found = agreement(emulated, truth, min_entries=MIN_OF_NUMBER)
-    return chi2_text(*found) if found.ndf else ""
-
-
 def systematic_band(nominal: Doubles, varied: Mapping[str, Doubles]) -> tuple[Doubles, Doubles]:
     """Return the downward and upward shifts of a spectrum from variations, added in quadrature, (bins,) each.
 
@@ -494,13 +484,11 @@ def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
     levels = list(histogram.axes[1])
     got = f"found {', '.join(levels)}: plot_correction draws those of a correction"
     expect(set(levels) <= set(_LEVELS), f"histogram: expected the levels {', '.join(_LEVELS)}; {got}")
-    if dataset not in list(histogram.axes[0]):
-        _unknown(dataset, list(histogram.axes[0]))
+    _check_known(dataset, list(histogram.axes[0]))
 
 
-def _unknown(dataset: str, known: Sequence[str]) -> NoReturn:
-    msg = f"dataset {dataset!r}: expected one of {', '.join(known) or '(there are none)'}"
-    raise ValueError(msg)
+def _check_known(dataset: str, known: Sequence[str]) -> None:
+    expect(dataset in known, f"dataset {dataset!r}: expected one of {', '.join(known) or '(there are none)'}")
 
 
 def _content(histogram: hist.Hist, dataset: str, level: str, *, flow: bool = False) -> tuple[Doubles, Doubles]:

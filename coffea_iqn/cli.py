@@ -76,18 +76,14 @@ def _run(argv: Sequence[str]) -> int:
         with clean_warnings(arguments):
             arguments.run(arguments)
     except Exception as error:
-        if arguments.traceback or not isinstance(error, _bad_input()):
+        from uproot.exceptions import KeyInFileError
+
+        bad_input = ValueError, OSError, KeyInFileError, FloatingPointError  # shown without a traceback
+        if arguments.traceback or not isinstance(error, bad_input):
             raise
         complain(f"coffea-iqn: error: {error}")
         return EXIT_INPUT
     return EXIT_OK
-
-
-def _bad_input() -> tuple[type[Exception], ...]:
-    """Return the types of errors that bad input causes: their message is shown without a traceback."""
-    from uproot.exceptions import KeyInFileError
-
-    return ValueError, OSError, KeyInFileError, FloatingPointError
 
 
 class Parser(argparse.ArgumentParser):

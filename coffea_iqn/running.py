@@ -128,8 +128,7 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
 
     def load(self, metadata: Mapping[str, Any], processor_instance: Any) -> Any:
         """Return the stored result of a chunk; None if there is none or it is not valid."""
-        whose = self._whose(metadata, processor_instance)
-        result, files = finished.read(self._path(whose), whose) or (None, None)
+        result, files = finished.read(*self._place(metadata, processor_instance)) or (None, None)
         if result is None or files != _stamps(result):
             return None
         return {"out": {"out": result, "skipped": []}, "processed": set()}
@@ -138,20 +137,17 @@ class Checkpoints(CheckpointerABC):  # type: ignore[misc]
         """Store the result of a chunk."""
         if output["out"].get("skipped"):
             return
-        whose = self._whose(metadata, processor_instance)
         result = output["out"]["out"]
-        finished.write(self._path(whose), whose, [result, _stamps(result)])
+        finished.write(*self._place(metadata, processor_instance), [result, _stamps(result)])
 
-    def _whose(self, metadata: Mapping[str, Any], processor_instance: Any) -> list[str]:
-        """Return the key of a result: the processor's identity, and the chunk."""
+    def _place(self, metadata: Mapping[str, Any], processor_instance: Any) -> tuple[Path, list[str]]:
+        """Return path and key of a result: the processor's identity, and the chunk."""
         keys = ("dataset", "filename", "fileuuid", "treename", "entrystart", "entrystop")
         # a file that was updated keeps its uuid
         stamp = _stamp(str(metadata["filename"]).removeprefix("file://"))
-        return [str(processor_instance.identity), *(str(metadata[key]) for key in keys), *map(str, stamp)]
-
-    def _path(self, whose: Sequence[str]) -> Path:
-        identity, *chunk = whose
-        return self.folder / identity / (hashlib.sha256(repr(chunk).encode()).hexdigest() + finished.SUFFIX)
+        identity, chunk = str(processor_instance.identity), [*(str(metadata[key]) for key in keys), *map(str, stamp)]
+        name = hashlib.sha256(repr(chunk).encode()).hexdigest() + finished.SUFFIX
+        return self.folder / identity / name, [identity, *chunk]
 
 
 def _stamps(result: Mapping[str, Any]) -> list[list[int]]:

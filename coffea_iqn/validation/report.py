@@ -60,7 +60,7 @@ class Section:
     key: str
     title: str
     text: str
-    tables: list[tuple[Sequence[str], list[Sequence[str]]]] = field(default_factory=list)
+    tables: list[tuple[Sequence[str], Sequence[Sequence[str]]]] = field(default_factory=list)
     figures: dict[str, plotting.Shown] = field(default_factory=dict)
 
 
@@ -127,24 +127,16 @@ def _spectra(found: Validation, says: Says, selection: plotting.Selection) -> li
         made.append(Section(f"boxes{k or ''}", f"Spectra for {box}", text))
         sides.append((marginals, found.null.boxes.get(box)))
     for section, (of_truth, of_null) in zip(made, sides, strict=True):
-        if of_truth is not None:
-            section.tables.append(_spectra_table(of_truth, of_null))
-            for variable, one in zip(VARIABLES, of_truth, strict=True):
-                figure = plotting.plot_marginal(one, variable=variable, selection=selection, **says)
-                section.figures[f"{variable} of emulated and true jets"] = figure
+        rows = []
+        for k, (variable, one) in enumerate(zip(VARIABLES, of_truth or (), strict=False)):
+            null = "" if of_null is None else f"{of_null[k].agreement.per_bin:.2f}"
+            deviation = f"{100 * one.deviation.value:.1f} ± {100 * one.deviation.uncertainty:.1f} %"
+            rows.append((variable, f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), null, deviation))
+            figure = plotting.plot_marginal(one, variable=variable, selection=selection, **says)
+            section.figures[f"{variable} of emulated and true jets"] = figure
+        if rows:
+            section.tables.append((("", "χ²/ndf", "bins", "null", "deviation"), rows))
     return made
-
-
-def _spectra_table(
-    marginals: Sequence[closure.Marginal], null: Sequence[closure.Marginal] | None
-) -> tuple[Sequence[str], list[Sequence[str]]]:
-    rows: list[Sequence[str]] = []
-    for k, variable in enumerate(VARIABLES):
-        one = marginals[k]
-        of_null = "" if null is None else f"{null[k].agreement.per_bin:.2f}"
-        deviation = f"{100 * one.deviation.value:.1f} ± {100 * one.deviation.uncertainty:.1f} %"
-        rows.append((variable, f"{one.agreement.per_bin:.2f}", str(one.agreement.ndf), of_null, deviation))
-    return ("", "χ²/ndf", "bins", "null", "deviation"), rows
 
 
 def _response(found: Validation, says: Says) -> Section:
@@ -171,12 +163,11 @@ def _tails(found: Validation, says: Says) -> Section:
     )
     tails = found.truth.tails
     if tails is not None:
-        rows: list[Sequence[str]] = []
-        for k, variable in enumerate(VARIABLES):
-            for side, name in enumerate(("below", "above")):
-                emulated, true = tails.counts[:, k, side]
-                pairs = [f"{e:,} / {t:,}" for e, t in zip(emulated, true, strict=True)]
-                rows.append((f"{variable} {name}", *pairs))
+        rows = [
+            (f"{variable} {name}", *(f"{emulated:,} / {true:,}" for emulated, true in tails.counts[:, k, side].T))
+            for k, variable in enumerate(VARIABLES)
+            for side, name in enumerate(("below", "above"))
+        ]
         section.tables.append((("", *(f"beyond {w:g}: emulated / true" for w in tails.widths)), rows))
         section.figures["distributions over their widths"] = plotting.plot_tails(tails, **says)
     return section
@@ -222,7 +213,7 @@ def _ks(found: Validation, says: Says) -> Section:
             (v, *(f"{side.mean():.5f} ± {side.std():.5f}" for side in test))
             for v, test in zip(VARIABLES, found.truth.ks, strict=True)
         ]
-        section.tables.append((("", "true and true", "true and emulated"), [tuple(row) for row in rows]))
+        section.tables.append((("", "true and true", "true and emulated"), rows))
         section.figures["Kolmogorov-Smirnov distances"] = plotting.plot_ks(found.truth.ks, **says)
     return section
 
@@ -290,7 +281,7 @@ def _medians(found: Validation) -> Section:
             (v, *(f"{mean:.4g} ({spread:.4g})" for mean, spread in (row.predicted, row.gen)), f"{row.ratio:.3f}")
             for v, row in zip(VARIABLES, found.truth.medians, strict=True)
         ]
-        section.tables.append((("", "|median − true|", "|gen − true|", "ratio"), [tuple(row) for row in rows]))
+        section.tables.append((("", "|median − true|", "|gen − true|", "ratio"), rows))
     return section
 
 

@@ -90,10 +90,10 @@ class _ParquetFile:
                 flat[counter] = ak.values_astype(ak.num(array), "int32")
             flat[name] = array
         table = ak.to_arrow_table(ak.zip(flat, depth_limit=1), extensionarray=False, list_to32=True)
+        table = table.replace_schema_metadata({ABOUT: self._about})
         if self._writer is None:
-            schema = table.schema.with_metadata({ABOUT: self._about})
-            self._writer = pq.ParquetWriter(self._path, schema, compression="zstd")
-        self._writer.write_table(table.replace_schema_metadata({ABOUT: self._about}))
+            self._writer = pq.ParquetWriter(self._path, table.schema, compression="zstd")
+        self._writer.write_table(table)
 
     def close(self) -> None:
         if self._writer is not None:

@@ -204,9 +204,8 @@ class RequestedVariation:
     def __post_init__(self) -> None:
         name = str(self.name).upper()
         expect(name in FOLDED, f"variations: expected one of {', '.join(map(str.lower, FOLDED))}, got {self.name!r}")
-        entry, size = VARIATIONS[name], self.size
-        if size is None:
-            size = entry.size
+        entry = VARIATIONS[name]
+        size = entry.size if self.size is None else self.size
         if entry.change is None:
             fits = (isinstance(size, str | Path) and str(size)) or (size is None and name != "MODEL")
             expect(fits, f"variations: expected {name.lower()} to be a bundle's name or path, got {size!r}")

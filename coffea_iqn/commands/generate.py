@@ -153,6 +153,5 @@ class _GeneratingProgress(Bars):
             return
         rate = n_since / seconds
         self.progress.update(self.task, rate=f"{rate:,.0f} events/s")
-        seconds_left = None if self.n_events is None else (self.n_events - n_done) / rate
-        left = "" if seconds_left is None else f", {timedelta(seconds=round(seconds_left))} left"
+        left = "" if self.n_events is None else f", {timedelta(seconds=round((self.n_events - n_done) / rate))} left"
         self.line(f"generate: {n_done:,}{self.of} events, {rate:,.0f} events/s{left}")

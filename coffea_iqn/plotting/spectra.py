@@ -116,8 +116,7 @@ def plot_spectrum(
     ------
     ValueError: if the histogram has other axes or lacks the dataset; the message lists the existing ones.
     """
-    histogram, varied = _apart(histogram)
-    _check(histogram, dataset, variables=1)
+    histogram, varied = _checked(histogram, dataset, variables=1)
     axis = histogram.axes[2]
     content = {level: _content(histogram, dataset, level) for level in _LEVELS}
     content |= {name: _content(one, dataset, "reco") for name, one in varied.items()}
@@ -197,8 +196,7 @@ def plot_response(
     ------
     ValueError: if the histogram has other axes or lacks the dataset; the message lists the existing ones.
     """
-    histogram, _ = _apart(histogram)
-    _check(histogram, dataset, variables=3)
+    histogram, _ = _checked(histogram, dataset, variables=3)
     pt, eta, response = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:])
     levels = []
     for level in ("reco", "truth"):
@@ -255,8 +253,7 @@ def plot_response_slices(
     ------
     ValueError: if the histogram has other axes, or lacks the dataset or bin; the message lists the existing ones.
     """
-    histogram, _ = _apart(histogram)
-    _check(histogram, dataset, variables=3)
+    histogram, _ = _checked(histogram, dataset, variables=3)
     pt, eta = (np.asarray(axis.edges, dtype=np.float64) for axis in histogram.axes[2:4])
     fits = eta_bin is None or 0 <= eta_bin < len(eta) - 1
     expect(fits, f"eta_bin: expected None or a bin from 0 to {len(eta) - 2}, got {eta_bin}")
@@ -475,8 +472,9 @@ def _slices(histogram: hist.Hist) -> list[hist.Hist]:
     return slices
 
 
-def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
-    """Raise if a histogram lacks the dataset or the axes that a plot needs."""
+def _checked(histogram: hist.Hist, dataset: str, *, variables: int) -> tuple[hist.Hist, dict[str, hist.Hist]]:
+    """Return the histograms of `_apart`; raise if they lack the dataset or the axes that a plot needs."""
+    histogram, varied = _apart(histogram)
     names = [axis.name for axis in histogram.axes]
     wanted = ["one variable"] if variables == 1 else ["gen_pt", "gen_abs_eta", "response"]
     fits = names[:2] == ["dataset", "level"] and len(names) == 2 + variables and (variables == 1 or names[2:] == wanted)
@@ -485,6 +483,7 @@ def _check(histogram: hist.Hist, dataset: str, *, variables: int) -> None:
     got = f"found {', '.join(levels)}: plot_correction draws those of a correction"
     expect(set(levels) <= set(_LEVELS), f"histogram: expected the levels {', '.join(_LEVELS)}; {got}")
     _check_known(dataset, list(histogram.axes[0]))
+    return histogram, varied
 
 
 def _check_known(dataset: str, known: Sequence[str]) -> None:

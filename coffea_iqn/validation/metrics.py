@@ -108,9 +108,9 @@ def line_of(content: Mapping[str, Any], key: str) -> Mapping[str, Any] | None:
 def figures(found: Comparison) -> dict[str, Any]:
     """Return the numbers behind the figures of a comparison, without missing figures."""
     out: dict[str, Any] = {}
-    for name, marginals in {"spectra": found.marginals, **found.boxes}.items():
+    for name, marginals in {"all": found.marginals, **found.boxes}.items():
         if marginals is not None:
-            out.setdefault("spectra", {})["all" if name == "spectra" else name] = {
+            out.setdefault("spectra", {})[name] = {
                 variable: {"chi2": one.agreement.chi2, "ndf": one.agreement.ndf, "deviation": one.deviation._asdict()}
                 for variable, one in zip(VARIABLES, marginals, strict=True)
             }

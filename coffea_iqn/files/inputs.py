@@ -183,11 +183,8 @@ def inspect(
         found = found if f"{collection}.pt" in branches else ", ".join(jets) or "no jets"
         expect(collection in with_pt, f"{path}: expected a collection {collection}, found {found}", InputError)
     lacking = [field for field in IDENTITY[""] if layout == "NanoAOD" and field not in last]
-    expect(
-        not lacking,
-        f"{path}: expected {', '.join(IDENTITY[''])} of each event, found no {', '.join(lacking)}",
-        InputError,
-    )
+    wanted = f"expected {', '.join(IDENTITY[''])} of each event"
+    expect(not lacking, f"{path}: {wanted}, found no {', '.join(lacking)}", InputError)
     counted = {name.partition("_")[0] for name in NanoAODSchema.full_like_items} if layout == "NanoAOD" else set()
     uncounted = tuple(name for name in sorted(counted & with_pt) if f"n{name}" not in last)
     separator = PT[layout][0]

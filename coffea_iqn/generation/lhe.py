@@ -69,10 +69,8 @@ def check_shower(pythia: Any, listing: Listing) -> None:
     if found is None:
         return
     name = found[1].decode()
-    expect(
-        name.upper() == "PYTHIA8",
-        f"{listing.path}: expected events for showers of Pythia 8, got {name} = parton_shower",
-    )
+    wanted = "expected events for showers of Pythia 8"
+    expect(name.upper() == "PYTHIA8", f"{listing.path}: {wanted}, got {name} = parton_shower")
     other = [line for line in AS_SUBTRACTED if not _is_set(pythia, *line.split(" = "))]
     why = "without them it adds other emissions than those that MC@NLO has subtracted"
     expect(not other, f"{listing.path}: expected the settings '{', '.join(other)}' (--set), got others: {why}")

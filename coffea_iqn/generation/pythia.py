@@ -166,9 +166,8 @@ def _find(name: str, where: str) -> Path:
 def _check(pythia: Any, settings: Settings, lines: Sequence[str]) -> None:
     """Raise ValueError for settings that would be ignored, and for particles that may be seen or not."""
     runs = [line for line in lines if line.lower().startswith("main:subrun")]
-    expect(
-        not runs, f"{settings.name}: expected settings of one run, got {', '.join(runs)}: those after it are ignored"
-    )
+    got = f"got {', '.join(runs)}: those after it are ignored"
+    expect(not runs, f"{settings.name}: expected settings of one run, {got}")
     ignored = [line for line in lines if OF_BEAMS.match(line) or (settings.hepmc and not OF_PARTICLES.match(line))]
     which = "particles" if settings.hepmc else "showers"
     why = "of the rest the files decide"

@@ -492,16 +492,12 @@ def compare_events(
     overlapping: `closure.count_overlapping` of them.
     totals: `closure.event_totals` of them.
     """
-    name, (true, first, second) = "efficiency of overlapping jets", features
-    rows = _some(len(true), found.effort)
-    for into, other, counts, of in (
-        (found.truth, true, overlapping[0], totals[0]),
-        (found.null, second, overlapping[2], totals[2]),
-    ):
-        _add_judge(found, into, WHOLE_EVENTS, other[rows], first[rows], closure.EVENT_FEATURES)
-        sides = overlapping[1], counts
+    name, rows = "efficiency of overlapping jets", _some(len(features[0]), found.effort)
+    for into, k in ((found.truth, 0), (found.null, 2)):  # both against the first fold
+        _add_judge(found, into, WHOLE_EVENTS, features[k][rows], features[1][rows], closure.EVENT_FEATURES)
+        sides = overlapping[1], overlapping[k]
         into.efficiency_of_overlapping = found.attempt(name, closure.efficiency_of_overlapping, *sides)
-        into.totals = closure.total_deviations(totals[1], of)
+        into.totals = closure.total_deviations(totals[1], totals[k])
 
 
 def compare_particles(

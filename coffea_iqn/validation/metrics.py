@@ -115,8 +115,8 @@ def figures(found: Comparison) -> dict[str, Any]:
                 for variable, one in zip(VARIABLES, marginals, strict=True)
             }
     if found.response is not None:
-        out["response"] = {"axes": "variable, emulated and real, median, error, half width, error"}
-        out["response"] |= _of_cells(found.response)
+        axes = "variable, emulated and real, median, error, half width, error"
+        out["response"] = {"axes": axes, **_of_cells(found.response)}
     if found.tails is not None:
         out["tails"] = {"axes": "emulated and real, variable, below and above, beyond each of the widths"}
         out["tails"] |= {"widths": found.tails.widths, "counts": found.tails.counts, "jets": found.tails.z.shape[1]}
@@ -141,8 +141,8 @@ def figures(found: Comparison) -> dict[str, Any]:
             "weights": {"below_half": below, "above_two": above, "mean": judgement.weights[1].mean()},
         }
     if found.wasserstein is not None:
-        out["wasserstein"] = {"axes": "variable, distance, mean of the null, its spread"}
-        out["wasserstein"] |= _of_cells(found.wasserstein)
+        axes = "variable, distance, mean of the null, its spread"
+        out["wasserstein"] = {"axes": axes, **_of_cells(found.wasserstein)}
     efficiencies = (f"efficiency_{of}" for of in ("around", "of_contents", "of_overlapping"))
     sizes = ((name, getattr(found, name)) for name in ("scale_around", "frechet", "kernel", *efficiencies))
     out |= {name: size._asdict() for name, size in sizes if size is not None}

@@ -8,8 +8,8 @@ from itertools import pairwise
 import numpy as np
 
 from coffea_iqn.closure.estimates import CELLS, Estimate
-from coffea_iqn.closure.judges import without_rounding
-from coffea_iqn.jets.features import ETA, MASS, MASS_OFFSET, PHI, PT, VARIABLES, wrap_phi
+from coffea_iqn.closure.judges import RESIDUALS, pair_residuals, without_rounding
+from coffea_iqn.jets.features import ETA, PHI, PT, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import JetTable, places
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 
@@ -18,7 +18,6 @@ N_SEARCHED = 8  # number of hardest reco jets considered when a gen jet is paire
 NEAR = 0.4  # greatest ΔR of such a pair
 PT_MIN, OBJECT_PT_MIN = 20.0, 10.0  # GeV, thresholds of reco jets, and of electrons, muons and photons
 LEAST_EVENTS = 100  # number of events that have what is summed
-RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
 EVENT_FEATURES = (
     *(f"{name}{prime} {k + 1}" for prime in ("", "'") for k in range(N_HARDEST) for name in VARIABLES),
     *(f"{name} {k + 1}" for k in range(N_HARDEST) for name in RESIDUALS),
@@ -52,14 +51,7 @@ def event_features(gen: Floats, gen_counts: Ints, reco: Floats, reco_counts: Int
     nearest = distance.argmin(axis=2)[..., np.newaxis]
     near = np.take_along_axis(distance, nearest, axis=2)[..., 0] < NEAR
     those = np.take_along_axis(of_reco, nearest, axis=1)
-    mass = [np.maximum(jets[..., MASS], 0.0) + MASS_OFFSET for jets in (those, of_gen)]
-    residuals = [
-        np.log(those[..., PT] / of_gen[..., PT]),
-        np.take_along_axis(d_eta, nearest, axis=2)[..., 0],
-        np.take_along_axis(d_phi, nearest, axis=2)[..., 0],
-        np.log(mass[0] / mass[1]),
-    ]
-    of_pairs = np.where(near[..., np.newaxis], np.stack(residuals, axis=2), np.nan)
+    of_pairs = np.where(near[..., np.newaxis], pair_residuals(of_gen, those), np.nan)
     gen_pt, pt, phi = before.values[:, PT], after.values[:, PT], after.values[:, PHI]
     together = [
         _total(before, gen_pt > PT_MIN),

@@ -17,7 +17,8 @@ from coffea_iqn.ranges import expect
 ROUNDS = 300  # greatest number of trees; for a poor emulator more trees would not change the conclusion
 LEAST_PROBABILITY = 1e-6
 JET_FEATURES = ("pt", "eta", "phi", "mass", "pt'", "eta'", "phi'", "mass'")
-RESIDUAL_FEATURES = (*JET_FEATURES, "log pt'/pt", "Δη", "Δφ", "log mass ratio")
+RESIDUALS = ("log pt'/pt", "Δη", "Δφ", "log mass ratio")
+RESIDUAL_FEATURES = (*JET_FEATURES, *RESIDUALS)
 
 
 class Judgement(NamedTuple):
@@ -75,11 +76,16 @@ def without_rounding(jets: Floats) -> Floats:
 def residual_features(gen: Floats, reco: Floats) -> Floats:
     """Return `jet_features` and log pt'/pt, Δη, Δφ, log((m' + 2)/(m + 2)), (N, 12), for a far more powerful judge."""
     features = jet_features(gen, reco)
-    gen, reco = features[:, : len(VARIABLES)], features[:, len(VARIABLES) :]  # without rounding
-    d_phi = wrap_phi(reco[:, PHI] - gen[:, PHI])
-    mass, gen_mass = (np.maximum(jets[:, MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
-    columns = [np.log(reco[:, PT] / gen[:, PT]), reco[:, ETA] - gen[:, ETA], d_phi, np.log(mass / gen_mass)]
-    return np.concatenate([features, np.stack(columns, axis=1)], axis=1)
+    of_pairs = pair_residuals(features[:, : len(VARIABLES)], features[:, len(VARIABLES) :])  # without rounding
+    return np.concatenate([features, of_pairs], axis=1)
+
+
+def pair_residuals(gen: Floats, reco: Floats) -> Floats:
+    """Return the `RESIDUALS` of pairs of gen and reco jets, (..., 4)."""
+    d_phi = wrap_phi(reco[..., PHI] - gen[..., PHI])
+    mass, gen_mass = (np.maximum(jets[..., MASS], 0.0) + MASS_OFFSET for jets in (reco, gen))
+    columns = [np.log(reco[..., PT] / gen[..., PT]), reco[..., ETA] - gen[..., ETA], d_phi, np.log(mass / gen_mass)]
+    return np.stack(columns, axis=-1)
 
 
 class Features(NamedTuple):

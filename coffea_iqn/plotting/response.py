@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from coffea_iqn.closure import MASS, PT, Marginal, OfCells, Profile, Tails, binomial_errors
-from coffea_iqn.closure.spectra import histogram
+from coffea_iqn.closure.spectra import WIDE, histogram
 from coffea_iqn.plotting.labels import (
     BLUE,
     EVERY,
@@ -48,7 +48,6 @@ from coffea_iqn.plotting.panels import (
     titled_panels,
 )
 
-WIDE = 5.0  # positive edges that span more than this factor get a logarithmic axis
 FARTHEST = 10.0  # range of the figure of tails, in widths from the median
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -193,10 +193,17 @@ def _in_files(arguments: argparse.Namespace, emulator: Emulator, datasets: Mappi
     if not (columns or with_objects or with_particles):
         return _InFiles([], objects=False, particles=False)
     branches = set.intersection(*(source.branches() for source in every(datasets)))  # that all files have
+    with_columns = all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in columns)
+    # what whole events are drawn from, and all that is drawn
+    known = all({"prompt", "missing"} <= {*source.context} for source in every(datasets))
+    of_kinds = all(any(f"{kind.name}{dot}" in branches for dot in ("_pt", ".PT")) for kind in KINDS)
+    missing = any(f"{name}{dot}" in branches for name in MISSING for dot in ("_pt", ".MET"))
+    # the particles in gen jets, and those in reco jets
+    inside = ((f"{name}_{OF_JET}" for name in of.constituents) for of in (Names.of(dict(arguments.names)), RECO))
     return _InFiles(
-        columns if all({f"{arguments.reco}{dot}{name}" for dot in "_."} & branches for name in columns) else [],
-        with_objects and _have_objects(datasets, branches),
-        with_particles and _have_particles(arguments, branches),
+        columns if with_columns else [],
+        objects=with_objects and known and of_kinds and missing,
+        particles=with_particles and all(not branches.isdisjoint(names) for names in inside),
     )
 
 
@@ -317,21 +324,6 @@ def _pairs(
     branches = [f"{arguments.reco}_{name}" for name in instance.columns]
     sample: TrainingSample = _run(arguments, instance, datasets, executor, branches)
     return sample
-
-
-def _have_particles(arguments: argparse.Namespace, branches: Collection[str]) -> bool:
-    """Return whether files with these branches have the particles in gen jets and those in reco jets."""
-    return all(
-        any(f"{name}_{OF_JET}" in branches for name in names.constituents)
-        for names in (Names.of(dict(arguments.names)), RECO)
-    )
-
-
-def _have_objects(datasets: Mapping[str, Sequence[Source]], branches: Collection[str]) -> bool:
-    """Return whether files with these branches have what whole events are drawn from, and all that is drawn."""
-    true = all(any(f"{kind.name}{dot}" in branches for dot in ("_pt", ".PT")) for kind in KINDS)
-    missing = any(f"{name}{dot}" in branches for name in MISSING for dot in ("_pt", ".MET"))
-    return true and missing and all({"prompt", "missing"} <= {*source.context} for source in every(datasets))
 
 
 class _OnePass(processor.ProcessorABC):  # type: ignore[misc]

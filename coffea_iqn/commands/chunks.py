@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from coffea_iqn import running
-from coffea_iqn.commands.common import SAID, captions, open_executor
+from coffea_iqn.commands.common import SAID, add_file_options, captions, open_executor
 from coffea_iqn.commands.options import add_figure_options, add_output_option, text
 from coffea_iqn.commands.terminal import QUIET_SECONDS, complain, log, show_progress
 from coffea_iqn.files.atomic import at_work, folder_of, plain_names, unfinished
@@ -44,8 +44,9 @@ class Ran(NamedTuple):
     n_before: int
 
 
-def add_output_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the output folder, the histograms and the figures."""
+def add_options(parser: argparse.ArgumentParser, model: str) -> None:
+    """Add the options for input files, the output folder, the histograms and the figures, and for this model."""
+    add_file_options(parser)
     add_output_option(parser, "DIR", "output folder")
     parser.add_argument(
         "--pt-min",
@@ -64,6 +65,7 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help="do not keep finished chunks in DIR.chunks for a restart after an interruption",
     )
     add_figure_options(parser)
+    parser.add_argument("--model", type=text, help=model)
 
 
 def add_skim_options(parser: argparse.ArgumentParser, jets: str) -> Any:

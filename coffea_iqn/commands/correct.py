@@ -7,7 +7,6 @@ import argparse
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import (
-    add_file_options,
     add_identity_option,
     check_identities,
     datasets_of,
@@ -15,7 +14,7 @@ from coffea_iqn.commands.common import (
     say_outside,
     warn_emulated,
 )
-from coffea_iqn.commands.options import add_radius_option, add_reco_option, text
+from coffea_iqn.commands.options import add_radius_option, add_reco_option
 from coffea_iqn.commands.terminal import say
 from coffea_iqn.files.atomic import check_new, whole_folder
 from coffea_iqn.files.inputs import every
@@ -34,12 +33,9 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `correct`."""
-    add_file_options(parser)
-    chunks.add_output_options(parser)
-    parser.add_argument(
-        "--model",
-        type=text,
-        help="name of a shipped bundle that corrects, or path of a bundle "
+    chunks.add_options(
+        parser,
+        model="name of a shipped bundle that corrects, or path of a bundle "
         f"(default: {DEFAULT}, or the one for the radius of the gen jets, if the files have them)",
     )
     add_reco_option(parser)

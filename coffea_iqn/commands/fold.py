@@ -11,7 +11,6 @@ from rich.table import Table
 from coffea_iqn import bundle
 from coffea_iqn.commands import chunks
 from coffea_iqn.commands.common import (
-    add_file_options,
     add_identity_option,
     check_identities,
     check_others,
@@ -50,12 +49,9 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `fold`."""
-    add_file_options(parser)
-    chunks.add_output_options(parser)
-    parser.add_argument(
-        "--model",
-        type=text,
-        help=f"name of a shipped bundle, or path of a bundle (default: {DEFAULT}, or the shipped bundle of the jets' "
+    chunks.add_options(
+        parser,
+        model=f"name of a shipped bundle, or path of a bundle (default: {DEFAULT}, or the shipped bundle of the jets' "
         f"radius; {OF_EVENTS} with --objects, {OF_PARTICLES} with --particles)",
     )
     add_identity_option(parser)

@@ -351,7 +351,7 @@ def test_an_atom_starts_at_its_frequency():
     sample = LawSample.of(columns, rng.uniform(size=1000), np.arange(1000), targets)
     bounds = np.array([[0.0] * 4, [1.0] * 4])
     settings = replace(RECIPES["default"], steps=1, check_every=1)
-    run = TrainingRun.begin(settings, {"Photon jets": True}, [])
+    run = TrainingRun(settings, {"Photon jets": True}, [])
     law = learn_law("Photon", sample, sample, settings, run, bounds, hidden=(4,), atoms=(ISOLATION,), asks=("jets",))
     drawn = law.draw(columns, rng.uniform(size=(1000, 4)).astype(np.float32))
     assert (drawn[:, ISOLATION] < 0.0).mean() == pytest.approx(0.7, abs=0.05)

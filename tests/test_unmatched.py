@@ -182,7 +182,7 @@ def test_number_and_kinematics_are_learnt():
     settings = replace(RECIPES["default"], steps=500, check_every=100, hidden=(8, 8), context=(), batch_size=512)
     settings = replace(settings, learning_rate=6e-3, blind=0.0)
     variables = train(pairs, replace(settings, steps=20, check_every=20, acceptance=False)).variables
-    run = TrainingRun(settings, device="cpu", checkpoint=None, watch=None)
+    run = TrainingRun(settings, {}, [])
     model = learn_unmatched(pairs, make_unmatched(pairs), variables, run)
     assert model is not None
     assert model.reach == REACH * 0.4

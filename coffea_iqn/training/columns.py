@@ -83,7 +83,7 @@ def extend(
     settings = replace(settings, scale=v.scale, raw_pt_min=v.raw_pt_min, context=v.context)
     phases = {"columns": True, "columns of unmatched jets": emulator.unmatched is not None}
     owner, sample = f"{emulator.card.get('hash')} {names}", [*pairs, *(unmatched or ())]
-    run = TrainingRun.begin(settings, phases, sample, owner, **how)
+    run = TrainingRun(settings, phases, sample, owner, **how)
     pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
     learn, check = split(pairs, settings)
     known, n, no_tails = emulator.on(run.device), len(v.table), (0.0,) * len(columns)

@@ -80,7 +80,7 @@ def distil(
         "far tails": isinstance(network, SplineIQN),
         "acceptance": gate is not None,
     }
-    run = TrainingRun.begin(settings, to_come, pairs, str(teacher.card.get("hash")), **how)
+    run = TrainingRun(settings, to_come, pairs, str(teacher.card.get("hash")), **how)
     known, held_out = teacher.on(run.device), pairs.split_key < settings.holdout
     learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
 

@@ -86,7 +86,7 @@ def train(
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), unmatched is not None)
     sample = [*pairs, *(unmatched or ())]
-    run = TrainingRun.begin(settings, to_come, sample, owner, begin, checkpoint=checkpoint, watch=watch, device=device)
+    run = TrainingRun(settings, to_come, sample, owner, begin, checkpoint=checkpoint, watch=watch, device=device)
 
     def fit(
         phase: str,

@@ -77,7 +77,7 @@ def with_objects(
         for first, names in _together(n_of).items()
         for asked in asks_of(names[0])
     }
-    run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
+    run = TrainingRun(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     objects = _learn(sample, run)
     in_jets = share_in_jets(np.concatenate([sample.laws[kind.name + PARTICLE].columns for kind in KINDS]))
     return run.extended(emulator, {"objects": n_of, "in_jets": round(in_jets, 4)}, objects=objects)

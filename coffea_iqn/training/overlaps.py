@@ -85,7 +85,7 @@ def with_overlaps(
     owner = " ".join(str(of.card.get("hash")) for of in (emulator, pretrained) if of is not None)
     begin = {} if pretrained is None else networks_of(pretrained, settings)[0]
     phases = {"overlaps number": True, "overlaps jets": True}
-    run = TrainingRun.begin(settings, phases, [*pairs, unmatched.x_event], owner, begin, **how)
+    run = TrainingRun(settings, phases, [*pairs, unmatched.x_event], owner, begin, **how)
     both = [pairs]
     if settings.reflect:
         both.append(part_of(with_mirrored(pairs), np.arange(2 * len(pairs.x)) >= len(pairs.x)))

@@ -51,7 +51,7 @@ def with_particles(
     """
     arrays = [array for law in sample.laws.values() for array in law[:6]]
     phases = {f"{name} {asked}": True for name in sample.laws for asked in LAWS[name].asks}
-    run = TrainingRun.begin(settings, phases, arrays, str(emulator.card.get("hash")), **how)
+    run = TrainingRun(settings, phases, arrays, str(emulator.card.get("hash")), **how)
     laws: dict[str, Law] = {}
     least = [(0.0, 0.0)] * len(CELLS)
     for name, of_law in sample.laws.items():

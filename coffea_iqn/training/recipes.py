@@ -60,7 +60,7 @@ class Schedule:
     average: decay of the moving average of the weights, which is validated and kept; 0 for none.
     stages, steps: number of stages, and maximum number of steps in each.
     minutes: training time, instead of steps; the learning rate then follows the elapsed time, so that weights depend on
-        the machine. For several networks, the total time (`run.Budget`).
+        the machine. For several networks, the total time (`run.TIMES`).
     check_every, patience: steps between checks of the validation loss; checks without improvement that end a stage.
     seed: random seed of weights and batches.
 

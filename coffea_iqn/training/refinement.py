@@ -97,7 +97,7 @@ def refine(
     warn_other_response(emulator, pairs)
     v, member = emulator.variables, emulator.network
     owner = f"{emulator.card.get('hash')} refined"
-    run = TrainingRun.begin(settings, {"ratio": True}, pairs, owner, **how)
+    run = TrainingRun(settings, {"ratio": True}, pairs, owner, **how)
     ends = (0.5 * settings.holdout, settings.holdout)
     learn, check, calibrate = (part_of(pairs, np.digitize(pairs.split_key, ends) == k) for k in (2, 0, 1))
     learn = with_mirrored(learn) if settings.reflect else learn

@@ -6,7 +6,7 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -51,58 +51,24 @@ class How(TypedDict, total=False):
     device: str
 
 
-@dataclass
-class Budget:
-    """Time limit of a training, divided among its networks in typical proportions; unused time goes to later networks.
-
-    Attributes
-    ----------
-    minutes: remaining time; None for no limit.
-    phases: remaining phases, keys of `TIMES`.
-    """
-
-    minutes: float | None = None
-    phases: list[str] = field(default_factory=list)
-
-    def of(self, phase: str) -> float | None:
-        """Return the time limit of the next phase [minutes]."""
-        if self.minutes is None:
-            return None
-        # at least a moment, even if earlier phases exceeded their limits
-        return max(self.minutes * TIMES.get(phase, SHORT) / sum(TIMES.get(name, SHORT) for name in self.phases), 1e-6)
-
-    def spend(self, phase: str, seconds: float) -> None:
-        """Subtract the time that a phase took."""
-        if self.minutes is not None:
-            self.minutes -= seconds / 60.0
-            self.phases.remove(phase)
-
-
-@dataclass(frozen=True)
 class TrainingRun:
-    """A running training: how each of its networks is fitted.
+    """A running training: how each of its networks is fitted. With a checkpoint, it may continue an earlier one.
 
-    Attributes
+    Parameters
     ----------
     settings: settings of the training.
-    device: torch device to compute on.
-    checkpoint, watch: see `optimise.fit`.
+    phases: whether each phase takes place, by its name.
+    sample, owner: columns of the sample and bundle to start from: together with settings, they identify a checkpoint.
     pretrained: trained networks to begin with, by phase.
-    budget: time limit.
-    fits: results of the fits, by phase.
+    checkpoint, watch, device: see `training.train`.
+
+    Raises
+    ------
+    ValueError: if the checkpoint belongs to another training.
     """
 
-    settings: TrainingSettings
-    device: str
-    checkpoint: Path | None
-    watch: Watch | None
-    pretrained: Mapping[str, Pretrained] = field(default_factory=dict)
-    budget: Budget = field(default_factory=Budget)
-    fits: dict[str, Fitted] = field(default_factory=dict)
-
-    @classmethod
-    def begin(
-        cls,
+    def __init__(
+        self,
         settings: TrainingSettings,
         phases: Mapping[str, bool],
         sample: Iterable[npt.ArrayLike],
@@ -112,26 +78,13 @@ class TrainingRun:
         checkpoint: Path | None = None,
         watch: Watch | None = None,
         device: str = "cpu",
-    ) -> TrainingRun:
-        """Start a training, or continue it from its checkpoint.
-
-        Parameters
-        ----------
-        settings: settings of the training.
-        phases: whether each phase takes place, by its name.
-        sample, owner: columns of the sample and bundle to start from: together with settings, they identify a
-            checkpoint.
-        pretrained: see `TrainingRun`.
-        checkpoint, watch, device: see `training.train`.
-
-        Raises
-        ------
-        ValueError: if the checkpoint belongs to another training.
-        """
+    ) -> None:
         if checkpoint is not None:
             _claim(checkpoint, sample, settings, owner)
-        budget = Budget(settings.minutes, [phase for phase, comes in phases.items() if comes])
-        return cls(settings, device, checkpoint, watch, pretrained or {}, budget)
+        self.settings, self.checkpoint, self.watch, self.device = settings, checkpoint, watch, device
+        self.pretrained = pretrained or {}
+        self.phases = [phase for phase, comes in phases.items() if comes]
+        self.fits: dict[str, Fitted] = {}  # by phase
 
     def report(self, **known: Any) -> dict[str, Any]:
         """Return the entry of a card for this training."""
@@ -169,7 +122,7 @@ class TrainingRun:
         module: the module to train.
         loss: function of the columns of a batch, without the last one, and a generator.
         learn, check: columns of rows to train on and of rows held out: network inputs first, index of the sample last.
-        schedule: schedule of the fit; its minutes are replaced by those of the budget.
+        schedule: schedule of the fit; its minutes are replaced by a share of the training's.
         levels: levels of context in the last columns of the inputs, some of which are hidden.
         more_prompt: whether to add jets with prompt particles; not if the network learns how frequent they are.
         """
@@ -203,12 +156,19 @@ class TrainingRun:
                 )
                 warnings.warn(msg, UserWarning, stacklevel=2)
         module.to(self.device)
-        schedule = replace(schedule, minutes=self.budget.of(phase))
-        fitted = fit(
+        schedule = replace(schedule, minutes=self._minutes(phase))
+        self.fits[phase] = fit(
             phase, module, train_loss, validation_loss, draw, schedule, checkpoint=self.checkpoint, watch=self.watch
         )
-        self.budget.spend(phase, fitted.seconds)
-        self.fits[phase] = fitted
+
+    def _minutes(self, phase: str) -> float | None:
+        """Return the time limit of the next phase: the time left is divided among those to come as is typical."""
+        if self.settings.minutes is None:
+            return None
+        left = self.settings.minutes - sum(fit.seconds for fit in self.fits.values()) / 60.0
+        shares = {name: TIMES.get(name, SHORT) for name in self.phases if name not in self.fits}
+        # at least a moment, even if earlier phases exceeded their limits
+        return max(left * shares[phase] / sum(shares.values()), 1e-6)
 
 
 def _claim(checkpoint: Path, columns: Iterable[npt.ArrayLike], settings: TrainingSettings, owner: str) -> None:

@@ -95,7 +95,7 @@ def extend(
         return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
 
     rows = target_rows(learn, check, variables, settings)
-    run.fit("columns", further, loss, *rows, settings, v.context)
+    run.fit("columns", further, loss, rows, settings, v.context)
     network = _appended(old, Network.of(further.to("cpu").eval()))
     model = emulator.unmatched
     if model is not None:
@@ -205,8 +205,8 @@ def _learn_unmatched(pairs: JetPairs, jets: UnmatchedJets | None, columns: Seque
 
     every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
     held_out = split_key < settings.holdout
-    learn, check = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
+    rows = (tuple(torch.from_numpy(c[part]) for c in every) for part in (~held_out, held_out))
     schedule = of_few(settings, WEIGHT_DECAY)
-    run.fit("columns of unmatched jets", network, loss, learn, check, schedule, ("flavour",))
+    run.fit("columns of unmatched jets", network, loss, rows, schedule, ("flavour",))
     of = Standardisation.of(np.zeros((1, 0))).and_more(len(columns))
     return Law(None, Network.of(network.to("cpu").eval()), scale, of, bounds)

@@ -7,14 +7,13 @@ so the last phase trains on the jets y themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Unpack
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
@@ -27,10 +26,8 @@ from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.emulators import continuous, part_of, target_rows
 from coffea_iqn.training.optimise import fixed_weights
 from coffea_iqn.training.pairs import JetPairs
-from coffea_iqn.training.recipes import Schedule, TrainingSettings, shorter
+from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.run import How, TrainingRun, came_from, learnt, warn_other_response
-
-Rows = tuple[Tensor, ...]
 
 # weights of the score of the tails, which contain a few per cent of the jets; the mass uses only its likelihood
 TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
@@ -82,16 +79,7 @@ def distil(
     }
     run = TrainingRun(settings, to_come, pairs, str(teacher.card.get("hash")), **how)
     known, held_out = teacher.on(run.device), pairs.split_key < settings.holdout
-    learn, check = (_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out))
-
-    def fit(
-        phase: str,
-        module: nn.Module,
-        loss: Callable[..., Tensor],
-        schedule: Schedule,
-        rows: tuple[Rows, Rows] = (learn, check),
-    ) -> None:
-        run.fit(phase, module, loss, *rows, schedule, v.context, more_prompt=phase != "origin")
+    rows = [_tensors(pairs, part, teacher, reflect=settings.reflect) for part in (~held_out, held_out)]
 
     def origin_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
@@ -117,14 +105,14 @@ def distil(
 
     short = shorter(settings, 1)
     if origin is not None:
-        fit("origin", origin, origin_loss, short)
-    fit("quantiles", network, quantile_loss, settings)
+        run.fit("origin", origin, origin_loss, rows, short, v.context)
+    run.fit("quantiles", network, quantile_loss, rows, settings, v.context)
     if to_come["far tails"]:
         parts = part_of(pairs, ~held_out), part_of(pairs, held_out)
         last = shorter(settings, 2, batch_size=2 * settings.batch_size, learning_rate=0.5 * settings.learning_rate)
-        fit("far tails", network, tails_loss, last, target_rows(*parts, v, settings))
+        run.fit("far tails", network, tails_loss, target_rows(*parts, v, settings), last, v.context)
     if gate is not None:
-        fit("acceptance", gate, acceptance_loss, replace(short, weight_decay=0.0))
+        run.fit("acceptance", gate, acceptance_loss, rows, replace(short, weight_decay=0.0), v.context)
     report = run.report(teacher=came_from(teacher), gen_jets=len(pairs.x))
     card = {k: value for k, value in teacher.card.items() if k not in {"hash", "extended"}} | {"training": report}
     networks = learnt(network=network, acceptance=gate, origin=origin)

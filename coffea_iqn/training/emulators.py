@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from coffea_iqn.emulator.emulator import Emulator
@@ -27,7 +27,7 @@ from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.optimise import Watch, fixed_weights
 from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
 from coffea_iqn.training.pretrained import Pretrained, networks_of
-from coffea_iqn.training.recipes import Schedule, TrainingSettings, shorter
+from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.run import TrainingRun, came_from, learnt
 from coffea_iqn.training.unmatched import learn_unmatched
 
@@ -80,23 +80,14 @@ def train(
     n_pairs = {"pairs": int(learn.matched.sum()), "validation_pairs": int(check.matched.sum())}
     if settings.reflect:
         learn = with_mirrored(learn)
-    variables = _variables(learn, settings)
+    variables, parts = _variables(learn, settings), (learn, check)
+    levels = variables.context
     network, gate, origin = _networks(learn, variables, settings)
     unmatched = unmatched if settings.unmatched else None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), unmatched is not None)
     sample = [*pairs, *(unmatched or ())]
     run = TrainingRun(settings, to_come, sample, owner, begin, checkpoint=checkpoint, watch=watch, device=device)
-
-    def fit(
-        phase: str,
-        module: nn.Module,
-        loss: Callable[..., Tensor],
-        tensors: Callable[[JetPairs, Variables], tuple[Tensor, ...]],
-        schedule: Schedule,
-    ) -> None:
-        rows = tensors(learn, variables), tensors(check, variables)
-        run.fit(phase, module, loss, *rows, schedule, variables.context, more_prompt=phase != "origin")
 
     def origin_loss(inputs: Tensor, sample: Tensor, _: torch.Generator) -> Tensor:
         assert origin is not None
@@ -114,10 +105,11 @@ def train(
     # no weight decay: it would smooth the steep rise of the efficiency at a threshold
     less_short = shorter(settings, 2, batch_size=4 * settings.batch_size, weight_decay=0.0)
     if origin is not None:
-        fit("origin", origin, origin_loss, _with_sample, short)
-    fit("quantiles", network, quantile_loss, with_targets, settings)
+        run.fit("origin", origin, origin_loss, (_with_sample(part, variables) for part in parts), short, levels)
+    run.fit("quantiles", network, quantile_loss, (with_targets(part, variables) for part in parts), settings, levels)
     if settings.acceptance:
-        fit("acceptance", gate, acceptance_loss, _with_match, less_short)
+        rows = (_with_match(part, variables) for part in parts)
+        run.fit("acceptance", gate, acceptance_loss, rows, less_short, levels)
     model = None if unmatched is None else learn_unmatched(pairs, unmatched, variables, run)
     networks = learnt(network=network, acceptance=gate if settings.acceptance else None, origin=origin)
     card = {"training": run.report(gen_jets=len(pairs.x), **n_pairs, **known)}

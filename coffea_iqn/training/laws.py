@@ -136,9 +136,8 @@ def learn_laws(
 
     for asked, module, loss, rows in (("number", number, number_loss, of_sources), ("jets", jets, jets_loss, of_jets)):
         if asked in asks:
-            learn = tensors(rows, [part.learn for part in parts])
-            check = tensors(rows, [part.check for part in parts])
-            run.fit(f"{kind} {asked}", module, loss, learn, check, schedule, learnt.context)
+            samples = [part.learn for part in parts], [part.check for part in parts]
+            run.fit(f"{kind} {asked}", module, loss, (tensors(rows, of) for of in samples), schedule, learnt.context)
             module.to("cpu").eval()
     laws = []
     for which, part in enumerate(parts):

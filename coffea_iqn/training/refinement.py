@@ -113,7 +113,7 @@ def refine(
         true, drawn = judge.log_ratios(inputs, x, z, generator)
         return 0.5 * (functional.softplus(-true) + functional.softplus(drawn)).mean()
 
-    run.fit("ratio", network, loss, of_learn, of_check, settings, v.context)
+    run.fit("ratio", network, loss, (of_learn, of_check), settings, v.context)
     generator = torch.Generator().manual_seed(settings.seed)
     rows = torch.arange(len(of_calibrate[0]))
     if settings.shares:  # give held-out jets the shares of a batch

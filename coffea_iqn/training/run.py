@@ -107,12 +107,9 @@ class TrainingRun:
         phase: str,
         module: nn.Module,
         loss: Callable[..., Tensor],
-        learn: tuple[Tensor, ...],
-        check: tuple[Tensor, ...],
+        rows: Iterable[tuple[Tensor, ...]],
         schedule: Schedule,
         levels: tuple[str, ...] = (),
-        *,
-        more_prompt: bool = True,
     ) -> None:
         """Fit a module, which is in its best state then.
 
@@ -121,19 +118,18 @@ class TrainingRun:
         phase: name of the fit, for progress and checkpoint.
         module: the module to train.
         loss: function of the columns of a batch, without the last one, and a generator.
-        learn, check: columns of rows to train on and of rows held out: network inputs first, index of the sample last.
+        rows: columns of rows to train on and of rows held out: network inputs first, index of the sample last.
         schedule: schedule of the fit; its minutes are replaced by a share of the training's.
         levels: levels of context in the last columns of the inputs, some of which are hidden.
-        more_prompt: whether to add jets with prompt particles; not if the network learns how frequent they are.
         """
-        *learnt, sample = learn
+        (*learnt, sample), (*checked, valid_sample) = rows
         learnt = [t.to(self.device) for t in learnt]
-        *checked, valid_sample = check
         blind, shares = self.settings.blind, self.settings.shares
         chosen = drawing(valid_sample, shares)(min(len(valid_sample), MAX_VALIDATION), seeded())
         checked = [t[chosen].to(self.device) for t in checked]
 
-        prompt = with_prompt(learnt[0], levels) if more_prompt else torch.empty(0, dtype=torch.int64)
+        # jets with prompt particles are not added for the network that learns how frequent they are
+        prompt = with_prompt(learnt[0], () if phase == "origin" else levels)
 
         def train_loss(rows: Tensor, generator: torch.Generator) -> Tensor:
             n_prompt = int(PROMPT_SHARE * len(rows)) if len(prompt) else 0
@@ -149,7 +145,7 @@ class TrainingRun:
 
         draw = drawing(sample, shares)
         if phase in self.pretrained:
-            n_own = learn[0].shape[1] - sum(WIDTHS[level] for level in levels)
+            n_own = learnt[0].shape[1] - sum(WIDTHS[level] for level in levels)
             if not self.pretrained[phase].begin(module, n_own, levels):
                 msg = (
                     f"{phase}: the pretrained network has other sizes or inputs, so this one begins with random weights"

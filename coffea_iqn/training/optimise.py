@@ -195,14 +195,12 @@ def _validate(
     module: nn.Module, average: list[Tensor], validation_loss: Callable[[], Tensor]
 ) -> tuple[float, dict[str, Tensor]]:
     """Return the validation loss of the averaged weights, and those weights."""
+    own = copy.deepcopy(module.state_dict())
     with torch.no_grad():
-        own = [p.clone() for p in module.parameters()]
         for parameter, mean in zip(module.parameters(), average, strict=True):
             parameter.copy_(mean)
-        value = float(validation_loss())
-        candidate = copy.deepcopy(module.state_dict())
-        for parameter, value_before in zip(module.parameters(), own, strict=True):
-            parameter.copy_(value_before)
+        value, candidate = float(validation_loss()), copy.deepcopy(module.state_dict())
+    module.load_state_dict(own)
     return value, candidate
 
 

@@ -48,9 +48,8 @@ class Response:
     def __add__(self, other: Response) -> Response:
         fits = (self.gen, self.reco) == (other.gen, other.reco)
         expect(fits, f"response: expected matrices of equal axes to add, got {self._named()} and {other._named()}")
-        if self.made_by != other.made_by:
-            msg = f"response: expected matrices of one model and its options, got {self.made_by} and {other.made_by}"
-            raise ValueError(msg)
+        got = f"got {self.made_by} and {other.made_by}"
+        expect(self.made_by == other.made_by, f"response: expected matrices of one model and its options, {got}")
         both = dict(self.sums)
         for limb, sums in other.sums.items():
             both[limb] = both.get(limb, 0.0) + sums

@@ -86,8 +86,9 @@ class Cells:
         """Return the levels of the pt edges at the nodes of the level of eta, (N, edges, points)."""
         eta, cone = gen[:, ETA], self.on.variables.support.cone
         within = ((eta.abs() - cone).clamp(min=0.0), eta, eta.abs() + cone)  # the scale is monotone in |eta|
-        targets = torch.cat([self._first_targets(gen, at) for at in within], dim=1)
-        low, middle, high = self._levels_of_pt(gen, x, targets).chunk(3, dim=1)
+        edges = torch.tensor(self.pt)[:, None].expand(-1, len(gen))
+        targets = torch.stack([self._first_target(gen, pt, at) for at in within for pt in edges], dim=1)
+        low, middle, high = self._levels(PT, targets, gen, x, x[:, :0]).chunk(3, dim=1)
         found = middle[:, :, None].repeat(1, 1, self.points)
         if SCALES[self.on.variables.scale] != UNSCALED:
             jet, edge = torch.nonzero((high - low).abs() > LEAST, as_tuple=True)
@@ -103,21 +104,14 @@ class Cells:
         """
         y = self._first_target(gen, pt, gen[:, ETA])[:, None]
         etas = [self._decoded(gen, self._draw(ETA, level, gen, x, y))[:, ETA] for level in v.T]
-        return self._levels_of_pt(gen, x, torch.stack([self._first_target(gen, pt, eta) for eta in etas], dim=1))
-
-    def _first_targets(self, gen: Tensor, eta: Tensor) -> Tensor:
-        """Return the first target at all pt edges, (N, edges)."""
-        edges = torch.tensor(self.pt)
-        return torch.stack([self._first_target(gen, edge.expand(len(gen)), eta) for edge in edges], dim=1)
+        targets = torch.stack([self._first_target(gen, pt, eta) for eta in etas], dim=1)
+        return self._levels(PT, targets, gen, x, x[:, :0])
 
     def _first_target(self, gen: Tensor, pt: Tensor, eta: Tensor) -> Tensor:
         """Return the first target of jets with this pt after the scale and this eta, (N,)."""
         reco = torch.stack([pt.clamp(min=LEAST).to(gen.dtype), eta, gen[:, PHI], gen[:, MASS]], dim=1)
         target: Tensor = self.on.variables.encode(reco, gen)[:, PT]
         return target
-
-    def _levels_of_pt(self, gen: Tensor, x: Tensor, y: Tensor) -> Tensor:
-        return self._levels(PT, y, gen, x, x[:, :0])
 
     def _levels(self, k: int, y: Tensor, gen: Tensor, x: Tensor, drawn: Tensor) -> Tensor:
         """Return the levels of values (N, n) of target k, given the previous targets (N, k), in double precision."""

@@ -189,11 +189,7 @@ def _sides(matrix: hist.Hist) -> tuple[Sequence[Any], Sequence[Any]]:
 
 def _within(axes: Sequence[Any]) -> Bools:
     """Return which of the flattened bins of these axes are not flow bins."""
-    inside = np.ones(1, dtype=bool)
-    for axis in axes:
-        of_axis = np.r_[False, np.ones(axis.size, dtype=bool), False]
-        inside = (inside[:, None] & of_axis).ravel()
-    return inside
+    return np.pad(np.ones([axis.size for axis in axes], dtype=bool), 1).ravel()
 
 
 def _bins_of(axes: Sequence[Any]) -> list[list[tuple[float, float]]]:
@@ -204,10 +200,9 @@ def _bins_of(axes: Sequence[Any]) -> list[list[tuple[float, float]]]:
 
 def _numbered(matrix: hist.Hist) -> hist.Hist:
     """Return a matrix of pairs of axes with one axis of bin numbers on each side."""
-    of, sizes = parts(matrix), [int(_within(axes).sum()) for axes in _sides(matrix)]
-    axes = [
-        hist.axis.Integer(0, n, name=side, label=f"{side} bin") for n, side in zip(sizes, ("gen", "reco"), strict=True)
-    ]
+    of = parts(matrix)
+    sizes = zip(("gen", "reco"), of.inside.shape, strict=True)
+    axes = [hist.axis.Integer(0, n, name=side, label=f"{side} bin") for side, n in sizes]
     flat = hist.Hist(*axes, storage=hist.storage.Weight())
     view = flat.view(flow=True)
     for field, (inside, outside, lost) in (("value", of[:3]), ("variance", of.variances)):

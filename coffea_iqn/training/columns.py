@@ -86,13 +86,13 @@ def extend(
     run = TrainingRun(settings, phases, sample, owner, **how)
     pairs = pairs._replace(y=continuous(pairs.y, variables.columns, settings.seed))
     learn, check = split(pairs, settings)
-    known, n, no_tails = emulator.on(run.device), len(v.table), (0.0,) * len(columns)
+    known, n = emulator.on(run.device), len(v.table)
     further = _network(old.n_inputs + n, columns, settings, settings.hidden or OF_COLUMNS)
 
     def loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
         x = torch.cat([with_origin(known.origin, inputs), target[:, :n]], dim=1)
         y, bounds = target[:, n:], (least[:, n:], most[:, n:])
-        return further.tail_loss(x, y, bounds, weights=no_tails, cells=_cells(columns, y))
+        return further.tail_loss(x, y, bounds, cells=_cells(columns, y))
 
     rows = target_rows(learn, check, variables, settings)
     run.fit("columns", further, loss, rows, settings, v.context)
@@ -200,8 +200,7 @@ def _learn_unmatched(pairs: JetPairs, jets: UnmatchedJets | None, columns: Seque
     def loss(inputs: Tensor, target: Tensor, _: torch.Generator) -> Tensor:
         every = [bounds_of(columns, k, target, target[:, k]) for k in range(len(columns))]
         least, most = (torch.stack(ends, dim=1) for ends in zip(*every, strict=True))
-        no_tails = (0.0,) * len(columns)
-        return network.tail_loss(inputs, target, (least, most), weights=no_tails, cells=_cells(columns, target))
+        return network.tail_loss(inputs, target, (least, most), cells=_cells(columns, target))
 
     every = (scale.apply(x), standardised(columns, reco[:, n:].astype(np.float64)).astype(np.float32), sample)
     held_out = split_key < settings.holdout

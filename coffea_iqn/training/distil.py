@@ -30,7 +30,7 @@ from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.run import How, TrainingRun, came_from, learnt, warn_other_response
 
 # weights of the score of the tails, which contain a few per cent of the jets; the mass uses only its likelihood
-TAILS_WEIGHTS = (10.0, 10.0, 10.0, 0.0)
+TAILS_WEIGHTS = (10.0, 10.0, 10.0)
 OF_ORIGIN, OF_ACCEPTANCE = (24, 24), (24, 24)  # sizes of hidden layers
 
 
@@ -94,8 +94,7 @@ def distil(
 
     def tails_loss(inputs: Tensor, target: Tensor, least: Tensor, most: Tensor, _: torch.Generator) -> Tensor:
         assert isinstance(network, SplineIQN)
-        weights = (*TAILS_WEIGHTS, *(0.0 for _ in v.columns))
-        return network.tail_loss(with_origin(origin, inputs), target, (least, most), weights=weights)
+        return network.tail_loss(with_origin(origin, inputs), target, (least, most), weights=TAILS_WEIGHTS)
 
     def acceptance_loss(inputs: Tensor, _x: Tensor, _: torch.Generator) -> Tensor:
         assert gate is not None

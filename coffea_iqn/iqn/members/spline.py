@@ -95,7 +95,7 @@ class SplineIQN(AutoregressiveNetwork):
 
     def loss(self, x: Tensor, y: Tensor, bounds: Bounds, generator: torch.Generator) -> Tensor:
         del generator
-        return self.tail_loss(x, y, bounds, weights=(0.0,) * self.n_targets)
+        return self.tail_loss(x, y, bounds)
 
     def tail_loss(
         self,
@@ -103,7 +103,7 @@ class SplineIQN(AutoregressiveNetwork):
         y: Tensor,
         bounds: Bounds,
         *,
-        weights: Sequence[float],
+        weights: Sequence[float] = (),
         cells: Mapping[int, Bounds] | None = None,
     ) -> Tensor:
         """Return the training loss plus, for each target, a weight times the score of the tails.
@@ -116,13 +116,14 @@ class SplineIQN(AutoregressiveNetwork):
         Parameters
         ----------
         x, y, bounds: same as in `loss`.
-        weights: weight of the score of each target.
+        weights: weight of the score of each of the first targets; that of the others is zero.
         cells: for targets only known to lie between two values, such as integers, these values, (N,) each; the loss
             then uses the probability between them, which a smooth law can reproduce.
         """
         total = y.new_zeros(())
         alike: dict[tuple[bool, bool], list[tuple[float, list[Tensor]]]] = {}  # targets, by the terms that they have
-        for k, weight in enumerate(weights):
+        for k in range(self.n_targets):
+            weight = weights[k] if k < len(weights) else 0.0
             y_k, low, high = y[:, k], bounds[0][:, k], bounds[1][:, k]
             _, values, slopes, atom, _, top = self.conditional(k, x, y[:, :k])
             rest = (low < high).to(y_k.dtype)  # 1 if y is not an atom; only an atom has equal bounds

@@ -158,7 +158,7 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         }
 
     def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
-        return jet_columns(jets, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
+        return jet_columns(jets, in_jets, context, inputs=self.inputs, levels=self.context)
 
 
 class _Chunk(NamedTuple):

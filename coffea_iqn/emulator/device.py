@@ -99,10 +99,9 @@ class Resident(Functions):
         ------
         ValueError: for invalid jets, and for keys or indices that are not integers or have the wrong shape.
         """
-        if tuple(keys.shape) != (len(x), 4) or tuple(index.shape) != (len(x),):
-            msg = f"keys, index: expected shapes {(len(x), 4)} and {(len(x),)}, got {tuple(keys.shape)} and "
-            msg += f"{tuple(index.shape)}"
-            raise ValueError(msg)
+        wanted, got = ((len(x), 4), (len(x),)), (tuple(keys.shape), tuple(index.shape))
+        shapes = f"expected shapes {wanted[0]} and {wanted[1]}, got {got[0]} and {got[1]}"
+        expect(got == wanted, f"keys, index: {shapes}")
         fits = all(array_namespace(words).isdtype(words.dtype, "integral") for words in (keys, index))
         expect(fits, f"keys, index: expected integers, got {keys.dtype} and {index.dtype}")
         tau = levels_on_device(keys, index, replica=replica, n=self.n_levels)

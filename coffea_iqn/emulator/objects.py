@@ -59,14 +59,12 @@ def asks_of(name: str) -> tuple[str, ...]:
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
-def jet_columns(
-    gen: Floats, found: Floats, context: Floats, *, inputs: str, levels_of_context: tuple[str, ...]
-) -> Singles:
+def jet_columns(gen: Floats, found: Floats, context: Floats, *, inputs: str, levels: tuple[str, ...]) -> Singles:
     """Return the inputs of the laws for gen jets, (N, n): the jet, the objects found in it, and its context levels."""
     if inputs == "calorimeter":
-        known = columns_of_levels(levels_of_context)
+        known = columns_of_levels(levels)
         return np.asarray(compiled_jet_columns(singles(gen), singles(found), singles(context), known))
-    columns = [INPUTS[inputs](gen), found, *select(context, levels_of_context)]
+    columns = [INPUTS[inputs](gen), found, *select(context, levels)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
 
@@ -128,11 +126,8 @@ class Objects:
         """
         found = self._of_particles(jets, particles, composition, keys)
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
-        columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels_of_context=self.context)
-        parts = [found, self._near(jets, columns, keys)]
-        if self._laws(FAR):
-            parts.append(self._far(jets, far, keys))
-        return Found.joined(parts)
+        columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels=self.context)
+        return Found.joined([found, *self._near(jets, columns, keys), *self._far(jets, far, keys)])
 
     def _of_particles(
         self, jets: JetTable, particles: PromptParticles, composition: Floats | None, keys: Keys
@@ -153,7 +148,7 @@ class Objects:
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
         return Found.joined(parts)
 
-    def _near(self, jets: JetTable, columns: Singles, keys: Keys) -> Found:
+    def _near(self, jets: JetTable, columns: Singles, keys: Keys) -> list[Found]:
         def of_jets(k: int, source: Ints, place: Ints, _: int) -> Singles:
             index = jets.place[source] * PLACES + 1 + k * MOST + place
             return keys.take(event[source]).levels(index, STREAM_OBJECT_NEAR, N_LEVELS)
@@ -161,17 +156,16 @@ class Objects:
         def decode(k: int, targets: Floats, source: Ints) -> Floats:
             return np.asarray(objects_of(targets, jets.values[source], *self.isolation_ends[k]))
 
-        event, pt, none = jets.event, jets.values[:, 0], np.zeros(0, dtype=np.int64)
-        parts = [Found(np.zeros((0, 5)), none, none, none, np.zeros(0))]
+        event, pt, parts = jets.event, jets.values[:, 0], []
         u = keys.take(event).levels(jets.place * PLACES, STREAM_OBJECT_NEAR)
         for k, law in self._laws(NEAR):
             source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k]))
             of, back, least = partial(of_jets, k), partial(decode, k), self._least(k, pt[source])
             values, tau, _ = law.draw_each(source, columns[source], of, back, least=least)
             parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
-        return Found.joined(parts)
+        return parts
 
-    def _far(self, jets: JetTable, far: tuple[Floats, Frames], keys: Keys) -> Found:
+    def _far(self, jets: JetTable, far: tuple[Floats, Frames], keys: Keys) -> list[Found]:
         def of_events(k: int, event: Ints, place: Ints, attempt: int) -> Singles:
             index = 1 + (k * MOST + place) * ATTEMPTS + attempt
             return keys.take(event).levels(index, STREAM_OBJECT_FAR, N_LEVELS)
@@ -192,7 +186,7 @@ class Objects:
             there = np.isin(np.arange(len(event)), missed, invert=True)  # some have no place away from all gen jets
             made = self._found(k, values, _sign(k, tau), event, None, np.zeros(len(event)))
             parts.append(made.where(there))
-        return Found.joined(parts)
+        return parts
 
     def _laws(self, what: str) -> list[tuple[int, Law]]:
         """Return the laws of all kinds for one source (`PARTICLE`, `NEAR` or `FAR`), with the index of the kind."""
@@ -226,9 +220,7 @@ class Objects:
         taken = in_jets[:, 3] > 0.0
         kept = reconstructed & ~taken
         rows = np.flatnonzero(has_prompt(context) & ~taken)
-        columns = jet_columns(
-            jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels_of_context=self.context
-        )
+        columns = jet_columns(jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels=self.context)
         u = keys.take(jets.event[rows]).levels(jets.place[rows], STREAM_PROMPT_JET)[:, 0]
         kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
         return kept, taken

@@ -234,12 +234,8 @@ class Network:
 
     def layers(self, name: str = "net") -> list[tuple[Singles, Singles]]:
         """Return weights (outputs, inputs) and biases (outputs,) of the dense layers in a part of the network."""
-        numbers = sorted(
-            int(key[len(name) + 1 :].split(".")[0])
-            for key in self.arrays
-            if key.startswith(f"{name}.") and key.endswith(".weight")
-        )
-        return [(self.arrays[f"{name}.{k}.weight"], self.arrays[f"{name}.{k}.bias"]) for k in numbers]
+        weights = [key for key in shapes_of(self.description) if key.startswith(f"{name}.") and key.endswith(".weight")]
+        return [(self.arrays[key], self.arrays[f"{key.removesuffix('weight')}bias"]) for key in weights]
 
 
 def shapes_of(description: Mapping[str, Any]) -> Shapes:

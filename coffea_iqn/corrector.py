@@ -29,7 +29,7 @@ from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Doubles, Floats, Singles
 from coffea_iqn.numerics.lattice import lattice
-from coffea_iqn.numerics.uniforms import STREAM_CORRECT, levels
+from coffea_iqn.numerics.uniforms import STREAM_CORRECT, Words, levels
 from coffea_iqn.ranges import FRACTION, SEED, Range, check_choice, expect
 
 POINTS = Range(least=5, most=10_000, whole=True)
@@ -148,19 +148,17 @@ class IQNCorrector:
         """
         expect(events is not None, "events: expected those of the jets, whose identity the draws depend on, got None")
         table = self._table(jets, events)
-        drawn = self.draw_table(table, events)
-        keys = identity_keys(events, self.seed, self.identity)
-        rows = least_rows(keys)
+        context, keys = self.known(table)[0], identity_keys(events, self.seed, self.identity)
+        drawn, rows = self.draw_known(table, context, keys), least_rows(keys)
         warn_equal_events(least_keys(keys[rows]), rows, jets)
         return _jagged(table, drawn)
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:
         """Same as `draw` for flat jets: returns pt, eta, phi, mass and purity by name, (N,) each."""
-        return self.draw_known(jets, self.known(jets)[0], events)
+        return self.draw_known(jets, self.known(jets)[0], identity_keys(events, self.seed, self.identity))
 
-    def draw_known(self, jets: JetTable, context: Singles, events: ak.Array) -> dict[str, Singles]:
-        """Same as `draw_table` for jets that are checked, with their conditioning variables, both from `known`."""
-        keys = identity_keys(events, self.seed, self.identity)
+    def draw_known(self, jets: JetTable, context: Singles, keys: Words) -> dict[str, Singles]:
+        """Same as `draw_table` for jets checked by `known`, with the context from there, and the keys of the events."""
         of_jets, n = keys.take(jets.event, axis=0), self.emulator.network.n_levels
         tau = levels(of_jets, jets.place, stream=STREAM_CORRECT, n=n)
         drawn, purity = self.emulator.respond(jets.values, tau, context)

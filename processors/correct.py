@@ -99,8 +99,10 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         reco = flatten_jets(events[self.reco], "reco")
         context, n_outside = self.corrector.known(reco)
         if self.take == "draw":
-            made = self.corrector.draw_known(reco, context, events)
+            keys = identity_keys(events, self.corrector.seed, self.corrector.identity)
+            made = self.corrector.draw_known(reco, context, keys)
         else:
+            keys = entry_keys(events)  # without draws, events may have equal numbers, or none
             made = self.corrector.correct_flat(reco.values, context, tau=TAKE[self.take]).columns()
         values = np.stack([made[name] for name in VARIABLES], axis=1)
         levels = {"reco": reco, "corrected": reco._replace(values=values)}
@@ -122,7 +124,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         file = str(events.metadata.get("filename", ""))
         return {
             "sums": filler.sums,
-            "least_keys": {dataset: {file: self._least_keys(events)}},
+            "least_keys": {dataset: {file: least_keys(keys)}},
             "there": {dataset: there},
             "processes": {dataset: {file: set(cross_sections(events))}},
             "cutflow": {dataset: cutflow},
@@ -134,11 +136,6 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         cutflow = {dataset: accumulator["cutflow"][dataset] for dataset in sorted(accumulator["cutflow"])}
         hists = filling.to_hists(accumulator["sums"], cutflow, levels=LEVELS, pt_min=self.pt_min)
         return {"made_by": made_by, "hists": hists, "cutflow": cutflow, "files": sorted(accumulator["files"])}
-
-    def _least_keys(self, events: ak.Array) -> list[int]:
-        """Return the `identity.least_keys` of events, which without draws may have equal numbers, or none."""
-        drawn, corrector = self.take == "draw", self.corrector
-        return least_keys(identity_keys(events, corrector.seed, corrector.identity) if drawn else entry_keys(events))
 
     def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:
         corrector = self.corrector

@@ -38,22 +38,14 @@ def _warn_uncached() -> None:
     warnings.warn(msg, RuntimeWarning, stacklevel=3)
 
 
-def part(function: Callable[P, R]) -> Callable[P, R]:
+def part(function: Callable[P, R], *, inline: bool = False) -> Callable[P, R]:
     """Mark a function as part of kernels: it is compiled with them, and quickly, as it has no entry point from Python.
 
     Raises
     ------
     TypeError: when called from Python, where it would be slow and numpy scalars would round differently.
     """
-    return _part(function, inline=False)
 
-
-def inlined_part(function: Callable[P, R]) -> Callable[P, R]:
-    """Same as `part`, but inlined: for parts called so often that counting references to their arguments takes time."""
-    return _part(function, inline=True)
-
-
-def _part(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
     @functools.wraps(function)
     def from_python(*_: P.args, **__: P.kwargs) -> R:
         msg = f"{function.__name__}: expected a call from compiled code, got one from Python"
@@ -66,6 +58,11 @@ def _part(function: Callable[P, R], *, inline: bool) -> Callable[P, R]:
         return function
 
     return from_python
+
+
+def inlined_part(function: Callable[P, R]) -> Callable[P, R]:
+    """Same as `part`, but inlined: for parts called so often that counting references to their arguments takes time."""
+    return part(function, inline=True)
 
 
 @intrinsic  # type: ignore[untyped-decorator]

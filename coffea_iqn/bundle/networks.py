@@ -69,8 +69,7 @@ def _check_sizes(name: str, description: Mapping[str, Any], n_weights: int) -> N
     """Check the sizes of a network against its number of weights, before arrays of these sizes are made."""
     hidden = description.get("hidden", [])
     expect(isinstance(hidden, list), f"{name}: expected a list of sizes of hidden layers, got {hidden!r}", TypeError)
-    nested = bool(hidden) and all(isinstance(sizes, list) for sizes in hidden)
-    if nested:
+    if hidden and all(isinstance(sizes, list) for sizes in hidden):
         fits = len(hidden) == description["n_targets"]
         expect(fits, f"{name}: expected sizes of hidden layers for each target, got {len(hidden)}")
         hidden = [size for sizes in hidden for size in sizes]

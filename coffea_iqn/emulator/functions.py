@@ -41,9 +41,8 @@ class Functions:
     @classmethod
     def of_arrays(cls, emulator: Any) -> Functions:
         """Return the functions of an emulator with an exact network, for numpy arrays in double precision."""
-        networks = (emulator.network, emulator.acceptance, emulator.origin, emulator.ratio)
-        quantiles, *others = (None if network is None else ArrayNetwork(network) for network in networks)
-        return cls(quantiles, emulator.variables.on(xnp, np.float64, "cpu"), *others)
+        networks = {name: network and ArrayNetwork(network) for name, network in emulator.networks.items()}
+        return cls(variables=emulator.variables.on(xnp, np.float64, "cpu"), **networks)
 
     def log_density(
         self,

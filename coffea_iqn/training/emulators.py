@@ -204,6 +204,9 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
     if compression is not None:
         four = compression.apply(four, x)
     target_scale = Standardisation.of(four)
+    # no levels of context without training data, whose weights would be arbitrary
+    unknown = OF_EVENT if pairs.sample.min() == pairs.sample.max() else ()
+    levels = [level for level in known_levels(pairs.context) if level in settings.context and level not in unknown]
     known = {name: getattr(settings, name) for name in ("cone", "abs_eta_max", "energy_max")}
     pt_target = target_scale.apply(four)[:, PT]
     support = Support.of(x, SCALES[settings.scale].undo(y), y, pt_target, **known)
@@ -219,16 +222,9 @@ def _variables(pairs: JetPairs, settings: TrainingSettings) -> Variables:
         target_scale=target_scale,
         support=support,
         compression=compression,
-        context=_context(pairs, settings),
+        context=tuple(levels),
         raw_pt_min=settings.raw_pt_min,
     )
-
-
-def _context(pairs: JetPairs, settings: TrainingSettings) -> tuple[str, ...]:
-    """Return the levels of context to train with: not those without training data, whose weights would be arbitrary."""
-    levels = [level for level in known_levels(pairs.context) if level in settings.context]
-    one_sample = pairs.sample.min() == pairs.sample.max()
-    return tuple(level for level in levels if not (one_sample and level in OF_EVENT))
 
 
 def with_targets(pairs: JetPairs, variables: Variables) -> tuple[Tensor, ...]:

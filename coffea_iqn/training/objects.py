@@ -181,16 +181,13 @@ def _track_share(sample: LawSample) -> float:
 
 def _ends_of_isolation(sample: ObjectsSample, kind: str) -> tuple[float, float]:
     """Return the least energy around an object of a kind [GeV], and its greatest isolation."""
-    around, isolation = [], []
-    for what in (PARTICLE, NEAR, FAR):
-        of_law = sample.laws[kind + what]
-        own = of_law.targets[:, ISOLATION]
-        around.append((own * _pt(of_law))[own > 0.0])
-        isolation.append(own)
-    least = float(np.concatenate(around).min(initial=np.inf))
+    of_laws = [sample.laws[kind + what] for what in (PARTICLE, NEAR, FAR)]
+    isolation = np.concatenate([of_law.targets[:, ISOLATION] for of_law in of_laws])
+    around = isolation * np.concatenate([_pt(of_law) for of_law in of_laws])
+    least = float(around[isolation > 0.0].min(initial=np.inf))
     if not np.isfinite(least):  # isolation is always zero, or unknown
         return NARROW, NARROW
-    return (1.0 - EDGE) * least, (1.0 + EDGE) * float(np.concatenate(isolation).max())
+    return (1.0 - EDGE) * least, (1.0 + EDGE) * float(isolation.max())
 
 
 def _threshold(least: float) -> float:

@@ -101,9 +101,9 @@ def fit(
     average = [p.detach().clone() for p in parameters]
     state: dict[str, Any] = dict.fromkeys(("stage", "step", "made", "waited"), 0)
     state |= {"best": float("inf"), "seconds": 0.0, "done": False}
-    saved = None
-    if checkpoint is not None and (checkpoint / f"{phase}.pt").is_file():
-        saved = torch.load(checkpoint / f"{phase}.pt", weights_only=True)
+    saved, file = None, None if checkpoint is None else checkpoint / f"{phase}.pt"
+    if file is not None and file.is_file():
+        saved = torch.load(file, weights_only=True)
         state, best_state, average = saved["state"], saved["best_state"], saved["average"]
         module.load_state_dict(saved["module"])
         generator.set_state(saved["generator"])
@@ -140,13 +140,13 @@ def fit(
                 best_state = candidate
             else:
                 state["waited"] += 1
-            if checkpoint is not None:
-                _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state)
+            if file is not None:
+                _save(file, module, optimiser, generator, best_state=best_state, average=average, state=state)
             if watch is not None:
                 watch(Check(phase, stage + 1, step, steps, min(done, 1.0), value, state["best"]))
     module.load_state_dict(best_state)
-    if checkpoint is not None and not state["done"]:
-        _save(checkpoint / f"{phase}.pt", module, optimiser, generator, best_state, average, state | {"done": True})
+    if file is not None and not state["done"]:
+        _save(file, module, optimiser, generator, best_state=best_state, average=average, state=state | {"done": True})
     return Fitted(float(state["best"]), float(state["seconds"]), int(state["made"]))
 
 
@@ -205,23 +205,10 @@ def _validate(
 
 
 def _save(
-    path: Path,
-    module: nn.Module,
-    optimiser: torch.optim.Optimizer,
-    generator: torch.Generator,
-    best_state: dict[str, Tensor],
-    average: list[Tensor],
-    state: dict[str, Any],
+    path: Path, module: nn.Module, optimiser: torch.optim.Optimizer, generator: torch.Generator, **others: Any
 ) -> None:
-    whole = {
-        "module": module.state_dict(),
-        "optimiser": optimiser.state_dict(),
-        "generator": generator.get_state(),
-        "best_state": best_state,
-        "average": average,
-        "state": state,
-    }
+    of_these = {"module": module.state_dict(), "optimiser": optimiser.state_dict(), "generator": generator.get_state()}
     content = io.BytesIO()
-    torch.save(whole, content)  # to a file on a full disk it raises an error that does not say so
+    torch.save(of_these | others, content)  # to a file on a full disk it raises an error that does not say so
     with whole_file(path) as temporary:
         temporary.write_bytes(content.getvalue())

@@ -19,7 +19,7 @@ from coffea_iqn.jets.matching import match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.particles.calorimeter import NO_CELL, PHOTON
-from coffea_iqn.particles.cells import Expected, Left, Shared, cell_columns, momentum_columns, rounds, share_columns
+from coffea_iqn.particles.cells import N_MOMENTUM, N_SHARE, Expected, Left, Shared, cell_columns, rounds, track_columns
 from coffea_iqn.particles.columns import Incoming, jet_columns, tag_columns
 from coffea_iqn.particles.decays import DISPLACED, LOST, Turns, both_lost, charged_columns, decays_of, with_mates
 from coffea_iqn.particles.matching import Origins, kinds_of, origins_of
@@ -215,17 +215,17 @@ def _of_momenta(pair: _Pairs, charged: Singles, gone: Bools, away: Bools) -> tup
     shared, tracks = Shared.of(incoming, has_track, gone, away), np.flatnonzero(has_track)
     seen = incoming.in_cells(tracks, incoming.hits.energy[tracks] * ratio[tracks])
     in_rounds = rounds(incoming, has_track)
-    hardest = in_rounds[0].rows if in_rounds else tracks
+    hardest = in_rounds[0][0] if in_rounds else tracks
     together, meets = ratio[hardest], cell[hardest] != NO_CELL
     together[meets] = (seen / np.where(shared.found > 0.0, shared.found, 1.0))[cell[hardest[meets]]]
-    first = momentum_columns(incoming, hardest, charged, shared), hardest, np.log(together)
+    first = track_columns(incoming, hardest, charged, shared, N_MOMENTUM), hardest, np.log(together)
     shared, none = shared.with_all(incoming, hardest, together), tracks[:0]
-    parts = [(share_columns(incoming, none, charged, shared), none, together[:0])]
-    for of_round in in_rounds:  # in the order of drawing
-        among = of_round.rows[~of_round.last]
+    parts = [(track_columns(incoming, none, charged, shared, N_SHARE), none, together[:0])]
+    for of_round, last in in_rounds:  # in the order of drawing
+        among = of_round[~last]
         targets = Left.of(incoming, among, shared).targets(ratio[among])
-        parts.append((share_columns(incoming, among, charged, shared), among, targets))
-        shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
+        parts.append((track_columns(incoming, among, charged, shared, N_SHARE), among, targets))
+        shared = shared.with_tracks(incoming, of_round, ratio[of_round])
     made = {}
     for name, several in ((model.MOMENTUM, [first]), (model.SHARE, parts)):
         columns, rows, targets = (np.concatenate(column) for column in zip(*several, strict=True))

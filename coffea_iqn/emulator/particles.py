@@ -269,20 +269,20 @@ class Particles:
         ratio, in_rounds = np.ones(len(has_track)), cells.rounds(incoming, has_track)
         if not in_rounds:
             return ratio, shared
-        hardest = in_rounds[0].rows
-        columns = cells.momentum_columns(incoming, hardest, charged, shared)
+        hardest, _ = in_rounds[0]
+        columns = cells.track_columns(incoming, hardest, charged, shared, cells.N_MOMENTUM)
         drawn = self.laws[MOMENTUM].draw(columns, tau[hardest, :1])
         ratio[hardest] = exps(np.ascontiguousarray(drawn[:, 0]))
         shared = shared.with_all(incoming, hardest, ratio[hardest])
-        for of_round in in_rounds:
-            among, alone = of_round.rows[~of_round.last], of_round.rows[of_round.last]
-            columns = cells.share_columns(incoming, among, charged, shared)
+        for rows, last in in_rounds:
+            among, alone = rows[~last], rows[last]
+            columns = cells.track_columns(incoming, among, charged, shared, cells.N_SHARE)
             drawn = self.laws[SHARE].draw(columns, tau[among, 1:])
             ratio[among] = cells.Left.of(incoming, among, shared).of_targets(drawn[:, 0])
             alone = alone[incoming.hits.cell[alone] != NO_CELL]
             left = cells.Left.of(incoming, alone, shared)
             ratio[alone] = left.tracks / left.energy
-            shared = shared.with_tracks(incoming, of_round.rows, ratio[of_round.rows])
+            shared = shared.with_tracks(incoming, rows, ratio[rows])
         return ratio, shared
 
     def _left(self, incoming: Incoming, gone: Bools, shared: cells.Shared, keys: Keys, place: Ints) -> list[_Part]:

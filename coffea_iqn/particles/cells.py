@@ -84,15 +84,11 @@ class Shared(NamedTuple):
         return self._replace(drawn=drawn, seen=seen)
 
 
-class Round(NamedTuple):
-    """Tracks of which no two share a cell: their rows, and whether each is the last of its cell, (K,) each."""
+def rounds(incoming: Incoming, has_track: Bools) -> list[tuple[Ints, Bools]]:
+    """Divide tracks into rounds, one track per cell and round, hardest first; those without a cell are in the first.
 
-    rows: Ints
-    last: Bools
-
-
-def rounds(incoming: Incoming, has_track: Bools) -> list[Round]:
-    """Divide tracks into rounds, one track per cell and round, hardest first; those without a cell are in the first."""
+    Return the rows of the tracks of each round, and whether each is the last of its cell, (K,) each.
+    """
     rows = np.flatnonzero(has_track)
     cell = incoming.hits.cell[rows]
     meets, alone = rows[cell != NO_CELL], rows[cell == NO_CELL]
@@ -107,35 +103,26 @@ def rounds(incoming: Incoming, has_track: Bools) -> list[Round]:
         if k == 0:
             of_round, last = np.concatenate([of_round, alone]), np.concatenate([last, np.ones(len(alone), dtype=bool)])
         order = np.argsort(of_round)
-        made.append(Round(of_round[order], last[order]))
+        made.append((of_round[order], last[order]))
     return made
 
 
-def momentum_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shared) -> Singles:
-    """Return the conditioning variables of the summed momentum of the tracks in a cell, (K, 24).
+def track_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shared, n_columns: int) -> Singles:
+    """Return the conditioning variables of the momenta of tracks, (K, n_columns).
 
-    `charged_columns` of the particle of the hardest track, and the contents of its cell; the latter are zero for
-    particles that hit no cell.
+    With `N_MOMENTUM`, those of the summed momentum of the tracks in a cell: `charged_columns` of the particle of the
+    hardest track, and the contents of its cell; the latter are zero for particles that hit no cell. With `N_SHARE`,
+    those of the momentum of a track given that sum: also the energy already drawn in the cell, the excess of all tracks
+    over their particles, and the ratio of tracks to particles among those not drawn yet.
 
     Parameters
     ----------
     incoming: particles on their way into the detector.
-    rows: row of the particle of the hardest track in each cell, (K,).
+    rows: row of the particle of each track, (K,).
     charged: `charged_columns` of all particles.
     shared: contents of the cells.
     """
-    out = np.zeros((len(rows), N_MOMENTUM), dtype=np.float32)
-    _see_tracks(rows, charged, incoming.hits, shared, out)
-    return out
-
-
-def share_columns(incoming: Incoming, rows: Ints, charged: Singles, shared: Shared) -> Singles:
-    """Return the conditioning variables of the momentum of a track, given the sum of all tracks in its cell, (K, 27).
-
-    Same as `momentum_columns`, plus the energy already drawn in the cell, the excess of all tracks over their
-    particles, and the ratio of tracks to particles among those not drawn yet.
-    """
-    out = np.zeros((len(rows), N_SHARE), dtype=np.float32)
+    out = np.zeros((len(rows), n_columns), dtype=np.float32)
     _see_tracks(rows, charged, incoming.hits, shared, out)
     return out
 

@@ -121,7 +121,10 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         there = {WEIGHTS: n_weighted(events)}
         if self.gen is not None:
             there["gen jets"] = counted(events, "gen" in levels)
-        file = str(events.metadata.get("filename", ""))
+        file, corrector = str(events.metadata.get("filename", "")), self.corrector
+        # without draws, events may have equal numbers, or none
+        drawn = self.take == "draw"
+        keys = identity_keys(events, corrector.seed, corrector.identity) if drawn else entry_keys(events)
         return {
             "sums": filler.sums,
             "least_keys": {dataset: {file: least_keys(keys)}},

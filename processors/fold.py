@@ -227,8 +227,7 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             others = self._others(folded) if self.objects else _candidates(made.reco) if made else None
             of_jets = [asked for asked in self.folder.variations if asked.of == JETS]
             varied = {name: folded.varied[name] for asked in of_jets for name in asked.systematics}
-            path = self.skim.write(events, gen_table, folded.reco, self._about(), varied, others=others)
-            files = [str(path)]
+            files = [str(self.skim.write(events, gen_table, folded.reco, self._about(), varied, others=others))]
         filler = filling.Filler(dataset, event_weights(events))
         cuts: dict[str, Any] = {"pt_min": self.pt_min, "eta_max": self.eta_max}
         cutflow: dict[str, Any] = {"events": len(events), **folded.counts._asdict()}
@@ -255,7 +254,12 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             cutflow[f"reco_jets_selected_{name}"] = n_selected
         self._fill_pairs(filler, folded, levels.get("truth", ()))
         file = str(events.metadata.get("filename", ""))
-        true = self._true(events, levels, *([of_particles] if self.particles else [objects, missing]))
+        compared: dict[str, Mapping[str, Any]] = {"true jets": levels}  # else histograms are not comparable
+        if self.objects:
+            compared |= {"Electron, Muon and Photon": objects, " or ".join(MISSING): missing}
+        if self.particles:
+            compared["true particles"] = of_particles
+        true = {what: counted(events, "truth" in of) for what, of in compared.items() if self.truth is not None}
         result = {
             "sums": filler.sums,  # converted to histograms at the end
             "there": {dataset: {WEIGHTS: n_weighted(events)} | true},
@@ -359,17 +363,6 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
             missing = np.stack(of_replicas, axis=1).reshape(-1, 2).astype(np.float32)
             made |= {f"MET_{field}{ending}": ak.Array(missing[:, k]) for k, field in enumerate(("pt", "phi"))}
         return made
-
-    def _true(self, events: ak.Array, *levels: Mapping[str, Any]) -> dict[str, dict[str, int]]:
-        """Count the events with and without true jets, objects and particles: else histograms are not comparable."""
-        what = ["true jets"]
-        if self.objects:
-            what += ["Electron, Muon and Photon", " or ".join(MISSING)]
-        if self.particles:
-            what += ["true particles"]
-        if self.truth is None:
-            what = []
-        return {name: counted(events, "truth" in level) for name, level in zip(what, levels, strict=False)}
 
     def _made_by(self, dataset: str, *of_events: Any) -> MadeBy:
         folder = self.folder

@@ -19,7 +19,7 @@ from coffea_iqn.jets.features import PT
 from coffea_iqn.jets.matching import default_cone, match_tables, nearest
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.jets.targets import check_names
-from coffea_iqn.numerics.arrays import Bools, Floats
+from coffea_iqn.numerics.arrays import Floats
 from coffea_iqn.numerics.uniforms import STREAM_SPLIT, event_keys, levels
 from coffea_iqn.processors.ordered import OrderedProcessor
 from coffea_iqn.ranges import CONE, GEV, RADIUS, check_choice, expect
@@ -119,7 +119,10 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
         split_key = split_keys(events, self.split)
         valid = x.valid()
         keep = valid & (x.values[:, PT] >= self.pt_min)
-        context = self._known(events, x, valid).context()[keep[valid]]
+        known = GenEvents(x.where(valid))
+        if self.direction == "fold":
+            known = gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
+        context = known.context()[keep[valid]]
         sample = np.zeros(int(keep.sum()), dtype=np.int64)
         columns = JetPairs(x.values[keep], pairs[keep], context, split_key[x.event][keep], sample)
         free = np.ones(len(y.values), dtype=bool)
@@ -156,12 +159,6 @@ class PairsProcessor(OrderedProcessor):  # type: ignore[misc]
             )
             found.append(column[:, np.newaxis])
         return found
-
-    def _known(self, events: ak.Array, x: JetTable, valid: Bools) -> GenEvents:
-        """Return the jets x with the information for their conditioning variables."""
-        if self.direction == "correct":
-            return GenEvents(x.where(valid))
-        return gen_events(events[self.x], events, x, valid, self.names, radius=self.radius)
 
     def _unmatched(self, events: ak.Array, x: JetTable, y: JetTable, split_key: Floats) -> UnmatchedJets:
         """Return the unmatched jets y, each with the nearby x or else the event that it belongs to."""

@@ -177,16 +177,9 @@ class GenEvents(NamedTuple):
 
     def context(self, out: Singles | None = None) -> Singles:
         """Return the conditioning variables of each jet, (N, 68), written to out if it is given."""
-        return context.conditioning_variables(
-            self.jets.values,
-            self.jets.counts,
-            parton=self.parton,
-            composition=self.composition,
-            n_subjettiness=self.n_subjettiness,
-            missing=self.missing,
-            prompt=self.prompt,
-            out=out,
-        )
+        known = self._asdict()
+        jets = known.pop("jets")
+        return context.conditioning_variables(jets.values, jets.counts, out=out, **known)
 
     def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
         """Yield blocks of n_events events, each with the slice of its events; at least one block."""

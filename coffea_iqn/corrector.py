@@ -22,7 +22,7 @@ from coffea_iqn.events.checks import (
     warn_unchecked_collection,
 )
 from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets
-from coffea_iqn.events.identity import KINDS, identity_keys, least_keys, least_rows
+from coffea_iqn.events.identity import KINDS, identity_keys, least_keys
 from coffea_iqn.folder.jagged import vectors
 from coffea_iqn.jets import radii
 from coffea_iqn.jets.features import PHI, VARIABLES, wrap_phi
@@ -149,8 +149,8 @@ class IQNCorrector:
         expect(events is not None, "events: expected those of the jets, whose identity the draws depend on, got None")
         table = self._table(jets, events)
         context, keys = self.known(table)[0], identity_keys(events, self.seed, self.identity)
-        drawn, rows = self.draw_known(table, context, keys), least_rows(keys)
-        warn_equal_events(least_keys(keys[rows]), rows, jets)
+        drawn = self.draw_known(table, context, keys)
+        warn_equal_events(*least_keys(keys), jets)
         return _jagged(table, drawn)
 
     def draw_table(self, jets: JetTable, events: ak.Array) -> dict[str, Singles]:

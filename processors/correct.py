@@ -127,7 +127,7 @@ class IQNCorrectProcessor(processor.ProcessorABC):  # type: ignore[misc]
         keys = identity_keys(events, corrector.seed, corrector.identity) if drawn else entry_keys(events)
         return {
             "sums": filler.sums,
-            "least_keys": {dataset: {file: least_keys(keys)}},
+            "least_keys": {dataset: {file: least_keys(keys)[0]}},
             "there": {dataset: there},
             "processes": {dataset: {file: set(cross_sections(events))}},
             "cutflow": {dataset: cutflow},

@@ -177,23 +177,15 @@ def entry_keys(events: ak.Array) -> Words:
     return event_keys(0, f"{known.get('dataset', '')}\n{uuid}", zero, zero, entries)
 
 
-def least_keys(keys: Words) -> list[int]:
-    """Return the smallest of these keys (events, 4), by their first 64 bits.
+def least_keys(keys: Words) -> tuple[list[int], Ints]:
+    """Return the smallest of these keys (events, 4), by their first 64 bits, and their rows.
 
     Keys are effectively random, so events that two files share are likely among the smallest keys of both.
     """
-    return [int(word) for word in _words(keys)[least_rows(keys)]]
-
-
-def least_rows(keys: Words) -> Ints:
-    """Return the rows of `least_keys` among these keys, in their order."""
-    words = _words(keys)
+    words = np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
     rows = np.argpartition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else np.arange(len(words))
-    return rows[np.argsort(words[rows], kind="stable")]
-
-
-def _words(keys: Words) -> npt.NDArray[np.uint64]:
-    return np.ascontiguousarray(keys[:, :2]).view(np.uint64)[:, 0]
+    rows = rows[np.argsort(words[rows], kind="stable")]
+    return words[rows].tolist(), rows
 
 
 def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | None:

@@ -13,7 +13,7 @@ import vector
 
 from coffea_iqn.events.checks import warn_equal_events
 from coffea_iqn.events.collections import GenEvents
-from coffea_iqn.events.identity import least_keys, least_rows
+from coffea_iqn.events.identity import least_keys
 from coffea_iqn.jets.prompt import CODES, PromptParticles
 from coffea_iqn.jets.table import JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
@@ -105,8 +105,7 @@ class Given(NamedTuple):
         n_lost = len(reco) * len(self.known.jets.values) - n_matched
         n, n_invalid = len(self.valid), int((~self.valid).sum())
         counts = FoldCounts(n, n_invalid, self.n_outside, n_lost, n_made - n_matched)
-        known, rows = self.known, least_rows(self.keys)
-        least = least_keys(self.keys[rows]), rows
+        known, least = self.known, least_keys(self.keys)
         return Folded(known.jets, reco, counts, distances, *least, known.prompt, known.missing, **others)
 
 

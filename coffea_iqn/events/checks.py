@@ -339,29 +339,26 @@ def warn_missing_context(model: str, wanted: Sequence[str], known: Collection[st
         _warn_once(MissingContextWarning, f"{model} {lacking}", msg)
 
 
-def warn_hadron_flavours(codes: Ints | Doubles) -> None:
-    """Warn once per process of flavours of jets, (N,), that are those of hadrons: light jets have none."""
+def warn_odd_flavours(codes: Ints) -> None:
+    """Warn once per process of PDG codes of jets, (N,), that are not those of partons, leptons and photons, or 0.
+
+    Likewise of those of hadrons, which light jets do not have.
+    """
     kind = np.abs(codes)
-    if (kind == 21).any() or ((kind > 0) & (kind < 4)).any():
-        return
-    n_heavy = int(((kind == 4) | (kind == 5)).sum())
-    if min(n_heavy, len(codes) - n_heavy) >= FLAVOURS:
-        msg = (
-            f"flavours of {len(codes)} gen jets are never 1, 2, 3 or 21, as of hadrons: a bundle trained on those of "
-            "partons, like the shipped ones, takes light jets for jets without a parton; flavour=none is more accurate"
-        )
-        _warn_once(OddContextWarning, "hadrons", msg)
-
-
-def warn_other_codes(codes: Ints) -> None:
-    """Warn once per process of PDG codes of jets, (N,), that are not those of partons, leptons and photons, or 0."""
-    others = codes[~np.isin(np.abs(codes), OF_JETS)]
+    others = codes[~np.isin(kind, OF_JETS)]
     if len(others):
         msg = (
             f"flavours of gen jets: expected PDG codes of partons, got others for {len(others)} of {len(codes)}, such "
             f"as {others[0]}: taken for jets without a parton; flavour=none treats flavours as unknown"
         )
         _warn_once(OddContextWarning, "codes", msg)
+    n_heavy = int(((kind == 4) | (kind == 5)).sum())
+    if min(n_heavy, len(codes) - n_heavy) >= FLAVOURS and not np.isin(kind, (1, 2, 3, 21)).any():
+        msg = (
+            f"flavours of {len(codes)} gen jets are never 1, 2, 3 or 21, as of hadrons: a bundle trained on those of "
+            "partons, like the shipped ones, takes light jets for jets without a parton; flavour=none is more accurate"
+        )
+        _warn_once(OddContextWarning, "hadrons", msg)
 
 
 def warn_impossible_values(what: str, n: int, n_jets: int, example: Sequence[float], dataset: str) -> None:

@@ -15,10 +15,9 @@ import numpy.typing as npt
 
 from coffea_iqn.events.checks import (
     check_level,
-    warn_hadron_flavours,
     warn_impossible_values,
     warn_narrow,
-    warn_other_codes,
+    warn_odd_flavours,
 )
 from coffea_iqn.events.columns import check_has_data, flat, has_option, name_of, numbers
 from coffea_iqn.events.constituents import check_sums, constituents_of, source_of_constituents
@@ -275,16 +274,15 @@ def _field(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> npt.N
 def _partons(jets: ak.Array, names: tuple[str, ...], rows: slice | Bools) -> Ints | None:
     """Return the PDG codes of the partons of these rows, (N,), or None."""
     parton = _field(jets, names, rows)
-    if parton is not None:
-        expect(parton.dtype.kind != "b", f"{' or '.join(names)}: expected PDG codes, got True and False")
-    if parton is not None and parton.dtype.kind not in "iu":
+    if parton is None:
+        return None
+    expect(parton.dtype.kind != "b", f"{' or '.join(names)}: expected PDG codes, got True and False")
+    if parton.dtype.kind not in "iu":
         n_bad = int((~(np.abs(parton) < MOST_CODE) | (parton != np.rint(parton))).sum())
         got = f"got {n_bad} of {len(parton)} jets with other numbers"
         expect(n_bad == 0, f"{' or '.join(names)}: expected PDG codes, {got}")
         parton = parton.astype(np.int64)
-    if parton is not None:
-        warn_other_codes(parton)
-        warn_hadron_flavours(parton)
+    warn_odd_flavours(parton)
     return parton
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -290,7 +290,12 @@ class IQNFolder:
         tables |= vary_jets(tables[NOMINAL], self._of_jets)
         nominal = tables[NOMINAL]
         varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
-        whole = self._varied(list(map(Whole, nominal, of_kinds, missing)), varied) if objects else {}
+        drawn, scale = list(map(Whole, nominal, of_kinds, missing)), self.emulator.variables.scale
+        whole = {
+            name: [vary_event(one, asked, sign, of_it, scale) for one, of_it in zip(drawn, varied[name], strict=True)]
+            for asked in (self.variations if objects else ())
+            for name, sign in asked.systematics.items()
+        }
         rest = {
             "objects": of_kinds,
             "missing": missing,
@@ -403,15 +408,6 @@ class IQNFolder:
             return partial(getattr(self.emulator, name), raw_pt_min=self.raw_pt_min), ...
         law = self.emulator.marginal(variable, points=points, raw_pt_min=self.raw_pt_min)
         return getattr(law, name), (slice(None), VARIABLES.index(variable))
-
-    def _varied(self, drawn: Sequence[Whole], jets: Mapping[str, Sequence[JetTable]]) -> dict[str, list[Whole]]:
-        """Whole events of each systematic, of each replica, from those drawn and the jets of each systematic."""
-        scale = self.emulator.variables.scale
-        return {
-            name: [vary_event(one, asked, sign, of_it, scale) for one, of_it in zip(drawn, jets[name], strict=True)]
-            for asked in self.variations
-            for name, sign in asked.systematics.items()
-        }
 
     def given(self, gen: ak.Array, events: ak.Array, jets: JetTable) -> Given:
         """Check the gen jets of events, and return them with their conditioning variables; jets: gen as a table.
@@ -555,8 +551,10 @@ def _others(
             ):
                 wrong = f"expected a bundle with {what} {wanted} like {model}, got {path} with {got}"
                 expect(wanted == got, f"variations: {wrong}")
+            low, high = sorted(of.variables.raw_pt_min for of in (emulator, other))
+            alike = emulator.variables.scale == other.variables.scale and high <= BEGINS * low
             edges = f"expected members of the detector of {model}, with its jet scale and threshold, got {path}"
-            expect(asked.name != "ENS" or _begin_alike(emulator, other), f"variations: {edges}: model= compares others")
+            expect(asked.name != "ENS" or alike, f"variations: {edges}: model= compares others")
             unrefined = f"expected refined bundles with refinement 'weight', got {path}, whose jets have no weights"
             expect(refinement != "weight" or other.ratio is not None, f"variations: {unrefined}")
             taken = name == NOMINAL or any(name in one.systematics for one in variations)
@@ -571,12 +569,6 @@ def _others(
             drawn.append(_drawn_from(other, refinement))
             made[name] = (name, where, other.card["hash"])
     return tuple(made.values())
-
-
-def _begin_alike(one: Emulator, other: Emulator) -> bool:
-    """Whether two emulators have one jet scale, and one threshold, up to a few per cent."""
-    low, high = sorted(of.variables.raw_pt_min for of in (one, other))
-    return one.variables.scale == other.variables.scale and high <= BEGINS * low
 
 
 def _drawn_from(emulator: Emulator, refinement: str) -> Any:

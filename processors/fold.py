@@ -206,10 +206,9 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
     def processed(self, events: ak.Array) -> Processed:
         """Return the result of a chunk together with what it was computed from."""
         dataset = str(events.metadata.get("dataset", "events"))
-        if self.gen not in events.fields:
-            names = ", ".join(name for name in events.fields if "jet" in name.lower() and "." not in name)
-            msg = f"gen jets: expected a collection {self.gen}, found {names or 'no jet collection at all'}"
-            raise ValueError(msg)
+        names = ", ".join(name for name in events.fields if "jet" in name.lower() and "." not in name)
+        found = f"found {names or 'no jet collection at all'}"
+        expect(self.gen in events.fields, f"gen jets: expected a collection {self.gen}, {found}")
         gen_table = flatten_jets(events[self.gen])
         made: FoldedParticles | None = None
         if self.particles:

@@ -151,9 +151,8 @@ def check_units(values: Floats, energy: float | None, what: str) -> None:
 def check_below_beam(values: Floats, energy: float | None, what: str) -> None:
     """Raise ValueError if one of some momenta [GeV] is above the energy [TeV] of the collisions; None if unknown."""
     most, energy = float(values.max(initial=0.0)), HIGHEST if energy is None else energy
-    if 1000.0 * energy < most < np.inf:
-        msg = f"{what} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}"
-        raise ValueError(msg)
+    fits = not 1000.0 * energy < most < np.inf
+    expect(fits, f"{what} in GeV, at most the {energy:g} TeV of the collisions, got {most:g}")
 
 
 def check_momenta(pt: Floats, phi: Floats, energy: float | None, what: str) -> None:

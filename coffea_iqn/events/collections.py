@@ -71,10 +71,9 @@ def flatten_jets(jets: ak.Array, level: str = "gen") -> JetTable:
         reco jets are gen jets by the name of their collection.
     """
     check_has_data(jets, "jets")
-    if not isinstance(jets, ak.Array) or jets.ndim != 2:
-        shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
-        msg = f"jets: expected an awkward array of events × var records, got {shape}"
-        raise TypeError(msg)
+    shape = f"{jets.ndim} dimensions" if isinstance(jets, ak.Array) else type(jets).__name__
+    fits = isinstance(jets, ak.Array) and jets.ndim == 2
+    expect(fits, f"jets: expected an awkward array of events × var records, got {shape}", TypeError)
     check_level(jets, None, level)
     present = set(jets.fields)
     physlite = present >= PHYSLITE

@@ -99,9 +99,9 @@ def _places(events: ak.Array, per: ak.Array) -> tuple[Ints, Ints]:
     if not isinstance(per, ak.Array) or not (per.fields or given) or len(per) != len(events):
         msg = f"per: expected a list of objects, or of indices, for each of {len(events)} events, got "
         raise TypeError(msg + str(getattr(per, "type", type(per).__name__)))
-    if any(isinstance(kind, ak.types.OptionType) for kind in (per.type.content, per.type.content.content)):
-        msg = "per: expected objects without missing values: drop them with ak.drop_none, and pass the indices"
-        raise TypeError(msg)
+    known = not any(isinstance(kind, ak.types.OptionType) for kind in (per.type.content, per.type.content.content))
+    advice = "drop them with ak.drop_none, and pass the indices"
+    expect(known, f"per: expected objects without missing values: {advice}", TypeError)
     counts = np.asarray(ak.num(per, axis=1)).astype(np.int64)
     if given:
         place = np.asarray(ak.flatten(per))
@@ -224,12 +224,10 @@ def _record(events: ak.Array, name: str) -> ak.Array | None:
 
 
 def _delphes_numbers(events: ak.Array) -> npt.NDArray[Any]:
-    if "Event" in events.fields and "Number" in events["Event"].fields:
-        return numbers(events["Event"]["Number"], "Event.Number")
-    msg = (
-        "events: expected run, luminosityBlock and event, or Delphes' Event.Number, or PHYSLITE's EventInfo, found none"
-    )
-    raise ValueError(msg)
+    fits = "Event" in events.fields and "Number" in events["Event"].fields
+    wanted = "run, luminosityBlock and event, or Delphes' Event.Number, or PHYSLITE's EventInfo"
+    expect(fits, f"events: expected {wanted}, found none")
+    return numbers(events["Event"]["Number"], "Event.Number")
 
 
 def file_uuid(events: ak.Array) -> str:

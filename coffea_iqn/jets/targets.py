@@ -270,10 +270,9 @@ def _with_peaks(
     most = np.sort(np.delete(around, NEIGHBOURS, axis=1), axis=1)[:, -2]  # one of them may be an atom as well
     peaks = [float(y) for y in found[1:-1][((n > RARE * n.sum()) & (n > PEAK * most))[1:-1]]]
     atoms = [value for value in (atom, top) if value is not None] + peaks
-    if len(atoms) > MOST_ATOMS:
-        got = ", ".join(f"{value:g}" for value in sorted(atoms))
-        msg = f"column {name}: expected at most two values that many jets have exactly, got {got}"
-        raise ValueError(msg)
+    got = ", ".join(f"{value:g}" for value in sorted(atoms))
+    fits = len(atoms) <= MOST_ATOMS
+    expect(fits, f"column {name}: expected at most two values that many jets have exactly, got {got}")
     if atom is None and peaks:
         atom = peaks.pop(0)
     return atom, peaks[0] if peaks else top

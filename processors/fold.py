@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import awkward as ak
 import numpy as np
-import numpy.typing as npt
 from coffea import processor
 
 from coffea_iqn import __version__, bundle
@@ -379,21 +378,14 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
 
 def _candidates(made: list[Reconstructed]) -> dict[str, ak.Array]:
     """Return the branches of a skim for the particles in jets, in the layout of PFNano."""
-    particles, counts = _interleaved([candidates(one) for one in made], [counts_of(one) for one in made])
-    of_jets = [{"nConstituents": one.particles.counts.astype(np.int32)} for one in made]
-    jets, n_jets = _interleaved(of_jets, [one.jets.counts for one in made])
+    fields, n_inside = [candidates(one) for one in made], [one.particles.counts for one in made]
+    order, counts = interleaving([counts_of(one) for one in made])
+    of_jets, n_jets = interleaving([one.jets.counts for one in made])
+    particles = {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}
     flat = {f"PFCands_{name}": field for name, field in particles.items()}
     flat |= {"JetPFCands_jetIdx": particles["jetIdx"], "JetPFCands_pFCandsIdx": places(counts).astype(np.int32)}
     columns = {name: ak.unflatten(field, counts) for name, field in flat.items()}
-    return columns | {f"Jet_{name}": ak.unflatten(field, n_jets) for name, field in jets.items()}
-
-
-def _interleaved(
-    fields: Sequence[Mapping[str, npt.NDArray[Any]]], counts: Sequence[Ints]
-) -> tuple[dict[str, npt.NDArray[Any]], Ints]:
-    """Interleave fields of several replicas of the same events, ordered by event and then by replica."""
-    order, n = interleaving(counts)
-    return {name: np.concatenate([of[name] for of in fields])[order] for name in fields[0]}, n
+    return columns | {"Jet_nConstituents": ak.unflatten(np.concatenate(n_inside)[of_jets].astype(np.int32), n_jets)}
 
 
 def emulated_pairs(gen: JetTable, reco: JetTable) -> tuple[Floats, Floats, Ints]:

@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.identity import equal_keys, metadata_of
+from coffea_iqn.events.identity import metadata_of
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.prompt import PromptParticles
@@ -398,10 +398,15 @@ def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identi
 
     drawn: whether their jets are drawn at levels that depend on it; otherwise these are the same events.
     """
-    equal = equal_keys(of_files)
-    if equal is not None:
-        one, other, n = equal
-        where = one if one == other else f"{one} and {other}"
+    seen: dict[int, str] = {}
+    found: list[tuple[str, str]] = []  # two files with a common key; a file with repeated keys is named twice
+    for name in sorted(of_files):
+        for key in of_files[name]:
+            found += [(seen[key], name)] if key in seen else []
+            seen[key] = name
+    if found:
+        one, other = found[0]
+        n, where = found.count(found[0]), one if one == other else f"{one} and {other}"
         msg = f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
         msg += "their quantile levels are equal, and their jets fluctuate together" if drawn else "they count twice"
         if drawn and identity == "event" and one != other:

@@ -8,7 +8,6 @@ import awkward as ak
 import numpy as np
 
 from coffea_iqn.events.collections import flatten_jets
-from coffea_iqn.events.constituents import GEN_JET
 from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.table import JetTable
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
@@ -100,15 +99,3 @@ def _some(flat: ak.Array, there: Bools) -> ak.Array:
     """Return the selected elements with a type that has no option."""
     layout = flat.layout[there]
     return ak.Array(layout.project() if layout.is_option else layout, behavior=flat.behavior)
-
-
-def collection_of(gen: ak.Array, events: ak.Array) -> ak.Array:
-    """Return the full collection that gen jets are from, which has all their neighbours.
-
-    Raises
-    ------
-    ValueError: if the events do not have the collection.
-    """
-    name = gen.layout.purelist_parameter("collection_name") or GEN_JET
-    expect(name in events.fields, f"events: expected the gen jets' collection {name}, found {', '.join(events.fields)}")
-    return events[name]

@@ -27,10 +27,11 @@ from coffea_iqn.events.checks import (
     warn_threshold,
 )
 from coffea_iqn.events.collections import INDEX, GenEvents, flatten_jets, gen_events
+from coffea_iqn.events.constituents import GEN_JET
 from coffea_iqn.events.identity import KINDS, identity_keys, metadata_of
 from coffea_iqn.events.names import Names
 from coffea_iqn.events.objects import check_prompt
-from coffea_iqn.events.pairs import JaggedPairs, collection_of
+from coffea_iqn.events.pairs import JaggedPairs
 from coffea_iqn.folder.folding import Folding, Whole, draw_events, vary_event, vary_jets
 from coffea_iqn.folder.jagged import FoldCounts, Folded, Given, jagged
 from coffea_iqn.iqn.device import check_device, one_thread
@@ -279,9 +280,8 @@ class IQNFolder:
             known, foldings, given.keys, self.replicas, with_distances=not self.any_radius
         )
         if len(known.jets.values):
-            for model, folding in zip(
-                (str(self.model), *(where for _, where, _ in self.others)), foldings, strict=True
-            ):
+            models = (str(self.model), *(where for _, where, _ in self.others))
+            for model, folding in zip(models, foldings, strict=True):
                 warn_missing_context(model, folding.emulator.variables.context, context_levels)
             self._check_radius(gen, distances)
             if self.acceptance:
@@ -390,7 +390,10 @@ class IQNFolder:
     ) -> tuple[JaggedPairs, tuple[Floats, Floats | None]]:
         """Return the flat pairs, and the gen jet (N, 4) and context (N, 68) of each, as in a fold of all gen jets."""
         pairs = JaggedPairs.of(gen, other, other_is=other_is)
-        whole = collection_of(gen, events)
+        name = gen.layout.purelist_parameter("collection_name") or GEN_JET
+        found = ", ".join(events.fields)
+        expect(name in events.fields, f"events: expected the gen jets' collection {name}, found {found}")
+        whole = events[name]  # all their neighbours are in it
         known, _ = self.known(whole, events, flatten_jets(whole))
         rows = pairs.rows(known.jets)
         context = known.context()
@@ -513,17 +516,9 @@ class IQNFolder:
             loaded = bundle.load(model, expected_hash=known_hash)
             emulator = self._one_thread(self.as_drawn(loaded))
             prepared = emulator.prepared(raw_pt_min=raw_pt_min, backend=self.backend, device=self.device)
-            made.append(
-                Folding(
-                    prepared,
-                    self.acceptance,
-                    bool(self.unmatched),
-                    self.raw_pt_min,
-                    objects,
-                    name,
-                    weighing=loaded if self.refinement == "weight" else None,
-                )
-            )
+            weighing = loaded if self.refinement == "weight" else None
+            options = self.acceptance, bool(self.unmatched), self.raw_pt_min, objects, name
+            made.append(Folding(prepared, *options, weighing=weighing))
         found = tuple(asked for asked in self.variations if asked.of == FOUND)
         with_median = any(asked.name == "JER" for asked in self.variations)
         return [replace(made[0], found=found, with_median=with_median), *made[1:]]

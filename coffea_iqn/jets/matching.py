@@ -69,17 +69,10 @@ def match_jets(
 
 def match_tables(gen: JetTable, reco: JetTable, cone: float) -> tuple[Ints, Ints]:
     """Return the rows of the gen jets that match a reco jet, (M,), and of these reco jets, (M,); see `match_jets`."""
-    match = match_jets(
-        gen.values[:, ETA],
-        gen.values[:, PHI],
-        gen.counts,
-        reco.values[:, ETA],
-        reco.values[:, PHI],
-        reco.counts,
-        cone=cone,
-    )
-    of_gen = np.flatnonzero(match >= 0)
-    return of_gen, match[of_gen]
+    (gen_eta, gen_phi), (reco_eta, reco_phi) = (table.values[:, [ETA, PHI]].T for table in (gen, reco))
+    match = match_jets(gen_eta, gen_phi, gen.counts, reco_eta, reco_phi, reco.counts, cone=cone)
+    rows = np.flatnonzero(match >= 0)
+    return rows, match[rows]
 
 
 @kernel

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from coffea_iqn.jets.constituents import Constituents, find_tau
+from coffea_iqn.jets.features import VARIABLES
 from coffea_iqn.jets.pseudojets import (
     CAMBRIDGE,
     ENERGY,
@@ -30,10 +31,7 @@ from coffea_iqn.numerics.double import log, wrapped
 RINGS = 4  # number of rings of momentum flow
 Z_CUT = 0.1  # soft-drop threshold, with β = 0
 NAMES = (
-    "pt",
-    "eta",
-    "phi",
-    "mass",
+    *VARIABLES,
     "multiplicity",
     "pTD",
     "width",

@@ -106,13 +106,14 @@ class EventFolder(OfEvents):
         model = self.folder.emulator.objects
         assert model is not None
         assert folded.prompt is not None
-        made = {JET: self.folder.jagged(folded, events[self.gen], jets, as_nano=as_nano)}
+        varied = self.folder.variations
+        made = {JET: jagged.jagged(folded, events[self.gen], jets, varied, as_nano=as_nano)}
         for kind, isolation in zip(KINDS, model.isolation, strict=True):
-            of_kind = kind, folded, isolation, folded.prompt, self.folder.variations
+            of_kind = kind, folded, isolation, folded.prompt, varied
             made[kind.name] = jagged.collection(*of_kind, as_nano=as_nano)
         # in Delphes' events a "MissingET" has an eta
         of = "PolarTwoVector" if "Event" in events.fields else "MissingET"
-        made[MISSING] = jagged.missing_momentum(folded, of, self.folder.variations)
+        made[MISSING] = jagged.missing_momentum(folded, of, varied)
         return self.added(events, made, as_nano=as_nano)
 
 

@@ -377,14 +377,17 @@ def vary_event(drawn: Whole, asked: RequestedVariation, sign: float, jets: JetTa
 
 
 def vary_jets(drawn: Sequence[JetTable], variations: Iterable[RequestedVariation]) -> dict[str, list[JetTable]]:
-    """Return the nominal jets, without the column of the median if present, and their variations, by systematic."""
+    """Return the nominal jets, without the column of the median if present, and their variations, by systematic.
+
+    Variations of the set of jets, of objects and of missing momentum are left out.
+    """
     made: dict[str, list[JetTable]] = defaultdict(list)
     for table in drawn:
         n = len(table.columns)
         median = table.values[:, n].astype(np.float64) if table.values.shape[1] > n else None
         values = table.values if median is None else np.ascontiguousarray(table.values[:, :n])
         made[NOMINAL].append(table._replace(values=values))
-        for asked in variations:
+        for asked in (asked for asked in variations if asked.of == JETS):
             for name, sign in asked.systematics.items():
                 changed = asked.change(Draw(values, median), values, sign)
                 made[name].append(table._replace(values=changed))

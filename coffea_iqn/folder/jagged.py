@@ -19,7 +19,7 @@ from coffea_iqn.jets.table import JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
-from coffea_iqn.variations import SIDES, RequestedVariation
+from coffea_iqn.variations import JETS, SIDES, RequestedVariation
 
 PREFIX, JET = "IQN", "Jet"
 PLAIN, CANDIDATE = "PtEtaPhiMLorentzVector", "PtEtaPhiMCandidate"  # coffea's vectors; the latter add up charges, too
@@ -148,7 +148,7 @@ def jagged(
     folded: Folded,
     gen: ak.Array,
     jets: JetTable,
-    of_jets: Iterable[RequestedVariation] = (),
+    variations: Iterable[RequestedVariation] = (),
     more: Mapping[str, ak.contents.Content] = MappingProxyType({}),
     *,
     as_nano: bool = False,
@@ -159,7 +159,7 @@ def jagged(
     ----------
     folded: the result of the fold.
     gen, jets: the gen jets in the input of the fold, jagged and as a table.
-    of_jets: variations to add as fields.
+    variations: those that keep the set of jets become fields.
     more: further fields of the reco jets, flat.
     as_nano: whether they have the behavior of coffea's jets instead, which have a charge of 0, to be added to leptons.
     """
@@ -190,7 +190,7 @@ def jagged(
         )
 
     varied = {}
-    for asked in of_jets:
+    for asked in (asked for asked in variations if asked.of == JETS):
         sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
         as_coffea = {"__record__": "JetSystematic"}  # as in CorrectedJetsFactory
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)

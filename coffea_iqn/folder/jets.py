@@ -252,11 +252,7 @@ class IQNFolder:
         got = f"got {other}: use IQNFolder.varied"
         expect(other is None, f"variations: expected only ones that keep the set of jets, {got}")
         made = self.fold_table(gen, events, jets=jets)
-        return self.jagged(made, gen, jets), made.counts
-
-    def jagged(self, made: Folded, gen: ak.Array, jets: JetTable, *, as_nano: bool = False) -> ak.Array:
-        """Convert the result of `fold_table` to what calling the folder returns, see `jagged.jagged`."""
-        return jagged(made, gen, jets, self._of_jets, as_nano=as_nano)
+        return jagged(made, gen, jets, self.variations), made.counts
 
     def fold_table(
         self, gen: ak.Array, events: ak.Array, *, jets: JetTable | None = None, objects: bool = False
@@ -287,7 +283,7 @@ class IQNFolder:
             if self.acceptance:
                 dataset = str(metadata_of(events).get("dataset", ""))
                 self.check_threshold(*least_central(known.jets.values), dataset)
-        tables |= vary_jets(tables[NOMINAL], self._of_jets)
+        tables |= vary_jets(tables[NOMINAL], self.variations)
         nominal = tables[NOMINAL]
         varied = {name: tables.get(name, nominal) for name in self.systematics[1:]}
         drawn, scale = list(map(Whole, nominal, of_kinds, missing)), self.emulator.variables.scale
@@ -501,11 +497,6 @@ class IQNFolder:
         others = [str(asked) for asked in self.variations if asked.of in (*OBJECTS, MISSING)]
         got = f"got {', '.join(others)}, which whole events have (EventFolder, --objects)"
         expect(not others, f"variations: expected those of jets where jets alone are folded, {got}")
-
-    @property
-    def _of_jets(self) -> list[RequestedVariation]:
-        """The variations that keep the set of jets."""
-        return [asked for asked in self.variations if asked.of == JETS]
 
     def _foldings(self, *, objects: bool = False) -> list[Folding]:
         """Return the nominal folding, then those of other bundles."""

@@ -104,9 +104,7 @@ def constituents_of(
         event, of_jet, values, code = _referred(events, *source)
     else:
         inside = events[source[0]]
-        particles = inside
-        if len(source) == 2:
-            particles = _at_places(inside, events[source[1]])
+        particles = inside if len(source) == 1 else _at_places(inside, events[source[1]])
         event = np.repeat(np.arange(len(events)), np.asarray(ak.num(inside[OF_JET])))
         of_jet = flat(inside, OF_JET).astype(np.int64)
         *columns, code = (flat(particles, name) for name in PARTICLE)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from array_api_compat import array_namespace
+from array_api_compat import array_namespace as _xp
 
 from coffea_iqn.jets.features import (
     ETA,
@@ -50,10 +50,6 @@ class Target(NamedTuple):
     encode: Way
     decode: Way
     atom: bool = False
-
-
-def _xp(column: Columns) -> Any:
-    return array_namespace(column)
 
 
 # residuals are suggested by Kronheim et al. (2024) as an improvement over their ratios

@@ -69,7 +69,7 @@ def match_jets(
 
 def match_tables(gen: JetTable, reco: JetTable, cone: float) -> tuple[Ints, Ints]:
     """Return the rows of the gen jets that match a reco jet, (M,), and of these reco jets, (M,); see `match_jets`."""
-    (gen_eta, gen_phi), (reco_eta, reco_phi) = (table.values[:, [ETA, PHI]].T for table in (gen, reco))
+    (gen_eta, gen_phi), (reco_eta, reco_phi) = (table.values[:, ETA : PHI + 1].T for table in (gen, reco))
     match = match_jets(gen_eta, gen_phi, gen.counts, reco_eta, reco_phi, reco.counts, cone=cone)
     rows = np.flatnonzero(match >= 0)
     return rows, match[rows]

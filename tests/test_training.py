@@ -184,6 +184,21 @@ def test_nothing_to_train_on(pairs):
         train(lost, SHORT)
 
 
+def test_pairs_of_other_events_or_units_do_not_train():
+    """As by the command: they would be learnt as a detector with hardly any resolution."""
+    pairs = make_pairs()
+    hard = pairs.x[:, 0] > 30.0
+    at_random = np.random.default_rng(0).uniform(-0.2, 0.2, (len(pairs.x), 2)).astype(np.float32)
+    apart = pairs.y.copy()
+    apart[hard, 1:3] = pairs.x[hard, 1:3] + at_random[hard]
+    for y, what in (
+        (apart, r"jets x and y of sample 0: expected jets of the same events, got matched ones .* \d+ above 30 GeV"),
+        (pairs.y * np.float32([1e3, 1.0, 1.0, 1e3]), "jets x and y: expected pt of both in GeV, got a median ratio"),
+    ):
+        with pytest.raises(ValueError, match=what):
+            train(pairs._replace(y=y), TrainingSettings(steps=2))
+
+
 @pytest.fixture(scope="module")
 def well_trained():
     """Train an emulator well enough with the default recipe."""

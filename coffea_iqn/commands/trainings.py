@@ -21,11 +21,10 @@ from coffea_iqn.events.checks import BEGINS, ENOUGH, check_units, least_central
 from coffea_iqn.files.atomic import at_work, check_new, unfinished
 from coffea_iqn.files.inputs import Source, copies, every, first_jets
 from coffea_iqn.files.output import versions
-from coffea_iqn.jets.features import INPUTS, PT, SCALES
-from coffea_iqn.jets.support import distances
+from coffea_iqn.jets.features import INPUTS, SCALES
 from coffea_iqn.jets.targets import TARGETS
 from coffea_iqn.ranges import expect
-from coffea_iqn.training.pairs import JetPairs, least_marks
+from coffea_iqn.training.pairs import JetPairs, check_pairs, least_marks
 from coffea_iqn.training.recipes import RANGES, SHARE, TrainingSettings
 from coffea_iqn.training.thresholds import beginnings, begins_higher, check_alike
 
@@ -34,10 +33,6 @@ if TYPE_CHECKING:
 
 AUTO, FOUND = "auto", "found in the data"
 MOST_AGAIN = 1e-3  # fraction of jets that are there a second time, beyond which events are
-# pt [GeV] of jets whose matches tell whether both levels are of the same events, and their median ΔR over the greatest:
-# 0.2 in detectors, 0.7 of jets that are matched at random
-WELL_MEASURED, AT_RANDOM = 30.0, 0.5
-MOST_RATIO = 10.0  # between the median pt of gen and reco jets: no detector loses or adds more
 
 
 class Setting(NamedTuple):
@@ -228,15 +223,7 @@ def check_sample(
     if n_again > MOST_AGAIN * len(pairs.x):
         same = f"{n_again:,} of {len(pairs.x):,} {level} jets are there a second time, as in copies of events"
         complain(f"coffea-iqn: warning: {same}: they count twice, and held-out jets are not independent")
-    ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
-    same = f"{arguments.gen} and {arguments.reco}: expected pt of both in GeV"
-    expect(1.0 / MOST_RATIO < ratio < MOST_RATIO, f"{same}, got a median ratio of {ratio:.3g}")
-    for number, name in enumerate(names):
-        rows = np.flatnonzero(pairs.matched & (pairs.sample == number) & (pairs.x[:, PT] > WELL_MEASURED))
-        apart = distances(pairs.x[rows], pairs.y[rows])
-        fits = len(rows) < ENOUGH or np.median(apart) < AT_RANDOM * apart.max()
-        got = f"got matched ones as far apart as at random, {len(rows):,} above {WELL_MEASURED:g} GeV"
-        expect(fits, f"{arguments.gen} and {arguments.reco} of {name}: expected jets of the same events, {got}")
+    check_pairs(pairs, f"{arguments.gen} and {arguments.reco}", names)
     check_radii(arguments, datasets, pairs, base, level)
     _check_thresholds(arguments, datasets, base, level)
     if base is not None and getattr(arguments, "extend", None) and not (arguments.columns or arguments.overlaps):

@@ -25,7 +25,7 @@ from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.ranges import expect
 from coffea_iqn.training.batches import with_origin
 from coffea_iqn.training.optimise import Watch, fixed_weights
-from coffea_iqn.training.pairs import JetPairs, UnmatchedJets
+from coffea_iqn.training.pairs import JetPairs, UnmatchedJets, check_pairs
 from coffea_iqn.training.pretrained import Pretrained, networks_of
 from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.run import TrainingRun, came_from, learnt
@@ -66,8 +66,9 @@ def train(
 
     Raises
     ------
-    ValueError: if a part of the sample is empty, the checkpoint belongs to another training, the network cannot
-        represent the threshold, jets lie below it, or settings contradict those of the pretrained emulator.
+    ValueError: if a part of the sample is empty, jets x and y are of different events or units, the checkpoint belongs
+        to another training, the network cannot represent the threshold, jets lie below it, or settings contradict those
+        of the pretrained emulator.
     FloatingPointError: if a loss becomes infinite or NaN.
     """
     check_columns(pairs.y)
@@ -135,7 +136,8 @@ def continuous(y: Floats, columns: Sequence[Column], seed: int) -> Floats:
 
 
 def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPairs]:
-    """Split pairs into those to train on and those held out, after checking them against the settings."""
+    """Split pairs into those to train on and those held out, after checking them, also against the settings."""
+    check_pairs(pairs)
     held_out = pairs.split_key < settings.holdout
     n_learn, n_check = (int((pairs.matched & part).sum()) for part in (~held_out, held_out))
     counts = f"got {n_learn} and {n_check} of {len(held_out)} jets x"

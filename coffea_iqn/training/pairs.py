@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from coffea_iqn.jets.features import PT
+from coffea_iqn.jets.support import distances
 from coffea_iqn.jets.table import places
 from coffea_iqn.numerics.arrays import Bools, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_BOOTSTRAP, event_keys, levels, philox
@@ -20,6 +21,10 @@ from coffea_iqn.training.thresholds import beginnings
 # number of objects of a file that tell where they begin, and greatest ratio of that pt in two files
 ENOUGH, BEGIN = 300, 1.4
 MARKED, N_MARKS = 40.0, 256  # GeV, above the selections of trainings and validations; number of `least_marks`
+# pt [GeV] and number of jets whose matches tell whether both levels are of the same events, and their median ΔR over
+# the greatest: 0.2 in detectors, 0.7 of jets that are matched at random
+WELL_MEASURED, TELLING, AT_RANDOM = 30.0, 100, 0.5
+MOST_RATIO = 10.0  # between the pt of both levels, in the median: no detector loses or adds more
 
 
 class JetPairs(NamedTuple):
@@ -50,6 +55,28 @@ class JetPairs(NamedTuple):
     def four_momenta(self) -> Floats:
         """The first four columns of y, (N, 4)."""
         return self.y[:, :4]
+
+
+def check_pairs(pairs: JetPairs, what: str = "jets x and y", names: Sequence[str] = ()) -> None:
+    """Check that pt is in one unit at both levels, and that both are of the same events.
+
+    what, names: how the message calls the jets, and their samples (datasets).
+
+    Raises
+    ------
+    ValueError: if the median ratio of pt is that of two units, or matched jets are as far apart as at random.
+    """
+    ratio = float(np.median(pairs.y[pairs.matched, PT] / pairs.x[pairs.matched, PT])) if pairs.matched.any() else 1.0
+    fits = 1.0 / MOST_RATIO < ratio < MOST_RATIO
+    expect(fits, f"{what}: expected pt of both in GeV, got a median ratio of {ratio:.3g}")
+    hard = pairs.matched & (pairs.x[:, PT] > WELL_MEASURED)
+    for number in np.unique(pairs.sample[hard]):
+        rows = np.flatnonzero(hard & (pairs.sample == number))
+        apart = distances(pairs.x[rows], pairs.y[rows])
+        fits = len(rows) < TELLING or np.median(apart) < AT_RANDOM * apart.max()
+        got = f"got matched ones as far apart as at random, {len(rows):,} above {WELL_MEASURED:g} GeV"
+        of = names[number] if names else f"sample {number}"
+        expect(fits, f"{what} of {of}: expected jets of the same events, {got}")
 
 
 def marks(jets: Floats) -> npt.NDArray[np.uint64]:

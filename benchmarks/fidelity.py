@@ -5,8 +5,8 @@
 Uses matched pairs with gen pt and reco pt before the detector's scale above 20 GeV: the selection of Kronheim et al.
 (2024). For each model, sample and set of conditioning variables: the area under the ROC curve of boosted trees that
 classify emulated and real jets, with the paper's eight features (AUC8) and with residuals (AUCres), and as null that
-for two independent emulations of the same jets; χ²/ndf of the quantile levels of real jets, overall and in the worst
-cell of gen pt × |eta|; fractions of jets in the tails of the response; the bias of the median mass.
+for two independent emulations of the same jets; the mean log-density of real jets; χ²/ndf of their quantile levels,
+overall and in the worst cell of gen pt × |eta|; fractions of jets in the tails of the response; the bias of the median mass.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def measure(
     except NotImplementedError:
         pass  # networks whose quantiles may cross have no distribution function
     else:
+        density = emulator.log_density(gen, real, context, raw_pt_min=raw_pt_min)
+        row["log p"] = float(density[np.isfinite(density)].mean())
         row["PIT"] = uniformity(levels).round(2).tolist()
         with contextlib.suppress(TooFewJetsError):
             cells = uniformity_in_cells(levels, gen, cells=CELLS, min_jets=2000)

@@ -222,6 +222,21 @@ def test_a_joint_density_is_that_of_its_draws(kind):
     assert (member.log_density(outside, x, (low, high)) == -torch.inf).all()
 
 
+@pytest.mark.parametrize("kind", [kind for kind in WITH_DENSITY if kind in JOINT])
+def test_joint_densities_without_a_bound_have_gradients(kind):
+    """They were nan, so that the most likely jet was the one to begin with."""
+    x, y, (low, high) = batch(5)
+    x, y, low, high = (column.double() for column in (x, y, low, high))
+    low[:, 0], member = y[:, 0] - 0.5, make(kind).double()
+    y.requires_grad_()
+    (slope,) = torch.autograd.grad(member.log_density(y, x, (low, high)).sum(), y)
+    for k in range(4):
+        step = 1e-6 * torch.eye(4, dtype=torch.float64)[k]
+        with torch.no_grad():
+            up, down = (member.log_density(y + sign * step, x, (low, high)) for sign in (1.0, -1.0))
+        torch.testing.assert_close(slope[:, k], (up - down) / 2e-6, rtol=1e-4, atol=1e-4)
+
+
 def test_levels_and_densities_of_all_targets_at_once_invert_the_draw(spline_network):
     network = spline_network.double()
     tau, x = torch.rand(200, 4, dtype=torch.float64), torch.randn(200, N_INPUTS, dtype=torch.float64)

@@ -90,7 +90,9 @@ def on_line(y: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
     from_low, from_high = (KAPPA * edge.clamp(min=AT_LEAST) for edge in (y - low, high - y))
     inside = torch.minimum(torch.maximum(y, low), high)
     u = inside + (_log_one_minus_exp(from_low) - _log_one_minus_exp(from_high)) / KAPPA
-    return u, torch.log1p(1.0 / torch.expm1(from_low) + 1.0 / torch.expm1(from_high))
+    # not 1 / (e^a − 1), whose gradient is nan where e^a overflows, far from a bound or without one
+    near_low, near_high = (torch.exp(-a) / -torch.expm1(-a) for a in (from_low, from_high))
+    return u, torch.log1p(near_low + near_high)
 
 
 def _log_one_minus_exp(a: Tensor) -> Tensor:

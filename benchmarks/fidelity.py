@@ -6,7 +6,8 @@ Uses matched pairs with gen pt and reco pt before the detector's scale above 20 
 (2024). For each model, sample and set of conditioning variables: the area under the ROC curve of boosted trees that
 classify emulated and real jets, with the paper's eight features (AUC8) and with residuals (AUCres), and as null that
 for two independent emulations of the same jets; the mean log-density of real jets; χ²/ndf of their quantile levels,
-overall and in the worst cell of gen pt × |eta|; fractions of jets in the tails of the response; the bias of the median mass.
+overall and in the worst cell of gen pt × |eta|; fractions of jets in the tails of the response; the bias of the median
+mass.
 """
 
 from __future__ import annotations

@@ -312,6 +312,11 @@ def _content(code: CodeType | None) -> Any:
     return code.co_code, code.co_names, [*constants]
 
 
+def of_jets(variations: Iterable[RequestedVariation]) -> list[RequestedVariation]:
+    """Return the variations that keep the set of jets."""
+    return [asked for asked in variations if asked.of == JETS]
+
+
 def parse_variations(given: Iterable[str | RequestedVariation] | Mapping[str, Size]) -> tuple[RequestedVariation, ...]:
     """Parse requested variations, given as text such as "jes=0.02" or as a mapping of names to sizes.
 

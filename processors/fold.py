@@ -37,7 +37,7 @@ from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.objects.kinds import COLUMNS, KINDS, fields_of
 from coffea_iqn.processors.made_by import WEIGHTS, MadeBy, checked
 from coffea_iqn.ranges import ABS_ETA, GEV, check_choice, expect
-from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size
+from coffea_iqn.variations import JETS, OBJECTS, OF_THE_SAME, RequestedVariation, Size, of_jets
 
 WITHOUT_ISOLATION = COLUMNS[:3]  # columns of a table of objects without an isolation
 
@@ -223,8 +223,8 @@ class IQNFoldProcessor(processor.ProcessorABC):  # type: ignore[misc]
         files = []
         if self.skim is not None:
             others = self._others(folded) if self.objects else _candidates(made.reco) if made else None
-            of_jets = [asked for asked in self.folder.variations if asked.of == JETS]
-            varied = {name: folded.varied[name] for asked in of_jets for name in asked.systematics}
+            kept = of_jets(self.folder.variations)
+            varied = {name: folded.varied[name] for asked in kept for name in asked.systematics}
             files = [str(self.skim.write(events, gen_table, folded.reco, self._about(), varied, others=others))]
         filler = filling.Filler(dataset, event_weights(events))
         cuts: dict[str, Any] = {"pt_min": self.pt_min, "eta_max": self.eta_max}

@@ -11,7 +11,7 @@ from typing import Any
 import awkward as ak
 import numpy as np
 
-from coffea_iqn.events.identity import metadata_of
+from coffea_iqn.events.identity import equal_keys, metadata_of
 from coffea_iqn.jets.constituents import Constituents, charge_of
 from coffea_iqn.jets.features import ETA, MASS, PT
 from coffea_iqn.jets.prompt import PromptParticles
@@ -351,8 +351,10 @@ def warn_odd_flavours(codes: Ints) -> None:
             f"as {others[0]}: taken for jets without a parton; flavour=none treats flavours as unknown"
         )
         _warn_once(OddContextWarning, "codes", msg)
+    if (kind == 21).any() or ((kind > 0) & (kind < 4)).any():
+        return
     n_heavy = int(((kind == 4) | (kind == 5)).sum())
-    if min(n_heavy, len(codes) - n_heavy) >= FLAVOURS and not np.isin(kind, (1, 2, 3, 21)).any():
+    if min(n_heavy, len(codes) - n_heavy) >= FLAVOURS:
         msg = (
             f"flavours of {len(codes)} gen jets are never 1, 2, 3 or 21, as of hadrons: a bundle trained on those of "
             "partons, like the shipped ones, takes light jets for jets without a parton; flavour=none is more accurate"
@@ -398,15 +400,10 @@ def warn_equal_files(dataset: str, of_files: Mapping[str, Sequence[int]], identi
 
     drawn: whether their jets are drawn at levels that depend on it; otherwise these are the same events.
     """
-    seen: dict[int, str] = {}
-    found: list[tuple[str, str]] = []  # two files with a common key; a file with repeated keys is named twice
-    for name in sorted(of_files):
-        for key in of_files[name]:
-            found += [(seen[key], name)] if key in seen else []
-            seen[key] = name
-    if found:
-        one, other = found[0]
-        n, where = found.count(found[0]), one if one == other else f"{one} and {other}"
+    equal = equal_keys(of_files)
+    if equal is not None:
+        one, other, n = equal
+        where = one if one == other else f"{one} and {other}"
         msg = f"{dataset}: expected different events in each file, got {n} or more with equal identity in {where}: "
         msg += "their quantile levels are equal, and their jets fluctuate together" if drawn else "they count twice"
         if drawn and identity == "event" and one != other:

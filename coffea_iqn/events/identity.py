@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import awkward as ak
@@ -186,6 +186,17 @@ def least_keys(keys: Words) -> tuple[list[int], Ints]:
     rows = np.argpartition(words, N_LEAST)[:N_LEAST] if len(words) > N_LEAST else np.arange(len(words))
     rows = rows[np.argsort(words[rows], kind="stable")]
     return words[rows].tolist(), rows
+
+
+def equal_keys(of_files: Mapping[str, Sequence[int]]) -> tuple[str, str, int] | None:
+    """Return two files with common `least_keys`, and how many are common; a file with repeated keys is named twice."""
+    seen: dict[int, str] = {}
+    found: list[tuple[str, str]] = []
+    for name in sorted(of_files):
+        for key in of_files[name]:
+            found += [(seen[key], name)] if key in seen else []
+            seen[key] = name
+    return (*found[0], found.count(found[0])) if found else None
 
 
 def _named(events: ak.Array) -> tuple[npt.NDArray[Any], ...] | None:

@@ -24,7 +24,7 @@ from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints
 from coffea_iqn.numerics.uniforms import STREAM_ACCEPTANCE, STREAM_APART, STREAM_FAR, STREAM_NEAR, Keys, Words
 from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import REACH, Found
-from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation
+from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation, of_jets
 
 BLOCK = 16384  # events folded at a time: reusing memory is cheaper than allocating fresh pages
 APART = 8  # redraws of a reco jet next to a harder one, before it counts as lost
@@ -387,7 +387,7 @@ def vary_jets(drawn: Sequence[JetTable], variations: Iterable[RequestedVariation
         median = table.values[:, n].astype(np.float64) if table.values.shape[1] > n else None
         values = table.values if median is None else np.ascontiguousarray(table.values[:, :n])
         made[NOMINAL].append(table._replace(values=values))
-        for asked in (asked for asked in variations if asked.of == JETS):
+        for asked in of_jets(variations):
             for name, sign in asked.systematics.items():
                 changed = asked.change(Draw(values, median), values, sign)
                 made[name].append(table._replace(values=changed))

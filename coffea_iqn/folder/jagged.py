@@ -19,7 +19,7 @@ from coffea_iqn.jets.table import JetTable, interleaved
 from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.uniforms import Words
 from coffea_iqn.objects.kinds import KINDS, Kind, fields_of
-from coffea_iqn.variations import JETS, SIDES, RequestedVariation
+from coffea_iqn.variations import SIDES, RequestedVariation, of_jets
 
 PREFIX, JET = "IQN", "Jet"
 PLAIN, CANDIDATE = "PtEtaPhiMLorentzVector", "PtEtaPhiMCandidate"  # coffea's vectors; the latter add up charges, too
@@ -190,7 +190,7 @@ def jagged(
         )
 
     varied = {}
-    for asked in (asked for asked in variations if asked.of == JETS):
+    for asked in of_jets(variations):
         sides = [record(interleaved(folded.varied[name]).values, {}) for name in asked.systematics]
         as_coffea = {"__record__": "JetSystematic"}  # as in CorrectedJetsFactory
         varied[asked.name] = ak.contents.RecordArray(sides, [*SIDES], length=len(row), parameters=as_coffea)

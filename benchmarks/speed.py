@@ -203,7 +203,7 @@ def stages(model: str, path: str) -> dict[str, float]:
     of_jets = keys.take(jets.event)
     tau, context = of_jets.levels(jets.place), known.context()
     rows = np.empty_like(context)
-    made = folding.draw(known, context, keys)[0][NOMINAL]
+    made = folding.draw(known, context, known.levels, keys)[0][NOMINAL]
     reco = made.table(len(events))
 
     def fill() -> None:
@@ -216,11 +216,11 @@ def stages(model: str, path: str) -> dict[str, float]:
     seconds = best_of(
         {
             "reading": read,
-            "context": lambda: known.context(rows),
+            "context": lambda: known.context(rows, told=known.not_moot if emulator.has_moot else None),
             "levels": lambda: of_jets.levels(jets.place),
             "features, networks, decoding": lambda: emulator.respond(jets.values, tau, context, levels=known.levels),
-            "without unmatched jets": lambda: without.draw(known, context, keys),
-            "with unmatched jets": lambda: folding.draw(known, context, keys),
+            "without unmatched jets": lambda: without.draw(known, context, known.levels, keys),
+            "with unmatched jets": lambda: folding.draw(known, context, known.levels, keys),
             "assembling": lambda: made.table(len(events)),
             "filling": fill,
         }

@@ -119,7 +119,7 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         jets, objects, split_key = chunk.known.jets, chunk.objects, chunk.split_key
         of_particles = objects.where(objects.place >= 0)
         in_jets = found_columns(jets, of_particles.values, of_particles.kind, of_particles.counts(len(split_key)))
-        columns = self._of_jets(jets.values, in_jets, chunk.context)
+        columns = self._of_jets(jets.values, in_jets, chunk.context, np.arange(len(jets.values)))
         of_events, frames = far_columns(jets.values, jets.counts, chunk.known.missing)
         made = {}
         for k, kind in enumerate(KINDS):
@@ -144,7 +144,7 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
         of_y[of_match] = of_x
         rows = np.flatnonzero(has_prompt(context) & ~taken)
         kept = np.flatnonzero(np.isin(rows, of_y))
-        columns = self._of_jets(jets.values[rows], in_jets[rows], context[rows])
+        columns = self._of_jets(jets.values, in_jets, context, rows)
         made = {JETS: LawSample.of(columns, split_key[jets.event[rows]], kept, context=self.context)}
         near = np.flatnonzero(chunk.near >= 0)
         source_pt = objects.source_pt.copy()
@@ -157,8 +157,8 @@ class ObjectsProcessor(OrderedProcessor):  # type: ignore[misc]
             MISSING: LawSample.of(columns, split_key, np.arange(len(split_key)), missing_targets(missing, frame))
         }
 
-    def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles) -> Singles:
-        return jet_columns(jets, in_jets, context, inputs=self.inputs, levels=self.context)
+    def _of_jets(self, jets: Floats, in_jets: Singles, context: Singles, rows: Ints) -> Singles:
+        return jet_columns(jets, in_jets, context, rows, inputs=self.inputs, levels=self.context)
 
 
 class _Chunk(NamedTuple):

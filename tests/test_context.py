@@ -295,6 +295,29 @@ def test_an_event_does_not_depend_on_others():
         assert alone.tobytes() == together[rows].tobytes()
 
 
+def test_levels_of_the_event_are_left_out_where_substructure_makes_them_moot():
+    events = open_events("ttbar_ak4_full.root", entry_stop=200)
+    flat = flatten_jets(events.GenJet)
+    known = gen_events(events.GenJet, events, flat, flat.valid())
+    event = flat.event
+    for k, value in enumerate((np.nan, np.inf)):
+        known.n_subjettiness[np.flatnonzero(event == 7 + k)[-1], k] = value
+    known.n_subjettiness[event == 20] = 0.0  # of no jet of the event
+    told = known.not_moot
+    assert np.flatnonzero(told).tolist() == [7, 8, 20]
+    whole, some = known.context(), known.context(told=told)
+    of_event = np.zeros(context.N_COLUMNS, dtype=bool)
+    for level in context.OF_EVENT:
+        of_event[context.columns_of(level)] = True
+    told_jets = told[event]
+    np.testing.assert_array_equal(some[told_jets], whole[told_jets])
+    np.testing.assert_array_equal(some[:, ~of_event], whole[:, ~of_event])
+    assert whole[~told_jets][:, of_event].any()
+    assert not some[~told_jets][:, of_event].any()
+    # substructure is known for every jet of the other events
+    assert whole[~told_jets, context.columns_of(context.MOOT).stop - 1].all()
+
+
 def test_shapes_must_agree():
     jets, given, missing = everything([2, 1])
     with pytest.raises(ValueError, match="counts: expected 3 jets in all, got 4"):

@@ -11,7 +11,8 @@ import torch
 
 from coffea_iqn import EventFolder, bundle
 from coffea_iqn.data import BUNDLES
-from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR
+from coffea_iqn.emulator.emulator import Emulator
+from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, has_prompt, jet_columns
 from coffea_iqn.emulator.unmatched import far_columns
 from coffea_iqn.events.collections import flatten_jets, gen_events, missing_momentum, prompt_particles
 from coffea_iqn.events.objects import reco_objects
@@ -279,6 +280,53 @@ def test_compiled_code_and_torch_draw_the_same(events):
     np.testing.assert_allclose(made[0].values, made[1].values, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.parametrize("name", WITH_OBJECTS)
+def test_gen_jets_that_need_no_network_have_no_object_near_them(name, events):
+    emulator = bundle.load(name)
+    jets = flatten_jets(events.GenJet)
+    known = gen_events(events.GenJet, events, jets, jets.valid())
+    context, n = known.context(), len(jets.values)
+    in_jets = np.zeros((n, 7), dtype=np.float32)
+    in_jets[:, 4:6] = np.log(1.01) / 2.0, 1.0  # without objects
+    of_jets = known.jets.values, in_jets, context, np.flatnonzero(~has_prompt(context))
+    columns = jet_columns(*of_jets, inputs=emulator.objects.inputs, levels=emulator.objects.context)
+    for kind, ceiling in zip(KINDS, emulator.objects.ceilings, strict=True):
+        law = emulator.objects.laws.get(f"{kind.name}{NEAR}")
+        assert (law is None) == (ceiling == 1.0)
+        if law is not None:
+            # at the greatest level that needs no network, it would find none either
+            below = np.full(len(columns), np.nextafter(np.float32(1.0 - ceiling), np.float32(0.0)))
+            assert not law.draw_numbers(columns, below).any()
+
+
+@pytest.mark.parametrize("name", WITH_OBJECTS)
+def test_what_needs_no_network_changes_no_event(name, events, tmp_path, monkeypatch):
+    """Neither for objects near gen jets nor for levels of the event; substructure is unknown in every third event."""
+    emulator = bundle.load(name)
+    bundle.save(replace(emulator, objects=replace(emulator.objects, ceilings=(1.0, 1.0, 1.0))), tmp_path / "whole")
+    jets, third = events.GenJet, np.arange(len(events)) % 3 == 0
+    for k in ("tau1", "tau2", "tau3"):
+        jets = ak.with_field(jets, ak.where(third, 0.0, jets[k]), k)
+    of_some = ak.with_field(events, jets, "GenJet")
+    for asked in (events, of_some):
+        one = EventFolder(name, seed=5)(asked)
+        with monkeypatch.context() as changed:
+            changed.setattr(Emulator, "has_moot", False)
+            other = EventFolder(str(tmp_path / "whole"), seed=5)(asked)
+        for collection in ("IQNJet", "IQNElectron", "IQNMuon", "IQNPhoton", "IQNMET"):
+            for field in ("pt", "phi"):
+                mine, theirs = (ak.to_numpy(ak.flatten(of[collection][field], axis=None)) for of in (one, other))
+                assert mine.tobytes() == theirs.tobytes(), (collection, field)
+
+
+@pytest.mark.parametrize("ceilings", [(1.0, 0.0, 1.0), (1.0, 1.5, 1.0), (1.0,)])
+def test_ceilings_are_probabilities(tmp_path, ceilings):
+    emulator = bundle.load(WHOLE)
+    bundle.save(replace(emulator, objects=replace(emulator.objects, ceilings=ceilings)), tmp_path / "bundle")
+    with pytest.raises(ValueError, match="objects ceilings: expected"):
+        bundle.load(tmp_path / "bundle")
+
+
 def test_what_is_drawn_is_like_delphes(sample):
     """Compare efficiencies, and mean and spread of missing momentum in its frame, for events not trained on."""
     model, rng = bundle.load(WHOLE).objects, np.random.default_rng(1)
@@ -319,6 +367,7 @@ def test_training_makes_a_bundle_that_draws_events(sample, tmp_path, events):
     again = bundle.load(path)
     assert set(again.objects.laws) == set(made.objects.laws) >= {"Electron", "Muon", "Photon", JETS, MISSING}
     assert all(10.0 <= least < 15.0 for least in again.objects.pt_min)  # the smallest of few objects
+    assert again.objects.ceilings == made.objects.ceilings != (1.0, 1.0, 1.0)
     before, after = (EventFolder(model)(events[:50]) for model in (WHOLE, path))
     assert ak.any(before.IQNMET.pt != after.IQNMET.pt)
     # expected numbers equal observed ones

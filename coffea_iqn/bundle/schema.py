@@ -39,7 +39,8 @@ def describe(emulator: Emulator) -> dict[str, Any]:
         **{name: network and dict(network.description) for name, network in emulator.networks.items()},
         "unmatched": unmatched and _laws(unmatched) | _plain(unmatched, "context", "reach", "raw_pt_min", "balanced"),
         "overlaps": emulator.overlaps and _laws_of(emulator.overlaps, "radius"),
-        "objects": objects and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "track_share", "context"),
+        "objects": objects
+        and _laws_of(objects, "pt_min", "isolation", "isolation_ends", "track_share", "context", "ceilings"),
         "particles": particles and _laws_of(particles, "least", "radius"),
         "variables": {
             **_plain(v, "inputs", "targets", "scale"),
@@ -255,7 +256,9 @@ def _objects(content: Any, variables: Variables, arrays: Arrays) -> Objects:
     fits = len(pt_min) == len(isolation) == n_kinds and all(type(one) is str for one in isolation)
     expect(fits, f"objects: expected pt_min and isolation of {n_kinds} kinds, got {pt_min} and {isolation}")
     of_kinds = pt_min, isolation, tuple((a, b) for a, b in ends.tolist()), tuple(shares.tolist())
-    return Objects(laws, *of_kinds, variables.inputs, context)
+    ceilings = array("objects ceilings", content.get("ceilings", [1.0] * n_kinds), (n_kinds,))  # not in older bundles
+    expect(((ceilings > 0.0) & (ceilings <= 1.0)).all(), f"objects ceilings: expected above 0 to 1, got {ceilings}")
+    return Objects(laws, *of_kinds, variables.inputs, context, tuple(ceilings.tolist()))
 
 
 def _particles(content: Any, variables: Variables, arrays: Arrays) -> Particles:

@@ -323,50 +323,56 @@ def count_near(
     u: Singles,
     numbers: Ints,
 ) -> Singles:
-    """Draw the numbers of unmatched jets near gen jets, see `iqn.compiled.count`; return the columns, (N, n).
+    """Draw the numbers of unmatched jets near gen jets, see `iqn.compiled.count`.
+
+    Returns the columns of the gen jets that have such jets, (M, n).
 
     gen, reco, found, balance, context: see `unmatched.near_columns`, whose inputs are "calorimeter".
     levels: context columns that the law takes.
     small: the typical Δη and Δφ of a reco jet.
     """
     rows, n_more = law.engine.rows, balance.shape[1]
-    tile, one, two = blank(rows), blank(rows), blank(rows)
+    seen, tile, one, two = blank(rows), blank(rows), blank(rows), blank(rows)
     gen_tile, reco_tile = blank(N_TARGETS), blank(N_TARGETS)
-    first = jets.N_CALORIMETER + jets.N_OUTCOME
+    first, row = jets.N_CALORIMETER + jets.N_OUTCOME, 0
     columns = np.empty((len(gen), first + n_more + len(levels)), np.float32)
     for start in range(0, len(gen), TILE):
         n = min(TILE, len(gen) - start)
         take(gen, start, n, gen_tile)
         take(reco, start, n, reco_tile)
-        jets.calorimeter_variables(gen_tile, n, one)
-        outcome = one[jets.N_CALORIMETER : first]
-        jets.outcome(gen_tile, reco_tile, found[start : start + n], one, n, small, outcome)
-        gather(balance, start, n, np.arange(n_more), first, one)
-        gather(context, start, n, levels, first + n_more, one)
-        for t in range(n):
-            for k in range(columns.shape[1]):
-                columns[start + t, k] = one[k, t]
-        standardise(one, n, law.engine, tile)
+        jets.calorimeter_variables(gen_tile, n, seen)
+        outcome = seen[jets.N_CALORIMETER : first]
+        jets.outcome(gen_tile, reco_tile, found[start : start + n], seen, n, small, outcome)
+        gather(balance, start, n, np.arange(n_more), first, seen)
+        gather(context, start, n, levels, first + n_more, seen)
+        standardise(seen, n, law.engine, tile)
         count_row(law, tile, n, u[start : start + n], numbers[start : start + n], one, two)
-    return columns
+        for t in range(n):
+            if numbers[start + t] > 0:
+                for k in range(columns.shape[1]):
+                    columns[row, k] = seen[k, t]
+                row += 1
+    return columns[:row]
 
 
 @kernel
-def jet_columns(gen: Singles, found: Singles, context: Singles, levels: Ints) -> Singles:
-    """Return `objects.jet_columns` of gen jets, (N, n), with inputs "calorimeter"; levels are context columns."""
+def jet_columns(gen: Singles, found: Singles, context: Singles, rows: Ints, levels: Ints) -> Singles:
+    """Return `objects.jet_columns` of some gen jets, (M, n), with inputs "calorimeter"; levels are context columns."""
     n_found = found.shape[1]
-    columns = np.empty((len(gen), jets.N_CALORIMETER + n_found + len(levels)), np.float32)
+    columns = np.empty((len(rows), jets.N_CALORIMETER + n_found + len(levels)), np.float32)
     tile, gen_tile = blank(jets.N_CALORIMETER), blank(N_TARGETS)
     for start in range(0, len(columns), TILE):
         n = min(TILE, len(columns) - start)
-        take(gen, start, n, gen_tile)
+        for t in range(n):
+            for k in range(N_TARGETS):
+                gen_tile[k, t] = gen[rows[start + t], k]
         jets.calorimeter_variables(gen_tile, n, tile)
         for t in range(n):
-            row = start + t
+            at, row = start + t, rows[start + t]
             for k in range(jets.N_CALORIMETER):
-                columns[row, k] = tile[k, t]
+                columns[at, k] = tile[k, t]
             for k in range(n_found):
-                columns[row, jets.N_CALORIMETER + k] = found[row, k]
+                columns[at, jets.N_CALORIMETER + k] = found[row, k]
             for k in range(len(levels)):
-                columns[row, jets.N_CALORIMETER + n_found + k] = context[row, levels[k]]
+                columns[at, jets.N_CALORIMETER + n_found + k] = context[row, levels[k]]
     return columns

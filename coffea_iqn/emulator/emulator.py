@@ -20,7 +20,7 @@ from coffea_iqn.emulator.refinement import Candidates, take
 from coffea_iqn.emulator.unmatched import Unmatched
 from coffea_iqn.iqn.device import find_device, in_blocks, in_blocks_of_torch
 from coffea_iqn.iqn.network import N_TARGETS, Network
-from coffea_iqn.jets.context import N_COLUMNS, WIDTHS
+from coffea_iqn.jets.context import MOOT, N_COLUMNS, WIDTHS
 from coffea_iqn.jets.features import ETA, MASS, MASSLESS, PT, SCALES, VARIABLES
 from coffea_iqn.numerics.arrays import Doubles, Floats, Ints
 from coffea_iqn.numerics.dense import singles
@@ -381,6 +381,12 @@ class Emulator:
         """Jet radius; None if the card does not give it."""
         radius: float | None = self.card.get("jets", {}).get("radius")
         return radius
+
+    @property
+    def has_moot(self) -> bool:
+        """Whether levels of the event have no effect on jets for which the level `context.MOOT` is known."""
+        column = self.variables.column_of(MOOT)
+        return self.origin is not None and 0 <= column == self.origin.description["moot"]
 
     @property
     def networks(self) -> dict[str, Network | None]:

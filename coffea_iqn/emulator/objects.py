@@ -59,12 +59,18 @@ def asks_of(name: str) -> tuple[str, ...]:
     return {JETS: ("number",), MISSING: ("jets",)}.get(name, ("number", "jets"))
 
 
-def jet_columns(gen: Floats, found: Floats, context: Floats, *, inputs: str, levels: tuple[str, ...]) -> Singles:
-    """Return the inputs of the laws for gen jets, (N, n): the jet, the objects found in it, and its context levels."""
+def jet_columns(
+    gen: Floats, found: Floats, context: Floats, rows: Ints, *, inputs: str, levels: tuple[str, ...]
+) -> Singles:
+    """Return the inputs of the laws for gen jets, (M, n): the jet, the objects found in it, and its context levels.
+
+    gen, found, context: gen jets (N, 4), their `found_columns` and context.
+    rows: those of the M jets among them.
+    """
     if inputs == "calorimeter":
         known = columns_of_levels(levels)
-        return np.asarray(compiled_jet_columns(singles(gen), singles(found), singles(context), known))
-    columns = [INPUTS[inputs](gen), found, *select(context, levels)]
+        return np.asarray(compiled_jet_columns(singles(gen), singles(found), singles(context), rows, known))
+    columns = [INPUTS[inputs](gen[rows]), found[rows], *select(context[rows], levels)]
     return np.concatenate(columns, axis=1).astype(np.float32, copy=False)
 
 
@@ -91,6 +97,8 @@ class Objects:
         log(pt / source pt) divided by this.
     inputs: key of `features.INPUTS`.
     context: context levels that the laws for gen jets depend on.
+    ceilings: for each kind, the greatest probability that a gen jet without a prompt particle has such an object near
+        it. As it is small, most of these jets need no network.
     """
 
     laws: Mapping[str, Law]
@@ -100,6 +108,7 @@ class Objects:
     track_share: tuple[float, ...]
     inputs: str
     context: tuple[str, ...]
+    ceilings: tuple[float, ...] = (1.0,) * len(KINDS)
 
     @property
     def with_torch(self) -> Objects:
@@ -126,8 +135,7 @@ class Objects:
         """
         found = self._of_particles(jets, particles, composition, keys)
         in_jets = found_columns(jets, found.values, found.kind, found.counts(len(jets.counts)))
-        columns = jet_columns(jets.values, in_jets, context, inputs=self.inputs, levels=self.context)
-        return Found.joined([found, *self._near(jets, columns, keys), *self._far(jets, far, keys)])
+        return Found.joined([found, *self._near(jets, in_jets, context, keys), *self._far(jets, far, keys)])
 
     def _of_particles(
         self, jets: JetTable, particles: PromptParticles, composition: Floats | None, keys: Keys
@@ -148,7 +156,7 @@ class Objects:
             parts.append(self._found(k, values, charge, event[rows], place[rows], source[:, 0]))
         return Found.joined(parts)
 
-    def _near(self, jets: JetTable, columns: Singles, keys: Keys) -> list[Found]:
+    def _near(self, jets: JetTable, in_jets: Singles, context: Floats, keys: Keys) -> list[Found]:
         def of_jets(k: int, source: Ints, place: Ints, _: int) -> Singles:
             index = jets.place[source] * PLACES + 1 + k * MOST + place
             return keys.take(event[source]).levels(index, STREAM_OBJECT_NEAR, N_LEVELS)
@@ -158,10 +166,15 @@ class Objects:
 
         event, pt, parts = jets.event, jets.values[:, 0], []
         u = keys.take(event).levels(jets.place * PLACES, STREAM_OBJECT_NEAR)
+        special = has_prompt(context)
         for k, law in self._laws(NEAR):
-            source = np.repeat(np.arange(len(pt)), law.draw_numbers(columns, u[:, k]))
+            # a number above 0 begins at the level 1 − P(number > 0)
+            rows = np.flatnonzero((u[:, k] >= np.float32(1.0 - self.ceilings[k])) | special)
+            columns = jet_columns(jets.values, in_jets, context, rows, inputs=self.inputs, levels=self.context)
+            some = np.repeat(np.arange(len(rows)), law.draw_numbers(columns, u[rows, k]))
+            source = rows[some]
             of, back, least = partial(of_jets, k), partial(decode, k), self._least(k, pt[source])
-            values, tau, _ = law.draw_each(source, columns[source], of, back, least=least)
+            values, tau, _ = law.draw_each(source, columns[some], of, back, least=least)
             parts.append(self._found(k, values, _sign(k, tau), event[source], None, pt[source]))
         return parts
 
@@ -220,7 +233,7 @@ class Objects:
         taken = in_jets[:, 3] > 0.0
         kept = reconstructed & ~taken
         rows = np.flatnonzero(has_prompt(context) & ~taken)
-        columns = jet_columns(jets.values[rows], in_jets[rows], context[rows], inputs=self.inputs, levels=self.context)
+        columns = jet_columns(jets.values, in_jets, context, rows, inputs=self.inputs, levels=self.context)
         u = keys.take(jets.event[rows]).levels(jets.place[rows], STREAM_PROMPT_JET)[:, 0]
         kept[rows] = self.laws[JETS].draw_numbers(columns, u) > 0
         return kept, taken

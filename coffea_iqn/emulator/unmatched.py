@@ -369,9 +369,12 @@ class Unmatched:
         else:
             columns = near_columns(gen, reco, found, added, context, inputs=self.inputs, levels=self.context)
             numbers = self.near.with_torch.draw_numbers(columns, u)
+            columns = columns[numbers > 0]
         event = np.repeat(np.arange(len(counts)), counts)
         matched, of_event = reco[found], np.bincount(event[found], minlength=len(counts))
-        source = np.repeat(np.arange(len(gen)), numbers)
+        some = np.flatnonzero(numbers)
+        of_some = np.repeat(np.arange(len(some)), numbers[some])
+        source = some[of_some]
 
         def decode(targets: Floats, source: Ints) -> Floats:
             return np.asarray(jets_near(targets, gen.take(source, axis=0)))
@@ -379,7 +382,7 @@ class Unmatched:
         def impossible(raw: Floats, source: Ints) -> Bools:
             return np.asarray(any_within(self.reach / REACH, raw, event[source], matched, of_event))
 
-        return self._draw(self.near, source, columns.take(source, axis=0), levels, decode, impossible)
+        return self._draw(self.near, source, columns.take(of_some, axis=0), levels, decode, impossible)
 
     def draw_far(self, gen: Floats, counts: Ints, far: tuple[Floats, Frames], levels: Levels) -> tuple[Floats, Ints]:
         """Draw unmatched jets far from gen jets; jets near a gen jet are redrawn.

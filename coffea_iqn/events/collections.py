@@ -173,16 +173,25 @@ class GenEvents(NamedTuple):
         needed |= {"substructure": self.n_subjettiness, "missing": self.missing, "prompt": self.prompt}
         return tuple(level for level in context.WIDTHS if level not in needed or needed[level] is not None)
 
-    def context(self, out: Singles | None = None) -> Singles:
-        """Return the conditioning variables of each jet, (N, 68), written to out if it is given."""
+    @property
+    def not_moot(self) -> Bools | None:
+        """Events in which substructure is unknown for a jet, (events,); None for all."""
+        known = self.n_subjettiness
+        return None if known is None else context.not_moot(known.astype(np.float64, copy=False), self.jets.counts)
+
+    def context(self, out: Singles | None = None, *, told: Bools | None = None) -> Singles:
+        """Return the conditioning variables of each jet, (N, 68), written to out if it is given.
+
+        told: see `jets.context.conditioning_variables`.
+        """
         known = self._asdict()
         jets = known.pop("jets")
-        return context.conditioning_variables(jets.values, jets.counts, out=out, **known)
+        return context.conditioning_variables(jets.values, jets.counts, out=out, told=told, **known)
 
-    def blocks(self, n_events: int) -> Iterator[tuple[slice, GenEvents]]:
-        """Yield blocks of n_events events, each with the slice of its events; at least one block."""
+    def blocks(self, n_jets: int) -> Iterator[tuple[slice, GenEvents]]:
+        """Yield blocks of events with about n_jets jets each, and the slice of their events; at least one block."""
         values, counts, place = self.jets[:3]
-        stop = 0
+        n_events, stop = max(len(counts) * n_jets // max(len(values), 1), 1), 0
         for first in range(0, max(len(counts), 1), n_events):
             events = slice(first, first + n_events)
             start, stop = stop, stop + int(counts[events].sum())

@@ -16,7 +16,7 @@ from coffea_iqn.emulator.overlaps import Overlaps, steps
 from coffea_iqn.emulator.unmatched import ATTEMPTS, Frames, far_columns, of_near
 from coffea_iqn.events.collections import GenEvents
 from coffea_iqn.jets import radii
-from coffea_iqn.jets.context import N_COLUMNS, known_levels
+from coffea_iqn.jets.context import N_COLUMNS, OF_EVENT, known_levels
 from coffea_iqn.jets.features import ETA, PHI, PT, SCALES, VARIABLES
 from coffea_iqn.jets.matching import any_within, crowded
 from coffea_iqn.jets.table import NOMINAL, Drawn, JetTable, places
@@ -26,7 +26,7 @@ from coffea_iqn.objects.columns import propagated_met
 from coffea_iqn.objects.kinds import REACH, Found
 from coffea_iqn.variations import JETS, MISSING, Draw, RequestedVariation, of_jets
 
-BLOCK = 16384  # events folded at a time: reusing memory is cheaper than allocating fresh pages
+BLOCK = 49152  # gen jets folded at a time, or so: reusing memory is cheaper than allocating fresh pages
 APART = 8  # redraws of a reco jet next to a harder one, before it counts as lost
 WEIGHT = "weight"  # name of the jet field with weights
 MOST_UNMATCHED = 256  # level indices reserved for the unmatched jets of one gen jet
@@ -48,12 +48,14 @@ class Block:
     gen: the gen jets.
     event: index of the event of each jet, (N,).
     context: conditioning variables of the jets, (N, 68); None if no network uses them.
+    levels: context levels that are known for at least one of the jets.
     keys, of_jets: keys of the events, and of the event of each jet.
     """
 
     gen: GenEvents
     event: Ints
     context: Floats | None
+    levels: tuple[str, ...]
     keys: Keys
     of_jets: Keys
 
@@ -100,17 +102,19 @@ class Folding:
         """The emulator that draws."""
         return self.prepared.emulator
 
-    def draw(self, gen: GenEvents, context: Floats | None, keys: Keys) -> tuple[dict[str, Drawn], Rest | None]:
+    def draw(
+        self, gen: GenEvents, context: Floats | None, levels: tuple[str, ...], keys: Keys
+    ) -> tuple[dict[str, Drawn], Rest | None]:
         """Draw the reco jets of gen jets, by systematic, and the rest of the events, or None unless objects are drawn.
 
         Parameters
         ----------
-        gen, context, keys: see `Block`.
+        gen, context, levels, keys: see `Block`.
         """
         jets, event = gen.jets, gen.jets.event
         of_jets = keys.take(event)
         known = context if self.emulator.variables.context else None
-        block = Block(gen, event, known, keys, of_jets)
+        block = Block(gen, event, known, levels, keys, of_jets)
         tau = of_jets.levels(jets.place, n=self.emulator.n_levels)
         overlaps = self.emulator.overlaps if self.acceptance else None
         to_draw = [] if overlaps is None else list(steps(jets.values, jets.counts, overlaps.radius))
@@ -139,14 +143,14 @@ class Folding:
         """Return reco jets, except of these rows of overlapping jets, which are drawn later, and all efficiencies."""
         gen, later = block.gen, np.concatenate([*overlapping, np.zeros(0, dtype=np.int64)])
         if not len(later):
-            return self.prepared.respond(gen.jets.values, tau, block.context, levels=gen.levels)
+            return self.prepared.respond(gen.jets.values, tau, block.context, levels=block.levels)
         now = np.ones(len(tau), dtype=bool)
         now[later] = False
         reco = np.empty((len(tau), len(self.emulator.variables.names)), dtype=np.float32)
         efficiency = np.empty(len(tau), dtype=np.float32)
         jets, context = block.part(now)
-        reco[now], efficiency[now] = self.prepared.respond(jets, tau[now], context, levels=gen.levels)
-        efficiency[later] = self.prepared.efficiency(*block.part(later), levels=gen.levels)
+        reco[now], efficiency[now] = self.prepared.respond(jets, tau[now], context, levels=block.levels)
+        efficiency[later] = self.prepared.efficiency(*block.part(later), levels=block.levels)
         return reco, efficiency
 
     def _overlap(
@@ -175,7 +179,7 @@ class Folding:
             x, possible = model.columns(gen, *other, own[rows]), own[rows] > 0.0  # zero outside the detector
             for four in self.emulator.four_levels:
                 tau[rows, four] = model.levels(x, tau[rows, four])
-            reco[rows] = self.prepared.sample(gen, tau[rows], context, levels=block.gen.levels)
+            reco[rows] = self.prepared.sample(gen, tau[rows], context, levels=block.levels)
             found[self.name][rows] = possible & model.found(x, u[rows])
             for asked in self.found:
                 for name, sign in asked.systematics.items():  # shifts of the level are those of the efficiency
@@ -208,7 +212,7 @@ class Folding:
             weights = self.weighing.weights(gen.jets.values, reco, block.context)
             reco = np.concatenate([reco, weights[:, np.newaxis]], axis=1)
         if self.with_median and name == self.name:
-            median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=gen.levels)
+            median = self.prepared.median_pt(gen.jets.values, reco[:, ETA], block.context, levels=block.levels)
             reco = np.concatenate([reco, median[:, np.newaxis]], axis=1, dtype=np.float32)
         made = Drawn(reco, block.event, gen.jets.place, np.arange(len(reco))).where(found)
         made = self._above(made, self.prepared.threshold)
@@ -243,7 +247,7 @@ class Folding:
             number = jets.place[rows] * APART + attempt
             tau = block.of_jets.take(rows).levels(number, STREAM_APART, n)
             gen, context = block.part(rows)
-            reco[rows] = self.prepared.sample(gen, tau, context, levels=block.gen.levels)
+            reco[rows] = self.prepared.sample(gen, tau, context, levels=block.levels)
         found &= ~crowded(radius, reco, found, jets.counts, events)
 
     def _draw_unmatched(self, block: Block, reco: Floats, found: Bools) -> Drawn:
@@ -311,6 +315,7 @@ def draw_events(
     """
     names, n_events = {folding.name: folding.names for folding in foldings}, len(gen.jets.counts)
     takes_context = any(folding.objects or folding.emulator.variables.context for folding in foldings)
+    moot = all(folding.emulator.has_moot for folding in foldings)
     drawn: dict[str, list[list[Drawn]]] = defaultdict(lambda: [[] for _ in range(replicas)])
     rest: list[list[Rest]] = [[] for _ in range(replicas)]
     context_levels: set[str] = set()
@@ -319,12 +324,15 @@ def draw_events(
     buffer = np.empty((max(len(part.jets.values) for _, part in blocks), N_COLUMNS), dtype=np.float32)
     first_row = 0
     for block, part in blocks:
-        context = part.context(buffer) if takes_context else None
-        context_levels |= set(() if context is None else known_levels(context, part.levels))
+        told = part.not_moot if moot else None
+        context = part.context(buffer, told=told) if takes_context else None
+        left_out = set() if told is None or told.any() else OF_EVENT.keys() & set(part.levels)
+        levels = () if context is None else known_levels(context, set(part.levels) - left_out)
+        context_levels |= {*levels, *left_out}
         if with_distances and (context is not None or block.start == 0):
             distances += radii.neighbours(part.context(buffer) if context is None else context)
         for replica, folding in product(range(replicas), foldings):
-            of_jets, others = folding.draw(part, context, Keys(keys[block], replica))
+            of_jets, others = folding.draw(part, context, levels, Keys(keys[block], replica))
             if others is not None:
                 moved = others.found._replace(event=others.found.event + block.start)
                 rest[replica].append(others._replace(found=moved))

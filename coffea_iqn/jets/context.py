@@ -30,7 +30,7 @@ import numpy.typing as npt
 from coffea_iqn.jets.features import ETA, MASS, PHI, PT
 from coffea_iqn.jets.prompt import N_COLUMNS as N_PROMPT
 from coffea_iqn.jets.prompt import PromptParticles, write_prompt
-from coffea_iqn.numerics.arrays import Doubles, Floats, Ints, Singles
+from coffea_iqn.numerics.arrays import Bools, Doubles, Floats, Ints, Singles
 from coffea_iqn.numerics.compiling import inlined_part, kernel, part
 from coffea_iqn.numerics.double import exp, log, sine_and_cosine, take_logs, wrapped
 from coffea_iqn.ranges import expect
@@ -40,6 +40,7 @@ FAR = 3.0  # ΔR beyond which neighbours are ignored
 NEARLY_ALL = 0.01  # resolution of energy fractions near 0 and 1
 COUNTED = 20.0  # GeV, pt threshold of the event's number of jets
 LEAST_TAU = 2.0**-14  # rounding of N-subjettiness in files
+SURELY_FINITE = 1e30  # smaller N-subjettiness has finite ratios in single precision
 
 
 class _Made(NamedTuple):
@@ -84,6 +85,7 @@ def write(
     n_subjettiness: Floats,
     missing: Floats,
     prompt: PromptParticles,
+    told: Bools,
 ) -> None:
     """Write all known levels into columns, and zeros for the others.
 
@@ -91,8 +93,8 @@ def write(
     ----------
     columns: output, (N, 68) float32.
     starts: the first column of each level, in the order of `context.WIDTHS`.
-    jets, counts, parton, composition, n_subjettiness, missing, prompt: same as in `conditioning_variables`; of length 0
-        if not available.
+    jets, counts, parton, composition, n_subjettiness, missing, prompt, told: same as in `conditioning_variables`; of
+        length 0 if not available.
     """
     # slice here, so that all views have one numba type; numpy may mark slices with few rows as contiguous
     of_flavour, of_neighbours = columns[:, starts[0] :], columns[:, starts[1] :]
@@ -123,24 +125,26 @@ def write(
     )
     for number in range(1, most + 2):
         made.log_of[number] = log(number)
-    _fill_kinematics(jets, made)
-    _fill_logs(counts, composition, missing, made)
+    _fill_kinematics(jets, bool(told.any()), made)
+    _fill_logs(counts, composition, missing, told, made)
     first = first_prompt = 0
     for which in range(len(counts)):
         n = counts[which]
         for row in range(first, first + n):  # here rather than up front, as these rows are about to enter the cache
             for column in range(columns.shape[1]):
                 columns[row, column] = 0.0
-        _prepare(first, n, made)
+        _sort(first, n, made)
         _neighbours(first, n, made, of_neighbours)
-        _event(first, n, made, of_event)
+        if told[which]:
+            _pair(first, n, made)
+            _event(first, n, made, of_event)
         if len(parton):
-            _flavours(parton, first, n, made, of_flavour, of_flavours)
+            _flavours(parton, first, n, made, of_flavour, of_flavours, told[which])
         if len(composition):
             _composition(composition, first, n, made, of_composition)
         if len(n_subjettiness):
             _substructure(n_subjettiness, first, n, of_substructure)
-        if len(missing):
+        if len(missing) and told[which]:
             _missing(first, n, made, missing[which, 0], missing[which, 1], of_missing)
         if len(prompt.counts):
             those = slice(first_prompt, first_prompt + prompt.counts[which])
@@ -150,13 +154,15 @@ def write(
 
 
 @part
-def _fill_kinematics(jets: Floats, made: _Made) -> None:
-    """Fill in the quantities of each jet alone, in loops that the compiler vectorises."""
+def _fill_kinematics(jets: Floats, of_events: bool, made: _Made) -> None:
+    """Fill in the quantities of each jet alone, in loops that the compiler vectorises; all if for levels of events."""
     pt, mass, log_pt, log_ratio = made.pt, made.mass, made.log_pt, made.log_ratio
     for i in range(len(jets)):
         pt[i], made.eta[i], made.phi[i], mass[i] = jets[i, PT], jets[i, ETA], jets[i, PHI], max(jets[i, MASS], 0.0)
     for i in range(len(jets)):
         log_pt[i] = log(pt[i])
+    if not of_events:
+        return
     for i in range(len(jets)):
         log_ratio[i] = log(mass[i] + 0.5)
     for i in range(len(jets)):
@@ -174,7 +180,7 @@ def _fill_kinematics(jets: Floats, made: _Made) -> None:
 
 
 @part
-def _fill_logs(counts: Ints, composition: Floats, missing: Floats, made: _Made) -> None:
+def _fill_logs(counts: Ints, composition: Floats, missing: Floats, told: Bools, made: _Made) -> None:
     """Fill in the logarithms for the levels composition and missing."""
     logs = made.logs
     for i in range(len(composition)):
@@ -184,15 +190,15 @@ def _fill_logs(counts: Ints, composition: Floats, missing: Floats, made: _Made) 
         logs[3, i] = min(max(1.0 - fraction, 0.0), 1.0) + NEARLY_ALL
     first = 0
     for which in range(len(missing)):
-        for i in range(first, first + counts[which]):
+        for i in range(first, first + counts[which] * told[which]):
             logs[4, i] = 1.0 + missing[which, 0] / made.pt[i]
         first += counts[which]
-    take_logs(logs)
+    take_logs(logs[: 4 + told.any()])
 
 
 @inlined_part
-def _prepare(first: int, n: int, made: _Made) -> None:
-    """Fill in the order by pt and the pair masses of an event's jets."""
+def _sort(first: int, n: int, made: _Made) -> None:
+    """Fill in the order by pt of an event's jets."""
     by_pt = made.by_pt
     for i in range(n):
         place = i
@@ -200,6 +206,12 @@ def _prepare(first: int, n: int, made: _Made) -> None:
             by_pt[place] = by_pt[place - 1]
             place -= 1
         by_pt[place] = i
+
+
+@inlined_part
+def _pair(first: int, n: int, made: _Made) -> None:
+    """Fill in the pair masses of an event's jets."""
+    by_pt = made.by_pt
     for place in range(1, n):
         made.log_mass[place, 0] = _log_mass_of_pair(made, first + by_pt[place], first + by_pt[0])
         if place > 1:
@@ -306,7 +318,7 @@ def _kind(code: int) -> int:
 
 
 @inlined_part
-def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats) -> None:
+def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: Floats, told: bool) -> None:
     """Write the jet's own flavour (gluon, light, s, c, b: five columns) and those of the other jets (12 columns).
 
     The latter, for each of gluon, light or s, c, b: log(1 + number of other jets); whether the hardest other jet has
@@ -328,6 +340,8 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
         row = first + i
         own[row, _kind(parton[row])] = 1.0
         own[row, 5] = 1.0
+        if not told:
+            continue
         hardest, next_one = _other(place, 0), _other(place, 1)
         hardest = family[made.by_pt[hardest]] if hardest < n else 4
         next_one = family[made.by_pt[next_one]] if next_one < n else 4
@@ -398,6 +412,7 @@ def _finite(number: float) -> bool:
 
 OF_JET = {"flavour": 6, "neighbours": 4, "composition": 6, "substructure": 4, "prompt": N_PROMPT + 1}
 OF_EVENT = {"event": 20, "flavours": 13, "missing": 4}
+MOOT = "substructure"  # if this level is known, the response of a jet does not depend on its process
 WIDTHS = OF_JET | OF_EVENT
 NANOAOD = ("flavour", "neighbours", "prompt", *OF_EVENT)  # levels available in CMS NanoAOD
 N_COLUMNS = sum(WIDTHS.values())
@@ -478,6 +493,7 @@ def conditioning_variables(
     n_subjettiness: npt.NDArray[Any] | None = None,
     missing: npt.NDArray[Any] | None = None,
     prompt: PromptParticles | None = None,
+    told: Bools | None = None,
     out: Singles | None = None,
 ) -> Singles:
     """Return the columns of all levels, (N, 68), from the inputs that the file provides.
@@ -491,6 +507,7 @@ def conditioning_variables(
     n_subjettiness: N-subjettiness τ1, τ2, τ3, (N, 3); unknown in events in which τ1 is 0 for all jets.
     missing: pt [GeV] and phi [rad] of the missing momentum, (events, 2).
     prompt: the prompt particles of the events.
+    told: events for which to write the levels `OF_EVENT`, (events,), see `not_moot`; None for all.
     out: output buffer with at least N rows, whose first N rows are returned; None to allocate one.
 
     Levels composition, substructure and missing are unknown for a jet if an input is not finite.
@@ -522,8 +539,24 @@ def conditioning_variables(
             _plain("counts of prompt particles", of_event, np.int64, (n_events,)),
             _plain("charges of prompt particles", charge, np.int64, (n_prompt,)),
         ),
+        _plain("told", np.ones(n_events, dtype=bool) if told is None else told, np.bool_, (n_events,)),
     )
     return columns
+
+
+@kernel
+def not_moot(n_subjettiness: Floats, counts: Ints) -> Bools:
+    """Return in which events the level `MOOT` is unknown for a jet, (events,); arguments as above."""
+    unknown, first = np.empty(len(counts), dtype=np.bool_), 0
+    for which in range(len(counts)):
+        stop, any_there, all_finite = first + counts[which], False, True
+        for i in range(first, stop):
+            any_there |= n_subjettiness[i, 0] != 0.0
+            for k in range(3):
+                all_finite &= abs(n_subjettiness[i, k]) < SURELY_FINITE
+        unknown[which] = stop > first and not (any_there and all_finite)
+        first = stop
+    return unknown
 
 
 def _plain(name: str, values: npt.NDArray[Any] | None, dtype: type, shape: tuple[int, ...]) -> npt.NDArray[Any]:

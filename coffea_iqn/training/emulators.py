@@ -17,7 +17,7 @@ from coffea_iqn.iqn.members.member import Member
 from coffea_iqn.iqn.network import BOUNDED, EXACT
 from coffea_iqn.iqn.networks import AcceptanceNetwork, OriginNetwork, build
 from coffea_iqn.iqn.standardisation import Standardisation
-from coffea_iqn.jets.context import OF_EVENT, WIDTHS, known_levels
+from coffea_iqn.jets.context import MOOT, OF_EVENT, WIDTHS, known_levels
 from coffea_iqn.jets.features import INPUTS, PHI, PT, SCALES, VARIABLES, Compression
 from coffea_iqn.jets.support import Support
 from coffea_iqn.jets.targets import TARGETS, Column, encode
@@ -31,7 +31,6 @@ from coffea_iqn.training.recipes import TrainingSettings, shorter
 from coffea_iqn.training.run import TrainingRun, came_from, learnt
 from coffea_iqn.training.unmatched import learn_unmatched
 
-MOOT = "substructure"  # if this level is known, the response of a jet does not depend on its process
 BELOW = 1e-3  # fraction of jets that may be below a threshold, due to rounding
 MOST_OUTSIDE = 1e-4  # fraction of pairs that may be beyond a bound, as smeared energies are; with more, it is wrong
 

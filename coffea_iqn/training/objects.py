@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Unpack
 
 import numpy as np
+import torch
 
 from coffea_iqn.emulator.emulator import Emulator
 from coffea_iqn.emulator.objects import FAR, JETS, MISSING, NEAR, PARTICLE, Objects, asks_of
 from coffea_iqn.iqn.distribution import Law
 from coffea_iqn.iqn.standardisation import Standardisation, core
+from coffea_iqn.jets.context import WIDTHS
+from coffea_iqn.jets.prompt import N_INSIDE
 from coffea_iqn.jets.support import HEADROOM
 from coffea_iqn.numerics.arrays import Doubles, Floats
 from coffea_iqn.objects.columns import (
@@ -44,6 +47,7 @@ SMALL_SIZES = (8,)
 WEIGHT_DECAY = 0.3  # with less, objects are memorised
 CHECKS = 40  # checks of the validation loss: small samples have the best state before the end
 OF_WIDTH, SIGNIFICANT = 100, 3.0  # objects of one pt whose resolution is measured; its growth, in standard deviations
+MARGIN = 2.0  # ceilings of probabilities are so many times the greatest ones of the training sample
 ROUND = 0.02  # a threshold is a whole number of GeV if the least pt is above it by at most this fraction
 
 
@@ -134,7 +138,23 @@ def _learn(sample: ObjectsSample, run: TrainingRun) -> Objects:
             asks=asks_of(names[0]),
         )
         laws |= zip(names, learnt, strict=True)
-    return Objects(laws, pt_min, sample.isolation, ends, shares, sample.inputs, sample.context)
+    near = ((laws.get(kind.name + NEAR), sample.laws[kind.name + NEAR]) for kind in KINDS)
+    ceilings = tuple(1.0 if law is None else ceiling(law, of.columns, sample.context) for law, of in near)
+    return Objects(laws, pt_min, sample.isolation, ends, shares, sample.inputs, sample.context, ceilings)
+
+
+def ceiling(law: Law, columns: Floats, context: Sequence[str]) -> float:
+    """Return one of `Objects.ceilings` from the law of objects near gen jets and the `jet_columns` of its sample.
+
+    context: the levels in the last columns.
+    """
+    assert law.number is not None
+    levels = columns[:, columns.shape[1] - sum(WIDTHS[level] for level in context) :]
+    first = sum(WIDTHS[level] for level in context[: context.index("prompt")])
+    ordinary = columns[levels[:, first + N_INSIDE] == 0.0]
+    with torch.no_grad():
+        none = law.number.module(law.inputs(ordinary)).double().softmax(dim=1)[:, 0]
+    return min(MARGIN * (1.0 - float(none.min())), 1.0) if len(none) else 1.0
 
 
 def _together(names: Iterable[str]) -> dict[str, list[str]]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from coffea_iqn import bundle
 from coffea_iqn.commands import validate
 from coffea_iqn.data import sample_path
+from coffea_iqn.iqn.network import Network
+from coffea_iqn.iqn.networks import NumberNetwork
 from coffea_iqn.jets.context import OF_EVENT
 from coffea_iqn.training.emulators import train
 from coffea_iqn.training.recipes import TrainingSettings
@@ -55,6 +58,14 @@ def test_networks_begin_as_those_of_the_bundle(of):
         np.testing.assert_allclose(ours["nets.1.2.weight"], theirs["nets.1.2.weight"], rtol=1e-5)
 
 
+def test_small_networks_stay_small():
+    small = bundle.load("cms-delphes-ak4-fast")
+    pairs = make_pairs(1000)
+    made = train(pairs, replace(STILL, targets=small.variables.targets), pretrained=small)
+    for name in ("network", "acceptance", "origin"):
+        assert made.networks[name].description["hidden"] == small.networks[name].description["hidden"], name
+
+
 def loss_of(made):
     return bundle.load(made).card["training"]["validation_loss"]["quantiles"]
 
@@ -93,10 +104,14 @@ def test_networks_of_another_kind_are_refused(words, says, tmp_path, capsys):
 
 def test_what_begins_otherwise_than_it_may_seem_is_said(tmp_path, capsys):
     few = ["--steps", 2, "--check-every", 1]
-    words = ["--targets", "symmetric", "--pretrained", "cms-delphes-ak4-fast", "--ensemble", 2]
+    base = bundle.load("cms-delphes-ak4-fast")
+    near = base.unmatched.near
+    smaller = Network.of(NumberNetwork(near.number.n_inputs, most=3, hidden=(8,)))
+    bundle.save(replace(base, unmatched=replace(base.unmatched, near=replace(near, number=smaller))), tmp_path / "base")
+    words = ["--targets", "symmetric", "--pretrained", tmp_path / "base", "--ensemble", 2]
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         assert run("train", QCD, *few, *words, "--output", tmp_path / "made") == 0
     said = capsys.readouterr().err
-    assert "acceptance: the pretrained network has other sizes or inputs, so this one begins with random" in said
-    assert "ensemble: all members begin as cms-delphes-ak4-fast, whose own" in said
+    assert "near number: the pretrained network has other sizes or inputs, so this one begins with random" in said
+    assert f"ensemble: all members begin as {tmp_path / 'base'}, whose own" in said

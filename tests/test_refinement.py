@@ -408,6 +408,7 @@ def test_command_line(tmp_path, capsys):
     assert made.card["hash"] in (output / "model.json").read_text()
     if made.ratio is None:
         assert "not refined: the classifier cannot distinguish true and drawn jets" in said.err
+        assert "and there is nothing to plot" in said.err
     else:
         assert "candidates per jet, at most" in said.out
     assert run("refine", AK4, QCD, "--output", output, *few) == 2

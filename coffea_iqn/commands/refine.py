@@ -87,6 +87,7 @@ def _refine(arguments: argparse.Namespace, checkpoint: Path) -> None:
         complain(
             f"coffea-iqn: not refined: the classifier cannot distinguish true and drawn jets of {held_out} (log-loss "
             f"gain {gain:.1f} ± {error:.1f} e-5): {output} draws the same as {arguments.model}"
+            f"{'' if arguments.plots is None else ', and there is nothing to plot'}"
         )
     else:
         shrunk = f"{report['shrinkage']:.0%}"

@@ -57,7 +57,7 @@ def check_new(path: Path, *, force: bool) -> None:
     ------
     FileExistsError: if there is something at the path.
     """
-    got = "got one where something is already: --force replaces it"
+    got = "got one where something is already: --force replaces it, force=True in Python"
     expect(force or not is_taken(path), f"output {path}: expected a new path, {got}", FileExistsError)
 
 

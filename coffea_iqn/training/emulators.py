@@ -82,7 +82,7 @@ def train(
         learn = with_mirrored(learn)
     variables, parts = _variables(learn, settings), (learn, check)
     levels = variables.context
-    network, gate, origin = _networks(learn, variables, settings)
+    network, gate, origin = _networks(learn, variables, settings, pretrained)
     unmatched = unmatched if settings.unmatched else None
     to_come = {"origin": origin is not None, "quantiles": True, "acceptance": settings.acceptance}
     to_come |= dict.fromkeys(("near number", "near jets", "far number", "far jets"), unmatched is not None)
@@ -155,18 +155,24 @@ def split(pairs: JetPairs, settings: TrainingSettings) -> tuple[JetPairs, JetPai
 
 
 def _networks(
-    pairs: JetPairs, variables: Variables, settings: TrainingSettings
+    pairs: JetPairs, variables: Variables, settings: TrainingSettings, pretrained: Emulator | None
 ) -> tuple[Member, AcceptanceNetwork, OriginNetwork | None]:
-    """Return the untrained networks; they depend on the seed only."""
+    """Return the untrained networks, as large as those of a pretrained emulator; they depend on the seed only."""
     n_inputs = variables.network_inputs(pairs.x[:1], pairs.context[:1]).shape[1]
     n_event = sum(WIDTHS[level] for level in variables.context if level in OF_EVENT)
     sizes = {"hidden": settings.hidden, "slope": settings.slope, "penalty": settings.penalty}
     given: dict[str, Any] = {name: value for name, value in sizes.items() if value is not None}
+    as_before: dict[str, dict[str, Any]] = {"acceptance": {}, "origin": {}}
+    for name, of in as_before.items():
+        before = None if pretrained is None else pretrained.networks.get(name)
+        if before is not None:
+            of["hidden"] = tuple(before.description["hidden"])
     with fixed_weights(settings.seed):
         origin = None
         if n_event:
             n_samples = int(pairs.sample.max()) + 1
-            origin = OriginNetwork(n_inputs, n_event=n_event, n_samples=n_samples, moot=variables.column_of(MOOT))
+            moot = variables.column_of(MOOT)
+            origin = OriginNetwork(n_inputs, n_event=n_event, n_samples=n_samples, moot=moot, **as_before["origin"])
             n_inputs = origin.n_outputs
         given |= {"n_inputs": n_inputs, "n_targets": len(variables.table)}
         if settings.network in EXACT:
@@ -176,7 +182,7 @@ def _networks(
         got = f"got {settings.raw_pt_min:g}: its quantiles may cross, so a threshold cannot be imposed on its draws"
         fits = settings.raw_pt_min <= 0.0 or settings.network in BOUNDED
         expect(fits, f"raw_pt_min: expected 0 for {settings.network}, {got}")
-        return network, AcceptanceNetwork(n_inputs), origin
+        return network, AcceptanceNetwork(n_inputs, **as_before["acceptance"]), origin
 
 
 def part_of(pairs: JetPairs, rows: Bools | Ints) -> JetPairs:

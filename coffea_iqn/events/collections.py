@@ -175,9 +175,9 @@ class GenEvents(NamedTuple):
 
     @property
     def not_moot(self) -> Bools | None:
-        """Events in which substructure is unknown for a jet, (events,); None for all."""
+        """Events in which the level `context.MOOT` is unknown for a jet, (events,); None if it is unknown for all."""
         known = self.n_subjettiness
-        return None if known is None else context.not_moot(known.astype(np.float64, copy=False), self.jets.counts)
+        return None if known is None else context.not_moot(known, self.jets.counts)
 
     def context(self, out: Singles | None = None, *, told: Bools | None = None) -> Singles:
         """Return the conditioning variables of each jet, (N, 68), written to out if it is given.

@@ -544,9 +544,15 @@ def conditioning_variables(
     return columns
 
 
-@kernel
-def not_moot(n_subjettiness: Floats, counts: Ints) -> Bools:
+def not_moot(n_subjettiness: npt.NDArray[Any], counts: npt.NDArray[np.integer]) -> Bools:
     """Return in which events the level `MOOT` is unknown for a jet, (events,); arguments as above."""
+    n_jets, n_events = len(n_subjettiness), len(counts)
+    known = _plain("n_subjettiness", n_subjettiness, np.float64, (n_jets, 3))
+    return np.asarray(_not_moot(known, _plain("counts", counts, np.int64, (n_events,))))
+
+
+@kernel
+def _not_moot(n_subjettiness: Doubles, counts: Ints) -> Bools:
     unknown, first = np.empty(len(counts), dtype=np.bool_), 0
     for which in range(len(counts)):
         stop, any_there, all_finite = first + counts[which], False, True

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train the shipped bundles; the jets of cms-delphes-ak4-fast are trained on, from the shipped ones:
 #     benchmarks/train_bundles.sh NANO_AK4_FOLDER FULL_AK4_FOLDER ATLAS_AK4_FOLDER NANO_AK5_FOLDER PARTICLES_AK5_FOLDER OUTPUT_FOLDER
-# Two hours and a quarter on two cores. What each folder holds is in data/README.md, which says of the others how they were made.
+# Two hours and a half on two cores. What each folder holds is in data/README.md, which says how cms-delphes-ak4-fast began.
 set -euo pipefail
 export OMP_NUM_THREADS=1
 nano=$1 full=$2 atlas=$3 nano5=$4 particles=$5 output=$6

@@ -322,7 +322,7 @@ def _flavours(parton: Ints, first: int, n: int, made: _Made, own: Floats, out: F
     """Write the jet's own flavour (gluon, light, s, c, b: five columns) and those of the other jets (12 columns).
 
     The latter, for each of gluon, light or s, c, b: log(1 + number of other jets); whether the hardest other jet has
-    this flavour; whether the second hardest has.
+    this flavour; whether the second hardest has. They are a level of the event, written only if told.
     """
     family, n_family = made.family, made.n_family
     any_there = False

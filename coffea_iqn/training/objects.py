@@ -139,11 +139,11 @@ def _learn(sample: ObjectsSample, run: TrainingRun) -> Objects:
         )
         laws |= zip(names, learnt, strict=True)
     near = ((laws.get(kind.name + NEAR), sample.laws[kind.name + NEAR]) for kind in KINDS)
-    ceilings = tuple(1.0 if law is None else ceiling(law, of.columns, sample.context) for law, of in near)
+    ceilings = tuple(1.0 if law is None else _ceiling(law, of.columns, sample.context) for law, of in near)
     return Objects(laws, pt_min, sample.isolation, ends, shares, sample.inputs, sample.context, ceilings)
 
 
-def ceiling(law: Law, columns: Floats, context: Sequence[str]) -> float:
+def _ceiling(law: Law, columns: Floats, context: Sequence[str]) -> float:
     """Return one of `Objects.ceilings` from the law of objects near gen jets and the `jet_columns` of its sample.
 
     context: the levels in the last columns.
